@@ -1,0 +1,126 @@
+// Package lifecycle says which change of a cloud resource a CloudEvent reports.
+//
+// It knows the dialects in which clouds report changes (plain, OpenStack notifications, Huawei Cloud traces) and
+// turns each of them into the same [Change], so that rules are written once. It does no I/O.
+package lifecycle
+
+import "time"
+
+// Action is what happened to a resource, in the word that rules use in "on".
+type Action string
+
+// The actions. Nothing can be written on a deleted resource; those two are known so that they can be told from
+// events that are not understood.
+const (
+	ServerCreated   Action = "server.created"
+	ServerStarted   Action = "server.started"
+	ServerStopped   Action = "server.stopped"
+	ServerResized   Action = "server.resized"
+	ServerDeleted   Action = "server.deleted"
+	SnapshotCreated Action = "snapshot.created"
+	SnapshotDeleted Action = "snapshot.deleted"
+)
+
+// Actions returns every action, in the order in which documentation lists them.
+func Actions() []Action {
+	return []Action{ServerCreated, ServerStarted, ServerStopped, ServerResized, ServerDeleted, SnapshotCreated, SnapshotDeleted}
+}
+
+// Writable reports whether metadata can still be written after the action.
+func (a Action) Writable() bool { return a != ServerDeleted && a != SnapshotDeleted }
+
+// Kind is what sort of resource changed; it decides which API and which limits apply.
+type Kind string
+
+// The kinds. A bare metal server is changed through the compute API too, with other rules for keys and values.
+const (
+	Server    Kind = "server"
+	BareMetal Kind = "baremetal"
+	Snapshot  Kind = "snapshot"
+)
+
+// Change is one change of one resource: what an event means, whoever reported it.
+type Change struct {
+	Action   Action
+	Resource Resource
+	Actor    Actor
+	// Time is when the change happened, in UTC; zero when the event does not say.
+	Time time.Time
+	// Request is the identifier of the API request that caused the change (OpenStack's "req-…"), "" when unknown.
+	// The same change reported in two formats has one Request and two event ids.
+	Request string
+	// Data is the event's payload as the dialect found it, for rules that need more than the fields above: a JSON value
+	// made of map[string]any, []any, string, bool, int64, float64 and nil, without credentials.
+	Data any
+}
+
+// Resource is the thing that changed. A field that the event does not tell is "" (Created: zero).
+type Resource struct {
+	Kind Kind
+	// ID is a UUID; nothing else is accepted, for it becomes part of a URL.
+	ID          string
+	Name        string
+	Project     string // id
+	ProjectName string
+	Region      string
+	Flavor      string // name where the payload has it, else id
+	Image       string // id
+	Zone        string // availability zone
+	Volume      string // id of the volume that a snapshot was taken of
+	Created     time.Time
+}
+
+// Actor is who caused the change. A field that the event does not tell is "".
+type Actor struct {
+	ID   string
+	Name string
+	Kind ActorKind
+}
+
+// ActorKind tells people from machines.
+type ActorKind string
+
+// The kinds of actor. Agency is Huawei Cloud's word for an assumed role.
+const (
+	User         ActorKind = "user"
+	Service      ActorKind = "service"
+	Agency       ActorKind = "agency"
+	UnknownActor ActorKind = "unknown"
+)
+
+// Key identifies a change independently of the format in which it was reported: the request that caused it, the
+// resource and the action. It is "" when the event names no request, and then two events cannot be known to be one change.
+func (c Change) Key() string {
+	if c.Request == "" {
+		return ""
+	}
+	return c.Request + "/" + c.Resource.ID + "/" + string(c.Action)
+}
+
+// Reading is what became of reading one event. With Changes it is understood; without, Why says what kept it from
+// being a change, and Known tells an event that we know and that asks for nothing (a failed creation, a start
+// notification) from one that we do not know.
+type Reading struct {
+	// Dialect is the name of the dialect that claimed the event, "" when none did.
+	Dialect string
+	// Changes is usually one; several for a batch creation.
+	Changes []Change
+	// Known reports that the event is of a dialect and type we know.
+	Known bool
+	// Why is one sentence without values from the event other than its type, "" when there are Changes.
+	Why string
+}
+
+// MalformedError says that an event is of a type we know and yet cannot be read.
+type MalformedError struct {
+	// Dialect and Type are what was recognised.
+	Dialect, Type string
+	// Place is where in the event the fault is, such as "subject" or "data.payload.instance_id".
+	Place string
+	// Problem is what is wrong there and, where it helps, what is wanted.
+	Problem string
+}
+
+func (e *MalformedError) Error() string {
+	return "read " + e.Dialect + " event of type " + e.Type + ": " + e.Place + ": " + e.Problem
+}

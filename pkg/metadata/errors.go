@@ -1,0 +1,236 @@
+package metadata
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"net"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+)
+
+// Class is what an error means for the caller, whatever shape the API gave it.
+type Class string
+
+// The classes.
+const (
+	// NotReady: the resource's state does not allow the operation now. Whether it ever will, its vm_state tells.
+	NotReady Class = "not ready"
+	// Locked: somebody locked the resource; it stays so until somebody unlocks it.
+	Locked Class = "locked"
+	// Throttled: too many requests; RetryAfter says how long to pause, if the API did.
+	Throttled Class = "throttled"
+	// Gone: the API knows no such resource, or does not show it to these credentials.
+	Gone Class = "gone"
+	// KeyNotFound: the resource exists and has no such key.
+	KeyNotFound Class = "key not found"
+	// Forbidden: the credentials lack the right.
+	Forbidden Class = "forbidden"
+	// Quota: the resource would have more metadata items than its project may.
+	Quota Class = "quota"
+	// Unauthenticated: the credentials were refused.
+	Unauthenticated Class = "unauthenticated"
+	// Invalid: the API will never take this request.
+	Invalid Class = "invalid"
+	// Unavailable: the service, or the way to it, is broken for now; a write was not saved.
+	Unavailable Class = "unavailable"
+	// Unknown: a write may or may not have been saved. Read before writing again.
+	Unknown Class = "unknown"
+)
+
+// Error is an API call that did not do what it should. Its text holds the API's words and never a token: those are in
+// headers, which are not part of it.
+type Error struct {
+	Request Request
+	// Status is the HTTP status, 0 when no answer came.
+	Status int
+	// Code is the API's own code: a fault name of Nova or Cinder ("conflictingRequest") or Huawei Cloud's code ("Ecs.0100"); "" when the
+	// answer had none.
+	Code string
+	// Message is the API's own message in one line, or what went wrong when no answer came.
+	Message string
+	Class   Class
+	// RetryAfter is how long the API asks to wait, 0 when it does not say.
+	RetryAfter time.Duration
+
+	err error
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s: ", e.Request.Method, e.Request.Path)
+	if e.Status != 0 {
+		fmt.Fprintf(&b, "%d ", e.Status)
+	}
+	if e.Code != "" {
+		fmt.Fprintf(&b, "%s ", e.Code)
+	}
+	if e.Message == "" {
+		return strings.TrimSuffix(b.String(), " ") + ": " + string(e.Class)
+	}
+	return b.String() + e.Message
+}
+
+// Unwrap returns the transport's or the authentication's error, nil when the API itself answered.
+func (e *Error) Unwrap() error { return e.err }
+
+// newError turns what gophercloud returned for a request into an *Error.
+func newError(r Request, err error) *Error {
+	// Re-authentication failed: what counts is why, not the 401 before it. gophercloud does not unwrap this one.
+	if e, ok := errors.AsType[*gophercloud.ErrUnableToReauthenticate](err); ok {
+		err = e.ErrReauth
+		class := Unavailable
+		if gophercloud.ResponseCodeIs(err, http.StatusUnauthorized) || credentialsRefused(err) {
+			class = Unauthenticated
+		}
+		return &Error{Request: r, Class: class, Message: oneLine("authenticate again: " + err.Error()), err: err}
+	}
+	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
+		return answerError(r, answer.Actual, answer.ResponseHeader, answer.Body)
+	}
+	e := &Error{Request: r, Message: oneLine(err.Error()), Class: Unavailable, err: err}
+	switch op, isNet := errors.AsType[*net.OpError](err); {
+	case credentialsRefused(err):
+		e.Class = Unauthenticated
+	case isNet && op.Op == "dial": // never sent
+	case r.Method != "GET":
+		e.Class = Unknown
+	}
+	return e
+}
+
+// credentialsRefused reports whether the transport or the authentication itself gave up on the credentials.
+func credentialsRefused(err error) bool {
+	var r interface{ CredentialsRefused() bool }
+	return errors.As(err, &r) && r.CredentialsRefused()
+}
+
+// answerError reads an answer that is not a success.
+func answerError(r Request, status int, header http.Header, body []byte) *Error {
+	e := &Error{Request: r, Status: status}
+	var retryAfter string
+	isFault := false
+	e.Code, e.Message, retryAfter, isFault = parseFault(body)
+	e.Class = classify(r, status, e.Code, e.Message, isFault)
+	if e.Message == "" {
+		e.Message = http.StatusText(status)
+	}
+	if !isFault && status == http.StatusNotFound {
+		e.Message += " (the answer is not the API's own: is the endpoint right?)"
+	}
+	if h := header.Get("Retry-After"); h != "" {
+		retryAfter = h
+	}
+	e.RetryAfter = parseRetryAfter(retryAfter)
+	if e.Code == "Ecs.0603" && e.RetryAfter == 0 {
+		e.RetryAfter = time.Minute // the page of error codes says to try again after a minute
+	}
+	return e
+}
+
+// parseFault finds code and message in the shapes that these APIs answer with:
+//
+//	{"conflictingRequest": {"code": 409, "message": "…"}}            Nova, Cinder, and EVS with a code of its own as a string
+//	{"error": {"code": "Ecs.0100", "message": "…"}}                  ECS; Keystone's middleware too, with a number
+//	{"error_code": "APIG.0308", "error_msg": "…"}                    the API gateway
+//	{"code": "Common.0024", "message": "…"}                          flow control
+//	<html>…<h1>404 Not Found</h1>…                                   everything in between
+//
+// A number is the HTTP status once more, so the fault's name is the code then. isFault reports that the body was one of the JSON shapes.
+func parseFault(body []byte) (code, message, retryAfter string, isFault bool) {
+	type fault struct {
+		Code        any    `json:"code"`
+		ErrorCode   string `json:"error_code"`
+		Message     string `json:"message"`
+		ErrorMsg    string `json:"error_msg"`
+		RetryAfter  any    `json:"retryAfter"`
+		RetryAfter2 any    `json:"retry_after"`
+	}
+	read := func(name string, f fault) (string, string, string, bool) {
+		code := f.ErrorCode
+		if s, ok := f.Code.(string); ok && code == "" {
+			code = s
+		}
+		if code == "" {
+			code = name
+		}
+		message := f.Message
+		if message == "" {
+			message = f.ErrorMsg
+		}
+		if code == "" && message == "" {
+			return "", "", "", false
+		}
+		retryAfter := ""
+		for _, v := range []any{f.RetryAfter, f.RetryAfter2} {
+			switch v := v.(type) {
+			case string:
+				retryAfter = v
+			case float64:
+				retryAfter = strconv.FormatFloat(v, 'f', 0, 64)
+			}
+		}
+		return code, oneLine(message), retryAfter, true
+	}
+
+	var flat fault
+	if json.Unmarshal(body, &flat) == nil && (flat.ErrorCode != "" || flat.ErrorMsg != "" || flat.Message != "") {
+		return read("", flat)
+	}
+	var nested map[string]fault
+	if json.Unmarshal(body, &nested) == nil && len(nested) == 1 {
+		for name, f := range nested {
+			if name == "error" {
+				name = ""
+			}
+			return read(name, f)
+		}
+	}
+	return "", textOf(body), "", false
+}
+
+var (
+	tags  = regexp.MustCompile(`(?s)<(title|script|style)\b.*?</(title|script|style)>|<[^>]*>`)
+	space = regexp.MustCompile(`\s+`)
+)
+
+// textOf is what a person would read in an HTML or plain body.
+func textOf(body []byte) string {
+	text := string(bytes.ToValidUTF8(body, []byte("?")))
+	if strings.Contains(text, "<") {
+		text = html.UnescapeString(tags.ReplaceAllString(text, " "))
+	}
+	return oneLine(text)
+}
+
+// maxMessage bounds what an answer can put into a log line.
+const maxMessage = 300
+
+func oneLine(s string) string {
+	s = strings.TrimSpace(space.ReplaceAllString(s, " "))
+	if r := []rune(s); len(r) > maxMessage {
+		s = string(r[:maxMessage]) + "…"
+	}
+	return s
+}
+
+// parseRetryAfter reads seconds or an HTTP date (RFC 9110, 10.2.3); 0 for anything else, and for the past.
+func parseRetryAfter(s string) time.Duration {
+	if s == "" {
+		return 0
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(s)); err == nil {
+		return max(0, time.Duration(min(n, 86400))*time.Second)
+	}
+	if t, err := http.ParseTime(s); err == nil {
+		return max(0, time.Until(t))
+	}
+	return 0
+}

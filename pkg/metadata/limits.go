@@ -1,0 +1,236 @@
+package metadata
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// API is the cloud whose rules apply.
+type API string
+
+// The APIs.
+const (
+	OpenStack   API = "openstack"
+	HuaweiCloud API = "huaweicloud"
+)
+
+// Family is a group of operations with the same limits for keys and values.
+type Family string
+
+// The families, with the source of their limits.
+const (
+	Nova   Family = "Nova"   // nova/api/validation/parameter_types.py, metadata
+	Cinder Family = "Cinder" // the same pattern; its URLs take less, see CheckKey
+	ECS    Family = "ECS"    // the ECS page of package metadata's documentation
+	BMS    Family = "BMS"    // the BMS page
+	EVS    Family = "EVS"    // Cinder's, for the EVS page states none
+)
+
+// Servers returns the family of the API's virtual servers.
+func (a API) Servers() Family { return a.choose(Nova, ECS) }
+
+// BareMetal returns the family of the API's bare metal servers. OpenStack has one compute API for both.
+func (a API) BareMetal() Family { return a.choose(Nova, BMS) }
+
+// Snapshots returns the family of the API's volume snapshots.
+func (a API) Snapshots() Family { return a.choose(Cinder, EVS) }
+
+func (a API) choose(openstack, huawei Family) Family {
+	if a == HuaweiCloud {
+		return huawei
+	}
+	return openstack
+}
+
+// maxLength is the length of the longest key and the longest value: characters, and bytes for BMS.
+const maxLength = 255
+
+// LimitError says which rule a key or a value breaks.
+type LimitError struct {
+	Family Family
+	// Key is the key concerned; Value reports that it is the key's value that breaks the rule.
+	Key   string
+	Value bool
+	// Rule is the rule with its limit and what was found.
+	Rule string
+	// Reserved reports that the key is written by the cloud itself.
+	Reserved bool
+}
+
+func (e *LimitError) Error() string {
+	what := "key"
+	if e.Value {
+		what = "value of key"
+	}
+	return fmt.Sprintf("%s %s %.60q: %s", e.Family, what, e.Key, e.Rule)
+}
+
+// Check returns a *LimitError unless the family takes both key and value.
+func (f Family) Check(key, value string) error {
+	if err := f.CheckKey(key); err != nil {
+		return err
+	}
+	return f.CheckValue(key, value)
+}
+
+// CheckKey returns a *LimitError unless the family takes the key, and takes it in a URL.
+func (f Family) CheckKey(key string) error {
+	fail := func(format string, args ...any) error {
+		return &LimitError{Family: f, Key: key, Rule: fmt.Sprintf(format, args...)}
+	}
+	if key == "" {
+		return fail("must not be empty")
+	}
+	if n, unit := f.length(key); n > maxLength {
+		return fail("at most %d %s, has %d", maxLength, unit, n)
+	}
+	for _, r := range key {
+		if !f.keyTakes(r) {
+			return fail("%s; %q is not among them", f.keyRule(), r)
+		}
+	}
+	switch {
+	case key == "." || key == "..":
+		// A proxy that cleans paths turns DELETE …/metadata/.. into DELETE …/{server_id}.
+		return fail("%q is a step in a path, not a key", key)
+	case (f == Cinder || f == EVS) && len(key) > len(".json") && strings.HasSuffix(key, ".json"):
+		return fail("must not end in .json: Cinder takes that for the format of the answer, and %q for the key", strings.TrimSuffix(key, ".json"))
+	}
+	if why := f.reserved(key); why != "" {
+		return &LimitError{Family: f, Key: key, Rule: why, Reserved: true}
+	}
+	return nil
+}
+
+// CheckValue returns a *LimitError unless the family takes the value. The key is for the message only.
+func (f Family) CheckValue(key, value string) error {
+	fail := func(format string, args ...any) error {
+		return &LimitError{Family: f, Key: key, Value: true, Rule: fmt.Sprintf(format, args...)}
+	}
+	if value == "" && f == BMS {
+		return fail("must not be empty")
+	}
+	if !utf8.ValidString(value) {
+		return fail("is not UTF-8")
+	}
+	if n, unit := f.length(value); n > maxLength {
+		return fail("at most %d %s, has %d", maxLength, unit, n)
+	}
+	for _, r := range value {
+		if !f.valueTakes(r) {
+			return fail("%s", f.valueRule(r))
+		}
+	}
+	return nil
+}
+
+// FitValue returns the value as the family takes it: characters that it does not take become "_", and what is too long is
+// cut, with a short hash of the whole at its end, so that two long values stay two. changed reports whether it differs.
+func (f Family) FitValue(value string) (fit string, changed bool) {
+	var b strings.Builder
+	for _, r := range strings.ToValidUTF8(value, "_") {
+		if !f.valueTakes(r) {
+			r = '_'
+		}
+		b.WriteRune(r)
+	}
+	fit = b.String()
+	if n, _ := f.length(fit); n > maxLength {
+		sum := sha256.Sum256([]byte(value))
+		suffix := "-" + hex.EncodeToString(sum[:4])
+		fit = f.cut(fit, maxLength-len(suffix)) + suffix
+	}
+	return fit, fit != value
+}
+
+// cut returns as much of s as fits into n of the family's units.
+func (f Family) cut(s string, n int) string {
+	used := 0
+	for i, r := range s {
+		size := 1
+		if f == BMS {
+			size = utf8.RuneLen(r)
+		}
+		if used += size; used > n {
+			return s[:i]
+		}
+	}
+	return s
+}
+
+func (f Family) length(s string) (n int, unit string) {
+	if f == BMS {
+		return len(s), "bytes"
+	}
+	return utf8.RuneCountInString(s), "characters"
+}
+
+// bmsForbidden are the characters that the BMS page excludes from keys.
+const bmsForbidden = ":`~!@#$%^&*()=+<,>?/'\";{[]}|\\"
+
+func (f Family) keyTakes(r rune) bool {
+	switch {
+	case f == BMS:
+		return r >= ' ' && r != 0x7f && r != utf8.RuneError && r <= 0xffff && !strings.ContainsRune(bmsForbidden, r)
+	case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("-_:.", r):
+		return true
+	case r == ' ':
+		return f != ECS
+	}
+	return false
+}
+
+func (f Family) keyRule() string {
+	switch f {
+	case BMS:
+		return "takes any character but " + bmsForbidden
+	case ECS:
+		return "takes letters A-Z a-z, digits, - _ : and ."
+	}
+	return "takes letters A-Z a-z, digits, - _ : . and space"
+}
+
+// valueTakes: a character beyond U+FFFF needs four bytes, for which the databases behind Nova and Cinder have no room; they
+// answer 500 to it, always.
+func (f Family) valueTakes(r rune) bool {
+	if r > 0xffff || r == 0 {
+		return false
+	}
+	return f != BMS || (r != '\\' && r != '"')
+}
+
+func (f Family) valueRule(r rune) string {
+	if f == BMS && r <= 0xffff {
+		return fmt.Sprintf(`takes any character but \ and "; found %q`, r)
+	}
+	return fmt.Sprintf("takes characters up to U+FFFF; found %+q", r)
+}
+
+// reserved returns why a key is not ours to write, "" when it is. These keys steer the cloud: setting agency_name gives
+// the server another IAM agency. The ones that could do harm are refused for every family, because Huawei Cloud can be
+// reached with TAGGER_API=openstack too.
+func (f Family) reserved(key string) string {
+	const why = "is written by the cloud itself"
+	for _, prefix := range []string{"metering.", "__system__", "cascaded."} {
+		if strings.HasPrefix(key, prefix) {
+			return why + " (prefix " + prefix + ")"
+		}
+	}
+	switch key {
+	case "agency_name", "op_svc_userid", "__support_agent_list", "lockCheckEndpoint", "lockSource", "lockSourceId", "lockScene", "charging_mode",
+		"EcmResStatus", "virtual_env_type", "hw:passthrough":
+		return why
+	case "vpc_id", "image_name", "os_bit", "os_type":
+		if f == ECS || f == BMS {
+			return why
+		}
+	case "full_clone":
+		if f == EVS {
+			return why
+		}
+	}
+	return ""
+}

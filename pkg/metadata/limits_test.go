@@ -1,0 +1,155 @@
+package metadata_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/cloudtagger/tagger/pkg/metadata"
+)
+
+func families() []metadata.Family {
+	return []metadata.Family{metadata.Nova, metadata.Cinder, metadata.ECS, metadata.BMS, metadata.EVS}
+}
+
+func TestFamilyOfAPI(t *testing.T) {
+	for api, want := range map[metadata.API][3]metadata.Family{
+		metadata.OpenStack:   {metadata.Nova, metadata.Nova, metadata.Cinder},
+		metadata.HuaweiCloud: {metadata.ECS, metadata.BMS, metadata.EVS},
+	} {
+		if got := [3]metadata.Family{api.Servers(), api.BareMetal(), api.Snapshots()}; got != want {
+			t.Errorf("%s: got %v, want %v", api, got, want)
+		}
+	}
+}
+
+func TestCheckKey(t *testing.T) {
+	const all = "Nova Cinder ECS BMS EVS"
+	for _, tt := range []struct {
+		name, key string
+		takenBy   string // families that take the key; the others must refuse it
+		want      string // in the error of the others
+	}{
+		{"plain", "owner", all, ""},
+		{"dots and dashes", "cost-center_1.b", all, ""},
+		{"colon", "a:b", "Nova Cinder ECS EVS", "takes any character but"},
+		{"space", "a b", "Nova Cinder BMS EVS", "takes letters A-Z a-z, digits"},
+		{"non-ASCII letter", "é", "BMS", `'é' is not among them`},
+		{"slash", "a/b", "", `'/' is not among them`},
+		{"plus", "a+b", "", "is not among them"},
+		{"percent", "a%b", "", "is not among them"},
+		{"tab", "a\tb", "", "is not among them"},
+		{"empty", "", "", "must not be empty"},
+		{"one dot", ".", "", "a step in a path"},
+		{"two dots", "..", "", "a step in a path"},
+		{"three dots", "...", all, ""},
+		{"json suffix", "a.json", "Nova ECS BMS", "must not end in .json"},
+		{"only the suffix", ".json", all, ""},
+		{"longest", strings.Repeat("k", 255), all, ""},
+		{"too long", strings.Repeat("k", 256), "", "has 256"},
+		{"BMS counts bytes", strings.Repeat("é", 128), "", "has 256"},
+		{"privilege escalation", "agency_name", "", "is written by the cloud itself"},
+		{"reserved prefix", "metering.order_id", "", "prefix metering."},
+		{"reserved prefix of volumes", "__system__cmkid", "", "prefix __system__"},
+		{"reserved on Huawei Cloud only", "os_type", "Nova Cinder EVS", "is written by the cloud itself"},
+		{"reserved on EVS only", "full_clone", "Nova Cinder ECS BMS", "is written by the cloud itself"},
+	} {
+		for _, f := range families() {
+			err := f.CheckKey(tt.key)
+			if taken := strings.Contains(tt.takenBy, string(f)); taken {
+				if err != nil {
+					t.Errorf("%s: %s refuses %q: %v", tt.name, f, tt.key, err)
+				}
+				continue
+			}
+			var limit *metadata.LimitError
+			if !errors.As(err, &limit) || limit.Value {
+				t.Errorf("%s: %s takes %q, error %v", tt.name, f, tt.key, err)
+				continue
+			}
+			// The families word their alphabets differently; the named one is checked where only one refuses.
+			if tt.name != "BMS counts bytes" && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: %s: error %q does not say %q", tt.name, f, err, tt.want)
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s: error of more than one line: %q", tt.name, err)
+			}
+		}
+	}
+}
+
+func TestCheckValue(t *testing.T) {
+	const all = "Nova Cinder ECS BMS EVS"
+	for _, tt := range []struct{ name, value, takenBy, want string }{
+		{"plain", "alice", all, ""},
+		{"anything printable", "a/b c,d;e=f é 日本", all, ""},
+		{"newline", "a\nb", all, ""},
+		{"empty", "", "Nova Cinder ECS EVS", "must not be empty"},
+		{"quote", `a"b`, "Nova Cinder ECS EVS", `any character but \ and "`},
+		{"backslash", `a\b`, "Nova Cinder ECS EVS", `any character but \ and "`},
+		{"longest", strings.Repeat("v", 255), all, ""},
+		{"too long", strings.Repeat("v", 256), "", "has 256"},
+		{"255 characters of two bytes", strings.Repeat("é", 255), "Nova Cinder ECS EVS", "at most 255 bytes, has 510"},
+		{"four-byte character", "ok 😀", "", `U+FFFF; found '\U0001f600'`},
+		{"not UTF-8", "a\xffb", "", "is not UTF-8"},
+		{"NUL", "a\x00b", "", "found"},
+	} {
+		for _, f := range families() {
+			err := f.CheckValue("k", tt.value)
+			if strings.Contains(tt.takenBy, string(f)) != (err == nil) {
+				t.Errorf("%s: %s: error %v", tt.name, f, err)
+			}
+			if err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s: %s: error %q does not say %q", tt.name, f, err, tt.want)
+			}
+		}
+	}
+}
+
+func TestFitValue(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	for _, tt := range []struct {
+		name   string
+		family metadata.Family
+		value  string
+		want   string
+	}{
+		{"fits", metadata.ECS, "alice", "alice"},
+		{"emoji", metadata.Nova, "hi 😀!", "hi _!"},
+		{"quotes for BMS", metadata.BMS, `a"b\c`, "a_b_c"},
+		{"not UTF-8", metadata.Nova, "a\xffb", "a_b"},
+		{"too long", metadata.Nova, long, strings.Repeat("x", 246) + "-0d4e2ca9"},
+	} {
+		got, changed := tt.family.FitValue(tt.value)
+		if got != tt.want || changed != (tt.want != tt.value) {
+			t.Errorf("%s: FitValue(%.20q) = %q, %v; want %q", tt.name, tt.value, got, changed, tt.want)
+		}
+	}
+	a, _ := metadata.Nova.FitValue(long + "a")
+	b, _ := metadata.Nova.FitValue(long + "b")
+	if a == b {
+		t.Error("two long values became one")
+	}
+}
+
+// Whatever is made to fit must then be taken.
+func FuzzFitValue(f *testing.F) {
+	for _, s := range []string{"", "alice", `a"b\c`, "😀", strings.Repeat("é", 300), "a\xff\x00b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		for _, family := range families() {
+			fit, changed := family.FitValue(value)
+			if !utf8.ValidString(fit) || changed != (fit != value) {
+				t.Fatalf("%s: FitValue(%q) = %q, %v", family, value, fit, changed)
+			}
+			if err := family.CheckValue("k", fit); err != nil && value != "" {
+				t.Fatalf("%s: FitValue(%q) = %q, and yet: %v", family, value, fit, err)
+			}
+			if family.CheckValue("k", value) == nil && changed {
+				t.Fatalf("%s: %q is taken as it is, and became %q", family, value, fit)
+			}
+		}
+	})
+}

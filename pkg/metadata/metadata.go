@@ -1,0 +1,141 @@
+// Package metadata performs the metadata operations of the native OpenStack / Huawei Cloud APIs, knows each API
+// family's limits for keys and values, and turns every refusal into a typed [Error].
+//
+// The operations are those of these API pages:
+//
+//   - ECS, "Updating ECS Metadata": POST /v2.1/{project_id}/servers/{server_id}/metadata
+//   - BMS, "Updating BMS Metadata (Native OpenStack API)": the same URI
+//   - EVS, "Updating a Single Piece of Metadata of an EVS Snapshot": PUT /v2/{project_id}/snapshots/{snapshot_id}/metadata/{key}
+//   - ECS, "Obtaining the Metadata of an ECS with a Specified Key": GET /v2.1/{project_id}/servers/{server_id}/metadata/{key}
+//   - ECS, "Deleting Specified Metadata of an ECS": DELETE /v2.1/{project_id}/servers/{server_id}/metadata/{key}
+//
+// and what verifying needs beside them. It never sends PUT to a metadata collection, which would delete every key
+// that the request does not name.
+package metadata
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+)
+
+// CallTimeout is how long one API call may take, re-authentication included. A write that takes longer may still
+// have been saved: its error has class [Unknown].
+const CallTimeout = 15 * time.Second
+
+// Call is one request that was sent, for logs and results.
+type Call struct {
+	Request Request
+	// Status is the HTTP status of the answer, 0 when there was none.
+	Status int
+	// Err is nil when the call did what it should.
+	Err error
+	// Start is when the call began; Duration is how long it took, re-authentication included.
+	Start    time.Time
+	Duration time.Duration
+}
+
+// client sends requests to one service and reports each to observe.
+type client struct {
+	service *gophercloud.ServiceClient
+	family  Family
+	observe func(Call)
+}
+
+func newClient(service *gophercloud.ServiceClient, family Family, observe func(Call)) client {
+	if observe == nil {
+		observe = func(Call) {}
+	}
+	return client{service: service, family: family, observe: observe}
+}
+
+// do sends one request and decodes a JSON answer into out, unless out is nil. Any status that okCodes does not list
+// is an *Error.
+func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) error {
+	call := Call{Request: r, Start: time.Now()}
+	status, err := c.send(ctx, r, out, okCodes)
+	call.Status, call.Err, call.Duration = status, err, time.Since(call.Start)
+	c.observe(call)
+	return err
+}
+
+func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (status int, err error) {
+	callCtx, cancel := context.WithTimeoutCause(ctx, CallTimeout, fmt.Errorf("no answer within %s", CallTimeout))
+	defer cancel()
+
+	opts := &gophercloud.RequestOpts{OkCodes: okCodes, KeepResponseBody: true}
+	if r.Body != nil {
+		// A *bytes.Reader gives the request its Content-Length: Nova answers 400 to a chunked body.
+		opts.RawBody = bytes.NewReader(r.Body)
+		opts.MoreHeaders = map[string]string{"Content-Type": "application/json"}
+	}
+	resp, err := c.service.Request(callCtx, r.Method, c.service.ServiceURL(r.Path), opts)
+	if err != nil {
+		e := newError(r, err)
+		if ctx.Err() == nil && callCtx.Err() != nil {
+			e.Message = context.Cause(callCtx).Error()
+		}
+		return e.Status, e
+	}
+	defer func() {
+		_, _ = io.Copy(io.Discard, resp.Body) // a connection is used again only when its answer was read to the end
+		_ = resp.Body.Close()
+	}()
+	if out == nil {
+		return resp.StatusCode, nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		// A 200 whose body is not what the API documents comes from something in between, not from the service.
+		return resp.StatusCode, &Error{Request: r, Status: resp.StatusCode, Class: Unavailable, Message: "the answer is not the JSON that the API documents", err: err}
+	}
+	return resp.StatusCode, nil
+}
+
+// collection reads a whole metadata map.
+func (c client) collection(ctx context.Context, r Request) (map[string]string, error) {
+	var answer struct {
+		Metadata map[string]string `json:"metadata"`
+	}
+	if err := c.do(ctx, r, &answer, http.StatusOK); err != nil {
+		return nil, err
+	}
+	if answer.Metadata == nil {
+		return nil, &Error{Request: r, Status: http.StatusOK, Class: Unavailable, Message: `the answer has no "metadata" object`}
+	}
+	return answer.Metadata, nil
+}
+
+// item reads the value of one key.
+func (c client) item(ctx context.Context, r Request, key string) (string, error) {
+	var answer struct {
+		Meta map[string]string `json:"meta"`
+	}
+	if err := c.do(ctx, r, &answer, http.StatusOK); err != nil {
+		return "", err
+	}
+	value, ok := answer.Meta[key]
+	if !ok {
+		return "", &Error{Request: r, Status: http.StatusOK, Class: Unavailable, Message: `the answer's "meta" object lacks the key that was asked for`}
+	}
+	return value, nil
+}
+
+// remove deletes one key. Nova answers 204, Cinder 200 with an empty body; Huawei's table of return values allows
+// both. 202 is not among them: there it is flow control (Common.0024), and nothing was deleted.
+func (c client) remove(ctx context.Context, r Request) error {
+	return c.do(ctx, r, nil, http.StatusOK, http.StatusNoContent)
+}
+
+// IsClass reports whether err is an *Error of one of the classes.
+func IsClass(err error, classes ...Class) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && slices.Contains(classes, e.Class)
+}
