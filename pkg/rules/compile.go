@@ -1,0 +1,341 @@
+package rules
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/nearest"
+)
+
+// Options say how rules are compiled.
+type Options struct {
+	// Name stands in errors for where the rules came from: a file's path or TAGGER_RULES.
+	Name string
+	// API decides whose limits literal keys and values must keep; [metadata.OpenStack] when "".
+	API metadata.API
+	// Files is where {file: …} tables are read from, nil where there is no such place.
+	Files fs.FS
+}
+
+// Error is one fault in rules.
+type Error struct {
+	Name string // Options.Name
+	Line int    // 1-based, 0 when the fault has no line
+	Rule string // "" outside a rule
+	Text string
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Name)
+	if e.Line > 0 {
+		fmt.Fprintf(&b, ":%d", e.Line)
+	}
+	if e.Rule != "" {
+		fmt.Fprintf(&b, ": rule %q", e.Rule)
+	}
+	return b.String() + ": " + e.Text
+}
+
+// Errors are all faults found, at least one, in the order of their lines.
+type Errors []*Error
+
+// Error returns the first fault in one line, and how many there are besides.
+func (e Errors) Error() string {
+	switch len(e) {
+	case 0:
+		return "no fault"
+	case 1:
+		return e[0].Error()
+	}
+	return fmt.Sprintf("%s (and %d more)", e[0], len(e)-1)
+}
+
+// Compile reads rules in YAML, or JSON, which is a subset. Its error is of type Errors.
+func Compile(text []byte, o Options) (*Set, error) {
+	if o.API == "" {
+		o.API = metadata.OpenStack
+	}
+	c := &compiler{Options: o, set: &Set{api: o.API, tables: map[string]any{}}}
+	if root := c.parse(text); root != nil {
+		c.document(root)
+	}
+	if len(c.errors) > 0 {
+		slices.SortStableFunc(c.errors, func(a, b *Error) int { return a.Line - b.Line })
+		return nil, c.errors
+	}
+	return c.set, nil
+}
+
+type compiler struct {
+	Options
+	set    *Set
+	rule   string // the rule being compiled
+	errors Errors
+}
+
+func (c *compiler) fail(node *yaml.Node, format string, args ...any) {
+	line := 0
+	if node != nil {
+		line = node.Line
+	}
+	c.errors = append(c.errors, &Error{Name: c.Name, Line: line, Rule: c.rule, Text: fmt.Sprintf(format, args...)})
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+
+// parse returns the root mapping, nil after a fault.
+func (c *compiler) parse(text []byte) *yaml.Node {
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	var doc, second yaml.Node
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
+		c.fail(nil, "is empty; want at least one rule under rules:")
+		return nil
+	} else if err != nil {
+		c.syntax(text, err)
+		return nil
+	}
+	if err := dec.Decode(&second); err == nil {
+		c.fail(&second, "a second document (---); put all rules under one rules:")
+		return nil
+	} else if !errors.Is(err, io.EOF) {
+		c.syntax(text, err)
+		return nil
+	}
+	root := doc.Content[0]
+	if root.Kind != yaml.MappingNode {
+		c.fail(root, "want a mapping with rules:, found %s", describe(root))
+		return nil
+	}
+	return root
+}
+
+// syntax reports a YAML error. The parser's line is where it gave up, so an unquoted ${ there or just above is the likely cause.
+func (c *compiler) syntax(text []byte, err error) {
+	node := &yaml.Node{}
+	message := err.Error()
+	if m := yamlLine.FindStringSubmatch(message); m != nil {
+		message = message[len(m[0]):]
+		node.Line, _ = strconv.Atoi(m[1])
+	}
+	lines := strings.Split(string(text), "\n")
+	near := strings.Join(lines[max(0, min(node.Line-2, len(lines))):max(0, min(node.Line+1, len(lines)))], "\n")
+	if node.Line == 0 {
+		near = string(text)
+	}
+	if strings.Contains(near, "${") {
+		message += `; a value with ${…} that stands in { } or contains ": " or " #" must be in quotes`
+	}
+	c.fail(node, "not YAML: %s", oneLine(message))
+}
+
+func (c *compiler) document(root *yaml.Node) {
+	fields := c.fields(root, "tables", "rules")
+	if tables, ok := fields["tables"]; ok {
+		c.tables(tables) // first, for expressions refer to them
+	}
+	rules, ok := fields["rules"]
+	if !ok {
+		c.fail(root, "no rules: section")
+		return
+	}
+	if rules.Kind != yaml.SequenceNode {
+		c.fail(rules, "rules: want a list, found %s", describe(rules))
+		return
+	}
+	if len(rules.Content) == 0 {
+		c.fail(rules, "rules: is empty; want at least one rule")
+	}
+	seen := map[string]int{}
+	for i, node := range rules.Content {
+		c.rule = "rule-" + strconv.Itoa(i+1)
+		r := c.compileRule(node)
+		if first, ok := seen[r.name]; ok {
+			c.fail(node, "a rule of this name stands in line %d already", first)
+		}
+		seen[r.name] = node.Line
+		c.set.rules = append(c.set.rules, r)
+	}
+	c.rule = ""
+}
+
+func (c *compiler) compileRule(node *yaml.Node) rule {
+	r := rule{name: c.rule, line: node.Line}
+	if node.Kind != yaml.MappingNode {
+		c.fail(node, "want a mapping with on: and one of add:, set:, remove:, found %s", describe(node))
+		return r
+	}
+	fields := c.fields(node, "name", "on", "when", "add", "set", "remove")
+	if name, ok := fields["name"]; ok {
+		if text, ok := c.scalar(name, "name"); ok {
+			r.name, c.rule = text, text
+		}
+	}
+	if on, ok := fields["on"]; ok {
+		r.on = c.actions(on)
+	} else {
+		c.fail(node, "no on: which actions is it for?")
+	}
+	if when, ok := fields["when"]; ok {
+		r.when = c.when(when)
+	}
+	owner := map[string]string{}
+	for _, section := range []struct {
+		name string
+		verb verb
+	}{{"add", add}, {"set", set}, {"remove", remove}} {
+		body, ok := fields[section.name]
+		if !ok {
+			continue
+		}
+		for _, op := range c.operations(body, section.name, section.verb, r.on) {
+			if other, ok := owner[op.key]; ok {
+				c.fail(body, "key %q stands in %s: and in %s:", op.key, other, section.name)
+			}
+			owner[op.key] = section.name
+			r.operations = append(r.operations, op)
+		}
+	}
+	if fields["add"] == nil && fields["set"] == nil && fields["remove"] == nil {
+		c.fail(node, "nothing to do: it has none of add:, set:, remove:")
+	}
+	return r
+}
+
+func (c *compiler) actions(node *yaml.Node) []lifecycle.Action {
+	items := []*yaml.Node{node}
+	if node.Kind == yaml.SequenceNode {
+		items = node.Content
+		if len(items) == 0 {
+			c.fail(node, "on: is empty; want at least one action%s", knownActions(""))
+		}
+	}
+	var actions []lifecycle.Action
+	for _, item := range items {
+		text, ok := c.scalar(item, "on")
+		if !ok {
+			continue
+		}
+		switch a := lifecycle.Action(text); {
+		case !slices.Contains(lifecycle.Actions(), a):
+			c.fail(item, "on: unknown action %q%s", text, knownActions(text))
+		case !a.Writable():
+			c.fail(item, "on: %s: nothing can be written on a resource that is deleted", a)
+		case slices.Contains(actions, a):
+			c.fail(item, "on: %s stands there twice", a)
+		default:
+			actions = append(actions, a)
+		}
+	}
+	return actions
+}
+
+func knownActions(word string) string {
+	var known []string
+	for _, a := range lifecycle.Actions() {
+		if a.Writable() {
+			known = append(known, string(a))
+		}
+	}
+	return nearest.Hint(word, known)
+}
+
+func (c *compiler) when(node *yaml.Node) *expression {
+	text, ok := c.scalar(node, "when")
+	if !ok {
+		return nil
+	}
+	if strings.HasPrefix(strings.TrimSpace(text), "${") {
+		c.fail(node, "when: is an expression as it stands; leave out ${ and }")
+		return nil
+	}
+	e, err := compileExpression(text, c.set.tables, true)
+	if err != nil {
+		c.fail(node, "when: %v", err)
+	}
+	return e
+}
+
+func (c *compiler) operations(node *yaml.Node, section string, v verb, on []lifecycle.Action) []operation {
+	var ops []operation
+	if v == remove {
+		if node.Kind != yaml.SequenceNode || len(node.Content) == 0 {
+			c.fail(node, "%s: want a list of keys, found %s", section, describe(node))
+			return nil
+		}
+		for _, item := range node.Content {
+			if key, ok := c.scalar(item, section); ok && c.key(item, key, on) {
+				ops = append(ops, operation{key: key, verb: v})
+			}
+		}
+		return ops
+	}
+	if node.Kind != yaml.MappingNode || len(node.Content) == 0 {
+		c.fail(node, "%s: want a mapping of keys to values, found %s", section, describe(node))
+		return nil
+	}
+	for _, e := range c.mapping(node) {
+		text, ok := c.scalar(e.value, section+": "+e.name)
+		if !ok || !c.key(e.key, e.name, on) {
+			continue
+		}
+		t, err := parseTemplate(text, func(source string) (*expression, error) {
+			return compileExpression(source, c.set.tables, false)
+		})
+		if err != nil {
+			c.fail(e.value, "%s: %s: %v", section, e.name, err)
+			continue
+		}
+		if literal, ok := t.literal(); ok {
+			for _, f := range c.families(on) {
+				if err := f.CheckValue(e.name, literal); err != nil {
+					c.fail(e.value, "%s: %v", section, err)
+				}
+			}
+		}
+		ops = append(ops, operation{key: e.name, verb: v, value: t})
+	}
+	return ops
+}
+
+// key checks a literal key.
+func (c *compiler) key(node *yaml.Node, key string, on []lifecycle.Action) bool {
+	if strings.Contains(key, "${") {
+		c.fail(node, "key %q: a key cannot be computed", key)
+		return false
+	}
+	for _, f := range c.families(on) {
+		if err := f.CheckKey(key); err != nil {
+			c.fail(node, "%v", err)
+			return false
+		}
+	}
+	return true
+}
+
+// families are those that a rule with these actions certainly reaches. Bare metal is not among them: its actions are the servers', and a
+// key that it alone refuses is left out when such a server comes.
+func (c *compiler) families(on []lifecycle.Action) []metadata.Family {
+	var families []metadata.Family
+	for _, a := range on {
+		kind := lifecycle.Server
+		if a == lifecycle.SnapshotCreated {
+			kind = lifecycle.Snapshot
+		}
+		if f := FamilyOf(c.API, kind); !slices.Contains(families, f) {
+			families = append(families, f)
+		}
+	}
+	return families
+}

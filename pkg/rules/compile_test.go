@@ -1,0 +1,209 @@
+package rules_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
+)
+
+// files stand beside the rules.
+func files() fstest.MapFS {
+	return fstest.MapFS{
+		"cost.csv":      {Data: []byte("\ufeffp-1,CC-17\np-2, CC-40\np-3,\n")},
+		"wide.csv":      {Data: []byte("p-1,CC-17\np-2,CC-40,extra\n")},
+		"twice.csv":     {Data: []byte("p-1,CC-17\np-1,CC-40\n")},
+		"keyless.csv":   {Data: []byte(",CC-17\n")},
+		"quote.csv":     {Data: []byte("p-1,\"CC\n")},
+		"team.yaml":     {Data: []byte("alice: blue\nbob: 007\n")},
+		"team.json":     {Data: []byte(`{"alice": "green"}`)},
+		"list.yaml":     {Data: []byte("- a\n")},
+		"secret.txt":    {Data: []byte("x")},
+		"deep/cost.csv": {Data: []byte("p-1,deep\n")},
+	}
+}
+
+func TestCompileRefuses(t *testing.T) {
+	rule := func(body string) string { return "rules:\n- on: server.created\n" + body }
+	for _, tt := range []struct{ name, text, want string }{
+		// The document
+		{"nothing", "", "R: is empty; want at least one rule under rules:"},
+		{"only a comment", "# soon\n", "R: is empty; want at least one rule under rules:"},
+		{"no rules", "tables: {}\n", "R:1: no rules: section"},
+		{"empty rules", "rules: []\n", "R:1: rules: is empty; want at least one rule"},
+		{"a list", "- on: x\n", "R:1: want a mapping with rules:, found a list"},
+		{"a sentence", "please tag everything", "R:1: want a mapping with rules:, found a single value"},
+		{"rules is a mapping", "rules:\n  on: server.created\n", "R:2: rules: want a list, found a mapping"},
+		{"unknown section", "rule:\n- on: server.created\n", `R:1: unknown field "rule"; did you mean rules? (and 1 more)`},
+		{"second document", rule("  set: {a: b}\n") + "---\nrules: []\n", "R:4: a second document (---); put all rules under one rules:"},
+		{"broken second document", rule("  set: {a: b}\n") + "---\n{\n", "R:6: not YAML: did not find expected node content"},
+		{"not YAML", "rules:\n- on: [server.created\n  set: {a: b}\n", "R:3: not YAML: did not find expected ',' or ']'"},
+		{"tabs", "rules:\n\t- on: server.created\n", "R:2: not YAML: found character that cannot start any token"},
+
+		// A rule
+		{"a rule that is text", "rules:\n- everything\n", `R:2: rule "rule-1": want a mapping with on: and one of add:, set:, remove:, found a single value`},
+		{"unknown field", rule("  wehn: true\n  set: {a: b}\n"), `R:3: rule "rule-1": unknown field "wehn"; did you mean when?`},
+		{"unknown field, nothing near", rule("  annotations: {a: b}\n  set: {a: b}\n"), `R:3: rule "rule-1": unknown field "annotations"; known: name, on, when, add, set, remove`},
+		{"no on", "rules:\n- name: x\n  set: {a: b}\n", `R:2: rule "x": no on: which actions is it for?`},
+		{"empty on", "rules:\n- on: []\n  set: {a: b}\n", `R:2: rule "rule-1": on: is empty; want at least one action; known: server.created`},
+		{"unknown action", "rules:\n- on: server.craeted\n  set: {a: b}\n", `R:2: rule "rule-1": on: unknown action "server.craeted"; did you mean server.created?`},
+		{"unknown action in a list", "rules:\n- on:\n  - server.created\n  - volume.created\n  set: {a: b}\n", `R:4: rule "rule-1": on: unknown action "volume.created"`},
+		{"deleted", "rules:\n- on: server.deleted\n  set: {a: b}\n", `R:2: rule "rule-1": on: server.deleted: nothing can be written on a resource that is deleted`},
+		{"action twice", "rules:\n- on: [server.created, server.created]\n  set: {a: b}\n", `R:2: rule "rule-1": on: server.created stands there twice`},
+		{"nothing to do", "rules:\n- on: server.created\n", `R:2: rule "rule-1": nothing to do: it has none of add:, set:, remove:`},
+		{"name twice", "rules:\n- {name: a, on: server.created, set: {a: b}}\n- {name: a, on: server.created, set: {a: b}}\n", `R:3: rule "a": a rule of this name stands in line 2 already`},
+		{"field twice", rule("  set: {a: b}\n  set: {c: d}\n"), `R:4: rule "rule-1": "set" stands there twice`},
+		{"key twice", rule("  set:\n    a: b\n    a: c\n"), `R:5: rule "rule-1": "a" stands there twice`},
+		{"key in two sections", rule("  set: {a: b}\n  remove: [a]\n"), `R:4: rule "rule-1": key "a" stands in set: and in remove:`},
+		{"set is a list", rule("  set: [a]\n"), `R:3: rule "rule-1": set: want a mapping of keys to values, found a list`},
+		{"set is empty", rule("  set: {}\n"), `R:3: rule "rule-1": set: want a mapping of keys to values, found an empty mapping`},
+		{"remove is a mapping", rule("  remove: {a: b}\n"), `R:3: rule "rule-1": remove: want a list of keys, found a mapping`},
+		{"remove is empty", rule("  remove: []\n"), `R:3: rule "rule-1": remove: want a list of keys, found an empty list`},
+		{"value is a list", rule("  set: {a: [b]}\n"), `R:3: rule "rule-1": set: a: want one value, found a list`},
+		{"value is missing", rule("  set:\n    a:\n"), `R:4: rule "rule-1": set: a: is empty`},
+		{"value is null", rule("  set: {a: null}\n"), `R:3: rule "rule-1": set: a: is empty`},
+		{"value is the empty text", rule("  set: {a: \"\"}\n"), `R:3: rule "rule-1": set: a: is empty`},
+		{"anchor", rule("  set: {a: &x b}\n"), `R:3: rule "rule-1": set: a: YAML anchors and aliases are not supported; write the value out`},
+		{"tag", rule("  set: {a: !!int 5}\n"), `R:3: rule "rule-1": set: a: YAML reads !!int as a tag; put the value in quotes, or use not`},
+
+		// when
+		{"when is a tag", rule("  when: !x\n  set: {a: b}\n"), `R:3: rule "rule-1": when: YAML reads !x as a tag; put the value in quotes, or use not`},
+		{"when is empty", rule("  when:\n  set: {a: b}\n"), `R:3: rule "rule-1": when: is empty`},
+		{"when is blank", rule("  when: ' '\n  set: {a: b}\n"), `R:3: rule "rule-1": when: expression is empty`},
+		{"when in braces", rule("  when: ${true}\n  set: {a: b}\n"), `R:3: rule "rule-1": when: is an expression as it stands; leave out ${ and }`},
+		{"when is a text", rule("  when: resource.name\n  set: {a: b}\n"), `R:3: rule "rule-1": when: expression resource.name: expected bool, but got string`},
+		{"misspelt field", rule("  when: resource.nmae == \"x\"\n  set: {a: b}\n"), `R:3: rule "rule-1": when: expression resource.nmae == "x": unknown field nmae at character 10; did you mean name?`},
+		{"misspelt variable", rule("  when: resuorce.name == \"x\"\n  set: {a: b}\n"), `unknown name resuorce at character 1; did you mean resource?`},
+		{"senseless comparison", rule("  when: resource.name == 3\n  set: {a: b}\n"), `invalid operation: == (mismatched types string and int) at character 15`},
+		{"broken expression", rule("  when: resource.name ==\n  set: {a: b}\n"), `unexpected token EOF`},
+		{"bad pattern", rule("  when: resource.name matches \"[\"\n  set: {a: b}\n"), "error parsing regexp"},
+
+		// ${…}
+		{"braces in braces", rule("  set: {a: ${resource.name}}\n"), `must be in quotes`},
+		{"colon", rule("  set:\n    a: ${true ? \"b\" : \"c\"}\n"), `R:4: not YAML: mapping values are not allowed in this context; a value with ${…} that stands in { } or contains ": " or " #" must be in quotes`},
+		{"hash", rule("  set:\n    a: ${first(\"x\") + \" # y\"}\n"), `set: a: ${ is not closed by }; where the expression contains # or : , put the whole value in quotes`},
+		{"not closed", rule("  set:\n    a: ${resource.name\n"), `R:4: rule "rule-1": set: a: ${ is not closed by }`},
+		{"empty expression", rule("  set: {a: \"${}\"}\n"), `set: a: expression is empty`},
+		{"misspelt", rule("  add: {owner: '${actor.nme}'}\n"), `R:3: rule "rule-1": add: owner: expression actor.nme: unknown field nme at character 7; did you mean name?`},
+		{"unknown table", "tables: {cost: {a: b}}\n" + rule("  add: {owner: '${tables.cots[\"a\"]}'}\n"), `unknown field cots at character 8; did you mean cost?`},
+		{"now", rule("  set: {a: '${now()}'}\n"), `unknown name now at character 1; use time, the event's, so that a replay plans the same`},
+		{"date of a text", rule("  set: {a: '${date(resource.name)}'}\n"), `cannot use string as argument (type time.Time) to call date`},
+		{"computed key", rule("  set: {'${resource.name}': b}\n"), `key "${resource.name}": a key cannot be computed`},
+
+		// Keys and values
+		{"bad key", rule("  set: {a/b: c}\n"), `R:3: rule "rule-1": Nova key "a/b": takes letters A-Z a-z, digits, - _ : . and space; '/' is not among them`},
+		{"dot dot", rule("  remove: ['..']\n"), `".." is a step in a path`},
+		{"privilege escalation", rule("  set: {agency_name: admin}\n"), `Nova key "agency_name": is written by the cloud itself`},
+		{"long value", rule("  set: {a: " + strings.Repeat("v", 300) + "}\n"), `R:3: rule "rule-1": set: Nova value of key "a": at most 255 characters, has 300`},
+		{"emoji", rule("  set: {a: 😀}\n"), `takes characters up to U+FFFF`},
+		{"only a snapshot refuses", "rules:\n- on: [server.created, snapshot.created]\n  set: {a.json: b}\n", `Cinder key "a.json": must not end in .json`},
+
+		// Tables
+		{"tables is a list", "tables: []\n" + rule("  set: {a: b}\n"), "R:1: tables: want a mapping of names to tables, found an empty list"},
+		{"table is a text", "tables: {a: b}\n" + rule("  set: {a: b}\n"), "R:1: tables: a: want a mapping, found a single value"},
+		{"table name", "tables: {cost-center: {a: b}}\n" + rule("  set: {a: b}\n"), `R:1: tables: "cost-center" cannot be used as tables.cost-center; take letters, digits and _`},
+		{"nested table", "tables: {a: {b: {c: d}}}\n" + rule("  set: {a: b}\n"), `R:1: tables: a: b: want one value, found a mapping`},
+		{"table file is missing", "tables: {a: {file: no.csv}}\n" + rule("  set: {a: b}\n"), `R:1: tables: a: read no.csv: file does not exist`},
+		{"table file climbs", "tables: {a: {file: ../cost.csv}}\n" + rule("  set: {a: b}\n"), `R:1: tables: a: file ../cost.csv: want a path below the rules' own folder`},
+		{"table file of another kind", "tables: {a: {file: secret.txt}}\n" + rule("  set: {a: b}\n"), `want a name that ends in .csv, .yaml, .yml or .json`},
+		{"wide CSV", "tables: {a: {file: wide.csv}}\n" + rule("  set: {a: b}\n"), `R:1: tables: a: read wide.csv: line 2: want two columns, found 3`},
+		{"CSV row twice", "tables: {a: {file: twice.csv}}\n" + rule("  set: {a: b}\n"), `line 2: "p-1" stands there twice`},
+		{"CSV without a key", "tables: {a: {file: keyless.csv}}\n" + rule("  set: {a: b}\n"), `line 1: the first column is empty`},
+		{"CSV with an open quote", "tables: {a: {file: quote.csv}}\n" + rule("  set: {a: b}\n"), `extraneous or missing " in quoted-field`},
+		{"table file is a list", "tables: {a: {file: list.yaml}}\n" + rule("  set: {a: b}\n"), `list.yaml:1: want a mapping`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := rules.Compile([]byte(tt.text), rules.Options{Name: "R", Files: files()})
+			var all rules.Errors
+			if !errors.As(err, &all) {
+				t.Fatalf("error %v", err)
+			}
+			if !strings.Contains(err.Error(), tt.want) || strings.ContainsAny(err.Error(), "\n\r") {
+				t.Errorf("got  %s\nwant %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestCompileFindsEveryFault(t *testing.T) {
+	_, err := rules.Compile([]byte("rules:\n- on: server.craeted\n  set: {a/b: c}\n- on: server.created\n"), rules.Options{Name: "rules.yaml"})
+	var all rules.Errors
+	if !errors.As(err, &all) {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range all {
+		got = append(got, e.Error())
+	}
+	want := []string{
+		`rules.yaml:2: rule "rule-1": on: unknown action "server.craeted"; did you mean server.created?`,
+		`rules.yaml:4: rule "rule-2": nothing to do: it has none of add:, set:, remove:`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestTablesNeedAFile(t *testing.T) {
+	_, err := rules.Compile([]byte("tables: {a: {file: cost.csv}}\nrules:\n- {on: server.created, set: {a: b}}\n"), rules.Options{Name: "TAGGER_RULES"})
+	if err == nil || !strings.Contains(err.Error(), "these rules are not in a file") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// What one API takes in a literal, another refuses at start.
+func TestCompileKeepsTheAPIsLimits(t *testing.T) {
+	text := []byte("rules:\n- {on: server.created, set: {a b: c}}\n")
+	if _, err := rules.Compile(text, rules.Options{API: metadata.OpenStack}); err != nil {
+		t.Error(err)
+	}
+	_, err := rules.Compile(text, rules.Options{API: metadata.HuaweiCloud})
+	if err == nil || !strings.Contains(err.Error(), `ECS key "a b"`) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	set, err := rules.Compile([]byte("rules:\n- {name: s, on: server.created, set: {a: b}}\n- {name: both, on: [server.created, snapshot.created], set: {a: b}}\n- {name: v, on: snapshot.created, set: {a: b}}\n"), rules.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"v"}, set.Unreachable([]lifecycle.Action{lifecycle.ServerCreated})); diff != "" {
+		t.Error(diff)
+	}
+	if set.Len() != 3 {
+		t.Errorf("Len = %d", set.Len())
+	}
+}
+
+// Whatever the text, Compile answers, in one line.
+func FuzzCompile(f *testing.F) {
+	for _, s := range []string{
+		"", "rules:", "rules:\n- on: server.created\n  set: {a: b}\n", designRules,
+		"rules:\n- on: server.created\n  set: {a: '${{}}'}\n", "rules: [{on: [server.created], add: {a: \"$${x}${\\\"}\\\"}\"}}]",
+		"tables: {a: {file: cost.csv}}\nrules:\n- on: &a server.created\n  when: *a\n", "a: !!binary x\n<<: {}\n",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		set, err := rules.Compile(text, rules.Options{Name: "R", Files: files()})
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\n\r") {
+				t.Errorf("more than one line: %q", err)
+			}
+			return
+		}
+		plan := set.Plan(change(), sample(t))
+		for key, value := range plan.Set {
+			if err := plan.Family.Check(key, value); err != nil {
+				t.Errorf("planned what cannot be written: %v", err)
+			}
+		}
+	})
+}

@@ -1,0 +1,186 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/types"
+	"github.com/expr-lang/expr/vm"
+
+	"github.com/cloudtagger/tagger/pkg/nearest"
+)
+
+// expression is one compiled expr-lang expression.
+type expression struct {
+	source  string
+	program *vm.Program
+}
+
+// compileExpression compiles twice. The first time every field has its type, which finds misspelt names and senseless
+// comparisons. The second time, for running, fields may be absent: there a string field has any type, because a program compiled for a
+// string would fail on an absent one where it should find it unequal; and a path into something absent is absent.
+func compileExpression(source string, tables map[string]any, isCondition bool) (*expression, error) {
+	if strings.TrimSpace(source) == "" {
+		return nil, errors.New("expression is empty")
+	}
+	options := []expr.Option{expr.DisableBuiltin("now"), expr.DisableBuiltin("date")}
+	for _, f := range functions() {
+		options = append(options, expr.Function(f.name, f.call, f.signature))
+	}
+	check := append([]expr.Option{expr.Env(environmentTypes(tables, types.String))}, options...)
+	if isCondition {
+		check = append(check, expr.AsBool())
+	}
+	if _, err := expr.Compile(source, check...); err != nil {
+		return nil, explain(source, err, tables)
+	}
+	lenient := append([]expr.Option{expr.Env(environmentTypes(tables, types.Any)), expr.Patch(absence{}), expr.Function(elementAt, at)}, options...)
+	program, err := expr.Compile(source, lenient...)
+	if err != nil {
+		return nil, explain(source, err, tables)
+	}
+	return &expression{source: strings.TrimSpace(source), program: program}, nil
+}
+
+// run evaluates. A nil value is an absent one.
+func (e *expression) run(env map[string]any) (any, error) {
+	v, err := expr.Run(e.program, env)
+	if err != nil {
+		message := err.Error()
+		if fe, ok := errors.AsType[*file.Error](err); ok {
+			message = fe.Message
+		}
+		message = absentText.ReplaceAllString(oneLine(message), "found an absent value where a $1 is needed")
+		return nil, fmt.Errorf("%s: %s", e.source, strings.ReplaceAll(message, "<nil>", "an absent value"))
+	}
+	return v, nil
+}
+
+var (
+	unknownName = regexp.MustCompile(`^unknown (?:name|field) (\S+)`)
+	absentText  = regexp.MustCompile(`interface conversion: interface \{\} is nil, not (\w+)`)
+	space       = regexp.MustCompile(`\s+`)
+)
+
+func oneLine(s string) string { return strings.TrimSpace(space.ReplaceAllString(s, " ")) }
+
+// explain makes one line of expr's error, with the word that was probably meant.
+func explain(source string, err error, tables map[string]any) error {
+	message := err.Error()
+	if fe, ok := errors.AsType[*file.Error](err); ok {
+		message = fmt.Sprintf("%s at character %d", fe.Message, fe.Column+1)
+		if m := unknownName.FindStringSubmatch(fe.Message); m != nil {
+			switch m[1] {
+			case "now":
+				message += "; use time, the event's, so that a replay plans the same"
+			default:
+				message += nearest.Hint(m[1], names(tables))
+			}
+		}
+	}
+	return fmt.Errorf("expression %s: %s", oneLine(source), oneLine(message))
+}
+
+// absence makes a path into something absent absent, instead of an error, and lets "??" take an empty value for absent.
+type absence struct{}
+
+// elementAt is a name that no expression can spell.
+const elementAt = "element at"
+
+func (absence) Visit(node *ast.Node) {
+	switch n := (*node).(type) {
+	case *ast.MemberNode:
+		if _, isField := n.Property.(*ast.StringNode); !isField {
+			ast.Patch(node, &ast.CallNode{Callee: &ast.IdentifierNode{Value: elementAt}, Arguments: []ast.Node{n.Node, n.Property}})
+			return
+		}
+		if !n.Method {
+			n.Optional = true
+			ast.Patch(node, &ast.ChainNode{Node: n})
+		}
+	case *ast.BinaryNode:
+		if n.Operator == "??" {
+			n.Left = &ast.CallNode{Callee: &ast.IdentifierNode{Value: "first"}, Arguments: []ast.Node{n.Left}}
+		}
+	}
+}
+
+// at returns an element of a list or a map, nil where there is none.
+func at(params ...any) (any, error) {
+	from, index := reflect.ValueOf(params[0]), reflect.ValueOf(params[1])
+	if !from.IsValid() || !index.IsValid() {
+		return nil, nil
+	}
+	switch from.Kind() {
+	case reflect.Slice, reflect.Array:
+		if !index.CanInt() {
+			return nil, fmt.Errorf("an element of a list has a number, not a %s", index.Kind())
+		}
+		i := int(index.Int())
+		if i < 0 {
+			i += from.Len()
+		}
+		if i < 0 || i >= from.Len() {
+			return nil, nil
+		}
+		return from.Index(i).Interface(), nil
+	case reflect.Map:
+		if index.Type().AssignableTo(from.Type().Key()) {
+			if v := from.MapIndex(index); v.IsValid() {
+				return v.Interface(), nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+// function is a function that expressions can call, besides expr's own.
+type function struct {
+	name      string
+	call      func(...any) (any, error)
+	signature any
+}
+
+func functions() []function {
+	days := func(name string, unit time.Duration) function {
+		return function{name, func(p ...any) (any, error) { return time.Duration(reflect.ValueOf(p[0]).Int()) * unit, nil }, new(func(int) time.Duration)}
+	}
+	return []function{
+		{"first", func(p ...any) (any, error) {
+			for _, v := range p {
+				if present(v) {
+					return v, nil
+				}
+			}
+			return nil, nil
+		}, new(func(...any) any)},
+		{"date", func(p ...any) (any, error) {
+			if t, ok := p[0].(time.Time); ok && !t.IsZero() {
+				return t.UTC().Format(time.DateOnly), nil
+			}
+			return nil, errors.New("date() wants a time, found an absent value")
+		}, new(func(time.Time) string)},
+		days("days", 24*time.Hour),
+		days("hours", time.Hour),
+	}
+}
+
+// present reports whether a value counts: an empty text does not.
+func present(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return false
+	case string:
+		return v != ""
+	case time.Time:
+		return !v.IsZero()
+	}
+	return true
+}

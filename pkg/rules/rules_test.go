@@ -1,0 +1,343 @@
+package rules_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
+)
+
+const designRules = `tables:
+  cost: {"p-1": "CC-17", "p-2": "CC-40"}
+rules:
+- name: owner
+  on: [server.created, snapshot.created]
+  add:
+    owner: ${first(actor.name, actor.id)}
+    cost-center: ${tables.cost[resource.project] ?? "CC-0"}
+    expires: ${date(time + days(14))}
+- name: production
+  on: server.created
+  when: resource.name startsWith "prod-"
+  set: {env: production}
+- on: server.started
+  remove: [stopped-at]
+`
+
+func change() lifecycle.Change {
+	return lifecycle.Change{
+		Action: lifecycle.ServerCreated,
+		Resource: lifecycle.Resource{
+			Kind: lifecycle.Server, ID: "95bf2490-5428-432c-ad9b-5e3406f869dd", Name: "prod-web-1", Project: "p-1", Zone: "az1",
+			Created: time.Date(2026, 11, 20, 23, 0, 0, 0, time.UTC),
+		},
+		Actor: lifecycle.Actor{ID: "u-1", Name: "alice", Kind: lifecycle.User},
+		Time:  time.Date(2026, 11, 21, 23, 54, 50, 0, time.FixedZone("", 3600)),
+		Data: map[string]any{
+			"size": int64(1700000000000), "ratio": 0.25, "big": 1e21, "ok": true, "empty": "", "null": nil,
+			"list": []any{map[string]any{"a": "x"}}, "object": map[string]any{"deep": map[string]any{"name": "d"}},
+			"long": strings.Repeat("x", 300), "emoji": "hi 😀", "quote": `say "hi"`,
+		},
+	}
+}
+
+func sample(t testing.TB) event.Event {
+	t.Helper()
+	e := event.New()
+	e.SetID("e-1")
+	e.SetSource("//test")
+	e.SetType("test.created")
+	e.SetExtension("team", "blue")
+	return e
+}
+
+func compile(t testing.TB, text string, api metadata.API) *rules.Set {
+	t.Helper()
+	set, err := rules.Compile([]byte(text), rules.Options{Name: "R", API: api, Files: files()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+func TestPlanOfTheDesignPage(t *testing.T) {
+	got := compile(t, designRules, "").Plan(change(), sample(t))
+	want := rules.Plan{
+		Family: metadata.Nova,
+		Set:    map[string]string{"env": "production"},
+		Add:    map[string]string{"owner": "alice", "cost-center": "CC-17", "expires": "2026-12-05"},
+		Rules:  []string{"owner", "production"},
+		Skipped: []rules.Skip{
+			{Rule: "rule-3", Why: "it is for server.started, this is server.created"},
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestPlanWithLittleKnown(t *testing.T) {
+	c := lifecycle.Change{Action: lifecycle.SnapshotCreated, Resource: lifecycle.Resource{Kind: lifecycle.Snapshot, ID: "x"}, Actor: lifecycle.Actor{ID: "u-1"}}
+	got := compile(t, designRules, "").Plan(c, sample(t))
+	want := rules.Plan{
+		Family: metadata.Cinder,
+		Set:    map[string]string{},
+		Add:    map[string]string{"owner": "u-1", "cost-center": "CC-0"},
+		Rules:  []string{"owner"},
+		Skipped: []rules.Skip{
+			{Rule: "production", Why: "it is for server.created, this is snapshot.created"},
+			{Rule: "rule-3", Why: "it is for server.started, this is snapshot.created"},
+		},
+		Problems: []rules.Problem{{
+			Rule: "owner", Key: "expires", Why: "left out: date(time + days(14)): invalid operation: an absent value + time.Duration",
+		}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The value that an expression leaves on a server, or why it leaves none.
+func TestValues(t *testing.T) {
+	for _, tt := range []struct{ template, want, why string }{
+		// Literals, exactly as written
+		{`plain`, "plain", ""},
+		{`014`, "014", ""},
+		{`1.0`, "1.0", ""},
+		{`1e3`, "1e3", ""},
+		{`2026-01-02`, "2026-01-02", ""},
+		{`yes`, "yes", ""},
+		{`"  padded "`, "  padded ", ""},
+		{`'$${literal}'`, "${literal}", ""},
+		{`'$$${resource.name}'`, "$${resource.name}", ""},
+		{`cost $5`, "cost $5", ""},
+
+		// Text and expressions
+		{`'${resource.zone}/${resource.name}'`, "az1/prod-web-1", ""},
+		{`'${"}"}'`, "}", ""},
+		{`'${{"a": "}"}.a}'`, "}", ""},
+		{`"${\"a\\\"}\"}"`, `a"}`, ""},
+		{"'${`}`}'", "}", ""},
+		{`${actor.kind}`, "user", ""},
+		{`${event.extensions.team}`, "blue", ""},
+		{`${event.type}`, "test.created", ""},
+		{`${action}`, "server.created", ""},
+		{`${split(resource.name, "-")[-1]}`, "1", ""},
+		{`${resource.name | upper()}`, "PROD-WEB-1", ""},
+
+		// Numbers, dates and the rest
+		{`${data.size}`, "1700000000000", ""},
+		{`${data.ratio}`, "0.25", ""},
+		{`${data.big}`, "1000000000000000000000", ""},
+		{`${data.size / 0}`, "", "is not a number"},
+		{`${data.ok}`, "true", ""},
+		{`${1 + 2}`, "3", ""},
+		{`${time}`, "2026-11-21T22:54:50Z", ""},
+		{`${date(time)}`, "2026-11-21", ""},
+		{`${date(time + hours(2))}`, "2026-11-22", ""},
+		{`${time.Format("2006-01")}`, "2026-11", ""},
+		{`${resource.created}`, "2026-11-20T23:00:00Z", ""},
+		{`${time - resource.created}`, "23h54m50s", ""},
+		{`${len(data.list)}`, "1", ""},
+
+		// Absence
+		{`${resource.flavor}`, "", "resource.flavor is absent"},
+		{`x-${resource.flavor}`, "", "resource.flavor is absent"},
+		{`${data.empty}`, "", "data.empty is absent"},
+		{`${data.null}`, "", "data.null is absent"},
+		{`${data.no.such.path}`, "", "data.no.such.path is absent"},
+		{`${data.list[7].a}`, "", "data.list[7].a is absent"},
+		{`${data.list[0].a}`, "x", ""},
+		{`${data.list["a"]}`, "", "invalid operation: int(string)"},
+		{`${data.object["deep"].name}`, "d", ""},
+		{`${data?.object?.deep?.name}`, "d", ""},
+		{`${data.empty ?? "e"}`, "e", ""},
+		{`${data.no.such ?? "e"}`, "e", ""},
+		{`${data.list[7].a ?? "e"}`, "e", ""},
+		{`${resource.flavor ?? resource.image ?? "none"}`, "none", ""},
+		{`${first(resource.flavor, data.empty, resource.zone)}`, "az1", ""},
+		{`${first()}`, "", "first() is absent"},
+		{`${upper(resource.flavor)}`, "", "upper(resource.flavor): found an absent value where a string is needed"},
+		{`${resource.flavor + "x"}`, "", "invalid operation: an absent value + string"},
+		{`'${resource.flavor == "x" ? "y" : "n"}'`, "n", ""},
+		{`'${resource.flavor != "x" ? "y" : "n"}'`, "y", ""},
+		{`'${resource.flavor in ["x"] ? "y" : "n"}'`, "n", ""},
+		{`'${resource.flavor startsWith "x" ? "y" : "n"}'`, "n", ""},
+		{`${tables.cost[resource.project]}`, "CC-17", ""},
+		{`${tables.cost[resource.flavor] ?? "CC-0"}`, "CC-0", ""},
+		{`${tables.cost["p-3"] ?? "CC-0"}`, "CC-0", ""},
+		{`${tables.cost["p-2"]}`, "CC-40", ""},
+		{`${tables.team.bob}`, "007", ""},
+		{`${tables.green.alice}`, "green", ""},
+		{`${tables.deep["p-1"]}`, "deep", ""},
+
+		// What has no form as text
+		{`${data.list}`, "", "data.list is a list; pick one of its elements"},
+		{`${data.object}`, "", "data.object is an object; pick one of its members"},
+		{`${resource}`, "", "resource is an object; pick one of its members"},
+	} {
+		t.Run(tt.template, func(t *testing.T) {
+			text := "tables: {cost: {file: cost.csv}, team: {file: team.yaml}, green: {file: team.json}, deep: {file: deep/cost.csv}}\nrules:\n- on: server.created\n  set:\n    k: " + tt.template + "\n"
+			plan := compile(t, text, "").Plan(change(), sample(t))
+			value, ok := plan.Set["k"]
+			if value != tt.want || ok != (tt.why == "") {
+				t.Errorf("value %q, %v; want %q", value, ok, tt.want)
+			}
+			switch {
+			case tt.why == "" && len(plan.Problems) != 0:
+				t.Errorf("problems %+v", plan.Problems)
+			case tt.why != "" && (len(plan.Problems) != 1 || !strings.HasPrefix(plan.Problems[0].Why, "left out: ") || !strings.Contains(plan.Problems[0].Why, tt.why)):
+				t.Errorf("problems %+v, want one with %q", plan.Problems, tt.why)
+			}
+		})
+	}
+}
+
+func TestWhen(t *testing.T) {
+	for _, tt := range []struct {
+		when    string
+		matches bool
+		why     string
+		problem bool
+	}{
+		{`true`, true, "", false},
+		{`resource.name startsWith "prod-" and actor.kind == "user"`, true, "", false},
+		{`resource.name startsWith "dev-"`, false, `when is false: resource.name startsWith "dev-"`, false},
+		{`'not (resource.name startsWith "dev-")'`, true, "", false},
+		{`resource.flavor == nil`, true, "", false},
+		{`resource.flavor != "x"`, true, "", false},
+		{`data.ok`, true, "", false},
+		{`data.size > 5`, true, "", false},
+		{`data.missing > 5`, false, "when has no value: data.missing > 5: invalid operation: an absent value > int", true},
+		{`data.missing`, false, "when is absent: data.missing", true},
+		{`data.size`, false, "when is neither true nor false: data.size", true},
+		{`any(data.list, .a == "x")`, true, "", false},
+		{`resource.created < time`, true, "", false},
+		{`action in ["server.created"]`, true, "", false},
+	} {
+		t.Run(tt.when, func(t *testing.T) {
+			plan := compile(t, "rules:\n- name: r\n  on: server.created\n  when: "+tt.when+"\n  set: {k: v}\n", "").Plan(change(), sample(t))
+			if matched := len(plan.Rules) == 1; matched != tt.matches || (len(plan.Set) == 1) != tt.matches {
+				t.Errorf("matched %v, set %v", matched, plan.Set)
+			}
+			var why string
+			for _, s := range plan.Skipped {
+				why += s.Why
+			}
+			if why != tt.why {
+				t.Errorf("skipped: %q, want %q", why, tt.why)
+			}
+			if got := len(plan.Problems) > 0; got != tt.problem {
+				t.Errorf("problems %+v", plan.Problems)
+			}
+		})
+	}
+}
+
+// For one key the last matching rule has the last word, unless it has nothing to say.
+func TestLastRuleWins(t *testing.T) {
+	for _, tt := range []struct {
+		name, first, second string
+		want                rules.Plan
+	}{
+		{"set then set", "set: {k: a}", "set: {k: b}", rules.Plan{Set: map[string]string{"k": "b"}}},
+		{"set then add", "set: {k: a}", "add: {k: b}", rules.Plan{Add: map[string]string{"k": "b"}}},
+		{"add then remove", "add: {k: a}", "remove: [k]", rules.Plan{Remove: []string{"k"}}},
+		{"remove then set", "remove: [k]", "set: {k: b}", rules.Plan{Set: map[string]string{"k": "b"}}},
+		{"set then nothing", "set: {k: a}", "set: {k: '${resource.flavor}'}", rules.Plan{
+			Set:      map[string]string{"k": "a"},
+			Problems: []rules.Problem{{Rule: "rule-2", Key: "k", Why: "left out: resource.flavor is absent"}},
+		}},
+		{"each its own", "remove: [b, a]", "set: {k: b}", rules.Plan{Set: map[string]string{"k": "b"}, Remove: []string{"a", "b"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := compile(t, "rules:\n- {on: server.created, "+tt.first+"}\n- {on: server.created, "+tt.second+"}\n", "").Plan(change(), sample(t))
+			tt.want.Family, tt.want.Rules = metadata.Nova, []string{"rule-1", "rule-2"}
+			if tt.want.Set == nil {
+				tt.want.Set = map[string]string{}
+			}
+			if tt.want.Add == nil {
+				tt.want.Add = map[string]string{}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Computed values are made to fit what the family takes, and a key that only bare metal refuses is left out there.
+func TestLimits(t *testing.T) {
+	text := `rules:
+- name: r
+  on: server.created
+  set:
+    long: ${data.long}
+    emoji: ${data.emoji}
+    quote: ${data.quote}
+    a:b: colon
+`
+	server := compile(t, text, metadata.HuaweiCloud).Plan(change(), sample(t))
+	if diff := cmp.Diff(map[string]string{"long": strings.Repeat("x", 246) + "-0d4e2ca9", "emoji": "hi _", "quote": `say "hi"`, "a:b": "colon"}, server.Set); diff != "" {
+		t.Errorf("server (-want +got):\n%s", diff)
+	}
+	wantProblems := []rules.Problem{
+		{Rule: "r", Key: "long", Why: `made to fit: ECS value of key "long": at most 255 characters, has 300`},
+		{Rule: "r", Key: "emoji", Why: `made to fit: ECS value of key "emoji": takes characters up to U+FFFF; found '\U0001f600'`},
+	}
+	if diff := cmp.Diff(wantProblems, server.Problems); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+
+	metal := change()
+	metal.Resource.Kind = lifecycle.BareMetal
+	plan := compile(t, text, metadata.HuaweiCloud).Plan(metal, sample(t))
+	if plan.Family != metadata.BMS || plan.Set["quote"] != "say _hi_" {
+		t.Errorf("bare metal: %s, %q", plan.Family, plan.Set)
+	}
+	if _, ok := plan.Set["a:b"]; ok {
+		t.Error("bare metal got a key with a colon")
+	}
+	if last := plan.Problems[len(plan.Problems)-1]; last.Key != "a:b" || !strings.Contains(last.Why, "BMS key") {
+		t.Errorf("last problem %+v", last)
+	}
+}
+
+func TestJSONIsYAML(t *testing.T) {
+	plan := compile(t, "{\n\t\"rules\": [{\"on\": \"server.created\", \"set\": {\"env\": \"${resource.zone}\"}}]\n}", "").Plan(change(), sample(t))
+	if plan.Set["env"] != "az1" {
+		t.Errorf("set %v", plan.Set)
+	}
+}
+
+// The same event gives the same plan, whenever it is planned and however often.
+func TestPlanIsPure(t *testing.T) {
+	set := compile(t, designRules, "")
+	first := set.Plan(change(), sample(t))
+	for range 3 {
+		if diff := cmp.Diff(first, set.Plan(change(), sample(t))); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+}
+
+func BenchmarkPlan(b *testing.B) {
+	set, c, e := compile(b, designRules, ""), change(), sample(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		set.Plan(c, e)
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		compile(b, designRules, "")
+	}
+}

@@ -1,0 +1,156 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// template is a value with ${…} in it: segments of text and of expressions.
+type template []segment
+
+type segment struct {
+	text string
+	code *expression // nil for text
+}
+
+// literal returns the text of a template without expressions.
+func (t template) literal() (string, bool) {
+	switch {
+	case len(t) == 0:
+		return "", true
+	case len(t) == 1 && t[0].code == nil:
+		return t[0].text, true
+	}
+	return "", false
+}
+
+// render evaluates the template; why says what is missing when it has no value.
+func (t template) render(env map[string]any) (value, why string) {
+	var b strings.Builder
+	for _, s := range t {
+		if s.code == nil {
+			b.WriteString(s.text)
+			continue
+		}
+		v, err := s.code.run(env)
+		if err != nil {
+			return "", err.Error()
+		}
+		text, err := format(v)
+		if err != nil {
+			return "", fmt.Sprintf("%s %s", s.code.source, err)
+		}
+		b.WriteString(text)
+	}
+	return b.String(), ""
+}
+
+var errAbsent = errors.New("is absent")
+
+// format writes a value as its user would: numbers in full and without exponent, times in RFC 3339. What has no such
+// form is an error, and never becomes "<nil>" or "map[…]" on a server.
+func format(v any) (string, error) {
+	if !present(v) {
+		return "", errAbsent
+	}
+	switch v := v.(type) {
+	case string:
+		return v, nil
+	case bool:
+		return strconv.FormatBool(v), nil
+	case int:
+		return strconv.Itoa(v), nil
+	case int64:
+		return strconv.FormatInt(v, 10), nil
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return "", errors.New("is not a number")
+		}
+		return strconv.FormatFloat(v, 'f', -1, 64), nil
+	case time.Time:
+		return v.UTC().Format(time.RFC3339), nil
+	case time.Duration:
+		return v.String(), nil
+	case []any, []string:
+		return "", errors.New("is a list; pick one of its elements")
+	case map[string]any, map[string]string:
+		return "", errors.New("is an object; pick one of its members")
+	}
+	return "", fmt.Errorf("is a %T, which has no form as text", v)
+}
+
+// parseTemplate finds the expressions in a value. "$${" stands for "${".
+func parseTemplate(s string, compile func(string) (*expression, error)) (template, error) {
+	var t template
+	var text strings.Builder
+	flush := func() {
+		if text.Len() > 0 {
+			t = append(t, segment{text: text.String()})
+			text.Reset()
+		}
+	}
+	for s != "" {
+		switch {
+		case strings.HasPrefix(s, "$${"):
+			text.WriteString("${")
+			s = s[3:]
+		case strings.HasPrefix(s, "${"):
+			length := expressionLength(s[2:])
+			if length < 0 {
+				return nil, errors.New("${ is not closed by }; where the expression contains # or : , put the whole value in quotes")
+			}
+			code, err := compile(s[2 : 2+length])
+			if err != nil {
+				return nil, err
+			}
+			flush()
+			t = append(t, segment{code: code})
+			s = s[2+length+1:]
+		default:
+			text.WriteByte(s[0])
+			s = s[1:]
+		}
+	}
+	flush()
+	return t, nil
+}
+
+// expressionLength returns where the "}" stands that ends the expression, -1 when none does: not one inside quotes, nor
+// one that closes another brace.
+func expressionLength(s string) int {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; c {
+		case '"', '\'', '`':
+			end := closingQuote(s[i+1:], c)
+			if end < 0 {
+				return -1
+			}
+			i += 1 + end
+		case '{':
+			depth++
+		case '}':
+			if depth == 0 {
+				return i
+			}
+			depth--
+		}
+	}
+	return -1
+}
+
+func closingQuote(s string, quote byte) int {
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == quote:
+			return i
+		case s[i] == '\\' && quote != '`':
+			i++
+		}
+	}
+	return -1
+}
