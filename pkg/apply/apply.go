@@ -1,0 +1,166 @@
+// Package apply brings a plan onto a resource: it writes, waits while the resource is not ready, reads back what it wrote, and
+// says what became of it.
+//
+// It asks forgiveness, not permission: it writes first and looks at the server's vm_state only when refused. Looking first would cost a
+// call and prove nothing, for the state can change in between.
+package apply
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
+)
+
+// Servers are the operations that a server's metadata needs; [metadata.Servers] has them.
+type Servers interface {
+	Get(ctx context.Context, id string) (metadata.Server, error)
+	Metadata(ctx context.Context, id string) (map[string]string, error)
+	Metadatum(ctx context.Context, id, key string) (string, error)
+	Update(ctx context.Context, id string, metadata map[string]string) error
+	DeleteMetadatum(ctx context.Context, id, key string) error
+}
+
+// Snapshots are the operations that a snapshot's metadata needs; [metadata.Snapshots] has them.
+type Snapshots interface {
+	Metadata(ctx context.Context, id string) (map[string]string, error)
+	Metadatum(ctx context.Context, id, key string) (string, error)
+	SetMetadatum(ctx context.Context, id, key, value string) error
+	DeleteMetadatum(ctx context.Context, id, key string) error
+}
+
+// Options are the same for every job.
+type Options struct {
+	// Verify reads back what was written, once, and writes again what another writer undid.
+	Verify bool
+	// DryRun reads and writes nothing.
+	DryRun bool
+	// Grace is how old an event must be before a 404 means that its resource is gone.
+	Grace time.Duration
+	// GiveUpAfter is how long after the carrier took a message nothing more is tried.
+	GiveUpAfter time.Duration
+}
+
+// Job is one plan for one resource.
+type Job struct {
+	Change lifecycle.Change
+	Plan   rules.Plan
+	// Visible reports that the credentials act in the event's project, or that the event names none. Where they do
+	// not, a 404 says nothing about the resource.
+	Visible bool
+	// SentAt is when the carrier took the message, zero when it does not say: then nothing is ever given up.
+	SentAt time.Time
+	// Receives is how often the carrier has handed the message out; 0 when it does not say.
+	Receives int
+	// Wait is how long a wait inside this call may last in all. The context's deadline bounds it too.
+	Wait time.Duration
+	// Pausing, if not nil, is told of every pause before it begins.
+	Pausing func(reason string, pause time.Duration)
+}
+
+// Applier applies jobs. It is safe for concurrent use, and lets one job at a time write to one resource.
+type Applier struct {
+	options Options
+	writers writers
+}
+
+// New returns an Applier.
+func New(o Options) *Applier { return &Applier{options: o} }
+
+// Server applies a job to a server or a bare metal server.
+func (a *Applier) Server(ctx context.Context, api Servers, job Job) Result {
+	return a.apply(ctx, server{api, job.Change.Resource.ID}, job)
+}
+
+// Snapshot applies a job to a volume snapshot.
+func (a *Applier) Snapshot(ctx context.Context, api Snapshots, job Job) Result {
+	return a.apply(ctx, snapshot{api, job.Change.Resource.ID}, job)
+}
+
+// Pauses inside a call grow from first to longest.
+const (
+	firstPause   = 500 * time.Millisecond
+	longestPause = 15 * time.Second
+	pauseGrowth  = 1.6
+	// forLastTry is what a pause leaves of the context's time.
+	forLastTry = 2 * time.Second
+)
+
+func (a *Applier) apply(ctx context.Context, t target, job Job) Result {
+	start := time.Now()
+	release, err := a.writers.acquire(ctx, t.name())
+	if err != nil {
+		return a.deferred(job, "wait for another change of the same resource: "+err.Error(), 0)
+	}
+	defer release()
+	if a.options.DryRun {
+		return a.dryRun(ctx, t, job)
+	}
+
+	r := newRun(t, job, a.options.Verify)
+	pause := firstPause
+	var waited time.Duration
+	for {
+		r.attempts++
+		err := r.attempt(ctx)
+		if err == nil {
+			return r.result(waited)
+		}
+		v := a.judge(ctx, r, err)
+		result := Result{Outcome: v.Outcome, Reason: v.Reason, Delay: v.Delay, Err: v.Err, Written: r.written, Removed: r.removedKeys(), Attempts: r.attempts, Waited: waited}
+		left := job.Wait - time.Since(start)
+		if deadline, ok := ctx.Deadline(); ok {
+			left = min(left, time.Until(deadline)-forLastTry)
+		}
+		if v.Outcome != Deferred || !v.Wait || v.Err != nil || left < firstPause {
+			return result
+		}
+		// The last pause ends with the time there is, for one try more then.
+		p := min(max(jitter(pause), v.RetryAfter), left)
+		if p < v.RetryAfter {
+			return result
+		}
+		if job.Pausing != nil {
+			job.Pausing(v.Reason, p)
+		}
+		if !sleep(ctx, p) {
+			return result
+		}
+		waited += p
+		pause = min(time.Duration(float64(pause)*pauseGrowth), longestPause)
+	}
+}
+
+// dryRun reads what is there and says what would be written.
+func (a *Applier) dryRun(ctx context.Context, t target, job Job) Result {
+	d, err := preview(ctx, t, job)
+	if err != nil {
+		v := a.judge(ctx, newRun(t, job, false), err)
+		return Result{Outcome: v.Outcome, Reason: v.Reason, Delay: v.Delay, Err: v.Err, Attempts: 1}
+	}
+	return Result{Outcome: Unchanged, Reason: "dry run: " + d.String(), Attempts: 1}
+}
+
+// jitter spreads a duration by a fifth to both sides, so that what failed together does not come back together.
+func jitter(d time.Duration) time.Duration {
+	return d - d/5 + rand.N(2*d/5+1)
+}
+
+// sleep reports false when the context ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (a *Applier) deferred(job Job, reason string, retryAfter time.Duration) Result {
+	return Result{Outcome: Deferred, Reason: reason, Delay: delay(job.Receives, retryAfter, shortest)}
+}

@@ -1,0 +1,213 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/metadata"
+)
+
+// maxLosses is how often another writer may undo what was written before the job is deferred.
+const maxLosses = 3
+
+// run is the state of one job between its attempts.
+type run struct {
+	target   target
+	job      Job
+	verify   bool
+	attempts int
+	losses   int
+	looked   bool // at the state, which start and stop events need once
+	// unsure says that the fate of a write is unknown, and maybe what may have been written then.
+	unsure       bool
+	maybeWritten map[string]string
+	maybeRemoved []string
+
+	known   map[string]string // the whole metadata as last read, nil when not read since the last write or pause
+	there   map[string]bool   // add keys found there, where only they were read
+	written map[string]string
+	removed map[string]bool // keys deleted, or found missing; true where it was us
+}
+
+func newRun(t target, job Job, verify bool) *run {
+	return &run{target: t, job: job, verify: verify, written: map[string]string{}, removed: map[string]bool{}, there: map[string]bool{}}
+}
+
+// errLost says that the read-back found something else than was written.
+var errLost = errors.New("another writer undid what was written")
+
+// superseded says that the server has moved on since the event.
+type superseded struct{ vmState string }
+
+func (e superseded) Error() string {
+	return "the server's vm_state is " + e.vmState + " by now"
+}
+
+// attempt makes one pass: read where needed, write, delete, read back.
+func (r *run) attempt(ctx context.Context) error {
+	if err := r.read(ctx); err != nil {
+		return err
+	}
+	writes, removes := r.toWrite(), r.toRemove()
+	if len(writes)+len(removes) == 0 {
+		return nil
+	}
+	r.known = nil // what was read is out of date from here on
+	if len(writes) > 0 {
+		done, err := r.target.write(ctx, writes)
+		maps.Copy(r.written, done)
+		if err != nil {
+			r.unsure, r.maybeWritten = metadata.IsClass(err, metadata.Unknown), writes
+			return err
+		}
+	}
+	for _, key := range removes {
+		err := r.target.remove(ctx, key)
+		switch {
+		case metadata.IsClass(err, metadata.KeyNotFound):
+			if _, ours := r.removed[key]; !ours {
+				r.removed[key] = false
+			}
+		case err != nil:
+			r.unsure, r.maybeRemoved = metadata.IsClass(err, metadata.Unknown), []string{key}
+			return err
+		default:
+			r.removed[key] = true
+		}
+	}
+	if !r.verify || !r.changed() {
+		return nil
+	}
+	known, err := r.target.all(ctx)
+	if err != nil {
+		return err
+	}
+	r.known = known
+	if len(r.toWrite())+len(r.toRemove()) > 0 {
+		r.losses++
+		return errLost
+	}
+	return nil
+}
+
+// read looks at what is there, as far as this attempt depends on it.
+func (r *run) read(ctx context.Context) error {
+	if expected, ok := vmStateAfter(r.job.Change.Action); ok && !r.looked {
+		s, err := r.target.server(ctx)
+		if err != nil {
+			return err
+		}
+		if contradicts(expected, s.VMState) {
+			return superseded{s.VMState}
+		}
+		r.looked, r.known = true, s.Metadata
+		return nil
+	}
+	switch add := r.job.Plan.Add; {
+	case r.known != nil: // just read back
+		return nil
+	case len(add) == 1 && !r.unsure:
+		for key := range add {
+			_, err := r.target.one(ctx, key)
+			if err != nil && !metadata.IsClass(err, metadata.KeyNotFound) {
+				return err
+			}
+			r.there[key] = err == nil
+		}
+		return nil
+	case len(add) == 0 && !r.unsure:
+		return nil
+	}
+	known, err := r.target.all(ctx)
+	if err != nil {
+		return err
+	}
+	r.known = known
+	if r.unsure {
+		r.settle()
+	}
+	return nil
+}
+
+// settle finds out from what was read whether writes of unknown fate were saved.
+func (r *run) settle() {
+	for key, value := range r.maybeWritten {
+		if r.known[key] == value {
+			r.written[key] = value
+		}
+	}
+	for _, key := range r.maybeRemoved {
+		if _, there := r.known[key]; !there {
+			r.removed[key] = true
+		}
+	}
+	r.unsure, r.maybeWritten, r.maybeRemoved = false, nil, nil
+}
+
+// toWrite returns what of the plan is not on the resource, as far as we know.
+func (r *run) toWrite() map[string]string {
+	writes := map[string]string{}
+	for key, value := range r.job.Plan.Set {
+		have, ok := r.written[key]
+		if r.known != nil {
+			have, ok = r.known[key]
+		}
+		if !ok || have != value {
+			writes[key] = value
+		}
+	}
+	for key, value := range r.job.Plan.Add {
+		_, ok := r.written[key]
+		ok = ok || r.there[key]
+		if r.known != nil {
+			_, ok = r.known[key]
+		}
+		if !ok {
+			writes[key] = value
+		}
+	}
+	return writes
+}
+
+// toRemove returns, sorted as the plan is, which of the keys to remove are there, as far as we know.
+func (r *run) toRemove() []string {
+	var keys []string
+	for _, key := range r.job.Plan.Remove {
+		_, gone := r.removed[key]
+		if r.known != nil {
+			_, there := r.known[key]
+			gone = !there
+		}
+		if !gone {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func (r *run) changed() bool { return len(r.written) > 0 || len(r.removedKeys()) > 0 }
+
+func (r *run) removedKeys() []string {
+	var keys []string
+	for _, key := range r.job.Plan.Remove {
+		if r.removed[key] {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// result is that of an attempt that ended well.
+func (r *run) result(waited time.Duration) Result {
+	if r.known != nil {
+		// What somebody else put there meanwhile is not ours to report.
+		maps.DeleteFunc(r.written, func(key, value string) bool { return r.known[key] != value })
+	}
+	result := Result{Outcome: Tagged, Written: r.written, Removed: r.removedKeys(), Attempts: r.attempts, Waited: waited}
+	if !r.changed() {
+		result.Outcome, result.Reason = Unchanged, "everything is as planned already"
+	}
+	return result
+}

@@ -1,0 +1,186 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+)
+
+// Situation is everything that decides what a failed call means.
+type Situation struct {
+	// Class is the error's.
+	Class metadata.Class
+	// VMState is the server's vm_state, "" where it was not read or there is none.
+	VMState string
+	// Visible: see [Job].
+	Visible bool
+	// EventAge and CarrierAge are how long ago the event happened and the carrier took it; CarrierAge is negative where unknown.
+	EventAge, CarrierAge time.Duration
+	// Receives and RetryAfter shape the delay.
+	Receives   int
+	RetryAfter time.Duration
+	// Message is the API's own, for the reason.
+	Message string
+}
+
+// Verdict is what to do now.
+type Verdict struct {
+	Outcome Outcome
+	Reason  string
+	// Delay is when the carrier should hand the record out again, for Deferred.
+	Delay time.Duration
+	// Wait reports that waiting a little right here may help. What only a person changes is not waited for.
+	Wait bool
+	// RetryAfter is the least pause before another try.
+	RetryAfter time.Duration
+	// Err is set when configuration or credentials are at fault.
+	Err error
+}
+
+// Delays between deliveries: doubling from shortest to longest with the number of receives.
+const (
+	shortest = 15 * time.Second
+	longest  = time.Hour
+	// forPersons is the least delay where only a person can change what is in the way.
+	forPersons = 15 * time.Minute
+)
+
+// delay returns when to try again after so many receives.
+func delay(receives int, retryAfter, least time.Duration) time.Duration {
+	d := shortest
+	for n := 1; n < receives && d < longest; n++ {
+		d *= 2
+	}
+	return max(jitter(min(max(d, least), longest)), retryAfter)
+}
+
+// allowed reports whether metadata can be written in the vm_state (the ECS and BMS pages, "Constraints"; Nova's
+// check_instance_state on update_instance_metadata).
+func allowed(vmState string) bool {
+	return slices.Contains([]string{"active", "stopped", "paused", "suspended"}, vmState)
+}
+
+// vmStateAfter returns the vm_state in which a start or a stop leaves a server.
+func vmStateAfter(action lifecycle.Action) (string, bool) {
+	switch action {
+	case lifecycle.ServerStarted:
+		return "active", true
+	case lifecycle.ServerStopped:
+		return "stopped", true
+	}
+	return "", false
+}
+
+// contradicts reports that a server in vmState has been started or stopped again since an event that left it in expected.
+// Any state but these two (paused, rescued, …) says nothing about it.
+func contradicts(expected, vmState string) bool {
+	return vmState != expected && (vmState == "active" || vmState == "stopped")
+}
+
+// Judge decides what a failed call means. It is pure but for the jitter of delays.
+func (o Options) Judge(s Situation) Verdict {
+	givenUp := s.CarrierAge >= o.GiveUpAfter && s.CarrierAge >= 0
+	later := func(reason string, wait bool) Verdict {
+		return Verdict{Outcome: Deferred, Reason: reason, Wait: wait, RetryAfter: s.RetryAfter, Delay: delay(s.Receives, s.RetryAfter, shortest)}
+	}
+	// forAPerson is a state that stays until a person changes it.
+	forAPerson := func(reason string) Verdict {
+		if givenUp {
+			return Verdict{Outcome: Blocked, Reason: fmt.Sprintf("given up after %s: %s", o.GiveUpAfter, reason)}
+		}
+		return Verdict{Outcome: Deferred, Reason: reason, Delay: delay(s.Receives, s.RetryAfter, forPersons)}
+	}
+
+	switch s.Class {
+	case metadata.Gone:
+		switch {
+		case !s.Visible:
+			return Verdict{Outcome: Rejected, Reason: "not found, and the credentials act in another project than the event's: " + s.Message}
+		case s.EventAge < o.Grace && !givenUp:
+			return later(fmt.Sprintf("not found yet; gone only when the event is %s old: %s", o.Grace, s.Message), true)
+		}
+		return Verdict{Outcome: Gone, Reason: s.Message}
+
+	case metadata.NotReady, metadata.Locked:
+		switch {
+		case s.VMState == "deleted" || s.VMState == "soft-delete":
+			return Verdict{Outcome: Gone, Reason: "vm_state " + s.VMState}
+		case s.VMState == "building":
+			if givenUp {
+				return forAPerson("vm_state building")
+			}
+			return later("vm_state building", true)
+		case s.VMState == "" || allowed(s.VMState):
+			if s.Class == metadata.Locked {
+				return forAPerson("locked: " + s.Message)
+			}
+			if givenUp {
+				return forAPerson(s.Message)
+			}
+			// It became ready between the refusal and the look; or a snapshot is busy.
+			return later(s.Message, true)
+		}
+		return forAPerson("vm_state " + s.VMState)
+
+	case metadata.Throttled, metadata.Unavailable, metadata.Unknown:
+		if givenUp {
+			return Verdict{Outcome: Rejected, Reason: fmt.Sprintf("given up after %s while the API failed: %s", o.GiveUpAfter, s.Message)}
+		}
+		return later(s.Message, true)
+
+	case metadata.Unauthenticated, metadata.Forbidden:
+		return Verdict{Outcome: Deferred, Reason: s.Message, Delay: delay(s.Receives, s.RetryAfter, shortest), Err: errors.New(s.Message)}
+	}
+	// Quota, Invalid, and whatever no caller should have let pass.
+	return Verdict{Outcome: Rejected, Reason: s.Message}
+}
+
+// judge gathers the situation of a failed attempt, reading the server's state where the answer depends on it.
+func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
+	if s, ok := errors.AsType[superseded](err); ok {
+		return Verdict{Outcome: Ignored, Reason: "superseded: " + s.Error()}
+	}
+	s := Situation{
+		Visible: r.job.Visible, Receives: r.job.Receives, Message: err.Error(), CarrierAge: -1,
+	}
+	if !r.job.Change.Time.IsZero() {
+		s.EventAge = time.Since(r.job.Change.Time)
+	} else if !r.job.SentAt.IsZero() {
+		s.EventAge = time.Since(r.job.SentAt)
+	}
+	if !r.job.SentAt.IsZero() {
+		s.CarrierAge = time.Since(r.job.SentAt)
+	}
+	if errors.Is(err, errLost) {
+		s.Class, s.Message = metadata.Unknown, fmt.Sprintf("read back something else than was written, %d times", r.losses)
+		v := a.options.Judge(s)
+		v.Wait = r.losses < maxLosses
+		return v
+	}
+	e, ok := errors.AsType[*metadata.Error](err)
+	if !ok { // refused before it was sent
+		return Verdict{Outcome: Rejected, Reason: s.Message}
+	}
+	s.Class, s.RetryAfter = e.Class, e.RetryAfter
+	if e.Class == metadata.NotReady || e.Class == metadata.Locked {
+		switch state, stateErr := r.target.server(ctx); {
+		case stateErr == nil:
+			s.VMState = state.VMState
+		case errors.Is(stateErr, errNoState):
+		default:
+			if e, ok := errors.AsType[*metadata.Error](stateErr); ok {
+				s.Class, s.RetryAfter, s.Message = e.Class, e.RetryAfter, stateErr.Error()
+			}
+		}
+	}
+	v := a.options.Judge(s)
+	if v.Err != nil {
+		v.Err = err // with its chain, for the caller to look into
+	}
+	return v
+}
