@@ -97,7 +97,12 @@ func (a *Applier) apply(ctx context.Context, t target, job Job) Result {
 	}
 	defer release()
 	if a.options.DryRun {
-		return a.dryRun(ctx, t, job)
+		// What is there is read, and what would be written is the reason.
+		d, failed := a.preview(ctx, t, job)
+		if failed.Outcome != "" {
+			return failed
+		}
+		return Result{Outcome: Unchanged, Reason: "dry run: " + d.String(), Attempts: 1}
 	}
 
 	r := newRun(t, job, a.options.Verify)
@@ -132,16 +137,6 @@ func (a *Applier) apply(ctx context.Context, t target, job Job) Result {
 		waited += p
 		pause = min(time.Duration(float64(pause)*pauseGrowth), longestPause)
 	}
-}
-
-// dryRun reads what is there and says what would be written.
-func (a *Applier) dryRun(ctx context.Context, t target, job Job) Result {
-	d, err := preview(ctx, t, job)
-	if err != nil {
-		v := a.judge(ctx, newRun(t, job, false), err)
-		return Result{Outcome: v.Outcome, Reason: v.Reason, Delay: v.Delay, Err: v.Err, Attempts: 1}
-	}
-	return Result{Outcome: Unchanged, Reason: "dry run: " + d.String(), Attempts: 1}
 }
 
 // jitter spreads a duration by a fifth to both sides, so that what failed together does not come back together.

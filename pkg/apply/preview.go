@@ -40,17 +40,26 @@ func (d Diff) String() string {
 	return "would write " + strings.Join(parts, ", ")
 }
 
-// PreviewServer reads a server and says what the job would change.
-func PreviewServer(ctx context.Context, api Servers, job Job) (Diff, error) {
-	return preview(ctx, server{api, job.Change.Resource.ID}, job)
+// PreviewServer reads a server and says what the job would change. Where that fails the Result has an Outcome, else it is zero.
+func (a *Applier) PreviewServer(ctx context.Context, api Servers, job Job) (Diff, Result) {
+	return a.preview(ctx, server{api, job.Change.Resource.ID}, job)
 }
 
-// PreviewSnapshot reads a snapshot and says what the job would change.
-func PreviewSnapshot(ctx context.Context, api Snapshots, job Job) (Diff, error) {
-	return preview(ctx, snapshot{api, job.Change.Resource.ID}, job)
+// PreviewSnapshot does for a snapshot what PreviewServer does for a server.
+func (a *Applier) PreviewSnapshot(ctx context.Context, api Snapshots, job Job) (Diff, Result) {
+	return a.preview(ctx, snapshot{api, job.Change.Resource.ID}, job)
 }
 
-func preview(ctx context.Context, t target, job Job) (Diff, error) {
+func (a *Applier) preview(ctx context.Context, t target, job Job) (Diff, Result) {
+	d, err := diff(ctx, t, job)
+	if err != nil {
+		v := a.judge(ctx, newRun(t, job, false), err)
+		return Diff{}, Result{Outcome: v.Outcome, Reason: v.Reason, Delay: v.Delay, Err: v.Err, Attempts: 1}
+	}
+	return d, Result{}
+}
+
+func diff(ctx context.Context, t target, job Job) (Diff, error) {
 	var d Diff
 	if job.Change.Resource.Kind == lifecycle.Snapshot {
 		current, err := t.all(ctx)

@@ -51,7 +51,7 @@ func service(rt http.RoundTripper, endpoint string) *gophercloud.ServiceClient {
 			Transport:     rt,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}},
-		Endpoint:       endpoint,
+		Endpoint: endpoint,
 	}
 }
 

@@ -1,0 +1,155 @@
+// Package config reads Tagger's configuration from the environment.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
+
+	"github.com/cloudtagger/tagger/pkg/nearest"
+)
+
+// Settings are the TAGGER_ variables. Credentials are apart, in [Credentials].
+type Settings struct {
+	Rules     string `envconfig:"TAGGER_RULES" desc:"The tagging rules themselves, in YAML or JSON. On Lambda all variables together have 4 KB."`
+	RulesFile string `envconfig:"TAGGER_RULES_FILE" desc:"A file with the tagging rules, in place of TAGGER_RULES; the files of its tables stand beside it."`
+	API       string `envconfig:"TAGGER_API" default:"openstack" desc:"Whose limits for keys and values apply: openstack or huaweicloud."`
+	Verify    bool   `envconfig:"TAGGER_VERIFY" default:"true" desc:"Whether what was written is read back, and written again where another writer undid it."`
+	DryRun    bool   `envconfig:"TAGGER_DRY_RUN" default:"false" desc:"Whether to read only, and to log what would be written."`
+
+	ComputeEndpoint string   `envconfig:"TAGGER_COMPUTE_ENDPOINT" desc:"Address of the compute API, in place of the catalog's; may hold {project_id}. Needed with an access key."`
+	VolumeEndpoint  string   `envconfig:"TAGGER_VOLUME_ENDPOINT" desc:"Address of the volume API, in place of the catalog's; may hold {project_id}. Needed with an access key."`
+	Projects        []string `envconfig:"TAGGER_PROJECTS" desc:"IDs, separated by commas, of further projects in which a user with a password may act."`
+	SecretARN       string   `envconfig:"TAGGER_SECRET_ARN" desc:"On AWS: the Secrets Manager secret that holds the credentials, a JSON object with the names of the second table."`
+
+	Grace       time.Duration  `envconfig:"TAGGER_GRACE" default:"10m" desc:"How old an event must be before \"not found\" means deleted."`
+	GiveUpAfter time.Duration  `envconfig:"TAGGER_GIVE_UP_AFTER" default:"24h" desc:"How long after a queue took a message nothing more is tried."`
+	Wait        *time.Duration `envconfig:"TAGGER_WAIT" desc:"How long one call waits for a resource to become ready: by default 5s from a queue, 20s over HTTP, 10m at the desk, and to the end of the invocation where the platform retries little."`
+	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"How many records of one batch are worked on at a time."`
+
+	DeadLetterQueueURL string `envconfig:"TAGGER_DEAD_LETTER_QUEUE_URL" desc:"On AWS: the SQS queue that takes rejected records at once, with the reason. Without it they go back to their queue."`
+
+	EventTypes   EventTypes `envconfig:"TAGGER_EVENT_TYPES" desc:"Further event types and trace names, as type=action separated by commas: createSnapshotV2=snapshot.created."`
+	IgnoreActors []string   `envconfig:"TAGGER_IGNORE_ACTORS" desc:"Patterns, separated by commas, of user names and IDs whose changes are ignored; * stands for anything."`
+
+	LogLevel string `envconfig:"TAGGER_LOG_LEVEL" default:"info" desc:"The least level that is logged: debug, info, warn or error."`
+}
+
+// EventTypes maps event types to actions.
+type EventTypes map[string]string
+
+// Decode reads "type=action,type=action". Types hold colons, so envconfig's own form for maps does not serve.
+func (t *EventTypes) Decode(value string) error {
+	*t = EventTypes{}
+	for pair := range strings.SplitSeq(value, ",") {
+		if pair = strings.TrimSpace(pair); pair == "" {
+			continue
+		}
+		name, action, ok := strings.Cut(pair, "=")
+		name, action = strings.TrimSpace(name), strings.TrimSpace(action)
+		if !ok || name == "" || action == "" {
+			return fmt.Errorf("%q is not type=action", pair)
+		}
+		(*t)[name] = action
+	}
+	return nil
+}
+
+// SettingsFromEnv reads the settings. A variable that is set and empty counts as unset, and is unset.
+func SettingsFromEnv() (Settings, error) {
+	var s Settings
+	for _, v := range Variables[Settings]() {
+		if value, ok := os.LookupEnv(v.Name); ok && strings.TrimSpace(value) == "" {
+			// envconfig would parse the empty text, which is no number and no duration, and pass over the default.
+			if err := os.Unsetenv(v.Name); err != nil {
+				return Settings{}, fmt.Errorf("read the environment: %w", err)
+			}
+		}
+	}
+	if err := envconfig.Process("", &s); err != nil {
+		if e, ok := errors.AsType[*envconfig.ParseError](err); ok {
+			return Settings{}, fmt.Errorf("read the environment: %s=%.60q is not %s", e.KeyName, e.Value, wanted(e))
+		}
+		return Settings{}, fmt.Errorf("read the environment: %w", err)
+	}
+	if err := s.check(); err != nil {
+		return Settings{}, fmt.Errorf("read the environment: %w", err)
+	}
+	return s, nil
+}
+
+func wanted(e *envconfig.ParseError) string {
+	switch {
+	case e.TypeName == "bool":
+		return "true or false"
+	case e.TypeName == "int":
+		return "a whole number"
+	case strings.HasPrefix(e.Err.Error(), "time: "):
+		return "a duration such as 90s or 10m"
+	}
+	return "what it should be: " + e.Err.Error()
+}
+
+func (s Settings) check() error {
+	oneOf := func(name, value string, words ...string) error {
+		if slices.Contains(words, value) {
+			return nil
+		}
+		return fmt.Errorf("%s=%.60q is unknown%s", name, value, nearest.Hint(value, words))
+	}
+	if err := oneOf("TAGGER_API", s.API, "openstack", "huaweicloud"); err != nil {
+		return err
+	}
+	if err := oneOf("TAGGER_LOG_LEVEL", s.LogLevel, "debug", "info", "warn", "error"); err != nil {
+		return err
+	}
+	for name, d := range map[string]time.Duration{"TAGGER_GRACE": s.Grace, "TAGGER_GIVE_UP_AFTER": s.GiveUpAfter} {
+		if d < 0 {
+			return fmt.Errorf("%s=%s is negative", name, d)
+		}
+	}
+	if s.Wait != nil && *s.Wait < 0 {
+		return fmt.Errorf("TAGGER_WAIT=%s is negative", *s.Wait)
+	}
+	if s.Concurrency < 1 {
+		return fmt.Errorf("TAGGER_CONCURRENCY=%d; want at least 1", s.Concurrency)
+	}
+	return nil
+}
+
+// Variable is one environment variable.
+type Variable struct {
+	Name, Default, Description string
+}
+
+// Variables lists the variables that a struct of configuration is read from, in the order of its fields.
+func Variables[T any]() []Variable {
+	var list []Variable
+	for f := range reflect.TypeFor[T]().Fields() {
+		list = append(list, Variable{f.Tag.Get("envconfig"), f.Tag.Get("default"), f.Tag.Get("desc")})
+	}
+	return list
+}
+
+// Unknown returns a warning for each TAGGER_ variable of environ (as [os.Environ] gives it) that means nothing here. It is no error: Kubernetes
+// puts TAGGER_SERVICE_HOST and kin into every container beside a service of that name.
+func Unknown(environ []string) []string {
+	var known, warnings []string
+	for _, v := range Variables[Settings]() {
+		known = append(known, v.Name)
+	}
+	for _, pair := range environ {
+		name, _, _ := strings.Cut(pair, "=")
+		if strings.HasPrefix(name, "TAGGER_") && !slices.Contains(known, name) {
+			warnings = append(warnings, "unknown variable "+name+nearest.Hint(name, known))
+		}
+	}
+	slices.Sort(warnings)
+	return warnings
+}

@@ -1,0 +1,131 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// clearEnv takes every variable of the settings out of the test's environment.
+func clearEnv(t *testing.T) {
+	t.Helper()
+	for _, v := range config.Variables[config.Settings]() {
+		t.Setenv(v.Name, "") // for the old value to come back
+		if err := os.Unsetenv(v.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	clearEnv(t)
+	got, err := config.SettingsFromEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Settings{API: "openstack", Verify: true, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, LogLevel: "info"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Templates set variables to the empty text where nothing is wanted.
+func TestEmptyIsUnset(t *testing.T) {
+	for _, v := range config.Variables[config.Settings]() {
+		t.Setenv(v.Name, " ")
+	}
+	got, err := config.SettingsFromEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Concurrency != 10 || got.Wait != nil || !got.Verify {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	clearEnv(t)
+	for name, value := range map[string]string{
+		"TAGGER_API": "huaweicloud", "TAGGER_VERIFY": "false", "TAGGER_DRY_RUN": "1", "TAGGER_WAIT": "0s", "TAGGER_PROJECTS": "p1,p2",
+		"TAGGER_EVENT_TYPES": "ECS:CloudTrace:ApiCall=server.created, createSnapshotV2=snapshot.created,",
+	} {
+		t.Setenv(name, value)
+	}
+	got, err := config.SettingsFromEnv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	zero := time.Duration(0)
+	want := config.Settings{
+		API: "huaweicloud", DryRun: true, Wait: &zero, Projects: []string{"p1", "p2"},
+		EventTypes: config.EventTypes{"ECS:CloudTrace:ApiCall": "server.created", "createSnapshotV2": "snapshot.created"},
+		Grace:      10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, LogLevel: "info",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestRefuses(t *testing.T) {
+	for _, tt := range []struct{ name, value, want string }{
+		{"TAGGER_API", "openstck", `TAGGER_API="openstck" is unknown; did you mean openstack?`},
+		{"TAGGER_LOG_LEVEL", "loud", `TAGGER_LOG_LEVEL="loud" is unknown; known: debug, info, warn, error`},
+		{"TAGGER_VERIFY", "maybe", `TAGGER_VERIFY="maybe" is not true or false`},
+		{"TAGGER_CONCURRENCY", "many", `TAGGER_CONCURRENCY="many" is not a whole number`},
+		{"TAGGER_CONCURRENCY", "0", "want at least 1"},
+		{"TAGGER_WAIT", "10", `TAGGER_WAIT="10" is not a duration such as 90s or 10m`},
+		{"TAGGER_WAIT", "-1s", "TAGGER_WAIT=-1s is negative"},
+		{"TAGGER_GRACE", "-1s", "TAGGER_GRACE=-1s is negative"},
+		{"TAGGER_EVENT_TYPES", "a=b,c", `TAGGER_EVENT_TYPES="a=b,c" is not what it should be: "c" is not type=action`},
+	} {
+		t.Run(tt.name+"="+tt.value, func(t *testing.T) {
+			clearEnv(t)
+			t.Setenv(tt.name, tt.value)
+			_, err := config.SettingsFromEnv()
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("error %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestUnknown(t *testing.T) {
+	got := config.Unknown([]string{"PATH=/bin", "TAGGER_RULE=x", "TAGGER_SERVICE_HOST=10.0.0.1", "TAGGER_API=openstack", "TAGGER_VERIFY"})
+	want := []string{"unknown variable TAGGER_RULE; did you mean TAGGER_RULES?", "unknown variable TAGGER_SERVICE_HOST"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestReadRules(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "rules.yaml")
+	if err := os.WriteFile(file, []byte("rules: []"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name           string
+		settings       config.Settings
+		wantName, want string // in the error
+	}{
+		{"variable", config.Settings{Rules: "rules: []"}, "TAGGER_RULES", ""},
+		{"file", config.Settings{RulesFile: file}, file, ""},
+		{"none", config.Settings{}, "", "there are none; set TAGGER_RULES"},
+		{"both", config.Settings{Rules: "x", RulesFile: file}, "", "both TAGGER_RULES and TAGGER_RULES_FILE are set"},
+		{"no such file", config.Settings{RulesFile: filepath.Join(dir, "no.yaml")}, "", "no.yaml: no such file"},
+	} {
+		r, err := tt.settings.ReadRules()
+		if r.Name != tt.wantName || (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %q, error %v", tt.name, r.Name, err)
+		}
+		if err == nil && string(r.Text) != "rules: []" {
+			t.Errorf("%s: text %q", tt.name, r.Text)
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+// awsQueues are the account's SQS queues. It makes its client when it is first needed: where all goes well no call is made.
+type awsQueues struct {
+	mu     sync.Mutex
+	client *sqs.Client
+}
+
+func (q *awsQueues) connect(ctx context.Context) (*sqs.Client, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.client == nil {
+		c, err := config.LoadDefaultConfig(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("load the AWS configuration: %w", err)
+		}
+		q.client = sqs.NewFromConfig(c)
+	}
+	return q.client, nil
+}
+
+// longestVisibility is what SQS takes (API reference, ChangeMessageVisibility).
+const longestVisibility = 12 * time.Hour
+
+// ChangeVisibility makes a message come back after the delay.
+func (q *awsQueues) ChangeVisibility(ctx context.Context, queueARN, receipt string, delay time.Duration) error {
+	url, err := queueURL(queueARN)
+	if err != nil {
+		return err
+	}
+	client, err := q.connect(ctx)
+	if err != nil {
+		return err
+	}
+	seconds := math.Ceil(min(delay, longestVisibility).Seconds())
+	_, err = client.ChangeMessageVisibility(ctx, &sqs.ChangeMessageVisibilityInput{
+		QueueUrl: aws.String(url), ReceiptHandle: aws.String(receipt), VisibilityTimeout: int32(seconds),
+	})
+	return err
+}
+
+// Send puts a message into a queue. Attributes without a value are left out, for SQS refuses them.
+func (q *awsQueues) Send(ctx context.Context, queueURL string, body []byte, attributes map[string]string) error {
+	client, err := q.connect(ctx)
+	if err != nil {
+		return err
+	}
+	values := map[string]types.MessageAttributeValue{}
+	for name, value := range attributes {
+		if value != "" {
+			values[name] = types.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(value)}
+		}
+	}
+	_, err = client.SendMessage(ctx, &sqs.SendMessageInput{
+		QueueUrl: aws.String(queueURL), MessageBody: aws.String(string(body)), MessageAttributes: values,
+	})
+	return err
+}
+
+// queueURL makes a queue's URL of its ARN, which saves a call and a permission. (arn:aws:sqs:REGION:ACCOUNT:NAME)
+func queueURL(arn string) (string, error) {
+	parts := strings.Split(arn, ":")
+	if len(parts) != 6 || parts[2] != "sqs" {
+		return "", fmt.Errorf("%.100q is not the ARN of a queue", arn)
+	}
+	domain := "amazonaws.com"
+	if parts[1] == "aws-cn" {
+		domain += ".cn"
+	}
+	return fmt.Sprintf("https://sqs.%s.%s/%s/%s", parts[3], domain, parts[4], parts[5]), nil
+}

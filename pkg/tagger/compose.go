@@ -1,0 +1,51 @@
+package tagger
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
+)
+
+// Parts are what configuration does not hold.
+type Parts struct {
+	// Cloud, Actions and Log are those of [Options].
+	Cloud   Cloud
+	Actions []lifecycle.Action
+	Log     *slog.Logger
+	// Region becomes every resource's region.
+	Region string
+}
+
+// Compose compiles the rules and returns a Tagger as configured. Rules that none of the actions can reach are warned about.
+func Compose(s config.Settings, r config.Rules, p Parts) (*Tagger, error) {
+	set, err := rules.Compile(r.Text, rules.Options{Name: r.Name, API: metadata.API(s.API), Files: r.Files})
+	if err != nil {
+		return nil, err
+	}
+	dialects := lifecycle.Options{Region: p.Region, IgnoreActors: s.IgnoreActors, EventTypes: map[string]lifecycle.Action{}}
+	for name, action := range s.EventTypes {
+		dialects.EventTypes[name] = lifecycle.Action(action)
+	}
+	if err := dialects.Validate(); err != nil {
+		return nil, fmt.Errorf("TAGGER_EVENT_TYPES: %w", err)
+	}
+	t := New(Options{
+		Registry: lifecycle.New(dialects),
+		Rules:    set,
+		Apply:    apply.Options{Verify: s.Verify, DryRun: s.DryRun, Grace: s.Grace, GiveUpAfter: s.GiveUpAfter},
+		Cloud:    p.Cloud,
+		Actions:  p.Actions,
+		Log:      p.Log,
+	})
+	if p.Actions != nil {
+		for _, name := range set.Unreachable(p.Actions) {
+			t.log.Warn("a rule is not for any action of this function", "rule", name)
+		}
+	}
+	return t, nil
+}

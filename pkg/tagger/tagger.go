@@ -1,0 +1,273 @@
+// Package tagger composes the way from a CloudEvent to metadata on a resource: which change it reports, what the rules want, and
+// what became of applying it.
+package tagger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
+)
+
+// Cloud gives sessions; [cloud.Cloud] does.
+type Cloud interface {
+	Session(ctx context.Context, project string) (*cloud.Session, error)
+}
+
+// Options is what a Tagger is composed of.
+type Options struct {
+	// Registry reads events.
+	Registry *lifecycle.Registry
+	Rules    *rules.Set
+	Apply    apply.Options
+	// Cloud is nil where nothing is ever applied.
+	Cloud Cloud
+	// Actions are the ones that this function handles; nil for all.
+	Actions []lifecycle.Action
+	// Log, if not nil, gets one line for each change.
+	Log *slog.Logger
+}
+
+// Tagger handles events. It is safe for concurrent use.
+type Tagger struct {
+	options Options
+	applier *apply.Applier
+	log     *slog.Logger
+}
+
+// New returns a Tagger.
+func New(o Options) *Tagger {
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Tagger{options: o, applier: apply.New(o.Apply), log: log}
+}
+
+// Delivery is one event as a carrier handed it out.
+type Delivery struct {
+	Event event.Event
+	// SentAt, Receives and Wait are those of [apply.Job].
+	SentAt   time.Time
+	Receives int
+	Wait     time.Duration
+	// Progress is told, if its functions are not nil, what happens while it happens.
+	Progress Progress
+}
+
+// Progress lets somebody watch.
+type Progress struct {
+	// Planned is told of the plan before it is applied.
+	Planned func(Planned)
+	// Called is told of each API call after it.
+	Called func(metadata.Call)
+	// Pausing is told of each pause before it.
+	Pausing func(reason string, pause time.Duration)
+}
+
+// Plan says what the rules want for each change that the event reports, without asking or telling anybody. An event that reports
+// none has one element too, with an outcome and a reason.
+func (t *Tagger) Plan(e event.Event) []Planned {
+	p := Planned{Event: EventRef{e.ID(), e.Source(), e.Type()}}
+	reading, err := t.options.Registry.Read(e)
+	switch {
+	case err != nil:
+		p.Outcome, p.Reason = apply.Rejected, err.Error()
+	case len(reading.Changes) > 0:
+		all := make([]Planned, len(reading.Changes))
+		for i, c := range reading.Changes {
+			all[i] = t.plan(p.Event, e, c)
+		}
+		return all
+	case reading.Known:
+		p.Outcome, p.Reason = apply.Ignored, reading.Why
+	default:
+		p.Outcome, p.Reason = apply.Unrecognised, reading.Why
+	}
+	return []Planned{p.filled()}
+}
+
+func (t *Tagger) plan(ref EventRef, e event.Event, c lifecycle.Change) Planned {
+	p := Planned{
+		Event: ref, Action: c.Action,
+		Resource: ResourceRef{c.Resource.Kind, c.Resource.ID, c.Resource.Name, c.Resource.Project, c.Resource.Region},
+		Actor:    ActorRef{c.Actor.Name, c.Actor.ID, c.Actor.Kind},
+		change:   c,
+	}
+	switch {
+	case !c.Action.Writable():
+		p.Outcome, p.Reason = apply.Ignored, "nothing can be written on a resource that is deleted"
+		return p.filled()
+	case t.options.Actions != nil && !slices.Contains(t.options.Actions, c.Action):
+		p.Outcome, p.Reason = apply.Ignored, fmt.Sprintf("this function is not for %s", c.Action)
+		return p.filled()
+	}
+	plan := t.options.Rules.Plan(c, e)
+	p.plan, p.Rules, p.Skipped, p.Problems = plan, plan.Rules, plan.Skipped, plan.Problems
+	p.Plan = PlanRef{plan.Set, plan.Add, plan.Remove}
+	switch {
+	case len(plan.Rules) == 0:
+		p.Outcome, p.Reason = apply.Ignored, "no rule matches"
+	case plan.Empty():
+		first := plan.Problems[len(plan.Problems)-1]
+		p.Outcome, p.Reason = apply.Rejected, fmt.Sprintf("nothing of the plan is usable; rule %s, key %s: %s", first.Rule, first.Key, first.Why)
+	default:
+		prefix := seedPath(c.Resource)
+		for _, r := range apply.Requests(c, plan, nil, t.options.Apply.Verify) {
+			p.Requests = append(p.Requests, requestRef(prefix, r))
+		}
+	}
+	return p.filled()
+}
+
+// Preview is Plan with a look at the resource as it is now: requests are those for it, and the difference is what they would change.
+// Nothing is written. An error in reading the resource is the outcome of its element.
+func (t *Tagger) Preview(ctx context.Context, e event.Event) []Previewed {
+	var all []Previewed
+	for _, p := range t.Plan(e) {
+		if p.Outcome != "" {
+			all = append(all, Previewed{Planned: p})
+			continue
+		}
+		all = append(all, t.preview(ctx, p))
+	}
+	return all
+}
+
+func (t *Tagger) preview(ctx context.Context, p Planned) Previewed {
+	api, err := t.connect(ctx, p, nil)
+	if err != nil {
+		p.Outcome, p.Reason = apply.Deferred, err.Error()
+		return Previewed{Planned: p}
+	}
+	var d apply.Diff
+	var failed apply.Result
+	if job := p.job(api); p.change.Resource.Kind == lifecycle.Snapshot {
+		d, failed = t.applier.PreviewSnapshot(ctx, api.snapshots, job)
+	} else {
+		d, failed = t.applier.PreviewServer(ctx, api.servers, job)
+	}
+	if failed.Outcome != "" {
+		p.Outcome, p.Reason = failed.Outcome, failed.Reason
+		return Previewed{Planned: p}
+	}
+	p.Requests = nil
+	for _, r := range apply.Requests(p.change, p.plan, d.Current, t.options.Apply.Verify) {
+		p.Requests = append(p.Requests, requestRef(api.path, r))
+	}
+	return Previewed{Planned: p.filled(), Diff: &d}
+}
+
+// Handle plans and applies. The result has an element for each change that the event reports, and one at least.
+func (t *Tagger) Handle(ctx context.Context, d Delivery) []Result {
+	var all []Result
+	for _, p := range t.Plan(d.Event) {
+		if d.Progress.Planned != nil {
+			d.Progress.Planned(p)
+		}
+		r := Result{Planned: p, Outcome: p.Outcome, Reason: p.Reason}
+		if p.Outcome == "" {
+			r = t.apply(ctx, p, d)
+		}
+		r = r.filled()
+		t.report(ctx, d, r)
+		all = append(all, r)
+	}
+	return all
+}
+
+// Unreadable is the result of something that is no event at all.
+func (t *Tagger) Unreadable(ctx context.Context, err error) Result {
+	r := Result{Outcome: apply.Rejected, Reason: err.Error()}.filled()
+	t.report(ctx, Delivery{}, r)
+	return r
+}
+
+func (t *Tagger) apply(ctx context.Context, p Planned, d Delivery) Result {
+	r := Result{Planned: p}
+	r.Requests = nil
+	api, err := t.connect(ctx, p, func(call metadata.Call) {
+		r.calls = append(r.calls, call)
+		if d.Progress.Called != nil {
+			d.Progress.Called(call)
+		}
+	})
+	if err != nil {
+		return t.unconnected(r, d, err)
+	}
+	job := p.job(api)
+	job.SentAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.Receives, d.Wait, d.Progress.Pausing
+	var done apply.Result
+	if p.change.Resource.Kind == lifecycle.Snapshot {
+		done = t.applier.Snapshot(ctx, api.snapshots, job)
+	} else {
+		done = t.applier.Server(ctx, api.servers, job)
+	}
+	for _, call := range r.calls {
+		r.Requests = append(r.Requests, requestRef(api.path, call.Request))
+	}
+	r.Outcome, r.Reason = done.Outcome, done.Reason
+	r.Written, r.Removed, r.Calls, r.Waited = done.Written, done.Removed, len(r.calls), done.Waited.Round(100*time.Millisecond).String()
+	r.Delay, r.Attempts, r.Err = done.Delay, done.Attempts, done.Err
+	return r
+}
+
+// job is the plan's, without what the delivery adds.
+func (p Planned) job(api connection) apply.Job {
+	return apply.Job{Change: p.change, Plan: p.plan, Visible: p.Resource.Project == "" || p.Resource.Project == api.project}
+}
+
+// unconnected is the result where no session could be had.
+func (t *Tagger) unconnected(r Result, d Delivery, err error) Result {
+	s := apply.Situation{Class: metadata.Unavailable, Message: err.Error(), CarrierAge: -1, Receives: d.Receives, Visible: true}
+	if !d.SentAt.IsZero() {
+		s.CarrierAge = time.Since(d.SentAt)
+	}
+	if _, refused := errors.AsType[*cloud.RefusedError](err); refused {
+		s.Class = metadata.Unauthenticated
+		r.Err = err
+	}
+	v := t.options.Apply.Judge(s)
+	r.Outcome, r.Reason, r.Delay = v.Outcome, v.Reason, v.Delay
+	return r
+}
+
+// connection is what a change's resource is reached through.
+type connection struct {
+	servers   apply.Servers
+	snapshots apply.Snapshots
+	project   string // that the token is for
+	path      string // of the endpoint, before a request's own
+}
+
+func (t *Tagger) connect(ctx context.Context, p Planned, observe func(metadata.Call)) (connection, error) {
+	session, err := t.options.Cloud.Session(ctx, p.Resource.Project)
+	if err != nil {
+		return connection{}, err
+	}
+	c := connection{project: session.Project}
+	if p.change.Resource.Kind == lifecycle.Snapshot {
+		volume, err := session.Volume()
+		if err != nil {
+			return connection{}, err
+		}
+		c.snapshots, c.path = metadata.NewSnapshots(volume, p.plan.Family, observe), pathOf(volume.Endpoint)
+		return c, nil
+	}
+	compute, err := session.Compute()
+	if err != nil {
+		return connection{}, err
+	}
+	c.servers, c.path = metadata.NewServers(compute, p.plan.Family, observe), pathOf(compute.Endpoint)
+	return c, nil
+}
