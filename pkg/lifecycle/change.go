@@ -46,8 +46,8 @@ type Change struct {
 	Actor    Actor
 	// Time is when the change happened, in UTC; zero when the event does not say.
 	Time time.Time
-	// Request is the identifier of the API request that caused the change (OpenStack's "req-…"), "" when unknown.
-	// The same change reported in two formats has one Request and two event ids.
+	// Request is the identifier of the API request that caused the change (OpenStack's "req-…", Huawei Cloud's job or
+	// request id), "" when unknown. The same change reported in two formats has one Request and two event ids.
 	Request string
 	// Data is the event's payload as the dialect found it, for rules that need more than the fields above: a JSON value
 	// made of map[string]any, []any, string, bool, int64, float64 and nil, without credentials.
@@ -62,7 +62,7 @@ type Resource struct {
 	Name        string
 	Project     string // id
 	ProjectName string
-	Region      string
+	Region      string // as configured, never as an event says
 	Flavor      string // name where the payload has it, else id
 	Image       string // id
 	Zone        string // availability zone
@@ -70,9 +70,14 @@ type Resource struct {
 	Created     time.Time
 }
 
-// Actor is who caused the change. A field that the event does not tell is "".
+// Actor is who caused the change. A field that the event does not tell is "", and all of them are when it tells nothing
+// of an actor.
 type Actor struct {
-	ID   string
+	// ID is the identity service's id of the user. For an assumed agency it is "<agency id>:<session>" where the event
+	// says so, for the session is the only trace of the person behind it.
+	ID string
+	// Name is the user's name. For an assumed agency it is "<domain>/<agency>", for a federated user "<identity
+	// provider>/<session>".
 	Name string
 	Kind ActorKind
 }
@@ -80,7 +85,8 @@ type Actor struct {
 // ActorKind tells people from machines.
 type ActorKind string
 
-// The kinds of actor. Agency is Huawei Cloud's word for an assumed role.
+// The kinds of actor. Agency is Huawei Cloud's word for an assumed role. UnknownActor is one of whom the event does not
+// tell the kind.
 const (
 	User         ActorKind = "user"
 	Service      ActorKind = "service"
@@ -89,7 +95,8 @@ const (
 )
 
 // Key identifies a change independently of the format in which it was reported: the request that caused it, the
-// resource and the action. It is "" when the event names no request, and then two events cannot be known to be one change.
+// resource and the action. It is "" when the event names no request, and then two events cannot be known to be one
+// change.
 func (c Change) Key() string {
 	if c.Request == "" {
 		return ""
@@ -107,7 +114,8 @@ type Reading struct {
 	Changes []Change
 	// Known reports that the event is of a dialect and type we know.
 	Known bool
-	// Why is one sentence without values from the event other than its type, "" when there are Changes.
+	// Why is one sentence without values from the event other than its type (of a CTS trace: service and trace name),
+	// "" when there are Changes.
 	Why string
 }
 

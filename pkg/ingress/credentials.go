@@ -1,0 +1,215 @@
+package ingress
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// What is dropped, at any depth, from every event's data and attributes:
+//
+//   - a member whose name, in lower case and without punctuation, holds one of credentialWords or is one of credentialNames.
+//     Real notifications carry such members in places nobody expects: Nova's scheduler and compute_task notifications hold
+//     the user's token in payload…pci_requests._context.auth_token, a CTS trace of a server's creation its adminPass;
+//   - the same inside a string that is itself JSON, as CTS sends request and response;
+//   - a string that looks like a dictionary but is not JSON (a Python repr), whole, when it names a credential;
+//   - a Keystone token (Fernet, always beginning gAAAAA) in any string.
+//
+// A service catalog is no secret but maps a cloud's inside, and user_data and personality hold files that people put
+// passwords into; no rule needs any of them.
+var (
+	credentialWords = [...]string{
+		"token", "password", "passwd", "passphrase", "secret", "credential", "privatekey", "accesskey", "apikey", "servicecatalog",
+	}
+	credentialNames = [...]string{
+		"adminpass", "rootpass", "userpass", "pass", "pwd", "authkey", "authorization", "catalog", "cookie", "setcookie",
+		"ak", "sk", "userdata", "personality",
+	}
+)
+
+// maxEmbedded is how many layers of JSON within a JSON string are looked into; what is deeper is dropped if it names a
+// credential.
+const maxEmbedded = 3
+
+const fernetPrefix = "gAAAAA"
+
+// strip returns the JSON value v, which has passed check, without credentials and without insignificant space.
+func strip(v []byte) []byte {
+	s := stripper{}
+	out, _ := s.value(make([]byte, 0, len(v)), v)
+	return out
+}
+
+// stripText returns a string without the credentials that a document or a token in it would be.
+func stripText(text string) string {
+	s := stripper{}
+	return cutFernet(s.document(text))
+}
+
+type stripper struct {
+	embedded int  // layers of strings that this value is inside of
+	dropped  bool // whether anything was taken out
+}
+
+func (s *stripper) value(dst, src []byte) (out, rest []byte) {
+	src = skipSpace(src)
+	switch kindOf(src) {
+	case '{':
+		return s.object(dst, src)
+	case '[':
+		return s.array(dst, src)
+	case '"':
+		token, rest := cutString(src)
+		return s.text(dst, token), rest
+	}
+	scalar, rest := cutValue(src)
+	return append(dst, scalar...), rest
+}
+
+func (s *stripper) object(dst, src []byte) (out, rest []byte) {
+	dst = append(dst, '{')
+	rest = skipSpace(src[1:])
+	for first := true; kindOf(rest) == '"'; {
+		var name []byte
+		name, rest = cutString(rest)
+		rest = skipSpace(rest)[1:] // past the colon
+		if isCredential(name) {
+			s.dropped = true
+			_, rest = cutValue(rest)
+		} else {
+			if !first {
+				dst = append(dst, ',')
+			}
+			first = false
+			dst = append(append(dst, name...), ':')
+			dst, rest = s.value(dst, rest)
+		}
+		rest = skipSpace(cutComma(rest))
+	}
+	return append(dst, '}'), rest[1:]
+}
+
+func (s *stripper) array(dst, src []byte) (out, rest []byte) {
+	dst = append(dst, '[')
+	rest = skipSpace(src[1:])
+	for first := true; kindOf(rest) != ']'; first = false {
+		if !first {
+			dst = append(dst, ',')
+		}
+		dst, rest = s.value(dst, rest)
+		rest = skipSpace(cutComma(rest))
+	}
+	return append(dst, ']'), rest[1:]
+}
+
+func (s *stripper) text(dst, token []byte) []byte {
+	if bytes.IndexByte(token, '{') < 0 && bytes.IndexByte(token, '[') < 0 && bytes.IndexByte(token, '\\') < 0 &&
+		!bytes.Contains(token, []byte(fernetPrefix)) {
+		return append(dst, token...)
+	}
+	text := unquote(token)
+	clean := cutFernet(s.document(text))
+	if clean == text {
+		return append(dst, token...)
+	}
+	s.dropped = true
+	quoted, _ := json.Marshal(clean) // a string always can be written
+	return append(dst, quoted...)
+}
+
+// document strips text if it is a document of its own.
+func (s *stripper) document(text string) string {
+	document := []byte(text)
+	if k := kindOf(document); k != '{' && k != '[' {
+		return text
+	}
+	readable := checks(document)
+	if readable && s.embedded < maxEmbedded {
+		inner := stripper{embedded: s.embedded + 1}
+		out, _ := inner.value(nil, document)
+		if !inner.dropped {
+			return text
+		}
+		return string(out)
+	}
+	if (readable || looksLikeDictionary(text)) && namesCredential(document) {
+		return ""
+	}
+	return text
+}
+
+// looksLikeDictionary tells a Python or cut-off JSON dictionary, or a list of them, from a sentence in brackets.
+func looksLikeDictionary(text string) bool {
+	text = strings.TrimSpace(text)
+	return text[0] == '{' || len(text) > 1 && strings.IndexByte("{[(", text[1]) >= 0
+}
+
+func namesCredential(text []byte) bool {
+	plain := appendLetters(make([]byte, 0, len(text)), text)
+	return bytes.Contains(plain, []byte("adminpass")) ||
+		slices.ContainsFunc(credentialWords[:], func(w string) bool { return bytes.Contains(plain, []byte(w)) })
+}
+
+// isCredential reports whether a member of this name, a JSON string, holds a credential.
+func isCredential(name []byte) bool {
+	if bytes.IndexByte(name, '\\') >= 0 {
+		name = []byte(unquote(name))
+	}
+	var buffer [64]byte
+	plain := appendLetters(buffer[:0], name)
+	for _, w := range credentialWords {
+		if bytes.Contains(plain, []byte(w)) {
+			return true
+		}
+	}
+	for _, n := range credentialNames {
+		if string(plain) == n {
+			return true
+		}
+	}
+	return false
+}
+
+// appendLetters appends b's ASCII letters, in lower case, and digits: auth_token, X-Auth-Token and authToken are one
+// name.
+func appendLetters(dst, b []byte) []byte {
+	for _, c := range b {
+		switch {
+		case 'A' <= c && c <= 'Z':
+			dst = append(dst, c|0x20)
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+// cutFernet replaces every Keystone token in s. The shortest is far longer than 60 characters.
+func cutFernet(s string) string {
+	if !strings.Contains(s, fernetPrefix) {
+		return s
+	}
+	var b strings.Builder
+	for {
+		start := strings.Index(s, fernetPrefix)
+		if start < 0 {
+			b.WriteString(s)
+			return b.String()
+		}
+		end := start + len(fernetPrefix)
+		for end < len(s) && isFernet(s[end]) {
+			end++
+		}
+		if end-start < 60 {
+			b.WriteString(s[:end])
+		} else {
+			b.WriteString(s[:start] + "***")
+		}
+		s = s[end:]
+	}
+}
+
+func isFernet(c byte) bool {
+	return 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '=' || c == '%'
+}

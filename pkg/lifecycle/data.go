@@ -1,0 +1,139 @@
+package lifecycle
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// decode reads an event's data as Change.Data describes it, nil for no data.
+func decode(data []byte) (any, error) {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil, nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	var v any
+	if err := decoder.Decode(&v); err != nil {
+		return nil, err
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, errors.New("data after the value")
+	}
+	return plainNumbers(v), nil
+}
+
+// plainNumbers replaces json.Number throughout v.
+func plainNumbers(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, member := range v {
+			switch member.(type) {
+			case json.Number, map[string]any, []any:
+				v[name] = plainNumbers(member)
+			}
+		}
+	case []any:
+		for i, element := range v {
+			v[i] = plainNumbers(element)
+		}
+	case json.Number:
+		return number(string(v))
+	}
+	return v
+}
+
+// number is an int64 where the value is integral and fits, else a float64, or the digits themselves where neither can
+// hold it.
+func number(digits string) any {
+	if n, err := strconv.ParseInt(digits, 10, 64); err == nil {
+		return n
+	}
+	if !strings.ContainsAny(digits, ".eE") {
+		return digits
+	}
+	f, err := strconv.ParseFloat(digits, 64)
+	switch {
+	case err != nil:
+		return digits
+	case f == math.Trunc(f) && math.Abs(f) < 1<<53:
+		return int64(f)
+	}
+	return f
+}
+
+// object is v as an object; a nil map, which can be looked into, when it is none.
+func object(v any) map[string]any {
+	m, _ := v.(map[string]any)
+	return m
+}
+
+// list is v as an array, nil when it is none.
+func list(v any) []any {
+	l, _ := v.([]any)
+	return l
+}
+
+// text is v as a string, "" when it is none.
+func text(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+// first is the first string that is not empty.
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// uuidOnly is s if it is a UUID, else "". It is for references that nothing depends on.
+func uuidOnly(s string) string {
+	if isUUID(s) {
+		return s
+	}
+	return ""
+}
+
+// isUUID reports whether s is 8-4-4-4-12 hexadecimal digits. Nova, Cinder, ECS, BMS and EVS all write resource ids so;
+// the 32 digits without dashes that Keystone and Huawei Cloud's job service use are ids of projects, users and jobs.
+func isUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case i == 8 || i == 13 || i == 18 || i == 23:
+			if c != '-' {
+				return false
+			}
+		case '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// isProject reports whether s can be a project's id: Keystone's are 32 hexadecimal digits, those of old or migrated
+// clouds are other short words. It becomes part of a URL.
+func isProject(s string) bool {
+	if len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case '0' <= c && c <= '9', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', c == '-', c == '_':
+		default:
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,173 @@
+package lifecycle_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloudtagger/tagger/pkg/ingress"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+)
+
+func notification(eventType, payload, context string) string {
+	return `{"event_type":"` + eventType + `","publisher_id":"p","message_id":"m","priority":"INFO","timestamp":"2026-11-20 09:15:04.5",` + context +
+		`"payload":` + payload + `}`
+}
+
+// TestUpdates: only a change between active and stopped is one. Every write of metadata makes an update.
+func TestUpdates(t *testing.T) {
+	states := []string{"active", "stopped", "building", "resized", "paused", "suspended", "rescued", "shelved_offloaded", "error", "deleted", ""}
+	for _, before := range states {
+		for _, after := range states {
+			var want lifecycle.Action
+			switch before + " " + after {
+			case "active stopped":
+				want = lifecycle.ServerStopped
+			case "stopped active":
+				want = lifecycle.ServerStarted
+			}
+			legacy := fmt.Sprintf(`{"instance_id":"%s","old_state":"%s","state":"%s"}`, serverID, before, after)
+			versioned := fmt.Sprintf(`{"nova_object.data":{"uuid":"%s","state":"%s","state_update":{"nova_object.data":{"old_state":"%s","state":"%s"}}}}`, serverID, after, before, after)
+			for _, payload := range []string{notification("compute.instance.update", legacy, ""), notification("instance.update", versioned, "")} {
+				reading, err := readEvent(t, lifecycle.Options{}, payload)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got lifecycle.Action
+				if len(reading.Changes) == 1 {
+					got = reading.Changes[0].Action
+				}
+				if got != want || !reading.Known || (reading.Why == "") != (want != "") {
+					t.Errorf("%s to %s: %q (%s), want %q", before, after, got, reading.Why, want)
+				}
+			}
+		}
+	}
+}
+
+func TestOpenStackActors(t *testing.T) {
+	for _, c := range []struct {
+		name, eventType, context, user string
+		want                           lifecycle.Actor
+	}{
+		{"a user", "compute.instance.power_off.end", `"_context_user_id":"u1","_context_user_name":"alice",`, "owner", lifecycle.Actor{ID: "u1", Name: "alice", Kind: lifecycle.User}},
+		{"an old context", "compute.instance.power_off.end", `"_context_user":"u1",`, "owner", lifecycle.Actor{ID: "u1", Kind: lifecycle.User}},
+		{"raised to admin half-way", "compute.instance.power_off.end", `"_context_user_id":"u1","_context_is_admin":true,"_context_roles":["member","admin"],`, "owner", lifecycle.Actor{ID: "u1", Kind: lifecycle.User}},
+		{"a service's role", "compute.instance.create.end", `"_context_user_id":"u1","_context_user_name":"heat","_context_roles":["admin","service"],`, "u1", lifecycle.Actor{ID: "u1", Name: "heat", Kind: lifecycle.Service}},
+		{"a service's project", "compute.instance.create.end", `"_context_user_id":"u1","_context_user_name":"nova","_context_project_name":"services",`, "u1", lifecycle.Actor{ID: "u1", Name: "nova", Kind: lifecycle.Service}},
+		{"Nova itself", "compute.instance.power_off.end", `"_context_user_id":null,"_context_is_admin":true,`, "owner", lifecycle.Actor{Kind: lifecycle.Service}},
+		{"no context: the owner did not stop it", "compute.instance.power_off.end", ``, "owner", lifecycle.Actor{}},
+		{"no context: the owner created it", "compute.instance.create.end", ``, "owner", lifecycle.Actor{ID: "owner", Kind: lifecycle.User}},
+		{"nobody", "compute.instance.create.end", ``, "", lifecycle.Actor{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			reading, err := readEvent(t, lifecycle.Options{}, notification(c.eventType, `{"instance_id":"`+serverID+`","user_id":"`+c.user+`"}`, c.context))
+			if err != nil || len(reading.Changes) != 1 || reading.Changes[0].Actor != c.want {
+				t.Errorf("%+v, %v, want %+v", reading.Changes, err, c.want)
+			}
+		})
+	}
+	// The initiator of a versioned notification has a name only where the context is the same user's.
+	for context, name := range map[string]string{`"_context_user_id":"u1","_context_user_name":"alice",`: "alice", `"_context_user_id":"u2","_context_user_name":"bob",`: ""} {
+		reading, err := readEvent(t, lifecycle.Options{}, notification("instance.power_off.end",
+			`{"nova_object.data":{"uuid":"`+serverID+`","user_id":"owner","action_initiator_user":"u1"}}`, context))
+		if want := (lifecycle.Actor{ID: "u1", Name: name, Kind: lifecycle.User}); err != nil || reading.Changes[0].Actor != want {
+			t.Errorf("%s: %+v, %v, want %+v", context, reading.Changes, err, want)
+		}
+	}
+}
+
+// TestSnapshotMetadata: Cinder writes it as Python shows a dictionary.
+func TestSnapshotMetadata(t *testing.T) {
+	for repr, want := range map[string]any{
+		"":                          map[string]any{},
+		"{}":                        map[string]any{},
+		"{'a': 'b'}":                map[string]any{"a": "b"},
+		` {'a':'b' , "c" : "d'e"} `: map[string]any{"a": "b", "c": "d'e"},
+		`{'a b': 'c "d" \'e\'', 'k': 'é\n\t\\ \r\x41\u00e9\U0001f600'}`: map[string]any{"a b": `c "d" 'e'`, "k": "é\n\t\\ \rAé😀"},
+		"{u'a': u'b'}": map[string]any{"a": "b"},
+		"{'n': None, 't': True, 'f': False, 'i': -3, 'x': 1.5}": map[string]any{"n": nil, "t": true, "f": false, "i": int64(-3), "x": 1.5},
+		// What is none of it stays what it is.
+		"text":                     "text",
+		"{'a': 'b'":                "{'a': 'b'",
+		"{'a': 'b'} x":             "{'a': 'b'} x",
+		"{'a': 'b', }":             "{'a': 'b', }",
+		"{'a': ['b']}":             "{'a': ['b']}",
+		"{'a': {}}":                "{'a': {}}",
+		"{'a'}":                    "{'a'}",
+		"{1: 'a'}":                 "{1: 'a'}",
+		"{'a': 'b' 'c': 'd'}":      "{'a': 'b' 'c': 'd'}",
+		`{'a': '\q'}`:              `{'a': '\q'}`,
+		`{'a': '\x4'}`:             `{'a': '\x4'}`,
+		`{'a': '\ud800'}`:          `{'a': '\ud800'}`,
+		"{'a': nan}":               "{'a': nan}",
+		"{'a': 0x10}":              "{'a': 0x10}",
+		"{'a': '":                  "{'a': '",
+		`{'a': '\`:                 `{'a': '\`,
+		"{'a': 'b', 'a': 'second'": "{'a': 'b', 'a': 'second'",
+		"{'a': 'b', 'a': 'c'}":     map[string]any{"a": "c"},
+	} {
+		quoted, err := json.Marshal(repr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reading, err := readEvent(t, lifecycle.Options{}, notification("snapshot.create.end", `{"snapshot_id":"`+serverID+`","metadata":`+string(quoted)+`}`, ""))
+		if err != nil || len(reading.Changes) != 1 {
+			t.Fatalf("%s: %+v, %v", repr, reading, err)
+		}
+		payload := reading.Changes[0].Data.(map[string]any)["payload"].(map[string]any)
+		if diff := cmp.Diff(want, payload["metadata"]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", repr, diff)
+		}
+	}
+}
+
+// TestOtherPayloads: a payload that is no object, and a project that would be a path.
+func TestOtherPayloads(t *testing.T) {
+	for payload, want := range map[string]string{
+		notification("compute.instance.create.end", `[]`, ""):                                                  "data.payload: is not an object",
+		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":"a/../b"}`, ""): "data.payload.tenant_id: is not a project id",
+		notification("snapshot.create.end", `{"snapshot_id":5}`, ""):                                           "data.payload.snapshot_id: is missing",
+	} {
+		_, err := readEvent(t, lifecycle.Options{}, payload)
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: error %v, want %s", payload, err, want)
+		}
+	}
+}
+
+// TestNoTokenInReadings: no credential of a raw notification gets as far as rules, logs or a dead letter's reason.
+func TestNoTokenInReadings(t *testing.T) {
+	files, err := filepath.Glob("testdata/*/*.json")
+	if err != nil || len(files) < 50 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	held := 0
+	for _, file := range files {
+		if strings.Contains(file, "golden") {
+			continue
+		}
+		raw := string(readFile(t, file))
+		raw = strings.Replace(raw, `\"_context_auth_token\": null`, `\"_context_auth_token\": \"s3cret\"`, 1)
+		if strings.Contains(raw, "s3cret") {
+			held++
+		}
+		for _, e := range ingress.Decode([]byte(raw)).Records[0].Events {
+			reading, err := lifecycle.New(lifecycle.Options{}).Read(e)
+			encoded, jsonErr := json.Marshal(reading)
+			if jsonErr != nil {
+				t.Fatal(jsonErr)
+			}
+			if printed := fmt.Sprintf("%+v %#v %v %s", reading, reading, err, encoded); strings.Contains(printed, "s3cret") {
+				t.Errorf("%s: a secret is in the reading", file)
+			}
+		}
+	}
+	if held < 20 {
+		t.Errorf("%d files held a secret to begin with", held)
+	}
+}

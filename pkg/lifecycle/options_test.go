@@ -1,0 +1,139 @@
+package lifecycle_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+)
+
+func TestEventTypes(t *testing.T) {
+	options := lifecycle.Options{EventTypes: map[string]lifecycle.Action{
+		"compute.instance.unshelve.end":     lifecycle.ServerStarted,
+		"compute.instance.update":           lifecycle.ServerResized,
+		"org.openstack.volume.snapshot.new": lifecycle.SnapshotCreated,
+		"EVS:makeSnapshot":                  lifecycle.SnapshotCreated,
+		"startServerV3":                     lifecycle.ServerStarted,
+		"ECS:createServer":                  lifecycle.ServerStopped,
+		"com.example.vm.born":               lifecycle.ServerCreated,
+	}}
+	if err := options.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	trace := func(service, name string) string {
+		return `{"trace_id":"t","trace_type":"ApiCall","service_type":"` + service + `","trace_name":"` + name + `","resource_id":"` + serverID + `"}`
+	}
+	notification := func(eventType, payload string) string {
+		return `{"event_type":"` + eventType + `","publisher_id":"p","message_id":"m","payload":{` + payload + `}}`
+	}
+	for _, c := range []struct {
+		payload string
+		action  lifecycle.Action
+		kind    lifecycle.Kind
+	}{
+		{notification("compute.instance.unshelve.end", `"instance_id":"`+serverID+`"`), lifecycle.ServerStarted, lifecycle.Server},
+		{notification("compute.instance.update", `"instance_id":"`+serverID+`"`), lifecycle.ServerResized, lifecycle.Server},
+		{notification("volume.snapshot.new", `"snapshot_id":"`+serverID+`"`), lifecycle.SnapshotCreated, lifecycle.Snapshot},
+		{trace("EVS", "makeSnapshot"), lifecycle.SnapshotCreated, lifecycle.Snapshot},
+		{trace("ecs", "startServerV3"), lifecycle.ServerStarted, lifecycle.Server},
+		{trace("BMS", "startServerV3"), lifecycle.ServerStarted, lifecycle.BareMetal},
+		{trace("ECS", "createServer"), lifecycle.ServerStopped, lifecycle.Server},
+		{`{"specversion":"1.0","id":"1","source":"/s","type":"com.example.vm.born","subject":"` + serverID + `"}`, lifecycle.ServerCreated, lifecycle.Server},
+	} {
+		reading, err := readEvent(t, options, c.payload)
+		if err != nil || len(reading.Changes) != 1 || reading.Changes[0].Action != c.action || reading.Changes[0].Resource.Kind != c.kind {
+			t.Errorf("%s\n%+v, %v; want %s of a %s", c.payload, reading, err, c.action, c.kind)
+		}
+	}
+}
+
+func TestOptionsValidate(t *testing.T) {
+	err := lifecycle.Options{EventTypes: map[string]lifecycle.Action{"b": "server.created", "a": "server.born"}}.Validate()
+	if want := `map event type "a": "server.born" is not an action`; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+func TestIgnoreActors(t *testing.T) {
+	const actor = `{"id":"3d9a1b7f6c4e4d0f","name":"acme/as-agency","kind":"agency"}`
+	payload := plainEvent("server.created", `,"subject":"`+serverID+`","data":{"actor":`+actor+`}`)
+	for pattern, ignored := range map[string]bool{
+		"acme/as-agency": true, "acme/*": true, "*agency": true, "*": true, "**": true, "a*/*-a*y": true, "3d9a*": true, "????/as-agency": true,
+		"acme": false, "acme/?": false, "": false, "*/bs*": false, "ACME/*": false, "acme/as-agency?": false, "[a-z]*": false,
+	} {
+		reading, err := readEvent(t, lifecycle.Options{IgnoreActors: []string{"nobody", pattern}}, payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(reading.Changes) == 0; got != ignored || !reading.Known || (reading.Why != "") != ignored {
+			t.Errorf("%q: ignored %t, want %t (%+v)", pattern, got, ignored, reading)
+		}
+	}
+	// An actor of whom nothing is known is no one's match.
+	reading, err := readEvent(t, lifecycle.Options{IgnoreActors: []string{"*"}}, plainEvent("server.created", `,"subject":"`+serverID+`"`))
+	if err != nil || len(reading.Changes) != 1 {
+		t.Errorf("%+v, %v", reading, err)
+	}
+}
+
+func TestAuthContext(t *testing.T) {
+	for members, want := range map[string]lifecycle.Actor{
+		`,"authtype":"user","authid":"u1"`:             {ID: "u1", Kind: lifecycle.User},
+		`,"authtype":"app_user"`:                       {Kind: lifecycle.User},
+		`,"authtype":"service_account","authid":"svc"`: {ID: "svc", Kind: lifecycle.Service},
+		`,"authtype":"system"`:                         {Kind: lifecycle.Service},
+		`,"authid":"x"`:                                {ID: "x", Kind: lifecycle.UnknownActor},
+		`,"authtype":"unauthenticated"`:                {},
+		`,"authid":5`:                                  {},
+		`,"authid":"x","data":{"actor":{"name":"al"}}`: {Name: "al", Kind: lifecycle.UnknownActor},
+	} {
+		reading, err := readEvent(t, lifecycle.Options{}, plainEvent("server.created", `,"subject":"`+serverID+`"`+members))
+		if err != nil || reading.Changes[0].Actor != want {
+			t.Errorf("%s: %+v, %v, want %+v", members, reading.Changes, err, want)
+		}
+	}
+}
+
+// TestUnknown: what no dialect reads is a value, and says so on one line however odd the type.
+func TestUnknown(t *testing.T) {
+	registry := lifecycle.New(lifecycle.Options{})
+	if reading, err := registry.Read(event.Event{}); err != nil || reading.Known || reading.Why == "" {
+		t.Errorf("%+v, %v", reading, err)
+	}
+	for typ, why := range map[string]string{
+		"com.example.x":          "type com.example.x is of no dialect",
+		"a\nb\x1b":               "type a?b? is of no dialect",
+		strings.Repeat("x", 500): "type " + strings.Repeat("x", 120) + "… is of no dialect",
+		"\xff":                   "type ? is of no dialect",
+	} {
+		e := event.New()
+		e.SetType(typ)
+		reading, err := registry.Read(e)
+		if err != nil || reading.Known || reading.Dialect != "" || reading.Why != why {
+			t.Errorf("%q: %+v, %v, want %q", typ, reading, err, why)
+		}
+	}
+}
+
+// TestForeignData: an event whose type a dialect claims, with data that is not its own.
+func TestForeignData(t *testing.T) {
+	for typ, want := range map[string]string{
+		"org.openstack.compute.instance.create.end": "read openstack event of type org.openstack.compute.instance.create.end: data.event_type: is missing; the notification is wanted as data",
+		"ECS:CloudTrace:ApiCall":                    "read huaweicloud event of type ECS:CloudTrace:ApiCall: data: is not a CTS trace; trace_name and service_type are wanted",
+	} {
+		for _, data := range []string{``, `,"data":{}`, `,"data":[1]`, `,"data":"x"`} {
+			_, err := readEvent(t, lifecycle.Options{}, `{"specversion":"1.0","id":"1","source":"/s","type":"`+typ+`"`+data+`}`)
+			if err == nil || err.Error() != want {
+				t.Errorf("%s: error %v, want %s", data, err, want)
+			}
+		}
+	}
+	e := event.New()
+	e.SetType("org.openstack.x")
+	e.DataEncoded = []byte(`{"a":1} x`)
+	if _, err := lifecycle.New(lifecycle.Options{}).Read(e); err == nil || err.Error() != "read openstack event of type org.openstack.x: data: is not JSON" {
+		t.Errorf("error %v", err)
+	}
+}

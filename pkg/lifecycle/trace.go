@@ -1,0 +1,199 @@
+package lifecycle
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/lifecycle/timestamp"
+)
+
+// trace is a CTS trace. Its members are read by the names and in the places that documentation and samples show.
+type trace map[string]any
+
+// parse replaces a member that is JSON in a string, as CTS's API stores request, response and user, by what it says.
+func (t trace) parse(member string) {
+	s := strings.TrimSpace(text(t[member]))
+	if !strings.HasPrefix(s, "{") && !strings.HasPrefix(s, "[") {
+		return
+	}
+	if v, err := decode([]byte(s)); err == nil {
+		t[member] = v
+	}
+}
+
+func (t trace) request() map[string]any  { return object(t["request"]) }
+func (t trace) response() map[string]any { return object(t["response"]) }
+
+func (t trace) subJobs() []any { return list(object(t.response()["entities"])["sub_jobs"]) }
+
+// failed reports whether the operation failed: CTS rates it so ("warning" is a failure, "incident" a grave one), the
+// HTTP status says so, or the job does.
+func (t trace) failed() bool {
+	for _, rating := range [...]string{text(t["trace_rating"]), text(t["trace_status"])} {
+		if rating == "warning" || rating == "incident" {
+			return true
+		}
+	}
+	code, ok := t["code"].(int64)
+	if !ok {
+		code, _ = strconv.ParseInt(text(t["code"]), 10, 64)
+	}
+	return code >= 400 || strings.HasPrefix(text(t.response()["status"]), "FAIL") || text(t.response()["error_code"]) != ""
+}
+
+// partly reports whether at least one job of a batch succeeded.
+func (t trace) partly() bool {
+	return slices.ContainsFunc(t.subJobs(), func(job any) bool { return text(object(job)["status"]) == "SUCCESS" })
+}
+
+// pending goes by the job states of https://support.huaweicloud.com/intl/en-us/api-ecs/ecs_02_0901.html.
+func (t trace) pending() bool {
+	return slices.Contains([]string{"INIT", "RUNNING", "PENDING_PAYMENT"}, text(t.response()["status"])) && !t.partly()
+}
+
+// ids returns the ids of the resources that the trace is about, from the first of these places that names any:
+// resource_id (which can be missing, "", {} or, for a batch, no resource's), the job's result, the results of a batch's
+// jobs, what the OpenStack API answered, and the servers of a batch request. Where there is none but a place holds
+// something else, that place is the fault. For a snapshot resource_id comes last: no documentation says whether it is
+// the snapshot's or its volume's.
+func (t trace) ids(action Action) (ids []string, fault string) {
+	found := idSearch{}
+	response, request := t.response(), t.request()
+	entities := object(response["entities"])
+	if strings.HasPrefix(string(action), "snapshot.") {
+		found.look("data.response.entities.snapshot_id", entities["snapshot_id"])
+		found.look("data.response.snapshot.id", object(response["snapshot"])["id"])
+		found.look("data.response.snapshot_id", response["snapshot_id"])
+		found.look("data.resource_id", t["resource_id"])
+		return found.ids, found.fault
+	}
+	found.look("data.resource_id", t["resource_id"])
+	found.look("data.response.entities.server_id", entities["server_id"])
+	found.look("data.response.entities.sub_jobs", t.serversOfSubJobs()...)
+	found.look("data.response.server.id", object(response["server"])["id"])
+	found.look("data.response.server_id", response["server_id"])
+	found.look("data.response.id", uuidOnly(text(response["id"]))) // may be a job's
+	found.look("data.response.serverIds", list(response["serverIds"])...)
+	for _, operation := range [...]any{request, request["os-start"], request["os-stop"]} {
+		var asked []any
+		for _, server := range list(object(operation)["servers"]) {
+			asked = append(asked, object(server)["id"])
+		}
+		found.look("data.request.servers", asked...)
+	}
+	return found.ids, found.fault
+}
+
+func (t trace) serversOfSubJobs() []any {
+	var ids []any
+	for _, job := range t.subJobs() {
+		if status := text(object(job)["status"]); status == "SUCCESS" || status == "" {
+			ids = append(ids, object(object(job)["entities"])["server_id"])
+		}
+	}
+	return ids
+}
+
+// idSearch looks for ids until a place has some.
+type idSearch struct {
+	ids   []string
+	fault string // the first place that held something else, as long as there are no ids
+}
+
+func (s *idSearch) look(place string, candidates ...any) {
+	if s.ids != nil {
+		return
+	}
+	for _, v := range candidates {
+		switch id := text(v); {
+		case isUUID(id) && !slices.Contains(s.ids, id):
+			s.ids = append(s.ids, id)
+		case id != "" && !isUUID(id) && s.fault == "":
+			s.fault = place
+		}
+	}
+	if s.ids != nil {
+		s.fault = ""
+	}
+}
+
+// requestID is the job's id where there is one: the request's trace and the result's both have it.
+func (t trace) requestID() string {
+	return first(text(t.response()["job_id"]), text(t["request_id"]), text(t.response()["request_id"]))
+}
+
+// time reads the first of the members that holds one, in any of the forms that CTS writes.
+func (t trace) time(members ...string) time.Time {
+	for _, name := range members {
+		switch v := t[name].(type) {
+		case int64:
+			if at, ok := timestamp.Unix(v); ok {
+				return at
+			}
+		case string:
+			if at, ok := timestamp.Parse(v); ok {
+				return at
+			}
+		}
+	}
+	return time.Time{}
+}
+
+// resource is what the trace says of a resource besides its id and project. A batch's resource_name is not one server's.
+func (t trace) resource(action Action, service string, single bool) Resource {
+	request, response := t.request(), t.response()
+	if strings.HasPrefix(string(action), "snapshot.") {
+		asked, made := object(request["snapshot"]), object(response["snapshot"])
+		created, _ := timestamp.Parse(text(made["created_at"]))
+		return Resource{
+			Kind:    Snapshot,
+			Name:    first(text(t["resource_name"]), text(made["name"]), text(asked["name"])),
+			Volume:  uuidOnly(first(text(made["volume_id"]), text(asked["volume_id"]))),
+			Created: created,
+		}
+	}
+	server := object(request["server"])
+	r := Resource{
+		Kind:   Server,
+		Flavor: first(text(server["flavorRef"]), text(object(request["resize"])["flavorRef"])),
+		Image:  uuidOnly(text(server["imageRef"])),
+		Zone:   text(server["availability_zone"]),
+	}
+	if service == "BMS" || strings.EqualFold(text(t["resource_type"]), "bms") {
+		r.Kind = BareMetal
+	}
+	if single {
+		r.Name = first(text(t["resource_name"]), text(server["name"]))
+	}
+	return r
+}
+
+// actor is the trace's user (https://support.huaweicloud.com/intl/en-us/usermanual-cts/cts_03_5113.html). Its type is
+// missing in Open Telekom Cloud's traces and old ones; an agency's name, "<domain>/<agency>", gives it away. The
+// system's own actions have no user.
+func (t trace) actor() Actor {
+	user := object(t["user"])
+	name := first(text(user["name"]), text(user["user_name"]))
+	a := Actor{ID: first(text(user["id"]), text(user["principal_id"])), Name: name}
+	if a == (Actor{}) {
+		if text(t["trace_type"]) == "SystemAction" {
+			a.Kind = Service
+		}
+		return a
+	}
+	domain := text(object(user["domain"])["name"])
+	switch kind := text(user["type"]); {
+	case kind == "AssumedAgency", kind == "" && domain != "" && strings.HasPrefix(name, domain+"/"):
+		a.Kind = Agency
+		a.ID = first(text(user["principal_id"]), a.ID)
+	case kind == "User", kind == "ExternalUser", kind == "":
+		a.Kind = User
+	case strings.Contains(kind, "Service"):
+		a.Kind = Service
+	default:
+		a.Kind = UnknownActor
+	}
+	return a
+}
