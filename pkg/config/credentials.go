@@ -14,8 +14,9 @@ import (
 )
 
 // Credentials is who Tagger is to the cloud and which of the cloud's endpoints it uses: the variables of an openrc
-// file, and those of the Huawei Cloud SDK for access keys. The same names serve in the environment and in a secret's JSON object.
-// A field that is empty counts as missing. [Credentials.Resolve] says how they log in.
+// file, and those of the Huawei Cloud SDK for access keys. The same names serve in the environment and in a secret's
+// JSON object. A field that is empty counts as missing. [Credentials.Resolve] says how they log in. OS_INSECURE is
+// not here on purpose: it would send the password to whoever answers; OS_CACERT is the way.
 //
 // Names: https://docs.openstack.org/python-openstackclient/latest/cli/man/openstack.html and the Huawei Cloud SDK's
 // core/auth/provider/env.go.

@@ -224,8 +224,8 @@ func firstDomain(domains []domain) domain {
 	return domain{}
 }
 
-// identityURL returns the address of the Identity API version 3 with a slash at its end. What is not an address is not quoted: it may
-// hold a password.
+// identityURL returns the address of the Identity API version 3 with a slash at its end. What is not an address is
+// not quoted: it may hold a password.
 func identityURL(s string) (string, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {

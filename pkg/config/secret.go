@@ -9,8 +9,8 @@ import (
 
 // Secret is a string that no ordinary way of printing shows. Secrets with the same text are equal under ==.
 //
-// The text is behind a pointer: fmt cannot call the methods of a value in an unexported field and prints its memory instead, which is
-// then an address.
+// The text is behind a pointer: fmt cannot call the methods of a value in an unexported field and prints its memory
+// instead, which is then an address.
 type Secret struct {
 	text unique.Handle[string]
 }

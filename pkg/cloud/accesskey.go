@@ -1,0 +1,163 @@
+package cloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// keyHold is for how long nothing is signed with an access key after a signature was refused: more than five refused
+// in a row lock the key for five minutes, for everyone who uses it.
+const keyHold = 15 * time.Minute
+
+// accessKey remembers how one access key fares.
+type accessKey struct {
+	// turn lets one request through at a time until an answer has shown that the key is good, so that ten parallel
+	// requests with a wrong key are one refused signature and not ten.
+	turn chan struct{}
+
+	mu     sync.Mutex
+	proven bool
+	held   *RefusedError
+}
+
+// accessKey returns what is known of a key.
+func (c *Cloud) accessKey(id string) *accessKey {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.keys[id]
+	if k == nil {
+		// Temporary keys come and go. All that must not be forgotten is a hold.
+		for other, known := range c.keys {
+			if known.refusal() == nil {
+				delete(c.keys, other)
+			}
+		}
+		k = &accessKey{turn: make(chan struct{}, 1)}
+		c.keys[id] = k
+	}
+	return k
+}
+
+// refusal returns the error to give instead of signing, nil when the key may be used.
+func (k *accessKey) refusal() *RefusedError {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.held == nil || time.Now().After(k.held.Until) {
+		return nil
+	}
+	left := time.Until(k.held.Until).Round(time.Second)
+	return &RefusedError{Err: fmt.Errorf("%w; nothing is signed with it for another %s", k.held.Err, left), Until: k.held.Until}
+}
+
+// enter waits until a request may be signed. The caller calls leave when the answer is there.
+func (k *accessKey) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case k.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for the first answer to the access key: %w", ctx.Err())
+	}
+	leave = func() { <-k.turn }
+	if refused := k.refusal(); refused != nil {
+		leave()
+		return nil, refused
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.proven {
+		leave()
+		return func() {}, nil
+	}
+	return leave, nil
+}
+
+func (k *accessKey) accepted() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.proven = true
+}
+
+func (k *accessKey) refused(err error) *RefusedError {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.proven = false
+	k.held = &RefusedError{Err: err, Until: time.Now().Add(keyHold)}
+	return &RefusedError{
+		Err:   fmt.Errorf("%w; nothing is signed with it for %s, because five refused signatures lock it", err, keyHold),
+		Until: k.held.Until,
+	}
+}
+
+// signingTransport signs each request with the access key of the moment.
+type signingTransport struct {
+	cloud   *Cloud
+	project string
+}
+
+func (t *signingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	req, err := replayable(req)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := t.send(req)
+	if err != nil {
+		closeBody(req)
+	}
+	return resp, err
+}
+
+func (t *signingTransport) send(req *http.Request) (*http.Response, error) {
+	credentials, err := t.cloud.credentials(req.Context())
+	if err != nil {
+		return nil, err
+	}
+	l, transport, err := t.cloud.resolve(credentials)
+	if err != nil {
+		return nil, err
+	}
+	if l.Method != config.AccessKey || l.AccessKeyProjectID != t.project {
+		return nil, errors.New("sign the request: the credentials have changed, and their project or kind with them: begin again")
+	}
+	key := t.cloud.accessKey(l.AccessKey)
+	leave, err := key.enter(req.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+
+	signed, err := sign(req, l, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	resp, err := transport.RoundTrip(signed)
+	if err != nil {
+		return nil, err
+	}
+	body := redactAnswer(resp, l.SecretKey, l.SecurityToken)
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized:
+		err := key.refused(signatureRefused(signed, resp, body, l))
+		if t.cloud.options.Refused != nil {
+			t.cloud.options.Refused()
+		}
+		return nil, err
+	case resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests:
+		key.accepted() // the signature is looked at before anything else is, but after overload
+	}
+	return resp, nil
+}
+
+func signatureRefused(req *http.Request, resp *http.Response, body []byte, l config.Login) error {
+	text := fmt.Sprintf("%s refuses %s: 401", req.URL.Host, who(l))
+	if m := message(body); m != "" {
+		text += " " + m
+	}
+	text += fmt.Sprintf(" (HUAWEICLOUD_SDK_SK is wrong, the key was deleted or has expired, or this machine's clock is off: it says %s)",
+		time.Now().UTC().Format(time.RFC3339))
+	return newAnswerError(text, req.Method, req.URL.String(), resp.StatusCode, resp.Header)
+}

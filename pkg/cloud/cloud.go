@@ -1,0 +1,177 @@
+// Package cloud gives authenticated clients for the compute and volume APIs of one cloud.
+//
+// It logs in when a client is first needed, keeps the token between invocations, and logs in again when the cloud no
+// longer takes it. With a Huawei Cloud access key it signs requests instead. All of it is safe for concurrent use:
+// however many callers wait, one login goes out, and no caller's cancelled context fails another's.
+package cloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// Options is what a Cloud is made of.
+type Options struct {
+	// Credentials is who to be, unless Source is set.
+	Credentials config.Credentials
+	// Source reads the credentials when they are needed: before each login, and with an access key before each
+	// signature, with the context of the request. So it has to be quick, safe for concurrent use, and may return
+	// other credentials over time.
+	Source func(context.Context) (config.Credentials, error)
+	// Refused, if set, is called when the cloud has answered 401 to what Source returned: a Source that caches
+	// then reads anew. If it returns something else, that is tried at once.
+	Refused func()
+
+	// ComputeEndpoint and VolumeEndpoint, if set, take the place of the catalog's endpoints. They hold the version,
+	// and may hold {project_id} or $(project_id)s.
+	ComputeEndpoint, VolumeEndpoint string
+	// Projects are the ids of the projects, beside the credentials' own, for which password credentials get a token of
+	// their own.
+	Projects []string
+
+	// Transport sends the requests. Nil means one made for these APIs, which trusts OS_CACERT; any other ignores
+	// OS_CACERT.
+	Transport http.RoundTripper
+	// UserAgent comes first in the User-Agent header.
+	UserAgent string
+}
+
+// Cloud makes sessions. Make it once and keep it: it holds the tokens.
+type Cloud struct {
+	options Options
+
+	mu         sync.Mutex
+	logins     map[string]*login     // by the project asked for; "" for the credentials' own
+	keys       map[string]*accessKey // by access key ID
+	transports map[string]*guard     // by OS_CACERT
+}
+
+// New returns a Cloud. It does nothing yet: what is wrong with the options, the first session says.
+func New(options Options) *Cloud {
+	if options.Source == nil {
+		credentials := options.Credentials
+		options.Source = func(context.Context) (config.Credentials, error) { return credentials, nil }
+	}
+	return &Cloud{
+		options:    options,
+		logins:     make(map[string]*login),
+		keys:       make(map[string]*accessKey),
+		transports: make(map[string]*guard),
+	}
+}
+
+// Session returns a session that acts in the given project, or, when that is "", the credentials' own or not in
+// [Options.Projects], in the credentials' own project: compare [Session.Project] before trusting a 404. It logs in only
+// where there is no token yet.
+//
+// An error is a [*RefusedError] when a person has to mend something.
+func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
+	own, err := c.open(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	if project == "" || project == own.Project || !slices.Contains(c.options.Projects, project) {
+		return own, nil
+	}
+	if own.Method != config.Password {
+		return nil, refusedf("act in project %s: it is listed as one of the projects to act in, but %s cannot leave its project (%s): "+
+			"take it off the list, or use a user and password", project, phrase(own.Method), own.Project)
+	}
+	return c.open(ctx, project)
+}
+
+func (c *Cloud) open(ctx context.Context, project string) (*Session, error) {
+	l := c.login(project)
+	g, err := l.grant(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.newSession(l, g), nil
+}
+
+// login returns the one login for a project. There are no more of them than Options.Projects has elements, and one.
+func (c *Cloud) login(project string) *login {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.logins[project]
+	if l == nil {
+		l = &login{issue: func(ctx context.Context) (*grant, error) { return c.issue(ctx, project) }}
+		c.logins[project] = l
+	}
+	return l
+}
+
+// issue gets a grant for the project, with other credentials if the ones at hand are refused and the source has others.
+func (c *Cloud) issue(ctx context.Context, project string) (*grant, error) {
+	credentials, err := c.credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	g, err := c.authenticate(ctx, credentials, project)
+	if !unauthorized(err) || c.options.Refused == nil {
+		return g, err
+	}
+	c.options.Refused()
+	other, sourceErr := c.credentials(ctx)
+	if sourceErr != nil || other == credentials {
+		return nil, err
+	}
+	return c.authenticate(ctx, other, project)
+}
+
+func (c *Cloud) authenticate(ctx context.Context, credentials config.Credentials, project string) (*grant, error) {
+	l, transport, err := c.resolve(credentials)
+	if err != nil {
+		return nil, err
+	}
+	if l.Method == config.AccessKey {
+		return &grant{login: l, project: l.AccessKeyProjectID, send: transport}, nil
+	}
+	return issueToken(ctx, transport, l, project, c.options.UserAgent)
+}
+
+// resolve returns how the credentials log in, and what to send with. It does not touch the network.
+func (c *Cloud) resolve(credentials config.Credentials) (config.Login, http.RoundTripper, error) {
+	l, err := credentials.Resolve()
+	if err != nil {
+		return l, nil, &RefusedError{Err: err}
+	}
+	transport, err := c.transport(l.CACert)
+	return l, transport, err
+}
+
+func (c *Cloud) credentials(ctx context.Context) (config.Credentials, error) {
+	credentials, err := c.options.Source(ctx)
+	if _, ok := errors.AsType[*RefusedError](err); ok {
+		return credentials, err
+	}
+	if err != nil {
+		return credentials, fmt.Errorf("get the credentials: %w", err)
+	}
+	return credentials, nil
+}
+
+// transport returns the guarded transport that trusts caCert, always the same so that connections are kept.
+func (c *Cloud) transport(caCert string) (http.RoundTripper, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g := c.transports[caCert]; g != nil {
+		return g, nil
+	}
+	g := &guard{next: c.options.Transport}
+	if g.next == nil {
+		t, err := newTransport(caCert)
+		if err != nil {
+			return nil, err
+		}
+		g.next = t
+	}
+	c.transports[caCert] = g
+	return g, nil
+}

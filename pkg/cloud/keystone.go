@@ -1,0 +1,228 @@
+package cloud
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// issueToken asks Keystone for a token for the project, "" meaning the one that the credentials name or have.
+//
+// It asks version 3 below the given address and does not look versions up: what Keystone answers there often names
+// http:// addresses behind a TLS proxy, and the password would go there.
+//
+// A [*RefusedError] has Until set, for the same question would get the same answer.
+func issueToken(ctx context.Context, transport http.RoundTripper, l config.Login, project, userAgent string) (*grant, error) {
+	client := newProviderClient(&idempotent{transport}, userAgent)
+	identity := &gophercloud.ServiceClient{ProviderClient: client, Endpoint: l.AuthURL, Type: "identity"}
+
+	g, err := requestToken(ctx, identity, l, project)
+	if err != nil {
+		err = loginError(l, project, err)
+	} else {
+		g.login, g.send = l, transport
+		err = g.checkProject(project)
+	}
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		refused.Until = time.Now().Add(refusalMemory)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+func requestToken(ctx context.Context, identity *gophercloud.ServiceClient, l config.Login, project string) (*grant, error) {
+	if l.Method == config.Token {
+		// The token as it is: exchanging one that has a scope is forbidden on many clouds.
+		identity.SetToken(l.Token.Reveal())
+		result := tokens.Get(ctx, identity, l.Token.Reveal())
+		g, err := readGrant(result, l.Token)
+		if err != nil || g.project != "" || l.ProjectID == "" && l.ProjectName == "" {
+			return g, err
+		}
+	}
+	result := tokens.Create(ctx, identity, authOptions(l, project))
+	id, err := result.ExtractTokenID()
+	if err != nil {
+		return nil, err
+	}
+	if id == "" {
+		return nil, errors.New("the answer has no X-Subject-Token header")
+	}
+	return readGrant(result, config.NewSecret(id))
+}
+
+func readGrant(result interface{ ExtractInto(any) error }, token config.Secret) (*grant, error) {
+	var issued struct {
+		Project tokens.Project        `json:"project"`
+		User    tokens.User           `json:"user"`
+		Roles   []tokens.Role         `json:"roles"`
+		Catalog []tokens.CatalogEntry `json:"catalog"`
+	}
+	if err := result.ExtractInto(&issued); err != nil {
+		return nil, err
+	}
+	g := &grant{
+		token:   token,
+		project: issued.Project.ID, projectName: issued.Project.Name,
+		user: issued.User.Name, userID: issued.User.ID,
+		catalog: issued.Catalog,
+	}
+	for _, r := range issued.Roles {
+		g.roles = append(g.roles, r.Name)
+	}
+	return g, nil
+}
+
+func authOptions(l config.Login, project string) *gophercloud.AuthOptions {
+	o := &gophercloud.AuthOptions{Scope: &gophercloud.AuthScope{}}
+	switch {
+	case l.Method == config.ApplicationCredential:
+		// It cannot be given a scope: Keystone refuses one, gophercloud leaves it out.
+	case project != "":
+		o.Scope.ProjectID = project
+	case l.ProjectID != "":
+		o.Scope.ProjectID = l.ProjectID
+	case l.ProjectName != "":
+		o.Scope.ProjectName, o.Scope.DomainID, o.Scope.DomainName = l.ProjectName, l.ProjectDomainID, l.ProjectDomainName
+	}
+
+	needsUser := true
+	switch l.Method {
+	case config.Password:
+		o.Password = l.Password.Reveal()
+	case config.ApplicationCredential:
+		o.ApplicationCredentialID, o.ApplicationCredentialName = l.ApplicationCredentialID, l.ApplicationCredentialName
+		o.ApplicationCredentialSecret = l.ApplicationCredentialSecret.Reveal()
+		needsUser = l.ApplicationCredentialID == ""
+	case config.Token:
+		o.TokenID = l.Token.Reveal()
+		needsUser = false
+	}
+	if needsUser && l.UserID != "" {
+		o.UserID = l.UserID
+	} else if needsUser {
+		o.Username, o.DomainID, o.DomainName = l.Username, l.UserDomainID, l.UserDomainName
+	}
+	return o
+}
+
+// checkProject compares the project of the issued token with the one that was meant.
+func (g *grant) checkProject(asked string) error {
+	l := g.login
+	doing := attempting(l, asked)
+	switch {
+	case g.project == "":
+		return refusedf("%s: the token is not for a project: set OS_PROJECT_ID, or OS_PROJECT_NAME and its domain", doing)
+	case asked != "" && g.project != asked:
+		return refusedf("%s: the token is for project %s", doing, g.project)
+	case asked != "":
+		return nil
+	case l.ProjectID != "" && g.project != l.ProjectID:
+		return refusedf("%s: it belongs to project %s (%s) and not to the one that OS_PROJECT_ID names: correct one of the two",
+			doing, g.project, g.projectName)
+	case l.ProjectID == "" && l.ProjectName != "" && !strings.EqualFold(g.projectName, l.ProjectName):
+		return refusedf("%s: it belongs to project %s (%s) and not to the one that OS_PROJECT_NAME names: correct one of the two",
+			doing, g.project, g.projectName)
+	}
+	return nil
+}
+
+// loginError says who tried to log in where and why it failed, and whether a person has to mend it.
+func loginError(l config.Login, project string, err error) error {
+	doing := attempting(l, project)
+	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
+		status := answer.Actual
+		text := fmt.Sprintf("%s: %d %s", doing, status, http.StatusText(status))
+		if m := message(answer.Body, l.Password, l.ApplicationCredentialSecret, l.Token); m != "" {
+			text += ": " + m
+		}
+		if status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status == http.StatusTooEarly {
+			return newAnswerError(text, answer.Method, answer.URL, status, answer.ResponseHeader)
+		}
+		text += " (" + hint(status, l.Method) + ")"
+		return &RefusedError{Err: newAnswerError(text, answer.Method, answer.URL, status, answer.ResponseHeader)}
+	}
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		return &RefusedError{Err: fmt.Errorf("%s: %w", doing, refused.Err)}
+	}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err // its text repeats the address
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: no answer within %s: %w", doing, loginTimeout, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+func hint(status int, m config.Method) string {
+	switch {
+	case status == http.StatusUnauthorized && m == config.Password:
+		return "the password is wrong, the user is disabled or locked, or has no role in that project"
+	case status == http.StatusUnauthorized && m == config.ApplicationCredential:
+		return "the secret is wrong, or the application credential has expired or was deleted"
+	case status == http.StatusUnauthorized || m == config.Token && status == http.StatusNotFound:
+		return "the token has expired or was revoked, and needs to be replaced"
+	case status == http.StatusForbidden:
+		return "Keystone's policy does not allow it"
+	case status == http.StatusBadRequest:
+		return "Keystone does not understand it: check user, project and domains"
+	}
+	return "OS_AUTH_URL is probably not the address of the Identity API version 3"
+}
+
+// attempting says what is being done, where, and as whom.
+func attempting(l config.Login, project string) string {
+	s := "log in at " + host(l.AuthURL) + " as " + who(l)
+	if p := cmp.Or(project, l.ProjectID, l.ProjectName); p != "" {
+		s += " in project " + p
+	}
+	return s
+}
+
+func who(l config.Login) string {
+	switch l.Method {
+	case config.Password:
+		return "user " + cmp.Or(l.Username, l.UserID)
+	case config.ApplicationCredential:
+		return "application credential " + cmp.Or(l.ApplicationCredentialID, l.ApplicationCredentialName)
+	case config.AccessKey:
+		return "access key " + l.AccessKey
+	}
+	return "the holder of the token"
+}
+
+func phrase(m config.Method) string {
+	switch m {
+	case config.ApplicationCredential:
+		return "an application credential"
+	case config.AccessKey:
+		return "an access key"
+	case config.Token:
+		return "a token"
+	}
+	return "a user"
+}
+
+// idempotent lets net/http send a request again whose kept connection turned out to be dead, as they are when a
+// frozen function wakes up. Asking for a token twice does no harm.
+type idempotent struct {
+	next http.RoundTripper
+}
+
+func (t *idempotent) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Header["Idempotency-Key"] = []string{} // empty: net/http understands it and does not send it
+	return t.next.RoundTrip(req)
+}

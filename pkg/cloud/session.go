@@ -1,0 +1,86 @@
+package cloud
+
+import (
+	"cmp"
+	"net/http"
+
+	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// Session acts as one user in one project. It is cheap, and safe for concurrent use.
+type Session struct {
+	// Project is the id of the project that the issued token is for, whatever was asked for; with an access key, the
+	// configured one.
+	Project string
+	// ProjectName is the project's name, "" when unknown.
+	ProjectName string
+	// User is who acts, for people to read: the user's name, or "access key …".
+	User string
+	// UserID is the user's id, "" with an access key.
+	UserID string
+	// Roles are the names of the token's roles, none with an access key.
+	Roles []string
+	// Cloud is the host of the Identity API, or with an access key that of the compute or volume endpoint; "" when
+	// unknown.
+	Cloud string
+	// Region is the configured region, "" when there is none.
+	Region string
+	// Method is how the session logs in.
+	Method config.Method
+
+	cloud     *Cloud
+	grant     *grant
+	transport http.RoundTripper
+}
+
+func (c *Cloud) newSession(l *login, g *grant) *Session {
+	s := &Session{
+		Project: g.project, ProjectName: g.projectName,
+		User: g.user, UserID: g.userID, Roles: g.roles,
+		Cloud: host(g.login.AuthURL), Region: g.login.RegionName, Method: g.login.Method,
+		cloud: c, grant: g,
+	}
+	if s.Method == config.AccessKey {
+		s.User = who(g.login)
+		s.Cloud = cmp.Or(host(c.options.ComputeEndpoint), host(c.options.VolumeEndpoint))
+		s.transport = &signingTransport{cloud: c, project: g.project}
+	} else {
+		s.transport = &tokenTransport{login: l, project: g.project}
+	}
+	return s
+}
+
+// Compute returns a client for the compute API. It is the caller's own: setting its fields affects nobody else. An
+// error is a [*RefusedError]: there is no endpoint.
+func (s *Session) Compute() (*gophercloud.ServiceClient, error) {
+	return s.client(computeService(s.cloud.options.ComputeEndpoint))
+}
+
+// Volume returns a client for the volume API (Cinder, EVS), in the version of its endpoint; otherwise as Compute.
+func (s *Session) Volume() (*gophercloud.ServiceClient, error) {
+	return s.client(volumeService(s.cloud.options.VolumeEndpoint))
+}
+
+func (s *Session) client(svc service) (*gophercloud.ServiceClient, error) {
+	endpoint, err := svc.endpoint(s.grant)
+	if err != nil {
+		return nil, &RefusedError{Err: err}
+	}
+	return &gophercloud.ServiceClient{
+		ProviderClient: newProviderClient(s.transport, s.cloud.options.UserAgent),
+		Endpoint:       endpoint,
+		Type:           svc.types[0], // decides which headers a microversion goes into
+	}, nil
+}
+
+// newProviderClient returns a client without a token: adding it is the transport's business, which also keeps it out
+// of the client's fields.
+func newProviderClient(transport http.RoundTripper, userAgent string) *gophercloud.ProviderClient {
+	p := &gophercloud.ProviderClient{HTTPClient: httpClient(transport)}
+	if userAgent != "" {
+		p.UserAgent.Prepend(userAgent)
+	}
+	return p
+}
