@@ -84,7 +84,7 @@ func (a *Applier) Snapshot(ctx context.Context, api Snapshots, job Job) Result {
 const (
 	firstPause   = 500 * time.Millisecond
 	longestPause = 15 * time.Second
-	pauseGrowth  = 1.6
+	pauseGrowth  = 1.35
 	// forLastTry is what a pause leaves of the context's time.
 	forLastTry = 2 * time.Second
 )
@@ -120,7 +120,7 @@ func (a *Applier) apply(ctx context.Context, t target, job Job) Result {
 		if deadline, ok := ctx.Deadline(); ok {
 			left = min(left, time.Until(deadline)-forLastTry)
 		}
-		if v.Outcome != Deferred || !v.Wait || v.Err != nil || left < firstPause {
+		if v.Outcome != Deferred || !v.Wait || v.Err != nil || left < firstPause || ctx.Err() != nil {
 			return result
 		}
 		// The last pause ends with the time there is, for one try more then.

@@ -20,6 +20,7 @@ type run struct {
 	attempts int
 	losses   int
 	looked   bool // at the state, which start and stop events need once
+	building bool // when last looked at; then the next attempt looks again before it writes
 	// unsure says that the fate of a write is unknown, and maybe what may have been written then.
 	unsure       bool
 	maybeWritten map[string]string
@@ -44,6 +45,11 @@ type superseded struct{ vmState string }
 func (e superseded) Error() string {
 	return "the server's vm_state is " + e.vmState + " by now"
 }
+
+// building says that a server that was refused for building still is.
+type building struct{}
+
+func (building) Error() string { return "vm_state " + vmBuilding }
 
 // attempt makes one pass: read where needed, write, delete, read back.
 func (r *run) attempt(ctx context.Context) error {
@@ -94,15 +100,17 @@ func (r *run) attempt(ctx context.Context) error {
 
 // read looks at what is there, as far as this attempt depends on it.
 func (r *run) read(ctx context.Context) error {
-	if expected, ok := vmStateAfter(r.job.Change.Action); ok && !r.looked {
+	if expected, ok := vmStateAfter(r.job.Change.Action); ok && !r.looked || r.building {
 		s, err := r.target.server(ctx)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if contradicts(expected, s.VMState) {
+		case ok && contradicts(expected, s.VMState):
 			return superseded{s.VMState}
+		case r.building && s.VMState == vmBuilding:
+			return building{}
 		}
-		r.looked, r.known = true, s.Metadata
+		r.looked, r.building, r.known = true, false, s.Metadata
 		return nil
 	}
 	switch add := r.job.Plan.Add; {

@@ -59,6 +59,9 @@ func delay(receives int, retryAfter, least time.Duration) time.Duration {
 	return max(jitter(min(max(d, least), longest)), retryAfter)
 }
 
+// vmBuilding is the one vm_state that passes by itself.
+const vmBuilding = "building"
+
 // allowed reports whether metadata can be written in the vm_state (the ECS and BMS pages, "Constraints"; Nova's
 // check_instance_state on update_instance_metadata).
 func allowed(vmState string) bool {
@@ -110,11 +113,11 @@ func (o Options) Judge(s Situation) Verdict {
 		switch {
 		case s.VMState == "deleted" || s.VMState == "soft-delete":
 			return Verdict{Outcome: Gone, Reason: "vm_state " + s.VMState}
-		case s.VMState == "building":
+		case s.VMState == vmBuilding:
 			if givenUp {
-				return forAPerson("vm_state building")
+				return forAPerson("vm_state " + vmBuilding)
 			}
-			return later("vm_state building", true)
+			return later("vm_state "+vmBuilding, true)
 		case s.VMState == "" || allowed(s.VMState):
 			if s.Class == metadata.Locked {
 				return forAPerson("locked: " + s.Message)
@@ -162,6 +165,10 @@ func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 		v.Wait = r.losses < maxLosses
 		return v
 	}
+	if _, ok := errors.AsType[building](err); ok {
+		s.Class, s.VMState = metadata.NotReady, vmBuilding
+		return a.options.Judge(s)
+	}
 	e, ok := errors.AsType[*metadata.Error](err)
 	if !ok { // refused before it was sent
 		return Verdict{Outcome: Rejected, Reason: s.Message}
@@ -170,7 +177,7 @@ func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 	if e.Class == metadata.NotReady || e.Class == metadata.Locked {
 		switch state, stateErr := r.target.server(ctx); {
 		case stateErr == nil:
-			s.VMState = state.VMState
+			s.VMState, r.building = state.VMState, state.VMState == vmBuilding
 		case errors.Is(stateErr, errNoState):
 		default:
 			if e, ok := errors.AsType[*metadata.Error](stateErr); ok {

@@ -207,3 +207,9 @@ func (t *Tagger) report(ctx context.Context, d Delivery, r Result) {
 	}
 	t.log.LogAttrs(ctx, level, "event "+string(r.Outcome), attrs...)
 }
+
+// AsPlanned returns the result as a plan that needs no run.
+func (r Result) AsPlanned() Planned {
+	r.Planned.Outcome, r.Planned.Reason = r.Outcome, r.Reason
+	return r.Planned
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
+)
+
+// finding is the result of one check.
+type finding struct {
+	Check string `json:"check"`
+	OK    bool   `json:"ok"`
+	// Detail is what was found, or what is wrong and the way out.
+	Detail string `json:"detail"`
+}
+
+func checkCommand(s streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check settings, rules, credentials, endpoints and rights",
+		Long: "Check, one after the other, the TAGGER_* settings, the rules, the credentials, and that the compute and volume APIs answer.\n" +
+			"Nothing is written; the right to write is the one thing that only a write shows.",
+		Args: cobra.NoArgs,
+	}
+	out := outputFlag(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		failed := false
+		st := styleFor(s.out)
+		for _, f := range check(cmd.Context()) {
+			failed = failed || !f.OK
+			if *out == asJSON {
+				if err := printJSON(s.out, f); err != nil {
+					return err
+				}
+				continue
+			}
+			mark := st.paint(green, "ok    ")
+			if !f.OK {
+				mark = st.paint(red, "failed")
+			}
+			fmt.Fprintf(s.out, "%-12s %s  %s\n", f.Check, mark, f.Detail)
+		}
+		if failed {
+			return undone{}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// nobody is a UUID that no server has: an API that says so answers.
+const nobody = "00000000-0000-4000-8000-000000000000"
+
+func check(ctx context.Context) []finding {
+	var all []finding
+	note := func(name string, err error, detail string) bool {
+		if err != nil {
+			detail = oneLine(err.Error())
+		}
+		all = append(all, finding{name, err == nil, detail})
+		return err == nil
+	}
+
+	settings, err := config.SettingsFromEnv()
+	if !note("settings", err, "as configured, API "+settings.API) {
+		return all
+	}
+	note("rules", checkRules(settings), "they compile")
+
+	c, err := cloudsyaml.Read(ctx)
+	var login config.Login
+	if err == nil {
+		login, err = c.Resolve()
+	}
+	if !note("credentials", err, "by "+string(login.Method)) {
+		return all
+	}
+	session, err := cloud.New(options(settings, c)).Session(ctx, "")
+	if err != nil {
+		note("login", err, "")
+		return all
+	}
+	note("login", nil, fmt.Sprintf("cloud %s, project %s %s, user %s, roles %s", session.Cloud, session.ProjectName, session.Project, session.User,
+		strings.Join(session.Roles, " ")))
+
+	compute, err := session.Compute()
+	if err == nil {
+		_, err = metadata.NewServers(compute, metadata.API(settings.API).Servers(), nil).Metadata(ctx, nobody)
+	}
+	note("compute", missingIsFine(err), endpointOf(compute)+": metadata of servers can be read")
+	volume, err := session.Volume()
+	if err == nil {
+		_, err = metadata.NewSnapshots(volume, metadata.API(settings.API).Snapshots(), nil).Metadata(ctx, nobody)
+	}
+	note("volume", missingIsFine(err), endpointOf(volume)+": metadata of snapshots can be read")
+	return all
+}
+
+func checkRules(settings config.Settings) error {
+	text, err := settings.ReadRules()
+	if err != nil {
+		return err
+	}
+	_, err = rules.Compile(text.Text, rules.Options{Name: text.Name, API: metadata.API(settings.API), Files: text.Files})
+	return err
+}
+
+// missingIsFine takes "no such resource" for the good answer that it is.
+func missingIsFine(err error) error {
+	if metadata.IsClass(err, metadata.Gone) {
+		return nil
+	}
+	if e, ok := errors.AsType[*metadata.Error](err); ok && e.Class == metadata.Forbidden {
+		return fmt.Errorf("%w: the credentials lack the right to read metadata", err)
+	}
+	return err
+}
+
+func endpointOf(c *gophercloud.ServiceClient) string {
+	if c == nil {
+		return ""
+	}
+	return c.Endpoint
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+// waitAtTheDesk is how long somebody at a desk may want to see whether a server becomes ready.
+const waitAtTheDesk = 10 * time.Minute
+
+func invokeCommand(s streams) *cobra.Command {
+	var rulesFile, cloudName string
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use:   "invoke --cloud embedded|env [--rules FILE] EVENT...",
+		Short: "Do what events ask for",
+		Long: "Decode events, match the rules, and write the metadata, waiting while a server is not ready and reading back what was\n" +
+			"written. --cloud env is the cloud that the OS_* variables (or OS_CLOUD) name. --cloud embedded is a cloud in this\n" +
+			"process, in which the events' own resources exist, building for a moment.\n\n" +
+			"EVENT is a file, or - for standard input, with any payload that a function takes.",
+		Args: needEvents,
+	}
+	cmd.Flags().StringVar(&rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
+	cmd.Flags().StringVar(&cloudName, "cloud", "", "embedded or env: the cloud to write to")
+	cmd.Flags().DurationVar(&wait, "wait", waitAtTheDesk, "how long to wait for a resource to become ready")
+	out := outputFlag(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, files []string) error {
+		ctx := cmd.Context()
+		settings, rules, err := configure(rulesFile, s)
+		if err != nil {
+			return err
+		}
+		if settings.Wait != nil && !cmd.Flags().Changed("wait") {
+			wait = *settings.Wait
+		}
+		events, err := readEvents(files, s.in)
+		if err != nil {
+			return err
+		}
+		var parts tagger.Parts
+		var embedded *embeddedCloud
+		switch cloudName {
+		case "embedded":
+			planner, err := tagger.Compose(settings, rules, parts)
+			if err != nil {
+				return err
+			}
+			embedded = embed(planner, events)
+			parts = embedded.parts()
+		case "env":
+			if _, err := tagger.Compose(settings, rules, parts); err != nil {
+				return err // before anybody logs in anywhere
+			}
+			if parts, err = connect(ctx, settings, s); err != nil {
+				return err
+			}
+		case "":
+			return errors.New("invoke: say which cloud to write to: --cloud embedded, or --cloud env for the one that the OS_* variables name")
+		default:
+			return fmt.Errorf("--cloud %q: want embedded or env", cloudName)
+		}
+		t, err := tagger.Compose(settings, rules, parts)
+		if err != nil {
+			return err
+		}
+		p := &printer{streams: s, style: styleFor(s.out), format: *out, embedded: embedded}
+		p.opening()
+		for i, d := range events {
+			if err := context.Cause(ctx); err != nil {
+				return undone{fmt.Errorf("invoke: %w before %d of %d events were tried", err, len(events)-i, len(events))}
+			}
+			p.file(d.file)
+			if d.err != nil {
+				p.result(t.Unreadable(ctx, d.err))
+				continue
+			}
+			for _, r := range t.Handle(ctx, tagger.Delivery{Event: d.event, Wait: wait, Progress: p.progress()}) {
+				p.result(r)
+			}
+		}
+		return p.verdict()
+	}
+	return cmd
+}

@@ -1,0 +1,76 @@
+// Command tagger is for the desk: it shows what Tagger would do with an event, does it, and brings a cloud to try it on.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses, which other programs rely on.
+const (
+	exitDone   = 0 // all done, or nothing to do
+	exitUndone = 1 // something was deferred or rejected, or a check failed
+	exitUsage  = 2 // wrong usage, configuration or rules
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
+	stop()
+	os.Exit(status)
+}
+
+// undone ends a command with exitUndone; what there is to say has been said, unless err is set.
+type undone struct{ err error }
+
+func (u undone) Error() string {
+	if u.err == nil {
+		return ""
+	}
+	return u.err.Error()
+}
+
+func (u undone) Unwrap() error { return u.err }
+
+// run is main without the process.
+func run(ctx context.Context, args []string, s streams) int {
+	root := &cobra.Command{
+		Use:   "tagger",
+		Short: "Put metadata on servers and snapshots when they are created",
+		Long: "Tagger puts metadata on OpenStack and Huawei Cloud servers and volume snapshots when events say that they were\n" +
+			"created. This command is for the desk: see what it would do, do it, try it on an embedded cloud.",
+		SilenceErrors: true, SilenceUsage: true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetArgs(args)
+	root.SetIn(s.in)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	root.AddCommand(planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s))
+	err := root.ExecuteContext(ctx)
+	switch u, isUndone := errors.AsType[undone](err); {
+	case err == nil:
+		return exitDone
+	case isUndone:
+		if u.err != nil {
+			complain(s, u.err)
+		}
+		return exitUndone
+	default:
+		complain(s, err)
+		return exitUsage
+	}
+}
+
+// complain says in one line what is wrong.
+func complain(s streams, err error) {
+	text, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
+	fmt.Fprintln(s.err, "tagger:", text)
+}

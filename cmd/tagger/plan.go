@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+func planCommand(s streams) *cobra.Command {
+	var rulesFile, cloudName string
+	cmd := &cobra.Command{
+		Use:   "plan [--rules FILE] [--cloud env] EVENT...",
+		Short: "Show what would be done with events, and the requests that would be sent",
+		Long: "Decode events, match the rules and show the requests, byte for byte. Nothing is asked of anybody. With --cloud env the\n" +
+			"resources are read, and the difference to the plan is shown; nothing is written.\n\n" +
+			"EVENT is a file, or - for standard input, with any payload that a function takes.",
+		Args: needEvents,
+	}
+	cmd.Flags().StringVar(&rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
+	cmd.Flags().StringVar(&cloudName, "cloud", "", "env: read the resources from the cloud that the OS_* variables name")
+	out := outputFlag(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, files []string) error {
+		if cloudName != "" && cloudName != "env" {
+			return fmt.Errorf("--cloud %q: a plan reads from env, or from no cloud at all", cloudName)
+		}
+		settings, rules, err := configure(rulesFile, s)
+		if err != nil {
+			return err
+		}
+		var parts tagger.Parts
+		if cloudName == "env" {
+			if parts, err = connect(cmd.Context(), settings, s); err != nil {
+				return err
+			}
+		}
+		t, err := tagger.Compose(settings, rules, parts)
+		if err != nil {
+			return err
+		}
+		events, err := readEvents(files, s.in)
+		if err != nil {
+			return err
+		}
+		p := &printer{streams: s, style: styleFor(s.out), format: *out}
+		for _, d := range events {
+			p.file(d.file)
+			switch {
+			case d.err != nil:
+				p.previewed(tagger.Previewed{Planned: t.Unreadable(cmd.Context(), d.err).AsPlanned()})
+			case cloudName == "env":
+				for _, preview := range t.Preview(cmd.Context(), d.event) {
+					p.previewed(preview)
+				}
+			default:
+				for _, planned := range t.Plan(d.event) {
+					p.previewed(tagger.Previewed{Planned: planned})
+				}
+			}
+		}
+		return p.verdict()
+	}
+	return cmd
+}
+
+// needEvents is an argument check that says what is wanted.
+func needEvents(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("%s: no event; name a file such as events/server-created.json, or - for standard input", cmd.Name())
+	}
+	return nil
+}
+
+// isUndone reports whether an outcome leaves something to do.
+func isUndone(o apply.Outcome) bool { return o == apply.Deferred || o == apply.Rejected }

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+)
+
+func simcloudCommand(s streams) *cobra.Command {
+	var listen string
+	var o simcloud.Options
+	cmd := &cobra.Command{
+		Use:   "simcloud [--listen ADDR]",
+		Short: "Run the embedded cloud as a server for any OpenStack client",
+		Long: "Serve an OpenStack in memory (identity, compute, volume) until interrupted. Its first lines are what to put into the\n" +
+			"environment of an OpenStack client, or of tagger invoke --cloud env. Everything is gone when it ends.",
+		Args: cobra.NoArgs,
+	}
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8774", "address to listen on; port 0 takes a free one")
+	cmd.Flags().DurationVar(&o.BuildTime, "build-time", 10*time.Second, "how long a new server is building")
+	cmd.Flags().DurationVar(&o.SnapshotTime, "snapshot-time", 2*time.Second, "how long a new snapshot is creating")
+	cmd.Flags().BoolVar(&o.LostUpdates, "lost-updates", false, "let writers of one resource overwrite each other, as the real services do")
+	cmd.Flags().DurationVar(&o.Latency, "latency", 0, "how long every request takes")
+	cmd.Flags().BoolVar(&o.HuaweiCloud, "huaweicloud", false, "answer as Huawei Cloud does, and take signed requests")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		listener, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", listen)
+		if err != nil {
+			return undone{fmt.Errorf("listen: %w", err)}
+		}
+		c := simcloud.New(o)
+		for _, line := range c.Env("http://" + listener.Addr().String()) {
+			fmt.Fprintln(s.out, "export", line)
+		}
+		fmt.Fprintf(s.err, "the embedded cloud listens on %s; interrupt it to end\n", listener.Addr())
+		return serve(cmd.Context(), listener, c)
+	}
+	return cmd
+}
+
+// serve serves until the context ends, and then lets requests that are under way finish.
+func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return undone{err}
+	case <-ctx.Done():
+	}
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := server.Shutdown(ending); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return undone{err}
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+// options are those of a cloud as configured.
+func options(settings config.Settings, c config.Credentials) cloud.Options {
+	return cloud.Options{
+		Credentials: c, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint, Projects: settings.Projects,
+		UserAgent: "tagger-desk",
+	}
+}
+
+// connect logs in to the configured cloud, and says first where that is and as whom.
+func connect(ctx context.Context, settings config.Settings, s streams) (tagger.Parts, error) {
+	c, err := cloudsyaml.Read(ctx)
+	if err != nil {
+		return tagger.Parts{}, err
+	}
+	if _, err := c.Resolve(); err != nil {
+		return tagger.Parts{}, err
+	}
+	made := cloud.New(options(settings, c))
+	session, err := made.Session(ctx, "")
+	if err != nil {
+		return tagger.Parts{}, undone{err}
+	}
+	project := session.ProjectName
+	if project == "" {
+		project = session.Project
+	} else if session.Project != "" {
+		project += " (" + session.Project + ")"
+	}
+	fmt.Fprintf(s.err, "cloud %s, project %s, user %s\n", session.Cloud, project, session.User)
+	return tagger.Parts{Cloud: made, Region: c.RegionName}, nil
+}
+
+// embeddedCloud is a cloud in this process that has the resources which events are about.
+type embeddedCloud struct {
+	cloud *simcloud.Cloud
+	tag   *cloud.Cloud
+}
+
+// buildTime is long enough to see that Tagger waits, and short enough to watch.
+const buildTime = 3 * time.Second
+
+// embed makes a cloud with the resource of every change, and a user who may act in all their projects.
+func embed(planner *tagger.Tagger, events []delivered) *embeddedCloud {
+	o := simcloud.Options{Users: simcloud.DefaultUsers()[:1], SnapshotTime: buildTime}
+	roles := o.Users[0].Roles
+	o.Projects = []simcloud.Project{{Name: "demo"}}
+	var all []tagger.Planned
+	var others []string
+	for _, d := range events {
+		if d.err != nil {
+			continue
+		}
+		for _, p := range planner.Plan(d.event) {
+			if p.Resource.ID == "" {
+				continue
+			}
+			all = append(all, p)
+			if project := p.Resource.Project; project != "" && roles[project] == "" {
+				o.Projects = append(o.Projects, simcloud.Project{ID: project, Name: project})
+				roles[project] = "member"
+				others = append(others, project)
+			}
+		}
+	}
+	c := simcloud.New(o)
+	for _, p := range all {
+		if p.Resource.Kind == lifecycle.Snapshot {
+			c.PutSnapshot(simcloud.Snapshot{ID: p.Resource.ID, Name: p.Resource.Name, ProjectID: p.Resource.Project, Status: "creating"})
+			continue
+		}
+		server := simcloud.Server{ID: p.Resource.ID, Name: p.Resource.Name, ProjectID: p.Resource.Project}
+		switch p.Action {
+		case lifecycle.ServerCreated:
+			server.VMState, server.BuildTime = "building", buildTime
+		case lifecycle.ServerStopped:
+			server.VMState = "stopped"
+		}
+		c.PutServer(server)
+	}
+	user := o.Users[0]
+	return &embeddedCloud{cloud: c, tag: cloud.New(cloud.Options{
+		Credentials: config.Credentials{
+			AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: user.Name, Password: config.NewSecret(string(user.Password)),
+			UserDomainName: "Default", ProjectName: "demo", RegionName: "RegionOne",
+		},
+		Projects: others, Transport: c.Transport(), UserAgent: "tagger-desk",
+	})}
+}
+
+func (e *embeddedCloud) parts() tagger.Parts {
+	return tagger.Parts{Cloud: e.tag, Region: "RegionOne"}
+}
+
+// metadata returns what the resource has now.
+func (e *embeddedCloud) metadata(r tagger.ResourceRef) map[string]string {
+	if r.Kind == lifecycle.Snapshot {
+		s, _ := e.cloud.Snapshot(r.ID)
+		return s.Metadata
+	}
+	s, _ := e.cloud.Server(r.ID)
+	return s.Metadata
+}

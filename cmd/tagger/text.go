@@ -1,0 +1,332 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+// printer prints what happens while it happens, for people or for programs.
+type printer struct {
+	streams
+	style    style
+	format   output
+	embedded *embeddedCloud
+
+	current string // the file that is being shown
+	undone  int
+	total   int
+	before  map[string]string
+}
+
+// opening says where this happens, when that is nowhere real.
+func (p *printer) opening() {
+	if p.embedded != nil && p.format == asText {
+		fmt.Fprintln(p.out, p.style.paint(faint, "The embedded cloud: it lives in this process and ends with it."))
+	}
+}
+
+func (p *printer) file(name string) {
+	if p.format == asText && name != p.current {
+		fmt.Fprintf(p.out, "\n%s\n", p.style.paint(bold, name))
+	}
+	p.current = name
+}
+
+// verdict is the command's result.
+func (p *printer) verdict() error {
+	if p.undone > 0 {
+		return undone{}
+	}
+	return nil
+}
+
+// planView is a plan as JSON: without what only a run knows, but with the outcome of what needs none.
+type planView struct {
+	tagger.Planned
+	Changes map[string]changeView `json:"changes,omitempty"`
+	VMState string                `json:"vm_state,omitempty"`
+}
+
+type changeView struct {
+	From *string `json:"from"`
+	To   *string `json:"to"`
+}
+
+// previewed prints a plan, and what it would change where that is known.
+func (p *printer) previewed(v tagger.Previewed) {
+	p.count(v.Outcome)
+	if p.format == asJSON {
+		view := planView{Planned: v.Planned}
+		if v.Diff != nil {
+			view.VMState, view.Changes = v.Diff.VMState, changes(*v.Diff)
+		}
+		_ = printJSON(p.out, view)
+		return
+	}
+	p.plan(v.Planned)
+	if v.Diff != nil {
+		p.diff(*v.Diff)
+	}
+	if len(v.Requests) > 0 {
+		p.requests(v.Requests)
+	}
+	if v.Outcome != "" {
+		p.line("outcome", p.outcome(v.Outcome)+reason(v.Reason))
+	}
+}
+
+func changes(d apply.Diff) map[string]changeView {
+	all := map[string]changeView{}
+	have := func(key string) *string {
+		if value, ok := d.Current[key]; ok {
+			return &value
+		}
+		return nil
+	}
+	for key, value := range d.Write {
+		all[key] = changeView{have(key), &value}
+	}
+	for _, key := range d.Remove {
+		all[key] = changeView{have(key), nil}
+	}
+	return all
+}
+
+// progress prints a run while it goes on.
+func (p *printer) progress() tagger.Progress {
+	if p.format == asJSON {
+		return tagger.Progress{}
+	}
+	first := true
+	var body []byte
+	shorten := strings.NewReplacer()
+	return tagger.Progress{
+		Planned: func(planned tagger.Planned) {
+			p.plan(planned)
+			if id := planned.Resource.ID; len(id) > 8 {
+				shorten = strings.NewReplacer(id, id[:8]+"…")
+			}
+			if p.embedded != nil {
+				p.before = p.embedded.metadata(planned.Resource)
+			}
+		},
+		Called: func(c metadata.Call) {
+			label := ""
+			if first {
+				label, first = "calls", false
+			}
+			status := p.style.paint(green, fmt.Sprint(c.Status))
+			why := ""
+			if c.Err != nil {
+				status, why = p.style.paint(yellow, fmt.Sprint(c.Status)), callError(c)
+			}
+			if c.Status == 0 {
+				status = p.style.paint(red, "no answer")
+			}
+			p.line(label, shorten.Replace(fmt.Sprintf("%-6s %s %s%s", c.Request.Method, c.Request.Path, status, why)))
+			if c.Request.Body != nil && !bytes.Equal(c.Request.Body, body) {
+				body = c.Request.Body // said once; the same again is the same
+				p.line("", "       "+string(body))
+			}
+		},
+		Pausing: func(reason string, pause time.Duration) {
+			p.line("", p.style.paint(faint, fmt.Sprintf("waiting %s: %s", pause.Round(100*time.Millisecond), shorten.Replace(reason))))
+		},
+	}
+}
+
+// callError is the API's word on a call, short.
+func callError(c metadata.Call) string {
+	text := c.Err.Error()
+	if _, after, ok := strings.Cut(text, ": "); ok {
+		text = after
+	}
+	return "  " + strings.TrimPrefix(text, fmt.Sprint(c.Status)+" ")
+}
+
+// result prints what became of a change.
+func (p *printer) result(r tagger.Result) {
+	p.count(r.Outcome)
+	if p.format == asJSON {
+		_ = printJSON(p.out, r)
+		return
+	}
+	if p.embedded != nil && r.Resource.ID != "" {
+		p.metadata("before", p.before)
+		p.metadata("after", p.embedded.metadata(r.Resource))
+	} else if r.Outcome == apply.Tagged {
+		p.metadata("written", r.Written)
+		if len(r.Removed) > 0 {
+			p.line("removed", strings.Join(r.Removed, ", "))
+		}
+	}
+	text := p.outcome(r.Outcome) + reason(r.Reason)
+	if r.Calls > 0 {
+		text += p.style.paint(faint, fmt.Sprintf("  (%d calls, waited %s)", r.Calls, r.Waited))
+	}
+	p.line("outcome", text)
+}
+
+func (p *printer) count(o apply.Outcome) {
+	p.total++
+	if isUndone(o) {
+		p.undone++
+	}
+}
+
+// plan prints event, change, rules and what they want.
+func (p *printer) plan(v tagger.Planned) {
+	if v.Event.ID != "" {
+		p.line("event", v.Event.Type+"  "+p.style.paint(faint, v.Event.ID))
+	}
+	if v.Action == "" {
+		return
+	}
+	what := fmt.Sprintf("%s  %s %s", v.Action, v.Resource.Kind, v.Resource.ID)
+	if v.Resource.Name != "" {
+		what += fmt.Sprintf(" %q", v.Resource.Name)
+	}
+	p.line("change", what)
+	p.line("", describeOrigin(v))
+	for i, name := range v.Rules {
+		p.line(first(i, "rules"), name)
+	}
+	for i, s := range v.Skipped {
+		p.line(first(i, "skipped"), p.style.paint(faint, s.Rule+": "+s.Why))
+	}
+	var rows [][]string
+	for _, key := range slices.Sorted(maps.Keys(v.Plan.Add)) {
+		rows = append(rows, []string{"add", key, v.Plan.Add[key]})
+	}
+	for _, key := range slices.Sorted(maps.Keys(v.Plan.Set)) {
+		rows = append(rows, []string{"set", key, v.Plan.Set[key]})
+	}
+	for _, key := range v.Plan.Remove {
+		rows = append(rows, []string{"remove", key, ""})
+	}
+	p.table("plan", rows)
+	for i, problem := range v.Problems {
+		text := problem.Rule + ": "
+		if problem.Key != "" {
+			text += problem.Key + ": "
+		}
+		p.line(first(i, "problems"), p.style.paint(yellow, text+problem.Why))
+	}
+}
+
+func describeOrigin(v tagger.Planned) string {
+	actor := v.Actor.Name
+	if actor == "" {
+		actor = v.Actor.ID
+	}
+	if actor == "" {
+		actor = "unknown"
+	}
+	if v.Actor.Kind != "" {
+		actor += " (" + string(v.Actor.Kind) + ")"
+	}
+	project := v.Resource.Project
+	if project == "" {
+		project = "unknown"
+	}
+	return fmt.Sprintf("project %s, by %s", project, actor)
+}
+
+// diff prints what would change on the resource as it is.
+func (p *printer) diff(d apply.Diff) {
+	if d.VMState != "" {
+		p.line("vm_state", d.VMState)
+	}
+	var rows [][]string
+	for _, key := range slices.Sorted(maps.Keys(d.Write)) {
+		have, ok := d.Current[key]
+		if !ok {
+			have = "(none)"
+		}
+		rows = append(rows, []string{key + ":", have, "→ " + d.Write[key]})
+	}
+	for _, key := range d.Remove {
+		rows = append(rows, []string{key + ":", d.Current[key], "→ (removed)"})
+	}
+	if len(rows) == 0 {
+		rows = [][]string{{"nothing"}}
+	}
+	p.table("changes", rows)
+}
+
+func (p *printer) requests(all []tagger.RequestRef) {
+	for i, r := range all {
+		p.line(first(i, "requests"), fmt.Sprintf("%-6s %s", r.Method, r.Path))
+		if r.Body != nil {
+			p.line("", "       "+string(r.Body))
+		}
+	}
+}
+
+func (p *printer) metadata(label string, m map[string]string) {
+	var rows [][]string
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		rows = append(rows, []string{key, m[key]})
+	}
+	if len(rows) == 0 {
+		rows = [][]string{{p.style.paint(faint, "(no metadata)")}}
+	}
+	p.table(label, rows)
+}
+
+func (p *printer) outcome(o apply.Outcome) string {
+	colour := green
+	switch o {
+	case apply.Rejected, apply.Blocked:
+		colour = red
+	case apply.Deferred, apply.Unrecognised, apply.Gone:
+		colour = yellow
+	case apply.Ignored, apply.Unchanged:
+		colour = bold
+	}
+	return p.style.paint(colour, string(o))
+}
+
+func reason(text string) string {
+	if text == "" {
+		return ""
+	}
+	return ": " + text
+}
+
+// table prints rows under a label, their columns aligned.
+func (p *printer) table(label string, rows [][]string) {
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	_ = w.Flush()
+	for i, line := range strings.Split(strings.TrimRight(b.String(), "\n"), "\n") {
+		if line != "" {
+			p.line(first(i, label), strings.TrimRight(line, " "))
+		}
+	}
+}
+
+func (p *printer) line(label, text string) {
+	_, _ = io.WriteString(p.out, "  "+p.style.paint(faint, fmt.Sprintf("%-9s", label))+" "+text+"\n")
+}
+
+// first returns a label for the first of several lines only.
+func first(i int, label string) string {
+	if i == 0 {
+		return label
+	}
+	return ""
+}
