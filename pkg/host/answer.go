@@ -74,11 +74,20 @@ func httpAnswer(results []tagger.Result) events.LambdaFunctionURLResponse {
 	case worst.Outcome == apply.Rejected:
 		status = http.StatusUnprocessableEntity
 	}
-	var body bytes.Buffer
-	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(answer{worst.Outcome, results}); err != nil {
+	body, err := encode(answer{worst.Outcome, results})
+	if err != nil {
 		return events.LambdaFunctionURLResponse{StatusCode: http.StatusInternalServerError}
 	}
-	return events.LambdaFunctionURLResponse{StatusCode: status, Headers: header, Body: body.String()}
+	return events.LambdaFunctionURLResponse{StatusCode: status, Headers: header, Body: string(body)}
+}
+
+// encode writes JSON with <, > and & as they are, so that requests read as they were sent.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode the answer: %w", err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

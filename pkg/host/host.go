@@ -50,8 +50,6 @@ func Run(ctx context.Context, f Function) error {
 	if settings.SecretARN != "" {
 		secret := awssecret.New(settings.SecretARN)
 		options.Source, options.Refused = secret.Credentials, secret.Refused
-	} else if _, err := credentials.Resolve(); err != nil {
-		return fmt.Errorf("read the environment: %w", err)
 	}
 	t, err := tagger.Compose(settings, text, tagger.Parts{
 		Cloud: cloud.New(options), Actions: f.Actions, Log: log, Region: credentials.RegionName,
@@ -59,11 +57,16 @@ func Run(ctx context.Context, f Function) error {
 	if err != nil {
 		return err
 	}
+	if settings.SecretARN == "" {
+		if _, err := credentials.Resolve(); err != nil {
+			return fmt.Errorf("read the environment: %w", err)
+		}
+	}
 	if _, onLambda := os.LookupEnv("AWS_LAMBDA_RUNTIME_API"); !onLambda {
 		return fmt.Errorf("start %s: AWS_LAMBDA_RUNTIME_API is not set, so this is not AWS Lambda; at a desk use: tagger invoke", f.Name)
 	}
 	handler := &Lambda{Tagger: t, Settings: settings, Queues: &awsQueues{}, Log: log}
-	lambda.StartWithOptions(handler.Handle, lambda.WithContext(ctx))
+	lambda.StartWithOptions(handler, lambda.WithContext(ctx))
 	return nil
 }
 

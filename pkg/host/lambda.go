@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -50,9 +49,19 @@ const (
 // margin is what is left of an invocation's time for its answer.
 const margin = 5 * time.Second
 
+// Invoke takes any payload, JSON or not. It makes Lambda a lambda.Handler of aws-lambda-go, whose function handlers would refuse what is
+// not JSON before anybody could say what is wrong with it.
+func (l *Lambda) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	answer, err := l.Handle(ctx, payload)
+	if err != nil {
+		return nil, err
+	}
+	return encode(answer)
+}
+
 // Handle takes any payload. The answer's form follows the trigger: a partial batch response for SQS, a response for HTTP, and for a
 // direct invocation the results, or an error when they are not final.
-func (l *Lambda) Handle(ctx context.Context, payload json.RawMessage) (any, error) {
+func (l *Lambda) Handle(ctx context.Context, payload []byte) (any, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadlineCause(ctx, deadline.Add(-min(margin, time.Until(deadline)/4)), errEnding)

@@ -141,9 +141,11 @@ func answerError(r Request, status int, header http.Header, body []byte) *Error 
 //	{"error": {"code": "Ecs.0100", "message": "…"}}                  ECS; Keystone's middleware too, with a number
 //	{"error_code": "APIG.0308", "error_msg": "…"}                    the API gateway
 //	{"code": "Common.0024", "message": "…"}                          flow control
-//	<html>…<h1>404 Not Found</h1>…                                   everything in between
+//	{"code": "404 Not Found", "title": "Not Found", "message": "…"}  below the API, where no route is, to who accepts JSON
+//	<html>…<h1>404 Not Found</h1>…                                   the same to others, and everything in between
 //
-// A number is the HTTP status once more, so the fault's name is the code then. isFault reports that the body was one of the JSON shapes.
+// A number is the HTTP status once more, so the fault's name is the code then. isFault reports that the API itself
+// answered, which in the last two shapes it did not.
 func parseFault(body []byte) (code, message, retryAfter string, isFault bool) {
 	type fault struct {
 		Code        any    `json:"code"`
@@ -181,6 +183,9 @@ func parseFault(body []byte) (code, message, retryAfter string, isFault bool) {
 	}
 
 	var flat fault
+	if json.Unmarshal(body, &flat) == nil && isStatusLine(flat.Code) {
+		return "", textOf([]byte(flat.Message)), "", false
+	}
 	if json.Unmarshal(body, &flat) == nil && (flat.ErrorCode != "" || flat.ErrorMsg != "" || flat.Message != "") {
 		return read("", flat)
 	}
@@ -194,6 +199,13 @@ func parseFault(body []byte) (code, message, retryAfter string, isFault bool) {
 		}
 	}
 	return "", textOf(body), "", false
+}
+
+// isStatusLine reports whether a code is such as "404 Not Found".
+func isStatusLine(code any) bool {
+	s, _ := code.(string)
+	number, text, ok := strings.Cut(s, " ")
+	return ok && len(number) == 3 && strings.Trim(number, "0123456789") == "" && text != ""
 }
 
 var (

@@ -213,6 +213,8 @@ func TestErrors(t *testing.T) {
 		{"Cinder: no such key", "DELETE", 404, nil, `{"itemNotFound": {"code": 404, "message": "Snapshot X has no metadata with key k."}}`, metadata.KeyNotFound, "itemNotFound", 0, ""},
 		{"Cinder: no such snapshot", "PUT", 404, nil, `{"itemNotFound": {"code": 404, "message": "Snapshot X could not be found."}}`, metadata.Gone, "itemNotFound", 0, ""},
 		{"wrong endpoint: HTML", "POST", 404, nil, "<html>\n <head>\n  <title>404 Not Found</title>\n </head>\n <body>\n  <h1>404 Not Found</h1>\n  The resource could not be found.<br /><br />\n\n\n\n </body>\n</html>", metadata.Unavailable, "", 0, "404 404 Not Found The resource could not be found. (the answer is not the API's own: is the endpoint right?)"},
+		{"wrong endpoint: JSON from below the API", "POST", 404, nil, `{"message": "The resource could not be found.<br /><br />\n\n\n", "code": "404 Not Found", "title": "Not Found"}`, metadata.Unavailable, "", 0, "404 The resource could not be found. (the answer is not the API's own: is the endpoint right?)"},
+		{"body too large: JSON", "POST", 413, nil, `{"message": "Request is too large.<br /><br />", "code": "413 Request Entity Too Large", "title": "x"}`, metadata.Invalid, "", 0, "Request is too large."},
 		{"wrong endpoint: nothing", "POST", 404, nil, "", metadata.Unavailable, "", 0, "is the endpoint right?"},
 		{"gateway: no such API", "POST", 404, nil, `{"error_code":"APIG.0101","error_msg":"The API does not exist","request_id":"x"}`, metadata.Unavailable, "APIG.0101", 0, ""},
 		{"Nova: quota", "POST", 403, nil, `{"forbidden": {"code": 403, "message": "Maximum number of metadata items exceeds 128"}}`, metadata.Quota, "forbidden", 0, "128"},

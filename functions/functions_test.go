@@ -1,0 +1,419 @@
+// Package functions_test starts the functions as AWS Lambda does: the built bootstrap, a runtime API, and the embedded cloud on a socket.
+package functions_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+)
+
+const (
+	serverID  = "8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10"
+	otherID   = "8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a11"
+	rulesText = `rules:
+- {name: env, on: server.created, set: {env: dev}}
+- {name: owner, on: snapshot.created, add: {owner: "${actor.name}"}}
+- {name: stopped, on: server.stopped, set: {stopped-at: "${time}"}}
+`
+)
+
+// binaries are built once.
+var binaries string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "tagger-functions")
+	if err != nil {
+		panic(err)
+	}
+	binaries = dir
+	build := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", dir, "./...")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "build the functions:", err)
+		os.Exit(1)
+	}
+	status := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// function is one running function.
+type function struct {
+	t       *testing.T
+	runtime *runtimeAPI
+	aws     *awsAPI
+	sim     *simcloud.Cloud
+
+	mu  sync.Mutex
+	log []map[string]any
+}
+
+// start starts a function, with more environment than it needs. Nothing of the test's own environment reaches it.
+func start(t *testing.T, name string, o simcloud.Options, more ...string) *function {
+	t.Helper()
+	f := &function{t: t, runtime: newRuntimeAPI(t), aws: newAWS(t), sim: simcloud.New(o)}
+	server := httptest.NewServer(f.sim)
+	t.Cleanup(server.Close)
+	credentials := f.sim.Env(server.URL)
+	env := []string{
+		"AWS_LAMBDA_RUNTIME_API=" + f.runtime.host(), "AWS_ENDPOINT_URL=" + f.aws.URL, "AWS_REGION=eu-central-1",
+		"AWS_ACCESS_KEY_ID=AKIATEST", "AWS_SECRET_ACCESS_KEY=test-secret-key", "TAGGER_RULES=" + rulesText,
+	}
+	inSecret := false
+	for _, m := range more {
+		inSecret = inSecret || strings.HasPrefix(m, "TAGGER_SECRET_ARN=")
+	}
+	if inSecret {
+		secret := map[string]string{}
+		for _, line := range credentials {
+			key, value, _ := strings.Cut(line, "=")
+			secret[key] = value
+		}
+		text, err := json.Marshal(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.aws.secret = string(text)
+	} else {
+		env = append(env, credentials...)
+	}
+	cmd := exec.CommandContext(t.Context(), executable(name))
+	cmd.Env = append(env, more...)
+	cmd.Stderr = os.Stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			var entry map[string]any
+			if json.Unmarshal(lines.Bytes(), &entry) == nil {
+				f.mu.Lock()
+				f.log = append(f.log, entry)
+				f.mu.Unlock()
+			}
+		}
+	})
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		reading.Wait()
+		_ = cmd.Wait()
+	})
+	return f
+}
+
+func executable(name string) string {
+	path := filepath.Join(binaries, name)
+	if runtime.GOOS == "windows" {
+		path += ".exe"
+	}
+	return path
+}
+
+func (f *function) invoke(payload string) answer {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
+	defer cancel()
+	a, err := f.runtime.invoke(ctx, []byte(payload), 30*time.Second)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return a
+}
+
+func (f *function) metadata(id string) map[string]string {
+	s, _ := f.sim.Server(id)
+	return s.Metadata
+}
+
+// created is a plain event for a server.
+func created(id string) string {
+	return fmt.Sprintf(`{"specversion": "1.0", "id": "e-%s", "source": "//test", "type": "io.github.cloudtagger.server.created", "subject": %q, "time": %q}`,
+		id, id, time.Now().UTC().Format(time.RFC3339))
+}
+
+func TestDirectInvoke(t *testing.T) {
+	f := start(t, "server-created", simcloud.Options{})
+	f.sim.PutServer(simcloud.Server{ID: serverID})
+	a := f.invoke(created(serverID))
+	var got struct {
+		Outcome string
+		Results []struct {
+			Outcome  string
+			Action   string
+			Written  map[string]string
+			Calls    int
+			Requests []struct{ Method, Path string }
+		}
+	}
+	if err := json.Unmarshal(a.body, &got); err != nil || a.isErr {
+		t.Fatalf("answer %s, %v", a.body, err)
+	}
+	if got.Outcome != "tagged" || len(got.Results) != 1 || got.Results[0].Calls != 2 || got.Results[0].Written["env"] != "dev" {
+		t.Errorf("answer %s", a.body)
+	}
+	if diff := cmp.Diff(map[string]string{"env": "dev"}, f.metadata(serverID)); diff != "" {
+		t.Error(diff)
+	}
+	if calls := f.aws.made(); len(calls) != 0 {
+		t.Errorf("AWS was called on the happy path: %v", calls)
+	}
+}
+
+// The wait is real here: a second of a real clock, in a real process.
+func TestNotReadyThenReady(t *testing.T) {
+	f := start(t, "server-created", simcloud.Options{})
+	f.sim.PutServer(simcloud.Server{ID: serverID, VMState: "building", BuildTime: time.Second})
+	if a := f.invoke(created(serverID)); a.isErr || !strings.Contains(string(a.body), `"outcome":"tagged"`) {
+		t.Errorf("answer %s", a.body)
+	}
+	refused := 0
+	for _, r := range f.sim.Requests() {
+		if r.Status == 409 {
+			refused++
+		}
+	}
+	if refused != 1 {
+		t.Errorf("refused %d times, want once", refused)
+	}
+	if got := f.metadata(serverID)["env"]; got != "dev" {
+		t.Errorf("env %q", got)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	for _, tt := range []struct {
+		name, payload, kind, message string
+		env                          []string
+		prepare                      func(*simcloud.Cloud)
+	}{
+		{"not JSON", `"truncated`, "RejectedError", "rejected", nil, nil},
+		{"an id that climbs", strings.ReplaceAll(created(serverID), serverID, "../../x"), "RejectedError", "subject", nil, nil},
+		{"still building", created(serverID), "DeferredError", "vm_state building", []string{"TAGGER_WAIT=0s"}, func(c *simcloud.Cloud) {
+			c.PutServer(simcloud.Server{ID: serverID, VMState: "building", BuildTime: time.Hour})
+		}},
+		{"wrong password", created(serverID), "CredentialsError", "401", []string{"OS_PASSWORD=not-the-secret-one"}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := start(t, "server-created", simcloud.Options{}, tt.env...)
+			if tt.prepare != nil {
+				tt.prepare(f.sim)
+			}
+			a := f.invoke(tt.payload)
+			if !a.isErr || a.kind != tt.kind || !strings.Contains(a.message, tt.message) {
+				t.Errorf("answer %s", a.body)
+			}
+			if strings.Contains(string(a.body), "not-the-secret-one") {
+				t.Errorf("the answer holds the password: %s", a.body)
+			}
+		})
+	}
+}
+
+// record is one SQS record.
+func record(name, body string, receives int) string {
+	text, err := json.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf(`{"messageId": %q, "receiptHandle": "receipt-%s", "body": %s, "eventSource": "aws:sqs",
+		"eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:tagger", "awsRegion": "eu-central-1",
+		"attributes": {"ApproximateReceiveCount": "%d", "SentTimestamp": "%d"}}`, name, name, text, receives, time.Now().Add(-time.Minute).UnixMilli())
+}
+
+func batch(records ...string) string { return `{"Records": [` + strings.Join(records, ",") + `]}` }
+
+// failures are the records that a partial batch response hands back.
+func failures(t *testing.T, a answer) []string {
+	t.Helper()
+	var response struct {
+		BatchItemFailures []struct{ ItemIdentifier string }
+	}
+	if err := json.Unmarshal(a.body, &response); err != nil || a.isErr {
+		t.Fatalf("answer %s, %v", a.body, err)
+	}
+	names := []string{}
+	for _, f := range response.BatchItemFailures {
+		names = append(names, f.ItemIdentifier)
+	}
+	return names
+}
+
+func TestBatch(t *testing.T) {
+	f := start(t, "server-created", simcloud.Options{}, "TAGGER_WAIT=0s", "TAGGER_DEAD_LETTER_QUEUE_URL=https://sqs.eu-central-1.amazonaws.com/123456789012/dead")
+	f.sim.PutServer(simcloud.Server{ID: serverID})
+	f.sim.PutServer(simcloud.Server{ID: otherID, VMState: "building", BuildTime: time.Hour})
+	a := f.invoke(batch(record("good", created(serverID), 1), record("deferred", created(otherID), 3), record("rejected", `{"specversion": "1.0"}`, 1)))
+	if diff := cmp.Diff([]string{"deferred"}, failures(t, a)); diff != "" {
+		t.Errorf("handed back (-want +got):\n%s", diff)
+	}
+	if got := f.metadata(serverID)["env"]; got != "dev" {
+		t.Errorf("env %q", got)
+	}
+	var visibility, dead int
+	for _, call := range f.aws.made() {
+		switch call.target {
+		case "AmazonSQS.ChangeMessageVisibility":
+			visibility++
+			seconds, _ := call.body["VisibilityTimeout"].(float64)
+			if call.body["ReceiptHandle"] != "receipt-deferred" || seconds < 48 || seconds > 72 { // the third receive: 60 s and a fifth
+				t.Errorf("visibility %v", call.body)
+			}
+			if call.body["QueueUrl"] != "https://sqs.eu-central-1.amazonaws.com/123456789012/tagger" {
+				t.Errorf("queue %v", call.body["QueueUrl"])
+			}
+		case "AmazonSQS.SendMessage":
+			dead++
+			text := fmt.Sprint(call.body["MessageAttributes"])
+			if call.body["MessageBody"] != `{"specversion": "1.0"}` || !strings.Contains(text, "rejected") || !strings.Contains(text, "arn:aws:sqs:eu-central-1:123456789012:tagger") {
+				t.Errorf("dead letter %v", call.body)
+			}
+		}
+	}
+	if visibility != 1 || dead != 1 {
+		t.Errorf("%d visibilities, %d dead letters", visibility, dead)
+	}
+}
+
+// Without a dead-letter queue of its own a rejected record stays in its queue, whose redrive policy takes it at last.
+func TestRejectedWithoutADeadLetterQueue(t *testing.T) {
+	f := start(t, "server-created", simcloud.Options{})
+	a := f.invoke(batch(record("rejected", `{"specversion": "1.0"}`, 1)))
+	if diff := cmp.Diff([]string{"rejected"}, failures(t, a)); diff != "" {
+		t.Errorf("handed back (-want +got):\n%s", diff)
+	}
+}
+
+// Refused credentials fail the whole batch, so that Lambda slows down and somebody notices.
+func TestBatchWithRefusedCredentials(t *testing.T) {
+	f := start(t, "server-created", simcloud.Options{}, "OS_PASSWORD=wrong")
+	f.sim.PutServer(simcloud.Server{ID: serverID})
+	a := f.invoke(batch(record("one", created(serverID), 1), record("two", created(otherID), 1)))
+	if !a.isErr || a.kind != "CredentialsError" {
+		t.Errorf("answer %s", a.body)
+	}
+}
+
+func TestCredentialsFromASecret(t *testing.T) {
+	f := start(t, "server-created", simcloud.Options{}, "TAGGER_SECRET_ARN=arn:aws:secretsmanager:eu-central-1:123456789012:secret:tagger-AbCdEf")
+	f.sim.PutServer(simcloud.Server{ID: serverID})
+	for range 2 {
+		if a := f.invoke(created(serverID)); a.isErr {
+			t.Fatalf("answer %s", a.body)
+		}
+	}
+	if calls := f.aws.made(); len(calls) != 1 || calls[0].target != "secretsmanager.GetSecretValue" {
+		t.Errorf("AWS calls %v, want the secret once", calls)
+	}
+	logins := 0
+	for _, r := range f.sim.Requests() {
+		if r.Service == "identity" && r.Method == "POST" {
+			logins++
+		}
+	}
+	if logins != 1 {
+		t.Errorf("%d logins, want the token used again", logins)
+	}
+}
+
+// Each function does its own actions and acknowledges the others'.
+func TestActions(t *testing.T) {
+	event := func(kind string) string {
+		return strings.Replace(created(serverID), "server.created", kind, 1)
+	}
+	for function, handles := range map[string]string{
+		"server-created": "server.created", "snapshot-created": "snapshot.created", "server-changed": "server.stopped",
+	} {
+		t.Run(function, func(t *testing.T) {
+			f := start(t, function, simcloud.Options{})
+			f.sim.PutServer(simcloud.Server{ID: serverID, VMState: "stopped"})
+			f.sim.PutSnapshot(simcloud.Snapshot{ID: serverID})
+			for _, kind := range []string{"server.created", "snapshot.created", "server.stopped"} {
+				a := f.invoke(strings.TrimSuffix(event(kind), "}") + `, "data": {"actor": {"name": "alice"}}}`)
+				want := `"outcome":"ignored"`
+				if kind == handles {
+					want = `"outcome":"tagged"`
+				}
+				if a.isErr || !strings.Contains(string(a.body), want) {
+					t.Errorf("%s: answer %s", kind, a.body)
+				}
+			}
+		})
+	}
+}
+
+// One line for each event, with what an operator asks first.
+func TestLog(t *testing.T) {
+	f := start(t, "server-created", simcloud.Options{}, "TAGGER_RULE=x")
+	f.sim.PutServer(simcloud.Server{ID: serverID})
+	f.invoke(created(serverID))
+	f.invoke(created(serverID)) // by now the first one's line is written
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var warned, told bool
+	for _, entry := range f.log {
+		switch entry["msg"] {
+		case "unknown variable TAGGER_RULE; did you mean TAGGER_RULES?":
+			warned = true
+		case "a rule is not for any action of this function":
+		case "event tagged":
+			told = true
+			for key, want := range map[string]any{
+				"event_id": "e-" + serverID, "action": "server.created", "resource_id": serverID, "outcome": "tagged", "calls": 2.0, "function": "server-created",
+			} {
+				if entry[key] != want {
+					t.Errorf("%s: %v, want %v", key, entry[key], want)
+				}
+			}
+		default:
+			t.Errorf("unexpected line %v", entry)
+		}
+		if strings.Contains(fmt.Sprint(entry), "secret") {
+			t.Errorf("a secret in the log: %v", entry)
+		}
+	}
+	if !warned || !told {
+		t.Errorf("warned %v, told %v: %v", warned, told, f.log)
+	}
+}
+
+// What is wrong with the configuration is said once, in a line, and the process ends.
+func TestBadConfiguration(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		env  []string
+		want string
+	}{
+		{"no rules", []string{}, "there are none; set TAGGER_RULES"},
+		{"bad rules", []string{"TAGGER_RULES=rules: []"}, "TAGGER_RULES:1: rules: is empty"},
+		{"no credentials", []string{"TAGGER_RULES=" + rulesText}, "OS_AUTH_URL"},
+		{"bad setting", []string{"TAGGER_VERIFY=maybe"}, `TAGGER_VERIFY="maybe" is not true or false`},
+	} {
+		cmd := exec.CommandContext(t.Context(), executable("server-created"))
+		cmd.Env = append(tt.env, "AWS_LAMBDA_RUNTIME_API=127.0.0.1:1")
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		err := cmd.Run()
+		if out := stderr.String(); err == nil || !strings.Contains(out, tt.want) || strings.Count(out, "\n") != 1 {
+			t.Errorf("%s: %v: %s", tt.name, err, out)
+		}
+	}
+}

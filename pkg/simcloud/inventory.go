@@ -1,0 +1,267 @@
+package simcloud
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Server is a server as Go code puts it into the cloud and looks at it.
+type Server struct {
+	// ID is a new UUID when empty.
+	ID, Name, Description string
+	// ProjectID is the first project's, UserID the first user's when empty.
+	ProjectID, UserID string
+	// Image and Flavor are ids; the first ones when empty.
+	Image, Flavor string
+	// VMState is active when empty. A server that is put as building becomes active after BuildTime, or ends in error
+	// if BuildFails; with a BuildTime of 0 it stays building until FinishBuild or SetServerState.
+	VMState, TaskState string
+	BuildTime          time.Duration
+	BuildFails         bool
+	Locked             bool
+	Metadata           map[string]string
+	// Created is now when zero. Launched is when the server first ran: Created when zero, unless it is building or
+	// NeverLaunched.
+	Created, Launched time.Time
+	NeverLaunched     bool
+}
+
+// Snapshot is a volume snapshot as Go code puts it into the cloud and looks at it.
+type Snapshot struct {
+	// ID is a new UUID when empty, VolumeID that of a volume made for the purpose.
+	ID, Name, Description, VolumeID string
+	// ProjectID is the first project's, UserID the first user's when empty.
+	ProjectID, UserID string
+	// Status is available when empty.
+	Status   string
+	Metadata map[string]string
+	// Created is now when zero.
+	Created time.Time
+}
+
+// PutServer makes a server, or replaces the one with the same ID, and returns its ID.
+func (c *Cloud) PutServer(v Server) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	project, user := c.owner(v.ProjectID, v.UserID)
+	s := &server{
+		id: cmp.Or(v.ID, c.newUUID()), name: v.Name, description: v.Description, projectID: project, userID: user, image: v.Image, flavor: v.Flavor,
+		zone: "nova", metadata: textOrEmpty(v.Metadata), vmState: cmp.Or(v.VMState, vmActive), taskState: v.TaskState, locked: v.Locked,
+		created: orNow(v.Created, now), updated: now, launched: v.Launched, sequence: c.nextSequence(),
+	}
+	if s.image == "" && len(c.directory.images) > 0 {
+		s.image = c.directory.images[0].ID
+	}
+	if s.flavor == "" && len(c.directory.flavors) > 0 {
+		s.flavor = c.directory.flavors[0].ID
+	}
+	switch {
+	case s.vmState == vmBuilding && v.BuildTime > 0:
+		s.build(now, v.BuildTime, v.BuildFails)
+		s.settle(now)
+	case s.vmState == vmBuilding:
+		s.taskState = cmp.Or(v.TaskState, "spawning")
+	case s.launched.IsZero() && s.vmState != vmBuilding && !v.NeverLaunched:
+		s.launched = s.created
+	}
+	c.servers[s.id] = s
+	return s.id
+}
+
+// owner fills in the first project and user. The caller holds c.mu.
+func (c *Cloud) owner(project, user string) (string, string) {
+	if project == "" && len(c.directory.projects) > 0 {
+		project = c.directory.projects[0].ID
+	}
+	if user == "" && len(c.directory.users) > 0 {
+		user = c.directory.users[0].ID
+	}
+	return project, user
+}
+
+func orNow(t, now time.Time) time.Time {
+	if t.IsZero() {
+		return now
+	}
+	return t
+}
+
+func textOrEmpty(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return maps.Clone(m)
+}
+
+// Server returns a server as it is now, and whether it exists.
+func (c *Cloud) Server(id string) (Server, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settle(time.Now())
+	s := c.servers[id]
+	if s == nil {
+		return Server{}, false
+	}
+	return s.public(), true
+}
+
+func (s *server) public() Server {
+	return Server{
+		ID: s.id, Name: s.name, Description: s.description, ProjectID: s.projectID, UserID: s.userID, Image: s.image, Flavor: s.flavor,
+		VMState: s.vmState, TaskState: s.taskState, Locked: s.locked, Metadata: maps.Clone(s.metadata),
+		Created: s.created, Launched: s.launched, NeverLaunched: s.launched.IsZero(),
+	}
+}
+
+// Servers returns every server of every project, the oldest first.
+func (c *Cloud) Servers() []Server {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settle(time.Now())
+	var out []Server
+	for _, s := range slices.SortedFunc(maps.Values(c.servers), func(a, b *server) int { return byCreation(b.sequence, a.sequence) }) {
+		out = append(out, s.public())
+	}
+	return out
+}
+
+// change lets a function change a server, and reports whether there is one with that id.
+func (c *Cloud) change(id string, f func(s *server, now time.Time)) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	c.settle(now)
+	s := c.servers[id]
+	if s == nil {
+		return false
+	}
+	f(s, now)
+	s.updated = now
+	return true
+}
+
+// SetServerState puts a server into a vm_state and task_state, where it then stays: what was under way ends. It reports
+// whether the server exists.
+func (c *Cloud) SetServerState(id, vmState, taskState string) bool {
+	return c.change(id, func(s *server, now time.Time) {
+		s.vmState, s.taskState, s.plan = vmState, taskState, nil
+		if s.launched.IsZero() && vmState != vmBuilding && vmState != vmError {
+			s.launched = now
+		}
+	})
+}
+
+// SetServerLocked locks or unlocks a server, as an administrator does. It reports whether the server exists.
+func (c *Cloud) SetServerLocked(id string, locked bool) bool {
+	return c.change(id, func(s *server, _ time.Time) { s.locked, s.lockedByAdmin = locked, locked })
+}
+
+// SetServerMetadata replaces a server's metadata, whatever its state. It reports whether the server exists.
+func (c *Cloud) SetServerMetadata(id string, metadata map[string]string) bool {
+	return c.change(id, func(s *server, _ time.Time) { s.metadata = textOrEmpty(metadata) })
+}
+
+// FinishBuild lets the build of a server end after a time, which may be 0, whatever was scheduled. It reports whether
+// the server exists and is building.
+func (c *Cloud) FinishBuild(id string, after time.Duration, fails bool) bool {
+	building := false
+	c.change(id, func(s *server, now time.Time) {
+		if building = s.vmState == vmBuilding; building {
+			s.build(now, after, fails)
+			s.settle(now)
+		}
+	})
+	return building
+}
+
+// DeleteServer removes a server at once. It reports whether there was one.
+func (c *Cloud) DeleteServer(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, found := c.servers[id]
+	delete(c.servers, id)
+	return found
+}
+
+// PutSnapshot makes a snapshot, or replaces the one with the same ID, and returns its ID. In status creating, it
+// becomes available after Options.SnapshotTime if that is set.
+func (c *Cloud) PutSnapshot(v Snapshot) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	project, user := c.owner(v.ProjectID, v.UserID)
+	s := &snapshot{
+		id: cmp.Or(v.ID, c.newUUID()), name: v.Name, description: v.Description, volumeID: v.VolumeID, projectID: project, userID: user, size: 1,
+		status: cmp.Or(v.Status, "available"), metadata: textOrEmpty(v.Metadata), created: orNow(v.Created, now), updated: now, sequence: c.nextSequence(),
+	}
+	if s.volumeID == "" {
+		s.volumeID = c.newUUID()
+		c.volumes[s.volumeID] = &volume{
+			id: s.volumeID, name: "volume of " + s.id, projectID: project, userID: user, status: "available", size: 1, metadata: map[string]string{},
+			created: s.created, updated: s.created, sequence: c.nextSequence(),
+		}
+	}
+	if s.status == "creating" && c.options.SnapshotTime > 0 {
+		s.until, s.next = now.Add(c.options.SnapshotTime), "available"
+		if c.options.SnapshotFails {
+			s.next = "error"
+		}
+	}
+	c.snapshots[s.id] = s
+	return s.id
+}
+
+// Snapshot returns a snapshot as it is now, and whether it exists.
+func (c *Cloud) Snapshot(id string) (Snapshot, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settle(time.Now())
+	s := c.snapshots[id]
+	if s == nil {
+		return Snapshot{}, false
+	}
+	return s.public(), true
+}
+
+func (s *snapshot) public() Snapshot {
+	return Snapshot{
+		ID: s.id, Name: s.name, Description: s.description, VolumeID: s.volumeID, ProjectID: s.projectID, UserID: s.userID,
+		Status: s.status, Metadata: maps.Clone(s.metadata), Created: s.created,
+	}
+}
+
+// Snapshots returns every snapshot of every project, the oldest first.
+func (c *Cloud) Snapshots() []Snapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settle(time.Now())
+	var out []Snapshot
+	for _, s := range slices.SortedFunc(maps.Values(c.snapshots), func(a, b *snapshot) int { return byCreation(b.sequence, a.sequence) }) {
+		out = append(out, s.public())
+	}
+	return out
+}
+
+// SetSnapshotStatus puts a snapshot into a status, where it then stays. It reports whether the snapshot exists.
+func (c *Cloud) SetSnapshotStatus(id, status string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.snapshots[id]
+	if s == nil {
+		return false
+	}
+	s.status, s.next, s.updated = status, "", time.Now()
+	return true
+}
+
+// DeleteSnapshot removes a snapshot at once. It reports whether there was one.
+func (c *Cloud) DeleteSnapshot(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, found := c.snapshots[id]
+	delete(c.snapshots, id)
+	return found
+}

@@ -1,0 +1,148 @@
+package simcloud
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// vm_states of Nova (nova/compute/vm_states.py).
+const (
+	vmBuilding         = "building"
+	vmActive           = "active"
+	vmStopped          = "stopped"
+	vmPaused           = "paused"
+	vmSuspended        = "suspended"
+	vmRescued          = "rescued"
+	vmResized          = "resized"
+	vmError            = "error"
+	vmShelved          = "shelved"
+	vmShelvedOffloaded = "shelved_offloaded"
+	vmSoftDeleted      = "soft-delete"
+	vmDeleted          = "deleted"
+)
+
+// server is what Nova knows of a server.
+type server struct {
+	id, name, description string
+	projectID, userID     string
+	image, flavor         string
+	zone                  string
+	metadata              map[string]string
+	tags                  []string
+	vmState, taskState    string
+	locked                bool
+	lockedByAdmin         bool
+	lockReason            string
+	created, updated      time.Time
+	launched, terminated  time.Time // zero: not yet
+	fault                 string    // why it is in error
+	faultAt               time.Time
+	flavorBefore          string // of a resize that waits for confirmation
+	stoppedBefore         bool
+	sequence              int
+	gone                  bool
+	// plan is what will happen by itself, in order of time.
+	plan []step
+}
+
+// step is a change at a time to come.
+type step struct {
+	at time.Time
+	do func(*server)
+}
+
+// settle brings a server up to date and reports whether it is gone for good.
+func (s *server) settle(now time.Time) (gone bool) {
+	for len(s.plan) > 0 && !s.plan[0].at.After(now) {
+		next := s.plan[0]
+		s.plan = s.plan[1:]
+		s.updated = next.at
+		next.do(s)
+	}
+	return s.gone
+}
+
+// later adds a step.
+func (s *server) later(at time.Time, do func(*server)) {
+	s.plan = append(s.plan, step{at, do})
+	slices.SortStableFunc(s.plan, func(a, b step) int { return a.at.Compare(b.at) })
+}
+
+// build schedules the way from building to active, or to error. The task_states are Nova's, in shares of the whole time.
+func (s *server) build(from time.Time, duration time.Duration, fails bool) {
+	s.vmState, s.taskState, s.plan = vmBuilding, "scheduling", nil
+	task := func(share time.Duration, name string) {
+		s.later(from.Add(duration*share/10), func(s *server) { s.taskState = name })
+	}
+	task(1, "")
+	task(2, "networking")
+	task(4, "spawning")
+	s.later(from.Add(duration), func(s *server) {
+		if fails {
+			s.vmState, s.taskState, s.faultAt = vmError, "", s.updated
+			s.fault = "Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures for instance " + s.id + "."
+			return
+		}
+		s.vmState, s.taskState, s.launched = vmActive, "", s.updated
+	})
+}
+
+// become starts an action that leads to a vm_state.
+func (s *server) become(now time.Time, duration time.Duration, task, vmState string, then func(*server)) {
+	s.taskState, s.updated = task, now
+	s.later(now.Add(duration), func(s *server) {
+		s.taskState, s.vmState = "", vmState
+		if then != nil {
+			then(s)
+		}
+	})
+	s.settle(now)
+}
+
+// powerState is Nova's power_state (nova/compute/power_state.py).
+func (s *server) powerState() int {
+	switch s.vmState {
+	case vmActive, vmRescued, vmResized:
+		return 1
+	case vmError:
+		if !s.launched.IsZero() {
+			return 1
+		}
+	case vmPaused:
+		return 3
+	case vmStopped, vmSuspended, vmShelved, vmShelvedOffloaded, vmSoftDeleted:
+		return 4
+	}
+	return 0
+}
+
+// status is the API's status for a vm_state and a task_state (_STATE_MAP in nova/api/openstack/common.py).
+func (s *server) status() string {
+	byTask := map[string]string{}
+	switch s.vmState {
+	case vmActive:
+		byTask = map[string]string{"rebooting": "REBOOT", "rebooting_hard": "HARD_REBOOT", "resize_prep": "RESIZE"}
+	case vmStopped:
+		byTask = map[string]string{"resize_prep": "RESIZE"}
+	case vmResized:
+		byTask = map[string]string{"resize_reverting": "REVERT_RESIZE"}
+	}
+	byState := map[string]string{
+		vmActive: "ACTIVE", vmBuilding: "BUILD", vmStopped: "SHUTOFF", vmResized: "VERIFY_RESIZE", vmPaused: "PAUSED", vmSuspended: "SUSPENDED",
+		vmRescued: "RESCUE", vmError: "ERROR", vmDeleted: "DELETED", vmSoftDeleted: "SOFT_DELETED", vmShelved: "SHELVED",
+		vmShelvedOffloaded: "SHELVED_OFFLOADED",
+	}
+	return cmp.Or(byTask[s.taskState], byState[s.vmState], "UNKNOWN")
+}
+
+// hasHost reports whether a compute host has the server.
+func (s *server) hasHost() bool {
+	switch s.vmState {
+	case vmShelvedOffloaded:
+		return false
+	case vmBuilding:
+		return s.taskState != "scheduling"
+	}
+	return s.vmState != vmError || !s.launched.IsZero()
+}

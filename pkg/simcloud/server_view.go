@@ -1,0 +1,133 @@
+package simcloud
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// serverView shows a server as GET /servers/{id} does at the request's microversion; not extended, as PUT did before 2.75.
+// Source: nova/api/openstack/compute/views/servers.py, and answers of Nova 26.2.
+func (c *Cloud) serverView(r *request, s *server, extended bool) object {
+	v := r.version
+	host := sha256.Sum224([]byte(s.projectID + "simcloud"))
+	hostID := hex.EncodeToString(host[:])
+	if !s.hasHost() || s.vmState == vmBuilding && s.taskState == "" {
+		hostID = ""
+	}
+	view := object{
+		{"id", s.id}, {"name", s.name}, {"status", s.status()}, {"tenant_id", s.projectID}, {"user_id", s.userID},
+		{"metadata", s.metadata}, {"hostId", hostID}, {"image", c.imageOf(r, s)}, {"flavor", c.flavorOf(r, s)},
+		{"created", computeTime(s.created)}, {"updated", computeTime(s.updated)}, {"addresses", object{}},
+		{"accessIPv4", ""}, {"accessIPv6", ""}, {"links", r.serverLinks(s)}, {"OS-DCF:diskConfig", "MANUAL"},
+	}
+	if s.fault != "" && slices.Contains([]string{"ERROR", "DELETED"}, s.status()) {
+		view = append(view, member{"fault", object{{"code", http.StatusInternalServerError}, {"created", computeTime(s.faultAt)}, {"message", s.fault}}})
+	}
+	if slices.Contains([]string{"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"}, s.status()) {
+		view = append(view, member{"progress", 0})
+	}
+	if extended {
+		view = append(view, c.extendedView(r, s)...)
+	}
+	since := func(major, minor int, members ...member) {
+		if v.atLeast(major, minor) {
+			view = append(view, members...)
+		}
+	}
+	since(2, 9, member{"locked", s.locked})
+	since(2, 73, member{"locked_reason", textOrNil(s.lockReason)})
+	since(2, 19, member{"description", textOrNil(s.description)})
+	since(2, 26, member{"tags", s.tags})
+	since(2, 63, member{"trusted_image_certificates", nil})
+	since(2, 90, member{"OS-EXT-SRV-ATTR:hostname", hostname(s.name)})
+	since(2, 71, member{"server_groups", []string{}})
+	return view
+}
+
+// extendedView is what Nova's extensions, as they once were, add to a server.
+func (c *Cloud) extendedView(r *request, s *server) object {
+	zone := ""
+	if s.hasHost() {
+		zone = s.zone
+	}
+	view := object{
+		{"OS-EXT-AZ:availability_zone", zone}, {"config_drive", ""}, {"key_name", nil},
+		{"OS-SRV-USG:launched_at", momentOrNil(s.launched)}, {"OS-SRV-USG:terminated_at", momentOrNil(s.terminated)},
+	}
+	if r.who.admin() {
+		view = append(view, object{
+			{"OS-EXT-SRV-ATTR:host", "simcloud"}, {"OS-EXT-SRV-ATTR:instance_name", "instance-" + s.id[:min(8, len(s.id))]},
+			{"OS-EXT-SRV-ATTR:hypervisor_hostname", "simcloud"},
+		}...)
+	}
+	return append(view, object{
+		{"OS-EXT-STS:task_state", textOrNil(s.taskState)}, {"OS-EXT-STS:vm_state", s.vmState}, {"OS-EXT-STS:power_state", s.powerState()},
+		{"os-extended-volumes:volumes_attached", []string{}},
+	}...)
+}
+
+func (r *request) serverLinks(s *server) []object { return r.links("compute", "servers/"+s.id) }
+
+// links are the links of a resource: the self link has the version and, if the request has one, the project; the
+// bookmark no version.
+func (r *request) links(service, path string) []object {
+	bookmark := r.base + "/" + service
+	if r.projectInURL != "" {
+		bookmark += "/" + r.projectInURL
+	}
+	return []object{{{"rel", "self"}, {"href", r.linkPrefix + "/" + path}}, {{"rel", "bookmark"}, {"href", bookmark + "/" + path}}}
+}
+
+func (c *Cloud) imageOf(r *request, s *server) any {
+	if s.image == "" {
+		return ""
+	}
+	return object{{"id", s.image}, {"links", r.links("compute", "images/"+s.image)[1:]}}
+}
+
+func (c *Cloud) flavorOf(r *request, s *server) object {
+	if !r.version.atLeast(2, 47) {
+		return object{{"id", s.flavor}, {"links", r.links("compute", "flavors/"+s.flavor)[1:]}}
+	}
+	f, _ := c.directory.flavor(s.flavor)
+	return object{
+		{"vcpus", f.VCPUs}, {"ram", f.RAM}, {"disk", f.Disk}, {"ephemeral", 0}, {"swap", 0}, {"original_name", f.Name}, {"extra_specs", object{}},
+	}
+}
+
+// hostname is the name that Nova derives for the guest: what RFC 952 takes of the server's name.
+func hostname(name string) string {
+	return strings.Trim(strings.Map(func(r rune) rune {
+		switch {
+		case r == ' ' || r == '_' || r == '.':
+			return '-'
+		case r == '-' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z':
+			return r
+		case 'A' <= r && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return -1
+	}, name), "-")
+}
+
+func textOrNil(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// computeTime is how Nova writes when something was created or changed.
+func computeTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
+
+// momentOrNil is how Nova and Cinder write other times, nil for one that has not come.
+func momentOrNil(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UTC().Format("2006-01-02T15:04:05") + ".000000"
+}

@@ -1,0 +1,291 @@
+package simcloud
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// metadataSchema is parameter_types.metadata of nova/api/validation/parameter_types.py.
+var metadataSchema = schema{
+	types: []string{"object"}, keys: regexp.MustCompile(`^[a-zA-Z0-9-_:. ]{1,255}$`),
+	values: &schema{types: []string{"string"}, maxLength: 255}, closed: true,
+}
+
+// createServerSchema is what nova/api/openstack/compute/schemas/servers.py asks of a new server at a microversion.
+func createServerSchema(v microversion) schema {
+	name := schema{types: []string{"string"}, minLength: 1, maxLength: 255, format: checkName}
+	list := schema{types: []string{"array"}}
+	text := schema{types: []string{"string"}}
+	flag := schema{types: []string{"boolean", "string"}}
+	count := schema{types: []string{"integer", "string"}, minimum: 1, minLength: 1}
+	s := schema{types: []string{"object"}, closed: true, required: []string{"name", "flavorRef"}, properties: []property{
+		{"name", name},
+		{"imageRef", schema{anyOf: []schema{{types: []string{"string"}, format: checkUUID}, {enum: []any{""}}}}},
+		{"flavorRef", schema{types: []string{"string", "integer"}, minLength: 1}},
+		{"adminPass", text}, {"metadata", metadataSchema}, {"networks", list}, {"OS-DCF:diskConfig", text}, {"accessIPv4", text}, {"accessIPv6", text},
+		{"availability_zone", name}, {"block_device_mapping", list}, {"block_device_mapping_v2", list}, {"config_drive", flag}, {"key_name", name},
+		{"min_count", count}, {"max_count", count}, {"return_reservation_id", flag}, {"security_groups", list}, {"user_data", text},
+	}}
+	if !v.atLeast(2, 57) {
+		s.properties = append(s.properties, property{"personality", list})
+	}
+	if v.atLeast(2, 19) {
+		s.properties = append(s.properties, property{"description", schema{types: []string{"string", "null"}, maxLength: 255}})
+	}
+	if v.atLeast(2, 37) {
+		s.required = append(s.required, "networks")
+		i := slices.IndexFunc(s.properties, func(p property) bool { return p.name == "networks" })
+		s.properties[i].schema = schema{anyOf: []schema{list, {enum: []any{"none", "auto"}}}}
+	}
+	if v.atLeast(2, 52) {
+		s.properties = append(s.properties, property{"tags", list})
+	}
+	if v.atLeast(2, 63) {
+		s.properties = append(s.properties, property{"trusted_image_certificates", schema{types: []string{"array", "null"}}})
+	}
+	if v.atLeast(2, 74) {
+		s.properties = append(s.properties, property{"host", text}, property{"hypervisor_hostname", text})
+	}
+	if v.atLeast(2, 90) {
+		s.properties = append(s.properties, property{"hostname", text})
+	}
+	hints := schema{types: []string{"object"}}
+	return schema{types: []string{"object"}, closed: true, required: []string{"server"}, properties: []property{
+		{"server", s}, {"os:scheduler_hints", hints}, {"OS-SCH-HNT:scheduler_hints", hints},
+	}}
+}
+
+func (c *Cloud) createServer(r *request) *response {
+	body, refused := r.checkedBody(createServerSchema(r.version))
+	if refused != nil {
+		return refused
+	}
+	flavor := pythonStr(body.at("server", "flavorRef"))
+	if _, found := c.directory.flavor(flavor); !found {
+		return r.badRequest("Flavor %s could not be found.", flavor)
+	}
+	image := body.text("server", "imageRef")
+	if _, found := c.directory.image(image); !found && image != "" {
+		return r.badRequest("Can not find requested image")
+	}
+	if devices, _ := body.at("server", "block_device_mapping_v2").([]any); image == "" && len(devices) == 0 {
+		return r.badRequest("Missing imageRef attribute")
+	}
+	metadata := textMap(body.at("server", "metadata"))
+	if refused := c.checkMetadataQuota(r, metadata); refused != nil {
+		return refused
+	}
+	s := &server{
+		id: c.newUUID(), name: body.text("server", "name"), description: body.text("server", "description"), image: image, flavor: flavor,
+		projectID: r.who.project.ID, userID: r.who.user.ID, metadata: metadata, sequence: c.nextSequence(),
+		created: r.start, updated: r.start, zone: cmp.Or(body.text("server", "availability_zone"), "nova"),
+	}
+	for _, tag := range listOf(body.at("server", "tags")) {
+		s.tags = append(s.tags, pythonStr(tag))
+	}
+	s.build(r.start, c.options.BuildTime, c.options.BuildFails)
+	c.servers[s.id] = s
+	password := body.text("server", "adminPass")
+	if password == "" {
+		password = c.randomText(9)
+	}
+	links := r.serverLinks(s)
+	res := r.json(http.StatusAccepted, object{{"server", object{
+		{"id", s.id}, {"links", links}, {"OS-DCF:diskConfig", "MANUAL"}, {"security_groups", []object{{{"name", "default"}}}}, {"adminPass", password},
+	}}})
+	res.header.Set("Location", links[0].text("href"))
+	return res
+}
+
+// server finds the server of a request, or refuses.
+func (c *Cloud) server(r *request) (*server, *response) {
+	s := c.servers[r.vars["id"]]
+	if s != nil && r.who.project.ID == "" {
+		return nil, r.brokenInside("nova.exception.NovaException") // Nova cannot target a cell for nobody's project
+	}
+	if s == nil || !r.who.sees(s.projectID) {
+		return nil, r.refuse(refusal{http.StatusNotFound, "Instance " + r.vars["id"] + " could not be found.", "Ecs.0114", http.StatusNotFound})
+	}
+	return s, nil
+}
+
+func (c *Cloud) showServer(r *request) *response {
+	s, refused := c.server(r)
+	if refused != nil {
+		return refused
+	}
+	return r.json(http.StatusOK, object{{"server", c.serverView(r, s, true)}})
+}
+
+func (c *Cloud) updateServer(r *request) *response {
+	text := schema{types: []string{"string"}}
+	s := schema{types: []string{"object"}, closed: true, properties: []property{
+		{"name", schema{types: []string{"string"}, minLength: 1, maxLength: 255, format: checkName}},
+		{"OS-DCF:diskConfig", text}, {"accessIPv4", text}, {"accessIPv6", text},
+	}}
+	if r.version.atLeast(2, 19) {
+		s.properties = append(s.properties, property{"description", schema{types: []string{"string", "null"}, maxLength: 255}})
+	}
+	body, refused := r.checkedBody(schema{types: []string{"object"}, closed: true, required: []string{"server"}, properties: []property{{"server", s}}})
+	if refused != nil {
+		return refused
+	}
+	target, refused := c.server(r)
+	if refused != nil {
+		return refused
+	}
+	if name := body.text("server", "name"); name != "" {
+		target.name = name
+	}
+	if changes, _ := body.at("server").(object); changes != nil {
+		if description, ok := changes.get("description"); ok {
+			target.description, _ = description.(string)
+		}
+	}
+	target.updated = r.start
+	return r.json(http.StatusOK, object{{"server", c.serverView(r, target, r.version.atLeast(2, 75))}})
+}
+
+func (c *Cloud) deleteServer(r *request) *response {
+	s, refused := c.server(r)
+	if refused != nil {
+		return refused
+	}
+	if s.locked && !r.who.admin() {
+		return r.locked(s)
+	}
+	c.destroy(s, r.start, !c.options.SoftDelete || s.vmState == vmSoftDeleted)
+	return r.empty(http.StatusNoContent, "application/json")
+}
+
+// destroy begins the end of a server.
+func (c *Cloud) destroy(s *server, now time.Time, forGood bool) {
+	if s.taskState == "deleting" || s.vmState == vmDeleted {
+		return
+	}
+	s.plan = nil
+	if !forGood {
+		s.become(now, c.options.DeleteTime, "soft-deleting", vmSoftDeleted, nil)
+		return
+	}
+	visible := c.options.DeletedVisible
+	s.become(now, c.options.DeleteTime, "deleting", vmDeleted, func(s *server) {
+		s.terminated = s.updated
+		s.later(s.updated.Add(visible), func(s *server) { s.gone = true })
+	})
+	if s.settle(now) {
+		delete(c.servers, s.id)
+	}
+}
+
+// listServers is GET /servers and GET /servers/detail.
+func (c *Cloud) listServers(r *request) *response {
+	all := r.formSays("all_tenants")
+	if all && !r.who.admin() {
+		action := "index"
+		if strings.HasSuffix(r.path, "/detail") {
+			action = "detail"
+		}
+		return r.forbidden("Policy doesn't allow os_compute_api:servers:%s:get_all_tenants to be performed.", action)
+	}
+	limit := 1000
+	if text := r.query.Get("limit"); text != "" {
+		if strings.Trim(text, "0123456789") != "" {
+			return r.badRequest("Invalid input for query parameters limit. Value: %s. %s does not match '^[0-9]*$'", text, quoteRepr(text))
+		}
+		if n, err := strconv.Atoi(text); err == nil {
+			limit = min(n, limit)
+		}
+	}
+	var list []*server
+	for _, s := range slices.SortedFunc(maps.Values(c.servers), func(a, b *server) int { return byCreation(a.sequence, b.sequence) }) {
+		if (all || s.projectID == r.who.project.ID) && s.vmState != vmDeleted && s.matches(r.query) {
+			list = append(list, s)
+		}
+	}
+	if marker := r.query.Get("marker"); marker != "" {
+		i := slices.IndexFunc(list, func(s *server) bool { return s.id == marker })
+		if i < 0 {
+			return r.badRequest("marker [%s] not found", marker)
+		}
+		list = list[i+1:]
+	}
+	list, more := list[:min(limit, len(list))], len(list) >= limit && limit > 0 && r.query.Has("limit")
+	views := []object{}
+	for _, s := range list {
+		if strings.HasSuffix(r.path, "/detail") {
+			views = append(views, c.serverView(r, s, true))
+		} else {
+			views = append(views, object{{"id", s.id}, {"name", s.name}, {"links", r.serverLinks(s)}})
+		}
+	}
+	answer := object{{"servers", views}}
+	if more && len(list) > 0 {
+		answer = append(answer, member{"servers_links", r.nextLink(list[len(list)-1].id)})
+	}
+	return r.json(http.StatusOK, answer)
+}
+
+// nextLink is the link to a list's next page.
+func (r *request) nextLink(marker string) []object {
+	q := maps.Clone(r.query)
+	q.Set("marker", marker)
+	return []object{{{"rel", "next"}, {"href", r.base + r.fullPath + "?" + q.Encode()}}}
+}
+
+// matches reports whether the server is one that a list's query asks for.
+func (s *server) matches(q url.Values) bool {
+	if name := q.Get("name"); name != "" {
+		re, err := regexp.Compile("(?i)" + name) // the database matches a regular expression
+		if err != nil || !re.MatchString(s.name) {
+			return false
+		}
+	}
+	fits := func(parameter, value string) bool {
+		return q.Get(parameter) == "" || slices.ContainsFunc(q[parameter], func(v string) bool { return strings.EqualFold(v, value) })
+	}
+	if since := q.Get("changes-since"); since != "" {
+		if t, err := time.Parse(time.RFC3339, since); err == nil && s.updated.Before(t) {
+			return false
+		}
+	}
+	return fits("status", s.status()) && fits("flavor", s.flavor) && fits("image", s.image) && fits("ip", "") && fits("uuid", s.id)
+}
+
+// textMap takes the strings out of an object.
+func textMap(v any) map[string]string {
+	out := map[string]string{}
+	o, _ := v.(object)
+	for _, m := range o {
+		if s, ok := m.value.(string); ok {
+			out[m.name] = s
+		}
+	}
+	return out
+}
+
+func listOf(v any) []any {
+	list, _ := v.([]any)
+	return list
+}
+
+// intOf reads a number, or the digits of one.
+func intOf(v any) (int, bool) {
+	switch v := v.(type) {
+	case json.Number:
+		n, err := v.Int64()
+		return int(n), err == nil
+	case string:
+		n, err := strconv.Atoi(v)
+		return n, err == nil
+	}
+	return 0, false
+}

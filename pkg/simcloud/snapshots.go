@@ -1,0 +1,142 @@
+package simcloud
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// cinderBooleans are what Cinder takes for a truth value.
+var cinderBooleans = []any{
+	true, "True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes", "y", "t",
+	false, "False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no", "n", "f",
+}
+
+var createSnapshotSchema = schema{types: []string{"object"}, closed: true, required: []string{"snapshot"}, properties: []property{
+	{"snapshot", schema{types: []string{"object"}, closed: true, required: []string{"volume_id"}, properties: []property{
+		{"name", optionalText}, {"display_name", optionalText}, {"description", optionalText},
+		{"volume_id", schema{anyOf: []schema{{types: []string{"string"}, format: checkUUID}, {types: []string{"null"}}}}},
+		{"force", schema{enum: cinderBooleans}}, {"metadata", resourceMetadataSchema},
+	}}},
+}}
+
+func (c *Cloud) createSnapshot(r *request) *response {
+	body, refused := r.checkedVolumeBody(createSnapshotSchema)
+	if refused != nil {
+		return refused
+	}
+	volumeID := pythonStr(body.at("snapshot", "volume_id"))
+	v := c.volumes[volumeID]
+	if v == nil || !r.who.sees(v.projectID) {
+		return r.notFound("Volume %s could not be found.", volumeID)
+	}
+	if v.status != "available" {
+		return r.badRequest("Invalid volume: Volume %s status must be available, but current status is: %s.", v.id, v.status)
+	}
+	s := &snapshot{
+		id: c.newUUID(), name: body.text("snapshot", "name"), description: body.text("snapshot", "description"), projectID: r.who.project.ID,
+		userID: r.who.user.ID, volumeID: v.id, status: "creating", size: v.size, metadata: textMap(body.at("snapshot", "metadata")),
+		created: r.start, sequence: c.nextSequence(), until: r.start.Add(c.options.SnapshotTime), next: "available",
+	}
+	if c.options.SnapshotFails {
+		s.next = "error"
+	}
+	c.snapshots[s.id] = s
+	return r.json(http.StatusAccepted, object{{"snapshot", r.snapshotView(s, false)}})
+}
+
+// snapshotOf finds the snapshot of a request, or refuses.
+func (c *Cloud) snapshotOf(r *request) (*snapshot, *response) {
+	s := c.snapshots[r.vars["id"]]
+	if s == nil || !r.who.sees(s.projectID) {
+		return nil, r.refuse(refusal{http.StatusNotFound, "Snapshot " + r.vars["id"] + " could not be found.", "EVS.5404", http.StatusNotFound})
+	}
+	return s, nil
+}
+
+// snapshotView shows a snapshot; detailed as GET does, otherwise as lists and the operations that change it do.
+func (r *request) snapshotView(s *snapshot, detailed bool) object {
+	view := object{
+		{"id", s.id}, {"created_at", momentOrNil(s.created)}, {"updated_at", momentOrNil(s.updated)}, {"name", textOrNil(s.name)},
+		{"description", textOrNil(s.description)}, {"volume_id", s.volumeID}, {"status", s.status}, {"size", s.size}, {"metadata", s.metadata},
+	}
+	since := func(minor int, m member) {
+		if r.version.atLeast(3, minor) {
+			view = append(view, m)
+		}
+	}
+	since(14, member{"group_snapshot_id", nil})
+	since(41, member{"user_id", s.userID})
+	since(65, member{"consumes_quota", true})
+	if detailed {
+		progress := "100%"
+		if s.status == "creating" || s.status == "error" {
+			progress = "0%"
+		}
+		view = append(view, object{{"os-extended-snapshot-attributes:project_id", s.projectID}, {"os-extended-snapshot-attributes:progress", progress}}...)
+	}
+	return view
+}
+
+func (c *Cloud) showSnapshot(r *request) *response {
+	s, refused := c.snapshotOf(r)
+	if refused != nil {
+		return refused
+	}
+	return r.json(http.StatusOK, object{{"snapshot", r.snapshotView(s, true)}})
+}
+
+func (c *Cloud) updateSnapshot(r *request) *response {
+	some := func(name string) schema { return schema{required: []string{name}} }
+	body, refused := r.checkedVolumeBody(schema{types: []string{"object"}, closed: true, required: []string{"snapshot"}, properties: []property{
+		{"snapshot", schema{types: []string{"object"}, closed: true, properties: []property{
+			{"name", optionalText}, {"description", optionalText}, {"display_name", optionalText}, {"display_description", optionalText},
+		}, anyOf: []schema{some("name"), some("description"), some("display_name"), some("display_description")}}},
+	}})
+	if refused != nil {
+		return refused
+	}
+	s, refused := c.snapshotOf(r)
+	if refused != nil {
+		return refused
+	}
+	rename(body, "snapshot", &s.name, &s.description)
+	s.updated = r.start
+	return r.json(http.StatusOK, object{{"snapshot", r.snapshotView(s, false)}})
+}
+
+func (c *Cloud) deleteSnapshot(r *request) *response {
+	s, refused := c.snapshotOf(r)
+	if refused != nil {
+		return refused
+	}
+	if s.status != "available" && s.status != "error" {
+		return r.badRequest("Invalid snapshot: Snapshot status must be available or error and must not be part of a group.")
+	}
+	s.status, s.updated, s.until, s.next = "deleting", r.start, r.start.Add(c.options.DeleteTime), statusGone
+	return r.empty(http.StatusAccepted, "text/html; charset=UTF-8")
+}
+
+func (c *Cloud) listSnapshots(r *request) *response {
+	all := r.formSays("all_tenants") && r.who.admin()
+	var list []*snapshot
+	for _, s := range slices.SortedFunc(maps.Values(c.snapshots), func(a, b *snapshot) int { return byCreation(a.sequence, b.sequence) }) {
+		if (all || s.projectID == r.who.project.ID) && listed(r.query, s.name, s.status, s.volumeID) {
+			list = append(list, s)
+		}
+	}
+	page, next, refused := paged(r, list, func(s *snapshot) string { return s.id }, "Snapshot")
+	if refused != nil {
+		return refused
+	}
+	views := []object{}
+	for _, s := range page {
+		views = append(views, r.snapshotView(s, strings.HasSuffix(cutFormat(r.path), "/detail")))
+	}
+	answer := object{{"snapshots", views}}
+	if next != nil {
+		answer = append(answer, member{"snapshots_links", next})
+	}
+	return r.json(http.StatusOK, answer)
+}
