@@ -9,9 +9,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/cloudtagger/tagger/pkg/awsenv"
 )
 
 // awsQueues are the account's SQS queues. It makes its client when it is first needed: where all goes well no call is made.
@@ -20,17 +21,13 @@ type awsQueues struct {
 	client *sqs.Client
 }
 
-func (q *awsQueues) connect(ctx context.Context) (*sqs.Client, error) {
+func (q *awsQueues) connect() *sqs.Client {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.client == nil {
-		c, err := config.LoadDefaultConfig(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("load the AWS configuration: %w", err)
-		}
-		q.client = sqs.NewFromConfig(c)
+		q.client = sqs.NewFromConfig(awsenv.Config(""))
 	}
-	return q.client, nil
+	return q.client
 }
 
 // longestVisibility is what SQS takes (API reference, ChangeMessageVisibility).
@@ -42,12 +39,8 @@ func (q *awsQueues) ChangeVisibility(ctx context.Context, queueARN, receipt stri
 	if err != nil {
 		return err
 	}
-	client, err := q.connect(ctx)
-	if err != nil {
-		return err
-	}
 	seconds := math.Ceil(min(delay, longestVisibility).Seconds())
-	_, err = client.ChangeMessageVisibility(ctx, &sqs.ChangeMessageVisibilityInput{
+	_, err = q.connect().ChangeMessageVisibility(ctx, &sqs.ChangeMessageVisibilityInput{
 		QueueUrl: aws.String(url), ReceiptHandle: aws.String(receipt), VisibilityTimeout: int32(seconds),
 	})
 	return err
@@ -55,17 +48,13 @@ func (q *awsQueues) ChangeVisibility(ctx context.Context, queueARN, receipt stri
 
 // Send puts a message into a queue. Attributes without a value are left out, for SQS refuses them.
 func (q *awsQueues) Send(ctx context.Context, queueURL string, body []byte, attributes map[string]string) error {
-	client, err := q.connect(ctx)
-	if err != nil {
-		return err
-	}
 	values := map[string]types.MessageAttributeValue{}
 	for name, value := range attributes {
 		if value != "" {
 			values[name] = types.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(value)}
 		}
 	}
-	_, err = client.SendMessage(ctx, &sqs.SendMessageInput{
+	_, err := q.connect().SendMessage(ctx, &sqs.SendMessageInput{
 		QueueUrl: aws.String(queueURL), MessageBody: aws.String(string(body)), MessageAttributes: values,
 	})
 	return err

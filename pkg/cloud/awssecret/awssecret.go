@@ -13,10 +13,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
-	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go"
 
+	"github.com/cloudtagger/tagger/pkg/awsenv"
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/config"
 )
@@ -86,7 +86,7 @@ func (s *Secret) read(ctx context.Context) (config.Credentials, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	if s.client == nil {
-		client, err := newClient(ctx, s.arn, s.http)
+		client, err := newClient(s.arn, s.http)
 		if err != nil {
 			return config.Credentials{}, err
 		}
@@ -111,16 +111,14 @@ func (s *Secret) read(ctx context.Context) (config.Credentials, error) {
 }
 
 // newClient returns a client for the region that the ARN names: the secret is nowhere else, whatever AWS_REGION says.
-func newClient(ctx context.Context, secret string, http aws.HTTPClient) (*secretsmanager.Client, error) {
+func newClient(secret string, http aws.HTTPClient) (*secretsmanager.Client, error) {
 	a, err := arn.Parse(secret)
 	if err != nil || a.Service != "secretsmanager" || a.Region == "" {
 		return nil, &cloud.RefusedError{Err: fmt.Errorf("read the secret %.200q: not an ARN such as "+
 			"arn:aws:secretsmanager:eu-central-1:123456789012:secret:tagger-AbCdEf", secret)}
 	}
-	c, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(a.Region), awsconfig.WithHTTPClient(http))
-	if err != nil {
-		return nil, fmt.Errorf("read the secret %s: load the AWS configuration: %w", secret, err)
-	}
+	c := awsenv.Config(a.Region)
+	c.HTTPClient = http
 	return secretsmanager.NewFromConfig(c), nil
 }
 

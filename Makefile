@@ -1,0 +1,62 @@
+# Everything here needs Go only, unless its line says otherwise.
+
+FUNCTIONS   := server-created snapshot-created server-changed
+ARCHS       := arm64 amd64
+BUILD       := CGO_ENABLED=0 GOOS=linux go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags "-s -w -buildid="
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    ?= 5s
+
+.DEFAULT_GOAL := help
+.PHONY: help run test race lint build template-check fuzz bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Tag a server and a snapshot in the embedded cloud, and show how
+	@go run ./cmd/tagger invoke --cloud embedded --rules docs/examples/rules.yaml events/server-created.json events/snapshot-created.json
+
+test: ## Run all tests (no network but the Go modules)
+	go test -shuffle=on ./...
+
+race: ## Run all tests with the race detector (needs a C compiler)
+	go test -race -shuffle=on -count=1 ./...
+
+lint: ## Check formatting, go vet, staticcheck and go.mod
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt would change these files"; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go mod tidy -diff
+
+build: ## Build each function for AWS Lambda, arm64 and amd64, into dist/ (6 MiB zipped at most)
+	@for arch in $(ARCHS); do for f in $(FUNCTIONS); do \
+		mkdir -p dist/$$arch/$$f && \
+		GOARCH=$$arch $(BUILD) -o dist/$$arch/$$f/bootstrap ./functions/$$f && \
+		go run ./deploy/aws/pack dist/$$arch/$$f/bootstrap dist/$$f-$$arch.zip || exit 1; \
+	done; done
+
+template-check: ## Check template.yaml (needs cfn-lint)
+	@command -v cfn-lint >/dev/null || { echo "cfn-lint is not installed: pip install cfn-lint"; exit 1; }
+	cfn-lint --include-checks I -- template.yaml
+
+fuzz: ## Run every fuzz target for FUZZTIME (5s) each
+	@set -e; for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg | tail -n 2; \
+		done; \
+	done
+
+bench: ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+clean: ## Remove what was built
+	rm -rf dist
+
+# What "sam build" calls, one for each function of template.yaml. ARTIFACTS_DIR is its own; arm64 is the template's architecture.
+.PHONY: build-ServerCreatedFunction build-SnapshotCreatedFunction build-ServerChangedFunction
+build-ServerCreatedFunction:
+	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/server-created
+build-SnapshotCreatedFunction:
+	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/snapshot-created
+build-ServerChangedFunction:
+	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/server-changed
