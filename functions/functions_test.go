@@ -120,6 +120,16 @@ func start(t *testing.T, name string, o simcloud.Options, more ...string) *funct
 	return f
 }
 
+// goList lists the packages that the functions link.
+func goList(t *testing.T) []string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-deps", "-tags", "lambda.norpc", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(out))
+}
+
 func executable(name string) string {
 	path := filepath.Join(binaries, name)
 	if runtime.GOOS == "windows" {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
@@ -36,8 +37,17 @@ func (p *printer) opening() {
 }
 
 func (p *printer) file(name string) {
-	if p.format == asText && name != p.current {
-		fmt.Fprintf(p.out, "\n%s\n", p.style.paint(bold, name))
+	if p.format == asText {
+		if p.total > 0 || p.embedded != nil {
+			fmt.Fprintln(p.out)
+		}
+		title := name
+		if name == "-" {
+			title = "standard input"
+		}
+		if name != p.current {
+			fmt.Fprintln(p.out, p.style.paint(bold, title))
+		}
 	}
 	p.current = name
 }
@@ -201,9 +211,7 @@ func (p *printer) plan(v tagger.Planned) {
 	for i, name := range v.Rules {
 		p.line(first(i, "rules"), name)
 	}
-	for i, s := range v.Skipped {
-		p.line(first(i, "skipped"), p.style.paint(faint, s.Rule+": "+s.Why))
-	}
+	p.skipped(v.Skipped)
 	var rows [][]string
 	for _, key := range slices.Sorted(maps.Keys(v.Plan.Add)) {
 		rows = append(rows, []string{"add", key, v.Plan.Add[key]})
@@ -221,6 +229,24 @@ func (p *printer) plan(v tagger.Planned) {
 			text += problem.Key + ": "
 		}
 		p.line(first(i, "problems"), p.style.paint(yellow, text+problem.Why))
+	}
+}
+
+// skipped prints why rules did not match; those for other actions share a line.
+func (p *printer) skipped(all []rules.Skip) {
+	var lines, others []string
+	for _, s := range all {
+		if s.OtherAction {
+			others = append(others, s.Rule)
+		} else {
+			lines = append(lines, s.Rule+": "+s.Why)
+		}
+	}
+	if len(others) > 0 {
+		lines = append(lines, strings.Join(others, ", ")+": for other actions")
+	}
+	for i, text := range lines {
+		p.line(first(i, "skipped"), p.style.paint(faint, text))
 	}
 }
 

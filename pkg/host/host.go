@@ -49,7 +49,14 @@ func Run(ctx context.Context, f Function) error {
 	}
 	if settings.SecretARN != "" {
 		secret := awssecret.New(settings.SecretARN)
-		options.Source, options.Refused = secret.Credentials, secret.Refused
+		options.Refused = secret.Refused
+		options.Source = func(ctx context.Context) (config.Credentials, error) {
+			c, err := secret.Credentials(ctx)
+			if c.RegionName == "" {
+				c.RegionName = credentials.RegionName // no secret, and another function of the same secret may have another
+			}
+			return c, err
+		}
 	}
 	t, err := tagger.Compose(settings, text, tagger.Parts{
 		Cloud: cloud.New(options), Actions: f.Actions, Log: log, Region: credentials.RegionName,

@@ -64,6 +64,8 @@ type Plan struct {
 type Skip struct {
 	Rule string `json:"rule"`
 	Why  string `json:"why"`
+	// OtherAction reports that the rule is for other actions, which nobody wants to read twice.
+	OtherAction bool `json:"-"`
 }
 
 // Problem is something of a rule that could not be used as it stands. Key is "" when it concerns the rule as a whole.
@@ -110,7 +112,12 @@ func (s *Set) Plan(change lifecycle.Change, e event.Event) Plan {
 		slots: map[string]slot{},
 	}
 	for _, r := range s.rules {
-		if why := p.skips(r, change.Action); why != "" {
+		if !slices.Contains(r.on, change.Action) {
+			why := fmt.Sprintf("it is for %s, this is %s", list(r.on), change.Action)
+			p.plan.Skipped = append(p.plan.Skipped, Skip{Rule: r.name, Why: why, OtherAction: true})
+			continue
+		}
+		if why := p.skips(r); why != "" {
 			p.plan.Skipped = append(p.plan.Skipped, Skip{Rule: r.name, Why: why})
 			continue
 		}
@@ -134,11 +141,8 @@ type slot struct {
 	value string
 }
 
-// skips returns why the rule does not match, "" when it does.
-func (p *planner) skips(r rule, action lifecycle.Action) string {
-	if !slices.Contains(r.on, action) {
-		return fmt.Sprintf("it is for %s, this is %s", list(r.on), action)
-	}
+// skips returns why the rule's condition is not met, "" when it is.
+func (p *planner) skips(r rule) string {
 	if r.when == nil {
 		return ""
 	}

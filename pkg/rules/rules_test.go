@@ -74,7 +74,7 @@ func TestPlanOfTheDesignPage(t *testing.T) {
 		Add:    map[string]string{"owner": "alice", "cost-center": "CC-17", "expires": "2026-12-05"},
 		Rules:  []string{"owner", "production"},
 		Skipped: []rules.Skip{
-			{Rule: "rule-3", Why: "it is for server.started, this is server.created"},
+			{Rule: "rule-3", Why: "it is for server.started, this is server.created", OtherAction: true},
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -91,8 +91,8 @@ func TestPlanWithLittleKnown(t *testing.T) {
 		Add:    map[string]string{"owner": "u-1", "cost-center": "CC-0"},
 		Rules:  []string{"owner"},
 		Skipped: []rules.Skip{
-			{Rule: "production", Why: "it is for server.created, this is snapshot.created"},
-			{Rule: "rule-3", Why: "it is for server.started, this is snapshot.created"},
+			{Rule: "production", Why: "it is for server.created, this is snapshot.created", OtherAction: true},
+			{Rule: "rule-3", Why: "it is for server.started, this is snapshot.created", OtherAction: true},
 		},
 		Problems: []rules.Problem{{
 			Rule: "owner", Key: "expires", Why: "left out: date(time + days(14)): invalid operation: an absent value + time.Duration",

@@ -1,0 +1,469 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files in testdata")
+
+const exampleRules = "../../docs/examples/rules.yaml"
+
+// taggerCommand runs the command as from a shell, with nothing of the test's own environment that means anything to it.
+func taggerCommand(t *testing.T, stdin string, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	status = run(t.Context(), args, streams{strings.NewReader(stdin), &out, &errOut})
+	return out.String(), errOut.String(), status
+}
+
+// clearEnv hides the environment's own configuration from a test.
+func clearEnv(t *testing.T) {
+	t.Helper()
+	names := append(config.CredentialNames(), "OS_CLOUD", "OS_CLIENT_CONFIG_FILE")
+	for _, v := range config.Variables[config.Settings]() {
+		names = append(names, v.Name)
+	}
+	for _, name := range names {
+		t.Setenv(name, "")
+		if err := os.Unsetenv(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// golden compares with a file of testdata, or rewrites it.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got), -update rewrites it:\n%s", file, diff)
+	}
+}
+
+// What is planned for every event there is: the samples, and what vendors document and real clouds have sent.
+func TestPlanGolden(t *testing.T) {
+	clearEnv(t)
+	for folder, pattern := range map[string]string{"events": "../../events/*.json", "docs": "../../pkg/lifecycle/testdata/docs/*.json"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
+		}
+		for _, file := range files {
+			t.Run(filepath.Base(file), func(t *testing.T) {
+				out, errOut, _ := taggerCommand(t, "", "plan", "--rules", exampleRules, "-o", "json", file)
+				if errOut != "" {
+					t.Errorf("stderr: %s", errOut)
+				}
+				golden(t, filepath.Join("plan", folder, filepath.Base(file)), out)
+			})
+		}
+	}
+}
+
+func TestPlanText(t *testing.T) {
+	clearEnv(t)
+	out, _, status := taggerCommand(t, "", "plan", "--rules", exampleRules, "../../events/server-created.json", "../../events/sqs-batch.json")
+	if status != exitUndone { // the batch has a bad record
+		t.Errorf("status %d", status)
+	}
+	golden(t, "plan.txt", out)
+}
+
+// The members of the JSON that other programs rely on, in their order.
+func TestPlanContract(t *testing.T) {
+	clearEnv(t)
+	out, _, status := taggerCommand(t, readFile(t, "../../events/snapshot-created.json"), "plan", "--rules", exampleRules, "-o", "json", "-")
+	if status != exitDone {
+		t.Errorf("status %d", status)
+	}
+	var members []string
+	dec := json.NewDecoder(strings.NewReader(out))
+	for depth := 0; ; {
+		token, err := dec.Token()
+		if err != nil {
+			break
+		}
+		switch token := token.(type) {
+		case json.Delim:
+			if token == '{' || token == '[' {
+				depth++
+			} else {
+				depth--
+			}
+		case string:
+			if depth == 1 {
+				members = append(members, token)
+			}
+		}
+	}
+	want := []string{"event", "action", "snapshot.created", "resource", "actor", "rules", "skipped", "plan", "problems", "requests"}
+	if diff := cmp.Diff(want, members); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// The pauses are jittered, and the calls while building are as many as there are pauses.
+var jittered = regexp.MustCompile(`(?m)^ {12}waiting \S+: vm_state building\n( {12}GET +servers/8c1f0a6e… 200\n)?`)
+
+func TestInvokeEmbedded(t *testing.T) {
+	clearEnv(t)
+	out, errOut, status := taggerCommand(t, "", "invoke", "--cloud", "embedded", "--rules", exampleRules, "../../events/server-created.json", "../../events/snapshot-created.json")
+	if status != exitDone || errOut != "" {
+		t.Errorf("status %d, stderr %s", status, errOut)
+	}
+	if !jittered.MatchString(out) {
+		t.Errorf("no wait is shown:\n%s", out)
+	}
+	out = regexp.MustCompile(`\(\d+ calls, waited [1-9][^)]*\)`).ReplaceAllString(jittered.ReplaceAllString(out, ""), "(N calls, waited a while)")
+	golden(t, "invoke.txt", out)
+}
+
+// Every sample that is a creation ends as tagged in the embedded cloud, whatever its project.
+func TestInvokeEmbeddedSamples(t *testing.T) {
+	clearEnv(t)
+	t.Setenv("TAGGER_RULES", `rules: [{on: [server.created, snapshot.created, server.stopped], set: {seen: "${action}"}}]`)
+	files, err := filepath.Glob("../../events/*-created.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, "../../events/server-stopped.json")
+	out, errOut, status := taggerCommand(t, "", append([]string{"invoke", "--cloud", "embedded", "-o", "json"}, files...)...)
+	if status != exitDone {
+		t.Errorf("status %d, stderr %s", status, errOut)
+	}
+	if n := strings.Count(out, `"outcome":"tagged"`); n != len(files) {
+		t.Errorf("%d of %d tagged:\n%s", n, len(files), out)
+	}
+}
+
+// onSimcloud serves an embedded cloud on a socket, and puts its OS_* variables into the environment.
+func onSimcloud(t *testing.T, o simcloud.Options) *simcloud.Cloud {
+	t.Helper()
+	clearEnv(t)
+	sim := simcloud.New(o)
+	server := httptest.NewServer(sim)
+	t.Cleanup(server.Close)
+	for _, line := range sim.Env(server.URL) {
+		name, value, _ := strings.Cut(line, "=")
+		t.Setenv(name, value)
+	}
+	return sim
+}
+
+const serverID = "8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10"
+
+func plainEvent(kind string) string {
+	return `{"specversion": "1.0", "id": "e-1", "source": "//test", "type": "io.github.cloudtagger.` + kind + `", "subject": "` + serverID + `",
+		"time": "2026-11-20T09:15:04Z", "data": {"resource": {"name": "prod-<1>"}, "actor": {"name": "alice"}}}`
+}
+
+func TestInvokeEnv(t *testing.T) {
+	sim := onSimcloud(t, simcloud.Options{})
+	sim.PutServer(simcloud.Server{ID: serverID, Metadata: map[string]string{"env": "dev", "stopped-at": "x"}})
+	t.Setenv("TAGGER_RULES", `{"rules": [{"on": "server.created", "set": {"env": "${resource.name}"}, "remove": ["stopped-at"]}]}`)
+
+	planned, errOut, status := taggerCommand(t, plainEvent("server.created"), "plan", "--cloud", "env", "-")
+	if status != exitDone || !strings.Contains(planned, "dev  → prod-<1>") || !strings.Contains(planned, "→ (removed)") || !strings.Contains(planned, "vm_state  active") {
+		t.Errorf("status %d: %s%s", status, planned, errOut)
+	}
+	if !strings.Contains(errOut, "project demo (") || !strings.Contains(errOut, "user demo") {
+		t.Errorf("it does not say where it is: %s", errOut)
+	}
+	preview, _, _ := taggerCommand(t, plainEvent("server.created"), "plan", "--cloud", "env", "-o", "json", "-")
+
+	sim.ForgetRequests()
+	out, _, status := taggerCommand(t, plainEvent("server.created"), "invoke", "--cloud", "env", "-o", "json", "-")
+	if status != exitDone {
+		t.Errorf("status %d: %s", status, out)
+	}
+	var before, after struct {
+		Requests []json.RawMessage
+		Outcome  string
+		Written  map[string]string
+		Removed  []string
+		Calls    int
+	}
+	if err := json.Unmarshal([]byte(preview), &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(out), &after); err != nil {
+		t.Fatal(err)
+	}
+	// What was said beforehand is what was done, byte for byte.
+	if diff := cmp.Diff(texts(before.Requests), texts(after.Requests)); diff != "" {
+		t.Errorf("plan and run differ (-plan +run):\n%s", diff)
+	}
+	if after.Outcome != "tagged" || after.Calls != 3 || after.Written["env"] != "prod-<1>" || len(after.Removed) != 1 {
+		t.Errorf("%s", out)
+	}
+	var posted string
+	for _, r := range sim.Requests() {
+		if r.Method == "POST" && r.Service == "compute" {
+			posted = r.Body
+		}
+	}
+	if posted == "" || !strings.Contains(preview, posted) {
+		t.Errorf("the plan does not hold the body that was sent: %s", posted)
+	}
+	server, _ := sim.Server(serverID)
+	if diff := cmp.Diff(map[string]string{"env": "prod-<1>"}, server.Metadata); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func texts(all []json.RawMessage) []string {
+	var s []string
+	for _, m := range all {
+		s = append(s, string(m))
+	}
+	return s
+}
+
+func TestInvokeEnvOutcomes(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		server simcloud.Server
+		status int
+		want   string
+	}{
+		{"deleted", simcloud.Server{}, exitDone, "gone"},
+		{"locked", simcloud.Server{ID: serverID, Locked: true}, exitUndone, "deferred: locked"},
+		{"in error", simcloud.Server{ID: serverID, VMState: "error"}, exitUndone, "deferred: vm_state error"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			sim := onSimcloud(t, simcloud.Options{})
+			t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {env: dev}}]`)
+			if tt.server.ID != "" {
+				sim.PutServer(tt.server)
+			}
+			out, errOut, status := taggerCommand(t, plainEvent("server.created"), "invoke", "--cloud", "env", "-")
+			if status != tt.status || !strings.Contains(out, "outcome   "+tt.want) {
+				t.Errorf("status %d: %s%s", status, out, errOut)
+			}
+		})
+	}
+}
+
+func TestInvokeDryRun(t *testing.T) {
+	sim := onSimcloud(t, simcloud.Options{})
+	sim.PutServer(simcloud.Server{ID: serverID, Metadata: map[string]string{"env": "dev"}})
+	t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {env: test}}]`)
+	t.Setenv("TAGGER_DRY_RUN", "true")
+	out, _, status := taggerCommand(t, plainEvent("server.created"), "invoke", "--cloud", "env", "-")
+	if status != exitDone || !strings.Contains(out, "unchanged: dry run: would write env: dev → test") {
+		t.Errorf("status %d: %s", status, out)
+	}
+	if server, _ := sim.Server(serverID); server.Metadata["env"] != "dev" {
+		t.Errorf("metadata %v", server.Metadata)
+	}
+}
+
+func TestInvokeIsInterrupted(t *testing.T) {
+	sim := onSimcloud(t, simcloud.Options{})
+	sim.PutServer(simcloud.Server{ID: serverID, VMState: "building", BuildTime: time.Hour})
+	t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {env: dev}}]`)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	sim.Tune(func(o *simcloud.Options) {
+		o.OnRequest = func(r simcloud.Request) {
+			if r.Status == 409 {
+				cancel()
+			}
+		}
+	})
+	var out, errOut bytes.Buffer
+	events := "[" + plainEvent("server.created") + "," + plainEvent("server.created") + "]"
+	status := run(ctx, []string{"invoke", "--cloud", "env", "-"}, streams{strings.NewReader(events), &out, &errOut})
+	if status != exitUndone || !strings.Contains(errOut.String(), "context canceled before 1 of 2 events were tried") {
+		t.Errorf("status %d: %s%s", status, out.String(), errOut.String())
+	}
+}
+
+// Bad input gets one clear line and its exit status, and nothing reaches a cloud.
+func TestBadInput(t *testing.T) {
+	const good = `rules: [{on: server.created, set: {env: dev}}]`
+	climbing := strings.Replace(plainEvent("server.created"), serverID, "../../x", 1)
+	for _, tt := range []struct {
+		name   string
+		rules  string
+		stdin  string
+		args   []string
+		status int
+		want   string // on standard error, or as the reason of an outcome
+	}{
+		{"no event", good, "", []string{"plan"}, exitUsage, "plan: no event; name a file"},
+		{"no such file", good, "", []string{"plan", "no.json"}, exitUsage, "read the event: open no.json: no such file"},
+		{"no cloud", good, "", []string{"invoke", "-"}, exitUsage, "say which cloud to write to"},
+		{"unknown cloud", good, "", []string{"invoke", "--cloud", "aws", "-"}, exitUsage, `--cloud "aws": want embedded or env`},
+		{"a plan in the embedded cloud", good, "", []string{"plan", "--cloud", "embedded", "-"}, exitUsage, "a plan reads from env"},
+		{"unknown output", good, "", []string{"plan", "-o", "yaml", "-"}, exitUsage, "want text or json"},
+		{"unknown command", good, "", []string{"plna", "-"}, exitUsage, `unknown command "plna"`},
+		{"unknown flag", good, "", []string{"plan", "--rule", "x", "-"}, exitUsage, "unknown flag: --rule"},
+		{"no rules", "", plainEvent("server.created"), []string{"plan", "-"}, exitUsage, "there are none; set TAGGER_RULES"},
+		{"no such rules", good, "", []string{"plan", "--rules", "no.yaml", "-"}, exitUsage, "read the rules: open no.yaml: no such file"},
+		{"empty rules", "rules: []", plainEvent("server.created"), []string{"plan", "-"}, exitUsage, "TAGGER_RULES:1: rules: is empty"},
+		{"unknown rule field", `rules: [{on: server.created, wehn: "true", set: {a: b}}]`, plainEvent("server.created"), []string{"plan", "-"}, exitUsage, `unknown field "wehn"; did you mean when?`},
+		{"when: !x", "rules:\n- on: server.created\n  when: !x\n  set: {a: b}\n", plainEvent("server.created"), []string{"plan", "-"}, exitUsage, "TAGGER_RULES:3: rule \"rule-1\": when: YAML reads !x as a tag"},
+		{"a key with a slash", `rules: [{on: server.created, set: {a/b: c}}]`, plainEvent("server.created"), []string{"plan", "-"}, exitUsage, `Nova key "a/b"`},
+		{"a key that climbs", `rules: [{on: server.created, remove: [".."]}]`, plainEvent("server.created"), []string{"invoke", "--cloud", "embedded", "-"}, exitUsage, `".." is a step in a path`},
+		{"a long value", `rules: [{on: server.created, set: {a: ` + strings.Repeat("v", 300) + `}}]`, plainEvent("server.created"), []string{"plan", "-"}, exitUsage, "at most 255 characters, has 300"},
+		{"no credentials", good, plainEvent("server.created"), []string{"invoke", "--cloud", "env", "-"}, exitUsage, "OS_AUTH_URL"},
+		{"truncated JSON", good, plainEvent("server.created")[:80], []string{"plan", "-"}, exitUndone, "rejected: read payload: is not JSON"},
+		{"nothing", good, "", []string{"plan", "-"}, exitUndone, "rejected: read payload"},
+		{"missing subject", good, strings.Replace(plainEvent("server.created"), `"subject"`, `"sbject"`, 1), []string{"plan", "-"}, exitUndone, "subject: is missing"},
+		{"an id that climbs", good, climbing, []string{"plan", "-"}, exitUndone, "subject: is not a UUID"},
+		{"an id that climbs, for real", good, climbing, []string{"invoke", "--cloud", "embedded", "-"}, exitUndone, "subject: is not a UUID"},
+		{"an event of another world", good, `{"specversion": "1.0", "id": "1", "source": "/s", "type": "com.example.sold"}`, []string{"plan", "-"}, exitDone, "unrecognised: type com.example.sold is of no dialect"},
+		{"nothing usable", `rules: [{on: server.created, set: {a: "${data.no.such}"}}]`, plainEvent("server.created"), []string{"plan", "-"}, exitUndone, "nothing of the plan is usable; rule rule-1, key a: left out: data.no.such is absent"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			clearEnv(t)
+			t.Setenv("TAGGER_RULES", tt.rules)
+			out, errOut, status := taggerCommand(t, tt.stdin, tt.args...)
+			if status != tt.status {
+				t.Errorf("status %d, want %d", status, tt.status)
+			}
+			text := errOut
+			if tt.status != exitUsage {
+				text = out
+			}
+			if !strings.Contains(text, tt.want) {
+				t.Errorf("%q is not in:\n%s", tt.want, text)
+			}
+			if strings.Count(errOut, "\n") > 1 || strings.Contains(out+errOut, "goroutine") {
+				t.Errorf("more than a line:\n%s", errOut)
+			}
+		})
+	}
+}
+
+func TestCheck(t *testing.T) {
+	onSimcloud(t, simcloud.Options{})
+	t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {env: dev}}]`)
+	out, errOut, status := taggerCommand(t, "", "check")
+	if status != exitDone || strings.Count(out, " ok ") != 6 {
+		t.Errorf("status %d:\n%s%s", status, out, errOut)
+	}
+
+	t.Setenv("OS_PASSWORD", "not-the-secret-one")
+	t.Setenv("TAGGER_RULES", "")
+	out, _, status = taggerCommand(t, "", "check", "-o", "json")
+	var failed []string
+	for line := range strings.Lines(out) {
+		var f finding
+		if err := json.Unmarshal([]byte(line), &f); err != nil {
+			t.Fatal(err)
+		}
+		if !f.OK {
+			failed = append(failed, f.Check)
+		}
+	}
+	if diff := cmp.Diff([]string{"rules", "login"}, failed); diff != "" || status != exitUndone {
+		t.Errorf("status %d, failed (-want +got):\n%s", status, diff)
+	}
+	if strings.Contains(out, "not-the-secret-one") {
+		t.Errorf("the password is in the output: %s", out)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"plan", "--help"}, {"invoke", "--help"}, {"simcloud", "--help"}, {"check", "--help"}} {
+		out, errOut, status := taggerCommand(t, "", args...)
+		if status != exitDone || !strings.Contains(out, "Usage:") || errOut != "" {
+			t.Errorf("%v: status %d: %s%s", args, status, out, errOut)
+		}
+	}
+}
+
+// The embedded cloud as a server: its first lines are what a client needs, and it ends when told to.
+func TestSimcloud(t *testing.T) {
+	clearEnv(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	lines := &firstLines{found: make(chan string, 1), until: "OS_PROJECT_DOMAIN_NAME"}
+	ended := make(chan int, 1)
+	var errOut bytes.Buffer
+	go func() {
+		ended <- run(ctx, []string{"simcloud", "--listen", "127.0.0.1:0", "--build-time", "0s"}, streams{nil, lines, &errOut})
+	}()
+	for line := range strings.Lines(<-lines.found) {
+		name, value, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(line, "export ")), "=")
+		t.Setenv(name, value)
+	}
+	out, checkErr, status := taggerCommand(t, "", "check")
+	if !strings.Contains(out, "login        ok") || !strings.Contains(out, "volume       ok") {
+		t.Errorf("status %d: %s%s", status, out, checkErr)
+	}
+	cancel()
+	if status := <-ended; status != exitDone {
+		t.Errorf("simcloud ended with status %d: %s", status, errOut.String())
+	}
+	if _, errOut, status := taggerCommand(t, "", "simcloud", "--listen", "no-such-address"); status != exitUndone || !strings.Contains(errOut, "listen: ") {
+		t.Errorf("status %d: %s", status, errOut)
+	}
+}
+
+// firstLines is a writer that hands out what was written, once a word is among it.
+type firstLines struct {
+	text  bytes.Buffer
+	until string
+	found chan string
+}
+
+func (f *firstLines) Write(p []byte) (int, error) {
+	f.text.Write(p)
+	if f.until != "" && strings.Contains(f.text.String(), f.until) && strings.HasSuffix(f.text.String(), "\n") {
+		f.until = ""
+		f.found <- f.text.String()
+	}
+	return len(p), nil
+}
+
+func TestStyle(t *testing.T) {
+	if got := style(true).paint(green, "ok"); got != "\x1b[32mok\x1b[0m" {
+		t.Errorf("%q", got)
+	}
+	if got := style(false).paint(green, "ok"); got != "ok" {
+		t.Errorf("%q", got)
+	}
+	if styleFor(&bytes.Buffer{}) {
+		t.Error("a buffer is not a terminal")
+	}
+}

@@ -1,0 +1,298 @@
+package host_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/host"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+// script answers each event as the event's own subject says.
+type script struct {
+	mu      sync.Mutex
+	seen    []tagger.Delivery
+	running atomic.Int32
+	most    atomic.Int32
+	work    time.Duration
+}
+
+func (s *script) Handle(ctx context.Context, d tagger.Delivery) []tagger.Result {
+	s.most.Store(max(s.most.Load(), s.running.Add(1)))
+	defer s.running.Add(-1)
+	s.mu.Lock()
+	s.seen = append(s.seen, d)
+	s.mu.Unlock()
+	timer := time.NewTimer(s.work)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	r := tagger.Result{Outcome: apply.Outcome(d.Event.Subject()), Reason: "because"}
+	r.Event.ID = d.Event.ID()
+	switch r.Outcome {
+	case "panic":
+		panic("boom")
+	case "broken":
+		r.Outcome, r.Err = apply.Deferred, errors.New("credentials refused")
+	case apply.Deferred:
+		r.Delay = 90500 * time.Millisecond
+	}
+	return []tagger.Result{r}
+}
+
+func (s *script) Unreadable(_ context.Context, err error) tagger.Result {
+	return tagger.Result{Outcome: apply.Rejected, Reason: err.Error()}
+}
+
+// queues keeps what it was asked, and refuses on request.
+type queues struct {
+	mu      sync.Mutex
+	changed []string
+	sent    []map[string]string
+	bodies  []string
+	err     error
+}
+
+func (q *queues) ChangeVisibility(_ context.Context, queue, receipt string, delay time.Duration) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.changed = append(q.changed, fmt.Sprintf("%s %s %s", queue, receipt, delay))
+	return q.err
+}
+
+func (q *queues) Send(_ context.Context, url string, body []byte, attributes map[string]string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err != nil {
+		return q.err
+	}
+	attributes["to"] = url
+	q.sent, q.bodies = append(q.sent, attributes), append(q.bodies, string(body))
+	return nil
+}
+
+func newLambda(s *script, q *queues, change func(*config.Settings)) *host.Lambda {
+	settings := config.Settings{Concurrency: 10}
+	if change != nil {
+		change(&settings)
+	}
+	return &host.Lambda{Tagger: s, Settings: settings, Queues: q, Log: slog.New(slog.NewJSONHandler(io.Discard, nil))}
+}
+
+// event is one that is answered as outcome says.
+func event(outcome string) string {
+	return fmt.Sprintf(`{"specversion": "1.0", "id": "e-%s", "source": "/s", "type": "t", "subject": %q}`, outcome, outcome)
+}
+
+func record(name, body string) string {
+	text, err := json.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf(`{"messageId": %q, "receiptHandle": "r-%s", "body": %s, "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-central-1:1:q",
+		"attributes": {"ApproximateReceiveCount": "2", "SentTimestamp": "1763700000000"}}`, name, name, text)
+}
+
+func batch(records ...string) []byte {
+	return []byte(`{"Records": [` + strings.Join(records, ",") + `]}`)
+}
+
+func failed(t *testing.T, answer any) []string {
+	t.Helper()
+	response, ok := answer.(events.SQSEventResponse)
+	if !ok {
+		t.Fatalf("answer %T", answer)
+	}
+	names := []string{}
+	for _, f := range response.BatchItemFailures {
+		names = append(names, f.ItemIdentifier)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// The design's table, column SQS record.
+func TestQueue(t *testing.T) {
+	s, q := &script{}, &queues{}
+	l := newLambda(s, q, func(c *config.Settings) { c.DeadLetterQueueURL = "dead" })
+	var records []string
+	for _, o := range apply.Outcomes() {
+		records = append(records, record(string(o), event(string(o))))
+	}
+	records = append(records, record("panic", event("panic")), record("junk", "{"))
+	answer, err := l.Handle(t.Context(), batch(records...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"deferred", "panic"}, failed(t, answer)); diff != "" {
+		t.Errorf("handed back (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"arn:aws:sqs:eu-central-1:1:q r-deferred 1m30.5s"}, q.changed); diff != "" {
+		t.Errorf("visibility (-want +got):\n%s", diff)
+	}
+	slices.Sort(q.bodies)
+	if diff := cmp.Diff([]string{"{", event("rejected")}, q.bodies); diff != "" {
+		t.Errorf("dead letters (-want +got):\n%s", diff)
+	}
+	for _, attributes := range q.sent {
+		if attributes["to"] != "dead" || attributes["outcome"] != "rejected" || attributes["reason"] == "" || attributes["source_queue"] != "arn:aws:sqs:eu-central-1:1:q" {
+			t.Errorf("attributes %v", attributes)
+		}
+	}
+	for _, d := range s.seen {
+		if d.Receives != 2 || d.SentAt.IsZero() || d.Wait != 5*time.Second {
+			t.Errorf("delivery %+v", d)
+		}
+	}
+}
+
+// A dead letter that cannot be sent stays in its queue; a visibility that cannot be changed fails nothing else.
+func TestQueuesFail(t *testing.T) {
+	q := &queues{err: errors.New("no such queue")}
+	l := newLambda(&script{}, q, func(c *config.Settings) { c.DeadLetterQueueURL = "dead" })
+	answer, err := l.Handle(t.Context(), batch(record("a", event("rejected")), record("b", event("deferred")), record("c", event("tagged"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"a", "b"}, failed(t, answer)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Refused credentials are the batch's error, not a record's.
+func TestBroken(t *testing.T) {
+	_, err := newLambda(&script{}, &queues{}, nil).Handle(t.Context(), batch(record("a", event("tagged")), record("b", event("broken"))))
+	var refused *host.CredentialsError
+	if !errors.As(err, &refused) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestConcurrency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{work: time.Second}
+		l := newLambda(s, &queues{}, func(c *config.Settings) { c.Concurrency = 3 })
+		var records []string
+		for i := range 10 {
+			records = append(records, record(fmt.Sprint(i), event("tagged")))
+		}
+		start := time.Now()
+		if _, err := l.Handle(t.Context(), batch(records...)); err != nil {
+			t.Fatal(err)
+		}
+		if s.most.Load() != 3 || time.Since(start) != 4*time.Second {
+			t.Errorf("%d at a time, %s", s.most.Load(), time.Since(start))
+		}
+	})
+}
+
+// What cannot be started in time goes back to the queue: nothing is lost with the invocation.
+func TestTheInvocationEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{work: 20 * time.Second}
+		l := newLambda(s, &queues{}, func(c *config.Settings) { c.Concurrency = 1 })
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
+		defer cancel()
+		var records []string
+		for i := range 5 {
+			records = append(records, record(fmt.Sprint(i), event("tagged")))
+		}
+		start := time.Now()
+		answer, err := l.Handle(ctx, batch(records...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"3", "4"}, failed(t, answer)); diff != "" || len(s.seen) != 3 {
+			t.Errorf("%d started, handed back (-want +got):\n%s", len(s.seen), diff)
+		}
+		if d := time.Since(start); d != 45*time.Second {
+			t.Errorf("answered after %s of 50 s", d)
+		}
+	})
+}
+
+// The design's table, column Invoke.
+func TestDirect(t *testing.T) {
+	l := newLambda(&script{}, &queues{}, nil)
+	for _, o := range append(apply.Outcomes(), "broken", "panic") {
+		answer, err := l.Invoke(t.Context(), []byte(event(string(o))))
+		var deferred *host.DeferredError
+		var rejected *host.RejectedError
+		var refused *host.CredentialsError
+		switch o {
+		case apply.Deferred, "panic":
+			if !errors.As(err, &deferred) {
+				t.Errorf("%s: %v", o, err)
+			}
+		case apply.Rejected:
+			if !errors.As(err, &rejected) {
+				t.Errorf("%s: %v", o, err)
+			}
+		case "broken":
+			if !errors.As(err, &refused) {
+				t.Errorf("%s: %v", o, err)
+			}
+		default:
+			if err != nil || !strings.HasPrefix(string(answer), `{"outcome":"`+string(o)+`","results":[{"event"`) {
+				t.Errorf("%s: %s, %v", o, answer, err)
+			}
+		}
+	}
+}
+
+// The design's table, column HTTP: never 404 or 409, which Knative would deliver again.
+func TestHTTP(t *testing.T) {
+	l := newLambda(&script{}, &queues{}, nil)
+	for outcome, want := range map[string]int{
+		"tagged": 200, "unchanged": 200, "ignored": 200, "unrecognised": 200, "gone": 200, "blocked": 200, "deferred": 503, "rejected": 422, "broken": 500, "": 400,
+	} {
+		body := event(outcome)
+		if outcome == "" {
+			body = "{"
+		}
+		text, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload := fmt.Sprintf(`{"version": "2.0", "routeKey": "$default", "rawPath": "/", "headers": {"content-type": "application/cloudevents+json"},
+			"requestContext": {"http": {"method": "POST", "path": "/"}}, "body": %s, "isBase64Encoded": false}`, text)
+		answer, err := l.Handle(t.Context(), []byte(payload))
+		response, ok := answer.(events.LambdaFunctionURLResponse)
+		if err != nil || !ok || response.StatusCode != want {
+			t.Errorf("%s: %+v, %v; want %d", outcome, answer, err, want)
+		}
+		if after := response.Headers["Retry-After"]; (outcome == "deferred") != (after == "91") {
+			t.Errorf("%s: Retry-After %q", outcome, after)
+		}
+	}
+}
+
+// A record of several events ends as the worst of them; the good ones are done all the same.
+func TestRecordOfSeveralEvents(t *testing.T) {
+	s := &script{}
+	answer, err := newLambda(s, &queues{}, nil).Handle(t.Context(), batch(record("a", "["+event("tagged")+","+event("deferred")+","+event("gone")+"]")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"a"}, failed(t, answer)); diff != "" || len(s.seen) != 3 {
+		t.Errorf("%d handled: %s", len(s.seen), diff)
+	}
+}

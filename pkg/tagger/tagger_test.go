@@ -1,0 +1,300 @@
+package tagger_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/ingress"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+const (
+	id        = "8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10"
+	rulesText = `rules:
+- {name: env, on: [server.created, snapshot.created], set: {env: dev}}
+- {name: owner, on: [server.created, snapshot.created], add: {owner: "${first(actor.name, actor.id)}", by: "${resource.name}"}}
+- {name: started, on: server.started, remove: [stopped-at]}
+`
+)
+
+func settings() config.Settings {
+	return config.Settings{API: "openstack", Verify: true, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour}
+}
+
+func compose(t *testing.T, s config.Settings, p tagger.Parts) *tagger.Tagger {
+	t.Helper()
+	tg, err := tagger.Compose(s, config.Rules{Name: "R", Text: []byte(rulesText)}, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tg
+}
+
+// login makes a way to an embedded cloud.
+func login(sim *simcloud.Cloud, password string, projects ...string) *cloud.Cloud {
+	return cloud.New(cloud.Options{
+		Credentials: config.Credentials{
+			AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: "demo", Password: config.NewSecret(password), UserDomainName: "Default", ProjectName: "demo",
+		},
+		Transport: sim.Transport(), Projects: projects,
+	})
+}
+
+// plain is an event of the plain dialect; project may be "".
+func plain(t *testing.T, action, project string) event.Event {
+	t.Helper()
+	batch := ingress.Decode([]byte(fmt.Sprintf(`{"specversion": "1.0", "id": "e-1", "source": "//test", "type": "io.github.cloudtagger.%s", "subject": %q,
+		"time": "2026-11-20T09:15:04Z", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+		"data": {"resource": {"name": "<web> & 1", "project": %q}, "actor": {"name": "alice", "kind": "user"}}}`, action, id, project)))
+	if batch.Records[0].Err != nil {
+		t.Fatal(batch.Records[0].Err)
+	}
+	return batch.Records[0].Events[0]
+}
+
+// What a plan says is what a run sends, byte for byte, for servers, bare metal and snapshots.
+func TestPlanIsWhatIsSent(t *testing.T) {
+	for _, action := range []string{"server.created", "snapshot.created", "server.started"} {
+		t.Run(action, func(t *testing.T) {
+			sim := simcloud.New(simcloud.Options{})
+			demo, _ := sim.Project("demo")
+			sim.PutServer(simcloud.Server{ID: id, Metadata: map[string]string{"stopped-at": "x"}})
+			sim.PutSnapshot(simcloud.Snapshot{ID: id})
+			tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret")})
+			e := plain(t, action, demo.ID)
+			planned := tg.Plan(e)
+			sim.ForgetRequests()
+			done := tg.Handle(t.Context(), tagger.Delivery{Event: e})
+			if len(planned) != 1 || len(done) != 1 || done[0].Outcome != apply.Tagged {
+				t.Fatalf("%+v", done)
+			}
+			var foreseen, sent []string
+			for _, r := range planned[0].Requests {
+				foreseen = append(foreseen, r.Method+" "+strings.SplitN(r.Path, "/", 4)[3]+" "+string(r.Body))
+			}
+			for _, r := range sim.Requests() {
+				if r.Service != "identity" {
+					_, path, _ := strings.Cut(r.Path, "v2.1/")
+					if path == "" {
+						path = strings.SplitN(r.Path, "/", 5)[4]
+					}
+					sent = append(sent, r.Method+" "+path+" "+r.Body)
+				}
+			}
+			if diff := cmp.Diff(foreseen, sent); diff != "" {
+				t.Errorf("(-plan +sent):\n%s", diff)
+			}
+			if done[0].Calls != len(sent) || len(done[0].Requests) != len(sent) {
+				t.Errorf("%d calls told, %d made", done[0].Calls, len(sent))
+			}
+		})
+	}
+}
+
+func TestOutcomesWithoutACall(t *testing.T) {
+	tg := compose(t, settings(), tagger.Parts{Cloud: nobody{}, Actions: []lifecycle.Action{lifecycle.ServerCreated, lifecycle.ServerResized}})
+	unknown := event.New()
+	unknown.SetID("1")
+	unknown.SetSource("/s")
+	unknown.SetType("com.example.sold")
+	for _, tt := range []struct {
+		name    string
+		event   event.Event
+		outcome apply.Outcome
+		reason  string
+	}{
+		{"another function's action", plain(t, "snapshot.created", ""), apply.Ignored, "this function is not for snapshot.created"},
+		{"no rule", plain(t, "server.resized", ""), apply.Ignored, "no rule matches"},
+		{"deleted", plain(t, "server.deleted", ""), apply.Ignored, "nothing can be written"},
+		{"of another world", unknown, apply.Unrecognised, "of no dialect"},
+	} {
+		got := tg.Handle(t.Context(), tagger.Delivery{Event: tt.event})
+		if len(got) != 1 || got[0].Outcome != tt.outcome || !strings.Contains(got[0].Reason, tt.reason) || got[0].Err != nil {
+			t.Errorf("%s: %+v", tt.name, got)
+		}
+	}
+}
+
+// nobody is a cloud that must not be asked.
+type nobody struct{}
+
+func (nobody) Session(context.Context, string) (*cloud.Session, error) {
+	panic("the cloud is asked for nothing")
+}
+
+func TestProjects(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		project string // of server and event
+		listed  bool
+		admin   bool
+		outcome apply.Outcome
+		reason  string
+	}{
+		{name: "the credentials' own", project: "demo", outcome: apply.Tagged},
+		{name: "another, to which the credentials may go", project: "second", listed: true, outcome: apply.Tagged},
+		{name: "another, to which nobody sent them", project: "second", outcome: apply.Rejected, reason: "another project"},
+		{name: "any, for an administrator", project: "second", admin: true, outcome: apply.Tagged},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			role := "member"
+			if tt.admin {
+				role = "admin"
+			}
+			sim := simcloud.New(simcloud.Options{
+				Projects: []simcloud.Project{{Name: "demo"}, {Name: "second"}},
+				Users:    []simcloud.User{{Name: "demo", Password: "secret", Roles: map[string]string{"demo": role, "second": "member"}}},
+			})
+			project, _ := sim.Project(tt.project)
+			var listed []string
+			if tt.listed {
+				listed = []string{project.ID}
+			}
+			sim.PutServer(simcloud.Server{ID: id, ProjectID: project.ID})
+			tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret", listed...)})
+			got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", project.ID)})
+			if got[0].Outcome != tt.outcome || !strings.Contains(got[0].Reason, tt.reason) {
+				t.Errorf("%s: %s", got[0].Outcome, got[0].Reason)
+			}
+		})
+	}
+}
+
+func TestNoSession(t *testing.T) {
+	t.Run("refused credentials are not the event's outcome", func(t *testing.T) {
+		sim := simcloud.New(simcloud.Options{})
+		got := compose(t, settings(), tagger.Parts{Cloud: login(sim, "wrong-password")}).Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", "")})
+		if got[0].Err == nil || strings.Contains(fmt.Sprintf("%+v", got[0]), "wrong-password") {
+			t.Errorf("%+v", got[0])
+		}
+	})
+	t.Run("Keystone is down", func(t *testing.T) {
+		sim := simcloud.New(simcloud.Options{})
+		sim.Inject(simcloud.Fault{Service: "identity", Answer: simcloud.Unavailable(0)})
+		tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret")})
+		got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", ""), SentAt: time.Now(), Receives: 1})
+		if got[0].Outcome != apply.Deferred || got[0].Err != nil || got[0].Delay < 12*time.Second {
+			t.Errorf("%+v", got[0])
+		}
+		got = tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", ""), SentAt: time.Now().Add(-25 * time.Hour), Receives: 31})
+		if got[0].Outcome != apply.Rejected {
+			t.Errorf("%+v", got[0])
+		}
+	})
+}
+
+func TestPreview(t *testing.T) {
+	sim := simcloud.New(simcloud.Options{})
+	sim.PutServer(simcloud.Server{ID: id, Metadata: map[string]string{"env": "production", "owner": "bob"}})
+	sim.ForgetRequests()
+	tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret")})
+	got := tg.Preview(t.Context(), plain(t, "server.created", ""))
+	if len(got) != 1 || got[0].Diff == nil {
+		t.Fatalf("%+v", got)
+	}
+	if diff := cmp.Diff(map[string]string{"env": "dev", "by": "<web> & 1"}, got[0].Diff.Write); diff != "" {
+		t.Error(diff)
+	}
+	for _, r := range sim.Requests() {
+		if r.Method != "GET" && r.Service != "identity" {
+			t.Errorf("a preview sent %s %s", r.Method, r.Path)
+		}
+	}
+	got = tg.Preview(t.Context(), plain(t, "snapshot.created", ""))
+	if got[0].Outcome != apply.Gone || got[0].Diff != nil {
+		t.Errorf("%+v", got[0])
+	}
+}
+
+// A line says what an operator asks first, and holds no secret.
+func TestLog(t *testing.T) {
+	sim := simcloud.New(simcloud.Options{})
+	sim.PutServer(simcloud.Server{ID: id})
+	var log bytes.Buffer
+	tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret"), Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", ""), Receives: 2})
+	tg.Unreadable(t.Context(), errors.New("read payload: is not JSON"))
+	var lines []map[string]any
+	for line := range strings.Lines(log.String()) {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, m)
+	}
+	if len(lines) != 2 {
+		t.Fatalf("%d lines", len(lines))
+	}
+	for key, want := range map[string]any{
+		"level": "INFO", "msg": "event tagged", "event_id": "e-1", "action": "server.created", "kind": "server", "resource_id": id, "outcome": "tagged",
+		"calls": 3.0, "attempts": 1.0, "receives": 2.0, "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	} {
+		if lines[0][key] != want {
+			t.Errorf("%s: %v, want %v", key, lines[0][key], want)
+		}
+	}
+	if lines[1]["level"] != "ERROR" || lines[1]["reason"] != "read payload: is not JSON" {
+		t.Errorf("%v", lines[1])
+	}
+}
+
+// Worst: configuration at fault before everything, then what is not final.
+func TestWorst(t *testing.T) {
+	result := func(o apply.Outcome) tagger.Result { return tagger.Result{Outcome: o} }
+	broken := tagger.Result{Outcome: apply.Deferred, Err: errors.New("x")}
+	for _, tt := range []struct {
+		all  []tagger.Result
+		want apply.Outcome
+	}{
+		{[]tagger.Result{result(apply.Tagged)}, apply.Tagged},
+		{[]tagger.Result{result(apply.Tagged), result(apply.Deferred), result(apply.Rejected)}, apply.Deferred},
+		{[]tagger.Result{result(apply.Gone), result(apply.Rejected), result(apply.Unchanged)}, apply.Rejected},
+	} {
+		if got := tagger.Worst(tt.all); got.Outcome != tt.want {
+			t.Errorf("got %s, want %s", got.Outcome, tt.want)
+		}
+	}
+	if got := tagger.Worst([]tagger.Result{result(apply.Deferred), broken, result(apply.Rejected)}); got.Err == nil {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestJSON(t *testing.T) {
+	tg := compose(t, settings(), tagger.Parts{Cloud: nobody{}})
+	text, err := json.Marshal(tg.Unreadable(t.Context(), errors.New("x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"event":{"id":"","source":"","type":""},"action":"","resource":{"kind":"","id":"","name":"","project":"","region":""},` +
+		`"actor":{"name":"","id":"","kind":""},"rules":[],"skipped":[],"plan":{"set":{},"add":{},"remove":[]},"problems":[],"requests":[],` +
+		`"outcome":"rejected","reason":"x","written":{},"removed":[],"calls":0,"waited":"0s"}`
+	if diff := cmp.Diff(want, string(text)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestComposeRefuses(t *testing.T) {
+	s := settings()
+	s.EventTypes = config.EventTypes{"x": "server.exploded"}
+	if _, err := tagger.Compose(s, config.Rules{Text: []byte(rulesText)}, tagger.Parts{}); err == nil || !strings.Contains(err.Error(), "TAGGER_EVENT_TYPES") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := tagger.Compose(settings(), config.Rules{Name: "R"}, tagger.Parts{}); err == nil || !strings.Contains(err.Error(), "R: is empty") {
+		t.Errorf("error %v", err)
+	}
+}
