@@ -1,0 +1,72 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var (
+	// A block whose content is what a command prints, or a file.
+	outputBlock = regexp.MustCompile("(?s)(<!-- output: ([^\n]*) -->\n```text\n)(.*?)(```)")
+	fileBlock   = regexp.MustCompile("(?s)(<!-- rules: ([^\n]*) -->\n```yaml\n)(.*?)(```)")
+	// What differs from run to run: pauses are jittered.
+	looking = regexp.MustCompile(`(?m)^ {12}waiting \S+: vm_state building\n( {12}GET +servers/8c1f0a6e… 200\n)?`)
+	counted = regexp.MustCompile(`\(\d+ calls, waited [1-9][^)]*\)`)
+)
+
+func withoutJitter(s string) string {
+	return counted.ReplaceAllString(looking.ReplaceAllString(s, ""), "(N calls, waited a while)")
+}
+
+// What the README shows is what the commands print.
+func TestREADME(t *testing.T) {
+	clearEnv(t)
+	t.Chdir("../..")
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := 0
+	got := outputBlock.ReplaceAllStringFunc(string(text), func(block string) string {
+		blocks++
+		m := outputBlock.FindStringSubmatch(block)
+		command := m[2]
+		if command == "make run" {
+			command = regexp.MustCompile(`(?m)^\t@go run \./cmd/(tagger invoke .*)$`).FindStringSubmatch(string(makefile))[1]
+		}
+		out, errOut, status := taggerCommand(t, "", strings.Fields(command)[1:]...)
+		if status != exitDone || errOut != "" {
+			t.Errorf("%s: status %d: %s", command, status, errOut)
+		}
+		if withoutJitter(out) == withoutJitter(m[3]) {
+			return block
+		}
+		return m[1] + out + m[4]
+	})
+	got = fileBlock.ReplaceAllStringFunc(got, func(block string) string {
+		blocks++
+		m := fileBlock.FindStringSubmatch(block)
+		return m[1] + readFile(t, m[2]) + m[4]
+	})
+	if blocks != 3 {
+		t.Errorf("%d blocks", blocks)
+	}
+	if got == string(text) {
+		return
+	}
+	if !*update {
+		t.Errorf("README.md (-is +should be), -update rewrites it:\n%s", cmp.Diff(string(text), got))
+		return
+	}
+	if err := os.WriteFile("README.md", []byte(got), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

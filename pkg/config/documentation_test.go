@@ -1,0 +1,65 @@
+package config_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+var update = flag.Bool("update", false, "rewrite the tables of variables in the documentation")
+
+func table(variables []config.Variable) string {
+	var b strings.Builder
+	b.WriteString("\n| variable | default | |\n| --- | --- | --- |\n")
+	for _, v := range variables {
+		value := ""
+		if v.Default != "" {
+			value = "`" + v.Default + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", v.Name, value, strings.ReplaceAll(v.Description, "|", `\|`))
+	}
+	return b.String()
+}
+
+// The tables in the documentation are the code's own, variable by variable.
+func TestDocumentation(t *testing.T) {
+	tables := map[string]string{"settings": table(config.Variables[config.Settings]()), "credentials": table(config.Variables[config.Credentials]())}
+	for file, wanted := range map[string][]string{"../../README.md": {"settings"}, "../../docs/configuration.md": {"settings", "credentials"}} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := string(text)
+		for _, name := range wanted {
+			place := regexp.MustCompile(`(?s)(<!-- variables: ` + name + ` -->\n)(\n\|.*?\|\n)?(\n[^|]|\z)`)
+			if !place.MatchString(got) {
+				t.Fatalf("%s: no place for the table of %s", file, name)
+			}
+			got = place.ReplaceAllString(got, "${1}"+strings.ReplaceAll(tables[name], "$", "$$")+"${3}")
+		}
+		if got == string(text) {
+			continue
+		}
+		if !*update {
+			t.Errorf("%s is not what the code says: go test ./pkg/config -update", file)
+			continue
+		}
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Every variable says in a sentence what it is for.
+func TestEveryVariableIsDescribed(t *testing.T) {
+	for _, v := range append(config.Variables[config.Settings](), config.Variables[config.Credentials]()...) {
+		if v.Name == "" || !strings.HasSuffix(v.Description, ".") {
+			t.Errorf("%s: %q is no sentence", v.Name, v.Description)
+		}
+	}
+}

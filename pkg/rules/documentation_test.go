@@ -1,0 +1,43 @@
+package rules_test
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/cloudtagger/tagger/pkg/rules"
+)
+
+var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
+
+// Whatever rules the documentation shows compile, and what they plan can be written.
+func TestDocumentedRules(t *testing.T) {
+	beside := fstest.MapFS{"team.csv": {Data: []byte("alice,blue\n")}}
+	for file, least := range map[string]int{"../../README.md": 1, "../../docs/rules.md": 5} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := yamlBlock.FindAllStringSubmatch(string(text), -1)
+		if len(blocks) < least {
+			t.Errorf("%s: %d blocks of YAML", file, len(blocks))
+		}
+		for _, block := range blocks {
+			body := block[1]
+			if !strings.Contains(body, "rules:") {
+				body += "rules:\n- on: server.created\n  set: {a: b}\n"
+			}
+			set, err := rules.Compile([]byte(body), rules.Options{Name: file, Files: beside})
+			if err != nil {
+				t.Errorf("%v in\n%s", err, body)
+				continue
+			}
+			plan := set.Plan(change(), sample(t))
+			if len(plan.Rules) == 0 {
+				t.Errorf("%s: no rule matches in\n%s", file, body)
+			}
+		}
+	}
+}
