@@ -95,12 +95,12 @@ func check(ctx context.Context) []finding {
 
 	compute, err := session.Compute()
 	if err == nil {
-		_, err = metadata.NewServers(compute, metadata.API(settings.API).Servers(), nil).Metadata(ctx, nobody)
+		_, err = metadata.NewServers(compute, metadata.Options{Family: metadata.API(settings.API).Servers()}).Metadata(ctx, nobody)
 	}
 	note("compute", missingIsFine(err), endpointOf(compute)+": metadata of servers can be read")
 	volume, err := session.Volume()
 	if err == nil {
-		_, err = metadata.NewSnapshots(volume, metadata.API(settings.API).Snapshots(), nil).Metadata(ctx, nobody)
+		_, err = metadata.NewSnapshots(volume, metadata.Options{Family: metadata.API(settings.API).Snapshots()}).Metadata(ctx, nobody)
 	}
 	note("volume", missingIsFine(err), endpointOf(volume)+": metadata of snapshots can be read")
 	return all

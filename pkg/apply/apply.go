@@ -124,7 +124,7 @@ func (a *Applier) apply(ctx context.Context, t target, job Job) Result {
 			return result
 		}
 		// The last pause ends with the time there is, for one try more then.
-		p := min(max(jitter(pause), v.RetryAfter), left)
+		p := min(max(jitter(pause), spread(v.RetryAfter)), left)
 		if p < v.RetryAfter {
 			return result
 		}
@@ -143,6 +143,9 @@ func (a *Applier) apply(ctx context.Context, t target, job Job) Result {
 func jitter(d time.Duration) time.Duration {
 	return d - d/5 + rand.N(2*d/5+1)
 }
+
+// spread lengthens a pause that many were told alike, so that they do not all end it at the same moment.
+func spread(d time.Duration) time.Duration { return d + rand.N(d/5+1) }
 
 // sleep reports false when the context ended first.
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -57,7 +57,7 @@ func newStand(t *testing.T, o simcloud.Options, a apply.Options) *stand {
 		t.Fatal(err)
 	}
 	sim.ForgetRequests()
-	return &stand{t, sim, metadata.NewServers(compute, metadata.Nova, nil), metadata.NewSnapshots(volume, metadata.Cinder, nil), apply.New(a)}
+	return &stand{t, sim, metadata.NewServers(compute, metadata.Options{Family: metadata.Nova}), metadata.NewSnapshots(volume, metadata.Options{Family: metadata.Cinder}), apply.New(a)}
 }
 
 // job is one for a server that was created a minute ago.
@@ -667,4 +667,17 @@ func TestHuaweiCloud(t *testing.T) {
 			s.want("server", s.applier.Server(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}})), tt.outcome, tt.reason)
 		})
 	}
+}
+
+// A write is verified even where reading back needs several tries.
+func TestReadBackIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, simcloud.Options{}, options())
+		s.sim.PutServer(simcloud.Server{ID: id})
+		s.sim.Inject(simcloud.Fault{Service: "compute", Method: "GET", Times: 2, Answer: simcloud.ServerError()})
+		s.want("server", s.applier.Server(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}})), apply.Tagged, "")
+		diff(t, "sent", []string{
+			`POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "GET servers/metadata 500", "GET servers/metadata 500", "GET servers/metadata 200",
+		}, s.sent())
+	})
 }

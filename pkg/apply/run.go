@@ -57,7 +57,7 @@ func (r *run) attempt(ctx context.Context) error {
 		return err
 	}
 	writes, removes := r.toWrite(), r.toRemove()
-	if len(writes)+len(removes) == 0 {
+	if len(writes)+len(removes) == 0 && (r.known != nil || !r.changed()) {
 		return nil
 	}
 	r.known = nil // what was read is out of date from here on

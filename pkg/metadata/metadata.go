@@ -43,27 +43,36 @@ type Call struct {
 	Duration time.Duration
 }
 
-// client sends requests to one service and reports each to observe.
-type client struct {
-	service *gophercloud.ServiceClient
-	family  Family
-	observe func(Call)
+// Options are what operations share.
+type Options struct {
+	// Family says whose limits apply.
+	Family Family
+	// Observe, if not nil, is told of every request sent.
+	Observe func(Call)
+	// Pauses, if not nil, are kept and learnt from.
+	Pauses *Pauses
 }
 
-func newClient(service *gophercloud.ServiceClient, family Family, observe func(Call)) client {
-	if observe == nil {
-		observe = func(Call) {}
-	}
-	return client{service: service, family: family, observe: observe}
+// client sends requests to one service.
+type client struct {
+	Options
+	service *gophercloud.ServiceClient
 }
 
 // do sends one request and decodes a JSON answer into out, unless out is nil. Any status that okCodes does not list
 // is an *Error.
 func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) error {
+	if left := c.Pauses.left(c.service.Endpoint); left > 0 {
+		return &Error{Request: r, Class: Throttled, RetryAfter: left, Message: fmt.Sprintf("not sent: the API is left alone for %s more", left.Round(100*time.Millisecond))}
+	}
 	call := Call{Request: r, Start: time.Now()}
 	status, err := c.send(ctx, r, out, okCodes)
 	call.Status, call.Err, call.Duration = status, err, time.Since(call.Start)
-	c.observe(call)
+	failure, _ := errors.AsType[*Error](err)
+	c.Pauses.learn(c.service.Endpoint, failure)
+	if c.Observe != nil {
+		c.Observe(call)
+	}
 	return err
 }
 

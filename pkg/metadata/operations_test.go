@@ -135,7 +135,7 @@ func TestOperations(t *testing.T) {
 			w := &wire{status: tt.status, body: tt.answer}
 			var calls []metadata.Call
 			observe := func(c metadata.Call) { calls = append(calls, c) }
-			got, err := tt.do(t.Context(), metadata.NewServers(service(w, compute), metadata.Nova, observe), metadata.NewSnapshots(service(w, volume), metadata.Cinder, observe))
+			got, err := tt.do(t.Context(), metadata.NewServers(service(w, compute), metadata.Options{Family: metadata.Nova, Observe: observe}), metadata.NewSnapshots(service(w, volume), metadata.Options{Family: metadata.Cinder, Observe: observe}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -183,7 +183,7 @@ func TestNothingIsSentFor(t *testing.T) {
 		},
 	} {
 		w := &wire{status: 200, body: "{}"}
-		err := do(t.Context(), metadata.NewServers(service(w, "http://c/"), metadata.Nova, nil), metadata.NewSnapshots(service(w, "http://v/"), metadata.Cinder, nil))
+		err := do(t.Context(), metadata.NewServers(service(w, "http://c/"), metadata.Options{Family: metadata.Nova}), metadata.NewSnapshots(service(w, "http://v/"), metadata.Options{Family: metadata.Cinder}))
 		if err == nil || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), long) {
 			t.Errorf("%s: error %v", name, err)
 		}
@@ -246,7 +246,7 @@ func TestErrors(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := &wire{status: tt.status, header: tt.header, body: tt.body}
-			servers := metadata.NewServers(service(w, "http://c/"), metadata.Nova, nil)
+			servers := metadata.NewServers(service(w, "http://c/"), metadata.Options{Family: metadata.Nova})
 			var err error
 			switch tt.method {
 			case "GET":
@@ -256,7 +256,7 @@ func TestErrors(t *testing.T) {
 			case "POST":
 				err = servers.Update(t.Context(), id, map[string]string{"k": "v"})
 			case "PUT":
-				err = metadata.NewSnapshots(service(w, "http://v/"), metadata.Cinder, nil).SetMetadatum(t.Context(), id, "k", "v")
+				err = metadata.NewSnapshots(service(w, "http://v/"), metadata.Options{Family: metadata.Cinder}).SetMetadatum(t.Context(), id, "k", "v")
 			}
 			var e *metadata.Error
 			if !errors.As(err, &e) {
@@ -274,7 +274,7 @@ func TestErrors(t *testing.T) {
 
 func TestAnswersThatAreNotTheAPIs(t *testing.T) {
 	for _, body := range []string{"", "<html>", "null", "{}", `{"metadata": null}`, `{"meta": {"other": "v"}}`, `{"server": {"id": "x"}}`} {
-		servers := metadata.NewServers(service(&wire{status: 200, body: body}, "http://c/"), metadata.Nova, nil)
+		servers := metadata.NewServers(service(&wire{status: 200, body: body}, "http://c/"), metadata.Options{Family: metadata.Nova})
 		_, err1 := servers.Metadata(t.Context(), id)
 		_, err2 := servers.Metadatum(t.Context(), id, "k")
 		_, err3 := servers.Get(t.Context(), id)
@@ -305,7 +305,7 @@ func TestTransportErrors(t *testing.T) {
 		{"connection lost", service(&wire{err: io.ErrUnexpectedEOF}, "http://c/"), metadata.Unknown, metadata.Unavailable},
 		{"credentials refused", service(&wire{err: refused{errors.New("signs nothing")}}, "http://c/"), metadata.Unauthenticated, metadata.Unauthenticated},
 	} {
-		servers := metadata.NewServers(tt.service, metadata.Nova, nil)
+		servers := metadata.NewServers(tt.service, metadata.Options{Family: metadata.Nova})
 		if err := servers.Update(t.Context(), id, map[string]string{"k": "v"}); !metadata.IsClass(err, tt.write) {
 			t.Errorf("%s: write: %v", tt.name, err)
 		}
@@ -325,7 +325,7 @@ func (silent) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func TestNoAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		servers := metadata.NewServers(service(silent{}, "http://c/"), metadata.Nova, nil)
+		servers := metadata.NewServers(service(silent{}, "http://c/"), metadata.Options{Family: metadata.Nova})
 		start := time.Now()
 		err := servers.Update(t.Context(), id, map[string]string{"k": "v"})
 		if !metadata.IsClass(err, metadata.Unknown) || !strings.Contains(err.Error(), "no answer within 15s") {
@@ -351,7 +351,7 @@ func TestReauthenticationFails(t *testing.T) {
 		s.SetTokenAndAuthResult(nil)
 		s.ReauthFunc = func(context.Context) error { return tt.err }
 		s.UseTokenLock()
-		err := metadata.NewServers(s, metadata.Nova, nil).Update(t.Context(), id, map[string]string{"k": "v"})
+		err := metadata.NewServers(s, metadata.Options{Family: metadata.Nova}).Update(t.Context(), id, map[string]string{"k": "v"})
 		if !metadata.IsClass(err, tt.class) || !errors.Is(err, tt.err) && tt.name == "credentials given up" {
 			t.Errorf("%s: %v", tt.name, err)
 		}

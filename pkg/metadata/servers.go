@@ -26,10 +26,9 @@ type Server struct {
 // Servers are the metadata operations on ECS and BMS servers.
 type Servers struct{ client }
 
-// NewServers returns the operations through a compute client; family says whose limits apply (ECS, BMS or Nova). observe, if not nil,
-// is told of every request sent.
-func NewServers(compute *gophercloud.ServiceClient, family Family, observe func(Call)) *Servers {
-	return &Servers{newClient(compute, family, observe)}
+// NewServers returns the operations through a compute client. The family is one of ECS, BMS or Nova.
+func NewServers(compute *gophercloud.ServiceClient, o Options) *Servers {
+	return &Servers{client{Options: o, service: compute}}
 }
 
 // Get reads a server.
@@ -73,7 +72,7 @@ func (s *Servers) Update(ctx context.Context, id string, metadata map[string]str
 		return fmt.Errorf("update server metadata: %w", err)
 	}
 	for _, key := range slices.Sorted(maps.Keys(metadata)) {
-		if err := s.family.Check(key, metadata[key]); err != nil {
+		if err := s.Family.Check(key, metadata[key]); err != nil {
 			return fmt.Errorf("update server metadata: %w", err)
 		}
 	}
@@ -94,5 +93,5 @@ func (c client) check(id, key string) error {
 	if err := CheckID(id); err != nil {
 		return err
 	}
-	return c.family.CheckKey(key)
+	return c.Family.CheckKey(key)
 }

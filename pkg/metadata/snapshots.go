@@ -11,10 +11,9 @@ import (
 // Snapshots are the metadata operations on EVS and Cinder volume snapshots.
 type Snapshots struct{ client }
 
-// NewSnapshots returns the operations through a volume client; family says whose limits apply (EVS or Cinder). observe, if not nil,
-// is told of every request sent.
-func NewSnapshots(volume *gophercloud.ServiceClient, family Family, observe func(Call)) *Snapshots {
-	return &Snapshots{newClient(volume, family, observe)}
+// NewSnapshots returns the operations through a volume client. The family is one of EVS or Cinder.
+func NewSnapshots(volume *gophercloud.ServiceClient, o Options) *Snapshots {
+	return &Snapshots{client{Options: o, service: volume}}
 }
 
 // Metadata reads all keys. An empty map is a snapshot without metadata.
@@ -39,7 +38,7 @@ func (s *Snapshots) SetMetadatum(ctx context.Context, id, key, value string) err
 	if err := CheckID(id); err != nil {
 		return fmt.Errorf("set snapshot metadata: %w", err)
 	}
-	if err := s.family.Check(key, value); err != nil {
+	if err := s.Family.Check(key, value); err != nil {
 		return fmt.Errorf("set snapshot metadata: %w", err)
 	}
 	return s.do(ctx, SetSnapshotMetadatum(id, key, value), nil, http.StatusOK)

@@ -43,6 +43,8 @@ type Tagger struct {
 	options Options
 	applier *apply.Applier
 	log     *slog.Logger
+	// pauses are the process's: what the API tells one event's calls, it tells all.
+	pauses metadata.Pauses
 }
 
 // New returns a Tagger.
@@ -256,18 +258,19 @@ func (t *Tagger) connect(ctx context.Context, p Planned, observe func(metadata.C
 		return connection{}, err
 	}
 	c := connection{project: session.Project}
+	options := metadata.Options{Family: p.plan.Family, Observe: observe, Pauses: &t.pauses}
 	if p.change.Resource.Kind == lifecycle.Snapshot {
 		volume, err := session.Volume()
 		if err != nil {
 			return connection{}, err
 		}
-		c.snapshots, c.path = metadata.NewSnapshots(volume, p.plan.Family, observe), pathOf(volume.Endpoint)
+		c.snapshots, c.path = metadata.NewSnapshots(volume, options), pathOf(volume.Endpoint)
 		return c, nil
 	}
 	compute, err := session.Compute()
 	if err != nil {
 		return connection{}, err
 	}
-	c.servers, c.path = metadata.NewServers(compute, p.plan.Family, observe), pathOf(compute.Endpoint)
+	c.servers, c.path = metadata.NewServers(compute, options), pathOf(compute.Endpoint)
 	return c, nil
 }

@@ -1,0 +1,99 @@
+package metadata_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/metadata"
+)
+
+// What the API tells one client, all clients of the process keep to.
+func TestPauses(t *testing.T) {
+	throttled := func(after string) *wire {
+		w := &wire{status: 429, body: `{"overLimit": {"code": 429, "message": "slow down"}}`, header: http.Header{}}
+		if after != "" {
+			w.header.Set("Retry-After", after)
+		}
+		return w
+	}
+	down := func() *wire { return &wire{status: 503, body: "{}"} }
+	for _, tt := range []struct {
+		name   string
+		wire   *wire
+		calls  int // that fail before the pause is looked at
+		pauses time.Duration
+	}{
+		{"told for how long", throttled("7"), 1, 7 * time.Second},
+		{"told for a day", throttled("86400"), 1, time.Hour},
+		{"not told: a second", throttled(""), 1, time.Second},
+		{"503 says how long", &wire{status: 503, body: "{}", header: http.Header{"Retry-After": {"5"}}}, 1, 5 * time.Second},
+		{"one failure pauses nothing", down(), 1, 0},
+		{"two failures pause nothing", down(), 2, 0},
+		{"three on end do", down(), 3, time.Second},
+		{"a refusal pauses nothing", &wire{status: 409, body: `{"conflictingRequest": {"code": 409, "message": "x"}}`}, 5, 0},
+		{"a lost connection counts", &wire{err: io.ErrUnexpectedEOF}, 3, time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := metadata.Options{Family: metadata.Nova, Pauses: &metadata.Pauses{}}
+				one := metadata.NewServers(service(tt.wire, "http://c/v2.1/p1/"), o)
+				for range tt.calls {
+					if err := one.Update(t.Context(), id, map[string]string{"k": "v"}); err == nil {
+						t.Fatal("no error")
+					}
+				}
+				fine := &wire{status: 200, body: `{"metadata": {}}`}
+				other := metadata.NewServers(service(fine, "http://c/v2.1/p2/"), o)
+				start := time.Now()
+				_, err := other.Metadata(t.Context(), id)
+				if tt.pauses == 0 {
+					if err != nil {
+						t.Errorf("error %v", err)
+					}
+					return
+				}
+				if !metadata.IsClass(err, metadata.Throttled) || !strings.Contains(err.Error(), "not sent: the API is left alone for "+tt.pauses.String()+" more") || len(fine.requests) != 0 {
+					t.Errorf("error %v, %d sent", err, len(fine.requests))
+				}
+				if time.Since(start) != 0 {
+					t.Error("it blocked")
+				}
+				if _, err := metadata.NewServers(service(fine, "http://elsewhere/"), o).Metadata(t.Context(), id); err != nil {
+					t.Errorf("another endpoint: %v", err)
+				}
+				timer := time.NewTimer(tt.pauses)
+				<-timer.C
+				if _, err := other.Metadata(t.Context(), id); err != nil {
+					t.Errorf("after the pause: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// Pauses grow while the service stays away, and are over when it answers.
+func TestPausesGrow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{status: 500, body: "{}"}
+		servers := metadata.NewServers(service(w, "http://c/"), metadata.Options{Pauses: &metadata.Pauses{}})
+		sent := func(within time.Duration) int {
+			before := len(w.requests)
+			for end := time.Now().Add(within); time.Now().Before(end); {
+				_, _ = servers.Metadata(t.Context(), id)
+				<-time.NewTimer(100 * time.Millisecond).C
+			}
+			return len(w.requests) - before
+		}
+		if n := sent(10 * time.Minute); n > 3+5+21 {
+			t.Errorf("%d requests in ten minutes of outage", n)
+		}
+		w.status, w.body = 200, `{"metadata": {}}`
+		if n := sent(time.Minute); n < 290 {
+			t.Errorf("%d requests in the minute after it", n)
+		}
+	})
+}
