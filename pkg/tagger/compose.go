@@ -13,10 +13,11 @@ import (
 
 // Parts are what configuration does not hold.
 type Parts struct {
-	// Cloud, Actions and Log are those of [Options].
+	// Cloud, Actions, Log and Observe are those of [Options].
 	Cloud   Cloud
 	Actions []lifecycle.Action
 	Log     *slog.Logger
+	Observe func(Result)
 	// Region becomes every resource's region.
 	Region string
 }
@@ -41,6 +42,7 @@ func Compose(s config.Settings, r config.Rules, p Parts) (*Tagger, error) {
 		Cloud:    p.Cloud,
 		Actions:  p.Actions,
 		Log:      p.Log,
+		Observe:  p.Observe,
 	})
 	if p.Actions != nil {
 		for _, name := range set.Unreachable(p.Actions) {

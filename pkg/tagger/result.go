@@ -58,8 +58,9 @@ type Result struct {
 	// Waited is the sum of the pauses, as a duration.
 	Waited string `json:"waited"`
 
-	// Delay is when to try again, for deferred.
+	// Delay is when to try again, for deferred; Age is how long ago the event happened, 0 when it does not say.
 	Delay    time.Duration `json:"-"`
+	Age      time.Duration `json:"-"`
 	Attempts int           `json:"-"`
 	// Err is set when configuration or credentials are at fault; then the outcome is not the event's.
 	Err error `json:"-"`
@@ -174,8 +175,11 @@ func requestRef(prefix string, r metadata.Request) RequestRef {
 	return RequestRef{r.Method, prefix + r.Path, r.Body}
 }
 
-// report logs one line for a result.
+// report logs one line for a result, and has it counted.
 func (t *Tagger) report(ctx context.Context, d Delivery, r Result) {
+	if t.options.Observe != nil {
+		t.options.Observe(r)
+	}
 	level := slog.LevelInfo
 	switch r.Outcome {
 	case apply.Rejected, apply.Blocked:
@@ -193,8 +197,8 @@ func (t *Tagger) report(ctx context.Context, d Delivery, r Result) {
 		slog.Any("rules", r.Rules), slog.Int("calls", r.Calls), slog.Int("attempts", r.Attempts), slog.String("waited", r.Waited),
 		slog.Int("receives", d.Receives),
 	}
-	if !r.change.Time.IsZero() {
-		attrs = append(attrs, slog.String("age", time.Since(r.change.Time).Round(time.Millisecond).String()))
+	if r.Age > 0 {
+		attrs = append(attrs, slog.String("age", r.Age.Round(time.Millisecond).String()))
 	}
 	if len(r.Problems) > 0 {
 		attrs = append(attrs, slog.Any("problems", r.Problems))
@@ -206,6 +210,17 @@ func (t *Tagger) report(ctx context.Context, d Delivery, r Result) {
 		attrs = append(attrs, slog.String("again_in", r.Delay.Round(time.Second).String()))
 	}
 	t.log.LogAttrs(ctx, level, "event "+string(r.Outcome), attrs...)
+}
+
+// Throttled counts the calls that the API throttled.
+func (r Result) Throttled() int {
+	n := 0
+	for _, call := range r.calls {
+		if metadata.IsClass(call.Err, metadata.Throttled) {
+			n++
+		}
+	}
+	return n
 }
 
 // AsPlanned returns the result as a plan that needs no run.

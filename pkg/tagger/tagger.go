@@ -36,6 +36,8 @@ type Options struct {
 	Actions []lifecycle.Action
 	// Log, if not nil, gets one line for each change.
 	Log *slog.Logger
+	// Observe, if not nil, is told of each result.
+	Observe func(Result)
 }
 
 // Tagger handles events. It is safe for concurrent use.
@@ -180,6 +182,9 @@ func (t *Tagger) Handle(ctx context.Context, d Delivery) []Result {
 		r := Result{Planned: p, Outcome: p.Outcome, Reason: p.Reason}
 		if p.Outcome == "" {
 			r = t.apply(ctx, p, d)
+		}
+		if !p.change.Time.IsZero() {
+			r.Age = time.Since(p.change.Time)
 		}
 		r = r.filled()
 		t.report(ctx, d, r)

@@ -1,0 +1,184 @@
+// Package metrics counts what Tagger does, and writes it for Prometheus and for CloudWatch.
+//
+// It is small on purpose: a client library would be a seventh of a function's size.
+package metrics
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+// Metrics counts since the process started, and since the last flush. It is safe for concurrent use.
+type Metrics struct {
+	function string
+
+	mu    sync.Mutex
+	total counts
+	since counts
+	// latencies are the seconds from event to tagged since the last flush, as many of them as a line can hold.
+	latencies []float64
+}
+
+type counts struct {
+	outcomes map[apply.Outcome]int64
+	// failures counts results that configuration or credentials were at fault for, and that are no event's outcome.
+	failures, calls, retries, throttles, unusableKeys, rulesRefused int64
+	// buckets and sum are the histogram of the seconds from event to tagged.
+	buckets []int64
+	sum     float64
+}
+
+// bounds returns the upper bounds of the latency histogram, in seconds: from a server that is ready at once to one that is given up.
+func bounds() []float64 {
+	return []float64{1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400}
+}
+
+// New returns metrics of one function.
+func New(function string) *Metrics {
+	return &Metrics{function: function, total: newCounts(), since: newCounts()}
+}
+
+func newCounts() counts {
+	return counts{outcomes: map[apply.Outcome]int64{}, buckets: make([]int64, len(bounds())+1)}
+}
+
+// Observe counts what became of a change.
+func (m *Metrics) Observe(r tagger.Result) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.total.observe(r)
+	m.since.observe(r)
+	if r.Outcome == apply.Tagged && r.Age > 0 && len(m.latencies) < maxValues {
+		m.latencies = append(m.latencies, r.Age.Seconds())
+	}
+}
+
+// RulesRefused counts a version of the rules that did not compile, so that the last good one stayed in force.
+func (m *Metrics) RulesRefused() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.total.rulesRefused++
+	m.since.rulesRefused++
+}
+
+func (c *counts) observe(r tagger.Result) {
+	c.calls += int64(r.Calls)
+	c.retries += int64(max(0, r.Attempts-1))
+	c.throttles += int64(r.Throttled())
+	for _, p := range r.Problems {
+		if p.Key != "" {
+			c.unusableKeys++
+		}
+	}
+	if r.Err != nil {
+		c.failures++
+		return
+	}
+	c.outcomes[r.Outcome]++
+	if r.Outcome == apply.Tagged && r.Age > 0 {
+		seconds := r.Age.Seconds()
+		i, _ := slices.BinarySearch(bounds(), seconds)
+		c.buckets[i]++
+		c.sum += seconds
+	}
+}
+
+// WritePrometheus writes everything since the process started in Prometheus' text format.
+// https://prometheus.io/docs/instrumenting/exposition_formats/
+func (m *Metrics) WritePrometheus(w io.Writer) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	label := `function=` + strconv.Quote(m.function)
+	var b strings.Builder
+	head := func(name, kind, help string) { fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind) }
+
+	head("tagger_events_total", "counter", "Changes that events reported, by outcome.")
+	for _, o := range apply.Outcomes() {
+		fmt.Fprintf(&b, "tagger_events_total{%s,outcome=%q} %d\n", label, o, m.total.outcomes[o])
+	}
+	for _, c := range []struct {
+		name, help string
+		value      int64
+	}{
+		{"tagger_failures_total", "Changes that could not be worked on, for configuration or credentials are at fault.", m.total.failures},
+		{"tagger_api_calls_total", "Calls to the cloud's API.", m.total.calls},
+		{"tagger_retries_total", "Passes over a change after its first.", m.total.retries},
+		{"tagger_throttles_total", "Calls that the API throttled.", m.total.throttles},
+		{"tagger_unusable_keys_total", "Keys that were left out, or altered to fit.", m.total.unusableKeys},
+		{"tagger_rules_refused_total", "Versions of the rules that did not compile.", m.total.rulesRefused},
+	} {
+		head(c.name, "counter", c.help)
+		fmt.Fprintf(&b, "%s{%s} %d\n", c.name, label, c.value)
+	}
+	head("tagger_event_to_tagged_seconds", "histogram", "Time from an event to its resource being tagged.")
+	var sum int64
+	for i, bound := range bounds() {
+		sum += m.total.buckets[i]
+		fmt.Fprintf(&b, "tagger_event_to_tagged_seconds_bucket{%s,le=\"%g\"} %d\n", label, bound, sum)
+	}
+	sum += m.total.buckets[len(bounds())]
+	fmt.Fprintf(&b, "tagger_event_to_tagged_seconds_bucket{%s,le=\"+Inf\"} %d\n", label, sum)
+	fmt.Fprintf(&b, "tagger_event_to_tagged_seconds_sum{%s} %g\ntagger_event_to_tagged_seconds_count{%s} %d\n", label, m.total.sum, label, sum)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// maxValues is how many values one metric may have in a line (CloudWatch embedded metric format, MetricTarget).
+const maxValues = 100
+
+// FlushEMF writes what was counted since the last flush as one line in CloudWatch's embedded metric format, and nothing when there was nothing.
+// https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+func (m *Metrics) FlushEMF(w io.Writer) error {
+	m.mu.Lock()
+	c, latencies := m.since, m.latencies
+	m.since, m.latencies = newCounts(), nil
+	m.mu.Unlock()
+
+	values := map[string]any{}
+	for outcome, n := range c.outcomes {
+		values[string(outcome)] = n
+	}
+	for name, n := range map[string]int64{
+		"failures": c.failures, "calls": c.calls, "retries": c.retries, "throttles": c.throttles, "unusable_keys": c.unusableKeys, "rules_refused": c.rulesRefused,
+	} {
+		if n > 0 {
+			values[name] = n
+		}
+	}
+	if len(latencies) > 0 {
+		values["event_to_tagged"] = latencies
+	}
+	if len(values) == 0 {
+		return nil
+	}
+	type definition struct {
+		Name string
+		Unit string
+	}
+	var definitions []definition
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		unit := "Count"
+		if name == "event_to_tagged" {
+			unit = "Seconds"
+		}
+		definitions = append(definitions, definition{name, unit})
+	}
+	values["function"] = m.function
+	values["_aws"] = map[string]any{
+		"Timestamp": time.Now().UnixMilli(),
+		"CloudWatchMetrics": []any{map[string]any{
+			"Namespace": "Tagger", "Dimensions": [][]string{{"function"}}, "Metrics": definitions,
+		}},
+	}
+	return json.NewEncoder(w).Encode(values)
+}
