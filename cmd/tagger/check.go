@@ -13,7 +13,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/metadata"
-	"github.com/cloudtagger/tagger/pkg/rules"
+	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
 // finding is the result of one check.
@@ -75,7 +75,7 @@ func check(ctx context.Context) []finding {
 	if !note("settings", err, "as configured, API "+settings.API) {
 		return all
 	}
-	note("rules", checkRules(settings), "they compile")
+	note("rules", checkRules(ctx, settings), "they compile")
 
 	c, err := cloudsyaml.Read(ctx)
 	var login config.Login
@@ -106,12 +106,12 @@ func check(ctx context.Context) []finding {
 	return all
 }
 
-func checkRules(settings config.Settings) error {
-	text, err := settings.ReadRules()
+func checkRules(ctx context.Context, settings config.Settings) error {
+	source, err := settings.ReadRules(ctx, nil)
 	if err != nil {
 		return err
 	}
-	_, err = rules.Compile(text.Text, rules.Options{Name: text.Name, API: metadata.API(settings.API), Files: text.Files})
+	_, err = tagger.Compile(settings, source)
 	return err
 }
 

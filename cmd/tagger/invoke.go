@@ -32,7 +32,7 @@ func invokeCommand(s streams) *cobra.Command {
 	out := outputFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
 		ctx := cmd.Context()
-		settings, rules, err := configure(rulesFile, s)
+		settings, set, err := configure(ctx, rulesFile, s)
 		if err != nil {
 			return err
 		}
@@ -47,16 +47,13 @@ func invokeCommand(s streams) *cobra.Command {
 		var embedded *embeddedCloud
 		switch cloudName {
 		case "embedded":
-			planner, err := tagger.Compose(settings, rules, parts)
+			planner, err := tagger.Compose(ctx, settings, set, parts)
 			if err != nil {
 				return err
 			}
-			embedded = embed(planner, events)
+			embedded = embed(ctx, planner, events)
 			parts = embedded.parts()
 		case "env":
-			if _, err := tagger.Compose(settings, rules, parts); err != nil {
-				return err // before anybody logs in anywhere
-			}
 			if parts, err = connect(ctx, settings, s); err != nil {
 				return err
 			}
@@ -65,7 +62,7 @@ func invokeCommand(s streams) *cobra.Command {
 		default:
 			return fmt.Errorf("--cloud %q: want embedded or env", cloudName)
 		}
-		t, err := tagger.Compose(settings, rules, parts)
+		t, err := tagger.Compose(ctx, settings, set, parts)
 		if err != nil {
 			return err
 		}

@@ -26,7 +26,7 @@ func planCommand(s streams) *cobra.Command {
 		if cloudName != "" && cloudName != "env" {
 			return fmt.Errorf("--cloud %q: a plan reads from env, or from no cloud at all", cloudName)
 		}
-		settings, rules, err := configure(rulesFile, s)
+		settings, set, err := configure(cmd.Context(), rulesFile, s)
 		if err != nil {
 			return err
 		}
@@ -36,7 +36,7 @@ func planCommand(s streams) *cobra.Command {
 				return err
 			}
 		}
-		t, err := tagger.Compose(settings, rules, parts)
+		t, err := tagger.Compose(cmd.Context(), settings, set, parts)
 		if err != nil {
 			return err
 		}
@@ -55,7 +55,7 @@ func planCommand(s streams) *cobra.Command {
 					p.previewed(preview)
 				}
 			default:
-				for _, planned := range t.Plan(d.event) {
+				for _, planned := range t.Plan(cmd.Context(), d.event) {
 					p.previewed(tagger.Previewed{Planned: planned})
 				}
 			}

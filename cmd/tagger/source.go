@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/ingress"
+	"github.com/cloudtagger/tagger/pkg/rules"
+	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
 // delivered is an event from a file, or what kept it from being one.
@@ -51,22 +54,24 @@ func readPayload(file string, stdin io.Reader) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, ingress.MaxPayload+1))
 }
 
-// configure reads the settings, and the rules from a file where one is named.
-func configure(rulesFile string, s streams) (config.Settings, config.Rules, error) {
+// configure reads the settings, and reads and compiles the rules, from a file where one is named.
+func configure(ctx context.Context, rulesFile string, s streams) (config.Settings, *rules.Set, error) {
 	settings, err := config.SettingsFromEnv()
 	if err != nil {
-		return config.Settings{}, config.Rules{}, err
+		return config.Settings{}, nil, err
 	}
 	for _, warning := range config.Unknown(os.Environ()) {
 		fmt.Fprintln(s.err, "tagger:", warning)
 	}
+	var source rules.Source
 	if rulesFile != "" {
-		rules, err := config.ReadRulesFile(rulesFile)
-		return settings, rules, err
+		source, err = config.ReadRulesFile(rulesFile)
+	} else if source, err = settings.ReadRules(ctx, nil); err != nil {
+		err = fmt.Errorf("%w, or name one with --rules", err)
 	}
-	rules, err := settings.ReadRules()
 	if err != nil {
-		return config.Settings{}, config.Rules{}, fmt.Errorf("%w, or name one with --rules", err)
+		return config.Settings{}, nil, err
 	}
-	return settings, rules, nil
+	set, err := tagger.Compile(settings, source)
+	return settings, set, err
 }

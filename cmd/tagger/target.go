@@ -55,7 +55,7 @@ type embeddedCloud struct {
 const buildTime = 3 * time.Second
 
 // embed makes a cloud with the resource of every change, and a user who may act in all their projects.
-func embed(planner *tagger.Tagger, events []delivered) *embeddedCloud {
+func embed(ctx context.Context, planner *tagger.Tagger, events []delivered) *embeddedCloud {
 	o := simcloud.Options{Users: simcloud.DefaultUsers()[:1], SnapshotTime: buildTime}
 	roles := o.Users[0].Roles
 	o.Projects = []simcloud.Project{{Name: "demo"}}
@@ -65,7 +65,7 @@ func embed(planner *tagger.Tagger, events []delivered) *embeddedCloud {
 		if d.err != nil {
 			continue
 		}
-		for _, p := range planner.Plan(d.event) {
+		for _, p := range planner.Plan(ctx, d.event) {
 			if p.Resource.ID == "" {
 				continue
 			}

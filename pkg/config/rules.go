@@ -1,40 +1,51 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Rules is the text of tagging rules, not yet compiled.
-type Rules struct {
-	// Name is where they came from, for errors.
-	Name string
-	Text []byte
-	// Files is the folder of the rules' file, nil where they came from a variable.
-	Files fs.FS
-}
-
-// ReadRules reads the rules that the settings name.
-func (s Settings) ReadRules() (Rules, error) {
+// ReadRules reads the rules that the settings name. Those in a parameter are read by parameter, which is nil where there are no
+// parameters.
+func (s Settings) ReadRules(ctx context.Context, parameter func(ctx context.Context, name string) (string, error)) (rules.Source, error) {
+	set := 0
+	for _, v := range []string{s.Rules, s.RulesFile, s.RulesParameter} {
+		if v != "" {
+			set++
+		}
+	}
 	switch {
-	case s.Rules != "" && s.RulesFile != "":
-		return Rules{}, errors.New("read the rules: both TAGGER_RULES and TAGGER_RULES_FILE are set; unset one")
+	case set > 1:
+		return rules.Source{}, errors.New("read the rules: more than one of TAGGER_RULES, TAGGER_RULES_FILE and TAGGER_RULES_PARAMETER is set; keep one")
 	case s.RulesFile != "":
 		return ReadRulesFile(s.RulesFile)
 	case s.Rules != "":
-		return Rules{Name: "TAGGER_RULES", Text: []byte(s.Rules)}, nil
+		return rules.Source{Name: "TAGGER_RULES", Text: []byte(s.Rules)}, nil
+	case s.RulesParameter != "" && parameter == nil:
+		return rules.Source{}, errors.New("read the rules: TAGGER_RULES_PARAMETER is for functions on AWS")
+	case s.RulesParameter != "":
+		text, err := parameter(ctx, s.RulesParameter)
+		if err != nil {
+			return rules.Source{}, fmt.Errorf("read the rules: %w", err)
+		}
+		return rules.Source{Name: "parameter " + s.RulesParameter, Text: []byte(text)}, nil
 	}
-	return Rules{}, errors.New("read the rules: there are none; set TAGGER_RULES to the rules or TAGGER_RULES_FILE to a file of them")
+	return rules.Source{}, errors.New("read the rules: there are none; set TAGGER_RULES to the rules or TAGGER_RULES_FILE to a file of them")
 }
 
+// CanChange reports whether the rules are somewhere where they can change while the process runs.
+func (s Settings) CanChange() bool { return s.RulesFile != "" || s.RulesParameter != "" }
+
 // ReadRulesFile reads rules from a file.
-func ReadRulesFile(path string) (Rules, error) {
+func ReadRulesFile(path string) (rules.Source, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return Rules{}, fmt.Errorf("read the rules: %w", err)
+		return rules.Source{}, fmt.Errorf("read the rules: %w", err)
 	}
-	return Rules{Name: path, Text: text, Files: os.DirFS(filepath.Dir(path))}, nil
+	return rules.Source{Name: path, Text: text, Files: os.DirFS(filepath.Dir(path))}, nil
 }

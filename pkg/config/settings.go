@@ -19,9 +19,13 @@ import (
 type Settings struct {
 	Rules     string `envconfig:"TAGGER_RULES" desc:"The tagging rules themselves, in YAML or JSON. On Lambda all variables together have 4 KB."`
 	RulesFile string `envconfig:"TAGGER_RULES_FILE" desc:"A file with the tagging rules, in place of TAGGER_RULES; the files of its tables stand beside it."`
-	API       string `envconfig:"TAGGER_API" default:"openstack" desc:"Whose limits for keys and values apply: openstack or huaweicloud."`
-	Verify    bool   `envconfig:"TAGGER_VERIFY" default:"true" desc:"Whether what was written is read back, and written again where another writer undid it."`
-	DryRun    bool   `envconfig:"TAGGER_DRY_RUN" default:"false" desc:"Whether to read only, and to log what would be written."`
+	// RulesParameter and RulesRefresh are for rules that change without a new deployment.
+	RulesParameter string        `envconfig:"TAGGER_RULES_PARAMETER" desc:"On AWS: the Systems Manager parameter (name or ARN) that holds the rules, in place of TAGGER_RULES."`
+	RulesRefresh   time.Duration `envconfig:"TAGGER_RULES_REFRESH" default:"1m" desc:"How often rules in a file or a parameter are read again. A version that does not compile is refused, and the last good one stays."`
+
+	API    string `envconfig:"TAGGER_API" default:"openstack" desc:"Whose limits for keys and values apply: openstack or huaweicloud."`
+	Verify bool   `envconfig:"TAGGER_VERIFY" default:"true" desc:"Whether what was written is read back, and written again where another writer undid it."`
+	DryRun bool   `envconfig:"TAGGER_DRY_RUN" default:"false" desc:"Whether to read only, and to log what would be written."`
 
 	ComputeEndpoint string   `envconfig:"TAGGER_COMPUTE_ENDPOINT" desc:"Address of the compute API, in place of the catalog's; may hold {project_id}. Needed with an access key."`
 	VolumeEndpoint  string   `envconfig:"TAGGER_VOLUME_ENDPOINT" desc:"Address of the volume API, in place of the catalog's; may hold {project_id}. Needed with an access key."`
@@ -34,6 +38,9 @@ type Settings struct {
 	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"How many records of one batch are worked on at a time."`
 
 	DeadLetterQueueURL string `envconfig:"TAGGER_DEAD_LETTER_QUEUE_URL" desc:"On AWS: the SQS queue that takes rejected records at once, with the reason. Without it they go back to their queue."`
+
+	HTTPSecret            Secret `envconfig:"TAGGER_HTTP_SECRET" desc:"Over HTTP: what requests must carry as their bearer token. Without it everybody who reaches the port may send events."`
+	InvocationCredentials bool   `envconfig:"TAGGER_INVOCATION_CREDENTIALS" default:"false" desc:"On FunctionGraph: whether to act with the temporary access key that comes with each invocation of a function with an agency."`
 
 	EventTypes   EventTypes `envconfig:"TAGGER_EVENT_TYPES" desc:"Further event types and trace names, as type=action separated by commas: createSnapshotV2=snapshot.created."`
 	IgnoreActors []string   `envconfig:"TAGGER_IGNORE_ACTORS" desc:"Patterns, separated by commas, of user names and IDs whose changes are ignored; * stands for anything."`
@@ -109,7 +116,7 @@ func (s Settings) check() error {
 	if err := oneOf("TAGGER_LOG_LEVEL", s.LogLevel, "debug", "info", "warn", "error"); err != nil {
 		return err
 	}
-	for name, d := range map[string]time.Duration{"TAGGER_GRACE": s.Grace, "TAGGER_GIVE_UP_AFTER": s.GiveUpAfter} {
+	for name, d := range map[string]time.Duration{"TAGGER_GRACE": s.Grace, "TAGGER_GIVE_UP_AFTER": s.GiveUpAfter, "TAGGER_RULES_REFRESH": s.RulesRefresh} {
 		if d < 0 {
 			return fmt.Errorf("%s=%s is negative", name, d)
 		}

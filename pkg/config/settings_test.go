@@ -1,6 +1,8 @@
 package config_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,7 +31,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := config.Settings{API: "openstack", Verify: true, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, LogLevel: "info"}
+	want := config.Settings{API: "openstack", Verify: true, RulesRefresh: time.Minute, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, LogLevel: "info"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -64,8 +66,8 @@ func TestSettings(t *testing.T) {
 	zero := time.Duration(0)
 	want := config.Settings{
 		API: "huaweicloud", DryRun: true, Wait: &zero, Projects: []string{"p1", "p2"},
-		EventTypes: config.EventTypes{"ECS:CloudTrace:ApiCall": "server.created", "createSnapshotV2": "snapshot.created"},
-		Grace:      10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, LogLevel: "info",
+		EventTypes:   config.EventTypes{"ECS:CloudTrace:ApiCall": "server.created", "createSnapshotV2": "snapshot.created"},
+		RulesRefresh: time.Minute, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, LogLevel: "info",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -109,18 +111,28 @@ func TestReadRules(t *testing.T) {
 	if err := os.WriteFile(file, []byte("rules: []"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	parameter := func(_ context.Context, name string) (string, error) {
+		if name != "/tagger/rules" {
+			return "", errors.New("ParameterNotFound")
+		}
+		return "rules: []", nil
+	}
 	for _, tt := range []struct {
 		name           string
 		settings       config.Settings
+		parameter      func(context.Context, string) (string, error)
 		wantName, want string // in the error
 	}{
-		{"variable", config.Settings{Rules: "rules: []"}, "TAGGER_RULES", ""},
-		{"file", config.Settings{RulesFile: file}, file, ""},
-		{"none", config.Settings{}, "", "there are none; set TAGGER_RULES"},
-		{"both", config.Settings{Rules: "x", RulesFile: file}, "", "both TAGGER_RULES and TAGGER_RULES_FILE are set"},
-		{"no such file", config.Settings{RulesFile: filepath.Join(dir, "no.yaml")}, "", "no.yaml: no such file"},
+		{"variable", config.Settings{Rules: "rules: []"}, nil, "TAGGER_RULES", ""},
+		{"file", config.Settings{RulesFile: file}, nil, file, ""},
+		{"parameter", config.Settings{RulesParameter: "/tagger/rules"}, parameter, "parameter /tagger/rules", ""},
+		{"none", config.Settings{}, nil, "", "there are none; set TAGGER_RULES"},
+		{"both", config.Settings{Rules: "x", RulesFile: file}, nil, "", "more than one of TAGGER_RULES, TAGGER_RULES_FILE"},
+		{"no such file", config.Settings{RulesFile: filepath.Join(dir, "no.yaml")}, nil, "", "no.yaml: no such file"},
+		{"no such parameter", config.Settings{RulesParameter: "/x"}, parameter, "", "ParameterNotFound"},
+		{"no parameters", config.Settings{RulesParameter: "/x"}, nil, "", "for functions on AWS"},
 	} {
-		r, err := tt.settings.ReadRules()
+		r, err := tt.settings.ReadRules(t.Context(), tt.parameter)
 		if r.Name != tt.wantName || (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %q, error %v", tt.name, r.Name, err)
 		}

@@ -1,10 +1,13 @@
-// Package host is a platform's door: payload in, acknowledgement out.
+// Package host is a platform's door: payload in, acknowledgement out. One binary finds out by itself where it runs.
 package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -13,6 +16,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/cloud/awssecret"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metrics"
+	"github.com/cloudtagger/tagger/pkg/rules"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
@@ -20,61 +25,160 @@ import (
 type Function struct {
 	// Name is shown to the cloud's API and in logs.
 	Name string
-	// Actions are those that it handles.
+	// Actions are those that it handles; nil for all.
 	Actions []lifecycle.Action
 }
 
-// Run reads the configuration, composes the function and serves the platform that the process runs on. It returns only with an error that
-// says why it cannot serve.
+// platform is where a process runs.
+type platform string
+
+const (
+	awsLambda     platform = "AWS Lambda"
+	functionGraph platform = "FunctionGraph"
+	overHTTP      platform = "HTTP"
+)
+
+// where finds the platform by the variables that it sets.
+func where() (platform, error) {
+	switch {
+	case os.Getenv("AWS_LAMBDA_RUNTIME_API") != "":
+		return awsLambda, nil
+	case os.Getenv("RUNTIME_API_ADDR") != "":
+		return functionGraph, nil
+	case os.Getenv("PORT") != "":
+		return overHTTP, nil
+	}
+	return "", errors.New("find the platform: neither AWS_LAMBDA_RUNTIME_API (AWS Lambda) nor RUNTIME_API_ADDR (FunctionGraph) nor PORT (HTTP) is set; " +
+		"at a desk use: tagger invoke")
+}
+
+// Run reads the configuration, composes the function and serves the platform that the process runs on. It returns an error that says why it
+// cannot serve, and nil when the context ended.
 func Run(ctx context.Context, f Function) error {
-	settings, err := config.SettingsFromEnv()
+	p, err := where()
 	if err != nil {
 		return err
+	}
+	if p == functionGraph {
+		if err := adoptUserData(); err != nil {
+			return err
+		}
+	}
+	w, counts, err := compose(ctx, f, p, config.CredentialsFromEnv)
+	if err != nil {
+		return err
+	}
+	switch p {
+	case awsLambda:
+		flush := func() { _ = counts.FlushEMF(os.Stdout) }
+		lambda.StartWithOptions(&Lambda{Worker: w, Queues: &awsQueues{}, Flush: flush}, lambda.WithContext(ctx))
+		return nil
+	case functionGraph:
+		g := &FunctionGraph{
+			Worker: w, Address: os.Getenv("RUNTIME_API_ADDR"), Timeout: runtimeTimeout(), Credentials: w.Settings.InvocationCredentials,
+		}
+		return g.Run(ctx)
+	}
+	return serve(ctx, net.JoinHostPort("", os.Getenv("PORT")), w, counts)
+}
+
+// RunHTTP serves HTTP on an address, whatever the platform, with credentials from wherever read reads them.
+func RunHTTP(ctx context.Context, f Function, address string, read func() (config.Credentials, error)) error {
+	w, counts, err := compose(ctx, f, overHTTP, read)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, address, w, counts)
+}
+
+func serve(ctx context.Context, address string, w Worker, counts *metrics.Metrics) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	w.Log.Info("listening", "address", listener.Addr().String())
+	h := NewHTTP(w, w.Settings.HTTPSecret, func(w io.Writer) error { return counts.WritePrometheus(w) })
+	return Serve(ctx, listener, h, h.LongestRequest())
+}
+
+// compose makes a worker of the configuration.
+func compose(ctx context.Context, f Function, p platform, read func() (config.Credentials, error)) (Worker, *metrics.Metrics, error) {
+	settings, err := config.SettingsFromEnv()
+	if err != nil {
+		return Worker{}, nil, err
 	}
 	log := newLog(settings.LogLevel, f.Name)
 	for _, warning := range config.Unknown(os.Environ()) {
 		log.Warn(warning)
 	}
-	text, err := settings.ReadRules()
+	counts := metrics.New(f.Name)
+	book, err := openRules(ctx, settings, log, counts)
 	if err != nil {
-		return err
+		return Worker{}, nil, err
 	}
-	credentials, err := config.CredentialsFromEnv()
+	credentials, err := read()
 	if err != nil {
-		return err
+		return Worker{}, nil, err
 	}
-	options := cloud.Options{
+	options, err := cloudOptions(settings, credentials, f.Name)
+	if err != nil {
+		return Worker{}, nil, err
+	}
+	t, err := tagger.Compose(ctx, settings, book, tagger.Parts{
+		Cloud: cloud.New(options), Actions: f.Actions, Log: log, Observe: counts.Observe, Region: credentials.RegionName,
+	})
+	if err != nil {
+		return Worker{}, nil, err
+	}
+	log.Info("started", "platform", string(p))
+	return Worker{Tagger: t, Settings: settings, Log: log}, counts, nil
+}
+
+// openRules opens the rules that the settings name. Those in a file or a parameter are read again from time to time.
+func openRules(ctx context.Context, settings config.Settings, log *slog.Logger, counts *metrics.Metrics) (tagger.Rulebook, error) {
+	read := func(ctx context.Context) (rules.Source, error) { return settings.ReadRules(ctx, parameter) }
+	compile := func(source rules.Source) (*rules.Set, error) { return tagger.Compile(settings, source) }
+	if !settings.CanChange() {
+		source, err := read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return compile(source)
+	}
+	return rules.Open(ctx, read, compile, settings.RulesRefresh, func(err error) {
+		counts.RulesRefused()
+		log.Error("the rules have changed and are refused; the last good ones stay in force", "error", err.Error())
+	})
+}
+
+// cloudOptions are those of the cloud that these credentials, the invocation's or those of a secret are for.
+func cloudOptions(settings config.Settings, credentials config.Credentials, function string) (cloud.Options, error) {
+	o := cloud.Options{
 		Credentials: credentials, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint,
-		Projects: settings.Projects, UserAgent: "tagger/" + f.Name,
+		Projects: settings.Projects, UserAgent: "tagger/" + function,
 	}
-	if settings.SecretARN != "" {
+	switch {
+	case settings.InvocationCredentials:
+		if credentials.AccessKeyProjectID == "" {
+			credentials.AccessKeyProjectID = os.Getenv("RUNTIME_PROJECT_ID")
+		}
+		o.Source = CredentialsOf(credentials)
+	case settings.SecretARN != "":
 		secret := awssecret.New(settings.SecretARN)
-		options.Refused = secret.Refused
-		options.Source = func(ctx context.Context) (config.Credentials, error) {
+		o.Refused = secret.Refused
+		o.Source = func(ctx context.Context) (config.Credentials, error) {
 			c, err := secret.Credentials(ctx)
 			if c.RegionName == "" {
 				c.RegionName = credentials.RegionName // no secret, and another function of the same secret may have another
 			}
 			return c, err
 		}
-	}
-	t, err := tagger.Compose(settings, text, tagger.Parts{
-		Cloud: cloud.New(options), Actions: f.Actions, Log: log, Region: credentials.RegionName,
-	})
-	if err != nil {
-		return err
-	}
-	if settings.SecretARN == "" {
+	default:
 		if _, err := credentials.Resolve(); err != nil {
-			return fmt.Errorf("read the environment: %w", err)
+			return cloud.Options{}, fmt.Errorf("read the environment: %w", err)
 		}
 	}
-	if _, onLambda := os.LookupEnv("AWS_LAMBDA_RUNTIME_API"); !onLambda {
-		return fmt.Errorf("start %s: AWS_LAMBDA_RUNTIME_API is not set, so this is not AWS Lambda; at a desk use: tagger invoke", f.Name)
-	}
-	handler := &Lambda{Tagger: t, Settings: settings, Queues: &awsQueues{}, Log: log}
-	lambda.StartWithOptions(handler, lambda.WithContext(ctx))
-	return nil
+	return o, nil
 }
 
 func newLog(level, function string) *slog.Logger {

@@ -2,9 +2,6 @@ package host
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -12,16 +9,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
-	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/ingress"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
-
-// Handler handles one delivered event; [tagger.Tagger] does.
-type Handler interface {
-	Handle(ctx context.Context, d tagger.Delivery) []tagger.Result
-	Unreadable(ctx context.Context, err error) tagger.Result
-}
 
 // Queues is what a batch needs of SQS beyond its answer.
 type Queues interface {
@@ -33,21 +23,11 @@ type Queues interface {
 
 // Lambda answers AWS Lambda's invocations, whatever triggered them. It is safe for concurrent use.
 type Lambda struct {
-	Tagger   Handler
-	Settings config.Settings
-	Queues   Queues
-	Log      *slog.Logger
+	Worker
+	Queues Queues
+	// Flush, if not nil, is called at the end of each invocation.
+	Flush func()
 }
-
-// How long one invocation waits for a resource where the settings do not say. What retries little waits to the end instead.
-const (
-	waitFromQueue = 5 * time.Second
-	waitOverHTTP  = 20 * time.Second
-	waitToTheEnd  = 15 * time.Minute // the longest that Lambda runs; the deadline ends it before
-)
-
-// margin is what is left of an invocation's time for its answer.
-const margin = 5 * time.Second
 
 // Invoke takes any payload, JSON or not. It makes Lambda a lambda.Handler of aws-lambda-go, whose function handlers would refuse what is
 // not JSON before anybody could say what is wrong with it.
@@ -62,10 +42,10 @@ func (l *Lambda) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 // Handle takes any payload. The answer's form follows the trigger: a partial batch response for SQS, a response for HTTP, and for a
 // direct invocation the results, or an error when they are not final.
 func (l *Lambda) Handle(ctx context.Context, payload []byte) (any, error) {
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadlineCause(ctx, deadline.Add(-min(margin, time.Until(deadline)/4)), errEnding)
-		defer cancel()
+	ctx, cancel := inTime(ctx)
+	defer cancel()
+	if l.Flush != nil {
+		defer l.Flush()
 	}
 	batch := ingress.Decode(payload)
 	switch batch.Carrier {
@@ -75,41 +55,6 @@ func (l *Lambda) Handle(ctx context.Context, payload []byte) (any, error) {
 		return httpAnswer(l.results(ctx, batch, l.wait(waitOverHTTP))), nil
 	}
 	return directAnswer(l.results(ctx, batch, l.wait(waitToTheEnd)))
-}
-
-var errEnding = fmt.Errorf("the invocation ends")
-
-func (l *Lambda) wait(unset time.Duration) time.Duration {
-	if l.Settings.Wait != nil {
-		return *l.Settings.Wait
-	}
-	return unset
-}
-
-// results handles all records of a batch that is answered as a whole.
-func (l *Lambda) results(ctx context.Context, batch ingress.Batch, wait time.Duration) []tagger.Result {
-	var all []tagger.Result
-	for _, record := range batch.Records {
-		all = append(all, l.record(ctx, record, wait)...)
-	}
-	return all
-}
-
-// record handles the events of one record. A panic in it fails it, and nothing else.
-func (l *Lambda) record(ctx context.Context, record ingress.Record, wait time.Duration) (all []tagger.Result) {
-	defer func() {
-		if p := recover(); p != nil {
-			l.Log.Error("panic", "record", record.AckID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			all = append(all, tagger.Result{Outcome: apply.Deferred, Reason: "panic; see the log"})
-		}
-	}()
-	for _, e := range record.Events {
-		all = append(all, l.Tagger.Handle(ctx, tagger.Delivery{Event: e, SentAt: record.SentAt, Receives: record.Receives, Wait: wait})...)
-	}
-	if record.Err != nil {
-		all = append(all, l.Tagger.Unreadable(ctx, record.Err))
-	}
-	return all
 }
 
 // queue handles an SQS batch: what is final is acknowledged, what is not comes back after its delay, and what never will be goes to

@@ -31,6 +31,8 @@ type script struct {
 	running atomic.Int32
 	most    atomic.Int32
 	work    time.Duration
+	entered chan struct{} // if not nil, told when an event is being worked on,
+	release chan struct{} // which then goes on until this is closed
 }
 
 func (s *script) Handle(ctx context.Context, d tagger.Delivery) []tagger.Result {
@@ -39,6 +41,10 @@ func (s *script) Handle(ctx context.Context, d tagger.Delivery) []tagger.Result 
 	s.mu.Lock()
 	s.seen = append(s.seen, d)
 	s.mu.Unlock()
+	if s.entered != nil {
+		s.entered <- struct{}{}
+		<-s.release
+	}
 	timer := time.NewTimer(s.work)
 	defer timer.Stop()
 	select {
@@ -94,7 +100,11 @@ func newLambda(s *script, q *queues, change func(*config.Settings)) *host.Lambda
 	if change != nil {
 		change(&settings)
 	}
-	return &host.Lambda{Tagger: s, Settings: settings, Queues: q, Log: slog.New(slog.NewJSONHandler(io.Discard, nil))}
+	return &host.Lambda{Worker: worker(s, settings), Queues: q}
+}
+
+func worker(s *script, settings config.Settings) host.Worker {
+	return host.Worker{Tagger: s, Settings: settings, Log: slog.New(slog.NewJSONHandler(io.Discard, nil))}
 }
 
 // event is one that is answered as outcome says.

@@ -1,6 +1,7 @@
 package tagger
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 
@@ -22,12 +23,13 @@ type Parts struct {
 	Region string
 }
 
-// Compose compiles the rules and returns a Tagger as configured. Rules that none of the actions can reach are warned about.
-func Compose(s config.Settings, r config.Rules, p Parts) (*Tagger, error) {
-	set, err := rules.Compile(r.Text, rules.Options{Name: r.Name, API: metadata.API(s.API), Files: r.Files})
-	if err != nil {
-		return nil, err
-	}
+// Compile compiles rules for the configured API.
+func Compile(s config.Settings, r rules.Source) (*rules.Set, error) {
+	return rules.Compile(r.Text, rules.Options{Name: r.Name, API: metadata.API(s.API), Files: r.Files})
+}
+
+// Compose returns a Tagger as configured. Rules that none of the actions can reach are warned about.
+func Compose(ctx context.Context, s config.Settings, book Rulebook, p Parts) (*Tagger, error) {
 	dialects := lifecycle.Options{Region: p.Region, IgnoreActors: s.IgnoreActors, EventTypes: map[string]lifecycle.Action{}}
 	for name, action := range s.EventTypes {
 		dialects.EventTypes[name] = lifecycle.Action(action)
@@ -37,7 +39,7 @@ func Compose(s config.Settings, r config.Rules, p Parts) (*Tagger, error) {
 	}
 	t := New(Options{
 		Registry: lifecycle.New(dialects),
-		Rules:    set,
+		Rules:    book,
 		Apply:    apply.Options{Verify: s.Verify, DryRun: s.DryRun, Grace: s.Grace, GiveUpAfter: s.GiveUpAfter},
 		Cloud:    p.Cloud,
 		Actions:  p.Actions,
@@ -45,7 +47,7 @@ func Compose(s config.Settings, r config.Rules, p Parts) (*Tagger, error) {
 		Observe:  p.Observe,
 	})
 	if p.Actions != nil {
-		for _, name := range set.Unreachable(p.Actions) {
+		for _, name := range book.Current(ctx).Unreachable(p.Actions) {
 			t.log.Warn("a rule is not for any action of this function", "rule", name)
 		}
 	}

@@ -24,11 +24,16 @@ type Cloud interface {
 	Session(ctx context.Context, project string) (*cloud.Session, error)
 }
 
+// Rulebook has the rules in force; a [rules.Set] is one, and so is a [rules.Book].
+type Rulebook interface {
+	Current(ctx context.Context) *rules.Set
+}
+
 // Options is what a Tagger is composed of.
 type Options struct {
 	// Registry reads events.
 	Registry *lifecycle.Registry
-	Rules    *rules.Set
+	Rules    Rulebook
 	Apply    apply.Options
 	// Cloud is nil where nothing is ever applied.
 	Cloud Cloud
@@ -79,9 +84,9 @@ type Progress struct {
 	Pausing func(reason string, pause time.Duration)
 }
 
-// Plan says what the rules want for each change that the event reports, without asking or telling anybody. An event that reports
+// Plan says what the rules want for each change that the event reports, without asking or telling the cloud. An event that reports
 // none has one element too, with an outcome and a reason.
-func (t *Tagger) Plan(e event.Event) []Planned {
+func (t *Tagger) Plan(ctx context.Context, e event.Event) []Planned {
 	p := Planned{Event: EventRef{e.ID(), e.Source(), e.Type()}}
 	reading, err := t.options.Registry.Read(e)
 	switch {
@@ -90,7 +95,7 @@ func (t *Tagger) Plan(e event.Event) []Planned {
 	case len(reading.Changes) > 0:
 		all := make([]Planned, len(reading.Changes))
 		for i, c := range reading.Changes {
-			all[i] = t.plan(p.Event, e, c)
+			all[i] = t.plan(ctx, p.Event, e, c)
 		}
 		return all
 	case reading.Known:
@@ -101,7 +106,7 @@ func (t *Tagger) Plan(e event.Event) []Planned {
 	return []Planned{p.filled()}
 }
 
-func (t *Tagger) plan(ref EventRef, e event.Event, c lifecycle.Change) Planned {
+func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecycle.Change) Planned {
 	p := Planned{
 		Event: ref, Action: c.Action,
 		Resource: ResourceRef{c.Resource.Kind, c.Resource.ID, c.Resource.Name, c.Resource.Project, c.Resource.Region},
@@ -116,7 +121,7 @@ func (t *Tagger) plan(ref EventRef, e event.Event, c lifecycle.Change) Planned {
 		p.Outcome, p.Reason = apply.Ignored, fmt.Sprintf("this function is not for %s", c.Action)
 		return p.filled()
 	}
-	plan := t.options.Rules.Plan(c, e)
+	plan := t.options.Rules.Current(ctx).Plan(c, e)
 	p.plan, p.Rules, p.Skipped, p.Problems = plan, plan.Rules, plan.Skipped, plan.Problems
 	p.Plan = PlanRef{plan.Set, plan.Add, plan.Remove}
 	switch {
@@ -138,7 +143,7 @@ func (t *Tagger) plan(ref EventRef, e event.Event, c lifecycle.Change) Planned {
 // Nothing is written. An error in reading the resource is the outcome of its element.
 func (t *Tagger) Preview(ctx context.Context, e event.Event) []Previewed {
 	var all []Previewed
-	for _, p := range t.Plan(e) {
+	for _, p := range t.Plan(ctx, e) {
 		if p.Outcome != "" {
 			all = append(all, Previewed{Planned: p})
 			continue
@@ -175,7 +180,7 @@ func (t *Tagger) preview(ctx context.Context, p Planned) Previewed {
 // Handle plans and applies. The result has an element for each change that the event reports, and one at least.
 func (t *Tagger) Handle(ctx context.Context, d Delivery) []Result {
 	var all []Result
-	for _, p := range t.Plan(d.Event) {
+	for _, p := range t.Plan(ctx, d.Event) {
 		if d.Progress.Planned != nil {
 			d.Progress.Planned(p)
 		}

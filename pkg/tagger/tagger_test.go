@@ -19,6 +19,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/ingress"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/rules"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
@@ -38,7 +39,11 @@ func settings() config.Settings {
 
 func compose(t *testing.T, s config.Settings, p tagger.Parts) *tagger.Tagger {
 	t.Helper()
-	tg, err := tagger.Compose(s, config.Rules{Name: "R", Text: []byte(rulesText)}, p)
+	set, err := tagger.Compile(s, rules.Source{Name: "R", Text: []byte(rulesText)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tg, err := tagger.Compose(t.Context(), s, set, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +82,7 @@ func TestPlanIsWhatIsSent(t *testing.T) {
 			sim.PutSnapshot(simcloud.Snapshot{ID: id})
 			tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret")})
 			e := plain(t, action, demo.ID)
-			planned := tg.Plan(e)
+			planned := tg.Plan(t.Context(), e)
 			sim.ForgetRequests()
 			done := tg.Handle(t.Context(), tagger.Delivery{Event: e})
 			if len(planned) != 1 || len(done) != 1 || done[0].Outcome != apply.Tagged {
@@ -291,10 +296,10 @@ func TestJSON(t *testing.T) {
 func TestComposeRefuses(t *testing.T) {
 	s := settings()
 	s.EventTypes = config.EventTypes{"x": "server.exploded"}
-	if _, err := tagger.Compose(s, config.Rules{Text: []byte(rulesText)}, tagger.Parts{}); err == nil || !strings.Contains(err.Error(), "TAGGER_EVENT_TYPES") {
+	if _, err := tagger.Compose(t.Context(), s, &rules.Set{}, tagger.Parts{}); err == nil || !strings.Contains(err.Error(), "TAGGER_EVENT_TYPES") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := tagger.Compose(settings(), config.Rules{Name: "R"}, tagger.Parts{}); err == nil || !strings.Contains(err.Error(), "R: is empty") {
+	if _, err := tagger.Compile(settings(), rules.Source{Name: "R"}); err == nil || !strings.Contains(err.Error(), "R: is empty") {
 		t.Errorf("error %v", err)
 	}
 }
