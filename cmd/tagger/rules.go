@@ -1,0 +1,280 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/ingress"
+	"github.com/cloudtagger/tagger/pkg/rules"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+func rulesCommand(s streams) *cobra.Command {
+	cmd := &cobra.Command{Use: "rules", Short: "Check tagging rules, and test them"}
+	cmd.AddCommand(rulesCheckCommand(s), rulesTestCommand(s))
+	return cmd
+}
+
+func rulesCheckCommand(s streams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check [FILE...]",
+		Short: "Compile rules and show every fault, and what is probably not meant",
+		Long: "Compile rules (files, or those of the environment) and show every fault with its line. Rules that never have an effect, keys\n" +
+			"that a later rule always overwrites, and keys that bare metal refuses are warned about. The exit status is 2 when\n" +
+			"there is a fault; warnings do not change it.",
+		RunE: func(cmd *cobra.Command, files []string) error {
+			settings, err := config.SettingsFromEnv()
+			if err != nil {
+				return err
+			}
+			sources, err := sourcesOf(cmd.Context(), settings, files)
+			if err != nil {
+				return err
+			}
+			faults := 0
+			for _, source := range sources {
+				set, err := tagger.Compile(settings, source)
+				if all, ok := errors.AsType[rules.Errors](err); ok {
+					faults += len(all)
+					for _, e := range all {
+						fmt.Fprintln(s.out, e)
+					}
+					continue
+				}
+				for _, w := range set.Warnings() {
+					fmt.Fprintf(s.out, "%s:%s (warning)\n", source.Name, w)
+				}
+				fmt.Fprintf(s.out, "%s: %d rules, they compile\n", source.Name, set.Len())
+			}
+			if faults > 0 {
+				return fmt.Errorf("rules check: %d faults", faults)
+			}
+			return nil
+		},
+	}
+}
+
+func sourcesOf(ctx context.Context, settings config.Settings, files []string) ([]rules.Source, error) {
+	if len(files) == 0 {
+		source, err := settings.ReadRules(ctx, nil)
+		return []rules.Source{source}, err
+	}
+	var all []rules.Source
+	for _, file := range files {
+		source, err := config.ReadRulesFile(file)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, source)
+	}
+	return all, nil
+}
+
+// suite is a file of cases that rules are held to.
+type suite struct {
+	// Rules is the rules' file, relative to the suite's; the environment's rules where it is left out.
+	Rules string     `yaml:"rules"`
+	Cases []ruleCase `yaml:"cases"`
+}
+
+// ruleCase is an event and the plan that the rules must have for it.
+type ruleCase struct {
+	Name string `yaml:"name"`
+	// Event is a file, relative to the suite's, or the event itself.
+	Event  yaml.Node `yaml:"event"`
+	Expect struct {
+		Rules   []string          `yaml:"rules"`
+		Set     map[string]string `yaml:"set"`
+		Add     map[string]string `yaml:"add"`
+		Remove  []string          `yaml:"remove"`
+		Outcome string            `yaml:"outcome"`
+	} `yaml:"expect"`
+}
+
+func rulesTestCommand(s streams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "test FILE...",
+		Short: "Hold rules to cases: an event, and the plan that is expected of it",
+		Long: "Plan the event of each case and compare. What set, add and remove do not name must not be in the plan; rules (those that\n" +
+			"match) and outcome (of an event that needs no request: ignored, unrecognised, rejected) are compared where they are\n" +
+			"given. The exit status is 1 when a case fails, 2 when rules or cases are wrong.\n\n" +
+			"  rules: rules.yaml\n  cases:\n  - name: a person's server\n    event: events/server-created.json\n    expect:\n      add: {owner: alice}",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("rules test: no file of cases")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, files []string) error {
+			settings, err := config.SettingsFromEnv()
+			if err != nil {
+				return err
+			}
+			st := styleFor(s.out)
+			total, failed := 0, 0
+			for _, file := range files {
+				cases, t, err := openSuite(cmd.Context(), settings, file)
+				if err != nil {
+					return err
+				}
+				for i, c := range cases.Cases {
+					if c.Name == "" {
+						c.Name = fmt.Sprintf("case %d", i+1)
+					}
+					diffs, err := c.run(cmd.Context(), t, filepath.Dir(file))
+					if err != nil {
+						return fmt.Errorf("%s: %s: %w", file, c.Name, err)
+					}
+					total++
+					mark := st.paint(green, "ok    ")
+					if len(diffs) > 0 {
+						failed++
+						mark = st.paint(red, "FAILED")
+					}
+					fmt.Fprintf(s.out, "%s  %s: %s\n", mark, file, c.Name)
+					for _, d := range diffs {
+						fmt.Fprintln(s.out, "          "+d)
+					}
+				}
+			}
+			fmt.Fprintf(s.out, "%d cases, %d failed\n", total, failed)
+			if failed > 0 {
+				return undone{}
+			}
+			return nil
+		},
+	}
+}
+
+func openSuite(ctx context.Context, settings config.Settings, file string) (suite, *tagger.Tagger, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return suite{}, nil, fmt.Errorf("read the cases: %w", err)
+	}
+	var c suite
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return suite{}, nil, fmt.Errorf("read the cases: %s: %w", file, err)
+	}
+	if len(c.Cases) == 0 {
+		return suite{}, nil, fmt.Errorf("read the cases: %s has none", file)
+	}
+	source, err := settings.ReadRules(ctx, nil)
+	if c.Rules != "" {
+		source, err = config.ReadRulesFile(filepath.Join(filepath.Dir(file), c.Rules))
+	}
+	if err != nil {
+		return suite{}, nil, err
+	}
+	set, err := tagger.Compile(settings, source)
+	if err != nil {
+		return suite{}, nil, err
+	}
+	t, err := tagger.Compose(ctx, settings, set, tagger.Parts{})
+	return c, t, err
+}
+
+// run returns what differs from what is expected.
+func (c ruleCase) run(ctx context.Context, t *tagger.Tagger, dir string) ([]string, error) {
+	payload, err := c.payload(dir)
+	if err != nil {
+		return nil, err
+	}
+	var planned []tagger.Planned
+	for _, record := range ingress.Decode(payload).Records {
+		for _, e := range record.Events {
+			planned = append(planned, t.Plan(ctx, e)...)
+		}
+		if record.Err != nil {
+			planned = append(planned, t.Unreadable(ctx, record.Err).AsPlanned())
+		}
+	}
+	if len(planned) != 1 {
+		return nil, fmt.Errorf("its event reports %d changes; a case is about one", len(planned))
+	}
+	p := planned[0]
+	var diffs []string
+	if string(p.Outcome) != c.Expect.Outcome && (c.Expect.Outcome != "" || p.Outcome != "") {
+		diffs = append(diffs, fmt.Sprintf("outcome: want %s, got %s%s", orNothing(c.Expect.Outcome), orNothing(string(p.Outcome)), reason(p.Reason)))
+	}
+	if c.Expect.Rules != nil && !slices.Equal(c.Expect.Rules, p.Rules) {
+		diffs = append(diffs, fmt.Sprintf("rules: want %s, got %s", strings.Join(c.Expect.Rules, ", "), orNothing(strings.Join(p.Rules, ", "))))
+	}
+	diffs = append(diffs, mapDiff("set", c.Expect.Set, p.Plan.Set)...)
+	diffs = append(diffs, mapDiff("add", c.Expect.Add, p.Plan.Add)...)
+	want, got := slices.Sorted(slices.Values(c.Expect.Remove)), p.Plan.Remove
+	if !slices.Equal(want, got) {
+		diffs = append(diffs, fmt.Sprintf("remove: want %s, got %s", orNothing(strings.Join(want, ", ")), orNothing(strings.Join(got, ", "))))
+	}
+	if len(diffs) > 0 {
+		for _, problem := range p.Problems {
+			diffs = append(diffs, fmt.Sprintf("(rule %s: %s: %s)", problem.Rule, problem.Key, problem.Why))
+		}
+	}
+	return diffs, nil
+}
+
+// payload is the event: a file's content, or what stands in the case.
+func (c ruleCase) payload(dir string) ([]byte, error) {
+	switch c.Event.Kind {
+	case yaml.ScalarNode:
+		text, err := os.ReadFile(filepath.Join(dir, c.Event.Value))
+		if err != nil {
+			return nil, fmt.Errorf("read the event: %w", err)
+		}
+		return text, nil
+	case yaml.MappingNode:
+		var v map[string]any
+		if err := c.Event.Decode(&v); err != nil {
+			return nil, fmt.Errorf("read the event: %w", err)
+		}
+		return json.Marshal(v)
+	}
+	return nil, errors.New("it has no event: want a file's name or the event itself")
+}
+
+func mapDiff(section string, want, got map[string]string) []string {
+	keys := slices.Sorted(maps.Keys(want))
+	for _, key := range slices.Sorted(maps.Keys(got)) {
+		if _, ok := want[key]; !ok {
+			keys = append(keys, key)
+		}
+	}
+	var diffs []string
+	for _, key := range keys {
+		w, wanted := want[key]
+		g, there := got[key]
+		if w == g && wanted == there {
+			continue
+		}
+		if wanted {
+			w = fmt.Sprintf("%q", w)
+		}
+		if there {
+			g = fmt.Sprintf("%q", g)
+		}
+		diffs = append(diffs, fmt.Sprintf("%s %s: want %s, got %s", section, key, orNothing(w), orNothing(g)))
+	}
+	return diffs
+}
+
+func orNothing(s string) string {
+	if s == "" {
+		return "nothing"
+	}
+	return s
+}

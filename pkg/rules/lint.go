@@ -1,0 +1,87 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/expr-lang/expr/ast"
+
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+)
+
+// Warning is something in rules that works and is probably not meant.
+type Warning struct {
+	Line int
+	Rule string
+	Text string
+}
+
+func (w Warning) String() string { return fmt.Sprintf("%d: rule %q: %s", w.Line, w.Rule, w.Text) }
+
+// Warnings finds rules that never have an effect, keys that a later rule always overwrites, and keys that bare metal refuses.
+func (s *Set) Warnings() []Warning {
+	var all []Warning
+	warn := func(r rule, format string, args ...any) {
+		all = append(all, Warning{r.line, r.name, fmt.Sprintf(format, args...)})
+	}
+	for i, r := range s.rules {
+		if constant, ok := r.constant(); ok && !constant {
+			warn(r, "it never matches: when is always false")
+			continue
+		} else if ok {
+			warn(r, "when is always true; leave it out")
+		}
+		shadowed := 0
+		for _, op := range r.operations {
+			if by := s.overwrites(i, op.key); by != "" {
+				warn(r, "key %q is always overwritten by rule %q", op.key, by)
+				shadowed++
+			}
+			if s.api == metadata.HuaweiCloud && r.reachesBareMetal() {
+				if err := metadata.BMS.CheckKey(op.key); err != nil && s.api.Servers().CheckKey(op.key) == nil {
+					warn(r, "key %q is left out on bare metal: %v", op.key, err)
+				}
+			}
+		}
+		if shadowed == len(r.operations) {
+			warn(r, "it never has an effect: later rules overwrite each of its keys")
+		}
+	}
+	return all
+}
+
+// constant returns what the condition always is, if that can be seen.
+func (r rule) constant() (value, ok bool) {
+	if r.when == nil {
+		return false, false
+	}
+	node, ok := r.when.program.Node().(*ast.BoolNode)
+	return ok && node.Value, ok
+}
+
+// overwrites names the rule after i that certainly has the last word on a key whenever rule i matches; "" for none. A rule with a condition, or with
+// a value that may be absent, is not certain.
+func (s *Set) overwrites(i int, key string) string {
+	for _, later := range s.rules[i+1:] {
+		if later.when != nil {
+			if value, ok := later.constant(); !ok || !value {
+				continue
+			}
+		}
+		if slices.ContainsFunc(s.rules[i].on, func(a lifecycle.Action) bool { return !slices.Contains(later.on, a) }) {
+			continue
+		}
+		for _, op := range later.operations {
+			if _, literal := op.value.literal(); op.key == key && (literal || op.verb == remove) {
+				return later.name
+			}
+		}
+	}
+	return ""
+}
+
+// reachesBareMetal reports whether the rule is for an action that bare metal servers have.
+func (r rule) reachesBareMetal() bool {
+	return slices.ContainsFunc(r.on, func(a lifecycle.Action) bool { return a != lifecycle.SnapshotCreated })
+}
