@@ -7,7 +7,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run test race lint build template-check fuzz bench clean
+.PHONY: help run test race lint build template-check fuzz chaos bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,12 @@ fuzz: ## Run every fuzz target for FUZZTIME (5s) each
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg | tail -n 2; \
 		done; \
 	done
+
+EVENTS ?= 10000
+SEED   ?= 1
+chaos: ## 10,000 events under faults: EVENTS, SEED; the last line says how many were lost
+	@status=$$(mktemp); { go test -count=1 -tags chaos -run TestChaos ./pkg/host -v -timeout 15m -args -events $(EVENTS) -seed $(SEED) 2>&1; echo $$? > $$status; } \
+		| grep --line-buffered -vE '^(=== |--- |PASS|FAIL|ok )'; read code < $$status; rm -f $$status; exit $$code
 
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
