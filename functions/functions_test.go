@@ -62,7 +62,8 @@ type function struct {
 	log []map[string]any
 }
 
-// start starts a function, with more environment than it needs. Nothing of the test's own environment reaches it.
+// start starts a function. Of more, what is the cloud's (OS_) goes into its secret, as everything of the cloud's does, and the rest into its
+// environment. Nothing of the test's own environment reaches it.
 func start(t *testing.T, name string, o simcloud.Options, more ...string) *function {
 	t.Helper()
 	f := &function{t: t, runtime: newRuntimeAPI(t), aws: newAWS(t), sim: simcloud.New(o)}
@@ -72,27 +73,26 @@ func start(t *testing.T, name string, o simcloud.Options, more ...string) *funct
 	env := []string{
 		"AWS_LAMBDA_RUNTIME_API=" + f.runtime.host(), "AWS_ENDPOINT_URL=" + f.aws.URL, "AWS_REGION=eu-central-1",
 		"AWS_ACCESS_KEY_ID=AKIATEST", "AWS_SECRET_ACCESS_KEY=test-secret-key", "TAGGER_RULES=" + rulesText,
+		"TAGGER_SECRET_ARN=arn:aws:secretsmanager:eu-central-1:123456789012:secret:tagger-AbCdEf",
 	}
-	inSecret := false
-	for _, m := range more {
-		inSecret = inSecret || strings.HasPrefix(m, "TAGGER_SECRET_ARN=")
-	}
-	if inSecret {
-		secret := map[string]string{}
-		for _, line := range credentials {
-			key, value, _ := strings.Cut(line, "=")
+	secret := map[string]string{}
+	for _, line := range append(credentials, more...) {
+		if key, value, _ := strings.Cut(line, "="); strings.HasPrefix(key, "OS_") {
 			secret[key] = value
 		}
-		text, err := json.Marshal(secret)
-		if err != nil {
-			t.Fatal(err)
+	}
+	text, err := json.Marshal(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.aws.secret = string(text)
+	for _, line := range more {
+		if !strings.HasPrefix(line, "OS_") {
+			env = append(env, line)
 		}
-		f.aws.secret = string(text)
-	} else {
-		env = append(env, credentials...)
 	}
 	cmd := exec.CommandContext(t.Context(), executable(name))
-	cmd.Env = append(env, more...)
+	cmd.Env = env
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -183,8 +183,8 @@ func TestDirectInvoke(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"env": "dev"}, f.metadata(serverID)); diff != "" {
 		t.Error(diff)
 	}
-	if calls := f.aws.made(); len(calls) != 0 {
-		t.Errorf("AWS was called on the happy path: %v", calls)
+	if calls := f.aws.made(); len(calls) != 1 || calls[0].target != "secretsmanager.GetSecretValue" {
+		t.Errorf("AWS was called for more than the secret: %v", calls)
 	}
 }
 
@@ -322,8 +322,8 @@ func TestBatchWithRefusedCredentials(t *testing.T) {
 	}
 }
 
-func TestCredentialsFromASecret(t *testing.T) {
-	f := start(t, "server-created", simcloud.Options{}, "TAGGER_SECRET_ARN=arn:aws:secretsmanager:eu-central-1:123456789012:secret:tagger-AbCdEf")
+func TestTheSecretIsReadOnce(t *testing.T) {
+	f := start(t, "server-created", simcloud.Options{})
 	f.sim.PutServer(simcloud.Server{ID: serverID})
 	for range 2 {
 		if a := f.invoke(created(serverID)); a.isErr {
@@ -418,7 +418,8 @@ func TestBadConfiguration(t *testing.T) {
 	}{
 		{"no rules", []string{}, "there are none; set TAGGER_RULES"},
 		{"bad rules", []string{"TAGGER_RULES=rules: []"}, "TAGGER_RULES:1: rules: is empty"},
-		{"no credentials", []string{"TAGGER_RULES=" + rulesText}, "OS_AUTH_URL"},
+		{"no credentials", []string{"TAGGER_RULES=" + rulesText}, "set TAGGER_SECRET_ARN to its ARN"},
+		{"credentials for everybody to see", []string{"TAGGER_RULES=" + rulesText, "OS_PASSWORD=hunter2"}, "OS_PASSWORD would be readable"},
 		{"bad setting", []string{"TAGGER_VERIFY=maybe"}, `TAGGER_VERIFY="maybe" is not true or false`},
 	} {
 		cmd := exec.CommandContext(t.Context(), executable("server-created"))
@@ -426,7 +427,7 @@ func TestBadConfiguration(t *testing.T) {
 		var stderr strings.Builder
 		cmd.Stderr = &stderr
 		err := cmd.Run()
-		if out := stderr.String(); err == nil || !strings.Contains(out, tt.want) || strings.Count(out, "\n") != 1 {
+		if out := stderr.String(); strings.Contains(out, "hunter2") || err == nil || !strings.Contains(out, tt.want) || strings.Count(out, "\n") != 1 {
 			t.Errorf("%s: %v: %s", tt.name, err, out)
 		}
 	}

@@ -451,6 +451,49 @@ func (f *firstLines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Names come from strangers: they do not drive the terminal, forge lines, or reach a server with what would drive another's.
+func TestHostileNames(t *testing.T) {
+	sim := onSimcloud(t, simcloud.Options{})
+	sim.PutServer(simcloud.Server{ID: serverID})
+	t.Setenv("TAGGER_RULES", `rules: [{name: r, on: server.created, set: {owner: "${actor.name}", k: "${resource.name}"}}]`)
+	hostile := strings.Replace(plainEvent("server.created"), `"alice"`, `"a\u001b[2J\u001b]0;x\u0007\n  outcome   tagged\u202e\tb"`, 1)
+	for _, args := range [][]string{{"plan", "-"}, {"plan", "--cloud", "env", "-"}, {"invoke", "--cloud", "env", "-"}, {"plan", "--cloud", "env", "-"}} {
+		out, _, _ := taggerCommand(t, hostile, args...)
+		if strings.ContainsAny(out, "\x1b\a\u202e\t") {
+			t.Errorf("%v: %q", args, out)
+		}
+		if n := strings.Count(out, "\n  outcome "); n > 1 {
+			t.Errorf("%v: a forged line:\n%s", args, out)
+		}
+	}
+	server, _ := sim.Server(serverID)
+	if got := server.Metadata["owner"]; got != "a_[2J_]0;x__  outcome   tagged\u202e_b" {
+		t.Errorf("owner %q", got)
+	}
+}
+
+// No token of a raw notification reaches an output, a log, an expression or a server.
+func TestTokensGoNowhere(t *testing.T) {
+	const token = "gAAAAABqverysecrettokenofauserxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+	sim := onSimcloud(t, simcloud.Options{})
+	sim.PutServer(simcloud.Server{ID: serverID})
+	t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {a: "${data._context_auth_token ?? 'none'}", b: "${data.payload.adminPass ?? 'none'}"}}]`)
+	notification := `{"_context_auth_token": "` + token + `", "event_type": "compute.instance.create.end", "publisher_id": "compute.h", "message_id": "m-1",
+		"timestamp": "2026-11-20 09:15:04.000000", "payload": {"instance_id": "` + serverID + `", "tenant_id": "` + strings.Repeat("a", 32) + `", "adminPass": "` + token + `"}}`
+	for _, broken := range []string{notification, strings.Replace(notification, serverID, "x", 1), notification[:len(notification)-1], strings.Replace(notification, "instance.create", "instance.unknown", 1)} {
+		for _, args := range [][]string{{"plan", "-"}, {"plan", "-o", "json", "-"}, {"invoke", "--cloud", "env", "-"}, {"invoke", "--cloud", "embedded", "-o", "json", "-"}} {
+			out, errOut, _ := taggerCommand(t, broken, args...)
+			if strings.Contains(out+errOut, token[:20]) {
+				t.Errorf("%v: the token is in the output", args)
+			}
+		}
+	}
+	out, _, _ := taggerCommand(t, notification, "plan", "-o", "json", "-")
+	if !strings.Contains(out, `"set":{"a":"none","b":"none"}`) {
+		t.Errorf("%s", out)
+	}
+}
+
 func TestStyle(t *testing.T) {
 	if got := style(true).paint(green, "ok"); got != "\x1b[32mok\x1b[0m" {
 		t.Errorf("%q", got)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +31,7 @@ func planCommand(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var parts tagger.Parts
+		parts := tagger.Parts{Region: os.Getenv("OS_REGION_NAME")}
 		if cloudName == "env" {
 			if parts, err = connect(cmd.Context(), settings, s); err != nil {
 				return err

@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/metadata"
@@ -335,7 +339,11 @@ func (p *printer) table(label string, rows [][]string) {
 	var b bytes.Buffer
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
-		fmt.Fprintln(w, strings.Join(row, "\t"))
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = printable(cell)
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 	_ = w.Flush()
 	for i, line := range strings.Split(strings.TrimRight(b.String(), "\n"), "\n") {
@@ -346,8 +354,32 @@ func (p *printer) table(label string, rows [][]string) {
 }
 
 func (p *printer) line(label, text string) {
-	_, _ = io.WriteString(p.out, "  "+p.style.paint(faint, fmt.Sprintf("%-9s", label))+" "+text+"\n")
+	_, _ = io.WriteString(p.out, "  "+p.style.paint(faint, fmt.Sprintf("%-9s", label))+" "+printable(text)+"\n")
 }
+
+// printable shows what would drive a terminal instead of doing it: names and values come from events and clouds, and so from strangers. Our own
+// colours pass.
+func printable(text string) string {
+	var b strings.Builder
+	for len(text) > 0 {
+		if colour := ownColour.FindString(text); colour != "" {
+			b.WriteString(colour)
+			text = text[len(colour):]
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(text)
+		if unicode.IsPrint(r) && (r != utf8.RuneError || size > 1) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteToASCII(text[:size]), `"`))
+		}
+		text = text[size:]
+	}
+	return b.String()
+}
+
+// ownColour are the few that paint uses, and nothing that hides text or moves the cursor.
+var ownColour = regexp.MustCompile("^\x1b\\[(0|1|2|31|32|33)m")
 
 // first returns a label for the first of several lines only.
 func first(i int, label string) string {

@@ -135,6 +135,7 @@ func (a *Applier) apply(ctx context.Context, t target, job Job) Result {
 			return result
 		}
 		waited += p
+		r.known = nil // somebody else may have written meanwhile
 		pause = min(time.Duration(float64(pause)*pauseGrowth), longestPause)
 	}
 }

@@ -37,7 +37,11 @@ func (d Diff) String() string {
 	for _, key := range d.Remove {
 		parts = append(parts, fmt.Sprintf("%s: %s → removed", key, d.Current[key]))
 	}
-	return "would write " + strings.Join(parts, ", ")
+	text := "would write " + strings.Join(parts, ", ")
+	if d.VMState != "" && !allowed(d.VMState) {
+		text += "; vm_state " + d.VMState + " does not allow it now"
+	}
+	return text
 }
 
 // PreviewServer reads a server and says what the job would change. Where that fails the Result has an Outcome, else it is zero.
@@ -71,6 +75,9 @@ func diff(ctx context.Context, t target, job Job) (Diff, error) {
 		s, err := t.server(ctx)
 		if err != nil {
 			return Diff{}, err
+		}
+		if expected, ok := vmStateAfter(job.Change.Action); ok && contradicts(expected, s.VMState) {
+			return Diff{}, superseded{s.VMState}
 		}
 		d.Current, d.VMState = s.Metadata, s.VMState
 	}

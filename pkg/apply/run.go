@@ -57,7 +57,7 @@ func (r *run) attempt(ctx context.Context) error {
 		return err
 	}
 	writes, removes := r.toWrite(), r.toRemove()
-	if len(writes)+len(removes) == 0 && (r.known != nil || !r.changed()) {
+	if len(writes)+len(removes) == 0 && (!r.verify || !r.changed() || r.known != nil) {
 		return nil
 	}
 	r.known = nil // what was read is out of date from here on
@@ -93,6 +93,8 @@ func (r *run) attempt(ctx context.Context) error {
 	r.known = known
 	if len(r.toWrite())+len(r.toRemove()) > 0 {
 		r.losses++
+		maps.DeleteFunc(r.written, func(key, value string) bool { return known[key] != value })
+		maps.DeleteFunc(r.removed, func(key string, _ bool) bool { _, back := known[key]; return back })
 		return errLost
 	}
 	return nil

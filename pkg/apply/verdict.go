@@ -102,10 +102,10 @@ func (o Options) Judge(s Situation) Verdict {
 	switch s.Class {
 	case metadata.Gone:
 		switch {
-		case !s.Visible:
-			return Verdict{Outcome: Rejected, Reason: "not found, and the credentials act in another project than the event's: " + s.Message}
 		case s.EventAge < o.Grace && !givenUp:
 			return later(fmt.Sprintf("not found yet; gone only when the event is %s old: %s", o.Grace, s.Message), true)
+		case !s.Visible:
+			return Verdict{Outcome: Rejected, Reason: "not found, and the credentials act in another project than the event's: " + s.Message}
 		}
 		return Verdict{Outcome: Gone, Reason: s.Message}
 
@@ -149,7 +149,8 @@ func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 		return Verdict{Outcome: Ignored, Reason: "superseded: " + s.Error()}
 	}
 	s := Situation{
-		Visible: r.job.Visible, Receives: r.job.Receives, Message: err.Error(), CarrierAge: -1,
+		// An event of which nobody knows the time is not young.
+		Visible: r.job.Visible, Receives: r.job.Receives, Message: err.Error(), EventAge: a.options.Grace, CarrierAge: -1,
 	}
 	if !r.job.Change.Time.IsZero() {
 		s.EventAge = time.Since(r.job.Change.Time)
@@ -182,6 +183,7 @@ func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 		default:
 			if e, ok := errors.AsType[*metadata.Error](stateErr); ok {
 				s.Class, s.RetryAfter, s.Message = e.Class, e.RetryAfter, stateErr.Error()
+				err = stateErr
 			}
 		}
 	}

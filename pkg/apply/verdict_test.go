@@ -47,7 +47,7 @@ func TestJudge(t *testing.T) {
 		case s.Class == metadata.Forbidden || s.Class == metadata.Unauthenticated:
 			return want{apply.Deferred, false, 12 * time.Second, true}
 		case in(string(s.Class), string(metadata.Quota), string(metadata.Invalid), string(metadata.KeyNotFound)),
-			s.Class == metadata.Gone && !s.Visible,
+			s.Class == metadata.Gone && !s.Visible && (s.EventAge >= o.Grace || givenUp),
 			givenUp && in(string(s.Class), string(metadata.Throttled), string(metadata.Unavailable), string(metadata.Unknown)):
 			return want{outcome: apply.Rejected}
 		case s.Class == metadata.Gone && (s.EventAge >= o.Grace || givenUp),

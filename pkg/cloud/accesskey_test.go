@@ -197,10 +197,17 @@ func TestCredentialsOfTheInvocation(t *testing.T) {
 	if err := get(with("STS4", "p-other"), s); err == nil || !strings.Contains(err.Error(), "begin again") {
 		t.Errorf("error = %v", err)
 	}
+	again, err := c.Session(with("STS4", "p-other"), "")
+	if err != nil || again.Project != "p-other" {
+		t.Fatalf("session of %+v, %v", again, err)
+	}
+	if err := get(with("STS4", "p-other"), again); err != nil {
+		t.Errorf("begun again: %v", err)
+	}
 	if err := get(t.Context(), s); err == nil || !strings.Contains(err.Error(), "no credentials in this invocation") {
 		t.Errorf("error = %v", err)
 	}
-	if n := len(g.signed); n != 3 {
-		t.Errorf("%d requests, want 3", n)
+	if n := len(g.signed); n != 4 {
+		t.Errorf("%d requests, want 4", n)
 	}
 }

@@ -89,10 +89,27 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 func (c *Cloud) open(ctx context.Context, project string) (*Session, error) {
 	l := c.login(project)
 	g, err := l.grant(ctx, nil)
+	if err == nil && c.outdated(ctx, g) {
+		g, err = l.grant(ctx, g)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return c.newSession(l, g), nil
+}
+
+// outdated reports whether the credentials have become such that an access key's grant is not theirs any more. A token's grant ends with its
+// token.
+func (c *Cloud) outdated(ctx context.Context, g *grant) bool {
+	if g.login.Method != config.AccessKey {
+		return false
+	}
+	credentials, err := c.credentials(ctx)
+	if err != nil {
+		return false // the request that is about to be signed says so
+	}
+	l, err := credentials.Resolve()
+	return err == nil && (l.Method != config.AccessKey || l.AccessKeyProjectID != g.project)
 }
 
 // login returns the one login for a project. There are no more of them than Options.Projects has elements, and one.

@@ -32,8 +32,8 @@ func (e *RefusedError) Error() string { return e.Err.Error() }
 // Unwrap returns Err.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// CredentialsRefused is true. It lets packages recognise the error that do not import this one.
-func (e *RefusedError) CredentialsRefused() bool { return true }
+// NeedsPerson is true. It lets packages recognise the error that do not import this one.
+func (e *RefusedError) NeedsPerson() bool { return true }
 
 func refusedf(format string, args ...any) *RefusedError {
 	return &RefusedError{Err: fmt.Errorf(format, args...)}

@@ -272,9 +272,9 @@ func TestLoginErrors(t *testing.T) {
 			if _, ok := errors.AsType[*cloud.RefusedError](err); ok != tt.refused {
 				t.Errorf("refused = %t, want %t", ok, tt.refused)
 			}
-			var r interface{ CredentialsRefused() bool }
-			if got := errors.As(err, &r) && r.CredentialsRefused(); got != tt.refused {
-				t.Errorf("CredentialsRefused = %t, want %t", got, tt.refused)
+			var r interface{ NeedsPerson() bool }
+			if got := errors.As(err, &r) && r.NeedsPerson(); got != tt.refused {
+				t.Errorf("NeedsPerson = %t, want %t", got, tt.refused)
 			}
 			if tt.status >= 400 {
 				code, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err)

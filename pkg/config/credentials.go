@@ -103,3 +103,15 @@ func CredentialNames() []string {
 	}
 	return names
 }
+
+// SecretNames returns the names of the secrets that are set.
+func (c Credentials) SecretNames() []string {
+	var names []string
+	v := reflect.ValueOf(c)
+	for field := range v.Type().Fields() {
+		if secret, ok := v.FieldByIndex(field.Index).Interface().(Secret); ok && !secret.IsZero() {
+			names = append(names, field.Tag.Get("envconfig"))
+		}
+	}
+	return names
+}

@@ -346,3 +346,10 @@ func TestSecretIsNotShown(t *testing.T) {
 		t.Error("a secret is not its text")
 	}
 }
+
+func TestSecretNames(t *testing.T) {
+	c := config.Credentials{Username: "u", Password: config.NewSecret("p"), SecretKey: config.NewSecret("k")}
+	if diff := cmp.Diff([]string{"OS_PASSWORD", "HUAWEICLOUD_SDK_SK"}, c.SecretNames()); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -27,10 +27,10 @@ type Settings struct {
 	Verify bool   `envconfig:"TAGGER_VERIFY" default:"true" desc:"Whether what was written is read back, and written again where another writer undid it."`
 	DryRun bool   `envconfig:"TAGGER_DRY_RUN" default:"false" desc:"Whether to read only, and to log what would be written."`
 
-	ComputeEndpoint string   `envconfig:"TAGGER_COMPUTE_ENDPOINT" desc:"Address of the compute API, in place of the catalog's; may hold {project_id}. Needed with an access key."`
-	VolumeEndpoint  string   `envconfig:"TAGGER_VOLUME_ENDPOINT" desc:"Address of the volume API, in place of the catalog's; may hold {project_id}. Needed with an access key."`
-	Projects        []string `envconfig:"TAGGER_PROJECTS" desc:"IDs, separated by commas, of further projects in which a user with a password may act."`
-	SecretARN       string   `envconfig:"TAGGER_SECRET_ARN" desc:"On AWS: the Secrets Manager secret that holds the credentials, a JSON object with the names of the second table."`
+	ComputeEndpoint string `envconfig:"TAGGER_COMPUTE_ENDPOINT" desc:"Address of the compute API, in place of the catalog's; may hold {project_id}. Needed with an access key."`
+	VolumeEndpoint  string `envconfig:"TAGGER_VOLUME_ENDPOINT" desc:"Address of the volume API, in place of the catalog's; may hold {project_id}. Needed with an access key."`
+	Projects        List   `envconfig:"TAGGER_PROJECTS" desc:"IDs, separated by commas, of further projects to act in, which a user with a password can; * for every project that the credentials reach by themselves, as an administrator's do."`
+	SecretARN       string `envconfig:"TAGGER_SECRET_ARN" desc:"On AWS: the Secrets Manager secret that holds the credentials, a JSON object with the names of the second table."`
 
 	Grace       time.Duration  `envconfig:"TAGGER_GRACE" default:"10m" desc:"How old an event must be before \"not found\" means deleted."`
 	GiveUpAfter time.Duration  `envconfig:"TAGGER_GIVE_UP_AFTER" default:"24h" desc:"How long after a queue took a message nothing more is tried."`
@@ -43,9 +43,31 @@ type Settings struct {
 	InvocationCredentials bool   `envconfig:"TAGGER_INVOCATION_CREDENTIALS" default:"false" desc:"On FunctionGraph: whether to act with the temporary access key that comes with each invocation of a function with an agency."`
 
 	EventTypes   EventTypes `envconfig:"TAGGER_EVENT_TYPES" desc:"Further event types and trace names, as type=action separated by commas: createSnapshotV2=snapshot.created."`
-	IgnoreActors []string   `envconfig:"TAGGER_IGNORE_ACTORS" desc:"Patterns, separated by commas, of user names and IDs whose changes are ignored; * stands for anything."`
+	IgnoreActors List       `envconfig:"TAGGER_IGNORE_ACTORS" desc:"Patterns, separated by commas, of user names and IDs whose changes are ignored; * stands for anything."`
 
 	LogLevel string `envconfig:"TAGGER_LOG_LEVEL" default:"info" desc:"The least level that is logged: debug, info, warn or error."`
+}
+
+// AnyProject in TAGGER_PROJECTS stands for every project that the credentials reach by themselves.
+const AnyProject = "*"
+
+// OtherProjects are the projects by id, for which a user with a password gets tokens.
+func (s Settings) OtherProjects() []string {
+	return slices.DeleteFunc(slices.Clone(s.Projects), func(p string) bool { return p == AnyProject })
+}
+
+// List is words separated by commas; blanks around them do not count.
+type List []string
+
+// Decode reads a list.
+func (l *List) Decode(value string) error {
+	*l = nil
+	for word := range strings.SplitSeq(value, ",") {
+		if word = strings.TrimSpace(word); word != "" {
+			*l = append(*l, word)
+		}
+	}
+	return nil
 }
 
 // EventTypes maps event types to actions.

@@ -54,7 +54,7 @@ func TestEmptyIsUnset(t *testing.T) {
 func TestSettings(t *testing.T) {
 	clearEnv(t)
 	for name, value := range map[string]string{
-		"TAGGER_API": "huaweicloud", "TAGGER_VERIFY": "false", "TAGGER_DRY_RUN": "1", "TAGGER_WAIT": "0s", "TAGGER_PROJECTS": "p1,p2",
+		"TAGGER_API": "huaweicloud", "TAGGER_VERIFY": "false", "TAGGER_DRY_RUN": "1", "TAGGER_WAIT": "0s", "TAGGER_PROJECTS": "p1, p2,,",
 		"TAGGER_EVENT_TYPES": "ECS:CloudTrace:ApiCall=server.created, createSnapshotV2=snapshot.created,",
 	} {
 		t.Setenv(name, value)
@@ -65,7 +65,7 @@ func TestSettings(t *testing.T) {
 	}
 	zero := time.Duration(0)
 	want := config.Settings{
-		API: "huaweicloud", DryRun: true, Wait: &zero, Projects: []string{"p1", "p2"},
+		API: "huaweicloud", DryRun: true, Wait: &zero, Projects: config.List{"p1", "p2"},
 		EventTypes:   config.EventTypes{"ECS:CloudTrace:ApiCall": "server.created", "createSnapshotV2": "snapshot.created"},
 		RulesRefresh: time.Minute, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, LogLevel: "info",
 	}

@@ -65,7 +65,9 @@ func httpAnswer(results []tagger.Result) events.LambdaFunctionURLResponse {
 	status := http.StatusOK
 	switch {
 	case worst.Err != nil:
+		// What exactly is at fault is for the log, not for whoever can reach the port.
 		status = http.StatusInternalServerError
+		results = []tagger.Result{}
 	case worst.Outcome == apply.Deferred:
 		status = http.StatusServiceUnavailable
 		header["Retry-After"] = strconv.Itoa(int(math.Ceil(worst.Delay.Seconds())))

@@ -215,7 +215,9 @@ func TestChaos(t *testing.T) {
 		fmt.Printf("%d events, seed %d, %.0f %% faults, %d pollers, %.0f %% of invocations killed\n", len(things), *chaosSeed, *chaosFaults*100, chaosPollers, killed*100)
 
 		for at := 5 * time.Minute; at <= createdOver; at += 5 * time.Minute {
-			time.AfterFunc(at, func() { fmt.Printf("  after %2.0f min of their time: %d messages in the queue\n", at.Minutes(), q.length()) })
+			time.AfterFunc(at, func() {
+				fmt.Printf("  after %2.0f min of their time: %d messages in the queue\n", at.Minutes(), q.length())
+			})
 		}
 		var pollers sync.WaitGroup
 		var kills, invocations atomic.Int64

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -120,6 +121,11 @@ func compose(ctx context.Context, f Function, p platform, read func() (config.Cr
 	if err != nil {
 		return Worker{}, nil, err
 	}
+	if p == awsLambda {
+		if err := onlyFromASecret(settings, credentials); err != nil {
+			return Worker{}, nil, err
+		}
+	}
 	options, err := cloudOptions(settings, credentials, f.Name)
 	if err != nil {
 		return Worker{}, nil, err
@@ -132,6 +138,22 @@ func compose(ctx context.Context, f Function, p platform, read func() (config.Cr
 	}
 	log.Info("started", "platform", string(p))
 	return Worker{Tagger: t, Settings: settings, Log: log}, counts, nil
+}
+
+// onlyFromASecret refuses credentials in a Lambda function's environment, where everybody who may look at the function reads them. On a desk, under
+// the SAM CLI, there is no such reader.
+func onlyFromASecret(settings config.Settings, credentials config.Credentials) error {
+	const way = "put the credentials into a Secrets Manager secret, a JSON object of these variables, and set TAGGER_SECRET_ARN to its ARN"
+	names := credentials.SecretNames()
+	switch {
+	case os.Getenv("AWS_SAM_LOCAL") == "true":
+		return nil
+	case len(names) > 0:
+		return fmt.Errorf("read the environment: %s would be readable in the function's configuration: %s", strings.Join(names, ", "), way)
+	case settings.SecretARN == "":
+		return fmt.Errorf("read the environment: there are no credentials: %s", way)
+	}
+	return nil
 }
 
 // openRules opens the rules that the settings name. Those in a file or a parameter are read again from time to time.
@@ -155,7 +177,7 @@ func openRules(ctx context.Context, settings config.Settings, log *slog.Logger, 
 func cloudOptions(settings config.Settings, credentials config.Credentials, function string) (cloud.Options, error) {
 	o := cloud.Options{
 		Credentials: credentials, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint,
-		Projects: settings.Projects, UserAgent: "tagger/" + function,
+		Projects: settings.OtherProjects(), UserAgent: "tagger/" + function,
 	}
 	switch {
 	case settings.InvocationCredentials:

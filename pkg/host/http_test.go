@@ -42,7 +42,7 @@ func TestHTTPRequests(t *testing.T) {
 		{"batch", "POST", "/any/path", http.Header{"Content-Type": {"application/cloudevents-batch+json; charset=utf-8"}}, "[" + event("tagged") + "," + event("rejected") + "]", "", 422, `{"outcome":"rejected"`},
 		{"deferred", "POST", "/", structured, event("deferred"), "", 503, "because"},
 		{"malformed", "POST", "/", structured, "{", "", 400, `{"outcome":"rejected"`},
-		{"credentials", "POST", "/", structured, event("broken"), "", 500, ""},
+		{"credentials", "POST", "/", structured, event("broken"), "", 500, `"results":[]`},
 		{"panic", "POST", "/", structured, event("panic"), "", 503, "panic"},
 		{"too large", "POST", "/", structured, strings.Repeat("x", ingress.MaxPayload+1), "", 413, "more than"},
 		{"another method", "PUT", "/", structured, event("tagged"), "", 405, "POST a CloudEvent"},

@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -42,7 +41,7 @@ func (l *Lambda) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 // Handle takes any payload. The answer's form follows the trigger: a partial batch response for SQS, a response for HTTP, and for a
 // direct invocation the results, or an error when they are not final.
 func (l *Lambda) Handle(ctx context.Context, payload []byte) (any, error) {
-	ctx, cancel := inTime(ctx)
+	work, cancel := inTime(ctx)
 	defer cancel()
 	if l.Flush != nil {
 		defer l.Flush()
@@ -50,60 +49,90 @@ func (l *Lambda) Handle(ctx context.Context, payload []byte) (any, error) {
 	batch := ingress.Decode(payload)
 	switch batch.Carrier {
 	case ingress.SQS:
-		return l.queue(ctx, batch)
+		return l.queue(ctx, work, batch)
 	case ingress.HTTP:
-		return httpAnswer(l.results(ctx, batch, l.wait(waitOverHTTP))), nil
+		return httpAnswer(l.results(work, batch, l.wait(waitOverHTTP))), nil
 	}
-	return directAnswer(l.results(ctx, batch, l.wait(waitToTheEnd)))
+	return directAnswer(l.results(work, batch, l.wait(waitToTheEnd)))
 }
 
 // queue handles an SQS batch: what is final is acknowledged, what is not comes back after its delay, and what never will be goes to
-// the dead-letter queue.
-func (l *Lambda) queue(ctx context.Context, batch ingress.Batch) (any, error) {
-	var mu sync.Mutex
-	answer := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
-	var broken error
+// the dead-letter queue. The first context is the invocation's, the second the one to work in.
+func (l *Lambda) queue(ctx, work context.Context, batch ingress.Batch) (any, error) {
+	worked := l.work(work, batch.Records)
+	if err := nothingWorks(worked); err != nil {
+		// Until somebody mends it: Lambda slows its pollers down, and counts the error. Nothing else is told anybody, for all records come back.
+		return nil, &CredentialsError{err}
+	}
+	finishing, cancel := finishing(ctx)
+	defer cancel()
+	failed := make([]bool, len(worked))
 	var group errgroup.Group
 	group.SetLimit(l.Settings.Concurrency)
-	for _, record := range batch.Records {
+	for i, record := range batch.Records {
 		group.Go(func() error {
-			failed, err := l.queued(ctx, record)
-			mu.Lock()
-			defer mu.Unlock()
-			if failed {
-				answer.BatchItemFailures = append(answer.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: record.AckID})
-			}
-			if err != nil {
-				broken = err
+			failed[i] = l.settle(finishing, record, worked[i])
+			return nil
+		})
+	}
+	_ = group.Wait()
+	answer := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
+	for i, record := range batch.Records {
+		if failed[i] {
+			answer.BatchItemFailures = append(answer.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: record.AckID})
+		}
+	}
+	return answer, nil
+}
+
+// work works on the records, several at a time. A record that was not begun in time has no results.
+func (l *Lambda) work(ctx context.Context, records []ingress.Record) [][]tagger.Result {
+	worked := make([][]tagger.Result, len(records))
+	var group errgroup.Group
+	group.SetLimit(l.Settings.Concurrency)
+	for i, record := range records {
+		group.Go(func() error {
+			if ctx.Err() == nil {
+				worked[i] = l.record(ctx, record, l.wait(waitFromQueue))
 			}
 			return nil
 		})
 	}
 	_ = group.Wait()
-	if broken != nil {
-		// Nothing works until somebody mends it: Lambda slows its pollers down and counts the error.
-		return nil, &CredentialsError{broken}
-	}
-	return answer, nil
+	return worked
 }
 
-// queued handles one record of a queue. failed asks the queue to keep it; err says that nothing works at all.
-func (l *Lambda) queued(ctx context.Context, record ingress.Record) (failed bool, err error) {
-	if ctx.Err() != nil {
+// nothingWorks returns the fault of configuration or credentials because of which no record of a batch reached the cloud; nil when one did, or
+// none is at fault. One server that the credentials may not touch does not hold up its neighbours.
+func nothingWorks(worked [][]tagger.Result) error {
+	var fault error
+	for _, results := range worked {
+		for _, r := range results {
+			switch {
+			case r.Err != nil:
+				fault = r.Err
+			case r.Calls > 0:
+				return nil
+			}
+		}
+	}
+	return fault
+}
+
+// settle tells the queues what became of a record, and reports whether the record must stay in its own.
+func (l *Lambda) settle(ctx context.Context, record ingress.Record, results []tagger.Result) (failed bool) {
+	if len(results) == 0 {
 		l.Log.Info("handed back: the invocation ends", "record", record.AckID)
-		return true, nil
+		return true
 	}
-	worst := tagger.Worst(l.record(ctx, record, l.wait(waitFromQueue)))
-	switch {
-	case worst.Err != nil:
-		return true, worst.Err
-	case worst.Outcome == apply.Deferred:
+	switch worst := tagger.Worst(results); {
+	case worst.Err != nil, worst.Outcome == apply.Deferred:
 		l.changeVisibility(ctx, record, worst.Delay)
-		return true, nil
+		return true
 	case worst.Outcome == apply.Rejected:
-		return !l.deadLetter(ctx, record, worst), nil
+		return !l.deadLetter(ctx, record, worst)
 	}
-	return false, nil
+	return false
 }
 
 // changeVisibility is best effort: where it fails, the queue's own visibility timeout serves.
@@ -111,8 +140,6 @@ func (l *Lambda) changeVisibility(ctx context.Context, record ingress.Record, de
 	if record.Receipt == "" || record.Source == "" || delay <= 0 {
 		return
 	}
-	ctx, cancel := finishing(ctx)
-	defer cancel()
 	if err := l.Queues.ChangeVisibility(ctx, record.Source, record.Receipt, delay); err != nil {
 		l.Log.Warn("change visibility", "record", record.AckID, "error", err.Error())
 	}
@@ -123,8 +150,6 @@ func (l *Lambda) deadLetter(ctx context.Context, record ingress.Record, r tagger
 	if l.Settings.DeadLetterQueueURL == "" {
 		return false
 	}
-	ctx, cancel := finishing(ctx)
-	defer cancel()
 	attributes := map[string]string{"outcome": string(r.Outcome), "reason": r.Reason, "event_id": r.Event.ID, "source_queue": record.Source}
 	if err := l.Queues.Send(ctx, l.Settings.DeadLetterQueueURL, record.Raw, attributes); err != nil {
 		l.Log.Error("send to the dead-letter queue", "record", record.AckID, "error", err.Error())
@@ -133,7 +158,12 @@ func (l *Lambda) deadLetter(ctx context.Context, record ingress.Record, r tagger
 	return true
 }
 
-// finishing is a context for what must still be done when the invocation's own has ended: there is the margin for it.
+// finishing is a context for what must still be done when the time to work has ended. It leaves a tenth of what there is for the answer itself.
 func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), margin/2)
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithTimeout(ctx, margin)
+	}
+	left := time.Until(deadline)
+	return context.WithTimeout(ctx, left-left/10)
 }

@@ -57,11 +57,19 @@ func (s *script) Handle(ctx context.Context, d tagger.Delivery) []tagger.Result 
 	case "panic":
 		panic("boom")
 	case "broken":
-		r.Outcome, r.Err = apply.Deferred, errors.New("credentials refused")
+		r.Outcome, r.Err, r.Delay = apply.Deferred, errors.New("credentials refused"), time.Minute
 	case apply.Deferred:
 		r.Delay = 90500 * time.Millisecond
+	case apply.Tagged:
+		r.Calls = 2
 	}
 	return []tagger.Result{r}
+}
+
+func (s *script) Failed(_ context.Context, d tagger.Delivery, reason string) tagger.Result {
+	r := tagger.Result{Outcome: apply.Deferred, Reason: reason, Delay: 15 * time.Second}
+	r.Event.ID = d.Event.ID()
+	return r
 }
 
 func (s *script) Unreadable(_ context.Context, err error) tagger.Result {
@@ -155,7 +163,8 @@ func TestQueue(t *testing.T) {
 	if diff := cmp.Diff([]string{"deferred", "panic"}, failed(t, answer)); diff != "" {
 		t.Errorf("handed back (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"arn:aws:sqs:eu-central-1:1:q r-deferred 1m30.5s"}, q.changed); diff != "" {
+	slices.Sort(q.changed)
+	if diff := cmp.Diff([]string{"arn:aws:sqs:eu-central-1:1:q r-deferred 1m30.5s", "arn:aws:sqs:eu-central-1:1:q r-panic 15s"}, q.changed); diff != "" {
 		t.Errorf("visibility (-want +got):\n%s", diff)
 	}
 	slices.Sort(q.bodies)
@@ -187,12 +196,30 @@ func TestQueuesFail(t *testing.T) {
 	}
 }
 
-// Refused credentials are the batch's error, not a record's.
-func TestBroken(t *testing.T) {
-	_, err := newLambda(&script{}, &queues{}, nil).Handle(t.Context(), batch(record("a", event("tagged")), record("b", event("broken"))))
+// Where nothing works, the batch fails as a whole and loudly, and its dead letters are not sent again with each delivery.
+func TestNothingWorks(t *testing.T) {
+	q := &queues{}
+	l := newLambda(&script{}, q, func(c *config.Settings) { c.DeadLetterQueueURL = "dead" })
+	_, err := l.Handle(t.Context(), batch(record("a", event("rejected")), record("b", event("broken")), record("c", event("broken"))))
 	var refused *host.CredentialsError
-	if !errors.As(err, &refused) {
-		t.Errorf("error %v", err)
+	if !errors.As(err, &refused) || len(q.sent) != 0 || len(q.changed) != 0 {
+		t.Errorf("error %v, %d dead letters, %d visibilities", err, len(q.sent), len(q.changed))
+	}
+}
+
+// Where one server alone is out of reach, its neighbours are done with.
+func TestOneIsForbidden(t *testing.T) {
+	q := &queues{}
+	l := newLambda(&script{}, q, func(c *config.Settings) { c.DeadLetterQueueURL = "dead" })
+	answer, err := l.Handle(t.Context(), batch(record("a", event("tagged")), record("b", event("rejected")), record("c", event("broken"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"c"}, failed(t, answer)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"arn:aws:sqs:eu-central-1:1:q r-c 1m0s"}, q.changed); diff != "" || len(q.sent) != 1 {
+		t.Errorf("%d dead letters; visibility (-want +got):\n%s", len(q.sent), diff)
 	}
 }
 
@@ -295,14 +322,54 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
-// A record of several events ends as the worst of them; the good ones are done all the same.
+// A record of several events ends as the worst of them; the good ones are done all the same, and none starves behind one that is not ready.
 func TestRecordOfSeveralEvents(t *testing.T) {
 	s := &script{}
-	answer, err := newLambda(s, &queues{}, nil).Handle(t.Context(), batch(record("a", "["+event("tagged")+","+event("deferred")+","+event("gone")+"]")))
+	answer, err := newLambda(s, &queues{}, nil).Handle(t.Context(), batch(record("a", "["+event("deferred")+","+event("panic")+","+event("tagged")+"]")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"a"}, failed(t, answer)); diff != "" || len(s.seen) != 3 {
-		t.Errorf("%d handled: %s", len(s.seen), diff)
+	if diff := cmp.Diff([]string{"a"}, failed(t, answer)); diff != "" {
+		t.Error(diff)
 	}
+	var waits []string
+	for _, d := range s.seen {
+		waits = append(waits, d.Event.Subject()+" "+d.Wait.Round(time.Second).String())
+	}
+	if diff := cmp.Diff([]string{"deferred 0s", "panic 0s", "tagged 0s", "deferred 5s", "panic 5s"}, waits); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The answer is there before the invocation's time is over, even where telling the queues takes long.
+func TestAnswerInTime(t *testing.T) {
+	for _, timeout := range []time.Duration{3 * time.Second, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &script{work: time.Hour}
+			l := newLambda(s, &queues{}, func(c *config.Settings) { c.DeadLetterQueueURL = "dead" })
+			l.Queues = stuck{}
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			start := time.Now()
+			if _, err := l.Handle(ctx, batch(record("a", event("rejected")), record("b", event("deferred")))); err != nil {
+				t.Fatal(err)
+			}
+			if d := time.Since(start); d >= timeout {
+				t.Errorf("answered after %s of %s", d, timeout)
+			}
+		})
+	}
+}
+
+// stuck are queues that do not answer.
+type stuck struct{}
+
+func (stuck) ChangeVisibility(ctx context.Context, _, _ string, _ time.Duration) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (stuck) Send(ctx context.Context, _ string, _ []byte, _ map[string]string) error {
+	<-ctx.Done()
+	return ctx.Err()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
@@ -18,6 +19,7 @@ import (
 type Handler interface {
 	Handle(ctx context.Context, d tagger.Delivery) []tagger.Result
 	Unreadable(ctx context.Context, err error) tagger.Result
+	Failed(ctx context.Context, d tagger.Delivery, reason string) tagger.Result
 }
 
 // Worker works on records. It is what the platforms have in common, and safe for concurrent use.
@@ -64,19 +66,44 @@ func (w *Worker) results(ctx context.Context, batch ingress.Batch, wait time.Dur
 	return all
 }
 
-// record handles the events of one record. A panic in it fails it, and nothing else.
-func (w *Worker) record(ctx context.Context, record ingress.Record, wait time.Duration) (all []tagger.Result) {
-	defer func() {
-		if p := recover(); p != nil {
-			w.Log.Error("panic", "record", record.AckID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			all = append(all, tagger.Result{Outcome: apply.Deferred, Reason: "panic; see the log"})
-		}
-	}()
-	for _, e := range record.Events {
-		all = append(all, w.Tagger.Handle(ctx, tagger.Delivery{Event: e, SentAt: record.SentAt, Receives: record.Receives, Wait: wait})...)
+// record handles the events of one record. Each is tried once before any is waited for, so that none of them starves behind one that is not
+// ready; the wait is the record's.
+func (w *Worker) record(ctx context.Context, record ingress.Record, wait time.Duration) []tagger.Result {
+	end := time.Now().Add(wait)
+	firstWait := wait
+	if len(record.Events) > 1 {
+		firstWait = 0
 	}
+	perEvent := make([][]tagger.Result, len(record.Events))
+	for i, e := range record.Events {
+		perEvent[i] = w.event(ctx, tagger.Delivery{Event: e, SentAt: record.SentAt, Receives: record.Receives, Wait: firstWait})
+	}
+	if len(record.Events) > 1 {
+		for i, e := range record.Events {
+			left := time.Until(end)
+			if worst := tagger.Worst(perEvent[i]); worst.Outcome != apply.Deferred || worst.Err != nil {
+				continue
+			}
+			if left <= 0 || ctx.Err() != nil {
+				break
+			}
+			perEvent[i] = w.event(ctx, tagger.Delivery{Event: e, SentAt: record.SentAt, Receives: record.Receives, Wait: left})
+		}
+	}
+	all := slices.Concat(perEvent...)
 	if record.Err != nil {
 		all = append(all, w.Tagger.Unreadable(ctx, record.Err))
 	}
 	return all
+}
+
+// event handles one event. A panic in it fails it, and nothing else.
+func (w *Worker) event(ctx context.Context, d tagger.Delivery) (all []tagger.Result) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.Log.Error("panic", "event_id", d.Event.ID(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			all = []tagger.Result{w.Tagger.Failed(ctx, d, "panic; see the log")}
+		}
+	}()
+	return w.Tagger.Handle(ctx, d)
 }

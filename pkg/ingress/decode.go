@@ -39,7 +39,7 @@ func Decode(payload []byte) Batch {
 		if records := object["Records"]; kindOf(records) == '[' && object["specversion"] == nil {
 			return d.records(payload, records)
 		}
-		if kindOf(object["requestContext"]) == '{' && object["specversion"] == nil {
+		if kindOf(object["requestContext"]) == '{' && object["specversion"] == nil && object["requestPayload"] == nil {
 			return d.gateway(payload, object)
 		}
 	}
@@ -147,6 +147,10 @@ func (d *decoder) object(raw []byte, object map[string][]byte, wrapped int) ([]e
 		return within("SNS message")(d.embedded(object["Message"], wrapped+1))
 	case object["detail-type"] != nil && object["detail"] != nil:
 		return within("EventBridge event: detail")(d.unwrap(object["detail"], wrapped+1))
+	case object["requestPayload"] != nil && object["requestContext"] != nil:
+		// What Lambda puts into a queue when an asynchronous invocation failed, here played again
+		// (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html).
+		return within("Lambda destination record: requestPayload")(d.unwrap(object["requestPayload"], wrapped+1))
 	case object["events"] != nil && len(object) == 1:
 		if kindOf(object["events"]) != '[' {
 			return nil, errors.New("EventGrid batch: events is not an array")

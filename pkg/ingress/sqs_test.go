@@ -90,3 +90,18 @@ func TestSQSRecordOfAnotherKind(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
+
+// TestLambdaDestination: a failed asynchronous invocation that is played again from its dead-letter queue.
+func TestLambdaDestination(t *testing.T) {
+	record := `{"version":"1.0","timestamp":"2026-11-20T09:15:05.123Z","requestContext":{"requestId":"r","functionArn":"arn:aws:lambda:eu-central-1:1:function:f:$LATEST",` +
+		`"condition":"RetriesExhausted","approximateInvokeCount":3},"requestPayload":` + event1 + `,"responseContext":{"statusCode":200,"functionError":"Unhandled"},"responsePayload":{"errorType":"DeferredError"}}`
+	for name, b := range map[string]ingress.Batch{"SQS": sqs(t, record), "direct": ingress.Decode([]byte(record))} {
+		if r := b.Records[0]; r.Err != nil || len(r.Events) != 1 || r.Events[0].ID() != "1" {
+			t.Errorf("%s: %d events, %v", name, len(r.Events), r.Err)
+		}
+	}
+	b := sqs(t, strings.Replace(record, event1, `{"a":1}`, 1))
+	if got := fmt.Sprint(b.Records[0].Err); !strings.Contains(got, "Lambda destination record: requestPayload: is not a CloudEvent") {
+		t.Errorf("error %s", got)
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/google/uuid"
 )
 
 // decode reads an event's data as Change.Data describes it, nil for no data.
@@ -105,21 +107,7 @@ func uuidOnly(s string) string {
 // isUUID reports whether s is 8-4-4-4-12 hexadecimal digits. Nova, Cinder, ECS, BMS and EVS all write resource ids so;
 // the 32 digits without dashes that Keystone and Huawei Cloud's job service use are ids of projects, users and jobs.
 func isUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i := range len(s) {
-		switch c := s[i]; {
-		case i == 8 || i == 13 || i == 18 || i == 23:
-			if c != '-' {
-				return false
-			}
-		case '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F':
-		default:
-			return false
-		}
-	}
-	return true
+	return len(s) == 36 && uuid.Validate(s) == nil // which takes braces, a prefix and no dashes too
 }
 
 // isProject reports whether s can be a project's id: Keystone's are 32 hexadecimal digits, those of old or migrated

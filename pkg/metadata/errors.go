@@ -8,6 +8,7 @@ import (
 	"html"
 	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -83,33 +84,41 @@ func (e *Error) Unwrap() error { return e.err }
 
 // newError turns what gophercloud returned for a request into an *Error.
 func newError(r Request, err error) *Error {
-	// Re-authentication failed: what counts is why, not the 401 before it. gophercloud does not unwrap this one.
-	if e, ok := errors.AsType[*gophercloud.ErrUnableToReauthenticate](err); ok {
-		err = e.ErrReauth
-		class := Unavailable
-		if gophercloud.ResponseCodeIs(err, http.StatusUnauthorized) || credentialsRefused(err) {
-			class = Unauthenticated
-		}
-		return &Error{Request: r, Class: class, Message: oneLine("authenticate again: " + err.Error()), err: err}
-	}
-	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
+	// Only what gophercloud itself returns is the API's answer. One further down is Keystone's, to a login that the transport needed.
+	if answer, ok := err.(gophercloud.ErrUnexpectedResponseCode); ok { //nolint:errorlint // the chain is what is not meant
 		return answerError(r, answer.Actual, answer.ResponseHeader, answer.Body)
 	}
-	e := &Error{Request: r, Message: oneLine(err.Error()), Class: Unavailable, err: err}
-	switch op, isNet := errors.AsType[*net.OpError](err); {
-	case credentialsRefused(err):
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err // which says the method and the URL once more
+	}
+	e := &Error{Request: r, Message: oneLine(err.Error()), Class: Unavailable, RetryAfter: RetryAfter(err), err: err}
+	op, isNet := errors.AsType[*net.OpError](err)
+	_, isLogin := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err)
+	switch {
+	case needsPerson(err):
 		e.Class = Unauthenticated
-	case isNet && op.Op == "dial": // never sent
+	case isNet && op.Op == "dial", isLogin: // never sent
 	case r.Method != "GET":
 		e.Class = Unknown
 	}
 	return e
 }
 
-// credentialsRefused reports whether the transport or the authentication itself gave up on the credentials.
-func credentialsRefused(err error) bool {
-	var r interface{ CredentialsRefused() bool }
-	return errors.As(err, &r) && r.CredentialsRefused()
+// needsPerson reports whether authentication or configuration are such that trying again cannot help.
+func needsPerson(err error) bool {
+	var r interface{ NeedsPerson() bool }
+	return errors.As(err, &r) && r.NeedsPerson()
+}
+
+// RetryAfter returns how long an error's answer asks to wait, 0 when it does not say or there was none.
+func RetryAfter(err error) time.Duration {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.RetryAfter
+	}
+	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
+		return parseRetryAfter(answer.ResponseHeader.Get("Retry-After"))
+	}
+	return 0
 }
 
 // answerError reads an answer that is not a success.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -194,17 +195,21 @@ func (f Family) keyRule() string {
 }
 
 // valueTakes: a character beyond U+FFFF needs four bytes, for which the databases behind Nova and Cinder have no room; they
-// answer 500 to it, always.
+// answer 500 to it, always. Control characters the APIs take, but nobody means them: in a name that an event reports they would drive the
+// terminals and logs of everybody who looks at the server.
 func (f Family) valueTakes(r rune) bool {
-	if r > 0xffff || r == 0 {
+	if r > 0xffff || unicode.IsControl(r) {
 		return false
 	}
 	return f != BMS || (r != '\\' && r != '"')
 }
 
 func (f Family) valueRule(r rune) string {
-	if f == BMS && r <= 0xffff {
+	if f == BMS && r <= 0xffff && !unicode.IsControl(r) {
 		return fmt.Sprintf(`takes any character but \ and "; found %q`, r)
+	}
+	if unicode.IsControl(r) {
+		return fmt.Sprintf("takes no control characters; found %+q", r)
 	}
 	return fmt.Sprintf("takes characters up to U+FFFF; found %+q", r)
 }
@@ -214,14 +219,16 @@ func (f Family) valueRule(r rune) string {
 // reached with TAGGER_API=openstack too.
 func (f Family) reserved(key string) string {
 	const why = "is written by the cloud itself"
+	// Whatever the case: to databases that do not distinguish it, Agency_Name is agency_name.
+	key = strings.ToLower(key)
 	for _, prefix := range []string{"metering.", "__system__", "cascaded."} {
 		if strings.HasPrefix(key, prefix) {
 			return why + " (prefix " + prefix + ")"
 		}
 	}
 	switch key {
-	case "agency_name", "op_svc_userid", "__support_agent_list", "lockCheckEndpoint", "lockSource", "lockSourceId", "lockScene", "charging_mode",
-		"EcmResStatus", "virtual_env_type", "hw:passthrough":
+	case "agency_name", "op_svc_userid", "__support_agent_list", "lockcheckendpoint", "locksource", "locksourceid", "lockscene", "charging_mode",
+		"ecmresstatus", "virtual_env_type", "hw:passthrough":
 		return why
 	case "vpc_id", "image_name", "os_bit", "os_type":
 		if f == ECS || f == BMS {

@@ -50,6 +50,7 @@ func TestCheckKey(t *testing.T) {
 		{"too long", strings.Repeat("k", 256), "", "has 256"},
 		{"BMS counts bytes", strings.Repeat("é", 128), "", "has 256"},
 		{"privilege escalation", "agency_name", "", "is written by the cloud itself"},
+		{"privilege escalation in capitals", "Agency_Name", "", "is written by the cloud itself"},
 		{"reserved prefix", "metering.order_id", "", "prefix metering."},
 		{"reserved prefix of volumes", "__system__cmkid", "", "prefix __system__"},
 		{"reserved on Huawei Cloud only", "os_type", "Nova Cinder EVS", "is written by the cloud itself"},
@@ -84,7 +85,9 @@ func TestCheckValue(t *testing.T) {
 	for _, tt := range []struct{ name, value, takenBy, want string }{
 		{"plain", "alice", all, ""},
 		{"anything printable", "a/b c,d;e=f é 日本", all, ""},
-		{"newline", "a\nb", all, ""},
+		{"newline", "a\nb", "", `takes no control characters; found '\n'`},
+		{"escape", "a\x1b[2J", "", `takes no control characters; found '\x1b'`},
+		{"C1 control", "a\u009b", "", "takes no control characters"},
 		{"empty", "", "Nova Cinder ECS EVS", "must not be empty"},
 		{"quote", `a"b`, "Nova Cinder ECS EVS", `any character but \ and "`},
 		{"backslash", `a\b`, "Nova Cinder ECS EVS", `any character but \ and "`},
@@ -117,6 +120,7 @@ func TestFitValue(t *testing.T) {
 	}{
 		{"fits", metadata.ECS, "alice", "alice"},
 		{"emoji", metadata.Nova, "hi 😀!", "hi _!"},
+		{"escape", metadata.Nova, "a\x1b[2J\nb", "a_[2J_b"},
 		{"quotes for BMS", metadata.BMS, `a"b\c`, "a_b_c"},
 		{"not UTF-8", metadata.Nova, "a\xffb", "a_b"},
 		{"too long", metadata.Nova, long, strings.Repeat("x", 246) + "-0d4e2ca9"},

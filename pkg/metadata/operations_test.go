@@ -289,7 +289,9 @@ func TestAnswersThatAreNotTheAPIs(t *testing.T) {
 // refused is how the authentication says that it gave up on the credentials.
 type refused struct{ error }
 
-func (refused) CredentialsRefused() bool { return true }
+func (refused) NeedsPerson() bool { return true }
+
+func (r refused) Unwrap() error { return r.error }
 
 func TestTransportErrors(t *testing.T) {
 	closed := httptest.NewServer(nil)
@@ -337,22 +339,29 @@ func TestNoAnswer(t *testing.T) {
 	})
 }
 
-func TestReauthenticationFails(t *testing.T) {
+// What the transport needs a login for fails as the login does, and not as if the API had answered so.
+func TestLoginFails(t *testing.T) {
+	keystone := func(status int) error {
+		return fmt.Errorf("log in at keystone: %w", gophercloud.ErrUnexpectedResponseCode{Actual: status, ResponseHeader: http.Header{"Retry-After": {"9"}}})
+	}
 	for _, tt := range []struct {
 		name  string
 		err   error
 		class metadata.Class
+		after time.Duration
 	}{
-		{"password changed", gophercloud.ErrUnexpectedResponseCode{Actual: 401}, metadata.Unauthenticated},
-		{"Keystone down", gophercloud.ErrUnexpectedResponseCode{Actual: 503}, metadata.Unavailable},
-		{"credentials given up", refused{errors.New("refused")}, metadata.Unauthenticated},
+		{"password changed", refused{keystone(401)}, metadata.Unauthenticated, 9 * time.Second},
+		{"no such user or project", refused{keystone(404)}, metadata.Unauthenticated, 9 * time.Second},
+		{"malformed", refused{keystone(400)}, metadata.Unauthenticated, 9 * time.Second},
+		{"Keystone is down", keystone(503), metadata.Unavailable, 9 * time.Second},
+		{"Keystone throttles", keystone(429), metadata.Unavailable, 9 * time.Second},
 	} {
-		s := service(&wire{status: 401, body: `{}`}, "http://c/")
-		s.SetTokenAndAuthResult(nil)
-		s.ReauthFunc = func(context.Context) error { return tt.err }
-		s.UseTokenLock()
-		err := metadata.NewServers(s, metadata.Options{Family: metadata.Nova}).Update(t.Context(), id, map[string]string{"k": "v"})
-		if !metadata.IsClass(err, tt.class) || !errors.Is(err, tt.err) && tt.name == "credentials given up" {
+		err := metadata.NewServers(service(&wire{err: tt.err}, "http://c/"), metadata.Options{Family: metadata.Nova}).Update(t.Context(), id, map[string]string{"k": "v"})
+		var e *metadata.Error
+		if !errors.As(err, &e) || e.Class != tt.class || e.RetryAfter != tt.after || e.Status != 0 || !errors.Is(err, tt.err) && tt.class == metadata.Unauthenticated {
+			t.Errorf("%s: %v (%+v)", tt.name, err, e)
+		}
+		if !strings.Contains(err.Error(), "log in at keystone") || strings.Contains(err.Error(), "http://c/") {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}

@@ -27,7 +27,7 @@ type pause struct {
 // The length of a pause where the API does not say one: doubling from shortestPause to longestPause. Single failures of a service pause
 // nothing; failuresBeforePause on end do.
 const (
-	shortestPause       = time.Second
+	shortestPause       = 2 * time.Second // what Huawei Cloud's gateway wants after APIG.0308 is 2 to 5 s
 	longestPause        = 30 * time.Second
 	longestRetryAfter   = time.Hour
 	failuresBeforePause = 3

@@ -29,13 +29,13 @@ func TestPauses(t *testing.T) {
 	}{
 		{"told for how long", throttled("7"), 1, 7 * time.Second},
 		{"told for a day", throttled("86400"), 1, time.Hour},
-		{"not told: a second", throttled(""), 1, time.Second},
+		{"not told: two seconds", throttled(""), 1, 2 * time.Second},
 		{"503 says how long", &wire{status: 503, body: "{}", header: http.Header{"Retry-After": {"5"}}}, 1, 5 * time.Second},
 		{"one failure pauses nothing", down(), 1, 0},
 		{"two failures pause nothing", down(), 2, 0},
-		{"three on end do", down(), 3, time.Second},
+		{"three on end do", down(), 3, 2 * time.Second},
 		{"a refusal pauses nothing", &wire{status: 409, body: `{"conflictingRequest": {"code": 409, "message": "x"}}`}, 5, 0},
-		{"a lost connection counts", &wire{err: io.ErrUnexpectedEOF}, 3, time.Second},
+		{"a lost connection counts", &wire{err: io.ErrUnexpectedEOF}, 3, 2 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

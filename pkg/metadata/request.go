@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+
+	"github.com/google/uuid"
 )
 
 // Request is one request, byte for byte as it will be sent.
@@ -83,19 +85,8 @@ func encode(v any) []byte {
 // CheckID returns an error unless id is a UUID in its usual form of 8-4-4-4-12 hexadecimal digits. Whatever else
 // comes as an id would become part of a URL.
 func CheckID(id string) error {
-	if len(id) != 36 {
+	if len(id) != 36 || uuid.Validate(id) != nil { // which takes braces, a prefix and no dashes too
 		return fmt.Errorf("id %.40q is not a UUID", id)
-	}
-	for i := range len(id) {
-		switch c := id[i]; {
-		case i == 8 || i == 13 || i == 18 || i == 23:
-			if c != '-' {
-				return fmt.Errorf("id %q is not a UUID", id)
-			}
-		case c >= '0' && c <= '9', c >= 'a' && c <= 'f', c >= 'A' && c <= 'F':
-		default:
-			return fmt.Errorf("id %q is not a UUID", id)
-		}
 	}
 	return nil
 }

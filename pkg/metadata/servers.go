@@ -43,8 +43,8 @@ func (s *Servers) Get(ctx context.Context, id string) (Server, error) {
 	if err := s.do(ctx, r, &answer, http.StatusOK); err != nil {
 		return Server{}, err
 	}
-	if answer.Server == nil || answer.Server.VMState == "" {
-		return Server{}, &Error{Request: r, Status: http.StatusOK, Class: Unavailable, Message: `the answer has no server with "OS-EXT-STS:vm_state"`}
+	if answer.Server == nil || answer.Server.VMState == "" || answer.Server.Metadata == nil {
+		return Server{}, &Error{Request: r, Status: http.StatusOK, Class: Unavailable, Message: `the answer has no server with "OS-EXT-STS:vm_state" and "metadata"`}
 	}
 	return *answer.Server, nil
 }

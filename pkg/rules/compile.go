@@ -67,7 +67,7 @@ func Compile(text []byte, o Options) (*Set, error) {
 	if o.API == "" {
 		o.API = metadata.OpenStack
 	}
-	c := &compiler{Options: o, set: &Set{api: o.API, tables: map[string]any{}}}
+	c := &compiler{Options: o, set: &Set{api: o.API, tables: map[string]any{}}, keys: map[string]string{}}
 	if root := c.parse(text); root != nil {
 		c.document(root)
 	}
@@ -81,7 +81,8 @@ func Compile(text []byte, o Options) (*Set, error) {
 type compiler struct {
 	Options
 	set    *Set
-	rule   string // the rule being compiled
+	rule   string            // the rule being compiled
+	keys   map[string]string // as they are written, by themselves in small letters
 	errors Errors
 }
 
@@ -321,6 +322,13 @@ func (c *compiler) key(node *yaml.Node, key string, on []lifecycle.Action) bool 
 			return false
 		}
 	}
+	lower := strings.ToLower(key)
+	if other, ok := c.keys[lower]; ok && other != key {
+		// Nova adds them as two, and deletes both when one is deleted.
+		c.fail(node, "key %q: another rule writes it %q; the cloud confuses keys that differ in case only", key, other)
+		return false
+	}
+	c.keys[lower] = key
 	return true
 }
 

@@ -149,9 +149,6 @@ type function struct {
 }
 
 func functions() []function {
-	days := func(name string, unit time.Duration) function {
-		return function{name, func(p ...any) (any, error) { return time.Duration(reflect.ValueOf(p[0]).Int()) * unit, nil }, new(func(int) time.Duration)}
-	}
 	return []function{
 		{"first", func(p ...any) (any, error) {
 			for _, v := range p {
@@ -167,9 +164,30 @@ func functions() []function {
 			}
 			return nil, errors.New("date() wants a time, found an absent value")
 		}, new(func(time.Time) string)},
-		days("days", 24*time.Hour),
-		days("hours", time.Hour),
+		duration("days", 24*time.Hour),
+		duration("hours", time.Hour),
 	}
+}
+
+// longestDuration bounds days() and hours(): a century. Far more would not fit into a duration, and come out as another day without a word.
+const longestDuration = 100 * 365 * 24 * time.Hour
+
+func duration(name string, unit time.Duration) function {
+	return function{name, func(p ...any) (any, error) {
+		n, ok := p[0].(int)
+		if i, isInt64 := p[0].(int64); isInt64 {
+			n, ok = int(i), true
+		}
+		switch most := int(longestDuration / unit); {
+		case p[0] == nil:
+			return nil, fmt.Errorf("%s() wants a whole number, found an absent value", name)
+		case !ok:
+			return nil, fmt.Errorf("%s() wants a whole number, found a %T", name, p[0])
+		case n > most || n < -most:
+			return nil, fmt.Errorf("%s() takes at most %d", name, most)
+		}
+		return time.Duration(n) * unit, nil
+	}, new(func(int) time.Duration)}
 }
 
 // present reports whether a value counts: an empty text does not.

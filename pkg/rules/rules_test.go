@@ -40,7 +40,7 @@ func change() lifecycle.Change {
 		Actor: lifecycle.Actor{ID: "u-1", Name: "alice", Kind: lifecycle.User},
 		Time:  time.Date(2026, 11, 21, 23, 54, 50, 0, time.FixedZone("", 3600)),
 		Data: map[string]any{
-			"size": int64(1700000000000), "ratio": 0.25, "big": 1e21, "ok": true, "empty": "", "null": nil,
+			"size": int64(1700000000000), "days": int64(3), "ratio": 0.25, "big": 1e21, "ok": true, "empty": "", "null": nil,
 			"list": []any{map[string]any{"a": "x"}}, "object": map[string]any{"deep": map[string]any{"name": "d"}},
 			"long": strings.Repeat("x", 300), "emoji": "hi 😀", "quote": `say "hi"`,
 		},
@@ -54,6 +54,7 @@ func sample(t testing.TB) event.Event {
 	e.SetSource("//test")
 	e.SetType("test.created")
 	e.SetExtension("team", "blue")
+	e.SetExtension("sequence", 42)
 	return e
 }
 
@@ -145,6 +146,13 @@ func TestValues(t *testing.T) {
 		{`${resource.created}`, "2026-11-20T23:00:00Z", ""},
 		{`${time - resource.created}`, "23h54m50s", ""},
 		{`${len(data.list)}`, "1", ""},
+
+		{`${event.extensions.sequence}`, "42", ""},
+		{`${date(time + days(200000))}`, "", "days() takes at most 36500"},
+		{`${date(time - hours(900001))}`, "", "hours() takes at most 876000"},
+		{`${date(time + days(data.none))}`, "", "days() wants a whole number, found an absent value"},
+		{`${date(time + days(data.ratio))}`, "", "days() wants a whole number, found a float64"},
+		{`${date(time + days(data.days))}`, "2026-11-24", ""},
 
 		// Absence
 		{`${resource.flavor}`, "", "resource.flavor is absent"},

@@ -64,6 +64,8 @@ func format(v any) (string, error) {
 		return strconv.FormatBool(v), nil
 	case int:
 		return strconv.Itoa(v), nil
+	case int32: // as CloudEvents' extensions have them
+		return strconv.FormatInt(int64(v), 10), nil
 	case int64:
 		return strconv.FormatInt(v, 10), nil
 	case float64:
@@ -72,6 +74,9 @@ func format(v any) (string, error) {
 		}
 		return strconv.FormatFloat(v, 'f', -1, 64), nil
 	case time.Time:
+		if year := v.UTC().Year(); year < 1 || year > 9999 {
+			return "", errors.New("is not a time that can be written")
+		}
 		return v.UTC().Format(time.RFC3339), nil
 	case time.Duration:
 		return v.String(), nil
@@ -80,7 +85,7 @@ func format(v any) (string, error) {
 	case map[string]any, map[string]string:
 		return "", errors.New("is an object; pick one of its members")
 	}
-	return "", fmt.Errorf("is a %T, which has no form as text", v)
+	return "", errors.New("has no form as text")
 }
 
 // parseTemplate finds the expressions in a value. "$${" stands for "${".

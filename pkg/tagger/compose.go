@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
@@ -42,9 +43,12 @@ func Compose(ctx context.Context, s config.Settings, book Rulebook, p Parts) (*T
 		Rules:    book,
 		Apply:    apply.Options{Verify: s.Verify, DryRun: s.DryRun, Grace: s.Grace, GiveUpAfter: s.GiveUpAfter},
 		Cloud:    p.Cloud,
-		Actions:  p.Actions,
-		Log:      p.Log,
-		Observe:  p.Observe,
+
+		AnyProject: slices.Contains(s.Projects, config.AnyProject),
+
+		Actions: p.Actions,
+		Log:     p.Log,
+		Observe: p.Observe,
 	})
 	if p.Actions != nil {
 		for _, name := range book.Current(ctx).Unreachable(p.Actions) {

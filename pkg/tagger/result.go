@@ -106,7 +106,7 @@ type RequestRef struct {
 }
 
 // Worst returns the result that decides for a record with all of these: one whose configuration or credentials are at fault, else that
-// with the worst outcome.
+// with the worst outcome. There must be one at least.
 func Worst(results []Result) Result {
 	order := apply.Outcomes()
 	return slices.MaxFunc(results, func(a, b Result) int {

@@ -37,6 +37,9 @@ type Options struct {
 	Apply    apply.Options
 	// Cloud is nil where nothing is ever applied.
 	Cloud Cloud
+	// AnyProject lets the credentials act in whatever project an event names, as far as the cloud lets them. Otherwise an event of a project that
+	// they have no token for is rejected: events come from outside.
+	AnyProject bool
 	// Actions are the ones that this function handles; nil for all.
 	Actions []lifecycle.Action
 	// Log, if not nil, gets one line for each change.
@@ -128,7 +131,7 @@ func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecy
 	case len(plan.Rules) == 0:
 		p.Outcome, p.Reason = apply.Ignored, "no rule matches"
 	case plan.Empty():
-		first := plan.Problems[len(plan.Problems)-1]
+		first := plan.Problems[0]
 		p.Outcome, p.Reason = apply.Rejected, fmt.Sprintf("nothing of the plan is usable; rule %s, key %s: %s", first.Rule, first.Key, first.Why)
 	default:
 		prefix := seedPath(c.Resource)
@@ -157,6 +160,10 @@ func (t *Tagger) preview(ctx context.Context, p Planned) Previewed {
 	api, err := t.connect(ctx, p, nil)
 	if err != nil {
 		p.Outcome, p.Reason = apply.Deferred, err.Error()
+		return Previewed{Planned: p}
+	}
+	if why := t.foreign(p, api); why != "" {
+		p.Outcome, p.Reason = apply.Rejected, why
 		return Previewed{Planned: p}
 	}
 	var d apply.Diff
@@ -198,6 +205,17 @@ func (t *Tagger) Handle(ctx context.Context, d Delivery) []Result {
 	return all
 }
 
+// Failed is the result of an event whose handling broke off, for a reason that is ours: it is deferred.
+func (t *Tagger) Failed(ctx context.Context, d Delivery, reason string) Result {
+	v := t.options.Apply.Judge(apply.Situation{Class: metadata.Unavailable, CarrierAge: -1, Receives: d.Receives})
+	r := Result{
+		Planned: Planned{Event: EventRef{d.Event.ID(), d.Event.Source(), d.Event.Type()}},
+		Outcome: apply.Deferred, Reason: reason, Delay: v.Delay,
+	}.filled()
+	t.report(ctx, d, r)
+	return r
+}
+
 // Unreadable is the result of something that is no event at all.
 func (t *Tagger) Unreadable(ctx context.Context, err error) Result {
 	r := Result{Outcome: apply.Rejected, Reason: err.Error()}.filled()
@@ -217,6 +235,10 @@ func (t *Tagger) apply(ctx context.Context, p Planned, d Delivery) Result {
 	if err != nil {
 		return t.unconnected(r, d, err)
 	}
+	if why := t.foreign(p, api); why != "" {
+		r.Outcome, r.Reason = apply.Rejected, why
+		return r
+	}
 	job := p.job(api)
 	job.SentAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.Receives, d.Wait, d.Progress.Pausing
 	var done apply.Result
@@ -234,6 +256,15 @@ func (t *Tagger) apply(ctx context.Context, p Planned, d Delivery) Result {
 	return r
 }
 
+// foreign returns why the event's project is out of bounds, "" when it is not.
+func (t *Tagger) foreign(p Planned, api connection) string {
+	project := p.Resource.Project
+	if project == "" || project == api.project || t.options.AnyProject {
+		return ""
+	}
+	return fmt.Sprintf("the event is of project %s, the credentials act in %s: list it in TAGGER_PROJECTS, or * for all that they reach by themselves", project, api.project)
+}
+
 // job is the plan's, without what the delivery adds.
 func (p Planned) job(api connection) apply.Job {
 	return apply.Job{Change: p.change, Plan: p.plan, Visible: p.Resource.Project == "" || p.Resource.Project == api.project}
@@ -241,7 +272,9 @@ func (p Planned) job(api connection) apply.Job {
 
 // unconnected is the result where no session could be had.
 func (t *Tagger) unconnected(r Result, d Delivery, err error) Result {
-	s := apply.Situation{Class: metadata.Unavailable, Message: err.Error(), CarrierAge: -1, Receives: d.Receives, Visible: true}
+	s := apply.Situation{
+		Class: metadata.Unavailable, Message: err.Error(), CarrierAge: -1, Receives: d.Receives, Visible: true, RetryAfter: metadata.RetryAfter(err),
+	}
 	if !d.SentAt.IsZero() {
 		s.CarrierAge = time.Since(d.SentAt)
 	}

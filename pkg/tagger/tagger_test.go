@@ -144,17 +144,19 @@ func (nobody) Session(context.Context, string) (*cloud.Session, error) {
 
 func TestProjects(t *testing.T) {
 	for _, tt := range []struct {
-		name    string
-		project string // of server and event
-		listed  bool
-		admin   bool
-		outcome apply.Outcome
-		reason  string
+		name     string
+		project  string // of server and event
+		projects string // TAGGER_PROJECTS, ID for the project's
+		admin    bool
+		outcome  apply.Outcome
+		reason   string
 	}{
 		{name: "the credentials' own", project: "demo", outcome: apply.Tagged},
-		{name: "another, to which the credentials may go", project: "second", listed: true, outcome: apply.Tagged},
-		{name: "another, to which nobody sent them", project: "second", outcome: apply.Rejected, reason: "another project"},
-		{name: "any, for an administrator", project: "second", admin: true, outcome: apply.Tagged},
+		{name: "another, listed", project: "second", projects: "ID", outcome: apply.Tagged},
+		{name: "another, not listed", project: "second", outcome: apply.Rejected, reason: "list it in TAGGER_PROJECTS"},
+		{name: "another, not listed, even for an administrator", project: "second", admin: true, outcome: apply.Rejected, reason: "list it in TAGGER_PROJECTS"},
+		{name: "any, for an administrator", project: "second", projects: "*", admin: true, outcome: apply.Tagged},
+		{name: "any, for somebody who does not reach them", project: "second", projects: "*", outcome: apply.Rejected, reason: "could not be found"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			role := "member"
@@ -166,12 +168,12 @@ func TestProjects(t *testing.T) {
 				Users:    []simcloud.User{{Name: "demo", Password: "secret", Roles: map[string]string{"demo": role, "second": "member"}}},
 			})
 			project, _ := sim.Project(tt.project)
-			var listed []string
-			if tt.listed {
-				listed = []string{project.ID}
+			s := settings()
+			if tt.projects != "" {
+				s.Projects = config.List{strings.ReplaceAll(tt.projects, "ID", project.ID)}
 			}
 			sim.PutServer(simcloud.Server{ID: id, ProjectID: project.ID})
-			tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret", listed...)})
+			tg := compose(t, s, tagger.Parts{Cloud: login(sim, "secret", s.OtherProjects()...)})
 			got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", project.ID)})
 			if got[0].Outcome != tt.outcome || !strings.Contains(got[0].Reason, tt.reason) {
 				t.Errorf("%s: %s", got[0].Outcome, got[0].Reason)

@@ -1,0 +1,225 @@
+//go:build sqs
+
+package functions_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+)
+
+// ledger knows every message that was sent to the queue, and every line that the functions logged.
+type ledger struct {
+	// changed has an element when something may have been settled.
+	changed chan struct{}
+
+	mu          sync.Mutex
+	messages    map[string]*message // by message id
+	outcomes    map[string][]string // by event id, as logged
+	invocations int
+	kills       int
+	errors      []string
+}
+
+// message is one in the queue.
+type message struct {
+	sent     *sent
+	receipt  string // the last one
+	receives int
+	deleted  bool
+}
+
+func newLedger() *ledger {
+	return &ledger{changed: make(chan struct{}, 1), messages: map[string]*message{}, outcomes: map[string][]string{}}
+}
+
+func (l *ledger) sending(id string, s *sent) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.messages[id] = &message{sent: s}
+}
+
+// received notes a batch and returns the crashes that are to come in it.
+func (l *ledger) received(batch []types.Message) []context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.invocations++
+	var crashes []context.Context
+	for _, m := range batch {
+		known := l.messages[*m.MessageId]
+		known.receipt = *m.ReceiptHandle
+		known.receives++
+		if crash := known.sent.crash; crash != nil && crash.Err() == nil {
+			crashes = append(crashes, crash)
+		}
+	}
+	return crashes
+}
+
+func (l *ledger) answered(a answer, done int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a.isErr {
+		l.errors = append(l.errors, string(a.body))
+	}
+}
+
+func (l *ledger) killed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kills++
+}
+
+func (l *ledger) removed(batch []types.Message) {
+	l.mu.Lock()
+	for _, m := range batch {
+		l.messages[*m.MessageId].deleted = true
+	}
+	l.mu.Unlock()
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (l *ledger) log(entry map[string]any) {
+	id, _ := entry["event_id"].(string)
+	outcome, _ := entry["outcome"].(string)
+	reason, _ := entry["reason"].(string)
+	if outcome == "" || id == "" {
+		return
+	}
+	if reason == "" && outcome != isTagged {
+		outcome += " without a reason"
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.outcomes[id] = append(l.outcomes[id], outcome)
+}
+
+// settled reports whether each message is deleted, or put off for so long that only a person can have to do with it.
+func (l *ledger) settled(asked func(receipt string) time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range l.messages {
+		if !m.deleted && asked(m.receipt) < 10*time.Minute {
+			return false
+		}
+	}
+	return true
+}
+
+// deadLetters takes what is in the dead-letter queue since the last time.
+func deadLetters(t *testing.T, q queues) []types.Message {
+	t.Helper()
+	var all []types.Message
+	for {
+		out, err := q.client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{
+			QueueUrl: aws.String(q.deadURL), MaxNumberOfMessages: 10, VisibilityTimeout: 3600, MessageAttributeNames: []string{"All"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(out.Messages) == 0 {
+			return all
+		}
+		all = append(all, out.Messages...)
+	}
+}
+
+// became says what became of an event: of all that the queues, the log and the cloud say, exactly one thing may be so.
+func (l *ledger) became(s *sent, dead []types.Message, sim *simcloud.Cloud) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var is []string
+	if slices.ContainsFunc(dead, func(m types.Message) bool { return *m.Body == s.body }) {
+		is = append(is, isDead)
+	}
+	receives := 0
+	waiting := false
+	for _, m := range l.messages {
+		if m.sent == s {
+			receives = max(receives, m.receives)
+			waiting = waiting || !m.deleted
+		}
+	}
+	if waiting {
+		is = append(is, isHandedBack)
+	}
+	// Whether it carries the plan is the cloud's word, not the function's.
+	server, _ := sim.Server(s.server)
+	carries := s.server != "" && cmp.Equal(server.Metadata, s.planned)
+	logged := l.outcomes[s.id]
+	switch last := append([]string{"not logged"}, logged...)[len(logged)]; {
+	case carries && slices.Contains(logged, isTagged):
+		is = append(is, isTagged)
+	case carries:
+		is = append(is, last)
+	case len(is) == 0 && (last == isGone || last == isIgnored || last == isUnrecognised):
+		is = append(is, last)
+	case len(is) == 0:
+		is = append(is, fmt.Sprintf("LOST: last logged as %s; metadata %v", last, server.Metadata))
+	}
+	if receives < s.receives {
+		is = append(is, fmt.Sprintf("after %d receives, not %d", receives, s.receives))
+	}
+	return strings.Join(is, " and ")
+}
+
+// account prints what became of all events, and fails for each of which something else should have become.
+func account(t *testing.T, title string, all []*sent, became func(*sent) string, want func(*sent) []string) {
+	t.Helper()
+	columns := []string{isTagged, isUnchanged, isGone, isIgnored, isUnrecognised, isDead, isHandedBack}
+	var kinds []string
+	counts, records := map[[2]string]int{}, map[string]int{}
+	var wrong []string
+	for _, s := range all {
+		if !slices.Contains(kinds, s.kind) {
+			kinds = append(kinds, s.kind)
+		}
+		is := became(s)
+		if !slices.Contains(want(s), is) {
+			wrong = append(wrong, fmt.Sprintf("%s (%s): %s; want %s", s.name, s.id, is, strings.Join(want(s), " or ")))
+		}
+		if !slices.Contains(columns, is) {
+			is = "else"
+		}
+		for _, kind := range []string{s.kind, "sum"} {
+			records[kind] += s.copies
+			counts[[2]string{kind, "events"}]++
+			counts[[2]string{kind, is}]++
+		}
+	}
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	columns = append([]string{"events"}, append(columns, "else")...)
+	fmt.Fprintf(w, "%s\trecords\t%s\t\n", title, strings.Join(columns, "\t"))
+	for _, kind := range append(kinds, "sum") {
+		fmt.Fprintf(w, "%s\t%d\t", kind, records[kind])
+		for _, column := range columns {
+			cell := "."
+			if n := counts[[2]string{kind, column}]; n > 0 {
+				cell = fmt.Sprint(n)
+			}
+			fmt.Fprintf(w, "%s\t", cell)
+		}
+		fmt.Fprintln(w)
+	}
+	_ = w.Flush()
+	t.Logf("\n%s", b.String())
+	for _, line := range wrong {
+		t.Error(line)
+	}
+}

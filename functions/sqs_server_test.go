@@ -1,0 +1,195 @@
+//go:build sqs
+
+package functions_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+const sqsRegion = "eu-central-1"
+
+// startMoto starts moto's server, which speaks SQS, on a port of its own choice, and returns its address. It ends with the test.
+func startMoto(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("moto_server")
+	if err != nil {
+		t.Fatal("moto_server, this test's SQS, is not on PATH; install it with: pip install 'moto[server]'")
+	}
+	cmd := exec.Command(path, "-H", "127.0.0.1", "-p", "0")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	running, ended := make(chan string, 1), make(chan string, 1)
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		var said []string
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			if _, address, ok := strings.Cut(lines.Text(), "Running on "); ok && len(running) == 0 {
+				running <- strings.TrimSpace(address)
+			}
+			if len(said) < 50 {
+				said = append(said, lines.Text())
+			}
+		}
+		_, _ = io.Copy(io.Discard, stderr) // a line that is too long must not block it
+		ended <- strings.Join(said, "\n")
+	})
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		reading.Wait()
+		_ = cmd.Wait()
+	})
+	timeout := time.NewTimer(time.Minute)
+	defer timeout.Stop()
+	select {
+	case address := <-running:
+		return address
+	case said := <-ended:
+		t.Fatalf("moto_server ended:\n%s", said)
+	case <-timeout.C:
+		t.Fatal("moto_server does not listen after a minute")
+	}
+	return ""
+}
+
+// queues are one of template.yaml's queues and its dead-letter queue.
+type queues struct {
+	client   *sqs.Client
+	url, arn string
+	deadURL  string
+}
+
+// makeQueues makes the queues of a function as template.yaml describes them, with another visibility timeout.
+func makeQueues(t *testing.T, address, id string, visibility time.Duration) queues {
+	t.Helper()
+	client := sqs.New(sqs.Options{
+		Region: sqsRegion, BaseEndpoint: aws.String(address),
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "AKIATEST", SecretAccessKey: "test-secret-key"}, nil
+		}),
+	})
+	create := func(name string, attributes map[string]string) (url, arn string) {
+		t.Helper()
+		q, err := client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(name), Attributes: attributes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *q.QueueUrl, queueAttribute(t, client, *q.QueueUrl, types.QueueAttributeNameQueueArn)
+	}
+	resources := template(t).at("Resources")
+	queue, dead := resources.at(id+"Queue", "Properties"), resources.at(id+"DeadLetterQueue", "Properties")
+	deadURL, deadARN := create("tagger-dead", map[string]string{
+		"MessageRetentionPeriod": dead.at("MessageRetentionPeriod").Value, "SqsManagedSseEnabled": dead.at("SqsManagedSseEnabled").Value,
+	})
+	url, arn := create("tagger", map[string]string{
+		"MessageRetentionPeriod": queue.at("MessageRetentionPeriod").Value, "SqsManagedSseEnabled": queue.at("SqsManagedSseEnabled").Value,
+		"VisibilityTimeout": strconv.Itoa(int(visibility.Seconds())),
+		"RedrivePolicy":     fmt.Sprintf(`{"deadLetterTargetArn": %q, "maxReceiveCount": %d}`, deadARN, queue.at("RedrivePolicy", "maxReceiveCount").number(t)),
+	})
+	return queues{client, url, arn, deadURL}
+}
+
+func queueAttribute(t *testing.T, client *sqs.Client, url string, name types.QueueAttributeName) string {
+	t.Helper()
+	out, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: aws.String(url), AttributeNames: []types.QueueAttributeName{name}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.Attributes[string(name)]
+}
+
+// tap stands between the functions and SQS: it counts their calls, keeps the visibility that they ask for, and refuses what it is told to.
+type tap struct {
+	*httptest.Server
+
+	mu         sync.Mutex
+	calls      map[string]int           // by operation
+	visibility map[string]time.Duration // by receipt handle
+	refusals   map[string]int           // by message body: how many more times it is not taken
+}
+
+func newTap(t *testing.T, address string) *tap {
+	t.Helper()
+	target, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &tap{calls: map[string]int{}, visibility: map[string]time.Duration{}, refusals: map[string]int{}}
+	proxy := &httputil.ReverseProxy{
+		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		ErrorLog: log.New(io.Discard, "", 0), // a process that was killed leaves calls behind
+	}
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		if p.refuses(strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "AmazonSQS."), body) {
+			w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = io.WriteString(w, `{"__type": "com.amazonaws.sqs#ServiceUnavailable", "message": "try again"}`)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(p.Close)
+	return p
+}
+
+func (p *tap) refuses(operation string, body []byte) bool {
+	var call struct {
+		ReceiptHandle, MessageBody string
+		VisibilityTimeout          int
+	}
+	_ = json.Unmarshal(body, &call)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls[operation]++
+	if operation == "ChangeMessageVisibility" {
+		p.visibility[call.ReceiptHandle] = time.Duration(call.VisibilityTimeout) * time.Second
+	}
+	if operation == "SendMessage" && p.refusals[call.MessageBody] > 0 {
+		p.refusals[call.MessageBody]--
+		return true
+	}
+	return false
+}
+
+// refuse lets the next so many attempts to send a body fail.
+func (p *tap) refuse(body string, times int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refusals[body] = times
+}
+
+// asked returns the visibility that was asked for with a receipt handle, 0 for none.
+func (p *tap) asked(receipt string) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.visibility[receipt]
+}
