@@ -295,6 +295,39 @@ func TestDirect(t *testing.T) {
 	}
 }
 
+// How long is waited depends on who calls, unless the settings say.
+func TestWaits(t *testing.T) {
+	payload := func(body string) string {
+		text, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf(`{"requestContext": {"http": {"method": "POST"}}, "headers": {"content-type": "application/cloudevents+json"}, "body": %s}`, text)
+	}
+	for _, tt := range []struct {
+		name, payload string
+		want          time.Duration
+	}{
+		{"queue", string(batch(record("a", event("tagged")))), 5 * time.Second},
+		{"HTTP", payload(event("tagged")), 20 * time.Second},
+		{"direct", event("tagged"), 15 * time.Minute},
+	} {
+		for _, set := range []*time.Duration{nil, new(7 * time.Second)} {
+			s := &script{}
+			if _, err := newLambda(s, &queues{}, func(c *config.Settings) { c.Wait = set }).Handle(t.Context(), []byte(tt.payload)); err != nil {
+				t.Fatal(err)
+			}
+			want := tt.want
+			if set != nil {
+				want = *set
+			}
+			if got := s.seen[0].Wait; got != want {
+				t.Errorf("%s: waits %s, want %s", tt.name, got, want)
+			}
+		}
+	}
+}
+
 // The design's table, column HTTP: never 404 or 409, which Knative would deliver again.
 func TestHTTP(t *testing.T) {
 	l := newLambda(&script{}, &queues{}, nil)
