@@ -7,7 +7,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run test race lint build template-check fuzz chaos bench clean
+.PHONY: help run test race test-sqs lint build template-check redrive fuzz chaos bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,10 +21,13 @@ test: ## Run all tests (no network but the Go modules)
 race: ## Run all tests with the race detector (needs a C compiler)
 	go test -race -shuffle=on -count=1 ./...
 
+test-sqs: ## Run a built function at queues of a real server, on a bad day (needs moto_server: pip install 'moto[server]')
+	go test -tags sqs -run '^TestQueue$$' -v -count=1 -timeout 5m ./functions
+
 lint: ## Check formatting, go vet, staticcheck and go.mod
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt would change these files"; exit 1; }
-	go vet ./...
-	go run $(STATICCHECK) ./...
+	go vet -tags chaos,sqs ./...
+	go run $(STATICCHECK) -tags chaos,sqs ./...
 	go mod tidy -diff
 
 build: ## Build each function for AWS Lambda, arm64 and amd64, into dist/ (6 MiB zipped at most)
@@ -37,6 +40,14 @@ build: ## Build each function for AWS Lambda, arm64 and amd64, into dist/ (6 MiB
 template-check: ## Check template.yaml (needs cfn-lint)
 	@command -v cfn-lint >/dev/null || { echo "cfn-lint is not installed: pip install cfn-lint"; exit 1; }
 	cfn-lint --include-checks I -- template.yaml
+
+# Records that a function itself sent to the dead-letter queue have no source queue for SQS, so that TO is not optional.
+redrive: ## Send dead letters to a queue again: FROM=<ARN of a dead-letter queue> TO=<ARN of a queue> (needs the AWS CLI)
+	@case "$(FROM) $(TO)" in arn:*:sqs:*" "arn:*:sqs:*) ;; *) \
+		echo "name both queues by their ARNs: make redrive FROM=arn:aws:sqs:REGION:ACCOUNT:DEAD-LETTER-QUEUE TO=arn:aws:sqs:REGION:ACCOUNT:QUEUE"; exit 1;; esac
+	@command -v aws >/dev/null || { echo "the AWS CLI is not installed: pip install awscli"; exit 1; }
+	aws sqs start-message-move-task --region "$(word 4,$(subst :, ,$(FROM)))" --source-arn "$(FROM)" --destination-arn "$(TO)"
+	@echo 'How far it is: aws sqs list-message-move-tasks --region "$(word 4,$(subst :, ,$(FROM)))" --source-arn "$(FROM)"'
 
 fuzz: ## Run every fuzz target for FUZZTIME (5s) each
 	@set -e; for pkg in $$(go list ./...); do \

@@ -9,11 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"text/tabwriter"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/go-cmp/cmp"
 
@@ -38,6 +35,7 @@ type message struct {
 	sent     *sent
 	receipt  string // the last one
 	receives int
+	busy     bool // an invocation has it
 	deleted  bool
 }
 
@@ -61,6 +59,7 @@ func (l *ledger) received(batch []types.Message) []context.Context {
 		known := l.messages[*m.MessageId]
 		known.receipt = *m.ReceiptHandle
 		known.receives++
+		known.busy = true
 		if crash := known.sent.crash; crash != nil && crash.Err() == nil {
 			crashes = append(crashes, crash)
 		}
@@ -68,7 +67,8 @@ func (l *ledger) received(batch []types.Message) []context.Context {
 	return crashes
 }
 
-func (l *ledger) answered(a answer, done int) {
+// answered notes an answer: an error in one is none that was asked for.
+func (l *ledger) answered(a answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if a.isErr {
@@ -82,9 +82,13 @@ func (l *ledger) killed() {
 	l.kills++
 }
 
-func (l *ledger) removed(batch []types.Message) {
+// returned notes the end of an invocation that had a batch, and what of it was deleted.
+func (l *ledger) returned(batch, deleted []types.Message) {
 	l.mu.Lock()
 	for _, m := range batch {
+		l.messages[*m.MessageId].busy = false
+	}
+	for _, m := range deleted {
 		l.messages[*m.MessageId].deleted = true
 	}
 	l.mu.Unlock()
@@ -114,37 +118,33 @@ func (l *ledger) settled(asked func(receipt string) time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, m := range l.messages {
-		if !m.deleted && asked(m.receipt) < 10*time.Minute {
+		if !m.deleted && (m.busy || asked(m.receipt) < 10*time.Minute) {
 			return false
 		}
 	}
 	return true
 }
 
-// deadLetters takes what is in the dead-letter queue since the last time.
-func deadLetters(t *testing.T, q queues) []types.Message {
-	t.Helper()
-	var all []types.Message
-	for {
-		out, err := q.client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{
-			QueueUrl: aws.String(q.deadURL), MaxNumberOfMessages: 10, VisibilityTimeout: 3600, MessageAttributeNames: []string{"All"},
-		})
-		if err != nil {
-			t.Fatal(err)
+// waiting returns the messages that are still in the queue, in the order of their servers.
+func (l *ledger) waiting() []*message {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []*message
+	for _, m := range l.messages {
+		if !m.deleted {
+			all = append(all, m)
 		}
-		if len(out.Messages) == 0 {
-			return all
-		}
-		all = append(all, out.Messages...)
 	}
+	slices.SortFunc(all, func(a, b *message) int { return strings.Compare(a.sent.server, b.sent.server) })
+	return all
 }
 
 // became says what became of an event: of all that the queues, the log and the cloud say, exactly one thing may be so.
-func (l *ledger) became(s *sent, dead []types.Message, sim *simcloud.Cloud) string {
+func (l *ledger) became(s *sent, dead bool, sim *simcloud.Cloud) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var is []string
-	if slices.ContainsFunc(dead, func(m types.Message) bool { return *m.Body == s.body }) {
+	if dead {
 		is = append(is, isDead)
 	}
 	receives := 0
@@ -178,12 +178,25 @@ func (l *ledger) became(s *sent, dead []types.Message, sim *simcloud.Cloud) stri
 	return strings.Join(is, " and ")
 }
 
+// deliveries returns how many records were sent with an event, and how often they were received in all.
+func (l *ledger) deliveries(s *sent) (records, receives int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range l.messages {
+		if m.sent == s {
+			records++
+			receives += m.receives
+		}
+	}
+	return records, receives
+}
+
 // account prints what became of all events, and fails for each of which something else should have become.
-func account(t *testing.T, title string, all []*sent, became func(*sent) string, want func(*sent) []string) {
+func (l *ledger) account(t *testing.T, title string, all []*sent, became func(*sent) string, want func(*sent) []string) {
 	t.Helper()
 	columns := []string{isTagged, isUnchanged, isGone, isIgnored, isUnrecognised, isDead, isHandedBack}
 	var kinds []string
-	counts, records := map[[2]string]int{}, map[string]int{}
+	counts := map[[2]string]int{}
 	var wrong []string
 	for _, s := range all {
 		if !slices.Contains(kinds, s.kind) {
@@ -196,29 +209,35 @@ func account(t *testing.T, title string, all []*sent, became func(*sent) string,
 		if !slices.Contains(columns, is) {
 			is = "else"
 		}
+		records, receives := l.deliveries(s)
 		for _, kind := range []string{s.kind, "sum"} {
-			records[kind] += s.copies
+			counts[[2]string{kind, "records"}] += records
+			counts[[2]string{kind, "receives"}] += receives
 			counts[[2]string{kind, "events"}]++
 			counts[[2]string{kind, is}]++
 		}
 	}
 	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	columns = append([]string{"events"}, append(columns, "else")...)
-	fmt.Fprintf(w, "%s\trecords\t%s\t\n", title, strings.Join(columns, "\t"))
+	line := func(title string, cells []string) {
+		fmt.Fprintf(&b, "\n%-20s", title)
+		for _, cell := range cells {
+			fmt.Fprintf(&b, "%13s", cell)
+		}
+	}
+	columns = slices.Concat([]string{"records", "receives", "events"}, columns, []string{"else"})
+	line(title, columns)
 	for _, kind := range append(kinds, "sum") {
-		fmt.Fprintf(w, "%s\t%d\t", kind, records[kind])
+		var cells []string
 		for _, column := range columns {
 			cell := "."
 			if n := counts[[2]string{kind, column}]; n > 0 {
 				cell = fmt.Sprint(n)
 			}
-			fmt.Fprintf(w, "%s\t", cell)
+			cells = append(cells, cell)
 		}
-		fmt.Fprintln(w)
+		line(kind, cells)
 	}
-	_ = w.Flush()
-	t.Logf("\n%s", b.String())
+	t.Log(b.String())
 	for _, line := range wrong {
 		t.Error(line)
 	}

@@ -124,7 +124,7 @@ func (m *mapping) poll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := m.remove(ctx, done); err != nil {
+		if err := m.remove(ctx, messages, done); err != nil {
 			return fmt.Errorf("delete: %w", err)
 		}
 	}
@@ -158,9 +158,8 @@ func (m *mapping) deliver(b *bootstrap, messages []types.Message) ([]types.Messa
 	}
 	a, err := b.runtime.invoke(ctx, payload, m.timeout)
 	if err == nil {
-		done := acknowledged(a, messages)
-		m.ledger.answered(a, len(done))
-		return done, nil
+		m.ledger.answered(a)
+		return acknowledged(a, messages), nil
 	}
 	for _, crash := range crashes {
 		if crash.Err() != nil {
@@ -207,13 +206,13 @@ func acknowledged(a answer, messages []types.Message) []types.Message {
 	return done
 }
 
-// remove deletes messages from the queue and tells the ledger.
-func (m *mapping) remove(ctx context.Context, messages []types.Message) error {
-	if len(messages) > 0 {
+// remove deletes those of a batch that the function is done with, and tells the ledger.
+func (m *mapping) remove(ctx context.Context, batch, done []types.Message) error {
+	if len(done) > 0 {
 		m.turn.Lock()
 		defer m.turn.Unlock()
 		var entries []types.DeleteMessageBatchRequestEntry
-		for i, message := range messages {
+		for i, message := range done {
 			entries = append(entries, types.DeleteMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)), ReceiptHandle: message.ReceiptHandle})
 		}
 		out, err := m.queues.client.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: aws.String(m.queues.url), Entries: entries})
@@ -221,9 +220,9 @@ func (m *mapping) remove(ctx context.Context, messages []types.Message) error {
 			return err
 		}
 		if len(out.Failed) > 0 {
-			return fmt.Errorf("%s", *out.Failed[0].Message)
+			return fmt.Errorf("%s", aws.ToString(out.Failed[0].Message))
 		}
 	}
-	m.ledger.removed(messages)
+	m.ledger.returned(batch, done)
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
@@ -76,6 +77,32 @@ func startMoto(t *testing.T) string {
 	return ""
 }
 
+func awsConfig(address string) aws.Config {
+	return aws.Config{
+		Region: sqsRegion, BaseEndpoint: aws.String(address),
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "AKIATEST", SecretAccessKey: "test-secret-key"}, nil
+		}),
+	}
+}
+
+// makeSecret stores the lines NAME=value as template.yaml's functions want them, and returns the secret's ARN.
+func makeSecret(t *testing.T, address string, lines []string) string {
+	t.Helper()
+	values := map[string]string{}
+	for _, line := range lines {
+		name, value, _ := strings.Cut(line, "=")
+		values[name] = value
+	}
+	out, err := secretsmanager.NewFromConfig(awsConfig(address)).CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+		Name: aws.String("tagger"), SecretString: aws.String(marshal(values)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *out.ARN
+}
+
 // queues are one of template.yaml's queues and its dead-letter queue.
 type queues struct {
 	client   *sqs.Client
@@ -86,12 +113,7 @@ type queues struct {
 // makeQueues makes the queues of a function as template.yaml describes them, with another visibility timeout.
 func makeQueues(t *testing.T, address, id string, visibility time.Duration) queues {
 	t.Helper()
-	client := sqs.New(sqs.Options{
-		Region: sqsRegion, BaseEndpoint: aws.String(address),
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: "AKIATEST", SecretAccessKey: "test-secret-key"}, nil
-		}),
-	})
+	client := sqs.NewFromConfig(awsConfig(address))
 	create := func(name string, attributes map[string]string) (url, arn string) {
 		t.Helper()
 		q, err := client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String(name), Attributes: attributes})
@@ -122,7 +144,25 @@ func queueAttribute(t *testing.T, client *sqs.Client, url string, name types.Que
 	return out.Attributes[string(name)]
 }
 
-// tap stands between the functions and SQS: it counts their calls, keeps the visibility that they ask for, and refuses what it is told to.
+// receiveAll receives what is visible in a queue, and hides it for an hour.
+func receiveAll(t *testing.T, client *sqs.Client, url string) []types.Message {
+	t.Helper()
+	var all []types.Message
+	for {
+		out, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{
+			QueueUrl: aws.String(url), MaxNumberOfMessages: 10, VisibilityTimeout: 3600, MessageAttributeNames: []string{"All"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(out.Messages) == 0 {
+			return all
+		}
+		all = append(all, out.Messages...)
+	}
+}
+
+// tap stands between the functions and AWS: it counts their calls, keeps the visibility that they ask for, and refuses what it is told to.
 type tap struct {
 	*httptest.Server
 
@@ -148,7 +188,7 @@ func newTap(t *testing.T, address string) *tap {
 		if err != nil {
 			return
 		}
-		if p.refuses(strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "AmazonSQS."), body) {
+		if p.refuses(r.Header.Get("X-Amz-Target"), body) {
 			w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 			w.WriteHeader(http.StatusServiceUnavailable)
 			_, _ = io.WriteString(w, `{"__type": "com.amazonaws.sqs#ServiceUnavailable", "message": "try again"}`)
@@ -165,19 +205,31 @@ func (p *tap) refuses(operation string, body []byte) bool {
 	var call struct {
 		ReceiptHandle, MessageBody string
 		VisibilityTimeout          int
+		MessageAttributes          map[string]struct{ StringValue string }
 	}
 	_ = json.Unmarshal(body, &call)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.calls[operation]++
-	if operation == "ChangeMessageVisibility" {
+	if operation == "AmazonSQS.ChangeMessageVisibility" {
 		p.visibility[call.ReceiptHandle] = time.Duration(call.VisibilityTimeout) * time.Second
 	}
-	if operation == "SendMessage" && p.refusals[call.MessageBody] > 0 {
+	if operation == "AmazonSQS.SendMessage" && p.refusals[call.MessageBody] > 0 {
 		p.refusals[call.MessageBody]--
 		return true
 	}
+	for _, attribute := range call.MessageAttributes {
+		if strings.ContainsFunc(attribute.StringValue, foreignToSQS) {
+			return true
+		}
+	}
 	return false
+}
+
+// foreignToSQS reports what SQS refuses in a message, and moto takes
+// (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html).
+func foreignToSQS(r rune) bool {
+	return r < ' ' && !strings.ContainsRune("\t\n\r", r) || r == '\ufffe' || r == '\uffff'
 }
 
 // refuse lets the next so many attempts to send a body fail.

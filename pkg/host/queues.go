@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -46,18 +47,36 @@ func (q *awsQueues) ChangeVisibility(ctx context.Context, queueARN, receipt stri
 	return err
 }
 
-// Send puts a message into a queue. Attributes without a value are left out, for SQS refuses them.
+// Send puts a message into a queue. Attributes without a value are left out, and the others made such as SQS takes them.
 func (q *awsQueues) Send(ctx context.Context, queueURL string, body []byte, attributes map[string]string) error {
 	values := map[string]types.MessageAttributeValue{}
 	for name, value := range attributes {
 		if value != "" {
-			values[name] = types.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(value)}
+			values[name] = types.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(attribute(value))}
 		}
 	}
 	_, err := q.connect().SendMessage(ctx, &sqs.SendMessageInput{
 		QueueUrl: aws.String(queueURL), MessageBody: aws.String(string(body)), MessageAttributes: values,
 	})
 	return err
+}
+
+// longestAttribute is in bytes. Attributes count towards the size of a message, of which the body may need nearly all.
+const longestAttribute = 1024
+
+// attribute makes a text fit for an attribute: SQS refuses the whole message over a character that XML does not know, and a reason quotes what
+// an event or an API said (API reference, SendMessage).
+func attribute(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == '\ufffe' || r == '\uffff' {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
+	if len(s) > longestAttribute {
+		s = strings.ToValidUTF8(s[:longestAttribute], "") // without half a character at the end
+	}
+	return s
 }
 
 // queueURL makes a queue's URL of its ARN, which saves a call and a permission. (arn:aws:sqs:REGION:ACCOUNT:NAME)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,5 +59,18 @@ func TestAWSQueues(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestAttribute(t *testing.T) {
+	for _, tt := range []struct{ name, value, want string }{
+		{"as it is", "a reason:\twith ünïcode \U0001f600\r\n", "a reason:\twith ünïcode \U0001f600\r\n"},
+		{"characters that SQS refuses", "a\x00b\x1fc\ufffed\uffff", "a\ufffdb\ufffdc\ufffdd\ufffd"},
+		{"not UTF-8", "a\xffb", "a\ufffdb"},
+		{"long", strings.Repeat("x", 1023) + "ü", strings.Repeat("x", 1023)},
+	} {
+		if got := attribute(tt.value); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
 	}
 }
