@@ -22,51 +22,52 @@ func withoutJitter(s string) string {
 	return counted.ReplaceAllString(looking.ReplaceAllString(s, ""), "(N calls, waited a while)")
 }
 
-// What the README shows is what the commands print.
-func TestREADME(t *testing.T) {
+// What the documents show is what the commands print.
+func TestDocumentation(t *testing.T) {
 	clearEnv(t)
 	t.Chdir("../..")
-	text, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	makefile, err := os.ReadFile("Makefile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := 0
-	got := outputBlock.ReplaceAllStringFunc(string(text), func(block string) string {
-		blocks++
-		m := outputBlock.FindStringSubmatch(block)
-		command := m[2]
-		if command == "make run" {
-			command = regexp.MustCompile(`(?m)^\t@go run \./cmd/(tagger invoke .*)$`).FindStringSubmatch(string(makefile))[1]
-		}
-		out, errOut, status := taggerCommand(t, "", strings.Fields(command)[1:]...)
-		if status != exitDone || errOut != "" {
-			t.Errorf("%s: status %d: %s", command, status, errOut)
-		}
-		if withoutJitter(out) == withoutJitter(m[3]) {
-			return block
-		}
-		return m[1] + out + m[4]
-	})
-	got = fileBlock.ReplaceAllStringFunc(got, func(block string) string {
-		blocks++
-		m := fileBlock.FindStringSubmatch(block)
-		return m[1] + readFile(t, m[2]) + m[4]
-	})
-	if blocks != 3 {
-		t.Errorf("%d blocks", blocks)
-	}
-	if got == string(text) {
-		return
-	}
-	if !*update {
-		t.Errorf("README.md (-is +should be), -update rewrites it:\n%s", cmp.Diff(string(text), got))
-		return
-	}
-	if err := os.WriteFile("README.md", []byte(got), 0o644); err != nil {
-		t.Fatal(err)
+	makefile := readFile(t, "Makefile")
+	for _, tt := range []struct {
+		file   string
+		blocks int
+	}{{"README.md", 3}, {"docs/operations.md", 1}} {
+		t.Run(tt.file, func(t *testing.T) {
+			text := readFile(t, tt.file)
+			blocks := 0
+			got := outputBlock.ReplaceAllStringFunc(text, func(block string) string {
+				blocks++
+				m := outputBlock.FindStringSubmatch(block)
+				command := m[2]
+				if command == "make run" {
+					command = regexp.MustCompile(`(?m)^\t@go run \./cmd/(tagger invoke .*)$`).FindStringSubmatch(makefile)[1]
+				}
+				out, errOut, status := taggerCommand(t, "", strings.Fields(command)[1:]...)
+				if status != exitDone || errOut != "" {
+					t.Errorf("%s: status %d: %s", command, status, errOut)
+				}
+				if withoutJitter(out) == withoutJitter(m[3]) {
+					return block
+				}
+				return m[1] + out + m[4]
+			})
+			got = fileBlock.ReplaceAllStringFunc(got, func(block string) string {
+				blocks++
+				m := fileBlock.FindStringSubmatch(block)
+				return m[1] + readFile(t, m[2]) + m[4]
+			})
+			if blocks != tt.blocks {
+				t.Errorf("%d blocks, want %d", blocks, tt.blocks)
+			}
+			if got == text {
+				return
+			}
+			if !*update {
+				t.Errorf("%s (-is +should be), -update rewrites it:\n%s", tt.file, cmp.Diff(text, got))
+				return
+			}
+			if err := os.WriteFile(tt.file, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
