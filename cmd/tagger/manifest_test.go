@@ -22,7 +22,9 @@ func TestKnativeManifest(t *testing.T) {
 	for documents := yaml.NewDecoder(bytes.NewReader([]byte(readFile(t, "../../deploy/knative/tagger.yaml")))); ; {
 		var manifest struct {
 			Spec struct {
-				Template struct{ Spec struct{ Containers []container } }
+				Template struct {
+					Spec struct{ Containers []container }
+				}
 			}
 		}
 		err := documents.Decode(&manifest)
