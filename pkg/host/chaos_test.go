@@ -185,7 +185,7 @@ func (l *ledger) note(r tagger.Result) {
 	}
 }
 
-func startProcess(t *testing.T, net *bad, q *queue, l *ledger) *process {
+func startProcess(t *testing.T, net http.RoundTripper, q *queue, l *ledger) *process {
 	d := &deaths{inner: net, die: func() {}}
 	settings := config.Settings{API: "openstack", Verify: true, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, DeadLetterQueueURL: "dead"}
 	set, err := tagger.Compile(settings, rules.Source{Name: "chaos", Text: []byte(chaosRules)})
@@ -284,7 +284,7 @@ func chaosEvent(x *thing) string {
 }
 
 // poll is what AWS does between a queue and a function, until the queue is empty for good.
-func poll(t *testing.T, r *rand.Rand, net *bad, q *queue, l *ledger, kills, invocations *atomic.Int64) {
+func poll(t *testing.T, r *rand.Rand, net http.RoundTripper, q *queue, l *ledger, kills, invocations *atomic.Int64) {
 	p := startProcess(t, net, q, l)
 	start := time.Now()
 	for {
