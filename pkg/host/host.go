@@ -2,6 +2,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -70,11 +73,14 @@ func Run(ctx context.Context, f Function) error {
 		return err
 	}
 	switch p {
-	case awsLambda:
+	case awsLambda: // which ends the process itself
 		flush := func() { _ = counts.FlushEMF(os.Stdout) }
 		lambda.StartWithOptions(&Lambda{Worker: w, Queues: &awsQueues{}, Flush: flush}, lambda.WithContext(ctx))
 		return nil
-	case functionGraph:
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if p == functionGraph {
 		g := &FunctionGraph{
 			Worker: w, Address: os.Getenv("RUNTIME_API_ADDR"), Timeout: runtimeTimeout(), Credentials: w.Settings.InvocationCredentials,
 		}
@@ -98,8 +104,13 @@ func serve(ctx context.Context, address string, w Worker, counts *metrics.Metric
 		return fmt.Errorf("listen: %w", err)
 	}
 	w.Log.Info("listening", "address", listener.Addr().String())
-	h := NewHTTP(w, w.Settings.HTTPSecret, func(w io.Writer) error { return counts.WritePrometheus(w) })
-	return Serve(ctx, listener, h, h.LongestRequest())
+	if w.Settings.HTTPSecret.IsZero() {
+		w.Log.Warn("TAGGER_HTTP_SECRET is not set: everybody who reaches the port may send events")
+	}
+	h := NewHTTP(w, func(w io.Writer) error { return counts.WritePrometheus(w) })
+	err = Serve(ctx, listener, h, h.LongestRequest())
+	w.Log.Info("ended")
+	return err
 }
 
 // compose makes a worker of the configuration.
@@ -112,7 +123,7 @@ func compose(ctx context.Context, f Function, p platform, read func() (config.Cr
 	for _, warning := range config.Unknown(os.Environ()) {
 		log.Warn(warning)
 	}
-	counts := metrics.New(f.Name)
+	counts := metrics.New(cmp.Or(os.Getenv("AWS_LAMBDA_FUNCTION_NAME"), f.Name)) // two stacks of an account have the same functions
 	book, err := openRules(ctx, settings, log, counts)
 	if err != nil {
 		return Worker{}, nil, err
@@ -136,7 +147,7 @@ func compose(ctx context.Context, f Function, p platform, read func() (config.Cr
 	if err != nil {
 		return Worker{}, nil, err
 	}
-	log.Info("started", "platform", string(p))
+	log.Info("started", "platform", string(p), "api", settings.API, "dry_run", settings.DryRun)
 	return Worker{Tagger: t, Settings: settings, Log: log}, counts, nil
 }
 
@@ -148,6 +159,9 @@ func onlyFromASecret(settings config.Settings, credentials config.Credentials) e
 	switch {
 	case os.Getenv("AWS_SAM_LOCAL") == "true":
 		return nil
+	case !settings.HTTPSecret.IsZero():
+		return errors.New("read the environment: TAGGER_HTTP_SECRET is not for AWS Lambda, where function URLs and HTTP APIs have authorisation of their own (IAM): " +
+			"unset it, and see that they use it")
 	case len(names) > 0:
 		return fmt.Errorf("read the environment: %s would be readable in the function's configuration: %s", strings.Join(names, ", "), way)
 	case settings.SecretARN == "":
@@ -167,9 +181,14 @@ func openRules(ctx context.Context, settings config.Settings, log *slog.Logger, 
 		}
 		return compile(source)
 	}
-	return rules.Open(ctx, read, compile, settings.RulesRefresh, func(err error) {
-		counts.RulesRefused()
-		log.Error("the rules have changed and are refused; the last good ones stay in force", "error", err.Error())
+	return rules.Open(ctx, read, compile, settings.RulesRefresh, rules.Notices{
+		Unread: func(err error) {
+			log.Warn("the rules cannot be read again; those in force stay", "error", err.Error())
+		},
+		Refused: func(err error) {
+			counts.RulesRefused()
+			log.Error("the rules have changed and are refused; the last good ones stay in force", "error", err.Error())
+		},
 	})
 }
 

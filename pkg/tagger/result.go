@@ -1,6 +1,7 @@
 package tagger
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -116,7 +117,8 @@ func Worst(results []Result) Result {
 			}
 			return -1
 		}
-		return slices.Index(order, a.Outcome) - slices.Index(order, b.Outcome)
+		// Of those that come back, the one that wants to be left alone the longest.
+		return cmp.Or(cmp.Compare(slices.Index(order, a.Outcome), slices.Index(order, b.Outcome)), cmp.Compare(a.Delay, b.Delay))
 	})
 }
 

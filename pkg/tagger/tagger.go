@@ -205,12 +205,14 @@ func (t *Tagger) Handle(ctx context.Context, d Delivery) []Result {
 	return all
 }
 
-// Failed is the result of an event whose handling broke off, for a reason that is ours: it is deferred.
+// Failed is the result of an event whose handling broke off, for a reason that is ours: it is deferred, and given up like one whose cloud fails.
 func (t *Tagger) Failed(ctx context.Context, d Delivery, reason string) Result {
-	v := t.options.Apply.Judge(apply.Situation{Class: metadata.Unavailable, CarrierAge: -1, Receives: d.Receives})
+	s := d.situation()
+	s.Message = reason
+	v := t.options.Apply.Judge(s)
 	r := Result{
 		Planned: Planned{Event: EventRef{d.Event.ID(), d.Event.Source(), d.Event.Type()}},
-		Outcome: apply.Deferred, Reason: reason, Delay: v.Delay,
+		Outcome: v.Outcome, Reason: v.Reason, Delay: v.Delay,
 	}.filled()
 	t.report(ctx, d, r)
 	return r
@@ -272,12 +274,8 @@ func (p Planned) job(api connection) apply.Job {
 
 // unconnected is the result where no session could be had.
 func (t *Tagger) unconnected(r Result, d Delivery, err error) Result {
-	s := apply.Situation{
-		Class: metadata.Unavailable, Message: err.Error(), CarrierAge: -1, Receives: d.Receives, Visible: true, RetryAfter: metadata.RetryAfter(err),
-	}
-	if !d.SentAt.IsZero() {
-		s.CarrierAge = time.Since(d.SentAt)
-	}
+	s := d.situation()
+	s.Message, s.RetryAfter = err.Error(), metadata.RetryAfter(err)
 	if _, refused := errors.AsType[*cloud.RefusedError](err); refused {
 		s.Class = metadata.Unauthenticated
 		r.Err = err
@@ -285,6 +283,15 @@ func (t *Tagger) unconnected(r Result, d Delivery, err error) Result {
 	v := t.options.Apply.Judge(s)
 	r.Outcome, r.Reason, r.Delay = v.Outcome, v.Reason, v.Delay
 	return r
+}
+
+// situation is that of a delivery for which the API could not be asked.
+func (d Delivery) situation() apply.Situation {
+	s := apply.Situation{Class: metadata.Unavailable, CarrierAge: -1, Receives: d.Receives, Visible: true}
+	if !d.SentAt.IsZero() {
+		s.CarrierAge = time.Since(d.SentAt)
+	}
+	return s
 }
 
 // connection is what a change's resource is reached through.
