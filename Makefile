@@ -45,6 +45,8 @@ template-check: ## Check template.yaml (needs cfn-lint)
 redrive: ## Send dead letters to a queue again: FROM=<ARN of a dead-letter queue> TO=<ARN of a queue> (needs the AWS CLI)
 	@case "$(FROM) $(TO)" in arn:*:sqs:*" "arn:*:sqs:*) ;; *) \
 		echo "name both queues by their ARNs: make redrive FROM=arn:aws:sqs:REGION:ACCOUNT:DEAD-LETTER-QUEUE TO=arn:aws:sqs:REGION:ACCOUNT:QUEUE"; exit 1;; esac
+	@[ "$(FROM)" != "$(TO)" ] || { echo "FROM and TO are the same queue"; exit 1; }
+	@[ "$(word 4,$(subst :, ,$(FROM)))" = "$(word 4,$(subst :, ,$(TO)))" ] || { echo "FROM and TO are in different regions; SQS moves messages within one"; exit 1; }
 	@command -v aws >/dev/null || { echo "the AWS CLI is not installed: pip install awscli"; exit 1; }
 	aws sqs start-message-move-task --region "$(word 4,$(subst :, ,$(FROM)))" --source-arn "$(FROM)" --destination-arn "$(TO)"
 	@echo 'How far it is: aws sqs list-message-move-tasks --region "$(word 4,$(subst :, ,$(FROM)))" --source-arn "$(FROM)"'

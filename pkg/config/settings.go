@@ -35,11 +35,11 @@ type Settings struct {
 	Grace       time.Duration  `envconfig:"TAGGER_GRACE" default:"10m" desc:"How old an event must be before \"not found\" means deleted."`
 	GiveUpAfter time.Duration  `envconfig:"TAGGER_GIVE_UP_AFTER" default:"24h" desc:"How long after a queue took a message nothing more is tried."`
 	Wait        *time.Duration `envconfig:"TAGGER_WAIT" desc:"How long one call waits for a resource to become ready: by default 5s from a queue, 20s over HTTP, 10m at the desk, and to the end of the invocation where the platform retries little."`
-	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"How many records of one batch are worked on at a time."`
+	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"How many records of one batch, or HTTP requests, are worked on at a time."`
 
 	DeadLetterQueueURL string `envconfig:"TAGGER_DEAD_LETTER_QUEUE_URL" desc:"On AWS: the SQS queue that takes rejected records at once, with the reason. Without it they go back to their queue."`
 
-	HTTPSecret            Secret `envconfig:"TAGGER_HTTP_SECRET" desc:"Over HTTP: what requests must carry as their bearer token. Without it everybody who reaches the port may send events."`
+	HTTPSecret            Secret `envconfig:"TAGGER_HTTP_SECRET" desc:"Over HTTP, but not on Lambda: what requests must carry as their bearer token. Without it everybody who reaches the port may send events."`
 	InvocationCredentials bool   `envconfig:"TAGGER_INVOCATION_CREDENTIALS" default:"false" desc:"On FunctionGraph: whether to act with the temporary access key that comes with each invocation of a function with an agency."`
 
 	EventTypes   EventTypes `envconfig:"TAGGER_EVENT_TYPES" desc:"Further event types and trace names, as type=action separated by commas: createSnapshotV2=snapshot.created."`
