@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	root.AddCommand(planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand())
+	root.AddCommand(planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand(), listenCommand(s))
 	err := root.ExecuteContext(ctx)
 	switch u, isUndone := errors.AsType[undone](err); {
 	case err == nil:
