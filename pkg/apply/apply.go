@@ -27,7 +27,6 @@ type Servers interface {
 // Snapshots are the operations that a snapshot's metadata needs; [metadata.Snapshots] has them.
 type Snapshots interface {
 	Metadata(ctx context.Context, id string) (map[string]string, error)
-	Metadatum(ctx context.Context, id, key string) (string, error)
 	SetMetadatum(ctx context.Context, id, key, value string) error
 	DeleteMetadatum(ctx context.Context, id, key string) error
 }
@@ -77,7 +76,7 @@ func (a *Applier) Server(ctx context.Context, api Servers, job Job) Result {
 
 // Snapshot applies a job to a volume snapshot.
 func (a *Applier) Snapshot(ctx context.Context, api Snapshots, job Job) Result {
-	return a.apply(ctx, snapshot{api, job.Change.Resource.ID}, job)
+	return a.apply(ctx, snapshot{api, job.Change.Resource.ID, job.Plan}, job)
 }
 
 // Pauses inside a call grow from first to longest.

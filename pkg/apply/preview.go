@@ -51,7 +51,7 @@ func (a *Applier) PreviewServer(ctx context.Context, api Servers, job Job) (Diff
 
 // PreviewSnapshot does for a snapshot what PreviewServer does for a server.
 func (a *Applier) PreviewSnapshot(ctx context.Context, api Snapshots, job Job) (Diff, Result) {
-	return a.preview(ctx, snapshot{api, job.Change.Resource.ID}, job)
+	return a.preview(ctx, snapshot{api, job.Change.Resource.ID, job.Plan}, job)
 }
 
 func (a *Applier) preview(ctx context.Context, t target, job Job) (Diff, Result) {

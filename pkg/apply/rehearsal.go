@@ -59,7 +59,7 @@ func (t *rehearsal) all(context.Context) (map[string]string, error) {
 }
 
 func (t *rehearsal) one(_ context.Context, key string) (string, error) {
-	t.note(metadata.GetServerMetadatum(t.id, key), metadata.GetSnapshotMetadatum(t.id, key))
+	t.note(metadata.GetServerMetadatum(t.id, key), metadata.GetSnapshotMetadata(t.id))
 	if value, ok := t.metadata[key]; ok {
 		return value, nil
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
 // target is one resource, whatever its kind.
@@ -51,18 +53,48 @@ func (s server) remove(ctx context.Context, key string) error {
 func (s server) server(ctx context.Context) (metadata.Server, error) { return s.api.Get(ctx, s.id) }
 
 type snapshot struct {
-	api Snapshots
-	id  string
+	api  Snapshots
+	id   string
+	plan rules.Plan
 }
 
 func (s snapshot) name() string { return "snapshot/" + s.id }
 
+// all has what is under owner as the Owner that a plan is about: Cinder's database takes them for one key, and writes the one into the row of
+// the other.
 func (s snapshot) all(ctx context.Context) (map[string]string, error) {
-	return s.api.Metadata(ctx, s.id)
+	known, err := s.api.Metadata(ctx, s.id)
+	if err != nil {
+		return nil, err
+	}
+	for _, wanted := range []map[string]string{s.plan.Set, s.plan.Add} {
+		for key := range wanted {
+			if _, there := known[key]; there {
+				continue
+			}
+			for other, value := range known {
+				if strings.EqualFold(other, key) {
+					delete(known, other)
+					known[key] = value
+					break
+				}
+			}
+		}
+	}
+	return known, nil
 }
 
+// one reads all, for reading one key Cinder tells owner from Owner.
 func (s snapshot) one(ctx context.Context, key string) (string, error) {
-	return s.api.Metadatum(ctx, s.id, key)
+	known, err := s.all(ctx)
+	if err != nil {
+		return "", err
+	}
+	value, there := known[key]
+	if !there {
+		return "", &metadata.Error{Class: metadata.KeyNotFound}
+	}
+	return value, nil
 }
 
 // write sets one key after another: Cinder loses keys that are set at the same time.

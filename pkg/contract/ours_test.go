@@ -99,14 +99,6 @@ func ourSnapshotOperations(read, write, missing metadata.Class) []operation {
 			_, err := api.snapshots.Metadata(ctx, id)
 			return err
 		}, class: read},
-		{name: "Metadatum", id: "snapshot", do: func(ctx context.Context, api ourAPI, id string) error {
-			_, err := api.snapshots.Metadatum(ctx, id, "env")
-			return err
-		}, class: read},
-		{name: "Metadatum that is missing", id: "snapshot", do: func(ctx context.Context, api ourAPI, id string) error {
-			_, err := api.snapshots.Metadatum(ctx, id, "missing")
-			return err
-		}, class: missing},
 		{name: "SetMetadatum", id: "snapshot", do: func(ctx context.Context, api ourAPI, id string) error {
 			return api.snapshots.SetMetadatum(ctx, id, "env", "é <&>")
 		}, class: write},

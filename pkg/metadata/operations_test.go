@@ -121,13 +121,6 @@ func TestOperations(t *testing.T) {
 			"GET /v2/p1/snapshots/" + id + "/metadata", map[string]string{},
 		},
 		{
-			"get one key of a snapshot", 200, `{"meta": {"k": ""}}`,
-			func(ctx context.Context, _ *metadata.Servers, s *metadata.Snapshots) (any, error) {
-				return s.Metadatum(ctx, id, "k")
-			},
-			"GET /v2/p1/snapshots/" + id + "/metadata/k", "",
-		},
-		{
 			"delete one key of a snapshot: Cinder answers 200", 200, "",
 			func(ctx context.Context, _ *metadata.Servers, s *metadata.Snapshots) (any, error) {
 				return nil, s.DeleteMetadatum(ctx, id, "k")

@@ -58,11 +58,6 @@ func GetSnapshotMetadata(id string) Request {
 	return Request{Method: "GET", Path: snapshotPath(id) + "/metadata"}
 }
 
-// GetSnapshotMetadatum reads one key of a snapshot's metadata.
-func GetSnapshotMetadatum(id, key string) Request {
-	return Request{Method: "GET", Path: snapshotPath(id) + "/metadata/" + url.PathEscape(key)}
-}
-
 // DeleteSnapshotMetadatum deletes one key of a snapshot's metadata.
 func DeleteSnapshotMetadatum(id, key string) Request {
 	return Request{Method: "DELETE", Path: snapshotPath(id) + "/metadata/" + url.PathEscape(key)}

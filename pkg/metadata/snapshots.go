@@ -24,14 +24,6 @@ func (s *Snapshots) Metadata(ctx context.Context, id string) (map[string]string,
 	return s.collection(ctx, GetSnapshotMetadata(id))
 }
 
-// Metadatum reads the value of one key; an error of class [KeyNotFound] says that the snapshot has no such key.
-func (s *Snapshots) Metadatum(ctx context.Context, id, key string) (string, error) {
-	if err := s.check(id, key); err != nil {
-		return "", fmt.Errorf("get snapshot metadata: %w", err)
-	}
-	return s.item(ctx, GetSnapshotMetadatum(id, key), key)
-}
-
 // SetMetadatum adds or overwrites one key. Nothing is sent unless key and value are within the family's limits.
 // Keys of one snapshot must be set one after another: the API merges without a lock.
 func (s *Snapshots) SetMetadatum(ctx context.Context, id, key, value string) error {
