@@ -200,6 +200,11 @@ func FuzzCompile(f *testing.F) {
 			}
 			return
 		}
+		for _, w := range set.Warnings() {
+			if strings.ContainsAny(w.String(), "\n\r") {
+				t.Errorf("a warning of more than one line: %q", w)
+			}
+		}
 		plan := set.Plan(change(), sample(t))
 		for key, value := range plan.Set {
 			if err := plan.Family.Check(key, value); err != nil {
