@@ -7,7 +7,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 5s
 
 .DEFAULT_GOAL := help
-.PHONY: help run test race test-sqs lint build template-check redrive fuzz chaos bench clean
+.PHONY: help run test race test-sqs openstack openstack-down test-openstack lint build template-check shell-check redrive fuzz chaos bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,10 +24,19 @@ race: ## Run all tests with the race detector (needs a C compiler)
 test-sqs: ## Run a built function at queues of a real server, on a bad day (needs moto_server: pip install 'moto[server]')
 	go test -tags sqs -run '^TestQueue$$' -v -count=1 -timeout 5m ./functions
 
+openstack: ## Start a real OpenStack on loopback (Debian 12, root; deploy/openstack-dev/README.md)
+	@deploy/openstack-dev/up
+
+openstack-down: ## Stop it; WIPE=1 removes its state too
+	@deploy/openstack-dev/down
+
+test-openstack: ## Run the tests that need a real OpenStack and its broker (starts it when it is not up)
+	@deploy/openstack-dev/test
+
 lint: ## Check formatting, go vet, staticcheck and go.mod
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt would change these files"; exit 1; }
-	go vet -tags chaos,sqs ./...
-	go run $(STATICCHECK) -tags chaos,sqs ./...
+	go vet -tags chaos,openstack,sqs ./...
+	go run $(STATICCHECK) -tags chaos,openstack,sqs ./...
 	go mod tidy -diff
 
 build: ## Build each function for AWS Lambda, arm64 and amd64, into dist/ (6 MiB zipped at most)
@@ -41,10 +50,16 @@ template-check: ## Check template.yaml (needs cfn-lint)
 	@command -v cfn-lint >/dev/null || { echo "cfn-lint is not installed: pip install cfn-lint"; exit 1; }
 	cfn-lint --include-checks I -- template.yaml
 
+shell-check: ## Check the shell scripts (needs shellcheck)
+	@command -v shellcheck >/dev/null || { echo "shellcheck is not installed: apt-get install shellcheck"; exit 1; }
+	shellcheck -x -P SCRIPTDIR -P SCRIPTDIR/lib -- .ci/run $(addprefix deploy/openstack-dev/,up down install test rabbitmqctl lib/*.sh)
+
 # Records that a function itself sent to the dead-letter queue have no source queue for SQS, so that TO is not optional.
 redrive: ## Send dead letters to a queue again: FROM=<ARN of a dead-letter queue> TO=<ARN of a queue> (needs the AWS CLI)
 	@case "$(FROM) $(TO)" in arn:*:sqs:*" "arn:*:sqs:*) ;; *) \
 		echo "name both queues by their ARNs: make redrive FROM=arn:aws:sqs:REGION:ACCOUNT:DEAD-LETTER-QUEUE TO=arn:aws:sqs:REGION:ACCOUNT:QUEUE"; exit 1;; esac
+	@[ "$(FROM)" != "$(TO)" ] || { echo "FROM and TO are the same queue"; exit 1; }
+	@[ "$(word 4,$(subst :, ,$(FROM)))" = "$(word 4,$(subst :, ,$(TO)))" ] || { echo "FROM and TO are in different regions; SQS moves messages within one"; exit 1; }
 	@command -v aws >/dev/null || { echo "the AWS CLI is not installed: pip install awscli"; exit 1; }
 	aws sqs start-message-move-task --region "$(word 4,$(subst :, ,$(FROM)))" --source-arn "$(FROM)" --destination-arn "$(TO)"
 	@echo 'How far it is: aws sqs list-message-move-tasks --region "$(word 4,$(subst :, ,$(FROM)))" --source-arn "$(FROM)"'

@@ -75,7 +75,7 @@ func TestQueue(t *testing.T) {
 	outage := e.mend()
 	e.run(ctx, "mended", "TAGGER_GIVE_UP_AFTER=10s")
 	e.takeDeadLetters()
-	if dead, ok := e.dead[outage.body]; !ok || !strings.Contains(attribute(dead, "reason"), "given up after 10s while the API failed") {
+	if dead, ok := e.dead[outage.body]; !ok || !strings.Contains(attribute(dead, "reason"), "given up after 10s: ") || !strings.Contains(attribute(dead, "reason"), " 503 ") {
 		t.Errorf("%s: dead letter %v, with the reason %q", outage.name, ok, attribute(dead, "reason"))
 	}
 

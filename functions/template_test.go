@@ -104,6 +104,10 @@ func TestTemplate(t *testing.T) {
 		if queue.at("RedrivePolicy", "deadLetterTargetArn").Value != id+"DeadLetterQueue.Arn" || queue.at("RedrivePolicy", "maxReceiveCount").number(t) != 200 {
 			t.Errorf("%s: redrive policy", name)
 		}
+		// A delay is an hour and its jitter at most.
+		if kept := queue.at("MessageRetentionPeriod").number(t); kept < 200*3600*6/5 {
+			t.Errorf("%s: a record may expire after %d s, before 200 receives have taken it to the dead-letter queue", name, kept)
+		}
 		dead := resources.at(id+"DeadLetterQueue", "Properties", "MessageRetentionPeriod").number(t)
 		if dead <= queue.at("MessageRetentionPeriod").number(t) {
 			t.Errorf("%s: a dead letter keeps its age, so its queue must keep it longer than the first", name)

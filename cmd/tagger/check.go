@@ -13,6 +13,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
@@ -26,17 +27,18 @@ type finding struct {
 
 func checkCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "check",
+		Use:   "check [--rules FILE]",
 		Short: "Check settings, rules, credentials, endpoints and rights",
-		Long: "Check, one after the other, the TAGGER_* settings, the rules, the credentials, and that the compute and volume APIs answer.\n" +
-			"Nothing is written; the right to write is the one thing that only a write shows.",
+		Long: "Check, one after the other, the TAGGER_* settings, the rules (where there are any), the credentials, and that the compute and volume\n" +
+			"APIs answer. Nothing is written; the right to write is the one thing that only a write shows.",
 		Args: cobra.NoArgs,
 	}
 	out := outputFlag(cmd.Flags())
+	rulesFile := cmd.Flags().String("rules", "", "file of the rules (default: those of the environment)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		failed := false
 		st := styleFor(s.out)
-		for _, f := range check(cmd.Context()) {
+		for _, f := range check(cmd.Context(), *rulesFile) {
 			failed = failed || !f.OK
 			if *out == asJSON {
 				if err := printJSON(s.out, f); err != nil {
@@ -61,7 +63,7 @@ func checkCommand(s streams) *cobra.Command {
 // nobody is a UUID that no server has: an API that says so answers.
 const nobody = "00000000-0000-4000-8000-000000000000"
 
-func check(ctx context.Context) []finding {
+func check(ctx context.Context, rulesFile string) []finding {
 	var all []finding
 	note := func(name string, err error, detail string) bool {
 		if err != nil {
@@ -75,7 +77,8 @@ func check(ctx context.Context) []finding {
 	if !note("settings", err, "as configured, API "+settings.API) {
 		return all
 	}
-	note("rules", checkRules(ctx, settings), "they compile")
+	detail, err := checkRules(ctx, settings, rulesFile)
+	note("rules", err, detail)
 
 	c, err := cloudsyaml.Read(ctx)
 	var login config.Login
@@ -106,13 +109,23 @@ func check(ctx context.Context) []finding {
 	return all
 }
 
-func checkRules(ctx context.Context, settings config.Settings) error {
-	source, err := settings.ReadRules(ctx, nil)
-	if err != nil {
-		return err
+// checkRules says how the rules are, as far as a desk can know.
+func checkRules(ctx context.Context, settings config.Settings, file string) (detail string, err error) {
+	var source rules.Source
+	switch {
+	case file != "":
+		source, err = config.ReadRulesFile(file)
+	case settings.Rules == "" && settings.RulesFile == "" && settings.RulesParameter == "":
+		return "none given; name a file with --rules to check it too", nil
+	case settings.RulesParameter != "" && settings.Rules == "" && settings.RulesFile == "":
+		return "in the parameter " + settings.RulesParameter + ", which is not read here; name a file with --rules to check it", nil
+	default:
+		source, err = settings.ReadRules(ctx, nil)
 	}
-	_, err = tagger.Compile(settings, source)
-	return err
+	if err == nil {
+		_, err = tagger.Compile(settings, source)
+	}
+	return "they compile", err
 }
 
 // missingIsFine takes "no such resource" for the good answer that it is.

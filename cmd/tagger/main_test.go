@@ -390,11 +390,43 @@ func TestCheck(t *testing.T) {
 			failed = append(failed, f.Check)
 		}
 	}
-	if diff := cmp.Diff([]string{"rules", "login"}, failed); diff != "" || status != exitUndone {
+	if diff := cmp.Diff([]string{"login"}, failed); diff != "" || status != exitUndone {
 		t.Errorf("status %d, failed (-want +got):\n%s", status, diff)
 	}
 	if strings.Contains(out, "not-the-secret-one") {
 		t.Errorf("the password is in the output: %s", out)
+	}
+}
+
+// Rules are not needed for a look at the cloud; where they are, they are looked at.
+func TestCheckRules(t *testing.T) {
+	good, bad := filepath.Join(t.TempDir(), "good.yaml"), filepath.Join(t.TempDir(), "bad.yaml")
+	for file, text := range map[string]string{good: "rules: [{on: server.created, set: {env: dev}}]", bad: "rules: []"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name, parameter string
+		args            []string
+		status          int
+		want            string
+	}{
+		{"none", "", nil, exitDone, "none given; name a file with --rules"},
+		{"a file", "", []string{"--rules", good}, exitDone, "they compile"},
+		{"a bad file", "", []string{"--rules", bad}, exitUndone, "bad.yaml"},
+		{"a parameter", "/tagger/rules", nil, exitDone, "in the parameter /tagger/rules, which is not read here"},
+		{"a parameter, and the file that is to be in it", "/tagger/rules", []string{"--rules", good}, exitDone, "they compile"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			onSimcloud(t, simcloud.Options{})
+			t.Setenv("TAGGER_RULES", "")
+			t.Setenv("TAGGER_RULES_PARAMETER", tt.parameter)
+			out, errOut, status := taggerCommand(t, "", append([]string{"check"}, tt.args...)...)
+			if status != tt.status || !strings.Contains(out, tt.want) {
+				t.Errorf("status %d:\n%s%s", status, out, errOut)
+			}
+		})
 	}
 }
 

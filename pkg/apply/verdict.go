@@ -132,7 +132,7 @@ func (o Options) Judge(s Situation) Verdict {
 
 	case metadata.Throttled, metadata.Unavailable, metadata.Unknown:
 		if givenUp {
-			return Verdict{Outcome: Rejected, Reason: fmt.Sprintf("given up after %s while the API failed: %s", o.GiveUpAfter, s.Message)}
+			return Verdict{Outcome: Rejected, Reason: fmt.Sprintf("given up after %s: %s", o.GiveUpAfter, s.Message)}
 		}
 		return later(s.Message, true)
 
@@ -175,6 +175,9 @@ func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 		return Verdict{Outcome: Rejected, Reason: s.Message}
 	}
 	s.Class, s.RetryAfter = e.Class, e.RetryAfter
+	if e.Unsent {
+		s.CarrierAge = -1 // nothing is given up that was not tried
+	}
 	if e.Class == metadata.NotReady || e.Class == metadata.Locked {
 		switch state, stateErr := r.target.server(ctx); {
 		case stateErr == nil:

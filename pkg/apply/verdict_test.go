@@ -124,7 +124,7 @@ func TestReasonsAreForPeople(t *testing.T) {
 		{apply.Situation{Class: metadata.Gone, EventAge: time.Hour, CarrierAge: -1, Message: "M"}, "not found, and the credentials act in another project than the event's: M"},
 		{apply.Situation{Class: metadata.NotReady, VMState: "error", CarrierAge: 25 * time.Hour, Message: "M"}, "given up after 24h0m0s: vm_state error"},
 		{apply.Situation{Class: metadata.Locked, VMState: "active", CarrierAge: -1, Message: "M"}, "locked: M"},
-		{apply.Situation{Class: metadata.Unavailable, CarrierAge: 25 * time.Hour, Message: "M"}, "given up after 24h0m0s while the API failed: M"},
+		{apply.Situation{Class: metadata.Unavailable, CarrierAge: 25 * time.Hour, Message: "M"}, "given up after 24h0m0s: M"},
 	} {
 		if got := o.Judge(tt.s).Reason; !strings.Contains(got, tt.want) {
 			t.Errorf("%+v: %q, want %q", tt.s, got, tt.want)

@@ -3,6 +3,7 @@ package cloud
 import (
 	"cmp"
 	"net/http"
+	"slices"
 
 	"github.com/gophercloud/gophercloud/v2"
 
@@ -34,6 +35,9 @@ type Session struct {
 	grant     *grant
 	transport http.RoundTripper
 }
+
+// Admin reports that the token has the role admin, by which Nova's and Cinder's default policies let it act on every project's resources.
+func (s *Session) Admin() bool { return slices.Contains(s.Roles, "admin") }
 
 func (c *Cloud) newSession(l *login, g *grant) *Session {
 	s := &Session{

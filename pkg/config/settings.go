@@ -35,11 +35,11 @@ type Settings struct {
 	Grace       time.Duration  `envconfig:"TAGGER_GRACE" default:"10m" desc:"How old an event must be before \"not found\" means deleted."`
 	GiveUpAfter time.Duration  `envconfig:"TAGGER_GIVE_UP_AFTER" default:"24h" desc:"How long after a queue took a message nothing more is tried."`
 	Wait        *time.Duration `envconfig:"TAGGER_WAIT" desc:"How long one call waits for a resource to become ready: by default 5s from a queue, 20s over HTTP, 10m at the desk, and to the end of the invocation where the platform retries little."`
-	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"How many records of one batch are worked on at a time."`
+	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"How many records of one batch, requests or messages are worked on at a time."`
 
 	DeadLetterQueueURL string `envconfig:"TAGGER_DEAD_LETTER_QUEUE_URL" desc:"On AWS: the SQS queue that takes rejected records at once, with the reason. Without it they go back to their queue."`
 
-	HTTPSecret            Secret `envconfig:"TAGGER_HTTP_SECRET" desc:"Over HTTP: what requests must carry as their bearer token. Without it everybody who reaches the port may send events."`
+	HTTPSecret            Secret `envconfig:"TAGGER_HTTP_SECRET" desc:"Over HTTP, but not on Lambda: what requests must carry as their bearer token, and what tagger listen sends to its sink. Without it everybody who reaches the port may send events."`
 	InvocationCredentials bool   `envconfig:"TAGGER_INVOCATION_CREDENTIALS" default:"false" desc:"On FunctionGraph: whether to act with the temporary access key that comes with each invocation of a function with an agency."`
 
 	EventTypes   EventTypes `envconfig:"TAGGER_EVENT_TYPES" desc:"Further event types and trace names, as type=action separated by commas: createSnapshotV2=snapshot.created."`
@@ -91,24 +91,27 @@ func (t *EventTypes) Decode(value string) error {
 }
 
 // SettingsFromEnv reads the settings. A variable that is set and empty counts as unset, and is unset.
-func SettingsFromEnv() (Settings, error) {
-	var s Settings
-	for _, v := range Variables[Settings]() {
+func SettingsFromEnv() (Settings, error) { return fromEnv[Settings]() }
+
+// fromEnv reads a struct of configuration from the environment, and checks it.
+func fromEnv[T interface{ check() error }]() (T, error) {
+	var s, none T
+	for _, v := range Variables[T]() {
 		if value, ok := os.LookupEnv(v.Name); ok && strings.TrimSpace(value) == "" {
 			// envconfig would parse the empty text, which is no number and no duration, and pass over the default.
 			if err := os.Unsetenv(v.Name); err != nil {
-				return Settings{}, fmt.Errorf("read the environment: %w", err)
+				return none, fmt.Errorf("read the environment: %w", err)
 			}
 		}
 	}
 	if err := envconfig.Process("", &s); err != nil {
 		if e, ok := errors.AsType[*envconfig.ParseError](err); ok {
-			return Settings{}, fmt.Errorf("read the environment: %s=%.60q is not %s", e.KeyName, e.Value, wanted(e))
+			return none, fmt.Errorf("read the environment: %s=%.60q is not %s", e.KeyName, e.Value, wanted(e))
 		}
-		return Settings{}, fmt.Errorf("read the environment: %w", err)
+		return none, fmt.Errorf("read the environment: %w", err)
 	}
 	if err := s.check(); err != nil {
-		return Settings{}, fmt.Errorf("read the environment: %w", err)
+		return none, fmt.Errorf("read the environment: %w", err)
 	}
 	return s, nil
 }
@@ -170,7 +173,7 @@ func Variables[T any]() []Variable {
 // puts TAGGER_SERVICE_HOST and kin into every container beside a service of that name.
 func Unknown(environ []string) []string {
 	var known, warnings []string
-	for _, v := range Variables[Settings]() {
+	for _, v := range slices.Concat(Variables[Settings](), Variables[Listen]()) {
 		known = append(known, v.Name)
 	}
 	for _, pair := range environ {

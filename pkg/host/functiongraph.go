@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
@@ -141,7 +142,7 @@ func CredentialsOf(base config.Credentials) func(context.Context) (config.Creden
 	return func(ctx context.Context) (config.Credentials, error) {
 		own, ok := ctx.Value(invocationCredentials{}).(config.Credentials)
 		if !ok || own.AccessKey == "" {
-			return config.Credentials{}, errors.New("read the invocation's credentials: it has none; give the function an agency")
+			return config.Credentials{}, &cloud.RefusedError{Err: errors.New("read the invocation's credentials: it has none; give the function an agency")}
 		}
 		c := base
 		c.AccessKey, c.SecretKey, c.SecurityToken = own.AccessKey, own.SecretKey, own.SecurityToken
@@ -155,15 +156,22 @@ func adoptUserData() error {
 	if text == "" {
 		return nil
 	}
-	var variables map[string]any
+	var variables map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(text), &variables); err != nil {
 		return errors.New("read RUNTIME_USERDATA: it is not a JSON object") // no more: it may hold secrets
 	}
-	for name, value := range variables {
+	for name, raw := range variables {
 		if _, isSet := os.LookupEnv(name); isSet {
 			continue
 		}
-		if err := os.Setenv(name, fmt.Sprint(value)); err != nil {
+		value := string(raw) // a number or a truth value, as it is written
+		switch raw[0] {
+		case '"':
+			_ = json.Unmarshal(raw, &value) // it is a string
+		case '{', '[', 'n':
+			return fmt.Errorf("read RUNTIME_USERDATA: %s is neither text nor a number", name)
+		}
+		if err := os.Setenv(name, value); err != nil {
 			return fmt.Errorf("read RUNTIME_USERDATA: %s: %w", name, err)
 		}
 	}

@@ -2,6 +2,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -28,6 +31,8 @@ type Function struct {
 	Name string
 	// Actions are those that it handles; nil for all.
 	Actions []lifecycle.Action
+	// Bus says that its events come from a bus that carries every project's; see [tagger.Options].
+	Bus bool
 }
 
 // platform is where a process runs.
@@ -37,6 +42,7 @@ const (
 	awsLambda     platform = "AWS Lambda"
 	functionGraph platform = "FunctionGraph"
 	overHTTP      platform = "HTTP"
+	elsewhere     platform = "a door of its own"
 )
 
 // where finds the platform by the variables that it sets.
@@ -65,31 +71,50 @@ func Run(ctx context.Context, f Function) error {
 			return err
 		}
 	}
-	w, counts, err := compose(ctx, f, p, config.CredentialsFromEnv)
+	c, err := compose(ctx, f, p, config.CredentialsFromEnv)
 	if err != nil {
 		return err
 	}
+	w := c.worker()
 	switch p {
-	case awsLambda:
-		flush := func() { _ = counts.FlushEMF(os.Stdout) }
+	case awsLambda: // which ends the process itself
+		flush := func() { _ = c.Counts.FlushEMF(os.Stdout) }
 		lambda.StartWithOptions(&Lambda{Worker: w, Queues: &awsQueues{}, Flush: flush}, lambda.WithContext(ctx))
 		return nil
-	case functionGraph:
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if p == functionGraph {
 		g := &FunctionGraph{
 			Worker: w, Address: os.Getenv("RUNTIME_API_ADDR"), Timeout: runtimeTimeout(), Credentials: w.Settings.InvocationCredentials,
 		}
 		return g.Run(ctx)
 	}
-	return serve(ctx, net.JoinHostPort("", os.Getenv("PORT")), w, counts)
+	return serve(ctx, net.JoinHostPort("", os.Getenv("PORT")), w, c.Counts)
 }
 
 // RunHTTP serves HTTP on an address, whatever the platform, with credentials from wherever read reads them.
 func RunHTTP(ctx context.Context, f Function, address string, read func() (config.Credentials, error)) error {
-	w, counts, err := compose(ctx, f, overHTTP, read)
+	c, err := compose(ctx, f, overHTTP, read)
 	if err != nil {
 		return err
 	}
-	return serve(ctx, address, w, counts)
+	return serve(ctx, address, c.worker(), c.Counts)
+}
+
+// Composed is what a door needs.
+type Composed struct {
+	Tagger   *tagger.Tagger
+	Settings config.Settings
+	Log      *slog.Logger
+	Counts   *metrics.Metrics
+}
+
+func (c Composed) worker() Worker { return Worker{Tagger: c.Tagger, Settings: c.Settings, Log: c.Log} }
+
+// Compose makes of the configuration what a door needs that is not in this package.
+func Compose(ctx context.Context, f Function, read func() (config.Credentials, error)) (Composed, error) {
+	return compose(ctx, f, elsewhere, read)
 }
 
 func serve(ctx context.Context, address string, w Worker, counts *metrics.Metrics) error {
@@ -98,46 +123,51 @@ func serve(ctx context.Context, address string, w Worker, counts *metrics.Metric
 		return fmt.Errorf("listen: %w", err)
 	}
 	w.Log.Info("listening", "address", listener.Addr().String())
-	h := NewHTTP(w, w.Settings.HTTPSecret, func(w io.Writer) error { return counts.WritePrometheus(w) })
-	return Serve(ctx, listener, h, h.LongestRequest())
+	if w.Settings.HTTPSecret.IsZero() {
+		w.Log.Warn("TAGGER_HTTP_SECRET is not set: everybody who reaches the port may send events")
+	}
+	h := NewHTTP(w, func(w io.Writer) error { return counts.WritePrometheus(w) })
+	err = Serve(ctx, listener, h, h.LongestRequest())
+	w.Log.Info("ended")
+	return err
 }
 
-// compose makes a worker of the configuration.
-func compose(ctx context.Context, f Function, p platform, read func() (config.Credentials, error)) (Worker, *metrics.Metrics, error) {
+// compose makes of the configuration what a platform's door needs.
+func compose(ctx context.Context, f Function, p platform, read func() (config.Credentials, error)) (Composed, error) {
 	settings, err := config.SettingsFromEnv()
 	if err != nil {
-		return Worker{}, nil, err
+		return Composed{}, err
 	}
-	log := newLog(settings.LogLevel, f.Name)
+	log := NewLog(settings.LogLevel, f.Name)
 	for _, warning := range config.Unknown(os.Environ()) {
 		log.Warn(warning)
 	}
-	counts := metrics.New(f.Name)
+	counts := metrics.New(cmp.Or(os.Getenv("AWS_LAMBDA_FUNCTION_NAME"), f.Name)) // two stacks of an account have the same functions
 	book, err := openRules(ctx, settings, log, counts)
 	if err != nil {
-		return Worker{}, nil, err
+		return Composed{}, err
 	}
 	credentials, err := read()
 	if err != nil {
-		return Worker{}, nil, err
+		return Composed{}, err
 	}
 	if p == awsLambda {
 		if err := onlyFromASecret(settings, credentials); err != nil {
-			return Worker{}, nil, err
+			return Composed{}, err
 		}
 	}
 	options, err := cloudOptions(settings, credentials, f.Name)
 	if err != nil {
-		return Worker{}, nil, err
+		return Composed{}, err
 	}
 	t, err := tagger.Compose(ctx, settings, book, tagger.Parts{
-		Cloud: cloud.New(options), Actions: f.Actions, Log: log, Observe: counts.Observe, Region: credentials.RegionName,
+		Cloud: cloud.New(options), Actions: f.Actions, Log: log, Observe: counts.Observe, Region: credentials.RegionName, Bus: f.Bus,
 	})
 	if err != nil {
-		return Worker{}, nil, err
+		return Composed{}, err
 	}
-	log.Info("started", "platform", string(p))
-	return Worker{Tagger: t, Settings: settings, Log: log}, counts, nil
+	log.Info("started", "platform", string(p), "api", settings.API, "dry_run", settings.DryRun)
+	return Composed{Tagger: t, Settings: settings, Log: log, Counts: counts}, nil
 }
 
 // onlyFromASecret refuses credentials in a Lambda function's environment, where everybody who may look at the function reads them. On a desk, under
@@ -148,6 +178,9 @@ func onlyFromASecret(settings config.Settings, credentials config.Credentials) e
 	switch {
 	case os.Getenv("AWS_SAM_LOCAL") == "true":
 		return nil
+	case !settings.HTTPSecret.IsZero():
+		return errors.New("read the environment: TAGGER_HTTP_SECRET is not for AWS Lambda, where function URLs and HTTP APIs have authorisation of their own (IAM): " +
+			"unset it, and see that they use it")
 	case len(names) > 0:
 		return fmt.Errorf("read the environment: %s would be readable in the function's configuration: %s", strings.Join(names, ", "), way)
 	case settings.SecretARN == "":
@@ -167,9 +200,14 @@ func openRules(ctx context.Context, settings config.Settings, log *slog.Logger, 
 		}
 		return compile(source)
 	}
-	return rules.Open(ctx, read, compile, settings.RulesRefresh, func(err error) {
-		counts.RulesRefused()
-		log.Error("the rules have changed and are refused; the last good ones stay in force", "error", err.Error())
+	return rules.Open(ctx, read, compile, settings.RulesRefresh, rules.Notices{
+		Unread: func(err error) {
+			log.Warn("the rules cannot be read again; those in force stay", "error", err.Error())
+		},
+		Refused: func(err error) {
+			counts.RulesRefused()
+			log.Error("the rules have changed and are refused; the last good ones stay in force", "error", err.Error())
+		},
 	})
 }
 
@@ -203,7 +241,8 @@ func cloudOptions(settings config.Settings, credentials config.Credentials, func
 	return o, nil
 }
 
-func newLog(level, function string) *slog.Logger {
+// NewLog returns a logger that writes JSON to the standard output.
+func NewLog(level, function string) *slog.Logger {
 	var l slog.Level
 	_ = l.UnmarshalText([]byte(level)) // the settings allow only levels
 	return slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{Level: l})).With("function", function)

@@ -12,36 +12,39 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/aws/aws-lambda-go/events"
+
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
-// HTTP takes events as HTTP requests, as Knative and containers do: POST to any path, GET /healthz and GET /metrics beside it.
+// HTTP takes events as HTTP requests, as Knative and containers do: POST to any path, GET /healthz and GET /metrics beside it. NewHTTP makes it.
 type HTTP struct {
-	Worker
-	// Secret, if set, must be in each POST as a bearer token (RFC 6750).
-	Secret config.Secret
-	// Metrics, if not nil, writes what GET /metrics answers.
-	Metrics func(io.Writer) error
-
-	slots chan struct{}
+	worker  Worker
+	metrics func(io.Writer) error
+	slots   chan struct{}
 }
 
-// overtime is how long a request may go on beyond its wait: for the calls themselves.
-const overtime = time.Minute
+const (
+	// overtime is how long a request may go on beyond its wait: for the calls themselves.
+	overtime = time.Minute
+	// forBody and forAnswer are how long a client may take to send its request's body and to read the answer.
+	forBody   = 10 * time.Second
+	forAnswer = time.Minute
+)
 
-// NewHTTP returns a handler that works on as many requests at a time as the settings say, and answers 503 to more.
-func NewHTTP(w Worker, secret config.Secret, metrics func(io.Writer) error) *HTTP {
-	return &HTTP{Worker: w, Secret: secret, Metrics: metrics, slots: make(chan struct{}, w.Settings.Concurrency)}
+// NewHTTP returns a handler that works on as many requests at a time as the settings say, and answers 503 to more. With a secret in the settings each
+// POST must have it as its bearer token (RFC 6750). metrics writes what GET /metrics answers.
+func NewHTTP(w Worker, metrics func(io.Writer) error) *HTTP {
+	return &HTTP{worker: w, metrics: metrics, slots: make(chan struct{}, w.Settings.Concurrency)}
 }
 
 func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/healthz" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 		fmt.Fprintln(w, "ok")
-	case r.URL.Path == "/metrics" && r.Method == http.MethodGet && h.Metrics != nil:
+	case r.URL.Path == "/metrics" && r.Method == http.MethodGet:
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		_ = h.Metrics(w)
+		_ = h.metrics(w)
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
 		http.Error(w, "POST a CloudEvent", http.StatusMethodNotAllowed)
@@ -55,7 +58,7 @@ func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // admits compares digests, so that neither content nor length of the secret shows in the time it takes.
 func (h *HTTP) admits(r *http.Request) bool {
-	want := h.Secret.Reveal()
+	want := h.worker.Settings.HTTPSecret.Reveal()
 	if want == "" {
 		return true
 	}
@@ -65,28 +68,10 @@ func (h *HTTP) admits(r *http.Request) bool {
 }
 
 func (h *HTTP) events(w http.ResponseWriter, r *http.Request) {
-	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
-	default:
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "as many requests as can be worked on are under way", http.StatusServiceUnavailable)
+	answer, ok := h.work(w, r)
+	if !ok {
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, ingress.MaxPayload))
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		http.Error(w, fmt.Sprintf("the body has more than %d bytes", ingress.MaxPayload), http.StatusRequestEntityTooLarge)
-		return
-	} else if err != nil {
-		http.Error(w, "the body cannot be read", http.StatusBadRequest)
-		return
-	}
-	// A client that goes away does not stop a write half-way.
-	wait := h.wait(waitOverHTTP)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), wait+overtime)
-	defer cancel()
-	batch := ingress.DecodeHTTP(r.Header, body)
-	answer := httpAnswer(h.results(ctx, batch, wait))
 	for name, value := range answer.Headers {
 		w.Header().Set(name, value)
 	}
@@ -94,9 +79,38 @@ func (h *HTTP) events(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, answer.Body)
 }
 
+// work returns the answer to a request, or false when it has answered already. Whoever reads an answer slowly holds up nobody else.
+func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (events.LambdaFunctionURLResponse, bool) {
+	select {
+	case h.slots <- struct{}{}:
+		defer func() { <-h.slots }()
+	default:
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "as many requests as can be worked on are under way", http.StatusServiceUnavailable)
+		return events.LambdaFunctionURLResponse{}, false
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(forBody)) // a recorder in a test has none
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, ingress.MaxPayload))
+	switch _, tooLarge := errors.AsType[*http.MaxBytesError](err); {
+	case tooLarge:
+		http.Error(w, fmt.Sprintf("the body has more than %d bytes", ingress.MaxPayload), http.StatusRequestEntityTooLarge)
+		return events.LambdaFunctionURLResponse{}, false
+	case err != nil: // the connection's fault, not the event's: 400 would say never again
+		http.Error(w, "the body did not come in time", http.StatusRequestTimeout)
+		return events.LambdaFunctionURLResponse{}, false
+	}
+	// A client that goes away does not stop a write half-way.
+	wait := h.worker.wait(waitOverHTTP)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), wait+overtime)
+	defer cancel()
+	return httpAnswer(h.worker.results(ctx, ingress.DecodeHTTP(r.Header, body), wait)), true
+}
+
 // Serve serves the handler until the context ends, and lets requests that are under way finish.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, longest time.Duration) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute}
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: longest, IdleTimeout: 2 * time.Minute,
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {
@@ -113,4 +127,6 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, lon
 }
 
 // LongestRequest is how long a request can take with these settings, and so how long an orderly end can.
-func (h *HTTP) LongestRequest() time.Duration { return h.wait(waitOverHTTP) + overtime }
+func (h *HTTP) LongestRequest() time.Duration {
+	return forBody + h.worker.wait(waitOverHTTP) + overtime + forAnswer
+}

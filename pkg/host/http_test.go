@@ -6,9 +6,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/config"
@@ -17,7 +19,7 @@ import (
 )
 
 func newHTTP(s *script, secret string, concurrency int) *host.HTTP {
-	return host.NewHTTP(worker(s, config.Settings{Concurrency: concurrency}), config.NewSecret(secret), func(w io.Writer) error {
+	return host.NewHTTP(worker(s, config.Settings{Concurrency: concurrency, HTTPSecret: config.NewSecret(secret)}), func(w io.Writer) error {
 		_, err := io.WriteString(w, "tagger_up 1\n")
 		return err
 	})
@@ -142,4 +144,46 @@ func TestServeEndsInOrder(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("ended with %v", err)
 	}
+}
+
+// A client that is slow to send, or to read its answer, does not keep the others out.
+func TestSlowClients(t *testing.T) {
+	s := &script{}
+	h := newHTTP(s, "", 1)
+	t.Run("does not send its body", func(t *testing.T) {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/", iotest.ErrReader(os.ErrDeadlineExceeded)))
+		if w.Code != http.StatusRequestTimeout { // which is sent again; 400 would not be
+			t.Errorf("status %d", w.Code)
+		}
+	})
+	t.Run("does not read its answer", func(t *testing.T) {
+		client := &unread{ResponseRecorder: httptest.NewRecorder(), writing: make(chan struct{}), release: make(chan struct{})}
+		var first sync.WaitGroup
+		first.Go(func() {
+			h.ServeHTTP(client, httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(event("tagged"))))
+		})
+		<-client.writing
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(event("tagged"))))
+		if w.Code != http.StatusOK {
+			t.Errorf("status %d for another client", w.Code)
+		}
+		close(client.release)
+		first.Wait()
+	})
+}
+
+// unread is a connection that takes no more.
+type unread struct {
+	*httptest.ResponseRecorder
+	writing, release chan struct{}
+}
+
+func (s *unread) WriteString(string) (int, error) { return s.Write(nil) }
+
+func (s *unread) Write([]byte) (int, error) {
+	close(s.writing)
+	<-s.release
+	return 0, io.ErrClosedPipe
 }

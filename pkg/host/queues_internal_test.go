@@ -5,11 +5,14 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloudtagger/tagger/pkg/config"
 )
 
 func TestQueueURL(t *testing.T) {
@@ -54,7 +57,7 @@ func TestAWSQueues(t *testing.T) {
 	}
 	want := []string{
 		`AmazonSQS.ChangeMessageVisibility {"QueueUrl":"https://sqs.eu-central-1.amazonaws.com/1/q","ReceiptHandle":"r","VisibilityTimeout":2}`,
-		`AmazonSQS.ChangeMessageVisibility {"QueueUrl":"https://sqs.eu-central-1.amazonaws.com/1/q","ReceiptHandle":"r","VisibilityTimeout":43200}`,
+		`AmazonSQS.ChangeMessageVisibility {"QueueUrl":"https://sqs.eu-central-1.amazonaws.com/1/q","ReceiptHandle":"r","VisibilityTimeout":42300}`,
 		`AmazonSQS.SendMessage {"MessageAttributes":{"reason":{"DataType":"String","StringValue":"why"}},"MessageBody":"body","QueueUrl":"https://dead"}`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -71,6 +74,55 @@ func TestAttribute(t *testing.T) {
 	} {
 		if got := attribute(tt.value); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// FunctionGraph hands variables over as JSON; what is in them is taken as it was written.
+func TestAdoptUserData(t *testing.T) {
+	t.Setenv("TAGGER_TEST_SET", "before")
+	for _, name := range []string{"TAGGER_TEST_TEXT", "TAGGER_TEST_NUMBER", "TAGGER_TEST_TRUTH"} {
+		t.Setenv(name, "")
+		_ = os.Unsetenv(name)
+	}
+	t.Setenv("RUNTIME_USERDATA", `{"TAGGER_TEST_TEXT": "a \"b\"", "TAGGER_TEST_NUMBER": 123456789012, "TAGGER_TEST_TRUTH": true, "TAGGER_TEST_SET": "after"}`)
+	if err := adoptUserData(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"TAGGER_TEST_TEXT": `a "b"`, "TAGGER_TEST_NUMBER": "123456789012", "TAGGER_TEST_TRUTH": "true", "TAGGER_TEST_SET": "before",
+	} {
+		if got := os.Getenv(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	for _, bad := range []string{`{"TAGGER_TEST_X": null}`, `{"TAGGER_TEST_X": {"secret": "s3cret"}}`, `{"TAGGER_TEST_X": ["s3cret"]}`, `s3cret`} {
+		t.Setenv("RUNTIME_USERDATA", bad)
+		if err := adoptUserData(); err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+// What would be readable, or not be checked, is refused before anything starts.
+func TestOnlyFromASecret(t *testing.T) {
+	plain := config.Credentials{Username: "u", Password: config.NewSecret("p")}
+	for _, tt := range []struct {
+		name        string
+		settings    config.Settings
+		credentials config.Credentials
+		sam         string
+		says        string
+	}{
+		{"a secret's ARN", config.Settings{SecretARN: "arn"}, config.Credentials{}, "", ""},
+		{"a password in the environment", config.Settings{SecretARN: "arn"}, plain, "", "OS_PASSWORD would be readable"},
+		{"nothing", config.Settings{}, config.Credentials{}, "", "there are no credentials"},
+		{"at a desk", config.Settings{}, plain, "true", ""},
+		{"a shared secret", config.Settings{SecretARN: "arn", HTTPSecret: config.NewSecret("s")}, config.Credentials{}, "", "TAGGER_HTTP_SECRET is not for AWS Lambda"},
+	} {
+		t.Setenv("AWS_SAM_LOCAL", tt.sam)
+		if err := onlyFromASecret(tt.settings, tt.credentials); (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
 }

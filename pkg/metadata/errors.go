@@ -60,6 +60,8 @@ type Error struct {
 	Class   Class
 	// RetryAfter is how long the API asks to wait, 0 when it does not say.
 	RetryAfter time.Duration
+	// Unsent reports that the request was not sent, for the API is left alone; see [Pauses].
+	Unsent bool
 
 	err error
 }

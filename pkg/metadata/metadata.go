@@ -63,13 +63,15 @@ type client struct {
 // is an *Error.
 func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) error {
 	if left := c.Pauses.left(c.service.Endpoint); left > 0 {
-		return &Error{Request: r, Class: Throttled, RetryAfter: left, Message: fmt.Sprintf("not sent: the API is left alone for %s more", left.Round(100*time.Millisecond))}
+		return &Error{Request: r, Class: Throttled, Unsent: true, RetryAfter: left, Message: fmt.Sprintf("not sent: the API is left alone for %s more", left.Round(100*time.Millisecond))}
 	}
 	call := Call{Request: r, Start: time.Now()}
 	status, err := c.send(ctx, r, out, okCodes)
 	call.Status, call.Err, call.Duration = status, err, time.Since(call.Start)
 	failure, _ := errors.AsType[*Error](err)
-	c.Pauses.learn(c.service.Endpoint, failure)
+	if ctx.Err() == nil { // else it is the caller's time that ended, and says nothing about the API
+		c.Pauses.learn(c.service.Endpoint, failure)
+	}
 	if c.Observe != nil {
 		c.Observe(call)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +27,7 @@ type wire struct {
 	header   http.Header
 	body     string
 	err      error
+	mu       sync.Mutex
 	requests []string
 }
 
@@ -38,7 +40,9 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		sent += fmt.Sprintf(" %s %s (%d bytes)", r.Header.Get("Content-Type"), body, r.ContentLength)
 	}
+	w.mu.Lock()
 	w.requests = append(w.requests, sent)
+	w.mu.Unlock()
 	if w.err != nil {
 		return nil, w.err
 	}

@@ -70,7 +70,13 @@ func (p *Pauses) learn(endpoint string, err *Error) {
 		e = &pause{}
 		p.endpoints[name] = e
 	}
-	e.failures++
+	if time.Now().Before(e.until) {
+		if err.RetryAfter == 0 {
+			return // it was under way when the pause began
+		}
+	} else {
+		e.failures++
+	}
 	var d time.Duration
 	switch {
 	case err.RetryAfter > 0:

@@ -1,9 +1,11 @@
 package metadata_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,6 +96,54 @@ func TestPausesGrow(t *testing.T) {
 		w.status, w.body = 200, `{"metadata": {}}`
 		if n := sent(time.Minute); n < 290 {
 			t.Errorf("%d requests in the minute after it", n)
+		}
+	})
+}
+
+// hanging answers no earlier than after a second.
+type hanging struct{ wire }
+
+func (h *hanging) RoundTrip(r *http.Request) (*http.Response, error) {
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return h.wire.RoundTrip(r)
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+}
+
+// Calls that the caller's own end cut off say nothing about the API.
+func TestEndedCallsPauseNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		servers := metadata.NewServers(service(&hanging{wire{status: 200, body: `{"metadata": {}}`}}, "http://c/"), metadata.Options{Pauses: &metadata.Pauses{}})
+		for range 6 {
+			ending, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			if _, err := servers.Metadata(ending, id); err == nil {
+				t.Error("a call that was cut off succeeded")
+			}
+			cancel()
+		}
+		if _, err := servers.Metadata(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Ten calls that are refused at once are one refusal: the pause is the first, not the tenth.
+func TestABurstIsOneFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hanging{wire{status: 429, body: "{}"}}
+		servers := metadata.NewServers(service(h, "http://c/"), metadata.Options{Pauses: &metadata.Pauses{}})
+		var calls sync.WaitGroup
+		for range 10 {
+			calls.Go(func() { _, _ = servers.Metadata(t.Context(), id) })
+		}
+		calls.Wait()
+		_, err := servers.Metadata(t.Context(), id)
+		if left := metadata.RetryAfter(err); left <= 0 || left > 2*time.Second {
+			t.Errorf("left alone for %s: %v", left, err)
 		}
 	})
 }

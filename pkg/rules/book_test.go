@@ -45,7 +45,9 @@ func TestBook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shelf{text: version(1)}
 		var refused []error
-		book, err := rules.Open(t.Context(), s.read, compileSource, time.Minute, func(err error) { refused = append(refused, err) })
+		book, err := rules.Open(t.Context(), s.read, compileSource, time.Minute, rules.Notices{
+			Unread: func(err error) { refused = append(refused, err) }, Refused: func(err error) { refused = append(refused, err) },
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +81,7 @@ func TestBook(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	s := &shelf{text: "rules: []"}
-	if _, err := rules.Open(t.Context(), s.read, compileSource, time.Minute, nil); err == nil {
+	if _, err := rules.Open(t.Context(), s.read, compileSource, time.Minute, rules.Notices{}); err == nil {
 		t.Error("the first version does not compile")
 	}
 }
@@ -94,7 +96,7 @@ func TestBookIsReadByOne(t *testing.T) {
 			}
 			return s.read(ctx)
 		}
-		book, err := rules.Open(t.Context(), slow, compileSource, time.Minute, nil)
+		book, err := rules.Open(t.Context(), slow, compileSource, time.Minute, rules.Notices{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,6 +118,61 @@ func TestBookIsReadByOne(t *testing.T) {
 		all.Wait()
 		if waited != 1 || s.reads != 2 {
 			t.Errorf("%d waited, %d reads", waited, s.reads)
+		}
+	})
+}
+
+// Where the rules are kept does not answer: the last good ones are at hand, and whoever asks for them has more to do.
+func TestBookDoesNotWaitForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{text: version(1)}
+		silent := func(ctx context.Context) (rules.Source, error) {
+			if s.reads > 0 {
+				<-ctx.Done()
+				return rules.Source{}, ctx.Err()
+			}
+			return s.read(ctx)
+		}
+		var unread, refused int
+		book, err := rules.Open(t.Context(), silent, compileSource, time.Minute, rules.Notices{Unread: func(error) { unread++ }, Refused: func(error) { refused++ }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-time.NewTimer(time.Minute).C
+		start := time.Now()
+		if got := book.Current(t.Context()).Plan(change(), sample(t)).Set["version"]; got != "v1" {
+			t.Errorf("rules %s", got)
+		}
+		if waited := time.Since(start); waited > 5*time.Second || unread != 1 || refused != 0 {
+			t.Errorf("waited %s; unread %d, refused %d", waited, unread, refused)
+		}
+	})
+}
+
+// A panic over one version does not keep the next from being read.
+func TestBookOutlivesAPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{text: version(1)}
+		compile := func(source rules.Source) (*rules.Set, error) {
+			if s.reads == 2 {
+				panic("compile")
+			}
+			return compileSource(source)
+		}
+		book, err := rules.Open(t.Context(), s.read, compile, time.Minute, rules.Notices{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.put(version(2), nil)
+		for range 2 {
+			<-time.NewTimer(time.Minute).C
+			func() {
+				defer func() { _ = recover() }()
+				book.Current(t.Context())
+			}()
+		}
+		if got := book.Current(t.Context()).Plan(change(), sample(t)).Set["version"]; got != "v2" {
+			t.Errorf("rules %s after %d reads", got, s.reads)
 		}
 	})
 }

@@ -57,6 +57,7 @@ func (r *request) serviceUnauthorized() *response {
 		res = r.json(http.StatusUnauthorized, object{{"error", object{
 			{"code", http.StatusUnauthorized}, {"title", http.StatusText(http.StatusUnauthorized)}, {"message", unauthorizedMessage},
 		}}})
+		r.outside(res)
 	}
 	res.header.Set("WWW-Authenticate", `Keystone uri="`+r.base+`/identity"`)
 	return res

@@ -34,6 +34,9 @@ func computeRoutes() routes {
 		{"GET", "flavors/detail", (*Cloud).listFlavors},
 		{"GET", "flavors/{id}", (*Cloud).showFlavor},
 		{"GET", "flavors/{id}/os-extra_specs", (*Cloud).listExtraSpecs},
+		{"GET", "images", (*Cloud).listComputeImages},
+		{"GET", "images/detail", (*Cloud).listComputeImages},
+		{"GET", "images/{id}", (*Cloud).showComputeImage},
 		{"GET", "limits", (*Cloud).showComputeLimits},
 		{"GET", "os-availability-zone", (*Cloud).listZones},
 		{"GET", "os-availability-zone/detail", (*Cloud).listZones},
@@ -45,6 +48,9 @@ func computeRoutes() routes {
 // compute answers as Nova. The caller holds c.mu.
 func (c *Cloud) compute(r *request) *response {
 	root, rest, below := strings.Cut(strings.TrimPrefix(r.path, "/"), "/")
+	if r.method == http.MethodOptions && root != "" {
+		return r.crossOrigin()
+	}
 	switch root {
 	case "":
 		return r.plainJSON(http.StatusOK, object{{"versions", []object{r.computeVersion("v2.0", false), r.computeVersion("v2.1", false)}}})
@@ -73,7 +79,8 @@ func (c *Cloud) compute(r *request) *response {
 			return c.computeRoot(r, root)
 		}
 	}
-	handle, vars := c.routes[serviceCompute].match(r.method, rest)
+	// The routes' patterns end in $, which in Python is also before a newline at the end.
+	handle, vars := c.routes[serviceCompute].match(r.method, strings.TrimSuffix(rest, "\n"))
 	if handle == nil {
 		return r.webError(http.StatusNotFound, "The resource could not be found.")
 	}
@@ -85,8 +92,7 @@ func (c *Cloud) compute(r *request) *response {
 		r.versioned = false
 	}
 	if t := r.header.Get("Content-Type"); t != "" {
-		media, _, err := mime.ParseMediaType(t)
-		if err != nil || !slices.Contains([]string{"application/json", "application/vnd.openstack.compute+json", "text/plain"}, media) {
+		if !slices.Contains([]string{"application/json", "application/vnd.openstack.compute+json", "text/plain"}, mediaType(t)) {
 			return r.refuse(refusal{status: http.StatusUnsupportedMediaType, message: "Unsupported Content-Type"})
 		}
 	}
@@ -98,6 +104,24 @@ func (c *Cloud) compute(r *request) *response {
 			"' doesn't match Context's project_id '" + own + "'", "Common.0018", http.StatusBadRequest})
 	}
 	return handle(c, r)
+}
+
+// mediaType is what a Content-Type names, "" for nothing that can be read. The services mind the case.
+func mediaType(contentType string) string {
+	if _, _, err := mime.ParseMediaType(contentType); err != nil {
+		return ""
+	}
+	media, _, _ := strings.Cut(contentType, ";")
+	return strings.TrimSpace(media)
+}
+
+// crossOrigin answers OPTIONS, which the CORS middleware takes before anything else looks at it.
+func (r *request) crossOrigin() *response {
+	res := r.empty(http.StatusOK, "")
+	if r.service == serviceCompute {
+		clear(res.header)
+	}
+	return res
 }
 
 // authorize finds out who sends a request to a service that does not serve everybody.

@@ -221,7 +221,7 @@ func (r *request) respond(status int, contentType string, body []byte) *response
 		h.Set("Content-Type", contentType)
 	}
 	h.Set("X-Openstack-Request-Id", r.id)
-	if r.service == serviceCompute || r.service == serviceVolume {
+	if r.service == serviceCompute || r.service == serviceVolume && len(body) > 0 {
 		h.Set("X-Compute-Request-Id", r.id)
 	}
 	if r.versioned {

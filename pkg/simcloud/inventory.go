@@ -204,6 +204,7 @@ func (c *Cloud) PutSnapshot(v Snapshot) string {
 			created: s.created, updated: s.created, sequence: c.nextSequence(),
 		}
 	}
+	s.taken = s.status != "creating" && s.status != "error"
 	if s.status == "creating" && c.options.SnapshotTime > 0 {
 		s.until, s.next = now.Add(c.options.SnapshotTime), "available"
 		if c.options.SnapshotFails {
@@ -254,6 +255,7 @@ func (c *Cloud) SetSnapshotStatus(id, status string) bool {
 		return false
 	}
 	s.status, s.next, s.updated = status, "", time.Now()
+	s.taken = s.taken || status == "available"
 	return true
 }
 

@@ -91,7 +91,8 @@ func (r *request) negotiate(asked string, lowest, highest microversion) *respons
 		r.version.major, _ = strconv.Atoi(m[1]) // digits; too many of them are a version that is not there
 		r.version.minor, _ = strconv.Atoi(m[2])
 		if r.version.major != lowest.major || r.version.minor < lowest.minor || r.version.minor > highest.minor {
-			r.versioned = true
+			// Cinder tells the version only of the API that answers, and this one is none of 3.
+			r.versioned = r.service == serviceCompute || r.version.major == lowest.major
 			return r.refuse(refusal{status: http.StatusNotAcceptable,
 				message: fmt.Sprintf("Version %s is not supported by the API. Minimum is %s and maximum is %s.", asked, lowest, highest)})
 		}

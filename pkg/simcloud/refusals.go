@@ -99,6 +99,19 @@ func faultName(status int) string {
 // looks like one.
 // Source: webob/exc.py.
 func (r *request) webError(status int, explanation string) *response {
+	res := r.webErrorBody(status, explanation)
+	r.outside(res)
+	return res
+}
+
+// outside takes from an answer what only the API itself, and not what stands before it, puts there.
+func (r *request) outside(res *response) {
+	if r.service == serviceVolume {
+		res.header.Del("X-Compute-Request-Id")
+	}
+}
+
+func (r *request) webErrorBody(status int, explanation string) *response {
 	title := http.StatusText(status)
 	line := fmt.Sprintf("%d %s", status, title)
 	preferred := preferredType(r.header.Get("Accept"))

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // The metadata of servers: nova/api/openstack/compute/server_metadata.py.
@@ -118,7 +119,7 @@ func (c *Cloud) deleteServerMetadata(r *request) *response {
 		return refused
 	}
 	s.metadata = maps.Clone(s.metadata)
-	delete(s.metadata, r.vars["key"])
+	maps.DeleteFunc(s.metadata, func(key, _ string) bool { return sameInDatabase(key, r.vars["key"]) })
 	s.updated = r.start
 	if r.huawei {
 		return r.empty(http.StatusOK, "application/json") // one of the two that its table of return values allows
@@ -138,6 +139,12 @@ func (c *Cloud) checkMetadataQuota(r *request, metadata map[string]string) *resp
 		return r.forbidden("Maximum number of metadata items exceeds %d", limit)
 	}
 	return nil
+}
+
+// sameInDatabase reports whether MySQL and MariaDB take two keys for the same, in their usual collations for three bytes per
+// character: neither case nor spaces at the end make a difference. The services' own maps do tell them apart.
+func sameInDatabase(a, b string) bool {
+	return strings.EqualFold(strings.TrimRight(a, " "), strings.TrimRight(b, " "))
 }
 
 // storable reports whether the services' databases take a text: their columns hold three bytes per character.

@@ -107,7 +107,7 @@ func (c *Cloud) createServer(r *request) *response {
 
 // server finds the server of a request, or refuses.
 func (c *Cloud) server(r *request) (*server, *response) {
-	s := c.servers[r.vars["id"]]
+	s := c.servers[strings.ToLower(r.vars["id"])] // to the database, upper case is the same
 	if s != nil && r.who.project.ID == "" {
 		return nil, r.brokenInside("nova.exception.NovaException") // Nova cannot target a cell for nobody's project
 	}

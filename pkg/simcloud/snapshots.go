@@ -48,7 +48,7 @@ func (c *Cloud) createSnapshot(r *request) *response {
 
 // snapshotOf finds the snapshot of a request, or refuses.
 func (c *Cloud) snapshotOf(r *request) (*snapshot, *response) {
-	s := c.snapshots[r.vars["id"]]
+	s := c.snapshots[strings.ToLower(r.vars["id"])] // to the database, upper case is the same
 	if s == nil || !r.who.sees(s.projectID) {
 		return nil, r.refuse(refusal{http.StatusNotFound, "Snapshot " + r.vars["id"] + " could not be found.", "EVS.5404", http.StatusNotFound})
 	}
@@ -70,9 +70,9 @@ func (r *request) snapshotView(s *snapshot, detailed bool) object {
 	since(41, member{"user_id", s.userID})
 	since(65, member{"consumes_quota", true})
 	if detailed {
-		progress := "100%"
-		if s.status == "creating" || s.status == "error" {
-			progress = "0%"
+		progress := "0%"
+		if s.taken {
+			progress = "100%"
 		}
 		view = append(view, object{{"os-extended-snapshot-attributes:project_id", s.projectID}, {"os-extended-snapshot-attributes:progress", progress}}...)
 	}

@@ -1,7 +1,6 @@
 package simcloud
 
 import (
-	"mime"
 	"net/http"
 	"strings"
 )
@@ -45,6 +44,8 @@ func volumeRoutes() routes {
 func (c *Cloud) volume(r *request) *response {
 	root, rest, below := strings.Cut(strings.TrimPrefix(r.path, "/"), "/")
 	switch {
+	case r.method == http.MethodOptions && root != "":
+		return r.crossOrigin()
 	case root == "":
 		r.version, r.versioned = volumeMin, true
 		return r.json(http.StatusMultipleChoices, object{{"versions", []object{r.volumeVersion()}}})
@@ -107,8 +108,8 @@ func cutFormat(path string) string {
 
 // isJSON reports whether the request says that its body is JSON.
 func (r *request) isJSON() bool {
-	media, _, err := mime.ParseMediaType(r.header.Get("Content-Type"))
-	return err == nil && (media == "application/json" || media == "application/vnd.openstack.volume+json")
+	media := mediaType(r.header.Get("Content-Type"))
+	return media == "application/json" || media == "application/vnd.openstack.volume+json"
 }
 
 // decodeVolumeBody reads the body as Cinder does: it insists on the type (WSGI makes text/plain of none), and overlooks

@@ -3,6 +3,7 @@ package simcloud
 import (
 	"maps"
 	"net/http"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -57,7 +58,11 @@ func (r *request) snapshotMetadataBody(name string) (object, *response) {
 		return nil, r.malformed()
 	}
 	body, isObject := r.decoded.(object)
-	if list, isList := r.decoded.([]any); !isObject && r.decoded != nil && (!isList || len(list) > 0) {
+	list, isList := r.decoded.([]any)
+	text, isText := r.decoded.(string)
+	// Python finds the name in a text too, and only then that a text has no members.
+	lacks := r.decoded == nil || isList && len(list) == 0 || isText && !strings.Contains(text, name)
+	if !isObject && !lacks {
 		return nil, r.malformed()
 	}
 	o, ok := body.at(name).(object)
@@ -121,10 +126,19 @@ func (c *Cloud) saveSnapshotMetadata(r *request, changes object, replace bool) (
 	if refused := r.checkSnapshotMetadata(changes); refused != nil {
 		return nil, refused
 	}
-	merged := textMap(changes)
+	merged := map[string]string{}
 	if !replace {
 		merged = maps.Clone(s.metadata)
-		maps.Copy(merged, textMap(changes))
+	}
+	// Key after key, each into the row that the database finds for it: that of owner for Owner too.
+	for _, m := range changes {
+		row := m.name
+		for key := range merged {
+			if sameInDatabase(key, m.name) {
+				row = key
+			}
+		}
+		merged[row], _ = m.value.(string)
 	}
 	r.pause()
 	s.metadata = merged

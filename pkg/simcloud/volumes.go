@@ -33,6 +33,7 @@ type snapshot struct {
 	projectID, userID     string
 	volumeID              string
 	status                string // creating, available, error, deleting, …
+	taken                 bool   // whether it was available once
 	size                  int    // GiB
 	metadata              map[string]string
 	created, updated      time.Time
@@ -56,6 +57,7 @@ func (v *volume) settle(now time.Time) (gone bool) {
 func (s *snapshot) settle(now time.Time) (gone bool) {
 	if s.next != "" && !s.until.After(now) {
 		s.status, s.updated, s.next = s.next, s.until, ""
+		s.taken = s.taken || s.status == "available"
 	}
 	return s.status == statusGone
 }
@@ -118,7 +120,7 @@ func (c *Cloud) createVolume(r *request) *response {
 
 // volumeOf finds the volume of a request, or refuses.
 func (c *Cloud) volumeOf(r *request) (*volume, *response) {
-	v := c.volumes[r.vars["id"]]
+	v := c.volumes[strings.ToLower(r.vars["id"])] // to the database, upper case is the same
 	if v == nil || !r.who.sees(v.projectID) {
 		return nil, r.refuse(refusal{http.StatusNotFound, "Volume " + r.vars["id"] + " could not be found.", "EVS.5404", http.StatusNotFound})
 	}

@@ -22,6 +22,8 @@ type Parts struct {
 	Observe func(Result)
 	// Region becomes every resource's region.
 	Region string
+	// Bus is that of [Options].
+	Bus bool
 }
 
 // Compile compiles rules for the configured API.
@@ -29,22 +31,33 @@ func Compile(s config.Settings, r rules.Source) (*rules.Set, error) {
 	return rules.Compile(r.Text, rules.Options{Name: r.Name, API: metadata.API(s.API), Files: r.Files})
 }
 
-// Compose returns a Tagger as configured. Rules that none of the actions can reach are warned about.
-func Compose(ctx context.Context, s config.Settings, book Rulebook, p Parts) (*Tagger, error) {
-	dialects := lifecycle.Options{Region: p.Region, IgnoreActors: s.IgnoreActors, EventTypes: map[string]lifecycle.Action{}}
+// Dialects returns a registry of the dialects as configured.
+func Dialects(s config.Settings, region string) (*lifecycle.Registry, error) {
+	o := lifecycle.Options{Region: region, IgnoreActors: s.IgnoreActors, EventTypes: map[string]lifecycle.Action{}}
 	for name, action := range s.EventTypes {
-		dialects.EventTypes[name] = lifecycle.Action(action)
+		o.EventTypes[name] = lifecycle.Action(action)
 	}
-	if err := dialects.Validate(); err != nil {
+	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("TAGGER_EVENT_TYPES: %w", err)
 	}
+	return lifecycle.New(o), nil
+}
+
+// Compose returns a Tagger as configured. Rules that none of the actions can reach are warned about.
+func Compose(ctx context.Context, s config.Settings, book Rulebook, p Parts) (*Tagger, error) {
+	registry, err := Dialects(s, p.Region)
+	if err != nil {
+		return nil, err
+	}
 	t := New(Options{
-		Registry: lifecycle.New(dialects),
+		Registry: registry,
 		Rules:    book,
 		Apply:    apply.Options{Verify: s.Verify, DryRun: s.DryRun, Grace: s.Grace, GiveUpAfter: s.GiveUpAfter},
 		Cloud:    p.Cloud,
 
 		AnyProject: slices.Contains(s.Projects, config.AnyProject),
+		Bus:        p.Bus,
+		Projects:   s.OtherProjects(),
 
 		Actions: p.Actions,
 		Log:     p.Log,

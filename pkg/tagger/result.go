@@ -1,6 +1,7 @@
 package tagger
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -116,7 +117,8 @@ func Worst(results []Result) Result {
 			}
 			return -1
 		}
-		return slices.Index(order, a.Outcome) - slices.Index(order, b.Outcome)
+		// Of those that come back, the one that wants to be left alone the longest.
+		return cmp.Or(cmp.Compare(slices.Index(order, a.Outcome), slices.Index(order, b.Outcome)), cmp.Compare(a.Delay, b.Delay))
 	})
 }
 
@@ -186,6 +188,10 @@ func (t *Tagger) report(ctx context.Context, d Delivery, r Result) {
 		level = slog.LevelError
 	case apply.Unrecognised:
 		level = slog.LevelWarn
+	case apply.Ignored:
+		if t.options.Bus && r.Action == "" {
+			level = slog.LevelDebug // most of what a bus carries is no change: a server's creation is some twenty notifications
+		}
 	}
 	if r.Err != nil {
 		level = slog.LevelError
@@ -222,6 +228,9 @@ func (r Result) Throttled() int {
 	}
 	return n
 }
+
+// Key is the change's; see [lifecycle.Change.Key]. It is "" where the event reports no change.
+func (p Planned) Key() string { return p.change.Key() }
 
 // AsPlanned returns the result as a plan that needs no run.
 func (r Result) AsPlanned() Planned {

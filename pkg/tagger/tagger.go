@@ -40,6 +40,11 @@ type Options struct {
 	// AnyProject lets the credentials act in whatever project an event names, as far as the cloud lets them. Otherwise an event of a project that
 	// they have no token for is rejected: events come from outside.
 	AnyProject bool
+	// Bus says that events come from a bus that carries every project's. An event of a project that is out of bounds is then ignored, not rejected.
+	// Within bounds are the credentials' own project, Projects, or where there are none of them and the credentials are an administrator's, all.
+	Bus bool
+	// Projects are ids of further projects within bounds.
+	Projects []string
 	// Actions are the ones that this function handles; nil for all.
 	Actions []lifecycle.Action
 	// Log, if not nil, gets one line for each change.
@@ -162,8 +167,7 @@ func (t *Tagger) preview(ctx context.Context, p Planned) Previewed {
 		p.Outcome, p.Reason = apply.Deferred, err.Error()
 		return Previewed{Planned: p}
 	}
-	if why := t.foreign(p, api); why != "" {
-		p.Outcome, p.Reason = apply.Rejected, why
+	if p.Outcome, p.Reason = t.foreign(p, api); p.Outcome != "" {
 		return Previewed{Planned: p}
 	}
 	var d apply.Diff
@@ -205,12 +209,14 @@ func (t *Tagger) Handle(ctx context.Context, d Delivery) []Result {
 	return all
 }
 
-// Failed is the result of an event whose handling broke off, for a reason that is ours: it is deferred.
+// Failed is the result of an event whose handling broke off, for a reason that is ours: it is deferred, and given up like one whose cloud fails.
 func (t *Tagger) Failed(ctx context.Context, d Delivery, reason string) Result {
-	v := t.options.Apply.Judge(apply.Situation{Class: metadata.Unavailable, CarrierAge: -1, Receives: d.Receives})
+	s := d.situation()
+	s.Message = reason
+	v := t.options.Apply.Judge(s)
 	r := Result{
 		Planned: Planned{Event: EventRef{d.Event.ID(), d.Event.Source(), d.Event.Type()}},
-		Outcome: apply.Deferred, Reason: reason, Delay: v.Delay,
+		Outcome: v.Outcome, Reason: v.Reason, Delay: v.Delay,
 	}.filled()
 	t.report(ctx, d, r)
 	return r
@@ -235,8 +241,7 @@ func (t *Tagger) apply(ctx context.Context, p Planned, d Delivery) Result {
 	if err != nil {
 		return t.unconnected(r, d, err)
 	}
-	if why := t.foreign(p, api); why != "" {
-		r.Outcome, r.Reason = apply.Rejected, why
+	if r.Outcome, r.Reason = t.foreign(p, api); r.Outcome != "" {
 		return r
 	}
 	job := p.job(api)
@@ -256,28 +261,29 @@ func (t *Tagger) apply(ctx context.Context, p Planned, d Delivery) Result {
 	return r
 }
 
-// foreign returns why the event's project is out of bounds, "" when it is not.
-func (t *Tagger) foreign(p Planned, api connection) string {
-	project := p.Resource.Project
-	if project == "" || project == api.project || t.options.AnyProject {
-		return ""
+// foreign returns what becomes of an event whose project is out of bounds, and why; "" when it is not.
+func (t *Tagger) foreign(p Planned, api connection) (apply.Outcome, string) {
+	project, o := p.Resource.Project, t.options
+	switch {
+	case project == "" || project == api.project || o.AnyProject:
+		return "", ""
+	case !o.Bus:
+		return apply.Rejected, fmt.Sprintf("the event is of project %s, the credentials act in %s: list it in TAGGER_PROJECTS, or * for all that they reach by themselves", project, api.project)
+	case slices.Contains(o.Projects, project), len(o.Projects) == 0 && api.admin:
+		return "", ""
 	}
-	return fmt.Sprintf("the event is of project %s, the credentials act in %s: list it in TAGGER_PROJECTS, or * for all that they reach by themselves", project, api.project)
+	return apply.Ignored, fmt.Sprintf("the event is of project %s, which is neither that of the credentials (%s) nor in TAGGER_PROJECTS", project, api.project)
 }
 
 // job is the plan's, without what the delivery adds.
 func (p Planned) job(api connection) apply.Job {
-	return apply.Job{Change: p.change, Plan: p.plan, Visible: p.Resource.Project == "" || p.Resource.Project == api.project}
+	return apply.Job{Change: p.change, Plan: p.plan, Visible: p.Resource.Project == "" || p.Resource.Project == api.project || api.admin}
 }
 
 // unconnected is the result where no session could be had.
 func (t *Tagger) unconnected(r Result, d Delivery, err error) Result {
-	s := apply.Situation{
-		Class: metadata.Unavailable, Message: err.Error(), CarrierAge: -1, Receives: d.Receives, Visible: true, RetryAfter: metadata.RetryAfter(err),
-	}
-	if !d.SentAt.IsZero() {
-		s.CarrierAge = time.Since(d.SentAt)
-	}
+	s := d.situation()
+	s.Message, s.RetryAfter = err.Error(), metadata.RetryAfter(err)
 	if _, refused := errors.AsType[*cloud.RefusedError](err); refused {
 		s.Class = metadata.Unauthenticated
 		r.Err = err
@@ -287,20 +293,30 @@ func (t *Tagger) unconnected(r Result, d Delivery, err error) Result {
 	return r
 }
 
+// situation is that of a delivery for which the API could not be asked.
+func (d Delivery) situation() apply.Situation {
+	s := apply.Situation{Class: metadata.Unavailable, CarrierAge: -1, Receives: d.Receives, Visible: true}
+	if !d.SentAt.IsZero() {
+		s.CarrierAge = time.Since(d.SentAt)
+	}
+	return s
+}
+
 // connection is what a change's resource is reached through.
 type connection struct {
 	servers   apply.Servers
 	snapshots apply.Snapshots
 	project   string // that the token is for
+	admin     bool   // the token is an administrator's, who sees every project's resources
 	path      string // of the endpoint, before a request's own
 }
 
 func (t *Tagger) connect(ctx context.Context, p Planned, observe func(metadata.Call)) (connection, error) {
-	session, err := t.options.Cloud.Session(ctx, p.Resource.Project)
+	session, err := t.session(ctx, p.Resource.Project)
 	if err != nil {
 		return connection{}, err
 	}
-	c := connection{project: session.Project}
+	c := connection{project: session.Project, admin: session.Admin()}
 	options := metadata.Options{Family: p.plan.Family, Observe: observe, Pauses: &t.pauses}
 	if p.change.Resource.Kind == lifecycle.Snapshot {
 		volume, err := session.Volume()
@@ -316,4 +332,20 @@ func (t *Tagger) connect(ctx context.Context, p Planned, observe func(metadata.C
 	}
 	c.servers, c.path = metadata.NewServers(compute, options), pathOf(compute.Endpoint)
 	return c, nil
+}
+
+// session is the one that serves a project. An administrator's own serves all that a bus tells of: none of them need have given the user a role.
+func (t *Tagger) session(ctx context.Context, project string) (*cloud.Session, error) {
+	if t.options.Bus {
+		if own, err := t.options.Cloud.Session(ctx, ""); err != nil || own.Admin() {
+			return own, err
+		}
+	}
+	return t.options.Cloud.Session(ctx, project)
+}
+
+// Login asks the cloud whether the credentials are good, if it has not said so already.
+func (t *Tagger) Login(ctx context.Context) error {
+	_, err := t.options.Cloud.Session(ctx, "")
+	return err
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -260,6 +261,40 @@ func TestLog(t *testing.T) {
 	}
 }
 
+// Whatever keeps failing for a reason of ours is given up like anything else, so that it ends as a dead letter and not with the queue's retention.
+func TestFailedIsGivenUp(t *testing.T) {
+	tg := compose(t, settings(), tagger.Parts{Cloud: nobody{}})
+	for _, tt := range []struct {
+		age  time.Duration
+		want apply.Outcome
+	}{{time.Hour, apply.Deferred}, {25 * time.Hour, apply.Rejected}} {
+		got := tg.Failed(t.Context(), tagger.Delivery{Event: plain(t, "server.created", ""), SentAt: time.Now().Add(-tt.age), Receives: 9}, "panic; see the log")
+		if got.Outcome != tt.want || !strings.Contains(got.Reason, "panic; see the log") || got.Event.ID != "e-1" {
+			t.Errorf("%s old: %s %s", tt.age, got.Outcome, got.Reason)
+		}
+	}
+}
+
+// A backlog that waited for a day is tried once, even where the API wants to be left alone just then.
+func TestNothingIsGivenUpUntried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := simcloud.New(simcloud.Options{})
+		sim.PutServer(simcloud.Server{ID: id})
+		tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret")})
+		sim.Inject(simcloud.Fault{Service: "compute", Answer: simcloud.Throttled(time.Minute), Times: 1})
+		d := tagger.Delivery{Event: plain(t, "server.created", ""), SentAt: time.Now(), Receives: 1}
+		tg.Handle(t.Context(), d)
+		d.SentAt = d.SentAt.Add(-25 * time.Hour)
+		if got := tg.Handle(t.Context(), d)[0]; got.Outcome != apply.Deferred || got.Calls != 0 || got.Delay < 59*time.Second {
+			t.Errorf("in the pause: %s %s, %d calls", got.Outcome, got.Reason, got.Calls)
+		}
+		<-time.NewTimer(time.Minute).C
+		if got := tg.Handle(t.Context(), d)[0]; got.Outcome != apply.Tagged {
+			t.Errorf("after it: %s %s", got.Outcome, got.Reason)
+		}
+	})
+}
+
 // Worst: configuration at fault before everything, then what is not final.
 func TestWorst(t *testing.T) {
 	result := func(o apply.Outcome) tagger.Result { return tagger.Result{Outcome: o} }
@@ -274,6 +309,12 @@ func TestWorst(t *testing.T) {
 	} {
 		if got := tagger.Worst(tt.all); got.Outcome != tt.want {
 			t.Errorf("got %s, want %s", got.Outcome, tt.want)
+		}
+	}
+	late, soon := tagger.Result{Outcome: apply.Deferred, Delay: time.Hour}, tagger.Result{Outcome: apply.Deferred, Delay: time.Second}
+	for _, all := range [][]tagger.Result{{late, soon}, {soon, late}} {
+		if got := tagger.Worst(all); got.Delay != time.Hour {
+			t.Errorf("comes back after %s, want what the longest asks for", got.Delay)
 		}
 	}
 	if got := tagger.Worst([]tagger.Result{result(apply.Deferred), broken, result(apply.Rejected)}); got.Err == nil {

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/host"
+	"github.com/cloudtagger/tagger/pkg/listen"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+func listenCommand(s streams) *cobra.Command {
+	var address, sink string
+	var remove, replay bool
+	cmd := &cobra.Command{
+		Use:   "listen [--listen ADDR] [--sink URL]",
+		Short: "Take OpenStack's notifications from RabbitMQ, and tag",
+		Long: "Take the notifications of Nova and Cinder from RabbitMQ (TAGGER_AMQP_URL) until interrupted, and tag what they report. Both notification\n" +
+			"formats are understood; a change that comes in both counts once. Events that are not ready wait in delay queues of the broker, and\n" +
+			"those that a person must look at go to a queue for that, with the reason. All queues are Tagger's own and begin with\n" +
+			"TAGGER_AMQP_QUEUE (tagger); those of the services are left alone. Run as many listeners as you like: they share the queue.\n\n" +
+			"Everything is configured as for the functions, by TAGGER_* and OS_* variables (or OS_CLOUD). An administrator's credentials serve\n" +
+			"all projects, or those in TAGGER_PROJECTS. With --sink nothing is tagged: each event that reports a change is posted as a\n" +
+			"CloudEvent to a receiver (with TAGGER_HTTP_SECRET as bearer token, if set), and neither rules nor credentials are needed.\n" +
+			"docs/private-cloud.md has it step by step.",
+		Args: cobra.NoArgs,
+	}
+	cmd.Flags().StringVar(&address, "listen", "", "address for GET /healthz and GET /metrics (default: none, or all interfaces on the port that PORT names)")
+	cmd.Flags().StringVar(&sink, "sink", "", "POST events to this URL in place of tagging (default: K_SINK)")
+	cmd.Flags().BoolVar(&remove, "delete-topology", false, "delete the queues and the messages in them, say how many, and end")
+	cmd.Flags().BoolVar(&replay, "replay-rejected", false, "put rejected messages back into the queue, say how many, and end")
+	cmd.MarkFlagsMutuallyExclusive("delete-topology", "replay-rejected", "sink")
+	cmd.MarkFlagsMutuallyExclusive("delete-topology", "replay-rejected", "listen")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := config.ListenFromEnv()
+		if err != nil {
+			return err
+		}
+		switch {
+		case remove:
+			return deleteTopology(cmd.Context(), c, s)
+		case replay:
+			return replayRejected(cmd.Context(), c, s)
+		}
+		c.Sink = cmp.Or(sink, c.Sink)
+		if port := os.Getenv("PORT"); address == "" && port != "" {
+			address = net.JoinHostPort("", port)
+		}
+		return runListener(cmd.Context(), c, address)
+	}
+	return cmd
+}
+
+// closeHTTP is how long requests for health and metrics may take at the end.
+const closeHTTP = 5 * time.Second
+
+func deleteTopology(ctx context.Context, c config.Listen, s streams) error {
+	l, err := listen.New(listen.Options{Config: c, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	deleted := 0
+	err = l.DeleteTopology(ctx, func(name string, messages int) {
+		deleted++
+		fmt.Fprintf(s.out, "deleted queue %-20s %d messages\n", name, messages)
+	})
+	if err != nil {
+		return undone{err}
+	}
+	if deleted == 0 {
+		fmt.Fprintf(s.out, "there is no queue %s, nor any of those that belong to it\n", c.Queue)
+	}
+	return nil
+}
+
+func replayRejected(ctx context.Context, c config.Listen, s streams) error {
+	l, err := listen.New(listen.Options{Config: c, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	n, err := l.Replay(ctx)
+	if err == nil || n > 0 {
+		fmt.Fprintf(s.out, "put %d messages back into queue %s\n", n, c.Queue)
+	}
+	if err != nil {
+		return undone{err}
+	}
+	return nil
+}
+
+// runListener runs a listener, and HTTP beside it where there is an address.
+func runListener(ctx context.Context, c config.Listen, address string) error {
+	settings, err := config.SettingsFromEnv()
+	if err != nil {
+		return err
+	}
+	o := listen.Options{Config: c, Concurrency: settings.Concurrency, GiveUpAfter: settings.GiveUpAfter}
+	var others func(io.Writer) error
+	var counts *listen.Counts
+	if c.Sink != "" {
+		o.Log = host.NewLog(settings.LogLevel, "listen")
+		o.Worker, err = newSink(settings, c, o.Log, func() { counts.Posted() })
+	} else {
+		o.Log, o.Worker, others, err = newTagging(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	l, err := listen.New(o)
+	if err != nil {
+		return err
+	}
+	counts = l.Counts()
+	group, ctx := errgroup.WithContext(ctx)
+	if address != "" {
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+		o.Log.Info("listening", "address", listener.Addr().String())
+		group.Go(func() error { return host.Serve(ctx, listener, counts.Handler(others), closeHTTP) })
+	}
+	ended := errors.New("ended")
+	group.Go(func() error {
+		if err := l.Run(ctx); err != nil {
+			return err
+		}
+		return ended
+	})
+	if err := group.Wait(); !errors.Is(err, ended) {
+		return undone{err}
+	}
+	o.Log.Info("ended")
+	return nil
+}
+
+func newSink(settings config.Settings, c config.Listen, log *slog.Logger, posted func()) (listen.Worker, error) {
+	registry, err := tagger.Dialects(settings, os.Getenv("OS_REGION_NAME"))
+	if err != nil {
+		return nil, err
+	}
+	return listen.NewSink(listen.SinkOptions{
+		URL: c.Sink, Overrides: c.CEOverrides, Secret: settings.HTTPSecret, Registry: registry, GiveUpAfter: settings.GiveUpAfter, Log: log, Posted: posted,
+	})
+}
+
+func newTagging(ctx context.Context) (*slog.Logger, listen.Worker, func(io.Writer) error, error) {
+	read := func() (config.Credentials, error) { return cloudsyaml.Read(ctx) }
+	c, err := host.Compose(ctx, host.Function{Name: "listen", Bus: true}, read)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	t := &listen.Tagging{Handler: c.Tagger, Wait: listen.DefaultWait, Log: c.Log}
+	if c.Settings.Wait != nil {
+		t.Wait = *c.Settings.Wait
+	}
+	return c.Log, t, c.Counts.WritePrometheus, nil
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+func clearListen(t *testing.T) {
+	t.Helper()
+	clearEnv(t)
+	for _, v := range config.Variables[config.Listen]() {
+		t.Setenv(v.Name, "")
+	}
+	t.Setenv("PORT", "")
+}
+
+// What is wrong is said in one line that holds no password, before anything is connected to.
+func TestListenRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		url       string
+		arguments []string
+		want      string
+	}{
+		{"no address", "", nil, "TAGGER_AMQP_URL is not set"},
+		{"no address to delete at", "", []string{"--delete-topology"}, "TAGGER_AMQP_URL is not set"},
+		{"not an address", "hunter2", nil, "address 1 of 1 is not amqp://"},
+		{"an odd parameter", "amqp://a:hunter2@127.0.0.1:1/?heartbeat=hunter2", []string{"--sink", "http://127.0.0.1:1/"}, "address 1 of 1 cannot be read"},
+		{"no rules", "amqp://a:hunter2@127.0.0.1:1/", nil, "read the rules: there are none"},
+		{"not a sink", "amqp://a:hunter2@127.0.0.1:1/", []string{"--sink", "hunter2"}, "the sink's address"},
+		{"too much at a time", "amqp://a:hunter2@127.0.0.1:1/", []string{"--delete-topology", "--replay-rejected"}, "none of the others can be"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			clearListen(t)
+			t.Setenv("TAGGER_AMQP_URL", tt.url)
+			out, errOut, status := taggerCommand(t, "", append([]string{"listen"}, tt.arguments...)...)
+			if status != exitUsage || !strings.Contains(errOut, tt.want) || strings.Contains(errOut+out, "hunter2") || strings.Count(errOut, "\n") != 1 {
+				t.Errorf("status %d: %s%s", status, out, errOut)
+			}
+		})
+	}
+}
+
+func TestListenMaintenanceWithoutABroker(t *testing.T) {
+	clearListen(t)
+	t.Setenv("TAGGER_AMQP_URL", "amqp://a:hunter2@127.0.0.1:1/")
+	for _, flag := range []string{"--delete-topology", "--replay-rejected"} {
+		_, errOut, status := taggerCommand(t, "", "listen", flag)
+		if status != exitUndone || !strings.Contains(errOut, "connect to RabbitMQ at 127.0.0.1:1: ") || strings.Contains(errOut, "hunter2") {
+			t.Errorf("%s: status %d: %s", flag, status, errOut)
+		}
+	}
+}
+
+// A listener that is told to end while it looks for its broker ends well. With a sink it needs neither rules nor credentials.
+func TestListenEnds(t *testing.T) {
+	clearListen(t)
+	t.Setenv("TAGGER_AMQP_URL", "amqp://a:hunter2@127.0.0.1:1/")
+	t.Setenv("K_SINK", "http://127.0.0.1:1/")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	var out, errOut bytes.Buffer
+	if status := run(ctx, []string{"listen", "--listen", "127.0.0.1:0"}, streams{strings.NewReader(""), &out, &errOut}); status != exitDone {
+		t.Errorf("status %d: %s", status, errOut.String())
+	}
+}

@@ -1,0 +1,129 @@
+//go:build openstack
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+)
+
+// What reached our queue is not lost, whatever breaks: two listeners, one of them killed; nova-api and the broker away; tokens that expire.
+func TestLoopUnderFaults(t *testing.T) {
+	s, bin := newStand(t), buildTagger(t)
+	s.stop(t, "keystone")
+	s.start(t, "OPENSTACK_DEV_TOKEN_TTL=30")
+	t.Cleanup(func() {
+		s.stop(t, "keystone")
+		s.start(t)
+	})
+	s.knob(t, "spawn_delay", "0 4")
+	env := queue(t, s, bin, "faults")
+	name := strings.TrimPrefix(env[slices.IndexFunc(env, func(v string) bool { return strings.HasPrefix(v, queueVariable) })], queueVariable)
+	b := newBatch(t, s)
+
+	// A listener makes the queues, and is gone before anything happens.
+	startListener(t, bin, env).end(syscall.SIGKILL)
+	b.servers(t, "faults", 30)
+	b.snapshots(t, "faults-snapshot", 5)
+	until(t, "all servers are active", 2*time.Minute, time.Second, func() bool {
+		pages, err := servers.List(s.compute, servers.ListOpts{Name: "^faults-", Status: "BUILD"}).AllPages(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		building, err := servers.ExtractServers(pages)
+		return err == nil && len(building) == 0
+	})
+	t.Logf("%d messages in the queue, nobody listens", s.waiting(t, name))
+
+	start := time.Now()
+	s.stop(t, "nova-api")
+	one, two := startListener(t, bin, env), startListener(t, bin, env)
+	deferred := func(l *listener) (n int) {
+		for _, line := range l.log() {
+			if line.Outcome == "deferred" {
+				n++
+			}
+		}
+		return n
+	}
+	until(t, "events are deferred", time.Minute, 200*time.Millisecond, func() bool { return deferred(one)+deferred(two) > 0 })
+	s.stop(t, "rabbitmq")
+	t.Logf("%.1f s after nova-api: the broker is away too; %d events deferred", time.Since(start).Seconds(), deferred(one)+deferred(two))
+	until(t, "nova-api is away for 20 s", time.Minute, 200*time.Millisecond, func() bool { return time.Since(start) > 20*time.Second })
+	s.start(t)
+	t.Logf("%.1f s: both are back", time.Since(start).Seconds())
+	until(t, "a listener tags again", 3*time.Minute, 100*time.Millisecond, func() bool { return b.tally(t, one).outcomes["tagged"] > 0 })
+	one.end(syscall.SIGKILL)
+	three := startListener(t, bin, env)
+	t.Logf("%.1f s: one of two listeners was killed after it had tagged %d, and another started", time.Since(start).Seconds(), b.tally(t, one).outcomes["tagged"])
+
+	b.awaitTags(t, 5*time.Minute)
+	wrong, missing := b.check(t)
+	sum := b.tally(t, one, two, three)
+	t.Logf("%.1f s: 30 servers and 5 snapshots: %d keys wrong, %d missing; events of theirs: %v; %d API calls",
+		time.Since(start).Seconds(), wrong, missing, sum.outcomes, sum.calls)
+	if n := sum.outcomes["rejected"] + sum.outcomes["gone"] + sum.outcomes["blocked"]; n > 0 {
+		t.Errorf("%d events given up", n)
+	}
+	for _, l := range []*listener{one, two, three} {
+		if strings.Contains(l.output(), s.creds.Password) {
+			t.Error("the password is in what a listener wrote")
+		}
+	}
+}
+
+// Another writer on the same servers: what is lost after Tagger has read its keys back cannot be known to it. It is counted here.
+func TestLoopBesideAnotherWriter(t *testing.T) {
+	s, bin := newStand(t), buildTagger(t)
+	s.knob(t, "spawn_delay", "0 4")
+	env := queue(t, s, bin, "writer")
+	l := startListener(t, bin, env)
+	b := newBatch(t, s)
+	b.servers(t, "writer", 20)
+
+	ctx, stop := context.WithCancel(t.Context())
+	var writes atomic.Int64
+	var writers sync.WaitGroup
+	for _, m := range b.made {
+		writers.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				opts := servers.MetadataOpts{"foreign": fmt.Sprint(i)}
+				if _, err := servers.UpdateMetadata(ctx, s.compute, m.id, opts).Extract(); err == nil {
+					writes.Add(1)
+				}
+			}
+		})
+	}
+	until(t, "every server's event is done with", 4*time.Minute, time.Second, func() bool {
+		done := map[string]bool{}
+		for _, line := range l.log() {
+			if line.Outcome == "tagged" || line.Outcome == "unchanged" {
+				done[line.ID] = true
+			}
+		}
+		for _, m := range b.made {
+			if !done[m.id] {
+				return false
+			}
+		}
+		return true
+	})
+	stop()
+	writers.Wait()
+	wrong, missing := b.check(t, "foreign")
+	sum := b.tally(t, l)
+	t.Logf("20 servers, another writer that wrote %d times meanwhile: %d keys wrong, %d of 100 lost after they had been verified; events: %v, %d API calls",
+		writes.Load(), wrong, missing, sum.outcomes, sum.calls)
+	if wrong > 0 {
+		t.Errorf("%d keys with a wrong value", wrong)
+	}
+}

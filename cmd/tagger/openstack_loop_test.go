@@ -1,0 +1,329 @@
+//go:build openstack
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/snapshots"
+	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+)
+
+const loopRules = `
+rules:
+- name: owner
+  on: [server.created, snapshot.created]
+  add:
+    owner: ${first(actor.name, actor.id)}
+    project: ${resource.project}
+- name: name
+  on: [server.created, snapshot.created]
+  set:
+    label: tagged ${resource.name}
+- name: server
+  on: server.created
+  set:
+    flavor: ${resource.flavor}
+- name: volume
+  on: snapshot.created
+  set:
+    volume: ${resource.volume}
+`
+
+// made is a server or snapshot that a test created, and what must be on it in the end.
+type made struct {
+	kind, id string
+	want     map[string]string
+}
+
+// batch is what one test created.
+type batch struct {
+	stand  *stand
+	flavor string
+
+	mu   sync.Mutex
+	made []made
+}
+
+func newBatch(t *testing.T, s *stand) *batch {
+	t.Helper()
+	flavor, err := flavors.Get(t.Context(), s.compute, s.creds.Flavor).Extract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &batch{stand: s, flavor: flavor.Name}
+	t.Cleanup(func() { b.delete(context.WithoutCancel(t.Context())) })
+	return b
+}
+
+func (b *batch) add(m made) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.made = append(b.made, m)
+}
+
+// servers asks for n servers, a few at a time, and does not wait for them.
+func (b *batch) servers(t *testing.T, prefix string, n int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	next := atomic.Int64{}
+	for range 5 {
+		wg.Go(func() {
+			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
+				name := fmt.Sprintf("%s-%d", prefix, i)
+				server, err := servers.Create(t.Context(), b.stand.compute, servers.CreateOpts{
+					Name: name, FlavorRef: b.stand.creds.Flavor, ImageRef: b.stand.creds.Image, Networks: "none",
+					Metadata: map[string]string{"mine": name},
+				}, nil).Extract()
+				if err != nil {
+					t.Errorf("create %s: %v", name, err)
+					continue
+				}
+				b.add(made{"server", server.ID, map[string]string{
+					"mine": name, "owner": "tagger", "project": b.stand.creds.DemoProjectID, "label": "tagged " + name, "flavor": b.flavor,
+				}})
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// snapshots makes a volume and n snapshots of it.
+func (b *batch) snapshots(t *testing.T, prefix string, n int) {
+	t.Helper()
+	volume, err := volumes.Create(t.Context(), b.stand.volume, volumes.CreateOpts{Name: prefix, Size: 1}, nil).Extract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.add(made{kind: "volume", id: volume.ID})
+	until(t, "the volume is available", time.Minute, 500*time.Millisecond, func() bool {
+		v, err := volumes.Get(t.Context(), b.stand.volume, volume.ID).Extract()
+		return err == nil && v.Status == "available"
+	})
+	for i := range n {
+		name := fmt.Sprintf("%s-%d", prefix, i+1)
+		snapshot, err := snapshots.Create(t.Context(), b.stand.volume, snapshots.CreateOpts{
+			VolumeID: volume.ID, Name: name, Metadata: map[string]string{"mine": name},
+		}).Extract()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Cinder's notifications have no user name.
+		b.add(made{"snapshot", snapshot.ID, map[string]string{
+			"mine": name, "owner": b.stand.creds.TaggerUserID, "project": b.stand.creds.DemoProjectID, "label": "tagged " + name, "volume": volume.ID,
+		}})
+	}
+}
+
+// metadata is what is on a resource now.
+func (b *batch) metadata(ctx context.Context, m made) (map[string]string, error) {
+	if m.kind == "snapshot" {
+		s, err := snapshots.Get(ctx, b.stand.volume, m.id).Extract()
+		if err != nil {
+			return nil, err
+		}
+		return s.Metadata, nil
+	}
+	return servers.Metadata(ctx, b.stand.compute, m.id).Extract()
+}
+
+// awaitTags waits until all have an owner, looking only at those that had none before.
+func (b *batch) awaitTags(t *testing.T, longest time.Duration) {
+	t.Helper()
+	rest := slices.DeleteFunc(slices.Clone(b.made), func(m made) bool { return m.kind == "volume" })
+	defer func() {
+		for _, m := range rest {
+			t.Logf("without tags: %s %s (%s)", m.kind, m.id, m.want["mine"])
+		}
+	}()
+	until(t, "everything is tagged", longest, time.Second, func() bool {
+		rest = slices.DeleteFunc(rest, func(m made) bool {
+			got, err := b.metadata(t.Context(), m)
+			return err == nil && got["owner"] != ""
+		})
+		return len(rest) == 0
+	})
+}
+
+// check compares every resource with the plan; keys that ignore names are another writer's.
+func (b *batch) check(t *testing.T, ignore ...string) (wrong, missing int) {
+	t.Helper()
+	for _, m := range b.made {
+		if m.kind == "volume" {
+			continue
+		}
+		got, err := b.metadata(t.Context(), m)
+		if err != nil {
+			t.Errorf("%s %s: %v", m.kind, m.id, err)
+			continue
+		}
+		maps.DeleteFunc(got, func(key, _ string) bool { return slices.Contains(ignore, key) })
+		for key, value := range m.want {
+			if _, there := got[key]; !there {
+				missing++
+			} else if got[key] != value {
+				wrong++
+			}
+		}
+		if diff := cmp.Diff(m.want, got); diff != "" && len(ignore) == 0 {
+			t.Errorf("%s %s (-want +got):\n%s", m.kind, m.id, diff)
+		} else if len(got) > len(m.want) {
+			t.Errorf("%s %s has %v", m.kind, m.id, got)
+		}
+	}
+	return wrong, missing
+}
+
+func (b *batch) delete(ctx context.Context) {
+	for _, m := range b.made {
+		switch m.kind {
+		case "server":
+			_ = servers.Delete(ctx, b.stand.compute, m.id).ExtractErr()
+		case "snapshot":
+			_ = snapshots.Delete(ctx, b.stand.volume, m.id).ExtractErr()
+		}
+	}
+	for _, m := range b.made {
+		if m.kind != "volume" {
+			continue
+		}
+		for range 60 { // a volume with snapshots stays
+			if volumes.Delete(ctx, b.stand.volume, m.id, nil).ExtractErr() == nil {
+				break
+			}
+			select {
+			case <-time.After(500 * time.Millisecond):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+const queueVariable = "TAGGER_AMQP_QUEUE="
+
+// queue is a queue for one test, which is removed after it.
+func queue(t *testing.T, s *stand, bin, name string) []string {
+	t.Helper()
+	env := s.env(fmt.Sprintf("tagger-%s-%d", name, time.Now().UnixNano()), loopRules)
+	t.Cleanup(func() {
+		cmd := exec.Command(bin, "listen", "--delete-topology")
+		cmd.Env = env
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("delete the topology: %v", err)
+		}
+		t.Logf("delete the topology:\n%s", out)
+	})
+	return env
+}
+
+// tally is what several listeners wrote into their logs about the changes of this batch.
+type tally struct {
+	outcomes map[string]int
+	calls    int
+	latency  []time.Duration // from the change to its resource being tagged
+	tagged   map[string]int  // by resource
+}
+
+func (b *batch) tally(t *testing.T, listeners ...*listener) tally {
+	t.Helper()
+	ours := map[string]bool{}
+	for _, m := range b.made {
+		ours[m.id] = true
+	}
+	sum := tally{outcomes: map[string]int{}, tagged: map[string]int{}}
+	for _, l := range listeners {
+		for _, line := range l.log() {
+			if line.Outcome == "" || !ours[line.ID] {
+				continue
+			}
+			sum.outcomes[line.Outcome]++
+			sum.calls += line.Calls
+			if line.Outcome == "tagged" {
+				sum.tagged[line.ID]++
+				age, err := time.ParseDuration(line.Age)
+				if err != nil {
+					t.Errorf("age %q: %v", line.Age, err)
+				}
+				sum.latency = append(sum.latency, age)
+			}
+		}
+	}
+	slices.Sort(sum.latency)
+	return sum
+}
+
+func (s tally) percentile(p int) time.Duration {
+	if len(s.latency) == 0 {
+		return 0
+	}
+	return s.latency[(len(s.latency)-1)*p/100]
+}
+
+// The whole way: Nova and Cinder create, say so on their bus, and the metadata is there.
+func TestLoop(t *testing.T) {
+	s, bin := newStand(t), buildTagger(t)
+	s.knob(t, "spawn_delay", "1 15")
+	s.knob(t, "snapshot_delay", "2")
+	env := queue(t, s, bin, "loop")
+	l := startListener(t, bin, env)
+	b := newBatch(t, s)
+
+	start := time.Now()
+	b.servers(t, "loop", 50)
+	b.snapshots(t, "loop-snapshot", 10)
+	t.Logf("50 servers and 10 snapshots asked for in %.1f s", time.Since(start).Seconds())
+	b.awaitTags(t, 4*time.Minute)
+	t.Logf("all tagged %.1f s after the first was asked for", time.Since(start).Seconds())
+	b.check(t)
+
+	// The updates that our own writes caused come last.
+	name := strings.TrimPrefix(env[slices.IndexFunc(env, func(v string) bool { return strings.HasPrefix(v, queueVariable) })], queueVariable)
+	until(t, "the queue is empty", time.Minute, time.Second, func() bool { return s.waiting(t, name) == 0 })
+	l.end(syscall.SIGTERM)
+	sum := b.tally(t, l)
+	t.Logf("from active to tagged: median %v, p95 %v, longest %v", sum.percentile(50), sum.percentile(95), sum.percentile(100))
+	t.Logf("events of these 60 resources: %v; %d API calls", sum.outcomes, sum.calls)
+	for id, n := range sum.tagged {
+		if n != 1 {
+			t.Errorf("%s was tagged %d times: both formats of its creation counted, or we fed ourselves", id, n)
+		}
+	}
+	if len(sum.tagged) != 60 {
+		t.Errorf("%d of 60 logged as tagged", len(sum.tagged))
+	}
+	// Each write to a server makes Nova say, in both formats, that the server was updated.
+	updates, duplicates, ignored := 0, 0, 0
+	for _, line := range l.log() {
+		switch {
+		case line.Msg == "event duplicate":
+			duplicates++
+		case line.Outcome == "ignored":
+			ignored++
+			if strings.HasSuffix(line.Type, "instance.update") {
+				updates++
+			}
+		}
+	}
+	t.Logf("%d duplicates; %d notifications ignored, %d of them updates", duplicates, ignored, updates)
+	if updates < 100 {
+		t.Errorf("%d updates ignored, want the 100 that our own writes caused among them", updates)
+	}
+	if duplicates < 50 {
+		t.Errorf("%d duplicates, want one of each server's creation", duplicates)
+	}
+}

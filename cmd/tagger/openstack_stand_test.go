@@ -1,0 +1,245 @@
+//go:build openstack
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack"
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// stand is the real OpenStack that "make openstack" starts.
+type stand struct {
+	state   string
+	scripts string
+	amqpURL string
+	creds   struct {
+		AuthURL       string `json:"auth_url"`
+		Password      string `json:"password"`
+		DemoProjectID string `json:"demo_project_id"`
+		TaggerUserID  string `json:"tagger_user_id"`
+		Flavor        string `json:"flavor"`
+		Image         string `json:"image"`
+	}
+	compute, volume *gophercloud.ServiceClient
+}
+
+// newStand fails where there is no stand: a test that passes because it did nothing proves nothing.
+func newStand(t *testing.T) *stand {
+	t.Helper()
+	s := &stand{state: os.Getenv("OPENSTACK_DEV_STATE"), amqpURL: os.Getenv("TAGGER_TEST_AMQP_URL")}
+	if s.state == "" || s.amqpURL == "" {
+		t.Fatal("OPENSTACK_DEV_STATE and TAGGER_TEST_AMQP_URL are not set: run make test-openstack")
+	}
+	var err error
+	if s.scripts, err = filepath.Abs("../../deploy/openstack-dev"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(s.state, "creds.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &s.creds); err != nil {
+		t.Fatal(err)
+	}
+	provider, err := openstack.AuthenticatedClient(t.Context(), gophercloud.AuthOptions{
+		IdentityEndpoint: s.creds.AuthURL, Username: "tagger", Password: s.creds.Password, DomainName: "Default",
+		TenantID: s.creds.DemoProjectID, AllowReauth: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.compute, err = openstack.NewComputeV2(provider, gophercloud.EndpointOpts{}); err != nil {
+		t.Fatal(err)
+	}
+	s.compute.Microversion = "2.37" // the first that can create servers without a network
+	if s.volume, err = openstack.NewBlockStorageV3(provider, gophercloud.EndpointOpts{}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// knob sets one of the stand's knobs until the test ends.
+func (s *stand) knob(t *testing.T, name, value string) {
+	t.Helper()
+	file := filepath.Join(s.state, "knobs", name)
+	if err := os.WriteFile(file, []byte(value+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(file) })
+}
+
+// stop and start are for services of the stand.
+func (s *stand) stop(t *testing.T, services ...string) { s.script(t, "down", services...) }
+func (s *stand) start(t *testing.T, env ...string)     { s.scriptEnv(t, env, "up") }
+
+func (s *stand) script(t *testing.T, name string, args ...string) { s.scriptEnv(t, nil, name, args...) }
+
+func (s *stand) scriptEnv(t *testing.T, env []string, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(s.scripts, name), args...) // clean-ups need it too
+	cmd.Env = append(os.Environ(), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// waiting is how many messages are in a queue, 0 when there is no such queue.
+func (s *stand) waiting(t *testing.T, queue string) int {
+	t.Helper()
+	conn, err := amqp.Dial(s.amqpURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	channel, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := channel.QueueDeclarePassive(queue, true, false, false, false, nil)
+	if err != nil {
+		return 0
+	}
+	return q.Messages
+}
+
+// until looks every interval until done reports true, and fails the test when that takes longer than it may.
+func until(t *testing.T, what string, longest, interval time.Duration, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), longest)
+	defer cancel()
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for !done() {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			t.Fatalf("%s: not within %s", what, longest)
+		}
+	}
+}
+
+// listener is "tagger listen" as a process of its own.
+type listener struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+
+	mu    sync.Mutex
+	lines []logLine
+	text  bytes.Buffer // all of it
+}
+
+// logLine is what these tests need of a line of the log.
+type logLine struct {
+	Time    time.Time
+	Level   string
+	Msg     string
+	EventID string `json:"event_id"`
+	Type    string
+	Kind    string
+	ID      string `json:"resource_id"`
+	Outcome string
+	Reason  string
+	Calls   int
+	Age     string
+	Error   string
+}
+
+// buildTagger returns the command's path.
+func buildTagger(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "tagger")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// env is the environment of the command as an administrator of the stand, who sees all projects.
+func (s *stand) env(queue, rules string) []string {
+	return []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
+		"OS_AUTH_URL=" + s.creds.AuthURL, "OS_USERNAME=admin", "OS_PASSWORD=" + s.creds.Password, "OS_PROJECT_NAME=admin",
+		"OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default", "OS_REGION_NAME=RegionOne",
+		"TAGGER_AMQP_URL=" + s.amqpURL, "TAGGER_AMQP_QUEUE=" + queue, "TAGGER_RULES=" + rules, "TAGGER_LOG_LEVEL=debug",
+	}
+}
+
+// startListener starts one, and has it end with the test.
+func startListener(t *testing.T, bin string, env []string) *listener {
+	t.Helper()
+	l := &listener{cmd: exec.Command(bin, "listen"), ended: make(chan struct{})}
+	l.cmd.Env = env
+	out, err := l.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.cmd.Stderr = l.cmd.Stdout
+	if err := l.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(l.ended)
+		lines := bufio.NewScanner(out)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			var line logLine
+			l.mu.Lock()
+			if err := json.Unmarshal(lines.Bytes(), &line); err == nil {
+				l.lines = append(l.lines, line)
+			}
+			fmt.Fprintf(&l.text, "%s\n", lines.Bytes())
+			l.mu.Unlock()
+		}
+		_ = l.cmd.Wait()
+	}()
+	t.Cleanup(func() { l.end(syscall.SIGTERM) })
+	until(t, "the listener listens", 30*time.Second, 50*time.Millisecond, func() bool {
+		select {
+		case <-l.ended:
+			t.Fatalf("the listener has ended:\n%s", l.output())
+		default:
+		}
+		for _, line := range l.log() {
+			if strings.Contains(line.Msg, "consuming") {
+				return true
+			}
+		}
+		return false
+	})
+	return l
+}
+
+// end sends a signal and waits for the end.
+func (l *listener) end(signal os.Signal) {
+	_ = l.cmd.Process.Signal(signal)
+	<-l.ended
+}
+
+// log returns the lines so far.
+func (l *listener) log() []logLine {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lines[:len(l.lines):len(l.lines)]
+}
+
+// output is everything that it wrote.
+func (l *listener) output() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}

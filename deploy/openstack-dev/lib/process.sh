@@ -1,0 +1,84 @@
+# shellcheck shell=bash
+# Starting, finding and stopping of background processes. A process is known by its pid and its start time, so that a pid which
+# the kernel has given to somebody else is never taken for ours. Each service leads a session of its own, which its workers stay in.
+
+STARTED=()            # the services that this run has started
+
+# start_time prints when process $1 started, in clock ticks after boot; nothing when there is none, or only its remains.
+start_time() {
+  local stat
+  { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
+  # The command's name, in parentheses, may hold blanks: count from behind it.
+  # shellcheck disable=SC2086
+  set -- ${stat##*) }
+  case $1 in Z | X) ;; *) echo "${20}" ;; esac
+}
+
+# running tells whether the recorded process of service $1 is alive.
+running() {
+  local pid started
+  { read -r pid started <"$PIDS/$1"; } 2>/dev/null && [ -n "$started" ] && [ "$(start_time "$pid")" = "$started" ]
+}
+
+# start starts service $1 with the command that follows, unless it is running.
+start() {
+  local name=$1
+  shift
+  if running "$name"; then return; fi
+  rm -f "$RUN/$name.ready"
+  setsid "$@" >>"$LOG/$name.log" 2>&1 </dev/null 9>&- &
+  echo "$! $(start_time $!)" >"$PIDS/$name"
+  STARTED+=("$name")
+}
+
+# await waits until a command succeeds: await SERVICE SECONDS COMMAND... It gives up at once when the service has ended.
+await() {
+  local name=$1 end=$((SECONDS + $2))
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    running "$name" || { tail -n 8 "$LOG/$name.log" >&2; fail "$name has ended; its log is $LOG/$name.log"; }
+    [ $SECONDS -lt $end ] || { tail -n 8 "$LOG/$name.log" >&2; fail "$name does not answer; its log is $LOG/$name.log"; }
+    sleep 0.2
+  done
+}
+
+listening() { (: <"/dev/tcp/$ADDRESS/$1") 2>/dev/null; }
+answers() { curl -s -o /dev/null --max-time 5 "http://$ADDRESS:$1/"; }
+
+# members prints the living processes of the session that process $1 leads, or led.
+members() {
+  local pid
+  for pid in $(pgrep -s "$1"); do
+    if [ -n "$(start_time "$pid")" ]; then echo "$pid"; fi
+  done
+}
+
+# stop ends service $1 and its workers: stop NAME SECONDS. After that many seconds it does so without asking.
+stop() {
+  local name=$1 end=$((SECONDS + $2)) pid started now
+  { read -r pid started <"$PIDS/$name"; } 2>/dev/null || return 0
+  now=$(start_time "$pid")
+  if [ -z "$started" ] || { [ -n "$now" ] && [ "$now" != "$started" ]; }; then
+    rm -f "$PIDS/$name" # the pid is somebody else's by now
+    return 0
+  fi
+  if [ -n "$now" ]; then kill -TERM "$pid" 2>/dev/null || true; fi
+  while running "$name" && [ $SECONDS -lt $end ]; do sleep 0.1; done
+  for _ in {1..50}; do
+    # shellcheck disable=SC2046
+    kill -KILL $(members "$pid") 2>/dev/null || true
+    [ -n "$(members "$pid")" ] || break
+    sleep 0.1
+  done
+  [ -z "$(members "$pid")" ] || { echo "openstack: $name does not end, process $pid and what it started" >&2; return 1; }
+  rm -f "$PIDS/$name" "$RUN/$name.ready"
+}
+
+# memory prints the memory of all services in MiB; what processes share is counted once.
+memory() {
+  local file pid
+  for file in "$PIDS"/*; do
+    read -r pid _ <"$file"
+    for pid in $(members "$pid"); do cat "/proc/$pid/smaps_rollup" 2>/dev/null || true; done
+  done | awk '/^Pss:/ {sum += $2} END {print int(sum / 1024)}'
+}

@@ -1,0 +1,64 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// Listen is what taking notifications from RabbitMQ needs beside [Settings].
+type Listen struct {
+	URL         Secret `envconfig:"TAGGER_AMQP_URL" desc:"The broker, amqp://user:password@host:5672/vhost or amqps://…; several, separated by commas, are tried in a random order."`
+	CACert      string `envconfig:"TAGGER_AMQP_CACERT" desc:"File with the PEM certificates of the authorities to trust for amqps in place of the system's, or the PEM text itself."`
+	Exchanges   List   `envconfig:"TAGGER_AMQP_EXCHANGES" default:"nova,cinder,openstack" desc:"The exchanges that the services send their notifications to (control_exchange in their configuration)."`
+	RoutingKeys List   `envconfig:"TAGGER_AMQP_ROUTING_KEYS" default:"notifications.info,versioned_notifications.info" desc:"Which of their messages are taken: a topic, a dot and a priority. Only one of the two formats is enough."`
+	Queue       string `envconfig:"TAGGER_AMQP_QUEUE" default:"tagger" desc:"The queue to take them from; the names of the others begin with it. Listeners with the same queue share its messages, listeners with other rules need another."`
+
+	Sink        string `envconfig:"K_SINK" desc:"Where to POST the events to, in place of tagging; what --sink says goes first."`
+	CEOverrides string `envconfig:"K_CE_OVERRIDES" desc:"A JSON object whose member extensions has attributes to set on each event that is sent to the sink."`
+}
+
+// ListenFromEnv reads them. A variable that is set and empty counts as unset, and is unset.
+func ListenFromEnv() (Listen, error) { return fromEnv[Listen]() }
+
+// maxQueueName leaves room for the endings within AMQP's 255 bytes.
+const maxQueueName = 200
+
+func (l Listen) check() error {
+	brokers, err := l.Brokers()
+	switch {
+	case err != nil:
+		return err
+	case len(brokers) == 0:
+		return errors.New("TAGGER_AMQP_URL is not set: set it to amqp://user:password@host:5672/")
+	case strings.HasPrefix(l.Queue, "amq."):
+		return fmt.Errorf("TAGGER_AMQP_QUEUE=%.60q begins with amq., which RabbitMQ keeps for itself", l.Queue)
+	case len(l.Queue) > maxQueueName:
+		return fmt.Errorf("TAGGER_AMQP_QUEUE has %d bytes; %d are the most", len(l.Queue), maxQueueName)
+	case len(l.Exchanges) == 0:
+		return errors.New("TAGGER_AMQP_EXCHANGES names none")
+	case len(l.RoutingKeys) == 0:
+		return errors.New("TAGGER_AMQP_ROUTING_KEYS names none")
+	}
+	return nil
+}
+
+// Brokers are the addresses, one by one. An error names the one that is wrong by its place and quotes nothing, for each may hold a password.
+func (l Listen) Brokers() ([]Secret, error) {
+	var brokers List
+	_ = brokers.Decode(l.URL.Reveal()) // never fails
+	var all []Secret
+	for i, address := range brokers {
+		u, err := url.Parse(address)
+		if err != nil || u.Host == "" || u.Scheme != "amqp" && u.Scheme != "amqps" || strings.ContainsAny(address, " \t\n") {
+			return nil, fmt.Errorf("TAGGER_AMQP_URL: address %d of %d is not amqp://user:password@host:5672/vhost "+
+				"(write what is not a letter or a digit in user, password and vhost as %%XX; a comma is %%2C)", i+1, len(brokers))
+		}
+		if port := u.Port(); strings.Contains(u.Host, ":") && port == "" && !strings.HasSuffix(u.Host, "]") {
+			return nil, fmt.Errorf("TAGGER_AMQP_URL: address %d of %d has a colon and no port", i+1, len(brokers))
+		}
+		all = append(all, NewSecret(address))
+	}
+	return all, nil
+}

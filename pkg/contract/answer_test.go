@@ -1,0 +1,246 @@
+package contract_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+)
+
+// step is one request of the table. Words in braces stand for what is not the same in every cloud: the roots of the services, the ids of
+// projects and of the group's resources.
+type step struct {
+	name string
+	// as is who sends it, the member by default.
+	as           string
+	method, path string
+	body         string
+	// header adds to what every request has, or with "" takes away. These are Accept, and Content-Type where there is a body.
+	header map[string]string
+	// chunked sends the body without its length.
+	chunked bool
+}
+
+// answer is what is compared: everything in an answer that does not depend on when, where and to whom it was given.
+type answer struct {
+	Case    string            `json:"case"`
+	Request string            `json:"request"`
+	Status  int               `json:"status"`
+	Header  map[string]string `json:"header"`
+	Body    any               `json:"body,omitempty"`
+	// After is the metadata after a request that may have changed it, or the status of asking for it.
+	After any `json:"after,omitempty"`
+}
+
+// apart is where two answers to one request part, in a line for each: by their status, or else by the members that differ.
+func apart(a, b answer) (string, string) {
+	if a.Status != b.Status {
+		return fmt.Sprint(a.Status), fmt.Sprint(b.Status)
+	}
+	var inA, inB []string
+	members, others := flat("", map[string]any{"header": a.Header, "body": a.Body, "after": a.After}), flat("", map[string]any{"header": b.Header, "body": b.Body, "after": b.After})
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if members[name] != others[name] {
+			inA = append(inA, path.Base(name)+" "+members[name])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(others)) {
+		if members[name] != others[name] {
+			inB = append(inB, path.Base(name)+" "+others[name])
+		}
+	}
+	return strings.Join(inA, ", "), strings.Join(inB, ", ")
+}
+
+// flat is the values below a value, by their paths.
+func flat(at string, v any) map[string]string {
+	out := map[string]string{}
+	switch v := v.(type) {
+	case map[string]any:
+		for name, value := range v {
+			maps.Copy(out, flat(at+"/"+name, value))
+		}
+	case map[string]string:
+		for name, value := range v {
+			out[at+"/"+name] = value
+		}
+	default:
+		out[at] = fmt.Sprint(v)
+	}
+	return out
+}
+
+// comparedHeaders are those that mean something to a client.
+var comparedHeaders = []string{
+	"Content-Type", "OpenStack-API-Version", "X-OpenStack-Nova-API-Version", "Vary", "Allow", "Location", "WWW-Authenticate", "Retry-After",
+	"X-OpenStack-Request-Id", "X-Compute-Request-Id",
+}
+
+// ask sends a step and returns what came back, made comparable. The metadata at a path is looked at afterwards, unless that is "".
+func (s *session) ask(ctx context.Context, st step, names map[string]string, metadata string) (answer, error) {
+	who := st.as
+	if who == "" {
+		who = "member"
+	}
+	fill, hide := replacers(names)
+	header := http.Header{"Accept": {"application/json"}}
+	if token := s.tokens[who]; token != "" {
+		header.Set("X-Auth-Token", token)
+	}
+	var body io.Reader
+	if st.body != "" {
+		header.Set("Content-Type", "application/json")
+		body = strings.NewReader(st.body)
+		if st.chunked {
+			body = io.MultiReader(body) // net/http cannot see its length
+		}
+	}
+	for name, value := range st.header {
+		if header.Del(name); value != "" {
+			header.Set(name, value)
+		}
+	}
+	res, text, err := s.do(ctx, st.method, fill.Replace(st.path), body, header)
+	if err != nil {
+		return answer{}, err
+	}
+	a := answer{Case: st.name, Request: st.describe(who), Status: res.StatusCode, Header: map[string]string{}, Body: decoded(hide.Replace(string(text)))}
+	for _, name := range comparedHeaders {
+		value := strings.Join(res.Header.Values(name), ", ")
+		switch {
+		case value == "":
+			continue
+		case strings.HasSuffix(name, "-Request-Id"):
+			value = "(id)"
+		case name == "Content-Type":
+			value = strings.ToLower(value)
+		}
+		a.Header[name] = squeeze(hide.Replace(value))
+	}
+	if metadata == "" || st.method == http.MethodGet {
+		return a, nil
+	}
+	var after struct{ Metadata any }
+	err = s.send(ctx, http.MethodGet, fill.Replace(metadata), "demo admin", nil, &after)
+	if r, ok := err.(*refused); ok { //nolint:errorlint // it is never wrapped
+		a.After, err = r.status, nil
+	} else {
+		a.After = squeezed(map[string]any{"metadata": after.Metadata}).(map[string]any)["metadata"]
+	}
+	return a, err
+}
+
+// describe shows the request to who reads the answers.
+func (st step) describe(who string) string {
+	text := st.method + " " + squeeze(st.path)
+	if st.body != "" {
+		text += " " + squeeze(st.body)
+	}
+	if st.chunked {
+		text += " (chunked)"
+	}
+	for _, name := range slices.Sorted(maps.Keys(st.header)) {
+		text += fmt.Sprintf(" (%s: %s)", name, st.header[name])
+	}
+	return text + " as " + who
+}
+
+// replacers put names in, and take them out again.
+func replacers(names map[string]string) (fill, hide *strings.Replacer) {
+	var in, out []string
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		in = append(in, "{"+name+"}", names[name])
+		out = append(out, names[name], "{"+name+"}")
+	}
+	return strings.NewReplacer(in...), strings.NewReplacer(out...)
+}
+
+// decoded makes JSON a value, and of other texts their words. A server, with its dozens of members, shows which members it has, of
+// what type, and those that matter with their values.
+func decoded(text string) any {
+	var v any
+	if json.Unmarshal([]byte(text), &v) != nil {
+		if text = strings.Join(strings.Fields(text), " "); text == "" {
+			return nil
+		}
+		return squeeze(text)
+	}
+	if o, ok := v.(map[string]any); ok {
+		for _, kind := range []string{"server", "snapshot"} {
+			if resource, ok := o[kind].(map[string]any); ok {
+				for name, value := range resource {
+					resource[name] = shape(name, value)
+				}
+			}
+		}
+	}
+	return squeezed(v)
+}
+
+// shape is the value of a server's or a snapshot's member if that matters, and otherwise its type.
+func shape(name string, value any) any {
+	switch name {
+	case "status", "OS-EXT-STS:vm_state", "OS-EXT-STS:task_state", "OS-EXT-STS:power_state", "locked", "metadata", "progress",
+		"os-extended-snapshot-attributes:progress":
+		return value
+	}
+	switch value.(type) {
+	case nil:
+		return "(null)"
+	case bool:
+		return "(boolean)"
+	case float64:
+		return "(number)"
+	case string:
+		return "(string)"
+	case []any:
+		return "(list)"
+	}
+	return "(object)"
+}
+
+// squeezed squeezes every text, and shows of a large map of metadata only its size.
+func squeezed(v any) any {
+	switch v := v.(type) {
+	case string:
+		return squeeze(v)
+	case []any:
+		for i := range v {
+			v[i] = squeezed(v[i])
+		}
+	case map[string]any:
+		out := map[string]any{}
+		for name, value := range v {
+			if m, ok := value.(map[string]any); ok && name == "metadata" && len(m) > 20 {
+				value = fmt.Sprintf("(%d items)", len(m))
+			}
+			out[squeeze(name)] = squeezed(value)
+		}
+		return out
+	}
+	return v
+}
+
+// squeeze makes long runs of one character short: 255 times k is "k{255}".
+func squeeze(text string) string {
+	var b strings.Builder
+	runes := []rune(text)
+	for i := 0; i < len(runes); {
+		j := i
+		for j < len(runes) && runes[j] == runes[i] {
+			j++
+		}
+		if j-i >= 32 {
+			fmt.Fprintf(&b, "%c{%d}", runes[i], j-i)
+		} else {
+			b.WriteString(string(runes[i:j]))
+		}
+		i = j
+	}
+	return b.String()
+}

@@ -1,0 +1,329 @@
+package contract_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+)
+
+// cloud is one of the clouds under test, as far as they are not the same to their users.
+type cloud interface {
+	// http returns how to reach it, and the URL of its Keystone, with the version.
+	http() (client *http.Client, identity string)
+	// password is that of a user: member, admin, reader or stranger.
+	password(user string) (name, password string)
+	// flavors are the ids of two flavors, and image that of an image for them.
+	flavors() (small, large string)
+	image() string
+	// hold makes everything that begins afterwards stay where it is, until release.
+	hold(k knob) (release func(), err error)
+	// building makes a server that is in vm_state building and task_state spawning. Builds are held.
+	building(ctx context.Context, s *session) (id string, err error)
+	// unbuilt makes a server whose build fails, and failing is its id once it did.
+	unbuilt(ctx context.Context, s *session) (id string, err error)
+	// expired returns a member's token that has expired.
+	expired(ctx context.Context, s *session) (token string, err error)
+	// setSnapshotStatus puts a snapshot into a status.
+	setSnapshotStatus(ctx context.Context, s *session, id, status string) error
+}
+
+// knob is what a cloud can hold.
+type knob string
+
+const (
+	builds           knob = "builds"
+	stops            knob = "stops"
+	deletions        knob = "deletions"
+	snapshots        knob = "snapshots"
+	snapshotRemovals knob = "snapshot removals"
+	// overlap makes concurrent writers of one resource overlap, which on a real cloud they do anyway.
+	overlap knob = "overlap"
+)
+
+// patience is how long a real cloud may take for one change of state.
+const patience = 2 * time.Minute
+
+// session is the people who use a cloud.
+type session struct {
+	cloud    cloud
+	client   *http.Client
+	identity string            // Keystone's URL, with the version
+	tokens   map[string]string // by who
+	// names are what the table's words in braces stand for: service roots and project ids.
+	names map[string]string
+
+	mu   sync.Mutex
+	made []resource // to be deleted at the end
+}
+
+// resource is what was made.
+type resource struct{ kind, id string }
+
+// remember keeps a resource for cleanUp.
+func (s *session) remember(kind, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.made = append(s.made, resource{kind, id})
+}
+
+// cleanUp deletes everything that was made: servers, snapshots, and when these are gone, volumes.
+func (s *session) cleanUp(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	urls := map[string]string{"server": s.names["nova"] + "/v2.1/servers/", "snapshot": s.volumes() + "/snapshots/", "volume": s.volumes() + "/volumes/"}
+	for _, kind := range []string{"server", "snapshot", "volume"} {
+		var wg sync.WaitGroup
+		for _, r := range s.made {
+			if r.kind != kind {
+				continue
+			}
+			wg.Go(func() {
+				err := s.send(ctx, http.MethodDelete, urls[kind]+r.id, "demo admin", nil, nil)
+				if err == nil && kind == "snapshot" {
+					err = s.awaitVolume(ctx, kind, r.id, "")
+				}
+				if err != nil && !isMissing(err) {
+					t.Errorf("clean up: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
+// The people, each a user and a project.
+var people = map[string]struct{ user, project string }{
+	"member":     {"member", "demo"},
+	"admin":      {"admin", "admin"},
+	"demo admin": {"admin", "demo"},
+	"reader":     {"reader", "demo"},
+	"stranger":   {"stranger", "other"},
+	"revoked":    {"member", "demo"},
+}
+
+// signIn gets everybody's token.
+func signIn(ctx context.Context, c cloud) (*session, error) {
+	client, identity := c.http()
+	s := &session{cloud: c, client: client, identity: identity, tokens: map[string]string{"nobody": "", "wrong": "nonsense"}, names: map[string]string{}}
+	for who, p := range people {
+		user, password := c.password(p.user)
+		domain := map[string]string{"id": "default"}
+		var answer struct {
+			Token struct {
+				Project struct{ ID string }
+				Catalog []struct {
+					Type      string
+					Endpoints []struct{ Interface, URL string }
+				}
+			}
+		}
+		token, err := s.authenticate(ctx, map[string]any{
+			"identity": map[string]any{"methods": []string{"password"}, "password": map[string]any{
+				"user": map[string]any{"name": user, "password": password, "domain": domain},
+			}},
+			"scope": map[string]any{"project": map[string]any{"name": p.project, "domain": domain}},
+		}, &answer)
+		if err != nil {
+			return nil, fmt.Errorf("sign in as the %s: %w", who, err)
+		}
+		s.tokens[who] = token
+		s.names[p.project] = answer.Token.Project.ID
+		for _, service := range answer.Token.Catalog {
+			for _, e := range service.Endpoints {
+				name := map[string]string{"compute": "nova", "volumev3": "cinder", "identity": "keystone"}[service.Type]
+				if name != "" && e.Interface == "public" {
+					s.names[name] = version.ReplaceAllString(e.URL, "")
+				}
+			}
+		}
+	}
+	if err := s.send(ctx, http.MethodDelete, identity+"/auth/tokens", "admin", nil, nil, "X-Subject-Token", s.tokens["revoked"]); err != nil {
+		return nil, fmt.Errorf("revoke a token: %w", err)
+	}
+	var err error
+	if s.tokens["expired"], err = c.expired(ctx, s); err != nil {
+		return nil, fmt.Errorf("get an expired token: %w", err)
+	}
+	return s, nil
+}
+
+// version is what an endpoint has after its service's root.
+var version = regexp.MustCompile(`/v[0-9].*$`)
+
+// authenticate returns a new token, and decodes what Keystone says of it.
+func (s *session) authenticate(ctx context.Context, auth, answer any) (string, error) {
+	body, err := json.Marshal(map[string]any{"auth": auth})
+	if err != nil {
+		return "", err
+	}
+	res, text, err := s.do(ctx, http.MethodPost, s.identity+"/auth/tokens", bytes.NewReader(body), http.Header{"Content-Type": {"application/json"}})
+	switch {
+	case err != nil:
+		return "", err
+	case res.StatusCode != http.StatusCreated:
+		return "", fmt.Errorf("POST auth/tokens: %d", res.StatusCode)
+	}
+	return res.Header.Get("X-Subject-Token"), json.Unmarshal(text, answer)
+}
+
+// do sends one request and reads its answer.
+func (s *session) do(ctx context.Context, method, url string, body io.Reader, header http.Header) (*http.Response, []byte, error) {
+	r, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.Header = header
+	res, err := s.client.Do(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	return res, text, err
+}
+
+// send is a request that must succeed. The headers are pairs of name and value.
+func (s *session) send(ctx context.Context, method, url, who string, body, answer any, headers ...string) error {
+	header := http.Header{"X-Auth-Token": {s.tokens[who]}}
+	for i := 0; i < len(headers); i += 2 {
+		header.Set(headers[i], headers[i+1])
+	}
+	var reader io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		reader = bytes.NewReader(text)
+		header.Set("Content-Type", "application/json")
+	}
+	res, text, err := s.do(ctx, method, url, reader, header)
+	switch {
+	case err != nil:
+		return err
+	case res.StatusCode >= 300:
+		return &refused{res.StatusCode, fmt.Sprintf("%s %s: %d: %s", method, url, res.StatusCode, text)}
+	case answer != nil:
+		return json.Unmarshal(text, answer)
+	}
+	return nil
+}
+
+// refused is a request that did not succeed.
+type refused struct {
+	status int
+	text   string
+}
+
+func (r *refused) Error() string { return r.text }
+
+func (s *session) server(id string) string { return s.names["nova"] + "/v2.1/servers/" + id }
+func (s *session) volumes() string         { return s.names["cinder"] + "/v3/" + s.names["demo"] }
+
+// createServer makes a server and does not wait for it.
+func (s *session) createServer(ctx context.Context, flavor string, metadata map[string]string) (string, error) {
+	small, _ := s.cloud.flavors()
+	var answer struct{ Server struct{ ID string } }
+	err := s.send(ctx, http.MethodPost, s.names["nova"]+"/v2.1/servers", "member", map[string]any{"server": map[string]any{
+		"name": "contract", "imageRef": s.cloud.image(), "flavorRef": cmp.Or(flavor, small), "networks": "none", "metadata": metadata,
+	}}, &answer, "OpenStack-API-Version", "compute 2.37")
+	if err == nil {
+		s.remember("server", answer.Server.ID)
+	}
+	return answer.Server.ID, err
+}
+
+// createSnapshot makes a snapshot of a new volume and does not wait for it.
+func (s *session) createSnapshot(ctx context.Context, volume string) (string, error) {
+	var answer struct{ Snapshot struct{ ID string } }
+	err := s.send(ctx, http.MethodPost, s.volumes()+"/snapshots", "member", map[string]any{"snapshot": map[string]any{
+		"name": "contract", "volume_id": volume, "metadata": kept,
+	}}, &answer)
+	if err == nil {
+		s.remember("snapshot", answer.Snapshot.ID)
+	}
+	return answer.Snapshot.ID, err
+}
+
+// createVolume makes a volume and waits until it is available.
+func (s *session) createVolume(ctx context.Context) (string, error) {
+	var answer struct{ Volume struct{ ID string } }
+	err := s.send(ctx, http.MethodPost, s.volumes()+"/volumes", "member", map[string]any{"volume": map[string]any{"name": "contract", "size": 1}}, &answer)
+	if err != nil {
+		return "", err
+	}
+	s.remember("volume", answer.Volume.ID)
+	return answer.Volume.ID, s.awaitVolume(ctx, "volume", answer.Volume.ID, "available")
+}
+
+// act performs an action on a server.
+func (s *session) act(ctx context.Context, who, id, action string, argument any) error {
+	return s.send(ctx, http.MethodPost, s.server(id)+"/action", who, map[string]any{action: argument}, nil)
+}
+
+// awaitServer waits until a server has a vm_state and a task_state; vm_state "" is that it is gone.
+func (s *session) awaitServer(ctx context.Context, id, vmState, taskState string) error {
+	seen := ""
+	return s.await(ctx, func() (bool, error) {
+		var answer struct {
+			Server struct {
+				VMState   string `json:"OS-EXT-STS:vm_state"`
+				TaskState string `json:"OS-EXT-STS:task_state"`
+			}
+		}
+		err := s.send(ctx, http.MethodGet, s.server(id), "member", nil, &answer)
+		if isMissing(err) && vmState == "" {
+			return true, nil
+		}
+		got := answer.Server
+		seen = got.VMState + " " + got.TaskState
+		if got.VMState == "error" && vmState != "error" {
+			return false, fmt.Errorf("server %s is in error and will not become %s", id, cmp.Or(vmState, "deleted"))
+		}
+		return vmState != "" && got.VMState == vmState && got.TaskState == taskState, err
+	}, func() string { return fmt.Sprintf("server %s is %s, not %s %s", id, seen, vmState, taskState) })
+}
+
+// awaitVolume waits until a volume or a snapshot has a status; "" is that it is gone.
+func (s *session) awaitVolume(ctx context.Context, kind, id, status string) error {
+	seen := ""
+	return s.await(ctx, func() (bool, error) {
+		var answer map[string]struct{ Status string }
+		err := s.send(ctx, http.MethodGet, s.volumes()+"/"+kind+"s/"+id, "member", nil, &answer)
+		if isMissing(err) && status == "" {
+			return true, nil
+		}
+		seen = answer[kind].Status
+		return status != "" && seen == status, err
+	}, func() string { return fmt.Sprintf("%s %s is %s, not %s", kind, id, seen, status) })
+}
+
+func isMissing(err error) bool {
+	r, ok := err.(*refused) //nolint:errorlint // it is never wrapped
+	return ok && r.status == http.StatusNotFound
+}
+
+// await asks until it is so.
+func (s *session) await(ctx context.Context, done func() (bool, error), what func() string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		ok, err := done()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait %s: %s", patience, what())
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,6 @@
+// Package contract holds what the embedded cloud and a real OpenStack have in common: one table of requests that its tests send to both,
+// and the answers of the real one, which both must give.
+//
+// The tests run against the embedded cloud without further ado. With the build tag openstack they run against a real one, and
+// with -update as well they write its answers to testdata. What remains different is in the tests' table of differences.
+package contract

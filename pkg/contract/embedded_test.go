@@ -1,0 +1,105 @@
+package contract_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+)
+
+// embedded is the embedded cloud.
+type embedded struct {
+	cloud    *simcloud.Cloud
+	client   *http.Client
+	endpoint string
+}
+
+// newEmbedded serves a new cloud on a socket, or in memory.
+func newEmbedded(t *testing.T, socket bool) *embedded {
+	e := &embedded{cloud: simcloud.New(simcloud.Options{}), endpoint: simcloud.DefaultEndpoint}
+	e.client = &http.Client{Transport: e.cloud.Transport()}
+	if socket {
+		server := httptest.NewServer(e.cloud)
+		t.Cleanup(server.Close)
+		e.client, e.endpoint = server.Client(), server.URL
+	}
+	e.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return e
+}
+
+func (e *embedded) http() (*http.Client, string) { return e.client, e.endpoint + "/identity/v3" }
+
+func (e *embedded) password(user string) (name, password string) {
+	if user == "member" {
+		user = "demo"
+	}
+	return user, "secret"
+}
+
+func (e *embedded) flavors() (small, large string) { return "42", "84" }
+
+func (e *embedded) image() string {
+	image, _ := e.cloud.Image("cirros")
+	return image.ID
+}
+
+func (e *embedded) hold(k knob) (release func(), err error) {
+	set := func(d time.Duration) {
+		e.cloud.Tune(func(o *simcloud.Options) {
+			switch k {
+			case builds:
+				o.BuildTime = d
+			case stops:
+				o.ActionTime = d
+			case deletions, snapshotRemovals:
+				o.DeleteTime = d
+			case snapshots:
+				o.SnapshotTime = d
+			case overlap:
+				o.LostUpdates, o.Latency = d > 0, min(d, 5*time.Millisecond)
+			}
+		})
+	}
+	set(time.Hour)
+	return func() { set(0) }, nil
+}
+
+func (e *embedded) building(ctx context.Context, s *session) (string, error) {
+	id, err := s.createServer(ctx, "", kept)
+	if err == nil && !e.cloud.SetServerState(id, "building", "spawning") {
+		err = fmt.Errorf("server %s is not there", id)
+	}
+	return id, err
+}
+
+func (e *embedded) unbuilt(ctx context.Context, s *session) (string, error) {
+	demo, _ := e.cloud.Project("demo")
+	id := e.cloud.PutServer(simcloud.Server{Name: "contract", ProjectID: demo.ID, VMState: "building", Metadata: kept})
+	e.cloud.FinishBuild(id, 0, true)
+	return id, nil
+}
+
+func (e *embedded) expired(ctx context.Context, s *session) (string, error) {
+	e.cloud.Tune(func(o *simcloud.Options) { o.TokenLifetime = -time.Second })
+	defer e.cloud.Tune(func(o *simcloud.Options) { o.TokenLifetime = time.Hour })
+	credential, _ := e.cloud.ApplicationCredential("tagger")
+	return s.authenticate(ctx, withApplicationCredential(credential.ID, string(credential.Secret)), &struct{}{})
+}
+
+func (e *embedded) setSnapshotStatus(_ context.Context, _ *session, id, status string) error {
+	if !e.cloud.SetSnapshotStatus(id, status) {
+		return fmt.Errorf("snapshot %s is not there", id)
+	}
+	return nil
+}
+
+// withApplicationCredential is what Keystone is told by who signs in so.
+func withApplicationCredential(id, secret string) any {
+	return map[string]any{"identity": map[string]any{
+		"methods": []string{"application_credential"}, "application_credential": map[string]string{"id": id, "secret": secret},
+	}}
+}

@@ -1,0 +1,120 @@
+package contract_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+
+	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/cloudtagger/tagger/pkg/metadata"
+)
+
+// operation is one of our own operations, and what its refusal means to the rest of Tagger.
+type operation struct {
+	name string
+	as   string // who, the member by default
+	// id is the name of the resource's id.
+	id string
+	// compute and volume, if not "", are other endpoints than the catalog's.
+	compute, volume string
+	do              func(ctx context.Context, api ourAPI, id string) error
+	// class is the refusal's; "" is no refusal.
+	class metadata.Class
+}
+
+// ourAPI is our operations on a cloud.
+type ourAPI struct {
+	servers   *metadata.Servers
+	snapshots *metadata.Snapshots
+}
+
+// ours returns the operations in somebody's name, at the endpoints.
+func (s *session) ours(who, compute, volume string) ourAPI {
+	service := func(endpoint string) *gophercloud.ServiceClient {
+		provider := &gophercloud.ProviderClient{HTTPClient: http.Client{Transport: s.client.Transport, CheckRedirect: s.client.CheckRedirect}}
+		provider.UseTokenLock()
+		provider.SetToken(s.tokens[who])
+		return &gophercloud.ServiceClient{ProviderClient: provider, Endpoint: endpoint}
+	}
+	return ourAPI{
+		metadata.NewServers(service(compute), metadata.Options{Family: metadata.Nova}),
+		metadata.NewSnapshots(service(volume), metadata.Options{Family: metadata.Cinder}),
+	}
+}
+
+func (o operation) check(t *testing.T, s *session, names map[string]string) {
+	t.Helper()
+	who := o.as
+	if who == "" {
+		who = "member"
+	}
+	fill, _ := replacers(names)
+	api := s.ours(who, fill.Replace(cmp.Or(o.compute, "{nova}/v2.1/")), fill.Replace(cmp.Or(o.volume, "{cinder}/v3/{demo}/")))
+	err := o.do(t.Context(), api, names[o.id])
+	e, _ := errors.AsType[*metadata.Error](err)
+	switch {
+	case err == nil && o.class == "":
+	case err == nil:
+		t.Errorf("no refusal, want one of class %q", o.class)
+	case e == nil || e.Class != o.class:
+		t.Errorf("got %v, want class %q", err, o.class)
+	}
+}
+
+// The operations on a server that has the key env.
+func ourServerOperations(read, write, remove, missing metadata.Class) []operation {
+	return []operation{
+		{name: "Get", id: "server", do: func(ctx context.Context, api ourAPI, id string) error { _, err := api.servers.Get(ctx, id); return err }, class: read},
+		{name: "Metadata", id: "server", do: func(ctx context.Context, api ourAPI, id string) error {
+			_, err := api.servers.Metadata(ctx, id)
+			return err
+		}, class: read},
+		{name: "Metadatum", id: "server", do: func(ctx context.Context, api ourAPI, id string) error {
+			_, err := api.servers.Metadatum(ctx, id, "env")
+			return err
+		}, class: read},
+		{name: "Metadatum that is missing", id: "server", do: func(ctx context.Context, api ourAPI, id string) error {
+			_, err := api.servers.Metadatum(ctx, id, "missing")
+			return err
+		}, class: missing},
+		{name: "Update", id: "server", do: func(ctx context.Context, api ourAPI, id string) error {
+			return api.servers.Update(ctx, id, map[string]string{"env": "é <&>", "ours": ""})
+		}, class: write},
+		{name: "DeleteMetadatum that is missing", id: "server", do: func(ctx context.Context, api ourAPI, id string) error {
+			return api.servers.DeleteMetadatum(ctx, id, "missing")
+		}, class: missing},
+		{name: "DeleteMetadatum", id: "server", do: func(ctx context.Context, api ourAPI, id string) error {
+			return api.servers.DeleteMetadatum(ctx, id, "env")
+		}, class: remove},
+	}
+}
+
+// The operations on a snapshot that has the key env.
+func ourSnapshotOperations(read, write, missing metadata.Class) []operation {
+	return []operation{
+		{name: "Metadata", id: "snapshot", do: func(ctx context.Context, api ourAPI, id string) error {
+			_, err := api.snapshots.Metadata(ctx, id)
+			return err
+		}, class: read},
+		{name: "Metadatum", id: "snapshot", do: func(ctx context.Context, api ourAPI, id string) error {
+			_, err := api.snapshots.Metadatum(ctx, id, "env")
+			return err
+		}, class: read},
+		{name: "Metadatum that is missing", id: "snapshot", do: func(ctx context.Context, api ourAPI, id string) error {
+			_, err := api.snapshots.Metadatum(ctx, id, "missing")
+			return err
+		}, class: missing},
+		{name: "SetMetadatum", id: "snapshot", do: func(ctx context.Context, api ourAPI, id string) error {
+			return api.snapshots.SetMetadatum(ctx, id, "env", "é <&>")
+		}, class: write},
+		{name: "DeleteMetadatum that is missing", id: "snapshot", do: func(ctx context.Context, api ourAPI, id string) error {
+			return api.snapshots.DeleteMetadatum(ctx, id, "missing")
+		}, class: missing},
+		{name: "DeleteMetadatum", id: "snapshot", do: func(ctx context.Context, api ourAPI, id string) error {
+			return api.snapshots.DeleteMetadatum(ctx, id, "env")
+		}, class: write},
+	}
+}

@@ -1,0 +1,164 @@
+package listen
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+const (
+	// Pauses between attempts to connect, or to publish, grow from the first to the longest.
+	firstPause   = time.Second
+	longestPause = 30 * time.Second
+
+	dialTimeout  = 10 * time.Second
+	closeTimeout = 5 * time.Second
+	heartbeat    = 10 * time.Second
+)
+
+// connect returns a connection to one of the brokers, however long that takes; nil when the context ended first. Only at first is a broker that
+// refuses the user an error: later it may be one that is being set up again.
+func (l *Listener) connect(ctx context.Context, first bool) (*amqp.Connection, error) {
+	settings, err := tlsConfig(l.options.Config.CACert)
+	if err != nil {
+		return nil, &fatalError{err}
+	}
+	said := false
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		var last error
+		for _, i := range rand.Perm(len(l.brokers)) {
+			if ctx.Err() != nil {
+				return nil, nil
+			}
+			conn, err := dial(ctx, l.brokers[i], settings)
+			if err == nil {
+				l.log.Info("connected", "broker", hostOf(l.brokers[i]))
+				return conn, nil
+			}
+			last = fmt.Errorf("connect to RabbitMQ at %s: %w", hostOf(l.brokers[i]), err)
+			if first && refused(err) {
+				return nil, &fatalError{last}
+			}
+		}
+		if !said { // once, not at each attempt
+			said = true
+			l.log.Error("cannot connect; trying on", "error", last.Error(), "brokers", len(l.brokers))
+		}
+		if !sleep(ctx, jitter(pause)) {
+			return nil, nil
+		}
+	}
+}
+
+// dial connects to one broker. Its errors hold no part of the address.
+func dial(ctx context.Context, broker config.Secret, settings *tls.Config) (*amqp.Connection, error) {
+	if err := readable(broker); err != nil {
+		return nil, fmt.Errorf("the address %w", err)
+	}
+	name, _ := os.Hostname()
+	properties := amqp.NewConnectionProperties()
+	properties.SetClientConnectionName(fmt.Sprintf("tagger listen (%s, process %d)", name, os.Getpid()))
+	c := amqp.Config{
+		Heartbeat: heartbeat, Properties: properties, TLSClientConfig: settings.Clone(),
+		Dial: func(network, address string) (net.Conn, error) {
+			conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return conn, conn.SetDeadline(time.Now().Add(dialTimeout)) // for the handshake; the library takes it off
+		},
+	}
+	conn, err := amqp.DialConfig(broker.Reveal(), c)
+	if err == nil {
+		return conn, nil
+	}
+	if refusal, ok := errors.AsType[*amqp.Error](err); ok {
+		return nil, explain(refusal)
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return nil, fmt.Errorf("its certificate is not trusted (set TAGGER_AMQP_CACERT to the file of its authority): %w", err)
+	}
+	return nil, err
+}
+
+// readable says without quoting anything what is wrong with an address; the library's own error quotes it.
+func readable(broker config.Secret) error {
+	if _, err := amqp.ParseURI(broker.Reveal()); err != nil {
+		return errors.New("cannot be read: it is amqp://user:password@host:5672/vhost, with what is not a letter or a digit in user, password and vhost as %XX, " +
+			"and with parameters, if any, that RabbitMQ has (https://www.rabbitmq.com/docs/uri-query-parameters)")
+	}
+	return nil
+}
+
+// explain keeps the broker's code, and says its reason with the way out.
+func explain(e *amqp.Error) error {
+	switch {
+	case refused(e) && strings.Contains(e.Reason, "vhost"):
+		return fmt.Errorf("the user may not use this virtual host (rabbitmqctl set_permissions): %w", e)
+	case refused(e):
+		return fmt.Errorf("the broker refuses user and password of TAGGER_AMQP_URL: %w", e)
+	}
+	return e
+}
+
+// refused reports that the broker knows who wants to connect, and will not have it.
+func refused(err error) bool {
+	e, ok := errors.AsType[*amqp.Error](err)
+	return ok && (e.Code == amqp.AccessRefused || e.Code == amqp.NotAllowed)
+}
+
+// tlsConfig trusts what a file, or a text, of PEM certificates says, or the system's authorities without one.
+func tlsConfig(caCert string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if caCert == "" {
+		return c, nil
+	}
+	pem := []byte(caCert)
+	if !strings.Contains(caCert, "-----BEGIN") {
+		var err error
+		if pem, err = os.ReadFile(caCert); err != nil {
+			return nil, fmt.Errorf("read TAGGER_AMQP_CACERT: %w", err)
+		}
+	}
+	c.RootCAs = x509.NewCertPool()
+	if !c.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, errors.New("read TAGGER_AMQP_CACERT: it holds no PEM certificate")
+	}
+	return c, nil
+}
+
+// hostOf is what of an address may be shown.
+func hostOf(broker config.Secret) string {
+	u, err := url.Parse(broker.Reveal())
+	if err != nil {
+		return "?"
+	}
+	return u.Host
+}
+
+// jitter spreads a pause by a fifth to both sides.
+func jitter(d time.Duration) time.Duration { return d - d/5 + rand.N(2*d/5+1) }
+
+// sleep reports false when the context ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

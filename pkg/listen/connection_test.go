@@ -1,0 +1,141 @@
+package listen
+
+import (
+	"bytes"
+	"context"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// The password shows in no error, whatever is wrong with the address or the broker.
+func TestNoPasswordInErrors(t *testing.T) {
+	settings, err := tlsConfig("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closing, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closing.Close()
+	go func() { // a broker that does not speak AMQP
+		for {
+			conn, err := closing.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
+			_ = conn.Close()
+		}
+	}()
+	for _, address := range []string{
+		"amqp://tagger:hunter2@127.0.0.1:1/", "amqp://tagger:hunter2@" + closing.Addr().String() + "/", "amqps://tagger:hunter2@" + closing.Addr().String() + "/",
+		"amqp://tagger:hunter2@127.0.0.1:hunter2/", "amqp://tagger:hunter2@[::1/", "http://tagger:hunter2@127.0.0.1/", "amqp://tagger:hunter2@127.0.0.1:1/?heartbeat=hunter2",
+		"amqp://tagger:%zzhunter2@127.0.0.1/", "amqp://tagger:hun ter2@127.0.0.1/",
+	} {
+		_, err := dial(t.Context(), config.NewSecret(address), settings)
+		if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "hun ter2") {
+			t.Errorf("%s: %v", address, err)
+		}
+		if h := hostOf(config.NewSecret(address)); strings.Contains(h, "tagger") {
+			t.Errorf("%s: shown as %s", address, h)
+		}
+	}
+}
+
+// A broker that is not there is waited for, with one line in the log.
+func TestRunWaitsForTheBroker(t *testing.T) {
+	var lines bytes.Buffer
+	l := newListener(t, &script{})
+	l.log = slog.New(slog.NewJSONHandler(&lines, nil))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := l.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	if s := lines.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "127.0.0.1:1") || strings.Contains(s, "hunter2") || l.Counts().Consuming() {
+		t.Error(s)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for _, tt := range []struct {
+		err     error
+		refused bool
+	}{
+		{amqp.ErrCredentials, true},
+		{&amqp.Error{Code: amqp.NotAllowed, Reason: "NOT_ALLOWED - access to vhost 'x' refused for user 'y'"}, true},
+		{&amqp.Error{Code: amqp.ConnectionForced}, false},
+		{io.EOF, false},
+	} {
+		if refused(tt.err) != tt.refused {
+			t.Errorf("%v", tt.err)
+		}
+	}
+	if err := explain(amqp.ErrCredentials); !refused(err) || !strings.Contains(err.Error(), "TAGGER_AMQP_URL") {
+		t.Error(err)
+	}
+	if err := (&topology{queue: "tagger", exchanges: []string{"nova", "openstack"}}).declareError("tagger", &amqp.Error{Code: amqp.AccessRefused, Reason: "no"}); !refused(err) ||
+		!strings.Contains(err.Error(), `write '^(tagger(\..*)?|amq\.default)$', read '^(tagger(\..*)?|nova|openstack)$'`) {
+		t.Error(err)
+	}
+	err := (&topology{queue: "tagger"}).declareError("tagger", &amqp.Error{Code: amqp.PreconditionFailed, Reason: "inequivalent arg"})
+	if _, fatal := errors.AsType[*fatalError](err); !fatal || !strings.Contains(err.Error(), "--delete-topology") || strings.Contains(err.Error(), "\n") {
+		t.Error(err)
+	}
+}
+
+func TestCACert(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(file, []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ value, want string }{
+		{filepath.Join(dir, "no.pem"), "TAGGER_AMQP_CACERT: open"},
+		{file, "holds no PEM certificate"},
+		{"-----BEGIN CERTIFICATE-----\nx", "holds no PEM certificate"},
+	} {
+		if _, err := tlsConfig(tt.value); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", tt.value, err)
+		}
+	}
+}
+
+// An authority of one's own is trusted when it is named, and only then.
+func TestTLS(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler()) // TLS is as far as it goes
+	server.Config.ErrorLog, server.Config.ReadHeaderTimeout = log.New(io.Discard, "", 0), 10*time.Millisecond
+	server.StartTLS()
+	defer server.Close()
+	broker := config.NewSecret("amqps://tagger:hunter2@" + server.Listener.Addr().String() + "/")
+	authority := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	for _, tt := range []struct {
+		caCert  string
+		trusted bool
+	}{{"", false}, {authority, true}} {
+		settings, err := tlsConfig(tt.caCert)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = dial(t.Context(), broker, settings)
+		if err == nil || strings.Contains(err.Error(), "TAGGER_AMQP_CACERT") == tt.trusted {
+			t.Errorf("trusted %t: %v", tt.trusted, err)
+		}
+	}
+}

@@ -1,0 +1,208 @@
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+)
+
+const (
+	// drainTimeout is how long an orderly end waits for what is under way.
+	drainTimeout = 30 * time.Second
+	// workTimeout is how long a message may be worked on: what a worker waits for a resource comes out of it.
+	workTimeout = 2 * time.Minute
+
+	consumerTag = "tagger"
+)
+
+var errEnding = errors.New("the listener ends")
+
+// consume takes messages until the channel is gone, nothing works any more (a *faultError), or the context ends.
+func (l *Listener) consume(ctx context.Context, conn *amqp.Connection, s sender) error {
+	ch, err := conn.Channel()
+	if err != nil {
+		return fmt.Errorf("open a channel: %w", err)
+	}
+	// What is not acknowledged by then comes back.
+	defer ch.Close()
+	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
+	if err := ch.Qos(l.options.Concurrency, 0, false); err != nil {
+		return fmt.Errorf("limit the messages under way: %w", err)
+	}
+	deliveries, err := ch.Consume(l.topology.queue, consumerTag, false, false, false, false, nil)
+	if err != nil {
+		return fmt.Errorf("take messages from queue %s: %w", l.topology.queue, err)
+	}
+	l.log.Info("consuming", "queue", l.topology.queue, "concurrency", l.options.Concurrency)
+	l.counts.consuming.Store(true)
+	defer l.counts.consuming.Store(false)
+	l.faults.reset()
+	for {
+		var d amqp.Delivery
+		ok := false
+		select {
+		case <-ctx.Done():
+			return l.drain(ch, errEnding)
+		case <-l.faults.broken():
+			return l.drain(ch, &faultError{l.faults.last()})
+		case d, ok = <-deliveries:
+		}
+		if !ok {
+			select {
+			case e := <-closed:
+				if e != nil {
+					return e
+				}
+			default:
+			}
+			return fmt.Errorf("the broker has ended the taking of messages from queue %s", l.topology.queue)
+		}
+		// The broker hands out no more than there are slots, but on a connection that has just replaced another.
+		select {
+		case l.slots <- struct{}{}:
+		case <-ctx.Done():
+			return l.drain(ch, errEnding)
+		}
+		go func() {
+			defer func() { <-l.slots }()
+			l.handle(ctx, s, d)
+		}()
+	}
+}
+
+// drain takes no more messages, lets those under way be settled, and returns why. What was handed out and not begun goes back with the channel.
+func (l *Listener) drain(ch *amqp.Channel, why error) error {
+	l.counts.consuming.Store(false)
+	_ = ch.Cancel(consumerTag, true)
+	if !l.idle() {
+		l.log.Warn("some messages are still being worked on; they will come back")
+	}
+	return why
+}
+
+// idle waits until nothing is under way, and reports false when that takes too long.
+func (l *Listener) idle() bool {
+	timer := time.NewTimer(drainTimeout)
+	defer timer.Stop()
+	held := 0
+	defer func() {
+		for range held {
+			<-l.slots
+		}
+	}()
+	for range cap(l.slots) {
+		select {
+		case l.slots <- struct{}{}:
+			held++
+		case <-timer.C:
+			return false
+		}
+	}
+	return true
+}
+
+// handle works on one message and settles it.
+func (l *Listener) handle(ctx context.Context, s sender, d amqp.Delivery) {
+	// The end of the listener, or of the connection, does not stop a write half-way.
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), workTimeout)
+	defer cancel()
+	l.counts.messages.Add(1)
+	m := read(d, time.Now())
+	wanted := l.options.Worker.Describe(work, m)
+	if wanted.Key == "" {
+		l.settle(ctx, s, d, m, l.work(work, m))
+		return
+	}
+	for {
+		c, first := l.recent.claim(wanted.Key, m.ID(), wanted.Pending, time.Now())
+		if first {
+			v := l.work(work, m)
+			c.finish(l.settle(ctx, s, d, m, v), wanted.Pending)
+			return
+		}
+		select {
+		case <-c.done:
+		case <-work.Done():
+			_ = d.Nack(false, true)
+			return
+		}
+		if c.covers(wanted.Pending) {
+			l.counts.duplicates.Add(1)
+			l.log.Info("event duplicate", "event_id", m.ID(), "of", c.event, "key", wanted.Key)
+			l.ack(d, m)
+			return
+		}
+	}
+}
+
+// work has the message worked on, and takes note of whether anything works.
+func (l *Listener) work(ctx context.Context, m Message) Verdict {
+	v := l.options.Worker.Work(ctx, m)
+	switch {
+	case v.Fault == nil && v.Reached:
+		l.faults.mended()
+	case v.Fault == nil:
+	case v.NothingWorks:
+		l.faults.everyones(v.Fault)
+	case l.faults.one(v.Fault): // one too many in a row
+	case time.Since(m.SentAt) >= l.options.GiveUpAfter:
+		// Others are worked on all the while, so that it is about this one: a person must look.
+		v.Outcome, v.Reason = apply.Rejected, fmt.Sprintf("given up after %s: %s", l.options.GiveUpAfter, v.Fault)
+	}
+	return v
+}
+
+// settle brings a message to where its verdict says. It reports false when the message stays in the queue.
+func (l *Listener) settle(ctx context.Context, s sender, d amqp.Delivery, m Message, v Verdict) bool {
+	switch {
+	case v.Fault != nil && v.NothingWorks:
+		l.nack(d, m)
+		return false
+	case v.Outcome == apply.Deferred:
+		step := stepFor(v.Delay)
+		if !l.send(ctx, s, d, m, l.topology.delay(step), m.deferred()) {
+			return false
+		}
+		l.counts.deferred(step)
+	case v.Outcome == apply.Rejected:
+		if !l.send(ctx, s, d, m, l.topology.rejected(), m.rejected(v, time.Now())) {
+			return false
+		}
+		l.counts.rejected.Add(1)
+	}
+	l.ack(d, m)
+	return true
+}
+
+// send brings a message into another queue. When that fails, the message goes back to its own after a pause, for the next would fail likewise.
+func (l *Listener) send(ctx context.Context, s sender, d amqp.Delivery, m Message, queue string, p amqp.Publishing) bool {
+	sending, cancel := context.WithTimeout(context.WithoutCancel(ctx), confirmTimeout)
+	defer cancel()
+	err := s.send(sending, queue, p)
+	if err == nil {
+		return true
+	}
+	l.counts.unsent.Add(1)
+	l.log.Error("put the event into another queue; it goes back to its own", "event_id", m.ID(), "queue", queue, "error", err.Error())
+	sleep(ctx, jitter(unsentPause))
+	l.nack(d, m)
+	return false
+}
+
+// ack needs no care for its error: the connection is gone then, and the message comes back.
+func (l *Listener) ack(d amqp.Delivery, m Message) {
+	if err := d.Ack(false); err != nil {
+		l.log.Debug("acknowledge", "event_id", m.ID(), "error", err.Error())
+	}
+}
+
+func (l *Listener) nack(d amqp.Delivery, m Message) {
+	if err := d.Nack(false, true); err != nil {
+		l.log.Debug("give back", "event_id", m.ID(), "error", err.Error())
+	}
+}

@@ -1,0 +1,147 @@
+package listen
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+)
+
+// A message is acknowledged after its outcome is known, and after the broker has confirmed that another queue has it.
+func TestSettle(t *testing.T) {
+	refused := errors.New("credentials refused")
+	for _, tt := range []struct {
+		name    string
+		verdict Verdict
+		refuses error
+		want    []string
+	}{
+		{"tagged", Verdict{Outcome: apply.Tagged}, nil, []string{"ack 1"}},
+		{"gone", Verdict{Outcome: apply.Gone}, nil, []string{"ack 1"}},
+		{"unrecognised", Verdict{Outcome: apply.Unrecognised}, nil, []string{"ack 1"}},
+		{"deferred", Verdict{Outcome: apply.Deferred, Delay: 20 * time.Second}, nil, []string{"publish to tagger.delay.30s", "confirmed", "ack 1"}},
+		{"rejected", Verdict{Outcome: apply.Rejected}, nil, []string{"publish to tagger.rejected", "confirmed", "ack 1"}},
+		{"deferred, not confirmed", Verdict{Outcome: apply.Deferred}, errors.New("full"), []string{"publish to tagger.delay.15s", "give back 1"}},
+		{"rejected, not confirmed", Verdict{Outcome: apply.Rejected}, errors.New("full"), []string{"publish to tagger.rejected", "give back 1"}},
+		{"nothing works", Verdict{Outcome: apply.Deferred, Fault: refused, NothingWorks: true}, nil, []string{"give back 1"}},
+		{"nothing works, and never will", Verdict{Outcome: apply.Rejected, Fault: refused, NothingWorks: true}, nil, []string{"give back 1"}},
+		{"this one does not work", Verdict{Outcome: apply.Deferred, Fault: refused}, nil, []string{"publish to tagger.delay.15s", "confirmed", "ack 1"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := &broker{refuses: tt.refuses, takes: time.Second}
+				l := newListener(t, &script{verdicts: map[string]Verdict{"a": tt.verdict}})
+				l.handle(t.Context(), b, delivery(b, 1, "a"))
+				if diff := cmp.Diff(tt.want, b.notes()); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// A confirm that does not come is none.
+func TestSettleWithoutAConfirm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &broker{takes: time.Hour}
+		l := newListener(t, &script{verdicts: map[string]Verdict{"a": {Outcome: apply.Deferred}}})
+		l.handle(t.Context(), b, delivery(b, 1, "a"))
+		if diff := cmp.Diff([]string{"publish to tagger.delay.15s", "give back 1"}, b.notes()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if n := l.counts.unsent.Load(); n != 1 {
+			t.Errorf("unsent %d", n)
+		}
+	})
+}
+
+// The end of the listener does not take the message from one who is at it.
+func TestSettleAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &broker{takes: time.Second}
+		l := newListener(t, &script{verdicts: map[string]Verdict{"a": {Outcome: apply.Rejected}}, takes: map[string]time.Duration{"a": time.Second}})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		l.handle(ctx, b, delivery(b, 1, "a"))
+		if diff := cmp.Diff([]string{"publish to tagger.rejected", "confirmed", "ack 1"}, b.notes()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestFaults(t *testing.T) {
+	refused := errors.New("403")
+	one := Verdict{Outcome: apply.Deferred, Fault: refused}
+	good := Verdict{Outcome: apply.Tagged, Reached: true}
+	idle := Verdict{Outcome: apply.Ignored}
+	for _, tt := range []struct {
+		name     string
+		verdicts []Verdict
+		broken   bool
+	}{
+		{"one", []Verdict{one}, false},
+		{"some, with others that work between them", []Verdict{one, one, one, one, good, one, one, one, one}, false},
+		{"many in a row", []Verdict{one, one, one, one, one}, true},
+		{"what is ignored proves nothing", []Verdict{one, one, one, idle, one, one}, true},
+		{"everyone's", []Verdict{good, {Outcome: apply.Deferred, Fault: refused, NothingWorks: true}}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := &script{verdicts: map[string]Verdict{}}
+			l := newListener(t, w)
+			for _, v := range tt.verdicts {
+				w.verdicts["a"] = v
+				l.work(t.Context(), Message{Events: readEvent(t, "a"), SentAt: time.Now()})
+			}
+			select {
+			case <-l.faults.broken():
+				if !tt.broken || !errors.Is(l.faults.last(), refused) {
+					t.Errorf("broken: %v", l.faults.last())
+				}
+			default:
+				if tt.broken {
+					t.Error("not broken")
+				}
+			}
+		})
+	}
+}
+
+// What the credentials may not touch is given up in the end, and seen by a person, but only while they may touch anything.
+func TestGivingUpOnOne(t *testing.T) {
+	fault := Verdict{Outcome: apply.Deferred, Fault: errors.New("403 for this server")}
+	l := newListener(t, &script{verdicts: map[string]Verdict{"a": fault}})
+	old := Message{Events: readEvent(t, "a"), SentAt: time.Now().Add(-25 * time.Hour)}
+	if v := l.work(t.Context(), old); v.Outcome != apply.Rejected || !strings.Contains(v.Reason, "given up after 24h0m0s: 403") {
+		t.Errorf("%+v", v)
+	}
+	for range manyInRow {
+		l.work(t.Context(), Message{Events: readEvent(t, "a"), SentAt: time.Now()})
+	}
+	if v := l.work(t.Context(), old); v.Outcome != apply.Deferred {
+		t.Errorf("while nothing works: %+v", v)
+	}
+}
+
+func TestPausesGrow(t *testing.T) {
+	var p pauses
+	about := func(want time.Duration, worked bool) {
+		t.Helper()
+		if d := p.next(worked); d < want*4/5 || d > want*6/5 {
+			t.Errorf("%s, want about %s", d, want)
+		}
+	}
+	about(15*time.Second, false)
+	about(30*time.Second, false)
+	about(time.Minute, false)
+	for range 10 {
+		p.next(false)
+	}
+	about(5*time.Minute, false)
+	about(15*time.Second, true)
+}

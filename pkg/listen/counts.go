@@ -1,0 +1,94 @@
+package listen
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Counts counts what the listener does, since the process started.
+type Counts struct {
+	connected, consuming                                      atomic.Bool
+	messages, duplicates, rejected, reconnects, unsent, posts atomic.Int64
+
+	perStep map[time.Duration]*atomic.Int64
+}
+
+func newCounts() *Counts {
+	c := &Counts{perStep: map[time.Duration]*atomic.Int64{}}
+	for _, step := range steps() {
+		c.perStep[step] = new(atomic.Int64)
+	}
+	return c
+}
+
+func (c *Counts) deferred(step time.Duration) { c.perStep[step].Add(1) }
+
+// Consuming reports whether messages are being taken: connected, and neither credentials nor configuration at fault.
+func (c *Counts) Consuming() bool { return c.consuming.Load() }
+
+// WritePrometheus writes everything in Prometheus' text format.
+func (c *Counts) WritePrometheus(w io.Writer) error {
+	var b strings.Builder
+	head := func(name, kind, help string) { fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind) }
+	for _, g := range []struct {
+		name, help string
+		value      bool
+	}{
+		{"tagger_listen_connected", "Whether there is a connection to the broker.", c.connected.Load()},
+		{"tagger_listen_consuming", "Whether messages are taken from the queue.", c.consuming.Load()},
+	} {
+		head(g.name, "gauge", g.help)
+		n := 0
+		if g.value {
+			n = 1
+		}
+		fmt.Fprintf(&b, "%s %d\n", g.name, n)
+	}
+	for _, n := range []struct {
+		name, help string
+		value      int64
+	}{
+		{"tagger_listen_messages_total", "Messages taken from the queue, each time that it handed them out.", c.messages.Load()},
+		{"tagger_listen_duplicates_total", "Messages that reported a change which another one has reported.", c.duplicates.Load()},
+		{"tagger_listen_rejected_total", "Messages put into the queue of rejected ones.", c.rejected.Load()},
+		{"tagger_listen_unsent_total", "Messages that went back, for another queue did not take them.", c.unsent.Load()},
+		{"tagger_listen_reconnects_total", "Connections to the broker that were lost.", c.reconnects.Load()},
+		{"tagger_listen_posts_total", "Events posted to the sink.", c.posts.Load()},
+	} {
+		head(n.name, "counter", n.help)
+		fmt.Fprintf(&b, "%s %d\n", n.name, n.value)
+	}
+	head("tagger_listen_deferred_total", "counter", "Messages put into the queue of a delay.")
+	for _, step := range steps() {
+		fmt.Fprintf(&b, "tagger_listen_deferred_total{delay=%q} %d\n", label(step), c.perStep[step].Load())
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// Handler answers GET /healthz, 200 only while messages are taken, and GET /metrics: the listener's own, and before them what others writes.
+func (c *Counts) Handler(others func(io.Writer) error) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		if !c.Consuming() {
+			http.Error(w, "no messages are taken; see the log", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		if others != nil {
+			_ = others(w)
+		}
+		_ = c.WritePrometheus(w)
+	})
+	return mux
+}
+
+// Posted counts an event posted to the sink.
+func (c *Counts) Posted() { c.posts.Add(1) }

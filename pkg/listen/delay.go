@@ -1,0 +1,39 @@
+package listen
+
+import (
+	"strings"
+	"time"
+)
+
+// steps are the delays that there are queues for. A queue a step, because the messages of a queue leave it in order: behind one that waits an hour
+// all would.
+func steps() []time.Duration {
+	return []time.Duration{
+		15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour,
+	}
+}
+
+// stepFor returns the shortest step that is not below the delay, or the longest.
+func stepFor(delay time.Duration) time.Duration {
+	all := steps()
+	for _, step := range all {
+		if delay <= step {
+			return step
+		}
+	}
+	return all[len(all)-1]
+}
+
+func (t *topology) delay(step time.Duration) string { return t.queue + ".delay." + label(step) }
+
+// label writes a step as people do: 15s, 1m, 1h.
+func label(step time.Duration) string {
+	s := step.String()
+	if step%time.Minute == 0 {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if step%time.Hour == 0 {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}

@@ -1,0 +1,119 @@
+package listen
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// broker stands for RabbitMQ as far as one message goes: it writes down what it is told, in order.
+type broker struct {
+	mu      sync.Mutex
+	journal []string
+	sent    []amqp.Publishing
+	refuses error
+	takes   time.Duration
+}
+
+func (b *broker) note(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.journal = append(b.journal, fmt.Sprintf(format, args...))
+}
+
+func (b *broker) notes() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.journal)
+}
+
+func (b *broker) send(ctx context.Context, queue string, p amqp.Publishing) error {
+	b.note("publish to %s", queue)
+	if !sleep(ctx, b.takes) {
+		return ctx.Err()
+	}
+	if b.refuses != nil {
+		return b.refuses
+	}
+	b.note("confirmed")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sent = append(b.sent, p)
+	return nil
+}
+
+func (b *broker) Ack(tag uint64, multiple bool) error {
+	b.note("ack %d", tag)
+	return nil
+}
+
+func (b *broker) Nack(tag uint64, multiple, requeue bool) error {
+	b.note("give back %d", tag)
+	if multiple || !requeue {
+		return errors.New("a message would be lost")
+	}
+	return nil
+}
+
+func (b *broker) Reject(uint64, bool) error { return errors.New("nobody rejects at the broker") }
+
+// script is a worker that does as it was told for each event, by id.
+type script struct {
+	mu       sync.Mutex
+	worked   []string
+	describe map[string]Description
+	verdicts map[string]Verdict
+	takes    map[string]time.Duration
+}
+
+func (s *script) Describe(_ context.Context, m Message) Description { return s.describe[m.ID()] }
+
+func (s *script) Work(ctx context.Context, m Message) Verdict {
+	sleep(ctx, s.takes[m.ID()])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.worked = append(s.worked, m.ID())
+	return s.verdicts[m.ID()]
+}
+
+func newListener(t *testing.T, w Worker) *Listener {
+	t.Helper()
+	l, err := New(Options{
+		Config: config.Listen{
+			URL: config.NewSecret("amqp://tagger:hunter2@127.0.0.1:1/"), Exchanges: config.List{"nova"}, RoutingKeys: config.List{"notifications.info"}, Queue: "tagger",
+		},
+		Worker: w, Concurrency: 10, GiveUpAfter: 24 * time.Hour, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.faults.reset()
+	return l
+}
+
+// notification is a message of Nova's with a token where Nova leaks one.
+func notification(id string) []byte {
+	inner := fmt.Sprintf(`{"message_id": %q, "publisher_id": "compute.host", "event_type": "compute.instance.create.end",
+		"timestamp": "2026-11-20 09:15:04.000000", "_context_auth_token": "hunter2", "_context_request_id": "req-1",
+		"payload": {"instance_id": "8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10", "tenant_id": "5f705ac7cdcc4c3a9ad67dcba5a7f5a1", "display_name": "é"}}`, id)
+	quoted, err := json.Marshal(inner)
+	if err != nil {
+		panic(err) // a string always can be written
+	}
+	return fmt.Appendf(nil, `{"oslo.version": "2.0", "oslo.message": %s}`, quoted)
+}
+
+func delivery(b *broker, tag uint64, id string) amqp.Delivery {
+	body := fmt.Sprintf(`{"specversion": "1.0", "id": %q, "source": "/s", "type": "t"}`, id)
+	return amqp.Delivery{Acknowledger: b, DeliveryTag: tag, Body: []byte(body), ContentType: "application/json", Exchange: "nova", RoutingKey: "notifications.info"}
+}

@@ -1,0 +1,184 @@
+// Package listen is the door for RabbitMQ: it takes OpenStack's notifications from a queue of its own, has each worked on, and acknowledges it
+// when it is known what became of it.
+//
+// The services' own queues are left alone: a second consumer of notifications.info would take messages away from the first. What is not ready
+// waits in a queue with a delay, in the broker, and so survives this process. What a person has to look at goes to a queue for that. Several
+// listeners on one queue share its messages, and RabbitMQ does the sharing.
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// Options is what a Listener is made of.
+type Options struct {
+	Config config.Listen
+	Worker Worker
+	// Concurrency is how many messages are worked on at a time.
+	Concurrency int
+	// GiveUpAfter is how long after a message was first taken nothing more is tried.
+	GiveUpAfter time.Duration
+	Log         *slog.Logger
+}
+
+// Worker works on messages. It is safe for concurrent use.
+type Worker interface {
+	// Describe says, without asking anybody, what a message asks for.
+	Describe(ctx context.Context, m Message) Description
+	// Work does it, and says what became of it.
+	Work(ctx context.Context, m Message) Verdict
+}
+
+// Description is what a message asks for.
+type Description struct {
+	// Key identifies the change that the message reports whatever its format, "" when it cannot be known.
+	Key string
+	// Pending reports that there is something to do for it.
+	Pending bool
+}
+
+// Verdict is what became of a message.
+type Verdict struct {
+	// Outcome decides where the message goes: deferred and rejected ones have queues, any other is done.
+	Outcome apply.Outcome
+	Reason  string
+	// Delay is when to try again, for deferred.
+	Delay time.Duration
+	// Fault is set when configuration or credentials are at fault. Then a person must mend them, and the outcome is not the message's.
+	Fault error
+	// NothingWorks reports that the fault is every message's, and not this one's only.
+	NothingWorks bool
+	// Reached reports that the other side, cloud or sink, was reached and answered.
+	Reached bool
+}
+
+// Listener takes messages from RabbitMQ. Make one a process, and run it once.
+type Listener struct {
+	options  Options
+	brokers  []config.Secret
+	topology *topology
+	recent   *recent
+	counts   *Counts
+	log      *slog.Logger
+
+	slots  chan struct{} // one is held for each message under way
+	faults faults
+}
+
+// New returns a Listener. An error says what is wrong with the configuration.
+func New(o Options) (*Listener, error) {
+	brokers, err := o.Config.Brokers()
+	if err != nil {
+		return nil, err
+	}
+	for i, broker := range brokers {
+		if err := readable(broker); err != nil {
+			return nil, fmt.Errorf("TAGGER_AMQP_URL: address %d of %d %w", i+1, len(brokers), err)
+		}
+	}
+	return &Listener{
+		options: o, brokers: brokers, topology: newTopology(o.Config, o.Log),
+		recent: newRecent(), counts: newCounts(), log: o.Log, slots: make(chan struct{}, o.Concurrency),
+	}, nil
+}
+
+// Counts are the listener's metrics.
+func (l *Listener) Counts() *Counts { return l.counts }
+
+// Run listens until the context ends, and then lets what is under way finish. It connects again whenever the broker goes. An error is one that
+// a person has to mend: a broker that refuses the user at start, queues that exist with other arguments, rights that the user lacks.
+func (l *Listener) Run(ctx context.Context) error {
+	defer l.idle() // what is under way on connections that are gone ends its writes
+	pause := firstPause
+	for first := true; ; first = false {
+		conn, err := l.connect(ctx, first)
+		if err != nil || conn == nil {
+			return err
+		}
+		l.counts.connected.Store(true)
+		begun := time.Now()
+		err = l.session(ctx, conn)
+		l.counts.connected.Store(false)
+		_ = conn.CloseDeadline(time.Now().Add(closeTimeout)) // it is gone, or what is not acknowledged comes back
+		if fatal, ok := errors.AsType[*fatalError](err); ok && (first || code(fatal) == amqp.PreconditionFailed) {
+			return fatal
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		l.counts.reconnects.Add(1)
+		l.log.Error("the broker is gone; messages under way will come back", "error", err.Error())
+		if time.Since(begun) > time.Minute {
+			pause = firstPause
+		}
+		if !sleep(ctx, jitter(pause)) {
+			return nil
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// session works on one connection until it is gone, or the context ends.
+func (l *Listener) session(ctx context.Context, conn *amqp.Connection) error {
+	if err := l.topology.declare(conn); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var keeping sync.WaitGroup
+	defer keeping.Wait()
+	defer cancel(nil)
+	keeping.Go(func() {
+		if err := l.topology.keep(ctx, conn); err != nil {
+			cancel(err)
+		}
+	})
+	sender := &confirmed{conn: conn}
+	defer sender.close()
+	var pause pauses
+	for {
+		err := l.consume(ctx, conn, sender)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if broken, ok := errors.AsType[*faultError](err); ok {
+			d := pause.next(l.faults.worked())
+			l.log.Error("nothing works; nothing is taken from the queue until a person mends it", "error", broken.Error(), "again_in", d.Round(time.Second).String())
+			if !sleep(ctx, d) {
+				return context.Cause(ctx)
+			}
+			continue
+		}
+		if conn.IsClosed() {
+			return err
+		}
+		// The channel is gone and the connection is not: somebody deleted the queue, or a message was settled twice.
+		l.log.Error("the channel is closed; opening another", "error", err.Error())
+		if !sleep(ctx, jitter(firstPause)) {
+			return context.Cause(ctx)
+		}
+		if err := l.topology.declare(conn); err != nil {
+			return err
+		}
+	}
+}
+
+// fatalError is one that neither time nor another connection mends.
+type fatalError struct{ Err error }
+
+func (e *fatalError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *fatalError) Unwrap() error { return e.Err }
+
+func fatalf(format string, args ...any) *fatalError { return &fatalError{fmt.Errorf(format, args...)} }

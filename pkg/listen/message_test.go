@@ -1,0 +1,159 @@
+package listen
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/google/go-cmp/cmp"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/ingress"
+)
+
+func readEvent(t *testing.T, id string) []event.Event {
+	t.Helper()
+	m := read(delivery(&broker{}, 1, id), time.Now())
+	if m.Err != nil {
+		t.Fatal(m.Err)
+	}
+	return m.Events
+}
+
+// back is the message as the broker hands it out again.
+func back(p amqp.Publishing) amqp.Delivery {
+	return amqp.Delivery{Headers: p.Headers, Body: p.Body, ContentType: p.ContentType, RoutingKey: "tagger"}
+}
+
+// A message that waits, and one that was rejected and is played again, says the same as the one that came.
+func TestMessageThereAndBack(t *testing.T) {
+	taken := time.Date(2026, 11, 20, 9, 15, 5, 0, time.UTC)
+	for _, body := range []string{
+		string(notification("m-1")), string(notification("")),
+		`{"specversion": "1.0", "id": "1", "source": "/s", "type": "io.github.cloudtagger.server.created", "subject": "x", "traceparent": "00-1", "data": {"a": "<&>é"}}`,
+		`[{"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}, {"specversion": "1.0", "id": "2", "source": "/s", "type": "t"}]`,
+	} {
+		m := read(amqp.Delivery{Body: []byte(body), ContentType: "application/json", Exchange: "nova", RoutingKey: "notifications.info"}, taken)
+		if m.Err != nil || len(m.Events) == 0 || m.Receives != 1 || !m.SentAt.Equal(taken) {
+			t.Fatalf("%+v", m)
+		}
+		waited := read(back(m.deferred()), taken.Add(time.Hour))
+		again := read(back(waited.deferred()), taken.Add(2*time.Hour))
+		if !again.SentAt.Equal(taken) || again.Receives != 3 || again.exchange != "nova" || again.routingKey != "notifications.info" {
+			t.Errorf("%s %d %s %s", again.SentAt, again.Receives, again.exchange, again.routingKey)
+		}
+		replayed := read(back(again.rejected(Verdict{Outcome: apply.Rejected, Reason: "because"}, taken.Add(3*time.Hour))), taken.Add(4*time.Hour))
+		if !replayed.SentAt.Equal(taken.Add(4*time.Hour)) || replayed.Receives != 1 || replayed.routingKey != "notifications.info" {
+			t.Errorf("%s %d %s", replayed.SentAt, replayed.Receives, replayed.routingKey)
+		}
+		for _, got := range []Message{waited, again, replayed} {
+			if len(got.Events) != len(m.Events) || got.Err != nil {
+				t.Fatalf("%d events: %v", len(got.Events), got.Err)
+			}
+			for i := range got.Events {
+				if diff := cmp.Diff(m.Events[i].String(), got.Events[i].String()); diff != "" {
+					t.Errorf("(-came +again):\n%s", diff)
+				}
+			}
+		}
+	}
+}
+
+func TestNoCredentialsInOtherQueues(t *testing.T) {
+	m := read(amqp.Delivery{Body: notification("m-1"), ContentType: "application/json"}, time.Now())
+	for _, p := range []amqp.Publishing{m.deferred(), m.rejected(Verdict{Outcome: apply.Rejected}, time.Now())} {
+		if bytes.Contains(p.Body, []byte("hunter2")) || p.DeliveryMode != amqp.Persistent || p.ContentType != "application/cloudevents+json" {
+			t.Errorf("%s: %s", p.ContentType, p.Body)
+		}
+	}
+	if s := fmt.Sprintf("%v %+v %#v", m, m, m.Raw); strings.Contains(s, "hunter2") || strings.Contains(s, "104 117 110 116 101 114 50") {
+		t.Error(s)
+	}
+}
+
+func TestRejectedHeaders(t *testing.T) {
+	at := time.Date(2026, 11, 20, 9, 15, 5, 0, time.UTC)
+	m := read(amqp.Delivery{Body: []byte("{"), ContentType: "application/json", Exchange: "nova", RoutingKey: "notifications.info"}, at)
+	if m.Err == nil {
+		t.Fatal("read")
+	}
+	p := m.rejected(Verdict{Outcome: apply.Rejected, Reason: "bad \xff " + strings.Repeat("é", 2000)}, at)
+	reason := p.Headers[headerReason].(string)
+	if !strings.HasPrefix(reason, "bad \uFFFD é") || len(reason) > longestHeader || !strings.HasSuffix(reason, "é") {
+		t.Errorf("%d bytes: %q", len(reason), reason)
+	}
+	delete(p.Headers, headerReason)
+	want := amqp.Table{
+		headerOutcome: "rejected", headerEventID: "", headerExchange: "nova", headerRoutingKey: "notifications.info", headerRejectedAt: "2026-11-20T09:15:05Z",
+	}
+	if diff := cmp.Diff(want, p.Headers); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if string(p.Body) != "{" || p.ContentType != "application/json" {
+		t.Errorf("%s: %q", p.ContentType, p.Body)
+	}
+}
+
+// Headers come from outside, too.
+func TestOddHeaders(t *testing.T) {
+	now := time.Now()
+	for _, h := range []amqp.Table{
+		{headerSentAt: "yesterday", headerReceives: "3"}, {headerSentAt: 5, headerReceives: int64(-4)}, {headerSentAt: now.Add(time.Hour).Format(time.RFC3339), headerReceives: nil},
+	} {
+		if m := read(amqp.Delivery{Headers: h, Body: []byte("{}")}, now); !m.SentAt.Equal(now) || m.Receives != 1 {
+			t.Errorf("%v: %s, %d", h, m.SentAt, m.Receives)
+		}
+	}
+	if m := read(amqp.Delivery{Headers: amqp.Table{headerReceives: int64(1) << 62}}, now); m.Receives != maxReceives+1 {
+		t.Errorf("%d receives", m.Receives)
+	}
+}
+
+func TestSteps(t *testing.T) {
+	var labels []string
+	for _, step := range steps() {
+		labels = append(labels, label(step))
+	}
+	if got, want := strings.Join(labels, " "), "15s 30s 1m 2m 4m 8m 15m 30m 1h"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	for delay, want := range map[time.Duration]time.Duration{
+		-time.Second: 15 * time.Second, 0: 15 * time.Second, 15 * time.Second: 15 * time.Second, 15*time.Second + 1: 30 * time.Second,
+		16 * time.Minute: 30 * time.Minute, time.Hour: time.Hour, 25 * time.Hour: time.Hour,
+	} {
+		if got := stepFor(delay); got != want {
+			t.Errorf("%s: %s, want %s", delay, got, want)
+		}
+	}
+}
+
+// What the queues promise each other.
+func TestQueues(t *testing.T) {
+	top := newTopology(config.Listen{Queue: "tagger"}, nil)
+	all := top.queues()
+	if len(all) != len(steps())+2 || all[0].name != "tagger" || all[len(all)-1].name != "tagger.rejected" {
+		t.Fatalf("%v", all)
+	}
+	for _, q := range all {
+		if q.arguments[amqp.QueueTypeArg] != "quorum" || q.arguments["x-max-length-bytes"].(int64) <= ingress.MaxPayload {
+			t.Errorf("%s: %v", q.name, q.arguments)
+		}
+		if err := q.arguments.Validate(); err != nil {
+			t.Errorf("%s: %v", q.name, err)
+		}
+		delays := strings.HasPrefix(q.name, "tagger.delay.")
+		if (q.arguments["x-overflow"] == "reject-publish") != delays {
+			t.Errorf("%s: only our own publisher may meet a refusal: %v", q.name, q.arguments)
+		}
+		if expires := q.arguments["x-expires"] != nil; expires != (q.name == "tagger") {
+			t.Errorf("%s: only the queue that has consumers may expire: %v", q.name, slices.Sorted(maps.Keys(q.arguments)))
+		}
+	}
+}

@@ -1,0 +1,237 @@
+//go:build openstack
+
+package listen
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// These tests run at a real RabbitMQ, which may be a cloud's: all names are their own, and go with them.
+
+func brokerURL(t *testing.T) string {
+	t.Helper()
+	address := os.Getenv("TAGGER_TEST_AMQP_URL")
+	if address == "" {
+		t.Fatal("TAGGER_TEST_AMQP_URL is not set: set it to amqp://user:password@host:5672/ of a RabbitMQ to test with")
+	}
+	return address
+}
+
+// stand is a queue and an exchange for one test.
+type stand struct {
+	config config.Listen
+	conn   *amqp.Connection
+	ch     *amqp.Channel // for the test itself, with confirms
+}
+
+func newStand(t *testing.T) *stand {
+	t.Helper()
+	name := "tagger-test-" + strings.ToLower(rand.Text()[:10])
+	conn, err := amqp.Dial(brokerURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ch.Confirm(false); err != nil {
+		t.Fatal(err)
+	}
+	s := &stand{conn: conn, ch: ch, config: config.Listen{
+		URL: config.NewSecret(brokerURL(t)), Exchanges: config.List{name}, RoutingKeys: config.List{"notifications.info", "versioned_notifications.info"}, Queue: name,
+	}}
+	t.Cleanup(func() {
+		for _, q := range newTopology(s.config, nil).queues() {
+			_ = on(conn, func(ch *amqp.Channel) error { _, err := ch.QueueDelete(q.name, false, false, false); return err })
+		}
+		_ = on(conn, func(ch *amqp.Channel) error { return ch.ExchangeDelete(name, false, false) })
+		_ = conn.Close()
+	})
+	return s
+}
+
+// service declares the exchange, as a service does when it starts.
+func (s *stand) service(t *testing.T, durable bool) {
+	t.Helper()
+	if err := s.ch.ExchangeDeclare(s.config.Exchanges[0], "topic", durable, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// notify publishes as a service does, and waits until the broker has taken it.
+func (s *stand) notify(t *testing.T, body string) {
+	t.Helper()
+	p := amqp.Publishing{ContentType: "application/json", DeliveryMode: amqp.Persistent, Body: []byte(body)}
+	c, err := s.ch.PublishWithDeferredConfirm(s.config.Exchanges[0], "notifications.info", false, false, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if acked, err := c.WaitContext(t.Context()); err != nil || !acked {
+		t.Fatalf("the publisher was refused: %v", err)
+	}
+}
+
+func plainEvent(id string) string {
+	return fmt.Sprintf(`{"specversion": "1.0", "id": %q, "source": "/s", "type": "t"}`, id)
+}
+
+// worker tells the test of each message, and waits for its verdict.
+type worker struct {
+	messages chan Message
+	verdicts chan Verdict
+}
+
+func newWorker() *worker { return &worker{make(chan Message, 1000), make(chan Verdict)} }
+
+func (w *worker) Describe(context.Context, Message) Description { return Description{} }
+
+func (w *worker) Work(ctx context.Context, m Message) Verdict {
+	w.messages <- m
+	select {
+	case v := <-w.verdicts:
+		return v
+	case <-ctx.Done():
+		return Verdict{Outcome: apply.Deferred}
+	}
+}
+
+// running is a listener that runs.
+type running struct {
+	*Listener
+	stop func() error
+	// ended is closed when it has ended; stop returns its error then too.
+	ended <-chan struct{}
+}
+
+func (s *stand) listen(t *testing.T, w Worker, change func(*Listener)) *running {
+	t.Helper()
+	l, err := New(Options{Config: s.config, Worker: w, Concurrency: 5, GiveUpAfter: 24 * time.Hour, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if change != nil {
+		change(l)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan struct{})
+	var failed error
+	go func() {
+		failed = l.Run(ctx)
+		close(ended)
+	}()
+	stop := func() error { cancel(); <-ended; return failed }
+	t.Cleanup(func() { _ = stop() })
+	return &running{l, stop, ended}
+}
+
+const patience = 40 * time.Second
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited %s for: %s", patience, what)
+		}
+	}
+}
+
+func next(t *testing.T, w *worker) Message {
+	t.Helper()
+	select {
+	case m := <-w.messages:
+		return m
+	case <-time.After(patience):
+		t.Fatalf("no message in %s", patience)
+		return Message{}
+	}
+}
+
+func (s *stand) count(t *testing.T, queue string) int {
+	t.Helper()
+	n := 0
+	if err := on(s.conn, func(ch *amqp.Channel) error {
+		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+		n = q.Messages
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func consuming(t *testing.T, l *running) {
+	t.Helper()
+	until(t, "taking messages", l.Counts().Consuming)
+}
+
+// wire is a way to the broker that can be cut.
+type wire struct {
+	address string
+	mu      sync.Mutex
+	open    []net.Conn
+	cuts    bool
+}
+
+func newWire(t *testing.T, broker string) *wire {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(broker)
+	if err != nil {
+		t.Fatal("TAGGER_TEST_AMQP_URL is not an address")
+	}
+	target := u.Host
+	u.Host = l.Addr().String()
+	w := &wire{address: u.String()}
+	t.Cleanup(func() { _ = l.Close(); w.cut(true) })
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", target)
+			w.mu.Lock()
+			if err != nil || w.cuts {
+				_ = in.Close()
+				w.mu.Unlock()
+				continue
+			}
+			w.open = append(w.open, in, out)
+			w.mu.Unlock()
+			go func() { _, _ = io.Copy(in, out); _ = in.Close() }()
+			go func() { _, _ = io.Copy(out, in); _ = out.Close() }()
+		}
+	}()
+	return w
+}
+
+// cut ends all connections, and takes no more until cut(false).
+func (w *wire) cut(cuts bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cuts = cuts
+	for _, c := range w.open {
+		_ = c.Close()
+	}
+	w.open = nil
+}

@@ -1,0 +1,397 @@
+//go:build openstack
+
+package listen
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// The services' own queue gets all that it got before, and declaring again changes nothing.
+func TestRabbitMQTopology(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.service(t, false)
+	theirs := s.config.Queue + "-theirs"
+	if _, err := s.ch.QueueDeclare(theirs, false, true, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ch.QueueBind(theirs, "notifications.info", s.config.Exchanges[0], false, nil); err != nil {
+		t.Fatal(err)
+	}
+	top := newTopology(s.config, slog.New(slog.DiscardHandler))
+	for range 3 {
+		if err := top.declare(s.conn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 10 {
+		s.notify(t, plainEvent(fmt.Sprint(i)))
+	}
+	w := newWorker()
+	s.listen(t, w, nil)
+	for range 10 {
+		next(t, w)
+		w.verdicts <- Verdict{Outcome: apply.Tagged}
+	}
+	until(t, "an empty queue", func() bool { return s.count(t, s.config.Queue) == 0 })
+	if q, err := s.ch.QueueDelete(theirs, false, false, false); err != nil || q != 10 {
+		t.Errorf("%d messages in the others' queue, %v", q, err)
+	}
+}
+
+// A deferred message comes back after its delay, says how often and since when, and blocks none meanwhile.
+func TestRabbitMQDelay(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.service(t, false)
+	w := newWorker()
+	l := s.listen(t, w, nil)
+	consuming(t, l)
+	s.notify(t, string(notification("m-1")))
+	begun := time.Now()
+	first := next(t, w)
+	w.verdicts <- Verdict{Outcome: apply.Deferred, Delay: 15 * time.Second}
+	until(t, "the message in the delay queue", func() bool { return s.count(t, s.config.Queue+".delay.15s") == 1 })
+	s.notify(t, plainEvent("m-2"))
+	if m := next(t, w); m.ID() != "m-2" || time.Since(begun) > 10*time.Second {
+		t.Errorf("%s after %s", m.ID(), time.Since(begun))
+	}
+	w.verdicts <- Verdict{Outcome: apply.Tagged}
+	// Another listener, and so another process, takes it when it is time.
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.listen(t, w, nil)
+	again := next(t, w)
+	w.verdicts <- Verdict{Outcome: apply.Tagged}
+	if waited := time.Since(begun); waited < 15*time.Second {
+		t.Errorf("came back after %s", waited)
+	}
+	if again.ID() != "m-1" || again.Receives != 2 || again.SentAt.Unix() != first.SentAt.Unix() || again.routingKey != "notifications.info" || again.exchange != s.config.Exchanges[0] {
+		t.Errorf("%s receives %d sent %s (first %s) %s %s", again.ID(), again.Receives, again.SentAt, first.SentAt, again.exchange, again.routingKey)
+	}
+	if !strings.Contains(again.Events[0].String(), "compute.instance.create.end") || strings.Contains(string(again.Raw), "hunter2") {
+		t.Error(again.Events[0])
+	}
+}
+
+// A rejected message is found with its reason, and can be played again.
+func TestRabbitMQRejected(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.service(t, false)
+	w := newWorker()
+	l := s.listen(t, w, nil)
+	consuming(t, l)
+	s.notify(t, string(notification("m-1")))
+	next(t, w)
+	w.verdicts <- Verdict{Outcome: apply.Rejected, Reason: "over quota"}
+	until(t, "the message among the rejected", func() bool { return s.count(t, s.config.Queue+".rejected") == 1 })
+	d, _, err := s.ch.Get(s.config.Queue+".rejected", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Headers[headerReason] != "over quota" || d.Headers[headerOutcome] != "rejected" || d.Headers[headerEventID] != "m-1" ||
+		d.Headers[headerRoutingKey] != "notifications.info" || strings.Contains(string(d.Body), "hunter2") {
+		t.Errorf("%v: %s", d.Headers, d.Body)
+	}
+	if err := d.Nack(false, true); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the message back among the rejected", func() bool { return s.count(t, s.config.Queue+".rejected") == 1 })
+	n, err := l.Replay(t.Context())
+	if n != 1 || err != nil {
+		t.Fatalf("replayed %d: %v", n, err)
+	}
+	if m := next(t, w); m.ID() != "m-1" || m.Receives != 1 || m.exchange != s.config.Exchanges[0] {
+		t.Errorf("%s receives %d", m.ID(), m.Receives)
+	}
+	w.verdicts <- Verdict{Outcome: apply.Tagged}
+	if n, err := l.Replay(t.Context()); n != 0 || err != nil {
+		t.Errorf("replayed %d again: %v", n, err)
+	}
+}
+
+// When the connection is lost in the middle, the message comes again on the next one.
+func TestRabbitMQReconnects(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.service(t, false)
+	between := newWire(t, brokerURL(t))
+	s.config.URL = config.NewSecret(between.address)
+	w := newWorker()
+	l := s.listen(t, w, nil)
+	consuming(t, l)
+	for i := range 5 {
+		s.notify(t, plainEvent(fmt.Sprint(i)))
+	}
+	for range 5 {
+		next(t, w)
+	}
+	between.cut(true)
+	for range 5 { // too late: nobody can be told
+		w.verdicts <- Verdict{Outcome: apply.Tagged}
+	}
+	until(t, "the loss to be seen", func() bool { return !l.Counts().Consuming() })
+	until(t, "the broker to see it too", func() bool { return s.count(t, s.config.Queue) == 5 })
+	between.cut(false)
+	seen := map[string]bool{}
+	for range 5 {
+		seen[next(t, w).ID()] = true
+		w.verdicts <- Verdict{Outcome: apply.Tagged}
+	}
+	if len(seen) != 5 {
+		t.Errorf("came again: %v", seen)
+	}
+	until(t, "an empty queue", func() bool { return s.count(t, s.config.Queue) == 0 })
+	if err := l.stop(); err != nil || l.counts.reconnects.Load() != 1 {
+		t.Errorf("%v, %d reconnects", err, l.counts.reconnects.Load())
+	}
+}
+
+// Two listeners share a queue's messages.
+func TestRabbitMQTwoListeners(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.service(t, false)
+	a, b := newWorker(), newWorker()
+	consuming(t, s.listen(t, a, nil))
+	consuming(t, s.listen(t, b, nil))
+	const all = 200
+	go func() {
+		for range all {
+			select {
+			case a.verdicts <- Verdict{Outcome: apply.Tagged}:
+			case b.verdicts <- Verdict{Outcome: apply.Tagged}:
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	for i := range all {
+		s.notify(t, plainEvent(fmt.Sprint(i)))
+	}
+	until(t, "all messages", func() bool { return len(a.messages)+len(b.messages) >= all && s.count(t, s.config.Queue) == 0 })
+	if len(a.messages)+len(b.messages) != all || len(a.messages) < all/10 || len(b.messages) < all/10 {
+		t.Errorf("%d and %d messages", len(a.messages), len(b.messages))
+	}
+}
+
+// An orderly end lets what is under way finish, and gives back the rest.
+func TestRabbitMQOrderlyEnd(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.service(t, false)
+	w := newWorker()
+	l := s.listen(t, w, nil)
+	consuming(t, l)
+	for i := range 8 { // three more than are worked on at a time
+		s.notify(t, plainEvent(fmt.Sprint(i)))
+	}
+	for range 5 {
+		next(t, w)
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- l.stop() }()
+	until(t, "the end to begin", func() bool { return !l.Counts().Consuming() })
+	for range 5 {
+		w.verdicts <- Verdict{Outcome: apply.Tagged}
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	until(t, "the rest in the queue", func() bool { return s.count(t, s.config.Queue) == 3 })
+}
+
+// While nothing works nothing is taken, and nothing is lost.
+func TestRabbitMQNothingWorks(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.service(t, false)
+	w := newWorker()
+	l := s.listen(t, w, nil)
+	consuming(t, l)
+	s.notify(t, plainEvent("1"))
+	next(t, w)
+	w.verdicts <- Verdict{Outcome: apply.Deferred, Fault: errors.New("Keystone refuses the password"), NothingWorks: true}
+	until(t, "the pause", func() bool { return !l.Counts().Consuming() && s.count(t, s.config.Queue) == 1 })
+	if len(w.messages) != 0 {
+		t.Error("taken in the pause")
+	}
+	again := next(t, w) // about 15 s later
+	w.verdicts <- Verdict{Outcome: apply.Tagged, Reached: true}
+	if again.ID() != "1" || !l.Counts().Consuming() {
+		t.Errorf("%s", again.ID())
+	}
+	until(t, "an empty queue", func() bool { return s.count(t, s.config.Queue) == 0 })
+}
+
+// A full queue throws away its oldest messages, and refuses no publisher, who would hold up Nova.
+func TestRabbitMQFullQueue(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.service(t, false)
+	top := newTopology(s.config, slog.New(slog.DiscardHandler))
+	top.bytes = 64 << 10
+	if err := top.declare(s.conn); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		s.notify(t, plainEvent(fmt.Sprintf("%03d-%s", i, strings.Repeat("x", 4<<10)))) // fails when it is refused
+	}
+	until(t, "the limit", func() bool { return s.count(t, s.config.Queue) <= 16 })
+	d, ok, err := s.ch.Get(s.config.Queue, true)
+	if err != nil || !ok || strings.Contains(string(d.Body), `"000-`) {
+		t.Errorf("%v %v: %.80s", ok, err, d.Body)
+	}
+}
+
+// Queues that exist with other arguments are an error that says the way out, not a loop.
+func TestRabbitMQMismatch(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	if _, err := s.ch.QueueDeclare(s.config.Queue, true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	l := s.listen(t, newWorker(), nil)
+	select {
+	case <-l.ended:
+		err := l.stop()
+		if err == nil || !strings.Contains(err.Error(), "it exists with other arguments") || !strings.Contains(err.Error(), "--delete-topology") || strings.Contains(err.Error(), "\n") {
+			t.Error(err)
+		}
+		t.Log(err)
+	case <-time.After(patience):
+		t.Error("it does not end")
+	}
+}
+
+// An exchange that is not there yet, or is gone, is bound when its service has it; and it is made as its service made it.
+func TestRabbitMQExchangeComesAndGoes(t *testing.T) {
+	t.Parallel()
+	for _, durable := range []bool{false, true} {
+		t.Run(fmt.Sprint("durable ", durable), func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t)
+			w := newWorker()
+			l := s.listen(t, w, func(l *Listener) { l.topology.every = 200 * time.Millisecond })
+			consuming(t, l)
+			s.service(t, durable) // would fail had it been made otherwise
+			until(t, "the binding", func() bool { return !l.topology.searching() })
+			s.notify(t, plainEvent("1"))
+			next(t, w)
+			w.verdicts <- Verdict{Outcome: apply.Tagged}
+			if err := on(s.conn, func(ch *amqp.Channel) error { return ch.ExchangeDelete(s.config.Exchanges[0], false, false) }); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "the exchange to be made again", func() bool {
+				return on(s.conn, func(ch *amqp.Channel) error {
+					return ch.ExchangeDeclarePassive(s.config.Exchanges[0], "topic", durable, false, false, false, nil)
+				}) == nil
+			})
+			s.service(t, durable)
+			until(t, "a message through it", func() bool {
+				s.notify(t, plainEvent("2"))
+				select {
+				case m := <-w.messages:
+					w.verdicts <- Verdict{Outcome: apply.Tagged}
+					return m.ID() == "2"
+				case <-time.After(200 * time.Millisecond):
+					return false
+				}
+			})
+		})
+	}
+}
+
+// A queue that somebody deletes under a listener is made again.
+func TestRabbitMQQueueDeletedUnderway(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.service(t, false)
+	w := newWorker()
+	l := s.listen(t, w, nil)
+	consuming(t, l)
+	if err := on(s.conn, func(ch *amqp.Channel) error {
+		_, err := ch.QueueDelete(s.config.Queue, false, false, false)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "a message in the new queue", func() bool {
+		s.notify(t, plainEvent("1"))
+		select {
+		case <-w.messages:
+			w.verdicts <- Verdict{Outcome: apply.Tagged}
+			return true
+		case <-time.After(200 * time.Millisecond):
+			return false
+		}
+	})
+}
+
+func TestRabbitMQDeleteTopology(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.service(t, false)
+	w := newWorker()
+	l := s.listen(t, w, nil)
+	consuming(t, l)
+	deleted := map[string]int{}
+	note := func(name string, messages int) { deleted[name] = messages }
+	if err := l.DeleteTopology(t.Context(), note); err == nil || !strings.Contains(err.Error(), "1 listeners take messages from it; stop them first") || len(deleted) != 0 {
+		t.Errorf("under a listener: %v, deleted %v", err, deleted)
+	}
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		s.notify(t, plainEvent(fmt.Sprint(i)))
+	}
+	until(t, "the messages", func() bool { return s.count(t, s.config.Queue) == 3 })
+	if err := l.DeleteTopology(t.Context(), note); err != nil {
+		t.Fatal(err)
+	}
+	if len(deleted) != len(steps())+2 || deleted[s.config.Queue] != 3 {
+		t.Errorf("deleted %v", deleted)
+	}
+	clear(deleted)
+	if err := l.DeleteTopology(t.Context(), note); err != nil || len(deleted) != 0 {
+		t.Errorf("a second time: %v, deleted %v", err, deleted)
+	}
+	s.notify(t, plainEvent("nobody's"))
+}
+
+// A user whom the broker refuses is told so at start, and no password with it.
+func TestRabbitMQWrongPassword(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	u, err := url.Parse(brokerURL(t))
+	if err != nil {
+		t.Fatal("TAGGER_TEST_AMQP_URL is not an address")
+	}
+	u.User = url.UserPassword(u.User.Username(), "hunter2")
+	s.config.URL = config.NewSecret(u.String())
+	l := s.listen(t, newWorker(), nil)
+	select {
+	case <-l.ended:
+		err := l.stop()
+		if err == nil || !strings.Contains(err.Error(), "refuses user and password") || strings.Contains(err.Error(), "hunter2") {
+			t.Error(err)
+		}
+		t.Log(err)
+	case <-time.After(patience):
+		t.Error("it does not end")
+	}
+}

@@ -1,0 +1,178 @@
+package listen
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+)
+
+func newSink(t *testing.T, o SinkOptions) *Sink {
+	t.Helper()
+	o.Registry, o.GiveUpAfter = lifecycle.New(lifecycle.Options{}), 24*time.Hour
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s, err := NewSink(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func created(t *testing.T) Message {
+	t.Helper()
+	m := read(amqp.Delivery{Body: notification("m-1")}, time.Now())
+	if m.Err != nil {
+		t.Fatal(m.Err)
+	}
+	return m
+}
+
+func TestSinkAnswers(t *testing.T) {
+	for _, tt := range []struct {
+		status     int
+		retryAfter string
+		want       apply.Outcome
+		fault      bool
+		delay      time.Duration // at least
+	}{
+		{200, "", sent, false, 0},
+		{202, "", sent, false, 0},
+		{204, "", sent, false, 0},
+		{302, "", apply.Rejected, false, 0},
+		{400, "", apply.Rejected, false, 0},
+		{401, "", apply.Deferred, true, 0},
+		{403, "", apply.Deferred, true, 0},
+		{404, "", apply.Rejected, false, 0},
+		{408, "", apply.Deferred, false, 12 * time.Second},
+		{422, "", apply.Rejected, false, 0},
+		{429, "120", apply.Deferred, false, 2 * time.Minute},
+		{429, "-1", apply.Deferred, false, 12 * time.Second},
+		{500, "", apply.Deferred, false, 12 * time.Second},
+		{503, time.Now().Add(30 * time.Minute).UTC().Format(http.TimeFormat), apply.Deferred, false, 29 * time.Minute},
+	} {
+		t.Run(fmt.Sprint(tt.status, tt.retryAfter), func(t *testing.T) {
+			requests := 0
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				requests++
+				w.Header().Set("Retry-After", tt.retryAfter)
+				w.Header().Set("Location", "/elsewhere")
+				w.WriteHeader(tt.status)
+			}))
+			defer server.Close()
+			v := newSink(t, SinkOptions{URL: server.URL}).Work(t.Context(), created(t))
+			if v.Outcome != tt.want || (v.Fault != nil) != tt.fault || v.NothingWorks != tt.fault || v.Delay < tt.delay || requests != 1 {
+				t.Errorf("%+v after %d requests", v, requests)
+			}
+		})
+	}
+}
+
+// What is posted is the event, structured, with the secret and Knative's overrides.
+func TestSinkRequest(t *testing.T) {
+	var got *http.Request
+	var body []byte
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		got = r
+		body, _ = io.ReadAll(r.Body)
+	}))
+	defer server.Close()
+	posted := 0
+	s := newSink(t, SinkOptions{
+		URL: server.URL + "/ns/broker", Secret: config.NewSecret("s3cret"), Overrides: `{"extensions": {"cluster": "é1"}}`, Posted: func() { posted++ },
+	})
+	if v := s.Work(t.Context(), created(t)); v.Outcome != sent {
+		t.Fatalf("%+v", v)
+	}
+	if got.Method != "POST" || got.URL.Path != "/ns/broker" || got.Header.Get("Authorization") != "Bearer s3cret" ||
+		got.Header.Get("Content-Type") != "application/cloudevents+json" || got.ContentLength != int64(len(body)) || posted != 1 {
+		t.Errorf("%s %s %v, %d bytes", got.Method, got.URL, got.Header, got.ContentLength)
+	}
+	var e map[string]any
+	if err := json.Unmarshal(body, &e); err != nil {
+		t.Fatal(err)
+	}
+	delete(e, "data")
+	want := map[string]any{
+		"specversion": "1.0", "id": "m-1", "source": "openstack:compute.host", "type": "org.openstack.compute.instance.create.end", "time": "2026-11-20T09:15:04Z",
+		"datacontenttype": "application/json", "cluster": "é1",
+	}
+	if diff := cmp.Diff(want, e); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if bytes.Contains(body, []byte("hunter2")) {
+		t.Error("a token was posted")
+	}
+}
+
+// Only changes are posted.
+func TestSinkPassesOver(t *testing.T) {
+	s := newSink(t, SinkOptions{URL: "http://127.0.0.1:1/"})
+	for _, tt := range []struct {
+		name, body string
+		want       apply.Outcome
+	}{
+		{"no change", strings.ReplaceAll(string(notification("m")), "create.end", "create.start"), apply.Ignored},
+		{"unknown", `{"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}`, apply.Unrecognised},
+		{"malformed", strings.ReplaceAll(string(notification("m")), "8c1f0a6e-", ""), apply.Rejected},
+		{"unreadable", "{", apply.Rejected},
+	} {
+		m := read(amqp.Delivery{Body: []byte(tt.body)}, time.Now())
+		if v := s.Work(t.Context(), m); v.Outcome != tt.want || v.Reached {
+			t.Errorf("%s: %+v", tt.name, v)
+		}
+		if d := s.Describe(t.Context(), m); d.Key != "" {
+			t.Errorf("%s: %+v", tt.name, d)
+		}
+	}
+	if d := s.Describe(t.Context(), created(t)); !d.Pending || d.Key != "req-1/8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10/server.created" {
+		t.Errorf("%+v", d)
+	}
+}
+
+// Where nobody answers, the event waits, and is given up in the end; address and secret are in no text.
+func TestSinkUnreachable(t *testing.T) {
+	var log bytes.Buffer
+	s := newSink(t, SinkOptions{
+		URL: "http://user:hunter2@127.0.0.1:1/?key=hunter2", Secret: config.NewSecret("hunter2"), Log: slog.New(slog.NewJSONHandler(&log, nil)),
+	})
+	m := created(t)
+	if v := s.Work(t.Context(), m); v.Outcome != apply.Deferred || v.Delay <= 0 || v.Fault != nil || strings.Contains(v.Reason, "hunter2") {
+		t.Errorf("%+v", v)
+	}
+	m.SentAt = m.SentAt.Add(-25 * time.Hour)
+	if v := s.Work(t.Context(), m); v.Outcome != apply.Rejected || !strings.Contains(v.Reason, "given up after 24h") {
+		t.Errorf("%+v", v)
+	}
+	if s := log.String(); strings.Contains(s, "hunter2") || strings.Count(s, "\n") != 2 {
+		t.Error(s)
+	}
+}
+
+func TestSinkOptions(t *testing.T) {
+	for _, tt := range []struct{ url, overrides, want string }{
+		{"hunter2", "", "is not http://host/path"},
+		{"ftp://hunter2/", "", "is not http://host/path"},
+		{"http://user:hunter2@[/", "", "is not http://host/path"},
+		{"http://sink/", "hunter2", "K_CE_OVERRIDES: it is not a JSON object"},
+		{"http://sink/", `{"extensions": {"Not-a-name": "hunter2"}}`, `"Not-a-name" cannot be the name of an attribute`},
+	} {
+		if _, err := NewSink(SinkOptions{URL: tt.url, Overrides: tt.overrides}); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s %s: %v", tt.url, tt.overrides, err)
+		}
+	}
+}

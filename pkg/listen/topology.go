@@ -1,0 +1,208 @@
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// topology is what Tagger has in the broker: three sorts of durable quorum queues, and the main one's bindings to the services' exchanges.
+type topology struct {
+	queue           string
+	exchanges, keys []string
+	log             *slog.Logger
+	// bytes is the limit of the main queue, and every how often it is looked after.
+	bytes int64
+	every time.Duration
+
+	mu sync.Mutex // one declaration at a time; guards what follows
+	// durable is whether the services declare their exchanges as durable, once one of them shows it.
+	durable *bool
+	// missing are the exchanges that were not there when last looked for, as they were said in the log.
+	missing string
+}
+
+// Limits of the queues. All bodies together are below 1 GiB, so that a Tagger that nobody looks after does not fill the control plane's broker.
+const (
+	mainBytes     = 256 << 20
+	delayBytes    = 64 << 20 // each
+	rejectedBytes = 128 << 20
+
+	unusedFor    = 14 * 24 * time.Hour
+	rejectedFor  = 14 * 24 * time.Hour
+	keepInterval = time.Minute
+	// longestSearch is the longest pause between two looks for exchanges that are not there.
+	longestSearch = 15 * time.Second
+)
+
+// manyDeliveries takes the place of RabbitMQ 4's limit of 20 deliveries, after which a quorum queue throws a message away: here it is decided by time, and a
+// message that is given back while credentials are refused has done nothing wrong. Version 3 has no value for "no limit".
+const manyDeliveries = 1_000_000
+
+func newTopology(c config.Listen, log *slog.Logger) *topology {
+	return &topology{queue: c.Queue, exchanges: c.Exchanges, keys: c.RoutingKeys, log: log, bytes: mainBytes, every: keepInterval}
+}
+
+func (t *topology) rejected() string { return t.queue + ".rejected" }
+
+// queues are the names and arguments of all queues, the main one first.
+//
+// The main queue throws its oldest messages away when it is full (drop-head). It must not refuse new ones: a service publishes with confirms and
+// tries a refused notification again for ever, so that a forgotten Tagger would hold up Nova's own work. It goes away when nobody has listened for
+// two weeks.
+//
+// The delay queues never have a consumer, so that an expiry by disuse would take events of a living Tagger; their messages leave them within an
+// hour by themselves. At-least-once dead-lettering holds a message until the main queue has it, and needs reject-publish, which only our own
+// publisher ever meets: it then leaves the event in the main queue.
+//
+// The queue of rejected ones has no consumer either; its messages expire instead.
+func (t *topology) queues() []queue {
+	main := queue{t.queue, amqp.Table{
+		amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-expires": unusedFor.Milliseconds(),
+		"x-max-length-bytes": t.bytes, "x-overflow": "drop-head", "x-delivery-limit": int64(manyDeliveries),
+	}}
+	rejected := queue{t.rejected(), amqp.Table{
+		amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-message-ttl": rejectedFor.Milliseconds(),
+		"x-max-length-bytes": int64(rejectedBytes), "x-overflow": "drop-head", "x-delivery-limit": int64(manyDeliveries),
+	}}
+	all := []queue{main}
+	for _, step := range steps() {
+		all = append(all, queue{t.delay(step), amqp.Table{
+			amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-message-ttl": step.Milliseconds(),
+			"x-dead-letter-exchange": "", "x-dead-letter-routing-key": t.queue, "x-dead-letter-strategy": "at-least-once",
+			"x-max-length-bytes": int64(delayBytes), "x-overflow": "reject-publish",
+		}})
+	}
+	return append(all, rejected)
+}
+
+type queue struct {
+	name      string
+	arguments amqp.Table
+}
+
+// on runs f on a channel of its own: an error of the broker closes the channel, and no other shall go with it.
+func on(conn *amqp.Connection, f func(*amqp.Channel) error) error {
+	ch, err := conn.Channel()
+	if err != nil {
+		return fmt.Errorf("open a channel: %w", err)
+	}
+	defer ch.Close()
+	return f(ch)
+}
+
+// declare makes what is not there yet. It renews the lease of the main queue.
+func (t *topology) declare(conn *amqp.Connection) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err := on(conn, func(ch *amqp.Channel) error {
+		for _, q := range t.queues() {
+			if _, err := ch.QueueDeclare(q.name, true, false, false, false, q.arguments); err != nil {
+				return t.declareError(q.name, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return t.bind(conn)
+}
+
+func (t *topology) declareError(name string, err error) error {
+	switch code(err) {
+	case amqp.PreconditionFailed:
+		return fatalf("declare queue %s: it exists with other arguments, perhaps those of another version: stop the listeners and run tagger listen "+
+			"--delete-topology, which throws away the messages in it, or set TAGGER_AMQP_QUEUE to another name: %w", name, oneLine(err))
+	case amqp.AccessRefused:
+		return fatalf("declare queue %s: the user lacks a right: rabbitmqctl set_permissions with configure '^%[2]s(\\..*)?$', "+
+			"write '^(%[2]s(\\..*)?|amq\\.default)$', read '^(%[2]s(\\..*)?|%[3]s)$': %[4]w",
+			name, strings.ReplaceAll(t.queue, ".", `\.`), strings.Join(t.exchanges, "|"), oneLine(err))
+	}
+	return fmt.Errorf("declare queue %s: %w", name, err)
+}
+
+// keep looks after queues and bindings until the context ends: exchanges that are not durable go with a restart of the broker and take the bindings
+// along, and somebody may delete a queue. It returns an error that ends the connection.
+func (t *topology) keep(ctx context.Context, conn *amqp.Connection) error {
+	search := firstPause
+	for {
+		pause := t.every
+		if t.searching() {
+			pause, search = search, min(2*search, longestSearch)
+		} else {
+			search = firstPause
+		}
+		if !sleep(ctx, jitter(pause)) {
+			return nil
+		}
+		if err := t.declare(conn); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *topology) searching() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.missing != ""
+}
+
+// remove deletes the queues, and reports each with the messages that were in it.
+func (t *topology) remove(conn *amqp.Connection, deleted func(name string, messages int)) error {
+	for _, q := range t.queues() {
+		consumers, there := 0, true
+		err := on(conn, func(ch *amqp.Channel) error {
+			found, err := ch.QueueDeclarePassive(q.name, true, false, false, false, nil)
+			consumers = found.Consumers
+			return err
+		})
+		if code(err) == amqp.NotFound {
+			there, err = false, nil
+		}
+		if err != nil {
+			return fmt.Errorf("look at queue %s: %w", q.name, err)
+		}
+		if consumers > 0 {
+			return fmt.Errorf("delete queue %s: %d listeners take messages from it; stop them first", q.name, consumers)
+		}
+		if !there {
+			continue
+		}
+		err = on(conn, func(ch *amqp.Channel) error {
+			messages, err := ch.QueueDelete(q.name, false, false, false)
+			if err == nil {
+				deleted(q.name, messages)
+			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("delete queue %s: %w", q.name, err)
+		}
+	}
+	return nil
+}
+
+// code is the broker's own for an error, 0 for any other.
+func code(err error) int {
+	if e, ok := errors.AsType[*amqp.Error](err); ok {
+		return e.Code
+	}
+	return 0
+}
+
+// oneLine returns the broker's error with its reason on one line.
+func oneLine(err error) error {
+	if e, ok := errors.AsType[*amqp.Error](err); ok {
+		return &amqp.Error{Code: e.Code, Reason: strings.Join(strings.Fields(e.Reason), " "), Server: e.Server, Recover: e.Recover}
+	}
+	return err
+}
