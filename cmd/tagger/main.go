@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -46,6 +47,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		Short: "Put metadata on servers and snapshots when they are created",
 		Long: "Tagger puts metadata on OpenStack and Huawei Cloud servers and volume snapshots when events say that they were\n" +
 			"created. This command is for the desk: see what it would do, do it, try it on an embedded cloud.",
+		Version:       version(debug.ReadBuildInfo),
 		SilenceErrors: true, SilenceUsage: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
@@ -53,7 +55,8 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	root.AddCommand(planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand(), listenCommand(s))
+	root.SetVersionTemplate("tagger {{.Version}}\n")
+	oneOf(root, planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand(), listenCommand(s), versionCommand(s))
 	err := root.ExecuteContext(ctx)
 	switch u, isUndone := errors.AsType[undone](err); {
 	case err == nil:

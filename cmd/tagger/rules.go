@@ -1,20 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v4"
 
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/ingress"
@@ -23,18 +18,16 @@ import (
 )
 
 func rulesCommand(s streams) *cobra.Command {
-	cmd := &cobra.Command{Use: "rules", Short: "Check tagging rules, and test them"}
-	cmd.AddCommand(rulesCheckCommand(s), rulesTestCommand(s))
-	return cmd
+	return oneOf(&cobra.Command{Use: "rules", Short: "Check tagging rules, and test them"}, rulesCheckCommand(s), rulesTestCommand(s))
 }
 
 func rulesCheckCommand(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check [FILE...]",
 		Short: "Compile rules and show every fault, and what is probably not meant",
-		Long: "Compile rules (files, or those of the environment) and show every fault with its line. Rules that never have an effect, keys\n" +
-			"that a later rule always overwrites, and keys that bare metal refuses are warned about. The exit status is 2 when\n" +
-			"there is a fault; warnings do not change it.",
+		Long: "Compile rules (files, or those of the environment) and show every fault with its line. Warned about are values that look like\n" +
+			"expressions without ${ }, conditions that can never be true, rules that never have an effect, keys that a later rule always\n" +
+			"overwrites, and keys that bare metal refuses. The exit status is 2 when there is a fault; warnings do not change it.",
 		RunE: func(cmd *cobra.Command, files []string) error {
 			settings, err := config.SettingsFromEnv()
 			if err != nil {
@@ -55,12 +48,16 @@ func rulesCheckCommand(s streams) *cobra.Command {
 					continue
 				}
 				for _, w := range set.Warnings() {
-					fmt.Fprintf(s.out, "%s:%s (warning)\n", source.Name, w)
+					fmt.Fprintf(s.out, "%s:%s\n", source.Name, w)
 				}
-				fmt.Fprintf(s.out, "%s: %d rules, they compile\n", source.Name, set.Len())
+				compile := "they compile"
+				if set.Len() == 1 {
+					compile = "it compiles"
+				}
+				fmt.Fprintf(s.out, "%s: %s, %s\n", source.Name, plural(set.Len(), "rule"), compile)
 			}
 			if faults > 0 {
-				return fmt.Errorf("rules check: %d faults", faults)
+				return fmt.Errorf("rules check: %s", plural(faults, "fault"))
 			}
 			return nil
 		},
@@ -70,6 +67,9 @@ func rulesCheckCommand(s streams) *cobra.Command {
 func sourcesOf(ctx context.Context, settings config.Settings, files []string) ([]rules.Source, error) {
 	if len(files) == 0 {
 		source, err := settings.ReadRules(ctx, nil)
+		if err != nil {
+			err = fmt.Errorf("%w, or name a FILE", err)
+		}
 		return []rules.Source{source}, err
 	}
 	var all []rules.Source
@@ -83,34 +83,14 @@ func sourcesOf(ctx context.Context, settings config.Settings, files []string) ([
 	return all, nil
 }
 
-// suite is a file of cases that rules are held to.
-type suite struct {
-	// Rules is the rules' file, relative to the suite's; the environment's rules where it is left out.
-	Rules string     `yaml:"rules"`
-	Cases []ruleCase `yaml:"cases"`
-}
-
-// ruleCase is an event and the plan that the rules must have for it.
-type ruleCase struct {
-	Name string `yaml:"name"`
-	// Event is a file, relative to the suite's, or the event itself.
-	Event  yaml.Node `yaml:"event"`
-	Expect struct {
-		Rules   []string          `yaml:"rules"`
-		Set     map[string]string `yaml:"set"`
-		Add     map[string]string `yaml:"add"`
-		Remove  []string          `yaml:"remove"`
-		Outcome string            `yaml:"outcome"`
-	} `yaml:"expect"`
-}
-
 func rulesTestCommand(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "test FILE...",
 		Short: "Hold rules to cases: an event, and the plan that is expected of it",
 		Long: "Plan the event of each case and compare. What set, add and remove do not name must not be in the plan; rules (those that\n" +
 			"match) and outcome (of an event that needs no request: ignored, unrecognised, rejected) are compared where they are\n" +
-			"given. The exit status is 1 when a case fails, 2 when rules or cases are wrong.\n\n" +
+			"given. rules: and event: are paths relative to the file of cases; an event can be written out in the case, too. The exit\n" +
+			"status is 1 when a case fails, 2 when rules or cases are wrong.\n\n" +
 			"  rules: rules.yaml\n  cases:\n  - name: a person's server\n    event: events/server-created.json\n    expect:\n      add: {owner: alice}",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -130,10 +110,7 @@ func rulesTestCommand(s streams) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				for i, c := range cases.Cases {
-					if c.Name == "" {
-						c.Name = fmt.Sprintf("case %d", i+1)
-					}
+				for _, c := range cases.Cases {
 					diffs, err := c.run(cmd.Context(), t, filepath.Dir(file))
 					if err != nil {
 						return fmt.Errorf("%s: %s: %w", file, c.Name, err)
@@ -150,42 +127,13 @@ func rulesTestCommand(s streams) *cobra.Command {
 					}
 				}
 			}
-			fmt.Fprintf(s.out, "%d cases, %d failed\n", total, failed)
+			fmt.Fprintf(s.out, "%s, %d failed\n", plural(total, "case"), failed)
 			if failed > 0 {
 				return undone{}
 			}
 			return nil
 		},
 	}
-}
-
-func openSuite(ctx context.Context, settings config.Settings, file string) (suite, *tagger.Tagger, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return suite{}, nil, fmt.Errorf("read the cases: %w", err)
-	}
-	var c suite
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return suite{}, nil, fmt.Errorf("read the cases: %s: %w", file, err)
-	}
-	if len(c.Cases) == 0 {
-		return suite{}, nil, fmt.Errorf("read the cases: %s has none", file)
-	}
-	source, err := settings.ReadRules(ctx, nil)
-	if c.Rules != "" {
-		source, err = config.ReadRulesFile(filepath.Join(filepath.Dir(file), c.Rules))
-	}
-	if err != nil {
-		return suite{}, nil, err
-	}
-	set, err := tagger.Compile(settings, source)
-	if err != nil {
-		return suite{}, nil, err
-	}
-	t, err := tagger.Compose(ctx, settings, set, tagger.Parts{})
-	return c, t, err
 }
 
 // run returns what differs from what is expected.
@@ -222,29 +170,10 @@ func (c ruleCase) run(ctx context.Context, t *tagger.Tagger, dir string) ([]stri
 	}
 	if len(diffs) > 0 {
 		for _, problem := range p.Problems {
-			diffs = append(diffs, fmt.Sprintf("(rule %s: %s: %s)", problem.Rule, problem.Key, problem.Why))
+			diffs = append(diffs, "("+problem.String()+")")
 		}
 	}
 	return diffs, nil
-}
-
-// payload is the event: a file's content, or what stands in the case.
-func (c ruleCase) payload(dir string) ([]byte, error) {
-	switch c.Event.Kind {
-	case yaml.ScalarNode:
-		text, err := os.ReadFile(filepath.Join(dir, c.Event.Value))
-		if err != nil {
-			return nil, fmt.Errorf("read the event: %w", err)
-		}
-		return text, nil
-	case yaml.MappingNode:
-		var v map[string]any
-		if err := c.Event.Decode(&v); err != nil {
-			return nil, fmt.Errorf("read the event: %w", err)
-		}
-		return json.Marshal(v)
-	}
-	return nil, errors.New("it has no event: want a file's name or the event itself")
 }
 
 func mapDiff(section string, want, got map[string]string) []string {
@@ -277,4 +206,12 @@ func orNothing(s string) string {
 		return "nothing"
 	}
 	return s
+}
+
+// plural is "1 rule" and "2 rules".
+func plural(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprint(n, " ", what)
 }

@@ -20,18 +20,36 @@ func TestRulesCheck(t *testing.T) {
 	clearEnv(t)
 	dir := t.TempDir()
 	good := write(t, dir, "good.yaml", "rules:\n- {name: a, on: server.created, set: {k: v}}\n- {name: b, on: server.created, set: {k: w}}\n")
+	forgotten := write(t, dir, "forgotten.yaml", "rules:\n- {name: a, on: server.created, add: {owner: actor.name}}\n")
+	broken := write(t, dir, "broken.yaml", "rules: []\n")
 	bad := write(t, dir, "bad.yaml", "rules:\n- {on: server.craeted, set: {k: v}}\n- {on: server.created}\n")
 
 	out, errOut, status := taggerCommand(t, "", "rules", "check", good)
-	if status != exitDone || errOut != "" || !strings.Contains(out, `good.yaml:2: rule "a": it never has an effect`) || !strings.Contains(out, "2 rules, they compile") {
+	if status != exitDone || errOut != "" || !strings.Contains(out, `good.yaml:2: rule "a": warning: it never has an effect`) || !strings.Contains(out, "2 rules, they compile") {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
 	out, errOut, status = taggerCommand(t, "", "rules", "check", bad, good)
 	if status != exitUsage || !strings.Contains(errOut, "2 faults") || strings.Count(out, "bad.yaml:") != 2 || !strings.Contains(out, "did you mean server.created?") {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
+	const warning = `:2: rule "a": warning: key owner is the text "actor.name"; did you mean ${actor.name}?` + "\n"
+	out, errOut, status = taggerCommand(t, "", "rules", "check", forgotten)
+	if want := forgotten + warning + forgotten + ": 1 rule, it compiles\n"; status != exitDone || errOut != "" || out != want {
+		t.Errorf("status %d: %s%s, want %s", status, out, errOut, want)
+	}
+	out, errOut, status = taggerCommand(t, plainEvent("server.created"), "plan", "--rules", forgotten, "-")
+	if status != exitDone || errOut != "tagger: "+forgotten+warning {
+		t.Errorf("status %d: %s%s", status, out, errOut)
+	}
+	if _, errOut, status := taggerCommand(t, "", "rules", "check", broken); status != exitUsage || errOut != "tagger: rules check: 1 fault\n" {
+		t.Errorf("status %d: %s", status, errOut)
+	}
+	want := "tagger: read the rules: there are none; set TAGGER_RULES to the rules or TAGGER_RULES_FILE to a file of them, or name a FILE\n"
+	if _, errOut, status := taggerCommand(t, "", "rules", "check"); status != exitUsage || errOut != want {
+		t.Errorf("status %d: %s", status, errOut)
+	}
 	t.Setenv("TAGGER_RULES", "rules: [{on: server.created, set: {k: v}}]")
-	if out, _, status := taggerCommand(t, "", "rules", "check"); status != exitDone || !strings.Contains(out, "TAGGER_RULES: 1 rules, they compile") {
+	if out, _, status := taggerCommand(t, "", "rules", "check"); status != exitDone || !strings.Contains(out, "TAGGER_RULES: 1 rule, it compiles") {
 		t.Errorf("status %d: %s", status, out)
 	}
 	if _, errOut, status := taggerCommand(t, "", "rules", "check", "no.yaml"); status != exitUsage || !strings.Contains(errOut, "no.yaml") {
@@ -51,7 +69,7 @@ func TestRulesTestExample(t *testing.T) {
 func TestRulesTest(t *testing.T) {
 	clearEnv(t)
 	dir := t.TempDir()
-	write(t, dir, "rules.yaml", "rules:\n- {name: env, on: server.created, set: {env: dev, size: '${data.size}'}, remove: [old]}\n")
+	write(t, dir, "rules.yaml", "rules:\n- {name: env, on: server.created, set: {env: dev, size: '${data.size}'}, remove: [old]}\n- {name: other, on: snapshot.created, remove: old}\n")
 	write(t, dir, "event.json", plainEvent("server.created"))
 	write(t, dir, "two.json", "["+plainEvent("server.created")+","+plainEvent("server.created")+"]")
 	write(t, dir, "wrong-rules.yaml", "rules: []\n")
@@ -63,16 +81,15 @@ func TestRulesTest(t *testing.T) {
 		status      int
 		want        []string
 	}{
-		{"as expected", one("{rules: [env], set: {env: dev}, remove: [old]}"), exitDone, []string{"1 cases, 0 failed"}},
+		{"as expected", one("{rules: [env], set: {env: dev}, remove: [old]}"), exitDone, []string{"1 case, 0 failed"}},
 		{"rules need not be named", one("{set: {env: dev}, remove: [old]}"), exitDone, nil},
-		{"another value", one("{set: {env: prod}, remove: [old]}"), exitUndone, []string{`set env: want "prod", got "dev"`, "1 failed", "(rule env: size: left out: data.size is absent)"}},
+		{"another value", one("{set: {env: prod}, remove: [old]}"), exitUndone, []string{`set env: want "prod", got "dev"`, "1 failed", "(rule env, key size: left out: data.size is absent)"}},
 		{"a key too many", one("{remove: [old]}"), exitUndone, []string{`set env: want nothing, got "dev"`}},
 		{"a key too few", one("{set: {env: dev, k: v}, remove: [old]}"), exitUndone, []string{`set k: want "v", got nothing`}},
 		{"another section", one("{add: {env: dev}, remove: [old]}"), exitUndone, []string{`set env: want nothing, got "dev"`, `add env: want "dev", got nothing`}},
 		{"not removed", one("{set: {env: dev}}"), exitUndone, []string{"remove: want nothing, got old"}},
-		{"another rule", one("{rules: [x], set: {env: dev}, remove: [old]}"), exitUndone, []string{"rules: want x, got env"}},
+		{"another rule", one("{rules: [env, other], set: {env: dev}, remove: [old]}"), exitUndone, []string{"rules: want env, other, got env"}},
 		{"an outcome", one("{outcome: ignored, set: {env: dev}, remove: [old]}"), exitUndone, []string{"outcome: want ignored, got nothing"}},
-		{"unknown member", one("{sets: {env: dev}}"), exitUsage, []string{"sets"}},
 		{"no cases", "rules: rules.yaml\n", exitUsage, []string{"cases.yaml has none"}},
 		{"no event", "rules: rules.yaml\ncases: [{name: it}]\n", exitUsage, []string{"it: it has no event"}},
 		{"no such event", "rules: rules.yaml\ncases: [{event: no.json}]\n", exitUsage, []string{"case 1: read the event: "}},
@@ -94,5 +111,64 @@ func TestRulesTest(t *testing.T) {
 	}
 	if _, errOut, status := taggerCommand(t, "", "rules", "test", filepath.Join(dir, "no.yaml")); status != exitUsage || !strings.Contains(errOut, "read the cases: ") {
 		t.Errorf("status %d: %s", status, errOut)
+	}
+}
+
+// What is wrong in a file of cases is said in the file's words.
+func TestRulesTestRefuses(t *testing.T) {
+	clearEnv(t)
+	dir := t.TempDir()
+	write(t, dir, "rules.yaml", "rules:\n- {name: environment, on: server.created, set: {env: dev}}\n")
+	write(t, dir, "event.json", plainEvent("server.created"))
+	one := func(expect string) string {
+		return "rules: rules.yaml\ncases:\n- name: it\n  event: event.json\n  expect: " + expect + "\n"
+	}
+	const outcomes = " is not a plan's; want ignored, unrecognised or rejected, or none where there is something to write"
+	for _, tt := range []struct{ name, cases, want string }{
+		{"unknown field of a case", "cases:\n- event: event.json\n  expects: {}\n", "read the cases: CASES:3: unknown field expects; did you mean expect?"},
+		{"unknown field of the file", "rule: x\n", "read the cases: CASES:1: unknown field rule; did you mean rules?"},
+		{"unknown field of a plan", one("{metadata: {env: dev}}"), "read the cases: CASES:5: unknown field metadata; known: rules, set, add, remove, outcome"},
+		{"a list for a mapping", one("{set: [env]}"), "read the cases: CASES:5: want a mapping, found a list"},
+		{"a text for a list", one("{remove: env}"), "read the cases: CASES:5: want a list, found one value"},
+		{"a mapping for a text", "cases:\n- name: {a: b}\n", "read the cases: CASES:2: want one value, found a mapping"},
+		{"not YAML", "cases: [\n", "read the cases: CASES:2: not YAML: did not find expected node content"},
+		{"unknown outcome", one("{outcome: tgged}"), `CASES: it: expect: outcome: "tgged"` + outcomes},
+		{"an outcome of a run", one("{outcome: tagged}"), `CASES: it: expect: outcome: "tagged"` + outcomes},
+		{"no such rule", one("{rules: [nope]}"), `CASES: it: expect: rules: no rule is named "nope"; known: environment`},
+		{"misspelt rule", one("{rules: [enviroment]}"), `CASES: it: expect: rules: no rule is named "enviroment"; did you mean environment?`},
+		{"a file of rules", "rules:\n- {on: server.created, set: {env: dev}}\n", "read the cases: CASES is a file of rules; want one of cases, whose rules: names it"},
+		{"a second document", one("{set: {env: dev}}") + "---\n" + one("{}"), "read the cases: CASES:6: a second document (---); all cases belong under one cases: of one document"},
+		{"no rules", "cases: [{event: event.json}]\n", "read the rules: there are none; set TAGGER_RULES to the rules or TAGGER_RULES_FILE to a file of them, or name a file in rules: of CASES"},
+	} {
+		file := write(t, dir, "cases.yaml", tt.cases)
+		want := "tagger: " + strings.ReplaceAll(tt.want, "CASES", file) + "\n"
+		if _, got, status := taggerCommand(t, "", "rules", "test", file); status != exitUsage || got != want {
+			t.Errorf("%s: status %d\ngot  %swant %s", tt.name, status, got, want)
+		}
+	}
+}
+
+// One event serves several cases.
+func TestRulesTestAlias(t *testing.T) {
+	clearEnv(t)
+	dir := t.TempDir()
+	write(t, dir, "rules.yaml", "rules:\n- {on: server.created, set: {env: dev}}\n")
+	write(t, dir, "event.json", plainEvent("server.created"))
+	for _, event := range []string{plainEvent("server.created"), "event.json"} {
+		file := write(t, dir, "cases.yaml", "rules: rules.yaml\ncases:\n- event: &e "+event+"\n  expect: &x {set: {env: dev}}\n- event: *e\n  expect: *x\n")
+		if out, errOut, status := taggerCommand(t, "", "rules", "test", file); status != exitDone || !strings.Contains(out, "2 cases, 0 failed") {
+			t.Errorf("status %d: %s%s", status, out, errOut)
+		}
+	}
+}
+
+// A problem names its rule and its key as such, which may have one name.
+func TestProblemsAsText(t *testing.T) {
+	clearEnv(t)
+	t.Setenv("TAGGER_RULES", "rules: [{name: owner, on: server.created, when: data.x, set: {owner: v}}, {name: size, on: server.created, set: {size: '${data.size}', k: v}}]")
+	out, errOut, status := taggerCommand(t, plainEvent("server.created"), "plan", "-")
+	want := "  problems  rule owner: when is absent: data.x\n            rule size, key size: left out: data.size is absent\n"
+	if status != exitDone || !strings.Contains(out, want) {
+		t.Errorf("status %d: %s%swant %s", status, out, errOut, want)
 	}
 }

@@ -73,5 +73,11 @@ func configure(ctx context.Context, rulesFile string, s streams) (config.Setting
 		return config.Settings{}, nil, err
 	}
 	set, err := tagger.Compile(settings, source)
-	return settings, set, err
+	if err != nil {
+		return config.Settings{}, nil, err
+	}
+	for _, warning := range set.Warnings() {
+		fmt.Fprintf(s.err, "tagger: %s:%s\n", source.Name, warning)
+	}
+	return settings, set, nil
 }

@@ -228,11 +228,7 @@ func (p *printer) plan(v tagger.Planned) {
 	}
 	p.table("plan", rows)
 	for i, problem := range v.Problems {
-		text := problem.Rule + ": "
-		if problem.Key != "" {
-			text += problem.Key + ": "
-		}
-		p.line(first(i, "problems"), p.style.paint(yellow, text+problem.Why))
+		p.line(first(i, "problems"), p.style.paint(yellow, problem.String()))
 	}
 }
 

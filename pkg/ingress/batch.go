@@ -54,7 +54,7 @@ type Record struct {
 	// same.
 	Events []event.Event
 	// Err is why the record, or a part of it, cannot be read: one line that names what was recognised, what is missing and
-	// where. It holds no values from the record.
+	// where. Of the record's values it shows the queue's messageId and a CloudEvent's specversion, quoted and cut, and no other.
 	Err error
 }
 

@@ -77,7 +77,7 @@ func (d *decoder) event(a attributes, data []byte, wrapped int) (event.Event, er
 	case version == "":
 		return event.Event{}, errors.New("CloudEvent: specversion is missing")
 	case version != "1" && version != "1.0" && !strings.HasPrefix(version, "1.0."):
-		return event.Event{}, errors.New("CloudEvent: specversion is not 1.0")
+		return event.Event{}, fmt.Errorf("CloudEvent: specversion %.20q is not 1.0", version)
 	}
 	var missing []string
 	for _, name := range [...]string{"id", "source", "type"} {

@@ -80,7 +80,10 @@ func (d *decoder) unwrap(document []byte, wrapped int) ([]event.Event, error) {
 	case '[':
 		return d.each(document, wrapped)
 	case '"':
-		return d.embedded(document, wrapped+1)
+		if inner := []byte(unquote(document)); kindOf(inner) != '{' && kindOf(inner) != '[' && kindOf(inner) != '"' {
+			return nil, errors.New("is a JSON string that holds no event")
+		}
+		return within("JSON string")(d.embedded(document, wrapped+1))
 	}
 	return nil, errors.New("is neither a JSON object nor an array")
 }

@@ -40,10 +40,35 @@ func check(b []byte) error {
 	if json.Valid(b) {
 		return nil
 	}
+	if isUTF16(b) {
+		return errors.New("is UTF-16; want UTF-8")
+	}
+	if at := secondDocument(b); at > 0 {
+		return fmt.Errorf("holds a second document (byte %d of %d); put them into [ ], with commas between", at, len(b))
+	}
 	if s, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(b, new(json.RawMessage))); ok {
 		return fmt.Errorf("is not JSON (byte %d of %d)", s.Offset, len(b))
 	}
 	return errors.New("is not JSON")
+}
+
+// isUTF16 reports whether b is as Windows PowerShell's > writes text: with a byte order mark, or with a zero byte in each ASCII character.
+func isUTF16(b []byte) bool {
+	return bytes.HasPrefix(b, []byte{0xff, 0xfe}) || bytes.HasPrefix(b, []byte{0xfe, 0xff}) || len(b) > 1 && (b[0] == 0) != (b[1] == 0)
+}
+
+// secondDocument returns where, counted from 1, an object or array begins that follows one, as in JSON Lines; 0 when there is none.
+func secondDocument(b []byte) int {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	var first json.RawMessage
+	if dec.Decode(&first) != nil || kindOf(first) != '{' && kindOf(first) != '[' {
+		return 0
+	}
+	rest := skipSpace(b[dec.InputOffset():])
+	if kind := kindOf(rest); kind != '{' && kind != '[' {
+		return 0
+	}
+	return len(b) - len(rest) + 1
 }
 
 // checks is check for where the reason does not matter.

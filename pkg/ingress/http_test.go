@@ -86,7 +86,7 @@ func TestHTTPErrors(t *testing.T) {
 	}{
 		{"no specversion", without("Ce-Specversion"), "", "read HTTP request: CloudEvent: specversion is missing"},
 		{"no id", without("Ce-Id"), "", "read HTTP request: CloudEvent: id is missing"},
-		{"version 0.3", with("Ce-Specversion", "0.3"), "", "read HTTP request: CloudEvent: specversion is not 1.0"},
+		{"version 0.3", with("Ce-Specversion", "0.3"), "", `read HTTP request: CloudEvent: specversion "0.3" is not 1.0`},
 		{"no UTF-8", with("Ce-Subject", "%ff"), "", "read HTTP request: CloudEvent in binary mode: a ce- header is not UTF-8 after percent-decoding"},
 		{"control character", with("Ce-Type", "a%0Ab"), "", "read HTTP request: CloudEvent: type holds a control character"},
 		{"cut off JSON", with("Content-Type", "application/json"), `{"a":`, "read HTTP request: CloudEvent: data: is not JSON (byte 5 of 5)"},

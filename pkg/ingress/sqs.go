@@ -58,12 +58,16 @@ func (d *decoder) record(element []byte) (Record, bool) {
 			}
 		}
 	}
+	name := "read SQS record"
+	if r.AckID != "" {
+		name = fmt.Sprintf("read SQS record %.60q", r.AckID)
+	}
 	if unquote(object["eventSource"]) != "aws:sqs" {
-		r.Err = errors.New("read SQS record: eventSource is not aws:sqs")
+		r.Err = errors.New(name + ": eventSource is not aws:sqs")
 		return r, false
 	}
 	if kindOf(object["body"]) != '"' {
-		r.Err = errors.New("read SQS record: body is missing")
+		r.Err = errors.New(name + ": body is missing")
 		return r, true
 	}
 	body := []byte(unquote(object["body"]))
@@ -73,7 +77,7 @@ func (d *decoder) record(element []byte) (Record, bool) {
 		r.Events, err = d.unwrap(body, 0)
 	}
 	if err != nil {
-		r.Err = fmt.Errorf("read SQS record: body: %w", err)
+		r.Err = fmt.Errorf("%s: body: %w", name, err)
 	}
 	return r, true
 }

@@ -48,7 +48,7 @@ func TestGoodEventsOfABadRecord(t *testing.T) {
 	if n := len(b.Records[0].Events); n != 2 {
 		t.Errorf("%d events, want 2", n)
 	}
-	want := "read SQS record: body: EventGrid batch: event 2 of 7: CloudEvent: source and type are missing; " +
+	want := `read SQS record "m1"` + ": body: EventGrid batch: event 2 of 7: CloudEvent: source and type are missing; " +
 		"event 4 of 7: is neither a JSON object nor an array; event 5 of 7: is neither a JSON object nor an array; and 2 more"
 	if got := fmt.Sprint(b.Records[0].Err); got != want {
 		t.Errorf("error\n%s, want\n%s", got, want)
@@ -82,8 +82,8 @@ func TestSQSRecordOfAnotherKind(t *testing.T) {
 	}
 	want := []string{
 		" 0 read SQS record: is not an object",
-		"m9 0 read SQS record: eventSource is not aws:sqs",
-		"m8 0 read SQS record: body is missing",
+		`m9 0 read SQS record "m9": eventSource is not aws:sqs`,
+		`m8 0 read SQS record "m8": body is missing`,
 		"m1 1 <nil>",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

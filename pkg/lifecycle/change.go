@@ -125,7 +125,7 @@ type MalformedError struct {
 	Dialect, Type string
 	// Place is where in the event the fault is, such as "subject" or "data.payload.instance_id".
 	Place string
-	// Problem is what is wrong there and, where it helps, what is wanted.
+	// Problem is what is wrong there and, where it helps, what is wanted. An id or a kind is shown, quoted and cut; no other value is.
 	Problem string
 }
 

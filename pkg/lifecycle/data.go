@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"strconv"
@@ -109,6 +110,13 @@ func uuidOnly(s string) string {
 func isUUID(s string) bool {
 	return len(s) == 36 && uuid.Validate(s) == nil // which takes braces, a prefix and no dashes too
 }
+
+// notUUID and notProject say what is wrong with an id. They show it, cut and quoted, for an id is no secret and finding the event takes it.
+func notUUID(id string) string {
+	return fmt.Sprintf("%.60q is not a UUID; want 8-4-4-4-12 hexadecimal digits", id)
+}
+
+func notProject(id string) string { return fmt.Sprintf("%.60q is not a project id", id) }
 
 // isProject reports whether s can be a project's id: Keystone's are 32 hexadecimal digits, those of old or migrated
 // clouds are other short words. It becomes part of a URL.

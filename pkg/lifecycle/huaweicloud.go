@@ -94,20 +94,20 @@ func (h huaweicloud) read(e event.Event, data any) (Reading, error) {
 	case action == "":
 		return Reading{Why: "trace " + label + " is not one that is read; TAGGER_EVENT_TYPES can map it to an action"}, nil
 	}
-	ids, fault := t.ids(action)
+	ids, fault, place := t.ids(action)
 	switch {
 	case t.failed() && !t.partly():
 		return nothing("trace " + label + " reports a failure")
 	case t.pending():
 		return nothing("trace " + label + " is of a job that is not done yet; its result is reported too")
 	case fault != "":
-		return Reading{}, malformed(h, label, fault, "is not a UUID")
+		return Reading{}, malformed(h, label, place, notUUID(fault))
 	case len(ids) == 0:
 		return nothing("trace " + label + " names no resource yet; its result is reported too")
 	}
 	project := text(t["project_id"])
 	if project != "" && !isProject(project) {
-		return Reading{}, malformed(h, label, "data.project_id", "is not a project id")
+		return Reading{}, malformed(h, label, "data.project_id", notProject(project))
 	}
 	c := Change{Action: action, Actor: t.actor(), Request: t.requestID(), Data: data}
 	c.Time = t.time("time", "record_time")

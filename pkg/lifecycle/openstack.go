@@ -157,7 +157,7 @@ func (o openstack) change(eventType string, action Action, n map[string]any, s s
 	}
 	id := text(p[idName])
 	if !isUUID(id) {
-		problem := "is not a UUID"
+		problem := notUUID(id)
 		if id == "" {
 			problem = "is missing"
 		}
@@ -165,7 +165,7 @@ func (o openstack) change(eventType string, action Action, n map[string]any, s s
 	}
 	project := text(p["tenant_id"])
 	if project != "" && !isProject(project) {
-		return Change{}, malformed(o, eventType, s.place+"tenant_id", "is not a project id")
+		return Change{}, malformed(o, eventType, s.place+"tenant_id", notProject(project))
 	}
 	created, _ := timestamp.Parse(text(p["created_at"]))
 	c := Change{

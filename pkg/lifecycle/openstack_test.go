@@ -130,7 +130,7 @@ func TestSnapshotMetadata(t *testing.T) {
 func TestOtherPayloads(t *testing.T) {
 	for payload, want := range map[string]string{
 		notification("compute.instance.create.end", `[]`, ""):                                                  "data.payload: is not an object",
-		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":"a/../b"}`, ""): "data.payload.tenant_id: is not a project id",
+		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":"a/../b"}`, ""): `data.payload.tenant_id: "a/../b" is not a project id`,
 		notification("snapshot.create.end", `{"snapshot_id":5}`, ""):                                           "data.payload.snapshot_id: is missing",
 	} {
 		_, err := readEvent(t, lifecycle.Options{}, payload)

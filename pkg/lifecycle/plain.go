@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -61,7 +62,7 @@ func (p plain) read(e event.Event, data any) (Reading, error) {
 	}
 	f.text(resource, "resource", "region") // a wrong type is a mistake all the same
 	if c.Resource.Project != "" && !isProject(c.Resource.Project) {
-		f.fail("data.resource.project", "is not a project id")
+		f.fail("data.resource.project", notProject(c.Resource.Project))
 	}
 	if f.err != nil {
 		return Reading{}, f.err
@@ -88,7 +89,7 @@ func (f *fields) subject() string {
 	case id == "":
 		f.fail("subject", "is missing; the resource's UUID is wanted")
 	case !isUUID(id):
-		f.fail("subject", "is not a UUID")
+		f.fail("subject", notUUID(id))
 	}
 	return id
 }
@@ -128,9 +129,9 @@ func (f *fields) kind(resource map[string]any, action Action) Kind {
 	case kind == "":
 		return Server
 	case ofSnapshot && kind != Snapshot:
-		f.fail("data.resource.kind", "is not snapshot, as the type says")
+		f.fail("data.resource.kind", fmt.Sprintf("%.60q is not snapshot, as the type says", kind))
 	case !ofSnapshot && kind != Server && kind != BareMetal:
-		f.fail("data.resource.kind", "is neither server nor baremetal")
+		f.fail("data.resource.kind", fmt.Sprintf("%.60q is neither server nor baremetal", kind))
 	}
 	return kind
 }
@@ -148,7 +149,7 @@ func (f *fields) actor(actor map[string]any) Actor {
 			a.Kind = UnknownActor
 		}
 	default:
-		f.fail("data.actor.kind", "is not user, service, agency or unknown")
+		f.fail("data.actor.kind", fmt.Sprintf("%.60q is not user, service, agency or unknown", a.Kind))
 	}
 	return a
 }

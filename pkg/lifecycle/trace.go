@@ -58,7 +58,7 @@ func (t trace) pending() bool {
 // jobs, what the OpenStack API answered, and the servers of a batch request. Where there is none but a place holds
 // something else, that place is the fault. For a snapshot resource_id comes last: no documentation says whether it is
 // the snapshot's or its volume's.
-func (t trace) ids(action Action) (ids []string, fault string) {
+func (t trace) ids(action Action) (ids []string, fault, place string) {
 	found := idSearch{}
 	response, request := t.response(), t.request()
 	entities := object(response["entities"])
@@ -67,7 +67,7 @@ func (t trace) ids(action Action) (ids []string, fault string) {
 		found.look("data.response.snapshot.id", object(response["snapshot"])["id"])
 		found.look("data.response.snapshot_id", response["snapshot_id"])
 		found.look("data.resource_id", t["resource_id"])
-		return found.ids, found.fault
+		return found.ids, found.fault, found.place
 	}
 	found.look("data.resource_id", t["resource_id"])
 	found.look("data.response.entities.server_id", entities["server_id"])
@@ -83,7 +83,7 @@ func (t trace) ids(action Action) (ids []string, fault string) {
 		}
 		found.look("data.request.servers", asked...)
 	}
-	return found.ids, found.fault
+	return found.ids, found.fault, found.place
 }
 
 func (t trace) serversOfSubJobs() []any {
@@ -98,8 +98,9 @@ func (t trace) serversOfSubJobs() []any {
 
 // idSearch looks for ids until a place has some.
 type idSearch struct {
-	ids   []string
-	fault string // the first place that held something else, as long as there are no ids
+	ids []string
+	// fault is the first other thing that was found, and place where, as long as there are no ids.
+	fault, place string
 }
 
 func (s *idSearch) look(place string, candidates ...any) {
@@ -111,11 +112,11 @@ func (s *idSearch) look(place string, candidates ...any) {
 		case isUUID(id) && !slices.Contains(s.ids, id):
 			s.ids = append(s.ids, id)
 		case id != "" && !isUUID(id) && s.fault == "":
-			s.fault = place
+			s.fault, s.place = id, place
 		}
 	}
 	if s.ids != nil {
-		s.fault = ""
+		s.fault, s.place = "", ""
 	}
 }
 

@@ -1,12 +1,8 @@
 package rules
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,53 +88,6 @@ func (c *compiler) fail(node *yaml.Node, format string, args ...any) {
 		line = node.Line
 	}
 	c.errors = append(c.errors, &Error{Name: c.Name, Line: line, Rule: c.rule, Text: fmt.Sprintf(format, args...)})
-}
-
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
-
-// parse returns the root mapping, nil after a fault.
-func (c *compiler) parse(text []byte) *yaml.Node {
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	var doc, second yaml.Node
-	if err := dec.Decode(&doc); errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
-		c.fail(nil, "is empty; want at least one rule under rules:")
-		return nil
-	} else if err != nil {
-		c.syntax(text, err)
-		return nil
-	}
-	if err := dec.Decode(&second); err == nil {
-		c.fail(&second, "a second document (---); put all rules under one rules:")
-		return nil
-	} else if !errors.Is(err, io.EOF) {
-		c.syntax(text, err)
-		return nil
-	}
-	root := doc.Content[0]
-	if root.Kind != yaml.MappingNode {
-		c.fail(root, "want a mapping with rules:, found %s", describe(root))
-		return nil
-	}
-	return root
-}
-
-// syntax reports a YAML error. The parser's line is where it gave up, so an unquoted ${ there or just above is the likely cause.
-func (c *compiler) syntax(text []byte, err error) {
-	node := &yaml.Node{}
-	message := err.Error()
-	if m := yamlLine.FindStringSubmatch(message); m != nil {
-		message = message[len(m[0]):]
-		node.Line, _ = strconv.Atoi(m[1])
-	}
-	lines := strings.Split(string(text), "\n")
-	near := strings.Join(lines[max(0, min(node.Line-2, len(lines))):max(0, min(node.Line+1, len(lines)))], "\n")
-	if node.Line == 0 {
-		near = string(text)
-	}
-	if strings.Contains(near, "${") {
-		message += `; a value with ${…} that stands in { } or contains ": " or " #" must be in quotes`
-	}
-	c.fail(node, "not YAML: %s", oneLine(message))
 }
 
 func (c *compiler) document(root *yaml.Node) {
@@ -253,6 +202,10 @@ func knownActions(word string) string {
 }
 
 func (c *compiler) when(node *yaml.Node) *expression {
+	if node.Kind == yaml.SequenceNode {
+		c.fail(node, "when: want one expression, found %s; join conditions with and", describe(node))
+		return nil
+	}
 	text, ok := c.scalar(node, "when")
 	if !ok {
 		return nil
@@ -271,13 +224,16 @@ func (c *compiler) when(node *yaml.Node) *expression {
 func (c *compiler) operations(node *yaml.Node, section string, v verb, on []lifecycle.Action) []operation {
 	var ops []operation
 	if v == remove {
-		if node.Kind != yaml.SequenceNode || len(node.Content) == 0 {
+		items := []*yaml.Node{node}
+		if node.Kind == yaml.MappingNode || node.Kind == yaml.SequenceNode && len(node.Content) == 0 {
 			c.fail(node, "%s: want a list of keys, found %s", section, describe(node))
 			return nil
+		} else if node.Kind == yaml.SequenceNode {
+			items = node.Content
 		}
-		for _, item := range node.Content {
-			if key, ok := c.scalar(item, section); ok && c.key(item, key, on) {
-				ops = append(ops, operation{key: key, verb: v})
+		for _, item := range items {
+			if key, ok := c.name(item, section); ok && c.key(item, key, on) {
+				ops = append(ops, operation{key: key, line: item.Line, verb: v})
 			}
 		}
 		return ops
@@ -286,7 +242,7 @@ func (c *compiler) operations(node *yaml.Node, section string, v verb, on []life
 		c.fail(node, "%s: want a mapping of keys to values, found %s", section, describe(node))
 		return nil
 	}
-	for _, e := range c.mapping(node) {
+	for _, e := range c.mapping(node, section) {
 		text, ok := c.scalar(e.value, section+": "+e.name)
 		if !ok || !c.key(e.key, e.name, on) {
 			continue
@@ -305,7 +261,7 @@ func (c *compiler) operations(node *yaml.Node, section string, v verb, on []life
 				}
 			}
 		}
-		ops = append(ops, operation{key: e.name, verb: v, value: t})
+		ops = append(ops, operation{key: e.name, line: e.key.Line, verb: v, value: t})
 	}
 	return ops
 }

@@ -70,10 +70,10 @@ func TestCompileRefuses(t *testing.T) {
 		{"value is null", rule("  set: {a: null}\n"), `R:3: rule "rule-1": set: a: is empty`},
 		{"value is the empty text", rule("  set: {a: \"\"}\n"), `R:3: rule "rule-1": set: a: is empty`},
 		{"anchor", rule("  set: {a: &x b}\n"), `R:3: rule "rule-1": set: a: YAML anchors and aliases are not supported; write the value out`},
-		{"tag", rule("  set: {a: !!int 5}\n"), `R:3: rule "rule-1": set: a: YAML reads !!int as a tag; put the value in quotes, or use not`},
+		{"tag", rule("  set: {a: !!int 5}\n"), `R:3: YAML reads "!!int" as a tag, not as a part of the text; write not (…) for "not", or put the whole value in quotes`},
 
 		// when
-		{"when is a tag", rule("  when: !x\n  set: {a: b}\n"), `R:3: rule "rule-1": when: YAML reads !x as a tag; put the value in quotes, or use not`},
+		{"when is a tag", rule("  when: !x\n  set: {a: b}\n"), `R:3: YAML reads "!x" as a tag, not as a part of the text; write not (…) for "not", or put the whole value in quotes`},
 		{"when is empty", rule("  when:\n  set: {a: b}\n"), `R:3: rule "rule-1": when: is empty`},
 		{"when is blank", rule("  when: ' '\n  set: {a: b}\n"), `R:3: rule "rule-1": when: expression is empty`},
 		{"when in braces", rule("  when: ${true}\n  set: {a: b}\n"), `R:3: rule "rule-1": when: is an expression as it stands; leave out ${ and }`},
@@ -188,7 +188,7 @@ func FuzzCompile(f *testing.F) {
 	for _, s := range []string{
 		"", "rules:", "rules:\n- on: server.created\n  set: {a: b}\n", designRules,
 		"rules:\n- on: server.created\n  set: {a: '${{}}'}\n", "rules: [{on: [server.created], add: {a: \"$${x}${\\\"}\\\"}\"}}]",
-		"tables: {a: {file: cost.csv}}\nrules:\n- on: &a server.created\n  when: *a\n", "a: !!binary x\n<<: {}\n",
+		"tables: {a: {file: cost.csv}}\nrules:\n- on: &a server.created\n  when: *a\n", "a: !!binary x\n<<: {}\n", "!%0A",
 	} {
 		f.Add([]byte(s))
 	}
@@ -199,6 +199,11 @@ func FuzzCompile(f *testing.F) {
 				t.Errorf("more than one line: %q", err)
 			}
 			return
+		}
+		for _, w := range set.Warnings() {
+			if strings.ContainsAny(w.String(), "\n\r") {
+				t.Errorf("a warning of more than one line: %q", w)
+			}
 		}
 		plan := set.Plan(change(), sample(t))
 		for key, value := range plan.Set {

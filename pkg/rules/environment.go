@@ -2,7 +2,6 @@ package rules
 
 import (
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -50,22 +49,6 @@ func environmentTypes(tables map[string]any, text types.Type) types.Map {
 		"data":   types.Any,
 		"tables": tableTypes,
 	}
-}
-
-// names lists every word that an expression can use, for finding the one that was meant.
-func names(tables map[string]any) []string {
-	var all []string
-	for name, t := range environmentTypes(tables, types.String) {
-		all = append(all, name)
-		if fields, ok := t.(types.Map); ok {
-			all = slices.AppendSeq(all, maps.Keys(fields))
-		}
-	}
-	for _, f := range functions() {
-		all = append(all, f.name)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
 }
 
 func known(fields map[string]any) map[string]any {

@@ -13,13 +13,12 @@ import (
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/types"
 	"github.com/expr-lang/expr/vm"
-
-	"github.com/cloudtagger/tagger/pkg/nearest"
 )
 
 // expression is one compiled expr-lang expression.
 type expression struct {
 	source  string
+	checked ast.Node // as it is written
 	program *vm.Program
 }
 
@@ -30,23 +29,29 @@ func compileExpression(source string, tables map[string]any, isCondition bool) (
 	if strings.TrimSpace(source) == "" {
 		return nil, errors.New("expression is empty")
 	}
-	options := []expr.Option{expr.DisableBuiltin("now"), expr.DisableBuiltin("date")}
-	for _, f := range functions() {
-		options = append(options, expr.Function(f.name, f.call, f.signature))
-	}
-	check := append([]expr.Option{expr.Env(environmentTypes(tables, types.String))}, options...)
+	check := append(language(), expr.Env(environmentTypes(tables, types.String)), expr.Optimize(false))
 	if isCondition {
 		check = append(check, expr.AsBool())
 	}
-	if _, err := expr.Compile(source, check...); err != nil {
+	checked, err := expr.Compile(source, check...)
+	if err != nil {
 		return nil, explain(source, err, tables)
 	}
-	lenient := append([]expr.Option{expr.Env(environmentTypes(tables, types.Any)), expr.Patch(absence{}), expr.Function(elementAt, at)}, options...)
+	lenient := append(language(), expr.Env(environmentTypes(tables, types.Any)), expr.Patch(absence{}), expr.Function(elementAt, at))
 	program, err := expr.Compile(source, lenient...)
 	if err != nil {
 		return nil, explain(source, err, tables)
 	}
-	return &expression{source: strings.TrimSpace(source), program: program}, nil
+	return &expression{source: strings.TrimSpace(source), checked: checked.Node(), program: program}, nil
+}
+
+// language is what expressions can call, besides expr's own functions.
+func language() []expr.Option {
+	options := []expr.Option{expr.DisableBuiltin("now"), expr.DisableBuiltin("date")}
+	for _, f := range functions() {
+		options = append(options, expr.Function(f.name, f.call, f.signature))
+	}
+	return options
 }
 
 // run evaluates. A nil value is an absent one.
@@ -57,6 +62,11 @@ func (e *expression) run(env map[string]any) (any, error) {
 		if fe, ok := errors.AsType[*file.Error](err); ok {
 			message = fe.Message
 		}
+		if absentFault.MatchString(message) {
+			if why := missing(e.checked, env); why != "" {
+				return nil, fmt.Errorf("%s: %s", e.source, why)
+			}
+		}
 		message = absentText.ReplaceAllString(oneLine(message), "found an absent value where a $1 is needed")
 		return nil, fmt.Errorf("%s: %s", e.source, strings.ReplaceAll(message, "<nil>", "an absent value"))
 	}
@@ -64,29 +74,13 @@ func (e *expression) run(env map[string]any) (any, error) {
 }
 
 var (
-	unknownName = regexp.MustCompile(`^unknown (?:name|field) (\S+)`)
-	absentText  = regexp.MustCompile(`interface conversion: interface \{\} is nil, not (\w+)`)
+	absentText = regexp.MustCompile(`interface conversion: interface \{\} is nil, not (\w+)`)
+	// absentFault are errors because of an absent value.
+	absentFault = regexp.MustCompile(`<nil>|\bnil\b|an absent value`)
 	space       = regexp.MustCompile(`\s+`)
 )
 
 func oneLine(s string) string { return strings.TrimSpace(space.ReplaceAllString(s, " ")) }
-
-// explain makes one line of expr's error, with the word that was probably meant.
-func explain(source string, err error, tables map[string]any) error {
-	message := err.Error()
-	if fe, ok := errors.AsType[*file.Error](err); ok {
-		message = fmt.Sprintf("%s at character %d", fe.Message, fe.Column+1)
-		if m := unknownName.FindStringSubmatch(fe.Message); m != nil {
-			switch m[1] {
-			case "now":
-				message += "; use time, the event's, so that a replay plans the same"
-			default:
-				message += nearest.Hint(m[1], names(tables))
-			}
-		}
-	}
-	return fmt.Errorf("expression %s: %s", oneLine(source), oneLine(message))
-}
 
 // absence makes a path into something absent absent, instead of an error, and lets "??" take an empty value for absent.
 type absence struct{}

@@ -17,35 +17,46 @@ type Warning struct {
 	Text string
 }
 
-func (w Warning) String() string { return fmt.Sprintf("%d: rule %q: %s", w.Line, w.Rule, w.Text) }
+func (w Warning) String() string {
+	return fmt.Sprintf("%d: rule %q: warning: %s", w.Line, w.Rule, w.Text)
+}
 
-// Warnings finds rules that never have an effect, keys that a later rule always overwrites, and keys that bare metal refuses.
+// Warnings finds texts that look like expressions without ${…}, rules and comparisons that are never true, rules that never have an effect, keys
+// that a later rule always overwrites, and keys that bare metal refuses.
 func (s *Set) Warnings() []Warning {
 	var all []Warning
-	warn := func(r rule, format string, args ...any) {
-		all = append(all, Warning{r.line, r.name, fmt.Sprintf(format, args...)})
-	}
 	for i, r := range s.rules {
+		warn := func(line int, format string, args ...any) {
+			all = append(all, Warning{line, r.name, fmt.Sprintf(format, args...)})
+		}
 		if constant, ok := r.constant(); ok && !constant {
-			warn(r, "it never matches: when is always false")
+			warn(r.line, "it never matches: when is always false")
 			continue
 		} else if ok {
-			warn(r, "when is always true; leave it out")
+			warn(r.line, "when is always true; leave it out")
+		}
+		if r.checkWords(warn) {
+			continue
 		}
 		shadowed := 0
 		for _, op := range r.operations {
+			if text, ok := op.value.literal(); ok {
+				if meant := forgotten(text, s.tables); meant != "" {
+					warn(op.line, "key %s is the text %q; did you mean %s?", op.key, text, meant)
+				}
+			}
 			if by := s.overwrites(i, op.key); by != "" {
-				warn(r, "key %q is always overwritten by rule %q", op.key, by)
+				warn(r.line, "key %q is always overwritten by rule %q", op.key, by)
 				shadowed++
 			}
 			if s.api == metadata.HuaweiCloud && r.reachesBareMetal() {
 				if err := metadata.BMS.CheckKey(op.key); err != nil && s.api.Servers().CheckKey(op.key) == nil {
-					warn(r, "key %q is left out on bare metal: %v", op.key, err)
+					warn(r.line, "key %q is left out on bare metal: %v", op.key, err)
 				}
 			}
 		}
 		if shadowed == len(r.operations) {
-			warn(r, "it never has an effect: later rules overwrite each of its keys")
+			warn(r.line, "it never has an effect: later rules overwrite each of its keys")
 		}
 	}
 	return all

@@ -33,6 +33,7 @@ type rule struct {
 // operation is what one rule wants of one key.
 type operation struct {
 	key   string
+	line  int
 	verb  verb
 	value template // of set and add
 }
@@ -75,6 +76,14 @@ type Problem struct {
 	Why  string `json:"why"`
 }
 
+// String names the rule and the key and says why.
+func (p Problem) String() string {
+	if p.Key == "" {
+		return "rule " + p.Rule + ": " + p.Why
+	}
+	return "rule " + p.Rule + ", key " + p.Key + ": " + p.Why
+}
+
 // Empty reports whether the plan asks for nothing.
 func (p Plan) Empty() bool { return len(p.Set) == 0 && len(p.Add) == 0 && len(p.Remove) == 0 }
 
@@ -91,6 +100,15 @@ func FamilyOf(api metadata.API, kind lifecycle.Kind) metadata.Family {
 
 // Len returns the number of rules.
 func (s *Set) Len() int { return len(s.rules) }
+
+// Names returns the rules' names, in their order.
+func (s *Set) Names() []string {
+	names := make([]string, len(s.rules))
+	for i, r := range s.rules {
+		names[i] = r.name
+	}
+	return names
+}
 
 // Unreachable names the rules that none of the actions can make match.
 func (s *Set) Unreachable(actions []lifecycle.Action) []string {

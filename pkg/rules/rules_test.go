@@ -96,7 +96,7 @@ func TestPlanWithLittleKnown(t *testing.T) {
 			{Rule: "rule-3", Why: "it is for server.started, this is snapshot.created", OtherAction: true},
 		},
 		Problems: []rules.Problem{{
-			Rule: "owner", Key: "expires", Why: "left out: date(time + days(14)): invalid operation: an absent value + time.Duration",
+			Rule: "owner", Key: "expires", Why: "left out: date(time + days(14)): time is absent: the event has no time",
 		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -150,7 +150,7 @@ func TestValues(t *testing.T) {
 		{`${event.extensions.sequence}`, "42", ""},
 		{`${date(time + days(200000))}`, "", "days() takes at most 36500"},
 		{`${date(time - hours(900001))}`, "", "hours() takes at most 876000"},
-		{`${date(time + days(data.none))}`, "", "days() wants a whole number, found an absent value"},
+		{`${date(time + days(data.none))}`, "", "data.none is absent: the event has no data.none"},
 		{`${date(time + days(data.ratio))}`, "", "days() wants a whole number, found a float64"},
 		{`${date(time + days(data.days))}`, "2026-11-24", ""},
 
@@ -171,8 +171,8 @@ func TestValues(t *testing.T) {
 		{`${resource.flavor ?? resource.image ?? "none"}`, "none", ""},
 		{`${first(resource.flavor, data.empty, resource.zone)}`, "az1", ""},
 		{`${first()}`, "", "first() is absent"},
-		{`${upper(resource.flavor)}`, "", "upper(resource.flavor): found an absent value where a string is needed"},
-		{`${resource.flavor + "x"}`, "", "invalid operation: an absent value + string"},
+		{`${upper(resource.flavor)}`, "", "upper(resource.flavor): resource.flavor is absent: the event has no resource.flavor"},
+		{`${resource.flavor + "x"}`, "", "resource.flavor is absent: the event has no resource.flavor"},
 		{`'${resource.flavor == "x" ? "y" : "n"}'`, "n", ""},
 		{`'${resource.flavor != "x" ? "y" : "n"}'`, "y", ""},
 		{`'${resource.flavor in ["x"] ? "y" : "n"}'`, "n", ""},
@@ -222,7 +222,7 @@ func TestWhen(t *testing.T) {
 		{`resource.flavor != "x"`, true, "", false},
 		{`data.ok`, true, "", false},
 		{`data.size > 5`, true, "", false},
-		{`data.missing > 5`, false, "when has no value: data.missing > 5: invalid operation: an absent value > int", true},
+		{`data.missing > 5`, false, "when has no value: data.missing > 5: data.missing is absent: the event has no data.missing", true},
 		{`data.missing`, false, "when is absent: data.missing", true},
 		{`data.size`, false, "when is neither true nor false: data.size", true},
 		{`any(data.list, .a == "x")`, true, "", false},

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -21,7 +22,7 @@ func (c *compiler) tables(node *yaml.Node) {
 		c.fail(node, "tables: want a mapping of names to tables, found %s", describe(node))
 		return
 	}
-	for _, e := range c.mapping(node) {
+	for _, e := range c.mapping(node, "tables") {
 		name, body := e.name, e.value
 		if !tableName.MatchString(name) {
 			c.fail(e.key, "tables: %q cannot be used as tables.%s; take letters, digits and _", name, name)
@@ -48,7 +49,7 @@ func fileOf(body *yaml.Node) *yaml.Node {
 
 func (c *compiler) tableRows(name string, body *yaml.Node) map[string]any {
 	rows := map[string]any{}
-	for _, e := range c.mapping(body) {
+	for _, e := range c.mapping(body, "tables: "+name) {
 		if text, ok := c.scalar(e.value, "tables: "+name+": "+e.name); ok {
 			rows[e.name] = text
 		}
@@ -111,7 +112,11 @@ func readCSV(text []byte) (map[string]any, error) {
 		}
 		if errors.Is(err, csv.ErrFieldCount) {
 			line, _ := r.FieldPos(0)
-			return nil, fmt.Errorf("line %d: want two columns, found %d", line, len(record))
+			hint := ""
+			if len(record) == 1 && strings.ContainsAny(record[0], ";\t") {
+				hint = "; they are separated by a comma, not by a semicolon or a tab"
+			}
+			return nil, fmt.Errorf("line %d: want two columns, found %d%s", line, len(record), hint)
 		}
 		if err != nil {
 			return nil, err

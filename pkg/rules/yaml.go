@@ -1,7 +1,13 @@
 package rules
 
 import (
+	"bytes"
+	"errors"
+	"io"
+	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 
@@ -14,12 +20,84 @@ type entry struct {
 	key, value *yaml.Node
 }
 
-// mapping returns a mapping's entries in their order and reports duplicates; with known names, others too.
-func (c *compiler) mapping(node *yaml.Node, known ...string) []entry {
+// parse returns the root mapping, nil after a fault.
+func (c *compiler) parse(text []byte) *yaml.Node {
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	var doc, second yaml.Node
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
+		c.fail(nil, "is empty; want at least one rule under rules:")
+		return nil
+	} else if err != nil {
+		c.syntax(text, err)
+		return nil
+	}
+	if err := dec.Decode(&second); err == nil {
+		c.fail(&second, "a second document (---); put all rules under one rules:")
+		return nil
+	} else if !errors.Is(err, io.EOF) {
+		c.syntax(text, err)
+		return nil
+	}
+	root := doc.Content[0]
+	if c.tagged(root) {
+		return nil
+	}
+	if root.Kind != yaml.MappingNode {
+		c.fail(root, "want a mapping with rules:, found %s", describe(root))
+		return nil
+	}
+	return root
+}
+
+// tagged refuses YAML tags, wherever they stand: YAML takes the ! of "when: ! x" away, which would turn the condition round. The parser
+// marks every tag in the style but that lone one.
+func (c *compiler) tagged(node *yaml.Node) bool {
+	found := node.Style&yaml.TaggedStyle != 0 || node.Tag == "!"
+	if found {
+		c.fail(node, "YAML reads %.60q as a tag, not as a part of the text; write not (…) for \"not\", or put the whole value in quotes", node.Tag)
+	}
+	for _, inner := range node.Content {
+		found = c.tagged(inner) || found
+	}
+	return found
+}
+
+var (
+	yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+	// begunQuoted is a value that begins with a quote and goes on after the one that ends it.
+	begunQuoted = regexp.MustCompile(`[:,-]\s+(?:"[^"\n]*"|'[^'\n]*')[ \t]*[^\s"',:}\]#]`)
+)
+
+// syntax reports a YAML error. The parser's line is where it gave up, so what is unquoted there or just above is the likely cause.
+func (c *compiler) syntax(text []byte, err error) {
+	node := &yaml.Node{}
+	message := err.Error()
+	if m := yamlLine.FindStringSubmatch(message); m != nil {
+		message = message[len(m[0]):]
+		node.Line, _ = strconv.Atoi(m[1])
+	}
+	lines := strings.Split(string(text), "\n")
+	near := strings.Join(lines[max(0, min(node.Line-2, len(lines))):max(0, min(node.Line+1, len(lines)))], "\n")
+	if node.Line == 0 {
+		near = string(text)
+	}
+	switch {
+	case begunQuoted.MatchString(near):
+		message += `; a value that begins with a quote and goes on after the next one must be in quotes, or in ( ), as a whole`
+	case strings.Contains(near, "${"):
+		message += `; a value with ${…} that stands in { } or contains ": " or " #" must be in quotes`
+	case strings.Contains(near, "when:"):
+		message += `; a condition that contains ": " or begins with one of [ { * & % @ must be in quotes, or in ( )`
+	}
+	c.fail(node, "not YAML: %s", oneLine(message))
+}
+
+// mapping returns a mapping's entries in their order and reports duplicates; with known names, others too. where is the mapping's own name.
+func (c *compiler) mapping(node *yaml.Node, where string, known ...string) []entry {
 	var entries []entry
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key := node.Content[i]
-		name, ok := c.scalar(key, "a name")
+		name, ok := c.name(key, where)
 		switch {
 		case !ok:
 		case slices.ContainsFunc(entries, func(e entry) bool { return e.name == name }):
@@ -36,10 +114,23 @@ func (c *compiler) mapping(node *yaml.Node, known ...string) []entry {
 // fields is mapping for a mapping whose names are all known, by name.
 func (c *compiler) fields(node *yaml.Node, known ...string) map[string]*yaml.Node {
 	fields := map[string]*yaml.Node{}
-	for _, e := range c.mapping(node, known...) {
+	for _, e := range c.mapping(node, "", known...) {
 		fields[e.name] = e.value
 	}
 	return fields
+}
+
+// name is scalar for a key of the mapping, or an element of the list, that where names.
+func (c *compiler) name(node *yaml.Node, where string) (string, bool) {
+	what := "a key"
+	if where != "" {
+		what = where + ": a key"
+	}
+	if isEmpty(node) {
+		c.fail(node, "%s is empty", what)
+		return "", false
+	}
+	return c.scalar(node, what)
 }
 
 // scalar returns a text exactly as its author wrote it: 014 stays 014, and yes stays yes.
@@ -47,17 +138,18 @@ func (c *compiler) scalar(node *yaml.Node, what string) (string, bool) {
 	switch {
 	case node.Kind == yaml.AliasNode || node.Anchor != "":
 		c.fail(node, "%s: YAML anchors and aliases are not supported; write the value out", what)
-	case node.Style&yaml.TaggedStyle != 0:
-		// YAML reads "!x" as a tag with no value, so "when: !x" would be a condition that is not there.
-		c.fail(node, "%s: YAML reads %s as a tag; put the value in quotes, or use not", what, node.Tag)
 	case node.Kind != yaml.ScalarNode:
 		c.fail(node, "%s: want one value, found %s", what, describe(node))
-	case node.Value == "" || node.Tag == "!!null" && node.Style == 0:
+	case isEmpty(node):
 		c.fail(node, "%s: is empty", what)
 	default:
 		return node.Value, true
 	}
 	return "", false
+}
+
+func isEmpty(node *yaml.Node) bool {
+	return node.Kind == yaml.ScalarNode && (node.Value == "" || node.Tag == "!!null" && node.Style == 0)
 }
 
 func describe(node *yaml.Node) string {

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"runtime/debug"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloudtagger/tagger/pkg/nearest"
+)
+
+func versionCommand(s streams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(s.out, "tagger "+cmd.Root().Version)
+			return err
+		},
+	}
+}
+
+// version is the module's version, where it was built as one, else the commit's.
+func version(read func() (*debug.BuildInfo, bool)) string {
+	info, ok := read()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return cmp.Or(info.Main.Version, "unknown")
+}
+
+// oneOf makes a command that is a name for others print its help, and refuse a word that is none of them.
+func oneOf(cmd *cobra.Command, all ...*cobra.Command) *cobra.Command {
+	cmd.AddCommand(all...)
+	cmd.Args = cobra.ArbitraryArgs // cobra's own check speaks of the root's commands only, in several lines
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		var names []string
+		for _, c := range cmd.Commands() {
+			if c.IsAvailableCommand() {
+				names = append(names, c.Name())
+			}
+		}
+		slices.Sort(names)
+		return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), nearest.Hint(args[0], names))
+	}
+	return cmd
+}

@@ -1,0 +1,129 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/expr-lang/expr/ast"
+
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/nearest"
+)
+
+// closed returns the words that a path can ever be, and those that it can be in the rule; nil for a path that can be anything.
+func (r rule) closed(path string) (all, here []string) {
+	switch path {
+	case "action":
+		return words(lifecycle.Actions()), words(r.on)
+	case "resource.kind":
+		for _, a := range r.on {
+			if a == lifecycle.SnapshotCreated {
+				here = append(here, string(lifecycle.Snapshot))
+			} else {
+				here = append(here, string(lifecycle.Server), string(lifecycle.BareMetal))
+			}
+		}
+		return words([]lifecycle.Kind{lifecycle.Server, lifecycle.BareMetal, lifecycle.Snapshot}), here
+	case "actor.kind":
+		all = words([]lifecycle.ActorKind{lifecycle.User, lifecycle.Service, lifecycle.Agency, lifecycle.UnknownActor})
+		return all, all
+	}
+	return nil, nil
+}
+
+func words[T ~string](list []T) []string {
+	all := make([]string, len(list))
+	for i, w := range list {
+		all[i] = string(w)
+	}
+	return all
+}
+
+// comparison takes a == "b", "b" == a and a in ["b", "c"] apart.
+func comparison(node ast.Node) (path string, with []string) {
+	n, ok := node.(*ast.BinaryNode)
+	if !ok {
+		return "", nil
+	}
+	left, right := n.Left, n.Right
+	if _, isText := left.(*ast.StringNode); isText && n.Operator == "==" {
+		left, right = right, left
+	}
+	if !isPath(left) {
+		return "", nil
+	}
+	switch r := right.(type) {
+	case *ast.StringNode:
+		if n.Operator == "==" {
+			return pathText(left), []string{r.Value}
+		}
+	case *ast.ArrayNode:
+		for _, element := range r.Nodes {
+			text, ok := element.(*ast.StringNode)
+			if !ok || n.Operator != "in" {
+				return "", nil
+			}
+			with = append(with, text.Value)
+		}
+	}
+	return pathText(left), with
+}
+
+// never reports whether a condition cannot be true, going by the comparisons in it.
+func (r rule) never(node ast.Node) bool {
+	if n, ok := node.(*ast.BinaryNode); ok {
+		switch n.Operator {
+		case "and", "&&":
+			return r.never(n.Left) || r.never(n.Right)
+		case "or", "||":
+			return r.never(n.Left) && r.never(n.Right)
+		}
+	}
+	path, with := comparison(node)
+	all, here := r.closed(path)
+	return all != nil && with != nil && !slices.ContainsFunc(with, func(w string) bool { return slices.Contains(here, w) })
+}
+
+// impossible says which comparisons of an expression are with words that cannot come.
+func (r rule) impossible(root ast.Node) []string {
+	var found []string
+	ast.Walk(&root, visit(func(node ast.Node) {
+		path, with := comparison(node)
+		all, here := r.closed(path)
+		for _, w := range with {
+			switch {
+			case all == nil || slices.Contains(here, w):
+			case slices.Contains(all, w):
+				found = append(found, fmt.Sprintf("%s is never %q in a rule for %s", path, w, list(r.on)))
+			default:
+				found = append(found, fmt.Sprintf("%s is never %q%s", path, w, nearest.Hint(w, all)))
+			}
+		}
+	}))
+	return found
+}
+
+// checkWords warns about comparisons with words that cannot come, and reports whether they keep the rule from ever matching.
+func (r rule) checkWords(warn func(line int, format string, args ...any)) (never bool) {
+	if r.when != nil {
+		found := strings.Join(r.impossible(r.when.checked), "; ")
+		if never = r.never(r.when.checked); never {
+			found = "it never matches: " + found
+		}
+		if found != "" {
+			warn(r.line, "%s", found)
+		}
+	}
+	for _, op := range r.operations {
+		for _, s := range op.value {
+			if s.code == nil {
+				continue
+			}
+			for _, text := range r.impossible(s.code.checked) {
+				warn(op.line, "key %s: %s", op.key, text)
+			}
+		}
+	}
+	return never
+}

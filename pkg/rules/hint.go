@@ -1,0 +1,190 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/builtin"
+	"github.com/expr-lang/expr/file"
+	"github.com/expr-lang/expr/parser"
+	"github.com/expr-lang/expr/types"
+
+	"github.com/cloudtagger/tagger/pkg/nearest"
+)
+
+// explain makes one line of expr's error, with what was probably meant.
+func explain(source string, err error, tables map[string]any) error {
+	message := err.Error()
+	if fe, ok := errors.AsType[*file.Error](err); ok {
+		message = fmt.Sprintf("%s at character %d%s", fe.Message, fe.Column+1, hint(source, fe, tables))
+	} else {
+		message += foreignHint(message, source, "")
+	}
+	message = strings.NewReplacer("map[string]interface {}", "object", "interface {}", "any").Replace(message)
+	return fmt.Errorf("expression %s: %s", oneLine(source), oneLine(message))
+}
+
+var (
+	unknownName  = regexp.MustCompile(`^unknown name (\S+)`)
+	unknownField = regexp.MustCompile(`^unknown field (\S+)`)
+	// word is a name or an operator at the beginning of a text; lastWord the one at its end.
+	word     = regexp.MustCompile(`^(?:[A-Za-z_$][\w$]*|[=!<>&|~]+)`)
+	lastWord = regexp.MustCompile(`(?:([A-Za-z_]\w*)\s+|([=!<>&|~]+))$`)
+)
+
+func hint(source string, err *file.Error, tables map[string]any) string {
+	runes := []rune(source)
+	at := min(max(err.From, 0), len(runes))
+	before, rest := string(runes[:at]), string(runes[at:])
+	if m := unknownName.FindStringSubmatch(err.Message); m != nil {
+		return nameHint(m[1], tables)
+	}
+	if m := unknownField.FindStringSubmatch(err.Message); m != nil {
+		return fieldHint(m[1], objectAt(source, err.From), tables)
+	}
+	if h := foreignHint(err.Message, source, rest); h != "" || strings.HasPrefix(err.Message, "unexpected token EOF") {
+		return h
+	}
+	// The word that expr stumbles over, or the one before it, may be another language's. An operator begins before its last character.
+	last := lastWord.FindStringSubmatch(before)
+	if last == nil {
+		last = make([]string, 3)
+	}
+	here := last[2] + word.FindString(rest)
+	for _, w := range []string{here, last[1]} {
+		if own := ownWord(w); own != "" && own != w {
+			return "; did you mean " + own + "?"
+		}
+	}
+	if slices.Contains(operators, here) {
+		return "; " + here + " stands between two values"
+	}
+	return ""
+}
+
+// foreign is what people write who know another language, in small letters, and expr's own word for it.
+var foreign = map[string]string{
+	"=": "==", "===": "==", "!==": "!=", "<>": "!=", "=~": "matches", "~": "matches", "&": "and", "|": "or",
+	"is": "==", "eq": "==", "ne": "!=", "like": "matches", "null": "nil", "none": "nil", "undefined": "nil",
+}
+
+var operators = []string{"and", "or", "not", "in", "contains", "startsWith", "endsWith", "matches"}
+
+// ownWord is expr's word for one that is no word of expr: another language's, one in other letters, one misspelt. It is "" when there is none.
+func ownWord(w string) string {
+	if own, ok := foreign[strings.ToLower(w)]; ok {
+		return own
+	}
+	for _, own := range append([]string{"nil", "true", "false"}, operators...) {
+		if strings.EqualFold(w, own) {
+			return own
+		}
+	}
+	if len(w) < 5 { // three letters are near to any word
+		return ""
+	}
+	return nearest.Word(w, operators)
+}
+
+// complaints are what expr says of other mistakes, and what helps. A pattern sees expr's message, the source, and the source from the fault
+// on, with a line's end between them.
+var complaints = []struct {
+	pattern *regexp.Regexp
+	hint    string
+}{
+	{regexp.MustCompile(`^expected bool, but got`), `compare it with something, such as == "…"`},
+	{regexp.MustCompile(`^invalid operation: [+-] \(mismatched types time\.Time and (?s:.*)\n[+-]\s*["']?(\d+)(?:[^.\d]|$)`), `use days($1) or hours($1)`},
+	{regexp.MustCompile(`^invalid operation: [+-] \(mismatched types time\.Time`), `use days(…) or hours(…)`},
+	{regexp.MustCompile(`^invalid operation: \S+ \(mismatched types time\.Time and string`), `date(…) makes a text such as "2026-11-21" of a time`},
+	{regexp.MustCompile(`^invalid operation: (?:not|!) \(mismatched type string`), `put ( ) around what it denies: not (…)`},
+	{regexp.MustCompile(`^invalid operation: in \(mismatched types string and string`), `in looks into a list; for a part of a text write text contains part`},
+	{regexp.MustCompile(`^invalid operation: \S+ \(mismatched types (?:map\[|string and map\[)`), `compare one of its fields`},
+	{regexp.MustCompile(`^type string has no method (startsWith|endsWith|contains|matches)`), `write text $1 "…"`},
+	{regexp.MustCompile(`^unrecognized character: U\+20(?:18|19|1C|1D)`), `use straight quotes`},
+	{regexp.MustCompile(`^.*\n\s*\{\s*[\w.?]+\s*\}\s*\n`), `leave out the inner { }`},
+}
+
+func foreignHint(message, source, rest string) string {
+	text := message + "\n" + oneLine(source) + "\n" + oneLine(rest)
+	for _, c := range complaints {
+		if m := c.pattern.FindStringSubmatchIndex(text); m != nil {
+			return "; " + string(c.pattern.ExpandString(nil, c.hint, text, m))
+		}
+	}
+	return ""
+}
+
+// nameHint is for a name that expressions do not have: a field without its object, another language's word, a misspelt one.
+func nameHint(name string, tables map[string]any) string {
+	if name == "now" {
+		return "; use time, the event's, so that a replay plans the same"
+	}
+	var known, qualified []string
+	environment := environmentTypes(tables, types.String)
+	for _, object := range slices.Sorted(maps.Keys(environment)) {
+		known = append(known, object)
+		if fields, ok := environment[object].(types.Map); ok && fields[name] != nil {
+			qualified = append(qualified, object+"."+name)
+		}
+	}
+	if own := ownWord(name); own != "" && len(name) < 5 {
+		return "; did you mean " + own + "?"
+	}
+	if qualified != nil {
+		return "; did you mean " + strings.Join(qualified, " or ") + "?"
+	}
+	for _, f := range functions() {
+		known = append(known, f.name)
+	}
+	known = append(known, builtin.Names...)
+	if h := nearest.Hint(name, known); h != "" {
+		return h
+	}
+	if own := ownWord(name); own != "" {
+		return "; did you mean " + own + "?"
+	}
+	return "; a text stands in quotes"
+}
+
+// fieldHint is for a field that an object of the environment does not have.
+func fieldHint(name, object string, tables map[string]any) string {
+	if object == "resource" && slices.Contains([]string{"metadata", "tags", "labels"}, name) {
+		return "; rules do not see the metadata that is there (add: keeps what is there)"
+	}
+	fields, ok := environmentTypes(tables, types.String)[object].(types.Map)
+	if !ok {
+		return ""
+	}
+	if object == "tables" && len(fields) == 0 {
+		return "; these rules have no tables:"
+	}
+	return nearest.Hint(name, slices.Sorted(maps.Keys(fields)))
+}
+
+// objectAt names the object of which the field at a place of the source is asked, "" for one that is no name.
+func objectAt(source string, from int) string {
+	tree, err := parser.Parse(source)
+	if err != nil {
+		return ""
+	}
+	object := ""
+	ast.Walk(&tree.Node, visit(func(node ast.Node) {
+		if m, ok := node.(*ast.MemberNode); ok && m.Property.Location().From == from {
+			if name, ok := m.Node.(*ast.IdentifierNode); ok {
+				object = name.Value
+			}
+		}
+	}))
+	return object
+}
+
+// visit is a visitor that changes nothing.
+type visit func(ast.Node)
+
+// Visit calls the function.
+func (v visit) Visit(node *ast.Node) { v(*node) }

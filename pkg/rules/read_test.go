@@ -1,0 +1,32 @@
+package rules_test
+
+import (
+	"testing"
+	"time"
+)
+
+// Whoever reads a problem sees which fields the event lacks, and no others.
+func TestAbsentOperands(t *testing.T) {
+	for expression, want := range map[string]string{
+		`date(time + days(14))`:                                `time is absent: the event has no time`,
+		`upper(resource.flavor)`:                               `resource.flavor is absent: the event has no resource.flavor`,
+		`upper(data?.list[7].a)`:                               `data.list[7].a is absent: the event has no data.list[7].a`,
+		`resource.flavor + "-" + resource.image`:               `resource.flavor and resource.image are absent`,
+		`resource.flavor + resource.image + resource.volume`:   `resource.flavor, resource.image and resource.volume are absent`,
+		`upper(tables.cost.none)`:                              `tables.cost.none is absent`,
+		`resource.flavor + (resource.image ?? "x")`:            `resource.flavor is absent: the event has no resource.flavor`,
+		`resource.flavor + first(resource.image, "x")`:         `resource.flavor is absent: the event has no resource.flavor`,
+		`resource.created.Format("2006") + resource.flavor`:    `resource.flavor is absent: the event has no resource.flavor`,
+		`1 + first(resource.flavor)`:                           `invalid operation: int + an absent value`,
+		`map(data.list, .b + 1)[0]`:                            `invalid operation: an absent value + int`,
+		`data.list["a"] + (resource.flavor == "x" ? "a" : "")`: `invalid operation: int(string)`,
+	} {
+		text := "tables: {cost: {a: b}}\nrules:\n- on: server.created\n  set:\n    k: '${" + expression + "}'\n"
+		c := change()
+		c.Time = time.Time{}
+		plan := compile(t, text, "").Plan(c, sample(t))
+		if len(plan.Problems) != 1 || plan.Problems[0].String() != "rule rule-1, key k: left out: "+expression+": "+want {
+			t.Errorf("%v\nwant %s: %s", plan.Problems, expression, want)
+		}
+	}
+}
