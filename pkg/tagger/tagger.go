@@ -136,8 +136,7 @@ func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecy
 	case len(plan.Rules) == 0:
 		p.Outcome, p.Reason = apply.Ignored, "no rule matches"
 	case plan.Empty():
-		first := plan.Problems[0]
-		p.Outcome, p.Reason = apply.Rejected, fmt.Sprintf("nothing of the plan is usable; rule %s, key %s: %s", first.Rule, first.Key, first.Why)
+		p.Outcome, p.Reason = apply.Rejected, "nothing of the plan is usable; "+plan.Problems[0].String()
 	default:
 		prefix := seedPath(c.Resource)
 		for _, r := range apply.Requests(c, plan, nil, t.options.Apply.Verify) {
