@@ -223,10 +223,9 @@ func queue(t *testing.T, s *stand, bin, name string) []string {
 		cmd := exec.Command(bin, "listen", "--delete-topology")
 		cmd.Env = env
 		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Errorf("delete the topology: %v", err)
+		if lines := strings.Count(string(out), "\n"); err != nil || lines != 11 {
+			t.Errorf("delete the topology: %v: %d queues, want 11:\n%s", err, lines, out)
 		}
-		t.Logf("delete the topology:\n%s", out)
 	})
 	return env
 }

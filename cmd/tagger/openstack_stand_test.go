@@ -41,9 +41,9 @@ type stand struct {
 // newStand fails where there is no stand: a test that passes because it did nothing proves nothing.
 func newStand(t *testing.T) *stand {
 	t.Helper()
-	s := &stand{state: os.Getenv("OPENSTACK_DEV_STATE"), amqpURL: os.Getenv("TAGGER_TEST_AMQP_URL")}
+	s := &stand{state: os.Getenv("OPENSTACK_DEV_STATE"), amqpURL: os.Getenv("OPENSTACK_DEV_AMQP_URL")}
 	if s.state == "" || s.amqpURL == "" {
-		t.Fatal("OPENSTACK_DEV_STATE and TAGGER_TEST_AMQP_URL are not set: run make test-openstack")
+		t.Fatal("OPENSTACK_DEV_STATE and OPENSTACK_DEV_AMQP_URL are not set: run make test-openstack")
 	}
 	var err error
 	if s.scripts, err = filepath.Abs("../../deploy/openstack-dev"); err != nil {

@@ -26,9 +26,9 @@ import (
 
 func brokerURL(t *testing.T) string {
 	t.Helper()
-	address := os.Getenv("TAGGER_TEST_AMQP_URL")
+	address := os.Getenv("OPENSTACK_DEV_AMQP_URL")
 	if address == "" {
-		t.Fatal("TAGGER_TEST_AMQP_URL is not set: set it to amqp://user:password@host:5672/ of a RabbitMQ to test with")
+		t.Fatal("OPENSTACK_DEV_AMQP_URL is not set: set it to amqp://user:password@host:5672/ of a RabbitMQ to test with")
 	}
 	return address
 }
@@ -197,7 +197,7 @@ func newWire(t *testing.T, broker string) *wire {
 	}
 	u, err := url.Parse(broker)
 	if err != nil {
-		t.Fatal("TAGGER_TEST_AMQP_URL is not an address")
+		t.Fatal("OPENSTACK_DEV_AMQP_URL is not an address")
 	}
 	target := u.Host
 	u.Host = l.Addr().String()

@@ -379,7 +379,7 @@ func TestRabbitMQWrongPassword(t *testing.T) {
 	s := newStand(t)
 	u, err := url.Parse(brokerURL(t))
 	if err != nil {
-		t.Fatal("TAGGER_TEST_AMQP_URL is not an address")
+		t.Fatal("OPENSTACK_DEV_AMQP_URL is not an address")
 	}
 	u.User = url.UserPassword(u.User.Username(), "hunter2")
 	s.config.URL = config.NewSecret(u.String())
