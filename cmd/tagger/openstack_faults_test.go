@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,18 +15,19 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
 )
 
+const tokenLife = 20 * time.Second
+
 // What reached our queue is not lost, whatever breaks: two listeners, one of them killed; nova-api and the broker away; tokens that expire.
 func TestLoopUnderFaults(t *testing.T) {
 	s, bin := newStand(t), buildTagger(t)
 	s.stop(t, "keystone")
-	s.start(t, "OPENSTACK_DEV_TOKEN_TTL=30")
+	s.start(t, fmt.Sprintf("OPENSTACK_DEV_TOKEN_TTL=%.0f", tokenLife.Seconds()))
 	t.Cleanup(func() {
 		s.stop(t, "keystone")
 		s.start(t)
 	})
 	s.knob(t, "spawn_delay", "0 4")
-	env := queue(t, s, bin, "faults")
-	name := strings.TrimPrefix(env[slices.IndexFunc(env, func(v string) bool { return strings.HasPrefix(v, queueVariable) })], queueVariable)
+	env := ownQueue(t, s, bin, "faults")
 	b := newBatch(t, s)
 
 	// A listener makes the queues, and is gone before anything happens.
@@ -42,7 +42,7 @@ func TestLoopUnderFaults(t *testing.T) {
 		building, err := servers.ExtractServers(pages)
 		return err == nil && len(building) == 0
 	})
-	t.Logf("%d messages in the queue, nobody listens", s.waiting(t, name))
+	t.Logf("%d messages in the queue, nobody listens", s.waiting(t, env.queue()))
 
 	start := time.Now()
 	s.stop(t, "nova-api")
@@ -59,18 +59,50 @@ func TestLoopUnderFaults(t *testing.T) {
 	s.stop(t, "rabbitmq")
 	t.Logf("%.1f s after nova-api: the broker is away too; %d events deferred", time.Since(start).Seconds(), deferred(one)+deferred(two))
 	until(t, "nova-api is away for 20 s", time.Minute, 200*time.Millisecond, func() bool { return time.Since(start) > 20*time.Second })
-	s.start(t)
-	t.Logf("%.1f s: both are back", time.Since(start).Seconds())
-	until(t, "a listener tags again", 3*time.Minute, 100*time.Millisecond, func() bool { return b.tally(t, one).outcomes["tagged"] > 0 })
+	up := make(chan error, 1)
+	go func() { up <- s.script(t, nil, "up") }()
+	until(t, "a server is tagged again", 3*time.Minute, 20*time.Millisecond, func() bool {
+		for _, l := range []*listener{one, two} {
+			for _, line := range l.log() {
+				if line.Outcome == "tagged" && line.Kind == "server" && line.Time.After(start) {
+					return true
+				}
+			}
+		}
+		return false
+	})
 	one.end(syscall.SIGKILL)
+	if err := <-up; err != nil {
+		t.Fatal(err)
+	}
 	three := startListener(t, bin, env)
-	t.Logf("%.1f s: one of two listeners was killed after it had tagged %d, and another started", time.Since(start).Seconds(), b.tally(t, one).outcomes["tagged"])
+	t.Logf("%.1f s: both are back; one of two listeners was killed after they had tagged %d, and another started",
+		time.Since(start).Seconds(), b.tally(t, one, two).outcomes["tagged"])
 
 	b.awaitTags(t, 5*time.Minute)
 	wrong, missing := b.check(t)
 	sum := b.tally(t, one, two, three)
 	t.Logf("%.1f s: 30 servers and 5 snapshots: %d keys wrong, %d missing; events of theirs: %v; %d API calls",
 		time.Since(start).Seconds(), wrong, missing, sum.outcomes, sum.calls)
+	again, longest := 0, time.Duration(0)
+	for _, l := range []*listener{one, two, three} {
+		for _, line := range l.log() {
+			if line.Receives > 1 {
+				again++
+			}
+			if line.Outcome == "tagged" {
+				longest = max(longest, line.Time.Sub(l.log()[0].Time))
+			}
+		}
+	}
+	t.Logf("%d events came back from a delay queue, which outlived the broker's restart; a token lives for %s, a listener tagged %.0f s after its start",
+		again, tokenLife, longest.Seconds())
+	if again == 0 {
+		t.Error("nothing came back from a delay queue")
+	}
+	if longest < tokenLife {
+		t.Errorf("no listener lived longer than a token, %s", tokenLife)
+	}
 	if n := sum.outcomes["rejected"] + sum.outcomes["gone"] + sum.outcomes["blocked"]; n > 0 {
 		t.Errorf("%d events given up", n)
 	}
@@ -85,7 +117,7 @@ func TestLoopUnderFaults(t *testing.T) {
 func TestLoopBesideAnotherWriter(t *testing.T) {
 	s, bin := newStand(t), buildTagger(t)
 	s.knob(t, "spawn_delay", "0 4")
-	env := queue(t, s, bin, "writer")
+	env := ownQueue(t, s, bin, "writer")
 	l := startListener(t, bin, env)
 	b := newBatch(t, s)
 	b.servers(t, "writer", 20)

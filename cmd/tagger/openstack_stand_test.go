@@ -83,19 +83,29 @@ func (s *stand) knob(t *testing.T, name, value string) {
 	t.Cleanup(func() { _ = os.Remove(file) })
 }
 
-// stop and start are for services of the stand.
-func (s *stand) stop(t *testing.T, services ...string) { s.script(t, "down", services...) }
-func (s *stand) start(t *testing.T, env ...string)     { s.scriptEnv(t, env, "up") }
-
-func (s *stand) script(t *testing.T, name string, args ...string) { s.scriptEnv(t, nil, name, args...) }
-
-func (s *stand) scriptEnv(t *testing.T, env []string, name string, args ...string) {
+// stop ends services of the stand.
+func (s *stand) stop(t *testing.T, services ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(s.scripts, name), args...) // clean-ups need it too
-	cmd.Env = append(os.Environ(), env...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	if err := s.script(t, nil, "down", services...); err != nil {
+		t.Fatal(err)
 	}
+}
+
+// start starts what does not run, with settings of the stand.
+func (s *stand) start(t *testing.T, settings ...string) {
+	t.Helper()
+	if err := s.script(t, settings, "up"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *stand) script(t *testing.T, settings []string, name string, args ...string) error {
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(s.scripts, name), args...) // clean-ups need it too
+	cmd.Env = append(os.Environ(), settings...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
 }
 
 // waiting is how many messages are in a queue, 0 when there is no such queue.
@@ -155,8 +165,10 @@ type logLine struct {
 	Outcome string
 	Reason  string
 	Calls   int
-	Age     string
-	Error   string
+
+	Receives int
+	Age      string
+	Error    string
 }
 
 // buildTagger returns the command's path.
@@ -170,8 +182,8 @@ func buildTagger(t *testing.T) string {
 }
 
 // env is the environment of the command as an administrator of the stand, who sees all projects.
-func (s *stand) env(queue, rules string) []string {
-	return []string{
+func (s *stand) env(queue, rules string) environment {
+	return environment{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
 		"OS_AUTH_URL=" + s.creds.AuthURL, "OS_USERNAME=admin", "OS_PASSWORD=" + s.creds.Password, "OS_PROJECT_NAME=admin",
 		"OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default", "OS_REGION_NAME=RegionOne",
@@ -180,10 +192,11 @@ func (s *stand) env(queue, rules string) []string {
 }
 
 // startListener starts one, and has it end with the test.
-func startListener(t *testing.T, bin string, env []string) *listener {
+func startListener(t *testing.T, bin string, env environment) *listener {
 	t.Helper()
 	l := &listener{cmd: exec.Command(bin, "listen"), ended: make(chan struct{})}
 	l.cmd.Env = env
+	l.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that is ended for its time has no clean-up
 	out, err := l.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
