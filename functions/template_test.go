@@ -142,7 +142,7 @@ func TestFunctionsDoNotLink(t *testing.T) {
 	out := goList(t)
 	for _, unwanted := range []string{
 		"github.com/cloudtagger/tagger/pkg/simcloud", "github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml", "github.com/spf13/cobra",
-		"github.com/aws/aws-sdk-go-v2/config", "go.uber.org/zap", "github.com/cloudevents/sdk-go/v2/client", "testing",
+		"github.com/aws/aws-sdk-go-v2/config", "github.com/rabbitmq/amqp091-go", "go.uber.org/zap", "github.com/cloudevents/sdk-go/v2/client", "testing",
 	} {
 		if slices.Contains(out, unwanted) {
 			t.Errorf("a function links %s", unwanted)
