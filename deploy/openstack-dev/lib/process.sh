@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Starting, finding and stopping of background processes. A process is known by its pid and its start time, so that a pid which
+# Starting, finding and stopping of background processes. A process is known by its pid, its start time and the boot, so that a pid which
 # the kernel has given to somebody else is never taken for ours. Each service leads a session of its own, which its workers stay in.
 
 STARTED=()            # the services that this run has started
@@ -14,20 +14,27 @@ start_time() {
   case $1 in Z | X) ;; *) echo "${20}" ;; esac
 }
 
+# A restarted container has its host's boot_id still, but another first process.
+BOOT=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null || true)/$(start_time 1)
+
+# record notes process $2 as service $1.
+record() { echo "$2 $(start_time "$2") $BOOT" >"$PIDS/$1"; }
+
 # running tells whether the recorded process of service $1 is alive.
 running() {
-  local pid started
-  { read -r pid started <"$PIDS/$1"; } 2>/dev/null && [ -n "$started" ] && [ "$(start_time "$pid")" = "$started" ]
+  local pid started boot
+  { read -r pid started boot <"$PIDS/$1"; } 2>/dev/null && [ "$boot" = "$BOOT" ] && [ "$(start_time "$pid")" = "$started" ]
 }
 
-# start starts service $1 with the command that follows, unless it is running.
+# start starts service $1 with the command that follows, unless it is running. The process notes itself before it leaves our process group: whoever
+# ends that group at any moment leaves nothing behind that "down" does not know of.
 start() {
   local name=$1
   shift
   if running "$name"; then return; fi
-  rm -f "$RUN/$name.ready"
-  setsid "$@" >>"$LOG/$name.log" 2>&1 </dev/null 9>&- &
-  echo "$! $(start_time $!)" >"$PIDS/$name"
+  rm -f "$RUN/$name.ready" "$PIDS/$name"
+  { record "$name" "$BASHPID" && exec setsid "$@"; } >>"$LOG/$name.log" 2>&1 </dev/null 9>&- &
+  until [ -s "$PIDS/$name" ] || [ -z "$(start_time $!)" ]; do sleep 0.01; done
   STARTED+=("$name")
 }
 
@@ -55,11 +62,11 @@ members() {
 
 # stop ends service $1 and its workers: stop NAME SECONDS. After that many seconds it does so without asking.
 stop() {
-  local name=$1 end=$((SECONDS + $2)) pid started now
-  { read -r pid started <"$PIDS/$name"; } 2>/dev/null || return 0
+  local name=$1 end=$((SECONDS + $2)) pid started boot now
+  { read -r pid started boot <"$PIDS/$name"; } 2>/dev/null || return 0
   now=$(start_time "$pid")
-  if [ -z "$started" ] || { [ -n "$now" ] && [ "$now" != "$started" ]; }; then
-    rm -f "$PIDS/$name" # the pid is somebody else's by now
+  if [ "$boot" != "$BOOT" ] || { [ -n "$now" ] && [ "$now" != "$started" ]; }; then
+    rm -f "$PIDS/$name" # the pid is somebody else's by now, and so is a session of that number after a boot
     return 0
   fi
   if [ -n "$now" ]; then kill -TERM "$pid" 2>/dev/null || true; fi

@@ -7,7 +7,7 @@ case $STATE in /*) ;; *) STATE=$PWD/$STATE ;; esac
 
 ETC=$STATE/etc        # rendered configuration
 LOG=$STATE/log
-PIDS=$STATE/pids      # a file a service: pid and start time
+PIDS=$STATE/pids      # a file a service: pid, start time and boot
 RUN=$STATE/run        # sockets, and a file NAME.ready for each service that says itself when it is ready
 KNOBS=$STATE/knobs
 DONE=$STATE/done      # a file for each step that is taken once in the life of a state
@@ -50,4 +50,13 @@ check_settings() {
   if [ -n "$RECORDED_ADDRESS" ] && [ "$RECORDED_ADDRESS" != "$ADDRESS" ]; then
     fail "$STATE was made for $RECORDED_ADDRESS, not $ADDRESS: name another OPENSTACK_DEV_STATE, or remove it with \"down\" and WIPE=1"
   fi
+}
+
+# make_state makes the state directory, unless it is somebody's: WIPE=1 removes what has an address in it.
+make_state() {
+  if [ -z "$RECORDED_ADDRESS" ] && [ -n "$(ls -A "$STATE" 2>/dev/null)" ]; then
+    fail "$STATE is not empty, and nothing that \"up\" has made: name another OPENSTACK_DEV_STATE, or empty it"
+  fi
+  mkdir -p "$STATE"
+  echo "$ADDRESS" >"$STATE/address"
 }
