@@ -164,13 +164,14 @@ func (l *Listener) settle(ctx context.Context, s sender, d amqp.Delivery, m Mess
 		l.nack(d, m)
 		return false
 	case v.Outcome == apply.Deferred:
-		step := stepFor(v.Delay)
-		if !l.send(ctx, s, d, m, l.topology.delay(step), m.deferred()) {
+		step, ok := l.delay(ctx, s, d, m, v.Delay)
+		if !ok {
 			return false
 		}
 		l.counts.deferred(step)
 	case v.Outcome == apply.Rejected:
-		if !l.send(ctx, s, d, m, l.topology.rejected(), m.rejected(v, time.Now())) {
+		if err := l.send(ctx, s, l.topology.rejected(), m.rejected(v, time.Now())); err != nil {
+			l.unsent(ctx, d, m, err)
 			return false
 		}
 		l.counts.rejected.Add(1)
@@ -179,19 +180,44 @@ func (l *Listener) settle(ctx context.Context, s sender, d amqp.Delivery, m Mess
 	return true
 }
 
-// send brings a message into another queue. When that fails, the message goes back to its own after a pause, for the next would fail likewise.
-func (l *Listener) send(ctx context.Context, s sender, d amqp.Delivery, m Message, queue string, p amqp.Publishing) bool {
+// delay brings a message into the queue of its delay, or of the next best that takes it, and returns which. A message that a full queue kept out would be
+// handed out again before all others, and nothing behind it would have a turn.
+func (l *Listener) delay(ctx context.Context, s sender, d amqp.Delivery, m Message, wanted time.Duration) (time.Duration, bool) {
+	var err error
+	for _, step := range stepsFrom(stepFor(wanted)) {
+		if err = l.send(ctx, s, l.topology.delay(step), m.deferred()); err == nil {
+			return step, true
+		}
+		if !errors.Is(err, errNotTaken) {
+			break
+		}
+		l.log.Warn("a queue does not take the event; trying another", "event_id", m.ID(), "queue", l.topology.delay(step), "error", err.Error())
+	}
+	l.unsent(ctx, d, m, err)
+	return 0, false
+}
+
+// send brings a message into another queue.
+func (l *Listener) send(ctx context.Context, s sender, queue string, p amqp.Publishing) error {
 	sending, cancel := context.WithTimeout(context.WithoutCancel(ctx), confirmTimeout)
 	defer cancel()
-	err := s.send(sending, queue, p)
-	if err == nil {
-		return true
+	if err := s.send(sending, queue, p); err != nil {
+		return fmt.Errorf("put the event into queue %s: %w", queue, err)
 	}
+	return nil
+}
+
+// unsent gives back a message that could not be brought into another queue. When no queue takes it, nothing more is taken for a while: whatever is deferred
+// would come round and round. Else a short pause will do, for the connection is at fault, and the next would fail likewise.
+func (l *Listener) unsent(ctx context.Context, d amqp.Delivery, m Message, err error) {
 	l.counts.unsent.Add(1)
-	l.log.Error("put the event into another queue; it goes back to its own", "event_id", m.ID(), "queue", queue, "error", err.Error())
-	sleep(ctx, jitter(unsentPause))
+	l.log.Error("the event goes back to its own queue", "event_id", m.ID(), "error", err.Error())
+	if errors.Is(err, errNotTaken) {
+		l.faults.everyones(err)
+	} else {
+		sleep(ctx, jitter(unsentPause))
+	}
 	l.nack(d, m)
-	return false
 }
 
 // ack needs no care for its error: the connection is gone then, and the message comes back.

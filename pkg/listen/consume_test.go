@@ -46,6 +46,49 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// A full delay queue keeps nothing out of the others, and so holds nothing up. Only when all are full is nothing taken for a while.
+func TestSettleWhereDelayQueuesAreFull(t *testing.T) {
+	var all []string
+	for _, step := range steps() {
+		all = append(all, "tagger.delay."+label(step))
+	}
+	for _, tt := range []struct {
+		name   string
+		full   []string
+		want   []string
+		broken bool
+	}{
+		{"the next longer one takes it", all[6:7], []string{"publish to tagger.delay.15m", "publish to tagger.delay.30m", "confirmed", "ack 1"}, false},
+		{
+			"no longer one does", all[6:],
+			[]string{"publish to tagger.delay.15m", "publish to tagger.delay.30m", "publish to tagger.delay.1h", "publish to tagger.delay.8m", "confirmed", "ack 1"}, false,
+		},
+		{"none does", all, []string{
+			"publish to tagger.delay.15m", "publish to tagger.delay.30m", "publish to tagger.delay.1h", "publish to tagger.delay.8m", "publish to tagger.delay.4m",
+			"publish to tagger.delay.2m", "publish to tagger.delay.1m", "publish to tagger.delay.30s", "publish to tagger.delay.15s", "give back 1",
+		}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := &broker{full: tt.full}
+			l := newListener(t, &script{verdicts: map[string]Verdict{"a": {Outcome: apply.Deferred, Delay: 10 * time.Minute}}})
+			l.handle(t.Context(), b, delivery(b, 1, "a"))
+			if diff := cmp.Diff(tt.want, b.notes()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			select {
+			case <-l.faults.broken():
+				if !tt.broken || !errors.Is(l.faults.last(), errNotTaken) {
+					t.Errorf("broken: %v", l.faults.last())
+				}
+			default:
+				if tt.broken {
+					t.Error("not broken")
+				}
+			}
+		})
+	}
+}
+
 // A confirm that does not come is none.
 func TestSettleWithoutAConfirm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -15,9 +15,12 @@ const (
 	unsentPause    = 3 * time.Second
 )
 
+// errNotTaken says that the broker has not put a message into its queue, and will not for now: another queue may take it.
+var errNotTaken = errors.New("the queue does not take it")
+
 // sender puts messages into queues.
 type sender interface {
-	// send returns nil only when the broker has said that the queue has the message.
+	// send returns nil only when the broker has said that the queue has the message, and an errNotTaken when it has said that the queue has it not.
 	send(ctx context.Context, queue string, p amqp.Publishing) error
 }
 
@@ -70,14 +73,17 @@ func (c *confirmed) send(ctx context.Context, queue string, p amqp.Publishing) (
 	select {
 	case r, ok := <-c.returns:
 		if ok {
-			return fmt.Errorf("the broker has no such queue (%d %s)", r.ReplyCode, r.ReplyText)
+			return fmt.Errorf("%w: there is none of that name (%d %s)", errNotTaken, r.ReplyCode, r.ReplyText)
 		}
 	default:
 	}
-	if !acked {
-		return errors.New("the broker does not take it: the queue is full, or the channel is gone")
+	switch {
+	case acked:
+		return nil
+	case c.ch.IsClosed(): // the library then says of all that is not confirmed yet that it was refused
+		return errors.New("the channel is gone")
 	}
-	return nil
+	return fmt.Errorf("%w: it is full", errNotTaken)
 }
 
 func (c *confirmed) close() {

@@ -257,6 +257,30 @@ func TestRabbitMQFullQueue(t *testing.T) {
 	}
 }
 
+// More deferred messages than a delay queue holds do not hold up those behind them.
+func TestRabbitMQFullDelayQueue(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.service(t, false)
+	w := newWorker()
+	l := s.listen(t, w, func(l *Listener) { l.topology.delayBytes = 8 << 10 })
+	consuming(t, l)
+	for i := range 10 {
+		s.notify(t, plainEvent(fmt.Sprintf("%03d-%s", i, strings.Repeat("x", 2<<10))))
+		next(t, w)
+		w.verdicts <- Verdict{Outcome: apply.Deferred, Delay: 15 * time.Minute}
+	}
+	until(t, "all to be put aside", func() bool { return s.count(t, s.config.Queue) == 0 })
+	if a, b := s.count(t, s.config.Queue+".delay.15m"), s.count(t, s.config.Queue+".delay.30m"); a == 0 || b == 0 {
+		t.Errorf("%d and %d messages wait", a, b)
+	}
+	s.notify(t, plainEvent("good"))
+	if m := next(t, w); m.ID() != "good" {
+		t.Errorf("%.10s came again", m.ID())
+	}
+	w.verdicts <- Verdict{Outcome: apply.Tagged}
+}
+
 // Queues that exist with other arguments are an error that says the way out, not a loop.
 func TestRabbitMQMismatch(t *testing.T) {
 	t.Parallel()

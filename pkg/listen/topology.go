@@ -19,9 +19,9 @@ type topology struct {
 	queue           string
 	exchanges, keys []string
 	log             *slog.Logger
-	// bytes is the limit of the main queue, and every how often it is looked after.
-	bytes int64
-	every time.Duration
+	// bytes is the limit of the main queue, delayBytes that of each delay queue, and every how often they are looked after.
+	bytes, delayBytes int64
+	every             time.Duration
 
 	mu sync.Mutex // one declaration at a time; guards what follows
 	// durable is whether the services declare their exchanges as durable, once one of them shows it.
@@ -48,7 +48,7 @@ const (
 const manyDeliveries = 1_000_000
 
 func newTopology(c config.Listen, log *slog.Logger) *topology {
-	return &topology{queue: c.Queue, exchanges: c.Exchanges, keys: c.RoutingKeys, log: log, bytes: mainBytes, every: keepInterval}
+	return &topology{queue: c.Queue, exchanges: c.Exchanges, keys: c.RoutingKeys, log: log, bytes: mainBytes, delayBytes: delayBytes, every: keepInterval}
 }
 
 func (t *topology) rejected() string { return t.queue + ".rejected" }
@@ -61,7 +61,7 @@ func (t *topology) rejected() string { return t.queue + ".rejected" }
 //
 // The delay queues never have a consumer, so that an expiry by disuse would take events of a living Tagger; their messages leave them within an
 // hour by themselves. At-least-once dead-lettering holds a message until the main queue has it, and needs reject-publish, which only our own
-// publisher ever meets: it then leaves the event in the main queue.
+// publisher ever meets: it then takes another of them.
 //
 // The queue of rejected ones has no consumer either; its messages expire instead.
 func (t *topology) queues() []queue {
@@ -78,7 +78,7 @@ func (t *topology) queues() []queue {
 		all = append(all, queue{t.delay(step), amqp.Table{
 			amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-message-ttl": step.Milliseconds(),
 			"x-dead-letter-exchange": "", "x-dead-letter-routing-key": t.queue, "x-dead-letter-strategy": "at-least-once",
-			"x-max-length-bytes": int64(delayBytes), "x-overflow": "reject-publish",
+			"x-max-length-bytes": t.delayBytes, "x-overflow": "reject-publish",
 		}})
 	}
 	return append(all, rejected)
