@@ -28,9 +28,26 @@ const (
 	heartbeat    = 10 * time.Second
 )
 
+// connection is one to a broker that ends when it is told to.
+type connection struct {
+	*amqp.Connection
+	wire net.Conn
+}
+
+// close ends the connection, at the latest after closeTimeout: a broker that is short of memory or disk does not answer, but sends heartbeats, which make
+// the library forget the deadline of its own CloseDeadline. What is not acknowledged comes back.
+func (c *connection) close() {
+	hard := time.AfterFunc(closeTimeout, c.cut)
+	defer hard.Stop()
+	_ = c.Close()
+}
+
+// cut ends the connection at once, and whatever waits for an answer with it.
+func (c *connection) cut() { _ = c.wire.Close() }
+
 // connect returns a connection to one of the brokers, however long that takes; nil when the context ended first. Only at first is a broker that
 // refuses the user an error: later it may be one that is being set up again.
-func (l *Listener) connect(ctx context.Context, first bool) (*amqp.Connection, error) {
+func (l *Listener) connect(ctx context.Context, first bool) (*connection, error) {
 	settings, err := tlsConfig(l.options.Config.CACert)
 	if err != nil {
 		return nil, &fatalError{err}
@@ -63,13 +80,14 @@ func (l *Listener) connect(ctx context.Context, first bool) (*amqp.Connection, e
 }
 
 // dial connects to one broker. Its errors hold no part of the address.
-func dial(ctx context.Context, broker config.Secret, settings *tls.Config) (*amqp.Connection, error) {
+func dial(ctx context.Context, broker config.Secret, settings *tls.Config) (*connection, error) {
 	if err := readable(broker); err != nil {
 		return nil, fmt.Errorf("the address %w", err)
 	}
 	name, _ := os.Hostname()
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(fmt.Sprintf("tagger listen (%s, process %d)", name, os.Getpid()))
+	var wire net.Conn
 	c := amqp.Config{
 		Heartbeat: heartbeat, Properties: properties, TLSClientConfig: settings.Clone(),
 		Dial: func(network, address string) (net.Conn, error) {
@@ -77,12 +95,13 @@ func dial(ctx context.Context, broker config.Secret, settings *tls.Config) (*amq
 			if err != nil {
 				return nil, err
 			}
+			wire = conn
 			return conn, conn.SetDeadline(time.Now().Add(dialTimeout)) // for the handshake; the library takes it off
 		},
 	}
 	conn, err := amqp.DialConfig(broker.Reveal(), c)
 	if err == nil {
-		return conn, nil
+		return &connection{conn, wire}, nil
 	}
 	if refusal, ok := errors.AsType[*amqp.Error](err); ok {
 		return nil, explain(refusal)

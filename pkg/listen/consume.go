@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// drainTimeout is how long an orderly end waits for what is under way.
+	// drainTimeout is how long an orderly end waits for what is under way, all in all.
 	drainTimeout = 30 * time.Second
 	// workTimeout is how long a message may be worked on: what a worker waits for a resource comes out of it.
 	workTimeout = 2 * time.Minute
@@ -22,14 +22,18 @@ const (
 
 var errEnding = errors.New("the listener ends")
 
-// consume takes messages until the channel is gone, nothing works any more (a *faultError), or the context ends.
-func (l *Listener) consume(ctx context.Context, conn *amqp.Connection, s sender) error {
+// consume takes messages until the channel is gone, nothing works any more (a *faultError), or the context ends. An end
+// of over cuts short what ctx's lets finish.
+func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s sender) error {
 	ch, err := conn.Channel()
 	if err != nil {
 		return fmt.Errorf("open a channel: %w", err)
 	}
-	// What is not acknowledged by then comes back.
-	defer ch.Close()
+	defer func() {
+		if ctx.Err() == nil { // else the connection is closed next, and the broker may never answer
+			_ = ch.Close() // what is not acknowledged comes back
+		}
+	}()
 	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
 	if err := ch.Qos(l.options.Concurrency, 0, false); err != nil {
 		return fmt.Errorf("limit the messages under way: %w", err)
@@ -47,9 +51,9 @@ func (l *Listener) consume(ctx context.Context, conn *amqp.Connection, s sender)
 		ok := false
 		select {
 		case <-ctx.Done():
-			return l.drain(ch, errEnding)
+			return l.drain(over, ch, errEnding)
 		case <-l.faults.broken():
-			return l.drain(ch, &faultError{l.faults.last()})
+			return l.drain(over, ch, &faultError{l.faults.last()})
 		case d, ok = <-deliveries:
 		}
 		if !ok {
@@ -66,7 +70,7 @@ func (l *Listener) consume(ctx context.Context, conn *amqp.Connection, s sender)
 		select {
 		case l.slots <- struct{}{}:
 		case <-ctx.Done():
-			return l.drain(ch, errEnding)
+			return l.drain(over, ch, errEnding)
 		}
 		go func() {
 			defer func() { <-l.slots }()
@@ -76,19 +80,19 @@ func (l *Listener) consume(ctx context.Context, conn *amqp.Connection, s sender)
 }
 
 // drain takes no more messages, lets those under way be settled, and returns why. What was handed out and not begun goes back with the channel.
-func (l *Listener) drain(ch *amqp.Channel, why error) error {
+func (l *Listener) drain(over context.Context, ch *amqp.Channel, why error) error {
 	l.counts.consuming.Store(false)
 	_ = ch.Cancel(consumerTag, true)
-	if !l.idle() {
+	ctx, cancel := context.WithTimeout(over, drainTimeout)
+	defer cancel()
+	if !l.idle(ctx) {
 		l.log.Warn("some messages are still being worked on; they will come back")
 	}
 	return why
 }
 
-// idle waits until nothing is under way, and reports false when that takes too long.
-func (l *Listener) idle() bool {
-	timer := time.NewTimer(drainTimeout)
-	defer timer.Stop()
+// idle waits until nothing is under way, and reports false when the context ended first.
+func (l *Listener) idle(ctx context.Context) bool {
 	held := 0
 	defer func() {
 		for range held {
@@ -99,7 +103,7 @@ func (l *Listener) idle() bool {
 		select {
 		case l.slots <- struct{}{}:
 			held++
-		case <-timer.C:
+		case <-ctx.Done():
 			return false
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 // Counts counts what the listener does, since the process started.
 type Counts struct {
-	connected, consuming                                      atomic.Bool
+	connected, consuming, blocked                             atomic.Bool
 	messages, duplicates, rejected, reconnects, unsent, posts atomic.Int64
 
 	perStep map[time.Duration]*atomic.Int64
@@ -27,8 +27,9 @@ func newCounts() *Counts {
 
 func (c *Counts) deferred(step time.Duration) { c.perStep[step].Add(1) }
 
-// Consuming reports whether messages are being taken: connected, and neither credentials nor configuration at fault.
-func (c *Counts) Consuming() bool { return c.consuming.Load() }
+// Consuming reports whether messages are being taken: connected to a broker that is not short of memory or disk, and neither credentials nor configuration
+// at fault.
+func (c *Counts) Consuming() bool { return c.consuming.Load() && !c.blocked.Load() }
 
 // WritePrometheus writes everything in Prometheus' text format.
 func (c *Counts) WritePrometheus(w io.Writer) error {
@@ -39,7 +40,7 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 		value      bool
 	}{
 		{"tagger_listen_connected", "Whether there is a connection to the broker.", c.connected.Load()},
-		{"tagger_listen_consuming", "Whether messages are taken from the queue.", c.consuming.Load()},
+		{"tagger_listen_consuming", "Whether messages are taken from the queue.", c.Consuming()},
 	} {
 		head(g.name, "gauge", g.help)
 		n := 0

@@ -27,8 +27,7 @@ func (l *Listener) replay(ctx context.Context, conn *amqp.Connection) (replayed 
 	if err := l.topology.declare(conn); err != nil {
 		return 0, err
 	}
-	s := &confirmed{conn: conn}
-	defer s.close()
+	s := newConfirmed(conn)
 	err = on(conn, func(ch *amqp.Channel) error {
 		begun := time.Now()
 		for ctx.Err() == nil {
@@ -74,9 +73,10 @@ func (l *Listener) once(ctx context.Context, do func(*amqp.Connection) error) er
 			last = fmt.Errorf("connect to RabbitMQ at %s: %w", hostOf(broker), err)
 			continue
 		}
-		err = do(conn)
-		_ = conn.CloseDeadline(time.Now().Add(closeTimeout))
-		return err
+		stop := context.AfterFunc(ctx, conn.close)
+		defer stop()
+		defer conn.close()
+		return do(conn.Connection)
 	}
 	return last
 }

@@ -214,6 +214,43 @@ func TestRabbitMQOrderlyEnd(t *testing.T) {
 	until(t, "the rest in the queue", func() bool { return s.count(t, s.config.Queue) == 3 })
 }
 
+// A broker that is short of memory answers nobody who has published. The listener says so, and ends all the same.
+//
+// The alarm is everyone's, so that no other test runs beside this one.
+func TestRabbitMQAlarm(t *testing.T) {
+	s := newStand(t)
+	s.service(t, false)
+	w := newWorker()
+	l := s.listen(t, w, nil)
+	consuming(t, l)
+	for i := range 8 {
+		s.notify(t, plainEvent(fmt.Sprint(i)))
+	}
+	next(t, w)
+	alarm(t, true)
+	t.Cleanup(func() { alarm(t, false) })
+	w.verdicts <- Verdict{Outcome: apply.Deferred}
+	until(t, "the alarm to be seen", func() bool { return !l.Counts().Consuming() })
+	for range 4 {
+		next(t, w)
+		w.verdicts <- Verdict{Outcome: apply.Deferred}
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- l.stop() }()
+	select {
+	case err := <-stopped:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Errorf("not ended after %s", patience)
+	}
+	alarm(t, false)
+	until(t, "all messages in some queue", func() bool {
+		return s.count(t, s.config.Queue)+s.count(t, s.config.Queue+".delay.15s") >= 8
+	})
+}
+
 // While nothing works nothing is taken, and nothing is lost.
 func TestRabbitMQNothingWorks(t *testing.T) {
 	t.Parallel()
