@@ -162,7 +162,7 @@ func newTagging(ctx context.Context) (*slog.Logger, listen.Worker, func(io.Write
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	t := &listen.Tagging{Handler: c.Tagger, Wait: listen.DefaultWait, Log: c.Log}
+	t := &listen.Tagging{Handler: c.Tagger, Wait: listen.DefaultWait}
 	if c.Settings.Wait != nil {
 		t.Wait = *c.Settings.Wait
 	}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
 const (
@@ -110,13 +112,22 @@ func (l *Listener) idle(ctx context.Context) bool {
 	return true
 }
 
-// handle works on one message and settles it.
+// handle works on one message and settles it. A panic defers it, and nothing else: the message would come back to the next process, and end that too.
 func (l *Listener) handle(ctx context.Context, s sender, d amqp.Delivery) {
 	// The end of the listener, or of the connection, does not stop a write half-way.
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), workTimeout)
 	defer cancel()
 	l.counts.messages.Add(1)
-	m := read(d, time.Now())
+	m := envelope(d, time.Now())
+	finish := func(bool) {}
+	defer func() {
+		if p := recover(); p != nil {
+			l.counts.panics.Add(1)
+			l.log.Error("panic", "event_id", m.ID(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			finish(l.settle(ctx, s, d, m, again(l.options.GiveUpAfter, m, metadata.Unavailable, "panic; see the log", 0)))
+		}
+	}()
+	m.decode()
 	wanted := l.options.Worker.Describe(work, m)
 	if wanted.Key == "" {
 		l.settle(ctx, s, d, m, l.work(work, m))
@@ -125,8 +136,9 @@ func (l *Listener) handle(ctx context.Context, s sender, d amqp.Delivery) {
 	for {
 		c, first := l.recent.claim(wanted.Key, m.ID(), wanted.Pending, time.Now())
 		if first {
+			finish = func(kept bool) { c.finish(kept, wanted.Pending) }
 			v := l.work(work, m)
-			c.finish(l.settle(ctx, s, d, m, v), wanted.Pending)
+			finish(l.settle(ctx, s, d, m, v))
 			return
 		}
 		select {

@@ -3,12 +3,15 @@ package listen
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 )
@@ -84,6 +87,57 @@ func TestSettleWhereDelayQueuesAreFull(t *testing.T) {
 				if tt.broken {
 					t.Error("not broken")
 				}
+			}
+		})
+	}
+}
+
+// panicking is a worker that is broken where it is told to be.
+type panicking struct{ describes, works bool }
+
+func (p panicking) Describe(context.Context, Message) Description {
+	if p.describes {
+		panic("boom")
+	}
+	return Description{Key: "a", Pending: true}
+}
+
+func (p panicking) Work(context.Context, Message) Verdict {
+	if p.works {
+		panic("boom")
+	}
+	return Verdict{Outcome: apply.Tagged}
+}
+
+// A message that makes a worker panic waits, and is rejected in the end. It keeps no other report of its change waiting.
+func TestPanic(t *testing.T) {
+	for _, tt := range []struct {
+		worker panicking
+		second []string
+	}{
+		{panicking{describes: true}, []string{"publish to a delay queue", "confirmed", "ack 2"}},
+		{panicking{works: true}, []string{"ack 2"}}, // a duplicate of what will come back
+	} {
+		t.Run(fmt.Sprintf("%+v", tt.worker), func(t *testing.T) {
+			b := &broker{}
+			l := newListener(t, tt.worker)
+			l.handle(t.Context(), b, delivery(b, 1, "a"))
+			l.handle(t.Context(), b, delivery(b, 2, "b"))
+			old := delivery(b, 3, "a")
+			old.Headers = amqp.Table{headerSentAt: time.Now().Add(-25 * time.Hour).Format(time.RFC3339)}
+			l.handle(t.Context(), b, old)
+			got := b.notes()
+			for i, note := range got {
+				if strings.Contains(note, ".delay.") { // which one is left to chance
+					got[i] = "publish to a delay queue"
+				}
+			}
+			want := slices.Concat([]string{"publish to a delay queue", "confirmed", "ack 1"}, tt.second, []string{"publish to tagger.rejected", "confirmed", "ack 3"})
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if reason, _ := b.sent[len(b.sent)-1].Headers[headerReason].(string); !strings.Contains(reason, "panic; see the log") {
+				t.Errorf("rejected for %q", reason)
 			}
 		})
 	}

@@ -11,8 +11,8 @@ import (
 
 // Counts counts what the listener does, since the process started.
 type Counts struct {
-	connected, consuming, blocked                             atomic.Bool
-	messages, duplicates, rejected, reconnects, unsent, posts atomic.Int64
+	connected, consuming, blocked                                     atomic.Bool
+	messages, duplicates, rejected, reconnects, unsent, posts, panics atomic.Int64
 
 	perStep map[time.Duration]*atomic.Int64
 }
@@ -58,6 +58,7 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 		{"tagger_listen_rejected_total", "Messages put into the queue of rejected ones.", c.rejected.Load()},
 		{"tagger_listen_unsent_total", "Messages that went back, for another queue did not take them.", c.unsent.Load()},
 		{"tagger_listen_reconnects_total", "Connections to the broker that were lost.", c.reconnects.Load()},
+		{"tagger_listen_panics_total", "Messages that were deferred because of a panic, each time.", c.panics.Load()},
 		{"tagger_listen_posts_total", "Events posted to the sink.", c.posts.Load()},
 	} {
 		head(n.name, "counter", n.help)

@@ -3,9 +3,6 @@ package listen
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -21,7 +18,6 @@ type Handler interface {
 	Plan(ctx context.Context, e event.Event) []tagger.Planned
 	Handle(ctx context.Context, d tagger.Delivery) []tagger.Result
 	Unreadable(ctx context.Context, err error) tagger.Result
-	Failed(ctx context.Context, d tagger.Delivery, reason string) tagger.Result
 	// Login asks whether the credentials are good.
 	Login(ctx context.Context) error
 }
@@ -31,7 +27,6 @@ type Tagging struct {
 	Handler Handler
 	// Wait is how long a resource that is not ready is waited for before its event is deferred.
 	Wait time.Duration
-	Log  *slog.Logger
 }
 
 // DefaultWait is the Wait where the settings do not say: that of the other queues.
@@ -53,7 +48,7 @@ func (t *Tagging) Describe(ctx context.Context, m Message) Description {
 func (t *Tagging) Work(ctx context.Context, m Message) Verdict {
 	var all []tagger.Result
 	for _, e := range m.Events {
-		all = append(all, t.event(ctx, tagger.Delivery{Event: e, SentAt: m.SentAt, Receives: m.Receives, Wait: t.Wait})...)
+		all = append(all, t.Handler.Handle(ctx, tagger.Delivery{Event: e, SentAt: m.SentAt, Receives: m.Receives, Wait: t.Wait})...)
 	}
 	if m.Err != nil {
 		all = append(all, t.Handler.Unreadable(ctx, m.Err))
@@ -73,17 +68,6 @@ func (t *Tagging) everyones(ctx context.Context, fault error) bool {
 	}
 	_, refused := errors.AsType[*cloud.RefusedError](fault)
 	return refused && t.Handler.Login(ctx) != nil
-}
-
-// event handles one event. A panic in it defers it, and nothing else.
-func (t *Tagging) event(ctx context.Context, d tagger.Delivery) (all []tagger.Result) {
-	defer func() {
-		if p := recover(); p != nil {
-			t.Log.Error("panic", "event_id", d.Event.ID(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			all = []tagger.Result{t.Handler.Failed(ctx, d, "panic; see the log")}
-		}
-	}()
-	return t.Handler.Handle(ctx, d)
 }
 
 var _ Worker = (*Tagging)(nil)
