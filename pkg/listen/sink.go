@@ -170,8 +170,9 @@ func (s *Sink) post(ctx context.Context, m Message, e event.Event) Verdict {
 
 const maxAnswer = 64 << 10
 
-// judge says what an answer means: https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md has the same classes, but that here 401 and 403
-// say that the secret is wrong, which is no event's fault.
+// judge says what an answer means, by the table of https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md: what is tried again is 404, 409,
+// 429, 5xx, and what HTTP does not know. Two differ here: 401 and 403 say that the secret is wrong, which is no event's fault, and 408 that the receiver
+// has not even read the request.
 func (s *Sink) judge(m Message, resp *http.Response) Verdict {
 	said := "the sink answers " + resp.Status
 	v := Verdict{}
@@ -185,7 +186,7 @@ func (s *Sink) judge(m Message, resp *http.Response) Verdict {
 		}
 	case status == http.StatusTooManyRequests:
 		v = again(s.options.GiveUpAfter, m, metadata.Throttled, said, retryAfter(resp.Header))
-	case status == http.StatusRequestTimeout || status >= 500:
+	case status == http.StatusNotFound || status == http.StatusRequestTimeout || status == http.StatusConflict || status >= 500:
 		v = again(s.options.GiveUpAfter, m, metadata.Unavailable, said, retryAfter(resp.Header))
 	default:
 		v.Outcome, v.Reason = apply.Rejected, said

@@ -57,12 +57,16 @@ func TestSinkAnswers(t *testing.T) {
 		{400, "", apply.Rejected, false, 0},
 		{401, "", apply.Deferred, true, 0},
 		{403, "", apply.Deferred, true, 0},
-		{404, "", apply.Rejected, false, 0},
+		{404, "", apply.Deferred, false, 12 * time.Second}, // a receiver that is being rolled out
+		{405, "", apply.Rejected, false, 0},
 		{408, "", apply.Deferred, false, 12 * time.Second},
+		{409, "", apply.Deferred, false, 12 * time.Second},
+		{410, "", apply.Rejected, false, 0},
 		{422, "", apply.Rejected, false, 0},
 		{429, "120", apply.Deferred, false, 2 * time.Minute},
 		{429, "-1", apply.Deferred, false, 12 * time.Second},
 		{500, "", apply.Deferred, false, 12 * time.Second},
+		{600, "", apply.Deferred, false, 12 * time.Second},
 		{503, time.Now().Add(30 * time.Minute).UTC().Format(http.TimeFormat), apply.Deferred, false, 29 * time.Minute},
 	} {
 		t.Run(fmt.Sprint(tt.status, tt.retryAfter), func(t *testing.T) {
