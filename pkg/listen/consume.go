@@ -165,7 +165,7 @@ func (l *Listener) work(ctx context.Context, m Message) Verdict {
 	case v.Fault == nil:
 	case v.NothingWorks:
 		l.faults.everyones(v.Fault)
-	case l.faults.one(v.Fault): // one too many in a row
+	case !v.OneProject && l.faults.one(v.Fault): // one too many in a row
 	case time.Since(m.SentAt) >= l.options.GiveUpAfter:
 		// Others are worked on all the while, so that it is about this one: a person must look.
 		v.Outcome, v.Reason = apply.Rejected, fmt.Sprintf("given up after %s: %s", l.options.GiveUpAfter, v.Fault)

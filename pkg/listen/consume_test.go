@@ -175,6 +175,7 @@ func TestSettleAfterTheEnd(t *testing.T) {
 func TestFaults(t *testing.T) {
 	refused := errors.New("403")
 	one := Verdict{Outcome: apply.Deferred, Fault: refused}
+	project := Verdict{Outcome: apply.Deferred, Fault: refused, OneProject: true}
 	good := Verdict{Outcome: apply.Tagged, Reached: true}
 	idle := Verdict{Outcome: apply.Ignored}
 	for _, tt := range []struct {
@@ -185,6 +186,7 @@ func TestFaults(t *testing.T) {
 		{"one", []Verdict{one}, false},
 		{"some, with others that work between them", []Verdict{one, one, one, one, good, one, one, one, one}, false},
 		{"many in a row", []Verdict{one, one, one, one, one}, true},
+		{"many of a project that refuses the login", []Verdict{project, project, project, project, project, project}, false},
 		{"what is ignored proves nothing", []Verdict{one, one, one, idle, one, one}, true},
 		{"everyone's", []Verdict{good, {Outcome: apply.Deferred, Fault: refused, NothingWorks: true}}, true},
 	} {
@@ -216,6 +218,10 @@ func TestGivingUpOnOne(t *testing.T) {
 	old := Message{Events: readEvent(t, "a"), SentAt: time.Now().Add(-25 * time.Hour)}
 	if v := l.work(t.Context(), old); v.Outcome != apply.Rejected || !strings.Contains(v.Reason, "given up after 24h0m0s: 403") {
 		t.Errorf("%+v", v)
+	}
+	project := Verdict{Outcome: apply.Deferred, Fault: errors.New("401 in this project"), OneProject: true}
+	if v := newListener(t, &script{verdicts: map[string]Verdict{"a": project}}).work(t.Context(), old); v.Outcome != apply.Rejected {
+		t.Errorf("one project's: %+v", v)
 	}
 	for range manyInRow {
 		l.work(t.Context(), Message{Events: readEvent(t, "a"), SentAt: time.Now()})

@@ -58,6 +58,8 @@ type Verdict struct {
 	Fault error
 	// NothingWorks reports that the fault is every message's, and not this one's only.
 	NothingWorks bool
+	// OneProject reports that the fault is one project's, where other credentials are good: it says nothing about the next message.
+	OneProject bool
 	// Reached reports that the other side, cloud or sink, was reached and answered.
 	Reached bool
 }

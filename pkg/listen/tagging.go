@@ -55,19 +55,15 @@ func (t *Tagging) Work(ctx context.Context, m Message) Verdict {
 	}
 	worst := tagger.Worst(all)
 	v := Verdict{Outcome: worst.Outcome, Reason: worst.Reason, Delay: worst.Delay, Fault: worst.Err, Reached: worst.Calls > 0}
-	if v.Fault != nil {
-		v.NothingWorks = t.everyones(ctx, v.Fault)
+	switch _, refused := errors.AsType[*cloud.RefusedError](v.Fault); {
+	case v.Fault == nil:
+	case metadata.IsClass(v.Fault, metadata.Unauthenticated):
+		v.NothingWorks = true
+	case refused: // by one project of several perhaps: TAGGER_PROJECTS may name one that the user has no role in
+		v.NothingWorks = t.Handler.Login(ctx) != nil
+		v.OneProject = !v.NothingWorks
 	}
 	return v
-}
-
-// everyones tells a login or a token that is refused from what concerns one project or one server.
-func (t *Tagging) everyones(ctx context.Context, fault error) bool {
-	if metadata.IsClass(fault, metadata.Unauthenticated) {
-		return true
-	}
-	_, refused := errors.AsType[*cloud.RefusedError](fault)
-	return refused && t.Handler.Login(ctx) != nil
 }
 
 var _ Worker = (*Tagging)(nil)

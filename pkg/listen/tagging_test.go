@@ -42,15 +42,16 @@ func TestTaggingVerdicts(t *testing.T) {
 		result       tagger.Result
 		login        error
 		nothingWorks bool
+		oneProject   bool
 	}{
-		{"login refused", tagger.Result{Outcome: apply.Deferred, Err: refused}, refused, true},
-		{"one project's login refused", tagger.Result{Outcome: apply.Deferred, Err: refused}, nil, false},
-		{"token refused", tagger.Result{Outcome: apply.Deferred, Err: unauthenticated, Calls: 1}, nil, true},
-		{"this server is forbidden", tagger.Result{Outcome: apply.Deferred, Err: forbidden, Calls: 1}, nil, false},
+		{"login refused", tagger.Result{Outcome: apply.Deferred, Err: refused}, refused, true, false},
+		{"one project's login refused", tagger.Result{Outcome: apply.Deferred, Err: refused}, nil, false, true},
+		{"token refused", tagger.Result{Outcome: apply.Deferred, Err: unauthenticated, Calls: 1}, nil, true, false},
+		{"this server is forbidden", tagger.Result{Outcome: apply.Deferred, Err: forbidden, Calls: 1}, nil, false, false},
 	} {
 		w := &Tagging{Handler: &handler{results: map[string]tagger.Result{"a": tt.result}, login: tt.login}}
 		v := w.Work(t.Context(), Message{Events: readEvent(t, "a")})
-		if v.Fault == nil || v.NothingWorks != tt.nothingWorks {
+		if v.Fault == nil || v.NothingWorks != tt.nothingWorks || v.OneProject != tt.oneProject {
 			t.Errorf("%s: %+v", tt.name, v)
 		}
 	}
