@@ -58,6 +58,12 @@ func (l Listen) Brokers() ([]Secret, error) {
 		if port := u.Port(); strings.Contains(u.Host, ":") && port == "" && !strings.HasSuffix(u.Host, "]") {
 			return nil, fmt.Errorf("TAGGER_AMQP_URL: address %d of %d has a colon and no port", i+1, len(brokers))
 		}
+		// A password with /, ? or # in it ends the host before it has begun, and a part of it would be shown as the host.
+		_, rest, _ := strings.Cut(address, "://")
+		if end := strings.IndexAny(rest, "/?#"); end >= 0 && strings.ContainsAny(rest[end:], "#@") {
+			return nil, fmt.Errorf("TAGGER_AMQP_URL: address %d of %d has # or @ after its host "+
+				"(write what is not a letter or a digit in user, password and vhost as %%XX: / is %%2F, ? is %%3F, # is %%23, @ is %%40)", i+1, len(brokers))
+		}
 		all = append(all, NewSecret(address))
 	}
 	return all, nil
