@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -57,13 +56,24 @@ func TestNoPasswordInErrors(t *testing.T) {
 	}
 }
 
+// ending ends something when a line is logged.
+type ending struct {
+	slog.Handler
+	end func()
+}
+
+func (e ending) Handle(ctx context.Context, r slog.Record) error {
+	e.end()
+	return e.Handler.Handle(ctx, r)
+}
+
 // A broker that is not there is waited for, with one line in the log.
 func TestRunWaitsForTheBroker(t *testing.T) {
 	var lines bytes.Buffer
 	l := newListener(t, &script{})
-	l.log = slog.New(slog.NewJSONHandler(&lines, nil))
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	l.log = slog.New(ending{slog.NewJSONHandler(&lines, nil), cancel})
 	if err := l.Run(ctx); err != nil {
 		t.Error(err)
 	}

@@ -64,8 +64,8 @@ func TestRabbitMQDelay(t *testing.T) {
 	w.verdicts <- Verdict{Outcome: apply.Deferred, Delay: 15 * time.Second}
 	until(t, "the message in the delay queue", func() bool { return s.count(t, s.config.Queue+".delay.15s") == 1 })
 	s.notify(t, plainEvent("m-2"))
-	if m := next(t, w); m.ID() != "m-2" || time.Since(begun) > 10*time.Second {
-		t.Errorf("%s after %s", m.ID(), time.Since(begun))
+	if m := next(t, w); m.ID() != "m-2" { // which m-1 would have held up until it had left the delay queue itself
+		t.Errorf("%s came before m-2", m.ID())
 	}
 	w.verdicts <- Verdict{Outcome: apply.Tagged}
 	// Another listener, and so another process, takes it when it is time.
