@@ -349,7 +349,7 @@ func TestRabbitMQExchangeComesAndGoes(t *testing.T) {
 			l := s.listen(t, w, func(l *Listener) { l.topology.every = 200 * time.Millisecond })
 			consuming(t, l)
 			s.service(t, durable) // would fail had it been made otherwise
-			until(t, "the binding", func() bool { return !l.topology.searching() })
+			until(t, "the binding", func() bool { return l.topology.wanted() == "" })
 			s.notify(t, plainEvent("1"))
 			next(t, w)
 			w.verdicts <- Verdict{Outcome: apply.Tagged}

@@ -39,8 +39,6 @@ const (
 	unusedFor    = 14 * 24 * time.Hour
 	rejectedFor  = 14 * 24 * time.Hour
 	keepInterval = time.Minute
-	// longestSearch is the longest pause between two looks for exchanges that are not there.
-	longestSearch = 15 * time.Second
 )
 
 // manyDeliveries takes the place of RabbitMQ 4's limit of 20 deliveries, after which a quorum queue throws a message away: here it is decided by time, and a
@@ -133,27 +131,39 @@ func (t *topology) declareError(name string, err error) error {
 // keep looks after queues and bindings until the context ends: exchanges that are not durable go with a restart of the broker and take the bindings
 // along, and somebody may delete a queue. It returns an error that ends the connection.
 func (t *topology) keep(ctx context.Context, conn *amqp.Connection) error {
-	search := firstPause
-	for {
-		pause := t.every
-		if t.searching() {
-			pause, search = search, min(2*search, longestSearch)
-		} else {
-			search = firstPause
-		}
-		if !sleep(ctx, jitter(pause)) {
-			return nil
-		}
+	search := search{longest: t.every}
+	for sleep(ctx, jitter(search.next(t.wanted()))) {
 		if err := t.declare(conn); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
-func (t *topology) searching() bool {
+// search is how often exchanges are looked for that are not there. After a restart of the broker their services make them within seconds, but one that is
+// named and that no service has never comes, and each look is an error in the broker's log.
+type search struct {
+	missing       string
+	last, longest time.Duration
+}
+
+// next returns the pause before the next look, for what is missing now. It begins anew when that is not what was missing before.
+func (s *search) next(missing string) time.Duration {
+	s.last = min(2*s.last, s.longest)
+	if s.last == 0 || missing != s.missing {
+		s.last = min(firstPause, s.longest)
+	}
+	if s.missing = missing; missing == "" {
+		return s.longest
+	}
+	return s.last
+}
+
+// wanted are the exchanges that were missing when last looked for.
+func (t *topology) wanted() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.missing != ""
+	return t.missing
 }
 
 // remove deletes the queues, and reports each with the messages that were in it.
