@@ -214,6 +214,29 @@ func TestRabbitMQOrderlyEnd(t *testing.T) {
 	until(t, "the rest in the queue", func() bool { return s.count(t, s.config.Queue) == 3 })
 }
 
+// One deadline is over all that an end waits for.
+func TestRabbitMQEndThatWaits(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.service(t, false)
+	w := newWorker()
+	l := s.listen(t, w, nil)
+	consuming(t, l)
+	s.notify(t, plainEvent("1"))
+	next(t, w) // and no verdict comes
+	stopped := make(chan error, 1)
+	go func() { stopped <- l.stop() }()
+	select {
+	case err := <-stopped:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience): // drainTimeout is shorter, and twice drainTimeout longer
+		t.Errorf("not ended after %s", patience)
+	}
+	until(t, "the message back in the queue", func() bool { return s.count(t, s.config.Queue) == 1 })
+}
+
 // A broker that is short of memory answers nobody who has published. The listener says so, and ends all the same.
 //
 // The alarm is everyone's, so that no other test runs beside this one.
