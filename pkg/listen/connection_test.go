@@ -82,6 +82,22 @@ func TestRunWaitsForTheBroker(t *testing.T) {
 	}
 }
 
+// A file of certificates that is just being replaced does not end a listener that has been connected.
+func TestConnectAgainWithoutCertificates(t *testing.T) {
+	l := newListener(t, &script{})
+	l.options.Config.CACert = filepath.Join(t.TempDir(), "ca.pem")
+	var lines bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	l.log = slog.New(ending{slog.NewJSONHandler(&lines, nil), cancel})
+	if _, err := l.connect(ctx, true); err == nil || !strings.Contains(err.Error(), "TAGGER_AMQP_CACERT: open") {
+		t.Errorf("at start: %v", err)
+	}
+	if conn, err := l.connect(ctx, false); conn != nil || err != nil || !strings.Contains(lines.String(), "TAGGER_AMQP_CACERT: open") {
+		t.Errorf("later: %v: %s", err, lines.String())
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	for _, tt := range []struct {
 		err     error

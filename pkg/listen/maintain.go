@@ -62,21 +62,12 @@ func (l *Listener) replay(ctx context.Context, conn *amqp.Connection) (replayed 
 
 // once connects, without trying for ever, and does one thing.
 func (l *Listener) once(ctx context.Context, do func(*amqp.Connection) error) error {
-	settings, err := tlsConfig(l.options.Config.CACert)
+	conn, err := l.connectOnce(ctx)
 	if err != nil {
 		return err
 	}
-	var last error
-	for _, broker := range l.brokers {
-		conn, err := dial(ctx, broker, settings)
-		if err != nil {
-			last = fmt.Errorf("connect to RabbitMQ at %s: %w", hostOf(broker), err)
-			continue
-		}
-		stop := context.AfterFunc(ctx, conn.close)
-		defer stop()
-		defer conn.close()
-		return do(conn.Connection)
-	}
-	return last
+	stop := context.AfterFunc(ctx, conn.close)
+	defer stop()
+	defer conn.close()
+	return do(conn.Connection)
 }
