@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -28,6 +29,7 @@ import (
 type Sink struct {
 	options SinkOptions
 	client  *http.Client
+	posts   atomic.Int64
 }
 
 // SinkOptions is what a Sink is made of.
@@ -41,8 +43,6 @@ type SinkOptions struct {
 	Registry    *lifecycle.Registry
 	GiveUpAfter time.Duration
 	Log         *slog.Logger
-	// Posted, if not nil, is told of each request.
-	Posted func()
 }
 
 // answerTimeout is more than a function waits for a resource before it answers.
@@ -57,11 +57,18 @@ func NewSink(o SinkOptions) (*Sink, error) {
 	if _, err := overrides(o.Overrides); err != nil {
 		return nil, err
 	}
-	return &Sink{o, &http.Client{
+	return &Sink{options: o, client: &http.Client{
 		Timeout: answerTimeout,
 		// A redirect would carry the secret to another place.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
+}
+
+// WritePrometheus writes how often the sink was posted to in Prometheus' text format.
+func (s *Sink) WritePrometheus(w io.Writer) error {
+	const name = "tagger_listen_posts_total"
+	_, err := fmt.Fprintf(w, "# HELP %s Events posted to the sink.\n# TYPE %[1]s counter\n%[1]s %d\n", name, s.posts.Load())
+	return err
 }
 
 // overrides reads Knative's convention: https://knative.dev/docs/eventing/custom-event-source/sinkbinding/
@@ -156,9 +163,7 @@ func (s *Sink) post(ctx context.Context, m Message, e event.Event) Verdict {
 	if secret := s.options.Secret.Reveal(); secret != "" {
 		req.Header.Set("Authorization", "Bearer "+secret)
 	}
-	if s.options.Posted != nil {
-		s.options.Posted()
-	}
+	s.posts.Add(1)
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return again(s.options.GiveUpAfter, m, metadata.Unavailable, "post to the sink: "+withoutAddress(err).Error(), 0)

@@ -95,16 +95,20 @@ func TestSinkRequest(t *testing.T) {
 		body, _ = io.ReadAll(r.Body)
 	}))
 	defer server.Close()
-	posted := 0
 	s := newSink(t, SinkOptions{
-		URL: server.URL + "/ns/broker", Secret: config.NewSecret("s3cret"), Overrides: `{"extensions": {"cluster": "é1"}}`, Posted: func() { posted++ },
+		URL: server.URL + "/ns/broker", Secret: config.NewSecret("s3cret"), Overrides: `{"extensions": {"cluster": "é1"}}`,
 	})
 	if v := s.Work(t.Context(), created(t)); v.Outcome != sent {
 		t.Fatalf("%+v", v)
 	}
 	if got.Method != "POST" || got.URL.Path != "/ns/broker" || got.Header.Get("Authorization") != "Bearer s3cret" ||
-		got.Header.Get("Content-Type") != "application/cloudevents+json" || got.ContentLength != int64(len(body)) || posted != 1 {
+		got.Header.Get("Content-Type") != "application/cloudevents+json" || got.ContentLength != int64(len(body)) {
 		t.Errorf("%s %s %v, %d bytes", got.Method, got.URL, got.Header, got.ContentLength)
+	}
+	var metrics strings.Builder
+	if err := s.WritePrometheus(&metrics); err != nil || metrics.String() != "# HELP tagger_listen_posts_total Events posted to the sink.\n"+
+		"# TYPE tagger_listen_posts_total counter\ntagger_listen_posts_total 1\n" {
+		t.Errorf("%v: %s", err, metrics.String())
 	}
 	var e map[string]any
 	if err := json.Unmarshal(body, &e); err != nil {
