@@ -108,10 +108,9 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 	}
 	o := listen.Options{Config: c, Concurrency: settings.Concurrency, GiveUpAfter: settings.GiveUpAfter}
 	var others func(io.Writer) error
-	var counts *listen.Counts
 	if c.Sink != "" {
 		o.Log = host.NewLog(settings.LogLevel, "listen")
-		o.Worker, err = newSink(settings, c, o.Log, func() { counts.Posted() })
+		o.Worker, others, err = newSink(settings, c, o.Log)
 	} else {
 		o.Log, o.Worker, others, err = newTagging(ctx)
 	}
@@ -122,7 +121,6 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 	if err != nil {
 		return err
 	}
-	counts = l.Counts()
 	group, ctx := errgroup.WithContext(ctx)
 	if address != "" {
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
@@ -130,7 +128,7 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 			return fmt.Errorf("listen: %w", err)
 		}
 		o.Log.Info("listening", "address", listener.Addr().String())
-		group.Go(func() error { return host.Serve(ctx, listener, counts.Handler(others), closeHTTP) })
+		group.Go(func() error { return host.Serve(ctx, listener, l.Counts().Handler(others), closeHTTP) })
 	}
 	ended := errors.New("ended")
 	group.Go(func() error {
@@ -146,14 +144,18 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 	return nil
 }
 
-func newSink(settings config.Settings, c config.Listen, log *slog.Logger, posted func()) (listen.Worker, error) {
+func newSink(settings config.Settings, c config.Listen, log *slog.Logger) (listen.Worker, func(io.Writer) error, error) {
 	registry, err := tagger.Dialects(settings, os.Getenv("OS_REGION_NAME"))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return listen.NewSink(listen.SinkOptions{
-		URL: c.Sink, Overrides: c.CEOverrides, Secret: settings.HTTPSecret, Registry: registry, GiveUpAfter: settings.GiveUpAfter, Log: log, Posted: posted,
+	sink, err := listen.NewSink(listen.SinkOptions{
+		URL: c.Sink, Overrides: c.CEOverrides, Secret: settings.HTTPSecret, Registry: registry, GiveUpAfter: settings.GiveUpAfter, Log: log,
 	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return sink, sink.WritePrometheus, nil
 }
 
 func newTagging(ctx context.Context) (*slog.Logger, listen.Worker, func(io.Writer) error, error) {
@@ -162,7 +164,7 @@ func newTagging(ctx context.Context) (*slog.Logger, listen.Worker, func(io.Write
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	t := &listen.Tagging{Handler: c.Tagger, Wait: listen.DefaultWait, Log: c.Log}
+	t := &listen.Tagging{Handler: c.Tagger, Wait: listen.DefaultWait}
 	if c.Settings.Wait != nil {
 		t.Wait = *c.Settings.Wait
 	}

@@ -3,7 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -44,6 +46,22 @@ func (l Listen) check() error {
 	return nil
 }
 
+// withoutEffect says what to do in place of a parameter of https://www.rabbitmq.com/docs/uri-query-parameters that would be without effect here, which for TLS
+// is worse than an error; "" for others.
+func withoutEffect(parameter string) string {
+	switch parameter {
+	case "cacertfile":
+		return "which is not read: set TAGGER_AMQP_CACERT to the file"
+	case "certfile", "keyfile":
+		return "but Tagger has no client certificates: it logs in by user and password"
+	case "server_name_indication":
+		return "but the certificate must be for the host of the address"
+	case "verify":
+		return "but the certificate is always verified: set TAGGER_AMQP_CACERT to the file of its authority, or use amqp:// without TLS"
+	}
+	return ""
+}
+
 // Brokers are the addresses, one by one. An error names the one that is wrong by its place and quotes nothing, for each may hold a password.
 func (l Listen) Brokers() ([]Secret, error) {
 	var brokers List
@@ -57,6 +75,17 @@ func (l Listen) Brokers() ([]Secret, error) {
 		}
 		if port := u.Port(); strings.Contains(u.Host, ":") && port == "" && !strings.HasSuffix(u.Host, "]") {
 			return nil, fmt.Errorf("TAGGER_AMQP_URL: address %d of %d has a colon and no port", i+1, len(brokers))
+		}
+		// A password with /, ? or # in it ends the host before it has begun, and a part of it would be shown as the host.
+		_, rest, _ := strings.Cut(address, "://")
+		if end := strings.IndexAny(rest, "/?#"); end >= 0 && strings.ContainsAny(rest[end:], "#@") {
+			return nil, fmt.Errorf("TAGGER_AMQP_URL: address %d of %d has # or @ after its host "+
+				"(write what is not a letter or a digit in user, password and vhost as %%XX: / is %%2F, ? is %%3F, # is %%23, @ is %%40)", i+1, len(brokers))
+		}
+		for _, name := range slices.Sorted(maps.Keys(u.Query())) {
+			if instead := withoutEffect(name); instead != "" {
+				return nil, fmt.Errorf("TAGGER_AMQP_URL: address %d of %d has the parameter %s, %s", i+1, len(brokers), name, instead)
+			}
 		}
 		all = append(all, NewSecret(address))
 	}

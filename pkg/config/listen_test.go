@@ -10,7 +10,7 @@ import (
 )
 
 func TestListen(t *testing.T) {
-	t.Setenv("TAGGER_AMQP_URL", "amqp://a:b%2Cc@one:5672/, amqps://a:b@[::1]:5671/vhost?heartbeat=5")
+	t.Setenv("TAGGER_AMQP_URL", "amqp://a:b%2Cc%23@one:5672/v%40host, amqps://a:b@[::1]:5671/vhost?heartbeat=5")
 	t.Setenv("TAGGER_AMQP_EXCHANGES", " ")
 	t.Setenv("K_SINK", "http://broker/")
 	got, err := config.ListenFromEnv()
@@ -18,7 +18,7 @@ func TestListen(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config.Listen{
-		URL: secret("amqp://a:b%2Cc@one:5672/, amqps://a:b@[::1]:5671/vhost?heartbeat=5"), Exchanges: config.List{"nova", "cinder", "openstack"},
+		URL: secret("amqp://a:b%2Cc%23@one:5672/v%40host, amqps://a:b@[::1]:5671/vhost?heartbeat=5"), Exchanges: config.List{"nova", "cinder", "openstack"},
 		RoutingKeys: config.List{"notifications.info", "versioned_notifications.info"}, Queue: "tagger", Sink: "http://broker/",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -39,6 +39,15 @@ func TestListenRefuses(t *testing.T) {
 		{"TAGGER_AMQP_URL", "amqp://a:hunter2%zz@host/", "address 1 of 1 is not amqp://"},
 		{"TAGGER_AMQP_URL", "amqp://a:hun ter2@host/", "address 1 of 1 is not amqp://"},
 		{"TAGGER_AMQP_URL", "amqp://a:hunter2@host:/", "has a colon and no port"},
+		{"TAGGER_AMQP_URL", "amqp://hunter2:2026#x@rabbit/", "address 1 of 1 has # or @ after its host"},
+		{"TAGGER_AMQP_URL", "amqp://hunter2:2026/x@rabbit/", "address 1 of 1 has # or @ after its host"},
+		{"TAGGER_AMQP_URL", "amqp://hunter2:2026?x@rabbit/", "address 1 of 1 has # or @ after its host"},
+		{"TAGGER_AMQP_URL", "amqp://a:b@host/vhost#hunter2", "address 1 of 1 has # or @ after its host"},
+		{"TAGGER_AMQP_URL", "amqps://a:hunter2@host/?heartbeat=5&cacertfile=/hunter2", "address 1 of 1 has the parameter cacertfile, which is not read: set TAGGER_AMQP_CACERT"},
+		{"TAGGER_AMQP_URL", "amqps://a:hunter2@host/?certfile=/hunter2", "has the parameter certfile, but"},
+		{"TAGGER_AMQP_URL", "amqps://a:hunter2@host/?keyfile=/hunter2", "has the parameter keyfile, but"},
+		{"TAGGER_AMQP_URL", "amqps://a:hunter2@host/?server_name_indication=hunter2", "has the parameter server_name_indication, but"},
+		{"TAGGER_AMQP_URL", "amqps://a:hunter2@host/?verify=verify_none", "has the parameter verify, but"},
 		{"TAGGER_AMQP_EXCHANGES", ",", "TAGGER_AMQP_EXCHANGES names none"},
 		{"TAGGER_AMQP_ROUTING_KEYS", ",", "TAGGER_AMQP_ROUTING_KEYS names none"},
 		{"TAGGER_AMQP_QUEUE", "amq.tagger", "begins with amq."},

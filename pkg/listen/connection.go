@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -28,33 +29,44 @@ const (
 	heartbeat    = 10 * time.Second
 )
 
-// connect returns a connection to one of the brokers, however long that takes; nil when the context ended first. Only at first is a broker that
-// refuses the user an error: later it may be one that is being set up again.
-func (l *Listener) connect(ctx context.Context, first bool) (*amqp.Connection, error) {
-	settings, err := tlsConfig(l.options.Config.CACert)
-	if err != nil {
-		return nil, &fatalError{err}
-	}
+// connection is one to a broker that ends when it is told to.
+type connection struct {
+	*amqp.Connection
+	wire net.Conn
+}
+
+// close ends the connection, at the latest after closeTimeout: a broker that is short of memory or disk does not answer, but sends heartbeats, which make
+// the library forget the deadline of its own CloseDeadline. What is not acknowledged comes back.
+func (c *connection) close() {
+	hard := time.AfterFunc(closeTimeout, c.cut)
+	defer hard.Stop()
+	_ = c.Close()
+}
+
+// cut ends the connection at once, and whatever waits for an answer with it.
+func (c *connection) cut() { _ = c.wire.Close() }
+
+// connect returns a connection to one of the brokers, however long that takes; nil when the context ended first. Only at first are a file of certificates
+// that cannot be read, and a broker that refuses the user, errors: later either may be one that is just being replaced.
+func (l *Listener) connect(ctx context.Context, first bool) (*connection, error) {
 	said := false
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		var last error
-		for _, i := range rand.Perm(len(l.brokers)) {
-			if ctx.Err() != nil {
-				return nil, nil
-			}
-			conn, err := dial(ctx, l.brokers[i], settings)
-			if err == nil {
-				l.log.Info("connected", "broker", hostOf(l.brokers[i]))
-				return conn, nil
-			}
-			last = fmt.Errorf("connect to RabbitMQ at %s: %w", hostOf(l.brokers[i]), err)
-			if first && refused(err) {
-				return nil, &fatalError{last}
-			}
+		if ctx.Err() != nil {
+			return nil, nil
+		}
+		conn, err := l.connectOnce(ctx)
+		switch {
+		case err == nil:
+			return conn, nil
+		case ctx.Err() != nil:
+			return nil, nil
+		}
+		if _, fatal := errors.AsType[*fatalError](err); fatal && first {
+			return nil, err
 		}
 		if !said { // once, not at each attempt
 			said = true
-			l.log.Error("cannot connect; trying on", "error", last.Error(), "brokers", len(l.brokers))
+			l.log.Error("cannot connect; trying on", "error", err.Error(), "brokers", len(l.brokers))
 		}
 		if !sleep(ctx, jitter(pause)) {
 			return nil, nil
@@ -62,14 +74,38 @@ func (l *Listener) connect(ctx context.Context, first bool) (*amqp.Connection, e
 	}
 }
 
+// connectOnce tries all brokers once, in a random order. A *fatalError is one that the next attempt will most likely meet too; that a broker refuses the
+// user goes before another's being away.
+func (l *Listener) connectOnce(ctx context.Context) (*connection, error) {
+	settings, err := tlsConfig(l.options.Config.CACert)
+	if err != nil {
+		return nil, &fatalError{err}
+	}
+	var refusal, last error
+	for _, i := range rand.Perm(len(l.brokers)) {
+		host := hostOf(l.brokers[i])
+		conn, err := dial(ctx, l.brokers[i], settings)
+		if err == nil {
+			l.log.Info("connected", "broker", host)
+			return conn, nil
+		}
+		last = fmt.Errorf("connect to RabbitMQ at %s: %w", host, err)
+		if refused(err) {
+			refusal = &fatalError{last}
+		}
+	}
+	return nil, cmp.Or(refusal, last)
+}
+
 // dial connects to one broker. Its errors hold no part of the address.
-func dial(ctx context.Context, broker config.Secret, settings *tls.Config) (*amqp.Connection, error) {
+func dial(ctx context.Context, broker config.Secret, settings *tls.Config) (*connection, error) {
 	if err := readable(broker); err != nil {
 		return nil, fmt.Errorf("the address %w", err)
 	}
 	name, _ := os.Hostname()
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(fmt.Sprintf("tagger listen (%s, process %d)", name, os.Getpid()))
+	var wire net.Conn
 	c := amqp.Config{
 		Heartbeat: heartbeat, Properties: properties, TLSClientConfig: settings.Clone(),
 		Dial: func(network, address string) (net.Conn, error) {
@@ -77,12 +113,13 @@ func dial(ctx context.Context, broker config.Secret, settings *tls.Config) (*amq
 			if err != nil {
 				return nil, err
 			}
+			wire = conn
 			return conn, conn.SetDeadline(time.Now().Add(dialTimeout)) // for the handshake; the library takes it off
 		},
 	}
 	conn, err := amqp.DialConfig(broker.Reveal(), c)
 	if err == nil {
-		return conn, nil
+		return &connection{conn, wire}, nil
 	}
 	if refusal, ok := errors.AsType[*amqp.Error](err); ok {
 		return nil, explain(refusal)

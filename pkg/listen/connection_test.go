@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -57,18 +56,45 @@ func TestNoPasswordInErrors(t *testing.T) {
 	}
 }
 
+// ending ends something when a line is logged.
+type ending struct {
+	slog.Handler
+	end func()
+}
+
+func (e ending) Handle(ctx context.Context, r slog.Record) error {
+	e.end()
+	return e.Handler.Handle(ctx, r)
+}
+
 // A broker that is not there is waited for, with one line in the log.
 func TestRunWaitsForTheBroker(t *testing.T) {
 	var lines bytes.Buffer
 	l := newListener(t, &script{})
-	l.log = slog.New(slog.NewJSONHandler(&lines, nil))
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	l.log = slog.New(ending{slog.NewJSONHandler(&lines, nil), cancel})
 	if err := l.Run(ctx); err != nil {
 		t.Error(err)
 	}
 	if s := lines.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "127.0.0.1:1") || strings.Contains(s, "hunter2") || l.Counts().Consuming() {
 		t.Error(s)
+	}
+}
+
+// A file of certificates that is just being replaced does not end a listener that has been connected.
+func TestConnectAgainWithoutCertificates(t *testing.T) {
+	l := newListener(t, &script{})
+	l.options.Config.CACert = filepath.Join(t.TempDir(), "ca.pem")
+	var lines bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	l.log = slog.New(ending{slog.NewJSONHandler(&lines, nil), cancel})
+	if _, err := l.connect(ctx, true); err == nil || !strings.Contains(err.Error(), "TAGGER_AMQP_CACERT: open") {
+		t.Errorf("at start: %v", err)
+	}
+	if conn, err := l.connect(ctx, false); conn != nil || err != nil || !strings.Contains(lines.String(), "TAGGER_AMQP_CACERT: open") {
+		t.Errorf("later: %v: %s", err, lines.String())
 	}
 }
 

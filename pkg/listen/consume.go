@@ -4,15 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
 const (
-	// drainTimeout is how long an orderly end waits for what is under way.
+	// drainTimeout is how long an orderly end waits for what is under way, all in all.
 	drainTimeout = 30 * time.Second
 	// workTimeout is how long a message may be worked on: what a worker waits for a resource comes out of it.
 	workTimeout = 2 * time.Minute
@@ -22,14 +24,18 @@ const (
 
 var errEnding = errors.New("the listener ends")
 
-// consume takes messages until the channel is gone, nothing works any more (a *faultError), or the context ends.
-func (l *Listener) consume(ctx context.Context, conn *amqp.Connection, s sender) error {
+// consume takes messages until the channel is gone, nothing works any more (a *faultError), or the context ends. An end
+// of over cuts short what ctx's lets finish.
+func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s sender) error {
 	ch, err := conn.Channel()
 	if err != nil {
 		return fmt.Errorf("open a channel: %w", err)
 	}
-	// What is not acknowledged by then comes back.
-	defer ch.Close()
+	defer func() {
+		if ctx.Err() == nil { // else the connection is closed next, and the broker may never answer
+			_ = ch.Close() // what is not acknowledged comes back
+		}
+	}()
 	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
 	if err := ch.Qos(l.options.Concurrency, 0, false); err != nil {
 		return fmt.Errorf("limit the messages under way: %w", err)
@@ -47,9 +53,9 @@ func (l *Listener) consume(ctx context.Context, conn *amqp.Connection, s sender)
 		ok := false
 		select {
 		case <-ctx.Done():
-			return l.drain(ch, errEnding)
+			return l.drain(over, ch, errEnding)
 		case <-l.faults.broken():
-			return l.drain(ch, &faultError{l.faults.last()})
+			return l.drain(over, ch, &faultError{l.faults.last()})
 		case d, ok = <-deliveries:
 		}
 		if !ok {
@@ -66,7 +72,7 @@ func (l *Listener) consume(ctx context.Context, conn *amqp.Connection, s sender)
 		select {
 		case l.slots <- struct{}{}:
 		case <-ctx.Done():
-			return l.drain(ch, errEnding)
+			return l.drain(over, ch, errEnding)
 		}
 		go func() {
 			defer func() { <-l.slots }()
@@ -76,19 +82,19 @@ func (l *Listener) consume(ctx context.Context, conn *amqp.Connection, s sender)
 }
 
 // drain takes no more messages, lets those under way be settled, and returns why. What was handed out and not begun goes back with the channel.
-func (l *Listener) drain(ch *amqp.Channel, why error) error {
+func (l *Listener) drain(over context.Context, ch *amqp.Channel, why error) error {
 	l.counts.consuming.Store(false)
 	_ = ch.Cancel(consumerTag, true)
-	if !l.idle() {
+	ctx, cancel := context.WithTimeout(over, drainTimeout)
+	defer cancel()
+	if !l.idle(ctx) {
 		l.log.Warn("some messages are still being worked on; they will come back")
 	}
 	return why
 }
 
-// idle waits until nothing is under way, and reports false when that takes too long.
-func (l *Listener) idle() bool {
-	timer := time.NewTimer(drainTimeout)
-	defer timer.Stop()
+// idle waits until nothing is under way, and reports false when the context ended first.
+func (l *Listener) idle(ctx context.Context) bool {
 	held := 0
 	defer func() {
 		for range held {
@@ -99,20 +105,29 @@ func (l *Listener) idle() bool {
 		select {
 		case l.slots <- struct{}{}:
 			held++
-		case <-timer.C:
+		case <-ctx.Done():
 			return false
 		}
 	}
 	return true
 }
 
-// handle works on one message and settles it.
+// handle works on one message and settles it. A panic defers it, and nothing else: the message would come back to the next process, and end that too.
 func (l *Listener) handle(ctx context.Context, s sender, d amqp.Delivery) {
 	// The end of the listener, or of the connection, does not stop a write half-way.
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), workTimeout)
 	defer cancel()
 	l.counts.messages.Add(1)
-	m := read(d, time.Now())
+	m := envelope(d, time.Now())
+	finish := func(bool) {}
+	defer func() {
+		if p := recover(); p != nil {
+			l.counts.panics.Add(1)
+			l.log.Error("panic", "event_id", m.ID(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			finish(l.settle(ctx, s, d, m, again(l.options.GiveUpAfter, m, metadata.Unavailable, "panic; see the log", 0)))
+		}
+	}()
+	m.decode()
 	wanted := l.options.Worker.Describe(work, m)
 	if wanted.Key == "" {
 		l.settle(ctx, s, d, m, l.work(work, m))
@@ -121,8 +136,9 @@ func (l *Listener) handle(ctx context.Context, s sender, d amqp.Delivery) {
 	for {
 		c, first := l.recent.claim(wanted.Key, m.ID(), wanted.Pending, time.Now())
 		if first {
+			finish = func(kept bool) { c.finish(kept, wanted.Pending) }
 			v := l.work(work, m)
-			c.finish(l.settle(ctx, s, d, m, v), wanted.Pending)
+			finish(l.settle(ctx, s, d, m, v))
 			return
 		}
 		select {
@@ -149,7 +165,7 @@ func (l *Listener) work(ctx context.Context, m Message) Verdict {
 	case v.Fault == nil:
 	case v.NothingWorks:
 		l.faults.everyones(v.Fault)
-	case l.faults.one(v.Fault): // one too many in a row
+	case !v.OneProject && l.faults.one(v.Fault): // one too many in a row
 	case time.Since(m.SentAt) >= l.options.GiveUpAfter:
 		// Others are worked on all the while, so that it is about this one: a person must look.
 		v.Outcome, v.Reason = apply.Rejected, fmt.Sprintf("given up after %s: %s", l.options.GiveUpAfter, v.Fault)
@@ -164,13 +180,14 @@ func (l *Listener) settle(ctx context.Context, s sender, d amqp.Delivery, m Mess
 		l.nack(d, m)
 		return false
 	case v.Outcome == apply.Deferred:
-		step := stepFor(v.Delay)
-		if !l.send(ctx, s, d, m, l.topology.delay(step), m.deferred()) {
+		step, ok := l.delay(ctx, s, d, m, v.Delay)
+		if !ok {
 			return false
 		}
 		l.counts.deferred(step)
 	case v.Outcome == apply.Rejected:
-		if !l.send(ctx, s, d, m, l.topology.rejected(), m.rejected(v, time.Now())) {
+		if err := l.send(ctx, s, l.topology.rejected(), m.rejected(v, time.Now())); err != nil {
+			l.unsent(ctx, d, m, err)
 			return false
 		}
 		l.counts.rejected.Add(1)
@@ -179,19 +196,44 @@ func (l *Listener) settle(ctx context.Context, s sender, d amqp.Delivery, m Mess
 	return true
 }
 
-// send brings a message into another queue. When that fails, the message goes back to its own after a pause, for the next would fail likewise.
-func (l *Listener) send(ctx context.Context, s sender, d amqp.Delivery, m Message, queue string, p amqp.Publishing) bool {
+// delay brings a message into the queue of its delay, or of the next best that takes it, and returns which. A message that a full queue kept out would be
+// handed out again before all others, and nothing behind it would have a turn.
+func (l *Listener) delay(ctx context.Context, s sender, d amqp.Delivery, m Message, wanted time.Duration) (time.Duration, bool) {
+	var err error
+	for _, step := range stepsFrom(stepFor(wanted)) {
+		if err = l.send(ctx, s, l.topology.delay(step), m.deferred()); err == nil {
+			return step, true
+		}
+		if !errors.Is(err, errNotTaken) {
+			break
+		}
+		l.log.Warn("a queue does not take the event; trying another", "event_id", m.ID(), "queue", l.topology.delay(step), "error", err.Error())
+	}
+	l.unsent(ctx, d, m, err)
+	return 0, false
+}
+
+// send brings a message into another queue.
+func (l *Listener) send(ctx context.Context, s sender, queue string, p amqp.Publishing) error {
 	sending, cancel := context.WithTimeout(context.WithoutCancel(ctx), confirmTimeout)
 	defer cancel()
-	err := s.send(sending, queue, p)
-	if err == nil {
-		return true
+	if err := s.send(sending, queue, p); err != nil {
+		return fmt.Errorf("put the event into queue %s: %w", queue, err)
 	}
+	return nil
+}
+
+// unsent gives back a message that could not be brought into another queue. When no queue takes it, nothing more is taken for a while: whatever is deferred
+// would come round and round. Else a short pause will do, for the connection is at fault, and the next would fail likewise.
+func (l *Listener) unsent(ctx context.Context, d amqp.Delivery, m Message, err error) {
 	l.counts.unsent.Add(1)
-	l.log.Error("put the event into another queue; it goes back to its own", "event_id", m.ID(), "queue", queue, "error", err.Error())
-	sleep(ctx, jitter(unsentPause))
+	l.log.Error("the event goes back to its own queue", "event_id", m.ID(), "error", err.Error())
+	if errors.Is(err, errNotTaken) {
+		l.faults.everyones(err)
+	} else {
+		sleep(ctx, jitter(unsentPause))
+	}
 	l.nack(d, m)
-	return false
 }
 
 // ack needs no care for its error: the connection is gone then, and the message comes back.

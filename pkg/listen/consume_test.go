@@ -3,12 +3,15 @@ package listen
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 )
@@ -46,6 +49,100 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// A full delay queue keeps nothing out of the others, and so holds nothing up. Only when all are full is nothing taken for a while.
+func TestSettleWhereDelayQueuesAreFull(t *testing.T) {
+	var all []string
+	for _, step := range steps() {
+		all = append(all, "tagger.delay."+label(step))
+	}
+	for _, tt := range []struct {
+		name   string
+		full   []string
+		want   []string
+		broken bool
+	}{
+		{"the next longer one takes it", all[6:7], []string{"publish to tagger.delay.15m", "publish to tagger.delay.30m", "confirmed", "ack 1"}, false},
+		{
+			"no longer one does", all[6:],
+			[]string{"publish to tagger.delay.15m", "publish to tagger.delay.30m", "publish to tagger.delay.1h", "publish to tagger.delay.8m", "confirmed", "ack 1"}, false,
+		},
+		{"none does", all, []string{
+			"publish to tagger.delay.15m", "publish to tagger.delay.30m", "publish to tagger.delay.1h", "publish to tagger.delay.8m", "publish to tagger.delay.4m",
+			"publish to tagger.delay.2m", "publish to tagger.delay.1m", "publish to tagger.delay.30s", "publish to tagger.delay.15s", "give back 1",
+		}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := &broker{full: tt.full}
+			l := newListener(t, &script{verdicts: map[string]Verdict{"a": {Outcome: apply.Deferred, Delay: 10 * time.Minute}}})
+			l.handle(t.Context(), b, delivery(b, 1, "a"))
+			if diff := cmp.Diff(tt.want, b.notes()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			select {
+			case <-l.faults.broken():
+				if !tt.broken || !errors.Is(l.faults.last(), errNotTaken) {
+					t.Errorf("broken: %v", l.faults.last())
+				}
+			default:
+				if tt.broken {
+					t.Error("not broken")
+				}
+			}
+		})
+	}
+}
+
+// panicking is a worker that is broken where it is told to be.
+type panicking struct{ describes, works bool }
+
+func (p panicking) Describe(context.Context, Message) Description {
+	if p.describes {
+		panic("boom")
+	}
+	return Description{Key: "a", Pending: true}
+}
+
+func (p panicking) Work(context.Context, Message) Verdict {
+	if p.works {
+		panic("boom")
+	}
+	return Verdict{Outcome: apply.Tagged}
+}
+
+// A message that makes a worker panic waits, and is rejected in the end. It keeps no other report of its change waiting.
+func TestPanic(t *testing.T) {
+	for _, tt := range []struct {
+		worker panicking
+		second []string
+	}{
+		{panicking{describes: true}, []string{"publish to a delay queue", "confirmed", "ack 2"}},
+		{panicking{works: true}, []string{"ack 2"}}, // a duplicate of what will come back
+	} {
+		t.Run(fmt.Sprintf("%+v", tt.worker), func(t *testing.T) {
+			b := &broker{}
+			l := newListener(t, tt.worker)
+			l.handle(t.Context(), b, delivery(b, 1, "a"))
+			l.handle(t.Context(), b, delivery(b, 2, "b"))
+			old := delivery(b, 3, "a")
+			old.Headers = amqp.Table{headerSentAt: time.Now().Add(-25 * time.Hour).Format(time.RFC3339)}
+			l.handle(t.Context(), b, old)
+			got := b.notes()
+			for i, note := range got {
+				if strings.Contains(note, ".delay.") { // which one is left to chance
+					got[i] = "publish to a delay queue"
+				}
+			}
+			want := slices.Concat([]string{"publish to a delay queue", "confirmed", "ack 1"}, tt.second, []string{"publish to tagger.rejected", "confirmed", "ack 3"})
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if reason, _ := b.sent[len(b.sent)-1].Headers[headerReason].(string); !strings.Contains(reason, "panic; see the log") {
+				t.Errorf("rejected for %q", reason)
+			}
+		})
+	}
+}
+
 // A confirm that does not come is none.
 func TestSettleWithoutAConfirm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -78,6 +175,7 @@ func TestSettleAfterTheEnd(t *testing.T) {
 func TestFaults(t *testing.T) {
 	refused := errors.New("403")
 	one := Verdict{Outcome: apply.Deferred, Fault: refused}
+	project := Verdict{Outcome: apply.Deferred, Fault: refused, OneProject: true}
 	good := Verdict{Outcome: apply.Tagged, Reached: true}
 	idle := Verdict{Outcome: apply.Ignored}
 	for _, tt := range []struct {
@@ -88,6 +186,7 @@ func TestFaults(t *testing.T) {
 		{"one", []Verdict{one}, false},
 		{"some, with others that work between them", []Verdict{one, one, one, one, good, one, one, one, one}, false},
 		{"many in a row", []Verdict{one, one, one, one, one}, true},
+		{"many of a project that refuses the login", []Verdict{project, project, project, project, project, project}, false},
 		{"what is ignored proves nothing", []Verdict{one, one, one, idle, one, one}, true},
 		{"everyone's", []Verdict{good, {Outcome: apply.Deferred, Fault: refused, NothingWorks: true}}, true},
 	} {
@@ -119,6 +218,10 @@ func TestGivingUpOnOne(t *testing.T) {
 	old := Message{Events: readEvent(t, "a"), SentAt: time.Now().Add(-25 * time.Hour)}
 	if v := l.work(t.Context(), old); v.Outcome != apply.Rejected || !strings.Contains(v.Reason, "given up after 24h0m0s: 403") {
 		t.Errorf("%+v", v)
+	}
+	project := Verdict{Outcome: apply.Deferred, Fault: errors.New("401 in this project"), OneProject: true}
+	if v := newListener(t, &script{verdicts: map[string]Verdict{"a": project}}).work(t.Context(), old); v.Outcome != apply.Rejected {
+		t.Errorf("one project's: %+v", v)
 	}
 	for range manyInRow {
 		l.work(t.Context(), Message{Events: readEvent(t, "a"), SentAt: time.Now()})

@@ -11,8 +11,8 @@ import (
 
 // Counts counts what the listener does, since the process started.
 type Counts struct {
-	connected, consuming                                      atomic.Bool
-	messages, duplicates, rejected, reconnects, unsent, posts atomic.Int64
+	connected, consuming, blocked                              atomic.Bool
+	messages, duplicates, rejected, reconnects, unsent, panics atomic.Int64
 
 	perStep map[time.Duration]*atomic.Int64
 }
@@ -27,8 +27,9 @@ func newCounts() *Counts {
 
 func (c *Counts) deferred(step time.Duration) { c.perStep[step].Add(1) }
 
-// Consuming reports whether messages are being taken: connected, and neither credentials nor configuration at fault.
-func (c *Counts) Consuming() bool { return c.consuming.Load() }
+// Consuming reports whether messages are being taken: connected to a broker that is not short of memory or disk, and neither credentials nor configuration
+// at fault.
+func (c *Counts) Consuming() bool { return c.consuming.Load() && !c.blocked.Load() }
 
 // WritePrometheus writes everything in Prometheus' text format.
 func (c *Counts) WritePrometheus(w io.Writer) error {
@@ -39,7 +40,7 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 		value      bool
 	}{
 		{"tagger_listen_connected", "Whether there is a connection to the broker.", c.connected.Load()},
-		{"tagger_listen_consuming", "Whether messages are taken from the queue.", c.consuming.Load()},
+		{"tagger_listen_consuming", "Whether messages are taken from the queue.", c.Consuming()},
 	} {
 		head(g.name, "gauge", g.help)
 		n := 0
@@ -57,7 +58,7 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 		{"tagger_listen_rejected_total", "Messages put into the queue of rejected ones.", c.rejected.Load()},
 		{"tagger_listen_unsent_total", "Messages that went back, for another queue did not take them.", c.unsent.Load()},
 		{"tagger_listen_reconnects_total", "Connections to the broker that were lost.", c.reconnects.Load()},
-		{"tagger_listen_posts_total", "Events posted to the sink.", c.posts.Load()},
+		{"tagger_listen_panics_total", "Messages that were deferred because of a panic, each time.", c.panics.Load()},
 	} {
 		head(n.name, "counter", n.help)
 		fmt.Fprintf(&b, "%s %d\n", n.name, n.value)
@@ -70,7 +71,7 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 	return err
 }
 
-// Handler answers GET /healthz, 200 only while messages are taken, and GET /metrics: the listener's own, and before them what others writes.
+// Handler answers GET /healthz, 200 only while messages are taken, and GET /metrics: the listener's own, and before them what others writes: the worker's.
 func (c *Counts) Handler(others func(io.Writer) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -89,6 +90,3 @@ func (c *Counts) Handler(others func(io.Writer) error) http.Handler {
 	})
 	return mux
 }
-
-// Posted counts an event posted to the sink.
-func (c *Counts) Posted() { c.posts.Add(1) }

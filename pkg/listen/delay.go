@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,6 +23,16 @@ func stepFor(delay time.Duration) time.Duration {
 		}
 	}
 	return all[len(all)-1]
+}
+
+// stepsFrom returns all steps in the order in which to try their queues: from the one that is wanted to the longest, and then back from it to the shortest.
+// Later than wanted comes first, for too early costs calls.
+func stepsFrom(step time.Duration) []time.Duration {
+	all := steps()
+	i := slices.Index(all, step)
+	shorter := slices.Clone(all[:i])
+	slices.Reverse(shorter)
+	return append(all[i:], shorter...)
 }
 
 func (t *topology) delay(step time.Duration) string { return t.queue + ".delay." + label(step) }

@@ -11,8 +11,8 @@ import (
 // bind binds the main queue to each exchange. Binding again is no change.
 //
 // The exchanges are the services'. One that is missing is made as the others are (topic, kept when unused, durable or not), so that no notification
-// is lost until its service comes back after a restart of the broker. As long as it is not known how, it is not made, but looked for every few
-// seconds: an exchange of that name with the wrong durability would keep the service itself, whose RPC goes through it too, from starting.
+// is lost until its service comes back after a restart of the broker. As long as it is not known how, it is not made, but looked for, less and
+// less often: an exchange of that name with the wrong durability would keep the service itself, whose RPC goes through it too, from starting.
 func (t *topology) bind(conn *amqp.Connection) error {
 	var missing []string
 	for _, exchange := range t.exchanges {

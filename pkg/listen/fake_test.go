@@ -22,6 +22,7 @@ type broker struct {
 	journal []string
 	sent    []amqp.Publishing
 	refuses error
+	full    []string // queues that take nothing
 	takes   time.Duration
 }
 
@@ -44,6 +45,9 @@ func (b *broker) send(ctx context.Context, queue string, p amqp.Publishing) erro
 	}
 	if b.refuses != nil {
 		return b.refuses
+	}
+	if slices.Contains(b.full, queue) {
+		return errNotTaken
 	}
 	b.note("confirmed")
 	b.mu.Lock()

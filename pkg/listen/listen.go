@@ -58,6 +58,8 @@ type Verdict struct {
 	Fault error
 	// NothingWorks reports that the fault is every message's, and not this one's only.
 	NothingWorks bool
+	// OneProject reports that the fault is one project's, where other credentials are good: it says nothing about the next message.
+	OneProject bool
 	// Reached reports that the other side, cloud or sink, was reached and answered.
 	Reached bool
 }
@@ -95,10 +97,17 @@ func New(o Options) (*Listener, error) {
 // Counts are the listener's metrics.
 func (l *Listener) Counts() *Counts { return l.counts }
 
-// Run listens until the context ends, and then lets what is under way finish. It connects again whenever the broker goes. An error is one that
-// a person has to mend: a broker that refuses the user at start, queues that exist with other arguments, rights that the user lacks.
+// Run listens until the context ends, and then lets what is under way finish, for up to drainTimeout. It connects again whenever the broker goes. An error
+// is one that a person has to mend: a broker that refuses the user at start, queues that exist with other arguments, rights that the user lacks.
 func (l *Listener) Run(ctx context.Context) error {
-	defer l.idle() // what is under way on connections that are gone ends its writes
+	over, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		sleep(over, drainTimeout)
+		cancel()
+	})
+	defer stop()
+	defer l.idle(over) // what is under way on connections that are gone ends its writes
 	pause := firstPause
 	for first := true; ; first = false {
 		conn, err := l.connect(ctx, first)
@@ -107,9 +116,8 @@ func (l *Listener) Run(ctx context.Context) error {
 		}
 		l.counts.connected.Store(true)
 		begun := time.Now()
-		err = l.session(ctx, conn)
+		err = l.session(ctx, over, conn)
 		l.counts.connected.Store(false)
-		_ = conn.CloseDeadline(time.Now().Add(closeTimeout)) // it is gone, or what is not acknowledged comes back
 		if fatal, ok := errors.AsType[*fatalError](err); ok && (first || code(fatal) == amqp.PreconditionFailed) {
 			return fatal
 		}
@@ -128,26 +136,30 @@ func (l *Listener) Run(ctx context.Context) error {
 	}
 }
 
-// session works on one connection until it is gone, or the context ends.
-func (l *Listener) session(ctx context.Context, conn *amqp.Connection) error {
-	if err := l.topology.declare(conn); err != nil {
-		return err
-	}
+// session works on one connection until it is gone, or the context ends, and closes it. When over ends it cuts it, whatever the broker still owes.
+func (l *Listener) session(ctx, over context.Context, conn *connection) error {
+	stop := context.AfterFunc(over, conn.cut)
+	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var keeping sync.WaitGroup
 	defer keeping.Wait()
+	defer conn.close() // which ends what is being kept too
 	defer cancel(nil)
+	blocked := conn.NotifyBlocked(make(chan amqp.Blocking, 1))
+	keeping.Go(func() { l.watch(blocked) })
+	if err := l.topology.declare(conn.Connection); err != nil {
+		return err
+	}
 	keeping.Go(func() {
-		if err := l.topology.keep(ctx, conn); err != nil {
+		if err := l.topology.keep(ctx, conn.Connection); err != nil {
 			cancel(err)
 		}
 	})
-	sender := &confirmed{conn: conn}
-	defer sender.close()
+	sender := newConfirmed(conn.Connection)
 	var pause pauses
 	for {
-		err := l.consume(ctx, conn, sender)
+		err := l.consume(ctx, over, conn.Connection, sender)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -167,8 +179,22 @@ func (l *Listener) session(ctx context.Context, conn *amqp.Connection) error {
 		if !sleep(ctx, jitter(firstPause)) {
 			return context.Cause(ctx)
 		}
-		if err := l.topology.declare(conn); err != nil {
+		if err := l.topology.declare(conn.Connection); err != nil {
 			return err
+		}
+	}
+}
+
+// watch takes note of a broker that is short of memory or disk, until the connection is gone. It tells so only those who publish, and takes neither messages
+// nor acknowledgements from them until it is over.
+func (l *Listener) watch(blocked <-chan amqp.Blocking) {
+	defer l.counts.blocked.Store(false)
+	for b := range blocked {
+		l.counts.blocked.Store(b.Active)
+		if b.Active {
+			l.log.Error("the broker takes nothing until it has memory and disk space again", "reason", b.Reason)
+		} else {
+			l.log.Info("the broker takes messages again")
 		}
 	}
 }

@@ -27,8 +27,7 @@ func (l *Listener) replay(ctx context.Context, conn *amqp.Connection) (replayed 
 	if err := l.topology.declare(conn); err != nil {
 		return 0, err
 	}
-	s := &confirmed{conn: conn}
-	defer s.close()
+	s := newConfirmed(conn)
 	err = on(conn, func(ch *amqp.Channel) error {
 		begun := time.Now()
 		for ctx.Err() == nil {
@@ -63,20 +62,12 @@ func (l *Listener) replay(ctx context.Context, conn *amqp.Connection) (replayed 
 
 // once connects, without trying for ever, and does one thing.
 func (l *Listener) once(ctx context.Context, do func(*amqp.Connection) error) error {
-	settings, err := tlsConfig(l.options.Config.CACert)
+	conn, err := l.connectOnce(ctx)
 	if err != nil {
 		return err
 	}
-	var last error
-	for _, broker := range l.brokers {
-		conn, err := dial(ctx, broker, settings)
-		if err != nil {
-			last = fmt.Errorf("connect to RabbitMQ at %s: %w", hostOf(broker), err)
-			continue
-		}
-		err = do(conn)
-		_ = conn.CloseDeadline(time.Now().Add(closeTimeout))
-		return err
-	}
-	return last
+	stop := context.AfterFunc(ctx, conn.close)
+	defer stop()
+	defer conn.close()
+	return do(conn.Connection)
 }

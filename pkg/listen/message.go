@@ -49,14 +49,28 @@ func (m Message) ID() string {
 }
 
 func read(d amqp.Delivery, now time.Time) Message {
+	m := envelope(d, now)
+	m.decode()
+	return m
+}
+
+// decode reads the events of a message. All of them are there after it, or none.
+func (m *Message) decode() {
+	var events []event.Event
+	var failed error
+	for _, record := range ingress.Decode(m.Raw).Records {
+		events = append(events, record.Events...)
+		if failed == nil {
+			failed = record.Err
+		}
+	}
+	m.Events, m.Err = events, failed
+}
+
+// envelope reads what is around the body.
+func envelope(d amqp.Delivery, now time.Time) Message {
 	m := Message{
 		SentAt: now, Receives: 1, exchange: d.Exchange, routingKey: d.RoutingKey, Raw: d.Body, contentType: d.ContentType,
-	}
-	for _, record := range ingress.Decode(d.Body).Records {
-		m.Events = append(m.Events, record.Events...)
-		if m.Err == nil {
-			m.Err = record.Err
-		}
 	}
 	if sent, ok := d.Headers[headerSentAt].(string); ok {
 		if t, err := time.Parse(time.RFC3339, sent); err == nil && t.Before(now) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -15,20 +14,30 @@ const (
 	unsentPause    = 3 * time.Second
 )
 
+// errNotTaken says that the broker has not put a message into its queue, and will not for now: another queue may take it.
+var errNotTaken = errors.New("the queue does not take it")
+
 // sender puts messages into queues.
 type sender interface {
-	// send returns nil only when the broker has said that the queue has the message.
+	// send returns nil only when the broker has said that the queue has the message, and an errNotTaken when it has said that the queue has it not.
 	send(ctx context.Context, queue string, p amqp.Publishing) error
 }
 
 // confirmed sends with publisher confirms, one message at a time: a message that no queue took is returned before it is confirmed, so that a return that
-// has come by the time of the confirm is this message's. It opens another channel when its own is gone.
+// has come by the time of the confirm is this message's. It opens another channel when its own is gone. The channel goes with the connection.
+//
+// A broker that is short of memory or disk reads nothing more from a connection that has published. The library then waits for answers without end, so
+// that each exchange with the broker has a goroutine of its own, which nobody waits for longer than his context lets him.
 type confirmed struct {
 	conn *amqp.Connection
+	turn chan struct{} // full while somebody sends; guards what follows
 
-	mu      sync.Mutex
 	ch      *amqp.Channel
 	returns chan amqp.Return
+}
+
+func newConfirmed(conn *amqp.Connection) *confirmed {
+	return &confirmed{conn: conn, turn: make(chan struct{}, 1)}
 }
 
 func (c *confirmed) open() error {
@@ -47,18 +56,37 @@ func (c *confirmed) open() error {
 	return nil
 }
 
-func (c *confirmed) send(ctx context.Context, queue string, p amqp.Publishing) (err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.open(); err != nil {
-		return err
+func (c *confirmed) send(ctx context.Context, queue string, p amqp.Publishing) error {
+	select {
+	case c.turn <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a turn to publish: %w", ctx.Err())
 	}
-	defer func() {
-		if err != nil { // what comes late must not be taken for the next message's
+	done := make(chan error, 1)
+	go func() {
+		err := c.publish(ctx, queue, p)
+		done <- err
+		if err != nil && c.ch != nil { // what comes late must not be taken for the next message's
 			_ = c.ch.Close()
 			c.ch = nil
 		}
+		<-c.turn
 	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the broker: %w", ctx.Err())
+	}
+}
+
+func (c *confirmed) publish(ctx context.Context, queue string, p amqp.Publishing) error {
+	if err := c.open(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil { // opening took all the time, and nobody waits any more
+		return err
+	}
 	confirmation, err := c.ch.PublishWithDeferredConfirmWithContext(ctx, "", queue, true, false, p)
 	if err != nil {
 		return fmt.Errorf("publish: %w", err)
@@ -70,20 +98,15 @@ func (c *confirmed) send(ctx context.Context, queue string, p amqp.Publishing) (
 	select {
 	case r, ok := <-c.returns:
 		if ok {
-			return fmt.Errorf("the broker has no such queue (%d %s)", r.ReplyCode, r.ReplyText)
+			return fmt.Errorf("%w: there is none of that name (%d %s)", errNotTaken, r.ReplyCode, r.ReplyText)
 		}
 	default:
 	}
-	if !acked {
-		return errors.New("the broker does not take it: the queue is full, or the channel is gone")
+	switch {
+	case acked:
+		return nil
+	case c.ch.IsClosed(): // the library then says of all that is not confirmed yet that it was refused
+		return errors.New("the channel is gone")
 	}
-	return nil
-}
-
-func (c *confirmed) close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ch != nil {
-		_ = c.ch.Close()
-	}
+	return fmt.Errorf("%w: it is full", errNotTaken)
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -179,6 +180,19 @@ func (s *stand) count(t *testing.T, queue string) int {
 func consuming(t *testing.T, l *running) {
 	t.Helper()
 	until(t, "taking messages", l.Counts().Consuming)
+}
+
+// alarm makes the stand's broker short of memory, or ends that.
+func alarm(t *testing.T, on bool) {
+	t.Helper()
+	watermark := "0.4" // RabbitMQ's own default, which the stand leaves as it is
+	if on {
+		watermark = "0.0000001"
+	}
+	out, err := exec.Command("../../deploy/openstack-dev/rabbitmqctl", "set_vm_memory_high_watermark", watermark).CombinedOutput()
+	if err != nil {
+		t.Errorf("set the watermark to %s: %v: %s", watermark, err, out)
+	}
 }
 
 // wire is a way to the broker that can be cut.

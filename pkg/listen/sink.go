@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -28,6 +29,7 @@ import (
 type Sink struct {
 	options SinkOptions
 	client  *http.Client
+	posts   atomic.Int64
 }
 
 // SinkOptions is what a Sink is made of.
@@ -41,8 +43,6 @@ type SinkOptions struct {
 	Registry    *lifecycle.Registry
 	GiveUpAfter time.Duration
 	Log         *slog.Logger
-	// Posted, if not nil, is told of each request.
-	Posted func()
 }
 
 // answerTimeout is more than a function waits for a resource before it answers.
@@ -57,11 +57,18 @@ func NewSink(o SinkOptions) (*Sink, error) {
 	if _, err := overrides(o.Overrides); err != nil {
 		return nil, err
 	}
-	return &Sink{o, &http.Client{
+	return &Sink{options: o, client: &http.Client{
 		Timeout: answerTimeout,
 		// A redirect would carry the secret to another place.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
+}
+
+// WritePrometheus writes how often the sink was posted to in Prometheus' text format.
+func (s *Sink) WritePrometheus(w io.Writer) error {
+	const name = "tagger_listen_posts_total"
+	_, err := fmt.Fprintf(w, "# HELP %s Events posted to the sink.\n# TYPE %[1]s counter\n%[1]s %d\n", name, s.posts.Load())
+	return err
 }
 
 // overrides reads Knative's convention: https://knative.dev/docs/eventing/custom-event-source/sinkbinding/
@@ -156,9 +163,7 @@ func (s *Sink) post(ctx context.Context, m Message, e event.Event) Verdict {
 	if secret := s.options.Secret.Reveal(); secret != "" {
 		req.Header.Set("Authorization", "Bearer "+secret)
 	}
-	if s.options.Posted != nil {
-		s.options.Posted()
-	}
+	s.posts.Add(1)
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return again(s.options.GiveUpAfter, m, metadata.Unavailable, "post to the sink: "+withoutAddress(err).Error(), 0)
@@ -170,8 +175,9 @@ func (s *Sink) post(ctx context.Context, m Message, e event.Event) Verdict {
 
 const maxAnswer = 64 << 10
 
-// judge says what an answer means: https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md has the same classes, but that here 401 and 403
-// say that the secret is wrong, which is no event's fault.
+// judge says what an answer means, by the table of https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md: what is tried again is 404, 409,
+// 429, 5xx, and what HTTP does not know. Two differ here: 401 and 403 say that the secret is wrong, which is no event's fault, and 408 that the receiver
+// has not even read the request.
 func (s *Sink) judge(m Message, resp *http.Response) Verdict {
 	said := "the sink answers " + resp.Status
 	v := Verdict{}
@@ -185,7 +191,7 @@ func (s *Sink) judge(m Message, resp *http.Response) Verdict {
 		}
 	case status == http.StatusTooManyRequests:
 		v = again(s.options.GiveUpAfter, m, metadata.Throttled, said, retryAfter(resp.Header))
-	case status == http.StatusRequestTimeout || status >= 500:
+	case status == http.StatusNotFound || status == http.StatusRequestTimeout || status == http.StatusConflict || status >= 500:
 		v = again(s.options.GiveUpAfter, m, metadata.Unavailable, said, retryAfter(resp.Header))
 	default:
 		v.Outcome, v.Reason = apply.Rejected, said

@@ -57,12 +57,16 @@ func TestSinkAnswers(t *testing.T) {
 		{400, "", apply.Rejected, false, 0},
 		{401, "", apply.Deferred, true, 0},
 		{403, "", apply.Deferred, true, 0},
-		{404, "", apply.Rejected, false, 0},
+		{404, "", apply.Deferred, false, 12 * time.Second}, // a receiver that is being rolled out
+		{405, "", apply.Rejected, false, 0},
 		{408, "", apply.Deferred, false, 12 * time.Second},
+		{409, "", apply.Deferred, false, 12 * time.Second},
+		{410, "", apply.Rejected, false, 0},
 		{422, "", apply.Rejected, false, 0},
 		{429, "120", apply.Deferred, false, 2 * time.Minute},
 		{429, "-1", apply.Deferred, false, 12 * time.Second},
 		{500, "", apply.Deferred, false, 12 * time.Second},
+		{600, "", apply.Deferred, false, 12 * time.Second},
 		{503, time.Now().Add(30 * time.Minute).UTC().Format(http.TimeFormat), apply.Deferred, false, 29 * time.Minute},
 	} {
 		t.Run(fmt.Sprint(tt.status, tt.retryAfter), func(t *testing.T) {
@@ -91,16 +95,20 @@ func TestSinkRequest(t *testing.T) {
 		body, _ = io.ReadAll(r.Body)
 	}))
 	defer server.Close()
-	posted := 0
 	s := newSink(t, SinkOptions{
-		URL: server.URL + "/ns/broker", Secret: config.NewSecret("s3cret"), Overrides: `{"extensions": {"cluster": "é1"}}`, Posted: func() { posted++ },
+		URL: server.URL + "/ns/broker", Secret: config.NewSecret("s3cret"), Overrides: `{"extensions": {"cluster": "é1"}}`,
 	})
 	if v := s.Work(t.Context(), created(t)); v.Outcome != sent {
 		t.Fatalf("%+v", v)
 	}
 	if got.Method != "POST" || got.URL.Path != "/ns/broker" || got.Header.Get("Authorization") != "Bearer s3cret" ||
-		got.Header.Get("Content-Type") != "application/cloudevents+json" || got.ContentLength != int64(len(body)) || posted != 1 {
+		got.Header.Get("Content-Type") != "application/cloudevents+json" || got.ContentLength != int64(len(body)) {
 		t.Errorf("%s %s %v, %d bytes", got.Method, got.URL, got.Header, got.ContentLength)
+	}
+	var metrics strings.Builder
+	if err := s.WritePrometheus(&metrics); err != nil || metrics.String() != "# HELP tagger_listen_posts_total Events posted to the sink.\n"+
+		"# TYPE tagger_listen_posts_total counter\ntagger_listen_posts_total 1\n" {
+		t.Errorf("%v: %s", err, metrics.String())
 	}
 	var e map[string]any
 	if err := json.Unmarshal(body, &e); err != nil {

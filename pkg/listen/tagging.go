@@ -3,9 +3,6 @@ package listen
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -21,7 +18,6 @@ type Handler interface {
 	Plan(ctx context.Context, e event.Event) []tagger.Planned
 	Handle(ctx context.Context, d tagger.Delivery) []tagger.Result
 	Unreadable(ctx context.Context, err error) tagger.Result
-	Failed(ctx context.Context, d tagger.Delivery, reason string) tagger.Result
 	// Login asks whether the credentials are good.
 	Login(ctx context.Context) error
 }
@@ -31,7 +27,6 @@ type Tagging struct {
 	Handler Handler
 	// Wait is how long a resource that is not ready is waited for before its event is deferred.
 	Wait time.Duration
-	Log  *slog.Logger
 }
 
 // DefaultWait is the Wait where the settings do not say: that of the other queues.
@@ -53,37 +48,22 @@ func (t *Tagging) Describe(ctx context.Context, m Message) Description {
 func (t *Tagging) Work(ctx context.Context, m Message) Verdict {
 	var all []tagger.Result
 	for _, e := range m.Events {
-		all = append(all, t.event(ctx, tagger.Delivery{Event: e, SentAt: m.SentAt, Receives: m.Receives, Wait: t.Wait})...)
+		all = append(all, t.Handler.Handle(ctx, tagger.Delivery{Event: e, SentAt: m.SentAt, Receives: m.Receives, Wait: t.Wait})...)
 	}
 	if m.Err != nil {
 		all = append(all, t.Handler.Unreadable(ctx, m.Err))
 	}
 	worst := tagger.Worst(all)
 	v := Verdict{Outcome: worst.Outcome, Reason: worst.Reason, Delay: worst.Delay, Fault: worst.Err, Reached: worst.Calls > 0}
-	if v.Fault != nil {
-		v.NothingWorks = t.everyones(ctx, v.Fault)
+	switch _, refused := errors.AsType[*cloud.RefusedError](v.Fault); {
+	case v.Fault == nil:
+	case metadata.IsClass(v.Fault, metadata.Unauthenticated):
+		v.NothingWorks = true
+	case refused: // by one project of several perhaps: TAGGER_PROJECTS may name one that the user has no role in
+		v.NothingWorks = t.Handler.Login(ctx) != nil
+		v.OneProject = !v.NothingWorks
 	}
 	return v
-}
-
-// everyones tells a login or a token that is refused from what concerns one project or one server.
-func (t *Tagging) everyones(ctx context.Context, fault error) bool {
-	if metadata.IsClass(fault, metadata.Unauthenticated) {
-		return true
-	}
-	_, refused := errors.AsType[*cloud.RefusedError](fault)
-	return refused && t.Handler.Login(ctx) != nil
-}
-
-// event handles one event. A panic in it defers it, and nothing else.
-func (t *Tagging) event(ctx context.Context, d tagger.Delivery) (all []tagger.Result) {
-	defer func() {
-		if p := recover(); p != nil {
-			t.Log.Error("panic", "event_id", d.Event.ID(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			all = []tagger.Result{t.Handler.Failed(ctx, d, "panic; see the log")}
-		}
-	}()
-	return t.Handler.Handle(ctx, d)
 }
 
 var _ Worker = (*Tagging)(nil)

@@ -3,7 +3,6 @@ package listen
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -27,19 +26,11 @@ func (h *handler) Plan(context.Context, event.Event) []tagger.Planned { return [
 func (h *handler) Login(context.Context) error                        { return h.login }
 
 func (h *handler) Handle(_ context.Context, d tagger.Delivery) []tagger.Result {
-	r, ok := h.results[d.Event.ID()]
-	if !ok {
-		panic("boom")
-	}
-	return []tagger.Result{r}
+	return []tagger.Result{h.results[d.Event.ID()]}
 }
 
 func (h *handler) Unreadable(_ context.Context, err error) tagger.Result {
 	return tagger.Result{Outcome: apply.Rejected, Reason: err.Error()}
-}
-
-func (h *handler) Failed(_ context.Context, _ tagger.Delivery, reason string) tagger.Result {
-	return tagger.Result{Outcome: apply.Deferred, Reason: reason, Delay: time.Minute}
 }
 
 func TestTaggingVerdicts(t *testing.T) {
@@ -51,24 +42,22 @@ func TestTaggingVerdicts(t *testing.T) {
 		result       tagger.Result
 		login        error
 		nothingWorks bool
+		oneProject   bool
 	}{
-		{"login refused", tagger.Result{Outcome: apply.Deferred, Err: refused}, refused, true},
-		{"one project's login refused", tagger.Result{Outcome: apply.Deferred, Err: refused}, nil, false},
-		{"token refused", tagger.Result{Outcome: apply.Deferred, Err: unauthenticated, Calls: 1}, nil, true},
-		{"this server is forbidden", tagger.Result{Outcome: apply.Deferred, Err: forbidden, Calls: 1}, nil, false},
+		{"login refused", tagger.Result{Outcome: apply.Deferred, Err: refused}, refused, true, false},
+		{"one project's login refused", tagger.Result{Outcome: apply.Deferred, Err: refused}, nil, false, true},
+		{"token refused", tagger.Result{Outcome: apply.Deferred, Err: unauthenticated, Calls: 1}, nil, true, false},
+		{"this server is forbidden", tagger.Result{Outcome: apply.Deferred, Err: forbidden, Calls: 1}, nil, false, false},
 	} {
-		w := &Tagging{Handler: &handler{results: map[string]tagger.Result{"a": tt.result}, login: tt.login}, Log: slog.New(slog.DiscardHandler)}
+		w := &Tagging{Handler: &handler{results: map[string]tagger.Result{"a": tt.result}, login: tt.login}}
 		v := w.Work(t.Context(), Message{Events: readEvent(t, "a")})
-		if v.Fault == nil || v.NothingWorks != tt.nothingWorks {
+		if v.Fault == nil || v.NothingWorks != tt.nothingWorks || v.OneProject != tt.oneProject {
 			t.Errorf("%s: %+v", tt.name, v)
 		}
 	}
-	w := &Tagging{Handler: &handler{results: map[string]tagger.Result{"a": {Outcome: apply.Tagged, Calls: 3}}}, Log: slog.New(slog.DiscardHandler)}
+	w := &Tagging{Handler: &handler{results: map[string]tagger.Result{"a": {Outcome: apply.Tagged, Calls: 3}}}}
 	if v := w.Work(t.Context(), Message{Events: readEvent(t, "a")}); v.Outcome != apply.Tagged || !v.Reached || v.Fault != nil {
 		t.Errorf("%+v", v)
-	}
-	if v := w.Work(t.Context(), Message{Events: readEvent(t, "b")}); v.Outcome != apply.Deferred || v.Delay != time.Minute || !strings.Contains(v.Reason, "panic") {
-		t.Errorf("after a panic: %+v", v)
 	}
 	if v := w.Work(t.Context(), Message{Err: errors.New("is not JSON")}); v.Outcome != apply.Rejected || v.Reason != "is not JSON" {
 		t.Errorf("unreadable: %+v", v)

@@ -19,9 +19,9 @@ type topology struct {
 	queue           string
 	exchanges, keys []string
 	log             *slog.Logger
-	// bytes is the limit of the main queue, and every how often it is looked after.
-	bytes int64
-	every time.Duration
+	// bytes is the limit of the main queue, delayBytes that of each delay queue, and every how often they are looked after.
+	bytes, delayBytes int64
+	every             time.Duration
 
 	mu sync.Mutex // one declaration at a time; guards what follows
 	// durable is whether the services declare their exchanges as durable, once one of them shows it.
@@ -39,8 +39,6 @@ const (
 	unusedFor    = 14 * 24 * time.Hour
 	rejectedFor  = 14 * 24 * time.Hour
 	keepInterval = time.Minute
-	// longestSearch is the longest pause between two looks for exchanges that are not there.
-	longestSearch = 15 * time.Second
 )
 
 // manyDeliveries takes the place of RabbitMQ 4's limit of 20 deliveries, after which a quorum queue throws a message away: here it is decided by time, and a
@@ -48,7 +46,7 @@ const (
 const manyDeliveries = 1_000_000
 
 func newTopology(c config.Listen, log *slog.Logger) *topology {
-	return &topology{queue: c.Queue, exchanges: c.Exchanges, keys: c.RoutingKeys, log: log, bytes: mainBytes, every: keepInterval}
+	return &topology{queue: c.Queue, exchanges: c.Exchanges, keys: c.RoutingKeys, log: log, bytes: mainBytes, delayBytes: delayBytes, every: keepInterval}
 }
 
 func (t *topology) rejected() string { return t.queue + ".rejected" }
@@ -61,7 +59,7 @@ func (t *topology) rejected() string { return t.queue + ".rejected" }
 //
 // The delay queues never have a consumer, so that an expiry by disuse would take events of a living Tagger; their messages leave them within an
 // hour by themselves. At-least-once dead-lettering holds a message until the main queue has it, and needs reject-publish, which only our own
-// publisher ever meets: it then leaves the event in the main queue.
+// publisher ever meets: it then takes another of them.
 //
 // The queue of rejected ones has no consumer either; its messages expire instead.
 func (t *topology) queues() []queue {
@@ -78,7 +76,7 @@ func (t *topology) queues() []queue {
 		all = append(all, queue{t.delay(step), amqp.Table{
 			amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-message-ttl": step.Milliseconds(),
 			"x-dead-letter-exchange": "", "x-dead-letter-routing-key": t.queue, "x-dead-letter-strategy": "at-least-once",
-			"x-max-length-bytes": int64(delayBytes), "x-overflow": "reject-publish",
+			"x-max-length-bytes": t.delayBytes, "x-overflow": "reject-publish",
 		}})
 	}
 	return append(all, rejected)
@@ -133,27 +131,39 @@ func (t *topology) declareError(name string, err error) error {
 // keep looks after queues and bindings until the context ends: exchanges that are not durable go with a restart of the broker and take the bindings
 // along, and somebody may delete a queue. It returns an error that ends the connection.
 func (t *topology) keep(ctx context.Context, conn *amqp.Connection) error {
-	search := firstPause
-	for {
-		pause := t.every
-		if t.searching() {
-			pause, search = search, min(2*search, longestSearch)
-		} else {
-			search = firstPause
-		}
-		if !sleep(ctx, jitter(pause)) {
-			return nil
-		}
+	search := search{longest: t.every}
+	for sleep(ctx, jitter(search.next(t.wanted()))) {
 		if err := t.declare(conn); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
-func (t *topology) searching() bool {
+// search is how often exchanges are looked for that are not there. After a restart of the broker their services make them within seconds, but one that is
+// named and that no service has never comes, and each look is an error in the broker's log.
+type search struct {
+	missing       string
+	last, longest time.Duration
+}
+
+// next returns the pause before the next look, for what is missing now. It begins anew when that is not what was missing before.
+func (s *search) next(missing string) time.Duration {
+	s.last = min(2*s.last, s.longest)
+	if s.last == 0 || missing != s.missing {
+		s.last = min(firstPause, s.longest)
+	}
+	if s.missing = missing; missing == "" {
+		return s.longest
+	}
+	return s.last
+}
+
+// wanted are the exchanges that were missing when last looked for.
+func (t *topology) wanted() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.missing != ""
+	return t.missing
 }
 
 // remove deletes the queues, and reports each with the messages that were in it.
