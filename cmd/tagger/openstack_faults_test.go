@@ -55,7 +55,9 @@ func TestLoopUnderFaults(t *testing.T) {
 		}
 		return n
 	}
-	until(t, "events are deferred", time.Minute, 200*time.Millisecond, func() bool { return deferred(one)+deferred(two) > 0 })
+	until(t, "events wait in delay queues", time.Minute, 200*time.Millisecond, func() bool {
+		return s.waiting(t, env.queue()+".delay.15s")+s.waiting(t, env.queue()+".delay.30s") >= 5
+	})
 	s.stop(t, "rabbitmq")
 	t.Logf("%.1f s after nova-api: the broker is away too; %d events deferred", time.Since(start).Seconds(), deferred(one)+deferred(two))
 	until(t, "nova-api is away for 20 s", time.Minute, 200*time.Millisecond, func() bool { return time.Since(start) > 20*time.Second })
