@@ -134,7 +134,7 @@ func (a *Applier) apply(ctx context.Context, t target, job Job) Result {
 			return result
 		}
 		waited += p
-		r.known, r.looked = nil, false // meanwhile somebody else may have written, or stopped the server again
+		r.known = nil // somebody else may have written meanwhile
 		pause = min(time.Duration(float64(pause)*pauseGrowth), longestPause)
 	}
 }

@@ -780,6 +780,20 @@ func TestSupersededInAPause(t *testing.T) {
 	})
 }
 
+// A write whose answer was lost is ours all the same when the look at the state finds it saved.
+func TestUnansweredWriteOfAStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, simcloud.Options{}, options())
+		s.sim.PutServer(simcloud.Server{ID: id, Metadata: m{"stopped-at": "x"}})
+		s.sim.Inject(simcloud.Fault{Service: "compute", Method: "DELETE", Times: 1, Answer: simcloud.DropServed()})
+		j := job(rules.Plan{Remove: []string{"stopped-at"}})
+		j.Change.Action = lifecycle.ServerStarted
+		got := s.applier.Server(t.Context(), s.servers, j)
+		s.want("server", got, apply.Tagged, "")
+		diff(t, "removed", []string{"stopped-at"}, got.Removed)
+	})
+}
+
 // Where the look at the state is refused, that is what is told.
 func TestStateIsForbidden(t *testing.T) {
 	s := newStand(t, simcloud.Options{}, options())

@@ -19,7 +19,6 @@ type run struct {
 	verify   bool
 	attempts int
 	losses   int
-	looked   bool // at the state, which start and stop events need once
 	building bool // when last looked at; then the next attempt looks again before it writes
 	// unsure says that the fate of a write is unknown, and maybe what may have been written then.
 	unsure       bool
@@ -102,7 +101,7 @@ func (r *run) attempt(ctx context.Context) error {
 
 // read looks at what is there, as far as this attempt depends on it.
 func (r *run) read(ctx context.Context) error {
-	if expected, ok := vmStateAfter(r.job.Change.Action); ok && !r.looked || r.building {
+	if expected, ok := vmStateAfter(r.job.Change.Action); ok || r.building {
 		s, err := r.target.server(ctx)
 		switch {
 		case err != nil:
@@ -112,12 +111,13 @@ func (r *run) read(ctx context.Context) error {
 		case r.building && s.VMState == vmBuilding:
 			return building{}
 		}
-		r.looked, r.building, r.known = true, false, s.Metadata
+		r.building, r.known = false, s.Metadata
+		if r.unsure {
+			r.settle()
+		}
 		return nil
 	}
 	switch add := r.job.Plan.Add; {
-	case r.known != nil: // just read back
-		return nil
 	case len(add) == 1 && !r.unsure:
 		for key := range add {
 			_, err := r.target.one(ctx, key)
