@@ -172,3 +172,13 @@ func TestProblemsAsText(t *testing.T) {
 		t.Errorf("status %d: %s%swant %s", status, out, errOut, want)
 	}
 }
+
+// Rules that would take too long over an event reject it, with the name of the one that does.
+func TestGreedyRule(t *testing.T) {
+	clearEnv(t)
+	t.Setenv("TAGGER_RULES", "rules: [{name: first, on: server.created, set: {k: v}}, {name: greedy, on: server.created, set: {k: '${repeat(resource.kind, 100000000)}'}}]")
+	out, errOut, status := taggerCommand(t, plainEvent("server.created"), "plan", "-")
+	if status != exitUndone || errOut != "" || !strings.Contains(out, "rejected: rule greedy, key k: takes more time or memory than a plan may") {
+		t.Errorf("status %d: %s%s", status, out, errOut)
+	}
+}

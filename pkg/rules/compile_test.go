@@ -93,6 +93,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"misspelt", rule("  add: {owner: '${actor.nme}'}\n"), `R:3: rule "rule-1": add: owner: expression actor.nme: unknown field nme at character 7; did you mean name?`},
 		{"unknown table", "tables: {cost: {a: b}}\n" + rule("  add: {owner: '${tables.cots[\"a\"]}'}\n"), `unknown field cots at character 8; did you mean cost?`},
 		{"now", rule("  set: {a: '${now()}'}\n"), `unknown name now at character 1; use time, the event's, so that a replay plans the same`},
+		{"the whole environment", rule("  set: {a: '${toJSON($env)}'}\n"), `expression toJSON($env): $env cannot be used; name what is read: action,`},
 		{"date of a text", rule("  set: {a: '${date(resource.name)}'}\n"), `cannot use string as argument (type time.Time) to call date`},
 		{"computed key", rule("  set: {'${resource.name}': b}\n"), `key "${resource.name}": a key cannot be computed`},
 

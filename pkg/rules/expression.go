@@ -37,12 +37,29 @@ func compileExpression(source string, tables map[string]any, isCondition bool) (
 	if err != nil {
 		return nil, explain(source, err, tables)
 	}
-	lenient := append(language(), expr.Env(environmentTypes(tables, types.Any)), expr.Patch(absence{}), expr.Function(elementAt, at))
+	if readsAll(checked.Node()) {
+		return nil, fmt.Errorf("expression %s: $env cannot be used; name what is read: action, resource, actor, time, data, event, tables", oneLine(source))
+	}
+	inside := map[ast.Node]bool{}
+	lenientTypes := environmentTypes(tables, types.Any)
+	lenientTypes[theBudget] = types.Any
+	lenient := append(language(), charged(), expr.Env(lenientTypes), expr.Function(elementAt, at),
+		expr.Patch(absence{}), expr.Patch(predicates{inside}), expr.Patch(charging{inside}))
 	program, err := expr.Compile(source, lenient...)
 	if err != nil {
 		return nil, explain(source, err, tables)
 	}
 	return &expression{source: strings.TrimSpace(source), checked: checked.Node(), program: program}, nil
+}
+
+// readsAll reports whether an expression has expr's name for the whole environment.
+func readsAll(root ast.Node) bool {
+	found := false
+	ast.Walk(&root, visit(func(node ast.Node) {
+		name, ok := node.(*ast.IdentifierNode)
+		found = found || ok && name.Value == "$env"
+	}))
+	return found
 }
 
 // language is what expressions can call, besides expr's own functions.
@@ -54,11 +71,14 @@ func language() []expr.Option {
 	return options
 }
 
-// run evaluates. A nil value is an absent one.
+// run evaluates. A nil value is an absent one. The error is errOverBudget when the plan's budget is used up.
 func (e *expression) run(env map[string]any) (any, error) {
 	v, err := expr.Run(e.program, env)
 	if err != nil {
 		message := err.Error()
+		if errors.Is(err, errOverBudget) || strings.Contains(message, "memory budget exceeded") {
+			return nil, errOverBudget
+		}
 		if fe, ok := errors.AsType[*file.Error](err); ok {
 			message = fe.Message
 		}
@@ -67,7 +87,7 @@ func (e *expression) run(env map[string]any) (any, error) {
 				return nil, fmt.Errorf("%s: %s", e.source, why)
 			}
 		}
-		message = absentText.ReplaceAllString(oneLine(message), "found an absent value where a $1 is needed")
+		message = absentText.ReplaceAllString(oneLine(shortened(message)), "found an absent value where a $1 is needed")
 		return nil, fmt.Errorf("%s: %s", e.source, strings.ReplaceAll(message, "<nil>", "an absent value"))
 	}
 	return v, nil
@@ -92,7 +112,7 @@ func (absence) Visit(node *ast.Node) {
 	switch n := (*node).(type) {
 	case *ast.MemberNode:
 		if _, isField := n.Property.(*ast.StringNode); !isField {
-			ast.Patch(node, &ast.CallNode{Callee: &ast.IdentifierNode{Value: elementAt}, Arguments: []ast.Node{n.Node, n.Property}})
+			ast.Patch(node, call(elementAt, n.Node, n.Property))
 			return
 		}
 		if !n.Method {
@@ -108,7 +128,16 @@ func (absence) Visit(node *ast.Node) {
 
 // at returns an element of a list or a map, nil where there is none.
 func at(params ...any) (any, error) {
-	from, index := reflect.ValueOf(params[0]), reflect.ValueOf(params[1])
+	if key, ok := params[2].(string); ok {
+		if err := params[0].(*budget).charge(len(key)); err != nil {
+			return nil, err
+		}
+	}
+	return elementOf(params[1], params[2])
+}
+
+func elementOf(value, key any) (any, error) {
+	from, index := reflect.ValueOf(value), reflect.ValueOf(key)
 	if !from.IsValid() || !index.IsValid() {
 		return nil, nil
 	}

@@ -73,7 +73,7 @@ func follow(path ast.Node, env map[string]any) any {
 		case *ast.IntegerNode:
 			key = p.Value
 		}
-		v, _ := at(follow(n.Node, env), key)
+		v, _ := elementOf(follow(n.Node, env), key)
 		return v
 	}
 	return nil

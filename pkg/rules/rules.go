@@ -5,6 +5,7 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -59,6 +60,8 @@ type Plan struct {
 	Skipped []Skip
 	// Problems says what could not be used, and what was altered to be usable.
 	Problems []Problem
+	// Err is a [*BudgetError] when the rules would cost more than a plan may. Nothing else of the plan is to be used then: it is rejected.
+	Err error
 }
 
 // Skip is a rule that did not match, and why.
@@ -126,22 +129,28 @@ func (s *Set) Unreachable(actions []lifecycle.Action) []string {
 func (s *Set) Plan(change lifecycle.Change, e event.Event) Plan {
 	p := planner{
 		env:   environment(change, e, s.tables),
+		left:  &budget{left: planBudget},
 		plan:  Plan{Family: FamilyOf(s.api, change.Resource.Kind)},
 		slots: map[string]slot{},
 	}
+	p.env[theBudget] = p.left
 	for _, r := range s.rules {
 		if !slices.Contains(r.on, change.Action) {
 			why := fmt.Sprintf("it is for %s, this is %s", list(r.on), change.Action)
 			p.plan.Skipped = append(p.plan.Skipped, Skip{Rule: r.name, Why: why, OtherAction: true})
 			continue
 		}
-		if why := p.skips(r); why != "" {
+		if why := p.skips(r); p.plan.Err != nil {
+			return p.finish()
+		} else if why != "" {
 			p.plan.Skipped = append(p.plan.Skipped, Skip{Rule: r.name, Why: why})
 			continue
 		}
 		p.plan.Rules = append(p.plan.Rules, r.name)
 		for _, op := range r.operations {
-			p.take(r, op)
+			if p.take(r, op); p.plan.Err != nil {
+				return p.finish()
+			}
 		}
 	}
 	return p.finish()
@@ -149,6 +158,7 @@ func (s *Set) Plan(change lifecycle.Change, e event.Event) Plan {
 
 type planner struct {
 	env   map[string]any
+	left  *budget
 	plan  Plan
 	slots map[string]slot
 }
@@ -166,6 +176,9 @@ func (p *planner) skips(r rule) string {
 	}
 	v, err := r.when.run(p.env)
 	switch matched, isBool := v.(bool); {
+	case errors.Is(err, errOverBudget):
+		p.plan.Err = &BudgetError{Rule: r.name}
+		return ""
 	case err != nil:
 		p.problem(r, "", err.Error())
 		return "when has no value: " + err.Error()
@@ -190,7 +203,11 @@ func (p *planner) take(r rule, op operation) {
 		p.slots[op.key] = slot{verb: remove}
 		return
 	}
-	value, why := op.value.render(p.env)
+	value, why, err := op.value.render(p.env, p.left)
+	if err != nil {
+		p.plan.Err = &BudgetError{Rule: r.name, Key: op.key}
+		return
+	}
 	if why != "" {
 		p.problem(r, op.key, "left out: "+why)
 		return
@@ -212,6 +229,9 @@ func (p *planner) problem(r rule, key, why string) {
 
 func (p *planner) finish() Plan {
 	p.plan.Set, p.plan.Add = map[string]string{}, map[string]string{}
+	if p.plan.Err != nil {
+		return p.plan
+	}
 	for _, key := range slices.Sorted(maps.Keys(p.slots)) {
 		switch s := p.slots[key]; s.verb {
 		case set:

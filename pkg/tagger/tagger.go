@@ -133,6 +133,8 @@ func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecy
 	p.plan, p.Rules, p.Skipped, p.Problems = plan, plan.Rules, plan.Skipped, plan.Problems
 	p.Plan = PlanRef{plan.Set, plan.Add, plan.Remove}
 	switch {
+	case plan.Err != nil:
+		p.Outcome, p.Reason = apply.Rejected, plan.Err.Error()
 	case len(plan.Rules) == 0:
 		p.Outcome, p.Reason = apply.Ignored, "no rule matches"
 	case plan.Empty():
