@@ -94,17 +94,19 @@ func (c *compiler) syntax(text []byte, err error) {
 
 // mapping returns a mapping's entries in their order and reports duplicates; with known names, others too. where is the mapping's own name.
 func (c *compiler) mapping(node *yaml.Node, where string, known ...string) []entry {
-	var entries []entry
+	entries := make([]entry, 0, len(node.Content)/2)
+	seen := make(map[string]bool, len(node.Content)/2)
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key := node.Content[i]
 		name, ok := c.name(key, where)
 		switch {
 		case !ok:
-		case slices.ContainsFunc(entries, func(e entry) bool { return e.name == name }):
+		case seen[name]:
 			c.fail(key, "%q stands there twice", name)
 		case len(known) > 0 && !slices.Contains(known, name):
 			c.fail(key, "unknown field %q%s", name, nearest.Hint(name, known))
 		default:
+			seen[name] = true
 			entries = append(entries, entry{name, key, node.Content[i+1]})
 		}
 	}

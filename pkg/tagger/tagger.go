@@ -24,7 +24,7 @@ type Cloud interface {
 	Session(ctx context.Context, project string) (*cloud.Session, error)
 }
 
-// Rulebook has the rules in force; a [rules.Set] is one, and so is a [rules.Book].
+// Rulebook has the rules in force; a [rules.Set] is one, and so is a [rules.Reloader].
 type Rulebook interface {
 	Current(ctx context.Context) *rules.Set
 }
