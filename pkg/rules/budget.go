@@ -176,8 +176,6 @@ func (b *budget) cost(name string, args []any) error {
 	switch name {
 	case "len":
 		return b.chargeShallow(1, 0, args...)
-	case "get":
-		return b.charge(len(text(1)))
 	case "repeat":
 		if len(args) == 2 {
 			if n, err := number(args[1]); err == nil && n > 0 {
@@ -238,8 +236,6 @@ func (b *budget) cost(name string, args []any) error {
 			return err
 		}
 		return b.weigh(args[0], 0)
-	case "timezone": // is looked up in a file or in the embedded data
-		return b.charge(20_000)
 	}
 	// Lists are copied with 16 bytes an element, pairs with 48; texts become up to three times as long (upper).
 	return b.chargeShallow(2, 48, args...)
@@ -323,6 +319,24 @@ var charged = sync.OnceValue(func() expr.Option {
 		chargedMatch: func(b *budget, args []any) (any, error) {
 			text, _ := shallow(args[0])
 			return args[0], b.charge(times(text, args[1].(int)))
+		},
+		"timezone": func(b *budget, args []any) (any, error) {
+			if err := b.charge(20_000); err != nil { // it is looked up in a file, or in the embedded data
+				return nil, err
+			}
+			name, ok := args[0].(string)
+			if !ok {
+				return nil, fmt.Errorf("timezone() wants a text, found %s", found(args[0]))
+			}
+			return zone(name)
+		},
+		"get": func(b *budget, args []any) (any, error) {
+			if key, ok := args[1].(string); ok {
+				if err := b.charge(len(key)); err != nil {
+					return nil, err
+				}
+			}
+			return elementOf(args[0], args[1]), nil
 		},
 		"uniq": func(b *budget, args []any) (any, error) { return b.uniq(args[0]) },
 	}

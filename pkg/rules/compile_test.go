@@ -95,7 +95,14 @@ func TestCompileRefuses(t *testing.T) {
 		{"unknown table", "tables: {cost: {a: b}}\n" + rule("  add: {owner: '${tables.cots[\"a\"]}'}\n"), `unknown field cots at character 8; did you mean cost?`},
 		{"now", rule("  set: {a: '${now()}'}\n"), `unknown name now at character 1; use time, the event's, so that a replay plans the same`},
 		{"the whole environment", rule("  set: {a: '${toJSON($env)}'}\n"), `expression toJSON($env): $env cannot be used; name what is read: action,`},
-		{"date of a text", rule("  set: {a: '${date(resource.name)}'}\n"), `cannot use string as argument (type time.Time) to call date`},
+		{"date of a number", rule("  set: {a: '${date(5)}'}\n"), `cannot use int as argument`},
+		{"date of a text that is none", rule("  set: {a: '${date(\"2026-13-01\")}'}\n"), `expression date("2026-13-01"): date() wants a time, or a text such as 2026-12-31 or 2026-12-31T09:15:04Z; found the text "2026-13-01"`},
+		{"unknown zone", rule("  set: {a: '${time.In(timezone(\"Europe/Berln\"))}'}\n"), `timezone() knows no "Europe/Berln"; want a name of the IANA database, such as Europe/Berlin or UTC`},
+		{"unknown zone in a pipe", rule("  set: {a: '${time.In(\"CEST\" | timezone())}'}\n"), `timezone() knows no "CEST"`},
+		{"the machine's zone", rule("  set: {a: '${time.In(timezone(\"Local\"))}'}\n"), `timezone("Local") is another on each machine`},
+		{"a zone of the file system", rule("  set: {a: '${time.In(timezone(\"../etc/passwd\"))}'}\n"), `timezone() knows no "../etc/passwd"`},
+		{"unknown duration", rule("  set: {a: '${date(time + duration(\"14 days\"))}'}\n"), `duration() wants a text such as 14d, 2w, 36h or 1d12h; found the text "14 days"`},
+		{"endless duration", rule("  set: {a: '${date(time + duration(\"36501d\"))}'}\n"), `duration() takes at most 36500d, found the text "36501d"`},
 		{"computed key", rule("  set: {'${resource.name}': b}\n"), `key "${resource.name}": a key cannot be computed`},
 
 		// Keys and values

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"maps"
 	"time"
 
@@ -21,7 +22,7 @@ func environment(c lifecycle.Change, e event.Event, tables map[string]any) map[s
 			"flavor": c.Resource.Flavor, "image": c.Resource.Image, "zone": c.Resource.Zone, "volume": c.Resource.Volume,
 			"created": timeOrNil(c.Resource.Created),
 		}),
-		"actor": known(map[string]any{"id": c.Actor.ID, "name": c.Actor.Name, "kind": string(c.Actor.Kind)}),
+		"actor": known(map[string]any{"id": c.Actor.ID, "name": c.Actor.Name, "kind": string(cmp.Or(c.Actor.Kind, lifecycle.UnknownActor))}),
 		"event": known(map[string]any{
 			"id": e.ID(), "source": e.Source(), "type": e.Type(), "subject": e.Subject(), "extensions": extensions(e),
 		}),

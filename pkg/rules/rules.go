@@ -2,6 +2,9 @@
 //
 // Rules are compiled once, strictly: whatever can be known to be wrong at start is an error then, with the line. Planning is pure: the
 // same rules and the same event give the same plan, today and when the event is played again.
+//
+// timezone() needs data of time zones, which an image may lack. The data is therefore in the binary (time/tzdata): 390 KB more of 15 MB, 95 KB
+// more of a function's 5.3 MB zip. Without it, one machine would write a key that another leaves out.
 package rules
 
 import (
@@ -9,6 +12,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	_ "time/tzdata" // timezone(); see above
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
