@@ -51,6 +51,8 @@ func TestCompileRefuses(t *testing.T) {
 		{"a rule that is text", "rules:\n- everything\n", `R:2: rule "rule-1": want a mapping with on: and one of add:, set:, remove:, found a single value`},
 		{"unknown field", rule("  wehn: true\n  set: {a: b}\n"), `R:3: rule "rule-1": unknown field "wehn"; did you mean when?`},
 		{"unknown field, nothing near", rule("  annotations: {a: b}\n  set: {a: b}\n"), `R:3: rule "rule-1": unknown field "annotations"; known: name, on, when, add, set, remove`},
+		{"on rewritten", "rules:\n- name: a\n  true: server.created\n  set: {a: b}\n", `R:3: rule "rule-1": unknown field "true"; another tool has rewritten on:, which YAML 1.1 reads as true; write "on": in quotes`},
+		{"on rewritten and quoted", "rules:\n- name: a\n  \"True\": server.created\n  set: {a: b}\n", `R:3: rule "rule-1": unknown field "True"; another tool has rewritten on:`},
 		{"no on", "rules:\n- name: x\n  set: {a: b}\n", `R:2: rule "x": no on: which actions is it for?`},
 		{"empty on", "rules:\n- on: []\n  set: {a: b}\n", `R:2: rule "rule-1": on: is empty; want at least one action; known: server.created`},
 		{"unknown action", "rules:\n- on: server.craeted\n  set: {a: b}\n", `R:2: rule "rule-1": on: unknown action "server.craeted"; did you mean server.created?`},
@@ -164,6 +166,14 @@ func TestTablesNeedAFile(t *testing.T) {
 	_, err := rules.Compile([]byte("tables: {a: {file: cost.csv}}\nrules:\n- {on: server.created, set: {a: b}}\n"), rules.Options{Name: "TAGGER_RULES"})
 	if err == nil || !strings.Contains(err.Error(), "these rules are not in a file") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// What the hint for a rewritten on: says.
+func TestQuotedOn(t *testing.T) {
+	set, err := rules.Compile([]byte("rules:\n- \"on\": server.created\n  set: {a: b}\n"), rules.Options{})
+	if err != nil || set.Len() != 1 {
+		t.Error(err)
 	}
 }
 

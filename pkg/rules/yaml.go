@@ -104,13 +104,22 @@ func (c *compiler) mapping(node *yaml.Node, where string, known ...string) []ent
 		case seen[name]:
 			c.fail(key, "%q stands there twice", name)
 		case len(known) > 0 && !slices.Contains(known, name):
-			c.fail(key, "unknown field %q%s", name, nearest.Hint(name, known))
+			c.fail(key, "unknown field %q%s", name, fieldNameHint(name, known))
 		default:
 			seen[name] = true
 			entries = append(entries, entry{name, key, node.Content[i+1]})
 		}
 	}
 	return entries
+}
+
+func isTrue(name string) bool { return strings.EqualFold(name, "true") }
+
+func fieldNameHint(name string, known []string) string {
+	if isTrue(name) && slices.Contains(known, "on") {
+		return `; another tool has rewritten on:, which YAML 1.1 reads as true; write "on": in quotes, which no tool changes`
+	}
+	return nearest.Hint(name, known)
 }
 
 // fields is mapping for a mapping whose names are all known, by name.
