@@ -39,7 +39,7 @@ func (c *compiler) parse(text []byte) *yaml.Node {
 		return nil
 	}
 	root := doc.Content[0]
-	if c.tagged(root) {
+	if c.tagged(root) || !c.aliases(root) {
 		return nil
 	}
 	if root.Kind != yaml.MappingNode {
@@ -103,6 +103,7 @@ func (c *compiler) mapping(node *yaml.Node, where string, known ...string) []ent
 		case !ok:
 		case seen[name]:
 			c.fail(key, "%q stands there twice", name)
+		case where == "" && strings.HasPrefix(name, "x-"): // a place for anchors
 		case len(known) > 0 && !slices.Contains(known, name):
 			c.fail(key, "unknown field %q%s", name, fieldNameHint(name, known))
 		default:
@@ -147,8 +148,6 @@ func (c *compiler) name(node *yaml.Node, where string) (string, bool) {
 // scalar returns a text exactly as its author wrote it: 014 stays 014, and yes stays yes.
 func (c *compiler) scalar(node *yaml.Node, what string) (string, bool) {
 	switch {
-	case node.Kind == yaml.AliasNode || node.Anchor != "":
-		c.fail(node, "%s: YAML anchors and aliases are not supported; write the value out", what)
 	case node.Kind != yaml.ScalarNode:
 		c.fail(node, "%s: want one value, found %s", what, describe(node))
 	case isEmpty(node):
@@ -165,8 +164,6 @@ func isEmpty(node *yaml.Node) bool {
 
 func describe(node *yaml.Node) string {
 	switch {
-	case node.Kind == yaml.AliasNode:
-		return "an alias"
 	case node.Kind == yaml.SequenceNode && len(node.Content) == 0:
 		return "an empty list"
 	case node.Kind == yaml.SequenceNode:
