@@ -66,7 +66,7 @@ func (p *printer) verdict() error {
 
 // planView is a plan as JSON: without what only a run knows, but with the outcome of what needs none.
 type planView struct {
-	tagger.Planned
+	tagger.Plan
 	Changes map[string]changeView `json:"changes,omitempty"`
 	VMState string                `json:"vm_state,omitempty"`
 }
@@ -77,24 +77,28 @@ type changeView struct {
 }
 
 // previewed prints a plan, and what it would change where that is known.
-func (p *printer) previewed(v tagger.Previewed) {
-	p.count(v.Outcome)
+func (p *printer) previewed(v tagger.Preview) {
+	if v.Pending() {
+		p.total++
+	} else {
+		p.count(v.Outcome)
+	}
 	if p.format == asJSON {
-		view := planView{Planned: v.Planned}
+		view := planView{Plan: v.Plan}
 		if v.Diff != nil {
 			view.VMState, view.Changes = v.Diff.VMState, changes(*v.Diff)
 		}
 		_ = printJSON(p.out, view)
 		return
 	}
-	p.plan(v.Planned)
+	p.plan(v.Plan)
 	if v.Diff != nil {
 		p.diff(*v.Diff)
 	}
 	if len(v.Requests) > 0 {
 		p.requests(v.Requests)
 	}
-	if v.Outcome != "" {
+	if !v.Pending() {
 		p.line("outcome", p.outcome(v.Outcome)+reason(v.Reason))
 	}
 }
@@ -125,7 +129,7 @@ func (p *printer) progress() tagger.Progress {
 	var body []byte
 	shorten := strings.NewReplacer()
 	return tagger.Progress{
-		Planned: func(planned tagger.Planned) {
+		Planned: func(planned tagger.Plan) {
 			p.plan(planned)
 			if id := planned.Resource.ID; len(id) > 8 {
 				shorten = strings.NewReplacer(id, id[:8]+"…")
@@ -199,7 +203,7 @@ func (p *printer) count(o apply.Outcome) {
 }
 
 // plan prints event, change, rules and what they want.
-func (p *printer) plan(v tagger.Planned) {
+func (p *printer) plan(v tagger.Plan) {
 	if v.Event.ID != "" {
 		p.line("event", v.Event.Type+"  "+p.style.paint(faint, v.Event.ID))
 	}
@@ -217,13 +221,13 @@ func (p *printer) plan(v tagger.Planned) {
 	}
 	p.skipped(v.Skipped)
 	var rows [][]string
-	for _, key := range slices.Sorted(maps.Keys(v.Plan.Add)) {
-		rows = append(rows, []string{"add", key, v.Plan.Add[key]})
+	for _, key := range slices.Sorted(maps.Keys(v.Keys.Add)) {
+		rows = append(rows, []string{"add", key, v.Keys.Add[key]})
 	}
-	for _, key := range slices.Sorted(maps.Keys(v.Plan.Set)) {
-		rows = append(rows, []string{"set", key, v.Plan.Set[key]})
+	for _, key := range slices.Sorted(maps.Keys(v.Keys.Set)) {
+		rows = append(rows, []string{"set", key, v.Keys.Set[key]})
 	}
-	for _, key := range v.Plan.Remove {
+	for _, key := range v.Keys.Remove {
 		rows = append(rows, []string{"remove", key, ""})
 	}
 	p.table("plan", rows)
@@ -250,7 +254,7 @@ func (p *printer) skipped(all []rules.Skip) {
 	}
 }
 
-func describeOrigin(v tagger.Planned) string {
+func describeOrigin(v tagger.Plan) string {
 	actor := v.Actor.Name
 	if actor == "" {
 		actor = v.Actor.ID

@@ -101,7 +101,7 @@ func (a *Applier) apply(ctx context.Context, t target, job Job) Result {
 		if failed.Outcome != "" {
 			return failed
 		}
-		return Result{Outcome: Unchanged, Reason: "dry run: " + d.String(), Attempts: 1}
+		return Result{Decision: Decision{Outcome: Unchanged, Reason: "dry run: " + d.String()}, Attempts: 1}
 	}
 
 	r := newRun(t, job, a.options.Verify)
@@ -114,12 +114,14 @@ func (a *Applier) apply(ctx context.Context, t target, job Job) Result {
 			return r.result(waited)
 		}
 		v := a.judge(ctx, r, err)
-		result := Result{Outcome: v.Outcome, Reason: v.Reason, Delay: v.Delay, Err: v.Err, Written: r.written, Removed: r.removedKeys(), Attempts: r.attempts, Waited: waited}
+		result := Result{
+			Decision: v.Decision, Written: r.written, Removed: r.removedKeys(), Attempts: r.attempts, Waited: waited,
+		}
 		left := job.Wait - time.Since(start)
 		if deadline, ok := ctx.Deadline(); ok {
 			left = min(left, time.Until(deadline)-forLastTry)
 		}
-		if v.Outcome != Deferred || !v.Wait || v.Err != nil || left < firstPause || ctx.Err() != nil {
+		if v.Outcome != Deferred || !v.Wait || v.Fault.Err != nil || left < firstPause || ctx.Err() != nil {
 			return result
 		}
 		// The last pause ends with the time there is, for one try more then.
@@ -160,5 +162,5 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 func (a *Applier) deferred(job Job, reason string, retryAfter time.Duration) Result {
-	return Result{Outcome: Deferred, Reason: reason, Delay: delay(job.Receives, retryAfter, shortest)}
+	return Result{Decision: Decision{Outcome: Deferred, Reason: reason, Delay: delay(job.Receives, retryAfter, shortest)}}
 }

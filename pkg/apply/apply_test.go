@@ -501,7 +501,7 @@ func TestRefusals(t *testing.T) {
 			Status: 403, Header: http.Header{"Content-Type": {"application/json"}}, Body: `{"forbidden": {"code": 403, "message": "Policy doesn't allow it."}}`,
 		}})
 		got := s.applier.Server(t.Context(), s.servers, job(rules.Plan{Set: m{"c": "3"}}))
-		if got.Err == nil || !metadata.IsClass(got.Err, metadata.Forbidden) {
+		if got.Fault.Err == nil || !metadata.IsClass(got.Fault.Err, metadata.Forbidden) {
 			t.Errorf("got %s", got)
 		}
 	})
@@ -802,8 +802,8 @@ func TestStateIsForbidden(t *testing.T) {
 		Status: 403, Header: http.Header{"Content-Type": {"application/json"}}, Body: `{"forbidden": {"code": 403, "message": "Policy doesn't allow it."}}`,
 	}})
 	got := s.applier.Server(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}}))
-	if !metadata.IsClass(got.Err, metadata.Forbidden) || !strings.Contains(got.Reason, "Policy") {
-		t.Errorf("%s (%v)", got, got.Err)
+	if !metadata.IsClass(got.Fault.Err, metadata.Forbidden) || !strings.Contains(got.Reason, "Policy") {
+		t.Errorf("%s (%v)", got, got.Fault.Err)
 	}
 }
 

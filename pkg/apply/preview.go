@@ -58,7 +58,7 @@ func (a *Applier) preview(ctx context.Context, t target, job Job) (Diff, Result)
 	d, err := diff(ctx, t, job)
 	if err != nil {
 		v := a.judge(ctx, newRun(t, job, false), err)
-		return Diff{}, Result{Outcome: v.Outcome, Reason: v.Reason, Delay: v.Delay, Err: v.Err, Attempts: 1}
+		return Diff{}, Result{Decision: v.Decision, Attempts: 1}
 	}
 	return d, Result{}
 }

@@ -215,7 +215,7 @@ func (r *run) result(waited time.Duration) Result {
 		// What somebody else put there meanwhile is not ours to report.
 		maps.DeleteFunc(r.written, func(key, value string) bool { return r.known[key] != value })
 	}
-	result := Result{Outcome: Tagged, Written: r.written, Removed: r.removedKeys(), Attempts: r.attempts, Waited: waited}
+	result := Result{Decision: Decision{Outcome: Tagged}, Written: r.written, Removed: r.removedKeys(), Attempts: r.attempts, Waited: waited}
 	if !r.changed() {
 		result.Outcome, result.Reason = Unchanged, "everything is as planned already"
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
@@ -26,20 +27,17 @@ type Situation struct {
 	RetryAfter time.Duration
 	// Message is the API's own, for the reason.
 	Message string
+	// Fault is set when configuration or credentials are at fault.
+	Fault Fault
 }
 
 // Verdict is what to do now.
 type Verdict struct {
-	Outcome Outcome
-	Reason  string
-	// Delay is when the carrier should hand the record out again, for Deferred.
-	Delay time.Duration
+	Decision
 	// Wait reports that waiting a little right here may help. What only a person changes is not waited for.
 	Wait bool
 	// RetryAfter is the least pause before another try.
 	RetryAfter time.Duration
-	// Err is set when configuration or credentials are at fault.
-	Err error
 }
 
 // Delays between deliveries: doubling from shortest to longest with the number of receives.
@@ -89,14 +87,17 @@ func contradicts(expected, vmState string) bool {
 func (o Options) Judge(s Situation) Verdict {
 	givenUp := s.CarrierAge >= o.GiveUpAfter && s.CarrierAge >= 0
 	later := func(reason string, wait bool) Verdict {
-		return Verdict{Outcome: Deferred, Reason: reason, Wait: wait, RetryAfter: s.RetryAfter, Delay: delay(s.Receives, s.RetryAfter, shortest)}
+		return Verdict{Decision{Outcome: Deferred, Reason: reason, Delay: delay(s.Receives, s.RetryAfter, shortest)}, wait, s.RetryAfter}
+	}
+	final := func(outcome Outcome, reason string) Verdict {
+		return Verdict{Decision: Decision{Outcome: outcome, Reason: reason}}
 	}
 	// forAPerson is a state that stays until a person changes it.
 	forAPerson := func(reason string) Verdict {
 		if givenUp {
-			return Verdict{Outcome: Blocked, Reason: fmt.Sprintf("given up after %s: %s", o.GiveUpAfter, reason)}
+			return final(Blocked, fmt.Sprintf("given up after %s: %s", o.GiveUpAfter, reason))
 		}
-		return Verdict{Outcome: Deferred, Reason: reason, Delay: delay(s.Receives, s.RetryAfter, forPersons)}
+		return Verdict{Decision: Decision{Outcome: Deferred, Reason: reason, Delay: delay(s.Receives, s.RetryAfter, forPersons)}}
 	}
 
 	switch s.Class {
@@ -105,14 +106,14 @@ func (o Options) Judge(s Situation) Verdict {
 		case s.EventAge < o.Grace && !givenUp:
 			return later(fmt.Sprintf("not found yet; gone only when the event is %s old: %s", o.Grace, s.Message), true)
 		case !s.Visible:
-			return Verdict{Outcome: Rejected, Reason: "not found, and the credentials act in another project than the event's: " + s.Message}
+			return final(Rejected, "not found, and the credentials act in another project than the event's: "+s.Message)
 		}
-		return Verdict{Outcome: Gone, Reason: s.Message}
+		return final(Gone, s.Message)
 
 	case metadata.NotReady, metadata.Locked:
 		switch {
 		case s.VMState == "deleted" || s.VMState == "soft-delete":
-			return Verdict{Outcome: Gone, Reason: "vm_state " + s.VMState}
+			return final(Gone, "vm_state "+s.VMState)
 		case s.VMState == vmBuilding:
 			if givenUp {
 				return forAPerson("vm_state " + vmBuilding)
@@ -132,21 +133,33 @@ func (o Options) Judge(s Situation) Verdict {
 
 	case metadata.Throttled, metadata.Unavailable, metadata.Unknown:
 		if givenUp {
-			return Verdict{Outcome: Rejected, Reason: fmt.Sprintf("given up after %s: %s", o.GiveUpAfter, s.Message)}
+			return final(Rejected, fmt.Sprintf("given up after %s: %s", o.GiveUpAfter, s.Message))
 		}
 		return later(s.Message, true)
 
 	case metadata.Unauthenticated, metadata.Forbidden:
-		return Verdict{Outcome: Deferred, Reason: s.Message, Delay: delay(s.Receives, s.RetryAfter, shortest), Err: errors.New(s.Message)}
+		v := later(s.Message, false)
+		if v.Fault = s.Fault; v.Fault.Err == nil {
+			v.Fault = Fault{Err: errors.New(s.Message), Scope: scopeOf(s.Class)}
+		}
+		return v
 	}
 	// Quota, Invalid, and whatever no caller should have let pass.
-	return Verdict{Outcome: Rejected, Reason: s.Message}
+	return final(Rejected, s.Message)
+}
+
+// scopeOf returns how far a refusal reaches whose error does not say.
+func scopeOf(class metadata.Class) fault.Scope {
+	if class == metadata.Forbidden {
+		return fault.Resource
+	}
+	return fault.Everything
 }
 
 // judge gathers the situation of a failed attempt, reading the server's state where the answer depends on it.
 func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 	if s, ok := errors.AsType[superseded](err); ok {
-		return Verdict{Outcome: Ignored, Reason: "superseded: " + s.Error()}
+		return Verdict{Decision: Decision{Outcome: Ignored, Reason: "superseded: " + s.Error()}}
 	}
 	s := Situation{
 		// An event of which nobody knows the time is not young.
@@ -172,7 +185,7 @@ func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 	}
 	e, ok := errors.AsType[*metadata.Error](err)
 	if !ok { // refused before it was sent
-		return Verdict{Outcome: Rejected, Reason: s.Message}
+		return Verdict{Decision: Decision{Outcome: Rejected, Reason: s.Message}}
 	}
 	s.Class, s.RetryAfter = e.Class, e.RetryAfter
 	if e.Unsent {
@@ -190,9 +203,6 @@ func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 			}
 		}
 	}
-	v := a.options.Judge(s)
-	if v.Err != nil {
-		v.Err = err // with its chain, for the caller to look into
-	}
-	return v
+	s.Fault = faultOf(err)
+	return a.options.Judge(s)
 }

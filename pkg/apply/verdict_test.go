@@ -70,7 +70,7 @@ func TestJudge(t *testing.T) {
 						s := apply.Situation{Class: class, VMState: state, Visible: visible, EventAge: event, CarrierAge: carrier, Receives: 1, Message: "MESSAGE"}
 						got, w := o.Judge(s), expect(s)
 						cases++
-						if got.Outcome != w.outcome || got.Wait != w.wait || (got.Err != nil) != w.fatal || got.Delay < w.least || (got.Delay > 0) != (w.outcome == apply.Deferred) {
+						if got.Outcome != w.outcome || got.Wait != w.wait || (got.Fault.Err != nil) != w.fatal || got.Delay < w.least || (got.Delay > 0) != (w.outcome == apply.Deferred) {
 							t.Errorf("%+v:\n got %+v\nwant %+v", s, got, w)
 						}
 						if got.Reason == "" {

@@ -8,6 +8,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2"
 
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
 // Session acts as one user in one project. It is cheap, and safe for concurrent use.
@@ -70,7 +71,7 @@ func (s *Session) Volume() (*gophercloud.ServiceClient, error) {
 func (s *Session) client(svc service) (*gophercloud.ServiceClient, error) {
 	endpoint, err := svc.endpoint(s.grant)
 	if err != nil {
-		return nil, &RefusedError{Err: err}
+		return nil, &RefusedError{Err: err, Scope: fault.Project} // another project's catalog may have it
 	}
 	return &gophercloud.ServiceClient{
 		ProviderClient: newProviderClient(s.transport, s.cloud.options.UserAgent),

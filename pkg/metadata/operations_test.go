@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/gophercloud/gophercloud/v2"
 
+	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
@@ -286,7 +287,7 @@ func TestAnswersThatAreNotTheAPIs(t *testing.T) {
 // refused is how the authentication says that it gave up on the credentials.
 type refused struct{ error }
 
-func (refused) NeedsPerson() bool { return true }
+func (refused) FaultScope() fault.Scope { return fault.Project }
 
 func (r refused) Unwrap() error { return r.error }
 

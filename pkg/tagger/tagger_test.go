@@ -84,6 +84,7 @@ func TestPlanIsWhatIsSent(t *testing.T) {
 			tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret")})
 			e := plain(t, action, demo.ID)
 			planned := tg.Plan(t.Context(), e)
+			planned[0] = tg.Requests(planned[0])
 			sim.ForgetRequests()
 			done := tg.Handle(t.Context(), tagger.Delivery{Event: e})
 			if len(planned) != 1 || len(done) != 1 || done[0].Outcome != apply.Tagged {
@@ -130,7 +131,7 @@ func TestOutcomesWithoutACall(t *testing.T) {
 		{"of another world", unknown, apply.Unrecognised, "of no dialect"},
 	} {
 		got := tg.Handle(t.Context(), tagger.Delivery{Event: tt.event})
-		if len(got) != 1 || got[0].Outcome != tt.outcome || !strings.Contains(got[0].Reason, tt.reason) || got[0].Err != nil {
+		if len(got) != 1 || got[0].Outcome != tt.outcome || !strings.Contains(got[0].Reason, tt.reason) || got[0].Fault.Err != nil {
 			t.Errorf("%s: %+v", tt.name, got)
 		}
 	}
@@ -187,7 +188,7 @@ func TestNoSession(t *testing.T) {
 	t.Run("refused credentials are not the event's outcome", func(t *testing.T) {
 		sim := simcloud.New(simcloud.Options{})
 		got := compose(t, settings(), tagger.Parts{Cloud: login(sim, "wrong-password")}).Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", "")})
-		if got[0].Err == nil || strings.Contains(fmt.Sprintf("%+v", got[0]), "wrong-password") {
+		if got[0].Fault.Err == nil || strings.Contains(fmt.Sprintf("%+v", got[0]), "wrong-password") {
 			t.Errorf("%+v", got[0])
 		}
 	})
@@ -196,7 +197,7 @@ func TestNoSession(t *testing.T) {
 		sim.Inject(simcloud.Fault{Service: "identity", Answer: simcloud.Unavailable(0)})
 		tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret")})
 		got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", ""), SentAt: time.Now(), Receives: 1})
-		if got[0].Outcome != apply.Deferred || got[0].Err != nil || got[0].Delay < 12*time.Second {
+		if got[0].Outcome != apply.Deferred || got[0].Fault.Err != nil || got[0].Delay < 12*time.Second {
 			t.Errorf("%+v", got[0])
 		}
 		got = tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", ""), SentAt: time.Now().Add(-25 * time.Hour), Receives: 31})
@@ -297,8 +298,9 @@ func TestNothingIsGivenUpUntried(t *testing.T) {
 
 // Worst: configuration at fault before everything, then what is not final.
 func TestWorst(t *testing.T) {
-	result := func(o apply.Outcome) tagger.Result { return tagger.Result{Outcome: o} }
-	broken := tagger.Result{Outcome: apply.Deferred, Err: errors.New("x")}
+	decided := func(d apply.Decision) tagger.Result { return tagger.Result{Plan: tagger.Plan{Decision: &d}} }
+	result := func(o apply.Outcome) tagger.Result { return decided(apply.Decision{Outcome: o}) }
+	broken := decided(apply.Decision{Outcome: apply.Deferred, Fault: apply.Fault{Err: errors.New("x")}})
 	for _, tt := range []struct {
 		all  []tagger.Result
 		want apply.Outcome
@@ -311,13 +313,14 @@ func TestWorst(t *testing.T) {
 			t.Errorf("got %s, want %s", got.Outcome, tt.want)
 		}
 	}
-	late, soon := tagger.Result{Outcome: apply.Deferred, Delay: time.Hour}, tagger.Result{Outcome: apply.Deferred, Delay: time.Second}
+	late := decided(apply.Decision{Outcome: apply.Deferred, Delay: time.Hour})
+	soon := decided(apply.Decision{Outcome: apply.Deferred, Delay: time.Second})
 	for _, all := range [][]tagger.Result{{late, soon}, {soon, late}} {
 		if got := tagger.Worst(all); got.Delay != time.Hour {
 			t.Errorf("comes back after %s, want what the longest asks for", got.Delay)
 		}
 	}
-	if got := tagger.Worst([]tagger.Result{result(apply.Deferred), broken, result(apply.Rejected)}); got.Err == nil {
+	if got := tagger.Worst([]tagger.Result{result(apply.Deferred), broken, result(apply.Rejected)}); got.Fault.Err == nil {
 		t.Errorf("got %+v", got)
 	}
 }
