@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/fault"
-	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
@@ -16,8 +14,10 @@ import (
 type Situation struct {
 	// Class is the error's.
 	Class metadata.Class
-	// VMState is the server's vm_state, "" where it was not read or there is none.
-	VMState string
+	// Kind is the resource's.
+	Kind metadata.Kind
+	// State is the resource's state, "" where it was not read or the kind has none.
+	State string
 	// Visible: see [Job].
 	Visible bool
 	// EventAge and CarrierAge are how long ago the event happened and the carrier took it; CarrierAge is negative where unknown.
@@ -57,32 +57,6 @@ func delay(receives int, retryAfter, least time.Duration) time.Duration {
 	return max(jitter(min(max(d, least), longest)), retryAfter)
 }
 
-// vmBuilding is the one vm_state that passes by itself.
-const vmBuilding = "building"
-
-// allowed reports whether metadata can be written in the vm_state (the ECS and BMS pages, "Constraints"; Nova's
-// check_instance_state on update_instance_metadata).
-func allowed(vmState string) bool {
-	return slices.Contains([]string{"active", "stopped", "paused", "suspended"}, vmState)
-}
-
-// vmStateAfter returns the vm_state in which a start or a stop leaves a server.
-func vmStateAfter(action lifecycle.Action) (string, bool) {
-	switch action {
-	case lifecycle.ServerStarted:
-		return "active", true
-	case lifecycle.ServerStopped:
-		return "stopped", true
-	}
-	return "", false
-}
-
-// contradicts reports that a server in vmState has been started or stopped again since an event that left it in expected.
-// Any state but these two (paused, rescued, …) says nothing about it.
-func contradicts(expected, vmState string) bool {
-	return vmState != expected && (vmState == "active" || vmState == "stopped")
-}
-
 // Judge decides what a failed call means. It is pure but for the jitter of delays.
 func (o Options) Judge(s Situation) Verdict {
 	givenUp := s.CarrierAge >= o.GiveUpAfter && s.CarrierAge >= 0
@@ -111,15 +85,15 @@ func (o Options) Judge(s Situation) Verdict {
 		return final(Gone, s.Message)
 
 	case metadata.NotReady, metadata.Locked:
-		switch {
-		case s.VMState == "deleted" || s.VMState == "soft-delete":
-			return final(Gone, "vm_state "+s.VMState)
-		case s.VMState == vmBuilding:
+		switch s.Kind.Readiness(s.State) {
+		case metadata.Deleted:
+			return final(Gone, "vm_state "+s.State)
+		case metadata.Passing:
 			if givenUp {
-				return forAPerson("vm_state " + vmBuilding)
+				return forAPerson("vm_state " + s.State)
 			}
-			return later("vm_state "+vmBuilding, true)
-		case s.VMState == "" || allowed(s.VMState):
+			return later("vm_state "+s.State, true)
+		case metadata.Ready:
 			if s.Class == metadata.Locked {
 				return forAPerson("locked: " + s.Message)
 			}
@@ -129,7 +103,7 @@ func (o Options) Judge(s Situation) Verdict {
 			// It became ready between the refusal and the look; or a snapshot is busy.
 			return later(s.Message, true)
 		}
-		return forAPerson("vm_state " + s.VMState)
+		return forAPerson("vm_state " + s.State)
 
 	case metadata.Throttled, metadata.Unavailable, metadata.Unknown:
 		if givenUp {
@@ -163,7 +137,7 @@ func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 	}
 	s := Situation{
 		// An event of which nobody knows the time is not young.
-		Visible: r.job.Visible, Receives: r.job.Receives, Message: err.Error(), EventAge: a.options.Grace, CarrierAge: -1,
+		Kind: r.resource.Kind(), Visible: r.job.Visible, Receives: r.job.Receives, Message: err.Error(), EventAge: a.options.Grace, CarrierAge: -1,
 	}
 	if !r.job.Change.Time.IsZero() {
 		s.EventAge = time.Since(r.job.Change.Time)
@@ -179,8 +153,8 @@ func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 		v.Wait = r.losses < maxLosses
 		return v
 	}
-	if _, ok := errors.AsType[building](err); ok {
-		s.Class, s.VMState = metadata.NotReady, vmBuilding
+	if e, ok := errors.AsType[stillPassing](err); ok {
+		s.Class, s.State = metadata.NotReady, e.state
 		return a.options.Judge(s)
 	}
 	e, ok := errors.AsType[*metadata.Error](err)
@@ -191,16 +165,13 @@ func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 	if e.Unsent {
 		s.CarrierAge = -1 // nothing is given up that was not tried
 	}
-	if e.Class == metadata.NotReady || e.Class == metadata.Locked {
-		switch state, stateErr := r.target.server(ctx); {
-		case stateErr == nil:
-			s.VMState, r.building = state.VMState, state.VMState == vmBuilding
-		case errors.Is(stateErr, errNoState):
-		default:
-			if e, ok := errors.AsType[*metadata.Error](stateErr); ok {
-				s.Class, s.RetryAfter, s.Message = e.Class, e.RetryAfter, stateErr.Error()
-				err = stateErr
-			}
+	if (e.Class == metadata.NotReady || e.Class == metadata.Locked) && s.Kind.HasState() {
+		v, stateErr := r.resource.Get(ctx)
+		if stateErr == nil {
+			s.State, r.waiting = v.State, s.Kind.Readiness(v.State) == metadata.Passing
+		} else if e, ok := errors.AsType[*metadata.Error](stateErr); ok {
+			s.Class, s.RetryAfter, s.Message = e.Class, e.RetryAfter, stateErr.Error()
+			err = stateErr
 		}
 	}
 	s.Fault = faultOf(err)

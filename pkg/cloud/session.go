@@ -68,6 +68,17 @@ func (s *Session) Volume() (*gophercloud.ServiceClient, error) {
 	return s.client(volumeService(s.cloud.options.VolumeEndpoint))
 }
 
+// Service returns the client for a service by the name that its endpoint setting has: "compute" or "volume".
+func (s *Session) Service(name string) (*gophercloud.ServiceClient, error) {
+	switch name {
+	case "compute":
+		return s.Compute()
+	case "volume":
+		return s.Volume()
+	}
+	return nil, refusedf("connect to the %s service: there is no such service here", name)
+}
+
 func (s *Session) client(svc service) (*gophercloud.ServiceClient, error) {
 	endpoint, err := svc.endpoint(s.grant)
 	if err != nil {

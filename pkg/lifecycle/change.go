@@ -6,39 +6,6 @@ package lifecycle
 
 import "time"
 
-// Action is what happened to a resource, in the word that rules use in "on".
-type Action string
-
-// The actions. Nothing can be written on a deleted resource; those two are known so that they can be told from
-// events that are not understood.
-const (
-	ServerCreated   Action = "server.created"
-	ServerStarted   Action = "server.started"
-	ServerStopped   Action = "server.stopped"
-	ServerResized   Action = "server.resized"
-	ServerDeleted   Action = "server.deleted"
-	SnapshotCreated Action = "snapshot.created"
-	SnapshotDeleted Action = "snapshot.deleted"
-)
-
-// Actions returns every action, in the order in which documentation lists them.
-func Actions() []Action {
-	return []Action{ServerCreated, ServerStarted, ServerStopped, ServerResized, ServerDeleted, SnapshotCreated, SnapshotDeleted}
-}
-
-// Writable reports whether metadata can still be written after the action.
-func (a Action) Writable() bool { return a != ServerDeleted && a != SnapshotDeleted }
-
-// Kind is what sort of resource changed; it decides which API and which limits apply.
-type Kind string
-
-// The kinds. A bare metal server is changed through the compute API too, with other rules for keys and values.
-const (
-	Server    Kind = "server"
-	BareMetal Kind = "baremetal"
-	Snapshot  Kind = "snapshot"
-)
-
 // Change is one change of one resource: what an event means, whoever reported it.
 type Change struct {
 	Action   Action

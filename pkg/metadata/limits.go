@@ -30,22 +30,6 @@ const (
 	EVS    Family = "EVS"    // Cinder's, for the EVS page states none
 )
 
-// Servers returns the family of the API's virtual servers.
-func (a API) Servers() Family { return a.choose(Nova, ECS) }
-
-// BareMetal returns the family of the API's bare metal servers. OpenStack has one compute API for both.
-func (a API) BareMetal() Family { return a.choose(Nova, BMS) }
-
-// Snapshots returns the family of the API's volume snapshots.
-func (a API) Snapshots() Family { return a.choose(Cinder, EVS) }
-
-func (a API) choose(openstack, huawei Family) Family {
-	if a == HuaweiCloud {
-		return huawei
-	}
-	return openstack
-}
-
 // maxLength is the length of the longest key and the longest value: characters, and bytes for BMS.
 const maxLength = 255
 

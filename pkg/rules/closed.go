@@ -18,13 +18,9 @@ func (r rule) closed(path string) (all, here []string) {
 		return words(lifecycle.Actions()), words(r.on)
 	case "resource.kind":
 		for _, a := range r.on {
-			if a == lifecycle.SnapshotCreated {
-				here = append(here, string(lifecycle.Snapshot))
-			} else {
-				here = append(here, string(lifecycle.Server), string(lifecycle.BareMetal))
-			}
+			here = append(here, words(a.Kinds())...)
 		}
-		return words([]lifecycle.Kind{lifecycle.Server, lifecycle.BareMetal, lifecycle.Snapshot}), here
+		return words(lifecycle.Kinds()), here
 	case "actor.kind":
 		all = words([]lifecycle.ActorKind{lifecycle.User, lifecycle.Service, lifecycle.Agency, lifecycle.UnknownActor})
 		return all, all

@@ -89,13 +89,7 @@ func (p Plan) Empty() bool { return len(p.Set) == 0 && len(p.Add) == 0 && len(p.
 
 // FamilyOf returns whose limits apply to a kind of resource.
 func FamilyOf(api metadata.API, kind lifecycle.Kind) metadata.Family {
-	switch kind {
-	case lifecycle.BareMetal:
-		return api.BareMetal()
-	case lifecycle.Snapshot:
-		return api.Snapshots()
-	}
-	return api.Servers()
+	return metadata.Kind(kind).Family(api)
 }
 
 // Len returns the number of rules.

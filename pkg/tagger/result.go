@@ -149,18 +149,6 @@ func notNil[T any](s []T) []T {
 	return s
 }
 
-// seedPath is the path before a request's own as the API pages have it.
-func seedPath(r lifecycle.Resource) string {
-	project := r.Project
-	if project == "" {
-		project = "{project_id}"
-	}
-	if r.Kind == lifecycle.Snapshot {
-		return "/v2/" + project + "/"
-	}
-	return "/v2.1/" + project + "/"
-}
-
 func pathOf(endpoint string) string {
 	u, err := url.Parse(endpoint)
 	if err != nil {

@@ -3,6 +3,7 @@
 package tagger
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -152,12 +153,25 @@ func (t *Tagger) Requests(p Plan) Plan {
 	if !p.Pending() {
 		return p
 	}
-	p.Requests = nil
-	prefix := seedPath(p.change.Resource)
-	for _, r := range apply.Requests(p.change, p.plan, nil, t.options.Apply.Verify) {
-		p.Requests = append(p.Requests, requestRef(prefix, r))
+	path := metadata.Kind(p.Resource.Kind).PagePath(cmp.Or(p.Resource.Project, "{project_id}"))
+	with, err := t.withRequests(p, nil, path)
+	if err != nil {
+		return p.decided(apply.Rejected, err.Error())
 	}
-	return p.filled()
+	return with
+}
+
+// withRequests returns the plan with the requests for a resource that holds current, under the path of an endpoint.
+func (t *Tagger) withRequests(p Plan, current map[string]string, path string) (Plan, error) {
+	requests, err := apply.Requests(p.change, p.plan, current, t.options.Apply)
+	if err != nil {
+		return p, err
+	}
+	p.Requests = nil
+	for _, r := range requests {
+		p.Requests = append(p.Requests, requestRef(path, r))
+	}
+	return p.filled(), nil
 }
 
 // Preview is Plan with a look at the resource as it is now: requests are those for it, and the difference is what they would change.
@@ -182,21 +196,15 @@ func (t *Tagger) preview(ctx context.Context, p Plan) Preview {
 	if outcome, why := t.foreign(p, api); outcome != "" {
 		return Preview{Plan: p.decided(outcome, why)}
 	}
-	var d apply.Diff
-	var failed apply.Result
-	if job := p.job(api); p.change.Resource.Kind == lifecycle.Snapshot {
-		d, failed = t.applier.PreviewSnapshot(ctx, api.snapshots, job)
-	} else {
-		d, failed = t.applier.PreviewServer(ctx, api.servers, job)
-	}
+	d, failed := t.applier.Preview(ctx, api.resource, p.job(api))
 	if failed.Outcome != "" {
 		return Preview{Plan: p.decided(failed.Outcome, failed.Reason)}
 	}
-	p.Requests = nil
-	for _, r := range apply.Requests(p.change, p.plan, d.Current, t.options.Apply.Verify) {
-		p.Requests = append(p.Requests, requestRef(api.path, r))
+	p, err = t.withRequests(p, d.Current, api.path)
+	if err != nil {
+		return Preview{Plan: p.decided(apply.Rejected, err.Error())}
 	}
-	return Preview{Plan: p.filled(), Diff: &d}
+	return Preview{Plan: p, Diff: &d}
 }
 
 // Handle plans and applies. The result has an element for each change that the event reports, and one at least.
@@ -263,12 +271,7 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 	}
 	job := p.job(api)
 	job.SentAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.Receives, d.Wait, d.Progress.Pausing
-	var done apply.Result
-	if p.change.Resource.Kind == lifecycle.Snapshot {
-		done = t.applier.Snapshot(ctx, api.snapshots, job)
-	} else {
-		done = t.applier.Server(ctx, api.servers, job)
-	}
+	done := t.applier.Apply(ctx, api.resource, job)
 	for _, call := range r.calls {
 		r.Requests = append(r.Requests, requestRef(api.path, call.Request))
 	}
@@ -317,11 +320,10 @@ func (d Delivery) situation() apply.Situation {
 
 // connection is what a change's resource is reached through.
 type connection struct {
-	servers   apply.Servers
-	snapshots apply.Snapshots
-	project   string // that the token is for
-	admin     bool   // the token is an administrator's, who sees every project's resources
-	path      string // of the endpoint, before a request's own
+	resource apply.Resource
+	project  string // that the token is for
+	admin    bool   // the token is an administrator's, who sees every project's resources
+	path     string // of the endpoint, before a request's own
 }
 
 func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call)) (connection, error) {
@@ -329,22 +331,17 @@ func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call
 	if err != nil {
 		return connection{}, err
 	}
-	c := connection{project: session.Project, admin: session.Admin()}
-	options := metadata.Options{Family: p.plan.Family, Observe: observe, Pauses: &t.pauses}
-	if p.change.Resource.Kind == lifecycle.Snapshot {
-		volume, err := session.Volume()
-		if err != nil {
-			return connection{}, err
-		}
-		c.snapshots, c.path = metadata.NewSnapshots(volume, options), pathOf(volume.Endpoint)
-		return c, nil
-	}
-	compute, err := session.Compute()
+	kind := metadata.Kind(p.Resource.Kind)
+	service, err := session.Service(string(kind.Service()))
 	if err != nil {
 		return connection{}, err
 	}
-	c.servers, c.path = metadata.NewServers(compute, options), pathOf(compute.Endpoint)
-	return c, nil
+	options := metadata.Options{Family: p.plan.Family, Observe: observe, Pauses: &t.pauses}
+	resource, err := metadata.New(service, kind, p.Resource.ID, options)
+	if err != nil {
+		return connection{}, err
+	}
+	return connection{resource, session.Project, session.Admin(), pathOf(service.Endpoint)}, nil
 }
 
 // session is the one that serves a project. An administrator's own serves all that a bus tells of: none of them need have given the user a role.

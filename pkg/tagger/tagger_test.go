@@ -73,46 +73,6 @@ func plain(t *testing.T, action, project string) event.Event {
 	return batch.Records[0].Events[0]
 }
 
-// What a plan says is what a run sends, byte for byte, for servers, bare metal and snapshots.
-func TestPlanIsWhatIsSent(t *testing.T) {
-	for _, action := range []string{"server.created", "snapshot.created", "server.started"} {
-		t.Run(action, func(t *testing.T) {
-			sim := simcloud.New(simcloud.Options{})
-			demo, _ := sim.Project("demo")
-			sim.PutServer(simcloud.Server{ID: id, Metadata: map[string]string{"stopped-at": "x"}})
-			sim.PutSnapshot(simcloud.Snapshot{ID: id})
-			tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret")})
-			e := plain(t, action, demo.ID)
-			planned := tg.Plan(t.Context(), e)
-			planned[0] = tg.Requests(planned[0])
-			sim.ForgetRequests()
-			done := tg.Handle(t.Context(), tagger.Delivery{Event: e})
-			if len(planned) != 1 || len(done) != 1 || done[0].Outcome != apply.Tagged {
-				t.Fatalf("%+v", done)
-			}
-			var foreseen, sent []string
-			for _, r := range planned[0].Requests {
-				foreseen = append(foreseen, r.Method+" "+strings.SplitN(r.Path, "/", 4)[3]+" "+string(r.Body))
-			}
-			for _, r := range sim.Requests() {
-				if r.Service != "identity" {
-					_, path, _ := strings.Cut(r.Path, "v2.1/")
-					if path == "" {
-						path = strings.SplitN(r.Path, "/", 5)[4]
-					}
-					sent = append(sent, r.Method+" "+path+" "+r.Body)
-				}
-			}
-			if diff := cmp.Diff(foreseen, sent); diff != "" {
-				t.Errorf("(-plan +sent):\n%s", diff)
-			}
-			if done[0].Calls != len(sent) || len(done[0].Requests) != len(sent) {
-				t.Errorf("%d calls told, %d made", done[0].Calls, len(sent))
-			}
-		})
-	}
-}
-
 func TestOutcomesWithoutACall(t *testing.T) {
 	tg := compose(t, settings(), tagger.Parts{Cloud: nobody{}, Actions: []lifecycle.Action{lifecycle.ServerCreated, lifecycle.ServerResized}})
 	unknown := event.New()

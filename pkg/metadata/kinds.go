@@ -1,0 +1,254 @@
+package metadata
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+)
+
+// Kind is a sort of resource, by the name that package lifecycle gives it. Everything that depends on the kind is in one
+// table, in this file.
+type Kind string
+
+// The kinds.
+const (
+	Server    Kind = "server"
+	BareMetal Kind = "baremetal"
+	Snapshot  Kind = "snapshot"
+)
+
+// Service is the API that a kind is reached through.
+type Service string
+
+// The services.
+const (
+	Compute Service = "compute"
+	Volume  Service = "volume"
+)
+
+// Readiness says whether metadata can be written in a resource's state.
+type Readiness string
+
+// Ready: the state allows writing, or the kind has no state that matters. Passing: the state refuses and passes by
+// itself. Stuck: it refuses until a person changes it. Deleted: the resource is going, or gone.
+const (
+	Ready   Readiness = "ready"
+	Passing Readiness = "passing"
+	Stuck   Readiness = "stuck"
+	Deleted Readiness = "deleted"
+)
+
+// row is everything that depends on a kind.
+type row struct {
+	kind    Kind
+	service Service
+	// collection is the path under the service's endpoint, member the name of a resource's JSON object, pages the path
+	// that the API pages put before it.
+	collection, member, pages string
+	// openstack and huaweicloud are the families whose limits apply.
+	openstack, huaweicloud Family
+	// perKey says that each key is written by a PUT of its own. Otherwise one POST writes all of them.
+	perKey bool
+	// foldsCase says that the service takes owner and Owner for one key, and writes one into the row of the other.
+	foldsCase bool
+	// ready, passing and deleted are the states in which metadata can be written, that pass by themselves, and that say
+	// that the resource is gone. A kind without ready states has no state that matters.
+	ready, passing, deleted []string
+	// microversion is the lowest one with every field of the view; the service's default lacks some.
+	microversion string
+	// list is the path of the list with details, nextLinks the JSON member with the link to its next page, pageSize how
+	// many resources a page has at most by the service's default configuration (osapi_max_limit).
+	list, nextLinks string
+	pageSize        int
+	// projectFilter is the query parameter that picks one project's resources when all projects are listed.
+	projectFilter string
+	// decode reads a resource's JSON object, encode makes one.
+	decode func([]byte) (View, error)
+	encode func(View) any
+}
+
+// table is only read. The states are those of the ECS and BMS pages ("Constraints") and of Nova's
+// check_instance_state on update_instance_metadata. A server's user is there at every microversion, its lock from 2.9, a
+// snapshot's user from 3.41 (the API references' "New in version").
+var table = []row{
+	{
+		kind: Server, service: Compute, collection: "servers", member: "server", pages: "/v2.1/",
+		openstack: Nova, huaweicloud: ECS,
+		ready: serverReady, passing: serverPassing, deleted: serverDeleted,
+		microversion: "2.9", list: "servers/detail", nextLinks: "servers_links", pageSize: 1000, projectFilter: "project_id",
+		decode: decodeServer, encode: encodeServer,
+	},
+	{
+		kind: BareMetal, service: Compute, collection: "servers", member: "server", pages: "/v2.1/",
+		openstack: Nova, huaweicloud: BMS,
+		ready: serverReady, passing: serverPassing, deleted: serverDeleted,
+		microversion: "2.9", list: "servers/detail", nextLinks: "servers_links", pageSize: 1000, projectFilter: "project_id",
+		decode: decodeServer, encode: encodeServer,
+	},
+	{
+		kind: Snapshot, service: Volume, collection: "snapshots", member: "snapshot", pages: "/v2/",
+		openstack: Cinder, huaweicloud: EVS,
+		perKey: true, foldsCase: true,
+		microversion: "3.41", list: "snapshots/detail", nextLinks: "snapshots_links", pageSize: 1000, projectFilter: "project_id",
+		decode: decodeSnapshot, encode: encodeSnapshot,
+	},
+}
+
+var (
+	serverReady   = []string{"active", "stopped", "paused", "suspended"}
+	serverPassing = []string{"building"}
+	serverDeleted = []string{"deleted", "soft-delete"}
+)
+
+// Kinds returns every kind.
+func Kinds() []Kind {
+	all := make([]Kind, len(table))
+	for i := range table {
+		all[i] = table[i].kind
+	}
+	return all
+}
+
+// row returns the kind's row, and an empty one for a kind that there is none for.
+func (k Kind) row() *row {
+	for i := range table {
+		if table[i].kind == k {
+			return &table[i]
+		}
+	}
+	return &row{}
+}
+
+// Service returns the API that the kind is reached through, "" for an unknown kind.
+func (k Kind) Service() Service { return k.row().service }
+
+// Family returns the family whose limits for keys and values apply.
+func (k Kind) Family(api API) Family {
+	if api == HuaweiCloud {
+		return k.row().huaweicloud
+	}
+	return k.row().openstack
+}
+
+// PagePath returns the path before a request's own, as the API pages have it: "/v2.1/{project}/".
+func (k Kind) PagePath(project string) string { return k.row().pages + project + "/" }
+
+// HasState reports whether the kind has states that decide about writing.
+func (k Kind) HasState() bool { return len(k.row().ready) > 0 }
+
+// FoldsCase reports whether the service takes keys that differ in case only for one.
+func (k Kind) FoldsCase() bool { return k.row().foldsCase }
+
+// Readiness says whether metadata can be written in the state. "" is a state that was not read; it counts as ready.
+func (k Kind) Readiness(state string) Readiness {
+	r := k.row()
+	switch {
+	case state == "" || len(r.ready) == 0 || slices.Contains(r.ready, state):
+		return Ready
+	case slices.Contains(r.passing, state):
+		return Passing
+	case slices.Contains(r.deleted, state):
+		return Deleted
+	}
+	return Stuck
+}
+
+// View is what the API tells of a resource. A field that it does not tell is zero.
+type View struct {
+	ID      string
+	Name    string
+	Project string
+	// User is the id of the user that created the resource.
+	User    string
+	Created time.Time
+	// State is a server's OS-EXT-STS:vm_state ("active", "building", …), not its status, which has other words (SHUTOFF
+	// for stopped); and the status of any other kind.
+	State string
+	// Task is a server's OS-EXT-STS:task_state, "" for none.
+	Task string
+	// Locked says that a server is locked, as far as the microversion tells it.
+	Locked bool
+	// Flavor is a server's flavor: its id, or its name where the microversion has no id.
+	Flavor string
+	// Parent is the id of the resource that this one was made of: a snapshot's volume.
+	Parent   string
+	Metadata map[string]string
+}
+
+type serverBody struct {
+	ID       string            `json:"id"`
+	Name     string            `json:"name"`
+	Project  string            `json:"tenant_id"`
+	User     string            `json:"user_id,omitempty"`
+	Created  string            `json:"created,omitempty"`
+	VMState  string            `json:"OS-EXT-STS:vm_state"`
+	Task     string            `json:"OS-EXT-STS:task_state"`
+	Locked   bool              `json:"locked"`
+	Flavor   flavorBody        `json:"flavor"`
+	Metadata map[string]string `json:"metadata"`
+}
+
+// flavorBody has the id up to microversion 2.46, and the name from 2.47.
+type flavorBody struct {
+	ID   string `json:"id,omitempty"`
+	Name string `json:"original_name,omitempty"`
+}
+
+func decodeServer(text []byte) (View, error) {
+	var b *serverBody
+	if err := json.Unmarshal(text, &b); err != nil {
+		return View{}, err
+	}
+	if b == nil || b.VMState == "" || b.Metadata == nil {
+		return View{}, errors.New(`the answer has no server with "OS-EXT-STS:vm_state" and "metadata"`)
+	}
+	created, _ := time.Parse(time.RFC3339, b.Created)
+	flavor := b.Flavor.ID
+	if flavor == "" {
+		flavor = b.Flavor.Name
+	}
+	return View{
+		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, State: b.VMState, Task: b.Task, Locked: b.Locked,
+		Flavor: flavor, Metadata: b.Metadata,
+	}, nil
+}
+
+func encodeServer(v View) any {
+	return serverBody{
+		ID: v.ID, Name: v.Name, Project: v.Project, User: v.User, VMState: v.State, Task: v.Task, Locked: v.Locked,
+		Flavor: flavorBody{ID: v.Flavor}, Metadata: v.Metadata,
+	}
+}
+
+type snapshotBody struct {
+	ID       string            `json:"id"`
+	Name     string            `json:"name"`
+	Project  string            `json:"os-extended-snapshot-attributes:project_id,omitempty"`
+	User     string            `json:"user_id,omitempty"`
+	Created  string            `json:"created_at,omitempty"`
+	Status   string            `json:"status"`
+	Volume   string            `json:"volume_id"`
+	Metadata map[string]string `json:"metadata"`
+}
+
+// cinderTime is how Cinder writes times: UTC, without a zone.
+const cinderTime = "2006-01-02T15:04:05.999999"
+
+func decodeSnapshot(text []byte) (View, error) {
+	var b *snapshotBody
+	if err := json.Unmarshal(text, &b); err != nil {
+		return View{}, err
+	}
+	if b == nil || b.Status == "" || b.Metadata == nil {
+		return View{}, errors.New(`the answer has no snapshot with "status" and "metadata"`)
+	}
+	created, _ := time.Parse(cinderTime, b.Created)
+	return View{
+		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, State: b.Status, Parent: b.Volume, Metadata: b.Metadata,
+	}, nil
+}
+
+func encodeSnapshot(v View) any {
+	return snapshotBody{ID: v.ID, Name: v.Name, Project: v.Project, User: v.User, Status: v.State, Volume: v.Parent, Metadata: v.Metadata}
+}
