@@ -16,6 +16,7 @@ const (
 	ServerStarted   Action = "server.started"
 	ServerStopped   Action = "server.stopped"
 	ServerResized   Action = "server.resized"
+	ServerRebuilt   Action = "server.rebuilt"
 	ServerDeleted   Action = "server.deleted"
 	SnapshotCreated Action = "snapshot.created"
 	SnapshotDeleted Action = "snapshot.deleted"
@@ -23,7 +24,9 @@ const (
 
 // Actions returns every action, in the order in which documentation lists them.
 func Actions() []Action {
-	return []Action{ServerCreated, ServerStarted, ServerStopped, ServerResized, ServerDeleted, SnapshotCreated, SnapshotDeleted}
+	return []Action{
+		ServerCreated, ServerStarted, ServerStopped, ServerResized, ServerRebuilt, ServerDeleted, SnapshotCreated, SnapshotDeleted,
+	}
 }
 
 // Writable reports whether metadata can still be written after the action.
@@ -70,8 +73,7 @@ type Resource struct {
 	Created     time.Time
 }
 
-// Actor is who caused the change. A field that the event does not tell is "", and all of them are when it tells nothing
-// of an actor.
+// Actor is who caused the change. An ID or Name that the event does not tell is ""; Kind is UnknownActor then.
 type Actor struct {
 	// ID is the identity service's id of the user. For an assumed agency it is "<agency id>:<session>" where the event
 	// says so, for the session is the only trace of the person behind it.
@@ -85,8 +87,8 @@ type Actor struct {
 // ActorKind tells people from machines.
 type ActorKind string
 
-// The kinds of actor. Agency is Huawei Cloud's word for an assumed role. UnknownActor is one of whom the event does not
-// tell the kind.
+// The kinds of actor. Agency is Huawei Cloud's word for an assumed role. UnknownActor is the kind when the event does not
+// tell it, or tells nothing of an actor.
 const (
 	User         ActorKind = "user"
 	Service      ActorKind = "service"
@@ -125,9 +127,15 @@ type MalformedError struct {
 	Dialect, Type string
 	// Place is where in the event the fault is, such as "subject" or "data.payload.instance_id".
 	Place string
-	// Problem is what is wrong there and, where it helps, what is wanted. An id or a kind is shown, quoted and cut; no other value is.
+	// Problem is what is wrong there and, where it helps, what is wanted. An id or a kind is shown, quoted and cut; no
+	// other value is.
 	Problem string
+	// Err is a [*document.LimitError] for an event that is too large in some way, else nil.
+	Err error
 }
+
+// Unwrap returns Err.
+func (e *MalformedError) Unwrap() error { return e.Err }
 
 func (e *MalformedError) Error() string {
 	return "read " + e.Dialect + " event of type " + e.Type + ": " + e.Place + ": " + e.Problem
