@@ -262,8 +262,8 @@ func describeOrigin(v tagger.Plan) string {
 	if actor == "" {
 		actor = "unknown"
 	}
-	if v.Actor.Kind != "" {
-		actor += " (" + string(v.Actor.Kind) + ")"
+	if kind := string(v.Actor.Kind); kind != "" && kind != actor {
+		actor += " (" + kind + ")"
 	}
 	project := v.Resource.Project
 	if project == "" {

@@ -37,8 +37,7 @@ type Resource struct {
 	Created     time.Time
 }
 
-// Actor is who caused the change. A field that the event does not tell is "", and all of them are when it tells nothing
-// of an actor.
+// Actor is who caused the change. An ID or Name that the event does not tell is ""; Kind is UnknownActor then.
 type Actor struct {
 	// ID is the identity service's id of the user. For an assumed agency it is "<agency id>:<session>" where the event
 	// says so, for the session is the only trace of the person behind it.
@@ -52,8 +51,8 @@ type Actor struct {
 // ActorKind tells people from machines.
 type ActorKind string
 
-// The kinds of actor. Agency is Huawei Cloud's word for an assumed role. UnknownActor is one of whom the event does not
-// tell the kind.
+// The kinds of actor. Agency is Huawei Cloud's word for an assumed role. UnknownActor is the kind when the event does not
+// tell it, or tells nothing of an actor.
 const (
 	User         ActorKind = "user"
 	Service      ActorKind = "service"
@@ -92,9 +91,15 @@ type MalformedError struct {
 	Dialect, Type string
 	// Place is where in the event the fault is, such as "subject" or "data.payload.instance_id".
 	Place string
-	// Problem is what is wrong there and, where it helps, what is wanted. An id or a kind is shown, quoted and cut; no other value is.
+	// Problem is what is wrong there and, where it helps, what is wanted. An id or a kind is shown, quoted and cut; no
+	// other value is.
 	Problem string
+	// Err is a [*document.LimitError] for an event that is too large in some way, else nil.
+	Err error
 }
+
+// Unwrap returns Err.
+func (e *MalformedError) Unwrap() error { return e.Err }
 
 func (e *MalformedError) Error() string {
 	return "read " + e.Dialect + " event of type " + e.Type + ": " + e.Place + ": " + e.Problem

@@ -22,6 +22,7 @@ const (
 	ServerStarted   Action = "server.started"
 	ServerStopped   Action = "server.stopped"
 	ServerResized   Action = "server.resized"
+	ServerRebuilt   Action = "server.rebuilt"
 	ServerDeleted   Action = "server.deleted"
 	SnapshotCreated Action = "snapshot.created"
 	SnapshotDeleted Action = "snapshot.deleted"
@@ -61,6 +62,7 @@ var serverActions = []actionRow{
 	{action: ServerStarted, state: "active"},
 	{action: ServerStopped, state: "stopped"},
 	{action: ServerResized},
+	{action: ServerRebuilt},
 	{action: ServerDeleted, final: true},
 }
 
