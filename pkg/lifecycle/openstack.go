@@ -218,8 +218,8 @@ func (o openstack) read(e event.Event, from *payload) (Reading, error) {
 	if s.payload == nil {
 		return Reading{}, malformed(o, eventType, "data.payload", "is not an object")
 	}
-	if action == SnapshotCreated && strings.HasPrefix(text(s.payload["status"]), "error") {
-		return nothing(printable(eventType) + " of a snapshot in an error status")
+	if action.Creates() && strings.HasPrefix(text(s.payload["status"]), "error") { // Nova has other words, and a type of its own
+		return nothing(printable(eventType) + " of a " + string(action.Kinds()[0]) + " in an error status")
 	}
 	c, err := o.change(eventType, action, n, s, from)
 	if err != nil {
@@ -269,12 +269,14 @@ func (s source) transition() Action {
 
 func (o openstack) change(eventType string, action Action, n map[string]any, s source, from *payload) (Change, error) {
 	p := s.payload
-	idName, kind := "instance_id", Server
-	switch {
-	case strings.HasPrefix(string(action), "snapshot."):
-		idName, kind = "snapshot_id", Snapshot
-	case s.versioned:
-		idName = "uuid"
+	kind := action.Kinds()[0]
+	of, ok := payloadKinds[kind]
+	if !ok {
+		return Change{}, malformed(o, eventType, "data.event_type", fmt.Sprintf("no notification is about a %s", kind))
+	}
+	idName := of.id
+	if s.versioned && of.versionedID != "" {
+		idName = of.versionedID
 	}
 	id, problem := identifier(p[idName], isUUID, notUUID)
 	if id == "" && problem == "" {
@@ -305,15 +307,30 @@ func (o openstack) change(eventType string, action Action, n map[string]any, s s
 		// An admin acts on other projects' servers with a context of their own.
 		c.Resource.ProjectName = text(n["_context_project_name"])
 	}
-	if kind == Snapshot {
-		c.Resource.Volume = uuidOnly(text(p["volume_id"]))
-		if err := parseMetadata(p, from); err != nil {
-			return Change{}, undecodable(o, eventType, s.place+"metadata", err)
-		}
-		return c, nil
+	if err := of.read(s, from, &c); err != nil {
+		return Change{}, undecodable(o, eventType, s.place+"metadata", err)
 	}
-	c.Resource.Flavor, c.Resource.Image = s.flavor(), s.image()
 	return c, nil
+}
+
+// payloadKind is how the payloads about one kind of resource differ from those of others.
+type payloadKind struct {
+	// id is the payload's member with the resource's id, versionedID the one in Nova's versioned format.
+	id, versionedID string
+	// read adds what only this kind's payload has. Its error is a [*document.LimitError].
+	read func(s source, from *payload, c *Change) error
+}
+
+// payloadKinds has every kind that a notification can be about.
+var payloadKinds = map[Kind]payloadKind{
+	Server: {id: "instance_id", versionedID: "uuid", read: func(s source, _ *payload, c *Change) error {
+		c.Resource.Flavor, c.Resource.Image = s.flavor(), s.image()
+		return nil
+	}},
+	Snapshot: {id: "snapshot_id", read: func(s source, from *payload, c *Change) error {
+		c.Resource.Volume = uuidOnly(text(s.payload["volume_id"]))
+		return parseMetadata(s.payload, from)
+	}},
 }
 
 func (s source) flavor() string {
@@ -347,7 +364,7 @@ func (s source) image() string {
 func openstackActor(action Action, n map[string]any, s source) Actor {
 	user := first(text(n["_context_user_id"]), text(n["_context_user"]))
 	id := first(text(s.payload["action_initiator_user"]), user)
-	if id == "" && (action == ServerCreated || action == SnapshotCreated) {
+	if id == "" && action.Creates() {
 		id = text(s.payload["user_id"])
 	}
 	if id == "" {
