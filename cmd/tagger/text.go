@@ -69,6 +69,8 @@ type planView struct {
 	tagger.Plan
 	Changes map[string]changeView `json:"changes,omitempty"`
 	VMState string                `json:"vm_state,omitempty"`
+	// Status is the state of a resource that has no vm_state.
+	Status string `json:"status,omitempty"`
 }
 
 type changeView struct {
@@ -86,7 +88,12 @@ func (p *printer) previewed(v tagger.Preview) {
 	if p.format == asJSON {
 		view := planView{Plan: v.Plan}
 		if v.Diff != nil {
-			view.VMState, view.Changes = v.Diff.VMState, changes(*v.Diff)
+			view.Changes = changes(*v.Diff)
+			if v.Diff.StateName == "vm_state" {
+				view.VMState = v.Diff.State
+			} else {
+				view.Status = v.Diff.State
+			}
 		}
 		_ = printJSON(p.out, view)
 		return
@@ -274,8 +281,8 @@ func describeOrigin(v tagger.Plan) string {
 
 // diff prints what would change on the resource as it is.
 func (p *printer) diff(d apply.Diff) {
-	if d.VMState != "" {
-		p.line("vm_state", d.VMState)
+	if d.StateName != "" {
+		p.line(d.StateName, d.State)
 	}
 	var rows [][]string
 	for _, key := range slices.Sorted(maps.Keys(d.Write)) {

@@ -50,7 +50,7 @@ func (e superseded) Error() string {
 // stillPassing says that a resource that was refused in a state that passes by itself still is in it.
 type stillPassing struct{ state string }
 
-func (e stillPassing) Error() string { return "vm_state " + e.state }
+func (e stillPassing) Error() string { return "state " + e.state }
 
 // attempt makes one pass: read where needed, write, delete, read back.
 func (r *run) attempt(ctx context.Context) error {

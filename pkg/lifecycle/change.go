@@ -16,6 +16,8 @@ type Change struct {
 	// Request is the identifier of the API request that caused the change (OpenStack's "req-…", Huawei Cloud's job or
 	// request id), "" when unknown. The same change reported in two formats has one Request and two event ids.
 	Request string
+	// Parent is what the resource belongs to, as far as the event tells: a snapshot's volume, an attached volume's server.
+	Parent Parent
 	// Data is the event's payload as the dialect found it, for rules that need more than the fields above: a JSON value
 	// made of map[string]any, []any, string, bool, int64, float64 and nil, without credentials.
 	Data any
@@ -35,6 +37,16 @@ type Resource struct {
 	Zone        string // availability zone
 	Volume      string // id of the volume that a snapshot was taken of
 	Created     time.Time
+	// Metadata is what the event says of it, nil where it says nothing.
+	Metadata map[string]string
+}
+
+// Parent is a resource that another one belongs to. ID is "" where the event names none.
+type Parent struct {
+	Kind     Kind
+	ID, Name string
+	// Metadata is the parent's, nil where the event does not tell it.
+	Metadata map[string]string
 }
 
 // Actor is who caused the change. An ID or Name that the event does not tell is ""; Kind is UnknownActor then.

@@ -9,6 +9,7 @@ type Kind string
 const (
 	Server    Kind = "server"
 	BareMetal Kind = "baremetal"
+	Volume    Kind = "volume"
 	Snapshot  Kind = "snapshot"
 )
 
@@ -18,14 +19,21 @@ type Action string
 // The actions. Nothing can be written on a deleted resource; deletions are known so that they can be told from events
 // that are not understood.
 const (
-	ServerCreated   Action = "server.created"
-	ServerStarted   Action = "server.started"
-	ServerStopped   Action = "server.stopped"
-	ServerResized   Action = "server.resized"
-	ServerRebuilt   Action = "server.rebuilt"
-	ServerDeleted   Action = "server.deleted"
-	SnapshotCreated Action = "snapshot.created"
-	SnapshotDeleted Action = "snapshot.deleted"
+	ServerCreated Action = "server.created"
+	ServerStarted Action = "server.started"
+	ServerStopped Action = "server.stopped"
+	ServerResized Action = "server.resized"
+	ServerRebuilt Action = "server.rebuilt"
+	ServerDeleted Action = "server.deleted"
+	VolumeCreated Action = "volume.created"
+	// VolumeAttached and VolumeDetached have two reporters, Nova and Cinder.
+	VolumeAttached    Action = "volume.attached"
+	VolumeDetached    Action = "volume.detached"
+	VolumeResized     Action = "volume.resized"
+	VolumeTransferred Action = "volume.transferred" // to another project
+	VolumeDeleted     Action = "volume.deleted"
+	SnapshotCreated   Action = "snapshot.created"
+	SnapshotDeleted   Action = "snapshot.deleted"
 )
 
 // kindRow is everything about a kind that events decide. What its API decides is in package metadata's table.
@@ -51,6 +59,14 @@ type actionRow struct {
 var kinds = []kindRow{
 	{Server, "server", serverActions},
 	{BareMetal, "server", serverActions},
+	{Volume, "volume", []actionRow{
+		{action: VolumeCreated, creates: true},
+		{action: VolumeAttached},
+		{action: VolumeDetached},
+		{action: VolumeResized},
+		{action: VolumeTransferred},
+		{action: VolumeDeleted, final: true},
+	}},
 	{Snapshot, "snapshot", []actionRow{
 		{action: SnapshotCreated, creates: true},
 		{action: SnapshotDeleted, final: true},

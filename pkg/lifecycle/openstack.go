@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -151,6 +152,10 @@ var openstackActions = map[string]Action{
 	"compute.instance.rebuild.end": ServerRebuilt, "instance.rebuild.end": ServerRebuilt,
 	"compute.instance.delete.end": ServerDeleted, "instance.delete.end": ServerDeleted,
 	"compute.instance.force_delete.end": ServerDeleted, "instance.force_delete.end": ServerDeleted,
+	"volume.create.end": VolumeCreated, "volume.manage_existing.end": VolumeCreated,
+	"volume.attach.end": VolumeAttached, "compute.instance.volume.attach": VolumeAttached, "instance.volume_attach.end": VolumeAttached,
+	"volume.detach.end": VolumeDetached, "compute.instance.volume.detach": VolumeDetached, "instance.volume_detach.end": VolumeDetached,
+	"volume.resize.end": VolumeResized, "volume.transfer.accept.end": VolumeTransferred, "volume.delete.end": VolumeDeleted,
 	"snapshot.create.end": SnapshotCreated, "snapshot.manage_existing_snapshot.end": SnapshotCreated,
 	"snapshot.delete.end": SnapshotDeleted,
 }
@@ -307,6 +312,10 @@ func (o openstack) change(eventType string, action Action, n map[string]any, s s
 		// An admin acts on other projects' servers with a context of their own.
 		c.Resource.ProjectName = text(n["_context_project_name"])
 	}
+	if strings.HasPrefix(eventType, "volume.") {
+		// A call that Nova makes to Cinder has a request id of its own, and Nova's as the global one.
+		c.Request = first(reference(n["_context_global_request_id"]), c.Request)
+	}
 	if err := of.read(s, from, &c); err != nil {
 		return Change{}, undecodable(o, eventType, s.place+"metadata", err)
 	}
@@ -323,14 +332,81 @@ type payloadKind struct {
 
 // payloadKinds has every kind that a notification can be about.
 var payloadKinds = map[Kind]payloadKind{
-	Server: {id: "instance_id", versionedID: "uuid", read: func(s source, _ *payload, c *Change) error {
-		c.Resource.Flavor, c.Resource.Image = s.flavor(), s.image()
+	Server:   {id: "instance_id", versionedID: "uuid", read: readServer},
+	Volume:   {id: "volume_id", read: readVolume},
+	Snapshot: {id: "snapshot_id", read: readSnapshot},
+}
+
+func readServer(s source, _ *payload, c *Change) error {
+	c.Resource.Flavor, c.Resource.Image = s.flavor(), s.image()
+	c.Resource.Metadata = texts(s.payload["metadata"])
+	return nil
+}
+
+// readVolume reads Cinder's notifications, and Nova's of an attachment, whose payload is the server's with the volume's
+// id added to it.
+func readVolume(s source, _ *payload, c *Change) error {
+	p := s.payload
+	if server := first(text(p["uuid"]), text(p["instance_id"])); server != "" {
+		c.Resource.Name, c.Resource.Zone, c.Resource.Created = "", "", time.Time{}
+		if c.Action == VolumeAttached { // a volume that is detached belongs to the server no more
+			c.Parent = Parent{Kind: Server, ID: uuidOnly(server), Name: text(p["display_name"]), Metadata: texts(p["metadata"])}
+		}
 		return nil
-	}},
-	Snapshot: {id: "snapshot_id", read: func(s source, from *payload, c *Change) error {
-		c.Resource.Volume = uuidOnly(text(s.payload["volume_id"]))
-		return parseMetadata(s.payload, from)
-	}},
+	}
+	p["metadata"] = fromRows(p["metadata"])
+	c.Resource.Metadata = texts(p["metadata"])
+	newest := ""
+	for _, row := range list(p["volume_attachment"]) {
+		row := object(row)
+		if at := text(row["attach_time"]); c.Parent.ID == "" || at > newest {
+			if server := uuidOnly(text(row["instance_uuid"])); server != "" {
+				newest, c.Parent = at, Parent{Kind: Server, ID: server}
+			}
+		}
+	}
+	return nil
+}
+
+func readSnapshot(s source, from *payload, c *Change) error {
+	if err := parseMetadata(s.payload, from); err != nil {
+		return err
+	}
+	c.Resource.Metadata = texts(s.payload["metadata"])
+	if volume := uuidOnly(text(s.payload["volume_id"])); volume != "" {
+		c.Resource.Volume, c.Parent = volume, Parent{Kind: Volume, ID: volume}
+	}
+	return nil
+}
+
+// fromRows returns a volume's metadata, which Cinder writes as a list of rows, as the object that it is everywhere else.
+func fromRows(v any) any {
+	rows, ok := v.([]any)
+	if !ok {
+		return v
+	}
+	m := make(map[string]any, len(rows))
+	for _, row := range rows {
+		if key := text(object(row)["key"]); key != "" {
+			m[key] = object(row)["value"]
+		}
+	}
+	return m
+}
+
+// texts returns an object's members that are texts, nil where v is no object.
+func texts(v any) map[string]string {
+	o, ok := v.(map[string]any)
+	if !ok {
+		return nil
+	}
+	m := make(map[string]string, len(o))
+	for key, value := range o {
+		if s, ok := value.(string); ok {
+			m[key] = s
+		}
+	}
+	return m
 }
 
 func (s source) flavor() string {
