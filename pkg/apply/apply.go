@@ -58,8 +58,9 @@ type Job struct {
 
 // Applier applies jobs. It is safe for concurrent use, and lets one job at a time write to one resource.
 type Applier struct {
-	options Options
-	locks   keyedMutex
+	options    Options
+	locks      keyedMutex
+	watermarks watermarks
 }
 
 // New returns an Applier.
@@ -91,6 +92,12 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 		return Result{Decision: Decision{Outcome: Unchanged, Reason: "dry run: " + d.String()}, Attempts: 1}
 	}
 
+	wanted := job.Plan
+	var overtaken []string
+	job.Plan, overtaken = a.watermarks.leaveOut(resource.Path(), job.Change.Time, wanted)
+	if job.Plan.Empty() && len(overtaken) > 0 {
+		return Result{Decision: Decision{Outcome: Ignored, Reason: "a newer change decided all of its keys"}, Overtaken: overtaken}
+	}
 	r := newRun(resource, job, a.options.Verify)
 	pause := firstPause
 	var waited time.Duration
@@ -98,11 +105,15 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 		r.attempts++
 		err := r.attempt(ctx)
 		if err == nil {
-			return r.result(waited)
+			a.watermarks.note(resource.Path(), job.Change.Time, job.Plan)
+			result := r.result(waited)
+			result.Overtaken = overtaken
+			return result
 		}
 		v := a.judge(ctx, r, err)
 		result := Result{
-			Decision: v.Decision, Written: r.written, Removed: r.removedKeys(), Attempts: r.attempts, Waited: waited,
+			Decision: v.Decision, Written: r.written, Removed: r.removedKeys(), Overtaken: overtaken,
+			Attempts: r.attempts, Waited: waited,
 		}
 		left := job.Wait - time.Since(start)
 		if deadline, ok := ctx.Deadline(); ok {

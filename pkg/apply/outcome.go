@@ -81,6 +81,8 @@ type Result struct {
 	// With verification they were so when read back.
 	Written map[string]string
 	Removed []string
+	// Overtaken (sorted) are the keys that were left out because a newer change decided them.
+	Overtaken []string
 	// Attempts counts passes, Waited sums the pauses between them.
 	Attempts int
 	Waited   time.Duration

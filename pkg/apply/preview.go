@@ -82,7 +82,7 @@ func Requests(c lifecycle.Change, p rules.Plan, current map[string]string, o Opt
 	if p.Empty() {
 		return nil, nil
 	}
-	v := metadata.View{State: cmp.Or(c.Action.State(), "active"), Metadata: current}
+	v := metadata.View{State: cmp.Or(c.Action.State(), "active"), Flavor: c.Resource.FlavorID, Metadata: current}
 	if current == nil {
 		v.Metadata = map[string]string{}
 		for _, key := range p.Remove {

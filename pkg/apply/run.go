@@ -40,12 +40,10 @@ func newRun(resource Resource, job Job, verify bool) *run {
 // errLost says that the read-back found something else than was written.
 var errLost = errors.New("another writer undid what was written")
 
-// superseded says that the server has moved on since the event.
-type superseded struct{ state string }
+// superseded says that the resource has been changed again since the event.
+type superseded struct{ why string }
 
-func (e superseded) Error() string {
-	return "the server's vm_state is " + e.state + " by now"
-}
+func (e superseded) Error() string { return e.why }
 
 // stillPassing says that a resource that was refused in a state that passes by itself still is in it.
 type stillPassing struct{ state string }
@@ -101,7 +99,7 @@ func (r *run) attempt(ctx context.Context) error {
 
 // read looks at what is there, as far as this attempt depends on it.
 func (r *run) read(ctx context.Context) error {
-	if r.job.Change.Action.State() != "" || r.waiting {
+	if r.job.Change.Comparable() || r.waiting {
 		v, err := r.get(ctx)
 		switch {
 		case err != nil:
@@ -118,11 +116,11 @@ func (r *run) read(ctx context.Context) error {
 	switch add := r.job.Plan.Add; {
 	case len(add) == 1 && !r.unsure && !r.resource.Kind().FoldsCase():
 		for key := range add {
-			_, err := r.resource.Metadatum(ctx, key)
+			value, err := r.resource.Metadatum(ctx, key)
 			if err != nil && !metadata.IsClass(err, metadata.KeyNotFound) {
 				return err
 			}
-			r.there[key] = err == nil
+			r.there[key] = err == nil && value != ""
 		}
 		return nil
 	case len(add) == 0 && !r.unsure:
@@ -137,14 +135,14 @@ func (r *run) read(ctx context.Context) error {
 	return nil
 }
 
-// get reads the resource and its metadata. An event of a start or a stop that has been undone since is superseded.
+// get reads the resource and its metadata. A change that has been undone since is superseded.
 func (r *run) get(ctx context.Context) (metadata.View, error) {
 	v, err := r.resource.Get(ctx)
 	if err != nil {
 		return metadata.View{}, err
 	}
-	if r.job.Change.Action.Contradicts(v.State) {
-		return metadata.View{}, superseded{v.State}
+	if why := r.job.Change.Superseded(v.State, v.Flavor); why != "" {
+		return metadata.View{}, superseded{why}
 	}
 	r.know(v.Metadata)
 	return v, nil
@@ -216,7 +214,7 @@ func (r *run) toWrite() map[string]string {
 		_, ok := r.written[key]
 		ok = ok || r.there[key]
 		if r.known != nil {
-			_, ok = r.known[key]
+			ok = r.known[key] != "" // an empty value is there for want of a better one
 		}
 		if !ok {
 			writes[key] = value

@@ -33,6 +33,7 @@ type Resource struct {
 	ProjectName string
 	Region      string // as configured, never as an event says
 	Flavor      string // name where the payload has it, else id
+	FlavorID    string
 	Image       string // id
 	Zone        string // availability zone
 	Volume      string // id of the volume that a snapshot was taken of

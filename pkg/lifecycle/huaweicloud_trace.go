@@ -183,6 +183,7 @@ func (t trace) resource(action Action, service string, single bool) Resource {
 		Image:  uuidOnly(text(server["imageRef"])),
 		Zone:   text(server["availability_zone"]),
 	}
+	r.FlavorID = r.Flavor
 	if service == "BMS" || strings.EqualFold(text(t["resource_type"]), "bms") {
 		r.Kind = BareMetal
 	}

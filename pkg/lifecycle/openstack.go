@@ -338,7 +338,8 @@ var payloadKinds = map[Kind]payloadKind{
 }
 
 func readServer(s source, _ *payload, c *Change) error {
-	c.Resource.Flavor, c.Resource.Image = s.flavor(), s.image()
+	c.Resource.Flavor, c.Resource.FlavorID = s.flavor()
+	c.Resource.Image = s.image()
 	c.Resource.Metadata = texts(s.payload["metadata"])
 	return nil
 }
@@ -409,12 +410,15 @@ func texts(v any) map[string]string {
 	return m
 }
 
-func (s source) flavor() string {
+// flavor returns the flavor's name, or its id where the payload has no name, and its id.
+func (s source) flavor() (name, id string) {
 	if s.versioned {
 		flavor := object(object(s.payload["flavor"])["nova_object.data"])
-		return first(text(flavor["name"]), text(flavor["flavorid"]))
+		name, id = text(flavor["name"]), text(flavor["flavorid"])
+	} else {
+		name, id = text(s.payload["instance_type"]), text(s.payload["instance_flavor_id"])
 	}
-	return first(text(s.payload["instance_type"]), text(s.payload["instance_flavor_id"]))
+	return first(name, id), id
 }
 
 // image is "" for a server that boots from a volume.

@@ -78,8 +78,11 @@ type Problem struct {
 
 // String names the rule and the key and says why.
 func (p Problem) String() string {
-	if p.Key == "" {
+	switch {
+	case p.Key == "":
 		return "rule " + p.Rule + ": " + p.Why
+	case p.Rule == "":
+		return "key " + p.Key + ": " + p.Why
 	}
 	return "rule " + p.Rule + ", key " + p.Key + ": " + p.Why
 }
