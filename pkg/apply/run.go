@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/metadata"
@@ -14,12 +15,13 @@ const maxLosses = 3
 
 // run is the state of one job between its attempts.
 type run struct {
-	target   target
+	resource Resource
 	job      Job
 	verify   bool
 	attempts int
 	losses   int
-	building bool // when last looked at; then the next attempt looks again before it writes
+	// waiting says that the state was passing when last looked at; then the next attempt looks again before it writes.
+	waiting bool
 	// unsure says that the fate of a write is unknown, and maybe what may have been written then.
 	unsure       bool
 	maybeWritten map[string]string
@@ -31,24 +33,22 @@ type run struct {
 	removed map[string]bool // keys deleted, or found missing; true where it was us
 }
 
-func newRun(t target, job Job, verify bool) *run {
-	return &run{target: t, job: job, verify: verify, written: map[string]string{}, removed: map[string]bool{}, there: map[string]bool{}}
+func newRun(resource Resource, job Job, verify bool) *run {
+	return &run{resource: resource, job: job, verify: verify, written: map[string]string{}, removed: map[string]bool{}, there: map[string]bool{}}
 }
 
 // errLost says that the read-back found something else than was written.
 var errLost = errors.New("another writer undid what was written")
 
-// superseded says that the server has moved on since the event.
-type superseded struct{ vmState string }
+// superseded says that the resource has been changed again since the event.
+type superseded struct{ why string }
 
-func (e superseded) Error() string {
-	return "the server's vm_state is " + e.vmState + " by now"
-}
+func (e superseded) Error() string { return e.why }
 
-// building says that a server that was refused for building still is.
-type building struct{}
+// stillPassing says that a resource that was refused in a state that passes by itself still is in it.
+type stillPassing struct{ state string }
 
-func (building) Error() string { return "vm_state " + vmBuilding }
+func (e stillPassing) Error() string { return "state " + e.state }
 
 // attempt makes one pass: read where needed, write, delete, read back.
 func (r *run) attempt(ctx context.Context) error {
@@ -61,7 +61,7 @@ func (r *run) attempt(ctx context.Context) error {
 	}
 	r.known = nil // what was read is out of date from here on
 	if len(writes) > 0 {
-		done, err := r.target.write(ctx, writes)
+		done, err := r.resource.Write(ctx, writes)
 		maps.Copy(r.written, done)
 		if err != nil {
 			r.unsure, r.maybeWritten = metadata.IsClass(err, metadata.Unknown), writes
@@ -69,7 +69,7 @@ func (r *run) attempt(ctx context.Context) error {
 		}
 	}
 	for _, key := range removes {
-		err := r.target.remove(ctx, key)
+		err := r.resource.Remove(ctx, key)
 		switch {
 		case metadata.IsClass(err, metadata.KeyNotFound):
 			if _, ours := r.removed[key]; !ours {
@@ -85,15 +85,13 @@ func (r *run) attempt(ctx context.Context) error {
 	if !r.verify || !r.changed() {
 		return nil
 	}
-	known, err := r.target.all(ctx)
-	if err != nil {
+	if err := r.readMetadata(ctx); err != nil {
 		return err
 	}
-	r.known = known
 	if len(r.toWrite())+len(r.toRemove()) > 0 {
 		r.losses++
-		maps.DeleteFunc(r.written, func(key, value string) bool { return known[key] != value })
-		maps.DeleteFunc(r.removed, func(key string, _ bool) bool { _, back := known[key]; return back })
+		maps.DeleteFunc(r.written, func(key, value string) bool { return r.known[key] != value })
+		maps.DeleteFunc(r.removed, func(key string, _ bool) bool { _, back := r.known[key]; return back })
 		return errLost
 	}
 	return nil
@@ -101,44 +99,88 @@ func (r *run) attempt(ctx context.Context) error {
 
 // read looks at what is there, as far as this attempt depends on it.
 func (r *run) read(ctx context.Context) error {
-	if expected, ok := vmStateAfter(r.job.Change.Action); ok || r.building {
-		s, err := r.target.server(ctx)
+	if r.job.Change.Comparable() || r.waiting {
+		v, err := r.get(ctx)
 		switch {
 		case err != nil:
 			return err
-		case ok && contradicts(expected, s.VMState):
-			return superseded{s.VMState}
-		case r.building && s.VMState == vmBuilding:
-			return building{}
+		case r.waiting && r.resource.Kind().Readiness(v.State) == metadata.Passing:
+			return stillPassing{v.State}
 		}
-		r.building, r.known = false, s.Metadata
+		r.waiting = false
 		if r.unsure {
 			r.settle()
 		}
 		return nil
 	}
 	switch add := r.job.Plan.Add; {
-	case len(add) == 1 && !r.unsure:
+	case len(add) == 1 && !r.unsure && !r.resource.Kind().FoldsCase():
 		for key := range add {
-			_, err := r.target.one(ctx, key)
+			value, err := r.resource.Metadatum(ctx, key)
 			if err != nil && !metadata.IsClass(err, metadata.KeyNotFound) {
 				return err
 			}
-			r.there[key] = err == nil
+			r.there[key] = err == nil && value != ""
 		}
 		return nil
 	case len(add) == 0 && !r.unsure:
 		return nil
 	}
-	known, err := r.target.all(ctx)
-	if err != nil {
+	if err := r.readMetadata(ctx); err != nil {
 		return err
 	}
-	r.known = known
 	if r.unsure {
 		r.settle()
 	}
 	return nil
+}
+
+// get reads the resource and its metadata. A change that has been undone since is superseded.
+func (r *run) get(ctx context.Context) (metadata.View, error) {
+	v, err := r.resource.Get(ctx)
+	if err != nil {
+		return metadata.View{}, err
+	}
+	if why := r.job.Change.Superseded(v.State, v.Flavor); why != "" {
+		return metadata.View{}, superseded{why}
+	}
+	r.know(v.Metadata)
+	return v, nil
+}
+
+func (r *run) readMetadata(ctx context.Context) error {
+	known, err := r.resource.Metadata(ctx)
+	if err != nil {
+		return err
+	}
+	r.know(known)
+	return nil
+}
+
+// know takes note of the whole metadata. Where the service takes owner and Owner for one key, what is under owner is the
+// Owner that the plan is about.
+func (r *run) know(known map[string]string) {
+	if known == nil {
+		known = map[string]string{}
+	}
+	r.known = known
+	if !r.resource.Kind().FoldsCase() {
+		return
+	}
+	for _, planned := range []map[string]string{r.job.Plan.Set, r.job.Plan.Add} {
+		for key := range planned {
+			if _, there := known[key]; there {
+				continue
+			}
+			for other, value := range known {
+				if strings.EqualFold(other, key) {
+					delete(known, other)
+					known[key] = value
+					break
+				}
+			}
+		}
+	}
 }
 
 // settle finds out from what was read whether writes of unknown fate were saved.
@@ -172,7 +214,7 @@ func (r *run) toWrite() map[string]string {
 		_, ok := r.written[key]
 		ok = ok || r.there[key]
 		if r.known != nil {
-			_, ok = r.known[key]
+			ok = r.known[key] != "" // an empty value is there for want of a better one
 		}
 		if !ok {
 			writes[key] = value
@@ -215,7 +257,7 @@ func (r *run) result(waited time.Duration) Result {
 		// What somebody else put there meanwhile is not ours to report.
 		maps.DeleteFunc(r.written, func(key, value string) bool { return r.known[key] != value })
 	}
-	result := Result{Outcome: Tagged, Written: r.written, Removed: r.removedKeys(), Attempts: r.attempts, Waited: waited}
+	result := Result{Decision: Decision{Outcome: Tagged}, Written: r.written, Removed: r.removedKeys(), Attempts: r.attempts, Waited: waited}
 	if !r.changed() {
 		result.Outcome, result.Reason = Unchanged, "everything is as planned already"
 	}

@@ -48,8 +48,8 @@ type answer struct {
 func directAnswer(results []tagger.Result) (any, error) {
 	worst := tagger.Worst(results)
 	switch {
-	case worst.Err != nil:
-		return nil, &CredentialsError{worst.Err}
+	case worst.Fault.Err != nil:
+		return nil, &CredentialsError{worst.Fault.Err}
 	case worst.Outcome == apply.Deferred:
 		return nil, &DeferredError{worst}
 	case worst.Outcome == apply.Rejected:
@@ -64,7 +64,7 @@ func httpAnswer(results []tagger.Result) events.LambdaFunctionURLResponse {
 	header := map[string]string{"Content-Type": "application/json"}
 	status := http.StatusOK
 	switch {
-	case worst.Err != nil:
+	case worst.Fault.Err != nil:
 		// What exactly is at fault is for the log, not for whoever can reach the port.
 		status = http.StatusInternalServerError
 		results = []tagger.Result{}

@@ -174,7 +174,7 @@ type ledger struct {
 }
 
 func (l *ledger) note(r tagger.Result) {
-	if r.Outcome == apply.Deferred || r.Err != nil {
+	if r.Outcome == apply.Deferred || r.Fault.Err != nil {
 		return
 	}
 	l.mu.Lock()

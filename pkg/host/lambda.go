@@ -109,8 +109,8 @@ func nothingWorks(worked [][]tagger.Result) error {
 	for _, results := range worked {
 		for _, r := range results {
 			switch {
-			case r.Err != nil:
-				fault = r.Err
+			case r.Fault.Err != nil:
+				fault = r.Fault.Err
 			case r.Calls > 0:
 				return nil
 			}
@@ -126,7 +126,7 @@ func (l *Lambda) settle(ctx context.Context, record ingress.Record, results []ta
 		return true
 	}
 	switch worst := tagger.Worst(results); {
-	case worst.Err != nil, worst.Outcome == apply.Deferred:
+	case worst.Fault.Err != nil, worst.Outcome == apply.Deferred:
 		l.changeVisibility(ctx, record, worst.Delay)
 		return true
 	case worst.Outcome == apply.Rejected:

@@ -81,7 +81,7 @@ func (w *Worker) record(ctx context.Context, record ingress.Record, wait time.Du
 	if len(record.Events) > 1 {
 		for i, e := range record.Events {
 			left := time.Until(end)
-			if worst := tagger.Worst(perEvent[i]); worst.Outcome != apply.Deferred || worst.Err != nil {
+			if worst := tagger.Worst(perEvent[i]); worst.Outcome != apply.Deferred || worst.Fault.Err != nil {
 				continue
 			}
 			if left <= 0 || ctx.Err() != nil {

@@ -57,7 +57,6 @@ func TestGoodEventsOfABadRecord(t *testing.T) {
 
 func TestSQSPayloadsThatAreNone(t *testing.T) {
 	for _, c := range []struct{ name, payload, want string }{
-		{"no records", `{"Records":[]}`, "read payload: Records: holds no record"},
 		{"of SNS", `{"Records":[{"EventSource":"aws:sns","Sns":{}}]}`, "read payload: Records: none is of an SQS queue (eventSource is not aws:sqs); put a queue between"},
 		{"nulls", `{"Records":[null]}`, "read payload: Records: none is of an SQS queue (eventSource is not aws:sqs); put a queue between"},
 		{"too many", `{"Records":[` + strings.Repeat("1,", 10_000) + `1]}`, "read payload: Records: has more than 10000 elements"},

@@ -1,10 +1,14 @@
 package lifecycle
 
 import (
+	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/cloudtagger/tagger/pkg/document"
 )
 
 // huaweicloud reads the traces of Huawei Cloud's and Open Telekom Cloud's Cloud Trace Service (CTS), which EventGrid
@@ -19,8 +23,44 @@ type huaweicloud struct {
 
 func (huaweicloud) name() string { return "huaweicloud" }
 
-// claims goes by the type that EventGrid gives to traces, and ingress to bare ones: "ECS:CloudTrace:ApiCall".
-func (huaweicloud) claims(e event.Event) bool { return strings.Contains(e.Type(), ":CloudTrace:") }
+func (huaweicloud) signs() []string { return []string{`"trace_name"`} }
+
+// recognise knows a trace alone, and in {"cts": …} as FunctionGraph's CTS trigger hands it over.
+func (huaweicloud) recognise(d document.Object) (*Bare, error) {
+	if d.Kind("trace_name") != '"' || !d.Has("service_type") && !d.Has("trace_id") {
+		if d.Kind("cts") != '{' {
+			return nil, nil
+		}
+		var err error
+		if d, err = document.Members(d.Members["cts"]); err != nil {
+			return nil, fmt.Errorf("CTS trace: %w", err)
+		}
+	}
+	for _, name := range [...]string{"service_type", "trace_name"} {
+		if d.Text(name) == "" {
+			return nil, fmt.Errorf("CTS trace: %s is missing", name)
+		}
+	}
+	service, kind := strings.ToUpper(d.Text("service_type")), d.Text("trace_type")
+	if kind == "" {
+		kind = "Others" // EventGrid's own word
+	}
+	return &Bare{
+		Format: "CTS trace",
+		ID:     reference(d.Text("trace_id")),
+		Source: "HC." + url.PathEscape(service),
+		Type:   service + traceType + kind,
+		Time:   d.Members["time"],
+		Data:   d.Raw,
+	}, nil
+}
+
+// traceType is what the types that EventGrid gives to traces have in common, such as "ECS:CloudTrace:ApiCall"
+// (https://support.huaweicloud.com/intl/en-us/usermanual-eg/eg-ug-015.html; as seen for VPC, OBS and SMN). Bare traces
+// become events of the same types.
+const traceType = ":CloudTrace:"
+
+func (huaweicloud) claims(eventType string) bool { return strings.Contains(eventType, traceType) }
 
 // traceAction is the change that a trace reports, going by the documented trace names, by service:
 // https://support.huaweicloud.com/intl/en-us/usermanual-ecs/ecs_03_1101.html (createSingleServer, the name of the job,
@@ -71,7 +111,11 @@ func asksNothing(service, name string) bool {
 	return false
 }
 
-func (h huaweicloud) read(e event.Event, data any) (Reading, error) {
+func (h huaweicloud) read(e event.Event, from *payload) (Reading, error) {
+	data, err := from.decode()
+	if err != nil {
+		return Reading{}, undecodable(h, e.Type(), "data", err)
+	}
 	t := trace(object(data))
 	name, service := text(t["trace_name"]), strings.ToUpper(text(t["service_type"]))
 	if name == "" || service == "" {
@@ -79,7 +123,9 @@ func (h huaweicloud) read(e event.Event, data any) (Reading, error) {
 	}
 	label := printable(service + ":" + name)
 	for _, member := range [...]string{"request", "response", "user"} {
-		t.parse(member)
+		if err := t.parse(member, from); err != nil {
+			return Reading{}, undecodable(h, label, "data."+member, err)
+		}
 	}
 	action, ok := h.types[service+":"+name]
 	if !ok {
@@ -94,31 +140,34 @@ func (h huaweicloud) read(e event.Event, data any) (Reading, error) {
 	case action == "":
 		return Reading{Why: "trace " + label + " is not one that is read; TAGGER_EVENT_TYPES can map it to an action"}, nil
 	}
-	ids, fault, place := t.ids(action)
+	found := t.ids(action, from.limits.Changes)
 	switch {
 	case t.failed() && !t.partly():
 		return nothing("trace " + label + " reports a failure")
 	case t.pending():
 		return nothing("trace " + label + " is of a job that is not done yet; its result is reported too")
-	case fault != "":
-		return Reading{}, malformed(h, label, place, notUUID(fault))
-	case len(ids) == 0:
+	case found.err != nil:
+		return Reading{}, tooLarge(h, label, found.place, found.err)
+	case found.fault != "":
+		return Reading{}, malformed(h, label, found.place, notUUID(found.fault))
+	case len(found.ids) == 0:
 		return nothing("trace " + label + " names no resource yet; its result is reported too")
 	}
-	project := text(t["project_id"])
-	if project != "" && !isProject(project) {
-		return Reading{}, malformed(h, label, "data.project_id", notProject(project))
+	project, problem := identifier(t["project_id"], isProject, notProject)
+	if problem != "" {
+		return Reading{}, malformed(h, label, "data.project_id", problem)
 	}
 	c := Change{Action: action, Actor: t.actor(), Request: t.requestID(), Data: data}
 	c.Time = t.time("time", "record_time")
 	if c.Time.IsZero() && !e.Time().IsZero() {
 		c.Time = e.Time().UTC()
 	}
-	reading := Reading{Known: true}
-	for _, id := range ids {
-		c.Resource = t.resource(action, service, len(ids) == 1)
-		c.Resource.ID, c.Resource.Project = id, project
-		reading.Changes = append(reading.Changes, c)
+	c.Resource = t.resource(action, service, len(found.ids) == 1)
+	c.Resource.Project = project
+	reading := Reading{Known: true, Changes: make([]Change, len(found.ids))}
+	for i, id := range found.ids {
+		c.Resource.ID = id
+		reading.Changes[i] = c
 	}
 	return reading, nil
 }

@@ -2,24 +2,21 @@ package listen
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
-	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
 // Handler handles one event; [tagger.Tagger] does.
 type Handler interface {
-	Plan(ctx context.Context, e event.Event) []tagger.Planned
+	Plan(ctx context.Context, e event.Event) []tagger.Plan
 	Handle(ctx context.Context, d tagger.Delivery) []tagger.Result
 	Unreadable(ctx context.Context, err error) tagger.Result
-	// Login asks whether the credentials are good.
-	Login(ctx context.Context) error
 }
 
 // Tagging is the worker that tags by itself.
@@ -41,7 +38,7 @@ func (t *Tagging) Describe(ctx context.Context, m Message) Description {
 	if len(plans) != 1 {
 		return Description{Pending: true}
 	}
-	return Description{Key: plans[0].Key(), Pending: plans[0].Outcome == ""}
+	return Description{Key: plans[0].Key(), Pending: plans[0].Pending()}
 }
 
 // Work handles each event of the message; the worst result is the message's.
@@ -54,15 +51,9 @@ func (t *Tagging) Work(ctx context.Context, m Message) Verdict {
 		all = append(all, t.Handler.Unreadable(ctx, m.Err))
 	}
 	worst := tagger.Worst(all)
-	v := Verdict{Outcome: worst.Outcome, Reason: worst.Reason, Delay: worst.Delay, Fault: worst.Err, Reached: worst.Calls > 0}
-	switch _, refused := errors.AsType[*cloud.RefusedError](v.Fault); {
-	case v.Fault == nil:
-	case metadata.IsClass(v.Fault, metadata.Unauthenticated):
-		v.NothingWorks = true
-	case refused: // by one project of several perhaps: TAGGER_PROJECTS may name one that the user has no role in
-		v.NothingWorks = t.Handler.Login(ctx) != nil
-		v.OneProject = !v.NothingWorks
-	}
+	v := Verdict{Outcome: worst.Outcome, Reason: worst.Reason, Delay: worst.Delay, Fault: worst.Fault.Err, Reached: worst.Calls > 0}
+	v.NothingWorks = worst.Fault.Scope == fault.Everything
+	v.OneProject = worst.Fault.Scope == fault.Project
 	return v
 }
 

@@ -22,8 +22,8 @@ type handler struct {
 	login   error
 }
 
-func (h *handler) Plan(context.Context, event.Event) []tagger.Planned { return []tagger.Planned{{}} }
-func (h *handler) Login(context.Context) error                        { return h.login }
+func (h *handler) Plan(context.Context, event.Event) []tagger.Plan { return []tagger.Plan{{}} }
+func (h *handler) Login(context.Context) error                     { return h.login }
 
 func (h *handler) Handle(_ context.Context, d tagger.Delivery) []tagger.Result {
 	return []tagger.Result{h.results[d.Event.ID()]}

@@ -303,11 +303,7 @@ func (c *compiler) key(node *yaml.Node, key string, on []lifecycle.Action) bool 
 func (c *compiler) families(on []lifecycle.Action) []metadata.Family {
 	var families []metadata.Family
 	for _, a := range on {
-		kind := lifecycle.Server
-		if a == lifecycle.SnapshotCreated {
-			kind = lifecycle.Snapshot
-		}
-		if f := FamilyOf(c.API, kind); !slices.Contains(families, f) {
+		if f := FamilyOf(c.API, a.Kinds()[0]); !slices.Contains(families, f) {
 			families = append(families, f)
 		}
 	}

@@ -56,7 +56,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"no on", "rules:\n- name: x\n  set: {a: b}\n", `R:2: rule "x": no on: which actions is it for?`},
 		{"empty on", "rules:\n- on: []\n  set: {a: b}\n", `R:2: rule "rule-1": on: is empty; want at least one action; known: server.created`},
 		{"unknown action", "rules:\n- on: server.craeted\n  set: {a: b}\n", `R:2: rule "rule-1": on: unknown action "server.craeted"; did you mean server.created?`},
-		{"unknown action in a list", "rules:\n- on:\n  - server.created\n  - volume.created\n  set: {a: b}\n", `R:4: rule "rule-1": on: unknown action "volume.created"`},
+		{"unknown action in a list", "rules:\n- on:\n  - server.created\n  - share.created\n  set: {a: b}\n", `R:4: rule "rule-1": on: unknown action "share.created"`},
 		{"deleted", "rules:\n- on: server.deleted\n  set: {a: b}\n", `R:2: rule "rule-1": on: server.deleted: nothing can be written on a resource that is deleted`},
 		{"action twice", "rules:\n- on: [server.created, server.created]\n  set: {a: b}\n", `R:2: rule "rule-1": on: server.created stands there twice`},
 		{"nothing to do", "rules:\n- on: server.created\n", `R:2: rule "rule-1": nothing to do: it has none of add:, set:, remove:`},

@@ -85,8 +85,11 @@ type Problem struct {
 
 // String names the rule and the key and says why.
 func (p Problem) String() string {
-	if p.Key == "" {
+	switch {
+	case p.Key == "":
 		return "rule " + p.Rule + ": " + p.Why
+	case p.Rule == "":
+		return "key " + p.Key + ": " + p.Why
 	}
 	return "rule " + p.Rule + ", key " + p.Key + ": " + p.Why
 }
@@ -96,13 +99,7 @@ func (p Plan) Empty() bool { return len(p.Set) == 0 && len(p.Add) == 0 && len(p.
 
 // FamilyOf returns whose limits apply to a kind of resource.
 func FamilyOf(api metadata.API, kind lifecycle.Kind) metadata.Family {
-	switch kind {
-	case lifecycle.BareMetal:
-		return api.BareMetal()
-	case lifecycle.Snapshot:
-		return api.Snapshots()
-	}
-	return api.Servers()
+	return metadata.Kind(kind).Family(api)
 }
 
 // Len returns the number of rules.

@@ -1,26 +1,34 @@
 package lifecycle
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/cloudtagger/tagger/pkg/document"
 	"github.com/cloudtagger/tagger/pkg/lifecycle/timestamp"
 )
 
 // trace is a CTS trace. Its members are read by the names and in the places that documentation and samples show.
 type trace map[string]any
 
-// parse replaces a member that is JSON in a string, as CTS's API stores request, response and user, by what it says.
-func (t trace) parse(member string) {
+// parse replaces a member that is JSON in a string, as CTS's API stores request, response and user, by what it says. The
+// error is a [*document.LimitError].
+func (t trace) parse(member string, from *payload) error {
 	s := strings.TrimSpace(text(t[member]))
 	if !strings.HasPrefix(s, "{") && !strings.HasPrefix(s, "[") {
-		return
+		return nil
 	}
-	if v, err := decode([]byte(s)); err == nil {
+	v, err := from.embedded([]byte(s))
+	if limit, ok := errors.AsType[*document.LimitError](err); ok {
+		return limit
+	}
+	if err == nil { // traces can be cut off
 		t[member] = v
 	}
+	return nil
 }
 
 func (t trace) request() map[string]any  { return object(t["request"]) }
@@ -53,21 +61,24 @@ func (t trace) pending() bool {
 	return slices.Contains([]string{"INIT", "RUNNING", "PENDING_PAYMENT"}, text(t.response()["status"])) && !t.partly()
 }
 
+// storageMembers are the names that EVS gives to its kinds of resources, in a trace's request and response.
+var storageMembers = map[Kind]string{Snapshot: "snapshot"}
+
 // ids returns the ids of the resources that the trace is about, from the first of these places that names any:
 // resource_id (which can be missing, "", {} or, for a batch, no resource's), the job's result, the results of a batch's
 // jobs, what the OpenStack API answered, and the servers of a batch request. Where there is none but a place holds
 // something else, that place is the fault. For a snapshot resource_id comes last: no documentation says whether it is
 // the snapshot's or its volume's.
-func (t trace) ids(action Action) (ids []string, fault, place string) {
-	found := idSearch{}
+func (t trace) ids(action Action, limit int) idSearch {
+	found := idSearch{limit: limit}
 	response, request := t.response(), t.request()
 	entities := object(response["entities"])
-	if strings.HasPrefix(string(action), "snapshot.") {
-		found.look("data.response.entities.snapshot_id", entities["snapshot_id"])
-		found.look("data.response.snapshot.id", object(response["snapshot"])["id"])
-		found.look("data.response.snapshot_id", response["snapshot_id"])
+	if member := storageMembers[action.Kinds()[0]]; member != "" {
+		found.look("data.response.entities."+member+"_id", entities[member+"_id"])
+		found.look("data.response."+member+".id", object(response[member])["id"])
+		found.look("data.response."+member+"_id", response[member+"_id"])
 		found.look("data.resource_id", t["resource_id"])
-		return found.ids, found.fault, found.place
+		return found
 	}
 	found.look("data.resource_id", t["resource_id"])
 	found.look("data.response.entities.server_id", entities["server_id"])
@@ -83,7 +94,7 @@ func (t trace) ids(action Action) (ids []string, fault, place string) {
 		}
 		found.look("data.request.servers", asked...)
 	}
-	return found.ids, found.fault, found.place
+	return found
 }
 
 func (t trace) serversOfSubJobs() []any {
@@ -98,18 +109,27 @@ func (t trace) serversOfSubJobs() []any {
 
 // idSearch looks for ids until a place has some.
 type idSearch struct {
-	ids []string
-	// fault is the first other thing that was found, and place where, as long as there are no ids.
+	limit int
+	ids   []string
+	// fault is the first other thing that was found, as long as there are no ids, and place where.
 	fault, place string
+	// err says that place has more ids than the limit.
+	err *document.LimitError
 }
 
 func (s *idSearch) look(place string, candidates ...any) {
-	if s.ids != nil {
+	if s.ids != nil || s.err != nil {
 		return
 	}
+	seen := make(map[string]bool, min(len(candidates), s.limit))
 	for _, v := range candidates {
-		switch id := text(v); {
-		case isUUID(id) && !slices.Contains(s.ids, id):
+		switch id := reference(v); {
+		case isUUID(id) && !seen[id]:
+			if len(s.ids) == s.limit {
+				s.ids, s.place, s.err = nil, place, &document.LimitError{What: "resources", Max: s.limit}
+				return
+			}
+			seen[id] = true
 			s.ids = append(s.ids, id)
 		case id != "" && !isUUID(id) && s.fault == "":
 			s.fault, s.place = id, place
@@ -122,7 +142,7 @@ func (s *idSearch) look(place string, candidates ...any) {
 
 // requestID is the job's id where there is one: the request's trace and the result's both have it.
 func (t trace) requestID() string {
-	return first(text(t.response()["job_id"]), text(t["request_id"]), text(t.response()["request_id"]))
+	return first(reference(t.response()["job_id"]), reference(t["request_id"]), reference(t.response()["request_id"]))
 }
 
 // time reads the first of the members that holds one, in any of the forms that CTS writes.
@@ -145,11 +165,12 @@ func (t trace) time(members ...string) time.Time {
 // resource is what the trace says of a resource besides its id and project. A batch's resource_name is not one server's.
 func (t trace) resource(action Action, service string, single bool) Resource {
 	request, response := t.request(), t.response()
-	if strings.HasPrefix(string(action), "snapshot.") {
-		asked, made := object(request["snapshot"]), object(response["snapshot"])
+	kind := action.Kinds()[0]
+	if member := storageMembers[kind]; member != "" {
+		asked, made := object(request[member]), object(response[member])
 		created, _ := timestamp.Parse(text(made["created_at"]))
 		return Resource{
-			Kind:    Snapshot,
+			Kind:    kind,
 			Name:    first(text(t["resource_name"]), text(made["name"]), text(asked["name"])),
 			Volume:  uuidOnly(first(text(made["volume_id"]), text(asked["volume_id"]))),
 			Created: created,
@@ -157,11 +178,12 @@ func (t trace) resource(action Action, service string, single bool) Resource {
 	}
 	server := object(request["server"])
 	r := Resource{
-		Kind:   Server,
+		Kind:   kind,
 		Flavor: first(text(server["flavorRef"]), text(object(request["resize"])["flavorRef"])),
 		Image:  uuidOnly(text(server["imageRef"])),
 		Zone:   text(server["availability_zone"]),
 	}
+	r.FlavorID = r.Flavor
 	if service == "BMS" || strings.EqualFold(text(t["resource_type"]), "bms") {
 		r.Kind = BareMetal
 	}
