@@ -140,7 +140,7 @@ func (a *attempt) notReady() bool {
 
 func (w *work) task(m *message, a *attempt, wait func() time.Duration) *task {
 	t := &task{at: a.plan.Time()}
-	if a.plan.Pending() && a.broken == "" {
+	if a.broken == "" && a.plan.Pending() && a.plan.Resource.ID != "" {
 		t.resource = string(a.plan.Resource.Kind) + " " + a.plan.Resource.ID
 	}
 	if t.at.IsZero() {
