@@ -25,7 +25,7 @@ type Cloud interface {
 	Session(ctx context.Context, project string) (*cloud.Session, error)
 }
 
-// Rulebook has the rules in force; a [rules.Set] is one, and so is a [rules.Book].
+// Rulebook has the rules in force; a [rules.Set] is one, and so is a [rules.Reloader].
 type Rulebook interface {
 	Current(ctx context.Context) *rules.Set
 }
@@ -133,6 +133,8 @@ func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecy
 	p.plan, p.Rules, p.Skipped, p.Problems = plan, plan.Rules, plan.Skipped, plan.Problems
 	p.Keys = PlanRef{plan.Set, plan.Add, plan.Remove}
 	switch {
+	case plan.Err != nil:
+		return p.decided(apply.Rejected, plan.Err.Error())
 	case len(plan.Rules) == 0:
 		return p.decided(apply.Ignored, "no rule matches")
 	case plan.Empty():
