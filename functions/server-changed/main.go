@@ -13,7 +13,7 @@ import (
 func main() {
 	err := host.Run(context.Background(), host.Function{
 		Name:    "server-changed",
-		Actions: []lifecycle.Action{lifecycle.ServerStarted, lifecycle.ServerStopped, lifecycle.ServerResized},
+		Actions: []lifecycle.Action{lifecycle.ServerStarted, lifecycle.ServerStopped, lifecycle.ServerResized, lifecycle.ServerRebuilt},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tagger:", err)

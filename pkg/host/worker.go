@@ -91,8 +91,11 @@ func (w *Worker) record(ctx context.Context, record ingress.Record, wait time.Du
 		}
 	}
 	all := slices.Concat(perEvent...)
-	if record.Err != nil {
+	switch {
+	case record.Err != nil:
 		all = append(all, w.Tagger.Unreadable(ctx, record.Err))
+	case len(record.Events) == 0:
+		all = append(all, tagger.EmptyBatch())
 	}
 	return all
 }

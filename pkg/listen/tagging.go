@@ -50,8 +50,11 @@ func (t *Tagging) Work(ctx context.Context, m Message) Verdict {
 	for _, e := range m.Events {
 		all = append(all, t.Handler.Handle(ctx, tagger.Delivery{Event: e, SentAt: m.SentAt, Receives: m.Receives, Wait: t.Wait})...)
 	}
-	if m.Err != nil {
+	switch {
+	case m.Err != nil:
 		all = append(all, t.Handler.Unreadable(ctx, m.Err))
+	case len(m.Events) == 0:
+		all = append(all, tagger.EmptyBatch())
 	}
 	worst := tagger.Worst(all)
 	v := Verdict{Outcome: worst.Outcome, Reason: worst.Reason, Delay: worst.Delay, Fault: worst.Err, Reached: worst.Calls > 0}
