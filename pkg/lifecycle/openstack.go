@@ -318,7 +318,7 @@ func (o openstack) change(eventType string, action Action, n map[string]any, s s
 		Actor:   openstackActor(action, n, s),
 		Request: first(reference(p["request_id"]), reference(n["_context_request_id"])),
 	}
-	if project != "" && project == first(text(n["_context_project_id"]), text(n["_context_project"])) {
+	if project != "" && project == first(text(n["_context_project_id"]), text(n["_context_project"]), text(n["_context_tenant"])) {
 		// An admin acts on other projects' servers with a context of their own.
 		c.Resource.ProjectName = text(n["_context_project_name"])
 	}
