@@ -427,3 +427,23 @@ func TestLimits(t *testing.T) {
 		t.Errorf("binary mode: error %v", err)
 	}
 }
+
+// TestDocumentedLimits: docs/events.md has the limits.
+func TestDocumentedLimits(t *testing.T) {
+	docs := string(readFile(t, "../../docs/events.md"))
+	for what, limit := range map[string]int{
+		"bytes of a payload, of an HTTP body, and of what gzip inflates to": ingress.MaxPayload,
+		"levels of nesting": document.MaxDepth,
+		"members of an object that is looked into: an envelope, a CloudEvent, a notification": document.MaxMembers,
+		"records of a batch":                ingress.MaxRecords,
+		"events of a payload":               ingress.MaxEvents,
+		"envelopes around an event":         ingress.MaxWraps,
+		"extension attributes of an event":  ingress.MaxExtensions,
+		"bytes of an attribute of an event": ingress.MaxAttribute,
+		"characters of an extension's name": ingress.MaxAttributeName,
+	} {
+		if row := fmt.Sprintf("| %s | %d |", what, limit); !strings.Contains(docs, row) {
+			t.Errorf("docs/events.md has no row %s", row)
+		}
+	}
+}
