@@ -15,7 +15,7 @@ import (
 func main() {
 	err := app.Run(context.Background(), app.Function{
 		Name:    "server-changed",
-		Actions: []lifecycle.Action{lifecycle.ServerStarted, lifecycle.ServerStopped, lifecycle.ServerResized},
+		Actions: []lifecycle.Action{lifecycle.ServerStarted, lifecycle.ServerStopped, lifecycle.ServerResized, lifecycle.ServerRebuilt},
 		AWS:     app.AWS{Secret: openSecret, Parameter: awsapi.Parameter, Queues: &awsapi.Queues{}},
 	})
 	if err != nil {

@@ -208,7 +208,9 @@ func (m *message) decide(ctx context.Context) Decision {
 		d.Results = append(d.Results, r)
 		add(*r.Decision, "")
 	}
-	if len(all) == 0 {
+	if len(all) == 0 { // a batch of no events is done
+		empty := tagger.EmptyBatch()
+		d.Decision, d.Results = *empty.Decision, []tagger.Result{empty}
 		return d
 	}
 	worst := Worst(all)
