@@ -251,6 +251,11 @@ func number(v any) (n int, err error) {
 	return runtime.ToInt(v), nil
 }
 
+func isBuiltin(name string) bool {
+	_, ok := builtin.Index[name]
+	return ok
+}
+
 // The names of functions that no expression can spell: what the compiler puts in place of expr's own operations.
 const (
 	theBudget      = "the budget"

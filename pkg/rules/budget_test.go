@@ -115,7 +115,7 @@ func planWith(t testing.TB, expression string, data any) rules.Plan {
 	}
 	c := change()
 	c.Data = data
-	return set.Plan(c, sample(t))
+	return set.Plan(c, sample(t), rules.Readings{})
 }
 
 // allocatedBy is how many bytes a function allocates.
@@ -161,7 +161,7 @@ func TestBudgetIsOfOnePlan(t *testing.T) {
 	c := change()
 	c.Data = hostile(1)
 	for range 20 {
-		if plan := set.Plan(c, sample(t)); plan.Err != nil || plan.Set["k"] != "11111" {
+		if plan := set.Plan(c, sample(t), rules.Readings{}); plan.Err != nil || plan.Set["k"] != "11111" {
 			t.Fatalf("%v, %v", plan.Err, plan.Set)
 		}
 	}
@@ -176,7 +176,7 @@ func TestBudgetOfConditions(t *testing.T) {
 		`{name: b, on: server.created, set: {k: "` + strings.Repeat("${data.mb}", 40) + `"}}`:                   {Rule: "b", Key: "k"},
 		`{name: b, on: server.created, set: {k: "${count(data.wide, data.mb == data.mb + data.s)}", after: x}}`: {Rule: "b", Key: "k"},
 	} {
-		plan := compile(t, "rules:\n- {name: a, on: server.created, set: {first: v}}\n- "+text+"\n- {name: c, on: server.created, set: {last: v}}\n", "").Plan(c, sample(t))
+		plan := compile(t, "rules:\n- {name: a, on: server.created, set: {first: v}}\n- "+text+"\n- {name: c, on: server.created, set: {last: v}}\n", "").Plan(c, sample(t), rules.Readings{})
 		over, ok := errors.AsType[*rules.BudgetError](plan.Err)
 		if !ok || *over != want || !plan.Empty() {
 			t.Errorf("%s: error %v, set %v", text, plan.Err, plan.Set)
@@ -294,7 +294,7 @@ func FuzzBudget(f *testing.F) {
 		}
 		c := change()
 		c.Data = data
-		if n := allocatedBy(func() { set.Plan(c, e) }); n > 512<<20 {
+		if n := allocatedBy(func() { set.Plan(c, e, rules.Readings{}) }); n > 512<<20 {
 			t.Errorf("%d MB allocated", n>>20)
 		}
 	})
@@ -316,7 +316,7 @@ func BenchmarkOrdinaryRules(b *testing.B) {
 	c, e := lifecycle.Change(change()), sample(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if plan := set.Plan(c, e); len(plan.Set) != 7 {
+		if plan := set.Plan(c, e, rules.Readings{}); len(plan.Set) != 7 {
 			b.Fatal(plan)
 		}
 	}

@@ -40,10 +40,10 @@ func environment(c lifecycle.Change, e event.Event, tables map[string]any) map[s
 }
 
 // environmentTypes are the types of the same; text is that of fields that hold text.
-func environmentTypes(tables map[string]any, text types.Type) types.Map {
+func environmentTypes(s scope, text types.Type) types.Map {
 	tableTypes := types.Map{}
-	for name := range tables {
-		tableTypes[name] = types.Map{types.Extra: text}
+	for name, t := range s.tables {
+		tableTypes[name] = t.types(text)
 	}
 	env := types.Map{
 		"event": types.Map{
@@ -66,6 +66,7 @@ func environmentTypes(tables map[string]any, text types.Type) types.Map {
 			within[f.Name] = types.TypeOf(time.Time{})
 		}
 	}
+	readingTypes(env, text)
 	return env
 }
 

@@ -23,39 +23,45 @@ type expression struct {
 	source  string
 	checked ast.Node // as it is written
 	program *vm.Program
+	needs   Needs
 }
 
 // compileExpression compiles twice. The first time every field has its type, which finds misspelt names and senseless
 // comparisons. The second time, for running, fields may be absent: there a string field has any type, because a program compiled for a
 // string would fail on an absent one where it should find it unequal; and a path into something absent is absent.
-func compileExpression(source string, tables map[string]any, isCondition bool) (*expression, error) {
+func compileExpression(source string, s scope, isCondition bool) (*expression, error) {
 	if strings.TrimSpace(source) == "" {
 		return nil, errors.New("expression is empty")
 	}
-	check := append(language(), expr.Env(environmentTypes(tables, types.String)), expr.Optimize(false))
+	named, tooLarge := s.named()
+	check := append(language(), expr.Env(environmentTypes(s, types.String)), expr.Optimize(false), named)
 	if isCondition {
 		check = append(check, expr.AsBool())
 	}
 	checked, err := expr.Compile(source, check...)
+	if err := tooLarge(); err != nil {
+		return nil, fmt.Errorf("expression %s: %w", oneLine(source), err)
+	}
 	if err != nil {
-		return nil, explain(source, err, tables)
+		return nil, explain(source, err, s)
 	}
 	if readsAll(checked.Node()) {
-		return nil, fmt.Errorf("expression %s: $env cannot be used; name what is read: action, resource, actor, time, data, event, tables", oneLine(source))
+		return nil, fmt.Errorf("expression %s: $env cannot be used; name what is read: action, resource, actor, time, data, event, tables, parent, project", oneLine(source))
 	}
 	if err := checkConstants(checked.Node()); err != nil {
 		return nil, fmt.Errorf("expression %s: %w", oneLine(source), err)
 	}
+	named, _ = s.named()
 	inside := map[ast.Node]bool{}
-	lenientTypes := environmentTypes(tables, types.Any)
+	lenientTypes := environmentTypes(s, types.Any)
 	lenientTypes[theBudget] = types.Any
 	lenient := append(language(), charged(), expr.Env(lenientTypes), expr.Function(elementAt, at), expr.Function(methodOf, withMethod),
-		expr.Patch(absence{}), expr.Patch(predicates{inside}), expr.Patch(charging{inside}))
+		named, expr.Patch(absence{}), expr.Patch(predicates{inside}), expr.Patch(charging{inside}))
 	program, err := expr.Compile(source, lenient...)
 	if err != nil {
-		return nil, explain(source, err, tables)
+		return nil, explain(source, err, s)
 	}
-	return &expression{source: strings.TrimSpace(source), checked: checked.Node(), program: program}, nil
+	return &expression{source: strings.TrimSpace(source), checked: checked.Node(), program: program, needs: needsOf(checked.Node())}, nil
 }
 
 // readsAll reports whether an expression has expr's name for the whole environment.

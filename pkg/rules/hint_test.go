@@ -63,13 +63,12 @@ func TestExpressionHints(t *testing.T) {
 		{`actor == "alice"`, `invalid operation: == (mismatched types object and string) at character 7; compare one of its fields`},
 
 		// Names
-		{`resource.metadata.env == "x"`, `unknown field metadata at character 10; rules do not see the metadata that is there (add: keeps what is there)`},
-		{`resource["tags"] == "x"`, `unknown field tags at character 10; rules do not see the metadata that is there (add: keeps what is there)`},
-		{`resource.owner_department == "x"`, `unknown field owner_department at character 10; known: created, flavor, id, image, kind, name, project, project_name, region, volume, zone`},
+		{`resource["tags"] == "x"`, `unknown field tags at character 10; did you mean resource.metadata?`},
+		{`resource.owner_department == "x"`, `unknown field owner_department at character 10; known: created, flavor, id, image, kind, metadata, name, project, project_name, region, volume, zone`},
 		{`actor.department == "x"`, `unknown field department at character 7; known: id, kind, name`},
 		{`event?.sorce == "x"`, `unknown field sorce at character 8; did you mean source?`},
 		{`tables.cots.x == "x"`, `unknown field cots at character 8; did you mean cost?`},
-		{`name == "x"`, `unknown name name at character 1; did you mean actor.name or resource.name?`},
+		{`name == "x"`, `unknown name name at character 1; did you mean actor.name or parent.name or project.name or resource.name?`},
 		{`uper(resource.name) == "X"`, `unknown name uper at character 1; did you mean upper?`},
 		{`resource.kind == baremetal`, `unknown name baremetal at character 18; a text stands in quotes`},
 	} {
@@ -118,7 +117,7 @@ func TestKeysAndLists(t *testing.T) {
 			t.Errorf("%s\ngot  %v\nwant %s", tt.body, err, want)
 		}
 	}
-	plan := compile(t, "rules: [{on: server.created, remove: stopped-at}]", "").Plan(change(), sample(t))
+	plan := compile(t, "rules: [{on: server.created, remove: stopped-at}]", "").Plan(change(), sample(t), rules.Readings{})
 	if diff := cmp.Diff([]string{"stopped-at"}, plan.Remove); diff != "" {
 		t.Errorf("a single key to remove: %s", diff)
 	}
@@ -191,7 +190,7 @@ func TestCSVOfSpreadsheets(t *testing.T) {
 		beside["sheet.csv"] = beside["cost.csv"]
 		beside["sheet.csv"].Data = []byte(text)
 		_, err := rules.Compile([]byte("tables: {cost: {file: sheet.csv}}\nrules: [{on: server.created, set: {a: b}}]\n"), rules.Options{Name: "R", Files: beside})
-		want := "R:1: tables: cost: read sheet.csv: line 1: want two columns, found 1; they are separated by a comma, not by a semicolon or a tab"
+		want := "R:1: tables: cost: read sheet.csv: line 1: want two columns, or more with a heading, found 1; they are separated by a comma, not by a semicolon or a tab"
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"cmp"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -53,7 +55,7 @@ var takeAbsent = []string{"==", "!=", "in", "matches", "contains", "startsWith",
 func isPath(node ast.Node) bool {
 	switch n := node.(type) {
 	case *ast.IdentifierNode:
-		return slices.Contains([]string{"action", "time", "resource", "actor", "event", "data", "tables"}, n.Value)
+		return slices.Contains([]string{"action", "time", "resource", "actor", "event", "data", "tables", "parent", "project"}, n.Value)
 	case *ast.ChainNode:
 		return isPath(n.Node)
 	case *ast.MemberNode:
@@ -91,11 +93,12 @@ func pathText(path ast.Node) string { return strings.ReplaceAll(path.String(), "
 // missing says which of the paths that an expression needs are absent, "" when none is.
 func missing(root ast.Node, env map[string]any) string {
 	var absent []string
-	ofEvent := true
+	ofEvent, unknown := true, ""
 	for _, path := range reads(root, true) {
 		if text := pathText(path); !present(follow(path, env)) && !slices.Contains(absent, text) {
 			absent = append(absent, text)
-			ofEvent = ofEvent && !strings.HasPrefix(text, "tables.")
+			ofEvent = ofEvent && !ofElsewhere.MatchString(text)
+			unknown = cmp.Or(unknown, unknownHere(env, text))
 		}
 	}
 	if len(absent) == 0 {
@@ -106,7 +109,10 @@ func missing(root ast.Node, env map[string]any) string {
 	case last == 0 && ofEvent:
 		return absent[0] + " is absent: the event has no " + absent[0]
 	case last == 0:
-		return absent[0] + " is absent"
+		return absent[0] + " is absent" + unknown
 	}
-	return strings.Join(absent[:last], ", ") + " and " + absent[last] + " are absent"
+	return strings.Join(absent[:last], ", ") + " and " + absent[last] + " are absent" + unknown
 }
+
+// ofElsewhere are paths to what an event does not tell.
+var ofElsewhere = regexp.MustCompile(`^(?:tables|parent|project|resource\.metadata)\b`)

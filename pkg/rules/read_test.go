@@ -3,6 +3,8 @@ package rules_test
 import (
 	"testing"
 	"time"
+
+	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
 // Whoever reads a problem sees which fields the event lacks, and no others.
@@ -24,7 +26,7 @@ func TestAbsentOperands(t *testing.T) {
 		text := "tables: {cost: {a: b}}\nrules:\n- on: server.created\n  set:\n    k: '${" + expression + "}'\n"
 		c := change()
 		c.Time = time.Time{}
-		plan := compile(t, text, "").Plan(c, sample(t))
+		plan := compile(t, text, "").Plan(c, sample(t), rules.Readings{})
 		if len(plan.Problems) != 1 || plan.Problems[0].String() != "rule rule-1, key k: left out: "+expression+": "+want {
 			t.Errorf("%v\nwant %s: %s", plan.Problems, expression, want)
 		}

@@ -57,7 +57,7 @@ func TestReloader(t *testing.T) {
 			<-time.NewTimer(d).C
 			reloader.Current(t.Context())
 			synctest.Wait() // for what the background compiles
-			return reloader.Current(t.Context()).Plan(change(), sample(t)).Set["version"]
+			return reloader.Current(t.Context()).Plan(change(), sample(t), rules.Readings{}).Set["version"]
 		}
 		for _, step := range []struct {
 			name string
@@ -144,7 +144,7 @@ func TestReloaderDoesNotWaitForLong(t *testing.T) {
 		}
 		<-time.NewTimer(time.Minute).C
 		start := time.Now()
-		if got := reloader.Current(t.Context()).Plan(change(), sample(t)).Set["version"]; got != "v1" {
+		if got := reloader.Current(t.Context()).Plan(change(), sample(t), rules.Readings{}).Set["version"]; got != "v1" {
 			t.Errorf("rules %s", got)
 		}
 		if waited := time.Since(start); waited > 5*time.Second || unread != 1 || refused != 0 {
@@ -175,7 +175,7 @@ func TestReloaderOutlivesAPanic(t *testing.T) {
 			reloader.Current(t.Context())
 			synctest.Wait()
 		}
-		if got := reloader.Current(t.Context()).Plan(change(), sample(t)).Set["version"]; got != "v2" || !slices.Equal(refused, []string{"compile R: panic: oh"}) {
+		if got := reloader.Current(t.Context()).Plan(change(), sample(t), rules.Readings{}).Set["version"]; got != "v2" || !slices.Equal(refused, []string{"compile R: panic: oh"}) {
 			t.Errorf("rules %s, refused %q", got, refused)
 		}
 	})
@@ -205,7 +205,7 @@ func TestReloaderOutlivesAPanicOfReading(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		if got := reloader.Current(t.Context()).Plan(change(), sample(t)).Set["version"]; got != "v2" {
+		if got := reloader.Current(t.Context()).Plan(change(), sample(t), rules.Readings{}).Set["version"]; got != "v2" {
 			t.Errorf("rules %s", got)
 		}
 	})
@@ -247,7 +247,7 @@ func TestReloaderCompilesWhatChanged(t *testing.T) {
 			<-time.NewTimer(time.Minute).C
 			reloader.Current(t.Context())
 			synctest.Wait()
-			if got := reloader.Current(t.Context()).Plan(change(), sample(t)).Set["cost"]; got != step.want || compiles != step.compile || refused != step.refused {
+			if got := reloader.Current(t.Context()).Plan(change(), sample(t), rules.Readings{}).Set["cost"]; got != step.want || compiles != step.compile || refused != step.refused {
 				t.Errorf("%s: %s, %d compiled, %d refused", step.name, got, compiles, refused)
 			}
 		}
@@ -272,7 +272,7 @@ func TestReloaderCompilesInTheBackground(t *testing.T) {
 		<-time.NewTimer(time.Minute).C
 		start := time.Now()
 		for range 3 {
-			if got := reloader.Current(t.Context()).Plan(change(), sample(t)).Set["version"]; got != "v1" {
+			if got := reloader.Current(t.Context()).Plan(change(), sample(t), rules.Readings{}).Set["version"]; got != "v1" {
 				t.Errorf("rules %s", got)
 			}
 		}
@@ -281,7 +281,7 @@ func TestReloaderCompilesInTheBackground(t *testing.T) {
 		}
 		<-time.NewTimer(10 * time.Second).C
 		synctest.Wait()
-		if got := reloader.Current(t.Context()).Plan(change(), sample(t)).Set["version"]; got != "v2" || s.reads != 2 {
+		if got := reloader.Current(t.Context()).Plan(change(), sample(t), rules.Readings{}).Set["version"]; got != "v2" || s.reads != 2 {
 			t.Errorf("rules %s after %d reads", got, s.reads)
 		}
 	})

@@ -68,11 +68,12 @@ func compile(t testing.TB, text string, api metadata.API) *rules.Set {
 }
 
 func TestPlanOfTheDesignPage(t *testing.T) {
-	got := compile(t, designRules, "").Plan(change(), sample(t))
+	got := compile(t, designRules, "").Plan(change(), sample(t), rules.Readings{})
 	want := rules.Plan{
 		Family: metadata.Nova,
 		Set:    map[string]string{"env": "production"},
 		Add:    map[string]string{"owner": "alice", "cost-center": "CC-17", "expires": "2026-12-05"},
+		Order:  []string{"owner", "cost-center", "expires", "env"},
 		Rules:  []string{"owner", "production"},
 		Skipped: []rules.Skip{
 			{Rule: "rule-3", Why: "it is for server.started, this is server.created", OtherAction: true},
@@ -85,11 +86,12 @@ func TestPlanOfTheDesignPage(t *testing.T) {
 
 func TestPlanWithLittleKnown(t *testing.T) {
 	c := lifecycle.Change{Action: lifecycle.SnapshotCreated, Resource: lifecycle.Resource{Kind: lifecycle.Snapshot, ID: "x"}, Actor: lifecycle.Actor{ID: "u-1"}}
-	got := compile(t, designRules, "").Plan(c, sample(t))
+	got := compile(t, designRules, "").Plan(c, sample(t), rules.Readings{})
 	want := rules.Plan{
 		Family: metadata.Cinder,
 		Set:    map[string]string{},
 		Add:    map[string]string{"owner": "u-1", "cost-center": "CC-0"},
+		Order:  []string{"owner", "cost-center"},
 		Rules:  []string{"owner"},
 		Skipped: []rules.Skip{
 			{Rule: "production", Why: "it is for server.created, this is snapshot.created", OtherAction: true},
@@ -192,7 +194,7 @@ func TestValues(t *testing.T) {
 	} {
 		t.Run(tt.template, func(t *testing.T) {
 			text := "tables: {cost: {file: cost.csv}, team: {file: team.yaml}, green: {file: team.json}, deep: {file: deep/cost.csv}}\nrules:\n- on: server.created\n  set:\n    k: " + tt.template + "\n"
-			plan := compile(t, text, "").Plan(change(), sample(t))
+			plan := compile(t, text, "").Plan(change(), sample(t), rules.Readings{})
 			value, ok := plan.Set["k"]
 			if value != tt.want || ok != (tt.why == "") {
 				t.Errorf("value %q, %v; want %q", value, ok, tt.want)
@@ -236,7 +238,7 @@ func TestPathsThatEndInNothing(t *testing.T) {
 `
 			c := change()
 			c.Data = map[string]any{"request": request}
-			plan := compile(t, text, "").Plan(c, sample(t))
+			plan := compile(t, text, "").Plan(c, sample(t), rules.Readings{})
 			if len(plan.Problems) > 0 || len(plan.Set) != 10 {
 				t.Errorf("set %v, problems %v", plan.Set, plan.Problems)
 			}
@@ -341,7 +343,7 @@ func TestUnknownActor(t *testing.T) {
 	} {
 		c := change()
 		c.Actor = actor
-		if diff := cmp.Diff(want, compile(t, text, "").Plan(c, sample(t)).Set); diff != "" {
+		if diff := cmp.Diff(want, compile(t, text, "").Plan(c, sample(t), rules.Readings{}).Set); diff != "" {
 			t.Errorf("%+v (-want +got):\n%s", actor, diff)
 		}
 	}
@@ -370,7 +372,7 @@ func TestWhen(t *testing.T) {
 		{`action in ["server.created"]`, true, "", false},
 	} {
 		t.Run(tt.when, func(t *testing.T) {
-			plan := compile(t, "rules:\n- name: r\n  on: server.created\n  when: "+tt.when+"\n  set: {k: v}\n", "").Plan(change(), sample(t))
+			plan := compile(t, "rules:\n- name: r\n  on: server.created\n  when: "+tt.when+"\n  set: {k: v}\n", "").Plan(change(), sample(t), rules.Readings{})
 			if matched := len(plan.Rules) == 1; matched != tt.matches || (len(plan.Set) == 1) != tt.matches {
 				t.Errorf("matched %v, set %v", matched, plan.Set)
 			}
@@ -405,8 +407,8 @@ func TestLastRuleWins(t *testing.T) {
 		{"each its own", "remove: [b, a]", "set: {k: b}", rules.Plan{Set: map[string]string{"k": "b"}, Remove: []string{"a", "b"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := compile(t, "rules:\n- {on: server.created, "+tt.first+"}\n- {on: server.created, "+tt.second+"}\n", "").Plan(change(), sample(t))
-			tt.want.Family, tt.want.Rules = metadata.Nova, []string{"rule-1", "rule-2"}
+			got := compile(t, "rules:\n- {on: server.created, "+tt.first+"}\n- {on: server.created, "+tt.second+"}\n", "").Plan(change(), sample(t), rules.Readings{})
+			tt.want.Family, tt.want.Rules, tt.want.Order = metadata.Nova, []string{"rule-1", "rule-2"}, got.Order // TestOrder
 			if tt.want.Set == nil {
 				tt.want.Set = map[string]string{}
 			}
@@ -431,7 +433,7 @@ func TestLimits(t *testing.T) {
     quote: ${data.quote}
     a:b: colon
 `
-	server := compile(t, text, metadata.HuaweiCloud).Plan(change(), sample(t))
+	server := compile(t, text, metadata.HuaweiCloud).Plan(change(), sample(t), rules.Readings{})
 	if diff := cmp.Diff(map[string]string{"long": strings.Repeat("x", 246) + "-0d4e2ca9", "emoji": "hi _", "quote": `say "hi"`, "a:b": "colon"}, server.Set); diff != "" {
 		t.Errorf("server (-want +got):\n%s", diff)
 	}
@@ -445,7 +447,7 @@ func TestLimits(t *testing.T) {
 
 	metal := change()
 	metal.Resource.Kind = lifecycle.BareMetal
-	plan := compile(t, text, metadata.HuaweiCloud).Plan(metal, sample(t))
+	plan := compile(t, text, metadata.HuaweiCloud).Plan(metal, sample(t), rules.Readings{})
 	if plan.Family != metadata.BMS || plan.Set["quote"] != "say _hi_" {
 		t.Errorf("bare metal: %s, %q", plan.Family, plan.Set)
 	}
@@ -458,7 +460,7 @@ func TestLimits(t *testing.T) {
 }
 
 func TestJSONIsYAML(t *testing.T) {
-	plan := compile(t, "{\n\t\"rules\": [{\"on\": \"server.created\", \"set\": {\"env\": \"${resource.zone}\"}}]\n}", "").Plan(change(), sample(t))
+	plan := compile(t, "{\n\t\"rules\": [{\"on\": \"server.created\", \"set\": {\"env\": \"${resource.zone}\"}}]\n}", "").Plan(change(), sample(t), rules.Readings{})
 	if plan.Set["env"] != "az1" {
 		t.Errorf("set %v", plan.Set)
 	}
@@ -467,9 +469,9 @@ func TestJSONIsYAML(t *testing.T) {
 // The same event gives the same plan, whenever it is planned and however often.
 func TestPlanIsPure(t *testing.T) {
 	set := compile(t, designRules, "")
-	first := set.Plan(change(), sample(t))
+	first := set.Plan(change(), sample(t), rules.Readings{})
 	for range 3 {
-		if diff := cmp.Diff(first, set.Plan(change(), sample(t))); diff != "" {
+		if diff := cmp.Diff(first, set.Plan(change(), sample(t), rules.Readings{})); diff != "" {
 			t.Fatal(diff)
 		}
 	}
@@ -479,7 +481,7 @@ func BenchmarkPlan(b *testing.B) {
 	set, c, e := compile(b, designRules, ""), change(), sample(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		set.Plan(c, e)
+		set.Plan(c, e, rules.Readings{})
 	}
 }
 

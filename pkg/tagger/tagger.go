@@ -129,7 +129,7 @@ func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecy
 	case t.options.Actions != nil && !slices.Contains(t.options.Actions, c.Action):
 		return p.decided(apply.Ignored, fmt.Sprintf("this function is not for %s", c.Action))
 	}
-	plan := t.options.Rules.Current(ctx).Plan(c, e)
+	plan := t.options.Rules.Current(ctx).Plan(c, e, rules.Readings{})
 	p.plan, p.Rules, p.Skipped, p.Problems = plan, plan.Rules, plan.Skipped, plan.Problems
 	p.Keys = PlanRef{plan.Set, plan.Add, plan.Remove}
 	switch {
