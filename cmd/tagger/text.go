@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"maps"
@@ -13,6 +14,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/metadata"
@@ -206,6 +209,31 @@ func (p *printer) count(o apply.Outcome) {
 	p.total++
 	if isUndone(o) {
 		p.undone++
+	}
+}
+
+// deadLetter prints why Knative gave an event up: it says so in attributes of the dead letter
+// (https://knative.dev/docs/eventing/event-delivery/#dead-letter-events), the answer's body in base64.
+func (p *printer) deadLetter(e event.Event) {
+	if e.Context == nil || p.format != asText {
+		return
+	}
+	const longest = 300
+	label := "knative"
+	for _, attribute := range [...]string{"knativeerrordest", "knativeerrorcode", "knativeerrordata"} {
+		value, ok := e.Extensions()[attribute]
+		if !ok {
+			continue
+		}
+		text := fmt.Sprint(value)
+		if decoded, err := base64.StdEncoding.DecodeString(text); attribute == "knativeerrordata" && err == nil && utf8.Valid(decoded) {
+			text = string(decoded)
+		}
+		if len(text) > longest {
+			text = strings.ToValidUTF8(text[:longest], "") + "…"
+		}
+		p.line(label, strings.TrimPrefix(attribute, "knativeerror")+": "+text)
+		label = ""
 	}
 }
 

@@ -22,7 +22,6 @@ type Resource interface {
 	Path() string
 	Get(ctx context.Context) (metadata.View, error)
 	Metadata(ctx context.Context) (map[string]string, error)
-	Metadatum(ctx context.Context, key string) (string, error)
 	Write(ctx context.Context, metadata map[string]string) (written map[string]string, err error)
 	Remove(ctx context.Context, key string) error
 }
@@ -92,11 +91,10 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 		return Result{Decision: Decision{Outcome: Unchanged, Reason: "dry run: " + d.String()}, Attempts: 1}
 	}
 
-	wanted := job.Plan
-	var overtaken []string
-	job.Plan, overtaken = a.watermarks.leaveOut(resource.Path(), job.Change.Time, wanted)
+	var overtaken []Problem
+	job.Plan, overtaken = a.watermarks.leaveOut(resource.Path(), job.Change.Time, job.Plan)
 	if job.Plan.Empty() && len(overtaken) > 0 {
-		return Result{Decision: Decision{Outcome: Ignored, Reason: "a newer change decided all of its keys"}, Overtaken: overtaken}
+		return Result{Decision: Decision{Outcome: Ignored, Reason: "a newer change decided all of its keys"}, Problems: overtaken}
 	}
 	r := newRun(resource, job, a.options.Verify)
 	pause := firstPause
@@ -107,12 +105,12 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 		if err == nil {
 			a.watermarks.note(resource.Path(), job.Change.Time, job.Plan)
 			result := r.result(waited)
-			result.Overtaken = overtaken
+			result.Problems = append(overtaken, r.problems()...)
 			return result
 		}
 		v := a.judge(ctx, r, err)
 		result := Result{
-			Decision: v.Decision, Written: r.written, Removed: r.removedKeys(), Overtaken: overtaken,
+			Decision: v.Decision, Written: r.written, Removed: r.removedKeys(), Problems: overtaken,
 			Attempts: r.attempts, Waited: waited,
 		}
 		left := job.Wait - time.Since(start)

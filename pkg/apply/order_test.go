@@ -71,13 +71,13 @@ func TestOvertaken(t *testing.T) {
 
 	got := s.applier.Apply(t.Context(), s.servers, at(10, rules.Plan{Set: m{"size": "small", "env": "dev"}}))
 	s.want("one key of two", got, apply.Tagged, "")
-	diff(t, "overtaken", []string{"size"}, got.Overtaken)
+	diff(t, "overtaken", []string{"size"}, keysOf(got.Problems))
 	diff(t, "written", m{"env": "dev"}, m(got.Written))
 
 	s.sim.ForgetRequests()
 	got = s.applier.Apply(t.Context(), s.servers, at(10, rules.Plan{Set: m{"size": "small"}, Remove: []string{"b"}}))
 	s.want("all keys", got, apply.Ignored, "a newer change decided all of its keys")
-	diff(t, "overtaken", []string{"b", "size"}, got.Overtaken)
+	diff(t, "overtaken", []string{"b", "size"}, keysOf(got.Problems))
 	diff(t, "calls", 0, len(s.sent()))
 
 	timeless := job(rules.Plan{Set: m{"size": "tiny"}})
@@ -108,4 +108,12 @@ func TestResizedAgain(t *testing.T) {
 			diff(t, "calls", tt.calls, len(s.sent()))
 		})
 	}
+}
+
+func keysOf(problems []apply.Problem) []string {
+	var keys []string
+	for _, p := range problems {
+		keys = append(keys, p.Key)
+	}
+	return keys
 }

@@ -29,9 +29,9 @@ type watermark struct {
 	keys     map[string]time.Time
 }
 
-// leaveOut returns the plan without the keys that a newer change decided, and those keys, sorted. A change without a
-// time keeps all of them.
-func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rules.Plan, []string) {
+// leaveOut returns the plan without the keys that a newer change decided, and a problem for each of them, sorted. A
+// change without a time keeps all keys.
+func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rules.Plan, []Problem) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	e, ok := w.resources[resource]
@@ -53,7 +53,11 @@ func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rule
 	}
 	p.Set, p.Add, p.Remove = keep(p.Set), keep(p.Add), slices.DeleteFunc(slices.Clone(p.Remove), newer)
 	slices.Sort(overtaken)
-	return p, slices.Compact(overtaken)
+	var problems []Problem
+	for _, key := range slices.Compact(overtaken) {
+		problems = append(problems, Problem{key, "left out: a newer change of the resource decided it"})
+	}
+	return p, problems
 }
 
 // note remembers that a change has been applied. The keys that a plan adds are not decided by it: a key that is there

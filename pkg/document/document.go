@@ -9,7 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+	"unicode/utf8"
 )
 
 // The limits of a document. Reading one that exceeds them is a [*LimitError].
@@ -269,8 +269,8 @@ func Unquote(token []byte) string {
 	if Kind(token) != '"' {
 		return ""
 	}
-	if inner := token[1 : len(token)-1]; bytes.IndexByte(inner, '\\') < 0 {
-		return strings.ToValidUTF8(string(inner), "\uFFFD")
+	if inner := token[1 : len(token)-1]; bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
+		return string(inner)
 	}
 	var s string
 	if json.Unmarshal(token, &s) != nil {

@@ -18,6 +18,7 @@ import (
 //   - a string that looks like a dictionary but is not JSON (a Python repr), whole, when it names a credential;
 //   - a Keystone token (Fernet, always beginning gAAAAA) in any string.
 //
+// A volume's connection_info and connector hold the secrets of its storage (CHAP, keyrings).
 // A service catalog is no secret but maps a cloud's inside, and user_data and personality hold files that people put
 // passwords into; no rule needs any of them.
 var (
@@ -26,7 +27,7 @@ var (
 	}
 	credentialNames = [...]string{
 		"adminpass", "rootpass", "userpass", "pass", "pwd", "authkey", "authorization", "catalog", "cookie", "setcookie",
-		"ak", "sk", "userdata", "personality",
+		"ak", "sk", "userdata", "personality", "connectioninfo", "connector",
 	}
 )
 

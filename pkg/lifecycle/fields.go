@@ -21,7 +21,10 @@ type Field struct {
 	// Words are all the values that there can be, nil if there can be any.
 	Words []string
 
-	get func(*Change) any // "" and the zero time for what the event did not tell
+	// text or instant returns the value, according to Type: "" or the zero time for what the event did not tell.
+	text    func(*Change) string
+	instant func(*Change) time.Time
+	// set stores a string or a time.Time, according to Type.
 	set func(*Change, any)
 }
 
@@ -35,15 +38,14 @@ func (f Field) Path() string {
 
 // Value returns the field's value in a change: a string or a time.Time in UTC, nil if the event did not tell it.
 func (f Field) Value(c Change) any {
-	switch v := f.get(&c).(type) {
-	case string:
-		if v != "" {
-			return v
+	if f.Type == Instant {
+		if t := f.instant(&c); !t.IsZero() {
+			return t.UTC()
 		}
-	case time.Time:
-		if !v.IsZero() {
-			return v.UTC()
-		}
+		return nil
+	}
+	if s := f.text(&c); s != "" {
+		return s
 	}
 	return nil
 }
@@ -75,8 +77,8 @@ var fields = []Field{
 func textField[T ~string](object, name string, at func(*Change) *T, words ...T) Field {
 	f := Field{
 		Object: object, Name: name, Type: Text,
-		get: func(c *Change) any { return string(*at(c)) },
-		set: func(c *Change, v any) { *at(c) = T(v.(string)) },
+		text: func(c *Change) string { return string(*at(c)) },
+		set:  func(c *Change, v any) { *at(c) = T(v.(string)) },
 	}
 	for _, w := range words {
 		f.Words = append(f.Words, string(w))
@@ -87,7 +89,7 @@ func textField[T ~string](object, name string, at func(*Change) *T, words ...T) 
 func instantField(object, name string, at func(*Change) *time.Time) Field {
 	return Field{
 		Object: object, Name: name, Type: Instant,
-		get: func(c *Change) any { return *at(c) },
-		set: func(c *Change, v any) { *at(c) = v.(time.Time) },
+		instant: func(c *Change) time.Time { return *at(c) },
+		set:     func(c *Change, v any) { *at(c) = v.(time.Time) },
 	}
 }

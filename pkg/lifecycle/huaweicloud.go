@@ -62,53 +62,52 @@ const traceType = ":CloudTrace:"
 
 func (huaweicloud) claims(eventType string) bool { return strings.Contains(eventType, traceType) }
 
-// traceAction is the change that a trace reports, going by the documented trace names, by service:
+// traceActions are the changes that traces report, by service and trace name. The names are documented:
 // https://support.huaweicloud.com/intl/en-us/usermanual-ecs/ecs_03_1101.html (createSingleServer, the name of the job,
 // is in CTS's own example),
 // https://docs.otc.t-systems.com/bare-metal-server/umn/auditing_of_key_operations/bms_operations_recorded_by_cts.html.
 // No documentation lists traces of EVS snapshots: those two names are what the API's operations are called, and
 // unverified.
-func traceAction(service, name string) Action {
-	switch service + ":" + name {
-	case "ECS:createServer", "ECS:createServerV2", "ECS:createServerV21", "ECS:createSingleServer", "BMS:createBareMetalServers":
-		return ServerCreated
-	case "ECS:startServer", "BMS:startBareMetalServers":
-		return ServerStarted
-	case "ECS:stopServer", "BMS:stopBareMetalServers":
-		return ServerStopped
-	case "ECS:resizeServer":
-		return ServerResized
-	case "ECS:deleteServer", "ECS:deleteServerV2", "ECS:deleteServerV21", "ECS:deleteVmByNative", "BMS:deleteBareMetalServers":
-		return ServerDeleted
-	case "EVS:createSnapshot":
-		return SnapshotCreated
-	case "EVS:deleteSnapshot":
-		return SnapshotDeleted
-	}
-	return ""
+var traceActions = map[string]Action{
+	"ECS:createServer": ServerCreated, "ECS:createServerV2": ServerCreated, "ECS:createServerV21": ServerCreated,
+	"ECS:createSingleServer": ServerCreated, "BMS:createBareMetalServers": ServerCreated,
+	"ECS:startServer": ServerStarted, "BMS:startBareMetalServers": ServerStarted,
+	"ECS:stopServer": ServerStopped, "BMS:stopBareMetalServers": ServerStopped,
+	"ECS:resizeServer": ServerResized,
+	"ECS:deleteServer": ServerDeleted, "ECS:deleteServerV2": ServerDeleted, "ECS:deleteServerV21": ServerDeleted,
+	"ECS:deleteVmByNative": ServerDeleted, "BMS:deleteBareMetalServers": ServerDeleted,
+	"EVS:createVolume": VolumeCreated, "EVS:batchCreateVolume": VolumeCreated, "EVS:extendVolume": VolumeResized,
+	"EVS:deleteVolume": VolumeDeleted, "EVS:bulkDeleteVolume": VolumeDeleted,
+	"ECS:attachVolume": VolumeAttached, "ECS:attachVolumeV2": VolumeAttached, "ECS:attachVolume2": VolumeAttached,
+	"EVS:createSnapshot": SnapshotCreated, "EVS:deleteSnapshot": SnapshotDeleted,
 }
 
-// asksNothing reports whether a trace is a documented one that reports no change. The metadata traces are our own
-// doing, as often as not. Any other trace is unknown, so that a name we should know and do not is noticed.
-func asksNothing(service, name string) bool {
-	switch service {
-	case "ECS":
-		return slices.Contains([]string{
-			"rebootServer", "addNic", "deleteNic", "delNic", "attachVolume", "attachVolumeV2", "attachVolume2", "detachVolume",
-			"reinstallOs", "reinstallOsV2", "reInitOs", "changeOs", "changeOsV2", "addAutoRecovery", "deleteAutoRecovery",
-			"updateMetadata", "setMetadata", "deleteMetadata", "updateMetadataAndServerAgency", "updateServerAgency",
-			"dealUnifiedTags", "remoteConsole", "interruptServer",
-		}, name)
-	case "BMS":
-		return name == "rebootBareMetalServers"
-	case "EVS":
-		return slices.Contains([]string{
-			"createVolume", "updateVolume", "extendVolume", "deleteVolume", "batchCreateVolume", "bulkDeleteVolume", "retypeVolume",
-			"prepareForStopServer", "cleanupEvsResources", "cleanupSingleEvsResource", "updateVolumesBusinessStatus",
-			"freezeVolume", "unfreezeVolume", "releaseVolume", "createVolumeTag",
-		}, name)
-	}
-	return false
+// traceNothing are the traces, by service, that the manuals list and that report no change. The metadata traces are
+// Tagger's own doing, as often as not. Any other trace is unknown, so that a name we should know and do not is noticed.
+// The manuals, of Huawei Cloud and Open Telekom Cloud, in all their editions:
+// ECS https://support.huaweicloud.com/intl/en-us/usermanual-ecs/ecs_03_1101.html,
+// https://docs.otc.t-systems.com/elastic-cloud-server/umn/audit_using_cts/key_operations_supported_by_cts.html;
+// BMS https://support.huaweicloud.com/usermanual-bms/bms_01_0083.html;
+// EVS https://support.huaweicloud.com/en-us/usermanual-evs/evs_01_0046.html,
+// https://docs.otc.t-systems.com/elastic-volume-service/umn/faq/general/what_does_the_reservevolume_trace_mean_in_cts.html.
+var traceNothing = map[string][]string{
+	"ECS": {
+		"rebootServer", "updateServer", "migrateServer", "interruptServer", "remoteConsole",
+		"reinstallOs", "reinstallOsV2", "reInitOs", "changeOs", "changeOsV2",
+		"addNic", "deleteNic", "delNic",
+		"detachVolume",
+		"addAutoRecovery", "deleteAutoRecovery",
+		"updateMetadata", "setMetadata", "deleteMetadata", "updateMetadataAndServerAgency", "updateServerAgency", "dealUnifiedTags",
+		"createSecurityGroup", "updateSecurityGroup", "addSecurityGroup", "removeSecurityGroup", "createSgRule", "deleteSgRule",
+		"createFloatingIp", "deleteFloatingIp",
+		"createFpgaImage", "deleteFpgaImage", "associateFpgaImage", "disassociateFpgaImage", "registerFpgaImage",
+	},
+	"BMS": {"rebootBareMetalServers", "attachDataVolume", "detachDataVolume"},
+	"EVS": {
+		"updateVolume", "retypeVolume",
+		"reserveVolume", "prepareForStopServer", "cleanupEvsResources", "cleanupSingleEvsResource", "updateVolumesBusinessStatus",
+		"freezeVolume", "unfreezeVolume", "releaseVolume", "createVolumeTag",
+	},
 }
 
 func (h huaweicloud) read(e event.Event, from *payload) (Reading, error) {
@@ -132,10 +131,10 @@ func (h huaweicloud) read(e event.Event, from *payload) (Reading, error) {
 		action, ok = h.types[name]
 	}
 	if !ok {
-		action = traceAction(service, name)
+		action = traceActions[service+":"+name]
 	}
 	switch {
-	case action == "" && asksNothing(service, name):
+	case action == "" && slices.Contains(traceNothing[service], name):
 		return nothing("trace " + label + " changes nothing that rules act on")
 	case action == "":
 		return Reading{Why: "trace " + label + " is not one that is read; TAGGER_EVENT_TYPES can map it to an action"}, nil
@@ -162,7 +161,7 @@ func (h huaweicloud) read(e event.Event, from *payload) (Reading, error) {
 	if c.Time.IsZero() && !e.Time().IsZero() {
 		c.Time = e.Time().UTC()
 	}
-	c.Resource = t.resource(action, service, len(found.ids) == 1)
+	c.Resource, c.Parent = t.resource(action, service, len(found.ids) == 1)
 	c.Resource.Project = project
 	reading := Reading{Known: true, Changes: make([]Change, len(found.ids))}
 	for i, id := range found.ids {

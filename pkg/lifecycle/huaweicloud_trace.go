@@ -62,7 +62,7 @@ func (t trace) pending() bool {
 }
 
 // storageMembers are the names that EVS gives to its kinds of resources, in a trace's request and response.
-var storageMembers = map[Kind]string{Snapshot: "snapshot"}
+var storageMembers = map[Kind]string{Volume: "volume", Snapshot: "snapshot"}
 
 // ids returns the ids of the resources that the trace is about, from the first of these places that names any:
 // resource_id (which can be missing, "", {} or, for a batch, no resource's), the job's result, the results of a batch's
@@ -74,7 +74,12 @@ func (t trace) ids(action Action, limit int) idSearch {
 	response, request := t.response(), t.request()
 	entities := object(response["entities"])
 	if member := storageMembers[action.Kinds()[0]]; member != "" {
+		if action == VolumeAttached { // the trace is the server's
+			found.look("data.request.volumeAttachment.volumeId", object(request["volumeAttachment"])["volumeId"])
+			return found
+		}
 		found.look("data.response.entities."+member+"_id", entities[member+"_id"])
+		found.look("data.response.entities.sub_jobs", t.resourcesOfSubJobs(member+"_id")...)
 		found.look("data.response."+member+".id", object(response[member])["id"])
 		found.look("data.response."+member+"_id", response[member+"_id"])
 		found.look("data.resource_id", t["resource_id"])
@@ -82,7 +87,7 @@ func (t trace) ids(action Action, limit int) idSearch {
 	}
 	found.look("data.resource_id", t["resource_id"])
 	found.look("data.response.entities.server_id", entities["server_id"])
-	found.look("data.response.entities.sub_jobs", t.serversOfSubJobs()...)
+	found.look("data.response.entities.sub_jobs", t.resourcesOfSubJobs("server_id")...)
 	found.look("data.response.server.id", object(response["server"])["id"])
 	found.look("data.response.server_id", response["server_id"])
 	found.look("data.response.id", uuidOnly(text(response["id"]))) // may be a job's
@@ -97,11 +102,12 @@ func (t trace) ids(action Action, limit int) idSearch {
 	return found
 }
 
-func (t trace) serversOfSubJobs() []any {
+// resourcesOfSubJobs are the ids, by the member that has them, in the jobs of a batch that succeeded.
+func (t trace) resourcesOfSubJobs(member string) []any {
 	var ids []any
 	for _, job := range t.subJobs() {
 		if status := text(object(job)["status"]); status == "SUCCESS" || status == "" {
-			ids = append(ids, object(object(job)["entities"])["server_id"])
+			ids = append(ids, object(object(job)["entities"])[member])
 		}
 	}
 	return ids
@@ -162,19 +168,29 @@ func (t trace) time(members ...string) time.Time {
 	return time.Time{}
 }
 
-// resource is what the trace says of a resource besides its id and project. A batch's resource_name is not one server's.
-func (t trace) resource(action Action, service string, single bool) Resource {
+// resource is what the trace says of a resource besides its id and project, and of its parent. A batch's resource_name is not one server's.
+func (t trace) resource(action Action, service string, single bool) (Resource, Parent) {
 	request, response := t.request(), t.response()
 	kind := action.Kinds()[0]
 	if member := storageMembers[kind]; member != "" {
 		asked, made := object(request[member]), object(response[member])
 		created, _ := timestamp.Parse(text(made["created_at"]))
-		return Resource{
+		r := Resource{
 			Kind:    kind,
 			Name:    first(text(t["resource_name"]), text(made["name"]), text(asked["name"])),
 			Volume:  uuidOnly(first(text(made["volume_id"]), text(asked["volume_id"]))),
 			Created: created,
 		}
+		switch {
+		case action == VolumeAttached: // the trace's name is the server's
+			r.Name = ""
+			return r, Parent{Kind: Server, ID: uuidOnly(reference(t["resource_id"])), Name: text(t["resource_name"])}
+		case !single:
+			r.Name = ""
+		case r.Volume != "":
+			return r, Parent{Kind: Volume, ID: r.Volume}
+		}
+		return r, Parent{}
 	}
 	server := object(request["server"])
 	r := Resource{
@@ -190,7 +206,7 @@ func (t trace) resource(action Action, service string, single bool) Resource {
 	if single {
 		r.Name = first(text(t["resource_name"]), text(server["name"]))
 	}
-	return r
+	return r, Parent{}
 }
 
 // actor is the trace's user (https://support.huaweicloud.com/intl/en-us/usermanual-cts/cts_03_5113.html). Its type is

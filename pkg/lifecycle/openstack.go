@@ -177,16 +177,32 @@ func openstackWhy(eventType string) string {
 	return "changes nothing that rules act on"
 }
 
-// openstackNothing says of event types that could be taken for a change why they are none.
+// openstackNothing says of event types that could be taken for a change why they are none. docs/events.md has the same
+// table. The lists are Nova's (doc/notification_samples, and _notify_about_instance_usage in nova/compute/manager.py) and
+// Cinder's (notify_about_volume_usage and notify_about_snapshot_usage).
 var openstackNothing = map[string]string{
-	"compute.instance.finish_resize.end": "is a resize that is not confirmed yet",
-	"instance.resize_finish.end":         "is a resize that is not confirmed yet",
-	"compute.instance.resize.revert.end": "is a resize that was undone",
-	"instance.resize_revert.end":         "is a resize that was undone",
-	"compute.instance.soft_delete.end":   "is a deletion that can still be undone",
-	"instance.soft_delete.end":           "is a deletion that can still be undone",
-	"compute.instance.snapshot.end":      "is an image of a server, not a snapshot of a volume",
-	"instance.snapshot.end":              "is an image of a server, not a snapshot of a volume",
+	"compute.instance.finish_resize.end":  "is a resize that is not confirmed yet",
+	"instance.resize_finish.end":          "is a resize that is not confirmed yet",
+	"compute.instance.resize.revert.end":  "is a resize that was undone",
+	"instance.resize_revert.end":          "is a resize that was undone",
+	"compute.instance.soft_delete.end":    "is a deletion that can still be undone",
+	"instance.soft_delete.end":            "is a deletion that can still be undone",
+	"compute.instance.restore.end":        "undoes a deletion; the server has its metadata still",
+	"instance.restore.end":                "undoes a deletion; the server has its metadata still",
+	"compute.instance.shelve.end":         "keeps the server and its metadata",
+	"instance.shelve.end":                 "keeps the server and its metadata",
+	"compute.instance.shelve_offload.end": "keeps the server and its metadata",
+	"instance.shelve_offload.end":         "keeps the server and its metadata",
+	"compute.instance.unshelve.end":       "brings back a server that has its metadata still",
+	"instance.unshelve.end":               "brings back a server that has its metadata still",
+	"compute.instance.evacuate":           "is the request; the rebuild on another host is reported too",
+	"instance.evacuate":                   "is the request; the rebuild on another host is reported too",
+	"instance.rebuild_scheduled":          "is the request; the rebuild's end is reported too",
+	"compute.instance.rebuild.scheduled":  "is the request; the rebuild's end is reported too",
+	"compute.instance.snapshot.end":       "is an image of a server, not a snapshot of a volume",
+	"instance.snapshot.end":               "is an image of a server, not a snapshot of a volume",
+	"snapshot.revert.end":                 "changes the volume, not the snapshot",
+	"snapshot.update.end":                 "follows each write of metadata, and Tagger's own too",
 }
 
 // action is the change that an event of this type reports, "" for none. update says that it depends on the payload.
@@ -308,7 +324,7 @@ func (o openstack) change(eventType string, action Action, n map[string]any, s s
 		Actor:   openstackActor(action, n, s),
 		Request: first(reference(p["request_id"]), reference(n["_context_request_id"])),
 	}
-	if project != "" && project == first(text(n["_context_project_id"]), text(n["_context_project"])) {
+	if project != "" && project == first(text(n["_context_project_id"]), text(n["_context_project"]), text(n["_context_tenant"])) {
 		// An admin acts on other projects' servers with a context of their own.
 		c.Resource.ProjectName = text(n["_context_project_name"])
 	}

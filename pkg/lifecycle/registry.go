@@ -85,7 +85,7 @@ func (r *Registry) finish(d dialect, e event.Event, reading Reading) (Reading, e
 			c.Actor.Kind = UnknownActor
 		}
 		for _, f := range fields {
-			if value, ok := f.get(c).(string); ok && len(value) > r.options.Limits.Text {
+			if f.Type == Text && len(f.text(c)) > r.options.Limits.Text {
 				limit := &document.LimitError{What: "bytes", Max: r.options.Limits.Text}
 				return Reading{Dialect: d.name()}, tooLarge(d, e.Type(), f.Path(), limit)
 			}

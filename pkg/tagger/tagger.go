@@ -280,8 +280,8 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 		r.Requests = append(r.Requests, requestRef(api.path, call.Request))
 	}
 	r.Decision, r.Attempts = &done.Decision, done.Attempts
-	for _, key := range done.Overtaken {
-		r.Problems = append(r.Problems, rules.Problem{Key: key, Why: "left out: a newer change of the resource decided it"})
+	for _, p := range done.Problems {
+		r.Problems = append(r.Problems, rules.Problem{Key: p.Key, Why: p.Why})
 	}
 	r.Written, r.Removed, r.Calls, r.Waited = done.Written, done.Removed, len(r.calls), done.Waited.Round(100*time.Millisecond).String()
 	return r
