@@ -13,18 +13,21 @@ import (
 // Warning is something in rules that works and is probably not meant.
 type Warning struct {
 	Line int
-	Rule string
+	Rule string // "" outside a rule
 	Text string
 }
 
 func (w Warning) String() string {
+	if w.Rule == "" {
+		return fmt.Sprintf("%d: warning: %s", w.Line, w.Text)
+	}
 	return fmt.Sprintf("%d: rule %q: warning: %s", w.Line, w.Rule, w.Text)
 }
 
 // Warnings finds texts that look like expressions without ${…}, rules and comparisons that are never true, rules that never have an effect, keys
 // that a later rule always overwrites, and keys that bare metal refuses.
 func (s *Set) Warnings() []Warning {
-	var all []Warning
+	all := slices.Clone(s.notices)
 	for i, r := range s.rules {
 		warn := func(line int, format string, args ...any) {
 			all = append(all, Warning{line, r.name, fmt.Sprintf(format, args...)})
