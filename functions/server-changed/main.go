@@ -13,7 +13,9 @@ import (
 func main() {
 	err := host.Run(context.Background(), host.Function{
 		Name:    "server-changed",
-		Actions: []lifecycle.Action{lifecycle.ServerStarted, lifecycle.ServerStopped, lifecycle.ServerResized, lifecycle.ServerRebuilt},
+		Actions: []lifecycle.Action{
+			lifecycle.ServerStarted, lifecycle.ServerStopped, lifecycle.ServerResized, lifecycle.ServerRebuilt,
+		},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tagger:", err)
