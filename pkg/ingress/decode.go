@@ -205,7 +205,7 @@ func (d *decoder) eventBridge(object document.Object, wrapped int) ([]event.Even
 	a["id"], a["source"] = attributeFrom(object.Members["id"]), attributeFrom(object.Members["source"])
 	a["type"], a["time"] = attributeFrom(object.Members["detail-type"]), attributeFrom(object.Members["time"])
 	if _, err := url.Parse(a["source"].text); err != nil { // CloudEvents wants a URI, EventBridge any text
-		a.set("source", url.PathEscape(a["source"].text))
+		a.set("source", strings.ReplaceAll(url.PathEscape(a["source"].text), ":", "%3A"))
 	}
 	return within(where)(d.one(d.event(a, object.Members["detail"], false, wrapped+1)))
 }

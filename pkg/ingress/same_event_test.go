@@ -200,7 +200,7 @@ func TestForeignEventBridge(t *testing.T) {
 		}
 	}
 	odd := strings.Replace(doc, "aws.autoscaling", "my app: 100%", 1)
-	if got := onlyEvent(t, ingress.Decode([]byte(odd)), "")["source"]; got != "my%20app:%20100%25" {
+	if got := onlyEvent(t, ingress.Decode([]byte(odd)), "")["source"]; got != "my%20app%3A%20100%25" {
 		t.Errorf("source %v", got)
 	}
 	if b := ingress.Decode([]byte(strings.Replace(doc, `{"StatusCode":"InProgress","password":"s3cret"}`, `{}`, 1))); b.Records[0].Err != nil {
