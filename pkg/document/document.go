@@ -1,5 +1,5 @@
-// Package document takes JSON documents apart without decoding or copying them, so that an event's envelopes cost little
-// and what a document would need in memory is known before anything is decoded.
+// Package document takes JSON documents apart without decoding or copying them, so that an event's envelopes cost
+// little and what a document would need in memory is known before anything is decoded.
 //
 // Everything but [Check], [Valid] and [TrimMark] relies on Check having passed.
 package document

@@ -1,9 +1,9 @@
 // Package ingress takes any trigger's bytes apart into records, and each record into CloudEvents.
 //
-// A carrier is what brought the events (a queue, an HTTP request, a direct invocation). Notifications and traces that
-// are not CloudEvents become CloudEvents here, and credentials that raw notifications hold are dropped here, before
-// anything else can see them. No input makes it fail as a whole: a record that cannot be read says so in its Err, and its
-// neighbours are not affected.
+// A carrier is what brought the events (a queue, an HTTP request, a direct invocation). Documents that are not
+// CloudEvents become CloudEvents here, if one of package lifecycle's dialects recognises them. Credentials that they
+// hold are dropped here, before anything else can see them. No input makes it fail as a whole: a record that cannot be
+// read says so in its Err, and its neighbours are not affected.
 package ingress
 
 import (
@@ -56,10 +56,10 @@ type Record struct {
 	// batch; then some can be good although Err says that others are not, and the good ones are to be acted on all the
 	// same. None without an Err is an empty batch: there is nothing to do, and it is done.
 	Events []event.Event
-	// Err is why the record, or a part of it, cannot be read: one line that names what was recognised, what is missing and
-	// where. Of the record's values it shows the queue's messageId, a CloudEvent's specversion and a media type, quoted and
-	// cut, and no other. It wraps a [*document.LimitError] if something is too large, and a [*MediaTypeError] if the body is
-	// in a format that is not read.
+	// Err is why the record, or a part of it, cannot be read: one line that names what was recognised, what is missing
+	// and where. Of the record's values it shows the queue's messageId, a CloudEvent's specversion and a media type,
+	// quoted and cut, and no other. It wraps a [*document.LimitError] if something is too large, and a [*MediaTypeError]
+	// if the body is in a format that is not read.
 	Err error
 }
 

@@ -135,8 +135,8 @@ func (d *decoder) event(a attributes, data []byte, isValue bool, wrapped int) (e
 }
 
 // jsonData returns data that is a JSON document, nil for none. Data of another declared type is none unless it is an
-// object or an array all the same: neither dialects nor rules can use it, and credentials in it cannot be found. It does
-// not matter in which mode of CloudEvents the data came.
+// object or an array all the same: neither dialects nor rules can use it, and credentials in it cannot be found. The
+// mode of CloudEvents in which the data came does not matter.
 func jsonData(contentType string, data []byte, isValue bool) ([]byte, error) {
 	other := contentType != "" && !isJSON(contentType)
 	if isValue && other && document.Kind(data) == '"' {
@@ -190,7 +190,8 @@ func build(a attributes, data []byte) (event.Event, error) {
 		}
 	}
 	if len(e.Extensions()) > maxExtensions {
-		return event.Event{}, fmt.Errorf("CloudEvent: %w", &document.LimitError{What: "extension attributes", Max: maxExtensions})
+		limit := &document.LimitError{What: "extension attributes", Max: maxExtensions}
+		return event.Event{}, fmt.Errorf("CloudEvent: %w", limit)
 	}
 	if data != nil {
 		e.SetDataContentType(jsonType(a["datacontenttype"].text))
@@ -230,7 +231,8 @@ func setExtension(e *event.Event, name string, a attribute) error {
 		return nil
 	}
 	if len(name) > maxAttributeName {
-		return fmt.Errorf("CloudEvent: an attribute's name %w", &document.LimitError{What: "characters", Max: maxAttributeName})
+		limit := &document.LimitError{What: "characters", Max: maxAttributeName}
+		return fmt.Errorf("CloudEvent: an attribute's name %w", limit)
 	}
 	if len(a.text) > maxAttribute {
 		return tooLong(name)

@@ -91,7 +91,7 @@ func TestErrors(t *testing.T) {
 		{"too many events", "[" + strings.Repeat(event1+",", 10_000) + event1 + "]", "has more than 10000 events"},
 		{"too many members", "{" + strings.Repeat(`"a`+`":1,`, 1) + manyMembers(1000) + `"z":1}`, "has more than 1000 members"},
 		{"array in an array", "[[" + event1 + "]]", "event 1 of 1: is an array within an array"},
-		{"empty object", "{}", "is not a CloudEvent, an OpenStack notification, a Cloud Trace Service trace or an envelope around them"},
+		{"empty object", "{}", "is no CloudEvent, OpenStack notification, CTS trace or an envelope around one"},
 		{"no specversion", `{"id":"s3cret","source":"s3cret","type":"s3cret"}`, "CloudEvent: specversion is missing"},
 		{"other version", `{"specversion":"0.3","id":"s3cret","source":"/s","type":"t"}`, `CloudEvent: specversion "0.3" is not 1.0`},
 		{"no attributes", `{"specversion":"1.0"}`, "CloudEvent: id, source and type are missing"},

@@ -3,10 +3,13 @@ package ingress
 import (
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/cloudtagger/tagger/pkg/document"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
 // MaxPayload is the largest payload that is read, in bytes, and the most that a compressed body may become.
@@ -71,7 +74,7 @@ var (
 	errEvents = &document.LimitError{What: "events", Max: maxEvents}
 	errWraps  = fmt.Errorf("lies in more than %d envelopes", maxWraps)
 	// errUnknown is for an object in which nothing was recognised, not even in part.
-	errUnknown = errors.New("is not a CloudEvent, an OpenStack notification, a Cloud Trace Service trace or an envelope around them")
+	errUnknown = fmt.Errorf("is no CloudEvent, %s or an envelope around one", strings.Join(lifecycle.Formats(), ", "))
 )
 
 // unwrap reads the events that a document, which has passed document.Check, holds under any number of envelopes up to
@@ -201,6 +204,9 @@ func (d *decoder) eventBridge(object document.Object, wrapped int) ([]event.Even
 	a.set("specversion", event.CloudEventsVersionV1)
 	a["id"], a["source"] = attributeFrom(object.Members["id"]), attributeFrom(object.Members["source"])
 	a["type"], a["time"] = attributeFrom(object.Members["detail-type"]), attributeFrom(object.Members["time"])
+	if _, err := url.Parse(a["source"].text); err != nil { // CloudEvents wants a URI, EventBridge any text
+		a.set("source", strings.ReplaceAll(url.PathEscape(a["source"].text), ":", "%3A"))
+	}
 	return within(where)(d.one(d.event(a, object.Members["detail"], false, wrapped+1)))
 }
 

@@ -96,7 +96,7 @@ func TestHTTPErrors(t *testing.T) {
 		{"Avro", http.Header{"Content-Type": {"application/cloudevents+avro"}}, "x", `read HTTP request: body: Content-Type "application/cloudevents+avro" is not read; want the JSON format, application/cloudevents+json`},
 		{"batch that is none", http.Header{"Content-Type": {"application/cloudevents-batch+json"}}, event1, "read HTTP request: body: is not an array, Content-Type says it is a batch"},
 		{"not an event", http.Header{"Content-Type": {"application/json"}}, `{"a":1}`,
-			"read HTTP request: body: is not a CloudEvent, an OpenStack notification, a Cloud Trace Service trace or an envelope around them"},
+			"read HTTP request: body: is no CloudEvent, OpenStack notification, CTS trace or an envelope around one"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := ingress.DecodeHTTP(c.header, []byte(c.body))

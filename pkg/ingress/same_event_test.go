@@ -199,12 +199,16 @@ func TestForeignEventBridge(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
 	}
+	odd := strings.Replace(doc, "aws.autoscaling", "my app: 100%", 1)
+	if got := onlyEvent(t, ingress.Decode([]byte(odd)), "")["source"]; got != "my%20app%3A%20100%25" {
+		t.Errorf("source %v", got)
+	}
 	if b := ingress.Decode([]byte(strings.Replace(doc, `{"StatusCode":"InProgress","password":"s3cret"}`, `{}`, 1))); b.Records[0].Err != nil {
 		t.Errorf("an empty detail: %v", b.Records[0].Err)
 	}
 	// What lies in several envelopes may yet be broken.
 	b := ingress.Decode([]byte(eventBridge(sns(t, `{"a":1}`))))
-	if b.Records[0].Err == nil || !strings.Contains(b.Records[0].Err.Error(), "EventBridge event: detail: SNS message: is not a CloudEvent") {
+	if b.Records[0].Err == nil || !strings.Contains(b.Records[0].Err.Error(), "EventBridge event: detail: SNS message: is no CloudEvent") {
 		t.Errorf("error %v", b.Records[0].Err)
 	}
 }
@@ -290,7 +294,7 @@ func TestAMQP1(t *testing.T) {
 		}
 	}
 	for doc, want := range map[string]string{
-		`{"request":{"method":"x"},"context":{}}`:                      "is not a CloudEvent,",
+		`{"request":{"method":"x"},"context":{}}`:                      "is no CloudEvent,",
 		`{"request":{"oslo.message":"{\"a\":1}"},"context":{}}`:        "oslo.messaging AMQP 1.0 message: request: oslo.messaging envelope: oslo.message: is not a notification",
 		`{"request":{` + payload + `},"context":{` + many(1001) + `}}`: "oslo.messaging AMQP 1.0 message: request: context: has more than 1000 members",
 	} {

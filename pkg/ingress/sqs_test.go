@@ -100,7 +100,7 @@ func TestLambdaDestination(t *testing.T) {
 		}
 	}
 	b := sqs(t, strings.Replace(record, event1, `{"a":1}`, 1))
-	if got := fmt.Sprint(b.Records[0].Err); !strings.Contains(got, "Lambda destination record: requestPayload: is not a CloudEvent") {
+	if got := fmt.Sprint(b.Records[0].Err); !strings.Contains(got, "Lambda destination record: requestPayload: is no CloudEvent") {
 		t.Errorf("error %s", got)
 	}
 }

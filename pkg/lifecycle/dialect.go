@@ -17,6 +17,8 @@ type dialect interface {
 	// signs are the names of members, in quotes, one of which every bare document of the dialect has somewhere in it.
 	// A dialect without signs has none: its events are CloudEvents already, and their data is the producer's own.
 	signs() []string
+	// format is what a bare document of the dialect is called in errors, "" for a dialect that has none.
+	format() string
 	// recognise makes of a JSON object what it says of its event, nil if the object is not of this dialect. The error
 	// says why an object that is of the dialect cannot be read.
 	recognise(o document.Object) (*Bare, error)
@@ -33,7 +35,7 @@ func dialects(types map[string]Action) []dialect {
 
 // Bare is what a document that is no CloudEvent says of the event that it becomes.
 type Bare struct {
-	// Format names the document in errors, such as "OpenStack notification".
+	// Format names the document in errors; see [Formats].
 	Format string
 	// ID is the document's own, "" if it has none: then a digest of Data does, so that a redelivery has the same id.
 	ID string
@@ -43,6 +45,17 @@ type Bare struct {
 	Time []byte
 	// Data becomes the event's data, once it is without credentials: a JSON object.
 	Data []byte
+}
+
+// Formats returns what the documents that Recognise knows are called, such as "OpenStack notification".
+func Formats() []string {
+	var all []string
+	for _, d := range dialects(nil) {
+		if name := d.format(); name != "" {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // Recognise returns what a JSON object says of the event that it becomes, nil if no dialect knows it. The error is one

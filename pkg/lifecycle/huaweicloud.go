@@ -25,8 +25,10 @@ func (huaweicloud) name() string { return "huaweicloud" }
 
 func (huaweicloud) signs() []string { return []string{`"trace_name"`} }
 
+func (huaweicloud) format() string { return "CTS trace" }
+
 // recognise knows a trace alone, and in {"cts": …} as FunctionGraph's CTS trigger hands it over.
-func (huaweicloud) recognise(d document.Object) (*Bare, error) {
+func (h huaweicloud) recognise(d document.Object) (*Bare, error) {
 	if d.Kind("trace_name") != '"' || !d.Has("service_type") && !d.Has("trace_id") {
 		if d.Kind("cts") != '{' {
 			return nil, nil
@@ -46,7 +48,7 @@ func (huaweicloud) recognise(d document.Object) (*Bare, error) {
 		kind = "Others" // EventGrid's own word
 	}
 	return &Bare{
-		Format: "CTS trace",
+		Format: h.format(),
 		ID:     reference(d.Text("trace_id")),
 		Source: "HC." + url.PathEscape(service),
 		Type:   service + traceType + kind,

@@ -30,6 +30,8 @@ func (openstack) name() string { return "openstack" }
 
 func (openstack) signs() []string { return []string{`"event_type"`, `"oslo.message"`} }
 
+func (openstack) format() string { return "OpenStack notification" }
+
 // recognise knows a notification as the "messaging" driver sends it, in the envelope of "messagingv2", and either of
 // them in what oslo.messaging puts around a message on AMQP 1.0.
 func (o openstack) recognise(d document.Object) (*Bare, error) {
@@ -38,7 +40,7 @@ func (o openstack) recognise(d document.Object) (*Bare, error) {
 	case d.Has("oslo.message"):
 		return o.envelope(d, nil)
 	case isNotification(d):
-		return notification(d), nil
+		return o.notification(d), nil
 	case d.Kind("request") == '{' && d.Kind("context") == '{':
 		// https://opendev.org/openstack/oslo.messaging/src/branch/master/oslo_messaging/_drivers/impl_amqp1.py
 		// (marshal_request): the context lies beside the message and not, as members _context_…, in it.
@@ -56,14 +58,14 @@ func (o openstack) recognise(d document.Object) (*Bare, error) {
 		if request, err = withContext(request, d.Members["context"]); err != nil {
 			return nil, fmt.Errorf(amqp+"%w", err)
 		}
-		return notification(request), nil
+		return o.notification(request), nil
 	}
 	return nil, nil
 }
 
 // envelope opens what oslo.messaging's messagingv2 driver sends: {"oslo.version": "2.0", "oslo.message": "<a JSON
 // string>"}. The context is nil where it is in the message.
-func (openstack) envelope(d document.Object, context []byte) (*Bare, error) {
+func (o openstack) envelope(d document.Object, context []byte) (*Bare, error) {
 	failed := func(err error) error { return fmt.Errorf("oslo.messaging envelope: oslo.message: %w", err) }
 	message := d.Members["oslo.message"]
 	if d.Kind("oslo.message") == '"' {
@@ -85,7 +87,7 @@ func (openstack) envelope(d document.Object, context []byte) (*Bare, error) {
 	if inner, err = withContext(inner, context); err != nil {
 		return nil, failed(err)
 	}
-	return notification(inner), nil
+	return o.notification(inner), nil
 }
 
 // withContext puts a context that lies beside a notification into it, so that the notification reads as one from
@@ -122,9 +124,9 @@ func isNotification(d document.Object) bool {
 
 // notification maps a notification as the CloudEvents adapters map their sources
 // (https://github.com/cloudevents/spec/tree/main/cloudevents/adapters); there is none for OpenStack.
-func notification(d document.Object) *Bare {
+func (o openstack) notification(d document.Object) *Bare {
 	return &Bare{
-		Format: "OpenStack notification",
+		Format: o.format(),
 		ID:     d.Text("message_id"),
 		Source: "openstack:" + url.PathEscape(d.Text("publisher_id")),
 		Type:   openstackPrefix + d.Text("event_type"),
@@ -227,8 +229,12 @@ func (o openstack) read(e event.Event, from *payload) (Reading, error) {
 		return Reading{}, undecodable(o, e.Type(), "data", err)
 	}
 	n := object(data)
-	if text(n["event_type"]) == "" {
+	switch text(n["event_type"]) {
+	case eventType:
+	case "":
 		return Reading{}, malformed(o, e.Type(), "data.event_type", "is missing; the notification is wanted as data")
+	default:
+		return Reading{}, malformed(o, e.Type(), "data.event_type", "is not the one that the event's type says")
 	}
 	s := o.source(n)
 	if update {

@@ -131,6 +131,11 @@ func TestForeignData(t *testing.T) {
 			}
 		}
 	}
+	other := rawEvent("org.openstack.snapshot.create.end", `{"event_type":"snapshot.delete.end","payload":{}}`)
+	if _, err := lifecycle.New(lifecycle.Options{}).Read(other); err == nil ||
+		!strings.HasSuffix(err.Error(), "data.event_type: is not the one that the event's type says") {
+		t.Errorf("error %v", err)
+	}
 	e := event.New()
 	e.SetType("org.openstack.snapshot.create.end")
 	e.DataEncoded = []byte(`{"a":1} x`)

@@ -25,6 +25,8 @@ func (plain) name() string { return "plain" }
 // signs: plain events are CloudEvents always.
 func (plain) signs() []string { return nil }
 
+func (plain) format() string { return "" }
+
 func (plain) recognise(document.Object) (*Bare, error) { return nil, nil }
 
 func (p plain) claims(eventType string) bool {
