@@ -58,12 +58,14 @@ func TestRulesCheck(t *testing.T) {
 	}
 }
 
-// The documented example is held to its own cases.
+// The documented examples are held to their own cases.
 func TestRulesTestExample(t *testing.T) {
 	clearEnv(t)
-	out, errOut, status := taggerCommand(t, "", "rules", "test", "../../docs/examples/rules_test.yaml")
-	if status != exitDone || !strings.Contains(out, "3 cases, 0 failed") {
-		t.Errorf("status %d: %s%s", status, out, errOut)
+	for file, cases := range map[string]string{"rules_test.yaml": "3 cases, 0 failed", "company_test.yaml": "8 cases, 0 failed"} {
+		out, errOut, status := taggerCommand(t, "", "rules", "test", "../../docs/examples/"+file)
+		if status != exitDone || !strings.Contains(out, cases) {
+			t.Errorf("%s: status %d: %s%s", file, status, out, errOut)
+		}
 	}
 }
 

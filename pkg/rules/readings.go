@@ -216,7 +216,7 @@ func needsOf(root ast.Node) Needs {
 			return text == name || strings.HasPrefix(text, name+".") || strings.HasPrefix(text, name+"[")
 		}
 		n.Metadata = n.Metadata || is("resource.metadata") || text == "resource"
-		n.Parent = n.Parent || is("parent")
+		n.Parent = n.Parent || is("parent") && text != "parent.id" && text != "parent.kind"
 		n.ActorName = n.ActorName || is("actor.name") || text == "actor"
 		n.Project = n.Project || is("project") && text != "project.id" || is("resource.project_name") || text == "resource"
 	}
