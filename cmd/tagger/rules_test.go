@@ -181,12 +181,13 @@ func TestGreedyRule(t *testing.T) {
 	clearEnv(t)
 	t.Setenv("TAGGER_RULES", "rules: [{name: first, on: server.created, set: {k: v}}, {name: greedy, on: server.created, set: {k: '${repeat(resource.kind, 100000000)}'}}]")
 	out, errOut, status := taggerCommand(t, plainEvent("server.created"), "plan", "-")
-	if status != exitUndone || errOut != "" || !strings.Contains(out, "rejected: rule greedy, key k: takes more time or memory than a plan may") {
+	if status != exitUndone || errOut != "" || !strings.Contains(out, "rejected: rule greedy, key k: costs more time or memory with this event than a plan may") {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
 }
 
-// An event in a case is what the same words would be as JSON; a word that JSON has no other form for stays as it is written.
+// An event in a case is what the same words would be as JSON; a word that JSON has no other form for stays as it is
+// written.
 func TestRulesTestTypes(t *testing.T) {
 	clearEnv(t)
 	dir := t.TempDir()

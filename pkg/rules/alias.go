@@ -7,7 +7,8 @@ import (
 // mostNodes bounds what aliases can make of a document: nine lists of nine aliases each would be 387 million values.
 const mostNodes = 1_000_000
 
-// aliases puts what aliases stand for in their place, and the entries of merge keys (<<) into their mappings. It reports false after a fault.
+// aliases puts what aliases stand for in their place, and the entries of merge keys (<<) into their mappings. It
+// reports false after a fault.
 func (c *compiler) aliases(root *yaml.Node) bool {
 	a := aliases{compiler: c, sizes: map[*yaml.Node]int{}}
 	before := len(c.errors)
@@ -48,8 +49,8 @@ func (a aliases) resolve(node *yaml.Node) int {
 	return size
 }
 
-// merge replaces merge keys by the entries of their mappings. An entry that is written out wins over a merged one, an earlier mapping of a
-// list over a later one.
+// merge replaces merge keys by the entries of their mappings. An entry that is written out wins over a merged one, an
+// earlier mapping of a list over a later one.
 func (a aliases) merge(node *yaml.Node) {
 	has := map[string]bool{}
 	var own, sources []*yaml.Node

@@ -21,18 +21,21 @@ import (
 	"github.com/expr-lang/expr/vm/runtime"
 )
 
-// planBudget is what the expressions of one plan may cost together. A byte of text that is made or compared costs about 1, an element of a list
-// 8 to 48, one call of a predicate 40 and more. It lets a plan walk lists of 100,000 elements or make 16 MiB of text, some thousand times of what
-// rules need, and ends the worst expressions that we know in a quarter of a second and with 100 MB allocated.
+// planBudget is what the expressions of one plan may cost together. A byte of text that is made or compared costs about
+// 1, an element of a list 8 to 48, one call of a predicate 40 and more. It lets a plan walk lists of 100,000 elements
+// or make 16 MiB of text, some thousand times of what rules need, and ends the worst expressions that we know in a
+// quarter of a second and with 100 MB allocated.
 //
-// expr itself has a budget too, which counts the elements of lists but not what they hold, and no way to end an evaluation from outside.
+// expr itself has a budget too, which counts the elements of lists but not what they hold, and no way to end an
+// evaluation from outside.
 const planBudget = 16 << 20
 
-// longestComputedPattern bounds a regular expression that an event brings: compiling one takes memory for each repetition in it.
+// longestComputedPattern bounds a regular expression that an event brings: compiling one takes memory for each
+// repetition in it.
 const longestComputedPattern = 1000
 
-// BudgetError says that a plan would take more time or memory than Tagger allows. What the rules would do is not known then: nothing of the
-// plan can be used.
+// BudgetError says that a plan would take more time or memory than Tagger allows. What the rules would do is not known
+// then: nothing of the plan can be used.
 type BudgetError struct {
 	Rule string
 	Key  string // "" for the condition
@@ -43,7 +46,8 @@ func (e *BudgetError) Error() string {
 	if e.Key != "" {
 		where += ", key " + e.Key
 	}
-	return where + ": takes more time or memory than a plan may, for what this event holds; bound it in the rule, such as with take(list, 100) or text[:1000]"
+	return where + ": costs more time or memory with this event than a plan may; " +
+		"limit it in the rule, for example with take(list, 100) or text[:1000]"
 }
 
 // errOverBudget is a BudgetError before rule and key are known.
@@ -62,8 +66,9 @@ func (b *budget) charge(cost int) error {
 	return nil
 }
 
-// weigh charges a value: the length of a text, and of lists and objects all that is in them. Values can share their parts, so that walking one
-// takes far longer than it takes memory; the walk ends with the budget. deeper is what an element costs more for each level above it.
+// weigh charges a value: the length of a text, and of lists and objects all that is in them. Values can share their
+// parts, so that walking one takes far longer than it takes memory; the walk ends with the budget. deeper is what an
+// element costs more for each level above it.
 func (b *budget) weigh(v any, deeper int) error { return b.weighAt(v, 0, deeper) }
 
 func (b *budget) weighAt(v any, depth, deeper int) error {
@@ -376,7 +381,8 @@ var charged = sync.OnceValue(func() expr.Option {
 	return func(c *conf.Config) { maps.Copy(c.Functions, functions) }
 })
 
-// compared charges a comparison: no more is looked at than the smaller of two values has, and nothing of two different kinds.
+// compared charges a comparison: no more is looked at than the smaller of two values has, and nothing of two different
+// kinds.
 func (b *budget) compared(x, y any) error {
 	if s, ok := x.(string); ok {
 		if t, ok := y.(string); ok && len(s) == len(t) {
@@ -432,7 +438,8 @@ func patternSize(pattern string) (int, error) {
 	return len(program.Inst), nil
 }
 
-// matchCost is what a pattern costs for each byte of a text: in the worst case each of its instructions is tried at each byte.
+// matchCost is what a pattern costs for each byte of a text: in the worst case each of its instructions is tried at
+// each byte.
 func matchCost(size int) int { return 1 + size/4 }
 
 // uniq is expr's function without its square of comparisons where all are texts.
@@ -477,8 +484,9 @@ next:
 	return unique, nil
 }
 
-// charging puts charged operations in place of expr's own. What takes no longer for a larger value is left alone; so is, outside of predicates,
-// what happens once, takes time in proportion to values that are there already, and makes none.
+// charging puts charged operations in place of expr's own. What takes no longer for a larger value is left alone; so
+// is, outside of predicates, what happens once, takes time in proportion to values that are there already, and makes
+// none.
 type charging struct {
 	// inside are the nodes in predicates.
 	inside map[ast.Node]bool

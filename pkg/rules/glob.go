@@ -38,5 +38,6 @@ func matchesAny(patterns []string, key string) int {
 	return -1
 }
 
-// neverCopied are keys that belong to the parent itself: they name what a Kubernetes cluster or a server group may do with it.
+// neverCopied are keys that belong to the parent itself: they name what a Kubernetes cluster or a server group may do
+// with it.
 var neverCopied = []string{"openshiftClusterID", "cinder.csi.*", "kubernetes*", "metering.server_group"}

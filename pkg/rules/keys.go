@@ -22,8 +22,8 @@ func (o operation) needs() Needs {
 	return n
 }
 
-// guards are the parts of a condition that are joined with and. Only for a condition that reads what an event does not tell they say more than the
-// condition itself: a part that is false spares the reading.
+// guards are the parts of a condition that are joined with and. Only for a condition that reads what an event does not
+// tell they say more than the condition itself: a part that is false spares the reading.
 func (c *compiler) guards(when *expression) []*expression {
 	if !when.needs.Any() {
 		return []*expression{when}

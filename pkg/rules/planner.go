@@ -13,9 +13,9 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
-// Plan applies every rule that matches, in order; for one key the last one wins. A key whose value cannot be had is left out, which
-// leaves an earlier rule's value in force, and is listed in Problems. The readings are what [Set.Needs] asked for, as far as it could be read;
-// what the event itself tells has precedence.
+// Plan applies every rule that matches, in order; for one key the last one wins. A key whose value cannot be had is
+// left out, which leaves an earlier rule's value in force, and is listed in Problems. The readings are what [Set.Needs]
+// asked for, as far as it could be read; what the event itself tells has precedence.
 func (s *Set) Plan(change lifecycle.Change, e event.Event, r Readings) Plan {
 	p := s.planner(change, e, r)
 	for _, condition := range s.ignore {
@@ -71,7 +71,8 @@ type planner struct {
 	parents []lifecycle.Parent
 	plan    Plan
 	slots   map[string]slot
-	// inherited are values of the parent, disagreed the keys for which the parents have different ones, renames new keys by old ones.
+	// inherited are values of the parent, disagreed the keys for which the parents have different ones, renames new
+	// keys by old ones.
 	inherited map[string]slot
 	disagreed map[string]bool
 	renames   map[string]slot

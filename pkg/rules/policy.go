@@ -14,12 +14,13 @@ import (
 	"github.com/cloudtagger/tagger/pkg/nearest"
 )
 
-// Policy is what a file of rules says about the fleet as a whole, besides its rules: which keys must be there, and what is left alone. Events are
-// planned without it.
+// Policy is what a file of rules says about the fleet as a whole, besides its rules: which keys must be there, and what
+// is left alone. Events are planned without it.
 type Policy struct {
 	Required   []Required
 	Exemptions []Exemption
-	// SelfExemption says what becomes of a resource with the key tagger-exempt, which anybody who may write its metadata can set.
+	// SelfExemption says what becomes of a resource with the key tagger-exempt, which anybody who may write its
+	// metadata can set.
 	SelfExemption SelfExemption
 	// ProtectedKeys are keys and patterns of keys that are only ever written by a rule for an event, never by a repair.
 	ProtectedKeys []string
@@ -40,8 +41,8 @@ const (
 // VolumesWrite is the word of volumes: {write: …}.
 type VolumesWrite string
 
-// The words of volumes: {write: …}. UnmanagedVolumes, the default, are those that have no metadata but ours: Terraform and Heat own all
-// metadata of the volumes that they manage.
+// The words of volumes: {write: …}. UnmanagedVolumes, the default, are those that have no metadata but ours: Terraform
+// and Heat own all metadata of the volumes that they manage.
 const (
 	NoVolumes        VolumesWrite = "never"
 	UnmanagedVolumes VolumesWrite = "unmanaged"
@@ -52,13 +53,15 @@ const (
 type Required struct {
 	Key   string
 	Kinds []lifecycle.Kind
-	// Table is the table whose keys are the values that are right, OneOf the values themselves, Pattern what they match: one of them, or none.
+	// Table is the table whose keys are the values that are right, OneOf the values themselves, Pattern what they
+	// match: one of them, or none.
 	Table   string
 	OneOf   []string
 	Pattern *regexp.Regexp
 	// Placeholders are values that count as missing, Aliases other spellings of the key.
 	Placeholders, Aliases []string
-	// Overwrite says that a value other than the expected one is replaced, Restore that a key is written again after somebody has removed it.
+	// Overwrite says that a value other than the expected one is replaced, Restore that a key is written again after
+	// somebody has removed it.
 	Overwrite, Restore bool
 	// Line is where it stands.
 	Line   int
@@ -68,10 +71,12 @@ type Required struct {
 // Exemption is what need not have keys.
 type Exemption struct {
 	Name string
-	// Match has a pattern for each field that decides: project, project_name, kind, name, id, region, zone. All must match.
+	// Match has a pattern for each field that decides: project, project_name, kind, name, id, region, zone. All must
+	// match.
 	Match map[string]string
 	Keys  []string
-	// Reason, By and Ticket say why, who decided, and where that is written down; AllocateTo is who pays. Ticket and AllocateTo can be "".
+	// Reason, By and Ticket say why, who decided, and where that is written down; AllocateTo is who pays. Ticket and
+	// AllocateTo can be "".
 	Reason, By, Ticket, AllocateTo string
 	// Until is the last day, as midnight UTC at its beginning.
 	Until time.Time
@@ -81,8 +86,8 @@ type Exemption struct {
 // Policy returns what the rules' file says about the fleet.
 func (s *Set) Policy() Policy { return s.policy }
 
-// Expected returns the value that a required key is expected to have on a resource, which c describes; why says that it has none: "" where the
-// key has no expect:. The error is a [*BudgetError].
+// Expected returns the value that a required key is expected to have on a resource, which c describes; why says that it
+// has none: "" where the key has no expect:. The error is a [*BudgetError].
 func (s *Set) Expected(r Required, c lifecycle.Change, e event.Event, readings Readings) (value, why string, err error) {
 	if r.expect == nil {
 		return "", "", nil
@@ -96,7 +101,8 @@ func (s *Set) Expected(r Required, c lifecycle.Change, e event.Event, readings R
 	return value, why, nil
 }
 
-// Allows reports whether a value is one of those that values: names; without values: all are. The values of a table are its keys.
+// Allows reports whether a value is one of those that values: names; without values: all are. The values of a table are
+// its keys.
 func (s *Set) Allows(r Required, value string) bool {
 	switch {
 	case r.Table != "":
@@ -172,7 +178,9 @@ func (c *compiler) word(node *yaml.Node, where string, words ...string) string {
 	}
 	text, ok := c.scalar(node, where)
 	if ok && !slices.Contains(words, text) {
-		c.fail(node, "%s: want %s, found %q%s", where, strings.Join(words[:len(words)-1], ", ")+" or "+words[len(words)-1], text, didYouMean(text, words))
+		last := len(words) - 1
+		choice := strings.Join(words[:last], ", ") + " or " + words[last]
+		c.fail(node, "%s: want %s, found %q%s", where, choice, text, didYouMean(text, words))
 		return words[0]
 	}
 	return text
@@ -225,7 +233,8 @@ func (c *compiler) kind(node *yaml.Node, where, text string) bool {
 func (c *compiler) required(node *yaml.Node) {
 	seen := map[string]bool{}
 	for _, item := range c.sequence(node, "required") {
-		fields := c.mapped(item, "required", "key", "kinds", "expect", "values", "placeholders", "aliases", "on_differs", "on_removed")
+		fields := c.mapped(item, "required",
+			"key", "kinds", "expect", "values", "placeholders", "aliases", "on_differs", "on_removed")
 		if fields == nil {
 			continue
 		}
@@ -276,7 +285,9 @@ func (c *compiler) expect(r *Required, node *yaml.Node, where string) {
 	if !ok {
 		return
 	}
-	t, err := parseTemplate(text, func(source string) (*expression, error) { return compileExpression(source, c.set.scope, false) })
+	t, err := parseTemplate(text, func(source string) (*expression, error) {
+		return compileExpression(source, c.set.scope, false)
+	})
 	if err != nil {
 		c.fail(node, "%s: expect: %v", where, err)
 	}
@@ -395,7 +406,8 @@ func (c *compiler) until(node *yaml.Node, where string) time.Time {
 	case day.After(c.Now.Add(longestExemption)):
 		c.fail(node, "%s: until: %s is more than a year ahead; an exemption is decided about once a year at least", where, text)
 	case c.Now.After(day.AddDate(0, 0, 1)):
-		c.set.notices = append(c.set.notices, Warning{Line: node.Line, Text: fmt.Sprintf("%s: it ended with %s; what it is for counts as missing", where, text)})
+		warning := fmt.Sprintf("%s: it ended with %s; the keys that it is for count as missing", where, text)
+		c.set.notices = append(c.set.notices, Warning{Line: node.Line, Text: warning})
 	}
 	return day
 }

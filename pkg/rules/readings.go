@@ -13,19 +13,22 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
-// Readings are facts for a plan that the event does not tell, as they were read from the cloud. What is nil, or "", is absent for rules.
+// Readings are facts for a plan that the event does not tell, as they were read from the cloud. What is nil, or "", is
+// absent for rules.
 type Readings struct {
 	// Metadata is what is on the resource; nil where it was not read.
 	Metadata map[string]string
 	// Parent is the resource's parent with its metadata; nil where it was not read, and where there is none.
 	Parent *lifecycle.Parent
-	// OtherParents are the further servers that a volume is attached to. A key is inherited only if all of them have the same value.
+	// OtherParents are the further servers that a volume is attached to. A key is inherited only if all of them have
+	// the same value.
 	OtherParents []lifecycle.Parent
 	// ActorName is the name of the user whose id the event tells.
 	ActorName string
 	// Project is the resource's.
 	Project *Project
-	// Unknown says why something could not be read, by its name in rules: resource.metadata, parent, actor.name or project. It goes into problems.
+	// Unknown says why something could not be read, by its name in rules: resource.metadata, parent, actor.name or
+	// project. It goes into problems.
 	Unknown map[string]string
 }
 
@@ -49,7 +52,10 @@ type Needs struct {
 func (n Needs) Any() bool { return n != Needs{} }
 
 func (n Needs) and(other Needs) Needs {
-	return Needs{n.Metadata || other.Metadata, n.Parent || other.Parent, n.ActorName || other.ActorName, n.Project || other.Project}
+	return Needs{
+		Metadata: n.Metadata || other.Metadata, Parent: n.Parent || other.Parent,
+		ActorName: n.ActorName || other.ActorName, Project: n.Project || other.Project,
+	}
 }
 
 // known takes away what a change tells by itself.
@@ -66,8 +72,8 @@ func hasParent(a lifecycle.Action) bool {
 	return slices.ContainsFunc(a.Kinds(), func(k lifecycle.Kind) bool { return parentOf(k) != "" })
 }
 
-// Needs returns which readings the rules need for a change. A rule counts if it is for the change's action and nothing that is known without
-// readings keeps it from matching.
+// Needs returns which readings the rules need for a change. A rule counts if it is for the change's action and nothing
+// that is known without readings keeps it from matching.
 func (s *Set) Needs(change lifecycle.Change, e event.Event) Needs {
 	if !s.reads.known(change).Any() { // as usual
 		return Needs{}
@@ -90,10 +96,10 @@ func (s *Set) Needs(change lifecycle.Change, e event.Event) Needs {
 		if !slices.Contains(r.on, change.Action) {
 			continue
 		}
-		if slices.ContainsFunc(r.guards, func(guard *expression) bool { return !guard.needs.known(change).Any() && !is(guard) }) {
-			continue
+		fails := func(guard *expression) bool { return !guard.needs.known(change).Any() && !is(guard) }
+		if !slices.ContainsFunc(r.guards, fails) {
+			all = all.and(r.needs.known(change))
 		}
-		all = all.and(r.needs.known(change))
 	}
 	return all
 }
@@ -139,7 +145,9 @@ func (r Readings) into(c lifecycle.Change) lifecycle.Change {
 		if c.Parent.Metadata == nil {
 			c.Parent.Metadata = r.Parent.Metadata
 		}
-		c.Parent.Kind, c.Parent.ID, c.Parent.Name = cmp.Or(c.Parent.Kind, r.Parent.Kind), cmp.Or(c.Parent.ID, r.Parent.ID), cmp.Or(c.Parent.Name, r.Parent.Name)
+		c.Parent.Kind = cmp.Or(c.Parent.Kind, r.Parent.Kind)
+		c.Parent.ID = cmp.Or(c.Parent.ID, r.Parent.ID)
+		c.Parent.Name = cmp.Or(c.Parent.Name, r.Parent.Name)
 	}
 	c.Actor.Name = cmp.Or(c.Actor.Name, r.ActorName)
 	if r.Project != nil {
@@ -176,7 +184,8 @@ func (r Readings) see(env map[string]any, c lifecycle.Change) {
 	if c.Resource.Project != "" || r.Project != nil {
 		p := cmp.Or(r.Project, &Project{})
 		project := texts(p.Extra)
-		maps.Copy(project, map[string]any{"id": c.Resource.Project, "name": c.Resource.ProjectName, "description": p.Description})
+		project["id"], project["name"] = c.Resource.Project, c.Resource.ProjectName
+		project["description"] = p.Description
 		if p.Tags != nil {
 			tags := make([]any, len(p.Tags))
 			for i, tag := range p.Tags {
@@ -218,7 +227,8 @@ func needsOf(root ast.Node) Needs {
 		n.Metadata = n.Metadata || is("resource.metadata") || text == "resource"
 		n.Parent = n.Parent || is("parent") && text != "parent.id" && text != "parent.kind"
 		n.ActorName = n.ActorName || is("actor.name") || text == "actor"
-		n.Project = n.Project || is("project") && text != "project.id" || is("resource.project_name") || text == "resource"
+		n.Project = n.Project || is("project") && text != "project.id"
+		n.Project = n.Project || is("resource.project_name") || text == "resource"
 	}
 	return n
 }

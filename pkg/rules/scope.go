@@ -66,7 +66,8 @@ func (c *compiler) conditions(node *yaml.Node) {
 
 // taken reports whether a name means something in expressions.
 func (c *compiler) taken(name string) bool {
-	if environmentTypes(scope{}, types.Any)[name] != nil || slices.Contains(operators, name) || slices.Contains([]string{"nil", "true", "false", "let", "if", "else"}, name) {
+	language := append([]string{"nil", "true", "false", "let", "if", "else"}, operators...)
+	if slices.Contains(language, name) || environmentTypes(scope{}, types.Any)[name] != nil {
 		return true
 	}
 	return slices.ContainsFunc(functions(), func(f function) bool { return f.name == name }) || isBuiltin(name)

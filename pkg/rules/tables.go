@@ -17,7 +17,8 @@ import (
 
 var tableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// table is what expressions look values up in: a text for each key or, with columns, a row of texts. An empty value is not in it.
+// table is what expressions look values up in: a text for each key or, with columns, a row of texts. An empty value is
+// not in it.
 type table struct {
 	rows map[string]any // string, or map[string]any of strings
 	// columns are the names that a row can have, nil for a table of texts.
@@ -158,8 +159,8 @@ func (c *compiler) tableFile(name string, node, heading *yaml.Node) table {
 	return none
 }
 
-// readCSV reads a table. Two columns without a heading are what to look up, and what for. More columns have a heading, which names them; so have
-// two where heading is "true".
+// readCSV reads a table. Two columns without a heading are what to look up, and what for. More columns have a heading,
+// which names them; so have two where heading is "true".
 func readCSV(text []byte, heading string) (table, error) {
 	r := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(text, []byte("\ufeff"))))
 	r.FieldsPerRecord = -1
