@@ -23,17 +23,17 @@ type Plan struct {
 	Remove   []string
 	// RemoveGlobs (sorted) are patterns of keys to delete: * stands for any characters, ? for one.
 	RemoveGlobs []string
-	// Rename has new keys by old ones: the value moves. It is nil for none.
+	// Rename maps old keys to new ones: the value moves. It is nil if there are none.
 	Rename map[string]string
-	// Order has the keys of Set and Add and the new keys of Rename, the most important first: those of priority: in its
-	// order, then the others in the order of their rules.
+	// Order lists the keys of Set and Add and the new keys of Rename, the most important first: those in priority: in
+	// its order, then the others in the order of their rules.
 	Order []string
-	// Reserve is how many items of metadata to leave free for others: no key is added beyond what is left.
+	// Reserve is how many items of metadata to keep free for others.
 	Reserve int
-	// Inherited (sorted) are the keys of Add whose values are the parent's, Lacking (sorted) those that rules would
-	// inherit and the parent does not have, whether or not another rule has a value.
+	// Inherited (sorted) lists the keys of Add whose values are the parent's. Lacking (sorted) lists the keys that a
+	// rule inherits by name and that the parent does not have, even if another rule has a value.
 	Inherited, Lacking []string
-	// Ignored says which condition of ignore: is met, "" for none. No rule was looked at then.
+	// Ignored says which condition of ignore: is true, "" if none is. If one is, no rule was looked at.
 	Ignored string
 	// Rules names the rules that matched, in their order.
 	Rules []string
@@ -41,8 +41,7 @@ type Plan struct {
 	Skipped []Skip
 	// Problems says what could not be used, and what was altered to be usable.
 	Problems []Problem
-	// Err is a [*BudgetError] when the rules would cost more than a plan may. Nothing else of the plan is to be used
-	// then: it is rejected.
+	// Err is a [*BudgetError] if the rules would cost more than a plan may. The event must then be rejected.
 	Err error
 }
 
@@ -50,7 +49,7 @@ type Plan struct {
 type Skip struct {
 	Rule string `json:"rule"`
 	Why  string `json:"why"`
-	// OtherAction reports that the rule is for other actions, which nobody wants to read twice.
+	// OtherAction reports that the rule is for other actions. A list of skipped rules need not explain each of these.
 	OtherAction bool `json:"-"`
 }
 
@@ -101,17 +100,17 @@ func (p Plan) names(key string) bool {
 	return isSet || isAdded || isRenamed || slices.Contains(slices.Collect(maps.Values(p.Rename)), key)
 }
 
-// Renaming is one rename for a resource that has the old key. Value is what the new one gets: the old key's value, or
-// what the plan sets.
+// Renaming is a rename on a resource that has the old key. Value is the new key's value: the old key's, or the one that
+// the plan sets.
 type Renaming struct {
 	From, To, Value string
-	// CaseOnly says that the keys differ in upper and lower case only. Nova and Cinder delete both when one is deleted:
-	// the old key is deleted first and the new one written then, so that the value must be kept until it is verified.
+	// CaseOnly says that the keys differ only in case. Nova and Cinder delete both if one is deleted, so the old key
+	// must be deleted before the new one is written, and the value kept until it is verified.
 	CaseOnly bool
 }
 
-// Renames returns what is to be renamed in current metadata, sorted by the old keys: a key that is there, whose new one
-// is not there or empty. Where both have a value neither is touched, and a problem says so.
+// Renames returns what to rename in the current metadata, sorted by old key: keys that are there and whose new key is
+// missing or empty. If both have a value, a problem says so.
 func (p Plan) Renames(current map[string]string) ([]Renaming, []Problem) {
 	var all []Renaming
 	var problems []Problem
@@ -133,9 +132,9 @@ func (p Plan) Renames(current map[string]string) ([]Renaming, []Problem) {
 	return all, problems
 }
 
-// Fit returns the plan without the keys that would be more than most items of metadata, with Reserve left free, in the
-// order of Order; and a problem for each key that is left out. Keys that are there already and keys that the plan
-// deletes take no room. A most of 0 is no limit.
+// Fit returns the plan without the keys for which there is no room, and a problem for each of them. The resource can
+// have most items of metadata (0: no limit), of which Reserve stay free. Keys get room in the order of Order; those
+// that are there already need none, and those that the plan deletes make room.
 func (p Plan) Fit(current map[string]string, most int) (Plan, []Problem) {
 	if most <= 0 {
 		return p, nil
