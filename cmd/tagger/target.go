@@ -15,8 +15,8 @@ import (
 // options are those of a cloud as configured.
 func options(settings config.Settings, c config.Credentials) cloud.Options {
 	return cloud.Options{
-		Credentials: c, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint, Projects: settings.OtherProjects(),
-		UserAgent: "tagger-desk",
+		Credentials: c, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint, Projects: settings.Projects,
+		WriteRate: settings.Rate, UserAgent: "tagger-desk",
 	}
 }
 

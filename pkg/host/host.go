@@ -215,7 +215,7 @@ func openRules(ctx context.Context, settings config.Settings, log *slog.Logger, 
 func cloudOptions(settings config.Settings, credentials config.Credentials, function string) (cloud.Options, error) {
 	o := cloud.Options{
 		Credentials: credentials, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint,
-		Projects: settings.OtherProjects(), UserAgent: "tagger/" + function,
+		Projects: settings.Projects, WriteRate: settings.Rate, UserAgent: "tagger/" + function,
 	}
 	switch {
 	case settings.InvocationCredentials:

@@ -192,7 +192,10 @@ func TestRefusalsPauseTheirProject(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				o := metadata.Options{Breaker: breaker.New(breaker.Options{}), Project: "p1"}
-				write := func(r *metadata.Resource) error { _, err := r.Write(t.Context(), map[string]string{"k": "v"}); return err }
+				write := func(r *metadata.Resource) error {
+					_, err := r.Write(t.Context(), map[string]string{"k": "v"})
+					return err
+				}
 				refused := serverAt(t, service(w, "http://c/v2.1/"), o)
 				fine := &wire{status: 200, body: `{"metadata": {}}`}
 				read := serverAt(t, service(fine, "http://c/v2.1/"), o)
