@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cloudtagger/tagger/pkg/config"
 )
@@ -36,6 +37,24 @@ func isServiceProject(name string) bool {
 // Login returns a session in the credentials' own project, whatever the bounds. It logs in only where there is no token
 // yet. An error is a [*RefusedError] when a person has to mend something.
 func (c *Cloud) Login(ctx context.Context) (*Session, error) { return c.open(ctx, "") }
+
+// startTimeout bounds the login at start.
+const startTimeout = 5 * time.Second
+
+// CheckBounds logs in, for a process that can before its first event, and returns an error if the credentials are an
+// administrator's and there are no bounds ([ErrNoBounds]). A login that fails is only logged: it may work later.
+func (c *Cloud) CheckBounds(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	_, err := c.Session(ctx, "")
+	if errors.Is(err, ErrNoBounds) {
+		return err
+	}
+	if err != nil && c.options.Log != nil {
+		c.options.Log.Warn("the login at start has failed; it is tried again with the first event", "error", err.Error())
+	}
+	return nil
+}
 
 // Session returns a session that can act on the given project's resources, or, when that is "", on those of the
 // credentials' own project. Where the token sees more than the project (see [Session.Admin]), the caller must compare a

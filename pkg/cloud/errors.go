@@ -14,7 +14,7 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/fault"
-	"github.com/cloudtagger/tagger/pkg/printable"
+	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
 // RefusedError is an error that a person has to mend: credentials that the cloud refuses, or configuration that
@@ -103,7 +103,7 @@ func message(body []byte, secrets ...config.Secret) string {
 		text = code + " " + text
 	}
 	text = string(redact([]byte(text), secrets))
-	return printable.Line(text, maxMessage)
+	return visible.Line(text, maxMessage)
 }
 
 // redact replaces the secrets in a text.

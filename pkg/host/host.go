@@ -160,8 +160,18 @@ func compose(ctx context.Context, f Function, p platform, read func() (config.Cr
 	if err != nil {
 		return Composed{}, err
 	}
+	options.Log = log
+	for _, w := range append(settings.Warnings(), credentials.Warnings()...) {
+		log.Warn(w.String())
+	}
+	made := cloud.New(options)
+	if p == overHTTP || p == elsewhere { // elsewhere the login waits for the first event
+		if err := made.CheckBounds(ctx); err != nil {
+			return Composed{}, err
+		}
+	}
 	t, err := tagger.Compose(ctx, settings, book, tagger.Parts{
-		Cloud: cloud.New(options), Actions: f.Actions, Log: log, Observe: counts.Observe, Region: credentials.RegionName, Bus: f.Bus,
+		Cloud: made, Actions: f.Actions, Log: log, Observe: counts.Observe, Region: credentials.RegionName, Bus: f.Bus,
 	})
 	if err != nil {
 		return Composed{}, err

@@ -18,7 +18,7 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/breaker"
 	"github.com/cloudtagger/tagger/pkg/fault"
-	"github.com/cloudtagger/tagger/pkg/printable"
+	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
 // Class is what an error means for the caller, whatever shape the API gave it.
@@ -250,7 +250,7 @@ func parseFault(body []byte) (code, message, retryAfter string, isFault bool) {
 				retryAfter = strconv.FormatFloat(v, 'f', 0, 64)
 			}
 		}
-		return printable.Line(code, maxCode), oneLine(message), retryAfter, true
+		return visible.Line(code, maxCode), oneLine(message), retryAfter, true
 	}
 
 	var flat fault
@@ -296,4 +296,4 @@ func textOf(body []byte) string {
 const maxMessage, maxCode = 300, 60
 
 // oneLine also makes terminal escapes in an answer visible.
-func oneLine(s string) string { return printable.Line(s, maxMessage) }
+func oneLine(s string) string { return visible.Line(s, maxMessage) }

@@ -1,6 +1,6 @@
-// Package printable makes text from outside safe to show on a terminal and in a log: one line, no control characters,
+// Package visible makes text from outside safe to show on a terminal and in a log: one line, no control characters,
 // bounded.
-package printable
+package visible
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package printable_test
+package visible_test
 
 import (
 	"strings"
@@ -6,7 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/cloudtagger/tagger/pkg/printable"
+	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
 func TestLine(t *testing.T) {
@@ -20,10 +20,10 @@ func TestLine(t *testing.T) {
 		{"cut", strings.Repeat("é", 30), strings.Repeat("é", 20) + "…"},
 		{"an escape is not cut in half", strings.Repeat("x", 18) + "\x1b", strings.Repeat("x", 18) + "…"},
 	} {
-		if got := printable.Line(tt.in, len(tt.in)*10); tt.name != "cut" && tt.name != "an escape is not cut in half" && got != tt.want {
+		if got := visible.Line(tt.in, len(tt.in)*10); tt.name != "cut" && tt.name != "an escape is not cut in half" && got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
-		if got := printable.Line(tt.in, 20); strings.HasSuffix(tt.want, "…") && got != tt.want {
+		if got := visible.Line(tt.in, 20); strings.HasSuffix(tt.want, "…") && got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
@@ -33,7 +33,7 @@ func FuzzLine(f *testing.F) {
 	f.Add("\x1b]0;x\a \xff", 10)
 	f.Fuzz(func(t *testing.T, s string, limit int) {
 		limit = max(0, min(limit, 1000))
-		got := printable.Line(s, limit)
+		got := visible.Line(s, limit)
 		if utf8.RuneCountInString(got) > limit+1 || !utf8.ValidString(got) {
 			t.Errorf("%q, limit %d: %q", s, limit, got)
 		}
