@@ -14,6 +14,7 @@ import (
 func TestAdministratorNeedsBounds(t *testing.T) {
 	sim := onSimcloud(t, simcloud.Options{})
 	t.Setenv("OS_USERNAME", "admin")
+	t.Setenv("OS_PROJECT_ID", "")
 	t.Setenv("OS_PROJECT_NAME", "admin")
 	t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {env: dev}}]`)
 	t.Setenv("TAGGER_AMQP_URL", "amqp://127.0.0.1:1/")
@@ -26,7 +27,7 @@ func TestAdministratorNeedsBounds(t *testing.T) {
 		}
 	}
 	out, _, status := taggerCommand(t, "", "check")
-	if status != exitUndone || !strings.Contains(out, "projects     failed  ") || !strings.Contains(out, "roles admin") {
+	if status != exitUndone || !strings.Contains(out, "projects     failed  ") || !strings.Contains(out, "roles reader member admin") {
 		t.Errorf("status %d:\n%s", status, out)
 	}
 	if got := sim.Metadata("server", serverID); len(got) != 0 {
