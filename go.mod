@@ -35,4 +35,5 @@ require (
 	github.com/modern-go/reflect2 v1.0.2 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.14.0 // indirect
+	golang.org/x/time v0.12.0 // indirect
 )

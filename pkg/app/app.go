@@ -206,8 +206,18 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 	if err != nil {
 		return Composed{}, err
 	}
+	options.Log = log
+	for _, w := range append(settings.Warnings(), credentials.Warnings()...) {
+		log.Warn(w.String())
+	}
+	made := cloud.New(options)
+	if p == overHTTP || p == byCommand { // a function logs in with its first event
+		if err := made.CheckBounds(ctx); err != nil {
+			return Composed{}, err
+		}
+	}
 	t, err := tagger.Compose(ctx, settings, book, tagger.Parts{
-		Cloud: cloud.New(options), Actions: f.Actions, Log: log, Observe: counts.Observe, Region: credentials.RegionName, Bus: f.Bus,
+		Cloud: made, Actions: f.Actions, Log: log, Observe: counts.Observe, Region: credentials.RegionName, Bus: f.Bus,
 	})
 	if err != nil {
 		return Composed{}, err
@@ -262,7 +272,7 @@ func openRules(ctx context.Context, settings config.Settings, parameter func(con
 func cloudOptions(settings config.Settings, credentials config.Credentials, f Function) (cloud.Options, error) {
 	o := cloud.Options{
 		Credentials: credentials, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint,
-		Projects: settings.OtherProjects(), UserAgent: "tagger/" + f.Name,
+		Projects: settings.Projects, WriteRate: settings.Rate, UserAgent: "tagger/" + f.Name,
 	}
 	switch {
 	case settings.InvocationCredentials:
