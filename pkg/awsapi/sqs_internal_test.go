@@ -42,7 +42,7 @@ func TestAWSQueues(t *testing.T) {
 	for name, value := range map[string]string{"AWS_ENDPOINT_URL": server.URL, "AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "k"} {
 		t.Setenv(name, value)
 	}
-	q := &Queues{}
+	q := &Client{}
 	const arn = "arn:aws:sqs:eu-central-1:1:q"
 	for _, d := range []time.Duration{1500 * time.Millisecond, 24 * time.Hour} {
 		if err := q.ChangeVisibility(t.Context(), arn, "r", d); err != nil {
