@@ -2,6 +2,8 @@ package awsapi
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"strings"
@@ -32,9 +34,14 @@ func (c *Client) ChangeVisibility(ctx context.Context, queueARN, receipt string,
 func (c *Client) Send(ctx context.Context, queueURL string, body []byte, attributes map[string]string) error {
 	type attributeValue struct{ DataType, StringValue string }
 	in := struct {
-		QueueUrl, MessageBody string
-		MessageAttributes     map[string]attributeValue
-	}{queueURL, string(body), map[string]attributeValue{}}
+		QueueUrl, MessageBody                  string
+		MessageAttributes                      map[string]attributeValue
+		MessageGroupId, MessageDeduplicationId string `json:",omitempty"`
+	}{QueueUrl: queueURL, MessageBody: string(body), MessageAttributes: map[string]attributeValue{}}
+	if strings.HasSuffix(queueURL, ".fifo") { // which takes no message without them
+		sum := sha256.Sum256(body)
+		in.MessageGroupId, in.MessageDeduplicationId = "tagger", hex.EncodeToString(sum[:])
+	}
 	for name, value := range attributes {
 		if value != "" {
 			in.MessageAttributes[name] = attributeValue{"String", attribute(value)}

@@ -47,6 +47,8 @@ type Record struct {
 	Receives int
 	// SentAt is when the carrier took the record, zero when it does not say.
 	SentAt time.Time
+	// Group is the record's FIFO message group (SQS: MessageGroupId), "" where there is none.
+	Group string
 	// Raw is the record's body as it came, for a dead-letter queue.
 	Raw Raw
 	// Events is what could be read of the record, usually one event. Several come from a JSON batch or an EventGrid
