@@ -130,10 +130,12 @@ func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecy
 	}
 	plan := t.options.Rules.Current(ctx).Plan(c, e, rules.Readings{})
 	p.plan, p.Rules, p.Skipped, p.Problems = plan, plan.Rules, plan.Skipped, plan.Problems
-	p.Keys = PlanRef{plan.Set, plan.Add, plan.Remove}
+	p.Keys = PlanRef{plan.Set, plan.Add, slices.Concat(plan.Remove, plan.RemoveGlobs), plan.Rename}
 	switch {
 	case plan.Err != nil:
 		return p.decided(apply.Rejected, plan.Err.Error())
+	case plan.Ignored != "":
+		return p.decided(apply.Ignored, plan.Ignored)
 	case len(plan.Rules) == 0:
 		return p.decided(apply.Ignored, "no rule matches")
 	case plan.Empty():
