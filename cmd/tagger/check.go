@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -96,16 +97,19 @@ func check(ctx context.Context, rulesFile string) []finding {
 	note("login", nil, fmt.Sprintf("cloud %s, project %s %s, user %s, roles %s", session.Cloud, session.ProjectName, session.Project, session.User,
 		strings.Join(session.Roles, " ")))
 
-	compute, err := session.Compute()
-	if err == nil {
-		_, err = metadata.NewServers(compute, metadata.Options{Family: metadata.API(settings.API).Servers()}).Metadata(ctx, nobody)
+	api := metadata.API(settings.API)
+	var services []metadata.Service
+	for _, kind := range metadata.Kinds() { // one kind of each service will do
+		if slices.Contains(services, kind.Service()) {
+			continue
+		}
+		services = append(services, kind.Service())
+		service, err := session.Service(string(kind.Service()))
+		if err == nil {
+			err = canRead(ctx, service, kind, api)
+		}
+		note(string(kind.Service()), err, fmt.Sprintf("%s: metadata of %ss can be read", endpointOf(service), kind))
 	}
-	note("compute", missingIsFine(err), endpointOf(compute)+": metadata of servers can be read")
-	volume, err := session.Volume()
-	if err == nil {
-		_, err = metadata.NewSnapshots(volume, metadata.Options{Family: metadata.API(settings.API).Snapshots()}).Metadata(ctx, nobody)
-	}
-	note("volume", missingIsFine(err), endpointOf(volume)+": metadata of snapshots can be read")
 	return all
 }
 
@@ -126,6 +130,16 @@ func checkRules(ctx context.Context, settings config.Settings, file string) (det
 		_, err = tagger.Compile(settings, source)
 	}
 	return "they compile", err
+}
+
+// canRead asks for the metadata of a resource that does not exist: a service that says so answers.
+func canRead(ctx context.Context, service *gophercloud.ServiceClient, kind metadata.Kind, api metadata.API) error {
+	resource, err := metadata.New(service, kind, nobody, metadata.Options{Family: kind.Family(api)})
+	if err != nil {
+		return err
+	}
+	_, err = resource.Metadata(ctx)
+	return missingIsFine(err)
 }
 
 // missingIsFine takes "no such resource" for the good answer that it is.

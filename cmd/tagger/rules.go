@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/ingress"
 	"github.com/cloudtagger/tagger/pkg/rules"
@@ -142,13 +143,13 @@ func (c ruleCase) run(ctx context.Context, t *tagger.Tagger, dir string) ([]stri
 	if err != nil {
 		return nil, err
 	}
-	var planned []tagger.Planned
+	var planned []tagger.Plan
 	for _, record := range ingress.Decode(payload).Records {
 		for _, e := range record.Events {
 			planned = append(planned, t.Plan(ctx, e)...)
 		}
 		if record.Err != nil {
-			planned = append(planned, t.Unreadable(ctx, record.Err).AsPlanned())
+			planned = append(planned, t.Unreadable(ctx, record.Err).Plan)
 		}
 	}
 	if len(planned) != 1 {
@@ -156,15 +157,19 @@ func (c ruleCase) run(ctx context.Context, t *tagger.Tagger, dir string) ([]stri
 	}
 	p := planned[0]
 	var diffs []string
-	if string(p.Outcome) != c.Expect.Outcome && (c.Expect.Outcome != "" || p.Outcome != "") {
-		diffs = append(diffs, fmt.Sprintf("outcome: want %s, got %s%s", orNothing(c.Expect.Outcome), orNothing(string(p.Outcome)), reason(p.Reason)))
+	var d apply.Decision // none where there is something to write
+	if !p.Pending() {
+		d = *p.Decision
+	}
+	if string(d.Outcome) != c.Expect.Outcome && (c.Expect.Outcome != "" || d.Outcome != "") {
+		diffs = append(diffs, fmt.Sprintf("outcome: want %s, got %s%s", orNothing(c.Expect.Outcome), orNothing(string(d.Outcome)), reason(d.Reason)))
 	}
 	if c.Expect.Rules != nil && !slices.Equal(c.Expect.Rules, p.Rules) {
 		diffs = append(diffs, fmt.Sprintf("rules: want %s, got %s", strings.Join(c.Expect.Rules, ", "), orNothing(strings.Join(p.Rules, ", "))))
 	}
-	diffs = append(diffs, mapDiff("set", c.Expect.Set, p.Plan.Set)...)
-	diffs = append(diffs, mapDiff("add", c.Expect.Add, p.Plan.Add)...)
-	want, got := slices.Sorted(slices.Values(c.Expect.Remove)), p.Plan.Remove
+	diffs = append(diffs, mapDiff("set", c.Expect.Set, p.Keys.Set)...)
+	diffs = append(diffs, mapDiff("add", c.Expect.Add, p.Keys.Add)...)
+	want, got := slices.Sorted(slices.Values(c.Expect.Remove)), p.Keys.Remove
 	if !slices.Equal(want, got) {
 		diffs = append(diffs, fmt.Sprintf("remove: want %s, got %s", orNothing(strings.Join(want, ", ")), orNothing(strings.Join(got, ", "))))
 	}

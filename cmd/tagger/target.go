@@ -8,7 +8,6 @@ import (
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
-	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
@@ -56,10 +55,10 @@ const buildTime = 3 * time.Second
 
 // embed makes a cloud with the resource of every change, and a user who may act in all their projects.
 func embed(ctx context.Context, planner *tagger.Tagger, events []delivered) *embeddedCloud {
-	o := simcloud.Options{Users: simcloud.DefaultUsers()[:1], SnapshotTime: buildTime}
+	o := simcloud.Options{Users: simcloud.DefaultUsers()[:1], SnapshotTime: buildTime, VolumeTime: buildTime}
 	roles := o.Users[0].Roles
 	o.Projects = []simcloud.Project{{Name: "demo"}}
-	var all []tagger.Planned
+	var all []tagger.Plan
 	var others []string
 	for _, d := range events {
 		if d.err != nil {
@@ -79,18 +78,13 @@ func embed(ctx context.Context, planner *tagger.Tagger, events []delivered) *emb
 	}
 	c := simcloud.New(o)
 	for _, p := range all {
-		if p.Resource.Kind == lifecycle.Snapshot {
-			c.PutSnapshot(simcloud.Snapshot{ID: p.Resource.ID, Name: p.Resource.Name, ProjectID: p.Resource.Project, Status: "creating"})
-			continue
+		r := simcloud.Resource{
+			Kind: string(p.Resource.Kind), ID: p.Resource.ID, Name: p.Resource.Name, ProjectID: p.Resource.Project, State: p.Action.State(),
 		}
-		server := simcloud.Server{ID: p.Resource.ID, Name: p.Resource.Name, ProjectID: p.Resource.Project}
-		switch p.Action {
-		case lifecycle.ServerCreated:
-			server.VMState, server.BuildTime = "building", buildTime
-		case lifecycle.ServerStopped:
-			server.VMState = "stopped"
+		if p.Action.Creates() {
+			r.BuildTime = buildTime
 		}
-		c.PutServer(server)
+		c.Put(r)
 	}
 	user := o.Users[0]
 	return &embeddedCloud{cloud: c, tag: cloud.New(cloud.Options{
@@ -108,10 +102,5 @@ func (e *embeddedCloud) parts() tagger.Parts {
 
 // metadata returns what the resource has now.
 func (e *embeddedCloud) metadata(r tagger.ResourceRef) map[string]string {
-	if r.Kind == lifecycle.Snapshot {
-		s, _ := e.cloud.Snapshot(r.ID)
-		return s.Metadata
-	}
-	s, _ := e.cloud.Server(r.ID)
-	return s.Metadata
+	return e.cloud.Metadata(string(r.Kind), r.ID)
 }

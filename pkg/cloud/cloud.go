@@ -80,10 +80,14 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 		return own, nil
 	}
 	if own.Method != config.Password {
-		return nil, refusedf("act in project %s: it is listed as one of the projects to act in, but %s cannot leave its project (%s): "+
-			"take it off the list, or use a user and password", project, phrase(own.Method), own.Project)
+		return nil, inProject(refusedf("act in project %s: it is listed as one of the projects to act in, but %s cannot leave its project (%s): "+
+			"take it off the list, or use a user and password", project, phrase(own.Method), own.Project))
 	}
-	return c.open(ctx, project)
+	s, err := c.open(ctx, project)
+	if err != nil {
+		return nil, inProject(err)
+	}
+	return s, nil
 }
 
 func (c *Cloud) open(ctx context.Context, project string) (*Session, error) {

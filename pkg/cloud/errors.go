@@ -2,7 +2,9 @@ package cloud
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,6 +14,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2"
 
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
 // RefusedError is an error that a person has to mend: credentials that the cloud refuses, or configuration that
@@ -24,6 +27,9 @@ type RefusedError struct {
 	// Until is when the cloud will be asked again; before, the same error is returned without asking. Zero: it is
 	// asked each time.
 	Until time.Time
+	// Scope is how far the refusal reaches: [fault.Project] where the same credentials are good for their own project,
+	// [fault.Everything] otherwise, which "" stands for too.
+	Scope fault.Scope
 }
 
 // Error returns Err's text.
@@ -32,8 +38,16 @@ func (e *RefusedError) Error() string { return e.Err.Error() }
 // Unwrap returns Err.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// NeedsPerson is true. It lets packages recognise the error that do not import this one.
-func (e *RefusedError) NeedsPerson() bool { return true }
+// FaultScope returns Scope, for [fault.ScopeOf].
+func (e *RefusedError) FaultScope() fault.Scope { return cmp.Or(e.Scope, fault.Everything) }
+
+// inProject returns err as one that concerns a single project.
+func inProject(err error) error {
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		return &RefusedError{Err: refused.Err, Until: refused.Until, Scope: fault.Project}
+	}
+	return err
+}
 
 func refusedf(format string, args ...any) *RefusedError {
 	return &RefusedError{Err: fmt.Errorf(format, args...)}

@@ -8,6 +8,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2"
 
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
 // Session acts as one user in one project. It is cheap, and safe for concurrent use.
@@ -67,10 +68,21 @@ func (s *Session) Volume() (*gophercloud.ServiceClient, error) {
 	return s.client(volumeService(s.cloud.options.VolumeEndpoint))
 }
 
+// Service returns the client for a service by the name that its endpoint setting has: "compute" or "volume".
+func (s *Session) Service(name string) (*gophercloud.ServiceClient, error) {
+	switch name {
+	case "compute":
+		return s.Compute()
+	case "volume":
+		return s.Volume()
+	}
+	return nil, refusedf("connect to the %s service: there is no such service here", name)
+}
+
 func (s *Session) client(svc service) (*gophercloud.ServiceClient, error) {
 	endpoint, err := svc.endpoint(s.grant)
 	if err != nil {
-		return nil, &RefusedError{Err: err}
+		return nil, &RefusedError{Err: err, Scope: fault.Project} // another project's catalog may have it
 	}
 	return &gophercloud.ServiceClient{
 		ProviderClient: newProviderClient(s.transport, s.cloud.options.UserAgent),

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
 func TestLogin(t *testing.T) {
@@ -272,9 +273,8 @@ func TestLoginErrors(t *testing.T) {
 			if _, ok := errors.AsType[*cloud.RefusedError](err); ok != tt.refused {
 				t.Errorf("refused = %t, want %t", ok, tt.refused)
 			}
-			var r interface{ NeedsPerson() bool }
-			if got := errors.As(err, &r) && r.NeedsPerson(); got != tt.refused {
-				t.Errorf("NeedsPerson = %t, want %t", got, tt.refused)
+			if got := fault.ScopeOf(err) == fault.Everything; got != tt.refused {
+				t.Errorf("scope %q, refused %t", fault.ScopeOf(err), tt.refused)
 			}
 			if tt.status >= 400 {
 				code, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err)

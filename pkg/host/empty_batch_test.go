@@ -5,8 +5,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-
-	"github.com/cloudtagger/tagger/pkg/config"
 )
 
 // An empty batch is done, whichever door it comes to.
@@ -21,7 +19,7 @@ func TestEmptyBatch(t *testing.T) {
 	if resp.StatusCode/100 != 2 {
 		t.Errorf("HTTP: status %d", resp.StatusCode)
 	}
-	l := newLambda(&script{}, &queues{}, func(*config.Settings) {})
+	l := newLambda(&script{}, &queues{}, 1)
 	answer, err := l.Handle(t.Context(), batch(record("m1", "[]"), record("m2", event("deferred"))))
 	if err != nil {
 		t.Fatal(err)

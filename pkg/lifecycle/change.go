@@ -6,42 +6,6 @@ package lifecycle
 
 import "time"
 
-// Action is what happened to a resource, in the word that rules use in "on".
-type Action string
-
-// The actions. Nothing can be written on a deleted resource; those two are known so that they can be told from
-// events that are not understood.
-const (
-	ServerCreated   Action = "server.created"
-	ServerStarted   Action = "server.started"
-	ServerStopped   Action = "server.stopped"
-	ServerResized   Action = "server.resized"
-	ServerRebuilt   Action = "server.rebuilt"
-	ServerDeleted   Action = "server.deleted"
-	SnapshotCreated Action = "snapshot.created"
-	SnapshotDeleted Action = "snapshot.deleted"
-)
-
-// Actions returns every action, in the order in which documentation lists them.
-func Actions() []Action {
-	return []Action{
-		ServerCreated, ServerStarted, ServerStopped, ServerResized, ServerRebuilt, ServerDeleted, SnapshotCreated, SnapshotDeleted,
-	}
-}
-
-// Writable reports whether metadata can still be written after the action.
-func (a Action) Writable() bool { return a != ServerDeleted && a != SnapshotDeleted }
-
-// Kind is what sort of resource changed; it decides which API and which limits apply.
-type Kind string
-
-// The kinds. A bare metal server is changed through the compute API too, with other rules for keys and values.
-const (
-	Server    Kind = "server"
-	BareMetal Kind = "baremetal"
-	Snapshot  Kind = "snapshot"
-)
-
 // Change is one change of one resource: what an event means, whoever reported it.
 type Change struct {
 	Action   Action
@@ -52,6 +16,8 @@ type Change struct {
 	// Request is the identifier of the API request that caused the change (OpenStack's "req-…", Huawei Cloud's job or
 	// request id), "" when unknown. The same change reported in two formats has one Request and two event ids.
 	Request string
+	// Parent is what the resource belongs to, as far as the event tells: a snapshot's volume, an attached volume's server.
+	Parent Parent
 	// Data is the event's payload as the dialect found it, for rules that need more than the fields above: a JSON value
 	// made of map[string]any, []any, string, bool, int64, float64 and nil, without credentials.
 	Data any
@@ -67,10 +33,21 @@ type Resource struct {
 	ProjectName string
 	Region      string // as configured, never as an event says
 	Flavor      string // name where the payload has it, else id
+	FlavorID    string
 	Image       string // id
 	Zone        string // availability zone
 	Volume      string // id of the volume that a snapshot was taken of
 	Created     time.Time
+	// Metadata is what the event says of it, nil where it says nothing.
+	Metadata map[string]string
+}
+
+// Parent is a resource that another one belongs to. ID is "" where the event names none.
+type Parent struct {
+	Kind     Kind
+	ID, Name string
+	// Metadata is the parent's, nil where the event does not tell it.
+	Metadata map[string]string
 }
 
 // Actor is who caused the change. An ID or Name that the event does not tell is ""; Kind is UnknownActor then.

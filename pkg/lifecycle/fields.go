@@ -58,7 +58,7 @@ func Fields() []Field { return fields }
 var fields = []Field{
 	textField("", "action", func(c *Change) *Action { return &c.Action }, Actions()...),
 	instantField("", "time", func(c *Change) *time.Time { return &c.Time }),
-	textField("resource", "kind", func(c *Change) *Kind { return &c.Resource.Kind }, Server, BareMetal, Snapshot),
+	textField("resource", "kind", func(c *Change) *Kind { return &c.Resource.Kind }, Kinds()...),
 	textField("resource", "id", func(c *Change) *string { return &c.Resource.ID }),
 	textField("resource", "name", func(c *Change) *string { return &c.Resource.Name }),
 	textField("resource", "project", func(c *Change) *string { return &c.Resource.Project }),

@@ -61,6 +61,9 @@ func (t trace) pending() bool {
 	return slices.Contains([]string{"INIT", "RUNNING", "PENDING_PAYMENT"}, text(t.response()["status"])) && !t.partly()
 }
 
+// storageMembers are the names that EVS gives to its kinds of resources, in a trace's request and response.
+var storageMembers = map[Kind]string{Snapshot: "snapshot"}
+
 // ids returns the ids of the resources that the trace is about, from the first of these places that names any:
 // resource_id (which can be missing, "", {} or, for a batch, no resource's), the job's result, the results of a batch's
 // jobs, what the OpenStack API answered, and the servers of a batch request. Where there is none but a place holds
@@ -70,10 +73,10 @@ func (t trace) ids(action Action, limit int) idSearch {
 	found := idSearch{limit: limit}
 	response, request := t.response(), t.request()
 	entities := object(response["entities"])
-	if strings.HasPrefix(string(action), "snapshot.") {
-		found.look("data.response.entities.snapshot_id", entities["snapshot_id"])
-		found.look("data.response.snapshot.id", object(response["snapshot"])["id"])
-		found.look("data.response.snapshot_id", response["snapshot_id"])
+	if member := storageMembers[action.Kinds()[0]]; member != "" {
+		found.look("data.response.entities."+member+"_id", entities[member+"_id"])
+		found.look("data.response."+member+".id", object(response[member])["id"])
+		found.look("data.response."+member+"_id", response[member+"_id"])
 		found.look("data.resource_id", t["resource_id"])
 		return found
 	}
@@ -162,11 +165,12 @@ func (t trace) time(members ...string) time.Time {
 // resource is what the trace says of a resource besides its id and project. A batch's resource_name is not one server's.
 func (t trace) resource(action Action, service string, single bool) Resource {
 	request, response := t.request(), t.response()
-	if strings.HasPrefix(string(action), "snapshot.") {
-		asked, made := object(request["snapshot"]), object(response["snapshot"])
+	kind := action.Kinds()[0]
+	if member := storageMembers[kind]; member != "" {
+		asked, made := object(request[member]), object(response[member])
 		created, _ := timestamp.Parse(text(made["created_at"]))
 		return Resource{
-			Kind:    Snapshot,
+			Kind:    kind,
 			Name:    first(text(t["resource_name"]), text(made["name"]), text(asked["name"])),
 			Volume:  uuidOnly(first(text(made["volume_id"]), text(asked["volume_id"]))),
 			Created: created,
@@ -174,11 +178,12 @@ func (t trace) resource(action Action, service string, single bool) Resource {
 	}
 	server := object(request["server"])
 	r := Resource{
-		Kind:   Server,
+		Kind:   kind,
 		Flavor: first(text(server["flavorRef"]), text(object(request["resize"])["flavorRef"])),
 		Image:  uuidOnly(text(server["imageRef"])),
 		Zone:   text(server["availability_zone"]),
 	}
+	r.FlavorID = r.Flavor
 	if service == "BMS" || strings.EqualFold(text(t["resource_type"]), "bms") {
 		r.Kind = BareMetal
 	}

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -153,6 +154,10 @@ var openstackActions = map[string]Action{
 	"compute.instance.rebuild.end": ServerRebuilt, "instance.rebuild.end": ServerRebuilt,
 	"compute.instance.delete.end": ServerDeleted, "instance.delete.end": ServerDeleted,
 	"compute.instance.force_delete.end": ServerDeleted, "instance.force_delete.end": ServerDeleted,
+	"volume.create.end": VolumeCreated, "volume.manage_existing.end": VolumeCreated,
+	"volume.attach.end": VolumeAttached, "compute.instance.volume.attach": VolumeAttached, "instance.volume_attach.end": VolumeAttached,
+	"volume.detach.end": VolumeDetached, "compute.instance.volume.detach": VolumeDetached, "instance.volume_detach.end": VolumeDetached,
+	"volume.resize.end": VolumeResized, "volume.transfer.accept.end": VolumeTransferred, "volume.delete.end": VolumeDeleted,
 	"snapshot.create.end": SnapshotCreated, "snapshot.manage_existing_snapshot.end": SnapshotCreated,
 	"snapshot.delete.end": SnapshotDeleted,
 }
@@ -200,7 +205,6 @@ var openstackNothing = map[string]string{
 	"instance.snapshot.end":               "is an image of a server, not a snapshot of a volume",
 	"snapshot.revert.end":                 "changes the volume, not the snapshot",
 	"snapshot.update.end":                 "follows each write of metadata, and Tagger's own too",
-	"volume.transfer.accept.end":          "gives a volume, with its snapshots, to another project; their metadata stays",
 }
 
 // action is the change that an event of this type reports, "" for none. update says that it depends on the payload.
@@ -241,8 +245,8 @@ func (o openstack) read(e event.Event, from *payload) (Reading, error) {
 	if s.payload == nil {
 		return Reading{}, malformed(o, eventType, "data.payload", "is not an object")
 	}
-	if action == SnapshotCreated && strings.HasPrefix(text(s.payload["status"]), "error") {
-		return nothing(printable(eventType) + " of a snapshot in an error status")
+	if action.Creates() && strings.HasPrefix(text(s.payload["status"]), "error") { // Nova has other words, and a type of its own
+		return nothing(printable(eventType) + " of a " + string(action.Kinds()[0]) + " in an error status")
 	}
 	c, err := o.change(eventType, action, n, s, from)
 	if err != nil {
@@ -292,12 +296,14 @@ func (s source) transition() Action {
 
 func (o openstack) change(eventType string, action Action, n map[string]any, s source, from *payload) (Change, error) {
 	p := s.payload
-	idName, kind := "instance_id", Server
-	switch {
-	case strings.HasPrefix(string(action), "snapshot."):
-		idName, kind = "snapshot_id", Snapshot
-	case s.versioned:
-		idName = "uuid"
+	kind := action.Kinds()[0]
+	of, ok := payloadKinds[kind]
+	if !ok {
+		return Change{}, malformed(o, eventType, "data.event_type", fmt.Sprintf("no notification is about a %s", kind))
+	}
+	idName := of.id
+	if s.versioned && of.versionedID != "" {
+		idName = of.versionedID
 	}
 	id, problem := identifier(p[idName], isUUID, notUUID)
 	if id == "" && problem == "" {
@@ -328,23 +334,113 @@ func (o openstack) change(eventType string, action Action, n map[string]any, s s
 		// An admin acts on other projects' servers with a context of their own.
 		c.Resource.ProjectName = text(n["_context_project_name"])
 	}
-	if kind == Snapshot {
-		c.Resource.Volume = uuidOnly(text(p["volume_id"]))
-		if err := parseMetadata(p, from); err != nil {
-			return Change{}, undecodable(o, eventType, s.place+"metadata", err)
-		}
-		return c, nil
+	if strings.HasPrefix(eventType, "volume.") {
+		// A call that Nova makes to Cinder has a request id of its own, and Nova's as the global one.
+		c.Request = first(reference(n["_context_global_request_id"]), c.Request)
 	}
-	c.Resource.Flavor, c.Resource.Image = s.flavor(), s.image()
+	if err := of.read(s, from, &c); err != nil {
+		return Change{}, undecodable(o, eventType, s.place+"metadata", err)
+	}
 	return c, nil
 }
 
-func (s source) flavor() string {
+// payloadKind is how the payloads about one kind of resource differ from those of others.
+type payloadKind struct {
+	// id is the payload's member with the resource's id, versionedID the one in Nova's versioned format.
+	id, versionedID string
+	// read adds what only this kind's payload has. Its error is a [*document.LimitError].
+	read func(s source, from *payload, c *Change) error
+}
+
+// payloadKinds has every kind that a notification can be about.
+var payloadKinds = map[Kind]payloadKind{
+	Server:   {id: "instance_id", versionedID: "uuid", read: readServer},
+	Volume:   {id: "volume_id", read: readVolume},
+	Snapshot: {id: "snapshot_id", read: readSnapshot},
+}
+
+func readServer(s source, _ *payload, c *Change) error {
+	c.Resource.Flavor, c.Resource.FlavorID = s.flavor()
+	c.Resource.Image = s.image()
+	c.Resource.Metadata = texts(s.payload["metadata"])
+	return nil
+}
+
+// readVolume reads Cinder's notifications, and Nova's of an attachment, whose payload is the server's with the volume's
+// id added to it.
+func readVolume(s source, _ *payload, c *Change) error {
+	p := s.payload
+	if server := first(text(p["uuid"]), text(p["instance_id"])); server != "" {
+		c.Resource.Name, c.Resource.Zone, c.Resource.Created = "", "", time.Time{}
+		if c.Action == VolumeAttached { // a volume that is detached belongs to the server no more
+			c.Parent = Parent{Kind: Server, ID: uuidOnly(server), Name: text(p["display_name"]), Metadata: texts(p["metadata"])}
+		}
+		return nil
+	}
+	p["metadata"] = fromRows(p["metadata"])
+	c.Resource.Metadata = texts(p["metadata"])
+	newest := ""
+	for _, row := range list(p["volume_attachment"]) {
+		row := object(row)
+		if at := text(row["attach_time"]); c.Parent.ID == "" || at > newest {
+			if server := uuidOnly(text(row["instance_uuid"])); server != "" {
+				newest, c.Parent = at, Parent{Kind: Server, ID: server}
+			}
+		}
+	}
+	return nil
+}
+
+func readSnapshot(s source, from *payload, c *Change) error {
+	if err := parseMetadata(s.payload, from); err != nil {
+		return err
+	}
+	c.Resource.Metadata = texts(s.payload["metadata"])
+	if volume := uuidOnly(text(s.payload["volume_id"])); volume != "" {
+		c.Resource.Volume, c.Parent = volume, Parent{Kind: Volume, ID: volume}
+	}
+	return nil
+}
+
+// fromRows returns a volume's metadata, which Cinder writes as a list of rows, as the object that it is everywhere else.
+func fromRows(v any) any {
+	rows, ok := v.([]any)
+	if !ok {
+		return v
+	}
+	m := make(map[string]any, len(rows))
+	for _, row := range rows {
+		if key := text(object(row)["key"]); key != "" {
+			m[key] = object(row)["value"]
+		}
+	}
+	return m
+}
+
+// texts returns an object's members that are texts, nil where v is no object.
+func texts(v any) map[string]string {
+	o, ok := v.(map[string]any)
+	if !ok {
+		return nil
+	}
+	m := make(map[string]string, len(o))
+	for key, value := range o {
+		if s, ok := value.(string); ok {
+			m[key] = s
+		}
+	}
+	return m
+}
+
+// flavor returns the flavor's name, or its id where the payload has no name, and its id.
+func (s source) flavor() (name, id string) {
 	if s.versioned {
 		flavor := object(object(s.payload["flavor"])["nova_object.data"])
-		return first(text(flavor["name"]), text(flavor["flavorid"]))
+		name, id = text(flavor["name"]), text(flavor["flavorid"])
+	} else {
+		name, id = text(s.payload["instance_type"]), text(s.payload["instance_flavor_id"])
 	}
-	return first(text(s.payload["instance_type"]), text(s.payload["instance_flavor_id"]))
+	return first(name, id), id
 }
 
 // image is "" for a server that boots from a volume.
@@ -370,7 +466,7 @@ func (s source) image() string {
 func openstackActor(action Action, n map[string]any, s source) Actor {
 	user := first(text(n["_context_user_id"]), text(n["_context_user"]))
 	id := first(text(s.payload["action_initiator_user"]), user)
-	if id == "" && (action == ServerCreated || action == SnapshotCreated) {
+	if id == "" && action.Creates() {
 		id = text(s.payload["user_id"])
 	}
 	if id == "" {

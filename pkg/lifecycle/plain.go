@@ -131,16 +131,16 @@ func (r *plainReader) value(in map[string]any, f Field) any {
 
 // kind is the resource's kind, which the type of the event names where the data does not.
 func (r *plainReader) kind(kind Kind, action Action) Kind {
-	ofSnapshot := strings.HasPrefix(string(action), "snapshot.")
-	switch {
-	case kind == "" && ofSnapshot:
-		return Snapshot
-	case kind == "":
-		return Server
-	case ofSnapshot && kind != Snapshot:
-		r.fail("data.resource.kind", fmt.Sprintf("%.60q is not snapshot, as the type says", kind))
-	case !ofSnapshot && kind != Server && kind != BareMetal:
-		r.fail("data.resource.kind", fmt.Sprintf("%.60q is neither server nor baremetal", kind))
+	kinds := action.Kinds()
+	if kind == "" {
+		return kinds[0]
+	}
+	if !slices.Contains(kinds, kind) {
+		var words []string
+		for _, k := range kinds {
+			words = append(words, string(k))
+		}
+		r.fail("data.resource.kind", fmt.Sprintf("%.60q is not %s, as the type says", kind, strings.Join(words, " or ")))
 	}
 	return kind
 }

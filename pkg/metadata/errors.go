@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
 // Class is what an error means for the caller, whatever shape the API gave it.
@@ -60,6 +62,8 @@ type Error struct {
 	Class   Class
 	// RetryAfter is how long the API asks to wait, 0 when it does not say.
 	RetryAfter time.Duration
+	// Scope is how far the error reaches where credentials or configuration are at fault, else "".
+	Scope fault.Scope
 	// Unsent reports that the request was not sent, for the API is left alone; see [Pauses].
 	Unsent bool
 
@@ -97,8 +101,8 @@ func newError(r Request, err error) *Error {
 	op, isNet := errors.AsType[*net.OpError](err)
 	_, isLogin := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err)
 	switch {
-	case needsPerson(err):
-		e.Class = Unauthenticated
+	case fault.ScopeOf(err) != "":
+		e.Class, e.Scope = Unauthenticated, fault.ScopeOf(err)
 	case isNet && op.Op == "dial", isLogin: // never sent
 	case r.Method != "GET":
 		e.Class = Unknown
@@ -106,11 +110,8 @@ func newError(r Request, err error) *Error {
 	return e
 }
 
-// needsPerson reports whether authentication or configuration are such that trying again cannot help.
-func needsPerson(err error) bool {
-	var r interface{ NeedsPerson() bool }
-	return errors.As(err, &r) && r.NeedsPerson()
-}
+// FaultScope returns Scope, for [fault.ScopeOf].
+func (e *Error) FaultScope() fault.Scope { return e.Scope }
 
 // RetryAfter returns how long an error's answer asks to wait, 0 when it does not say or there was none.
 func RetryAfter(err error) time.Duration {
@@ -130,6 +131,12 @@ func answerError(r Request, status int, header http.Header, body []byte) *Error 
 	isFault := false
 	e.Code, e.Message, retryAfter, isFault = parseFault(body)
 	e.Class = classify(r, status, e.Code, e.Message, isFault)
+	switch e.Class {
+	case Unauthenticated:
+		e.Scope = fault.Everything // the token is fresh: the transport has logged in again before it gave up
+	case Forbidden:
+		e.Scope = fault.Resource
+	}
 	if e.Message == "" {
 		e.Message = http.StatusText(status)
 	}

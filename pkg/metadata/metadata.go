@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"time"
 
@@ -88,6 +87,12 @@ func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (st
 		opts.RawBody = bytes.NewReader(r.Body)
 		opts.MoreHeaders = map[string]string{"Content-Type": "application/json"}
 	}
+	if r.Microversion != "" {
+		if opts.MoreHeaders == nil {
+			opts.MoreHeaders = map[string]string{}
+		}
+		opts.MoreHeaders["OpenStack-API-Version"] = r.Microversion
+	}
 	resp, err := c.service.Request(callCtx, r.Method, c.service.ServiceURL(r.Path), opts)
 	if err != nil {
 		e := newError(r, err)
@@ -108,41 +113,6 @@ func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (st
 		return resp.StatusCode, &Error{Request: r, Status: resp.StatusCode, Class: Unavailable, Message: "the answer is not the JSON that the API documents", err: err}
 	}
 	return resp.StatusCode, nil
-}
-
-// collection reads a whole metadata map.
-func (c client) collection(ctx context.Context, r Request) (map[string]string, error) {
-	var answer struct {
-		Metadata map[string]string `json:"metadata"`
-	}
-	if err := c.do(ctx, r, &answer, http.StatusOK); err != nil {
-		return nil, err
-	}
-	if answer.Metadata == nil {
-		return nil, &Error{Request: r, Status: http.StatusOK, Class: Unavailable, Message: `the answer has no "metadata" object`}
-	}
-	return answer.Metadata, nil
-}
-
-// item reads the value of one key.
-func (c client) item(ctx context.Context, r Request, key string) (string, error) {
-	var answer struct {
-		Meta map[string]string `json:"meta"`
-	}
-	if err := c.do(ctx, r, &answer, http.StatusOK); err != nil {
-		return "", err
-	}
-	value, ok := answer.Meta[key]
-	if !ok {
-		return "", &Error{Request: r, Status: http.StatusOK, Class: Unavailable, Message: `the answer's "meta" object lacks the key that was asked for`}
-	}
-	return value, nil
-}
-
-// remove deletes one key. Nova answers 204, Cinder 200 with an empty body; Huawei's table of return values allows
-// both. 202 is not among them: there it is flow control (Common.0024), and nothing was deleted.
-func (c client) remove(ctx context.Context, r Request) error {
-	return c.do(ctx, r, nil, http.StatusOK, http.StatusNoContent)
 }
 
 // IsClass reports whether err is an *Error of one of the classes.

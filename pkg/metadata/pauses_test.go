@@ -42,16 +42,16 @@ func TestPauses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				o := metadata.Options{Family: metadata.Nova, Pauses: &metadata.Pauses{}}
-				one := metadata.NewServers(service(tt.wire, "http://c/v2.1/p1/"), o)
+				one := serverAt(t, service(tt.wire, "http://c/v2.1/p1/"), o)
 				for range tt.calls {
-					if err := one.Update(t.Context(), id, map[string]string{"k": "v"}); err == nil {
+					if _, err := one.Write(t.Context(), map[string]string{"k": "v"}); err == nil {
 						t.Fatal("no error")
 					}
 				}
 				fine := &wire{status: 200, body: `{"metadata": {}}`}
-				other := metadata.NewServers(service(fine, "http://c/v2.1/p2/"), o)
+				other := serverAt(t, service(fine, "http://c/v2.1/p2/"), o)
 				start := time.Now()
-				_, err := other.Metadata(t.Context(), id)
+				_, err := other.Metadata(t.Context())
 				if tt.pauses == 0 {
 					if err != nil {
 						t.Errorf("error %v", err)
@@ -64,12 +64,12 @@ func TestPauses(t *testing.T) {
 				if time.Since(start) != 0 {
 					t.Error("it blocked")
 				}
-				if _, err := metadata.NewServers(service(fine, "http://elsewhere/"), o).Metadata(t.Context(), id); err != nil {
+				if _, err := serverAt(t, service(fine, "http://elsewhere/"), o).Metadata(t.Context()); err != nil {
 					t.Errorf("another endpoint: %v", err)
 				}
 				timer := time.NewTimer(tt.pauses)
 				<-timer.C
-				if _, err := other.Metadata(t.Context(), id); err != nil {
+				if _, err := other.Metadata(t.Context()); err != nil {
 					t.Errorf("after the pause: %v", err)
 				}
 			})
@@ -81,11 +81,11 @@ func TestPauses(t *testing.T) {
 func TestPausesGrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{status: 500, body: "{}"}
-		servers := metadata.NewServers(service(w, "http://c/"), metadata.Options{Pauses: &metadata.Pauses{}})
+		servers := serverAt(t, service(w, "http://c/"), metadata.Options{Pauses: &metadata.Pauses{}})
 		sent := func(within time.Duration) int {
 			before := len(w.requests)
 			for end := time.Now().Add(within); time.Now().Before(end); {
-				_, _ = servers.Metadata(t.Context(), id)
+				_, _ = servers.Metadata(t.Context())
 				<-time.NewTimer(100 * time.Millisecond).C
 			}
 			return len(w.requests) - before
@@ -117,15 +117,15 @@ func (h *hanging) RoundTrip(r *http.Request) (*http.Response, error) {
 // Calls that the caller's own end cut off say nothing about the API.
 func TestEndedCallsPauseNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		servers := metadata.NewServers(service(&hanging{wire{status: 200, body: `{"metadata": {}}`}}, "http://c/"), metadata.Options{Pauses: &metadata.Pauses{}})
+		servers := serverAt(t, service(&hanging{wire{status: 200, body: `{"metadata": {}}`}}, "http://c/"), metadata.Options{Pauses: &metadata.Pauses{}})
 		for range 6 {
 			ending, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-			if _, err := servers.Metadata(ending, id); err == nil {
+			if _, err := servers.Metadata(ending); err == nil {
 				t.Error("a call that was cut off succeeded")
 			}
 			cancel()
 		}
-		if _, err := servers.Metadata(t.Context(), id); err != nil {
+		if _, err := servers.Metadata(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -135,13 +135,13 @@ func TestEndedCallsPauseNothing(t *testing.T) {
 func TestABurstIsOneFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &hanging{wire{status: 429, body: "{}"}}
-		servers := metadata.NewServers(service(h, "http://c/"), metadata.Options{Pauses: &metadata.Pauses{}})
+		servers := serverAt(t, service(h, "http://c/"), metadata.Options{Pauses: &metadata.Pauses{}})
 		var calls sync.WaitGroup
 		for range 10 {
-			calls.Go(func() { _, _ = servers.Metadata(t.Context(), id) })
+			calls.Go(func() { _, _ = servers.Metadata(t.Context()) })
 		}
 		calls.Wait()
-		_, err := servers.Metadata(t.Context(), id)
+		_, err := servers.Metadata(t.Context())
 		if left := metadata.RetryAfter(err); left <= 0 || left > 2*time.Second {
 			t.Errorf("left alone for %s: %v", left, err)
 		}

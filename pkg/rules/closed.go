@@ -7,7 +7,6 @@ import (
 
 	"github.com/expr-lang/expr/ast"
 
-	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/nearest"
 )
 
@@ -19,11 +18,7 @@ func (r rule) closed(path string) (all, here []string) {
 		return all, words(r.on)
 	case "resource.kind":
 		for _, a := range r.on {
-			if a == lifecycle.SnapshotCreated {
-				here = append(here, string(lifecycle.Snapshot))
-			} else {
-				here = append(here, string(lifecycle.Server), string(lifecycle.BareMetal))
-			}
+			here = append(here, words(a.Kinds())...)
 		}
 		return all, here
 	}

@@ -134,7 +134,7 @@ func (c *compiler) compileRule(node *yaml.Node) rule {
 	}
 	if on, ok := fields["on"]; ok {
 		r.on = c.actions(on)
-	} else {
+	} else if !rewritten(node) { // of which the unknown field tells
 		c.fail(node, "no on: which actions is it for?")
 	}
 	if when, ok := fields["when"]; ok {
@@ -161,6 +161,16 @@ func (c *compiler) compileRule(node *yaml.Node) rule {
 		c.fail(node, "nothing to do: it has none of add:, set:, remove:")
 	}
 	return r
+}
+
+// rewritten reports whether a rule's on: has become true:.
+func rewritten(rule *yaml.Node) bool {
+	for i := 0; i < len(rule.Content); i += 2 {
+		if isTrue(rule.Content[i].Value) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *compiler) actions(node *yaml.Node) []lifecycle.Action {
@@ -293,11 +303,7 @@ func (c *compiler) key(node *yaml.Node, key string, on []lifecycle.Action) bool 
 func (c *compiler) families(on []lifecycle.Action) []metadata.Family {
 	var families []metadata.Family
 	for _, a := range on {
-		kind := lifecycle.Server
-		if a == lifecycle.SnapshotCreated {
-			kind = lifecycle.Snapshot
-		}
-		if f := FamilyOf(c.API, kind); !slices.Contains(families, f) {
+		if f := FamilyOf(c.API, a.Kinds()[0]); !slices.Contains(families, f) {
 			families = append(families, f)
 		}
 	}

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"maps"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 // environment is what expressions see. A field that is unknown or empty is not in it, which makes it absent.
 func environment(c lifecycle.Change, e event.Event, tables map[string]any) map[string]any {
+	c.Actor.Kind = cmp.Or(c.Actor.Kind, lifecycle.UnknownActor)
 	env := map[string]any{
 		"event": known(map[string]any{
 			"id": e.ID(), "source": e.Source(), "type": e.Type(), "subject": e.Subject(), "extensions": extensions(e),

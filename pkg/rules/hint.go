@@ -98,6 +98,8 @@ var complaints = []struct {
 	hint    string
 }{
 	{regexp.MustCompile(`^expected bool, but got`), `compare it with something, such as == "…"`},
+	{regexp.MustCompile(`^bad number syntax: "(\d+(?:ms|[smhdw]))\w*"`), `write duration("$1")`},
+	{regexp.MustCompile(`^invalid operation: [+-] \(mismatched types time\.Time and (?s:.*)\n[+-]\s*["'](\d+[smhdw])["']`), `write duration("$1")`},
 	{regexp.MustCompile(`^invalid operation: [+-] \(mismatched types time\.Time and (?s:.*)\n[+-]\s*["']?(\d+)(?:[^.\d]|$)`), `use days($1) or hours($1)`},
 	{regexp.MustCompile(`^invalid operation: [+-] \(mismatched types time\.Time`), `use days(…) or hours(…)`},
 	{regexp.MustCompile(`^invalid operation: \S+ \(mismatched types time\.Time and string`), `date(…) makes a text such as "2026-11-21" of a time`},

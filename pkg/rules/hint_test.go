@@ -25,6 +25,11 @@ func firstFault(t *testing.T, text string) string {
 // What people write who know another language, or have not read the page, and what they are told.
 func TestExpressionHints(t *testing.T) {
 	for _, tt := range []struct{ when, want string }{
+		{`time + 14d > resource.created`, `bad number syntax: "14d" at character 10; write duration("14d")`},
+		{`time - 2weeks > resource.created`, `bad number syntax: "2w" at character 9; write duration("2w")`},
+		{`time - resource.created > 24h`, `bad number syntax: "24h" at character 29; write duration("24h")`},
+		{`time + "14d" > resource.created`, `invalid operation: + (mismatched types time.Time and string) at character 6; write duration("14d")`},
+
 		// Words and operators of other languages
 		{`resource.name = "x"`, `unexpected token Operator("=") at character 15; did you mean ==?`},
 		{`resource.name === "x"`, `unexpected token Operator("=") at character 17; did you mean ==?`},
@@ -51,7 +56,7 @@ func TestExpressionHints(t *testing.T) {
 		{`resource.name`, `expected bool, but got string; compare it with something, such as == "…"`},
 		{`not resource.name startsWith "x"`, `invalid operation: not (mismatched type string) at character 1; put ( ) around what it denies: not (…)`},
 		{`time > time + 14`, `invalid operation: + (mismatched types time.Time and int) at character 13; use days(14) or hours(14)`},
-		{`time > time + "14d"`, `invalid operation: + (mismatched types time.Time and string) at character 13; use days(14) or hours(14)`},
+		{`time > time + "14d"`, `invalid operation: + (mismatched types time.Time and string) at character 13; write duration("14d")`},
 		{`time > time - 1.5`, `invalid operation: - (mismatched types time.Time and float64) at character 13; use days(…) or hours(…)`},
 		{`time > "2026-01-01"`, `invalid operation: > (mismatched types time.Time and string) at character 6; date(…) makes a text such as "2026-11-21" of a time`},
 		{`resource.name in "prod-web"`, `invalid operation: in (mismatched types string and string) at character 15; in looks into a list; for a part of a text write text contains part`},

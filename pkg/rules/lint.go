@@ -50,7 +50,7 @@ func (s *Set) Warnings() []Warning {
 				shadowed++
 			}
 			if s.api == metadata.HuaweiCloud && r.reachesBareMetal() {
-				if err := metadata.BMS.CheckKey(op.key); err != nil && s.api.Servers().CheckKey(op.key) == nil {
+				if err := metadata.BMS.CheckKey(op.key); err != nil && metadata.Server.Family(s.api).CheckKey(op.key) == nil {
 					warn(r.line, "key %q is left out on bare metal: %v", op.key, err)
 				}
 			}

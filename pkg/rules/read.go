@@ -18,8 +18,12 @@ func reads(root ast.Node, needed bool) []ast.Node {
 	ast.Walk(&root, visit(func(node ast.Node) {
 		switch n := node.(type) {
 		case *ast.BinaryNode:
-			if needed && n.Operator == "??" {
+			switch {
+			case !needed:
+			case n.Operator == "??":
 				leave(n.Left)
+			case slices.Contains(takeAbsent, n.Operator):
+				leave(n)
 			}
 		case *ast.CallNode:
 			if callee, ok := n.Callee.(*ast.IdentifierNode); ok {
@@ -41,6 +45,9 @@ func reads(root ast.Node, needed bool) []ast.Node {
 	}))
 	return slices.DeleteFunc(paths, func(path ast.Node) bool { return apart[path] })
 }
+
+// takeAbsent are the operators that have a value where an operand is absent.
+var takeAbsent = []string{"==", "!=", "in", "matches", "contains", "startsWith", "endsWith"}
 
 // isPath reports whether a node is a name of the environment, or a member, known by name or number, of a path.
 func isPath(node ast.Node) bool {
@@ -73,8 +80,7 @@ func follow(path ast.Node, env map[string]any) any {
 		case *ast.IntegerNode:
 			key = p.Value
 		}
-		v, _ := at(follow(n.Node, env), key)
-		return v
+		return elementOf(follow(n.Node, env), key)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ func TestAbsentOperands(t *testing.T) {
 		`resource.created.Format("2006") + resource.flavor`:    `resource.flavor is absent: the event has no resource.flavor`,
 		`1 + first(resource.flavor)`:                           `invalid operation: int + an absent value`,
 		`map(data.list, .b + 1)[0]`:                            `invalid operation: an absent value + int`,
-		`data.list["a"] + (resource.flavor == "x" ? "a" : "")`: `invalid operation: int(string)`,
+		`data.list["a"] + (resource.flavor == "x" ? "a" : "")`: `data.list.a is absent: the event has no data.list.a`,
 	} {
 		text := "tables: {cost: {a: b}}\nrules:\n- on: server.created\n  set:\n    k: '${" + expression + "}'\n"
 		c := change()

@@ -28,8 +28,8 @@ func (t template) literal() (string, bool) {
 	return "", false
 }
 
-// render evaluates the template; why says what is missing when it has no value.
-func (t template) render(env map[string]any) (value, why string) {
+// render evaluates the template; why says what is missing when it has no value. An error is errOverBudget.
+func (t template) render(env map[string]any, left *budget) (value, why string, err error) {
 	var b strings.Builder
 	for _, s := range t {
 		if s.code == nil {
@@ -37,16 +37,21 @@ func (t template) render(env map[string]any) (value, why string) {
 			continue
 		}
 		v, err := s.code.run(env)
-		if err != nil {
-			return "", err.Error()
+		if errors.Is(err, errOverBudget) {
+			return "", "", err
+		} else if err != nil {
+			return "", err.Error(), nil
 		}
 		text, err := format(v)
 		if err != nil {
-			return "", fmt.Sprintf("%s %s", s.code.source, err)
+			return "", fmt.Sprintf("%s %s", s.code.source, err), nil
+		}
+		if err := left.charge(len(text)); err != nil {
+			return "", "", err
 		}
 		b.WriteString(text)
 	}
-	return b.String(), ""
+	return b.String(), "", nil
 }
 
 var errAbsent = errors.New("is absent")

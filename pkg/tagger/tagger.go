@@ -3,8 +3,8 @@
 package tagger
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/rules"
@@ -24,7 +25,7 @@ type Cloud interface {
 	Session(ctx context.Context, project string) (*cloud.Session, error)
 }
 
-// Rulebook has the rules in force; a [rules.Set] is one, and so is a [rules.Book].
+// Rulebook has the rules in force; a [rules.Set] is one, and so is a [rules.Reloader].
 type Rulebook interface {
 	Current(ctx context.Context) *rules.Set
 }
@@ -85,7 +86,7 @@ type Delivery struct {
 // Progress lets somebody watch.
 type Progress struct {
 	// Planned is told of the plan before it is applied.
-	Planned func(Planned)
+	Planned func(Plan)
 	// Called is told of each API call after it.
 	Called func(metadata.Call)
 	// Pausing is told of each pause before it.
@@ -93,29 +94,30 @@ type Progress struct {
 }
 
 // Plan says what the rules want for each change that the event reports, without asking or telling the cloud. An event that reports
-// none has one element too, with an outcome and a reason.
-func (t *Tagger) Plan(ctx context.Context, e event.Event) []Planned {
-	p := Planned{Event: EventRef{e.ID(), e.Source(), e.Type()}}
+// none has one element too, with a decision.
+func (t *Tagger) Plan(ctx context.Context, e event.Event) []Plan {
+	ref := EventRef{e.ID(), e.Source(), e.Type()}
+	decided := func(o apply.Outcome, reason string) []Plan {
+		return []Plan{Plan{Event: ref}.decided(o, reason)}
+	}
 	reading, err := t.options.Registry.Read(e)
 	switch {
 	case err != nil:
-		p.Outcome, p.Reason = apply.Rejected, err.Error()
-	case len(reading.Changes) > 0:
-		all := make([]Planned, len(reading.Changes))
-		for i, c := range reading.Changes {
-			all[i] = t.plan(ctx, p.Event, e, c)
-		}
-		return all
-	case reading.Known:
-		p.Outcome, p.Reason = apply.Ignored, reading.Why
-	default:
-		p.Outcome, p.Reason = apply.Unrecognised, reading.Why
+		return decided(apply.Rejected, err.Error())
+	case len(reading.Changes) == 0 && reading.Known:
+		return decided(apply.Ignored, reading.Why)
+	case len(reading.Changes) == 0:
+		return decided(apply.Unrecognised, reading.Why)
 	}
-	return []Planned{p.filled()}
+	all := make([]Plan, len(reading.Changes))
+	for i, c := range reading.Changes {
+		all[i] = t.plan(ctx, ref, e, c)
+	}
+	return all
 }
 
-func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecycle.Change) Planned {
-	p := Planned{
+func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecycle.Change) Plan {
+	p := Plan{
 		Event: ref, Action: c.Action,
 		Resource: ResourceRef{c.Resource.Kind, c.Resource.ID, c.Resource.Name, c.Resource.Project, c.Resource.Region},
 		Actor:    ActorRef{c.Actor.Name, c.Actor.ID, c.Actor.Kind},
@@ -123,113 +125,137 @@ func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecy
 	}
 	switch {
 	case !c.Action.Writable():
-		p.Outcome, p.Reason = apply.Ignored, "nothing can be written on a resource that is deleted"
-		return p.filled()
+		return p.decided(apply.Ignored, "nothing can be written on a resource that is deleted")
 	case t.options.Actions != nil && !slices.Contains(t.options.Actions, c.Action):
-		p.Outcome, p.Reason = apply.Ignored, fmt.Sprintf("this function is not for %s", c.Action)
-		return p.filled()
+		return p.decided(apply.Ignored, fmt.Sprintf("this function is not for %s", c.Action))
 	}
 	plan := t.options.Rules.Current(ctx).Plan(c, e)
 	p.plan, p.Rules, p.Skipped, p.Problems = plan, plan.Rules, plan.Skipped, plan.Problems
-	p.Plan = PlanRef{plan.Set, plan.Add, plan.Remove}
+	p.Keys = PlanRef{plan.Set, plan.Add, plan.Remove}
 	switch {
+	case plan.Err != nil:
+		return p.decided(apply.Rejected, plan.Err.Error())
 	case len(plan.Rules) == 0:
-		p.Outcome, p.Reason = apply.Ignored, "no rule matches"
+		return p.decided(apply.Ignored, "no rule matches")
 	case plan.Empty():
-		p.Outcome, p.Reason = apply.Rejected, "nothing of the plan is usable; "+plan.Problems[0].String()
-	default:
-		prefix := seedPath(c.Resource)
-		for _, r := range apply.Requests(c, plan, nil, t.options.Apply.Verify) {
-			p.Requests = append(p.Requests, requestRef(prefix, r))
-		}
+		return p.decided(apply.Rejected, "nothing of the plan is usable; "+plan.Problems[0].String())
 	}
 	return p.filled()
 }
 
+// decided returns the plan with a decision that needs no call.
+func (p Plan) decided(o apply.Outcome, reason string) Plan {
+	p.Decision = &apply.Decision{Outcome: o, Reason: reason}
+	return p.filled()
+}
+
+// Requests returns the plan with the requests that applying it sends to a resource without metadata, with the paths of the API pages. It is
+// for people to look at; applying a plan does not need it.
+func (t *Tagger) Requests(p Plan) Plan {
+	if !p.Pending() {
+		return p
+	}
+	path := metadata.Kind(p.Resource.Kind).PagePath(cmp.Or(p.Resource.Project, "{project_id}"))
+	with, err := t.withRequests(p, nil, path)
+	if err != nil {
+		return p.decided(apply.Rejected, err.Error())
+	}
+	return with
+}
+
+// withRequests returns the plan with the requests for a resource that holds current, under the path of an endpoint.
+func (t *Tagger) withRequests(p Plan, current map[string]string, path string) (Plan, error) {
+	requests, err := apply.Requests(p.change, p.plan, current, t.options.Apply)
+	if err != nil {
+		return p, err
+	}
+	p.Requests = nil
+	for _, r := range requests {
+		p.Requests = append(p.Requests, requestRef(path, r))
+	}
+	return p.filled(), nil
+}
+
 // Preview is Plan with a look at the resource as it is now: requests are those for it, and the difference is what they would change.
-// Nothing is written. An error in reading the resource is the outcome of its element.
-func (t *Tagger) Preview(ctx context.Context, e event.Event) []Previewed {
-	var all []Previewed
+// Nothing is written. An error in reading the resource is the decision of its element.
+func (t *Tagger) Preview(ctx context.Context, e event.Event) []Preview {
+	var all []Preview
 	for _, p := range t.Plan(ctx, e) {
-		if p.Outcome != "" {
-			all = append(all, Previewed{Planned: p})
-			continue
+		if p.Pending() {
+			all = append(all, t.preview(ctx, p))
+		} else {
+			all = append(all, Preview{Plan: p})
 		}
-		all = append(all, t.preview(ctx, p))
 	}
 	return all
 }
 
-func (t *Tagger) preview(ctx context.Context, p Planned) Previewed {
+func (t *Tagger) preview(ctx context.Context, p Plan) Preview {
 	api, err := t.connect(ctx, p, nil)
 	if err != nil {
-		p.Outcome, p.Reason = apply.Deferred, err.Error()
-		return Previewed{Planned: p}
+		return Preview{Plan: p.decided(apply.Deferred, err.Error())}
 	}
-	if p.Outcome, p.Reason = t.foreign(p, api); p.Outcome != "" {
-		return Previewed{Planned: p}
+	if outcome, why := t.foreign(p, api); outcome != "" {
+		return Preview{Plan: p.decided(outcome, why)}
 	}
-	var d apply.Diff
-	var failed apply.Result
-	if job := p.job(api); p.change.Resource.Kind == lifecycle.Snapshot {
-		d, failed = t.applier.PreviewSnapshot(ctx, api.snapshots, job)
-	} else {
-		d, failed = t.applier.PreviewServer(ctx, api.servers, job)
-	}
+	d, failed := t.applier.Preview(ctx, api.resource, p.job(api))
 	if failed.Outcome != "" {
-		p.Outcome, p.Reason = failed.Outcome, failed.Reason
-		return Previewed{Planned: p}
+		return Preview{Plan: p.decided(failed.Outcome, failed.Reason)}
 	}
-	p.Requests = nil
-	for _, r := range apply.Requests(p.change, p.plan, d.Current, t.options.Apply.Verify) {
-		p.Requests = append(p.Requests, requestRef(api.path, r))
+	p, err = t.withRequests(p, d.Current, api.path)
+	if err != nil {
+		return Preview{Plan: p.decided(apply.Rejected, err.Error())}
 	}
-	return Previewed{Planned: p.filled(), Diff: &d}
+	return Preview{Plan: p, Diff: &d}
 }
 
 // Handle plans and applies. The result has an element for each change that the event reports, and one at least.
 func (t *Tagger) Handle(ctx context.Context, d Delivery) []Result {
 	var all []Result
 	for _, p := range t.Plan(ctx, d.Event) {
-		if d.Progress.Planned != nil {
-			d.Progress.Planned(p)
-		}
-		r := Result{Planned: p, Outcome: p.Outcome, Reason: p.Reason}
-		if p.Outcome == "" {
-			r = t.apply(ctx, p, d)
-		}
-		if !p.change.Time.IsZero() {
-			r.Age = time.Since(p.change.Time)
-		}
-		r = r.filled()
-		t.report(ctx, d, r)
-		all = append(all, r)
+		all = append(all, t.Apply(ctx, p, d))
 	}
 	return all
+}
+
+// Apply applies a plan that [Tagger.Plan] made for the delivery's event, and logs and counts what became of it.
+func (t *Tagger) Apply(ctx context.Context, p Plan, d Delivery) Result {
+	if d.Progress.Planned != nil {
+		d.Progress.Planned(p)
+	}
+	r := Result{Plan: p}
+	if p.Pending() {
+		r = t.apply(ctx, p, d)
+	}
+	if !p.change.Time.IsZero() {
+		r.Age = time.Since(p.change.Time)
+	}
+	r = r.filled()
+	t.report(ctx, d, r)
+	return r
 }
 
 // Failed is the result of an event whose handling broke off, for a reason that is ours: it is deferred, and given up like one whose cloud fails.
 func (t *Tagger) Failed(ctx context.Context, d Delivery, reason string) Result {
 	s := d.situation()
 	s.Message = reason
-	v := t.options.Apply.Judge(s)
-	r := Result{
-		Planned: Planned{Event: EventRef{d.Event.ID(), d.Event.Source(), d.Event.Type()}},
-		Outcome: v.Outcome, Reason: v.Reason, Delay: v.Delay,
-	}.filled()
+	r := Result{Plan: Plan{
+		Event:    EventRef{d.Event.ID(), d.Event.Source(), d.Event.Type()},
+		Decision: decision(t.options.Apply.Judge(s)),
+	}}.filled()
 	t.report(ctx, d, r)
 	return r
 }
 
 // Unreadable is the result of something that is no event at all.
 func (t *Tagger) Unreadable(ctx context.Context, err error) Result {
-	r := Result{Outcome: apply.Rejected, Reason: err.Error()}.filled()
+	r := Result{Plan: Plan{}.decided(apply.Rejected, err.Error())}.filled()
 	t.report(ctx, Delivery{}, r)
 	return r
 }
 
-func (t *Tagger) apply(ctx context.Context, p Planned, d Delivery) Result {
-	r := Result{Planned: p}
+func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
+	r := Result{Plan: p}
 	r.Requests = nil
 	api, err := t.connect(ctx, p, func(call metadata.Call) {
 		r.calls = append(r.calls, call)
@@ -238,30 +264,29 @@ func (t *Tagger) apply(ctx context.Context, p Planned, d Delivery) Result {
 		}
 	})
 	if err != nil {
-		return t.unconnected(r, d, err)
+		r.Decision = t.unconnected(d, err)
+		return r
 	}
-	if r.Outcome, r.Reason = t.foreign(p, api); r.Outcome != "" {
+	if outcome, why := t.foreign(p, api); outcome != "" {
+		r.Decision = &apply.Decision{Outcome: outcome, Reason: why}
 		return r
 	}
 	job := p.job(api)
 	job.SentAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.Receives, d.Wait, d.Progress.Pausing
-	var done apply.Result
-	if p.change.Resource.Kind == lifecycle.Snapshot {
-		done = t.applier.Snapshot(ctx, api.snapshots, job)
-	} else {
-		done = t.applier.Server(ctx, api.servers, job)
-	}
+	done := t.applier.Apply(ctx, api.resource, job)
 	for _, call := range r.calls {
 		r.Requests = append(r.Requests, requestRef(api.path, call.Request))
 	}
-	r.Outcome, r.Reason = done.Outcome, done.Reason
+	r.Decision, r.Attempts = &done.Decision, done.Attempts
+	for _, p := range done.Problems {
+		r.Problems = append(r.Problems, rules.Problem{Key: p.Key, Why: p.Why})
+	}
 	r.Written, r.Removed, r.Calls, r.Waited = done.Written, done.Removed, len(r.calls), done.Waited.Round(100*time.Millisecond).String()
-	r.Delay, r.Attempts, r.Err = done.Delay, done.Attempts, done.Err
 	return r
 }
 
 // foreign returns what becomes of an event whose project is out of bounds, and why; "" when it is not.
-func (t *Tagger) foreign(p Planned, api connection) (apply.Outcome, string) {
+func (t *Tagger) foreign(p Plan, api connection) (apply.Outcome, string) {
 	project, o := p.Resource.Project, t.options
 	switch {
 	case project == "" || project == api.project || o.AnyProject:
@@ -275,21 +300,18 @@ func (t *Tagger) foreign(p Planned, api connection) (apply.Outcome, string) {
 }
 
 // job is the plan's, without what the delivery adds.
-func (p Planned) job(api connection) apply.Job {
+func (p Plan) job(api connection) apply.Job {
 	return apply.Job{Change: p.change, Plan: p.plan, Visible: p.Resource.Project == "" || p.Resource.Project == api.project || api.admin}
 }
 
-// unconnected is the result where no session could be had.
-func (t *Tagger) unconnected(r Result, d Delivery, err error) Result {
+// unconnected is the decision where no session could be had.
+func (t *Tagger) unconnected(d Delivery, err error) *apply.Decision {
 	s := d.situation()
 	s.Message, s.RetryAfter = err.Error(), metadata.RetryAfter(err)
-	if _, refused := errors.AsType[*cloud.RefusedError](err); refused {
-		s.Class = metadata.Unauthenticated
-		r.Err = err
+	if scope := fault.ScopeOf(err); scope != "" {
+		s.Class, s.Fault = metadata.Unauthenticated, apply.Fault{Err: err, Scope: scope}
 	}
-	v := t.options.Apply.Judge(s)
-	r.Outcome, r.Reason, r.Delay = v.Outcome, v.Reason, v.Delay
-	return r
+	return decision(t.options.Apply.Judge(s))
 }
 
 // situation is that of a delivery for which the API could not be asked.
@@ -303,34 +325,28 @@ func (d Delivery) situation() apply.Situation {
 
 // connection is what a change's resource is reached through.
 type connection struct {
-	servers   apply.Servers
-	snapshots apply.Snapshots
-	project   string // that the token is for
-	admin     bool   // the token is an administrator's, who sees every project's resources
-	path      string // of the endpoint, before a request's own
+	resource apply.Resource
+	project  string // that the token is for
+	admin    bool   // the token is an administrator's, who sees every project's resources
+	path     string // of the endpoint, before a request's own
 }
 
-func (t *Tagger) connect(ctx context.Context, p Planned, observe func(metadata.Call)) (connection, error) {
+func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call)) (connection, error) {
 	session, err := t.session(ctx, p.Resource.Project)
 	if err != nil {
 		return connection{}, err
 	}
-	c := connection{project: session.Project, admin: session.Admin()}
-	options := metadata.Options{Family: p.plan.Family, Observe: observe, Pauses: &t.pauses}
-	if p.change.Resource.Kind == lifecycle.Snapshot {
-		volume, err := session.Volume()
-		if err != nil {
-			return connection{}, err
-		}
-		c.snapshots, c.path = metadata.NewSnapshots(volume, options), pathOf(volume.Endpoint)
-		return c, nil
-	}
-	compute, err := session.Compute()
+	kind := metadata.Kind(p.Resource.Kind)
+	service, err := session.Service(string(kind.Service()))
 	if err != nil {
 		return connection{}, err
 	}
-	c.servers, c.path = metadata.NewServers(compute, options), pathOf(compute.Endpoint)
-	return c, nil
+	options := metadata.Options{Family: p.plan.Family, Observe: observe, Pauses: &t.pauses}
+	resource, err := metadata.New(service, kind, p.Resource.ID, options)
+	if err != nil {
+		return connection{}, err
+	}
+	return connection{resource, session.Project, session.Admin(), pathOf(service.Endpoint)}, nil
 }
 
 // session is the one that serves a project. An administrator's own serves all that a bus tells of: none of them need have given the user a role.
@@ -343,8 +359,4 @@ func (t *Tagger) session(ctx context.Context, project string) (*cloud.Session, e
 	return t.options.Cloud.Session(ctx, project)
 }
 
-// Login asks the cloud whether the credentials are good, if it has not said so already.
-func (t *Tagger) Login(ctx context.Context) error {
-	_, err := t.options.Cloud.Session(ctx, "")
-	return err
-}
+func decision(v apply.Verdict) *apply.Decision { return &v.Decision }

@@ -1,4 +1,5 @@
-package host
+// Package awsapi makes the few calls of AWS that a function needs.
+package awsapi
 
 import (
 	"context"
@@ -10,8 +11,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/awsenv"
 )
 
-// parameter reads a parameter of AWS Systems Manager, decrypted where it is a SecureString.
-func parameter(ctx context.Context, name string) (string, error) {
+// Parameter reads a parameter of AWS Systems Manager, decrypted where it is a SecureString.
+func Parameter(ctx context.Context, name string) (string, error) {
 	out, err := ssm.NewFromConfig(awsenv.Config("")).GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String(name), WithDecryption: aws.Bool(true)})
 	if err != nil {
 		return "", fmt.Errorf("get the parameter %s: %w", name, err)

@@ -1,4 +1,4 @@
-package host
+package awsapi
 
 import (
 	"context"
@@ -16,13 +16,13 @@ import (
 	"github.com/cloudtagger/tagger/pkg/awsenv"
 )
 
-// awsQueues are the account's SQS queues. It makes its client when it is first needed: where all goes well no call is made.
-type awsQueues struct {
+// Queues are the account's SQS queues, as [host.Queues] wants them. The zero value is ready to use; it makes its client when it is first needed: where all goes well no call is made.
+type Queues struct {
 	mu     sync.Mutex
 	client *sqs.Client
 }
 
-func (q *awsQueues) connect() *sqs.Client {
+func (q *Queues) connect() *sqs.Client {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.client == nil {
@@ -36,7 +36,7 @@ func (q *awsQueues) connect() *sqs.Client {
 const longestVisibility = 12*time.Hour - 15*time.Minute
 
 // ChangeVisibility makes a message come back after the delay.
-func (q *awsQueues) ChangeVisibility(ctx context.Context, queueARN, receipt string, delay time.Duration) error {
+func (q *Queues) ChangeVisibility(ctx context.Context, queueARN, receipt string, delay time.Duration) error {
 	url, err := queueURL(queueARN)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (q *awsQueues) ChangeVisibility(ctx context.Context, queueARN, receipt stri
 }
 
 // Send puts a message into a queue. Attributes without a value are left out, and the others made such as SQS takes them.
-func (q *awsQueues) Send(ctx context.Context, queueURL string, body []byte, attributes map[string]string) error {
+func (q *Queues) Send(ctx context.Context, queueURL string, body []byte, attributes map[string]string) error {
 	values := map[string]types.MessageAttributeValue{}
 	for name, value := range attributes {
 		if value != "" {

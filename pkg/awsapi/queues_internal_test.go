@@ -1,18 +1,15 @@
-package host
+package awsapi
 
 import (
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/cloudtagger/tagger/pkg/config"
 )
 
 func TestQueueURL(t *testing.T) {
@@ -45,7 +42,7 @@ func TestAWSQueues(t *testing.T) {
 	for name, value := range map[string]string{"AWS_ENDPOINT_URL": server.URL, "AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "k"} {
 		t.Setenv(name, value)
 	}
-	q := &awsQueues{}
+	q := &Queues{}
 	const arn = "arn:aws:sqs:eu-central-1:1:q"
 	for _, d := range []time.Duration{1500 * time.Millisecond, 24 * time.Hour} {
 		if err := q.ChangeVisibility(t.Context(), arn, "r", d); err != nil {
@@ -74,55 +71,6 @@ func TestAttribute(t *testing.T) {
 	} {
 		if got := attribute(tt.value); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
-		}
-	}
-}
-
-// FunctionGraph hands variables over as JSON; what is in them is taken as it was written.
-func TestAdoptUserData(t *testing.T) {
-	t.Setenv("TAGGER_TEST_SET", "before")
-	for _, name := range []string{"TAGGER_TEST_TEXT", "TAGGER_TEST_NUMBER", "TAGGER_TEST_TRUTH"} {
-		t.Setenv(name, "")
-		_ = os.Unsetenv(name)
-	}
-	t.Setenv("RUNTIME_USERDATA", `{"TAGGER_TEST_TEXT": "a \"b\"", "TAGGER_TEST_NUMBER": 123456789012, "TAGGER_TEST_TRUTH": true, "TAGGER_TEST_SET": "after"}`)
-	if err := adoptUserData(); err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]string{
-		"TAGGER_TEST_TEXT": `a "b"`, "TAGGER_TEST_NUMBER": "123456789012", "TAGGER_TEST_TRUTH": "true", "TAGGER_TEST_SET": "before",
-	} {
-		if got := os.Getenv(name); got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
-	}
-	for _, bad := range []string{`{"TAGGER_TEST_X": null}`, `{"TAGGER_TEST_X": {"secret": "s3cret"}}`, `{"TAGGER_TEST_X": ["s3cret"]}`, `s3cret`} {
-		t.Setenv("RUNTIME_USERDATA", bad)
-		if err := adoptUserData(); err == nil || strings.Contains(err.Error(), "s3cret") {
-			t.Errorf("%s: %v", bad, err)
-		}
-	}
-}
-
-// What would be readable, or not be checked, is refused before anything starts.
-func TestOnlyFromASecret(t *testing.T) {
-	plain := config.Credentials{Username: "u", Password: config.NewSecret("p")}
-	for _, tt := range []struct {
-		name        string
-		settings    config.Settings
-		credentials config.Credentials
-		sam         string
-		says        string
-	}{
-		{"a secret's ARN", config.Settings{SecretARN: "arn"}, config.Credentials{}, "", ""},
-		{"a password in the environment", config.Settings{SecretARN: "arn"}, plain, "", "OS_PASSWORD would be readable"},
-		{"nothing", config.Settings{}, config.Credentials{}, "", "there are no credentials"},
-		{"at a desk", config.Settings{}, plain, "true", ""},
-		{"a shared secret", config.Settings{SecretARN: "arn", HTTPSecret: config.NewSecret("s")}, config.Credentials{}, "", "TAGGER_HTTP_SECRET is not for AWS Lambda"},
-	} {
-		t.Setenv("AWS_SAM_LOCAL", tt.sam)
-		if err := onlyFromASecret(tt.settings, tt.credentials); (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
-			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
 }
