@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,13 +11,14 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 	"github.com/cloudtagger/tagger/pkg/tagger"
+	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
 // options are those of a cloud as configured.
 func options(settings config.Settings, c config.Credentials) cloud.Options {
 	return cloud.Options{
-		Credentials: c, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint, Projects: settings.OtherProjects(),
-		UserAgent: "tagger-desk",
+		Credentials: c, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint, Projects: settings.Projects,
+		WriteRate: settings.Rate, UserAgent: "tagger-desk",
 	}
 }
 
@@ -31,6 +33,9 @@ func connect(ctx context.Context, settings config.Settings, s streams) (tagger.P
 	}
 	made := cloud.New(options(settings, c))
 	session, err := made.Session(ctx, "")
+	if errors.Is(err, cloud.ErrNoBounds) {
+		return tagger.Parts{}, err
+	}
 	if err != nil {
 		return tagger.Parts{}, undone{err}
 	}
@@ -40,7 +45,10 @@ func connect(ctx context.Context, settings config.Settings, s streams) (tagger.P
 	} else if session.Project != "" {
 		project += " (" + session.Project + ")"
 	}
-	fmt.Fprintf(s.err, "cloud %s, project %s, user %s\n", session.Cloud, project, session.User)
+	for _, w := range append(settings.Warnings(), c.Warnings()...) {
+		fmt.Fprintln(s.err, "warning:", visible.Line(w.String(), maxComplaint))
+	}
+	fmt.Fprintln(s.err, visible.Line(fmt.Sprintf("cloud %s, project %s, user %s", session.Cloud, project, session.User), maxComplaint))
 	return tagger.Parts{Cloud: made, Region: c.RegionName}, nil
 }
 

@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
 
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/fault"
+	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
 // RefusedError is an error that a person has to mend: credentials that the cloud refuses, or configuration that
@@ -74,6 +74,9 @@ func (e *answerError) Unwrap() error { return e.answer }
 // unauthorized reports whether the error is the cloud's answer 401.
 func unauthorized(err error) bool { return gophercloud.ResponseCodeIs(err, 401) }
 
+// maxMessage bounds, in characters, what an answer can put into an error.
+const maxMessage = 200
+
 // message returns what the cloud says in a JSON error body, as one short line without any of the secrets, and "" for
 // bodies of any other form: nobody knows what a page in between quotes.
 func message(body []byte, secrets ...config.Secret) string {
@@ -100,12 +103,7 @@ func message(body []byte, secrets ...config.Secret) string {
 		text = code + " " + text
 	}
 	text = string(redact([]byte(text), secrets))
-	const longest = 200
-	text = strings.Join(strings.Fields(text), " ")
-	if r := []rune(text); len(r) > longest {
-		return string(r[:longest]) + "…"
-	}
-	return text
+	return visible.Line(text, maxMessage)
 }
 
 // redact replaces the secrets in a text.

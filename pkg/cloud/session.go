@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/gophercloud/gophercloud/v2"
 
+	"github.com/cloudtagger/tagger/pkg/breaker"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/fault"
 )
@@ -37,8 +39,15 @@ type Session struct {
 	transport http.RoundTripper
 }
 
-// Admin reports that the token has the role admin, by which Nova's and Cinder's default policies let it act on every project's resources.
-func (s *Session) Admin() bool { return slices.Contains(s.Roles, "admin") }
+// Admin reports that the token has the role admin, with which Nova's and Cinder's default policies let it act on every
+// project's resources, whatever project it is for. Policies compare the names of roles regardless of case. No other role
+// of a token for a project reaches beyond it; those that do (reader, manager) need a token for the system.
+func (s *Session) Admin() bool {
+	return slices.ContainsFunc(s.Roles, func(role string) bool { return strings.EqualFold(role, "admin") })
+}
+
+// Breaker is what all calls of the process ask before they are sent.
+func (s *Session) Breaker() *breaker.Breaker { return s.cloud.breaker }
 
 func (c *Cloud) newSession(l *login, g *grant) *Session {
 	s := &Session{

@@ -206,9 +206,10 @@ func TestOtherProjects(t *testing.T) {
 	})
 	t.Run("not listed", func(t *testing.T) {
 		f := newFake()
-		s := mustSession(t, cloud.New(options(passwordCredentials(), f)), "p-foreign")
-		if s.Project != "p-demo" || f.loginCount() != 1 {
-			t.Errorf("project %q after %d logins", s.Project, f.loginCount())
+		_, err := cloud.New(options(passwordCredentials(), f)).Session(t.Context(), "p-foreign")
+		foreign, ok := errors.AsType[*cloud.ForeignError](err)
+		if !ok || foreign.Project != "p-foreign" || foreign.Own != "p-demo" || f.loginCount() != 1 {
+			t.Errorf("error %v after %d logins", err, f.loginCount())
 		}
 	})
 	t.Run("refused, and the credentials' own project is not affected", func(t *testing.T) {

@@ -215,8 +215,9 @@ func (f Family) valueRule(r rune) string {
 // reached with TAGGER_API=openstack too.
 func (f Family) reserved(key string) string {
 	const why = "is written by the cloud itself"
-	// Whatever the case: to databases that do not distinguish it, Agency_Name is agency_name.
-	key = strings.ToLower(key)
+	// Whatever the case, and without blanks around it: to databases that distinguish neither, Agency_Name and
+	// "agency_name " are agency_name.
+	key = strings.ToLower(strings.TrimSpace(key))
 	for _, prefix := range []string{"metering.", "__system__", "cascaded."} {
 		if strings.HasPrefix(key, prefix) {
 			return why + " (prefix " + prefix + ")"

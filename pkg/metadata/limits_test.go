@@ -157,3 +157,15 @@ func FuzzFitValue(f *testing.F) {
 		}
 	})
 }
+
+// A database that pads what it compares takes "agency_name " for agency_name.
+func TestReservedKeysWithBlanks(t *testing.T) {
+	for _, key := range []string{"agency_name ", " Agency_Name", " __system__x", "op_svc_userid  "} {
+		for _, f := range []metadata.Family{metadata.Nova, metadata.Cinder, metadata.EVS} { // ECS takes no blanks at all
+			var limit *metadata.LimitError
+			if err := f.CheckKey(key); !errors.As(err, &limit) || !limit.Reserved {
+				t.Errorf("%s takes %q: %v", f, key, err)
+			}
+		}
+	}
+}

@@ -20,10 +20,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/cloudtagger/tagger/pkg/breaker"
 )
 
 // CallTimeout is how long one API call may take, re-authentication included. A write that takes longer may still
@@ -48,8 +51,13 @@ type Options struct {
 	Family Family
 	// Observe, if not nil, is told of every request sent.
 	Observe func(Call)
-	// Pauses, if not nil, are kept and learnt from.
-	Pauses *Pauses
+	// Breaker, if not nil, is asked before each call and told of its result. It should be the whole process's.
+	Breaker *breaker.Breaker
+	// Project is the id of the project that the service's token is for. What it is refused says nothing about others.
+	Project string
+	// FullView lets [Resource.Get] ask for the microversion in which a [View] is complete: by default Nova does not say
+	// whether a server is locked. Huawei Cloud knows no microversions.
+	FullView bool
 }
 
 // client sends requests to one service.
@@ -61,15 +69,16 @@ type client struct {
 // do sends one request and decodes a JSON answer into out, unless out is nil. Any status that okCodes does not list
 // is an *Error.
 func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) error {
-	if left := c.Pauses.left(c.service.Endpoint); left > 0 {
-		return &Error{Request: r, Class: Throttled, Unsent: true, RetryAfter: left, Message: fmt.Sprintf("not sent: the API is left alone for %s more", left.Round(100*time.Millisecond))}
+	planned := breaker.Call{Endpoint: c.service.Endpoint, Project: c.Project, Write: r.Method != http.MethodGet}
+	if err := c.Breaker.Allow(ctx, planned); err != nil {
+		return unsentError(r, err)
 	}
 	call := Call{Request: r, Start: time.Now()}
 	status, err := c.send(ctx, r, out, okCodes)
 	call.Status, call.Err, call.Duration = status, err, time.Since(call.Start)
 	failure, _ := errors.AsType[*Error](err)
-	if ctx.Err() == nil { // else it is the caller's time that ended, and says nothing about the API
-		c.Pauses.learn(c.service.Endpoint, failure)
+	if ctx.Err() == nil && !failure.unreached() { // else it is the caller's time that ended, or the login that failed
+		c.Breaker.Record(planned, failure.result(call.Duration))
 	}
 	if c.Observe != nil {
 		c.Observe(call)

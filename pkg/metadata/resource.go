@@ -18,6 +18,8 @@ type Resource struct {
 	id     string
 	family Family
 	sender sender
+	// microversion is that of Get, "" for the service's default.
+	microversion string
 }
 
 // sender sends a request and decodes the answer into out, unless out is nil. Any status that ok does not list is an
@@ -28,7 +30,11 @@ type sender interface {
 
 // New returns the operations on a resource through a client for the kind's [Kind.Service]. The id must be a UUID.
 func New(service *gophercloud.ServiceClient, kind Kind, id string, o Options) (*Resource, error) {
-	return newResource(client{Options: o, service: service}, kind, id, o.Family)
+	r, err := newResource(client{Options: o, service: service}, kind, id, o.Family)
+	if err == nil && o.FullView {
+		r.microversion = string(r.row.service) + " " + r.row.microversion
+	}
+	return r, err
 }
 
 func newResource(s sender, kind Kind, id string, family Family) (*Resource, error) {
@@ -60,9 +66,9 @@ func (r *Resource) request(method string, body any, key ...string) Request {
 	return request
 }
 
-// Get reads the resource.
+// Get reads the resource, in full where the options say so.
 func (r *Resource) Get(ctx context.Context) (View, error) {
-	request := Request{Method: http.MethodGet, Path: r.Path()}
+	request := Request{Method: http.MethodGet, Path: r.Path(), Microversion: r.microversion}
 	var answer map[string]json.RawMessage
 	if err := r.sender.do(ctx, request, &answer, http.StatusOK); err != nil {
 		return View{}, err

@@ -5,6 +5,7 @@ package tagger
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/breaker"
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
@@ -38,14 +40,13 @@ type Options struct {
 	Apply    apply.Options
 	// Cloud is nil where nothing is ever applied.
 	Cloud Cloud
-	// AnyProject lets the credentials act in whatever project an event names, as far as the cloud lets them. Otherwise an event of a project that
-	// they have no token for is rejected: events come from outside.
-	AnyProject bool
-	// Bus says that events come from a bus that carries every project's. An event of a project that is out of bounds is then ignored, not rejected.
-	// Within bounds are the credentials' own project, Projects, or where there are none of them and the credentials are an administrator's, all.
+	// Bus says that events come from a bus that carries every project's. An event of a project that is out of bounds (see
+	// [cloud.Options].Projects) is then ignored, not rejected.
 	Bus bool
-	// Projects are ids of further projects within bounds.
-	Projects []string
+	// WriteLocked lets an administrator's token write to locked servers, which Nova allows.
+	WriteLocked bool
+	// Microversions says that the API knows microversions, which Huawei Cloud's does not.
+	Microversions bool
 	// Actions are the ones that this function handles; nil for all.
 	Actions []lifecycle.Action
 	// Log, if not nil, gets one line for each change.
@@ -59,8 +60,6 @@ type Tagger struct {
 	options Options
 	applier *apply.Applier
 	log     *slog.Logger
-	// pauses are the process's: what the API tells one event's calls, it tells all.
-	pauses metadata.Pauses
 }
 
 // New returns a Tagger.
@@ -194,13 +193,16 @@ func (t *Tagger) Preview(ctx context.Context, e event.Event) []Preview {
 
 func (t *Tagger) preview(ctx context.Context, p Plan) Preview {
 	api, err := t.connect(ctx, p, nil)
+	if decision := t.foreign(err); decision != nil {
+		return Preview{Plan: p.decided(decision.Outcome, decision.Reason)}
+	}
 	if err != nil {
 		return Preview{Plan: p.decided(apply.Deferred, err.Error())}
 	}
-	if outcome, why := t.foreign(p, api); outcome != "" {
-		return Preview{Plan: p.decided(outcome, why)}
-	}
 	d, failed := t.applier.Preview(ctx, api.resource, p.job(api))
+	if decision := t.foreign(api.proof.failed()); decision != nil {
+		failed.Decision = *decision
+	}
 	if failed.Outcome != "" {
 		return Preview{Plan: p.decided(failed.Outcome, failed.Reason)}
 	}
@@ -265,12 +267,11 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 			d.Progress.Called(call)
 		}
 	})
-	if err != nil {
-		r.Decision = t.unconnected(d, err)
+	if r.Decision = t.foreign(err); r.Decision != nil {
 		return r
 	}
-	if outcome, why := t.foreign(p, api); outcome != "" {
-		r.Decision = &apply.Decision{Outcome: outcome, Reason: why}
+	if err != nil {
+		r.Decision = t.unconnected(d, err)
 		return r
 	}
 	job := p.job(api)
@@ -283,33 +284,39 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 	for _, p := range done.Problems {
 		r.Problems = append(r.Problems, rules.Problem{Key: p.Key, Why: p.Why})
 	}
+	if decision := t.foreign(api.proof.failed()); decision != nil {
+		r.Decision = decision
+	}
 	r.Written, r.Removed, r.Calls, r.Waited = done.Written, done.Removed, len(r.calls), done.Waited.Round(100*time.Millisecond).String()
 	return r
 }
 
-// foreign returns what becomes of an event whose project is out of bounds, and why; "" when it is not.
-func (t *Tagger) foreign(p Plan, api connection) (apply.Outcome, string) {
-	project, o := p.Resource.Project, t.options
+// foreign returns the decision about an event whose project, or whose resource's, is out of bounds. It is nil for any other
+// error, and for none.
+func (t *Tagger) foreign(err error) *apply.Decision {
+	_, outOfBounds := errors.AsType[*cloud.ForeignError](err)
+	_, otherProject := errors.AsType[*otherProjectError](err)
 	switch {
-	case project == "" || project == api.project || o.AnyProject:
-		return "", ""
-	case !o.Bus:
-		return apply.Rejected, fmt.Sprintf("the event is of project %s, the credentials act in %s: list it in TAGGER_PROJECTS, or * for all that they reach by themselves", project, api.project)
-	case slices.Contains(o.Projects, project), len(o.Projects) == 0 && api.admin:
-		return "", ""
+	case !outOfBounds && !otherProject:
+		return nil
+	case t.options.Bus:
+		return &apply.Decision{Outcome: apply.Ignored, Reason: err.Error()}
 	}
-	return apply.Ignored, fmt.Sprintf("the event is of project %s, which is neither that of the credentials (%s) nor in TAGGER_PROJECTS", project, api.project)
+	return &apply.Decision{Outcome: apply.Rejected, Reason: err.Error()}
 }
 
 // job is the plan's, without what the delivery adds.
 func (p Plan) job(api connection) apply.Job {
-	return apply.Job{Change: p.change, Plan: p.plan, Visible: p.Resource.Project == "" || p.Resource.Project == api.project || api.admin}
+	return apply.Job{Change: p.change, Plan: p.plan, Visible: p.Resource.Project == "" || p.Resource.Project == api.project || api.proof != nil}
 }
 
 // unconnected is the decision where no session could be had.
 func (t *Tagger) unconnected(d Delivery, err error) *apply.Decision {
 	s := d.situation()
 	s.Message, s.RetryAfter = err.Error(), metadata.RetryAfter(err)
+	if _, unsent := errors.AsType[*breaker.OpenError](err); unsent {
+		s.CarrierAge = -1 // nothing is given up that was not tried
+	}
 	if scope := fault.ScopeOf(err); scope != "" {
 		s.Class, s.Fault = metadata.Unauthenticated, apply.Fault{Err: err, Scope: scope}
 	}
@@ -329,12 +336,13 @@ func (d Delivery) situation() apply.Situation {
 type connection struct {
 	resource apply.Resource
 	project  string // that the token is for
-	admin    bool   // the token is an administrator's, who sees every project's resources
 	path     string // of the endpoint, before a request's own
+	// proof is that of a token that sees more than its project, nil for any other.
+	proof *proof
 }
 
 func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call)) (connection, error) {
-	session, err := t.session(ctx, p.Resource.Project)
+	session, err := t.options.Cloud.Session(ctx, p.Resource.Project)
 	if err != nil {
 		return connection{}, err
 	}
@@ -343,22 +351,20 @@ func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call
 	if err != nil {
 		return connection{}, err
 	}
-	options := metadata.Options{Family: p.plan.Family, Observe: observe, Pauses: &t.pauses}
-	resource, err := metadata.New(service, kind, p.Resource.ID, options)
+	resource, err := metadata.New(service, kind, p.Resource.ID, metadata.Options{
+		Family: p.plan.Family, Observe: observe, Breaker: session.Breaker(), Project: session.Project,
+		FullView: session.Admin() && t.options.Microversions,
+	})
 	if err != nil {
 		return connection{}, err
 	}
-	return connection{resource, session.Project, session.Admin(), pathOf(service.Endpoint)}, nil
-}
-
-// session is the one that serves a project. An administrator's own serves all that a bus tells of: none of them need have given the user a role.
-func (t *Tagger) session(ctx context.Context, project string) (*cloud.Session, error) {
-	if t.options.Bus {
-		if own, err := t.options.Cloud.Session(ctx, ""); err != nil || own.Admin() {
-			return own, err
-		}
+	api := connection{resource: resource, project: session.Project, path: pathOf(service.Endpoint)}
+	if session.Admin() {
+		// An event without a project is taken to be of the credentials' own.
+		api.proof = &proof{Resource: resource, project: cmp.Or(p.Resource.Project, session.Project), writeLocked: t.options.WriteLocked}
+		api.resource = api.proof
 	}
-	return t.options.Cloud.Session(ctx, project)
+	return api, nil
 }
 
 func decision(v apply.Verdict) *apply.Decision { return &v.Decision }

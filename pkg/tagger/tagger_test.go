@@ -104,46 +104,6 @@ func (nobody) Session(context.Context, string) (*cloud.Session, error) {
 	panic("the cloud is asked for nothing")
 }
 
-func TestProjects(t *testing.T) {
-	for _, tt := range []struct {
-		name     string
-		project  string // of server and event
-		projects string // TAGGER_PROJECTS, ID for the project's
-		admin    bool
-		outcome  apply.Outcome
-		reason   string
-	}{
-		{name: "the credentials' own", project: "demo", outcome: apply.Tagged},
-		{name: "another, listed", project: "second", projects: "ID", outcome: apply.Tagged},
-		{name: "another, not listed", project: "second", outcome: apply.Rejected, reason: "list it in TAGGER_PROJECTS"},
-		{name: "another, not listed, even for an administrator", project: "second", admin: true, outcome: apply.Rejected, reason: "list it in TAGGER_PROJECTS"},
-		{name: "any, for an administrator", project: "second", projects: "*", admin: true, outcome: apply.Tagged},
-		{name: "any, for somebody who does not reach them", project: "second", projects: "*", outcome: apply.Rejected, reason: "could not be found"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			role := "member"
-			if tt.admin {
-				role = "admin"
-			}
-			sim := simcloud.New(simcloud.Options{
-				Projects: []simcloud.Project{{Name: "demo"}, {Name: "second"}},
-				Users:    []simcloud.User{{Name: "demo", Password: "secret", Roles: map[string]string{"demo": role, "second": "member"}}},
-			})
-			project, _ := sim.Project(tt.project)
-			s := settings()
-			if tt.projects != "" {
-				s.Projects = config.List{strings.ReplaceAll(tt.projects, "ID", project.ID)}
-			}
-			sim.PutServer(simcloud.Server{ID: id, ProjectID: project.ID})
-			tg := compose(t, s, tagger.Parts{Cloud: login(sim, "secret", s.OtherProjects()...)})
-			got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", project.ID)})
-			if got[0].Outcome != tt.outcome || !strings.Contains(got[0].Reason, tt.reason) {
-				t.Errorf("%s: %s", got[0].Outcome, got[0].Reason)
-			}
-		})
-	}
-}
-
 func TestNoSession(t *testing.T) {
 	t.Run("refused credentials are not the event's outcome", func(t *testing.T) {
 		sim := simcloud.New(simcloud.Options{})
