@@ -14,9 +14,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cloudtagger/tagger/pkg/app"
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
-	"github.com/cloudtagger/tagger/pkg/host"
 	"github.com/cloudtagger/tagger/pkg/listen"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
@@ -106,13 +106,16 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 	if err != nil {
 		return err
 	}
-	o := listen.Options{Config: c, Concurrency: settings.Concurrency, GiveUpAfter: settings.GiveUpAfter}
+	o := listen.Options{Config: c, Concurrency: settings.Concurrency, Wait: listen.DefaultWait, GiveUpAfter: settings.GiveUpAfter}
+	if settings.Wait != nil {
+		o.Wait = *settings.Wait
+	}
 	var others func(io.Writer) error
 	if c.Sink != "" {
-		o.Log = host.NewLog(settings.LogLevel, "listen")
-		o.Worker, others, err = newSink(settings, c, o.Log)
+		o.Log = app.NewLog(settings.LogLevel, "listen")
+		o.Processor, others, err = newSink(settings, c, o.Log)
 	} else {
-		o.Log, o.Worker, others, err = newTagging(ctx)
+		o.Log, o.Processor, others, err = newTagging(ctx)
 	}
 	if err != nil {
 		return err
@@ -128,7 +131,7 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 			return fmt.Errorf("listen: %w", err)
 		}
 		o.Log.Info("listening", "address", listener.Addr().String())
-		group.Go(func() error { return host.Serve(ctx, listener, l.Counts().Handler(others), closeHTTP) })
+		group.Go(func() error { return app.Serve(ctx, listener, l.Counts().Handler(others), closeHTTP) })
 	}
 	ended := errors.New("ended")
 	group.Go(func() error {
@@ -144,7 +147,7 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 	return nil
 }
 
-func newSink(settings config.Settings, c config.Listen, log *slog.Logger) (listen.Worker, func(io.Writer) error, error) {
+func newSink(settings config.Settings, c config.Listen, log *slog.Logger) (listen.Processor, func(io.Writer) error, error) {
 	registry, err := tagger.Dialects(settings, os.Getenv("OS_REGION_NAME"))
 	if err != nil {
 		return nil, nil, err
@@ -158,15 +161,11 @@ func newSink(settings config.Settings, c config.Listen, log *slog.Logger) (liste
 	return sink, sink.WritePrometheus, nil
 }
 
-func newTagging(ctx context.Context) (*slog.Logger, listen.Worker, func(io.Writer) error, error) {
+func newTagging(ctx context.Context) (*slog.Logger, listen.Processor, func(io.Writer) error, error) {
 	read := func() (config.Credentials, error) { return cloudsyaml.Read(ctx) }
-	c, err := host.Compose(ctx, host.Function{Name: "listen", Bus: true}, read)
+	c, err := app.Compose(ctx, app.Function{Name: "listen", Bus: true, Credentials: read})
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	t := &listen.Tagging{Handler: c.Tagger, Wait: listen.DefaultWait}
-	if c.Settings.Wait != nil {
-		t.Wait = *c.Settings.Wait
-	}
-	return c.Log, t, c.Counts.WritePrometheus, nil
+	return c.Log, c.Processor(listen.Tolerance), c.Metrics.WritePrometheus, nil
 }

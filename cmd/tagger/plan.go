@@ -48,6 +48,7 @@ func planCommand(s streams) *cobra.Command {
 		p := &printer{streams: s, style: styleFor(s.out), format: *out}
 		for _, d := range events {
 			p.file(d.file)
+			p.deadLetter(d.event)
 			switch {
 			case d.err != nil:
 				p.previewed(tagger.Preview{Plan: t.Unreadable(cmd.Context(), d.err).Plan})

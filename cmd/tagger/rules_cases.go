@@ -7,17 +7,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/ingress"
 	"github.com/cloudtagger/tagger/pkg/nearest"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
@@ -57,7 +60,7 @@ func openSuite(ctx context.Context, settings config.Settings, file string) (suit
 	}
 	source, err := settings.ReadRules(ctx, nil)
 	if c.Rules != "" {
-		source, err = config.ReadRulesFile(filepath.Join(filepath.Dir(file), c.Rules))
+		source, err = config.ReadRulesFile(beside(filepath.Dir(file), c.Rules))
 	} else if err != nil {
 		err = fmt.Errorf("%w, or name a file in rules: of %s", err, file)
 	}
@@ -169,6 +172,14 @@ func yamlWord(t string) string {
 	return "one value"
 }
 
+// beside is a path that is relative to a folder, unless it is absolute.
+func beside(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
 // payload is the event: a file's content, or what stands in the case.
 func (c ruleCase) payload(dir string) ([]byte, error) {
 	event := &c.Event
@@ -177,17 +188,119 @@ func (c ruleCase) payload(dir string) ([]byte, error) {
 	}
 	switch event.Kind {
 	case yaml.ScalarNode:
-		text, err := os.ReadFile(filepath.Join(dir, event.Value))
+		text, err := os.ReadFile(beside(dir, event.Value))
 		if err != nil {
 			return nil, fmt.Errorf("read the event: %w", err)
 		}
 		return text, nil
 	case yaml.MappingNode:
-		var v map[string]any
-		if err := event.Decode(&v); err != nil {
+		left := ingress.MaxPayload / 8
+		v, err := jsonValue(event, &left)
+		if err != nil {
 			return nil, fmt.Errorf("read the event: %w", err)
 		}
 		return json.Marshal(v)
 	}
 	return nil, errors.New("it has no event: want a file's name or the event itself")
+}
+
+// jsonValue is what a node would be in the JSON of an event. Words without quotes are null, true, false and numbers where YAML 1.2 and JSON
+// agree that they are, and where a number is written as it will be read: 014, 3.10, 0x1F, 1e5, 12:30, 2026-12-31 and yes are texts, so that a
+// case says what a payload with these texts does. left bounds the nodes, for aliases can multiply them.
+func jsonValue(node *yaml.Node, left *int) (any, error) {
+	if *left--; *left < 0 {
+		return nil, errors.New("its aliases make it too large")
+	}
+	if node.Style&yaml.TaggedStyle != 0 && node.Tag != "!!str" {
+		return nil, fmt.Errorf("line %d: the tag %s: an event is JSON, which has none", node.Line, node.Tag)
+	}
+	switch node.Kind {
+	case yaml.AliasNode:
+		return jsonValue(node.Alias, left)
+	case yaml.SequenceNode:
+		list := make([]any, len(node.Content))
+		for i, element := range node.Content {
+			v, err := jsonValue(element, left)
+			if err != nil {
+				return nil, err
+			}
+			list[i] = v
+		}
+		return list, nil
+	case yaml.MappingNode:
+		return jsonObject(node, left)
+	}
+	if node.Style == 0 {
+		return plainScalar(node.Value), nil
+	}
+	return node.Value, nil
+}
+
+func jsonObject(node *yaml.Node, left *int) (map[string]any, error) {
+	object := map[string]any{}
+	for i := 0; i+1 < len(node.Content); i += 2 { // merge keys first: what is written out wins
+		if key, value := node.Content[i], node.Content[i+1]; isMerge(key) {
+			merged := []*yaml.Node{value}
+			if value.Kind == yaml.SequenceNode {
+				merged = value.Content
+			}
+			for _, from := range slices.Backward(merged) { // the first wins
+				v, err := jsonValue(from, left)
+				if err != nil {
+					return nil, err
+				}
+				members, ok := v.(map[string]any)
+				if !ok {
+					return nil, fmt.Errorf("line %d: <<: want a mapping to merge", from.Line)
+				}
+				maps.Copy(object, members)
+			}
+		}
+	}
+	written := map[string]bool{}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		if isMerge(key) {
+			continue
+		}
+		if key.Kind == yaml.AliasNode {
+			key = key.Alias
+		}
+		if key.Kind != yaml.ScalarNode {
+			return nil, fmt.Errorf("line %d: a key must be one value", key.Line)
+		}
+		if written[key.Value] {
+			return nil, fmt.Errorf("line %d: %q stands there twice", key.Line, key.Value)
+		}
+		v, err := jsonValue(value, left)
+		if err != nil {
+			return nil, err
+		}
+		written[key.Value], object[key.Value] = true, v
+	}
+	return object, nil
+}
+
+func isMerge(key *yaml.Node) bool {
+	return key.Kind == yaml.ScalarNode && key.Style == 0 && key.Value == "<<"
+}
+
+var jsonNumber = regexp.MustCompile(`^-?(?:0|[1-9]\d*)(?:\.\d+)?$`)
+
+func plainScalar(text string) any {
+	switch text {
+	case "", "~", "null", "Null", "NULL":
+		return nil
+	case "true", "True", "TRUE":
+		return true
+	case "false", "False", "FALSE":
+		return false
+	}
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && strconv.FormatInt(n, 10) == text {
+		return json.Number(text)
+	}
+	if f, err := strconv.ParseFloat(text, 64); err == nil && jsonNumber.MatchString(text) && strconv.FormatFloat(f, 'f', -1, 64) == text {
+		return json.Number(text)
+	}
+	return text
 }

@@ -63,7 +63,7 @@ const buildTime = 3 * time.Second
 
 // embed makes a cloud with the resource of every change, and a user who may act in all their projects.
 func embed(ctx context.Context, planner *tagger.Tagger, events []delivered) *embeddedCloud {
-	o := simcloud.Options{Users: simcloud.DefaultUsers()[:1], SnapshotTime: buildTime}
+	o := simcloud.Options{Users: simcloud.DefaultUsers()[:1], SnapshotTime: buildTime, VolumeTime: buildTime}
 	roles := o.Users[0].Roles
 	o.Projects = []simcloud.Project{{Name: "demo"}}
 	var all []tagger.Plan

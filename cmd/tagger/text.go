@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"maps"
@@ -13,6 +14,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/metadata"
@@ -69,6 +72,8 @@ type planView struct {
 	tagger.Plan
 	Changes map[string]changeView `json:"changes,omitempty"`
 	VMState string                `json:"vm_state,omitempty"`
+	// Status is the state of a resource that has no vm_state.
+	Status string `json:"status,omitempty"`
 }
 
 type changeView struct {
@@ -86,7 +91,12 @@ func (p *printer) previewed(v tagger.Preview) {
 	if p.format == asJSON {
 		view := planView{Plan: v.Plan}
 		if v.Diff != nil {
-			view.VMState, view.Changes = v.Diff.VMState, changes(*v.Diff)
+			view.Changes = changes(*v.Diff)
+			if v.Diff.StateName == "vm_state" {
+				view.VMState = v.Diff.State
+			} else {
+				view.Status = v.Diff.State
+			}
 		}
 		_ = printJSON(p.out, view)
 		return
@@ -202,6 +212,31 @@ func (p *printer) count(o apply.Outcome) {
 	}
 }
 
+// deadLetter prints why Knative gave an event up: it says so in attributes of the dead letter
+// (https://knative.dev/docs/eventing/event-delivery/#dead-letter-events), the answer's body in base64.
+func (p *printer) deadLetter(e event.Event) {
+	if e.Context == nil || p.format != asText {
+		return
+	}
+	const longest = 300
+	label := "knative"
+	for _, attribute := range [...]string{"knativeerrordest", "knativeerrorcode", "knativeerrordata"} {
+		value, ok := e.Extensions()[attribute]
+		if !ok {
+			continue
+		}
+		text := fmt.Sprint(value)
+		if decoded, err := base64.StdEncoding.DecodeString(text); attribute == "knativeerrordata" && err == nil && utf8.Valid(decoded) {
+			text = string(decoded)
+		}
+		if len(text) > longest {
+			text = strings.ToValidUTF8(text[:longest], "") + "…"
+		}
+		p.line(label, strings.TrimPrefix(attribute, "knativeerror")+": "+text)
+		label = ""
+	}
+}
+
 // plan prints event, change, rules and what they want.
 func (p *printer) plan(v tagger.Plan) {
 	if v.Event.ID != "" {
@@ -262,8 +297,8 @@ func describeOrigin(v tagger.Plan) string {
 	if actor == "" {
 		actor = "unknown"
 	}
-	if v.Actor.Kind != "" {
-		actor += " (" + string(v.Actor.Kind) + ")"
+	if kind := string(v.Actor.Kind); kind != "" && kind != actor {
+		actor += " (" + kind + ")"
 	}
 	project := v.Resource.Project
 	if project == "" {
@@ -274,8 +309,8 @@ func describeOrigin(v tagger.Plan) string {
 
 // diff prints what would change on the resource as it is.
 func (p *printer) diff(d apply.Diff) {
-	if d.VMState != "" {
-		p.line("vm_state", d.VMState)
+	if d.StateName != "" {
+		p.line(d.StateName, d.State)
 	}
 	var rows [][]string
 	for _, key := range slices.Sorted(maps.Keys(d.Write)) {

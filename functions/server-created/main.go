@@ -6,17 +6,22 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/cloudtagger/tagger/pkg/host"
+	"github.com/cloudtagger/tagger/pkg/app"
+	"github.com/cloudtagger/tagger/pkg/awsapi"
+	"github.com/cloudtagger/tagger/pkg/cloud/awssecret"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
 func main() {
-	err := host.Run(context.Background(), host.Function{
+	err := app.Run(context.Background(), app.Function{
 		Name:    "server-created",
 		Actions: []lifecycle.Action{lifecycle.ServerCreated},
+		AWS:     app.AWS{Secret: openSecret, Parameter: awsapi.Parameter, Queues: &awsapi.Queues{}},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tagger:", err)
 		os.Exit(1)
 	}
 }
+
+func openSecret(arn string) app.Secret { return awssecret.New(arn) }

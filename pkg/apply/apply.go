@@ -22,7 +22,6 @@ type Resource interface {
 	Path() string
 	Get(ctx context.Context) (metadata.View, error)
 	Metadata(ctx context.Context) (map[string]string, error)
-	Metadatum(ctx context.Context, key string) (string, error)
 	Write(ctx context.Context, metadata map[string]string) (written map[string]string, err error)
 	Remove(ctx context.Context, key string) error
 }
@@ -58,8 +57,9 @@ type Job struct {
 
 // Applier applies jobs. It is safe for concurrent use, and lets one job at a time write to one resource.
 type Applier struct {
-	options Options
-	locks   keyedMutex
+	options    Options
+	locks      keyedMutex
+	watermarks watermarks
 }
 
 // New returns an Applier.
@@ -91,6 +91,11 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 		return Result{Decision: Decision{Outcome: Unchanged, Reason: "dry run: " + d.String()}, Attempts: 1}
 	}
 
+	var overtaken []Problem
+	job.Plan, overtaken = a.watermarks.leaveOut(resource.Path(), job.Change.Time, job.Plan)
+	if job.Plan.Empty() && len(overtaken) > 0 {
+		return Result{Decision: Decision{Outcome: Ignored, Reason: "a newer change decided all of its keys"}, Problems: overtaken}
+	}
 	r := newRun(resource, job, a.options.Verify)
 	pause := firstPause
 	var waited time.Duration
@@ -98,11 +103,15 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 		r.attempts++
 		err := r.attempt(ctx)
 		if err == nil {
-			return r.result(waited)
+			a.watermarks.note(resource.Path(), job.Change.Time, job.Plan)
+			result := r.result(waited)
+			result.Problems = append(overtaken, r.problems()...)
+			return result
 		}
 		v := a.judge(ctx, r, err)
 		result := Result{
-			Decision: v.Decision, Written: r.written, Removed: r.removedKeys(), Attempts: r.attempts, Waited: waited,
+			Decision: v.Decision, Written: r.written, Removed: r.removedKeys(), Problems: overtaken,
+			Attempts: r.attempts, Waited: waited,
 		}
 		left := job.Wait - time.Since(start)
 		if deadline, ok := ctx.Deadline(); ok {

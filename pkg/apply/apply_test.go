@@ -142,16 +142,18 @@ func TestCalls(t *testing.T) {
 		},
 		{
 			name: "one key to add, absent", plan: rules.Plan{Add: m{"owner": "alice"}}, verify: true, outcome: apply.Tagged, written: m{"owner": "alice"},
-			sent:  []string{"GET servers/metadata/owner 404", `POST servers/metadata 200 {"metadata":{"owner":"alice"}}`, "GET servers/metadata 200"},
+			sent:  []string{"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"owner":"alice"}}`, "GET servers/metadata 200"},
 			after: m{"owner": "alice"},
 		},
 		{
 			name: "one key to add, there", plan: rules.Plan{Add: m{"owner": "alice"}}, have: m{"owner": "bob"}, verify: true, outcome: apply.Unchanged,
-			sent: []string{"GET servers/metadata/owner 200"}, after: m{"owner": "bob"},
+			sent: []string{"GET servers/metadata 200"}, after: m{"owner": "bob"},
 		},
 		{
-			name: "one key to add, there and empty", plan: rules.Plan{Add: m{"owner": "alice"}}, have: m{"owner": ""}, verify: true, outcome: apply.Unchanged,
-			sent: []string{"GET servers/metadata/owner 200"}, after: m{"owner": ""},
+			name: "one key to add, there and empty", plan: rules.Plan{Add: m{"owner": "alice"}}, have: m{"owner": ""}, verify: true, outcome: apply.Tagged,
+			written: m{"owner": "alice"},
+			sent:    []string{"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"owner":"alice"}}`, "GET servers/metadata 200"},
+			after:   m{"owner": "alice"},
 		},
 		{
 			name: "several keys to add, one there", plan: rules.Plan{Add: m{"owner": "alice", "a": "1"}, Set: m{"env": "dev"}}, have: m{"owner": "bob"}, verify: true,
@@ -171,17 +173,17 @@ func TestCalls(t *testing.T) {
 		},
 		{
 			name: "remove", plan: rules.Plan{Remove: []string{"a", "b"}}, have: m{"a": "1", "b": "2", "c": "3"}, verify: true, outcome: apply.Tagged, removed: []string{"a", "b"},
-			sent: []string{"DELETE servers/metadata/a 204", "DELETE servers/metadata/b 204", "GET servers/metadata 200"}, after: m{"c": "3"},
+			sent: []string{"GET servers/metadata 200", "DELETE servers/metadata/a 204", "DELETE servers/metadata/b 204", "GET servers/metadata 200"}, after: m{"c": "3"},
 		},
 		{
 			name: "remove what is not there", plan: rules.Plan{Remove: []string{"a"}}, have: m{"c": "3"}, verify: true, outcome: apply.Unchanged,
-			sent: []string{"DELETE servers/metadata/a 404"}, after: m{"c": "3"},
+			sent: []string{"GET servers/metadata 200"}, after: m{"c": "3"},
 		},
 		{
 			name: "write, remove, read back", plan: rules.Plan{Set: m{"env": "dev"}, Remove: []string{"a", "b"}}, have: m{"b": "2"}, verify: true, outcome: apply.Tagged,
 			written: m{"env": "dev"}, removed: []string{"b"},
 			sent: []string{
-				`POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "DELETE servers/metadata/a 404", "DELETE servers/metadata/b 204", "GET servers/metadata 200",
+				"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "DELETE servers/metadata/b 204", "GET servers/metadata 200",
 			}, after: m{"env": "dev"},
 		},
 		{
@@ -540,7 +542,7 @@ func TestNothingIsDoneTwice(t *testing.T) {
 		got := s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}, Remove: []string{"x", "y"}}))
 		s.want("server", got, apply.Tagged, "")
 		diff(t, "sent", []string{
-			`POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "DELETE servers/metadata/x 204", "DELETE servers/metadata/y 500",
+			"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "DELETE servers/metadata/x 204", "DELETE servers/metadata/y 500", "GET servers/metadata 200",
 			"DELETE servers/metadata/y 204", "GET servers/metadata 200",
 		}, s.sent())
 		diff(t, "removed", []string{"x", "y"}, got.Removed)

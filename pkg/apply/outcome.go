@@ -74,6 +74,9 @@ func (d Decision) String() string {
 	return fmt.Sprintf("%s: %s", d.Outcome, d.Reason)
 }
 
+// Problem is what kept a key from being as planned.
+type Problem struct{ Key, Why string }
+
 // Result is what became of a job.
 type Result struct {
 	Decision
@@ -81,6 +84,8 @@ type Result struct {
 	// With verification they were so when read back.
 	Written map[string]string
 	Removed []string
+	// Problems are keys of the plan that were left out, or that stand beside one that the cloud confuses with them.
+	Problems []Problem
 	// Attempts counts passes, Waited sums the pauses between them.
 	Attempts int
 	Waited   time.Duration

@@ -17,9 +17,10 @@ import (
 type Diff struct {
 	// Current is the resource's metadata.
 	Current map[string]string
-	// VMState is the server's, "" for a kind without states. Refused says that it does not allow writing now.
-	VMState string
-	Refused bool
+	// State is the resource's, StateName what its service calls it; both are "" for a kind without states. Refused says
+	// that it does not allow writing now.
+	StateName, State string
+	Refused          bool
 	// Write are the keys that are not as planned, Remove (sorted) the keys that should not be there.
 	Write  map[string]string
 	Remove []string
@@ -43,7 +44,7 @@ func (d Diff) String() string {
 	}
 	text := "would write " + strings.Join(parts, ", ")
 	if d.Refused {
-		text += "; vm_state " + d.VMState + " does not allow it now"
+		text += "; " + d.StateName + " " + d.State + " does not allow it now"
 	}
 	return text
 }
@@ -66,7 +67,7 @@ func (r *run) diff(ctx context.Context) (Diff, error) {
 		if err != nil {
 			return Diff{}, err
 		}
-		d.VMState, d.Refused = v.State, kind.Readiness(v.State) != metadata.Ready
+		d.StateName, d.State, d.Refused = kind.StateName(), v.State, kind.Readiness(v.State) != metadata.Ready
 	} else if err := r.readMetadata(ctx); err != nil {
 		return Diff{}, err
 	}
@@ -81,7 +82,7 @@ func Requests(c lifecycle.Change, p rules.Plan, current map[string]string, o Opt
 	if p.Empty() {
 		return nil, nil
 	}
-	v := metadata.View{State: cmp.Or(c.Action.State(), "active"), Metadata: current}
+	v := metadata.View{State: cmp.Or(c.Action.State(), "active"), Flavor: c.Resource.FlavorID, Metadata: current}
 	if current == nil {
 		v.Metadata = map[string]string{}
 		for _, key := range p.Remove {

@@ -3,7 +3,9 @@ package apply
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,29 +30,27 @@ type run struct {
 	maybeRemoved []string
 
 	known   map[string]string // the whole metadata as last read, nil when not read since the last write or pause
-	there   map[string]bool   // add keys found there, where only they were read
+	seen    map[string]string // the same, but kept
 	written map[string]string
 	removed map[string]bool // keys deleted, or found missing; true where it was us
 }
 
 func newRun(resource Resource, job Job, verify bool) *run {
-	return &run{resource: resource, job: job, verify: verify, written: map[string]string{}, removed: map[string]bool{}, there: map[string]bool{}}
+	return &run{resource: resource, job: job, verify: verify, written: map[string]string{}, removed: map[string]bool{}}
 }
 
 // errLost says that the read-back found something else than was written.
 var errLost = errors.New("another writer undid what was written")
 
-// superseded says that the server has moved on since the event.
-type superseded struct{ state string }
+// superseded says that the resource has been changed again since the event.
+type superseded struct{ why string }
 
-func (e superseded) Error() string {
-	return "the server's vm_state is " + e.state + " by now"
-}
+func (e superseded) Error() string { return e.why }
 
 // stillPassing says that a resource that was refused in a state that passes by itself still is in it.
 type stillPassing struct{ state string }
 
-func (e stillPassing) Error() string { return "vm_state " + e.state }
+func (e stillPassing) Error() string { return "state " + e.state }
 
 // attempt makes one pass: read where needed, write, delete, read back.
 func (r *run) attempt(ctx context.Context) error {
@@ -101,7 +101,7 @@ func (r *run) attempt(ctx context.Context) error {
 
 // read looks at what is there, as far as this attempt depends on it.
 func (r *run) read(ctx context.Context) error {
-	if r.job.Change.Action.State() != "" || r.waiting {
+	if r.job.Change.Comparable() || r.waiting {
 		v, err := r.get(ctx)
 		switch {
 		case err != nil:
@@ -115,17 +115,8 @@ func (r *run) read(ctx context.Context) error {
 		}
 		return nil
 	}
-	switch add := r.job.Plan.Add; {
-	case len(add) == 1 && !r.unsure && !r.resource.Kind().FoldsCase():
-		for key := range add {
-			_, err := r.resource.Metadatum(ctx, key)
-			if err != nil && !metadata.IsClass(err, metadata.KeyNotFound) {
-				return err
-			}
-			r.there[key] = err == nil
-		}
-		return nil
-	case len(add) == 0 && !r.unsure:
+	// All keys are read, even for one: others may differ from it in case only.
+	if len(r.job.Plan.Add)+len(r.job.Plan.Remove) == 0 && !r.unsure {
 		return nil
 	}
 	if err := r.readMetadata(ctx); err != nil {
@@ -137,14 +128,14 @@ func (r *run) read(ctx context.Context) error {
 	return nil
 }
 
-// get reads the resource and its metadata. An event of a start or a stop that has been undone since is superseded.
+// get reads the resource and its metadata. A change that has been undone since is superseded.
 func (r *run) get(ctx context.Context) (metadata.View, error) {
 	v, err := r.resource.Get(ctx)
 	if err != nil {
 		return metadata.View{}, err
 	}
-	if r.job.Change.Action.Contradicts(v.State) {
-		return metadata.View{}, superseded{v.State}
+	if why := r.job.Change.Superseded(v.State, v.Flavor); why != "" {
+		return metadata.View{}, superseded{why}
 	}
 	r.know(v.Metadata)
 	return v, nil
@@ -165,7 +156,7 @@ func (r *run) know(known map[string]string) {
 	if known == nil {
 		known = map[string]string{}
 	}
-	r.known = known
+	r.known, r.seen = known, known
 	if !r.resource.Kind().FoldsCase() {
 		return
 	}
@@ -214,11 +205,10 @@ func (r *run) toWrite() map[string]string {
 	}
 	for key, value := range r.job.Plan.Add {
 		_, ok := r.written[key]
-		ok = ok || r.there[key]
 		if r.known != nil {
-			_, ok = r.known[key]
+			ok = r.known[key] != "" // an empty value is there for want of a better one
 		}
-		if !ok {
+		if !ok && r.twin(key) == "" {
 			writes[key] = value
 		}
 	}
@@ -234,11 +224,53 @@ func (r *run) toRemove() []string {
 			_, there := r.known[key]
 			gone = !there
 		}
-		if !gone {
+		if !gone && r.twin(key) == "" {
 			keys = append(keys, key)
 		}
 	}
 	return keys
+}
+
+// twin returns another key on the resource that the services confuse with this one, "" if there is none. They keep owner,
+// Owner and "owner " apart when they write, but delete all of them with one. See docs/embedded-cloud.md.
+func (r *run) twin(key string) string {
+	plain := strings.TrimRight(key, " ")
+	for _, other := range slices.Sorted(maps.Keys(r.seen)) {
+		if other != key && strings.EqualFold(strings.TrimRight(other, " "), plain) && !r.plans(other) {
+			return other
+		}
+	}
+	return ""
+}
+
+// plans reports whether the plan itself writes the key.
+func (r *run) plans(key string) bool {
+	_, set := r.job.Plan.Set[key]
+	_, add := r.job.Plan.Add[key]
+	return set || add
+}
+
+// problems says which keys were left out, or stand beside another that the services confuse with them.
+func (r *run) problems() []Problem {
+	var all []Problem
+	for _, key := range slices.Sorted(maps.Keys(r.job.Plan.Add)) {
+		if twin := r.twin(key); twin != "" && r.seen[key] == "" {
+			all = append(all, Problem{key, fmt.Sprintf("not added: %q is there, and differs in case only", twin)})
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(r.job.Plan.Set)) {
+		if twin := r.twin(key); twin != "" {
+			all = append(all, Problem{key, fmt.Sprintf("written beside %q, which differs in case only: deleting one deletes both", twin)})
+		}
+	}
+	for _, key := range r.job.Plan.Remove {
+		if twin := r.twin(key); twin != "" {
+			if _, there := r.seen[key]; there {
+				all = append(all, Problem{key, fmt.Sprintf("not removed: the cloud would delete %q too, which differs in case only", twin)})
+			}
+		}
+	}
+	return all
 }
 
 func (r *run) changed() bool { return len(r.written) > 0 || len(r.removedKeys()) > 0 }

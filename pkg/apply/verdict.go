@@ -85,14 +85,15 @@ func (o Options) Judge(s Situation) Verdict {
 		return final(Gone, s.Message)
 
 	case metadata.NotReady, metadata.Locked:
+		state := s.Kind.StateName() + " " + s.State
 		switch s.Kind.Readiness(s.State) {
 		case metadata.Deleted:
-			return final(Gone, "vm_state "+s.State)
+			return final(Gone, state)
 		case metadata.Passing:
 			if givenUp {
-				return forAPerson("vm_state " + s.State)
+				return forAPerson(state)
 			}
-			return later("vm_state "+s.State, true)
+			return later(state, true)
 		case metadata.Ready:
 			if s.Class == metadata.Locked {
 				return forAPerson("locked: " + s.Message)
@@ -103,7 +104,7 @@ func (o Options) Judge(s Situation) Verdict {
 			// It became ready between the refusal and the look; or a snapshot is busy.
 			return later(s.Message, true)
 		}
-		return forAPerson("vm_state " + s.State)
+		return forAPerson(state)
 
 	case metadata.Throttled, metadata.Unavailable, metadata.Unknown:
 		if givenUp {

@@ -36,7 +36,7 @@ type Settings struct {
 	Grace       time.Duration  `envconfig:"TAGGER_GRACE" default:"10m" desc:"How old an event must be before \"not found\" means deleted."`
 	GiveUpAfter time.Duration  `envconfig:"TAGGER_GIVE_UP_AFTER" default:"24h" desc:"How long after a queue took a message nothing more is tried."`
 	Wait        *time.Duration `envconfig:"TAGGER_WAIT" desc:"How long one call waits for a resource to become ready: by default 5s from a queue, 20s over HTTP, 10m at the desk, and to the end of the invocation where the platform retries little."`
-	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"How many records of one batch, requests or messages are worked on at a time; at most 1000."`
+	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"How many changes are worked on at a time, and how many requests or messages are taken; at most 1000."`
 	Rate        float64        `envconfig:"TAGGER_RATE" default:"5" desc:"How many writes a second a backlog sends to one API; 0 for no limit. Ten seconds' worth goes out at once, so a single event never waits. The rate halves while the API answers three times as slowly as usual."`
 
 	DeadLetterQueueURL string `envconfig:"TAGGER_DEAD_LETTER_QUEUE_URL" desc:"On AWS: the SQS queue that takes rejected records at once, with the reason. Without it they go back to their queue."`

@@ -57,7 +57,6 @@ func TestGoodEventsOfABadRecord(t *testing.T) {
 
 func TestSQSPayloadsThatAreNone(t *testing.T) {
 	for _, c := range []struct{ name, payload, want string }{
-		{"no records", `{"Records":[]}`, "read payload: Records: holds no record"},
 		{"of SNS", `{"Records":[{"EventSource":"aws:sns","Sns":{}}]}`, "read payload: Records: none is of an SQS queue (eventSource is not aws:sqs); put a queue between"},
 		{"nulls", `{"Records":[null]}`, "read payload: Records: none is of an SQS queue (eventSource is not aws:sqs); put a queue between"},
 		{"too many", `{"Records":[` + strings.Repeat("1,", 10_000) + `1]}`, "read payload: Records: has more than 10000 elements"},
@@ -101,7 +100,7 @@ func TestLambdaDestination(t *testing.T) {
 		}
 	}
 	b := sqs(t, strings.Replace(record, event1, `{"a":1}`, 1))
-	if got := fmt.Sprint(b.Records[0].Err); !strings.Contains(got, "Lambda destination record: requestPayload: is not a CloudEvent") {
+	if got := fmt.Sprint(b.Records[0].Err); !strings.Contains(got, "Lambda destination record: requestPayload: is no CloudEvent") {
 		t.Errorf("error %s", got)
 	}
 }

@@ -9,6 +9,7 @@ type Kind string
 const (
 	Server    Kind = "server"
 	BareMetal Kind = "baremetal"
+	Volume    Kind = "volume"
 	Snapshot  Kind = "snapshot"
 )
 
@@ -18,13 +19,21 @@ type Action string
 // The actions. Nothing can be written on a deleted resource; deletions are known so that they can be told from events
 // that are not understood.
 const (
-	ServerCreated   Action = "server.created"
-	ServerStarted   Action = "server.started"
-	ServerStopped   Action = "server.stopped"
-	ServerResized   Action = "server.resized"
-	ServerDeleted   Action = "server.deleted"
-	SnapshotCreated Action = "snapshot.created"
-	SnapshotDeleted Action = "snapshot.deleted"
+	ServerCreated Action = "server.created"
+	ServerStarted Action = "server.started"
+	ServerStopped Action = "server.stopped"
+	ServerResized Action = "server.resized"
+	ServerRebuilt Action = "server.rebuilt"
+	ServerDeleted Action = "server.deleted"
+	VolumeCreated Action = "volume.created"
+	// VolumeAttached and VolumeDetached have two reporters, Nova and Cinder.
+	VolumeAttached    Action = "volume.attached"
+	VolumeDetached    Action = "volume.detached"
+	VolumeResized     Action = "volume.resized"
+	VolumeTransferred Action = "volume.transferred" // to another project
+	VolumeDeleted     Action = "volume.deleted"
+	SnapshotCreated   Action = "snapshot.created"
+	SnapshotDeleted   Action = "snapshot.deleted"
 )
 
 // kindRow is everything about a kind that events decide. What its API decides is in package metadata's table.
@@ -44,12 +53,22 @@ type actionRow struct {
 	final bool
 	// state is the vm_state in which the change leaves the resource, "" where that does not identify the change.
 	state string
+	// flavor says that the change leaves the resource with the event's flavor.
+	flavor bool
 }
 
 // kinds is only read. The first kind of a noun is the one that an event is about that names no kind.
 var kinds = []kindRow{
 	{Server, "server", serverActions},
 	{BareMetal, "server", serverActions},
+	{Volume, "volume", []actionRow{
+		{action: VolumeCreated, creates: true},
+		{action: VolumeAttached},
+		{action: VolumeDetached},
+		{action: VolumeResized},
+		{action: VolumeTransferred},
+		{action: VolumeDeleted, final: true},
+	}},
 	{Snapshot, "snapshot", []actionRow{
 		{action: SnapshotCreated, creates: true},
 		{action: SnapshotDeleted, final: true},
@@ -60,7 +79,8 @@ var serverActions = []actionRow{
 	{action: ServerCreated, creates: true},
 	{action: ServerStarted, state: "active"},
 	{action: ServerStopped, state: "stopped"},
-	{action: ServerResized},
+	{action: ServerResized, flavor: true},
+	{action: ServerRebuilt},
 	{action: ServerDeleted, final: true},
 }
 
@@ -106,9 +126,27 @@ func (a Action) Creates() bool { return a.row().creates }
 // State returns the vm_state in which the action leaves a resource, "" where the action does not decide it.
 func (a Action) State() string { return a.row().state }
 
-// Contradicts reports whether a resource in the state has been changed again since the action: another action leaves it
+// Comparable reports whether a look at the resource tells whether it has been changed again since: see [Change.Superseded].
+func (c Change) Comparable() bool {
+	row := c.Action.row()
+	return row.state != "" || row.flavor && c.Resource.FlavorID != ""
+}
+
+// Superseded says why a resource that has the state and the flavor now has been changed again since the change, "" when
+// it has not, or when that cannot be told. The flavor is an id.
+func (c Change) Superseded(state, flavor string) string {
+	switch {
+	case c.Action.contradicts(state):
+		return "the server's vm_state is " + state + " by now"
+	case c.Action.row().flavor && c.Resource.FlavorID != "" && flavor != "" && flavor != c.Resource.FlavorID:
+		return "the server's flavor is " + flavor + " by now"
+	}
+	return ""
+}
+
+// contradicts reports whether a resource in the state has been changed again since the action: another action leaves it
 // in that state. A state that no action leaves a resource in (paused, rescued, …) says nothing.
-func (a Action) Contradicts(state string) bool {
+func (a Action) contradicts(state string) bool {
 	if a.State() == "" || state == a.State() {
 		return false
 	}

@@ -51,7 +51,7 @@ func TestContradicts(t *testing.T) {
 		{ServerCreated, "stopped", false},
 		{SnapshotCreated, "active", false},
 	} {
-		if got := tt.action.Contradicts(tt.state); got != tt.want {
+		if got := tt.action.contradicts(tt.state); got != tt.want {
 			t.Errorf("%s contradicts %q: %t", tt.action, tt.state, got)
 		}
 	}

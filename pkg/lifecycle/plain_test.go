@@ -84,7 +84,7 @@ var plainEvents = map[string]string{
 	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"resource":{"region":{}}}`):                    "data.resource.region: is not a string",
 	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"resource":{"project":"../x"}}`):               `data.resource.project: "../x" is not a project id`,
 	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"resource":{"created":"soon"}}`):               "data.resource.created: is not a timestamp (RFC 3339)",
-	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"resource":{"kind":"snapshot"}}`):              `data.resource.kind: "snapshot" is neither server nor baremetal`,
+	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"resource":{"kind":"snapshot"}}`):              `data.resource.kind: "snapshot" is not server or baremetal, as the type says`,
 	plainEvent("snapshot.created", `,"subject":"`+serverID+`","data":{"resource":{"kind":"server"}}`):              `data.resource.kind: "server" is not snapshot, as the type says`,
 	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"actor":{"kind":"\n\u001b[2J"}}`):              `data.actor.kind: "\n\x1b[2J" is not user, service, agency or unknown`,
 	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"actor":{"kind":"robot"}}`):                    `data.actor.kind: "robot" is not user, service, agency or unknown`,

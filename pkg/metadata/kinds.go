@@ -15,6 +15,7 @@ type Kind string
 const (
 	Server    Kind = "server"
 	BareMetal Kind = "baremetal"
+	Volume    Kind = "volume"
 	Snapshot  Kind = "snapshot"
 )
 
@@ -23,8 +24,8 @@ type Service string
 
 // The services.
 const (
-	Compute Service = "compute"
-	Volume  Service = "volume"
+	Compute      Service = "compute"
+	BlockStorage Service = "volume"
 )
 
 // Readiness says whether metadata can be written in a resource's state.
@@ -52,10 +53,14 @@ type row struct {
 	perKey bool
 	// foldsCase says that the service takes owner and Owner for one key, and writes one into the row of the other.
 	foldsCase bool
+	// stateName is what the service calls the state that decides about writing, "" where none does.
+	stateName string
 	// ready, passing and deleted are the states in which metadata can be written, that pass by themselves, and that say
-	// that the resource is gone. A kind without ready states has no state that matters.
+	// that the resource is gone. Any other state is for a person to change; where ready is nil, it is ready.
 	ready, passing, deleted []string
-	// microversion is the lowest one with every field of the view; the service's default lacks some.
+	// parent is the kind that a resource of this kind belongs to, "" for none.
+	parent Kind
+	// microversion is the lowest one with every field of the view, "" where the service's default has all of them.
 	microversion string
 	// list is the path of the list with details, nextLinks the JSON member with the link to its next page, pageSize how
 	// many resources a page has at most by the service's default configuration (osapi_max_limit).
@@ -75,21 +80,28 @@ var table = []row{
 	{
 		kind: Server, service: Compute, collection: "servers", member: "server", pages: "/v2.1/",
 		openstack: Nova, huaweicloud: ECS,
-		ready: serverReady, passing: serverPassing, deleted: serverDeleted,
+		stateName: "vm_state", ready: serverReady, passing: serverPassing, deleted: serverDeleted,
 		microversion: "2.9", list: "servers/detail", nextLinks: "servers_links", pageSize: 1000, projectFilter: "project_id",
 		decode: decodeServer, encode: encodeServer,
 	},
 	{
 		kind: BareMetal, service: Compute, collection: "servers", member: "server", pages: "/v2.1/",
 		openstack: Nova, huaweicloud: BMS,
-		ready: serverReady, passing: serverPassing, deleted: serverDeleted,
+		stateName: "vm_state", ready: serverReady, passing: serverPassing, deleted: serverDeleted,
 		microversion: "2.9", list: "servers/detail", nextLinks: "servers_links", pageSize: 1000, projectFilter: "project_id",
 		decode: decodeServer, encode: encodeServer,
 	},
 	{
-		kind: Snapshot, service: Volume, collection: "snapshots", member: "snapshot", pages: "/v2/",
+		kind: Volume, service: BlockStorage, collection: "volumes", member: "volume", pages: "/v3/",
+		openstack: CinderVolume, huaweicloud: EVSVolume,
+		stateName: "status", passing: []string{"maintenance", "uploading"}, deleted: []string{"deleting"},
+		parent: Server, list: "volumes/detail", nextLinks: "volumes_links", pageSize: 1000, projectFilter: "project_id",
+		decode: decodeVolume, encode: encodeVolume,
+	},
+	{
+		kind: Snapshot, service: BlockStorage, collection: "snapshots", member: "snapshot", pages: "/v2/",
 		openstack: Cinder, huaweicloud: EVS,
-		perKey: true, foldsCase: true,
+		perKey: true, foldsCase: true, parent: Volume,
 		microversion: "3.41", list: "snapshots/detail", nextLinks: "snapshots_links", pageSize: 1000, projectFilter: "project_id",
 		decode: decodeSnapshot, encode: encodeSnapshot,
 	},
@@ -120,6 +132,14 @@ func (k Kind) row() *row {
 	return &row{}
 }
 
+// apiVersion is the value of the header that asks for the row's microversion, "" for none.
+func (r *row) apiVersion() string {
+	if r.microversion == "" {
+		return ""
+	}
+	return string(r.service) + " " + r.microversion
+}
+
 // Service returns the API that the kind is reached through, "" for an unknown kind.
 func (k Kind) Service() Service { return k.row().service }
 
@@ -135,7 +155,24 @@ func (k Kind) Family(api API) Family {
 func (k Kind) PagePath(project string) string { return k.row().pages + project + "/" }
 
 // HasState reports whether the kind has states that decide about writing.
-func (k Kind) HasState() bool { return len(k.row().ready) > 0 }
+func (k Kind) HasState() bool { return k.row().stateName != "" }
+
+// StateName returns what the service calls the state that decides about writing: "vm_state" or "status", "" for none.
+func (k Kind) StateName() string { return k.row().stateName }
+
+// Parent returns the kind that a resource of this kind belongs to, "" for none.
+func (k Kind) Parent() Kind { return k.row().parent }
+
+// Children returns the kinds that belong to a resource of this kind.
+func (k Kind) Children() []Kind {
+	var all []Kind
+	for i := range table {
+		if table[i].parent == k {
+			all = append(all, table[i].kind)
+		}
+	}
+	return all
+}
 
 // FoldsCase reports whether the service takes keys that differ in case only for one.
 func (k Kind) FoldsCase() bool { return k.row().foldsCase }
@@ -144,12 +181,14 @@ func (k Kind) FoldsCase() bool { return k.row().foldsCase }
 func (k Kind) Readiness(state string) Readiness {
 	r := k.row()
 	switch {
-	case state == "" || len(r.ready) == 0 || slices.Contains(r.ready, state):
+	case state == "" || slices.Contains(r.ready, state):
 		return Ready
 	case slices.Contains(r.passing, state):
 		return Passing
 	case slices.Contains(r.deleted, state):
 		return Deleted
+	case r.ready == nil:
+		return Ready
 	}
 	return Stuck
 }
@@ -171,8 +210,9 @@ type View struct {
 	Locked bool
 	// Flavor is a server's flavor: its id, or its name where the microversion has no id.
 	Flavor string
-	// Parent is the id of the resource that this one was made of: a snapshot's volume.
-	Parent   string
+	// Parents are the ids of the resources that this one belongs to: a snapshot's volume, the servers that a volume is
+	// attached to.
+	Parents  []string
 	Metadata map[string]string
 }
 
@@ -245,10 +285,60 @@ func decodeSnapshot(text []byte) (View, error) {
 	}
 	created, _ := time.Parse(cinderTime, b.Created)
 	return View{
-		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, State: b.Status, Parent: b.Volume, Metadata: b.Metadata,
+		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, State: b.Status, Parents: ids(b.Volume), Metadata: b.Metadata,
 	}, nil
 }
 
 func encodeSnapshot(v View) any {
-	return snapshotBody{ID: v.ID, Name: v.Name, Project: v.Project, User: v.User, Status: v.State, Volume: v.Parent, Metadata: v.Metadata}
+	b := snapshotBody{ID: v.ID, Name: v.Name, Project: v.Project, User: v.User, Status: v.State, Metadata: v.Metadata}
+	if len(v.Parents) > 0 {
+		b.Volume = v.Parents[0]
+	}
+	return b
+}
+
+// ids returns the ids that are not empty.
+func ids(all ...string) []string {
+	return slices.DeleteFunc(all, func(id string) bool { return id == "" })
+}
+
+type volumeBody struct {
+	ID          string            `json:"id"`
+	Name        string            `json:"name"`
+	Project     string            `json:"os-vol-tenant-attr:tenant_id,omitempty"`
+	User        string            `json:"user_id,omitempty"`
+	Created     string            `json:"created_at,omitempty"`
+	Status      string            `json:"status"`
+	Attachments []attachmentBody  `json:"attachments"`
+	Metadata    map[string]string `json:"metadata"`
+}
+
+type attachmentBody struct {
+	Server string `json:"server_id"`
+}
+
+func decodeVolume(text []byte) (View, error) {
+	var b *volumeBody
+	if err := json.Unmarshal(text, &b); err != nil {
+		return View{}, err
+	}
+	if b == nil || b.Status == "" || b.Metadata == nil {
+		return View{}, errors.New(`the answer has no volume with "status" and "metadata"`)
+	}
+	created, _ := time.Parse(cinderTime, b.Created)
+	v := View{ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, State: b.Status, Metadata: b.Metadata}
+	for _, a := range b.Attachments {
+		v.Parents = append(v.Parents, ids(a.Server)...)
+	}
+	return v, nil
+}
+
+func encodeVolume(v View) any {
+	b := volumeBody{
+		ID: v.ID, Name: v.Name, Project: v.Project, User: v.User, Status: v.State, Attachments: []attachmentBody{}, Metadata: v.Metadata,
+	}
+	for _, server := range v.Parents {
+		b.Attachments = append(b.Attachments, attachmentBody{server})
+	}
+	return b
 }

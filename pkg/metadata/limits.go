@@ -27,7 +27,10 @@ const (
 	Cinder Family = "Cinder" // the same pattern; its URLs take less, see CheckKey
 	ECS    Family = "ECS"    // the ECS page of package metadata's documentation
 	BMS    Family = "BMS"    // the BMS page
-	EVS    Family = "EVS"    // Cinder's, for the EVS page states none
+	EVS    Family = "EVS"    // Cinder's, since the EVS page states none
+	// CinderVolume and EVSVolume are those of volumes: keys may hold a slash, since they are written in a request's body.
+	CinderVolume Family = "Cinder volume" // cinder/api/validation/parameter_types.py, extra_specs and metadata
+	EVSVolume    Family = "EVS volume"
 )
 
 // maxLength is the length of the longest key and the longest value: characters, and bytes for BMS.
@@ -81,7 +84,7 @@ func (f Family) CheckKey(key string) error {
 	case key == "." || key == "..":
 		// A proxy that cleans paths turns DELETE …/metadata/.. into DELETE …/{server_id}.
 		return fail("%q is a step in a path, not a key", key)
-	case (f == Cinder || f == EVS) && len(key) > len(".json") && strings.HasSuffix(key, ".json"):
+	case f.isBlockStorage() && len(key) > len(".json") && strings.HasSuffix(key, ".json"):
 		return fail("must not end in .json: Cinder takes that for the format of the answer, and %q for the key", strings.TrimSuffix(key, ".json"))
 	}
 	if why := f.reserved(key); why != "" {
@@ -156,10 +159,17 @@ func (f Family) length(s string) (n int, unit string) {
 // bmsForbidden are the characters that the BMS page excludes from keys.
 const bmsForbidden = ":`~!@#$%^&*()=+<,>?/'\";{[]}|\\"
 
+// isBlockStorage reports whether the family is that of Cinder or of Huawei Cloud's fork of it.
+func (f Family) isBlockStorage() bool {
+	return f == Cinder || f == EVS || f == CinderVolume || f == EVSVolume
+}
+
 func (f Family) keyTakes(r rune) bool {
 	switch {
 	case f == BMS:
 		return r >= ' ' && r != 0x7f && r != utf8.RuneError && r <= 0xffff && !strings.ContainsRune(bmsForbidden, r)
+	case r == '/':
+		return f == CinderVolume || f == EVSVolume
 	case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("-_:.", r):
 		return true
 	case r == ' ':
@@ -174,6 +184,8 @@ func (f Family) keyRule() string {
 		return "takes any character but " + bmsForbidden
 	case ECS:
 		return "takes letters A-Z a-z, digits, - _ : and ."
+	case CinderVolume, EVSVolume:
+		return "takes letters A-Z a-z, digits, - _ : . / and space"
 	}
 	return "takes letters A-Z a-z, digits, - _ : . and space"
 }
@@ -220,7 +232,7 @@ func (f Family) reserved(key string) string {
 			return why
 		}
 	case "full_clone":
-		if f == EVS {
+		if f == EVS || f == EVSVolume {
 			return why
 		}
 	}

@@ -62,7 +62,7 @@ func readPage(ctx context.Context, s sender, row *row, query url.Values, marker 
 	if marker != "" {
 		query.Set("marker", marker)
 	}
-	r := Request{Method: http.MethodGet, Path: row.list, Microversion: string(row.service) + " " + row.microversion}
+	r := Request{Method: http.MethodGet, Path: row.list, Microversion: row.apiVersion()}
 	if len(query) > 0 {
 		r.Path += "?" + query.Encode()
 	}

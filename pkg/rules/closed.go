@@ -7,25 +7,22 @@ import (
 
 	"github.com/expr-lang/expr/ast"
 
-	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/nearest"
 )
 
 // closed returns the words that a path can ever be, and those that it can be in the rule; nil for a path that can be anything.
 func (r rule) closed(path string) (all, here []string) {
+	all = fieldWords(path)
 	switch path {
 	case "action":
-		return words(lifecycle.Actions()), words(r.on)
+		return all, words(r.on)
 	case "resource.kind":
 		for _, a := range r.on {
 			here = append(here, words(a.Kinds())...)
 		}
-		return words(lifecycle.Kinds()), here
-	case "actor.kind":
-		all = words([]lifecycle.ActorKind{lifecycle.User, lifecycle.Service, lifecycle.Agency, lifecycle.UnknownActor})
-		return all, all
+		return all, here
 	}
-	return nil, nil
+	return all, all
 }
 
 func words[T ~string](list []T) []string {

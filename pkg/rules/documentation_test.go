@@ -34,7 +34,7 @@ func TestDocumentedRules(t *testing.T) {
 				t.Errorf("%v in\n%s", err, body)
 				continue
 			}
-			plan := set.Plan(change(), sample(t))
+			plan := set.Plan(change(), sample(t), rules.Readings{})
 			if len(plan.Rules) == 0 {
 				t.Errorf("%s: no rule matches in\n%s", file, body)
 			}

@@ -41,7 +41,7 @@ func (s *Set) Warnings() []Warning {
 		shadowed := 0
 		for _, op := range r.operations {
 			if text, ok := op.value.literal(); ok {
-				if meant := forgotten(text, s.tables); meant != "" {
+				if meant := forgotten(text, s.scope); meant != "" {
 					warn(op.line, "key %s is the text %q; did you mean %s?", op.key, text, meant)
 				}
 			}

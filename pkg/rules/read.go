@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"cmp"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,8 +20,12 @@ func reads(root ast.Node, needed bool) []ast.Node {
 	ast.Walk(&root, visit(func(node ast.Node) {
 		switch n := node.(type) {
 		case *ast.BinaryNode:
-			if needed && n.Operator == "??" {
+			switch {
+			case !needed:
+			case n.Operator == "??":
 				leave(n.Left)
+			case slices.Contains(takeAbsent, n.Operator):
+				leave(n)
 			}
 		case *ast.CallNode:
 			if callee, ok := n.Callee.(*ast.IdentifierNode); ok {
@@ -42,11 +48,14 @@ func reads(root ast.Node, needed bool) []ast.Node {
 	return slices.DeleteFunc(paths, func(path ast.Node) bool { return apart[path] })
 }
 
+// takeAbsent are the operators that have a value where an operand is absent.
+var takeAbsent = []string{"==", "!=", "in", "matches", "contains", "startsWith", "endsWith"}
+
 // isPath reports whether a node is a name of the environment, or a member, known by name or number, of a path.
 func isPath(node ast.Node) bool {
 	switch n := node.(type) {
 	case *ast.IdentifierNode:
-		return slices.Contains([]string{"action", "time", "resource", "actor", "event", "data", "tables"}, n.Value)
+		return slices.Contains([]string{"action", "time", "resource", "actor", "event", "data", "tables", "parent", "project"}, n.Value)
 	case *ast.ChainNode:
 		return isPath(n.Node)
 	case *ast.MemberNode:
@@ -73,8 +82,7 @@ func follow(path ast.Node, env map[string]any) any {
 		case *ast.IntegerNode:
 			key = p.Value
 		}
-		v, _ := at(follow(n.Node, env), key)
-		return v
+		return elementOf(follow(n.Node, env), key)
 	}
 	return nil
 }
@@ -85,11 +93,12 @@ func pathText(path ast.Node) string { return strings.ReplaceAll(path.String(), "
 // missing says which of the paths that an expression needs are absent, "" when none is.
 func missing(root ast.Node, env map[string]any) string {
 	var absent []string
-	ofEvent := true
+	ofEvent, unknown := true, ""
 	for _, path := range reads(root, true) {
 		if text := pathText(path); !present(follow(path, env)) && !slices.Contains(absent, text) {
 			absent = append(absent, text)
-			ofEvent = ofEvent && !strings.HasPrefix(text, "tables.")
+			ofEvent = ofEvent && !ofElsewhere.MatchString(text)
+			unknown = cmp.Or(unknown, unknownHere(env, text))
 		}
 	}
 	if len(absent) == 0 {
@@ -100,7 +109,10 @@ func missing(root ast.Node, env map[string]any) string {
 	case last == 0 && ofEvent:
 		return absent[0] + " is absent: the event has no " + absent[0]
 	case last == 0:
-		return absent[0] + " is absent"
+		return absent[0] + " is absent" + unknown
 	}
-	return strings.Join(absent[:last], ", ") + " and " + absent[last] + " are absent"
+	return strings.Join(absent[:last], ", ") + " and " + absent[last] + " are absent" + unknown
 }
+
+// ofElsewhere are paths to what an event does not tell.
+var ofElsewhere = regexp.MustCompile(`^(?:tables|parent|project|resource\.metadata)\b`)

@@ -85,24 +85,6 @@ func (p *proof) Metadata(ctx context.Context) (map[string]string, error) {
 	return p.Resource.Metadata(ctx)
 }
 
-// Metadatum reads one key.
-func (p *proof) Metadatum(ctx context.Context, key string) (string, error) {
-	v, err := p.prove(ctx)
-	if err != nil {
-		return "", err
-	}
-	if v == nil {
-		return p.Resource.Metadatum(ctx, key)
-	}
-	value, ok := v.Metadata[key]
-	if !ok {
-		return "", &metadata.Error{
-			Request: metadata.Request{Method: http.MethodGet, Path: p.Path()}, Status: http.StatusOK, Class: metadata.KeyNotFound, Message: "it has no such key",
-		}
-	}
-	return value, nil
-}
-
 // writable reads the resource unless that was done, and returns an error of class [metadata.Locked] for a locked server.
 func (p *proof) writable(ctx context.Context) error {
 	if _, err := p.prove(ctx); err != nil || p.writeLocked {

@@ -118,6 +118,11 @@ func Worst(results []Result) Result {
 	})
 }
 
+// EmptyBatch is the result of a record without events, which the JSON format allows: it is done.
+func EmptyBatch() Result {
+	return Result{Plan: Plan{}.decided(apply.Ignored, "the batch is empty")}.filled()
+}
+
 // filled makes lists and maps that are not there empty ones, for JSON.
 func (p Plan) filled() Plan {
 	p.Rules, p.Skipped, p.Problems, p.Requests = notNil(p.Rules), notNil(p.Skipped), notNil(p.Problems), notNil(p.Requests)

@@ -27,7 +27,7 @@ type Cloud interface {
 	Session(ctx context.Context, project string) (*cloud.Session, error)
 }
 
-// Rulebook has the rules in force; a [rules.Set] is one, and so is a [rules.Book].
+// Rulebook has the rules in force; a [rules.Set] is one, and so is a [rules.Reloader].
 type Rulebook interface {
 	Current(ctx context.Context) *rules.Set
 }
@@ -128,10 +128,12 @@ func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecy
 	case t.options.Actions != nil && !slices.Contains(t.options.Actions, c.Action):
 		return p.decided(apply.Ignored, fmt.Sprintf("this function is not for %s", c.Action))
 	}
-	plan := t.options.Rules.Current(ctx).Plan(c, e)
+	plan := t.options.Rules.Current(ctx).Plan(c, e, rules.Readings{})
 	p.plan, p.Rules, p.Skipped, p.Problems = plan, plan.Rules, plan.Skipped, plan.Problems
 	p.Keys = PlanRef{plan.Set, plan.Add, plan.Remove}
 	switch {
+	case plan.Err != nil:
+		return p.decided(apply.Rejected, plan.Err.Error())
 	case len(plan.Rules) == 0:
 		return p.decided(apply.Ignored, "no rule matches")
 	case plan.Empty():
@@ -279,6 +281,9 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 	r.Decision, r.Attempts = &done.Decision, done.Attempts
 	if decision := t.foreign(api.proof.failed()); decision != nil {
 		r.Decision = decision
+	}
+	for _, p := range done.Problems {
+		r.Problems = append(r.Problems, rules.Problem{Key: p.Key, Why: p.Why})
 	}
 	r.Written, r.Removed, r.Calls, r.Waited = done.Written, done.Removed, len(r.calls), done.Waited.Round(100*time.Millisecond).String()
 	return r

@@ -1,0 +1,235 @@
+package rules
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/types"
+
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+)
+
+// Readings are facts for a plan that the event does not tell, as they were read from the cloud. What is nil, or "", is absent for rules.
+type Readings struct {
+	// Metadata is what is on the resource; nil where it was not read.
+	Metadata map[string]string
+	// Parent is the resource's parent with its metadata; nil where it was not read, and where there is none.
+	Parent *lifecycle.Parent
+	// OtherParents are the further servers that a volume is attached to. A key is inherited only if all of them have the same value.
+	OtherParents []lifecycle.Parent
+	// ActorName is the name of the user whose id the event tells.
+	ActorName string
+	// Project is the resource's.
+	Project *Project
+	// Unknown says why something could not be read, by its name in rules: resource.metadata, parent, actor.name or project. It goes into problems.
+	Unknown map[string]string
+}
+
+// Project is a project as the identity API tells it.
+type Project struct {
+	Name, Description string
+	Tags              []string
+	// Extra are the properties that the identity API has no field for.
+	Extra map[string]string
+}
+
+// Needs says which readings the rules need for a change: what the event does not tell and a rule that can match reads.
+type Needs struct {
+	// Metadata is the resource's, Parent the parent with its metadata.
+	Metadata, Parent bool
+	// ActorName is the name of the user with the event's id, Project the resource's project.
+	ActorName, Project bool
+}
+
+// Any reports whether anything is needed.
+func (n Needs) Any() bool { return n != Needs{} }
+
+func (n Needs) and(other Needs) Needs {
+	return Needs{n.Metadata || other.Metadata, n.Parent || other.Parent, n.ActorName || other.ActorName, n.Project || other.Project}
+}
+
+// known takes away what a change tells by itself.
+func (n Needs) known(c lifecycle.Change) Needs {
+	n.Metadata = n.Metadata && c.Resource.Metadata == nil
+	n.Parent = n.Parent && c.Parent.Metadata == nil && hasParent(c.Action)
+	n.ActorName = n.ActorName && c.Actor.Name == "" && c.Actor.ID != ""
+	n.Project = n.Project && c.Resource.Project != ""
+	return n
+}
+
+// hasParent reports whether what an action happens to belongs to another resource.
+func hasParent(a lifecycle.Action) bool {
+	return slices.ContainsFunc(a.Kinds(), func(k lifecycle.Kind) bool { return parentOf(k) != "" })
+}
+
+// Needs returns which readings the rules need for a change. A rule counts if it is for the change's action and nothing that is known without
+// readings keeps it from matching.
+func (s *Set) Needs(change lifecycle.Change, e event.Event) Needs {
+	if !s.reads.known(change).Any() { // as usual
+		return Needs{}
+	}
+	p := s.planner(change, e, Readings{})
+	is := func(condition *expression) bool {
+		v, err := condition.run(p.env)
+		met, ok := v.(bool)
+		return err == nil && ok && met
+	}
+	var all Needs
+	for i := range s.ignore {
+		if needs := s.ignore[i].needs.known(change); needs.Any() {
+			all = all.and(needs)
+		} else if is(&s.ignore[i]) {
+			return Needs{}
+		}
+	}
+	for _, r := range s.rules {
+		if !slices.Contains(r.on, change.Action) {
+			continue
+		}
+		if slices.ContainsFunc(r.guards, func(guard *expression) bool { return !guard.needs.known(change).Any() && !is(guard) }) {
+			continue
+		}
+		all = all.and(r.needs.known(change))
+	}
+	return all
+}
+
+// Gives reports whether a rule for the action could write the key, by add:, set: or inherit:.
+func (s *Set) Gives(action lifecycle.Action, key string) bool {
+	return slices.ContainsFunc(s.rules, func(r rule) bool {
+		return slices.Contains(r.on, action) && slices.ContainsFunc(r.operations, func(op operation) bool {
+			return op.verb != remove && (op.to == key || op.verb != rename && matchesGlob(op.key, key))
+		})
+	})
+}
+
+// WithReadings returns the same rules with readings that hold where [Set.Plan] is given none: for tests of rules.
+func (s *Set) WithReadings(r Readings) *Set {
+	with := *s
+	with.readings = r
+	return &with
+}
+
+// or returns the readings with others in the place of those that there are not.
+func (r Readings) or(other Readings) Readings {
+	if r.Metadata == nil {
+		r.Metadata = other.Metadata
+	}
+	if r.Parent == nil {
+		r.Parent, r.OtherParents = other.Parent, other.OtherParents
+	}
+	if r.Unknown == nil {
+		r.Unknown = other.Unknown
+	}
+	r.ActorName = cmp.Or(r.ActorName, other.ActorName)
+	r.Project = cmp.Or(r.Project, other.Project)
+	return r
+}
+
+// into returns the change with what it does not tell itself.
+func (r Readings) into(c lifecycle.Change) lifecycle.Change {
+	if c.Resource.Metadata == nil {
+		c.Resource.Metadata = r.Metadata
+	}
+	if r.Parent != nil {
+		if c.Parent.Metadata == nil {
+			c.Parent.Metadata = r.Parent.Metadata
+		}
+		c.Parent.Kind, c.Parent.ID, c.Parent.Name = cmp.Or(c.Parent.Kind, r.Parent.Kind), cmp.Or(c.Parent.ID, r.Parent.ID), cmp.Or(c.Parent.Name, r.Parent.Name)
+	}
+	c.Actor.Name = cmp.Or(c.Actor.Name, r.ActorName)
+	if r.Project != nil {
+		c.Resource.ProjectName = cmp.Or(c.Resource.ProjectName, r.Project.Name)
+	}
+	return c
+}
+
+// parents are those whose metadata is known; c is the change with its readings.
+func (r Readings) parents(c lifecycle.Change) []lifecycle.Parent {
+	if c.Parent.Metadata == nil {
+		return nil
+	}
+	return append([]lifecycle.Parent{c.Parent}, r.OtherParents...)
+}
+
+// theUnknown is what no expression can spell: in the environment, what could not be read and why.
+const theUnknown = "the unknown"
+
+// see adds to an environment what expressions see of readings; c is the change with its readings.
+func (r Readings) see(env map[string]any, c lifecycle.Change) {
+	env[theUnknown] = r.Unknown
+	env["parent"], env["project"] = nil, nil
+	if resource, ok := env["resource"].(map[string]any); ok && c.Resource.Metadata != nil {
+		resource["metadata"] = texts(c.Resource.Metadata)
+	}
+	if c.Parent.ID != "" || c.Parent.Metadata != nil {
+		parent := known(map[string]any{"kind": string(c.Parent.Kind), "id": c.Parent.ID, "name": c.Parent.Name})
+		if c.Parent.Metadata != nil {
+			parent["metadata"] = texts(c.Parent.Metadata)
+		}
+		env["parent"] = parent
+	}
+	if c.Resource.Project != "" || r.Project != nil {
+		p := cmp.Or(r.Project, &Project{})
+		project := texts(p.Extra)
+		maps.Copy(project, map[string]any{"id": c.Resource.Project, "name": c.Resource.ProjectName, "description": p.Description})
+		if p.Tags != nil {
+			tags := make([]any, len(p.Tags))
+			for i, tag := range p.Tags {
+				tags[i] = tag
+			}
+			project["tags"] = tags
+		}
+		env["project"] = known(project)
+	}
+}
+
+func texts(m map[string]string) map[string]any {
+	all := make(map[string]any, len(m)+4)
+	for key, value := range m {
+		if value != "" {
+			all[key] = value
+		}
+	}
+	return all
+}
+
+// readingTypes adds to the types of an environment those of what see adds to its values.
+func readingTypes(env types.Map, text types.Type) {
+	if resource, ok := env["resource"].(types.Map); ok {
+		resource["metadata"] = types.Map{types.Extra: text}
+	}
+	env["parent"] = types.Map{"kind": text, "id": text, "name": text, "metadata": types.Map{types.Extra: text}}
+	env["project"] = types.Map{"id": text, "name": text, "description": text, "tags": types.Any, types.Extra: text}
+}
+
+// needsOf returns which readings an expression reads.
+func needsOf(root ast.Node) Needs {
+	var n Needs
+	for _, path := range reads(root, false) {
+		text := pathText(path)
+		is := func(name string) bool {
+			return text == name || strings.HasPrefix(text, name+".") || strings.HasPrefix(text, name+"[")
+		}
+		n.Metadata = n.Metadata || is("resource.metadata") || text == "resource"
+		n.Parent = n.Parent || is("parent")
+		n.ActorName = n.ActorName || is("actor.name") || text == "actor"
+		n.Project = n.Project || is("project") && text != "project.id" || is("resource.project_name") || text == "resource"
+	}
+	return n
+}
+
+// unknownHere says why a path, or a part of it, could not be read; "" where nothing is known of that.
+func unknownHere(env map[string]any, path string) string {
+	why, _ := env[theUnknown].(map[string]string)
+	for _, what := range slices.Sorted(maps.Keys(why)) {
+		if path == what || strings.HasPrefix(path, what+".") {
+			return ": " + what + " is unknown here: " + why[what]
+		}
+	}
+	return ""
+}
