@@ -65,6 +65,7 @@ def add_knobs(module):
     if module == 'cinder.cmd.volume':
         from cinder.tests.fake_driver import FakeLoggingVolumeDriver
         turnable(FakeLoggingVolumeDriver, 'create_volume', 'volume_delay')
+        turnable(FakeLoggingVolumeDriver, 'delete_volume', 'volume_delete_delay')
         turnable(FakeLoggingVolumeDriver, 'create_snapshot', 'snapshot_delay', 'snapshot_fail')
         turnable(FakeLoggingVolumeDriver, 'delete_snapshot', 'snapshot_delete_delay')
         turnable(FakeLoggingVolumeDriver, 'extend_volume', 'extend_delay')

@@ -3,7 +3,6 @@ package simcloud
 import (
 	"cmp"
 	"maps"
-	"slices"
 	"time"
 )
 
@@ -67,7 +66,8 @@ func (c *Cloud) PutServer(v Server) string {
 	case s.launched.IsZero() && s.vmState != vmBuilding && !v.NeverLaunched:
 		s.launched = s.created
 	}
-	c.servers[s.id] = s
+	c.servers.put(s)
+	c.watch(s)
 	return s.id
 }
 
@@ -101,7 +101,7 @@ func (c *Cloud) Server(id string) (Server, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settle(time.Now())
-	s := c.servers[id]
+	s := c.servers.get(id)
 	if s == nil {
 		return Server{}, false
 	}
@@ -122,7 +122,7 @@ func (c *Cloud) Servers() []Server {
 	defer c.mu.Unlock()
 	c.settle(time.Now())
 	var out []Server
-	for _, s := range slices.SortedFunc(maps.Values(c.servers), func(a, b *server) int { return byCreation(b.sequence, a.sequence) }) {
+	for s := range c.servers.all.oldest() {
 		out = append(out, s.public())
 	}
 	return out
@@ -134,12 +134,13 @@ func (c *Cloud) change(id string, f func(s *server, now time.Time)) bool {
 	defer c.mu.Unlock()
 	now := time.Now()
 	c.settle(now)
-	s := c.servers[id]
+	s := c.servers.get(id)
 	if s == nil {
 		return false
 	}
 	f(s, now)
 	s.updated = now
+	c.watch(s)
 	return true
 }
 
@@ -181,9 +182,7 @@ func (c *Cloud) FinishBuild(id string, after time.Duration, fails bool) bool {
 func (c *Cloud) DeleteServer(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, found := c.servers[id]
-	delete(c.servers, id)
-	return found
+	return c.servers.drop(id)
 }
 
 // PutSnapshot makes a snapshot, or replaces the one with the same ID, and returns its ID. In status creating, it
@@ -199,19 +198,20 @@ func (c *Cloud) PutSnapshot(v Snapshot) string {
 	}
 	if s.volumeID == "" {
 		s.volumeID = c.newUUID()
-		c.volumes[s.volumeID] = &volume{
+		c.volumes.put(&volume{
 			id: s.volumeID, name: "volume of " + s.id, projectID: project, userID: user, status: "available", size: 1, metadata: map[string]string{},
 			created: s.created, updated: s.created, sequence: c.nextSequence(),
-		}
+		})
 	}
 	s.taken = s.status != "creating" && s.status != "error"
 	if s.status == "creating" && c.options.SnapshotTime > 0 {
-		s.until, s.next = now.Add(c.options.SnapshotTime), "available"
+		s.until, s.then = now.Add(c.options.SnapshotTime), "available"
 		if c.options.SnapshotFails {
-			s.next = "error"
+			s.then = "error"
 		}
 	}
-	c.snapshots[s.id] = s
+	c.snapshots.put(s)
+	c.watch(s)
 	return s.id
 }
 
@@ -220,7 +220,7 @@ func (c *Cloud) Snapshot(id string) (Snapshot, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settle(time.Now())
-	s := c.snapshots[id]
+	s := c.snapshots.get(id)
 	if s == nil {
 		return Snapshot{}, false
 	}
@@ -240,7 +240,7 @@ func (c *Cloud) Snapshots() []Snapshot {
 	defer c.mu.Unlock()
 	c.settle(time.Now())
 	var out []Snapshot
-	for _, s := range slices.SortedFunc(maps.Values(c.snapshots), func(a, b *snapshot) int { return byCreation(b.sequence, a.sequence) }) {
+	for s := range c.snapshots.all.oldest() {
 		out = append(out, s.public())
 	}
 	return out
@@ -250,11 +250,11 @@ func (c *Cloud) Snapshots() []Snapshot {
 func (c *Cloud) SetSnapshotStatus(id, status string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.snapshots[id]
+	s := c.snapshots.get(id)
 	if s == nil {
 		return false
 	}
-	s.status, s.next, s.updated = status, "", time.Now()
+	s.status, s.then, s.updated = status, "", time.Now()
 	s.taken = s.taken || status == "available"
 	return true
 }
@@ -263,7 +263,17 @@ func (c *Cloud) SetSnapshotStatus(id, status string) bool {
 func (c *Cloud) DeleteSnapshot(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, found := c.snapshots[id]
-	delete(c.snapshots, id)
-	return found
+	return c.snapshots.drop(id)
+}
+
+// SetVolumeStatus puts a volume into a status, where it then stays. It reports whether the volume exists.
+func (c *Cloud) SetVolumeStatus(id, status string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := c.volumes.get(id)
+	if v == nil {
+		return false
+	}
+	v.status, v.then, v.done, v.updated = status, "", nil, time.Now()
+	return true
 }
