@@ -193,7 +193,7 @@ func volumeCascade() []step {
 // attachments is servers and their volumes.
 func attachments() []group {
 	return []group{
-		{name: "attachments", metadata: serverMetadata, prepare: func(ctx ctx, s *session, names map[string]string) error {
+		{name: "attachments", prepare: func(ctx ctx, s *session, names map[string]string) error {
 			if err := volumeAndServer(ctx, s, names); err != nil {
 				return err
 			}
@@ -204,7 +204,7 @@ func attachments() []group {
 			names["second"] = id
 			return s.awaitVolume(ctx, "volume", id, "available")
 		}, steps: attachmentSteps()},
-		{name: "boot from volume", metadata: serverMetadata, prepare: newVolumeFromImage, steps: bootFromVolume()},
+		{name: "boot from volume", prepare: newVolumeFromImage, steps: bootFromVolume()},
 		{name: "server creation", metadata: serverMetadata, prepare: newServer, steps: serverCreation()},
 	}
 }

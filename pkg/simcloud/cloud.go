@@ -31,6 +31,7 @@ type Cloud struct {
 	tokens       map[string]*token
 	keys         map[string]*accessKeyState
 	servers      inventory[*server]
+	deleted      inventory[*server] // the last of those that are gone
 	volumes      inventory[*volume]
 	snapshots    inventory[*snapshot]
 	transfers    map[string]*transfer
@@ -49,6 +50,7 @@ func New(o Options) *Cloud {
 		rand:      newRand(o.Seed),
 		tokens:    map[string]*token{},
 		servers:   newInventory[*server](),
+		deleted:   newInventory[*server](),
 		volumes:   newInventory[*volume](),
 		snapshots: newInventory[*snapshot](),
 		transfers: map[string]*transfer{},

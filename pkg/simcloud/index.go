@@ -94,15 +94,28 @@ func (o *ordered[T]) remove(t T) {
 // oldest yields the oldest first.
 func (o *ordered[T]) oldest() iter.Seq[T] { return slices.Values(o.list) }
 
-// youngest yields the youngest first, of those that are older than a number; 0 is all.
-func (o *ordered[T]) youngest(than int) iter.Seq[T] {
-	end := len(o.list)
-	if than > 0 {
-		end = o.place(than)
-	}
+// youngest yields the youngest first, of those that are older than a number; 0 is all. Two lists are yielded as one.
+func youngest[T resource](than int, lists ...*ordered[T]) iter.Seq[T] {
 	return func(yield func(T) bool) {
-		for i := end - 1; i >= 0; i-- {
-			if !yield(o.list[i]) {
+		ends := make([]int, len(lists))
+		for i, o := range lists {
+			ends[i] = len(o.list)
+			if than > 0 {
+				ends[i] = o.place(than)
+			}
+		}
+		for {
+			best := -1
+			for i, o := range lists {
+				if ends[i] > 0 && (best < 0 || o.list[ends[i]-1].number() > lists[best].list[ends[best]-1].number()) {
+					best = i
+				}
+			}
+			if best < 0 {
+				return
+			}
+			ends[best]--
+			if !yield(lists[best].list[ends[best]]) {
 				return
 			}
 		}
@@ -138,6 +151,10 @@ func (a *agenda) Pop() any {
 
 // watch sees to it that something is brought up to date when its time has come. Whoever schedules a change calls it. The caller holds c.mu.
 func (c *Cloud) watch(what changing) {
+	if gone := what.settle(time.Time{}); gone { // at once
+		c.forget(what)
+		return
+	}
 	if at, ok := what.next(); ok {
 		heap.Push(&c.agenda, appointment{at, what})
 	}
@@ -155,12 +172,28 @@ func (c *Cloud) settle(now time.Time) {
 	}
 }
 
+// maxDeleted bounds the deleted servers that are remembered.
+const maxDeleted = 10_000
+
+// bury removes a server, and remembers it for lists of what was deleted.
+func (c *Cloud) bury(s *server) {
+	c.servers.drop(s.id)
+	s.vmState, s.taskState = vmDeleted, ""
+	if s.terminated.IsZero() {
+		s.terminated = s.updated
+	}
+	c.deleted.put(s)
+	if len(c.deleted.all.list) > maxDeleted {
+		c.deleted.drop(c.deleted.all.list[0].id)
+	}
+}
+
 // forget removes what is gone.
 func (c *Cloud) forget(what changing) {
 	switch what := what.(type) {
 	case *server:
 		if c.servers.get(what.id) == what {
-			c.servers.drop(what.id)
+			c.bury(what)
 		}
 	case *volume:
 		if c.volumes.get(what.id) == what {

@@ -182,7 +182,13 @@ func (c *Cloud) FinishBuild(id string, after time.Duration, fails bool) bool {
 func (c *Cloud) DeleteServer(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.servers.drop(id)
+	s := c.servers.get(id)
+	if s != nil {
+		s.updated = time.Now()
+		c.releaseVolumes(s)
+		c.bury(s)
+	}
+	return s != nil
 }
 
 // PutSnapshot makes a snapshot, or replaces the one with the same ID, and returns its ID. In status creating, it

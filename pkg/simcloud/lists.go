@@ -36,7 +36,7 @@ func reversed[T resource](c comparison[T]) comparison[T] { return func(a, b T) i
 
 // page cuts the page after a marker, of at most limit resources that fit, out of a list. In the usual order it looks at no more than it needs;
 // another one has to look at all that there are. The marker is the zero value for none.
-func page[T resource](list *ordered[T], order *sorting[T], marker T, skip, limit int, fits func(T) bool) []T {
+func page[T resource](lists []*ordered[T], order *sorting[T], marker T, skip, limit int, fits func(T) bool) []T {
 	var none T
 	var out []T
 	if order == nil {
@@ -44,7 +44,7 @@ func page[T resource](list *ordered[T], order *sorting[T], marker T, skip, limit
 		if marker != none {
 			than = marker.number()
 		}
-		for t := range list.youngest(than) {
+		for t := range youngest(than, lists...) {
 			if len(out) == limit {
 				break
 			}
@@ -59,7 +59,7 @@ func page[T resource](list *ordered[T], order *sorting[T], marker T, skip, limit
 		}
 		return out
 	}
-	for t := range list.youngest(0) {
+	for t := range youngest(0, lists...) {
 		if fits(t) && (marker == none || order.compare(t, marker) > 0) {
 			out = append(out, t)
 		}
@@ -118,6 +118,15 @@ func (r *request) nextLink(marker string) []object {
 	return []object{{{"rel", "next"}, {"href", r.base + r.fullPath + "?" + b.String()}}}
 }
 
+// linkOwnProject puts the caller's project into links if its id is anywhere in the request's URL, as Nova does.
+func (r *request) linkOwnProject() {
+	if own := r.who.project.ID; r.projectInURL == "" && own != "" && strings.Contains(r.rawQuery, own) {
+		r.projectInURL = own
+		r.linkPrefix += "/" + own
+		r.fullPath = strings.Replace(r.fullPath, "/servers", "/"+own+"/servers", 1)
+	}
+}
+
 // detailed reports whether the list of a request shows its resources in full.
 func (r *request) detailed() bool { return strings.HasSuffix(cutFormat(r.path), "/detail") }
 
@@ -126,16 +135,18 @@ func (c *Cloud) listServers(r *request) *response {
 	if refused := r.checkServerQuery(); refused != nil {
 		return refused
 	}
-	filter, refused := r.serverFilter()
+	filter, withDeleted, refused := r.serverFilter()
 	if refused != nil {
 		return refused
 	}
 	if filter == nil {
 		return r.json(http.StatusOK, object{{"servers", []object{}}})
 	}
-	all := truth(r.query.Get("all_tenants"))
-	if r.query.Has("all_tenants") && r.query.Get("all_tenants") == "" {
-		all = true // as Nova reads a flag without a value
+	flag := strings.ToLower(r.query.Get("all_tenants"))
+	all := truth(flag) || r.query.Has("all_tenants") && flag == "" // as Nova reads a flag without a value
+	if flag != "" && !all && !slices.Contains([]string{"0", "f", "false", "n", "no", "off"}, flag) {
+		return r.badRequest("Unrecognized value '%s', acceptable values are: '0', '1', 'f', 'false', 'n', 'no', 'off', 'on', 't', 'true', 'y', 'yes'",
+			r.query.Get("all_tenants"))
 	}
 	if all && !r.who.admin() {
 		action := "index"
@@ -144,10 +155,18 @@ func (c *Cloud) listServers(r *request) *response {
 		}
 		return r.forbidden("Policy doesn't allow os_compute_api:servers:%s:get_all_tenants to be performed.", action)
 	}
-	limit := maxPage
-	if n, err := strconv.Atoi(r.query.Get("limit")); err == nil {
-		limit = min(n, limit)
+	for _, direction := range r.query["sort_dir"] {
+		if direction != "asc" && direction != "desc" {
+			return r.badRequest("Invalid input received: Unknown sort direction, must be 'desc' or 'asc'")
+		}
 	}
+	limit := maxPage
+	if all := r.query["limit"]; len(all) > 0 { // the last one counts
+		if n, err := strconv.Atoi(all[len(all)-1]); err == nil {
+			limit = min(n, limit)
+		}
+	}
+	r.linkOwnProject()
 	project := r.who.project.ID
 	if all {
 		if asked := cmp.Or(r.query.Get("project_id"), r.query.Get("tenant_id")); asked != "" {
@@ -156,12 +175,18 @@ func (c *Cloud) listServers(r *request) *response {
 	}
 	var marker *server
 	if id := r.query.Get("marker"); id != "" {
-		marker = c.servers.get(id)
+		if marker = c.servers.get(id); marker == nil {
+			marker = c.deleted.get(id)
+		}
 		if marker == nil || !r.who.sees(marker.projectID) {
 			return r.badRequest("marker [%s] not found", id)
 		}
 	}
-	servers := page(c.servers.in(project, all), serverSorting(r.query["sort_key"], r.query["sort_dir"]), marker, 0, limit, filter)
+	lists := []*ordered[*server]{c.servers.in(project, all)}
+	if withDeleted {
+		lists = append(lists, c.deleted.in(project, all))
+	}
+	servers := page(lists, serverSorting(r.query["sort_key"], r.query["sort_dir"]), marker, 0, limit, filter)
 	views := []object{}
 	for _, s := range servers {
 		if r.detailed() {
@@ -312,11 +337,11 @@ func (r *request) checkUnknownParameters() *response {
 		return nil
 	}
 	slices.Sort(unknown)
-	verb := "was"
+	verb := "does"
 	if len(unknown) > 1 {
-		verb = "were"
+		verb = "do"
 	}
-	return r.badRequest("Additional properties are not allowed (%s %s unexpected)", strings.Join(unknown, ", "), verb)
+	return r.badRequest("%s %s not match any of the regexes: '^_'", strings.Join(unknown, ", "), verb)
 }
 
 // isoTime reads a time as Nova does.
@@ -329,8 +354,8 @@ func isoTime(text string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// serverFilter returns what the query asks of a server; nil if nothing can fit. Source: _get_servers of nova/api/openstack/compute/servers.py.
-func (r *request) serverFilter() (func(*server) bool, *response) {
+// serverFilter returns what the query asks of a server, nil if nothing can fit, and whether it asks for deleted ones too. Source: _get_servers of nova/api/openstack/compute/servers.py.
+func (r *request) serverFilter() (filter func(*server) bool, withDeleted bool, refused *response) {
 	q := r.query
 	admin := r.who.admin()
 	var tests []func(*server) bool
@@ -340,11 +365,11 @@ func (r *request) serverFilter() (func(*server) bool, *response) {
 		known := slices.DeleteFunc(slices.Clone(statuses), func(s string) bool { return !isStatus(s) })
 		switch {
 		case len(known) == 0 && r.version.atLeast(2, 38):
-			return nil, r.badRequest("Invalid status value")
+			return nil, false, r.badRequest("Invalid status value")
 		case len(known) == 0:
-			return nil, nil
+			return nil, false, nil
 		case len(known) == 1 && strings.EqualFold(known[0], "deleted") && !admin:
-			return nil, r.forbidden("Only administrators may list deleted instances")
+			return nil, false, r.forbidden("Only administrators may list deleted instances")
 		case len(known) == 1 && strings.EqualFold(known[0], "deleted"):
 			deleted = true
 		}
@@ -402,7 +427,7 @@ func (r *request) serverFilter() (func(*server) bool, *response) {
 			}
 		}
 		return true
-	}, nil
+	}, deleted, nil
 }
 
 // cinderList is what a list of volumes or of snapshots asks for.
@@ -424,6 +449,8 @@ func (r *request) cinderList(filters []string) (cinderList, *response) {
 		}
 		n, err := strconv.Atoi(r.query.Get(name))
 		switch {
+		case err == nil && n < 0 && name == "offset":
+			return l, r.badRequest("offset must be >= 0")
 		case err != nil:
 			return l, r.badRequest("%s param must be an integer", name)
 		case n < 0:
@@ -589,11 +616,20 @@ func (c *Cloud) listSnapshots(r *request) *response {
 		}
 	}
 	metadata := metadataFilter(r)
+	if !r.version.atLeast(3, 22) {
+		metadata = func(map[string]string) bool { return true }
+	}
 	fits := func(s *snapshot) bool {
 		return !l.none && listed(r.query, map[string]string{"name": s.name, "status": s.status, "volume_id": s.volumeID}) && metadata(s.metadata)
 	}
 	return cinderPage(r, "snapshots", l, c.snapshots.in(l.project, l.all), order, marker, fits, func(s *snapshot) object {
-		return r.snapshotView(s, r.detailed())
+		if r.detailed() {
+			return r.snapshotView(s, true)
+		}
+		view := r.snapshotView(s, false)
+		return slices.DeleteFunc(view, func(m member) bool {
+			return m.name == "group_snapshot_id" || m.name == "user_id" || m.name == "consumes_quota"
+		})
 	})
 }
 
@@ -610,7 +646,7 @@ func listed(q url.Values, values map[string]string) bool {
 // cinderPage answers a list with a page, the link to the next one if this is full, and the number of all if it is asked for.
 func cinderPage[T resource](r *request, kind string, l cinderList, list *ordered[T], order *sorting[T], marker T, fits func(T) bool, view func(T) object) *response {
 	views := []object{}
-	found := page(list, order, marker, l.offset, l.limit, fits)
+	found := page([]*ordered[T]{list}, order, marker, l.offset, l.limit, fits)
 	for _, t := range found {
 		views = append(views, view(t))
 	}

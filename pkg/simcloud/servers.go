@@ -213,10 +213,7 @@ func (c *Cloud) destroy(s *server, now time.Time, forGood bool) {
 		c.releaseVolumes(s)
 		s.later(s.updated.Add(visible), func(s *server) { s.gone = true })
 	})
-	if s.settle(now) {
-		c.servers.drop(s.id)
-		return
-	}
+	s.settle(now)
 	c.watch(s)
 }
 

@@ -1,6 +1,7 @@
 package simcloud
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -59,7 +60,9 @@ func volumeActionOf(name string) (volumeAction, bool) {
 			{"bootable", schema{enum: cinderBooleans}},
 		}}, func(_ *Cloud, r *request, v *volume, argument object) *response {
 			v.bootable = truth(argument.at("bootable"))
-			return r.empty(http.StatusOK, "application/json")
+			res := r.accepted()
+			res.status = http.StatusOK
+			return res
 		}},
 		"os-attach": {schema{types: []string{"object"}, closed: true, required: []string{"mountpoint"}, properties: []property{
 			{"instance_uuid", text}, {"mountpoint", schema{types: []string{"string"}, minLength: 1, maxLength: 255}}, {"host_name", text},
@@ -69,6 +72,9 @@ func volumeActionOf(name string) (volumeAction, bool) {
 			func(c *Cloud, r *request, v *volume, _ object) *response {
 				if v.attachment != nil {
 					c.detach(r.start, v, 0)
+				}
+				if v.visible != nil {
+					v.visible = map[string]string{"readonly": "False"}
 				}
 				return nil
 			}},
@@ -127,7 +133,14 @@ func (c *Cloud) actOnVolume(r *request) *response {
 		return res
 	}
 	c.watch(v)
-	return r.empty(http.StatusAccepted, "application/json")
+	return r.accepted()
+}
+
+// accepted is the answer to an action, which has a body of no bytes.
+func (r *request) accepted() *response {
+	res := r.empty(http.StatusAccepted, "application/json")
+	res.header.Set("X-Compute-Request-Id", r.id)
+	return res
 }
 
 func (c *Cloud) extendVolume(r *request, v *volume, argument object) *response {
@@ -170,6 +183,7 @@ func (c *Cloud) attachByCinder(r *request, v *volume, argument object) *response
 	v.attachment = &attachment{
 		id: c.newUUID(), mapping: c.newUUID(), serverID: argument.text("instance_uuid"), device: argument.text("mountpoint"), mode: argument.text("mode"), at: r.start,
 	}
+	v.visible = map[string]string{"attached_mode": cmp.Or(argument.text("mode"), "rw"), "readonly": "False"}
 	v.become(r.start, 0, "in-use", "", nil)
 	return nil
 }
@@ -255,9 +269,9 @@ func (c *Cloud) actOnSnapshot(r *request) *response {
 	}
 	if name == "os-force_delete" {
 		c.endSnapshot(s, r.start)
-		return r.empty(http.StatusAccepted, "application/json")
+		return r.accepted()
 	}
 	s.status, s.then, s.updated = strings.ToLower(o.text("status")), "", r.start
 	s.taken = s.taken || s.status == "available"
-	return r.empty(http.StatusAccepted, "application/json")
+	return r.accepted()
 }

@@ -2,6 +2,7 @@ package simcloud
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -23,7 +24,8 @@ type volume struct {
 	bootable              bool
 	nameless              bool // made by Nova, which gives it an empty name and not none
 	metadata              map[string]string
-	attachment            *attachment // nil for none
+	visible               map[string]string // Cinder's own metadata that GET shows among the user's, after os-attach
+	attachment            *attachment       // nil for none
 	created, updated      time.Time
 	sequence              int
 	// until is when the status becomes then, unless that is "", and done is called.
@@ -198,10 +200,15 @@ func (v *volume) text(s string) any {
 
 // volumeView shows a volume; detailed as GET does, otherwise as the operations that change it do.
 func (c *Cloud) volumeView(r *request, v *volume, detailed bool) object {
+	shown := v.metadata
+	if len(v.visible) > 0 && detailed {
+		shown = maps.Clone(v.visible)
+		maps.Copy(shown, v.metadata)
+	}
 	view := object{
 		{"id", v.id}, {"status", v.status}, {"size", v.size}, {"availability_zone", "nova"}, {"created_at", momentOrNil(v.created)},
 		{"updated_at", momentOrNil(v.updated)}, {"name", v.text(v.name)}, {"description", v.text(v.description)},
-		{"volume_type", defaultVolumeType}, {"snapshot_id", textOrNil(v.snapshotID)}, {"source_volid", textOrNil(v.sourceID)}, {"metadata", v.metadata},
+		{"volume_type", defaultVolumeType}, {"snapshot_id", textOrNil(v.snapshotID)}, {"source_volid", textOrNil(v.sourceID)}, {"metadata", shown},
 		{"links", r.links("volume", "volumes/"+v.id)}, {"user_id", v.userID}, {"bootable", strconv.FormatBool(v.bootable)}, {"encrypted", false},
 		{"replication_status", nil}, {"consistencygroup_id", nil}, {"multiattach", false}, {"attachments", r.cinderAttachments(v)},
 	}
@@ -214,8 +221,13 @@ func (c *Cloud) volumeView(r *request, v *volume, detailed bool) object {
 		}
 	}
 	since(13, member{"group_id", nil})
-	since(48, member{"shared_targets", false})
-	since(48, member{"service_uuid", stableUUID("service", "volume")})
+	if v.status == "creating" { // no backend has it yet
+		since(48, member{"shared_targets", true})
+		since(48, member{"service_uuid", nil})
+	} else {
+		since(48, member{"shared_targets", false})
+		since(48, member{"service_uuid", stableUUID("service", "volume")})
+	}
 	since(63, member{"volume_type_id", volumeTypeView().text("id")})
 	since(65, member{"consumes_quota", true})
 	if r.who.admin() {
