@@ -94,8 +94,9 @@ func (s *session) cleanUp(t *testing.T) {
 	defer cancel()
 	urls := map[string]string{
 		"server": s.names["nova"] + "/v2.1/servers/", "snapshot": s.names["cinder"] + "/v3/snapshots/", "volume": s.names["cinder"] + "/v3/volumes/",
+		"image": s.names["glance"] + "/v2/images/",
 	}
-	for _, kind := range []string{"server", "snapshot", "volume"} {
+	for _, kind := range []string{"server", "snapshot", "volume", "image"} {
 		var wg sync.WaitGroup
 		for _, r := range s.made {
 			if r.kind != kind {
@@ -120,7 +121,7 @@ func (s *session) cleanUp(t *testing.T) {
 
 // remove deletes a resource, or what is left of it.
 func (s *session) remove(ctx context.Context, kind, url string) error {
-	if kind != "server" {
+	if kind == "volume" || kind == "snapshot" {
 		_ = s.send(ctx, http.MethodPost, url+"/action", "demo admin", map[string]any{"os-reset_status": map[string]string{"status": "available"}}, nil)
 	}
 	return s.send(ctx, http.MethodDelete, url, "demo admin", nil, nil)
@@ -211,7 +212,7 @@ func (s *session) signIn(ctx context.Context, who, person, project, projectName 
 	}
 	for _, service := range answer.Token.Catalog {
 		for _, e := range service.Endpoints {
-			name := map[string]string{"compute": "nova", "volumev3": "cinder", "identity": "keystone"}[service.Type]
+			name := map[string]string{"compute": "nova", "volumev3": "cinder", "identity": "keystone", "image": "glance"}[service.Type]
 			if name != "" && e.Interface == "public" && projectName != "" {
 				s.names[name] = version.ReplaceAllString(e.URL, "")
 			}

@@ -103,7 +103,7 @@ func serverLists() []step {
 	get("lister", "?changes-since={earlier}")
 	get("lister", "?changes-since=yesterday")
 	get("lister", "?changes-before={earlier}", "2.66")
-	get("lister", "?changes-before={later}&limit=1", "2.66")
+	get("lister", "?changes-before={later}", "2.66")
 	get("lister", "?sort_key=display_name&sort_dir=asc")
 	get("lister", "?sort_key=display_name")
 	get("lister", "?sort_key=display_name&sort_dir=asc&limit=2")

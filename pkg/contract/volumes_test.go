@@ -134,8 +134,18 @@ func volumeStates() []group {
 			return s.awaitVolume(ctx, "volume", names["volume"], "detaching")
 		}},
 		{name: "volume extending", prepare: volumeOf(nil), knob: extending, enter: afterVolumeAction("os-extend", map[string]any{"new_size": 2}, "extending")},
-		{name: "volume uploading", prepare: volumeOf(nil), knob: uploading, enter: afterVolumeAction("os-volume_upload_image",
-			map[string]any{"image_name": "contract", "disk_format": "raw", "container_format": "bare"}, "uploading")},
+		{name: "volume uploading", prepare: volumeOf(nil), knob: uploading, enter: func(ctx ctx, s *session, names map[string]string) error {
+			var answer map[string]struct {
+				Image string `json:"image_id"`
+			}
+			if err := s.send(ctx, http.MethodPost, s.volumes()+"/volumes/"+names["volume"]+"/action", "member", map[string]any{
+				"os-volume_upload_image": map[string]any{"image_name": "contract", "disk_format": "raw", "container_format": "bare"},
+			}, &answer); err != nil {
+				return err
+			}
+			s.remember("image", answer["os-volume_upload_image"].Image)
+			return s.awaitVolume(ctx, "volume", names["volume"], "uploading")
+		}},
 		{name: "volume deleting", prepare: volumeOf(nil), knob: volumeRemovals, enter: func(ctx ctx, s *session, names map[string]string) error {
 			if err := s.send(ctx, "DELETE", s.volumes()+"/volumes/"+names["volume"], "member", nil, nil); err != nil {
 				return err

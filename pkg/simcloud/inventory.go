@@ -3,6 +3,7 @@ package simcloud
 import (
 	"cmp"
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -21,6 +22,8 @@ type Server struct {
 	BuildFails         bool
 	Locked             bool
 	Metadata           map[string]string
+	// Volumes are the ids of the server's volumes; PutVolume attaches them, and PutServer overlooks them.
+	Volumes []string
 	// Created is now when zero. Launched is when the server first ran: Created when zero, unless it is building or
 	// NeverLaunched.
 	Created, Launched time.Time
@@ -44,12 +47,20 @@ type Snapshot struct {
 func (c *Cloud) PutServer(v Server) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
+	v.Metadata = textOrEmpty(v.Metadata)
+	return c.putServer(v, time.Now())
+}
+
+// putServer keeps the metadata, and does not copy it. The caller holds c.mu.
+func (c *Cloud) putServer(v Server, now time.Time) string {
 	project, user := c.owner(v.ProjectID, v.UserID)
 	s := &server{
-		id: cmp.Or(v.ID, c.newUUID()), name: v.Name, description: v.Description, projectID: project, userID: user, image: v.Image, flavor: v.Flavor,
-		zone: "nova", metadata: textOrEmpty(v.Metadata), vmState: cmp.Or(v.VMState, vmActive), taskState: v.TaskState, locked: v.Locked,
+		id: v.ID, name: v.Name, description: v.Description, projectID: project, userID: user, image: v.Image, flavor: v.Flavor,
+		zone: "nova", metadata: v.Metadata, vmState: cmp.Or(v.VMState, vmActive), taskState: v.TaskState, locked: v.Locked,
 		created: orNow(v.Created, now), updated: now, launched: v.Launched, sequence: c.nextSequence(),
+	}
+	if s.id == "" {
+		s.id = c.newUUID()
 	}
 	if s.image == "" && len(c.directory.images) > 0 {
 		s.image = c.directory.images[0].ID
@@ -112,6 +123,7 @@ func (s *server) public() Server {
 	return Server{
 		ID: s.id, Name: s.name, Description: s.description, ProjectID: s.projectID, UserID: s.userID, Image: s.image, Flavor: s.flavor,
 		VMState: s.vmState, TaskState: s.taskState, Locked: s.locked, Metadata: maps.Clone(s.metadata),
+		Volumes: slices.Clone(s.volumes),
 		Created: s.created, Launched: s.launched, NeverLaunched: s.launched.IsZero(),
 	}
 }
@@ -196,11 +208,19 @@ func (c *Cloud) DeleteServer(id string) bool {
 func (c *Cloud) PutSnapshot(v Snapshot) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
+	v.Metadata = textOrEmpty(v.Metadata)
+	return c.putSnapshot(v, time.Now())
+}
+
+// putSnapshot keeps the metadata, and does not copy it. The caller holds c.mu.
+func (c *Cloud) putSnapshot(v Snapshot, now time.Time) string {
 	project, user := c.owner(v.ProjectID, v.UserID)
 	s := &snapshot{
-		id: cmp.Or(v.ID, c.newUUID()), name: v.Name, description: v.Description, volumeID: v.VolumeID, projectID: project, userID: user, size: 1,
-		status: cmp.Or(v.Status, "available"), metadata: textOrEmpty(v.Metadata), created: orNow(v.Created, now), updated: now, sequence: c.nextSequence(),
+		id: v.ID, name: v.Name, description: v.Description, volumeID: v.VolumeID, projectID: project, userID: user, size: 1,
+		status: cmp.Or(v.Status, "available"), metadata: v.Metadata, created: orNow(v.Created, now), updated: now, sequence: c.nextSequence(),
+	}
+	if s.id == "" {
+		s.id = c.newUUID()
 	}
 	if s.volumeID == "" {
 		s.volumeID = c.newUUID()
@@ -270,16 +290,4 @@ func (c *Cloud) DeleteSnapshot(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.snapshots.drop(id)
-}
-
-// SetVolumeStatus puts a volume into a status, where it then stays. It reports whether the volume exists.
-func (c *Cloud) SetVolumeStatus(id, status string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	v := c.volumes.get(id)
-	if v == nil {
-		return false
-	}
-	v.status, v.then, v.done, v.updated = status, "", nil, time.Now()
-	return true
 }

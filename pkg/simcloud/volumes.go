@@ -205,9 +205,13 @@ func (c *Cloud) volumeView(r *request, v *volume, detailed bool) object {
 		shown = maps.Clone(v.visible)
 		maps.Copy(shown, v.metadata)
 	}
+	updated := v.updated
+	if v.status == "creating" && detailed {
+		updated = v.created // when the scheduler found a place for it
+	}
 	view := object{
 		{"id", v.id}, {"status", v.status}, {"size", v.size}, {"availability_zone", "nova"}, {"created_at", momentOrNil(v.created)},
-		{"updated_at", momentOrNil(v.updated)}, {"name", v.text(v.name)}, {"description", v.text(v.description)},
+		{"updated_at", momentOrNil(updated)}, {"name", v.text(v.name)}, {"description", v.text(v.description)},
 		{"volume_type", defaultVolumeType}, {"snapshot_id", textOrNil(v.snapshotID)}, {"source_volid", textOrNil(v.sourceID)}, {"metadata", shown},
 		{"links", r.links("volume", "volumes/"+v.id)}, {"user_id", v.userID}, {"bootable", strconv.FormatBool(v.bootable)}, {"encrypted", false},
 		{"replication_status", nil}, {"consistencygroup_id", nil}, {"multiattach", false}, {"attachments", r.cinderAttachments(v)},
