@@ -90,13 +90,13 @@ func (s *session) remember(kind, id string) {
 
 // cleanUp deletes everything that was made: servers, snapshots, and when these are gone, volumes.
 func (s *session) cleanUp(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
-	defer cancel()
 	urls := map[string]string{
 		"server": s.names["nova"] + "/v2.1/servers/", "snapshot": s.names["cinder"] + "/v3/snapshots/", "volume": s.names["cinder"] + "/v3/volumes/",
 		"image": s.names["glance"] + "/v2/images/",
 	}
 	for _, kind := range []string{"server", "snapshot", "volume", "image"} {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+		defer cancel()
 		var wg sync.WaitGroup
 		for _, r := range s.made {
 			if r.kind != kind {
@@ -351,8 +351,8 @@ func (s *session) awaitServer(ctx context.Context, id, vmState, taskState string
 		}
 		got := answer.Server
 		seen = got.VMState + " " + got.TaskState
-		if got.VMState == "error" && vmState != "error" {
-			return false, fmt.Errorf("server %s is in error and will not become %s", id, cmp.Or(vmState, "deleted"))
+		if got.VMState == "error" && vmState != "error" && vmState != "" {
+			return false, fmt.Errorf("server %s is in error and will not become %s", id, vmState)
 		}
 		return vmState != "" && got.VMState == vmState && got.TaskState == taskState, err
 	}, func() string { return fmt.Sprintf("server %s is %s, not %s %s", id, seen, vmState, taskState) })

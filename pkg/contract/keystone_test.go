@@ -6,7 +6,10 @@ func keystoneReads() []group {
 	var steps []step
 	get := func(name, path string, people ...string) {
 		for _, who := range people {
-			steps = append(steps, step{name: name + " as " + who, as: who, method: "GET", path: "{keystone}/v3/" + path})
+			steps = append(
+				steps,
+				step{name: name + " as " + who, as: who, method: "GET", path: "{keystone}/v3/" + path},
+			)
 		}
 	}
 	everybody := []string{"member", "reader", "stranger", "admin", "domain admin", "domain reader"}

@@ -7,12 +7,17 @@ import (
 	"time"
 )
 
-// lists is lists of servers, volumes and snapshots: what a page holds, where the next one is, filters, order, other projects. They are made in a
-// project that has nothing else, a second apart, since that is how exactly the real cloud orders them.
+// lists is lists of servers, volumes and snapshots: what a page holds, where the next one is, filters, order, other
+// projects. They are made in a project that has nothing else, a second apart, since that is how exactly the real cloud
+// orders them.
 func lists() []group {
 	return []group{
 		{name: "server lists", prepare: listedServers, steps: serverLists()},
-		{name: "volume lists", prepare: listedVolumes, steps: append(volumeLists("volume"), volumeLists("snapshot")...)},
+		{
+			name:    "volume lists",
+			prepare: listedVolumes,
+			steps:   append(volumeLists("volume"), volumeLists("snapshot")...),
+		},
 	}
 }
 
@@ -22,7 +27,11 @@ func listedServers(ctx ctx, s *session, names map[string]string) error {
 	for _, name := range []string{"a", "b", "c", "d"} {
 		var answer struct{ Server struct{ ID string } }
 		if err := s.send(ctx, http.MethodPost, all, "lister", map[string]any{"server": map[string]any{
-			"name": "contract " + name, "imageRef": s.cloud.image(), "flavorRef": "42", "networks": "none", "metadata": map[string]string{"letter": name},
+			"name":      "contract " + name,
+			"imageRef":  s.cloud.image(),
+			"flavorRef": "42",
+			"networks":  "none",
+			"metadata":  map[string]string{"letter": name},
 		}}, &answer, "OpenStack-API-Version", "compute 2.37"); err != nil {
 			return err
 		}
@@ -54,7 +63,12 @@ func serverLists() []step {
 	const servers = "{nova}/v2.1/servers"
 	var steps []step
 	get := func(who, query string, version ...string) {
-		st := step{name: strings.Join(append([]string{"GET " + query + " as " + who}, version...), ", "), as: who, method: "GET", path: servers + query}
+		st := step{
+			name:   strings.Join(append([]string{"GET " + query + " as " + who}, version...), ", "),
+			as:     who,
+			method: "GET",
+			path:   servers + query,
+		}
 		if len(version) > 0 {
 			st.header = at("compute " + version[0])
 		}
@@ -146,7 +160,14 @@ func listedVolumes(ctx ctx, s *session, names map[string]string) error {
 				body["volume_id"] = names["volume "+name]
 			}
 			var answer map[string]struct{ ID string }
-			if err := s.send(ctx, http.MethodPost, root+"/"+kind+"s", "lister", map[string]any{kind: body}, &answer); err != nil {
+			if err := s.send(
+				ctx,
+				http.MethodPost,
+				root+"/"+kind+"s",
+				"lister",
+				map[string]any{kind: body},
+				&answer,
+			); err != nil {
 				return err
 			}
 			id := answer[kind].ID
@@ -172,7 +193,12 @@ func volumeLists(one string) []step {
 		if who == "admin" {
 			project = "admin"
 		}
-		st := step{name: strings.Join(append([]string{"GET " + one + "s" + query + " as " + who}, version...), ", "), as: who, method: "GET", path: fmt.Sprintf(root, project) + query}
+		st := step{
+			name:   strings.Join(append([]string{"GET " + one + "s" + query + " as " + who}, version...), ", "),
+			as:     who,
+			method: "GET",
+			path:   fmt.Sprintf(root, project) + query,
+		}
 		if len(version) > 0 {
 			st.header = at("volume " + version[0])
 		}

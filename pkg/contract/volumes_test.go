@@ -57,7 +57,14 @@ func (s *session) createVolumeWith(ctx ctx, more map[string]any) (string, error)
 
 // actOnVolume performs an action of Cinder.
 func (s *session) actOnVolume(ctx ctx, who, id, action string, argument any) error {
-	return s.send(ctx, http.MethodPost, s.volumes()+"/volumes/"+id+"/action", who, map[string]any{action: argument}, nil)
+	return s.send(
+		ctx,
+		http.MethodPost,
+		s.volumes()+"/volumes/"+id+"/action",
+		who,
+		map[string]any{action: argument},
+		nil,
+	)
 }
 
 // attach lets Nova attach a volume to a server and does not wait for it.
@@ -121,37 +128,87 @@ func volumeStates() []group {
 			}
 			return s.awaitVolume(ctx, "volume", names["volume"], "creating")
 		}},
-		{name: "volume attaching", prepare: volumeAndServer, knob: attaching, enter: func(ctx ctx, s *session, names map[string]string) error {
-			if err := s.attach(ctx, names["server"], names["volume"]); err != nil {
-				return err
-			}
-			return s.awaitVolume(ctx, "volume", names["volume"], "attaching")
-		}},
-		{name: "volume detaching", prepare: attached, knob: detaching, enter: func(ctx ctx, s *session, names map[string]string) error {
-			if err := s.send(ctx, "DELETE", s.server(names["server"])+"/os-volume_attachments/"+names["volume"], "member", nil, nil); err != nil {
-				return err
-			}
-			return s.awaitVolume(ctx, "volume", names["volume"], "detaching")
-		}},
-		{name: "volume extending", prepare: volumeOf(nil), knob: extending, enter: afterVolumeAction("os-extend", map[string]any{"new_size": 2}, "extending")},
-		{name: "volume uploading", prepare: volumeOf(nil), knob: uploading, enter: func(ctx ctx, s *session, names map[string]string) error {
-			var answer map[string]struct {
-				Image string `json:"image_id"`
-			}
-			if err := s.send(ctx, http.MethodPost, s.volumes()+"/volumes/"+names["volume"]+"/action", "member", map[string]any{
-				"os-volume_upload_image": map[string]any{"image_name": "contract", "disk_format": "raw", "container_format": "bare"},
-			}, &answer); err != nil {
-				return err
-			}
-			s.remember("image", answer["os-volume_upload_image"].Image)
-			return s.awaitVolume(ctx, "volume", names["volume"], "uploading")
-		}},
-		{name: "volume deleting", prepare: volumeOf(nil), knob: volumeRemovals, enter: func(ctx ctx, s *session, names map[string]string) error {
-			if err := s.send(ctx, "DELETE", s.volumes()+"/volumes/"+names["volume"], "member", nil, nil); err != nil {
-				return err
-			}
-			return s.awaitVolume(ctx, "volume", names["volume"], "deleting")
-		}},
+		{
+			name:    "volume attaching",
+			prepare: volumeAndServer,
+			knob:    attaching,
+			enter: func(ctx ctx, s *session, names map[string]string) error {
+				if err := s.attach(ctx, names["server"], names["volume"]); err != nil {
+					return err
+				}
+				return s.awaitVolume(ctx, "volume", names["volume"], "attaching")
+			},
+		},
+		{
+			name:    "volume detaching",
+			prepare: attached,
+			knob:    detaching,
+			enter: func(ctx ctx, s *session, names map[string]string) error {
+				if err := s.send(
+					ctx,
+					"DELETE",
+					s.server(names["server"])+"/os-volume_attachments/"+names["volume"],
+					"member",
+					nil,
+					nil,
+				); err != nil {
+					return err
+				}
+				return s.awaitVolume(ctx, "volume", names["volume"], "detaching")
+			},
+		},
+		{
+			name:    "volume extending",
+			prepare: volumeOf(nil),
+			knob:    extending,
+			enter:   afterVolumeAction("os-extend", map[string]any{"new_size": 2}, "extending"),
+		},
+		{
+			name:    "volume uploading",
+			prepare: volumeOf(nil),
+			knob:    uploading,
+			enter: func(ctx ctx, s *session, names map[string]string) error {
+				var answer map[string]struct {
+					Image string `json:"image_id"`
+				}
+				if err := s.send(
+					ctx,
+					http.MethodPost,
+					s.volumes()+"/volumes/"+names["volume"]+"/action",
+					"member",
+					map[string]any{
+						"os-volume_upload_image": map[string]any{
+							"image_name":       "contract",
+							"disk_format":      "raw",
+							"container_format": "bare",
+						},
+					},
+					&answer,
+				); err != nil {
+					return err
+				}
+				s.remember("image", answer["os-volume_upload_image"].Image)
+				return s.awaitVolume(ctx, "volume", names["volume"], "uploading")
+			},
+		},
+		{
+			name:    "volume deleting",
+			prepare: volumeOf(nil),
+			knob:    volumeRemovals,
+			enter: func(ctx ctx, s *session, names map[string]string) error {
+				if err := s.send(
+					ctx,
+					"DELETE",
+					s.volumes()+"/volumes/"+names["volume"],
+					"member",
+					nil,
+					nil,
+				); err != nil {
+					return err
+				}
+				return s.awaitVolume(ctx, "volume", names["volume"], "deleting")
+			},
+		},
 		{name: "volume available", prepare: volumeOf(nil)},
 		{name: "volume in use", prepare: attached},
 		{name: "volume reserved", prepare: func(ctx ctx, s *session, names map[string]string) error {
@@ -196,8 +253,18 @@ func volumeEdges() []group {
 		{name: "volume people", metadata: volumeMetadata, prepare: volumeOf(nil), steps: volumePeople()},
 		{name: "volume versions", metadata: volumeMetadata, prepare: volumeOf(nil), steps: volumeVersions()},
 		{name: "server case", metadata: serverMetadata, prepare: newServer, steps: keysInAnotherCase(serverMetadata)},
-		{name: "volume case", metadata: volumeMetadata, prepare: volumeOf(nil), steps: keysInAnotherCase(volumeMetadata)},
-		{name: "snapshot case", metadata: snapshotMetadata, prepare: newSnapshot, steps: keysInAnotherCase(snapshotMetadata)},
+		{
+			name:     "volume case",
+			metadata: volumeMetadata,
+			prepare:  volumeOf(nil),
+			steps:    keysInAnotherCase(volumeMetadata),
+		},
+		{
+			name:     "snapshot case",
+			metadata: snapshotMetadata,
+			prepare:  newSnapshot,
+			steps:    keysInAnotherCase(snapshotMetadata),
+		},
 	}
 }
 
@@ -291,59 +358,156 @@ func volumePaths() []step {
 			step{name: method + " metadata", method: method, path: volumeMetadata},
 			step{name: method + " key", method: method, path: volumeMetadata + "/env"})
 	}
-	return append(steps,
+	return append(
+		steps,
 		step{name: "GET format", method: "GET", path: volumeMetadata + ".json"},
 		step{name: "DELETE metadata", method: "DELETE", path: volumeMetadata},
 		step{name: "POST key", method: "POST", path: volumeMetadata + "/env", body: `{"meta": {"env": "1"}}`},
 		step{name: "PUT collection", method: "PUT", path: volumeMetadata, body: `{"metadata": {"only": "this"}}`},
 		step{name: "GET volume that is unknown", method: "GET", path: "{cinder}/v3/{demo}/volumes/" + unknownID},
-		step{name: "PUT volume with metadata", method: "PUT", path: oneVolume, body: `{"volume": {"metadata": {"by": "terraform"}}}`},
-		step{name: "PUT volume with a name", method: "PUT", path: oneVolume, body: `{"volume": {"name": "renamed", "description": null}}`},
+		step{
+			name:   "PUT volume with metadata",
+			method: "PUT",
+			path:   oneVolume,
+			body:   `{"volume": {"metadata": {"by": "terraform"}}}`,
+		},
+		step{
+			name:   "PUT volume with a name",
+			method: "PUT",
+			path:   oneVolume,
+			body:   `{"volume": {"name": "renamed", "description": null}}`,
+		},
 		step{name: "PUT volume with nothing", method: "PUT", path: oneVolume, body: `{"volume": {}}`},
 		step{name: "PUT volume with more", method: "PUT", path: oneVolume, body: `{"volume": {"size": 2}}`},
 	)
 }
 
 func volumePeople() []step {
-	steps := everybody(volumeMetadata, "volume", "demo admin", "admin", "reader", "stranger", "nobody", "wrong", "revoked", "expired")
+	steps := everybody(
+		volumeMetadata,
+		"volume",
+		"demo admin",
+		"admin",
+		"reader",
+		"stranger",
+		"nobody",
+		"wrong",
+		"revoked",
+		"expired",
+	)
 	for _, who := range []string{"demo admin", "reader", "stranger", "nobody"} {
 		steps = append(steps, step{name: "GET volume as " + who, as: who, method: "GET", path: oneVolume})
 	}
-	return append(steps,
-		step{name: "GET volume as demo admin, latest", as: "demo admin", method: "GET", path: oneVolume, header: at("volume 3.70")},
-		step{name: "GET snapshots as demo admin, none", as: "demo admin", method: "GET", path: "{cinder}/v3/{demo}/snapshots?volume_id={volume}"},
-		step{name: "a stranger with the own project in the path", as: "stranger", method: "POST", path: "{cinder}/v3/{other}/volumes/{volume}/metadata",
-			body: `{"metadata": {"a": "1"}}`},
-		step{name: "an admin with the own project in the path", as: "admin", method: "POST", path: "{cinder}/v3/{admin}/volumes/{volume}/metadata",
-			body: `{"metadata": {"a": "1"}}`},
-		step{name: "an admin without a project in the path", as: "admin", method: "POST", path: "{cinder}/v3/volumes/{volume}/metadata",
-			body: `{"metadata": {"a": "2"}}`},
+	return append(
+		steps,
+		step{
+			name:   "GET volume as demo admin, latest",
+			as:     "demo admin",
+			method: "GET",
+			path:   oneVolume,
+			header: at("volume 3.70"),
+		},
+		step{
+			name:   "GET snapshots as demo admin, none",
+			as:     "demo admin",
+			method: "GET",
+			path:   "{cinder}/v3/{demo}/snapshots?volume_id={volume}",
+		},
+		step{
+			name:   "a stranger with the own project in the path",
+			as:     "stranger",
+			method: "POST",
+			path:   "{cinder}/v3/{other}/volumes/{volume}/metadata",
+			body:   `{"metadata": {"a": "1"}}`,
+		},
+		step{
+			name:   "an admin with the own project in the path",
+			as:     "admin",
+			method: "POST",
+			path:   "{cinder}/v3/{admin}/volumes/{volume}/metadata",
+			body:   `{"metadata": {"a": "1"}}`,
+		},
+		step{
+			name:   "an admin without a project in the path",
+			as:     "admin",
+			method: "POST",
+			path:   "{cinder}/v3/volumes/{volume}/metadata",
+			body:   `{"metadata": {"a": "2"}}`,
+		},
 	)
 }
 
 func volumeVersions() []step {
 	var steps []step
 	for _, v := range []string{"volume 3.0", "volume 3.14", "volume 3.15", "volume 3.70", "volume 3.71", "volume latest", "volume"} {
-		steps = append(steps,
+		steps = append(
+			steps,
 			step{name: "GET volume, " + v, method: "GET", path: oneVolume, header: at(v)},
 			step{name: "GET metadata, " + v, method: "GET", path: volumeMetadata, header: at(v)},
-			step{name: "POST, " + v, method: "POST", path: volumeMetadata, body: `{"metadata": {"a": "1"}}`, header: at(v)})
+			step{
+				name:   "POST, " + v,
+				method: "POST",
+				path:   volumeMetadata,
+				body:   `{"metadata": {"a": "1"}}`,
+				header: at(v),
+			},
+		)
 	}
 	matching := func(etag, version string) map[string]string {
 		return map[string]string{"If-Match": etag, "OpenStack-API-Version": version}
 	}
 	for i, version := range []string{"volume 3.14", "volume 3.15"} {
 		value := func(n int) string { return fmt.Sprintf(`{"meta": {"a": "%d%d"}}`, i, n) }
-		steps = append(steps,
-			step{name: "GET before " + version, method: "GET", path: volumeMetadata, header: at("volume 3.15"), keep: map[string]string{"etag": "ETag"}},
-			step{name: "PUT key if another, " + version, method: "PUT", path: volumeMetadata + "/a", body: value(1), header: matching(`"x"`, version)},
-			step{name: "PUT key if it matches, " + version, method: "PUT", path: volumeMetadata + "/a", body: value(2), header: matching("{etag}", version)},
-			step{name: "PUT key if it did match, " + version, method: "PUT", path: volumeMetadata + "/a", body: value(3), header: matching("{etag}", version)},
-			step{name: "POST if it did match, " + version, method: "POST", path: volumeMetadata, body: fmt.Sprintf(`{"metadata": {"a": "4%d"}}`, i),
-				header: matching("{etag}", version)},
-			step{name: "PUT collection if it did match, " + version, method: "PUT", path: volumeMetadata, body: fmt.Sprintf(`{"metadata": {"a": "5%d"}}`, i),
-				header: matching("{etag}", version)},
-			step{name: "DELETE if it did match, " + version, method: "DELETE", path: volumeMetadata + "/a", header: matching("{etag}", version)},
+		steps = append(
+			steps,
+			step{
+				name:   "GET before " + version,
+				method: "GET",
+				path:   volumeMetadata,
+				header: at("volume 3.15"),
+				keep:   map[string]string{"etag": "ETag"},
+			},
+			step{
+				name:   "PUT key if another, " + version,
+				method: "PUT",
+				path:   volumeMetadata + "/a",
+				body:   value(1),
+				header: matching(`"x"`, version),
+			},
+			step{
+				name:   "PUT key if it matches, " + version,
+				method: "PUT",
+				path:   volumeMetadata + "/a",
+				body:   value(2),
+				header: matching("{etag}", version),
+			},
+			step{
+				name:   "PUT key if it did match, " + version,
+				method: "PUT",
+				path:   volumeMetadata + "/a",
+				body:   value(3),
+				header: matching("{etag}", version),
+			},
+			step{
+				name:   "POST if it did match, " + version,
+				method: "POST",
+				path:   volumeMetadata,
+				body:   fmt.Sprintf(`{"metadata": {"a": "4%d"}}`, i),
+				header: matching("{etag}", version),
+			},
+			step{
+				name:   "PUT collection if it did match, " + version,
+				method: "PUT",
+				path:   volumeMetadata,
+				body:   fmt.Sprintf(`{"metadata": {"a": "5%d"}}`, i),
+				header: matching("{etag}", version),
+			},
+			step{
+				name:   "DELETE if it did match, " + version,
+				method: "DELETE",
+				path:   volumeMetadata + "/a",
+				header: matching("{etag}", version),
+			},
 		)
 	}
 	return steps

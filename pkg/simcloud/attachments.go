@@ -80,10 +80,20 @@ func (r *request) cinderAttachments(v *volume) []object {
 	if r.who.admin() {
 		host = "simcloud"
 	}
-	return []object{{
-		{"id", v.id}, {"attachment_id", a.id}, {"volume_id", v.id}, {"server_id", textOrNil(a.serverID)}, {"host_name", host}, {"device", a.device},
-		{"attached_at", momentOrNil(a.at)},
-	}}
+	return []object{
+		{
+			{
+				"id",
+				v.id,
+			},
+			{"attachment_id", a.id},
+			{"volume_id", v.id},
+			{"server_id", textOrNil(a.serverID)},
+			{"host_name", host},
+			{"device", a.device},
+			{"attached_at", momentOrNil(a.at)},
+		},
+	}
 }
 
 func (c *Cloud) listAttachments(r *request) *response {
@@ -133,15 +143,30 @@ func (c *Cloud) showAttachment(r *request) *response {
 // createAttachmentSchema is create_volume_attachment of nova/api/openstack/compute/schemas/volumes.py.
 func createAttachmentSchema(v microversion) schema {
 	s := schema{types: []string{"object"}, closed: true, required: []string{"volumeId"}, properties: []property{
-		{"volumeId", schema{types: []string{"string"}, format: checkVolumeID}}, {"device", schema{types: []string{"string", "null"}}},
+		{
+			"volumeId",
+			schema{types: []string{"string"}, format: checkVolumeID},
+		},
+		{"device", schema{types: []string{"string", "null"}}},
 	}}
 	if v.atLeast(2, 49) {
-		s.properties = append(s.properties, property{"tag", schema{types: []string{"string"}, minLength: 1, maxLength: 60}})
+		s.properties = append(
+			s.properties,
+			property{"tag", schema{types: []string{"string"}, minLength: 1, maxLength: 60}},
+		)
 	}
 	if v.atLeast(2, 79) {
-		s.properties = append(s.properties, property{"delete_on_termination", schema{types: []string{"boolean", "string"}, enum: novaBooleans}})
+		s.properties = append(
+			s.properties,
+			property{"delete_on_termination", schema{types: []string{"boolean", "string"}, enum: novaBooleans}},
+		)
 	}
-	return schema{types: []string{"object"}, closed: true, required: []string{"volumeAttachment"}, properties: []property{{"volumeAttachment", s}}}
+	return schema{
+		types:      []string{"object"},
+		closed:     true,
+		required:   []string{"volumeAttachment"},
+		properties: []property{{"volumeAttachment", s}},
+	}
 }
 
 func (c *Cloud) createAttachment(r *request) *response {
@@ -183,9 +208,17 @@ func (c *Cloud) createAttachment(r *request) *response {
 func (r *request) attachable(v *volume) *response {
 	switch {
 	case v.attachment != nil:
-		return r.badRequest("Invalid volume: volume %s is already attached to instances: %s", v.id, v.attachment.serverID)
+		return r.badRequest(
+			"Invalid volume: volume %s is already attached to instances: %s",
+			v.id,
+			v.attachment.serverID,
+		)
 	case v.status != "available":
-		return r.badRequest("Invalid volume: volume '%s' status must be 'available' or 'in-use'. Currently in '%s'", v.id, v.status)
+		return r.badRequest(
+			"Invalid volume: volume '%s' status must be 'available' or 'in-use'. Currently in '%s'",
+			v.id,
+			v.status,
+		)
 	}
 	return nil
 }
@@ -217,12 +250,17 @@ func (c *Cloud) nextDevice(s *server) string {
 }
 
 func (c *Cloud) updateAttachment(r *request) *response {
-	body, refused := r.checkedBody(schema{types: []string{"object"}, closed: true, required: []string{"volumeAttachment"}, properties: []property{
-		{"volumeAttachment", schema{types: []string{"object"}, required: []string{"volumeId"}, properties: []property{
-			{"volumeId", schema{types: []string{"string"}, format: checkVolumeID}},
-			{"delete_on_termination", schema{types: []string{"boolean", "string"}, enum: novaBooleans}},
-		}}},
-	}})
+	body, refused := r.checkedBody(
+		schema{types: []string{"object"}, closed: true, required: []string{"volumeAttachment"}, properties: []property{
+			{
+				"volumeAttachment",
+				schema{types: []string{"object"}, required: []string{"volumeId"}, properties: []property{
+					{"volumeId", schema{types: []string{"string"}, format: checkVolumeID}},
+					{"delete_on_termination", schema{types: []string{"boolean", "string"}, enum: novaBooleans}},
+				}},
+			},
+		}},
+	)
 	if refused != nil {
 		return refused
 	}
@@ -233,7 +271,9 @@ func (c *Cloud) updateAttachment(r *request) *response {
 	v := c.attachmentOf(r, s)
 	switch {
 	case !r.version.atLeast(2, 85) || body.text("volumeAttachment", "volumeId") != r.vars["volume"]:
-		return r.forbidden("Policy doesn't allow os_compute_api:os-volumes-attachments:swap to be performed.") // it is for Cinder alone
+		return r.forbidden(
+			"Policy doesn't allow os_compute_api:os-volumes-attachments:swap to be performed.",
+		) // it is for Cinder alone
 	case v == nil:
 		return r.notFound("Volume %s is not attached.", r.vars["volume"])
 	}
@@ -264,8 +304,11 @@ func (c *Cloud) deleteAttachment(r *request) *response {
 		return refused
 	}
 	if v.status != "in-use" {
-		return r.badRequest("Invalid volume: Invalid input received: Invalid volume: Unable to detach volume. Volume status must be 'in-use' "+
-			"and attach_status must be 'attached' to detach. (HTTP 400) (Request-ID: %s)", r.id)
+		return r.badRequest(
+			"Invalid volume: Invalid input received: Invalid volume: Unable to detach volume. Volume status must be 'in-use' "+
+				"and attach_status must be 'attached' to detach. (HTTP 400) (Request-ID: %s)",
+			r.id,
+		)
 	}
 	c.detach(r.start, v, c.options.AttachTime)
 	return r.empty(http.StatusAccepted, "application/json")
@@ -329,8 +372,14 @@ func (c *Cloud) checkDevices(r *request, devices []any, hasImage bool) *response
 			case v == nil || !r.who.sees(v.projectID):
 				return r.badRequest("Block Device Mapping is Invalid: failed to get volume %s.", id)
 			case v.status != "available":
-				return r.badRequest("Invalid volume: Invalid input received: Invalid volume: Volume %s status must be available or downloading to reserve, "+
-					"but the current status is %s. (HTTP 400) (Request-ID: %s)", v.id, v.status, r.id)
+				return r.badRequest(
+					"Invalid volume: Invalid input received: Invalid volume: Volume %s status must be available or "+
+						"downloading to reserve, "+
+						"but the current status is %s. (HTTP 400) (Request-ID: %s)",
+					v.id,
+					v.status,
+					r.id,
+				)
 			}
 		case "snapshot":
 			if s := c.snapshots.get(strings.ToLower(id)); s == nil || !r.who.sees(s.projectID) {
@@ -339,12 +388,16 @@ func (c *Cloud) checkDevices(r *request, devices []any, hasImage bool) *response
 		}
 	}
 	if !boots {
-		return r.badRequest("Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid.")
+		return r.badRequest(
+			"Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping " +
+				"combination is not valid.",
+		)
 	}
 	return nil
 }
 
-// attachDevices gives a new server its volumes: those that are there, and those that Nova lets Cinder make, which have no name and no metadata.
+// attachDevices gives a new server its volumes: those that are there, and those that Nova lets Cinder make, which have
+// no name and no metadata.
 func (c *Cloud) attachDevices(r *request, s *server, devices []any) {
 	for _, d := range devices {
 		device, _ := d.(object)
@@ -353,7 +406,14 @@ func (c *Cloud) attachDevices(r *request, s *server, devices []any) {
 		}
 		v := c.volumes.get(strings.ToLower(device.text("uuid")))
 		if source := device.text("source_type"); source != "volume" {
-			v = &volume{id: c.newUUID(), nameless: true, projectID: s.projectID, userID: s.userID, metadata: map[string]string{}, created: r.start}
+			v = &volume{
+				id:        c.newUUID(),
+				nameless:  true,
+				projectID: s.projectID,
+				userID:    s.userID,
+				metadata:  map[string]string{},
+				created:   r.start,
+			}
 			v.size, _ = intOf(device.at("volume_size"))
 			switch source {
 			case "image":

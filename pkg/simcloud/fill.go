@@ -19,8 +19,8 @@ type Volume struct {
 	Size int
 	// SnapshotID and ImageID are what the volume was made from.
 	SnapshotID, ImageID string
-	// ServerID is the server that has the volume, which is there already; Device is its name in the guest, Boot whether the server runs from
-	// it, DeleteOnTermination whether it ends with the server.
+	// ServerID is the server that has the volume, which is there already; Device is its name in the guest, Boot whether
+	// the server runs from it, DeleteOnTermination whether it ends with the server.
 	ServerID, Device          string
 	Boot, DeleteOnTermination bool
 	Metadata                  map[string]string
@@ -40,9 +40,20 @@ func (c *Cloud) PutVolume(v Volume) string {
 func (c *Cloud) putVolume(v Volume, now time.Time) string {
 	project, user := c.owner(v.ProjectID, v.UserID)
 	made := &volume{
-		id: v.ID, name: v.Name, description: v.Description, projectID: project, userID: user, status: cmp.Or(v.Status, "available"), size: max(v.Size, 1),
-		snapshotID: v.SnapshotID, imageID: v.ImageID, bootable: v.Boot || v.ImageID != "", metadata: v.Metadata, created: orNow(v.Created, now), updated: now,
-		sequence: c.nextSequence(),
+		id:          v.ID,
+		name:        v.Name,
+		description: v.Description,
+		projectID:   project,
+		userID:      user,
+		status:      cmp.Or(v.Status, "available"),
+		size:        max(v.Size, 1),
+		snapshotID:  v.SnapshotID,
+		imageID:     v.ImageID,
+		bootable:    v.Boot || v.ImageID != "",
+		metadata:    v.Metadata,
+		created:     orNow(v.Created, now),
+		updated:     now,
+		sequence:    c.nextSequence(),
 	}
 	if made.id == "" {
 		made.id = c.newUUID()
@@ -50,7 +61,13 @@ func (c *Cloud) putVolume(v Volume, now time.Time) string {
 	c.volumes.put(made)
 	if v.ServerID != "" {
 		made.attachment = &attachment{
-			id: c.newUUID(), mapping: c.newUUID(), serverID: v.ServerID, device: v.Device, mode: "rw", boot: v.Boot, at: made.created,
+			id:                  c.newUUID(),
+			mapping:             c.newUUID(),
+			serverID:            v.ServerID,
+			device:              v.Device,
+			mode:                "rw",
+			boot:                v.Boot,
+			at:                  made.created,
 			deleteOnTermination: v.DeleteOnTermination,
 		}
 		made.status = cmp.Or(v.Status, "in-use")
@@ -78,8 +95,17 @@ func (c *Cloud) Volume(id string) (Volume, bool) {
 
 func (v *volume) public() Volume {
 	out := Volume{
-		ID: v.id, Name: v.name, Description: v.description, ProjectID: v.projectID, UserID: v.userID, Status: v.status, Size: v.size, SnapshotID: v.snapshotID,
-		ImageID: v.imageID, Metadata: maps.Clone(v.metadata), Created: v.created,
+		ID:          v.id,
+		Name:        v.name,
+		Description: v.description,
+		ProjectID:   v.projectID,
+		UserID:      v.userID,
+		Status:      v.status,
+		Size:        v.size,
+		SnapshotID:  v.snapshotID,
+		ImageID:     v.imageID,
+		Metadata:    maps.Clone(v.metadata),
+		Created:     v.created,
 	}
 	if a := v.attachment; a != nil {
 		out.ServerID, out.Device, out.Boot, out.DeleteOnTermination = a.serverID, a.device, a.boot, a.deleteOnTermination
@@ -136,15 +162,20 @@ func (c *Cloud) DeleteVolume(id string) bool {
 	return true
 }
 
-// Fill makes many servers: n active ones of the first project, named server-000000 and so on, a second apart and the last one now. describe, if it is
-// not nil, changes what is to become the server i. Metadata is kept as it is, not copied: servers may share a map, which nobody may change afterwards.
+// Fill makes many servers: n active ones of the first project, named server-000000 and so on, a second apart and the
+// last one now. describe, if it is not nil, changes what is to become the server i. Metadata is kept as it is, not
+// copied: servers may share a map, which nobody may change afterwards.
 func (c *Cloud) Fill(n int, describe func(i int, s *Server)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	none := map[string]string{}
 	for i := range n {
-		s := Server{Name: fmt.Sprintf("server-%06d", i), Created: now.Add(time.Duration(i-n+1) * time.Second), Metadata: none}
+		s := Server{
+			Name:     fmt.Sprintf("server-%06d", i),
+			Created:  now.Add(time.Duration(i-n+1) * time.Second),
+			Metadata: none,
+		}
 		if describe != nil {
 			describe(i, &s)
 		}
@@ -159,7 +190,11 @@ func (c *Cloud) FillVolumes(n int, describe func(i int, v *Volume)) {
 	now := time.Now()
 	none := map[string]string{}
 	for i := range n {
-		v := Volume{Name: fmt.Sprintf("volume-%06d", i), Created: now.Add(time.Duration(i-n+1) * time.Second), Metadata: none}
+		v := Volume{
+			Name:     fmt.Sprintf("volume-%06d", i),
+			Created:  now.Add(time.Duration(i-n+1) * time.Second),
+			Metadata: none,
+		}
 		if describe != nil {
 			describe(i, &v)
 		}
@@ -174,7 +209,11 @@ func (c *Cloud) FillSnapshots(n int, describe func(i int, s *Snapshot)) {
 	now := time.Now()
 	none := map[string]string{}
 	for i := range n {
-		s := Snapshot{Name: fmt.Sprintf("snapshot-%06d", i), Created: now.Add(time.Duration(i-n+1) * time.Second), Metadata: none}
+		s := Snapshot{
+			Name:     fmt.Sprintf("snapshot-%06d", i),
+			Created:  now.Add(time.Duration(i-n+1) * time.Second),
+			Metadata: none,
+		}
 		if describe != nil {
 			describe(i, &s)
 		}

@@ -98,7 +98,15 @@ func TestFill(t *testing.T) {
 		}
 		c.DeleteServer(page.Servers[1].ID)
 		c.PutServer(simcloud.Server{Name: "new"})
-		a = call(t, c, "GET", strings.TrimPrefix(page.Links[0].Href, simcloud.DefaultEndpoint), nil, "X-Auth-Token", token)
+		a = call(
+			t,
+			c,
+			"GET",
+			strings.TrimPrefix(page.Links[0].Href, simcloud.DefaultEndpoint),
+			nil,
+			"X-Auth-Token",
+			token,
+		)
 		if !strings.Contains(a.body, "server-001047") || strings.Contains(a.body, "new") {
 			t.Errorf("the second page is %d %s", a.status, a.body)
 		}
@@ -112,7 +120,10 @@ func TestPageCost(t *testing.T) {
 		c := fleet(n)
 		token := tokenFor(t, c, "demo", "demo")
 		for kind, path := range lists(c) {
-			ids := map[string]string{"servers": "00000000-0000-4000-8000-%012d", "volumes": "00000000-0000-4000-8001-%012d"}
+			ids := map[string]string{
+				"servers": "00000000-0000-4000-8000-%012d",
+				"volumes": "00000000-0000-4000-8001-%012d",
+			}
 			if id := ids[kind]; id != "" {
 				path += "&marker=" + fmt.Sprintf(id, n/2)
 			}

@@ -17,8 +17,8 @@ type resource interface {
 	number() int
 }
 
-// inventory holds the resources of a kind: by id, and in the order of their creation, altogether and of each project. So a page of a list costs
-// what the page holds, however many there are.
+// inventory holds the resources of a kind: by id, and in the order of their creation, altogether and of each project.
+// So a page of a list costs what the page holds, however many there are.
 type inventory[T resource] struct {
 	byID      map[string]T
 	all       ordered[T]
@@ -149,7 +149,8 @@ func (a *agenda) Pop() any {
 	return last
 }
 
-// watch sees to it that something is brought up to date when its time has come. Whoever schedules a change calls it. The caller holds c.mu.
+// watch sees to it that something is brought up to date when its time has come. Whoever schedules a change calls it.
+// The caller holds c.mu.
 func (c *Cloud) watch(what changing) {
 	if gone := what.settle(time.Time{}); gone { // at once
 		c.forget(what)

@@ -34,8 +34,8 @@ func (s sorting[T]) compare(a, b T) int {
 // reversed is the order the other way round.
 func reversed[T resource](c comparison[T]) comparison[T] { return func(a, b T) int { return c(b, a) } }
 
-// page cuts the page after a marker, of at most limit resources that fit, out of a list. In the usual order it looks at no more than it needs;
-// another one has to look at all that there are. The marker is the zero value for none.
+// page cuts the page after a marker, of at most limit resources that fit, out of a list. In the usual order it looks at
+// no more than it needs; another one has to look at all that there are. The marker is the zero value for none.
 func page[T resource](lists []*ordered[T], order *sorting[T], marker T, skip, limit int, fits func(T) bool) []T {
 	var none T
 	var out []T
@@ -90,7 +90,10 @@ func (r *request) parameters() []parameter {
 func (r *request) nextLink(marker string) []object {
 	list := r.parameters()
 	if r.service == serviceCompute {
-		slices.SortStableFunc(list, func(a, b parameter) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.value, b.value)) })
+		slices.SortStableFunc(
+			list,
+			func(a, b parameter) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.value, b.value)) },
+		)
 		var once []parameter // of the same name, the last value in the place of the first
 		for _, p := range list {
 			if i := slices.IndexFunc(once, func(q parameter) bool { return q.name == p.name }); i >= 0 {
@@ -106,7 +109,10 @@ func (r *request) nextLink(marker string) []object {
 			list = append(list, parameter{"marker", marker})
 		}
 	} else {
-		list = append(slices.DeleteFunc(list, func(p parameter) bool { return p.name == "marker" }), parameter{"marker", marker})
+		list = append(
+			slices.DeleteFunc(list, func(p parameter) bool { return p.name == "marker" }),
+			parameter{"marker", marker},
+		)
 	}
 	var b strings.Builder
 	for i, p := range list {
@@ -145,8 +151,11 @@ func (c *Cloud) listServers(r *request) *response {
 	flag := strings.ToLower(r.query.Get("all_tenants"))
 	all := truth(flag) || r.query.Has("all_tenants") && flag == "" // as Nova reads a flag without a value
 	if flag != "" && !all && !slices.Contains([]string{"0", "f", "false", "n", "no", "off"}, flag) {
-		return r.badRequest("Unrecognized value '%s', acceptable values are: '0', '1', 'f', 'false', 'n', 'no', 'off', 'on', 't', 'true', 'y', 'yes'",
-			r.query.Get("all_tenants"))
+		return r.badRequest(
+			"Unrecognized value '%s', acceptable values are: '0', '1', 'f', 'false', 'n', 'no', 'off', "+
+				"'on', 't', 'true', 'y', 'yes'",
+			r.query.Get("all_tenants"),
+		)
 	}
 	if all && !r.who.admin() {
 		action := "index"
@@ -202,8 +211,8 @@ func (c *Cloud) listServers(r *request) *response {
 	return r.json(http.StatusOK, answer)
 }
 
-// serverSortKeys are what Nova sorts by (VALID_SORT_KEYS of nova/api/openstack/compute/schemas/servers.py). The value is nil for what all servers
-// here have in common.
+// serverSortKeys are what Nova sorts by (VALID_SORT_KEYS of nova/api/openstack/compute/schemas/servers.py). The value
+// is nil for what all servers here have in common.
 func serverSortKeys() map[string]comparison[*server] {
 	text := func(of func(*server) string) comparison[*server] {
 		return func(a, b *server) int { return cmp.Compare(strings.ToLower(of(a)), strings.ToLower(of(b))) }
@@ -231,7 +240,8 @@ func serverSortKeys() map[string]comparison[*server] {
 		"instance_type_id":    text(func(s *server) string { return s.flavor }),
 	}
 	for _, name := range []string{
-		"access_ip_v4", "access_ip_v6", "auto_disk_config", "config_drive", "host", "kernel_id", "key_name", "launch_index", "locked_by", "node", "progress",
+		"access_ip_v4", "access_ip_v6", "auto_disk_config", "config_drive", "host", "kernel_id", "key_name",
+		"launch_index", "locked_by", "node", "progress",
 		"ramdisk_id", "root_device_name",
 	} {
 		keys[name] = nil
@@ -310,20 +320,67 @@ func (r *request) checkServerQuery() *response {
 }
 
 // sortKeysRepr is how Nova's refusal lists them.
-const sortKeysRepr = "['access_ip_v4', 'access_ip_v6', 'auto_disk_config', 'availability_zone', 'config_drive', 'created_at', 'display_description', " +
-	"'display_name', 'host', 'hostname', 'image_ref', 'instance_type_id', 'kernel_id', 'key_name', 'launch_index', 'launched_at', 'locked_by', 'node', " +
-	"'power_state', 'progress', 'project_id', 'ramdisk_id', 'root_device_name', 'task_state', 'terminated_at', 'updated_at', 'user_id', 'uuid', 'vm_state', " +
-	"'architecture', 'cell_name', 'cleaned', 'default_ephemeral_device', 'default_swap_device', 'deleted', 'deleted_at', 'disable_terminate', " +
-	"'ephemeral_gb', 'ephemeral_key_uuid', 'id', 'key_data', 'launched_on', 'locked', 'memory_mb', 'os_type', 'reservation_id', 'root_gb', " +
-	"'shutdown_terminate', 'user_data', 'vcpus', 'vm_mode']"
+const sortKeysRepr = "['access_ip_v4', 'access_ip_v6', 'auto_disk_config', 'availability_zone', 'config_drive', 'created_at', " +
+	"'display_description', 'display_name', 'host', 'hostname', 'image_ref', 'instance_type_id', 'kernel_id', " +
+	"'key_name', 'launch_index', 'launched_at', 'locked_by', 'node', 'power_state', 'progress', 'project_id', " +
+	"'ramdisk_id', 'root_device_name', 'task_state', 'terminated_at', 'updated_at', 'user_id', 'uuid', " +
+	"'vm_state', 'architecture', 'cell_name', 'cleaned', 'default_ephemeral_device', 'default_swap_device', " +
+	"'deleted', 'deleted_at', 'disable_terminate', 'ephemeral_gb', 'ephemeral_key_uuid', 'id', 'key_data', " +
+	"'launched_on', 'locked', 'memory_mb', 'os_type', 'reservation_id', 'root_gb', 'shutdown_terminate', " +
+	"'user_data', 'vcpus', 'vm_mode']"
 
 // serverParameters are what a list of servers can be filtered by.
 var serverParameters = []string{
-	"user_id", "project_id", "tenant_id", "launch_index", "image_ref", "image", "kernel_id", "ramdisk_id", "hostname", "key_name", "power_state", "vm_state",
-	"task_state", "host", "node", "flavor", "reservation_id", "launched_at", "terminated_at", "availability_zone", "name", "display_name", "description",
-	"display_description", "locked_by", "uuid", "root_device_name", "config_drive", "access_ip_v4", "access_ip_v6", "auto_disk_config", "progress",
-	"sort_key", "sort_dir", "all_tenants", "soft_deleted", "deleted", "status", "changes-since", "changes-before", "ip", "ip6", "created_at", "limit", "marker",
-	"tags", "tags-any", "not-tags", "not-tags-any", "locked",
+	"user_id",
+	"project_id",
+	"tenant_id",
+	"launch_index",
+	"image_ref",
+	"image",
+	"kernel_id",
+	"ramdisk_id",
+	"hostname",
+	"key_name",
+	"power_state",
+	"vm_state",
+	"task_state",
+	"host",
+	"node",
+	"flavor",
+	"reservation_id",
+	"launched_at",
+	"terminated_at",
+	"availability_zone",
+	"name",
+	"display_name",
+	"description",
+	"display_description",
+	"locked_by",
+	"uuid",
+	"root_device_name",
+	"config_drive",
+	"access_ip_v4",
+	"access_ip_v6",
+	"auto_disk_config",
+	"progress",
+	"sort_key",
+	"sort_dir",
+	"all_tenants",
+	"soft_deleted",
+	"deleted",
+	"status",
+	"changes-since",
+	"changes-before",
+	"ip",
+	"ip6",
+	"created_at",
+	"limit",
+	"marker",
+	"tags",
+	"tags-any",
+	"not-tags",
+	"not-tags-any",
+	"locked",
 }
 
 func (r *request) checkUnknownParameters() *response {
@@ -346,7 +403,9 @@ func (r *request) checkUnknownParameters() *response {
 
 // isoTime reads a time as Nova does.
 func isoTime(text string) (time.Time, bool) {
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04:05Z0700", "2006-01-02 15:04:05", "2006-01-02"} {
+	for _, layout := range []string{
+		time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04:05Z0700", "2006-01-02 15:04:05", "2006-01-02",
+	} {
 		if t, err := time.Parse(layout, text); err == nil {
 			return t, true
 		}
@@ -354,7 +413,8 @@ func isoTime(text string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// serverFilter returns what the query asks of a server, nil if nothing can fit, and whether it asks for deleted ones too. Source: _get_servers of nova/api/openstack/compute/servers.py.
+// serverFilter returns what the query asks of a server, nil if nothing can fit, and whether it asks for deleted ones
+// too. Source: _get_servers of nova/api/openstack/compute/servers.py.
 func (r *request) serverFilter() (filter func(*server) bool, withDeleted bool, refused *response) {
 	q := r.query
 	admin := r.who.admin()
@@ -465,7 +525,19 @@ func (r *request) cinderList(filters []string) (cinderList, *response) {
 			return l, refused
 		}
 	}
-	known := append([]string{"limit", "offset", "marker", "sort", "sort_key", "sort_dir", "all_tenants", "project_id", "changes-since"}, filters...)
+	known := append(
+		[]string{
+			"limit",
+			"offset",
+			"marker",
+			"sort",
+			"sort_key",
+			"sort_dir",
+			"all_tenants",
+			"project_id",
+			"changes-since",
+		},
+		filters...)
 	if r.version.atLeast(3, 45) {
 		known = append(known, "with_count")
 	}
@@ -492,18 +564,30 @@ func (r *request) cinderList(filters []string) (cinderList, *response) {
 // cinderSorting reads the order that the query asks for, by one of the keys; nil is the usual one.
 func cinderSorting[T resource](r *request, keys map[string]comparison[T]) (*sorting[T], *response) {
 	if r.query.Has("sort") && (r.query.Has("sort_key") || r.query.Has("sort_dir")) {
-		return nil, r.badRequest("The 'sort_key' and 'sort_dir' parameters are deprecated and cannot be used with the 'sort' parameter.")
+		return nil, r.badRequest(
+			"The 'sort_key' and 'sort_dir' parameters are deprecated and cannot be used with the 'sort' parameter.",
+		)
 	}
 	var names, directions []string
 	for one := range strings.SplitSeq(r.query.Get("sort"), ",") {
 		name, direction, _ := strings.Cut(one, ":")
-		names, directions = append(names, strings.TrimSpace(name)), append(directions, cmp.Or(strings.TrimSpace(direction), "desc"))
+		names, directions = append(
+			names,
+			strings.TrimSpace(name),
+		), append(
+			directions,
+			cmp.Or(strings.TrimSpace(direction), "desc"),
+		)
 	}
 	if !r.query.Has("sort") {
 		if !r.query.Has("sort_key") && !r.query.Has("sort_dir") {
 			return nil, nil
 		}
-		names, directions = []string{cmp.Or(r.query.Get("sort_key"), "created_at")}, []string{cmp.Or(r.query.Get("sort_dir"), "desc")}
+		names, directions = []string{
+			cmp.Or(r.query.Get("sort_key"), "created_at"),
+		}, []string{
+			cmp.Or(r.query.Get("sort_dir"), "desc"),
+		}
 	}
 	for _, d := range directions {
 		if d != "asc" && d != "desc" {
@@ -519,7 +603,8 @@ func cinderSorting[T resource](r *request, keys map[string]comparison[T]) (*sort
 		if by == nil {
 			continue
 		}
-		if directions[min(i, len(directions)-1)] == "desc" && i < len(names) || i == len(names) && directions[0] == "desc" {
+		if directions[min(i, len(directions)-1)] == "desc" && i < len(names) ||
+			i == len(names) && directions[0] == "desc" {
 			by = reversed(by)
 		}
 		order.by = append(order.by, by)
@@ -527,7 +612,8 @@ func cinderSorting[T resource](r *request, keys map[string]comparison[T]) (*sort
 	return &order, nil
 }
 
-// metadataFilter reads what a list asks of the metadata: a dictionary, as Python or JSON writes it. Everything fits what cannot be read.
+// metadataFilter reads what a list asks of the metadata: a dictionary, as Python or JSON writes it. Everything fits
+// what cannot be read.
 func metadataFilter(r *request) func(map[string]string) bool {
 	text := r.query.Get("metadata")
 	if text == "" {
@@ -552,7 +638,9 @@ func metadataFilter(r *request) func(map[string]string) bool {
 }
 
 func (c *Cloud) listVolumes(r *request) *response {
-	l, refused := r.cinderList([]string{"name", "status", "metadata", "bootable", "availability_zone", "size", "created_at", "updated_at"})
+	l, refused := r.cinderList(
+		[]string{"name", "status", "metadata", "bootable", "availability_zone", "size", "created_at", "updated_at"},
+	)
 	if refused != nil {
 		return refused
 	}
@@ -560,11 +648,24 @@ func (c *Cloud) listVolumes(r *request) *response {
 		return func(a, b *volume) int { return cmp.Compare(strings.ToLower(of(a)), strings.ToLower(of(b))) }
 	}
 	order, refused := cinderSorting(r, map[string]comparison[*volume]{
-		"created_at": func(a, b *volume) int { return cmp.Compare(a.sequence, b.sequence) }, "size": func(a, b *volume) int { return cmp.Compare(a.size, b.size) },
-		"name": text(func(v *volume) string { return v.name }), "status": text(func(v *volume) string { return v.status }),
-		"id": text(func(v *volume) string { return v.id }), "project_id": text(func(v *volume) string { return v.projectID }),
-		"display_name": text(func(v *volume) string { return v.name }), "user_id": text(func(v *volume) string { return v.userID }),
-		"updated_at": func(a, b *volume) int { return a.updated.Compare(b.updated) }, "availability_zone": nil, "bootable": nil, "host": nil,
+		"created_at": func(a, b *volume) int { return cmp.Compare(a.sequence, b.sequence) },
+		"size":       func(a, b *volume) int { return cmp.Compare(a.size, b.size) },
+		"name": text(
+			func(v *volume) string { return v.name },
+		),
+		"status": text(func(v *volume) string { return v.status }),
+		"id": text(
+			func(v *volume) string { return v.id },
+		),
+		"project_id": text(func(v *volume) string { return v.projectID }),
+		"display_name": text(
+			func(v *volume) string { return v.name },
+		),
+		"user_id":           text(func(v *volume) string { return v.userID }),
+		"updated_at":        func(a, b *volume) int { return a.updated.Compare(b.updated) },
+		"availability_zone": nil,
+		"bootable":          nil,
+		"host":              nil,
 	})
 	if refused != nil {
 		return refused
@@ -577,7 +678,9 @@ func (c *Cloud) listVolumes(r *request) *response {
 	}
 	metadata := metadataFilter(r)
 	fits := func(v *volume) bool {
-		return !l.none && listed(r.query, map[string]string{"name": v.name, "status": v.status, "size": strconv.Itoa(v.size)}) && metadata(v.metadata)
+		return !l.none &&
+			listed(r.query, map[string]string{"name": v.name, "status": v.status, "size": strconv.Itoa(v.size)}) &&
+			metadata(v.metadata)
 	}
 	return cinderPage(r, "volumes", l, c.volumes.in(l.project, l.all), order, marker, fits, func(v *volume) object {
 		if r.detailed() {
@@ -597,9 +700,18 @@ func (c *Cloud) listSnapshots(r *request) *response {
 	}
 	keys := map[string]comparison[*snapshot]{
 		"created_at": func(a, b *snapshot) int { return cmp.Compare(a.sequence, b.sequence) },
-		"status":     text(func(s *snapshot) string { return s.status }), "id": text(func(s *snapshot) string { return s.id }),
-		"display_name": text(func(s *snapshot) string { return s.name }), "volume_id": text(func(s *snapshot) string { return s.volumeID }),
-		"project_id": text(func(s *snapshot) string { return s.projectID }), "user_id": text(func(s *snapshot) string { return s.userID }),
+		"status": text(
+			func(s *snapshot) string { return s.status },
+		),
+		"id": text(func(s *snapshot) string { return s.id }),
+		"display_name": text(
+			func(s *snapshot) string { return s.name },
+		),
+		"volume_id": text(func(s *snapshot) string { return s.volumeID }),
+		"project_id": text(
+			func(s *snapshot) string { return s.projectID },
+		),
+		"user_id":    text(func(s *snapshot) string { return s.userID }),
 		"updated_at": func(a, b *snapshot) int { return a.updated.Compare(b.updated) },
 	}
 	if r.version.atLeast(3, 30) {
@@ -620,17 +732,28 @@ func (c *Cloud) listSnapshots(r *request) *response {
 		metadata = func(map[string]string) bool { return true }
 	}
 	fits := func(s *snapshot) bool {
-		return !l.none && listed(r.query, map[string]string{"name": s.name, "status": s.status, "volume_id": s.volumeID}) && metadata(s.metadata)
+		return !l.none &&
+			listed(r.query, map[string]string{"name": s.name, "status": s.status, "volume_id": s.volumeID}) &&
+			metadata(s.metadata)
 	}
-	return cinderPage(r, "snapshots", l, c.snapshots.in(l.project, l.all), order, marker, fits, func(s *snapshot) object {
-		if r.detailed() {
-			return r.snapshotView(s, true)
-		}
-		view := r.snapshotView(s, false)
-		return slices.DeleteFunc(view, func(m member) bool {
-			return m.name == "group_snapshot_id" || m.name == "user_id" || m.name == "consumes_quota"
-		})
-	})
+	return cinderPage(
+		r,
+		"snapshots",
+		l,
+		c.snapshots.in(l.project, l.all),
+		order,
+		marker,
+		fits,
+		func(s *snapshot) object {
+			if r.detailed() {
+				return r.snapshotView(s, true)
+			}
+			view := r.snapshotView(s, false)
+			return slices.DeleteFunc(view, func(m member) bool {
+				return m.name == "group_snapshot_id" || m.name == "user_id" || m.name == "consumes_quota"
+			})
+		},
+	)
 }
 
 // listed reports whether a resource has the values that the query asks for.
@@ -643,8 +766,18 @@ func listed(q url.Values, values map[string]string) bool {
 	return true
 }
 
-// cinderPage answers a list with a page, the link to the next one if this is full, and the number of all if it is asked for.
-func cinderPage[T resource](r *request, kind string, l cinderList, list *ordered[T], order *sorting[T], marker T, fits func(T) bool, view func(T) object) *response {
+// cinderPage answers a list with a page, the link to the next one if this is full, and the number of all if it is asked
+// for.
+func cinderPage[T resource](
+	r *request,
+	kind string,
+	l cinderList,
+	list *ordered[T],
+	order *sorting[T],
+	marker T,
+	fits func(T) bool,
+	view func(T) object,
+) *response {
 	views := []object{}
 	found := page([]*ordered[T]{list}, order, marker, l.offset, l.limit, fits)
 	for _, t := range found {

@@ -25,7 +25,12 @@ func transferBody(r *request) schema {
 	if strings.Contains(r.path, "/volume-transfers") && r.version.atLeast(3, 55) {
 		s.properties = append(s.properties, property{"no_snapshots", schema{enum: cinderBooleans}})
 	}
-	return schema{types: []string{"object"}, closed: true, required: []string{"transfer"}, properties: []property{{"transfer", s}}}
+	return schema{
+		types:      []string{"object"},
+		closed:     true,
+		required:   []string{"transfer"},
+		properties: []property{{"transfer", s}},
+	}
 }
 
 func (c *Cloud) createTransfer(r *request) *response {
@@ -42,8 +47,13 @@ func (c *Cloud) createTransfer(r *request) *response {
 		return r.badRequest("Invalid volume: status must be available")
 	}
 	t := &transfer{
-		id: c.newUUID(), name: strings.TrimSpace(body.text("transfer", "name")), volumeID: v.id, key: stableID("transfer", c.newUUID())[:16],
-		projectID: v.projectID, created: r.start, withoutSnapshots: truth(body.at("transfer", "no_snapshots")),
+		id:               c.newUUID(),
+		name:             strings.TrimSpace(body.text("transfer", "name")),
+		volumeID:         v.id,
+		key:              stableID("transfer", c.newUUID())[:16],
+		projectID:        v.projectID,
+		created:          r.start,
+		withoutSnapshots: truth(body.at("transfer", "no_snapshots")),
 	}
 	v.become(r.start, 0, "awaiting-transfer", "awaiting-transfer", nil)
 	c.transfers[t.id] = t
@@ -55,7 +65,13 @@ func (c *Cloud) createTransfer(r *request) *response {
 // transferView shows a transfer, as far as the microversion has it.
 func (r *request) transferView(t *transfer) object {
 	view := object{
-		{"id", t.id}, {"created_at", t.created.UTC().Format("2006-01-02T15:04:05.000000")}, {"name", textOrNil(t.name)}, {"volume_id", t.volumeID},
+		{
+			"id",
+			t.id,
+		},
+		{"created_at", t.created.UTC().Format("2006-01-02T15:04:05.000000")},
+		{"name", textOrNil(t.name)},
+		{"volume_id", t.volumeID},
 		{"links", r.links("volume", "os-volume-transfer/"+t.id)},
 	}
 	if !strings.Contains(r.path, "/volume-transfers") {
@@ -66,7 +82,12 @@ func (r *request) transferView(t *transfer) object {
 	}
 	if r.version.atLeast(3, 57) {
 		view = append(view, object{
-			{"source_project_id", t.projectID}, {"destination_project_id", textOrNil(t.takenBy)}, {"accepted", t.accepted},
+			{
+				"source_project_id",
+				t.projectID,
+			},
+			{"destination_project_id", textOrNil(t.takenBy)},
+			{"accepted", t.accepted},
 		}...)
 	}
 	return view
@@ -102,7 +123,10 @@ func (c *Cloud) listTransfers(r *request) *response {
 	for _, t := range list {
 		view := r.transferView(t)
 		if !strings.HasSuffix(cutFormat(r.path), "/detail") {
-			view = slices.DeleteFunc(view, func(m member) bool { return !slices.Contains([]string{"id", "volume_id", "name", "links"}, m.name) })
+			view = slices.DeleteFunc(
+				view,
+				func(m member) bool { return !slices.Contains([]string{"id", "volume_id", "name", "links"}, m.name) },
+			)
 		}
 		views = append(views, view)
 	}
@@ -111,9 +135,19 @@ func (c *Cloud) listTransfers(r *request) *response {
 
 // acceptTransfer is POST …/{id}/accept, by anybody who has the key.
 func (c *Cloud) acceptTransfer(r *request) *response {
-	body, refused := r.checkedVolumeBody(schema{types: []string{"object"}, closed: true, required: []string{"accept"}, properties: []property{
-		{"accept", schema{types: []string{"object"}, closed: true, required: []string{"auth_key"}, properties: []property{{"auth_key", schema{types: []string{"string"}, minLength: 1}}}}},
-	}})
+	body, refused := r.checkedVolumeBody(
+		schema{types: []string{"object"}, closed: true, required: []string{"accept"}, properties: []property{
+			{
+				"accept",
+				schema{
+					types:      []string{"object"},
+					closed:     true,
+					required:   []string{"auth_key"},
+					properties: []property{{"auth_key", schema{types: []string{"string"}, minLength: 1}}},
+				},
+			},
+		}},
+	)
 	if refused != nil {
 		return refused
 	}
@@ -133,7 +167,13 @@ func (c *Cloud) acceptTransfer(r *request) *response {
 	t.accepted, t.takenBy = true, r.who.project.ID
 	view := r.transferView(t)[:0]
 	return r.json(http.StatusAccepted, object{{"transfer", append(view, object{
-		{"id", t.id}, {"volume_id", t.volumeID}, {"name", textOrNil(t.name)}, {"links", r.links("volume", "os-volume-transfer/"+t.id)},
+		{
+			"id",
+			t.id,
+		},
+		{"volume_id", t.volumeID},
+		{"name", textOrNil(t.name)},
+		{"links", r.links("volume", "os-volume-transfer/"+t.id)},
 	}...)}})
 }
 

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// The actions of POST /volumes/{id}/action and /snapshots/{id}/action. Source: cinder/api/contrib/volume_actions.py and admin_actions.py.
+// The actions of POST /volumes/{id}/action and /snapshots/{id}/action. Source: cinder/api/contrib/volume_actions.py and
+// admin_actions.py.
 
 // volumeAction is one of them: the schema of its argument, and what it does. No response is 202.
 type volumeAction struct {
@@ -19,7 +20,13 @@ type volumeAction struct {
 
 func volumeActionOf(name string) (volumeAction, bool) {
 	text := schema{types: []string{"string", "null"}}
-	size := schema{types: []string{"integer", "string"}, minimum: 1, minLength: 1, maxLength: 11, pattern: regexp.MustCompile(`^[0-9]+$`)}
+	size := schema{
+		types:     []string{"integer", "string"},
+		minimum:   1,
+		minLength: 1,
+		maxLength: 11,
+		pattern:   regexp.MustCompile(`^[0-9]+$`),
+	}
 	anything := schema{}
 	a, ok := map[string]volumeAction{
 		"os-extend": {schema{types: []string{"object"}, closed: true, required: []string{"new_size"}, properties: []property{{"new_size", size}}},
@@ -45,7 +52,8 @@ func volumeActionOf(name string) (volumeAction, bool) {
 		}},
 		"os-begin_detaching": {anything, func(_ *Cloud, r *request, v *volume, _ object) *response {
 			if v.status != "in-use" {
-				return r.badRequest("Invalid volume: Unable to detach volume. Volume status must be 'in-use' and attach_status must be 'attached' to detach.")
+				return r.badRequest("Invalid volume: Unable to detach volume. Volume status must be 'in-use' and " +
+					"attach_status must be 'attached' to detach.")
 			}
 			v.become(r.start, 0, "detaching", "", nil)
 			return nil
@@ -95,7 +103,10 @@ func volumeActionOf(name string) (volumeAction, bool) {
 // actionOf reads the name of an action and its argument, or refuses.
 func (r *request) actionOf() (string, any, *response) {
 	unknown := func(name string) *response {
-		return r.badRequest("There is no such action: %s. Verify the request body and Content-Type header and try again.", name)
+		return r.badRequest(
+			"There is no such action: %s. Verify the request body and Content-Type header and try again.",
+			name,
+		)
 	}
 	if !r.hasBody {
 		return "", nil, unknown("None")
@@ -114,9 +125,14 @@ func (c *Cloud) actOnVolume(r *request) *response {
 	}
 	a, ok := volumeActionOf(name)
 	if !ok {
-		return r.badRequest("There is no such action: %s. Verify the request body and Content-Type header and try again.", name)
+		return r.badRequest(
+			"There is no such action: %s. Verify the request body and Content-Type header and try again.",
+			name,
+		)
 	}
-	if message := (schema{properties: []property{{name, a.argument}}}).validate(object{{name, argument}}); message != "" {
+	if message := (schema{properties: []property{{name, a.argument}}}).validate(
+		object{{name, argument}},
+	); message != "" {
 		return r.badRequest("%s", message)
 	}
 	o, _ := argument.(object)
@@ -146,14 +162,23 @@ func (r *request) accepted() *response {
 func (c *Cloud) extendVolume(r *request, v *volume, argument object) *response {
 	size, _ := intOf(argument.at("new_size")) // the schema has checked it
 	if size <= v.size {
-		return r.badRequest("Invalid input received: New size for extend must be greater than current size. (current: %d, extended: %d).", v.size, size)
+		return r.badRequest(
+			"Invalid input received: New size for extend must be greater than current size. (current: %d, extended: %d).",
+			v.size,
+			size,
+		)
 	}
 	back := "available"
 	if v.status == "in-use" && r.version.atLeast(3, 42) {
 		back = "in-use"
 	}
 	if v.status != back {
-		return r.badRequest("Invalid volume: Volume %s status must be '{'status': '%s'}' to extend, currently %s.", v.id, back, v.status)
+		return r.badRequest(
+			"Invalid volume: Volume %s status must be '{'status': '%s'}' to extend, currently %s.",
+			v.id,
+			back,
+			v.status,
+		)
 	}
 	v.become(r.start, c.options.VolumeActionTime, "extending", back, func(v *volume) { v.size = size })
 	return nil
@@ -165,11 +190,29 @@ func (c *Cloud) uploadVolume(r *request, v *volume, argument object) *response {
 	}
 	v.become(r.start, c.options.VolumeActionTime, "uploading", "available", nil)
 	c.watch(v)
-	return r.json(http.StatusAccepted, object{{"os-volume_upload_image", object{
-		{"id", v.id}, {"updated_at", momentOrNil(v.updated)}, {"status", "uploading"}, {"display_description", textOrNil(v.description)}, {"size", v.size},
-		{"volume_type", volumeTypeView()}, {"image_id", c.newUUID()}, {"container_format", "bare"}, {"disk_format", "raw"},
-		{"image_name", argument.text("image_name")},
-	}}})
+	return r.json(http.StatusAccepted, object{
+		{
+			"os-volume_upload_image",
+			object{
+				{
+					"id",
+					v.id,
+				},
+				{"updated_at", momentOrNil(v.updated)},
+				{"status", "uploading"},
+				{"display_description", textOrNil(v.description)},
+				{"size", v.size},
+				{
+					"volume_type",
+					volumeTypeView(),
+				},
+				{"image_id", c.newUUID()},
+				{"container_format", "bare"},
+				{"disk_format", "raw"},
+				{"image_name", argument.text("image_name")},
+			},
+		},
+	})
 }
 
 // attachByCinder records an attachment that somebody else has made, as Nova once did.
@@ -181,7 +224,12 @@ func (c *Cloud) attachByCinder(r *request, v *volume, argument object) *response
 		return r.brokenInside("")
 	}
 	v.attachment = &attachment{
-		id: c.newUUID(), mapping: c.newUUID(), serverID: argument.text("instance_uuid"), device: argument.text("mountpoint"), mode: argument.text("mode"), at: r.start,
+		id:       c.newUUID(),
+		mapping:  c.newUUID(),
+		serverID: argument.text("instance_uuid"),
+		device:   argument.text("mountpoint"),
+		mode:     argument.text("mode"),
+		at:       r.start,
 	}
 	v.visible = map[string]string{"attached_mode": cmp.Or(argument.text("mode"), "rw"), "readonly": "False"}
 	v.become(r.start, 0, "in-use", "", nil)
@@ -191,12 +239,40 @@ func (c *Cloud) attachByCinder(r *request, v *volume, argument object) *response
 // volumeStatuses and snapshotStatuses are those that os-reset_status takes, in Cinder's order.
 var (
 	volumeStatuses = []string{
-		"creating", "available", "deleting", "error", "error_deleting", "error_managing", "managing", "attaching", "in-use", "detaching", "maintenance",
-		"restoring-backup", "error_restoring", "reserved", "awaiting-transfer", "backing-up", "error_backing-up", "error_extending", "downloading", "uploading",
-		"retyping", "extending",
+		"creating",
+		"available",
+		"deleting",
+		"error",
+		"error_deleting",
+		"error_managing",
+		"managing",
+		"attaching",
+		"in-use",
+		"detaching",
+		"maintenance",
+		"restoring-backup",
+		"error_restoring",
+		"reserved",
+		"awaiting-transfer",
+		"backing-up",
+		"error_backing-up",
+		"error_extending",
+		"downloading",
+		"uploading",
+		"retyping",
+		"extending",
 	}
 	snapshotStatuses = []string{
-		"error", "available", "creating", "deleting", "deleted", "updating", "error_deleting", "unmanaging", "backing-up", "restoring",
+		"error",
+		"available",
+		"creating",
+		"deleting",
+		"deleted",
+		"updating",
+		"error_deleting",
+		"unmanaging",
+		"backing-up",
+		"restoring",
 	}
 )
 
@@ -216,7 +292,10 @@ func (r *request) checkStatuses(argument object) *response {
 		return r.badRequest("Must specify 'status', 'attach_status' or 'migration_status' for update.")
 	}
 	if status != "" && !slices.Contains(volumeStatuses, strings.ToLower(status)) {
-		return r.badRequest("%s", fmt.Sprintf("Volume status: %s is invalid, valid statuses are: %s.", status, pythonTuple(volumeStatuses)))
+		return r.badRequest(
+			"%s",
+			fmt.Sprintf("Volume status: %s is invalid, valid statuses are: %s.", status, pythonTuple(volumeStatuses)),
+		)
 	}
 	return nil
 }
@@ -246,18 +325,40 @@ func (c *Cloud) actOnSnapshot(r *request) *response {
 		return refused
 	}
 	if name != "os-reset_status" && name != "os-force_delete" {
-		return r.badRequest("There is no such action: %s. Verify the request body and Content-Type header and try again.", name)
+		return r.badRequest(
+			"There is no such action: %s. Verify the request body and Content-Type header and try again.",
+			name,
+		)
 	}
 	o, _ := argument.(object)
 	if name == "os-reset_status" {
-		s := schema{properties: []property{{name, schema{types: []string{"object"}, closed: true, required: []string{"status"}, properties: []property{
-			{"status", schema{types: []string{"string"}}},
-		}}}}}
+		s := schema{
+			properties: []property{
+				{
+					name,
+					schema{
+						types:    []string{"object"},
+						closed:   true,
+						required: []string{"status"},
+						properties: []property{
+							{"status", schema{types: []string{"string"}}},
+						},
+					},
+				},
+			},
+		}
 		if message := s.validate(object{{name, argument}}); message != "" {
 			return r.badRequest("%s", message)
 		}
 		if status := o.text("status"); !slices.Contains(snapshotStatuses, strings.ToLower(status)) {
-			return r.badRequest("%s", fmt.Sprintf("Snapshot status: %s is invalid, valid statuses are: %s.", status, pythonTuple(snapshotStatuses)))
+			return r.badRequest(
+				"%s",
+				fmt.Sprintf(
+					"Snapshot status: %s is invalid, valid statuses are: %s.",
+					status,
+					pythonTuple(snapshotStatuses),
+				),
+			)
 		}
 	}
 	s, refused := c.snapshotOf(r)
@@ -265,7 +366,10 @@ func (c *Cloud) actOnSnapshot(r *request) *response {
 		return refused
 	}
 	if !r.who.admin() {
-		return r.forbidden("Policy doesn't allow volume_extension:snapshot_admin_actions:%s to be performed.", strings.TrimPrefix(name, "os-"))
+		return r.forbidden(
+			"Policy doesn't allow volume_extension:snapshot_admin_actions:%s to be performed.",
+			strings.TrimPrefix(name, "os-"),
+		)
 	}
 	if name == "os-force_delete" {
 		c.endSnapshot(s, r.start)
