@@ -91,6 +91,9 @@ func hasParent(a lifecycle.Action) bool {
 // Needs returns what the rules read and the change does not have. A rule counts if it is for the change's action and
 // no part of its condition that is joined with and is already false.
 func (s *Set) Needs(change lifecycle.Change, e event.Event) Needs {
+	if s.given {
+		return Needs{}
+	}
 	if !s.reads.known(change).Any() { // the usual case
 		return Needs{}
 	}
@@ -135,7 +138,7 @@ func (s *Set) Gives(action lifecycle.Action, key string) bool {
 // WithReadings returns the same rules with default readings for [Set.Plan]. It is for testing rules.
 func (s *Set) WithReadings(r Readings) *Set {
 	with := *s
-	with.readings = r
+	with.readings, with.given = r, true
 	return &with
 }
 

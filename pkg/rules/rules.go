@@ -31,6 +31,7 @@ type Set struct {
 	reads    Needs
 	inherits bool
 	readings Readings
+	given    bool // readings are all there is to know
 	policy   Policy
 	notices  []Warning // of sections other than rules:
 }

@@ -97,7 +97,7 @@ func (p *proof) writable(ctx context.Context) error {
 	}
 	p.proven = false // the next attempt looks again
 	return &metadata.Error{
-		Request: metadata.Request{Method: http.MethodGet, Path: p.Path()}, Status: http.StatusOK, Class: metadata.Locked,
+		Request: metadata.Request{Method: http.MethodGet, Path: p.Path()}, Class: metadata.Locked,
 		Message: "the server is locked, and TAGGER_WRITE_LOCKED is not set: an administrator's token could write to it",
 	}
 }
