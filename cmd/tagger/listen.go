@@ -163,7 +163,7 @@ func newSink(settings config.Settings, c config.Listen, log *slog.Logger) (liste
 
 func newTagging(ctx context.Context) (*slog.Logger, listen.Processor, func(io.Writer) error, error) {
 	read := func() (config.Credentials, error) { return cloudsyaml.Read(ctx) }
-	c, err := app.Compose(ctx, app.Function{Name: "listen", Bus: true, Credentials: read})
+	c, err := app.Compose(ctx, app.Function{Name: "listen", Bus: true, Credentials: read, AWS: onAWS()})
 	if err != nil {
 		return nil, nil, nil, err
 	}

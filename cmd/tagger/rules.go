@@ -88,7 +88,7 @@ func rulesTestCommand(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "test FILE...",
 		Short: "Hold rules to cases: an event, and the plan that is expected of it",
-		Long: "Plan the event of each case and compare. What set, add and remove do not name must not be in the plan; rules (those that\n" +
+		Long: "Plan the event of each case and compare. What set, add, remove and rename do not name must not be in the plan; rules (those that\n" +
 			"match) and outcome (of an event that needs no request: ignored, unrecognised, rejected) are compared where they are\n" +
 			"given. rules: and event: are paths relative to the file of cases; an event can be written out in the case, too. The exit\n" +
 			"status is 1 when a case fails, 2 when rules or cases are wrong.\n\n" +
@@ -107,11 +107,15 @@ func rulesTestCommand(s streams) *cobra.Command {
 			st := styleFor(s.out)
 			total, failed := 0, 0
 			for _, file := range files {
-				cases, t, err := openSuite(cmd.Context(), settings, file)
+				cases, set, err := openSuite(cmd.Context(), settings, file)
 				if err != nil {
 					return err
 				}
 				for _, c := range cases.Cases {
+					t, err := tagger.Compose(cmd.Context(), settings, set.WithReadings(c.Readings.readings()), tagger.Parts{})
+					if err != nil {
+						return err
+					}
 					diffs, err := c.run(cmd.Context(), t, filepath.Dir(file))
 					if err != nil {
 						return fmt.Errorf("%s: %s: %w", file, c.Name, err)
@@ -173,6 +177,7 @@ func (c ruleCase) run(ctx context.Context, t *tagger.Tagger, dir string) ([]stri
 	if !slices.Equal(want, got) {
 		diffs = append(diffs, fmt.Sprintf("remove: want %s, got %s", orNothing(strings.Join(want, ", ")), orNothing(strings.Join(got, ", "))))
 	}
+	diffs = append(diffs, mapDiff("rename", c.Expect.Rename, p.Keys.Rename)...)
 	if len(diffs) > 0 {
 		for _, problem := range p.Problems {
 			diffs = append(diffs, "("+problem.String()+")")

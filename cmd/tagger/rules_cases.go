@@ -21,7 +21,9 @@ import (
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/ingress"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/rules"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
@@ -36,8 +38,52 @@ type suite struct {
 type ruleCase struct {
 	Name string `yaml:"name"`
 	// Event is a file, relative to the suite's, or the event itself.
-	Event  yaml.Node   `yaml:"event"`
-	Expect expectation `yaml:"expect"`
+	Event yaml.Node `yaml:"event"`
+	// Readings are what would be read from the cloud.
+	Readings caseReadings `yaml:"readings"`
+	Expect   expectation  `yaml:"expect"`
+}
+
+// caseReadings are [rules.Readings] in the words of a file of cases.
+type caseReadings struct {
+	Metadata  map[string]string `yaml:"metadata"`
+	Parent    *caseParent       `yaml:"parent"`
+	ActorName string            `yaml:"actor_name"`
+	Project   *caseProject      `yaml:"project"`
+}
+
+type caseParent struct {
+	ID       string            `yaml:"id"`
+	Name     string            `yaml:"name"`
+	Metadata map[string]string `yaml:"metadata"`
+}
+
+type caseProject struct {
+	Name        string            `yaml:"name"`
+	Description string            `yaml:"description"`
+	Tags        []string          `yaml:"tags"`
+	Extra       map[string]string `yaml:"extra"`
+}
+
+// readings are those of a case. What it does not name is unknown.
+func (r caseReadings) readings() rules.Readings {
+	all := rules.Readings{Metadata: r.Metadata, ActorName: r.ActorName, Unknown: map[string]string{}}
+	if r.Metadata == nil {
+		all.Unknown["resource.metadata"] = "the case has no readings: metadata"
+	}
+	if r.Parent == nil {
+		all.Unknown["parent"] = "the case has no readings: parent"
+	} else {
+		metadata := r.Parent.Metadata
+		if metadata == nil {
+			metadata = map[string]string{}
+		}
+		all.Parent = &lifecycle.Parent{ID: r.Parent.ID, Name: r.Parent.Name, Metadata: metadata}
+	}
+	if r.Project != nil {
+		all.Project = &rules.Project{Name: r.Project.Name, Description: r.Project.Description, Tags: r.Project.Tags, Extra: r.Project.Extra}
+	}
+	return all
 }
 
 type expectation struct {
@@ -45,11 +91,12 @@ type expectation struct {
 	Set     map[string]string `yaml:"set"`
 	Add     map[string]string `yaml:"add"`
 	Remove  []string          `yaml:"remove"`
+	Rename  map[string]string `yaml:"rename"`
 	Outcome string            `yaml:"outcome"`
 }
 
 // openSuite reads a file of cases and the rules that it names.
-func openSuite(ctx context.Context, settings config.Settings, file string) (suite, *tagger.Tagger, error) {
+func openSuite(ctx context.Context, settings config.Settings, file string) (suite, *rules.Set, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return suite{}, nil, fmt.Errorf("read the cases: %w", err)
@@ -79,15 +126,14 @@ func openSuite(ctx context.Context, settings config.Settings, file string) (suit
 			return suite{}, nil, fmt.Errorf("%s: %s: %w", file, c.Cases[i].Name, err)
 		}
 	}
-	t, err := tagger.Compose(ctx, settings, set, tagger.Parts{})
-	return c, t, err
+	return c, set, nil
 }
 
 // check refuses what no plan can have, for a case that expects it is a mistake in itself.
-func (e expectation) check(rules []string) error {
+func (e expectation) check(known []string) error {
 	for _, name := range e.Rules {
-		if !slices.Contains(rules, name) {
-			return fmt.Errorf("expect: rules: no rule is named %q%s", name, nearest.Hint(name, rules))
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("expect: rules: no rule is named %q%s", name, nearest.Hint(name, known))
 		}
 	}
 	switch apply.Outcome(e.Outcome) {
@@ -151,7 +197,8 @@ func suiteError(text []byte, err error) error {
 // members are the fields of the mapping that a Go type stands for.
 func members(name string) []string {
 	var all []string
-	for _, t := range []reflect.Type{reflect.TypeFor[suite](), reflect.TypeFor[ruleCase](), reflect.TypeFor[expectation]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[suite](), reflect.TypeFor[ruleCase](), reflect.TypeFor[expectation](),
+		reflect.TypeFor[caseReadings](), reflect.TypeFor[caseParent](), reflect.TypeFor[caseProject]()} {
 		for i := range t.NumField() {
 			if t.Name() == name {
 				all = append(all, t.Field(i).Tag.Get("yaml"))

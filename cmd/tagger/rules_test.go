@@ -128,7 +128,7 @@ func TestRulesTestRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, cases, want string }{
 		{"unknown field of a case", "cases:\n- event: event.json\n  expects: {}\n", "read the cases: CASES:3: unknown field expects; did you mean expect?"},
 		{"unknown field of the file", "rule: x\n", "read the cases: CASES:1: unknown field rule; did you mean rules?"},
-		{"unknown field of a plan", one("{metadata: {env: dev}}"), "read the cases: CASES:5: unknown field metadata; known: rules, set, add, remove, outcome"},
+		{"unknown field of a plan", one("{metadata: {env: dev}}"), "read the cases: CASES:5: unknown field metadata; known: rules, set, add, remove, rename, outcome"},
 		{"a list for a mapping", one("{set: [env]}"), "read the cases: CASES:5: want a mapping, found a list"},
 		{"a text for a list", one("{remove: env}"), "read the cases: CASES:5: want a list, found one value"},
 		{"a mapping for a text", "cases:\n- name: {a: b}\n", "read the cases: CASES:2: want one value, found a mapping"},
@@ -270,5 +270,44 @@ func TestRulesTestAbsolutePaths(t *testing.T) {
 	file := write(t, dir, "cases.yaml", "rules: "+rulesFile+"\ncases:\n- event: "+event+"\n  expect: {set: {env: dev}}\n")
 	if out, errOut, status := taggerCommand(t, "", "rules", "test", file); status != exitDone {
 		t.Errorf("status %d: %s%s", status, out, errOut)
+	}
+}
+
+// A case can say what would be read from the cloud.
+func TestRulesTestReadings(t *testing.T) {
+	clearEnv(t)
+	dir := t.TempDir()
+	write(t, dir, "rules.yaml", `conditions: {sandbox: '"sandbox" in (project.tags ?? [])'}
+ignore: sandbox
+rules:
+- name: inherit
+  on: snapshot.created
+  inherit: [owner, "billing-*"]
+- name: names
+  on: snapshot.created
+  add: {by: '${actor.name}', env: '${resource.metadata.env ?? "none"}'}
+  remove: ["tmp-*", old]
+  rename: {Owner: owner}
+`)
+	write(t, dir, "event.json", `{"specversion":"1.0","id":"1","source":"//t","type":"io.github.cloudtagger.snapshot.created","subject":"4f6de2c1-93b7-4c55-8a0f-2f9b1c7d3e64",
+		"data":{"resource":{"project":"p-1","volume":"8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10"},"actor":{"id":"u-1"}}}`)
+	for _, tt := range []struct {
+		readings, expect string
+		status           int
+		want             string
+	}{
+		{"{parent: {metadata: {owner: team, billing-a: 1, other: x}}, actor_name: alice, metadata: {env: dev}}",
+			`{add: {owner: team, billing-a: "1", by: alice, env: dev}, remove: [old, "tmp-*"], rename: {Owner: owner}}`, exitDone, ""},
+		{"{project: {tags: [sandbox]}}", "{outcome: ignored}", exitDone, ""},
+		{"{}", `{add: {env: none}, remove: [old, "tmp-*"]}`, exitUndone, `rename Owner: want nothing, got "owner"`},
+		{"{}", `{add: {env: none}}`, exitUndone, "(rule inherit, key owner: not inherited: parent is absent: parent is unknown here: the case has no readings: parent)"},
+		{"{parents: {}}", `{}`, exitUsage, "unknown field parents; did you mean parent?"},
+		{"{parent: {metdata: {}}}", `{}`, exitUsage, "unknown field metdata; did you mean metadata?"},
+	} {
+		file := write(t, dir, "cases.yaml", "rules: rules.yaml\ncases:\n- event: event.json\n  readings: "+tt.readings+"\n  expect: "+tt.expect+"\n")
+		out, errOut, status := taggerCommand(t, "", "rules", "test", file)
+		if status != tt.status || !strings.Contains(out+errOut, tt.want) {
+			t.Errorf("%s: status %d: %s%s", tt.readings, status, out, errOut)
+		}
 	}
 }

@@ -8,9 +8,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cloudtagger/tagger/pkg/app"
+	"github.com/cloudtagger/tagger/pkg/awsapi"
+	"github.com/cloudtagger/tagger/pkg/cloud/awssecret"
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
 )
+
+// onAWS lets a container on AWS read its rules from a parameter and its credentials from a secret, with the access key of
+// its environment.
+func onAWS() app.AWS {
+	client := &awsapi.Client{}
+	return app.AWS{Secret: awssecret.Opener(client), Parameter: client.Parameter}
+}
 
 func serveCommand() *cobra.Command {
 	var listen string
@@ -34,7 +43,7 @@ func serveCommand() *cobra.Command {
 			listen = net.JoinHostPort("", port)
 		}
 		read := func() (config.Credentials, error) { return cloudsyaml.Read(cmd.Context()) }
-		if err := app.RunHTTP(cmd.Context(), app.Function{Name: "tagger", Credentials: read}, listen); err != nil {
+		if err := app.RunHTTP(cmd.Context(), app.Function{Name: "tagger", Credentials: read, AWS: onAWS()}, listen); err != nil {
 			return fmt.Errorf("serve: %w", err)
 		}
 		return nil

@@ -13,15 +13,14 @@ import (
 )
 
 func main() {
+	aws := &awsapi.Client{}
 	err := app.Run(context.Background(), app.Function{
 		Name:    "server-changed",
 		Actions: []lifecycle.Action{lifecycle.ServerStarted, lifecycle.ServerStopped, lifecycle.ServerResized, lifecycle.ServerRebuilt},
-		AWS:     app.AWS{Secret: openSecret, Parameter: awsapi.Parameter, Queues: &awsapi.Queues{}},
+		AWS:     app.AWS{Secret: awssecret.Opener(aws), Parameter: aws.Parameter, Queues: aws},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tagger:", err)
 		os.Exit(1)
 	}
 }
-
-func openSecret(arn string) app.Secret { return awssecret.New(arn) }

@@ -44,18 +44,13 @@ type Function struct {
 
 // AWS is what a process uses of AWS. What is nil it cannot use, and a setting that needs it is an error.
 type AWS struct {
-	// Secret opens a secret that holds the credentials, by its ARN.
-	Secret func(arn string) Secret
+	// Secret opens a secret that holds the credentials, by its ARN. The functions are the Source and Refused of
+	// [cloud.Options].
+	Secret func(arn string) (credentials func(context.Context) (config.Credentials, error), refused func())
 	// Parameter reads a parameter of Systems Manager, decrypted where it is a SecureString.
 	Parameter func(ctx context.Context, name string) (string, error)
 	// Queues are the account's SQS queues.
 	Queues host.Queues
-}
-
-// Secret holds credentials that may change. Its methods are the Source and Refused of [cloud.Options].
-type Secret interface {
-	Credentials(ctx context.Context) (config.Credentials, error)
-	Refused()
 }
 
 // platform is where a process runs.
@@ -211,7 +206,7 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 		log.Warn(w.String())
 	}
 	made := cloud.New(options)
-	if p == overHTTP || p == byCommand { // on the other platforms the login waits for the first event
+	if p == overHTTP || p == byCommand { // a function logs in with its first event
 		if err := made.CheckBounds(ctx); err != nil {
 			return Composed{}, err
 		}
@@ -281,12 +276,12 @@ func cloudOptions(settings config.Settings, credentials config.Credentials, f Fu
 		}
 		o.Source = host.CredentialsOf(credentials)
 	case settings.SecretARN != "" && f.AWS.Secret == nil:
-		return cloud.Options{}, errors.New("read the environment: TAGGER_SECRET_ARN is for functions on AWS: unset it, and give the credentials as OS_* variables")
+		return cloud.Options{}, errors.New("read the environment: TAGGER_SECRET_ARN is not read here: unset it, and give the credentials as OS_* variables")
 	case settings.SecretARN != "":
-		secret := f.AWS.Secret(settings.SecretARN)
-		o.Refused = secret.Refused
+		read, refused := f.AWS.Secret(settings.SecretARN)
+		o.Refused = refused
 		o.Source = func(ctx context.Context) (config.Credentials, error) {
-			c, err := secret.Credentials(ctx)
+			c, err := read(ctx)
 			if c.RegionName == "" {
 				c.RegionName = credentials.RegionName // no secret, and another function of the same secret may have another
 			}

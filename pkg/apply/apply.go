@@ -51,6 +51,8 @@ type Job struct {
 	Receives int
 	// Wait is how long a wait inside this call may last in all. The context's deadline bounds it too.
 	Wait time.Duration
+	// Renaming, if not nil, is told of each rename before it begins: until the new key is written, the value is only there.
+	Renaming func(from, to, value string)
 	// Pausing, if not nil, is told of every pause before it begins.
 	Pausing func(reason string, pause time.Duration)
 }
@@ -107,6 +109,9 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 			result := r.result(waited)
 			result.Problems = append(overtaken, r.problems()...)
 			return result
+		}
+		if r.overQuota(err) {
+			continue
 		}
 		v := a.judge(ctx, r, err)
 		result := Result{

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
 // maxLosses is how often another writer may undo what was written before the job is deferred.
@@ -33,10 +34,23 @@ type run struct {
 	seen    map[string]string // the same, but kept
 	written map[string]string
 	removed map[string]bool // keys deleted, or found missing; true where it was us
+
+	// most is how many items the resource may have, 0 where that is not known to matter.
+	most int
+	// renamed are the new keys of renames that were begun, with their values: the old keys may be gone already.
+	renamed map[string]string
+	// left says of keys why they were left out.
+	left []Problem
 }
 
 func newRun(resource Resource, job Job, verify bool) *run {
-	return &run{resource: resource, job: job, verify: verify, written: map[string]string{}, removed: map[string]bool{}}
+	r := &run{
+		resource: resource, job: job, verify: verify, written: map[string]string{}, removed: map[string]bool{}, renamed: map[string]string{},
+	}
+	if job.Plan.Reserve > 0 {
+		r.most = resource.Kind().MaxItems()
+	}
+	return r
 }
 
 // errLost says that the read-back found something else than was written.
@@ -57,11 +71,26 @@ func (r *run) attempt(ctx context.Context) error {
 	if err := r.read(ctx); err != nil {
 		return err
 	}
+	renames := r.toRename()
 	writes, removes := r.toWrite(), r.toRemove()
-	if len(writes)+len(removes) == 0 && (!r.verify || !r.changed() || r.known != nil) {
+	if len(writes)+len(removes)+len(renames) == 0 && (!r.verify || !r.changed() || r.known != nil) {
 		return nil
 	}
 	r.known = nil // what was read is out of date from here on
+	for _, rename := range renames {
+		if r.renamed[rename.To] = rename.Value; r.job.Renaming != nil {
+			r.job.Renaming(rename.From, rename.To, rename.Value)
+		}
+		writes[rename.To] = rename.Value
+		if !rename.CaseOnly {
+			removes = append(removes, rename.From)
+			continue
+		}
+		// The services take keys that differ in case for one when they delete: the old key goes first, and the value is kept.
+		if err := r.remove(ctx, rename.From); err != nil {
+			return err
+		}
+	}
 	if len(writes) > 0 {
 		done, err := r.resource.Write(ctx, writes)
 		maps.Copy(r.written, done)
@@ -71,17 +100,8 @@ func (r *run) attempt(ctx context.Context) error {
 		}
 	}
 	for _, key := range removes {
-		err := r.resource.Remove(ctx, key)
-		switch {
-		case metadata.IsClass(err, metadata.KeyNotFound):
-			if _, ours := r.removed[key]; !ours {
-				r.removed[key] = false
-			}
-		case err != nil:
-			r.unsure, r.maybeRemoved = metadata.IsClass(err, metadata.Unknown), []string{key}
+		if err := r.remove(ctx, key); err != nil {
 			return err
-		default:
-			r.removed[key] = true
 		}
 	}
 	if !r.verify || !r.changed() {
@@ -90,11 +110,28 @@ func (r *run) attempt(ctx context.Context) error {
 	if err := r.readMetadata(ctx); err != nil {
 		return err
 	}
-	if len(r.toWrite())+len(r.toRemove()) > 0 {
+	if len(r.toWrite())+len(r.toRemove())+len(r.toRename()) > 0 {
 		r.losses++
 		maps.DeleteFunc(r.written, func(key, value string) bool { return r.known[key] != value })
 		maps.DeleteFunc(r.removed, func(key string, _ bool) bool { _, back := r.known[key]; return back })
 		return errLost
+	}
+	return nil
+}
+
+// remove deletes one key. A key that is not there is as it should be.
+func (r *run) remove(ctx context.Context, key string) error {
+	err := r.resource.Remove(ctx, key)
+	switch {
+	case metadata.IsClass(err, metadata.KeyNotFound):
+		if _, ours := r.removed[key]; !ours {
+			r.removed[key] = false
+		}
+	case err != nil:
+		r.unsure, r.maybeRemoved = metadata.IsClass(err, metadata.Unknown), []string{key}
+		return err
+	default:
+		r.removed[key] = true
 	}
 	return nil
 }
@@ -116,7 +153,8 @@ func (r *run) read(ctx context.Context) error {
 		return nil
 	}
 	// All keys are read, even for one: others may differ from it in case only.
-	if len(r.job.Plan.Add)+len(r.job.Plan.Remove) == 0 && !r.unsure {
+	p := r.job.Plan
+	if len(p.Add)+len(p.Remove)+len(p.RemoveGlobs)+len(p.Rename)+len(r.renamed)+r.most == 0 && !r.unsure {
 		return nil
 	}
 	if err := r.readMetadata(ctx); err != nil {
@@ -191,19 +229,46 @@ func (r *run) settle() {
 	r.unsure, r.maybeWritten, r.maybeRemoved = false, nil, nil
 }
 
+// plan returns the plan, without the keys for which the resource has no room.
+func (r *run) plan() rules.Plan {
+	if r.known == nil || r.most == 0 {
+		return r.job.Plan
+	}
+	p, problems := r.job.Plan.Fit(r.known, r.most)
+	r.left = nil
+	for _, problem := range problems {
+		r.left = append(r.left, Problem{problem.Key, problem.Why})
+	}
+	return p
+}
+
+// toRename returns what is to be renamed of what is there, as far as we know.
+func (r *run) toRename() []rules.Renaming {
+	if r.known == nil {
+		return nil
+	}
+	all, _ := r.job.Plan.Renames(r.known)
+	return all
+}
+
 // toWrite returns what of the plan is not on the resource, as far as we know.
 func (r *run) toWrite() map[string]string {
 	writes := map[string]string{}
-	for key, value := range r.job.Plan.Set {
-		have, ok := r.written[key]
-		if r.known != nil {
-			have, ok = r.known[key]
-		}
-		if !ok || have != value {
-			writes[key] = value
+	set := func(all map[string]string) {
+		for key, value := range all {
+			have, ok := r.written[key]
+			if r.known != nil {
+				have, ok = r.known[key]
+			}
+			if !ok || have != value {
+				writes[key] = value
+			}
 		}
 	}
-	for key, value := range r.job.Plan.Add {
+	p := r.plan()
+	set(p.Set)
+	set(r.renamed)
+	for key, value := range p.Add {
 		_, ok := r.written[key]
 		if r.known != nil {
 			ok = r.known[key] != "" // an empty value is there for want of a better one
@@ -215,19 +280,25 @@ func (r *run) toWrite() map[string]string {
 	return writes
 }
 
-// toRemove returns, sorted as the plan is, which of the keys to remove are there, as far as we know.
+// toRemove returns, sorted, which of the keys to remove are there, as far as we know.
 func (r *run) toRemove() []string {
+	if r.known == nil {
+		return nil
+	}
+	return slices.DeleteFunc(r.job.Plan.Removals(r.known), func(key string) bool { return r.twin(key) != "" })
+}
+
+func (r *run) changed() bool { return len(r.written) > 0 || len(r.removedKeys()) > 0 }
+
+// removedKeys returns, sorted, the keys that this run deleted.
+func (r *run) removedKeys() []string {
 	var keys []string
-	for _, key := range r.job.Plan.Remove {
-		_, gone := r.removed[key]
-		if r.known != nil {
-			_, there := r.known[key]
-			gone = !there
-		}
-		if !gone && r.twin(key) == "" {
+	for key, ours := range r.removed {
+		if ours {
 			keys = append(keys, key)
 		}
 	}
+	slices.Sort(keys)
 	return keys
 }
 
@@ -243,16 +314,24 @@ func (r *run) twin(key string) string {
 	return ""
 }
 
-// plans reports whether the plan itself writes the key.
+// plans reports whether the plan itself writes or renames the key.
 func (r *run) plans(key string) bool {
 	_, set := r.job.Plan.Set[key]
 	_, add := r.job.Plan.Add[key]
-	return set || add
+	_, rename := r.job.Plan.Rename[key]
+	_, renamed := r.renamed[key]
+	return set || add || rename || renamed
 }
 
 // problems says which keys were left out, or stand beside another that the services confuse with them.
 func (r *run) problems() []Problem {
-	var all []Problem
+	all := slices.Clone(r.left)
+	_, renames := r.job.Plan.Renames(r.seen)
+	for _, p := range renames {
+		if _, done := r.renamed[r.job.Plan.Rename[p.Key]]; !done {
+			all = append(all, Problem{p.Key, p.Why})
+		}
+	}
 	for _, key := range slices.Sorted(maps.Keys(r.job.Plan.Add)) {
 		if twin := r.twin(key); twin != "" && r.seen[key] == "" {
 			all = append(all, Problem{key, fmt.Sprintf("not added: %q is there, and differs in case only", twin)})
@@ -263,7 +342,7 @@ func (r *run) problems() []Problem {
 			all = append(all, Problem{key, fmt.Sprintf("written beside %q, which differs in case only: deleting one deletes both", twin)})
 		}
 	}
-	for _, key := range r.job.Plan.Remove {
+	for _, key := range r.job.Plan.Removals(r.seen) {
 		if twin := r.twin(key); twin != "" {
 			if _, there := r.seen[key]; there {
 				all = append(all, Problem{key, fmt.Sprintf("not removed: the cloud would delete %q too, which differs in case only", twin)})
@@ -273,16 +352,14 @@ func (r *run) problems() []Problem {
 	return all
 }
 
-func (r *run) changed() bool { return len(r.written) > 0 || len(r.removedKeys()) > 0 }
-
-func (r *run) removedKeys() []string {
-	var keys []string
-	for _, key := range r.job.Plan.Remove {
-		if r.removed[key] {
-			keys = append(keys, key)
-		}
+// overQuota reports whether the attempt is to be made once more, with no more keys than the resource has room for.
+func (r *run) overQuota(err error) bool {
+	e, ok := errors.AsType[*metadata.Error](err)
+	if !ok || e.Class != metadata.Quota || e.MaxItems == 0 || e.MaxItems == r.most {
+		return false
 	}
-	return keys
+	r.most, r.known = e.MaxItems, nil
+	return true
 }
 
 // result is that of an attempt that ended well.
@@ -292,7 +369,11 @@ func (r *run) result(waited time.Duration) Result {
 		maps.DeleteFunc(r.written, func(key, value string) bool { return r.known[key] != value })
 	}
 	result := Result{Decision: Decision{Outcome: Tagged}, Written: r.written, Removed: r.removedKeys(), Attempts: r.attempts, Waited: waited}
-	if !r.changed() {
+	switch {
+	case r.changed():
+	case len(r.left) > 0:
+		result.Outcome, result.Reason = Rejected, "key "+r.left[0].Key+" "+r.left[0].Why
+	default:
 		result.Outcome, result.Reason = Unchanged, "everything is as planned already"
 	}
 	return result

@@ -20,7 +20,7 @@ type Settings struct {
 	Rules     string `envconfig:"TAGGER_RULES" desc:"The tagging rules themselves, in YAML or JSON. On Lambda all variables together have 4 KB."`
 	RulesFile string `envconfig:"TAGGER_RULES_FILE" desc:"A file with the tagging rules, in place of TAGGER_RULES; the files of its tables stand beside it."`
 	// RulesParameter and RulesRefresh are for rules that change without a new deployment.
-	RulesParameter string        `envconfig:"TAGGER_RULES_PARAMETER" desc:"On AWS: the Systems Manager parameter (name or ARN) that holds the rules, in place of TAGGER_RULES."`
+	RulesParameter string        `envconfig:"TAGGER_RULES_PARAMETER" desc:"On AWS, read by the functions, tagger serve and tagger listen: the Systems Manager parameter (name or ARN) that holds the rules, in place of TAGGER_RULES."`
 	RulesRefresh   time.Duration `envconfig:"TAGGER_RULES_REFRESH" default:"1m" desc:"How often rules in a file or a parameter are read again. A version that does not compile is refused, and the last good one stays."`
 
 	API    string `envconfig:"TAGGER_API" default:"openstack" desc:"Whose limits for keys and values apply: openstack or huaweicloud."`
@@ -31,7 +31,7 @@ type Settings struct {
 	VolumeEndpoint  string   `envconfig:"TAGGER_VOLUME_ENDPOINT" desc:"Address of the volume API, in place of the catalog's; may hold {project_id}. Needed with an access key."`
 	Projects        Projects `envconfig:"TAGGER_PROJECTS" desc:"The projects to write in, separated by commas: own (the default), ids, roles (every project that the credentials have a role in), domain:NAME, or * (all that their token reaches). An administrator's credentials need it. The project service counts only by its id."`
 	WriteLocked     bool     `envconfig:"TAGGER_WRITE_LOCKED" default:"false" desc:"Whether locked servers are written too, which Nova lets only an administrator do."`
-	SecretARN       string   `envconfig:"TAGGER_SECRET_ARN" desc:"On AWS: the Secrets Manager secret that holds the credentials, a JSON object with the names of the second table."`
+	SecretARN       string   `envconfig:"TAGGER_SECRET_ARN" desc:"On AWS, read by the functions, tagger serve and tagger listen: the Secrets Manager secret that holds the credentials, a JSON object with the names of the second table."`
 
 	Grace       time.Duration  `envconfig:"TAGGER_GRACE" default:"10m" desc:"How old an event must be before \"not found\" means deleted."`
 	GiveUpAfter time.Duration  `envconfig:"TAGGER_GIVE_UP_AFTER" default:"24h" desc:"How long after a queue took a message nothing more is tried."`

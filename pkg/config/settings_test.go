@@ -144,7 +144,7 @@ func TestReadRules(t *testing.T) {
 		{"both", config.Settings{Rules: "x", RulesFile: file}, nil, "", "more than one of TAGGER_RULES, TAGGER_RULES_FILE"},
 		{"no such file", config.Settings{RulesFile: filepath.Join(dir, "no.yaml")}, nil, "", "no.yaml: no such file"},
 		{"no such parameter", config.Settings{RulesParameter: "/x"}, parameter, "", "ParameterNotFound"},
-		{"no parameters", config.Settings{RulesParameter: "/x"}, nil, "", "for functions on AWS"},
+		{"no parameters", config.Settings{RulesParameter: "/x"}, nil, "", "is read by the functions, tagger serve and tagger listen only"},
 	} {
 		r, err := tt.settings.ReadRules(t.Context(), tt.parameter)
 		if r.Name != tt.wantName || (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {

@@ -52,7 +52,7 @@ func messages(batch ingress.Batch, wait time.Duration) []delivery.Message {
 	all := make([]delivery.Message, len(batch.Records))
 	for i, r := range batch.Records {
 		all[i] = delivery.Message{
-			ID: r.AckID, Events: r.Events, Err: r.Err, SentAt: r.SentAt, ReceivedAt: now, Receives: r.Receives, Wait: wait,
+			ID: r.AckID, Events: r.Events, Err: r.Err, SentAt: r.SentAt, ReceivedAt: now, Receives: r.Receives, Group: r.Group, Wait: wait,
 		}
 	}
 	return all

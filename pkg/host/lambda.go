@@ -101,8 +101,12 @@ func (l *Lambda) queue(ctx, work context.Context, batch ingress.Batch) (any, err
 	}
 	_ = group.Wait()
 	answer := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
+	groups := map[string]bool{} // that had a failure
 	for i, record := range batch.Records {
-		if failed[i] {
+		// What follows a failed record of a FIFO group is handed back too, or it would overtake it: even a record that was
+		// done, behind one that was rejected and that no dead-letter queue took.
+		if failed[i] || record.Group != "" && groups[record.Group] {
+			groups[record.Group] = true
 			answer.BatchItemFailures = append(answer.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: record.AckID})
 		}
 	}

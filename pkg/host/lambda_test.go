@@ -241,6 +241,36 @@ func TestOneIsForbidden(t *testing.T) {
 	}
 }
 
+// Of a FIFO group, what follows a failed record is handed back, even when it was done before that was known.
+func TestGroups(t *testing.T) {
+	in := func(group, name, outcome string) string {
+		r := strings.Replace(record(name, event(outcome)), `"attributes": {`, `"attributes": {"MessageGroupId": "`+group+`", `, 1)
+		return strings.Replace(r, "1:q", "1:q.fifo", 1)
+	}
+	payload := batch(
+		in("a", "a1", "tagged"), in("a", "a2", "rejected"), in("a", "a3", "tagged"), in("b", "b1", "deferred"), in("b", "b2", "tagged"), in("c", "c1", "tagged"),
+		in("b", "b3", "rejected"),
+	)
+	for _, tt := range []struct {
+		name string
+		err  error // of the dead-letter queue
+		want []string
+		dead int
+	}{
+		{"with a dead-letter queue", nil, []string{"b1", "b2", "b3"}, 1},
+		{"without", errors.New("no such queue"), []string{"a2", "a3", "b1", "b2", "b3"}, 0},
+	} {
+		q := &queues{err: tt.err}
+		answer, err := newLambda(&script{}, q, 10).Handle(t.Context(), payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, failed(t, answer)); diff != "" || len(q.sent) != tt.dead || len(q.changed) != 1 {
+			t.Errorf("%s: %d dead letters, visibility %q, handed back (-want +got):\n%s", tt.name, len(q.sent), q.changed, diff)
+		}
+	}
+}
+
 func TestConcurrency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{work: time.Second}

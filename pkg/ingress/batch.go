@@ -50,6 +50,8 @@ type Record struct {
 	// ReceivedAt is when the door received the record. Decoding does not set it: a door does, for all records of a batch,
 	// so that an event that says no time has one from which its grace counts.
 	ReceivedAt time.Time
+	// Group is the record's FIFO message group (SQS: MessageGroupId), "" where there is none.
+	Group string
 	// Raw is the record's body as it came, for a dead-letter queue.
 	Raw Raw
 	// Events is what could be read of the record, usually one event. Several come from a JSON batch or an EventGrid

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/document"
@@ -68,6 +69,7 @@ func (d *decoder) record(element []byte) (Record, bool) {
 	}
 	if object.Kind("attributes") == '{' {
 		if attributes, err := document.Members(object.Members["attributes"]); err == nil {
+			r.Group = group(r.Source, attributes.Text("MessageGroupId"))
 			r.Receives, _ = strconv.Atoi(attributes.Text("ApproximateReceiveCount"))
 			if ms, err := strconv.ParseInt(attributes.Text("SentTimestamp"), 10, 64); err == nil && ms > 0 {
 				r.SentAt = time.UnixMilli(ms).UTC()
@@ -96,4 +98,14 @@ func (d *decoder) record(element []byte) (Record, bool) {
 		r.Err = fmt.Errorf("%s: body: %w", name, err)
 	}
 	return r, true
+}
+
+// group is a record's message group where its queue keeps the order of groups: a FIFO queue, whose name ends so. Standard
+// queues have message groups too, for a fair share only
+// (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html).
+func group(queue, id string) string {
+	if !strings.HasSuffix(queue, ".fifo") {
+		return ""
+	}
+	return id
 }

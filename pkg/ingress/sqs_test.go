@@ -42,6 +42,17 @@ func TestSQSRecord(t *testing.T) {
 	}
 }
 
+// Only FIFO queues keep the order of their message groups.
+func TestSQSGroup(t *testing.T) {
+	for queue, want := range map[string]string{"q.fifo": "g-1", "q": ""} {
+		b := ingress.Decode(fmt.Appendf(nil, `{"Records": [{"messageId": "m1", "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:%s",
+			"body": %q, "attributes": {"MessageGroupId": "g-1"}}]}`, queue, event1))
+		if got := b.Records[0].Group; got != want {
+			t.Errorf("%s: group %q, want %q", queue, got, want)
+		}
+	}
+}
+
 // TestGoodEventsOfABadRecord: several events in one record are acknowledged together, and acted on apart.
 func TestGoodEventsOfABadRecord(t *testing.T) {
 	b := sqs(t, `{"events":[`+event1+`,{"specversion":"1.0","id":"2"},`+event1+`,null,5,"x",{}]}`)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -12,7 +11,6 @@ import (
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/fault"
-	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
 const (
@@ -76,9 +74,10 @@ func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s s
 		case <-ctx.Done():
 			return l.drain(over, ch, errEnding)
 		}
+		taken := l.take(ctx, s, d) // here, so that messages get their places in the order in which they come
 		go func() {
 			defer func() { <-l.slots }()
-			l.handle(ctx, s, d)
+			taken.finish()
 		}()
 	}
 }
@@ -112,63 +111,6 @@ func (l *Listener) idle(ctx context.Context) bool {
 		}
 	}
 	return true
-}
-
-// handle works on one message and settles it. A panic defers it, and nothing else: the message would come back to the next process, and end that too.
-func (l *Listener) handle(ctx context.Context, s sender, d amqp.Delivery) {
-	// The end of the listener, or of the connection, does not stop a write half-way.
-	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), workTimeout)
-	defer cancel()
-	l.counts.messages.Add(1)
-	m := envelope(d, time.Now())
-	finish := func(bool) {}
-	defer func() {
-		if p := recover(); p != nil {
-			l.counts.panics.Add(1)
-			l.log.Error("panic", "event_id", m.EventID(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			finish(l.settle(ctx, s, d, m, delivery.Decision{Decision: again(l.options.GiveUpAfter, m.Message, metadata.Unavailable, "panic; see the log", 0)}))
-		}
-	}()
-	m.decode()
-	m.Wait = l.options.Wait
-	planned := l.options.Processor.Plan(work, m.Message)
-	if planned.Key == "" {
-		l.settle(ctx, s, d, m, l.work(work, planned))
-		return
-	}
-	for {
-		c, first := l.recent.claim(planned.Key, m.EventID(), planned.Pending, time.Now())
-		if first {
-			finish = func(kept bool) { c.finish(kept, planned.Pending) }
-			finish(l.settle(ctx, s, d, m, l.work(work, planned)))
-			return
-		}
-		select {
-		case <-c.done:
-		case <-work.Done():
-			_ = d.Nack(false, true)
-			return
-		}
-		if c.covers(planned.Pending) {
-			l.counts.duplicates.Add(1)
-			l.log.Info("event duplicate", "event_id", m.EventID(), "of", c.event, "key", planned.Key)
-			l.ack(d, m)
-			return
-		}
-	}
-}
-
-// work has the message worked on, and takes note of whether anything works.
-func (l *Listener) work(ctx context.Context, p delivery.Planned) delivery.Decision {
-	decisions := l.options.Processor.Begin(ctx, []delivery.Planned{p})()
-	d := decisions[0]
-	l.counts.panics.Add(int64(d.Panics))
-	if err := delivery.StopsEverything(decisions); err != nil {
-		l.breaker.open(err)
-	} else if d.Fault.Err == nil && d.Reached {
-		l.breaker.works()
-	}
-	return d
 }
 
 // settle brings a message to where its decision says. It reports false when the message stays in the queue.

@@ -42,7 +42,7 @@ func TestSettle(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := &broker{refuses: tt.refuses, takes: time.Second}
 				l := newListener(t, &script{says: map[string]delivery.Decision{"a": tt.decision}})
-				l.handle(t.Context(), b, handedOut(b, 1, "a"))
+				l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
 				if diff := cmp.Diff(tt.want, b.notes()); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}
@@ -76,7 +76,7 @@ func TestSettleWhereDelayQueuesAreFull(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := &broker{full: tt.full}
 			l := newListener(t, &script{says: map[string]delivery.Decision{"a": {Decision: apply.Decision{Outcome: apply.Deferred, Delay: 10 * time.Minute}}}})
-			l.handle(t.Context(), b, handedOut(b, 1, "a"))
+			l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
 			if diff := cmp.Diff(tt.want, b.notes()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -125,11 +125,11 @@ func TestPanic(t *testing.T) {
 		t.Run(fmt.Sprintf("%+v", tt.processor), func(t *testing.T) {
 			b := &broker{}
 			l := newListener(t, tt.processor)
-			l.handle(t.Context(), b, handedOut(b, 1, "a"))
-			l.handle(t.Context(), b, handedOut(b, 2, "b"))
+			l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
+			l.take(t.Context(), b, handedOut(b, 2, "b")).finish()
 			old := handedOut(b, 3, "a")
 			old.Headers = amqp.Table{headerSentAt: time.Now().Add(-25 * time.Hour).Format(time.RFC3339)}
-			l.handle(t.Context(), b, old)
+			l.take(t.Context(), b, old).finish()
 			got := b.notes()
 			for i, note := range got {
 				if strings.Contains(note, ".delay.") { // which one is left to chance
@@ -152,7 +152,7 @@ func TestSettleWithoutAConfirm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &broker{takes: time.Hour}
 		l := newListener(t, &script{says: map[string]delivery.Decision{"a": decided(apply.Deferred)}})
-		l.handle(t.Context(), b, handedOut(b, 1, "a"))
+		l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
 		if diff := cmp.Diff([]string{"publish to tagger.delay.15s", "give back 1"}, b.notes()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
@@ -169,7 +169,7 @@ func TestSettleAfterTheEnd(t *testing.T) {
 		l := newListener(t, &script{says: map[string]delivery.Decision{"a": decided(apply.Rejected)}, takes: map[string]time.Duration{"a": time.Second}})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		l.handle(ctx, b, handedOut(b, 1, "a"))
+		l.take(ctx, b, handedOut(b, 1, "a")).finish()
 		if diff := cmp.Diff([]string{"publish to tagger.rejected", "confirmed", "ack 1"}, b.notes()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
@@ -195,7 +195,7 @@ func TestBreaker(t *testing.T) {
 			l := newListener(t, w)
 			for _, d := range tt.decisions {
 				w.says["a"] = d
-				l.work(t.Context(), delivery.Planned{Message: delivery.Message{Events: readEvent(t, "a"), SentAt: time.Now()}})
+				l.take(t.Context(), &broker{}, handedOut(&broker{}, 1, "a")).finish()
 			}
 			if got := l.breaker.hasWorked(); got != tt.worked {
 				t.Errorf("worked: %v", got)
@@ -230,4 +230,24 @@ func TestPausesGrow(t *testing.T) {
 	}
 	about(5*time.Minute, false)
 	about(15*time.Second, true)
+}
+
+// Messages get their places in the order in which they come, whichever goroutine runs first.
+func TestPlaces(t *testing.T) {
+	b := &broker{}
+	w := &script{}
+	l := newListener(t, w)
+	var want []string
+	var all []*taken
+	for i := range 50 {
+		id := fmt.Sprint(i)
+		want = append(want, id)
+		all = append(all, l.take(t.Context(), b, handedOut(b, uint64(i+1), id)))
+	}
+	for _, one := range all {
+		one.cancel()
+	}
+	if diff := cmp.Diff(want, w.begun); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }

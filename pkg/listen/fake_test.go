@@ -77,6 +77,7 @@ func (b *broker) Reject(uint64, bool) error { return errors.New("nobody rejects 
 // script is a processor that does as it was told for each event, by id.
 type script struct {
 	mu     sync.Mutex
+	begun  []string
 	worked []string
 	plans  map[string]delivery.Planned // of which Key and Pending count
 	says   map[string]delivery.Decision
@@ -90,6 +91,11 @@ func (s *script) Plan(_ context.Context, m delivery.Message) delivery.Planned {
 }
 
 func (s *script) Begin(ctx context.Context, batch []delivery.Planned) func() []delivery.Decision {
+	s.mu.Lock()
+	for _, m := range batch {
+		s.begun = append(s.begun, m.EventID())
+	}
+	s.mu.Unlock()
 	return func() (all []delivery.Decision) {
 		for _, m := range batch {
 			id := m.EventID()

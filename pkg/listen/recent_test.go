@@ -46,9 +46,9 @@ func TestBothFormats(t *testing.T) {
 					takes: map[string]time.Duration{"a": 5 * time.Second},
 				}
 				l := newListener(t, w)
-				go l.handle(t.Context(), b, handedOut(b, 1, "a"))
+				go l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
 				synctest.Wait()
-				l.handle(t.Context(), b, handedOut(b, 2, "b"))
+				l.take(t.Context(), b, handedOut(b, 2, "b")).finish()
 				time.Sleep(time.Minute) // of the bubble
 				if diff := cmp.Diff(tt.want, b.notes()); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
@@ -74,11 +74,11 @@ func TestTheSameMessageAgain(t *testing.T) {
 			says:  map[string]delivery.Decision{"a": decided(apply.Deferred), "b": decided(apply.Tagged)},
 		}
 		l := newListener(t, w)
-		l.handle(t.Context(), b, handedOut(b, 1, "a"))
-		l.handle(t.Context(), b, handedOut(b, 2, "a"))
-		l.handle(t.Context(), b, handedOut(b, 3, "b"))
+		l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
+		l.take(t.Context(), b, handedOut(b, 2, "a")).finish()
+		l.take(t.Context(), b, handedOut(b, 3, "b")).finish()
 		time.Sleep(recentFor)
-		l.handle(t.Context(), b, handedOut(b, 4, "b"))
+		l.take(t.Context(), b, handedOut(b, 4, "b")).finish()
 		if diff := cmp.Diff([]string{"a", "a", "b"}, w.worked); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}

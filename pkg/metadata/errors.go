@@ -66,6 +66,8 @@ type Error struct {
 	RetryAfter time.Duration
 	// Scope is how far the error reaches where credentials or configuration are at fault, else "".
 	Scope fault.Scope
+	// MaxItems is how many items of metadata the resource may have, where that is the error; else 0.
+	MaxItems int
 	// Unsent reports that the request was not sent because a circuit of [Options].Breaker is open. Class and Scope are then
 	// those of what opened it, and Throttled where that passes by itself.
 	Unsent bool
@@ -185,6 +187,9 @@ func answerError(r Request, status int, header http.Header, body []byte) *Error 
 	e.Code, e.Message, retryAfter, isFault = parseFault(body)
 	e.Class = classify(r, status, e.Code, e.Message, isFault)
 	switch e.Class {
+	case Quota:
+		_, after, _ := strings.Cut(e.Message, "exceeds ")
+		e.MaxItems, _ = strconv.Atoi(strings.TrimRight(after, "."))
 	case Unauthenticated:
 		e.Scope = fault.Everything // the token is fresh: the transport has logged in again before it gave up
 	case Forbidden:

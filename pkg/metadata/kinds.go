@@ -53,6 +53,8 @@ type row struct {
 	perKey bool
 	// foldsCase says that the service takes owner and Owner for one key, and writes one into the row of the other.
 	foldsCase bool
+	// maxItems is how many items of metadata a resource may have by the service's default configuration, 0 for no limit.
+	maxItems int
 	// stateName is what the service calls the state that decides about writing, "" where none does.
 	stateName string
 	// ready, passing and deleted are the states in which metadata can be written, that pass by themselves, and that say
@@ -79,14 +81,14 @@ type row struct {
 var table = []row{
 	{
 		kind: Server, service: Compute, collection: "servers", member: "server", pages: "/v2.1/",
-		openstack: Nova, huaweicloud: ECS,
+		openstack: Nova, huaweicloud: ECS, maxItems: 128,
 		stateName: "vm_state", ready: serverReady, passing: serverPassing, deleted: serverDeleted,
 		microversion: "2.9", list: "servers/detail", nextLinks: "servers_links", pageSize: 1000, projectFilter: "project_id",
 		decode: decodeServer, encode: encodeServer,
 	},
 	{
 		kind: BareMetal, service: Compute, collection: "servers", member: "server", pages: "/v2.1/",
-		openstack: Nova, huaweicloud: BMS,
+		openstack: Nova, huaweicloud: BMS, maxItems: 128,
 		stateName: "vm_state", ready: serverReady, passing: serverPassing, deleted: serverDeleted,
 		microversion: "2.9", list: "servers/detail", nextLinks: "servers_links", pageSize: 1000, projectFilter: "project_id",
 		decode: decodeServer, encode: encodeServer,
@@ -153,6 +155,10 @@ func (k Kind) Family(api API) Family {
 
 // PagePath returns the path before a request's own, as the API pages have it: "/v2.1/{project}/".
 func (k Kind) PagePath(project string) string { return k.row().pages + project + "/" }
+
+// MaxItems returns how many items of metadata a resource of the kind may have by the service's default configuration
+// (Nova's quota metadata_items), 0 for no limit.
+func (k Kind) MaxItems() int { return k.row().maxItems }
 
 // HasState reports whether the kind has states that decide about writing.
 func (k Kind) HasState() bool { return k.row().stateName != "" }

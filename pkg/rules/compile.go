@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 
@@ -20,6 +21,8 @@ type Options struct {
 	Name string
 	// API decides whose limits literal keys and values must keep; [metadata.OpenStack] when "".
 	API metadata.API
+	// Now is the time that exemptions end from, the current one when zero.
+	Now time.Time
 	// Files is where {file: …} tables are read from, nil where there is no such place.
 	Files fs.FS
 }
@@ -63,7 +66,10 @@ func Compile(text []byte, o Options) (*Set, error) {
 	if o.API == "" {
 		o.API = metadata.OpenStack
 	}
-	c := &compiler{Options: o, set: &Set{api: o.API, scope: scope{tables: map[string]table{}, conditions: map[string]string{}}}, keys: map[string]string{}}
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	c := &compiler{Options: o, set: &Set{api: o.API, policy: Policy{SelfExemption: ReportSelfExemption, VolumesWrite: UnmanagedVolumes}, scope: scope{tables: map[string]table{}, conditions: map[string]string{}}}, keys: map[string]string{}}
 	if root := c.parse(text); root != nil {
 		c.document(root)
 	}
@@ -92,14 +98,20 @@ func (c *compiler) fail(node *yaml.Node, format string, args ...any) {
 }
 
 func (c *compiler) document(root *yaml.Node) {
-	fields := c.fields(root, "tables", "conditions", "ignore", "priority", "reserve_items", "rules")
-	for _, section := range []struct {
+	sections := []struct {
 		name string
 		read func(*yaml.Node)
 	}{
 		{"tables", c.tables}, {"conditions", c.conditions}, {"ignore", c.ignored}, // in this order: each can refer to those before
-		{"priority", c.priority}, {"reserve_items", c.reserve},
-	} {
+		{"priority", c.priority}, {"reserve_items", c.reserve}, {"volumes", c.volumes},
+		{"required", c.required}, {"exemptions", c.exemptions}, {"self_exemption", c.selfExemption}, {"protected_keys", c.protectedKeys},
+	}
+	known := []string{"rules"}
+	for _, section := range sections {
+		known = append(known, section.name)
+	}
+	fields := c.fields(root, known...)
+	for _, section := range sections {
 		if node, ok := fields[section.name]; ok {
 			section.read(node)
 		}

@@ -30,6 +30,17 @@ func TestWarnings(t *testing.T) {
 - {name: only sometimes, on: [server.created, snapshot.created], when: resource.name == "x", set: {k: w}}
 - {name: only where known, on: [server.created, snapshot.created], set: {k: "${resource.flavor}"}}
 `, "", nil},
+		{"overwritten by a pattern", "rules:\n- {name: a, on: server.created, set: {k-1: v, l: w}}\n- {name: b, on: server.created, remove: ['k-*']}\n", "", []string{
+			`2: rule "a": warning: key "k-1" is always overwritten by rule "b"`,
+		}},
+		{"inherited and renamed", `rules:
+- {name: a, on: snapshot.created, add: {owner: x, team: y}}
+- {name: b, on: snapshot.created, inherit: [owner]}
+- {name: c, on: snapshot.created, rename: {team: group}}
+`, "", nil},
+		{"an empty value", "rules:\n- {name: a, on: server.created, set: {k: ''}}\n- {name: s, on: snapshot.created, set: {k: ''}}\n", metadata.HuaweiCloud, []string{
+			`2: rule "a": warning: key "k" is left out on bare metal: its values must not be empty`,
+		}},
 		{"bare metal", "rules:\n- {name: a, on: server.created, set: {'a:b': v}}\n- {name: s, on: snapshot.created, set: {'a:b': v}}\n", metadata.HuaweiCloud, []string{
 			"2: rule \"a\": warning: key \"a:b\" is left out on bare metal: BMS key \"a:b\": takes any character but :`~!@#$%^&*()=+<,>?/'\";{[]}|\\; ':' is not among them",
 		}},

@@ -11,8 +11,9 @@ import (
 
 // Plan is what the rules want for one change. Set and Add are never nil.
 //
-// A key is in one of Set, Add, Remove and the values of Rename. What a plan means depends on what is on the resource; [Plan.Removals],
-// [Plan.Renames] and [Plan.Fit] say that for metadata as it was read.
+// A key is in one of Set, Add and Remove. The new key of a Rename can be in Set or Add, too: Set has precedence over the value that moves, and Add
+// is for a resource that has neither. What a plan means depends on what is on the resource; [Plan.Removals], [Plan.Renames] and [Plan.Fit] say that
+// for metadata as it was read.
 type Plan struct {
 	// Family is whose limits the plan keeps.
 	Family metadata.Family
@@ -97,7 +98,7 @@ func (p Plan) names(key string) bool {
 	return isSet || isAdded || isRenamed || slices.Contains(slices.Collect(maps.Values(p.Rename)), key)
 }
 
-// Renaming is one rename for a resource that has the old key.
+// Renaming is one rename for a resource that has the old key. Value is what the new one gets: the old key's value, or what the plan sets.
 type Renaming struct {
 	From, To, Value string
 	// CaseOnly says that the keys differ in upper and lower case only. Nova and Cinder delete both when one is deleted: the old key is deleted
@@ -113,6 +114,9 @@ func (p Plan) Renames(current map[string]string) ([]Renaming, []Problem) {
 	for _, from := range slices.Sorted(maps.Keys(p.Rename)) {
 		to := p.Rename[from]
 		value, there := current[from]
+		if wanted, ok := p.Set[to]; ok {
+			value = wanted
+		}
 		switch {
 		case !there:
 		case current[to] != "":

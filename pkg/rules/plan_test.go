@@ -217,12 +217,12 @@ func TestRemovals(t *testing.T) {
 }
 
 func TestRenames(t *testing.T) {
-	plan := compile(t, "rules:\n- {on: server.created, rename: {Owner: owner, cc: cost-center, costs: budget, gone: lost}}\n- {on: server.created, add: {owner: nobody}}\n", "").Plan(change(), sample(t), rules.Readings{})
-	if diff := cmp.Diff(map[string]string{"Owner": "owner", "cc": "cost-center", "costs": "budget", "gone": "lost"}, plan.Rename); diff != "" || plan.Empty() {
+	plan := compile(t, "rules:\n- {on: server.created, rename: {Owner: owner, cc: cost-center, costs: budget, gone: lost, e: env}}\n- {on: server.created, add: {owner: nobody}, set: {env: prod}}\n", "").Plan(change(), sample(t), rules.Readings{})
+	if diff := cmp.Diff(map[string]string{"Owner": "owner", "cc": "cost-center", "costs": "budget", "gone": "lost", "e": "env"}, plan.Rename); diff != "" || plan.Empty() {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	all, problems := plan.Renames(map[string]string{"Owner": "al", "cc": "CC-1", "cost-center": "", "costs": "1", "budget": "2"})
-	want := []rules.Renaming{{From: "Owner", To: "owner", Value: "al", CaseOnly: true}, {From: "cc", To: "cost-center", Value: "CC-1"}}
+	all, problems := plan.Renames(map[string]string{"Owner": "al", "cc": "CC-1", "cost-center": "", "costs": "1", "budget": "2", "e": "dev"})
+	want := []rules.Renaming{{From: "Owner", To: "owner", Value: "al", CaseOnly: true}, {From: "cc", To: "cost-center", Value: "CC-1"}, {From: "e", To: "env", Value: "prod"}}
 	if diff := cmp.Diff(want, all); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -29,6 +29,8 @@ type Set struct {
 	reads    Needs
 	inherits bool
 	readings Readings
+	policy   Policy
+	notices  []Warning // of sections other than rules:
 }
 
 type rule struct {

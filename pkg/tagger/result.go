@@ -92,7 +92,8 @@ type ActorRef struct {
 type PlanRef struct {
 	Set    map[string]string `json:"set"`
 	Add    map[string]string `json:"add"`
-	Remove []string          `json:"remove"`
+	Remove []string          `json:"remove"` // keys, and patterns of keys
+	Rename map[string]string `json:"rename,omitempty"`
 }
 
 // RequestRef is a request; Body is null or the JSON that is sent.

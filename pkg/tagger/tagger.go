@@ -130,10 +130,12 @@ func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecy
 	}
 	plan := t.options.Rules.Current(ctx).Plan(c, e, rules.Readings{})
 	p.plan, p.Rules, p.Skipped, p.Problems = plan, plan.Rules, plan.Skipped, plan.Problems
-	p.Keys = PlanRef{plan.Set, plan.Add, plan.Remove}
+	p.Keys = PlanRef{plan.Set, plan.Add, slices.Concat(plan.Remove, plan.RemoveGlobs), plan.Rename}
 	switch {
 	case plan.Err != nil:
 		return p.decided(apply.Rejected, plan.Err.Error())
+	case plan.Ignored != "":
+		return p.decided(apply.Ignored, plan.Ignored)
 	case len(plan.Rules) == 0:
 		return p.decided(apply.Ignored, "no rule matches")
 	case plan.Empty():
@@ -279,11 +281,11 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 		r.Requests = append(r.Requests, requestRef(api.path, call.Request))
 	}
 	r.Decision, r.Attempts = &done.Decision, done.Attempts
-	if decision := t.foreign(api.proof.failed()); decision != nil {
-		r.Decision = decision
-	}
 	for _, p := range done.Problems {
 		r.Problems = append(r.Problems, rules.Problem{Key: p.Key, Why: p.Why})
+	}
+	if decision := t.foreign(api.proof.failed()); decision != nil {
+		r.Decision = decision
 	}
 	r.Written, r.Removed, r.Calls, r.Waited = done.Written, done.Removed, len(r.calls), done.Waited.Round(100*time.Millisecond).String()
 	return r

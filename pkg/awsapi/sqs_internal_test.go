@@ -42,7 +42,7 @@ func TestAWSQueues(t *testing.T) {
 	for name, value := range map[string]string{"AWS_ENDPOINT_URL": server.URL, "AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "k"} {
 		t.Setenv(name, value)
 	}
-	q := &Queues{}
+	q := &Client{}
 	const arn = "arn:aws:sqs:eu-central-1:1:q"
 	for _, d := range []time.Duration{1500 * time.Millisecond, 24 * time.Hour} {
 		if err := q.ChangeVisibility(t.Context(), arn, "r", d); err != nil {
@@ -52,10 +52,14 @@ func TestAWSQueues(t *testing.T) {
 	if err := q.Send(t.Context(), "https://dead", []byte("body"), map[string]string{"reason": "why", "event_id": ""}); err != nil {
 		t.Fatal(err)
 	}
+	if err := q.Send(t.Context(), "https://dead.fifo", []byte("body"), nil); err != nil {
+		t.Fatal(err)
+	}
 	want := []string{
 		`AmazonSQS.ChangeMessageVisibility {"QueueUrl":"https://sqs.eu-central-1.amazonaws.com/1/q","ReceiptHandle":"r","VisibilityTimeout":2}`,
 		`AmazonSQS.ChangeMessageVisibility {"QueueUrl":"https://sqs.eu-central-1.amazonaws.com/1/q","ReceiptHandle":"r","VisibilityTimeout":42300}`,
 		`AmazonSQS.SendMessage {"MessageAttributes":{"reason":{"DataType":"String","StringValue":"why"}},"MessageBody":"body","QueueUrl":"https://dead"}`,
+		`AmazonSQS.SendMessage {"MessageAttributes":{},"MessageBody":"body","MessageDeduplicationId":"230d8358dc8e8890b4c58deeb62912ee2f20357ae92a5cc861b98e68fe31acb5","MessageGroupId":"tagger","QueueUrl":"https://dead.fifo"}`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
