@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -165,7 +166,7 @@ func (c *Cloud) byDirectory(ctx context.Context, own *Session, project string) (
 		return nil, err
 	}
 	if !inDomain(p, found.DomainID, domain.Name) {
-		return nil, foreign("it is in domain %s %s, which TAGGER_PROJECTS does not name", domain.Name, found.DomainID)
+		return nil, foreign("it is in domain %s, which TAGGER_PROJECTS does not name", cmp.Or(domain.Name, found.DomainID))
 	}
 	return own, nil
 }

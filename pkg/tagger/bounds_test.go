@@ -102,6 +102,7 @@ func TestBounds(t *testing.T) {
 		{name: "by domain without a role", user: "member", own: "demo", projects: "domain:Default", event: "third", outcome: foreign, reason: "no role in it"},
 		{name: "by another domain", user: "member", own: "demo", projects: "domain:Other", event: "second", outcome: foreign, reason: "in domain Default"},
 		{name: "whatever a member reaches", user: "member", own: "demo", projects: "*", event: "second", outcome: apply.Rejected, reason: "the credentials act in another project"},
+		{name: "whatever a member reaches, a false one", user: "member", own: "demo", projects: "*", event: "second", resource: "demo", outcome: foreign, reason: "and not of"},
 		{name: "an application credential by role", user: "ac", projects: "roles", event: "second", outcome: foreign, reason: "cannot leave its project"},
 		{name: "an application credential's own", user: "ac", projects: "roles", event: "demo", outcome: apply.Tagged},
 

@@ -307,7 +307,7 @@ func (t *Tagger) foreign(err error) *apply.Decision {
 
 // job is the plan's, without what the delivery adds.
 func (p Plan) job(api connection) apply.Job {
-	return apply.Job{Change: p.change, Plan: p.plan, Visible: p.Resource.Project == "" || p.Resource.Project == api.project || api.proof != nil}
+	return apply.Job{Change: p.change, Plan: p.plan, Visible: p.Resource.Project == "" || p.Resource.Project == api.project || api.admin}
 }
 
 // unconnected is the decision where no session could be had.
@@ -336,8 +336,9 @@ func (d Delivery) situation() apply.Situation {
 type connection struct {
 	resource apply.Resource
 	project  string // that the token is for
+	admin    bool   // the token is an administrator's, who sees every project's resources
 	path     string // of the endpoint, before a request's own
-	// proof is that of a token that sees more than its project, nil for any other.
+	// proof is the resource again.
 	proof *proof
 }
 
@@ -351,20 +352,20 @@ func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call
 	if err != nil {
 		return connection{}, err
 	}
+	// A token that is for another project than the event's reaches the resource only if it sees more than its own.
+	wide := session.Admin() || p.Resource.Project != "" && p.Resource.Project != session.Project
 	resource, err := metadata.New(service, kind, p.Resource.ID, metadata.Options{
 		Family: p.plan.Family, Observe: observe, Breaker: session.Breaker(), Project: session.Project,
-		FullView: session.Admin() && t.options.Microversions,
+		FullView: wide && t.options.Microversions,
 	})
 	if err != nil {
 		return connection{}, err
 	}
-	api := connection{resource: resource, project: session.Project, path: pathOf(service.Endpoint)}
-	if session.Admin() {
-		// An event without a project is taken to be of the credentials' own.
-		api.proof = &proof{Resource: resource, project: cmp.Or(p.Resource.Project, session.Project), writeLocked: t.options.WriteLocked}
-		api.resource = api.proof
+	// An event without a project is taken to be of the credentials' own.
+	proven := &proof{
+		Resource: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide, writeLocked: t.options.WriteLocked,
 	}
-	return api, nil
+	return connection{resource: proven, project: session.Project, admin: session.Admin(), path: pathOf(service.Endpoint), proof: proven}, nil
 }
 
 func decision(v apply.Verdict) *apply.Decision { return &v.Decision }
