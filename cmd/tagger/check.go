@@ -114,9 +114,12 @@ func check(ctx context.Context, rulesFile string) []finding {
 		note("projects", err, boundsOf(settings, session))
 	}
 	p := settings.Projects
-	others := p.Roles() || len(p.Domains()) > 0 || slices.ContainsFunc(p.IDs(), func(id string) bool { return id != session.Project })
+	foreign := func(id string) bool { return id != session.Project }
+	others := p.Roles() || len(p.Domains()) > 0 || slices.ContainsFunc(p.IDs(), foreign)
 	if others && session.Method != config.Password && !session.Admin() {
-		warn([]config.Warning{{Variable: "TAGGER_PROJECTS", Text: "names other projects, but these credentials belong to one: use a user and password"}})
+		warn([]config.Warning{{
+			Variable: "TAGGER_PROJECTS", Text: "names other projects, but these credentials belong to one: use a user and password",
+		}})
 	}
 
 	api := metadata.API(settings.API)

@@ -10,9 +10,9 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// proof is a resource whose project is compared with the expected one whenever it is read, and which is not written when
-// they differ. With a token that sees more than one project it is read before anything else; then a server's lock is
-// honoured too, which Nova does not for an administrator.
+// proof is a resource whose project is compared with the expected one whenever it is read, and which is not written
+// when they differ. With a token that sees more than one project it is read before anything else; then a server's lock
+// is honoured too, which Nova does not for an administrator.
 //
 // Where a job reads metadata first, the one GET serves for both, so only a job that would only write costs a call more.
 type proof struct {
@@ -35,9 +35,10 @@ type otherProjectError struct {
 
 func (e *otherProjectError) Error() string {
 	if e.have == "" {
-		return fmt.Sprintf("the API does not say which project %s is of, and the credentials reach other projects than %s: it is not written", e.path, e.want)
+		return fmt.Sprintf("the API does not say which project %s belongs to, and the credentials reach more than project %s: "+
+			"it is not written", e.path, e.want)
 	}
-	return fmt.Sprintf("%s is of project %s and not of %s, which the event is of: it is not written", e.path, e.have, e.want)
+	return fmt.Sprintf("%s belongs to project %s and not to %s, the event's: it is not written", e.path, e.have, e.want)
 }
 
 // failed returns the *otherProjectError that stopped the job, nil when there was none.
@@ -63,7 +64,8 @@ func (p *proof) Get(ctx context.Context) (metadata.View, error) {
 	return v, nil
 }
 
-// prove reads the resource unless that was done, or the token sees one project only. view is not nil when it was read now.
+// prove reads the resource unless that was done, or the token sees one project only. view is not nil when it was read
+// now.
 func (p *proof) prove(ctx context.Context) (view *metadata.View, err error) {
 	p.mu.Lock()
 	proven := p.proven || !p.wide
@@ -84,7 +86,8 @@ func (p *proof) Metadata(ctx context.Context) (map[string]string, error) {
 	return p.Resource.Metadata(ctx)
 }
 
-// writable reads the resource unless that was done, and returns an error of class [metadata.Locked] for a locked server.
+// writable reads the resource unless that was done, and returns an error of class [metadata.Locked] for a locked
+// server.
 func (p *proof) writable(ctx context.Context) error {
 	if _, err := p.prove(ctx); err != nil || p.writeLocked {
 		return err
