@@ -48,7 +48,7 @@ func TestAdministratorNeedsBounds(t *testing.T) {
 	}
 	// An event without a project is taken to be of the credentials' own, which this server is not of.
 	out, errOut, status := taggerCommand(t, plainEvent("server.created"), "invoke", "--cloud", "env", "-")
-	if status != exitUndone || !strings.Contains(out, "is of project "+demo.ID) {
+	if status != exitUndone || !strings.Contains(out, "belongs to project "+demo.ID) {
 		t.Errorf("status %d:\n%s%s", status, out, errOut)
 	}
 }

@@ -113,6 +113,14 @@ func check(ctx context.Context, rulesFile string) []finding {
 	if _, err = made.Session(ctx, ""); err != nil || len(settings.Projects) > 0 {
 		note("projects", err, boundsOf(settings, session))
 	}
+	p := settings.Projects
+	foreign := func(id string) bool { return id != session.Project }
+	others := p.Roles() || len(p.Domains()) > 0 || slices.ContainsFunc(p.IDs(), foreign)
+	if others && session.Method != config.Password && !session.Admin() {
+		warn([]config.Warning{{
+			Variable: "TAGGER_PROJECTS", Text: "names other projects, but these credentials belong to one: use a user and password",
+		}})
+	}
 
 	api := metadata.API(settings.API)
 	var services []metadata.Service

@@ -1,9 +1,9 @@
-// Package breaker keeps a process from calling an API that asked to be left alone, that fails, or that refuses what it is
-// asked, and paces writes. One Breaker serves a whole process: what one call is told holds for all, logins included.
+// Package breaker keeps a process from calling an API that asked to be left alone, that fails, or that refuses what it
+// is asked, and paces writes. One Breaker serves a whole process: what one call is told holds for all, logins included.
 //
-// It is a circuit breaker with a circuit for each service and for each project of a service. Unlike a general one it knows
-// Retry-After, and it never holds a caller up while a circuit is open: the call fails at once with an [*OpenError] that
-// says when to try again.
+// It is a circuit breaker with a circuit for each service and for each project of a service. Unlike a general one it
+// knows Retry-After, and it never holds a caller up while a circuit is open: the call fails at once with an
+// [*OpenError] that says when to try again.
 package breaker
 
 import (
@@ -78,7 +78,8 @@ func (e *OpenError) Unwrap() error { return e.Cause }
 // How long a circuit stays open where the service does not say, doubling from the first to the longest, and after how
 // many calls that ended so in a row.
 var (
-	throttledPause       = backoff{first: 2 * time.Second, longest: 30 * time.Second, after: 1} // after APIG.0308 Huawei Cloud's gateway wants 2 to 5 s
+	// After APIG.0308 Huawei Cloud's gateway wants 2 to 5 s.
+	throttledPause       = backoff{first: 2 * time.Second, longest: 30 * time.Second, after: 1}
 	unavailablePause     = backoff{first: 2 * time.Second, longest: 30 * time.Second, after: 3}
 	refusedPause         = backoff{first: time.Second, longest: 30 * time.Second, after: 3}
 	unauthenticatedPause = backoff{first: 5 * time.Second, longest: 5 * time.Minute, after: 1}
@@ -118,7 +119,8 @@ type Breaker struct {
 	services map[string]*service
 }
 
-// service is what is known of one service. The services are those of the configuration and the catalog, so they are few.
+// service is what is known of one service. The services are those of the configuration and the catalog, so they are
+// few.
 type service struct {
 	name string
 	circuit
@@ -193,8 +195,8 @@ func (b *Breaker) check(c Call) (*pace, error) {
 	return s.pace, nil
 }
 
-// Record takes note of how a call ended. It must not be called for one that was not sent, or that the caller's own context
-// ended: neither says anything about the service.
+// Record takes note of how a call ended. It must not be called for one that was not sent, or that the caller's own
+// context ended: neither says anything about the service.
 func (b *Breaker) Record(c Call, r Result) {
 	if b == nil {
 		return
@@ -231,8 +233,8 @@ func (b *Breaker) Record(c Call, r Result) {
 	}
 }
 
-// recordPause counts a call, and opens the circuit when there were enough of them in a row. What ends while the circuit is
-// open was under way when it opened, and counts only if the service said how long to wait.
+// recordPause counts a call, and opens the circuit when there were enough of them in a row. What ends while the circuit
+// is open was under way when it opened, and counts only if the service said how long to wait.
 func (b *Breaker) recordPause(name string, c *circuit, n *int, pauses backoff, r Result) {
 	if time.Now().Before(c.until) {
 		if r.RetryAfter > 0 {
@@ -295,8 +297,8 @@ func (b *Breaker) service(endpoint string) *service {
 	return s
 }
 
-// serviceName is what a rate limit and an outage are about: the host, and the first step of the path where services share
-// one, but not the project.
+// serviceName is what a rate limit and an outage are about: the host, and the first step of the path where services
+// share one, but not the project.
 func serviceName(endpoint string) string {
 	u, err := url.Parse(endpoint)
 	if err != nil {

@@ -25,8 +25,8 @@ const (
 	// maxHalvings bounds how far the rate sinks: to a 32nd.
 	maxHalvings = 5
 
-	// The weights of a new sample in the moving averages. The baseline is that of some 500 writes. Slow samples move it even
-	// less: an API that has become slow for good is accepted after some thousand writes.
+	// The weights of a new sample in the moving averages. The baseline is that of some 500 writes. Slow samples move it
+	// even less: an API that has become slow for good is accepted after some thousand writes.
 	latencyWeight, baselineWeight, slowWeight = 0.2, 0.002, 0.0005
 )
 

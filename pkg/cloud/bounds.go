@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,8 +61,8 @@ func (c *Cloud) CheckBounds(ctx context.Context) error {
 // credentials' own project. Where the token sees more than the project (see [Session.Admin]), the caller must compare a
 // resource's project before it writes.
 //
-// A project that is not within [Options].Projects is a [*ForeignError]. Errors are otherwise those of [Cloud.Login]; for an
-// administrator without bounds it is a [*RefusedError] with [ErrNoBounds].
+// A project that is not within [Options].Projects is a [*ForeignError]. Errors are otherwise those of [Cloud.Login];
+// for an administrator without bounds it is a [*RefusedError] with [ErrNoBounds].
 func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 	own, err := c.Login(ctx)
 	if err != nil {
@@ -73,8 +74,9 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 	}
 	switch {
 	case own.Admin() && len(p) == 0:
-		return nil, &RefusedError{Err: fmt.Errorf("log in at %s as %s: %w, and the role admin reaches every project: set it to own, to project ids, "+
-			"to domain:NAME or to *; better, use a user with the role member and set it to roles", own.Cloud, own.User, ErrNoBounds)}
+		return nil, &RefusedError{Err: fmt.Errorf("log in at %s as %s: %w, and the role admin reaches every project: "+
+			"set it to own, to project ids, to domain:NAME or to *; better, use a user with the role member and set it to roles",
+			own.Cloud, own.User, ErrNoBounds)}
 	case project == "" || project == own.Project:
 		project = own.Project
 		if len(p) > 0 && len(p.IDs()) == 0 && !p.Own() && isServiceProject(own.ProjectName) {
@@ -84,8 +86,8 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 	case p.Listed(project) && own.Admin():
 		return own, nil
 	case p.Listed(project) && own.Method != config.Password:
-		return nil, inProject(refusedf("act in project %s: it is listed as one of the projects to act in, but %s cannot leave its project (%s): "+
-			"take it off the list, or use a user and password", project, phrase(own.Method), own.Project))
+		return nil, inProject(refusedf("act in project %s: it is listed as one of the projects to act in, but %s cannot leave "+
+			"its project (%s): take it off the list, or use a user and password", project, phrase(own.Method), own.Project))
 	case p.Listed(project):
 		return c.openListed(ctx, project)
 	case p.Roles() || len(p.Domains()) > 0 && !own.Admin():
@@ -100,8 +102,8 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 	case own.Admin() && (p.Any() || len(p.Domains()) > 0):
 		return c.byDirectory(ctx, own, project)
 	}
-	return foreign("it is neither that of the credentials (%s) nor in TAGGER_PROJECTS: list it in TAGGER_PROJECTS, or set that to roles for every project "+
-		"that they have a role in", own.Project)
+	return foreign("it is neither that of the credentials (%s) nor in TAGGER_PROJECTS: list it in TAGGER_PROJECTS, "+
+		"or set that to roles for every project that they have a role in", own.Project)
 }
 
 func (c *Cloud) openListed(ctx context.Context, project string) (*Session, error) {
@@ -165,12 +167,14 @@ func (c *Cloud) byDirectory(ctx context.Context, own *Session, project string) (
 		return nil, err
 	}
 	if !inDomain(p, found.DomainID, domain.Name) {
-		return nil, foreign("it is in domain %s %s, which TAGGER_PROJECTS does not name", domain.Name, found.DomainID)
+		return nil, foreign("it is in domain %s, which TAGGER_PROJECTS does not name", cmp.Or(domain.Name, found.DomainID))
 	}
 	return own, nil
 }
 
 // inDomain reports whether a domain is named. Keystone compares names regardless of case.
 func inDomain(p config.Projects, id, name string) bool {
-	return slices.ContainsFunc(p.Domains(), func(domain string) bool { return domain == id || name != "" && strings.EqualFold(domain, name) })
+	return slices.ContainsFunc(p.Domains(), func(domain string) bool {
+		return domain == id || name != "" && strings.EqualFold(domain, name)
+	})
 }

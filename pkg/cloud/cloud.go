@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -92,8 +93,8 @@ func (c *Cloud) open(ctx context.Context, project string) (*Session, error) {
 	return c.newSession(l, g), nil
 }
 
-// outdated reports whether the credentials have become such that an access key's grant is not theirs any more. A token's grant ends with its
-// token.
+// outdated reports whether the credentials have become such that an access key's grant is not theirs any more. A
+// token's grant ends with its token.
 func (c *Cloud) outdated(ctx context.Context, g *grant) bool {
 	if g.login.Method != config.AccessKey {
 		return false
@@ -188,7 +189,7 @@ func (c *Cloud) recordIdentity(ctx context.Context, call breaker.Call, start tim
 		r.RetryAfter = 0
 	case answered && answer.Actual == http.StatusTooManyRequests:
 		r.Kind = breaker.Throttled
-	case answered && answer.Actual < 500 && answer.Actual != http.StatusRequestTimeout && answer.Actual != http.StatusTooEarly:
+	case answered && answer.Actual < 500 && !slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooEarly}, answer.Actual):
 		r.RetryAfter = 0
 	default:
 		r.Kind = breaker.Unavailable

@@ -86,8 +86,8 @@ func (d *directory) domain(ctx context.Context, id string) (Project, error) {
 	return d.domains.find(ctx, id)
 }
 
-// User returns what Keystone tells of a user, from memory where it was asked within the last minutes. An [*UnknownError]
-// says that it tells nothing; the other errors may pass by themselves, or are those of [Cloud.Login].
+// User returns what Keystone tells of a user, from memory where it was asked within the last minutes. An
+// [*UnknownError] says that it tells nothing; the other errors may pass by themselves, or are those of [Cloud.Login].
 func (c *Cloud) User(ctx context.Context, id string) (User, error) {
 	u, err := c.directory.users.find(ctx, id)
 	u.Extra = maps.Clone(u.Extra)
@@ -239,7 +239,8 @@ func (c *Cloud) readIdentity(ctx context.Context, path string, out any) error {
 		return err
 	}
 	client := &gophercloud.ServiceClient{
-		ProviderClient: newProviderClient(&idempotent{own.transport}, c.options.UserAgent), Endpoint: own.grant.login.AuthURL, Type: "identity",
+		ProviderClient: newProviderClient(&idempotent{own.transport}, c.options.UserAgent),
+		Endpoint:       own.grant.login.AuthURL, Type: "identity",
 	}
 	start := time.Now()
 	_, err = client.Get(ctx, client.ServiceURL(path), out, &gophercloud.RequestOpts{OkCodes: []int{http.StatusOK}})

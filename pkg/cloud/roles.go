@@ -82,7 +82,8 @@ func (r *roleProjects) load(ctx context.Context) error {
 		return err
 	}
 	if len(list.Projects) > maxRoleProjects {
-		return refusedf("Keystone lists %d projects, and %d are the most: name domains or ids in TAGGER_PROJECTS", len(list.Projects), maxRoleProjects)
+		return refusedf("Keystone lists %d projects, and %d are the most: name domains or ids in TAGGER_PROJECTS",
+			len(list.Projects), maxRoleProjects)
 	}
 	names := make(map[string]string, len(list.Projects))
 	for _, p := range list.Projects {

@@ -21,7 +21,8 @@ const (
 	domainPrefix = "domain:"
 )
 
-// projectID is looser than what Keystone and Huawei Cloud make (32 hexadecimal digits): identity drivers may have others.
+// projectID is looser than what Keystone and Huawei Cloud make (32 hexadecimal digits): identity drivers may have
+// others.
 var projectID = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
 // Decode reads words separated by commas.
@@ -35,7 +36,8 @@ func (p *Projects) Decode(value string) error {
 			return fmt.Errorf("%s needs the name of a domain", word)
 		case isDomain, word == AnyProject, word == OwnProject, word == RoleProjects:
 		case !projectID.MatchString(word), nearest.Word(word, []string{OwnProject, RoleProjects}) != "":
-			return fmt.Errorf("%.40q is no project id%s", word, nearest.Hint(word, []string{OwnProject, RoleProjects, AnyProject, domainPrefix + "NAME"}))
+			known := []string{OwnProject, RoleProjects, AnyProject, domainPrefix + "NAME"}
+			return fmt.Errorf("%.40q is no project id%s", word, nearest.Hint(word, known))
 		}
 	}
 	*p = Projects(words)

@@ -68,8 +68,8 @@ type Error struct {
 	Scope fault.Scope
 	// MaxItems is how many items of metadata the resource may have, where that is the error; else 0.
 	MaxItems int
-	// Unsent reports that the request was not sent because a circuit of [Options].Breaker is open. Class and Scope are then
-	// those of what opened it, and Throttled where that passes by itself.
+	// Unsent reports that the request was not sent because a circuit of [Options].Breaker is open. Class and Scope are
+	// then those of what opened it, and Throttled where that passes by itself.
 	Unsent bool
 
 	err error
@@ -119,7 +119,9 @@ func newError(r Request, err error) *Error {
 
 // unsentError is the error of a request that the breaker did not allow, or that ended while it waited for its turn.
 func unsentError(r Request, err error) *Error {
-	e := &Error{Request: r, Message: oneLine(err.Error()), Class: Throttled, RetryAfter: RetryAfter(err), Unsent: true, err: err}
+	e := &Error{
+		Request: r, Message: oneLine(err.Error()), Class: Throttled, RetryAfter: RetryAfter(err), Unsent: true, err: err,
+	}
 	if cause, ok := errors.AsType[*Error](err); ok && (cause.Class == Unauthenticated || cause.Class == Forbidden) {
 		e.Class, e.Scope = cause.Class, cause.Scope
 	}

@@ -10,14 +10,16 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// proof is a resource that is reached with a token that sees more than one project. Before anything else it reads the
-// resource, and refuses to go on unless it is of the expected project. It also honours a server's lock, which Nova does not
-// for an administrator.
+// proof is a resource whose project is compared with the expected one whenever it is read, and which is not written
+// when they differ. With a token that sees more than one project it is read before anything else; then a server's lock
+// is honoured too, which Nova does not for an administrator.
 //
 // Where a job reads metadata first, the one GET serves for both, so only a job that would only write costs a call more.
 type proof struct {
 	apply.Resource
-	project     string
+	project string
+	// wide says that the token sees more than one project, or would have to in order to see this resource.
+	wide        bool
 	writeLocked bool
 
 	mu     sync.Mutex
@@ -33,16 +35,14 @@ type otherProjectError struct {
 
 func (e *otherProjectError) Error() string {
 	if e.have == "" {
-		return fmt.Sprintf("the API does not say which project %s is of, and the credentials reach other projects than %s: it is not written", e.path, e.want)
+		return fmt.Sprintf("the API does not say which project %s belongs to, and the credentials reach more than project %s: "+
+			"it is not written", e.path, e.want)
 	}
-	return fmt.Sprintf("%s is of project %s and not of %s, which the event is of: it is not written", e.path, e.have, e.want)
+	return fmt.Sprintf("%s belongs to project %s and not to %s, the event's: it is not written", e.path, e.have, e.want)
 }
 
-// failed returns the *otherProjectError that stopped the job, nil when there was none. A nil proof has none.
+// failed returns the *otherProjectError that stopped the job, nil when there was none.
 func (p *proof) failed() error {
-	if p == nil {
-		return nil
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.err
@@ -56,7 +56,7 @@ func (p *proof) Get(ctx context.Context) (metadata.View, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if v.Project != p.project {
+	if v.Project != p.project && (p.wide || v.Project != "") {
 		p.err = &otherProjectError{p.Path(), p.project, v.Project}
 		return metadata.View{}, p.err
 	}
@@ -64,10 +64,11 @@ func (p *proof) Get(ctx context.Context) (metadata.View, error) {
 	return v, nil
 }
 
-// prove reads the resource unless that was done. view is not nil when it was read now.
+// prove reads the resource unless that was done, or the token sees one project only. view is not nil when it was read
+// now.
 func (p *proof) prove(ctx context.Context) (view *metadata.View, err error) {
 	p.mu.Lock()
-	proven := p.proven
+	proven := p.proven || !p.wide
 	p.mu.Unlock()
 	if proven {
 		return nil, nil
@@ -85,14 +86,15 @@ func (p *proof) Metadata(ctx context.Context) (map[string]string, error) {
 	return p.Resource.Metadata(ctx)
 }
 
-// writable reads the resource unless that was done, and returns an error of class [metadata.Locked] for a locked server.
+// writable reads the resource unless that was done, and returns an error of class [metadata.Locked] for a locked
+// server.
 func (p *proof) writable(ctx context.Context) error {
 	if _, err := p.prove(ctx); err != nil || p.writeLocked {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.locked {
+	if !p.locked || !p.wide { // else Nova refuses by itself
 		return nil
 	}
 	p.proven = false // the next attempt looks again

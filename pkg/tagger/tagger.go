@@ -373,7 +373,7 @@ func (t *Tagger) foreign(err error) *apply.Decision {
 func (p Plan) job(api connection) apply.Job {
 	job := apply.Job{
 		Change: p.change, Plan: p.plan,
-		Visible: p.Resource.Project == "" || p.Resource.Project == api.project || api.proof != nil,
+		Visible: p.Resource.Project == "" || p.Resource.Project == api.project || api.admin,
 	}
 	if metadata.Kind(p.Resource.Kind).OwnedWhole() && p.rules.Policy().VolumesWrite != rules.AllVolumes {
 		job.Ours = p.ours
@@ -420,8 +420,9 @@ type connection struct {
 	open     func(kind metadata.Kind, id string) (*metadata.Resource, error)
 	resource apply.Resource
 	project  string // that the token is for
+	admin    bool   // the token is an administrator's, who sees every project's resources
 	path     string // of the endpoint, before a request's own
-	// proof is that of a token that sees more than its project, nil for any other.
+	// proof is the resource again.
 	proof *proof
 }
 
@@ -430,6 +431,8 @@ func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call
 	if err != nil {
 		return connection{}, err
 	}
+	// A token that is for another project than the event's reaches the resource only if it sees more than its own.
+	wide := session.Admin() || p.Resource.Project != "" && p.Resource.Project != session.Project
 	var path string
 	open := func(kind metadata.Kind, id string) (*metadata.Resource, error) {
 		service, err := session.Service(string(kind.Service()))
@@ -439,20 +442,18 @@ func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call
 		path = pathOf(service.Endpoint)
 		return metadata.New(service, kind, id, metadata.Options{
 			Family: kind.Family(t.options.API), Observe: observe, Breaker: session.Breaker(), Project: session.Project,
-			FullView: session.Admin() && t.options.API != metadata.HuaweiCloud,
+			FullView: wide && t.options.API != metadata.HuaweiCloud,
 		})
 	}
 	resource, err := open(metadata.Kind(p.Resource.Kind), p.Resource.ID)
 	if err != nil {
 		return connection{}, err
 	}
-	api := connection{open: open, resource: resource, project: session.Project, path: path}
-	if session.Admin() {
+	proven := &proof{
 		// An event without a project is taken to be of the credentials' own.
-		api.proof = &proof{Resource: resource, project: cmp.Or(p.Resource.Project, session.Project), writeLocked: t.options.WriteLocked}
-		api.resource = api.proof
+		Resource: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide, writeLocked: t.options.WriteLocked,
 	}
-	return api, nil
+	return connection{open: open, resource: proven, project: session.Project, admin: session.Admin(), path: path, proof: proven}, nil
 }
 
 func decision(v apply.Verdict) *apply.Decision { return &v.Decision }

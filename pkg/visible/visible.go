@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// Line returns s as one line of at most limit characters. White space becomes single blanks. Characters that do not print
-// (terminal escapes, marks that change the direction of text, bytes that are no UTF-8) become visible escapes such as
-// \u001b. What is cut off is replaced by "…".
+// Line returns s as one line of at most limit characters. White space becomes single blanks. Characters that do not
+// print (terminal escapes, marks that change the direction of text, bytes that are no UTF-8) become visible escapes
+// such as \u001b. What is cut off is replaced by "…".
 func Line(s string, limit int) string {
 	var b strings.Builder
 	n, blank := 0, false

@@ -20,10 +20,11 @@ func TestLine(t *testing.T) {
 		{"cut", strings.Repeat("é", 30), strings.Repeat("é", 20) + "…"},
 		{"an escape is not cut in half", strings.Repeat("x", 18) + "\x1b", strings.Repeat("x", 18) + "…"},
 	} {
-		if got := visible.Line(tt.in, len(tt.in)*10); tt.name != "cut" && tt.name != "an escape is not cut in half" && got != tt.want {
-			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		limit := 200
+		if strings.HasSuffix(tt.want, "…") {
+			limit = 20
 		}
-		if got := visible.Line(tt.in, 20); strings.HasSuffix(tt.want, "…") && got != tt.want {
+		if got := visible.Line(tt.in, limit); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
