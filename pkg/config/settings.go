@@ -40,6 +40,8 @@ type Settings struct {
 	DeadLetterQueueURL string `envconfig:"TAGGER_DEAD_LETTER_QUEUE_URL" desc:"On AWS: the SQS queue that takes rejected records at once, with the reason. Without it they go back to their queue."`
 
 	HTTPSecret            Secret `envconfig:"TAGGER_HTTP_SECRET" desc:"Over HTTP, but not on Lambda: what requests must carry as their bearer token, and what tagger listen sends to its sink. Without it everybody who reaches the port may send events."`
+	HTTPBytes             int64  `envconfig:"TAGGER_HTTP_BYTES" default:"8388608" desc:"Over HTTP, but not on Lambda: how many bytes of requests may be in memory at a time, 7340032 at the least, for one request may have 6 MiB; more are answered 503."`
+	MetricsSecret         bool   `envconfig:"TAGGER_METRICS_SECRET" default:"false" desc:"Whether GET /metrics wants TAGGER_HTTP_SECRET as its bearer token too."`
 	InvocationCredentials bool   `envconfig:"TAGGER_INVOCATION_CREDENTIALS" default:"false" desc:"On FunctionGraph: whether to act with the temporary access key that comes with each invocation of a function with an agency."`
 
 	EventTypes   EventTypes `envconfig:"TAGGER_EVENT_TYPES" desc:"Further event types and trace names, as type=action separated by commas: createSnapshotV2=snapshot.created."`
@@ -141,7 +143,7 @@ func (s Settings) check() error {
 	if err := oneOf("TAGGER_LOG_LEVEL", s.LogLevel, "debug", "info", "warn", "error"); err != nil {
 		return err
 	}
-	for name, d := range map[string]time.Duration{"TAGGER_GRACE": s.Grace, "TAGGER_GIVE_UP_AFTER": s.GiveUpAfter, "TAGGER_RULES_REFRESH": s.RulesRefresh} {
+	for name, d := range map[string]time.Duration{"TAGGER_GRACE": s.Grace, "TAGGER_GIVE_UP_AFTER": s.GiveUpAfter} {
 		if d < 0 {
 			return fmt.Errorf("%s=%s is negative", name, d)
 		}
@@ -149,10 +151,36 @@ func (s Settings) check() error {
 	if s.Wait != nil && *s.Wait < 0 {
 		return fmt.Errorf("TAGGER_WAIT=%s is negative", *s.Wait)
 	}
-	if s.Concurrency < 1 {
-		return fmt.Errorf("TAGGER_CONCURRENCY=%d; want at least 1", s.Concurrency)
+	if s.Concurrency < 1 || s.Concurrency > maxConcurrency {
+		return fmt.Errorf("TAGGER_CONCURRENCY=%d; want 1 to %d", s.Concurrency, maxConcurrency)
+	}
+	if s.RulesRefresh < minRulesRefresh {
+		return fmt.Errorf("TAGGER_RULES_REFRESH=%s; want at least %s, for each time reads the rules", s.RulesRefresh, minRulesRefresh)
+	}
+	if s.HTTPBytes < minHTTPBytes {
+		return fmt.Errorf("TAGGER_HTTP_BYTES=%d; want at least %d, for one request may have 6 MiB", s.HTTPBytes, minHTTPBytes)
+	}
+	if s.MetricsSecret && s.HTTPSecret.IsZero() {
+		return errors.New("TAGGER_METRICS_SECRET=true, but TAGGER_HTTP_SECRET is not set")
 	}
 	return nil
+}
+
+const (
+	// maxConcurrency keeps what is under way for it, ten times as much, below the 65,535 messages that AMQP can be asked for.
+	maxConcurrency = 1000
+	// minRulesRefresh keeps rules in a parameter from being read for each event.
+	minRulesRefresh = time.Second
+	// minHTTPBytes is more than the largest payload, 6 MiB.
+	minHTTPBytes = 7 << 20
+)
+
+// MetricsToken is the bearer token that GET /metrics wants, zero for none.
+func (s Settings) MetricsToken() Secret {
+	if s.MetricsSecret {
+		return s.HTTPSecret
+	}
+	return Secret{}
 }
 
 // Variable is one environment variable.
