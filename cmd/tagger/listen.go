@@ -30,7 +30,8 @@ func listenCommand(s streams) *cobra.Command {
 		Long: "Take the notifications of Nova and Cinder from RabbitMQ (TAGGER_AMQP_URL) until interrupted, and tag what they report. Both notification\n" +
 			"formats are understood; a change that comes in both counts once. Events that are not ready wait in delay queues of the broker, and\n" +
 			"those that a person must look at go to a queue for that, with the reason. All queues are Tagger's own and begin with\n" +
-			"TAGGER_AMQP_QUEUE (tagger); those of the services are left alone. Run as many listeners as you like: they share the queue.\n\n" +
+			"TAGGER_AMQP_QUEUE (tagger); those of the services are left alone. Run two listeners for safety: one takes the\n" +
+			"messages, the other takes over when it is gone.\n\n" +
 			"Everything is configured as for the functions, by TAGGER_* and OS_* variables (or OS_CLOUD). An administrator's credentials serve\n" +
 			"all projects, or those in TAGGER_PROJECTS. With --sink nothing is tagged: each event that reports a change is posted as a\n" +
 			"CloudEvent to a receiver (with TAGGER_HTTP_SECRET as bearer token, if set), and neither rules nor credentials are needed.\n" +

@@ -251,9 +251,10 @@ func (c ruleCase) payload(dir string) ([]byte, error) {
 	return nil, errors.New("it has no event: want a file's name or the event itself")
 }
 
-// jsonValue is what a node would be in the JSON of an event. Words without quotes are null, true, false and numbers where YAML 1.2 and JSON
-// agree that they are, and where a number is written as it will be read: 014, 3.10, 0x1F, 1e5, 12:30, 2026-12-31 and yes are texts, so that a
-// case says what a payload with these texts does. left bounds the nodes, for aliases can multiply them.
+// jsonValue is what a node would be in the JSON of an event. Words without quotes are null, true, false and numbers
+// where YAML 1.2 and JSON agree that they are, and where a number is written as it will be read: 014, 3.10, 0x1F, 1e5,
+// 12:30, 2026-12-31 and yes are texts, so that a case says what a payload with these texts does. left bounds the nodes,
+// for aliases can multiply them.
 func jsonValue(node *yaml.Node, left *int) (any, error) {
 	if *left--; *left < 0 {
 		return nil, errors.New("its aliases make it too large")

@@ -1,4 +1,4 @@
-// Command server-changed is the function that tags on starts, stops and resizes of servers.
+// Command server-changed is the function that tags on starts, stops, resizes and rebuilds of servers.
 package main
 
 import (

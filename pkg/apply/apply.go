@@ -47,10 +47,14 @@ type Job struct {
 	Visible bool
 	// SentAt is when the carrier took the message, zero when it does not say: then nothing is ever given up.
 	SentAt time.Time
+	// ReceivedAt is when we received the message, zero when that is not known.
+	ReceivedAt time.Time
 	// Receives is how often the carrier has handed the message out; 0 when it does not say.
 	Receives int
 	// Wait is how long a wait inside this call may last in all. The context's deadline bounds it too.
 	Wait time.Duration
+	// Ours, if not nil, says which keys are ours: a resource with any other key is left alone.
+	Ours func(key string) bool
 	// Renaming, if not nil, is told of each rename before it begins: until the new key is written, the value is only there.
 	Renaming func(from, to, value string)
 	// Pausing, if not nil, is told of every pause before it begins.

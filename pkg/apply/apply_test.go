@@ -236,7 +236,7 @@ func TestCalls(t *testing.T) {
 
 func requests(t *testing.T, c lifecycle.Change, p rules.Plan, current m, o apply.Options) []metadata.Request {
 	t.Helper()
-	all, err := apply.Requests(c, p, current, o)
+	all, err := apply.Requests(apply.Job{Change: c, Plan: p}, current, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,9 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
-	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
 // Diff is what a plan would change on a resource as it is now.
@@ -71,14 +69,21 @@ func (r *run) diff(ctx context.Context) (Diff, error) {
 	} else if err := r.readMetadata(ctx); err != nil {
 		return Diff{}, err
 	}
+	if err := r.managed(); err != nil {
+		return Diff{}, err
+	}
 	d.Current, d.Write, d.Remove = r.known, r.toWrite(), r.toRemove()
+	for _, rename := range r.toRename() {
+		d.Write[rename.To], d.Remove = rename.Value, append(d.Remove, rename.From)
+	}
 	return d, nil
 }
 
-// Requests returns what applying the plan sends to a resource that is ready and holds current: reads included, in their
+// Requests returns what applying the job sends to a resource that is ready and holds current: reads included, in their
 // order, byte for byte. A nil current is a resource of which nothing is known; it is taken to have none of the keys to
 // add and every key to remove.
-func Requests(c lifecycle.Change, p rules.Plan, current map[string]string, o Options) ([]metadata.Request, error) {
+func Requests(job Job, current map[string]string, o Options) ([]metadata.Request, error) {
+	c, p := job.Change, job.Plan
 	if p.Empty() {
 		return nil, nil
 	}
@@ -93,7 +98,7 @@ func Requests(c lifecycle.Change, p rules.Plan, current map[string]string, o Opt
 	if err != nil {
 		return nil, err
 	}
-	if err := newRun(resource, Job{Change: c, Plan: p}, o.Verify).attempt(context.Background()); err != nil {
+	if err := newRun(resource, Job{Change: c, Plan: p, Ours: job.Ours}, o.Verify).attempt(context.Background()); err != nil {
 		return nil, fmt.Errorf("record the requests of a plan: %w", err)
 	}
 	return recorder.Requests(), nil

@@ -71,6 +71,9 @@ func (r *run) attempt(ctx context.Context) error {
 	if err := r.read(ctx); err != nil {
 		return err
 	}
+	if err := r.managed(); err != nil {
+		return err
+	}
 	renames := r.toRename()
 	writes, removes := r.toWrite(), r.toRemove()
 	if len(writes)+len(removes)+len(renames) == 0 && (!r.verify || !r.changed() || r.known != nil) {
@@ -119,6 +122,26 @@ func (r *run) attempt(ctx context.Context) error {
 	return nil
 }
 
+// managedError says that another program may own the resource's metadata.
+type managedError struct{ key string }
+
+func (e managedError) Error() string {
+	return fmt.Sprintf("another program may manage its metadata: key %q is none of the rules'; volumes: {write: all} writes it all the same", e.key)
+}
+
+// managed returns a managedError if the resource has a key that is not ours, where that matters.
+func (r *run) managed() error {
+	if r.job.Ours == nil {
+		return nil
+	}
+	for _, key := range slices.Sorted(maps.Keys(r.known)) {
+		if !r.job.Ours(key) {
+			return managedError{key}
+		}
+	}
+	return nil
+}
+
 // remove deletes one key. A key that is not there is as it should be.
 func (r *run) remove(ctx context.Context, key string) error {
 	err := r.resource.Remove(ctx, key)
@@ -154,7 +177,7 @@ func (r *run) read(ctx context.Context) error {
 	}
 	// All keys are read, even for one: others may differ from it in case only.
 	p := r.job.Plan
-	if len(p.Add)+len(p.Remove)+len(p.RemoveGlobs)+len(p.Rename)+len(r.renamed)+r.most == 0 && !r.unsure {
+	if len(p.Add)+len(p.Remove)+len(p.RemoveGlobs)+len(p.Rename)+len(r.renamed)+r.most == 0 && !r.unsure && r.job.Ours == nil {
 		return nil
 	}
 	if err := r.readMetadata(ctx); err != nil {

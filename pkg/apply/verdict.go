@@ -131,23 +131,38 @@ func scopeOf(class metadata.Class) fault.Scope {
 	return fault.Everything
 }
 
+// Situation returns the situation of a change at a time, zero where the event does not say it, which the carrier took and
+// we received at theirs. The age of an event without a time counts from when it was taken or received; without those it
+// is older than the grace.
+func (o Options) Situation(at, sentAt, receivedAt time.Time) Situation {
+	s := Situation{EventAge: o.Grace, CarrierAge: -1}
+	for _, first := range []time.Time{at, sentAt, receivedAt} {
+		if !first.IsZero() {
+			s.EventAge = time.Since(first)
+			break
+		}
+	}
+	if !sentAt.IsZero() {
+		s.CarrierAge = time.Since(sentAt)
+	}
+	return s
+}
+
+// NotYet is the verdict about a change that has to wait for another resource.
+func (o Options) NotYet(reason string, receives int) Verdict {
+	return Verdict{Decision: Decision{Outcome: Deferred, Reason: reason, Delay: delay(receives, 0, shortest)}}
+}
+
 // judge gathers the situation of a failed attempt, reading the server's state where the answer depends on it.
 func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 	if s, ok := errors.AsType[superseded](err); ok {
 		return Verdict{Decision: Decision{Outcome: Ignored, Reason: "superseded: " + s.Error()}}
 	}
-	s := Situation{
-		// An event of which nobody knows the time is not young.
-		Kind: r.resource.Kind(), Visible: r.job.Visible, Receives: r.job.Receives, Message: err.Error(), EventAge: a.options.Grace, CarrierAge: -1,
+	if e, ok := errors.AsType[managedError](err); ok {
+		return Verdict{Decision: Decision{Outcome: Ignored, Reason: e.Error()}}
 	}
-	if !r.job.Change.Time.IsZero() {
-		s.EventAge = time.Since(r.job.Change.Time)
-	} else if !r.job.SentAt.IsZero() {
-		s.EventAge = time.Since(r.job.SentAt)
-	}
-	if !r.job.SentAt.IsZero() {
-		s.CarrierAge = time.Since(r.job.SentAt)
-	}
+	s := a.options.Situation(r.job.Change.Time, r.job.SentAt, r.job.ReceivedAt)
+	s.Kind, s.Visible, s.Receives, s.Message = r.resource.Kind(), r.job.Visible, r.job.Receives, err.Error()
 	if errors.Is(err, errLost) {
 		s.Class, s.Message = metadata.Unknown, fmt.Sprintf("read back something else than was written, %d times", r.losses)
 		v := a.options.Judge(s)

@@ -157,7 +157,7 @@ func (w *work) task(m *message, a *attempt, wait func() time.Duration) *task {
 			return // the first attempt's result stays
 		}
 		a.begun = true
-		w.processor.attempt(w.ctx, a, tagger.Delivery{Event: a.event, SentAt: m.SentAt, Receives: m.Receives, Wait: left})
+		w.processor.attempt(w.ctx, a, tagger.Delivery{Event: a.event, SentAt: m.SentAt, ReceivedAt: m.ReceivedAt, Receives: m.Receives, Wait: left})
 	}
 	return t
 }

@@ -87,7 +87,7 @@ func TestErrors(t *testing.T) {
 		{"UTF-16 without a mark", "{\x00}\x00", "is UTF-16; want UTF-8"},
 		{"too large", strings.Repeat(" ", 6<<20) + event1, "has more than 6291456 bytes"},
 		{"too deep", deep, "has more than 64 levels of nesting"},
-		{"too many envelopes", wrapped, "EventBridge event: detail: EventBridge event: detail: EventBridge event: detail: EventBridge event: detail: EventBridge event: detail: lies in more than 4 envelopes"},
+		{"too many envelopes", wrapped, "EventBridge event: detail: EventBridge event: detail: EventBridge event: detail: EventBridge event: detail: EventBridge event: detail: has more than 4 envelopes around it"},
 		{"too many events", "[" + strings.Repeat(event1+",", 10_000) + event1 + "]", "has more than 10000 events"},
 		{"too many members", "{" + strings.Repeat(`"a`+`":1,`, 1) + manyMembers(1000) + `"z":1}`, "has more than 1000 members"},
 		{"array in an array", "[[" + event1 + "]]", "event 1 of 1: is an array within an array"},

@@ -72,9 +72,12 @@ type decoder struct {
 
 var (
 	errEvents = &document.LimitError{What: "events", Max: maxEvents}
-	errWraps  = fmt.Errorf("lies in more than %d envelopes", maxWraps)
+	errWraps  = &document.LimitError{What: "envelopes around it", Max: maxWraps}
 	// errUnknown is for an object in which nothing was recognised, not even in part.
 	errUnknown = fmt.Errorf("is no CloudEvent, %s or an envelope around one", strings.Join(lifecycle.Formats(), ", "))
+	// errText and errScalar are for JSON that cannot be an event.
+	errText   = errors.New("is a JSON string that holds no event")
+	errScalar = errors.New("is neither a JSON object nor an array")
 )
 
 // unwrap reads the events that a document, which has passed document.Check, holds under any number of envelopes up to
@@ -95,11 +98,11 @@ func (d *decoder) unwrap(doc []byte, wrapped int) ([]event.Event, error) {
 	case '"':
 		inner := document.TrimMark([]byte(document.Unquote(doc)))
 		if k := document.Kind(inner); k != '{' && k != '[' && k != '"' {
-			return nil, errors.New("is a JSON string that holds no event")
+			return nil, errText
 		}
 		return within("JSON string")(d.embedded(doc, wrapped+1))
 	}
-	return nil, errors.New("is neither a JSON object nor an array")
+	return nil, errScalar
 }
 
 // each reads an array: a CloudEvents JSON batch, or several of anything else that unwrap reads. An empty one is a batch
@@ -197,7 +200,9 @@ func (d *decoder) object(object document.Object, wrapped int) ([]event.Event, er
 func (d *decoder) eventBridge(object document.Object, wrapped int) ([]event.Event, error) {
 	const where = "EventBridge event"
 	events, err := d.unwrap(object.Members["detail"], wrapped+1)
-	if err != errUnknown {
+	switch err {
+	case errUnknown, errText, errScalar: // and not one that wraps them: then something was recognised
+	default:
 		return within(where+": detail")(events, err)
 	}
 	a := attributes{}

@@ -203,8 +203,11 @@ func TestForeignEventBridge(t *testing.T) {
 	if got := onlyEvent(t, ingress.Decode([]byte(odd)), "")["source"]; got != "my%20app%3A%20100%25" {
 		t.Errorf("source %v", got)
 	}
-	if b := ingress.Decode([]byte(strings.Replace(doc, `{"StatusCode":"InProgress","password":"s3cret"}`, `{}`, 1))); b.Records[0].Err != nil {
-		t.Errorf("an empty detail: %v", b.Records[0].Err)
+	for _, detail := range []string{`{}`, `"a text"`, `null`, `5`, `""`} {
+		odd := strings.Replace(doc, `{"StatusCode":"InProgress","password":"s3cret"}`, detail, 1)
+		if b := ingress.Decode([]byte(odd)); len(b.Records[0].Events) != 1 {
+			t.Errorf("detail %s: %v", detail, b.Records[0].Err)
+		}
 	}
 	// What lies in several envelopes may yet be broken.
 	b := ingress.Decode([]byte(eventBridge(sns(t, `{"a":1}`))))

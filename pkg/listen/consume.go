@@ -22,7 +22,14 @@ const (
 	consumerTag = "tagger"
 )
 
-var errEnding = errors.New("the listener ends")
+var (
+	errEnding = errors.New("the listener ends")
+	// errTaken says that another listener takes the messages of a queue that has no single active consumer by itself.
+	errTaken = errors.New("another listener takes the messages of the queue")
+)
+
+// takenPause is how long after which a listener looks again whether another one still takes the messages.
+const takenPause = 5 * time.Second
 
 // consume takes messages until the channel is gone, nothing works any more (a *faultError), or the context ends. An end
 // of over cuts short what ctx's lets finish.
@@ -40,11 +47,15 @@ func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s s
 	if err := ch.Qos(l.options.Concurrency, 0, false); err != nil {
 		return fmt.Errorf("limit the messages under way: %w", err)
 	}
+	if err := l.topology.lock(conn); err != nil {
+		return err
+	}
 	deliveries, err := ch.Consume(l.topology.queue, consumerTag, false, false, false, false, nil)
 	if err != nil {
 		return fmt.Errorf("take messages from queue %s: %w", l.topology.queue, err)
 	}
 	l.log.Info("consuming", "queue", l.topology.queue, "concurrency", l.options.Concurrency)
+	l.counts.standby.Store(false)
 	l.counts.consuming.Store(true)
 	defer l.counts.consuming.Store(false)
 	l.breaker.reset()

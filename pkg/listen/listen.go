@@ -2,8 +2,8 @@
 // when it is known what became of it.
 //
 // The services' own queues are left alone: a second consumer of notifications.info would take messages away from the first. What is not ready
-// waits in a queue with a delay, in the broker, and so survives this process. What a person has to look at goes to a queue for that. Several
-// listeners on one queue share its messages, and RabbitMQ does the sharing.
+// waits in a queue with a delay, in the broker, and so survives this process. What a person has to look at goes to a queue for that. Of several
+// listeners on one queue one takes its messages, and the others stand by: two would write to one server at a time, in no order.
 package listen
 
 import (
@@ -143,11 +143,25 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 	})
 	sender := newConfirmed(conn.Connection)
 	var pause pauses
+	waiting := false
+	defer l.counts.standby.Store(false)
 	for {
 		err := l.consume(ctx, over, conn.Connection, sender)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if errors.Is(err, errTaken) && !conn.IsClosed() {
+			if !waiting { // once, not at each look
+				l.log.Info("another listener takes the messages; waiting for it to end", "queue", l.topology.queue)
+			}
+			waiting = true
+			l.counts.standby.Store(true)
+			if !sleep(ctx, jitter(takenPause)) {
+				return context.Cause(ctx)
+			}
+			continue
+		}
+		waiting = false
 		if broken, ok := errors.AsType[*faultError](err); ok {
 			d := pause.next(l.breaker.hasWorked())
 			l.log.Error("nothing works; nothing is taken from the queue until a person mends it", "error", broken.Error(), "again_in", d.Round(time.Second).String())

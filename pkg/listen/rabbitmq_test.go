@@ -170,31 +170,54 @@ func TestRabbitMQReconnects(t *testing.T) {
 	}
 }
 
-// Two listeners share a queue's messages.
+// Of two listeners on a queue one takes all its messages; the other takes over when it is gone. So it is with a queue that an
+// older version made, for any number of active consumers.
 func TestRabbitMQTwoListeners(t *testing.T) {
 	t.Parallel()
-	s := newStand(t)
-	s.service(t, false)
-	a, b := newWorker(), newWorker()
-	consuming(t, s.listen(t, a, nil))
-	consuming(t, s.listen(t, b, nil))
-	const all = 200
-	go func() {
-		for range all {
-			select {
-			case a.verdicts <- decided(apply.Tagged):
-			case b.verdicts <- decided(apply.Tagged):
-			case <-t.Context().Done():
-				return
+	for _, older := range []bool{false, true} {
+		t.Run(fmt.Sprint("older ", older), func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t)
+			s.service(t, false)
+			if older {
+				main := newTopology(s.config, nil).queues()[0]
+				delete(main.arguments, singleActive)
+				if err := main.declare(s.ch); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
-	}()
-	for i := range all {
-		s.notify(t, plainEvent(fmt.Sprint(i)))
-	}
-	until(t, "all messages", func() bool { return len(a.messages)+len(b.messages) >= all && s.count(t, s.config.Queue) == 0 })
-	if len(a.messages)+len(b.messages) != all || len(a.messages) < all/10 || len(b.messages) < all/10 {
-		t.Errorf("%d and %d messages", len(a.messages), len(b.messages))
+			a, b := newWorker(), newWorker()
+			first := s.listen(t, a, nil)
+			consuming(t, first)
+			s.listen(t, b, nil)
+			answer := func(w *worker, from, to int) {
+				seen := map[string]bool{}
+				for range to - from {
+					seen[next(t, w).EventID()] = true
+					w.verdicts <- decided(apply.Tagged)
+				}
+				for i := from; i < to; i++ {
+					if !seen[fmt.Sprint(i)] {
+						t.Errorf("%d did not come", i)
+					}
+				}
+			}
+			for i := range 100 {
+				s.notify(t, plainEvent(fmt.Sprint(i)))
+			}
+			answer(a, 0, 100)
+			if n := len(b.messages); n != 0 {
+				t.Errorf("the other one took %d messages beside", n)
+			}
+			if err := first.stop(); err != nil {
+				t.Fatal(err)
+			}
+			for i := 100; i < 200; i++ {
+				s.notify(t, plainEvent(fmt.Sprint(i)))
+			}
+			answer(b, 100, 200)
+			until(t, "an empty queue", func() bool { return s.count(t, s.config.Queue) == 0 })
+		})
 	}
 }
 
@@ -321,9 +344,12 @@ func TestRabbitMQFullQueue(t *testing.T) {
 		s.notify(t, plainEvent(fmt.Sprintf("%03d-%s", i, strings.Repeat("x", 4<<10)))) // fails when it is refused
 	}
 	until(t, "the limit", func() bool { return s.count(t, s.config.Queue) <= 16 })
-	d, ok, err := s.ch.Get(s.config.Queue, true)
-	if err != nil || !ok || strings.Contains(string(d.Body), `"000-`) {
-		t.Errorf("%v %v: %.80s", ok, err, d.Body)
+	all, err := s.ch.Consume(s.config.Queue, "", true, false, false, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := <-all; strings.Contains(string(d.Body), `"000-`) {
+		t.Errorf("%.80s", d.Body)
 	}
 }
 

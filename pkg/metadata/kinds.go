@@ -60,6 +60,8 @@ type row struct {
 	// ready, passing and deleted are the states in which metadata can be written, that pass by themselves, and that say
 	// that the resource is gone. Any other state is for a person to change; where ready is nil, it is ready.
 	ready, passing, deleted []string
+	// ownedWhole says that other programs (Terraform, Heat) own all metadata of the resources that they manage.
+	ownedWhole bool
 	// parent is the kind that a resource of this kind belongs to, "" for none.
 	parent Kind
 	// microversion is the lowest one with every field of the view, "" where the service's default has all of them.
@@ -97,7 +99,7 @@ var table = []row{
 		kind: Volume, service: BlockStorage, collection: "volumes", member: "volume", pages: "/v3/",
 		openstack: CinderVolume, huaweicloud: EVSVolume,
 		stateName: "status", passing: []string{"maintenance", "uploading"}, deleted: []string{"deleting"},
-		parent: Server, list: "volumes/detail", nextLinks: "volumes_links", pageSize: 1000, projectFilter: "project_id",
+		ownedWhole: true, parent: Server, list: "volumes/detail", nextLinks: "volumes_links", pageSize: 1000, projectFilter: "project_id",
 		decode: decodeVolume, encode: encodeVolume,
 	},
 	{
@@ -165,6 +167,10 @@ func (k Kind) HasState() bool { return k.row().stateName != "" }
 
 // StateName returns what the service calls the state that decides about writing: "vm_state" or "status", "" for none.
 func (k Kind) StateName() string { return k.row().stateName }
+
+// OwnedWhole reports whether other programs own all metadata of the resources of this kind that they manage, and undo or
+// report what else is written.
+func (k Kind) OwnedWhole() bool { return k.row().ownedWhole }
 
 // Parent returns the kind that a resource of this kind belongs to, "" for none.
 func (k Kind) Parent() Kind { return k.row().parent }

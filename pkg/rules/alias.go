@@ -4,10 +4,11 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// mostNodes bounds what aliases can make of a document: nine lists of nine aliases each would be 387 million values.
+// mostNodes limits a document with its aliases written out: nine nested lists of nine aliases are 387 million values.
 const mostNodes = 1_000_000
 
-// aliases puts what aliases stand for in their place, and the entries of merge keys (<<) into their mappings. It reports false after a fault.
+// aliases replaces aliases by what they refer to, and merge keys (<<) by the entries of their mappings. It returns
+// false after a fault.
 func (c *compiler) aliases(root *yaml.Node) bool {
 	a := aliases{compiler: c, sizes: map[*yaml.Node]int{}}
 	before := len(c.errors)
@@ -20,7 +21,7 @@ func (c *compiler) aliases(root *yaml.Node) bool {
 
 type aliases struct {
 	*compiler
-	// sizes are the values that a node and all in it amount to, 0 for a node that is being resolved.
+	// sizes has the number of values in a node, 0 for a node that is being resolved.
 	sizes map[*yaml.Node]int
 }
 
@@ -28,7 +29,7 @@ type aliases struct {
 func (a aliases) resolve(node *yaml.Node) int {
 	if size, ok := a.sizes[node]; ok {
 		if size == 0 {
-			a.fail(node, "an alias stands inside of what it stands for")
+			a.fail(node, "an alias inside of what it refers to")
 		}
 		return max(size, 1)
 	}
@@ -48,8 +49,8 @@ func (a aliases) resolve(node *yaml.Node) int {
 	return size
 }
 
-// merge replaces merge keys by the entries of their mappings. An entry that is written out wins over a merged one, an earlier mapping of a
-// list over a later one.
+// merge replaces merge keys by the entries of their mappings. An entry of the mapping itself has precedence over a
+// merged one, and an earlier mapping in a list over a later one.
 func (a aliases) merge(node *yaml.Node) {
 	has := map[string]bool{}
 	var own, sources []*yaml.Node

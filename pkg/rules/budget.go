@@ -3,36 +3,32 @@ package rules
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"math/bits"
 	"reflect"
 	"regexp"
 	"regexp/syntax"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
-	"github.com/expr-lang/expr"
-	"github.com/expr-lang/expr/ast"
-	"github.com/expr-lang/expr/builtin"
-	"github.com/expr-lang/expr/conf"
 	"github.com/expr-lang/expr/vm/runtime"
 )
 
-// planBudget is what the expressions of one plan may cost together. A byte of text that is made or compared costs about 1, an element of a list
-// 8 to 48, one call of a predicate 40 and more. It lets a plan walk lists of 100,000 elements or make 16 MiB of text, some thousand times of what
-// rules need, and ends the worst expressions that we know in a quarter of a second and with 100 MB allocated.
+// planBudget is what the expressions of one plan may cost in total. A byte of text that is created or compared costs
+// about 1, a list element 8 to 48, a predicate call 40 or more. The budget allows a plan to walk lists of 100,000
+// elements or to create 16 MiB of text, which is thousands of times what ordinary rules need. With it, the worst
+// expressions in this package's tests end in under half a second and allocate less than 256 MB.
 //
-// expr itself has a budget too, which counts the elements of lists but not what they hold, and no way to end an evaluation from outside.
+// expr's own memory budget counts list elements but not their contents, and expr has no way to stop an evaluation.
 const planBudget = 16 << 20
 
-// longestComputedPattern bounds a regular expression that an event brings: compiling one takes memory for each repetition in it.
+// longestComputedPattern limits a regular expression that comes from an event: compiling it takes memory for each
+// repetition.
 const longestComputedPattern = 1000
 
-// BudgetError says that a plan would take more time or memory than Tagger allows. What the rules would do is not known then: nothing of the
-// plan can be used.
+// BudgetError says that a plan would take more time or memory than Tagger allows. The plan is incomplete and must not
+// be used.
 type BudgetError struct {
 	Rule string
 	Key  string // "" for the condition
@@ -43,18 +39,19 @@ func (e *BudgetError) Error() string {
 	if e.Key != "" {
 		where += ", key " + e.Key
 	}
-	return where + ": takes more time or memory than a plan may, for what this event holds; bound it in the rule, such as with take(list, 100) or text[:1000]"
+	return where + ": costs more time or memory with this event than a plan may; " +
+		"limit it in the rule, for example with take(list, 100) or text[:1000]"
 }
 
-// errOverBudget is a BudgetError before rule and key are known.
+// errOverBudget becomes a BudgetError where the rule and the key are known.
 var errOverBudget = errors.New("over the plan's budget")
 
-// budget is what one plan may still cost.
+// budget is what is left of a plan's budget.
 type budget struct{ left int }
 
-// charge takes a cost from the budget. It is done before what costs, wherever the cost can be known then.
+// charge takes a cost from the budget. Callers charge before they do the work, wherever they know the cost by then.
 func (b *budget) charge(cost int) error {
-	if cost < 0 || cost > b.left { // below 0 after an overflow
+	if cost < 0 || cost > b.left { // negative after an overflow
 		b.left = 0
 		return errOverBudget
 	}
@@ -62,8 +59,9 @@ func (b *budget) charge(cost int) error {
 	return nil
 }
 
-// weigh charges a value: the length of a text, and of lists and objects all that is in them. Values can share their parts, so that walking one
-// takes far longer than it takes memory; the walk ends with the budget. deeper is what an element costs more for each level above it.
+// weigh charges a value: the length of a text, or everything in a list or an object. A value can contain the same part
+// many times, so walking it can take far longer than its memory suggests; the walk stops when the budget is used up.
+// deeper is the additional cost of an element for each level above it.
 func (b *budget) weigh(v any, deeper int) error { return b.weighAt(v, 0, deeper) }
 
 func (b *budget) weighAt(v any, depth, deeper int) error {
@@ -121,7 +119,7 @@ func (b *budget) weighAt(v any, depth, deeper int) error {
 	return nil
 }
 
-// shallow is the length of a text, 0 for anything but one, and the number of a list's or an object's elements.
+// shallow returns the length of a text and the number of elements of a list or an object; 0 for other values.
 func shallow(v any) (text, elements int) {
 	switch v := v.(type) {
 	case nil, bool, int, int64, float64:
@@ -150,7 +148,7 @@ func (b *budget) chargeShallow(perByte, perElement int, values ...any) error {
 	return nil
 }
 
-// times multiplies, and is negative, which no budget grants, where the product does not fit.
+// times multiplies. The result is negative, which charge refuses, if the product overflows.
 func times(a, b int) int {
 	if hi, lo := bits.Mul64(uint64(max(a, 0)), uint64(max(b, 0))); hi == 0 && lo <= math.MaxInt64 {
 		return int(lo)
@@ -158,19 +156,20 @@ func times(a, b int) int {
 	return -1
 }
 
-// free are expr's functions whose cost does not depend on their arguments.
+// free lists expr's functions whose cost does not depend on their arguments.
 var free = map[string]bool{
 	"abs": true, "ceil": true, "floor": true, "round": true, "type": true, "first": true, "last": true, "take": true,
 	"bitand": true, "bitor": true, "bitxor": true, "bitnand": true, "bitnot": true, "bitshl": true, "bitshr": true, "bitushr": true,
 }
 
-// cost charges a call of one of expr's functions that is neither free nor takes a predicate, before it is made.
+// cost charges a call of one of expr's functions before the call. It is not for free functions and those with
+// predicates.
 func (b *budget) cost(name string, args []any) error {
 	text := func(i int) string {
 		if i >= len(args) {
 			return ""
 		}
-		s, _ := args[i].(string) // what it is else, the function itself refuses
+		s, _ := args[i].(string) // the function itself refuses other types
 		return s
 	}
 	switch name {
@@ -207,7 +206,7 @@ func (b *budget) cost(name string, args []any) error {
 			return err
 		}
 		return b.weigh(args[0], 0)
-	case "fromJSON": // an empty object in a list takes 64 times its text
+	case "fromJSON": // a list of empty objects takes 64 times the memory of its text
 		return b.charge(times(len(text(0)), 64))
 	case "toJSON": // indents each line by its depth
 		if err := b.weigh(args[0], 2); err != nil {
@@ -223,7 +222,7 @@ func (b *budget) cost(name string, args []any) error {
 			}
 		}
 		return nil
-	case "sort": // compares each element some times
+	case "sort": // compares each element several times
 		_, n := shallow(args[0])
 		for range bits.Len(uint(n)) {
 			if err := b.weigh(args[0], 0); err != nil {
@@ -237,11 +236,11 @@ func (b *budget) cost(name string, args []any) error {
 		}
 		return b.weigh(args[0], 0)
 	}
-	// Lists are copied with 16 bytes an element, pairs with 48; texts become up to three times as long (upper).
+	// Copying a list takes 16 bytes an element, or 48 for pairs; upper() can make a text three times as long.
 	return b.chargeShallow(2, 48, args...)
 }
 
-// number is what expr takes for a whole number.
+// number converts a value to an integer as expr does.
 func number(v any) (n int, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -251,132 +250,7 @@ func number(v any) (n int, err error) {
 	return runtime.ToInt(v), nil
 }
 
-func isBuiltin(name string) bool {
-	_, ok := builtin.Index[name]
-	return ok
-}
-
-// The names of functions that no expression can spell: what the compiler puts in place of expr's own operations.
-const (
-	theBudget      = "the budget"
-	chargedStep    = "charged step"
-	chargedText    = "charged value"
-	chargedList    = "charged list"
-	chargedMatch   = "charged match"
-	chargedBuiltin = "charged " // and the name
-)
-
-// charged gives expressions the functions that the compiler puts in place of expr's own. Each takes the budget first.
-var charged = sync.OnceValue(func() expr.Option {
-	operators := map[string]func(b *budget, args []any) (any, error){
-		"+": func(b *budget, args []any) (any, error) {
-			if x, ok := args[0].(string); ok {
-				if y, ok := args[1].(string); ok {
-					if err := b.charge(len(x) + len(y)); err != nil {
-						return nil, err
-					}
-					return x + y, nil
-				}
-			}
-			return runtime.Add(args[0], args[1]), nil
-		},
-		"..": func(b *budget, args []any) (any, error) {
-			from, to := runtime.ToInt(args[0]), runtime.ToInt(args[1])
-			if from <= to {
-				if size := to - from + 1; size <= 0 || b.charge(times(size, 8)) != nil {
-					return nil, b.charge(-1)
-				}
-			}
-			return runtime.MakeRange(from, to), nil
-		},
-		"==": func(b *budget, args []any) (any, error) {
-			if err := b.compared(args[0], args[1]); err != nil {
-				return nil, err
-			}
-			return runtime.Equal(args[0], args[1]), nil
-		},
-		"!=": func(b *budget, args []any) (any, error) {
-			if err := b.compared(args[0], args[1]); err != nil {
-				return nil, err
-			}
-			return !runtime.Equal(args[0], args[1]), nil
-		},
-		"in": func(b *budget, args []any) (any, error) {
-			if err := b.weigh(args[0], 0); err != nil {
-				return nil, err
-			}
-			if kind := reflect.ValueOf(args[1]).Kind(); kind == reflect.Slice || kind == reflect.Array {
-				if err := b.weigh(args[1], 0); err != nil {
-					return nil, err
-				}
-			}
-			return runtime.In(args[0], args[1]), nil
-		},
-		"matches": func(b *budget, args []any) (any, error) { return b.matches(args[0], args[1]) },
-		chargedStep: func(b *budget, args []any) (any, error) { // what a call of a predicate costs, and its result
-			if err := b.charge(args[0].(int)); err != nil {
-				return nil, err
-			}
-			return args[1], b.weigh(args[1], 0)
-		},
-		chargedText: func(b *budget, args []any) (any, error) { return args[0], b.weigh(args[0], 0) },
-		chargedList: func(b *budget, args []any) (any, error) { return args[0], b.chargeShallow(1, 8, args[0]) },
-		chargedMatch: func(b *budget, args []any) (any, error) {
-			text, _ := shallow(args[0])
-			return args[0], b.charge(times(text, args[1].(int)))
-		},
-		"timezone": func(b *budget, args []any) (any, error) {
-			if err := b.charge(20_000); err != nil { // it is looked up in a file, or in the embedded data
-				return nil, err
-			}
-			name, ok := args[0].(string)
-			if !ok {
-				return nil, fmt.Errorf("timezone() wants a text, found %s", found(args[0]))
-			}
-			return zone(name)
-		},
-		"get": func(b *budget, args []any) (any, error) {
-			if key, ok := args[1].(string); ok {
-				if err := b.charge(len(key)); err != nil {
-					return nil, err
-				}
-			}
-			return elementOf(args[0], args[1]), nil
-		},
-		"uniq": func(b *budget, args []any) (any, error) { return b.uniq(args[0]) },
-	}
-	for _, f := range builtin.Builtins {
-		if f.Predicate || free[f.Name] || operators[f.Name] != nil {
-			continue
-		}
-		operators[f.Name] = func(b *budget, args []any) (any, error) {
-			if err := b.cost(f.Name, args); err != nil {
-				return nil, err
-			}
-			switch {
-			case f.Fast != nil:
-				return f.Fast(args[0]), nil
-			case f.Safe != nil:
-				v, _, err := f.Safe(args...)
-				return v, err
-			}
-			return f.Func(args...)
-		}
-	}
-	functions := conf.FunctionsTable{}
-	for name, call := range operators {
-		if !strings.HasPrefix(name, chargedBuiltin) {
-			name = chargedBuiltin + name
-		}
-		functions[name] = &builtin.Function{
-			Name: name, Types: []reflect.Type{reflect.TypeFor[func(...any) any]()},
-			Func: func(p ...any) (any, error) { return call(p[0].(*budget), p[1:]) },
-		}
-	}
-	return func(c *conf.Config) { maps.Copy(c.Functions, functions) }
-})
-
-// compared charges a comparison: no more is looked at than the smaller of two values has, and nothing of two different kinds.
+// compared charges a comparison. Texts of different lengths and values of different types are unequal at no cost.
 func (b *budget) compared(x, y any) error {
 	if s, ok := x.(string); ok {
 		if t, ok := y.(string); ok && len(s) == len(t) {
@@ -392,7 +266,7 @@ func (b *budget) compared(x, y any) error {
 	return b.weigh(x, 0)
 }
 
-// matches is expr's operator for a pattern that is not known before.
+// matches is expr's operator of that name for a pattern that is computed.
 func (b *budget) matches(text, pattern any) (any, error) {
 	if runtime.IsNil(text) || runtime.IsNil(pattern) {
 		return false, nil
@@ -419,7 +293,7 @@ func (b *budget) matches(text, pattern any) (any, error) {
 	return re.MatchString(s), nil
 }
 
-// patternSize is the number of instructions of a pattern. Its error is the one that regexp has.
+// patternSize returns how many instructions a pattern compiles to. The error is the one that regexp returns.
 func patternSize(pattern string) (int, error) {
 	parsed, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
@@ -432,10 +306,11 @@ func patternSize(pattern string) (int, error) {
 	return len(program.Inst), nil
 }
 
-// matchCost is what a pattern costs for each byte of a text: in the worst case each of its instructions is tried at each byte.
+// matchCost is the cost of a pattern for each byte of a text: in the worst case every instruction is tried at every
+// byte.
 func matchCost(size int) int { return 1 + size/4 }
 
-// uniq is expr's function without its square of comparisons where all are texts.
+// uniq is expr's function of that name, but linear for texts: expr compares each element with all others.
 func (b *budget) uniq(list any) (any, error) {
 	v := reflect.ValueOf(list)
 	if v.Kind() != reflect.Array && v.Kind() != reflect.Slice {
@@ -477,137 +352,7 @@ next:
 	return unique, nil
 }
 
-// charging puts charged operations in place of expr's own. What takes no longer for a larger value is left alone; so is, outside of predicates,
-// what happens once, takes time in proportion to values that are there already, and makes none.
-type charging struct {
-	// inside are the nodes in predicates.
-	inside map[ast.Node]bool
-}
-
-// predicates finds the nodes in predicates for charging.
-type predicates struct{ inside map[ast.Node]bool }
-
-// Visit marks the nodes of a predicate.
-func (p predicates) Visit(node *ast.Node) {
-	if predicate, ok := (*node).(*ast.PredicateNode); ok {
-		ast.Walk(&predicate.Node, visit(func(inner ast.Node) { p.inside[inner] = true }))
-	}
-}
-
-// Visit replaces a node.
-func (c charging) Visit(node *ast.Node) {
-	switch n := (*node).(type) {
-	case *ast.PredicateNode:
-		size := 0
-		ast.Walk(&n.Node, visit(func(ast.Node) { size++ }))
-		n.Node = call(chargedStep, &ast.IntegerNode{Value: 32 + 8*size}, n.Node)
-	case *ast.BuiltinNode:
-		if f := builtin.Builtins[builtin.Index[n.Name]]; f.Predicate {
-			n.Arguments[0] = call(chargedList, n.Arguments[0])
-		} else if !free[n.Name] {
-			ast.Patch(node, call(chargedBuiltin+n.Name, n.Arguments...))
-		}
-	case *ast.BinaryNode:
-		c.operator(node, n)
-	case *ast.CallNode: // a method, such as time.Format(…)
-		if member, ok := n.Callee.(*ast.MemberNode); ok && member.Method {
-			for i := range n.Arguments {
-				c.value(&n.Arguments[i])
-			}
-		}
-	case *ast.PairNode:
-		if c.inside[n] {
-			c.value(&n.Key)
-		}
-	}
-}
-
-func (c charging) operator(node *ast.Node, n *ast.BinaryNode) {
-	inside := c.inside[n]
-	switch n.Operator {
-	case "+":
-		if mayBeText(n.Left) && mayBeText(n.Right) && (!isLiteral(n.Left) || !isLiteral(n.Right)) {
-			ast.Patch(node, call(chargedBuiltin+"+", n.Left, n.Right))
-		}
-	case "..":
-		from, fromIsLiteral := n.Left.(*ast.IntegerNode)
-		to, toIsLiteral := n.Right.(*ast.IntegerNode)
-		if !fromIsLiteral || !toIsLiteral || inside || to.Value-from.Value > 1000 {
-			ast.Patch(node, call(chargedBuiltin+"..", n.Left, n.Right))
-		}
-	case "==", "!=":
-		if !isLiteral(n.Left) && !isLiteral(n.Right) {
-			ast.Patch(node, call(chargedBuiltin+n.Operator, n.Left, n.Right))
-		}
-	case "in":
-		if list, ok := n.Right.(*ast.ArrayNode); ok && len(list.Nodes) <= 1000 && allLiteral(list.Nodes) {
-			if inside {
-				c.value(&n.Left)
-			}
-			return
-		}
-		ast.Patch(node, call(chargedBuiltin+"in", n.Left, n.Right))
-	case "matches":
-		pattern, ok := n.Right.(*ast.StringNode)
-		if !ok {
-			ast.Patch(node, call(chargedBuiltin+"matches", n.Left, n.Right))
-			return
-		}
-		if size, err := patternSize(pattern.Value); err == nil { // else the compiler says so
-			n.Left = call(chargedMatch, n.Left, &ast.IntegerNode{Value: matchCost(size)})
-		}
-	case "contains", "startsWith", "endsWith", "<", "<=", ">", ">=":
-		if inside {
-			c.value(&n.Left)
-			c.value(&n.Right)
-		}
-	}
-}
-
-// value charges a value that may be large.
-func (c charging) value(node *ast.Node) {
-	if mayBeText(*node) && !isLiteral(*node) {
-		ast.Patch(node, call(chargedText, *node))
-	}
-}
-
-// call is a call of a charged function.
-func call(name string, args ...ast.Node) *ast.CallNode {
-	return &ast.CallNode{
-		Callee:    &ast.IdentifierNode{Value: name},
-		Arguments: append([]ast.Node{&ast.IdentifierNode{Value: theBudget}}, args...),
-	}
-}
-
-// mayBeText reports whether a node's value may be a text, a list or an object, going by its type.
-func mayBeText(node ast.Node) bool {
-	switch t := node.Type(); t.Kind() {
-	case reflect.Interface, reflect.String, reflect.Slice, reflect.Array, reflect.Map:
-		return true
-	}
-	return false
-}
-
-func isLiteral(node ast.Node) bool {
-	switch n := node.(type) {
-	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.NilNode, *ast.ConstantNode:
-		return true
-	case *ast.UnaryNode:
-		return isLiteral(n.Node)
-	}
-	return false
-}
-
-func allLiteral(nodes []ast.Node) bool {
-	for _, n := range nodes {
-		if !isLiteral(n) {
-			return false
-		}
-	}
-	return true
-}
-
-// shortened is a text of an error as far as it is shown: expr puts values into some.
+// shortened cuts the text of an error: some of expr's contain values.
 func shortened(s string) string {
 	const most = 300
 	if len(s) <= most {

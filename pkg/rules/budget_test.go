@@ -142,7 +142,7 @@ func TestPlansAreBounded(t *testing.T) {
 			}
 			refused++
 			over, ok := errors.AsType[*rules.BudgetError](plan.Err)
-			if !ok || over.Rule != "greedy" || over.Key != "k" || !strings.HasPrefix(over.Error(), "rule greedy, key k: takes more time or memory than a plan may") {
+			if !ok || over.Rule != "greedy" || over.Key != "k" || !strings.HasPrefix(over.Error(), "rule greedy, key k: costs more time or memory with this event than a plan may") {
 				t.Errorf("error %v", plan.Err)
 			}
 			if !plan.Empty() {
@@ -167,7 +167,8 @@ func TestBudgetIsOfOnePlan(t *testing.T) {
 	}
 }
 
-// A condition, and a value of several parts, are bounded too. Rules before the one that goes too far are not used either.
+// A condition, and a value of several parts, are bounded too. Rules before the one that goes too far are not used
+// either.
 func TestBudgetOfConditions(t *testing.T) {
 	c := change()
 	c.Data = hostile(1)

@@ -10,7 +10,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/nearest"
 )
 
-// closed returns the words that a path can ever be, and those that it can be in the rule; nil for a path that can be anything.
+// closed returns the words that a path can ever be, and those that it can be in the rule; nil for a path that can be
+// anything.
 func (r rule) closed(path string) (all, here []string) {
 	all = fieldWords(path)
 	switch path {
@@ -97,7 +98,8 @@ func (r rule) impossible(root ast.Node) []string {
 	return found
 }
 
-// checkWords warns about comparisons with words that cannot come, and reports whether they keep the rule from ever matching.
+// checkWords warns about comparisons with words that cannot come, and reports whether they keep the rule from ever
+// matching.
 func (r rule) checkWords(warn func(line int, format string, args ...any)) (never bool) {
 	if r.when != nil {
 		found := strings.Join(r.impossible(r.when.checked), "; ")

@@ -69,7 +69,11 @@ func Compile(text []byte, o Options) (*Set, error) {
 	if o.Now.IsZero() {
 		o.Now = time.Now()
 	}
-	c := &compiler{Options: o, set: &Set{api: o.API, policy: Policy{SelfExemption: ReportSelfExemption, VolumesWrite: UnmanagedVolumes}, scope: scope{tables: map[string]table{}, conditions: map[string]string{}}}, keys: map[string]string{}}
+	c := &compiler{Options: o, keys: map[string]string{}, set: &Set{
+		api:    o.API,
+		scope:  scope{tables: map[string]table{}, conditions: map[string]string{}},
+		policy: Policy{SelfExemption: ReportSelfExemption, VolumesWrite: UnmanagedVolumes},
+	}}
 	if root := c.parse(text); root != nil {
 		c.document(root)
 	}
@@ -102,9 +106,11 @@ func (c *compiler) document(root *yaml.Node) {
 		name string
 		read func(*yaml.Node)
 	}{
-		{"tables", c.tables}, {"conditions", c.conditions}, {"ignore", c.ignored}, // in this order: each can refer to those before
+		// In this order: each can refer to those before it.
+		{"tables", c.tables}, {"conditions", c.conditions}, {"ignore", c.ignored},
 		{"priority", c.priority}, {"reserve_items", c.reserve}, {"volumes", c.volumes},
-		{"required", c.required}, {"exemptions", c.exemptions}, {"self_exemption", c.selfExemption}, {"protected_keys", c.protectedKeys},
+		{"required", c.required}, {"exemptions", c.exemptions}, {"self_exemption", c.selfExemption},
+		{"protected_keys", c.protectedKeys},
 	}
 	known := []string{"rules"}
 	for _, section := range sections {
@@ -305,15 +311,16 @@ func (c *compiler) key(node *yaml.Node, key string, on []lifecycle.Action) bool 
 	lower := strings.ToLower(key)
 	if other, ok := c.keys[lower]; ok && other != key {
 		// Nova adds them as two, and deletes both when one is deleted.
-		c.fail(node, "key %q: another rule writes it %q; the cloud confuses keys that differ in case only (rename: {%s: %s} changes the case)", key, other, key, other)
+		c.fail(node, "key %q: another rule writes it %q; the cloud confuses keys that differ in case only "+
+			"(rename: {%s: %s} changes the case)", key, other, key, other)
 		return false
 	}
 	c.keys[lower] = key
 	return true
 }
 
-// families are those that a rule with these actions certainly reaches. Bare metal is not among them: its actions are the servers', and a
-// key that it alone refuses is left out when such a server comes.
+// families are those that a rule with these actions certainly reaches. Bare metal is not among them: its actions are
+// the servers', and a key that it alone refuses is left out when such a server comes.
 func (c *compiler) families(on []lifecycle.Action) []metadata.Family {
 	var families []metadata.Family
 	for _, a := range on {

@@ -139,7 +139,7 @@ func TestCompileRefuses(t *testing.T) {
 
 		// Anchors
 		{"merge of a text", "rules:\n- <<: x\n  on: server.created\n  set: {a: b}\n", `R:2: <<: want a mapping to merge, found a single value`},
-		{"an alias of itself", "tables: &t {a: *t}\n" + rule("  set: {a: b}\n"), `R:1: an alias stands inside of what it stands for`},
+		{"an alias of itself", "tables: &t {a: *t}\n" + rule("  set: {a: b}\n"), `R:1: an alias inside of what it refers to`},
 		{"aliases of aliases", "x-a: &a [1,1,1,1,1,1,1,1,1]\nx-b: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nx-c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nx-d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\n" +
 			"x-e: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nx-f: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\nx-g: [*f,*f,*f]\n" + rule("  set: {a: b}\n"), `R:1: its aliases make more than 1000000 values of it`},
 		{"unknown alias", rule("  set: {a: *b}\n"), "not YAML: unknown anchor"},

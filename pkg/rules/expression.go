@@ -27,8 +27,9 @@ type expression struct {
 }
 
 // compileExpression compiles twice. The first time every field has its type, which finds misspelt names and senseless
-// comparisons. The second time, for running, fields may be absent: there a string field has any type, because a program compiled for a
-// string would fail on an absent one where it should find it unequal; and a path into something absent is absent.
+// comparisons. The second time, for running, fields may be absent: there a string field has any type, because a program
+// compiled for a string would fail on an absent one where it should find it unequal; and a path into something absent
+// is absent.
 func compileExpression(source string, s scope, isCondition bool) (*expression, error) {
 	if strings.TrimSpace(source) == "" {
 		return nil, errors.New("expression is empty")
@@ -46,7 +47,7 @@ func compileExpression(source string, s scope, isCondition bool) (*expression, e
 		return nil, explain(source, err, s)
 	}
 	if readsAll(checked.Node()) {
-		return nil, fmt.Errorf("expression %s: $env cannot be used; name what is read: action, resource, actor, time, data, event, tables, parent, project", oneLine(source))
+		return nil, fmt.Errorf("expression %s: $env cannot be used; name what is read: %s", oneLine(source), strings.Join(variables, ", "))
 	}
 	if err := checkConstants(checked.Node()); err != nil {
 		return nil, fmt.Errorf("expression %s: %w", oneLine(source), err)
@@ -114,8 +115,8 @@ var (
 
 func oneLine(s string) string { return strings.TrimSpace(space.ReplaceAllString(s, " ")) }
 
-// absence makes a path that runs into something absent, or into a value that has no parts, absent, instead of an error, and lets "??" take an
-// empty value for absent.
+// absence makes a path that runs into something absent, or into a value that has no parts, absent, instead of an error,
+// and lets "??" take an empty value for absent.
 type absence struct{}
 
 // Names that no expression can spell.
@@ -160,7 +161,8 @@ func at(params ...any) (any, error) {
 	return elementOf(params[1], params[2]), nil
 }
 
-// elementOf returns an element of a list, or of an object; nil where there is none. A list has no member, and anything else has neither.
+// elementOf returns an element of a list, or of an object; nil where there is none. A list has no member, and anything
+// else has neither.
 func elementOf(value, key any) any {
 	switch v := value.(type) { // what payloads are made of
 	case map[string]any:
@@ -197,7 +199,8 @@ func elementOf(value, key any) any {
 	return nil
 }
 
-// withMethod returns its first argument if it has a method of the name that is the second. The third says that nothing may be there.
+// withMethod returns its first argument if it has a method of the name that is the second. The third says that nothing
+// may be there.
 func withMethod(params ...any) (any, error) {
 	v, name := params[0], params[1].(string)
 	if v == nil && params[2].(bool) {
@@ -233,7 +236,8 @@ func functions() []function {
 	}
 }
 
-// longestDuration bounds days(), hours() and duration(): a century. Far more would not fit into a duration, and come out as another day without a word.
+// longestDuration bounds days(), hours() and duration(): a century. Far more would not fit into a duration, and come
+// out as another day without a word.
 const longestDuration = 100 * 365 * 24 * time.Hour
 
 func span(name string, unit time.Duration) function {

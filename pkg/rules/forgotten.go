@@ -8,15 +8,15 @@ import (
 )
 
 var (
-	// wrapped is an expression in another tool's marks: {{ x }}, {x}, $(x), or a field after a lone $. "${" can only be one that its author
-	// escaped, and is left alone.
+	// wrapped is an expression in another tool's marks: {{ x }}, {x}, $(x), or a field after a lone $. "${" can only be
+	// one that its author escaped, and is left alone.
 	wrapped = regexp.MustCompile(`\$?\{\{?\s*([^{}]+?)\s*\}?\}|\$\(\s*((?:[^()]|\([^()]*\))+?)\s*\)|\$([a-z]+(?:\??\.\w+)+)`)
 	// mayRead spares other texts from being compiled.
 	mayRead = regexp.MustCompile(`\b(?:action|time|resource|actor|event|data|tables|parent|project)\b`)
 )
 
-// forgotten returns what a text would be with ${…} around the expressions that stand in it without, or in another tool's marks; "" where none
-// does. What reads no field is a text like any other.
+// forgotten returns what a text would be with ${…} around the expressions that stand in it without, or in another
+// tool's marks; "" where none does. What reads no field is a text like any other.
 func forgotten(text string, s scope) string {
 	if !mayRead.MatchString(text) {
 		return ""
@@ -40,8 +40,8 @@ func forgotten(text string, s scope) string {
 	return meant
 }
 
-// readsField reports whether a text is an expression that reads a field of the environment, or calls something with one. action and time,
-// which are words of the language too, count by themselves in marks only.
+// readsField reports whether a text is an expression that reads a field of the environment, or calls something with
+// one. action and time, which are words of the language too, count by themselves in marks only.
 func readsField(source string, s scope, marked bool) bool {
 	e, err := compileExpression(source, s, false)
 	if err != nil {

@@ -9,7 +9,7 @@ func isGlob(key string) bool { return strings.ContainsAny(key, "*?") }
 func matchesGlob(pattern, key string) bool {
 	p, k := []rune(pattern), []rune(key)
 	i, j := 0, 0
-	star, from := -1, 0 // the last *, and where what it stands for ends so far
+	star, from := -1, 0 // the last *, and where the text that it matches ends so far
 	for j < len(k) {
 		switch {
 		case i < len(p) && p[i] == '*':
@@ -38,5 +38,5 @@ func matchesAny(patterns []string, key string) int {
 	return -1
 }
 
-// neverCopied are keys that belong to the parent itself: they name what a Kubernetes cluster or a server group may do with it.
+// neverCopied lists keys that only make sense on the parent: they tie it to a Kubernetes cluster or a server group.
 var neverCopied = []string{"openshiftClusterID", "cinder.csi.*", "kubernetes*", "metering.server_group"}

@@ -50,7 +50,8 @@ func hint(source string, err *file.Error, s scope) string {
 	if h := foreignHint(err.Message, source, rest); h != "" || strings.HasPrefix(err.Message, "unexpected token EOF") {
 		return h
 	}
-	// The word that expr stumbles over, or the one before it, may be another language's. An operator begins before its last character.
+	// The word that expr stumbles over, or the one before it, may be another language's. An operator begins before its
+	// last character.
 	last := lastWord.FindStringSubmatch(before)
 	if last == nil {
 		last = make([]string, 3)
@@ -75,7 +76,8 @@ var foreign = map[string]string{
 
 var operators = []string{"and", "or", "not", "in", "contains", "startsWith", "endsWith", "matches"}
 
-// ownWord is expr's word for one that is no word of expr: another language's, one in other letters, one misspelt. It is "" when there is none.
+// ownWord is expr's word for one that is no word of expr: another language's, one in other letters, one misspelt. It is
+// "" when there is none.
 func ownWord(w string) string {
 	if own, ok := foreign[strings.ToLower(w)]; ok {
 		return own
@@ -91,8 +93,8 @@ func ownWord(w string) string {
 	return nearest.Word(w, operators)
 }
 
-// complaints are what expr says of other mistakes, and what helps. A pattern sees expr's message, the source, and the source from the fault
-// on, with a line's end between them.
+// complaints are what expr says of other mistakes, and what helps. A pattern sees expr's message, the source, and the
+// source from the fault on, with a line's end between them.
 var complaints = []struct {
 	pattern *regexp.Regexp
 	hint    string
@@ -121,7 +123,8 @@ func foreignHint(message, source, rest string) string {
 	return ""
 }
 
-// nameHint is for a name that expressions do not have: a field without its object, another language's word, a misspelt one.
+// nameHint is for a name that expressions do not have: a field without its object, another language's word, a misspelt
+// one.
 func nameHint(name string, s scope) string {
 	if name == "now" {
 		return "; use time, the event's, so that a replay plans the same"

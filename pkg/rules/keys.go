@@ -11,7 +11,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
-// needs is what an operation reads.
+// needs returns the readings that an operation uses.
 func (o operation) needs() Needs {
 	n := Needs{Parent: o.verb == inherit}
 	for _, s := range o.value {
@@ -22,8 +22,8 @@ func (o operation) needs() Needs {
 	return n
 }
 
-// guards are the parts of a condition that are joined with and. Only for a condition that reads what an event does not tell they say more than the
-// condition itself: a part that is false spares the reading.
+// guards returns the parts of a condition that are joined with and, if the condition uses readings: a part that is
+// false without readings makes them unnecessary. For other conditions it returns the condition itself.
 func (c *compiler) guards(when *expression) []*expression {
 	if !when.needs.Any() {
 		return []*expression{when}
@@ -44,7 +44,7 @@ func (c *compiler) guards(when *expression) []*expression {
 	return guards
 }
 
-// items are a list's elements, or the one thing that stands in the place of a list.
+// items returns the elements of a list, or a single value as a list of one.
 func (c *compiler) items(node *yaml.Node, section, what string) []*yaml.Node {
 	switch {
 	case node.Kind == yaml.MappingNode || node.Kind == yaml.SequenceNode && len(node.Content) == 0:
@@ -138,7 +138,7 @@ func (c *compiler) renamed(node *yaml.Node, on []lifecycle.Action) []operation {
 		}
 		news[to] = e.name
 		valid := true
-		for _, f := range c.families(on) { // not c.key: that the case differs is what rename is for
+		for _, f := range c.families(on) { // not c.key, which refuses keys that differ only in case
 			if err := f.CheckKey(e.name); err != nil {
 				c.fail(e.key, "rename: %v", err)
 				valid = false
@@ -152,7 +152,7 @@ func (c *compiler) renamed(node *yaml.Node, on []lifecycle.Action) []operation {
 	return ops
 }
 
-// value is scalar for a key's value. An empty text in quotes is a value for set:.
+// value reads a key's value. For set:, an empty text in quotes is a value.
 func (c *compiler) value(node *yaml.Node, section, key string) (string, bool) {
 	where := section + ": " + key
 	if node.Kind == yaml.ScalarNode && node.Value == "" && node.Style != 0 {
@@ -183,10 +183,10 @@ func (c *compiler) priority(node *yaml.Node) {
 	}
 }
 
-// mostReserved is how many items can be kept free: all but one of Nova's quota for metadata_items as it comes.
+// mostReserved is all but one item of Nova's default quota (metadata_items).
 const mostReserved = 127
 
-// reserve reads reserve_items:, how many items of metadata are left to others.
+// reserve reads reserve_items:, the number of items of metadata to keep free.
 func (c *compiler) reserve(node *yaml.Node) {
 	text, ok := c.scalar(node, "reserve_items")
 	if !ok {

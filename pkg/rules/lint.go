@@ -24,8 +24,8 @@ func (w Warning) String() string {
 	return fmt.Sprintf("%d: rule %q: warning: %s", w.Line, w.Rule, w.Text)
 }
 
-// Warnings finds texts that look like expressions without ${…}, rules and comparisons that are never true, rules that never have an effect, keys
-// that a later rule always overwrites, and keys that bare metal refuses.
+// Warnings finds texts that look like expressions without ${…}, rules and comparisons that are never true, rules that
+// never have an effect, keys that a later rule always overwrites, and keys that bare metal refuses.
 func (s *Set) Warnings() []Warning {
 	all := slices.Clone(s.notices)
 	for i, r := range s.rules {
@@ -52,13 +52,8 @@ func (s *Set) Warnings() []Warning {
 				warn(r.line, "key %q is always overwritten by rule %q", op.key, by)
 				shadowed++
 			}
-			if text, ok := op.value.literal(); ok && text == "" && op.writes() && s.api == metadata.HuaweiCloud && r.reachesBareMetal() {
-				warn(op.line, "key %q is left out on bare metal: its values must not be empty", op.key)
-			}
-			if s.api == metadata.HuaweiCloud && r.reachesBareMetal() && !isGlob(op.key) {
-				if err := metadata.BMS.CheckKey(op.key); err != nil && metadata.Server.Family(s.api).CheckKey(op.key) == nil {
-					warn(r.line, "key %q is left out on bare metal: %v", op.key, err)
-				}
+			if s.api == metadata.HuaweiCloud && r.reachesBareMetal() {
+				op.checkBareMetal(r, warn)
 			}
 		}
 		if shadowed == len(r.operations) {
@@ -66,6 +61,19 @@ func (s *Set) Warnings() []Warning {
 		}
 	}
 	return all
+}
+
+// checkBareMetal warns about a key or value that bare metal servers refuse and other servers take.
+func (o operation) checkBareMetal(r rule, warn func(line int, format string, args ...any)) {
+	if text, ok := o.value.literal(); ok && text == "" && o.writes() {
+		warn(o.line, "key %q is left out on bare metal: its values must not be empty", o.key)
+	}
+	if isGlob(o.key) {
+		return
+	}
+	if err := metadata.BMS.CheckKey(o.key); err != nil && metadata.ECS.CheckKey(o.key) == nil {
+		warn(r.line, "key %q is left out on bare metal: %v", o.key, err)
+	}
 }
 
 // constant returns what the condition always is, if that can be seen.
@@ -80,8 +88,8 @@ func (r rule) constant() (value, ok bool) {
 // writes reports whether an operation is one of add: and set:.
 func (o operation) writes() bool { return o.verb == add || o.verb == set }
 
-// overwrites names the rule after i that certainly has the last word on a key whenever rule i matches; "" for none. A rule with a condition, or with
-// a value that may be absent, is not certain.
+// overwrites names the rule after i that certainly has the last word on a key whenever rule i matches; "" for none. A
+// rule with a condition, or with a value that may be absent, is not certain.
 func (s *Set) overwrites(i int, key string) string {
 	for _, later := range s.rules[i+1:] {
 		if later.when != nil {
@@ -93,7 +101,8 @@ func (s *Set) overwrites(i int, key string) string {
 			continue
 		}
 		for _, op := range later.operations {
-			if _, literal := op.value.literal(); op.writes() && literal && op.key == key || op.verb == remove && matchesGlob(op.key, key) {
+			_, literal := op.value.literal()
+			if op.writes() && literal && op.key == key || op.verb == remove && matchesGlob(op.key, key) {
 				return later.name
 			}
 		}
@@ -103,5 +112,7 @@ func (s *Set) overwrites(i int, key string) string {
 
 // reachesBareMetal reports whether the rule is for an action that bare metal servers have.
 func (r rule) reachesBareMetal() bool {
-	return slices.ContainsFunc(r.on, func(a lifecycle.Action) bool { return slices.Contains(a.Kinds(), lifecycle.BareMetal) })
+	return slices.ContainsFunc(r.on, func(a lifecycle.Action) bool {
+		return slices.Contains(a.Kinds(), lifecycle.BareMetal)
+	})
 }

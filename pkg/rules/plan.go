@@ -11,28 +11,29 @@ import (
 
 // Plan is what the rules want for one change. Set and Add are never nil.
 //
-// A key is in one of Set, Add and Remove. The new key of a Rename can be in Set or Add, too: Set has precedence over the value that moves, and Add
-// is for a resource that has neither. What a plan means depends on what is on the resource; [Plan.Removals], [Plan.Renames] and [Plan.Fit] say that
-// for metadata as it was read.
+// A key is in one of Set, Add and Remove. The new key of a Rename can be in Set or Add, too: Set has precedence over
+// the value that moves, and Add is for a resource that has neither. What a plan means depends on what is on the
+// resource; [Plan.Removals], [Plan.Renames] and [Plan.Fit] say that for metadata as it was read.
 type Plan struct {
 	// Family is whose limits the plan keeps.
 	Family metadata.Family
-	// Set is written whatever is there, Add only where the key is not there yet or its value is empty, Remove (sorted) deleted.
+	// Set is written whatever is there, Add only where the key is not there yet or its value is empty, Remove (sorted)
+	// deleted.
 	Set, Add map[string]string
 	Remove   []string
 	// RemoveGlobs (sorted) are patterns of keys to delete: * stands for any characters, ? for one.
 	RemoveGlobs []string
-	// Rename has new keys by old ones: the value moves. It is nil for none.
+	// Rename maps old keys to new ones: the value moves. It is nil if there are none.
 	Rename map[string]string
-	// Order has the keys of Set and Add and the new keys of Rename, the most important first: those of priority: in its order, then the others
-	// in the order of their rules.
+	// Order lists the keys of Set and Add and the new keys of Rename, the most important first: those in priority: in
+	// its order, then the others in the order of their rules.
 	Order []string
-	// Reserve is how many items of metadata to leave free for others: no key is added beyond what is left.
+	// Reserve is how many items of metadata to keep free for others.
 	Reserve int
-	// Inherited (sorted) are the keys of Add whose values are the parent's, Lacking (sorted) those that rules would inherit and the parent does
-	// not have, whether or not another rule has a value.
+	// Inherited (sorted) lists the keys of Add whose values are the parent's. Lacking (sorted) lists the keys that a
+	// rule inherits by name and that the parent does not have, even if another rule has a value.
 	Inherited, Lacking []string
-	// Ignored says which condition of ignore: is met, "" for none. No rule was looked at then.
+	// Ignored says which condition of ignore: is true, "" if none is. If one is, no rule was looked at.
 	Ignored string
 	// Rules names the rules that matched, in their order.
 	Rules []string
@@ -40,7 +41,7 @@ type Plan struct {
 	Skipped []Skip
 	// Problems says what could not be used, and what was altered to be usable.
 	Problems []Problem
-	// Err is a [*BudgetError] when the rules would cost more than a plan may. Nothing else of the plan is to be used then: it is rejected.
+	// Err is a [*BudgetError] if the rules would cost more than a plan may. The event must then be rejected.
 	Err error
 }
 
@@ -48,7 +49,7 @@ type Plan struct {
 type Skip struct {
 	Rule string `json:"rule"`
 	Why  string `json:"why"`
-	// OtherAction reports that the rule is for other actions, which nobody wants to read twice.
+	// OtherAction reports that the rule is for other actions. A list of skipped rules need not explain each of these.
 	OtherAction bool `json:"-"`
 }
 
@@ -75,8 +76,9 @@ func (p Plan) Empty() bool {
 	return len(p.Set) == 0 && len(p.Add) == 0 && len(p.Remove) == 0 && len(p.RemoveGlobs) == 0 && len(p.Rename) == 0
 }
 
-// Removals returns the keys of current metadata, sorted, that the plan deletes: those of Remove and those that a pattern of RemoveGlobs matches.
-// A pattern never deletes a key that the plan writes or renames, nor one that the cloud writes itself.
+// Removals returns the keys of current metadata, sorted, that the plan deletes: those of Remove and those that a
+// pattern of RemoveGlobs matches. A pattern never deletes a key that the plan writes or renames, nor one that the cloud
+// writes itself.
 func (p Plan) Removals(current map[string]string) []string {
 	var keys []string
 	for key := range current {
@@ -98,16 +100,17 @@ func (p Plan) names(key string) bool {
 	return isSet || isAdded || isRenamed || slices.Contains(slices.Collect(maps.Values(p.Rename)), key)
 }
 
-// Renaming is one rename for a resource that has the old key. Value is what the new one gets: the old key's value, or what the plan sets.
+// Renaming is a rename on a resource that has the old key. Value is the new key's value: the old key's, or the one that
+// the plan sets.
 type Renaming struct {
 	From, To, Value string
-	// CaseOnly says that the keys differ in upper and lower case only. Nova and Cinder delete both when one is deleted: the old key is deleted
-	// first and the new one written then, so that the value must be kept until it is verified.
+	// CaseOnly says that the keys differ only in case. Nova and Cinder delete both if one is deleted, so the old key
+	// must be deleted before the new one is written, and the value kept until it is verified.
 	CaseOnly bool
 }
 
-// Renames returns what is to be renamed in current metadata, sorted by the old keys: a key that is there, whose new one is not there or empty. Where
-// both have a value neither is touched, and a problem says so.
+// Renames returns what to rename in the current metadata, sorted by old key: keys that are there and whose new key is
+// missing or empty. If both have a value, a problem says so.
 func (p Plan) Renames(current map[string]string) ([]Renaming, []Problem) {
 	var all []Renaming
 	var problems []Problem
@@ -120,7 +123,8 @@ func (p Plan) Renames(current map[string]string) ([]Renaming, []Problem) {
 		switch {
 		case !there:
 		case current[to] != "":
-			problems = append(problems, Problem{Key: from, Why: fmt.Sprintf("not renamed: %q is there too, with a value of its own", to)})
+			why := fmt.Sprintf("not renamed: %q is there too, with a value of its own", to)
+			problems = append(problems, Problem{Key: from, Why: why})
 		default:
 			all = append(all, Renaming{From: from, To: to, Value: value, CaseOnly: strings.EqualFold(from, to)})
 		}
@@ -128,14 +132,22 @@ func (p Plan) Renames(current map[string]string) ([]Renaming, []Problem) {
 	return all, problems
 }
 
-// Fit returns the plan without the keys that would be more than most items of metadata, with Reserve left free, in the order of Order; and a
-// problem for each key that is left out. Keys that are there already and keys that the plan deletes take no room. A most of 0 is no limit.
+// Fit returns the plan without the keys for which there is no room, and a problem for each of them. The resource can
+// have most items of metadata (0: no limit), of which Reserve stay free. Keys get room in the order of Order; those
+// that are there already need none, and those that the plan deletes make room.
 func (p Plan) Fit(current map[string]string, most int) (Plan, []Problem) {
 	if most <= 0 {
 		return p, nil
 	}
 	room := most - p.Reserve - (len(current) - len(p.Removals(current)))
-	renamed, _ := p.Renames(current) // takes no room: an old key makes it
+	taken := maps.Clone(current) // the keys that need no room
+	if taken == nil {
+		taken = map[string]string{}
+	}
+	renames, _ := p.Renames(current)
+	for _, r := range renames {
+		taken[r.To] = r.Value // the old key makes room
+	}
 	fit := p
 	fit.Set, fit.Add = maps.Clone(p.Set), maps.Clone(p.Add)
 	var problems []Problem
@@ -144,7 +156,7 @@ func (p Plan) Fit(current map[string]string, most int) (Plan, []Problem) {
 		if _, isAdded := p.Add[key]; isAdded {
 			isNew = true
 		}
-		if _, there := current[key]; there || !isNew || slices.ContainsFunc(renamed, func(r Renaming) bool { return r.To == key }) {
+		if _, there := taken[key]; there || !isNew {
 			continue
 		}
 		if room > 0 {

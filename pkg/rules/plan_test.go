@@ -474,6 +474,7 @@ func TestNeeds(t *testing.T) {
 		{`set: {k: '${parent.metadata.x}'}`, bare, rules.Needs{Parent: true}},
 		{`set: {k: '${parent.metadata.x}'}`, told, rules.Needs{}},
 		{`set: {k: '${parent.metadata.x ?? "x"}'}`, server, rules.Needs{}},
+		{`set: {k: '${parent.id} ${parent.kind}'}`, bare, rules.Needs{}},
 		{`inherit: [owner]`, bare, rules.Needs{Parent: true}},
 		{`inherit: [owner]`, told, rules.Needs{}},
 		{`add: {k: '${first(actor.name, actor.id)}'}`, bare, rules.Needs{ActorName: true}},

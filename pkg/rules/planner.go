@@ -13,9 +13,9 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
-// Plan applies every rule that matches, in order; for one key the last one wins. A key whose value cannot be had is left out, which
-// leaves an earlier rule's value in force, and is listed in Problems. The readings are what [Set.Needs] asked for, as far as it could be read;
-// what the event itself tells has precedence.
+// Plan applies every rule that matches, in order; for one key the last one wins. A key without a value is left out and
+// listed in Problems, and an earlier rule's value stays in force. The readings are what [Set.Needs] asked for, as far as
+// it could be read; what the event says itself has precedence.
 func (s *Set) Plan(change lifecycle.Change, e event.Event, r Readings) Plan {
 	p := s.planner(change, e, r)
 	for _, condition := range s.ignore {
@@ -71,23 +71,24 @@ type planner struct {
 	parents []lifecycle.Parent
 	plan    Plan
 	slots   map[string]slot
-	// inherited are values of the parent, disagreed the keys for which the parents have different ones, renames new keys by old ones.
+	// inherited has values of the parent, disagreed the keys for which several parents have different values, and
+	// renames maps old keys to new ones.
 	inherited map[string]slot
 	disagreed map[string]bool
 	renames   map[string]slot
 	taken     int
 }
 
-// slot is the last word on one key.
+// slot is what the rules so far want of a key.
 type slot struct {
 	verb  verb
 	value string
 	order int // of the operation among all
-	// looked up reports that the value is a table's.
+	// lookedUp reports that the value is from a table.
 	lookedUp bool
 }
 
-// ignores reports whether a condition of ignore: is met.
+// ignores reports whether a condition of ignore: is true.
 func (p *planner) ignores(condition expression) bool {
 	v, err := condition.run(p.env)
 	ignored, isBool := v.(bool)
@@ -186,7 +187,7 @@ func (p *planner) fit(r rule, key, value string) (string, bool) {
 	return fit, true
 }
 
-// isLookedUp reports whether a value is a table's: whether it would be another if the tables were empty.
+// isLookedUp reports whether a value is from a table: whether it would differ with empty tables.
 func (p *planner) isLookedUp(op operation, value string) bool {
 	if !op.value.readsTables() {
 		return false
@@ -197,7 +198,7 @@ func (p *planner) isLookedUp(op operation, value string) bool {
 	return err == nil && (why != "" || other != value)
 }
 
-// removeGlob has the last word on the keys that it matches so far.
+// removeGlob overrides what earlier rules want of the keys that match.
 func (p *planner) removeGlob(op operation) {
 	for key := range p.slots {
 		if matchesGlob(op.key, key) {
@@ -228,7 +229,7 @@ func (p *planner) inherit(r rule, op operation) {
 		}
 		found = true
 		if matchesAny(neverCopied, key) >= 0 {
-			continue // a pattern matched it; a key that is named is refused when rules are compiled
+			continue // only a pattern gets here: the compiler refuses the key itself
 		}
 		if err := p.plan.Family.CheckKey(key); err != nil {
 			p.problem(r, key, "not inherited: "+err.Error())
@@ -248,7 +249,7 @@ func (p *planner) inherit(r rule, op operation) {
 	}
 }
 
-// disagreement says that parents have different values, "" when all have one.
+// disagreement says which different values parents have for a key, "" if they agree.
 func (p *planner) disagreement(key string) string {
 	var values []string
 	for _, parent := range p.parents {
@@ -263,7 +264,7 @@ func (p *planner) disagreement(key string) string {
 	return fmt.Sprintf("%ss disagree on %s: %s", p.parents[0].Kind, key, strings.Join(values, ", "))
 }
 
-// unknown says why something is not known here, "" when it is or nothing is known of that.
+// unknown says why something could not be read, "" if the readings do not say.
 func (p *planner) unknown(what string) string {
 	return unknownHere(p.env, what)
 }
@@ -278,7 +279,7 @@ func (p *planner) finish() Plan {
 		p.plan.RemoveGlobs = nil
 		return p.plan
 	}
-	for key, value := range p.inherited { // over what a rule says of the event, under what it looks up
+	for key, value := range p.inherited { // it replaces add:, except for a value from a table
 		if s, ok := p.slots[key]; !ok || s.verb == add && !s.lookedUp {
 			p.slots[key] = value
 		}

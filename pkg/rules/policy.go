@@ -14,34 +14,35 @@ import (
 	"github.com/cloudtagger/tagger/pkg/nearest"
 )
 
-// Policy is what a file of rules says about the fleet as a whole, besides its rules: which keys must be there, and what is left alone. Events are
-// planned without it.
+// Policy is what a rules file says about the fleet as a whole: which keys are required, and what is exempt. It has no
+// effect on plans for events.
 type Policy struct {
 	Required   []Required
 	Exemptions []Exemption
-	// SelfExemption says what becomes of a resource with the key tagger-exempt, which anybody who may write its metadata can set.
+	// SelfExemption says how to treat a resource with the key tagger-exempt. Anyone who may write its metadata can set
+	// that key.
 	SelfExemption SelfExemption
-	// ProtectedKeys are keys and patterns of keys that are only ever written by a rule for an event, never by a repair.
+	// ProtectedKeys has keys and patterns of keys that a repair never writes or deletes.
 	ProtectedKeys []string
 	// VolumesWrite says which volumes' metadata may be written.
 	VolumesWrite VolumesWrite
 }
 
-// SelfExemption is the word of self_exemption:.
+// SelfExemption is the value of self_exemption:.
 type SelfExemption string
 
-// The words of self_exemption:. ReportSelfExemption, the default, shows it and counts the keys as missing.
+// The values of self_exemption:. ReportSelfExemption, the default, shows it and counts the keys as missing.
 const (
 	IgnoreSelfExemption SelfExemption = "ignore"
 	ReportSelfExemption SelfExemption = "report"
 	AcceptSelfExemption SelfExemption = "accept"
 )
 
-// VolumesWrite is the word of volumes: {write: …}.
+// VolumesWrite is the value of volumes: {write: …}.
 type VolumesWrite string
 
-// The words of volumes: {write: …}. UnmanagedVolumes, the default, are those that have no metadata but ours: Terraform and Heat own all
-// metadata of the volumes that they manage.
+// The values of volumes: {write: …}. UnmanagedVolumes, the default, means volumes with no metadata but ours: Terraform
+// and Heat own all metadata of the volumes that they manage.
 const (
 	NoVolumes        VolumesWrite = "never"
 	UnmanagedVolumes VolumesWrite = "unmanaged"
@@ -52,28 +53,32 @@ const (
 type Required struct {
 	Key   string
 	Kinds []lifecycle.Kind
-	// Table is the table whose keys are the values that are right, OneOf the values themselves, Pattern what they match: one of them, or none.
+	// At most one of these says which values are right: Table names a table whose keys are the values, OneOf lists
+	// them, Pattern matches them.
 	Table   string
 	OneOf   []string
 	Pattern *regexp.Regexp
 	// Placeholders are values that count as missing, Aliases other spellings of the key.
 	Placeholders, Aliases []string
-	// Overwrite says that a value other than the expected one is replaced, Restore that a key is written again after somebody has removed it.
+	// Overwrite says that a value other than the expected one is replaced, Restore that a key that was removed is
+	// written again.
 	Overwrite, Restore bool
-	// Line is where it stands.
+	// Line is its line in the file.
 	Line   int
 	expect template
 }
 
-// Exemption is what need not have keys.
+// Exemption says that some resources need not have some keys.
 type Exemption struct {
 	Name string
-	// Match has a pattern for each field that decides: project, project_name, kind, name, id, region, zone. All must match.
+	// Match has a pattern for each field that decides: project, project_name, kind, name, id, region, zone. All must
+	// match.
 	Match map[string]string
 	Keys  []string
-	// Reason, By and Ticket say why, who decided, and where that is written down; AllocateTo is who pays. Ticket and AllocateTo can be "".
+	// Reason, By and Ticket say why, who decided, and where that is written down; AllocateTo is who pays. Ticket and
+	// AllocateTo can be "".
 	Reason, By, Ticket, AllocateTo string
-	// Until is the last day, as midnight UTC at its beginning.
+	// Until is the start of the last day, in UTC.
 	Until time.Time
 	Line  int
 }
@@ -81,8 +86,8 @@ type Exemption struct {
 // Policy returns what the rules' file says about the fleet.
 func (s *Set) Policy() Policy { return s.policy }
 
-// Expected returns the value that a required key is expected to have on a resource, which c describes; why says that it has none: "" where the
-// key has no expect:. The error is a [*BudgetError].
+// Expected returns the value that expect: gives a required key on the resource that c describes. why says why there is
+// none; both are "" without expect:. The error is a [*BudgetError].
 func (s *Set) Expected(r Required, c lifecycle.Change, e event.Event, readings Readings) (value, why string, err error) {
 	if r.expect == nil {
 		return "", "", nil
@@ -96,7 +101,7 @@ func (s *Set) Expected(r Required, c lifecycle.Change, e event.Event, readings R
 	return value, why, nil
 }
 
-// Allows reports whether a value is one of those that values: names; without values: all are. The values of a table are its keys.
+// Allows reports whether values: allows a value. Without values:, all are allowed.
 func (s *Set) Allows(r Required, value string) bool {
 	switch {
 	case r.Table != "":
@@ -110,7 +115,7 @@ func (s *Set) Allows(r Required, value string) bool {
 	return true
 }
 
-// Covers reports whether the exemption is for a resource, and is in force at a time.
+// Covers reports whether the exemption applies to a resource at a time.
 func (x Exemption) Covers(r lifecycle.Resource, at time.Time) bool {
 	if at.UTC().After(x.Until.AddDate(0, 0, 1)) {
 		return false
@@ -123,7 +128,7 @@ func (x Exemption) Covers(r lifecycle.Resource, at time.Time) bool {
 	return true
 }
 
-// exemptionFields are the fields that an exemption can go by.
+// exemptionFields has the fields that match: can use. It is only read.
 var exemptionFields = map[string]func(lifecycle.Resource) string{
 	"project":      func(r lifecycle.Resource) string { return r.Project },
 	"project_name": func(r lifecycle.Resource) string { return r.ProjectName },
@@ -134,10 +139,10 @@ var exemptionFields = map[string]func(lifecycle.Resource) string{
 	"zone":         func(r lifecycle.Resource) string { return r.Zone },
 }
 
-// longestExemption is how far ahead an exemption may end, so that each is looked at again.
+// longestExemption is how far ahead an exemption may end, so that someone reviews it at least once a year.
 const longestExemption = 366 * 24 * time.Hour
 
-// mapped are the fields of a mapping, nil after a fault.
+// mapped returns the fields of a mapping, nil after a fault.
 func (c *compiler) mapped(node *yaml.Node, what string, known ...string) map[string]*yaml.Node {
 	if node.Kind != yaml.MappingNode {
 		c.fail(node, "%s: want a mapping, found %s", what, describe(node))
@@ -146,7 +151,7 @@ func (c *compiler) mapped(node *yaml.Node, what string, known ...string) map[str
 	return c.fields(node, known...)
 }
 
-// sequence are the elements of a list.
+// sequence returns the elements of a list.
 func (c *compiler) sequence(node *yaml.Node, what string) []*yaml.Node {
 	if node.Kind != yaml.SequenceNode || len(node.Content) == 0 {
 		c.fail(node, "%s: want a list, found %s", what, describe(node))
@@ -155,7 +160,7 @@ func (c *compiler) sequence(node *yaml.Node, what string) []*yaml.Node {
 	return node.Content
 }
 
-// text is the text of a field, "" where it is left out.
+// text returns the text of a field, "" if it is missing.
 func (c *compiler) text(fields map[string]*yaml.Node, name, where string) string {
 	node, ok := fields[name]
 	if !ok {
@@ -165,14 +170,16 @@ func (c *compiler) text(fields map[string]*yaml.Node, name, where string) string
 	return text
 }
 
-// word is text for a field that is one of some words; the first is meant where it is left out.
+// word returns a field's text, which must be one of words; the first word is the default.
 func (c *compiler) word(node *yaml.Node, where string, words ...string) string {
 	if node == nil {
 		return words[0]
 	}
 	text, ok := c.scalar(node, where)
 	if ok && !slices.Contains(words, text) {
-		c.fail(node, "%s: want %s, found %q%s", where, strings.Join(words[:len(words)-1], ", ")+" or "+words[len(words)-1], text, didYouMean(text, words))
+		last := len(words) - 1
+		choice := strings.Join(words[:last], ", ") + " or " + words[last]
+		c.fail(node, "%s: want %s, found %q%s", where, choice, text, didYouMean(text, words))
 		return words[0]
 	}
 	return text
@@ -199,7 +206,7 @@ func (c *compiler) texts(fields map[string]*yaml.Node, name, where string) []str
 	return all
 }
 
-// kinds reads a list of kinds, all where it is left out.
+// kinds reads a list of kinds; the default is all of them.
 func (c *compiler) kinds(fields map[string]*yaml.Node, where string) []lifecycle.Kind {
 	node, ok := fields["kinds"]
 	if !ok {
@@ -225,7 +232,8 @@ func (c *compiler) kind(node *yaml.Node, where, text string) bool {
 func (c *compiler) required(node *yaml.Node) {
 	seen := map[string]bool{}
 	for _, item := range c.sequence(node, "required") {
-		fields := c.mapped(item, "required", "key", "kinds", "expect", "values", "placeholders", "aliases", "on_differs", "on_removed")
+		fields := c.mapped(item, "required",
+			"key", "kinds", "expect", "values", "placeholders", "aliases", "on_differs", "on_removed")
 		if fields == nil {
 			continue
 		}
@@ -276,7 +284,9 @@ func (c *compiler) expect(r *Required, node *yaml.Node, where string) {
 	if !ok {
 		return
 	}
-	t, err := parseTemplate(text, func(source string) (*expression, error) { return compileExpression(source, c.set.scope, false) })
+	t, err := parseTemplate(text, func(source string) (*expression, error) {
+		return compileExpression(source, c.set.scope, false)
+	})
 	if err != nil {
 		c.fail(node, "%s: expect: %v", where, err)
 	}
@@ -347,7 +357,7 @@ func (c *compiler) exemptions(node *yaml.Node) {
 	}
 }
 
-// match reads what an exemption is for. One for everything, or for everything of a kind, is none.
+// match reads what an exemption applies to.
 func (c *compiler) match(node *yaml.Node, where string) map[string]string {
 	where += ": match"
 	var known []string
@@ -395,7 +405,8 @@ func (c *compiler) until(node *yaml.Node, where string) time.Time {
 	case day.After(c.Now.Add(longestExemption)):
 		c.fail(node, "%s: until: %s is more than a year ahead; an exemption is decided about once a year at least", where, text)
 	case c.Now.After(day.AddDate(0, 0, 1)):
-		c.set.notices = append(c.set.notices, Warning{Line: node.Line, Text: fmt.Sprintf("%s: it ended with %s; what it is for counts as missing", where, text)})
+		warning := fmt.Sprintf("%s: it ended with %s; the keys that it is for count as missing", where, text)
+		c.set.notices = append(c.set.notices, Warning{Line: node.Line, Text: warning})
 	}
 	return day
 }

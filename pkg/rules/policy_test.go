@@ -147,7 +147,7 @@ func TestPolicyWarns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprint(set.Warnings()), "[26: warning: exemptions: amphorae: it ended with 2026-11-24; what it is for counts as missing]"; got != want {
+	if got, want := fmt.Sprint(set.Warnings()), "[26: warning: exemptions: amphorae: it ended with 2026-11-24; the keys that it is for count as missing]"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

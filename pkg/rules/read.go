@@ -9,8 +9,9 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-// reads returns the paths that an expression reads, such as resource.name and data.list[0].a, each as far as it goes. Those that it only reads
-// to see whether they are there, left of ?? or in first(…), are left out where needed is asked for.
+// reads returns the paths that an expression reads, such as resource.name and data.list[0].a, each as far as it goes.
+// Those that it only reads to see whether they are there, left of ?? or in first(…), are left out where needed is asked
+// for.
 func reads(root ast.Node, needed bool) []ast.Node {
 	var paths []ast.Node
 	apart := map[ast.Node]bool{} // parts of a longer path, and what need not be there
@@ -51,11 +52,14 @@ func reads(root ast.Node, needed bool) []ast.Node {
 // takeAbsent are the operators that have a value where an operand is absent.
 var takeAbsent = []string{"==", "!=", "in", "matches", "contains", "startsWith", "endsWith"}
 
+// variables are the names of what expressions see.
+var variables = []string{"action", "resource", "actor", "time", "data", "event", "tables", "parent", "project"}
+
 // isPath reports whether a node is a name of the environment, or a member, known by name or number, of a path.
 func isPath(node ast.Node) bool {
 	switch n := node.(type) {
 	case *ast.IdentifierNode:
-		return slices.Contains([]string{"action", "time", "resource", "actor", "event", "data", "tables", "parent", "project"}, n.Value)
+		return slices.Contains(variables, n.Value)
 	case *ast.ChainNode:
 		return isPath(n.Node)
 	case *ast.MemberNode:

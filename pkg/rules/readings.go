@@ -13,31 +13,34 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
-// Readings are facts for a plan that the event does not tell, as they were read from the cloud. What is nil, or "", is absent for rules.
+// Readings are facts that were read from the cloud because the event does not have them. What is nil or "" is absent
+// for rules.
 type Readings struct {
-	// Metadata is what is on the resource; nil where it was not read.
+	// Metadata is the resource's; nil if it was not read.
 	Metadata map[string]string
-	// Parent is the resource's parent with its metadata; nil where it was not read, and where there is none.
+	// Parent is the resource's parent with its metadata; nil if it was not read or does not exist.
 	Parent *lifecycle.Parent
-	// OtherParents are the further servers that a volume is attached to. A key is inherited only if all of them have the same value.
+	// OtherParents has the other servers that a volume is attached to. A key is inherited only if all of them have
+	// the same value.
 	OtherParents []lifecycle.Parent
-	// ActorName is the name of the user whose id the event tells.
+	// ActorName is the name of the user whose id is in the event.
 	ActorName string
-	// Project is the resource's.
+	// Project is the resource's project.
 	Project *Project
-	// Unknown says why something could not be read, by its name in rules: resource.metadata, parent, actor.name or project. It goes into problems.
+	// Unknown says why something could not be read, by its name in rules: resource.metadata, parent, actor.name or
+	// project. It goes into problems.
 	Unknown map[string]string
 }
 
-// Project is a project as the identity API tells it.
+// Project is a project as Keystone's GET /v3/projects/{id} returns it.
 type Project struct {
 	Name, Description string
 	Tags              []string
-	// Extra are the properties that the identity API has no field for.
+	// Extra has properties that are not part of the API, which Keystone stores as they are.
 	Extra map[string]string
 }
 
-// Needs says which readings the rules need for a change: what the event does not tell and a rule that can match reads.
+// Needs says which readings the rules need for a change.
 type Needs struct {
 	// Metadata is the resource's, Parent the parent with its metadata.
 	Metadata, Parent bool
@@ -49,10 +52,13 @@ type Needs struct {
 func (n Needs) Any() bool { return n != Needs{} }
 
 func (n Needs) and(other Needs) Needs {
-	return Needs{n.Metadata || other.Metadata, n.Parent || other.Parent, n.ActorName || other.ActorName, n.Project || other.Project}
+	return Needs{
+		Metadata: n.Metadata || other.Metadata, Parent: n.Parent || other.Parent,
+		ActorName: n.ActorName || other.ActorName, Project: n.Project || other.Project,
+	}
 }
 
-// known takes away what a change tells by itself.
+// known returns the needs without what the change itself has.
 func (n Needs) known(c lifecycle.Change) Needs {
 	n.Metadata = n.Metadata && c.Resource.Metadata == nil
 	n.Parent = n.Parent && c.Parent.Metadata == nil && hasParent(c.Action)
@@ -61,15 +67,18 @@ func (n Needs) known(c lifecycle.Change) Needs {
 	return n
 }
 
-// hasParent reports whether what an action happens to belongs to another resource.
+// hasParent reports whether the action is of a kind of resource that has a parent.
 func hasParent(a lifecycle.Action) bool {
 	return slices.ContainsFunc(a.Kinds(), func(k lifecycle.Kind) bool { return parentOf(k) != "" })
 }
 
-// Needs returns which readings the rules need for a change. A rule counts if it is for the change's action and nothing that is known without
-// readings keeps it from matching.
+// Needs returns what the rules read and the change does not have. A rule counts if it is for the change's action and
+// no part of its condition that is joined with and is already false.
 func (s *Set) Needs(change lifecycle.Change, e event.Event) Needs {
-	if !s.reads.known(change).Any() { // as usual
+	if s.given {
+		return Needs{}
+	}
+	if !s.reads.known(change).Any() { // the usual case
 		return Needs{}
 	}
 	p := s.planner(change, e, Readings{})
@@ -90,10 +99,10 @@ func (s *Set) Needs(change lifecycle.Change, e event.Event) Needs {
 		if !slices.Contains(r.on, change.Action) {
 			continue
 		}
-		if slices.ContainsFunc(r.guards, func(guard *expression) bool { return !guard.needs.known(change).Any() && !is(guard) }) {
-			continue
+		fails := func(guard *expression) bool { return !guard.needs.known(change).Any() && !is(guard) }
+		if !slices.ContainsFunc(r.guards, fails) {
+			all = all.and(r.needs.known(change))
 		}
-		all = all.and(r.needs.known(change))
 	}
 	return all
 }
@@ -107,14 +116,14 @@ func (s *Set) Gives(action lifecycle.Action, key string) bool {
 	})
 }
 
-// WithReadings returns the same rules with readings that hold where [Set.Plan] is given none: for tests of rules.
+// WithReadings returns the same rules with default readings for [Set.Plan]. It is for testing rules.
 func (s *Set) WithReadings(r Readings) *Set {
 	with := *s
-	with.readings = r
+	with.readings, with.given = r, true
 	return &with
 }
 
-// or returns the readings with others in the place of those that there are not.
+// or returns the readings, and others for those that are missing.
 func (r Readings) or(other Readings) Readings {
 	if r.Metadata == nil {
 		r.Metadata = other.Metadata
@@ -130,7 +139,7 @@ func (r Readings) or(other Readings) Readings {
 	return r
 }
 
-// into returns the change with what it does not tell itself.
+// into returns the change with the readings in its empty fields.
 func (r Readings) into(c lifecycle.Change) lifecycle.Change {
 	if c.Resource.Metadata == nil {
 		c.Resource.Metadata = r.Metadata
@@ -139,7 +148,9 @@ func (r Readings) into(c lifecycle.Change) lifecycle.Change {
 		if c.Parent.Metadata == nil {
 			c.Parent.Metadata = r.Parent.Metadata
 		}
-		c.Parent.Kind, c.Parent.ID, c.Parent.Name = cmp.Or(c.Parent.Kind, r.Parent.Kind), cmp.Or(c.Parent.ID, r.Parent.ID), cmp.Or(c.Parent.Name, r.Parent.Name)
+		c.Parent.Kind = cmp.Or(c.Parent.Kind, r.Parent.Kind)
+		c.Parent.ID = cmp.Or(c.Parent.ID, r.Parent.ID)
+		c.Parent.Name = cmp.Or(c.Parent.Name, r.Parent.Name)
 	}
 	c.Actor.Name = cmp.Or(c.Actor.Name, r.ActorName)
 	if r.Project != nil {
@@ -148,7 +159,7 @@ func (r Readings) into(c lifecycle.Change) lifecycle.Change {
 	return c
 }
 
-// parents are those whose metadata is known; c is the change with its readings.
+// parents returns the parents whose metadata is known. c is the change with the readings in it.
 func (r Readings) parents(c lifecycle.Change) []lifecycle.Parent {
 	if c.Parent.Metadata == nil {
 		return nil
@@ -156,10 +167,10 @@ func (r Readings) parents(c lifecycle.Change) []lifecycle.Parent {
 	return append([]lifecycle.Parent{c.Parent}, r.OtherParents...)
 }
 
-// theUnknown is what no expression can spell: in the environment, what could not be read and why.
+// theUnknown is the environment's name for Readings.Unknown. No expression can contain it.
 const theUnknown = "the unknown"
 
-// see adds to an environment what expressions see of readings; c is the change with its readings.
+// see adds readings to an environment. c is the change with the readings in it.
 func (r Readings) see(env map[string]any, c lifecycle.Change) {
 	env[theUnknown] = r.Unknown
 	env["parent"], env["project"] = nil, nil
@@ -176,7 +187,8 @@ func (r Readings) see(env map[string]any, c lifecycle.Change) {
 	if c.Resource.Project != "" || r.Project != nil {
 		p := cmp.Or(r.Project, &Project{})
 		project := texts(p.Extra)
-		maps.Copy(project, map[string]any{"id": c.Resource.Project, "name": c.Resource.ProjectName, "description": p.Description})
+		project["id"], project["name"] = c.Resource.Project, c.Resource.ProjectName
+		project["description"] = p.Description
 		if p.Tags != nil {
 			tags := make([]any, len(p.Tags))
 			for i, tag := range p.Tags {
@@ -198,7 +210,7 @@ func texts(m map[string]string) map[string]any {
 	return all
 }
 
-// readingTypes adds to the types of an environment those of what see adds to its values.
+// readingTypes adds the types of what see adds.
 func readingTypes(env types.Map, text types.Type) {
 	if resource, ok := env["resource"].(types.Map); ok {
 		resource["metadata"] = types.Map{types.Extra: text}
@@ -216,14 +228,15 @@ func needsOf(root ast.Node) Needs {
 			return text == name || strings.HasPrefix(text, name+".") || strings.HasPrefix(text, name+"[")
 		}
 		n.Metadata = n.Metadata || is("resource.metadata") || text == "resource"
-		n.Parent = n.Parent || is("parent")
+		n.Parent = n.Parent || is("parent") && text != "parent.id" && text != "parent.kind"
 		n.ActorName = n.ActorName || is("actor.name") || text == "actor"
-		n.Project = n.Project || is("project") && text != "project.id" || is("resource.project_name") || text == "resource"
+		n.Project = n.Project || is("project") && text != "project.id"
+		n.Project = n.Project || is("resource.project_name") || text == "resource"
 	}
 	return n
 }
 
-// unknownHere says why a path, or a part of it, could not be read; "" where nothing is known of that.
+// unknownHere says why a path could not be read, "" if the readings do not say.
 func unknownHere(env map[string]any, path string) string {
 	why, _ := env[theUnknown].(map[string]string)
 	for _, what := range slices.Sorted(maps.Keys(why)) {

@@ -17,8 +17,8 @@ type Source struct {
 	Files fs.FS
 }
 
-// Reloader has rules that can change while the process runs. A version that cannot be read or does not compile is refused, and the last good one
-// stays in force. It is safe for concurrent use.
+// Reloader has rules that can change while the process runs. A version that cannot be read or does not compile is
+// refused, and the last good one stays in force. It is safe for concurrent use.
 type Reloader struct {
 	read    func(context.Context) (Source, error)
 	compile func(Source) (*Set, error)
@@ -29,7 +29,7 @@ type Reloader struct {
 	set       *Set
 	checked   time.Time
 	reloading bool
-	// last is what was compiled last, good or not. Only the one who reloads reads and writes it.
+	// last is what was compiled last, good or not. Only the caller that set reloading uses it.
 	last version
 }
 
@@ -40,18 +40,23 @@ type version struct {
 	err   error          // why it does not compile
 }
 
-// Notices are told each time that the last good rules stay in force because of a fault: an alarm that goes on while the fault does.
+// Notices are told each time that the last good rules stay in force because of a fault: an alarm that goes on while the
+// fault does.
 type Notices struct {
-	// Unread is told why the rules could not be read, Refused why they do not compile. Both may be called from several goroutines.
+	// Unread is told why the rules could not be read, Refused why they do not compile. Both may be called from several
+	// goroutines.
 	Unread, Refused func(error)
 }
 
 // patience is how long a caller with good rules at hand waits for newer ones to be read.
 const patience = 5 * time.Second
 
-// Open reads and compiles rules, which are then read again when they are asked for and at least so much time has passed. An error is that of
-// the first version.
-func Open(ctx context.Context, read func(context.Context) (Source, error), compile func(Source) (*Set, error), every time.Duration, n Notices) (*Reloader, error) {
+// Open reads and compiles rules. [Reloader.Current] reads them again if at least every has passed since. An error is
+// about the first version.
+func Open(
+	ctx context.Context, read func(context.Context) (Source, error), compile func(Source) (*Set, error),
+	every time.Duration, n Notices,
+) (*Reloader, error) {
 	r := &Reloader{read: read, compile: compile, every: every, notices: n}
 	source, err := read(ctx)
 	if err != nil {
@@ -64,8 +69,8 @@ func Open(ctx context.Context, read func(context.Context) (Source, error), compi
 	return r, nil
 }
 
-// Current returns the rules in force. When it is time, one caller reads what is written down now; the others go on meanwhile. What has changed
-// is compiled in the background, and in force when that is done: no event waits for it.
+// Current returns the rules in force. When a check is due, one caller reads the rules; the others go on with the last
+// ones. If they have changed, they are compiled in the background, so that no event waits for that.
 func (r *Reloader) Current(ctx context.Context) *Set {
 	r.mu.Lock()
 	set, due := r.set, !r.reloading && time.Since(r.checked) >= r.every
@@ -80,7 +85,8 @@ func (r *Reloader) Current(ctx context.Context) *Set {
 			r.reloaded(nil)
 		}
 	}()
-	// The caller reads, not the background: AWS Lambda freezes what goes on after an answer, and a call to the cloud would not survive that.
+	// The caller reads, not a goroutine: AWS Lambda freezes the process after an answer, and a call to the cloud
+	// would time out. Compiling survives that.
 	reading, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	source, err := r.read(reading)
@@ -93,7 +99,7 @@ func (r *Reloader) Current(ctx context.Context) *Set {
 	return set
 }
 
-// reload puts a source in force if it is another than the last, and compiles.
+// reload compiles a source if it has changed, and puts it in force.
 func (r *Reloader) reload(source Source) {
 	var newer *Set
 	defer func() {
@@ -140,7 +146,7 @@ func (r *Reloader) reloaded(newer *Set) {
 	r.reloading, r.checked = false, time.Now()
 }
 
-// is reports whether a source is the version, with all files that it refers to.
+// is reports whether a source, with the files that its tables refer to, is this version.
 func (v version) is(source Source) bool {
 	if v.text != sha256.Sum256(source.Text) || (v.files == nil) != (source.Files == nil) {
 		return false
@@ -156,7 +162,7 @@ func (v version) is(source Source) bool {
 	return true
 }
 
-// recordedFiles remembers what was read from a folder: the tables of rules.
+// recordedFiles remembers which files were read from a folder, and their contents.
 type recordedFiles struct {
 	fs.FS
 	sums map[string][sha256.Size]byte

@@ -1,10 +1,11 @@
 // Package rules turns tagging rules and a change into a plan: which metadata keys to set, to add and to remove.
 //
-// Rules are compiled once, strictly: whatever can be known to be wrong at start is an error then, with the line. Planning is pure: the
-// same rules and the same event give the same plan, today and when the event is played again.
+// Rules are compiled once, strictly: whatever can be known to be wrong at start is an error then, with the line.
+// Planning is pure: the same rules, event and readings give the same plan, today and when the event is played again.
 //
-// timezone() needs data of time zones, which an image may lack. The data is therefore in the binary (time/tzdata): 390 KB more of 15 MB, 95 KB
-// more of a function's 5.3 MB zip. Without it, one machine would write a key that another leaves out.
+// timezone() needs data of time zones, which an image may lack. The data is therefore in the binary (time/tzdata): 390
+// KB more of 15 MB, 95 KB more of a function's 5.3 MB zip. Without it, one machine would write a key that another
+// leaves out.
 package rules
 
 import (
@@ -22,13 +23,15 @@ type Set struct {
 	scope  scope
 	tables map[string]any // the scope's, as expressions see them
 	ignore []expression
-	// priority are keys and patterns of keys, the most important first; reserve is how many items of metadata are left free.
+	// priority are keys and patterns of keys, the most important first; reserve is how many items of metadata are left
+	// free.
 	priority []string
 	reserve  int
-	// reads is what any rule reads, inherits that one has inherit:.
+	// reads is which readings any rule uses, inherits says that a rule has inherit:.
 	reads    Needs
 	inherits bool
 	readings Readings
+	given    bool // readings are all there is to know
 	policy   Policy
 	notices  []Warning // of sections other than rules:
 }
@@ -39,7 +42,7 @@ type rule struct {
 	on         []lifecycle.Action
 	when       *expression // nil: always
 	operations []operation
-	// guards are parts of when, each of which must be true for it to be; needs is what the rule reads.
+	// guards are parts of when that must all be true; needs is which readings the rule uses.
 	guards []*expression
 	needs  Needs
 }

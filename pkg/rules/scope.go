@@ -18,7 +18,7 @@ type scope struct {
 	conditions map[string]string // expressions by name
 }
 
-// values are the tables as expressions see them.
+// values returns the tables as expressions see them.
 func (s scope) values() map[string]any {
 	values := make(map[string]any, len(s.tables))
 	for name, t := range s.tables {
@@ -27,7 +27,7 @@ func (s scope) values() map[string]any {
 	return values
 }
 
-// types are the types of the tables, where text is that of a text.
+// types returns the types of a table's rows. text is the type of a text.
 func (t table) types(text types.Type) types.Map {
 	if t.columns == nil {
 		return types.Map{types.Extra: text}
@@ -39,7 +39,7 @@ func (t table) types(text types.Type) types.Map {
 	return types.Map{types.Extra: row}
 }
 
-// mostConditionNodes bounds what conditions that refer to others, which refer to others, can make of an expression.
+// mostConditionNodes limits the size of an expression with its named conditions, which can refer to other conditions.
 const mostConditionNodes = 10_000
 
 // conditions reads the conditions: section: named conditions for when: and for other conditions below them.
@@ -57,7 +57,7 @@ func (c *compiler) conditions(node *yaml.Node) {
 			c.fail(e.key, "conditions: %s is a word of expressions already", e.name)
 			continue
 		}
-		// Only those above are known: none can refer to itself.
+		// The condition can only use those above it, so there are no cycles.
 		if compiled := c.condition(e.value, "conditions: "+e.name); compiled != nil {
 			c.set.scope.conditions[e.name] = compiled.source
 		}
@@ -66,20 +66,20 @@ func (c *compiler) conditions(node *yaml.Node) {
 
 // taken reports whether a name means something in expressions.
 func (c *compiler) taken(name string) bool {
-	if environmentTypes(scope{}, types.Any)[name] != nil || slices.Contains(operators, name) || slices.Contains([]string{"nil", "true", "false", "let", "if", "else"}, name) {
+	language := append([]string{"nil", "true", "false", "let", "if", "else"}, operators...)
+	if slices.Contains(language, name) || environmentTypes(scope{}, types.Any)[name] != nil {
 		return true
 	}
 	return slices.ContainsFunc(functions(), func(f function) bool { return f.name == name }) || isBuiltin(name)
 }
 
-// naming puts conditions in the place of their names.
+// naming replaces the names of conditions by the conditions.
 type naming struct {
 	conditions map[string]string
-	left       *int // nodes that may still be put in
-	within     []string
+	left       *int // how many more nodes there may be
 }
 
-// named makes named conditions known to expressions. The error, if there is one, is in the pointer after compilation.
+// named makes named conditions available. After the compilation, fault returns an error if they were too large.
 func (s scope) named() (option expr.Option, fault func() error) {
 	left := mostConditionNodes
 	n := naming{conditions: s.conditions, left: &left}
@@ -131,7 +131,7 @@ func (c *compiler) condition(node *yaml.Node, what string) *expression {
 	return e
 }
 
-// ignored reads the ignore: section: conditions of which one is enough.
+// ignored reads the ignore: section, a condition or a list of conditions.
 func (c *compiler) ignored(node *yaml.Node) {
 	items := []*yaml.Node{node}
 	if node.Kind == yaml.SequenceNode {

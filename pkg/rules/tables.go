@@ -17,7 +17,8 @@ import (
 
 var tableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// table is what expressions look values up in: a text for each key or, with columns, a row of texts. An empty value is not in it.
+// table is what expressions look values up in: a text for each key or, with columns, a row of texts. An empty value is
+// not in it.
 type table struct {
 	rows map[string]any // string, or map[string]any of strings
 	// columns are the names that a row can have, nil for a table of texts.
@@ -49,7 +50,7 @@ func (c *compiler) tables(node *yaml.Node) {
 	}
 }
 
-// fileOf returns the path of a table that is {file: path}, and its heading: true or false, nil where it is left out.
+// fileOf returns the nodes of file: and heading: of a table that is {file: path}. heading is nil if it is missing.
 func (c *compiler) fileOf(name string, body *yaml.Node) (file, heading *yaml.Node, ok bool) {
 	for i := 0; i+1 < len(body.Content) && len(body.Content) <= 4; i += 2 {
 		switch value := body.Content[i+1]; {
@@ -104,7 +105,7 @@ func (c *compiler) tableRows(name string, body *yaml.Node) table {
 	return t
 }
 
-// mostColumns keeps a table whose rows and columns are the wrong way round from being slow.
+// mostColumns limits the columns of a table: one with more has its rows and columns the wrong way round.
 const mostColumns = 200
 
 func (c *compiler) tableFile(name string, node, heading *yaml.Node) table {
@@ -158,8 +159,8 @@ func (c *compiler) tableFile(name string, node, heading *yaml.Node) table {
 	return none
 }
 
-// readCSV reads a table. Two columns without a heading are what to look up, and what for. More columns have a heading, which names them; so have
-// two where heading is "true".
+// readCSV reads a table. The first column is what is looked up. A table of more than two columns has a heading that
+// names them; a table of two has one if heading is "true".
 func readCSV(text []byte, heading string) (table, error) {
 	r := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(text, []byte("\ufeff"))))
 	r.FieldsPerRecord = -1

@@ -4,12 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/expr-lang/expr/ast"
 )
 
 // template is a value with ${…} in it: segments of text and of expressions.
@@ -60,8 +57,13 @@ func (t template) render(env map[string]any, left *budget) (value, why string, e
 // readsTables reports whether an expression of the template reads a table.
 func (t template) readsTables() bool {
 	for _, s := range t {
-		if s.code != nil && slices.ContainsFunc(reads(s.code.checked, false), func(path ast.Node) bool { return strings.HasPrefix(pathText(path), "tables") }) {
-			return true
+		if s.code == nil {
+			continue
+		}
+		for _, path := range reads(s.code.checked, false) {
+			if strings.HasPrefix(pathText(path), "tables") {
+				return true
+			}
 		}
 	}
 	return false

@@ -49,8 +49,8 @@ func (c *compiler) parse(text []byte) *yaml.Node {
 	return root
 }
 
-// tagged refuses YAML tags, wherever they stand: YAML takes the ! of "when: ! x" away, which would turn the condition round. The parser
-// marks every tag in the style but that lone one.
+// tagged refuses YAML tags, wherever they stand: YAML takes the ! of "when: ! x" away, which would turn the condition
+// round. The parser marks every tag in the style but that lone one.
 func (c *compiler) tagged(node *yaml.Node) bool {
 	found := node.Style&yaml.TaggedStyle != 0 || node.Tag == "!"
 	if found {
@@ -68,7 +68,8 @@ var (
 	begunQuoted = regexp.MustCompile(`[:,-]\s+(?:"[^"\n]*"|'[^'\n]*')[ \t]*[^\s"',:}\]#]`)
 )
 
-// syntax reports a YAML error. The parser's line is where it gave up, so what is unquoted there or just above is the likely cause.
+// syntax reports a YAML error. The parser's line is where it gave up, so what is unquoted there or just above is the
+// likely cause.
 func (c *compiler) syntax(text []byte, err error) {
 	node := &yaml.Node{}
 	message := err.Error()
@@ -92,7 +93,8 @@ func (c *compiler) syntax(text []byte, err error) {
 	c.fail(node, "not YAML: %s", oneLine(message))
 }
 
-// mapping returns a mapping's entries in their order and reports duplicates; with known names, others too. where is the mapping's own name.
+// mapping returns a mapping's entries in their order and reports duplicates; with known names, others too. where is the
+// mapping's own name.
 func (c *compiler) mapping(node *yaml.Node, where string, known ...string) []entry {
 	entries := make([]entry, 0, len(node.Content)/2)
 	seen := make(map[string]bool, len(node.Content)/2)

@@ -54,9 +54,9 @@ func Compose(ctx context.Context, s config.Settings, book Rulebook, p Parts) (*T
 		Apply:    apply.Options{Verify: s.Verify, DryRun: s.DryRun, Grace: s.Grace, GiveUpAfter: s.GiveUpAfter},
 		Cloud:    p.Cloud,
 
-		Bus:           p.Bus,
-		WriteLocked:   s.WriteLocked,
-		Microversions: metadata.API(s.API) != metadata.HuaweiCloud,
+		Bus:         p.Bus,
+		WriteLocked: s.WriteLocked,
+		API:         metadata.API(s.API),
 
 		Actions: p.Actions,
 		Log:     p.Log,

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
+
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
@@ -33,8 +35,14 @@ type Plan struct {
 	// Decision is nil as long as there is something to apply; a [Result] always has one.
 	*apply.Decision
 
+	// Needs names what the rules want to know that only the cloud tells; without it the keys are not final.
+	Needs []string `json:"needs,omitempty"`
+
 	change lifecycle.Change
 	plan   rules.Plan
+	event  event.Event
+	rules  *rules.Set // in force when the plan was made
+	needs  rules.Needs
 }
 
 // Pending reports whether there is something to apply.

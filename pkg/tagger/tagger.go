@@ -45,8 +45,8 @@ type Options struct {
 	Bus bool
 	// WriteLocked lets an administrator's token write to locked servers, which Nova allows.
 	WriteLocked bool
-	// Microversions says that the API knows microversions, which Huawei Cloud's does not.
-	Microversions bool
+	// API is the cloud's. Huawei Cloud's knows no microversions.
+	API metadata.API
 	// Actions are the ones that this function handles; nil for all.
 	Actions []lifecycle.Action
 	// Log, if not nil, gets one line for each change.
@@ -74,10 +74,10 @@ func New(o Options) *Tagger {
 // Delivery is one event as a carrier handed it out.
 type Delivery struct {
 	Event event.Event
-	// SentAt, Receives and Wait are those of [apply.Job].
-	SentAt   time.Time
-	Receives int
-	Wait     time.Duration
+	// SentAt, ReceivedAt, Receives and Wait are those of [apply.Job].
+	SentAt, ReceivedAt time.Time
+	Receives           int
+	Wait               time.Duration
 	// Progress is told, if its functions are not nil, what happens while it happens.
 	Progress Progress
 }
@@ -128,16 +128,44 @@ func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecy
 	case t.options.Actions != nil && !slices.Contains(t.options.Actions, c.Action):
 		return p.decided(apply.Ignored, fmt.Sprintf("this function is not for %s", c.Action))
 	}
-	plan := t.options.Rules.Current(ctx).Plan(c, e, rules.Readings{})
-	p.plan, p.Rules, p.Skipped, p.Problems = plan, plan.Rules, plan.Skipped, plan.Problems
+	p.event, p.rules = e, t.options.Rules.Current(ctx)
+	p.needs = p.rules.Needs(c, e)
+	if !p.needs.Any() {
+		p = p.with(rules.Readings{})
+		if !t.stale(p) {
+			return p
+		}
+		p.change.Parent.Metadata, p.needs = nil, rules.Needs{Parent: true}
+	}
+	// What the rules want is known when the cloud was read; until then the plan shows what can be told without.
+	if p = p.with(notRead(p.needs)); p.plan.Err == nil {
+		p.Needs, p.Decision = needed(p.needs), nil
+	}
+	return p
+}
+
+// stale reports whether a young change's parent lacks, in the event, a key that the rules hand down and will give the
+// parent: it may have it by now.
+func (t *Tagger) stale(p Plan) bool {
+	parent := p.change.Parent
+	return parent.ID != "" && parent.Metadata != nil && t.toCome(p, parent, p.plan.Lacking) != "" &&
+		!p.change.Time.IsZero() && time.Since(p.change.Time) < t.options.Apply.Grace
+}
+
+// with returns the plan that the rules make with readings.
+func (p Plan) with(r rules.Readings) Plan {
+	plan := p.rules.Plan(p.change, p.event, r)
+	p.plan, p.Rules, p.Skipped, p.Problems, p.Decision = plan, plan.Rules, plan.Skipped, plan.Problems, nil
 	p.Keys = PlanRef{plan.Set, plan.Add, slices.Concat(plan.Remove, plan.RemoveGlobs), plan.Rename}
 	switch {
 	case plan.Err != nil:
 		return p.decided(apply.Rejected, plan.Err.Error())
 	case plan.Ignored != "":
-		return p.decided(apply.Ignored, plan.Ignored)
+		return p.decided(apply.Ignored, "the rules ignore it: "+plan.Ignored)
 	case len(plan.Rules) == 0:
 		return p.decided(apply.Ignored, "no rule matches")
+	case plan.Empty() && len(plan.Problems) == 0:
+		return p.decided(apply.Ignored, "the matching rules want nothing")
 	case plan.Empty():
 		return p.decided(apply.Rejected, "nothing of the plan is usable; "+plan.Problems[0].String())
 	}
@@ -166,7 +194,7 @@ func (t *Tagger) Requests(p Plan) Plan {
 
 // withRequests returns the plan with the requests for a resource that holds current, under the path of an endpoint.
 func (t *Tagger) withRequests(p Plan, current map[string]string, path string) (Plan, error) {
-	requests, err := apply.Requests(p.change, p.plan, current, t.options.Apply)
+	requests, err := apply.Requests(p.job(connection{}), current, t.options.Apply)
 	if err != nil {
 		return p, err
 	}
@@ -198,6 +226,9 @@ func (t *Tagger) preview(ctx context.Context, p Plan) Preview {
 	}
 	if err != nil {
 		return Preview{Plan: p.decided(apply.Deferred, err.Error())}
+	}
+	if p = t.complete(ctx, p, api, Delivery{}); !p.Pending() {
+		return Preview{Plan: p}
 	}
 	d, failed := t.applier.Preview(ctx, api.resource, p.job(api))
 	if decision := t.foreign(api.proof.failed()); decision != nil {
@@ -274,12 +305,17 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 		r.Decision = t.unconnected(d, err)
 		return r
 	}
-	job := p.job(api)
-	job.SentAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.Receives, d.Wait, d.Progress.Pausing
-	done := t.applier.Apply(ctx, api.resource, job)
-	for _, call := range r.calls {
-		r.Requests = append(r.Requests, requestRef(api.path, call.Request))
+	r.Plan = t.complete(ctx, p, api, d)
+	if r.Requests = nil; !r.Pending() {
+		return r.sent(api.path)
 	}
+	job := r.job(api)
+	job.Renaming = func(from, to, value string) {
+		t.log.Warn("renaming a key; until the new one is written, its value is only here",
+			"event_id", r.Event.ID, "resource_id", r.Resource.ID, "from", from, "to", to, "value", value)
+	}
+	job.SentAt, job.ReceivedAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.ReceivedAt, d.Receives, d.Wait, d.Progress.Pausing
+	done := t.applier.Apply(ctx, api.resource, job)
 	r.Decision, r.Attempts = &done.Decision, done.Attempts
 	for _, p := range done.Problems {
 		r.Problems = append(r.Problems, rules.Problem{Key: p.Key, Why: p.Why})
@@ -287,8 +323,36 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 	if decision := t.foreign(api.proof.failed()); decision != nil {
 		r.Decision = decision
 	}
-	r.Written, r.Removed, r.Calls, r.Waited = done.Written, done.Removed, len(r.calls), done.Waited.Round(100*time.Millisecond).String()
+	r.Written, r.Removed, r.Waited = done.Written, done.Removed, done.Waited.Round(100*time.Millisecond).String()
+	return r.sent(api.path)
+}
+
+// sent returns the result with the requests that were sent, under the path of an endpoint.
+func (r Result) sent(path string) Result {
+	r.Calls = len(r.calls)
+	for _, call := range r.calls {
+		r.Requests = append(r.Requests, requestRef(path, call.Request))
+	}
 	return r
+}
+
+// complete returns the plan with what only the cloud tells. It has a decision where that cannot be read now, or where
+// nothing is to be done after all.
+func (t *Tagger) complete(ctx context.Context, p Plan, api connection, d Delivery) Plan {
+	if p.needs.Any() {
+		readings, decision := t.readings(ctx, p, api, d)
+		if decision != nil {
+			p.Decision = decision
+			return p.filled()
+		}
+		if p = p.with(readings); !p.Pending() {
+			return p
+		}
+	}
+	if metadata.Kind(p.Resource.Kind).OwnedWhole() && p.rules.Policy().VolumesWrite == rules.NoVolumes {
+		return p.decided(apply.Ignored, "the rules say volumes: {write: never}")
+	}
+	return p
 }
 
 // foreign returns the decision about an event whose project, or whose resource's, is out of bounds. It is nil for any other
@@ -307,7 +371,25 @@ func (t *Tagger) foreign(err error) *apply.Decision {
 
 // job is the plan's, without what the delivery adds.
 func (p Plan) job(api connection) apply.Job {
-	return apply.Job{Change: p.change, Plan: p.plan, Visible: p.Resource.Project == "" || p.Resource.Project == api.project || api.admin}
+	job := apply.Job{
+		Change: p.change, Plan: p.plan,
+		Visible: p.Resource.Project == "" || p.Resource.Project == api.project || api.admin,
+	}
+	if metadata.Kind(p.Resource.Kind).OwnedWhole() && p.rules.Policy().VolumesWrite != rules.AllVolumes {
+		job.Ours = p.ours
+	}
+	return job
+}
+
+// ours reports whether the key is the rules' business: a rule for the resource's kind can write it, or the plan deletes or
+// renames it.
+func (p Plan) ours(key string) bool {
+	if _, renamed := p.plan.Rename[key]; renamed || len(p.plan.Removals(map[string]string{key: ""})) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(lifecycle.Actions(), func(a lifecycle.Action) bool {
+		return slices.Contains(a.Kinds(), p.change.Resource.Kind) && p.rules.Gives(a, key)
+	})
 }
 
 // unconnected is the decision where no session could be had.
@@ -334,6 +416,8 @@ func (d Delivery) situation() apply.Situation {
 
 // connection is what a change's resource is reached through.
 type connection struct {
+	// open gives the operations on another resource of the same project.
+	open     func(kind metadata.Kind, id string) (*metadata.Resource, error)
 	resource apply.Resource
 	project  string // that the token is for
 	admin    bool   // the token is an administrator's, who sees every project's resources
@@ -347,25 +431,29 @@ func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call
 	if err != nil {
 		return connection{}, err
 	}
-	kind := metadata.Kind(p.Resource.Kind)
-	service, err := session.Service(string(kind.Service()))
-	if err != nil {
-		return connection{}, err
-	}
 	// A token that is for another project than the event's reaches the resource only if it sees more than its own.
 	wide := session.Admin() || p.Resource.Project != "" && p.Resource.Project != session.Project
-	resource, err := metadata.New(service, kind, p.Resource.ID, metadata.Options{
-		Family: p.plan.Family, Observe: observe, Breaker: session.Breaker(), Project: session.Project,
-		FullView: wide && t.options.Microversions,
-	})
+	var path string
+	open := func(kind metadata.Kind, id string) (*metadata.Resource, error) {
+		service, err := session.Service(string(kind.Service()))
+		if err != nil {
+			return nil, err
+		}
+		path = pathOf(service.Endpoint)
+		return metadata.New(service, kind, id, metadata.Options{
+			Family: kind.Family(t.options.API), Observe: observe, Breaker: session.Breaker(), Project: session.Project,
+			FullView: wide && t.options.API != metadata.HuaweiCloud,
+		})
+	}
+	resource, err := open(metadata.Kind(p.Resource.Kind), p.Resource.ID)
 	if err != nil {
 		return connection{}, err
 	}
-	// An event without a project is taken to be of the credentials' own.
 	proven := &proof{
+		// An event without a project is taken to be of the credentials' own.
 		Resource: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide, writeLocked: t.options.WriteLocked,
 	}
-	return connection{resource: proven, project: session.Project, admin: session.Admin(), path: pathOf(service.Endpoint), proof: proven}, nil
+	return connection{open: open, resource: proven, project: session.Project, admin: session.Admin(), path: path, proof: proven}, nil
 }
 
 func decision(v apply.Verdict) *apply.Decision { return &v.Decision }
