@@ -45,7 +45,8 @@ type UnknownError struct {
 	// Kind is "user", "project" or "domain".
 	Kind string
 	ID   string
-	// Missing reports that there is none with this id (404). Otherwise the credentials may not read it (403).
+	// Missing reports that there is none with this id (404). Otherwise the credentials may not read it: 403, or an access
+	// key, which Keystone does not take.
 	Missing bool
 }
 
@@ -181,6 +182,9 @@ func (n *names[T]) read(ctx context.Context, id string) (answerOf[T], error) {
 	if err != nil {
 		return answerOf[T]{}, err
 	}
+	if session.Method == config.AccessKey { // Keystone takes tokens only
+		return answerOf[T]{read: time.Now(), err: &UnknownError{Kind: n.kind, ID: id}}, nil
+	}
 	var text map[string]json.RawMessage
 	err = n.cloud.readIdentity(ctx, session, n.collection+"/"+url.PathEscape(id), &text)
 	a := answerOf[T]{read: time.Now()}
@@ -255,9 +259,6 @@ func (c *Cloud) projectSession(ctx context.Context, id string) (*Session, error)
 
 // readIdentity reads from the Identity API with the session's token.
 func (c *Cloud) readIdentity(ctx context.Context, session *Session, path string, out any) error {
-	if session.Method == config.AccessKey {
-		return refusedf("read %s of the Identity API: an access key has no token for it: use a user and password", path)
-	}
 	call := breaker.Call{Endpoint: session.grant.login.AuthURL}
 	if err := c.breaker.Allow(ctx, call); err != nil {
 		return err
