@@ -1,10 +1,6 @@
 package simcloud
 
-import (
-	"cmp"
-	"maps"
-	"time"
-)
+import "time"
 
 // Resource is a resource of any kind, for callers that do not care which.
 type Resource struct {
@@ -91,50 +87,4 @@ func (c *Cloud) SetMetadata(kind, id string, metadata map[string]string) {
 		return
 	}
 	c.SetServerMetadata(id, metadata)
-}
-
-// Volume is a volume as Go code puts it into the cloud and looks at it.
-type Volume struct {
-	// ID is a new UUID when empty.
-	ID, Name, Description string
-	// ProjectID is the first project's, UserID the first user's when empty.
-	ProjectID, UserID string
-	// Status is available when empty.
-	Status   string
-	Metadata map[string]string
-	// Created is now when zero.
-	Created time.Time
-}
-
-// PutVolume makes a volume, or replaces the one with the same ID, and returns its ID.
-func (c *Cloud) PutVolume(v Volume) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	project, user := c.owner(v.ProjectID, v.UserID)
-	made := &volume{
-		id: cmp.Or(v.ID, c.newUUID()), name: v.Name, description: v.Description, projectID: project, userID: user, size: 1,
-		status: cmp.Or(v.Status, "available"), metadata: textOrEmpty(v.Metadata), created: orNow(v.Created, now), updated: now,
-		sequence: c.nextSequence(),
-	}
-	if made.status == "creating" && c.options.VolumeTime > 0 {
-		made.until, made.next = now.Add(c.options.VolumeTime), "available"
-	}
-	c.volumes[made.id] = made
-	return made.id
-}
-
-// Volume returns a volume as it is now.
-func (c *Cloud) Volume(id string) (Volume, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.settle(time.Now())
-	v := c.volumes[id]
-	if v == nil {
-		return Volume{}, false
-	}
-	return Volume{
-		ID: v.id, Name: v.name, Description: v.description, ProjectID: v.projectID, UserID: v.userID, Status: v.status,
-		Metadata: maps.Clone(v.metadata), Created: v.created,
-	}, true
 }

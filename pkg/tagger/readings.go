@@ -117,14 +117,14 @@ func (t *Tagger) parentToCome(p Plan, parent lifecycle.Parent, created time.Time
 	if key == "" {
 		return ""
 	}
-	return fmt.Sprintf("its %s %s is new and lacks %s, which a rule will give it", parent.Kind, parent.ID, key)
+	return fmt.Sprintf("its %s %s is new and lacks %s, which a rule can still give it", parent.Kind, parent.ID, key)
 }
 
-// toCome returns the first of the keys that a rule for the parent's creation gives, "" for none.
+// toCome returns the first of the keys that a rule for the parent can give it, "" for none.
 func (t *Tagger) toCome(p Plan, parent lifecycle.Parent, keys []string) string {
 	for _, key := range keys {
 		for _, action := range lifecycle.Actions() {
-			if action.Creates() && action.Kinds()[0] == parent.Kind && p.rules.Gives(action, key) {
+			if action.Writable() && action.Kinds()[0] == parent.Kind && p.rules.Gives(action, key) {
 				return key
 			}
 		}
