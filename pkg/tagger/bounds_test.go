@@ -127,7 +127,7 @@ func TestBounds(t *testing.T) {
 		{name: "an administrator by role or domain", user: "root", own: "admin", projects: "roles,domain:Default", event: "third", outcome: apply.Tagged},
 		{name: "deleted before an administrator came", user: "root", own: "admin", projects: "*", event: "demo", resource: "none", outcome: apply.Gone},
 	} {
-		for _, action := range []string{"server.created", "snapshot.created"} {
+		for _, action := range []string{"server.created", "snapshot.created", "volume.created"} {
 			for _, bus := range []bool{true, false} {
 				name := tt.name + "/" + action
 				if bus {
@@ -142,6 +142,7 @@ func TestBounds(t *testing.T) {
 					if resource != "none" {
 						b.sim.PutServer(simcloud.Server{ID: id, ProjectID: b.id(resource)})
 						b.sim.PutSnapshot(simcloud.Snapshot{ID: id, ProjectID: b.id(resource)})
+						b.sim.PutVolume(simcloud.Volume{ID: id, ProjectID: b.id(resource)})
 					}
 					tg := compose(t, b.s, tagger.Parts{Cloud: b.cloud(tt.user, tt.own), Bus: bus})
 					event := ""
