@@ -92,3 +92,12 @@ build-SnapshotCreatedFunction:
 	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/snapshot-created
 build-ServerChangedFunction:
 	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/server-changed
+
+# What the homes need besides: each target says what it needs.
+.PHONY: test-template test-knative
+test-template: ## Hold what SAM makes of template.yaml against what it is to be, and make its stack in moto (needs Python: aws-sam-translator, moto[all])
+	@python3 -c 'import boto3, moto, samtranslator' || { echo "not installed: pip install aws-sam-translator 'moto[all]'"; exit 1; }
+	python3 deploy/aws/template_test.py
+
+test-knative: ## Run tagger serve against Knative's own broker filter and dispatcher (a module of its own; the first build takes 5 minutes)
+	cd deploy/knative && go vet ./... && go test -count=1 -timeout 10m ./...

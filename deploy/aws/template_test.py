@@ -316,9 +316,21 @@ class Queues(unittest.TestCase):
             self.assertEqual(subscription["FilterPolicyScope"], "MessageBody")
             self.assertIs(subscription["RawMessageDelivery"], True)
             self.assertEqual(subscription["Endpoint"], f"{name}Queue.Arn")
-        self.assertEqual(
-            len({t for n in FUNCTIONS for t in most[f"{n}EventRule"]["EventPattern"]["detail"]["type"]}), 16
-        )
+
+    def test_event_types(self):
+        """The types that EventBridge and SNS let pass are those of the actions that the function handles."""
+        events = (ROOT / "docs" / "events.md").read_text()
+        rows = re.findall(r"^\| `(\w+\.\w+)` \| `([\w.]+)` \|([^|]*)\|([^|]*)\|", events, re.M)
+        types = {}
+        for action, plain, legacy, versioned in rows:
+            notifications = re.findall(r"`([\w.]+)`", legacy + versioned)
+            types[action] = {"io.github.cloudtagger." + plain} | {"org.openstack." + n for n in notifications}
+        want = {"ServerCreated": types["server.created"], "SnapshotCreated": types["snapshot.created"]}
+        want["ServerChanged"] = types["server.started"] | types["server.stopped"] | types["server.resized"]
+        for name in FUNCTIONS:
+            pattern = most[f"{name}EventRule"]["EventPattern"]["detail"]
+            self.assertEqual(set(pattern["type"]), want[name])
+            self.assertEqual(pattern["specversion"], ["1.0"])
 
 
 class Versions(unittest.TestCase):
@@ -511,7 +523,8 @@ class Stack(unittest.TestCase):
         physical = {name: r["PhysicalResourceId"] for name, r in self.resources.items()}
 
         sqs = self.client("sqs")
-        mappings = {m["EventSourceArn"]: m for m in self.client("lambda").list_event_source_mappings()["EventSourceMappings"]}
+        mappings = self.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+        mappings = {m["EventSourceArn"]: m for m in mappings}
         for name in FUNCTIONS:
             def attributes(output):
                 return sqs.get_queue_attributes(QueueUrl=self.outputs[output], AttributeNames=["All"])["Attributes"]
@@ -529,9 +542,8 @@ class Stack(unittest.TestCase):
             self.assertEqual(mapping["ScalingConfig"], {"MaximumConcurrency": 5})
 
             function = self.client("lambda").get_function_configuration(FunctionName=physical[f"{name}Function"])
-            self.assertEqual(
-                function["Environment"]["Variables"]["TAGGER_DEAD_LETTER_QUEUE_URL"], self.outputs[f"{name}DeadLetterQueueUrl"]
-            )
+            variables = function["Environment"]["Variables"]
+            self.assertEqual(variables["TAGGER_DEAD_LETTER_QUEUE_URL"], self.outputs[f"{name}DeadLetterQueueUrl"])
             self.assertTrue(function["Role"].endswith(physical[f"{name}Role"]), function["Role"])
 
             # What the role may do, with the names that it has in the end.
