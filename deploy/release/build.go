@@ -60,9 +60,25 @@ func (b *builder) run(env []string, name string, args ...string) ([]byte, error)
 	return out, nil
 }
 
+// clone clones the commit that is checked out, and makes the clone the root. Go writes the version and the time of the
+// commit into what it builds there.
+func (b *builder) clone() error {
+	commit, err := b.run(nil, "git", "rev-parse", "HEAD")
+	if err != nil {
+		return err
+	}
+	directory := filepath.Join(b.work, "source")
+	if _, err := b.run(nil, "git", "clone", "--quiet", "--no-checkout", b.root, directory); err != nil {
+		return err
+	}
+	b.root = directory
+	_, err = b.run(nil, "git", "-c", "advice.detachedHead=false", "checkout", "--quiet", strings.TrimSpace(string(commit)))
+	return err
+}
+
 func (b *builder) build(path, source, tags string, p platform) error {
 	_, err := b.run([]string{"CGO_ENABLED=0", "GOOS=" + p.os, "GOARCH=" + p.arch},
-		"go", "build", "-tags", tags, "-trimpath", "-ldflags", "-s -w -buildid=", "-o", path, source)
+		"go", "build", "-buildvcs=true", "-tags", tags, "-trimpath", "-ldflags", "-s -w -buildid=", "-o", path, source)
 	return err
 }
 

@@ -1,6 +1,7 @@
 // Command release makes everything that a release has, from the repository at its root: archives of the functions and of
 // the command, Debian and RPM packages, a container image as an OCI layout, a bill of materials for each executable, and
-// the checksums of all. The same commit gives the same bytes: the time in each file is the commit's.
+// the checksums of all. It builds the commit that is checked out, in a clone of its own: what is not committed is not in a
+// release. The same commit gives the same bytes, wherever it is built: the time in each file is the commit's.
 package main
 
 import (
@@ -46,7 +47,9 @@ func release(root, out string) error {
 		return err
 	}
 	b := &builder{root: root, work: work, out: out}
-	for _, step := range []func() error{b.functions, b.commands, b.completions, b.archives, b.packages, b.image, b.materials} {
+	for _, step := range []func() error{
+		b.clone, b.functions, b.commands, b.completions, b.archives, b.packages, b.image, b.materials,
+	} {
 		if err := step(); err != nil {
 			return err
 		}
