@@ -101,3 +101,8 @@ test-template: ## Hold what SAM makes of template.yaml against what it is to be,
 
 test-knative: ## Run tagger serve against Knative's own broker filter and dispatcher (a module of its own; the first build takes 5 minutes)
 	cd deploy/knative && go vet ./... && go test -count=1 -timeout 10m ./...
+
+.PHONY: test-monitoring
+test-monitoring: ## Check alert rules, their unit tests and the dashboard's queries (needs promtool: apt-get install prometheus)
+	@command -v promtool >/dev/null || { echo "promtool is not installed: apt-get install prometheus"; exit 1; }
+	python3 deploy/monitoring/check.py
