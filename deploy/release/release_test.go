@@ -312,7 +312,7 @@ func TestImageRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"rules.yaml": "rules:\n- name: zone\n  set: {zone: '${string(timezone(\"Europe/Zurich\"))}'}\n",
+		"rules.yaml": "rules:\n- name: zone\n  on: [server.created]\n  set: {zone: '${string(timezone(\"Europe/Zurich\"))}'}\n",
 		"event.json": read(t, "../../events/server-created.json"),
 	} {
 		if err := os.WriteFile(filepath.Join(root, "mnt", name), []byte(text), 0o644); err != nil {
