@@ -106,3 +106,18 @@ test-knative: ## Run tagger serve against Knative's own broker filter and dispat
 test-monitoring: ## Check alert rules, their unit tests and the dashboard's queries (needs promtool: apt-get install prometheus)
 	@command -v promtool >/dev/null || { echo "promtool is not installed: apt-get install prometheus"; exit 1; }
 	python3 deploy/monitoring/check.py
+
+.PHONY: dist test-release test-chart test-functiongraph
+dist: ## Make a release of the commit that is checked out into dist/: archives, packages, image, bills of materials, checksums
+	cd deploy/release && go run . -root $(CURDIR) -out $(CURDIR)/dist
+
+test-release: ## Make a release twice, compare, unpack and run it (needs dpkg, rpm, cpio, systemd-analyze; the first time takes minutes)
+	cd deploy/release && go vet ./... && go test -count=1 -timeout 30m ./...
+
+test-chart: ## Lint and render the Helm chart by Helm's own code, and hold it against Kubernetes' types and the command
+	cd deploy/kubernetes && go vet ./... && go test -count=1 -timeout 20m ./...
+
+test-functiongraph: ## Check the Terraform module against the provider's documentation (needs terraform for its formatting)
+	@command -v terraform >/dev/null || { echo "terraform is not installed: https://developer.hashicorp.com/terraform/install"; exit 1; }
+	terraform fmt -check -diff deploy/functiongraph
+	cd deploy/functiongraph && go vet ./... && go test -count=1 ./...
