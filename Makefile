@@ -121,3 +121,7 @@ test-functiongraph: ## Check the Terraform module against the provider's documen
 	@command -v terraform >/dev/null || { echo "terraform is not installed: https://developer.hashicorp.com/terraform/install"; exit 1; }
 	terraform fmt -check -diff deploy/functiongraph
 	cd deploy/functiongraph && go vet ./... && go test -count=1 ./...
+
+.PHONY: workflow-check
+workflow-check: ## Check the GitHub workflows (actionlint; their scripts by shellcheck where that is installed)
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
