@@ -139,8 +139,26 @@ func (s *server) powerState() int {
 // isStatus reports whether a word is one of Nova's statuses, whatever its case.
 func isStatus(word string) bool {
 	return slices.Contains([]string{
-		"ACTIVE", "BUILD", "SHUTOFF", "VERIFY_RESIZE", "PAUSED", "SUSPENDED", "RESCUE", "ERROR", "DELETED", "SOFT_DELETED", "SHELVED", "SHELVED_OFFLOADED",
-		"REBOOT", "HARD_REBOOT", "RESIZE", "REVERT_RESIZE", "REBUILD", "MIGRATING", "PASSWORD", "UNKNOWN",
+		"ACTIVE",
+		"BUILD",
+		"SHUTOFF",
+		"VERIFY_RESIZE",
+		"PAUSED",
+		"SUSPENDED",
+		"RESCUE",
+		"ERROR",
+		"DELETED",
+		"SOFT_DELETED",
+		"SHELVED",
+		"SHELVED_OFFLOADED",
+		"REBOOT",
+		"HARD_REBOOT",
+		"RESIZE",
+		"REVERT_RESIZE",
+		"REBUILD",
+		"MIGRATING",
+		"PASSWORD",
+		"UNKNOWN",
 	}, strings.ToUpper(word))
 }
 
@@ -149,7 +167,12 @@ func (s *server) status() string {
 	byTask := map[string]string{}
 	switch s.vmState {
 	case vmActive:
-		byTask = map[string]string{"rebooting": "REBOOT", "rebooting_hard": "HARD_REBOOT", "resize_prep": "RESIZE", "rebuilding": "REBUILD"}
+		byTask = map[string]string{
+			"rebooting":      "REBOOT",
+			"rebooting_hard": "HARD_REBOOT",
+			"resize_prep":    "RESIZE",
+			"rebuilding":     "REBUILD",
+		}
 	case vmStopped:
 		byTask = map[string]string{"resize_prep": "RESIZE", "rebuilding": "REBUILD"}
 	case vmResized:
