@@ -189,8 +189,8 @@ func (r Readings) parents(c lifecycle.Change) []lifecycle.Parent {
 // theUnknown is the environment's name for Readings.Unknown. No expression can contain it.
 const theUnknown = "the unknown"
 
-// see adds readings to an environment. c is the change with the readings in it.
-func (r Readings) see(env map[string]any, c lifecycle.Change) {
+// see adds readings to an environment. c is the change with the readings in it. project is false if no rule uses it.
+func (r Readings) see(env map[string]any, c lifecycle.Change, project bool) {
 	env[theUnknown] = r.Unknown
 	env["parent"], env["project"] = nil, nil
 	if resource, ok := env["resource"].(map[string]any); ok && c.Resource.Metadata != nil {
@@ -203,7 +203,7 @@ func (r Readings) see(env map[string]any, c lifecycle.Change) {
 		}
 		env["parent"] = parent
 	}
-	if c.Resource.Project != "" || r.Project != nil {
+	if project && (c.Resource.Project != "" || r.Project != nil) {
 		p := cmp.Or(r.Project, &Project{})
 		project := texts(p.Extra)
 		project["id"], project["name"] = c.Resource.Project, c.Resource.ProjectName
