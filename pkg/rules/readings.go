@@ -48,6 +48,22 @@ type Needs struct {
 	ActorName, Project bool
 }
 
+// Names returns the names in expressions of what is needed.
+func (n Needs) Names() []string {
+	var names []string
+	for _, each := range []struct {
+		needed bool
+		name   string
+	}{
+		{n.Metadata, "resource.metadata"}, {n.Parent, "parent"}, {n.ActorName, "actor.name"}, {n.Project, "project"},
+	} {
+		if each.needed {
+			names = append(names, each.name)
+		}
+	}
+	return names
+}
+
 // Any reports whether anything is needed.
 func (n Needs) Any() bool { return n != Needs{} }
 
@@ -109,6 +125,9 @@ func (s *Set) Needs(change lifecycle.Change, e event.Event) Needs {
 	}
 	return all
 }
+
+// Reads returns which readings the rules use at all.
+func (s *Set) Reads() Needs { return s.reads }
 
 // Gives reports whether a rule for the action could write the key, by add:, set: or inherit:.
 func (s *Set) Gives(action lifecycle.Action, key string) bool {
