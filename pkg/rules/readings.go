@@ -88,9 +88,6 @@ func hasParent(a lifecycle.Action) bool {
 	return slices.ContainsFunc(a.Kinds(), func(k lifecycle.Kind) bool { return parentOf(k) != "" })
 }
 
-// Reads returns what any of the rules reads.
-func (s *Set) Reads() Needs { return s.reads }
-
 // Needs returns what the rules read and the change does not have. A rule counts if it is for the change's action and
 // no part of its condition that is joined with and is already false.
 func (s *Set) Needs(change lifecycle.Change, e event.Event) Needs {
