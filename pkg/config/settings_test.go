@@ -186,3 +186,17 @@ func TestWarnings(t *testing.T) {
 		}
 	}
 }
+
+func TestWarnsAboutNamesOnly(t *testing.T) {
+	for patterns, warned := range map[string]bool{
+		"": false, "ci-*": true, "tagger,svc-?": true, "*": false, "tagger,8c1f0a6e5b0d4a3e9f527f1c2d9b6a10": false, "*6a10": false,
+	} {
+		var s config.Settings
+		if err := s.IgnoreActors.Decode(patterns); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Warnings(); (len(got) == 1) != warned {
+			t.Errorf("%q: %v", patterns, got)
+		}
+	}
+}
