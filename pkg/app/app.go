@@ -153,6 +153,10 @@ func (c Composed) functionGraph() *host.FunctionGraph {
 }
 
 func (c Composed) serve(ctx context.Context, address string) error {
+	webHook, err := host.NewWebHook(c.Settings.WebHookOrigins, c.Settings.WebHookRate)
+	if err != nil {
+		return err
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -162,6 +166,7 @@ func (c Composed) serve(ctx context.Context, address string) error {
 		c.Log.Warn("TAGGER_HTTP_SECRET is not set: everybody who reaches the port may send events")
 	}
 	h := host.NewHTTP(host.HTTPOptions{
+		WebHook: webHook,
 		Processor: c.Processor(wholeBatch), Requests: underWay * c.Settings.Concurrency, Bytes: c.Settings.HTTPBytes, Secret: c.Settings.HTTPSecret,
 		Wait: c.Settings.Wait, Metrics: c.Metrics.WritePrometheus, MetricsSecret: c.Settings.MetricsToken(),
 	})

@@ -37,6 +37,8 @@ type HTTPOptions struct {
 	Wait *time.Duration
 	// Metrics writes what GET /metrics answers, in Prometheus' text format.
 	Metrics func(io.Writer) error
+	// WebHook, if not nil, answers OPTIONS requests: the handshake of CloudEvents' web hooks.
+	WebHook *WebHook
 	// MetricsSecret, if it is not zero, is the bearer token that GET /metrics must have.
 	MetricsSecret config.Secret
 }
@@ -65,6 +67,8 @@ func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		_ = h.options.Metrics(w)
+	case r.Method == http.MethodOptions && h.options.WebHook != nil:
+		h.options.WebHook.ServeHTTP(w, r)
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
 		http.Error(w, "POST a CloudEvent", http.StatusMethodNotAllowed)
@@ -133,7 +137,8 @@ func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpAnswer, bool) {
 	// A client that goes away does not stop a write half-way.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.wait+overtime)
 	defer cancel()
-	return answerHTTP(whole(ctx, h.options.Processor, ingress.DecodeHTTP(r.Header, body), h.wait), r.Header), true
+	batch := ingress.DecodeHTTP(r.Header, body)
+	return answerHTTP(whole(ctx, h.options.Processor, batch, h.wait), r.Header).of(batch), true
 }
 
 func tooLarge(w http.ResponseWriter) {
