@@ -44,10 +44,13 @@ func ProtectMetrics(next http.Handler, secret config.Secret) http.Handler {
 	})
 }
 
+// maxHeader bounds a request's header, in bytes: a CloudEvent in binary mode has its attributes there.
+const maxHeader = 64 << 10
+
 // Serve serves the handler until the context ends, and lets requests that are under way finish.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, longest time.Duration) error {
 	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: longest, IdleTimeout: 2 * time.Minute,
+		Handler: handler, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: longest, IdleTimeout: 2 * time.Minute,
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()

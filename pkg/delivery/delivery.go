@@ -8,6 +8,7 @@ package delivery
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/fault"
@@ -73,8 +75,9 @@ type Planned struct {
 type change struct {
 	event event.Event
 	plan  tagger.Plan
-	// broken is why there is no plan, "" when there is one.
-	broken string
+	// broken is why there is no plan, "" when there is one. panicked reports that it was a panic.
+	broken   string
+	panicked bool
 }
 
 // Decision is what became of a message, and what to do next. A Fault with the scope everything holds for all messages:
@@ -124,22 +127,35 @@ func New(o Options) *Processor {
 // when the context ended is deferred with that reason, and without a delay.
 func (p *Processor) Process(ctx context.Context, messages []Message) []Decision {
 	batch := make([]Planned, len(messages))
+	var group errgroup.Group
+	group.SetLimit(max(1, p.options.Concurrency))
 	for i, m := range messages {
-		batch[i] = p.Plan(ctx, m)
+		group.Go(func() error {
+			batch[i] = p.Plan(ctx, m)
+			return nil
+		})
 	}
+	_ = group.Wait()
 	return p.Work(ctx, batch)
 }
 
-// Plan plans each event of a message, once. It asks nothing of the cloud.
+// planTimeout is how long planning one message may take. Rules are limited themselves; this keeps a message that gets
+// around their limits from holding up others.
+const planTimeout = 5 * time.Second
+
+// Plan plans each event of a message, once. It asks nothing of the cloud. What cannot be planned in time is a change that
+// fails.
 func (p *Processor) Plan(ctx context.Context, m Message) Planned {
+	ctx, cancel := context.WithTimeout(ctx, planTimeout)
+	defer cancel()
+	done := make(chan []change, 1)
+	go func() { done <- p.plans(ctx, m.Events) }()
 	planned := Planned{Message: m}
-	for _, e := range m.Events {
-		plans, broken := p.plan(ctx, e)
-		if broken != "" {
-			planned.changes = append(planned.changes, change{event: e, broken: broken})
-		}
-		for _, plan := range plans {
-			planned.changes = append(planned.changes, change{event: e, plan: plan})
+	select {
+	case planned.changes = <-done:
+	case <-ctx.Done():
+		for _, e := range m.Events {
+			planned.changes = append(planned.changes, change{event: e, broken: errPlanning.Error()})
 		}
 	}
 	planned.Pending = slices.ContainsFunc(planned.changes, func(c change) bool { return c.broken != "" || c.plan.Pending() })
@@ -149,18 +165,35 @@ func (p *Processor) Plan(ctx context.Context, m Message) Planned {
 	return planned
 }
 
-func (p *Processor) plan(ctx context.Context, e event.Event) (plans []tagger.Plan, broken string) {
+var errPlanning = errors.New("planning did not end in time")
+
+// plans plans events, as far as there is time.
+func (p *Processor) plans(ctx context.Context, events []event.Event) (all []change) {
+	for _, e := range events {
+		if ctx.Err() != nil {
+			all = append(all, change{event: e, broken: errPlanning.Error()})
+			continue
+		}
+		all = append(all, p.plan(ctx, e)...)
+	}
+	return all
+}
+
+func (p *Processor) plan(ctx context.Context, e event.Event) (all []change) {
 	defer func() {
 		if r := recover(); r != nil {
-			plans, broken = nil, p.panicked(e, r)
+			all = []change{{event: e, broken: p.panicked(e, r), panicked: true}}
 		}
 	}()
-	return p.options.Tagger.Plan(ctx, e), ""
+	for _, plan := range p.options.Tagger.Plan(ctx, e) {
+		all = append(all, change{event: e, plan: plan})
+	}
+	return all
 }
 
 // panicked logs a panic, and returns the reason for the event's result.
 func (p *Processor) panicked(e event.Event, r any) string {
-	p.log.Error("panic", "event_id", e.ID(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+	p.log.Error("panic", "event_id", e.ID(), "panic", fmt.Sprintf("%.1000s", fmt.Sprint(r)), "stack", string(debug.Stack()))
 	return "panic; see the log"
 }
 

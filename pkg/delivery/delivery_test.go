@@ -52,8 +52,11 @@ func (s *script) Plan(ctx context.Context, e event.Event) []tagger.Plan {
 	s.mu.Lock()
 	s.planned[e.ID()]++
 	s.mu.Unlock()
-	if word(e) == "unplannable" {
+	switch word(e) {
+	case "unplannable":
 		panic("boom")
+	case "endless":
+		time.Sleep(time.Hour) // of a bubble
 	}
 	return s.Tagger.Plan(ctx, e)
 }
@@ -435,4 +438,22 @@ func TestAbsentServers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A message whose planning does not end keeps no others from being worked on, nor the answer from being given.
+func TestEndlessPlan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		begun := time.Now()
+		d := newProcessor(s, 2, 1).Process(t.Context(), []delivery.Message{
+			message(created("endless.1")), message(created("tagged.1")), message(created("tagged.2"), created("endless.2")),
+		})
+		if diff := cmp.Diff([]string{"deferred", "tagged", "deferred"}, outcomes(d)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if took := time.Since(begun); took > 10*time.Second || d[0].Delay == 0 || !strings.Contains(d[0].Reason, "planning did not end in time") || d[0].Panics != 0 {
+			t.Errorf("after %s: %+v", took, d[0])
+		}
+		time.Sleep(2 * time.Hour) // so that the planning ends with the bubble
+	})
 }

@@ -36,9 +36,8 @@ type message struct {
 // attempt is one change of a message.
 type attempt struct {
 	change
-	result   tagger.Result
-	begun    bool
-	panicked bool
+	result tagger.Result
+	begun  bool
 }
 
 func (p *Processor) newWork(ctx context.Context, batch []Planned) *work {
@@ -168,10 +167,11 @@ func (w *work) task(m *message, a *attempt, wait func() time.Duration) *task {
 // attempt works on one change. A panic in it fails it, and nothing else.
 func (p *Processor) attempt(ctx context.Context, a *attempt, d tagger.Delivery) {
 	reason := a.broken
+	a.panicked = reason != "" && a.panicked // not that of an earlier attempt
 	if reason == "" {
 		reason = p.apply(ctx, a, d)
 	}
-	if a.panicked = reason != ""; a.panicked {
+	if reason != "" {
 		a.result = p.options.Tagger.Failed(ctx, d, reason)
 	}
 }
@@ -179,7 +179,7 @@ func (p *Processor) attempt(ctx context.Context, a *attempt, d tagger.Delivery) 
 func (p *Processor) apply(ctx context.Context, a *attempt, d tagger.Delivery) (broken string) {
 	defer func() {
 		if r := recover(); r != nil {
-			broken = p.panicked(a.event, r)
+			broken, a.panicked = p.panicked(a.event, r), true
 		}
 	}()
 	a.result = p.options.Tagger.Apply(ctx, a.plan, d)
