@@ -1,8 +1,8 @@
-// Package delivery is the processor under every door. A door translates what its platform hands out into messages, and the
-// decisions on them into the platform's acknowledgements; everything between is here, once: each event is planned once,
-// the changes of one resource are worked on in the order of their times, every event of a message is tried once before
-// any is waited for, a panic fails one change only, and a fault that keeps everything from working is told from one that
-// concerns a single resource or project.
+// Package delivery is the processor under every door. A door translates what its platform hands out into messages, and
+// the decisions on them into the platform's acknowledgements; everything between is here, once: each event is planned
+// once, the changes of one resource are worked on in the order of their times, every event of a message is tried once
+// before any is waited for, a panic fails one change only, and a fault that keeps everything from working is told from
+// one that concerns a single resource or project.
 package delivery
 
 import (
@@ -97,8 +97,8 @@ type Decision struct {
 // Options is what a Processor is made of.
 type Options struct {
 	Tagger Tagger
-	// Concurrency is how many changes are worked on at a time, by all calls together. Those that wait for their resource do
-	// not count, up to ten times as many.
+	// Concurrency is how many changes are worked on at a time, by all calls together. Those that wait for their
+	// resource do not count, up to ten times as many.
 	Concurrency int
 	// GiveUpAfter is how long after the carrier took a message a fault of its resource or project is put up with while
 	// other messages are worked on.
@@ -123,8 +123,8 @@ func New(o Options) *Processor {
 	return &Processor{options: o, schedule: newSchedule(o.Concurrency), log: o.Log}
 }
 
-// Process plans messages and works on them. The decisions are in the order of the messages. A message that was not begun
-// when the context ended is deferred with that reason, and without a delay.
+// Process plans messages and works on them. The decisions are in the order of the messages. A message that was not
+// begun when the context ended is deferred with that reason, and without a delay.
 func (p *Processor) Process(ctx context.Context, messages []Message) []Decision {
 	batch := make([]Planned, len(messages))
 	var group errgroup.Group
@@ -143,8 +143,8 @@ func (p *Processor) Process(ctx context.Context, messages []Message) []Decision 
 // around their limits from holding up others.
 const planTimeout = 5 * time.Second
 
-// Plan plans each event of a message, once. It asks nothing of the cloud. What cannot be planned in time is a change that
-// fails.
+// Plan plans each event of a message, once. It asks nothing of the cloud. What cannot be planned in time is a change
+// that fails.
 func (p *Processor) Plan(ctx context.Context, m Message) Planned {
 	ctx, cancel := context.WithTimeout(ctx, planTimeout)
 	defer cancel()
@@ -158,7 +158,9 @@ func (p *Processor) Plan(ctx context.Context, m Message) Planned {
 			planned.changes = append(planned.changes, change{event: e, broken: errPlanning.Error()})
 		}
 	}
-	planned.Pending = slices.ContainsFunc(planned.changes, func(c change) bool { return c.broken != "" || c.plan.Pending() })
+	planned.Pending = slices.ContainsFunc(planned.changes, func(c change) bool {
+		return c.broken != "" || c.plan.Pending()
+	})
 	if len(planned.changes) == 1 && m.Err == nil && planned.changes[0].broken == "" {
 		planned.Key = planned.changes[0].plan.Key()
 	}
@@ -193,7 +195,8 @@ func (p *Processor) plan(ctx context.Context, e event.Event) (all []change) {
 
 // panicked logs a panic, and returns the reason for the event's result.
 func (p *Processor) panicked(e event.Event, r any) string {
-	p.log.Error("panic", "event_id", e.ID(), "panic", fmt.Sprintf("%.1000s", fmt.Sprint(r)), "stack", string(debug.Stack()))
+	p.log.Error("panic", "event_id", e.ID(), "panic", fmt.Sprintf("%.1000s", fmt.Sprint(r)),
+		"stack", string(debug.Stack()))
 	return "panic; see the log"
 }
 
@@ -202,9 +205,9 @@ func (p *Processor) Work(ctx context.Context, batch []Planned) []Decision {
 	return p.Begin(ctx, batch)()
 }
 
-// Begin takes messages into the order of work, and returns a function that waits for their decisions. Calls of Begin, one
-// after the other, give the messages their places: of two changes of one resource that have the same time, or of which
-// the first is under way already, the one that came first is worked on first.
+// Begin takes messages into the order of work, and returns a function that waits for their decisions. Calls of Begin,
+// one after the other, give the messages their places: of two changes of one resource that have the same time, or of
+// which the first is under way already, the one that came first is worked on first.
 func (p *Processor) Begin(ctx context.Context, batch []Planned) (finish func() []Decision) {
 	w := p.newWork(ctx, batch)
 	w.begin()

@@ -171,7 +171,8 @@ func TestPlansOnce(t *testing.T) {
 	}
 }
 
-// What a listener needs to know before the work: whether two messages report the same change, and whether there is any work.
+// What a listener needs to know before the work: whether two messages report the same change, and whether there is any
+// work.
 func TestPlan(t *testing.T) {
 	p := newProcessor(newScript(t), 10, 1)
 	notification := func(action string) event.Event {
@@ -352,7 +353,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// What the credentials may not touch is given up in the end, so that a person sees it, but only while others are worked on.
+// What the credentials may not touch is given up in the end, so that a person sees it, but only while others are worked
+// on.
 func TestGivingUp(t *testing.T) {
 	old := func(id string) delivery.Message {
 		m := message(created(id))
@@ -409,7 +411,8 @@ func TestWorst(t *testing.T) {
 	}
 }
 
-// Changes that wait for their servers keep no others from being worked on, up to ten times as many as are worked on at a time.
+// Changes that wait for their servers keep no others from being worked on, up to ten times as many as are worked on at
+// a time.
 func TestAbsentServers(t *testing.T) {
 	for _, tt := range []struct {
 		absent int

@@ -197,7 +197,8 @@ func (m *message) decide(ctx context.Context) Decision {
 	add := func(one apply.Decision, id string) { all, ids = append(all, one), append(ids, id) }
 	for _, a := range m.attempts {
 		if !a.begun {
-			add(apply.Decision{Outcome: apply.Deferred, Reason: "handed back: not begun in time: " + context.Cause(ctx).Error()}, a.event.ID())
+			reason := "handed back: not begun in time: " + context.Cause(ctx).Error()
+			add(apply.Decision{Outcome: apply.Deferred, Reason: reason}, a.event.ID())
 			continue
 		}
 		d.Results = append(d.Results, a.result)
