@@ -460,3 +460,21 @@ func TestEndlessPlan(t *testing.T) {
 		time.Sleep(2 * time.Hour) // so that the planning ends with the bubble
 	})
 }
+
+// What needs no call does not wait for those that do.
+func TestImmediate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		s.takes = time.Minute
+		p := newProcessor(s, 1, 1)
+		finish := p.Begin(t.Context(), []delivery.Planned{p.Plan(t.Context(), message(created("tagged.1")))})
+		other := created("other")
+		other.SetType("com.example.other")
+		begun := time.Now()
+		d := p.Process(t.Context(), []delivery.Message{message(other), message(created("unplannable.1"))})
+		if diff := cmp.Diff([]string{"unrecognised", "deferred"}, outcomes(d)); diff != "" || time.Since(begun) != 0 {
+			t.Errorf("after %s (-want +got):\n%s", time.Since(begun), diff)
+		}
+		finish()
+	})
+}

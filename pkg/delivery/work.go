@@ -24,6 +24,8 @@ type work struct {
 type message struct {
 	Planned
 	attempts []*attempt
+	// immediate are the attempts that need no call, and so no place in the schedule.
+	immediate []*task
 	// end is when the message may not wait any longer: its wait counts from when the first of its changes is begun.
 	end   time.Time
 	start sync.Once
@@ -80,6 +82,9 @@ func (w *work) run(lane []*message) {
 		if i > 0 {
 			w.processor.schedule.add(w.tasks(m)...)
 		}
+		for _, t := range m.immediate {
+			t.run(func() {})
+		}
 		m.tried.Wait()
 		if m.waits() {
 			w.processor.schedule.add(w.again(m)...)
@@ -101,17 +106,22 @@ func (w *work) run(lane []*message) {
 	}
 }
 
-// tasks returns the first attempts of a message. With several changes none of them waits for its resource, so that no
+// tasks returns the first attempts of a message, as far as they call the cloud. With several changes none of them waits for its resource, so that no
 // other starves behind it.
 func (w *work) tasks(m *message) []*task {
 	wait := m.Wait
 	if len(m.attempts) > 1 {
 		wait = 0
 	}
-	tasks := make([]*task, len(m.attempts))
-	m.tried.Add(len(tasks))
-	for i, a := range m.attempts {
-		tasks[i] = w.task(m, a, func() time.Duration { return wait })
+	var tasks []*task
+	m.tried.Add(len(m.attempts))
+	for _, a := range m.attempts {
+		t := w.task(m, a, func() time.Duration { return wait })
+		if a.calls() {
+			tasks = append(tasks, t)
+		} else {
+			m.immediate = append(m.immediate, t)
+		}
 	}
 	return tasks
 }
@@ -133,13 +143,16 @@ func (w *work) again(m *message) []*task {
 	return tasks
 }
 
+// calls reports whether the attempt calls the cloud.
+func (a *attempt) calls() bool { return a.broken == "" && a.plan.Pending() }
+
 func (a *attempt) notReady() bool {
-	return a.begun && a.result.Outcome == apply.Deferred && a.result.Fault.Err == nil
+	return a.begun && a.broken == "" && a.result.Outcome == apply.Deferred && a.result.Fault.Err == nil
 }
 
 func (w *work) task(m *message, a *attempt, wait func() time.Duration) *task {
 	t := &task{at: a.plan.Time()}
-	if a.broken == "" && a.plan.Pending() && a.plan.Resource.ID != "" {
+	if a.calls() && a.plan.Resource.ID != "" {
 		t.resource = string(a.plan.Resource.Kind) + " " + a.plan.Resource.ID
 	}
 	if t.at.IsZero() {
