@@ -110,7 +110,7 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 	if err != nil {
 		return err
 	}
-	o := listen.Options{Config: c, Concurrency: underWay * settings.Concurrency, Wait: listen.DefaultWait, GiveUpAfter: settings.GiveUpAfter}
+	o := listen.Options{Config: c, Concurrency: underWay * settings.Concurrency, Wait: listen.DefaultWait, Bytes: settings.BytesInFlight, GiveUpAfter: settings.GiveUpAfter}
 	if settings.Wait != nil {
 		o.Wait = *settings.Wait
 	}

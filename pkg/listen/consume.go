@@ -85,9 +85,18 @@ func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s s
 		case <-ctx.Done():
 			return l.drain(over, ch, errEnding)
 		}
+		// What a message becomes when it is read is several times as large. One that is too large for all is read alone.
+		size := min(int64(len(d.Body)), l.options.Bytes)
+		if l.bytes.Acquire(ctx, size) != nil {
+			<-l.slots
+			return l.drain(over, ch, errEnding)
+		}
 		taken := l.take(ctx, s, d) // here, so that messages get their places in the order in which they come
 		go func() {
-			defer func() { <-l.slots }()
+			defer func() {
+				l.bytes.Release(size)
+				<-l.slots
+			}()
 			taken.finish()
 		}()
 	}

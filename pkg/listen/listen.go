@@ -16,6 +16,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/delivery"
@@ -27,6 +28,8 @@ type Options struct {
 	Processor Processor
 	// Concurrency is how many messages are taken at a time.
 	Concurrency int
+	// Bytes is how many bytes of messages may be read and under way; while there are as many, no further message is read.
+	Bytes int64
 	// Wait is how long a message may wait for its resource before it is deferred.
 	Wait time.Duration
 	// GiveUpAfter is how long after a message was first taken nothing more is tried.
@@ -61,6 +64,7 @@ type Listener struct {
 	log      *slog.Logger
 
 	slots   chan struct{} // one is held for each message under way
+	bytes   *semaphore.Weighted
 	breaker breaker
 }
 
@@ -77,7 +81,7 @@ func New(o Options) (*Listener, error) {
 	}
 	return &Listener{
 		options: o, brokers: brokers, topology: newTopology(o.Config, o.Log),
-		recent: newRecent(), counts: newCounts(), log: o.Log, slots: make(chan struct{}, o.Concurrency),
+		recent: newRecent(), counts: newCounts(), log: o.Log, slots: make(chan struct{}, o.Concurrency), bytes: semaphore.NewWeighted(o.Bytes),
 	}, nil
 }
 

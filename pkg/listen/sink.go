@@ -218,14 +218,17 @@ func again(giveUpAfter time.Duration, m delivery.Message, class metadata.Class, 
 	}).Decision
 }
 
+// longestRetryAfter bounds what a receiver can ask.
+const longestRetryAfter = 24 * time.Hour
+
 // retryAfter reads the header's two forms (RFC 9110, section 10.2.3); 0 without it.
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if n, err := strconv.Atoi(value); err == nil && n >= 0 {
-		return time.Duration(min(n, 24*60*60)) * time.Second
+		return min(time.Duration(min(n, 1<<30))*time.Second, longestRetryAfter)
 	}
 	if at, err := http.ParseTime(value); err == nil {
-		return max(0, time.Until(at))
+		return min(max(0, time.Until(at)), longestRetryAfter)
 	}
 	return 0
 }
