@@ -175,5 +175,5 @@ func newTagging(ctx context.Context) (*slog.Logger, listen.Processor, func(io.Wr
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return c.Log, c.Processor(listen.Tolerance), c.Metrics.WritePrometheus, nil
+	return c.Log, c.Processor(listen.Tolerance, listen.Gather), c.Metrics.WritePrometheus, nil
 }

@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -125,11 +126,11 @@ type Composed struct {
 // Compose reads the configuration and composes what a door needs that this package does not have.
 func Compose(ctx context.Context, f Function) (Composed, error) { return compose(ctx, f, byCommand) }
 
-// Processor returns a processor of messages. Tolerance is that of [delivery.Options].
-func (c Composed) Processor(tolerance int) *delivery.Processor {
+// Processor returns a processor of messages. Tolerance and gather are those of [delivery.Options].
+func (c Composed) Processor(tolerance int, gather time.Duration) *delivery.Processor {
 	return delivery.New(delivery.Options{
 		Tagger: c.Tagger, Concurrency: c.Settings.Concurrency, GiveUpAfter: c.Settings.GiveUpAfter,
-		Tolerance: tolerance, Log: c.Log,
+		Tolerance: tolerance, Gather: gather, Log: c.Log,
 	})
 }
 
@@ -142,14 +143,14 @@ const underWay = 10
 
 func (c Composed) lambda(queues host.Queues) *host.Lambda {
 	return &host.Lambda{
-		Processor: c.Processor(wholeBatch), Queues: queues, DeadLetterQueueURL: c.Settings.DeadLetterQueueURL,
+		Processor: c.Processor(wholeBatch, 0), Queues: queues, DeadLetterQueueURL: c.Settings.DeadLetterQueueURL,
 		Wait: c.Settings.Wait, Flush: func() { _ = c.Metrics.FlushEMF(os.Stdout) }, Log: c.Log,
 	}
 }
 
 func (c Composed) functionGraph() *host.FunctionGraph {
 	return &host.FunctionGraph{
-		Processor: c.Processor(wholeBatch), Address: os.Getenv("RUNTIME_API_ADDR"), Timeout: runtimeTimeout(),
+		Processor: c.Processor(wholeBatch, 0), Address: os.Getenv("RUNTIME_API_ADDR"), Timeout: runtimeTimeout(),
 		Credentials: c.Settings.InvocationCredentials, Wait: c.Settings.Wait, Log: c.Log,
 	}
 }
@@ -164,7 +165,7 @@ func (c Composed) serve(ctx context.Context, address string) error {
 		c.Log.Warn("TAGGER_HTTP_SECRET is not set: everybody who reaches the port may send events")
 	}
 	h := host.NewHTTP(host.HTTPOptions{
-		Processor: c.Processor(wholeBatch), Requests: underWay * c.Settings.Concurrency, Bytes: c.Settings.BytesInFlight,
+		Processor: c.Processor(wholeBatch, 0), Requests: underWay * c.Settings.Concurrency, Bytes: c.Settings.BytesInFlight,
 		Secret: c.Settings.HTTPSecret, Wait: c.Settings.Wait, Metrics: c.Metrics.WritePrometheus, MetricsSecret: c.Settings.MetricsToken(),
 	})
 	err = Serve(ctx, listener, h, h.LongestRequest())

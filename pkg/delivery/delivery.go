@@ -107,7 +107,10 @@ type Options struct {
 	// other between them, everything is taken to be at fault. A door that acknowledges a whole batch wants 1: no record of
 	// the batch was worked on then.
 	Tolerance int
-	Log       *slog.Logger
+	// Gather is how long the first change of a resource waits for others of it, so that changes which a carrier hands out
+	// one by one, but at the same time, are put in order. A door that hands in a whole batch needs none.
+	Gather time.Duration
+	Log    *slog.Logger
 }
 
 // Processor works on messages. It is safe for concurrent use. [New] makes it.
@@ -120,7 +123,7 @@ type Processor struct {
 
 // New returns a Processor.
 func New(o Options) *Processor {
-	return &Processor{options: o, schedule: newSchedule(o.Concurrency), log: o.Log}
+	return &Processor{options: o, schedule: newSchedule(o.Concurrency, o.Gather), log: o.Log}
 }
 
 // Process plans messages and works on them. The decisions are in the order of the messages. A message that was not

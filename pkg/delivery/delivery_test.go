@@ -261,6 +261,38 @@ func TestOrderOfCalls(t *testing.T) {
 	})
 }
 
+// Changes that come one by one at the same time are put in order; and whatever waits for a place is.
+func TestOrderOfArrivals(t *testing.T) {
+	for _, tt := range []struct {
+		gather time.Duration
+		want   []string
+	}{
+		{0, []string{"tagged.9", "tagged.2", "tagged.3"}},
+		{20 * time.Millisecond, []string{"tagged.2", "tagged.3", "tagged.9"}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newScript(t)
+			s.takes = time.Second
+			p := delivery.New(delivery.Options{Tagger: s, Concurrency: 10, GiveUpAfter: time.Hour, Tolerance: 5, Gather: tt.gather, Log: slog.New(slog.DiscardHandler)})
+			var working sync.WaitGroup
+			for _, minute := range []int{9, 3, 2} {
+				finish := p.Begin(t.Context(), []delivery.Planned{p.Plan(t.Context(), message(resized(fmt.Sprintf("tagged.%d", minute), minute)))})
+				working.Go(func() { finish() })
+				time.Sleep(time.Millisecond)
+			}
+			working.Wait()
+			var ids []string
+			for _, seen := range s.seen {
+				id, _, _ := strings.Cut(seen, " ")
+				ids = append(ids, id)
+			}
+			if diff := cmp.Diff(tt.want, ids); diff != "" {
+				t.Errorf("gathering for %s (-want +got):\n%s", tt.gather, diff)
+			}
+		})
+	}
+}
+
 // What follows a message of a group that has to come back is handed back untouched; other groups go on.
 func TestGroups(t *testing.T) {
 	s := newScript(t)

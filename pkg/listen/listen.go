@@ -54,6 +54,9 @@ const DefaultWait = 5 * time.Second
 // credentials may not touch does not hold up its neighbours.
 const Tolerance = 5
 
+// Gather is that of [delivery.Options] for a listener: the messages that the broker hands out at once arrive within it.
+const Gather = 20 * time.Millisecond
+
 // Listener takes messages from RabbitMQ. Make one a process, and run it once.
 type Listener struct {
 	options  Options
