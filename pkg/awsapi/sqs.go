@@ -50,7 +50,7 @@ func (c *Client) Send(ctx context.Context, queueURL string, body []byte, attribu
 	return c.call(ctx, operation{"sqs", "AmazonSQS.SendMessage", "1.0"}, "", in, &struct{}{})
 }
 
-// longestAttribute is in bytes. Attributes count towards the size of a message, of which the body may need nearly all.
+// longestAttribute is in bytes. Attributes count towards the size of a message, and the body may need nearly all of it.
 const longestAttribute = 1024
 
 // attribute makes a text fit for an attribute: SQS refuses the whole message over a character that XML does not know,

@@ -64,7 +64,7 @@ func (d Decision) stopsEverything() bool {
 	return d.Fault.Err != nil && d.Fault.Scope == fault.Everything
 }
 
-// StopsEverything returns the fault because of which no message can be worked on, nil when there is none.
+// StopsEverything returns the fault that keeps every message from being worked on, nil when there is none.
 func StopsEverything(decisions []Decision) error {
 	if i := slices.IndexFunc(decisions, Decision.stopsEverything); i >= 0 {
 		return decisions[i].Fault.Err

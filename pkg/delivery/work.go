@@ -76,7 +76,7 @@ func (w *work) begin() {
 
 func (w *work) wait() { w.ended.Wait() }
 
-// run works on the messages of a lane, of which the first is in the schedule already.
+// run works on the messages of a lane. The first is in the schedule already.
 func (w *work) run(lane []*message) {
 	for i, m := range lane {
 		if i > 0 {

@@ -68,7 +68,7 @@ const (
 const longestReason = 512
 
 // reasonForStrangers stands for the error when configuration or credentials are at fault. What exactly is wrong is in
-// the log, and no concern of whoever can reach the port.
+// the log; a client does not get to see it.
 const reasonForStrangers = "configuration or credentials are at fault; see the log"
 
 // httpAnswer is the answer to an HTTP request.

@@ -101,8 +101,8 @@ func (h *HTTP) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// work returns the answer to a request, or false when it has answered already. Whoever reads an answer slowly holds up
-// nobody else.
+// work returns the answer to a request, or false when it has answered already. A client that reads its answer slowly
+// holds up no other.
 func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpAnswer, bool) {
 	if r.ContentLength > ingress.MaxPayload {
 		tooLarge(w)

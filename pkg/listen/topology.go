@@ -61,7 +61,7 @@ func (t *topology) rejected() string { return t.queue + ".rejected" }
 // queues are the names and arguments of all queues, the main one first.
 //
 // The main queue has a single active consumer: of several listeners one takes all its messages, and the next takes over
-// when that one is gone. Two at a time would write to one server at the same time, and in an order that nobody knows.
+// when that one is gone. Two at a time would write to one server at the same time, in no order.
 //
 // It throws its oldest messages away when it is full (drop-head). It must not refuse new ones: a service publishes with
 // confirms and tries a refused notification again for ever, so that a forgotten Tagger would hold up Nova's own work.
