@@ -110,7 +110,7 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 	if err != nil {
 		return err
 	}
-	o := listen.Options{Config: c, Concurrency: underWay * settings.Concurrency, Wait: listen.DefaultWait, GiveUpAfter: settings.GiveUpAfter}
+	o := listen.Options{Config: c, Concurrency: underWay * settings.Concurrency, Wait: listen.DefaultWait, Bytes: settings.BytesInFlight, GiveUpAfter: settings.GiveUpAfter}
 	if settings.Wait != nil {
 		o.Wait = *settings.Wait
 	}
@@ -175,5 +175,5 @@ func newTagging(ctx context.Context) (*slog.Logger, listen.Processor, func(io.Wr
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return c.Log, c.Processor(listen.Tolerance), c.Metrics.WritePrometheus, nil
+	return c.Log, c.Processor(listen.Tolerance, listen.Gather), c.Metrics.WritePrometheus, nil
 }
