@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -341,6 +342,28 @@ func TestTheSecretIsReadOnce(t *testing.T) {
 	}
 	if logins != 1 {
 		t.Errorf("%d logins, want the token used again", logins)
+	}
+}
+
+// Of two resizes of one server in one batch the later one's flavor stays, whatever the order in the batch.
+func TestOrderInABatch(t *testing.T) {
+	resized := func(minute, flavor string) string {
+		return `{"specversion": "1.0", "id": "` + flavor + `", "source": "//t", "type": "io.github.cloudtagger.server.resized", "subject": "` + serverID +
+			`", "time": "2026-11-25T12:` + minute + `:00Z", "data": {"resource": {"flavor": "` + flavor + `"}}}`
+	}
+	f := start(t, "server-changed", simcloud.Options{}, `TAGGER_RULES={"rules": [{"name": "size", "on": "server.resized", "set": {"flavor": "${resource.flavor}"}}]}`)
+	for i := range 10 {
+		f.sim.PutServer(simcloud.Server{ID: serverID})
+		records := []string{record("small", resized("05", "small"), 1), record("large", resized("10", "large"), 1)}
+		if i%2 == 1 {
+			slices.Reverse(records)
+		}
+		if left := failures(t, f.invoke(batch(records...))); len(left) > 0 {
+			t.Errorf("handed back: %v", left)
+		}
+		if got := f.metadata(serverID)["flavor"]; got != "large" {
+			t.Errorf("round %d: flavor %q", i, got)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -15,13 +16,16 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/rules"
 	"github.com/cloudtagger/tagger/pkg/tagger"
+	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
 // finding is the result of one check.
 type finding struct {
 	Check string `json:"check"`
 	OK    bool   `json:"ok"`
-	// Detail is what was found, or what is wrong and the way out.
+	// Warning says that it works and is probably not what is meant.
+	Warning bool `json:"warning,omitempty"`
+	// Detail is what was found, or what is wrong and the way out. It is one line that cannot drive a terminal.
 	Detail string `json:"detail"`
 }
 
@@ -47,8 +51,11 @@ func checkCommand(s streams) *cobra.Command {
 				continue
 			}
 			mark := st.paint(green, "ok    ")
-			if !f.OK {
+			switch {
+			case !f.OK:
 				mark = st.paint(red, "failed")
+			case f.Warning:
+				mark = st.paint(yellow, "warn  ")
 			}
 			fmt.Fprintf(s.out, "%-12s %s  %s\n", f.Check, mark, f.Detail)
 		}
@@ -67,16 +74,22 @@ func check(ctx context.Context, rulesFile string) []finding {
 	var all []finding
 	note := func(name string, err error, detail string) bool {
 		if err != nil {
-			detail = oneLine(err.Error())
+			detail = err.Error()
 		}
-		all = append(all, finding{name, err == nil, detail})
+		all = append(all, finding{Check: name, OK: err == nil, Detail: visible.Line(detail, maxComplaint)})
 		return err == nil
+	}
+	warn := func(warnings []config.Warning) {
+		for _, w := range warnings {
+			all = append(all, finding{Check: "warning", OK: true, Warning: true, Detail: visible.Line(w.String(), maxComplaint)})
+		}
 	}
 
 	settings, err := config.SettingsFromEnv()
 	if !note("settings", err, "as configured, API "+settings.API) {
 		return all
 	}
+	warn(settings.Warnings())
 	detail, err := checkRules(ctx, settings, rulesFile)
 	note("rules", err, detail)
 
@@ -88,25 +101,50 @@ func check(ctx context.Context, rulesFile string) []finding {
 	if !note("credentials", err, "by "+string(login.Method)) {
 		return all
 	}
-	session, err := cloud.New(options(settings, c)).Session(ctx, "")
+	warn(c.Warnings())
+	made := cloud.New(options(settings, c))
+	session, err := made.Login(ctx)
 	if err != nil {
 		note("login", err, "")
 		return all
 	}
 	note("login", nil, fmt.Sprintf("cloud %s, project %s %s, user %s, roles %s", session.Cloud, session.ProjectName, session.Project, session.User,
 		strings.Join(session.Roles, " ")))
+	if _, err = made.Session(ctx, ""); err != nil || len(settings.Projects) > 0 {
+		note("projects", err, boundsOf(settings, session))
+	}
+	p := settings.Projects
+	foreign := func(id string) bool { return id != session.Project }
+	others := p.Roles() || len(p.Domains()) > 0 || slices.ContainsFunc(p.IDs(), foreign)
+	if others && session.Method != config.Password && !session.Admin() {
+		warn([]config.Warning{{
+			Variable: "TAGGER_PROJECTS", Text: "names other projects, but these credentials belong to one: use a user and password",
+		}})
+	}
 
-	compute, err := session.Compute()
-	if err == nil {
-		_, err = metadata.NewServers(compute, metadata.Options{Family: metadata.API(settings.API).Servers()}).Metadata(ctx, nobody)
+	api := metadata.API(settings.API)
+	var services []metadata.Service
+	for _, kind := range metadata.Kinds() { // one kind of each service will do
+		if slices.Contains(services, kind.Service()) {
+			continue
+		}
+		services = append(services, kind.Service())
+		service, err := session.Service(string(kind.Service()))
+		if err == nil {
+			err = canRead(ctx, service, kind, api)
+		}
+		note(string(kind.Service()), err, fmt.Sprintf("%s: metadata of %ss can be read", endpointOf(service), kind))
 	}
-	note("compute", missingIsFine(err), endpointOf(compute)+": metadata of servers can be read")
-	volume, err := session.Volume()
-	if err == nil {
-		_, err = metadata.NewSnapshots(volume, metadata.Options{Family: metadata.API(settings.API).Snapshots()}).Metadata(ctx, nobody)
-	}
-	note("volume", missingIsFine(err), endpointOf(volume)+": metadata of snapshots can be read")
 	return all
+}
+
+// boundsOf says in which projects resources are written.
+func boundsOf(settings config.Settings, session *cloud.Session) string {
+	text := strings.Join(settings.Projects, ", ")
+	if session.Admin() {
+		text += "; the token reaches every project, so the project of each resource is read before it is written"
+	}
+	return text
 }
 
 // checkRules says how the rules are, as far as a desk can know.
@@ -128,6 +166,16 @@ func checkRules(ctx context.Context, settings config.Settings, file string) (det
 	return "they compile", err
 }
 
+// canRead asks for the metadata of a resource that does not exist: a service that says so answers.
+func canRead(ctx context.Context, service *gophercloud.ServiceClient, kind metadata.Kind, api metadata.API) error {
+	resource, err := metadata.New(service, kind, nobody, metadata.Options{Family: kind.Family(api)})
+	if err != nil {
+		return err
+	}
+	_, err = resource.Metadata(ctx)
+	return missingIsFine(err)
+}
+
 // missingIsFine takes "no such resource" for the good answer that it is.
 func missingIsFine(err error) error {
 	if metadata.IsClass(err, metadata.Gone) {
@@ -145,5 +193,3 @@ func endpointOf(c *gophercloud.ServiceClient) string {
 	}
 	return c.Endpoint
 }
-
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -14,9 +14,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cloudtagger/tagger/pkg/app"
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
-	"github.com/cloudtagger/tagger/pkg/host"
 	"github.com/cloudtagger/tagger/pkg/listen"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
@@ -30,7 +30,8 @@ func listenCommand(s streams) *cobra.Command {
 		Long: "Take the notifications of Nova and Cinder from RabbitMQ (TAGGER_AMQP_URL) until interrupted, and tag what they report. Both notification\n" +
 			"formats are understood; a change that comes in both counts once. Events that are not ready wait in delay queues of the broker, and\n" +
 			"those that a person must look at go to a queue for that, with the reason. All queues are Tagger's own and begin with\n" +
-			"TAGGER_AMQP_QUEUE (tagger); those of the services are left alone. Run as many listeners as you like: they share the queue.\n\n" +
+			"TAGGER_AMQP_QUEUE (tagger); those of the services are left alone. Run two listeners for safety: one takes the\n" +
+			"messages, the other takes over when it is gone.\n\n" +
 			"Everything is configured as for the functions, by TAGGER_* and OS_* variables (or OS_CLOUD). An administrator's credentials serve\n" +
 			"all projects, or those in TAGGER_PROJECTS. With --sink nothing is tagged: each event that reports a change is posted as a\n" +
 			"CloudEvent to a receiver (with TAGGER_HTTP_SECRET as bearer token, if set), and neither rules nor credentials are needed.\n" +
@@ -106,13 +107,16 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 	if err != nil {
 		return err
 	}
-	o := listen.Options{Config: c, Concurrency: settings.Concurrency, GiveUpAfter: settings.GiveUpAfter}
+	o := listen.Options{Config: c, Concurrency: settings.Concurrency, Wait: listen.DefaultWait, GiveUpAfter: settings.GiveUpAfter}
+	if settings.Wait != nil {
+		o.Wait = *settings.Wait
+	}
 	var others func(io.Writer) error
 	if c.Sink != "" {
-		o.Log = host.NewLog(settings.LogLevel, "listen")
-		o.Worker, others, err = newSink(settings, c, o.Log)
+		o.Log = app.NewLog(settings.LogLevel, "listen")
+		o.Processor, others, err = newSink(settings, c, o.Log)
 	} else {
-		o.Log, o.Worker, others, err = newTagging(ctx)
+		o.Log, o.Processor, others, err = newTagging(ctx)
 	}
 	if err != nil {
 		return err
@@ -128,7 +132,7 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 			return fmt.Errorf("listen: %w", err)
 		}
 		o.Log.Info("listening", "address", listener.Addr().String())
-		group.Go(func() error { return host.Serve(ctx, listener, l.Counts().Handler(others), closeHTTP) })
+		group.Go(func() error { return app.Serve(ctx, listener, l.Counts().Handler(others), closeHTTP) })
 	}
 	ended := errors.New("ended")
 	group.Go(func() error {
@@ -144,7 +148,7 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 	return nil
 }
 
-func newSink(settings config.Settings, c config.Listen, log *slog.Logger) (listen.Worker, func(io.Writer) error, error) {
+func newSink(settings config.Settings, c config.Listen, log *slog.Logger) (listen.Processor, func(io.Writer) error, error) {
 	registry, err := tagger.Dialects(settings, os.Getenv("OS_REGION_NAME"))
 	if err != nil {
 		return nil, nil, err
@@ -158,15 +162,11 @@ func newSink(settings config.Settings, c config.Listen, log *slog.Logger) (liste
 	return sink, sink.WritePrometheus, nil
 }
 
-func newTagging(ctx context.Context) (*slog.Logger, listen.Worker, func(io.Writer) error, error) {
+func newTagging(ctx context.Context) (*slog.Logger, listen.Processor, func(io.Writer) error, error) {
 	read := func() (config.Credentials, error) { return cloudsyaml.Read(ctx) }
-	c, err := host.Compose(ctx, host.Function{Name: "listen", Bus: true}, read)
+	c, err := app.Compose(ctx, app.Function{Name: "listen", Bus: true, Credentials: read, AWS: onAWS()})
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	t := &listen.Tagging{Handler: c.Tagger, Wait: listen.DefaultWait}
-	if c.Settings.Wait != nil {
-		t.Wait = *c.Settings.Wait
-	}
-	return c.Log, t, c.Counts.WritePrometheus, nil
+	return c.Log, c.Processor(listen.Tolerance), c.Metrics.WritePrometheus, nil
 }

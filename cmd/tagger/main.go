@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
 // Exit statuses, which other programs rely on.
@@ -72,8 +74,11 @@ func run(ctx context.Context, args []string, s streams) int {
 	}
 }
 
-// complain says in one line what is wrong.
+// maxComplaint bounds, in characters, what an error can write to the terminal.
+const maxComplaint = 2000
+
+// complain says in one line what is wrong. What came from outside cannot drive the terminal.
 func complain(s streams, err error) {
 	text, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
-	fmt.Fprintln(s.err, "tagger:", text)
+	fmt.Fprintln(s.err, "tagger:", visible.Line(text, maxComplaint))
 }

@@ -185,7 +185,7 @@ func buildTagger(t *testing.T) string {
 func (s *stand) env(queue, rules string) environment {
 	return environment{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
-		"OS_AUTH_URL=" + s.creds.AuthURL, "OS_USERNAME=admin", "OS_PASSWORD=" + s.creds.Password, "OS_PROJECT_NAME=admin",
+		"OS_AUTH_URL=" + s.creds.AuthURL, "OS_USERNAME=admin", "OS_PASSWORD=" + s.creds.Password, "OS_PROJECT_NAME=admin", "TAGGER_PROJECTS=*",
 		"OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default", "OS_REGION_NAME=RegionOne",
 		"TAGGER_AMQP_URL=" + s.amqpURL, "TAGGER_AMQP_QUEUE=" + queue, "TAGGER_RULES=" + rules, "TAGGER_LOG_LEVEL=debug",
 	}

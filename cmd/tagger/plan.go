@@ -48,16 +48,17 @@ func planCommand(s streams) *cobra.Command {
 		p := &printer{streams: s, style: styleFor(s.out), format: *out}
 		for _, d := range events {
 			p.file(d.file)
+			p.deadLetter(d.event)
 			switch {
 			case d.err != nil:
-				p.previewed(tagger.Previewed{Planned: t.Unreadable(cmd.Context(), d.err).AsPlanned()})
+				p.previewed(tagger.Preview{Plan: t.Unreadable(cmd.Context(), d.err).Plan})
 			case cloudName == "env":
 				for _, preview := range t.Preview(cmd.Context(), d.event) {
 					p.previewed(preview)
 				}
 			default:
 				for _, planned := range t.Plan(cmd.Context(), d.event) {
-					p.previewed(tagger.Previewed{Planned: planned})
+					p.previewed(tagger.Preview{Plan: t.Requests(planned)})
 				}
 			}
 		}

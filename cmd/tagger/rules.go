@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/ingress"
 	"github.com/cloudtagger/tagger/pkg/rules"
@@ -55,6 +56,9 @@ func rulesCheckCommand(s streams) *cobra.Command {
 					compile = "it compiles"
 				}
 				fmt.Fprintf(s.out, "%s: %s, %s\n", source.Name, plural(set.Len(), "rule"), compile)
+				if reads := readsText(set.Reads()); reads != "" {
+					fmt.Fprintf(s.out, "%s: %s\n", source.Name, reads)
+				}
 			}
 			if faults > 0 {
 				return fmt.Errorf("rules check: %s", plural(faults, "fault"))
@@ -62,6 +66,18 @@ func rulesCheckCommand(s streams) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// readsText says what rules read from the cloud, and which rights that takes; "" if they read nothing.
+func readsText(n rules.Needs) string {
+	if !n.Any() {
+		return ""
+	}
+	text := "reads from the cloud where the event does not say: " + strings.Join(n.Names(), ", ")
+	if n.ActorName || n.Project {
+		text += "; names and projects need the right to read users and projects in Keystone"
+	}
+	return text
 }
 
 func sourcesOf(ctx context.Context, settings config.Settings, files []string) ([]rules.Source, error) {
@@ -87,7 +103,7 @@ func rulesTestCommand(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "test FILE...",
 		Short: "Hold rules to cases: an event, and the plan that is expected of it",
-		Long: "Plan the event of each case and compare. What set, add and remove do not name must not be in the plan; rules (those that\n" +
+		Long: "Plan the event of each case and compare. What set, add, remove and rename do not name must not be in the plan; rules (those that\n" +
 			"match) and outcome (of an event that needs no request: ignored, unrecognised, rejected) are compared where they are\n" +
 			"given. rules: and event: are paths relative to the file of cases; an event can be written out in the case, too. The exit\n" +
 			"status is 1 when a case fails, 2 when rules or cases are wrong.\n\n" +
@@ -106,11 +122,15 @@ func rulesTestCommand(s streams) *cobra.Command {
 			st := styleFor(s.out)
 			total, failed := 0, 0
 			for _, file := range files {
-				cases, t, err := openSuite(cmd.Context(), settings, file)
+				cases, set, err := openSuite(cmd.Context(), settings, file)
 				if err != nil {
 					return err
 				}
 				for _, c := range cases.Cases {
+					t, err := tagger.Compose(cmd.Context(), settings, set.WithReadings(c.Readings.readings()), tagger.Parts{})
+					if err != nil {
+						return err
+					}
 					diffs, err := c.run(cmd.Context(), t, filepath.Dir(file))
 					if err != nil {
 						return fmt.Errorf("%s: %s: %w", file, c.Name, err)
@@ -142,13 +162,13 @@ func (c ruleCase) run(ctx context.Context, t *tagger.Tagger, dir string) ([]stri
 	if err != nil {
 		return nil, err
 	}
-	var planned []tagger.Planned
+	var planned []tagger.Plan
 	for _, record := range ingress.Decode(payload).Records {
 		for _, e := range record.Events {
 			planned = append(planned, t.Plan(ctx, e)...)
 		}
 		if record.Err != nil {
-			planned = append(planned, t.Unreadable(ctx, record.Err).AsPlanned())
+			planned = append(planned, t.Unreadable(ctx, record.Err).Plan)
 		}
 	}
 	if len(planned) != 1 {
@@ -156,18 +176,23 @@ func (c ruleCase) run(ctx context.Context, t *tagger.Tagger, dir string) ([]stri
 	}
 	p := planned[0]
 	var diffs []string
-	if string(p.Outcome) != c.Expect.Outcome && (c.Expect.Outcome != "" || p.Outcome != "") {
-		diffs = append(diffs, fmt.Sprintf("outcome: want %s, got %s%s", orNothing(c.Expect.Outcome), orNothing(string(p.Outcome)), reason(p.Reason)))
+	var d apply.Decision // none where there is something to write
+	if !p.Pending() {
+		d = *p.Decision
+	}
+	if string(d.Outcome) != c.Expect.Outcome && (c.Expect.Outcome != "" || d.Outcome != "") {
+		diffs = append(diffs, fmt.Sprintf("outcome: want %s, got %s%s", orNothing(c.Expect.Outcome), orNothing(string(d.Outcome)), reason(d.Reason)))
 	}
 	if c.Expect.Rules != nil && !slices.Equal(c.Expect.Rules, p.Rules) {
 		diffs = append(diffs, fmt.Sprintf("rules: want %s, got %s", strings.Join(c.Expect.Rules, ", "), orNothing(strings.Join(p.Rules, ", "))))
 	}
-	diffs = append(diffs, mapDiff("set", c.Expect.Set, p.Plan.Set)...)
-	diffs = append(diffs, mapDiff("add", c.Expect.Add, p.Plan.Add)...)
-	want, got := slices.Sorted(slices.Values(c.Expect.Remove)), p.Plan.Remove
+	diffs = append(diffs, mapDiff("set", c.Expect.Set, p.Keys.Set)...)
+	diffs = append(diffs, mapDiff("add", c.Expect.Add, p.Keys.Add)...)
+	want, got := slices.Sorted(slices.Values(c.Expect.Remove)), p.Keys.Remove
 	if !slices.Equal(want, got) {
 		diffs = append(diffs, fmt.Sprintf("remove: want %s, got %s", orNothing(strings.Join(want, ", ")), orNothing(strings.Join(got, ", "))))
 	}
+	diffs = append(diffs, mapDiff("rename", c.Expect.Rename, p.Keys.Rename)...)
 	if len(diffs) > 0 {
 		for _, problem := range p.Problems {
 			diffs = append(diffs, "("+problem.String()+")")

@@ -7,18 +7,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/ingress"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/rules"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
@@ -33,8 +38,52 @@ type suite struct {
 type ruleCase struct {
 	Name string `yaml:"name"`
 	// Event is a file, relative to the suite's, or the event itself.
-	Event  yaml.Node   `yaml:"event"`
-	Expect expectation `yaml:"expect"`
+	Event yaml.Node `yaml:"event"`
+	// Readings are what would be read from the cloud.
+	Readings caseReadings `yaml:"readings"`
+	Expect   expectation  `yaml:"expect"`
+}
+
+// caseReadings are [rules.Readings] in the words of a file of cases.
+type caseReadings struct {
+	Metadata  map[string]string `yaml:"metadata"`
+	Parent    *caseParent       `yaml:"parent"`
+	ActorName string            `yaml:"actor_name"`
+	Project   *caseProject      `yaml:"project"`
+}
+
+type caseParent struct {
+	ID       string            `yaml:"id"`
+	Name     string            `yaml:"name"`
+	Metadata map[string]string `yaml:"metadata"`
+}
+
+type caseProject struct {
+	Name        string            `yaml:"name"`
+	Description string            `yaml:"description"`
+	Tags        []string          `yaml:"tags"`
+	Extra       map[string]string `yaml:"extra"`
+}
+
+// readings are those of a case. What it does not name is unknown.
+func (r caseReadings) readings() rules.Readings {
+	all := rules.Readings{Metadata: r.Metadata, ActorName: r.ActorName, Unknown: map[string]string{}}
+	if r.Metadata == nil {
+		all.Unknown["resource.metadata"] = "the case has no readings: metadata"
+	}
+	if r.Parent == nil {
+		all.Unknown["parent"] = "the case has no readings: parent"
+	} else {
+		metadata := r.Parent.Metadata
+		if metadata == nil {
+			metadata = map[string]string{}
+		}
+		all.Parent = &lifecycle.Parent{ID: r.Parent.ID, Name: r.Parent.Name, Metadata: metadata}
+	}
+	if r.Project != nil {
+		all.Project = &rules.Project{Name: r.Project.Name, Description: r.Project.Description, Tags: r.Project.Tags, Extra: r.Project.Extra}
+	}
+	return all
 }
 
 type expectation struct {
@@ -42,11 +91,12 @@ type expectation struct {
 	Set     map[string]string `yaml:"set"`
 	Add     map[string]string `yaml:"add"`
 	Remove  []string          `yaml:"remove"`
+	Rename  map[string]string `yaml:"rename"`
 	Outcome string            `yaml:"outcome"`
 }
 
 // openSuite reads a file of cases and the rules that it names.
-func openSuite(ctx context.Context, settings config.Settings, file string) (suite, *tagger.Tagger, error) {
+func openSuite(ctx context.Context, settings config.Settings, file string) (suite, *rules.Set, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return suite{}, nil, fmt.Errorf("read the cases: %w", err)
@@ -57,7 +107,7 @@ func openSuite(ctx context.Context, settings config.Settings, file string) (suit
 	}
 	source, err := settings.ReadRules(ctx, nil)
 	if c.Rules != "" {
-		source, err = config.ReadRulesFile(filepath.Join(filepath.Dir(file), c.Rules))
+		source, err = config.ReadRulesFile(beside(filepath.Dir(file), c.Rules))
 	} else if err != nil {
 		err = fmt.Errorf("%w, or name a file in rules: of %s", err, file)
 	}
@@ -76,15 +126,14 @@ func openSuite(ctx context.Context, settings config.Settings, file string) (suit
 			return suite{}, nil, fmt.Errorf("%s: %s: %w", file, c.Cases[i].Name, err)
 		}
 	}
-	t, err := tagger.Compose(ctx, settings, set, tagger.Parts{})
-	return c, t, err
+	return c, set, nil
 }
 
 // check refuses what no plan can have, for a case that expects it is a mistake in itself.
-func (e expectation) check(rules []string) error {
+func (e expectation) check(known []string) error {
 	for _, name := range e.Rules {
-		if !slices.Contains(rules, name) {
-			return fmt.Errorf("expect: rules: no rule is named %q%s", name, nearest.Hint(name, rules))
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("expect: rules: no rule is named %q%s", name, nearest.Hint(name, known))
 		}
 	}
 	switch apply.Outcome(e.Outcome) {
@@ -148,7 +197,8 @@ func suiteError(text []byte, err error) error {
 // members are the fields of the mapping that a Go type stands for.
 func members(name string) []string {
 	var all []string
-	for _, t := range []reflect.Type{reflect.TypeFor[suite](), reflect.TypeFor[ruleCase](), reflect.TypeFor[expectation]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[suite](), reflect.TypeFor[ruleCase](), reflect.TypeFor[expectation](),
+		reflect.TypeFor[caseReadings](), reflect.TypeFor[caseParent](), reflect.TypeFor[caseProject]()} {
 		for i := range t.NumField() {
 			if t.Name() == name {
 				all = append(all, t.Field(i).Tag.Get("yaml"))
@@ -169,6 +219,14 @@ func yamlWord(t string) string {
 	return "one value"
 }
 
+// beside is a path that is relative to a folder, unless it is absolute.
+func beside(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
 // payload is the event: a file's content, or what stands in the case.
 func (c ruleCase) payload(dir string) ([]byte, error) {
 	event := &c.Event
@@ -177,17 +235,120 @@ func (c ruleCase) payload(dir string) ([]byte, error) {
 	}
 	switch event.Kind {
 	case yaml.ScalarNode:
-		text, err := os.ReadFile(filepath.Join(dir, event.Value))
+		text, err := os.ReadFile(beside(dir, event.Value))
 		if err != nil {
 			return nil, fmt.Errorf("read the event: %w", err)
 		}
 		return text, nil
 	case yaml.MappingNode:
-		var v map[string]any
-		if err := event.Decode(&v); err != nil {
+		left := ingress.MaxPayload / 8
+		v, err := jsonValue(event, &left)
+		if err != nil {
 			return nil, fmt.Errorf("read the event: %w", err)
 		}
 		return json.Marshal(v)
 	}
 	return nil, errors.New("it has no event: want a file's name or the event itself")
+}
+
+// jsonValue is what a node would be in the JSON of an event. Words without quotes are null, true, false and numbers
+// where YAML 1.2 and JSON agree that they are, and where a number is written as it will be read: 014, 3.10, 0x1F, 1e5,
+// 12:30, 2026-12-31 and yes are texts, so that a case says what a payload with these texts does. left bounds the nodes,
+// for aliases can multiply them.
+func jsonValue(node *yaml.Node, left *int) (any, error) {
+	if *left--; *left < 0 {
+		return nil, errors.New("its aliases make it too large")
+	}
+	if node.Style&yaml.TaggedStyle != 0 && node.Tag != "!!str" {
+		return nil, fmt.Errorf("line %d: the tag %s: an event is JSON, which has none", node.Line, node.Tag)
+	}
+	switch node.Kind {
+	case yaml.AliasNode:
+		return jsonValue(node.Alias, left)
+	case yaml.SequenceNode:
+		list := make([]any, len(node.Content))
+		for i, element := range node.Content {
+			v, err := jsonValue(element, left)
+			if err != nil {
+				return nil, err
+			}
+			list[i] = v
+		}
+		return list, nil
+	case yaml.MappingNode:
+		return jsonObject(node, left)
+	}
+	if node.Style == 0 {
+		return plainScalar(node.Value), nil
+	}
+	return node.Value, nil
+}
+
+func jsonObject(node *yaml.Node, left *int) (map[string]any, error) {
+	object := map[string]any{}
+	for i := 0; i+1 < len(node.Content); i += 2 { // merge keys first: what is written out wins
+		if key, value := node.Content[i], node.Content[i+1]; isMerge(key) {
+			merged := []*yaml.Node{value}
+			if value.Kind == yaml.SequenceNode {
+				merged = value.Content
+			}
+			for _, from := range slices.Backward(merged) { // the first wins
+				v, err := jsonValue(from, left)
+				if err != nil {
+					return nil, err
+				}
+				members, ok := v.(map[string]any)
+				if !ok {
+					return nil, fmt.Errorf("line %d: <<: want a mapping to merge", from.Line)
+				}
+				maps.Copy(object, members)
+			}
+		}
+	}
+	written := map[string]bool{}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		if isMerge(key) {
+			continue
+		}
+		if key.Kind == yaml.AliasNode {
+			key = key.Alias
+		}
+		if key.Kind != yaml.ScalarNode {
+			return nil, fmt.Errorf("line %d: a key must be one value", key.Line)
+		}
+		if written[key.Value] {
+			return nil, fmt.Errorf("line %d: %q stands there twice", key.Line, key.Value)
+		}
+		v, err := jsonValue(value, left)
+		if err != nil {
+			return nil, err
+		}
+		written[key.Value], object[key.Value] = true, v
+	}
+	return object, nil
+}
+
+func isMerge(key *yaml.Node) bool {
+	return key.Kind == yaml.ScalarNode && key.Style == 0 && key.Value == "<<"
+}
+
+var jsonNumber = regexp.MustCompile(`^-?(?:0|[1-9]\d*)(?:\.\d+)?$`)
+
+func plainScalar(text string) any {
+	switch text {
+	case "", "~", "null", "Null", "NULL":
+		return nil
+	case "true", "True", "TRUE":
+		return true
+	case "false", "False", "FALSE":
+		return false
+	}
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && strconv.FormatInt(n, 10) == text {
+		return json.Number(text)
+	}
+	if f, err := strconv.ParseFloat(text, 64); err == nil && jsonNumber.MatchString(text) && strconv.FormatFloat(f, 'f', -1, 64) == text {
+		return json.Number(text)
+	}
+	return text
 }

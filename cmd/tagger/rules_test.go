@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,12 +58,35 @@ func TestRulesCheck(t *testing.T) {
 	}
 }
 
-// The documented example is held to its own cases.
+// What rules read from the cloud is said when they are checked, with the rights that it takes.
+func TestRulesCheckReads(t *testing.T) {
+	clearEnv(t)
+	dir := t.TempDir()
+	for set, want := range map[string]string{
+		"k: v":                          "",
+		"k: '${resource.name}'":         "",
+		"k: '${parent.metadata.owner}'": "reads from the cloud where the event does not say: parent\n",
+		"k: '${actor.name}'":            "reads from the cloud where the event does not say: actor.name; names and projects need the right to read users and projects in Keystone\n",
+	} {
+		file := write(t, dir, "rules.yaml", "rules:\n- {on: snapshot.created, set: {"+set+"}}\n")
+		if want != "" {
+			want = file + ": " + want
+		}
+		want = file + ": 1 rule, it compiles\n" + want
+		if out, errOut, status := taggerCommand(t, "", "rules", "check", file); status != exitDone || out != want {
+			t.Errorf("%s: status %d: %s%s\nwant %s", set, status, out, errOut, want)
+		}
+	}
+}
+
+// The documented examples are held to their own cases.
 func TestRulesTestExample(t *testing.T) {
 	clearEnv(t)
-	out, errOut, status := taggerCommand(t, "", "rules", "test", "../../docs/examples/rules_test.yaml")
-	if status != exitDone || !strings.Contains(out, "3 cases, 0 failed") {
-		t.Errorf("status %d: %s%s", status, out, errOut)
+	for file, cases := range map[string]string{"rules_test.yaml": "3 cases, 0 failed", "company_test.yaml": "8 cases, 0 failed"} {
+		out, errOut, status := taggerCommand(t, "", "rules", "test", "../../docs/examples/"+file)
+		if status != exitDone || !strings.Contains(out, cases) {
+			t.Errorf("%s: status %d: %s%s", file, status, out, errOut)
+		}
 	}
 }
 
@@ -127,7 +151,7 @@ func TestRulesTestRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, cases, want string }{
 		{"unknown field of a case", "cases:\n- event: event.json\n  expects: {}\n", "read the cases: CASES:3: unknown field expects; did you mean expect?"},
 		{"unknown field of the file", "rule: x\n", "read the cases: CASES:1: unknown field rule; did you mean rules?"},
-		{"unknown field of a plan", one("{metadata: {env: dev}}"), "read the cases: CASES:5: unknown field metadata; known: rules, set, add, remove, outcome"},
+		{"unknown field of a plan", one("{metadata: {env: dev}}"), "read the cases: CASES:5: unknown field metadata; known: rules, set, add, remove, rename, outcome"},
 		{"a list for a mapping", one("{set: [env]}"), "read the cases: CASES:5: want a mapping, found a list"},
 		{"a text for a list", one("{remove: env}"), "read the cases: CASES:5: want a list, found one value"},
 		{"a mapping for a text", "cases:\n- name: {a: b}\n", "read the cases: CASES:2: want one value, found a mapping"},
@@ -170,5 +194,144 @@ func TestProblemsAsText(t *testing.T) {
 	want := "  problems  rule owner: when is absent: data.x\n            rule size, key size: left out: data.size is absent\n"
 	if status != exitDone || !strings.Contains(out, want) {
 		t.Errorf("status %d: %s%swant %s", status, out, errOut, want)
+	}
+}
+
+// Rules that would take too long over an event reject it, with the name of the one that does.
+func TestGreedyRule(t *testing.T) {
+	clearEnv(t)
+	t.Setenv("TAGGER_RULES", "rules: [{name: first, on: server.created, set: {k: v}}, {name: greedy, on: server.created, set: {k: '${repeat(resource.kind, 100000000)}'}}]")
+	out, errOut, status := taggerCommand(t, plainEvent("server.created"), "plan", "-")
+	if status != exitUndone || errOut != "" || !strings.Contains(out, "rejected: rule greedy, key k: costs more time or memory with this event than a plan may") {
+		t.Errorf("status %d: %s%s", status, out, errOut)
+	}
+}
+
+// An event in a case is what the same words would be as JSON; a word that JSON has no other form for stays as it is
+// written.
+func TestRulesTestTypes(t *testing.T) {
+	clearEnv(t)
+	dir := t.TempDir()
+	write(t, dir, "rules.yaml", "rules:\n- {name: r, on: server.created, set: {value: '${data.v}', is: '${type(data.v)}', project: '${resource.project}'}}\n")
+	for _, tt := range []struct{ written, value, kind string }{
+		{"2026-12-31", "2026-12-31", "string"},
+		{"2026-12-31T09:15:04Z", "2026-12-31T09:15:04Z", "string"},
+		{"014", "014", "string"},
+		{"0o14", "0o14", "string"},
+		{"0b1", "0b1", "string"},
+		{"0x1F", "0x1F", "string"},
+		{"3.10", "3.10", "string"},
+		{"3.5", "3.5", "float"},
+		{".5", ".5", "string"},
+		{"1234e5", "1234e5", "string"},
+		{"12:30", "12:30", "string"},
+		{"1_000", "1_000", "string"},
+		{"+7", "+7", "string"},
+		{"7", "7", "int"},
+		{"-7", "-7", "int"},
+		{"9223372036854775807", "9223372036854775807", "int"},
+		{"9223372036854775808", "9223372036854775808", "string"},
+		{"1700000000000", "1700000000000", "int"},
+		{"yes", "yes", "string"},
+		{"on", "on", "string"},
+		{"n", "n", "string"},
+		{"true", "true", "bool"},
+		{"False", "false", "bool"},
+		{`"true"`, "true", "string"},
+		{`'7'`, "7", "string"},
+		{".inf", ".inf", "string"},
+		{"!!str 7", "7", "string"},
+		{"[1, x]", "", "array"},
+		{"{a: 1}", "", "map"},
+		{"null", "", "nil"},
+		{"~", "", "nil"},
+	} {
+		text := fmt.Sprintf(`rules: rules.yaml
+cases:
+- event: {specversion: "1.0", id: 1, source: //t, type: io.github.cloudtagger.server.created, subject: 8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10,
+    data: {resource: {project: 00112233445566778899001122334455}, v: %s}}
+  expect: {set: {is: %s, project: 00112233445566778899001122334455%s}}
+`, tt.written, tt.kind, map[bool]string{true: fmt.Sprintf(", value: %q", tt.value)}[tt.value != ""])
+		text = strings.Replace(text, "id: 1,", `id: "1",`, 1)
+		out, errOut, status := taggerCommand(t, "", "rules", "test", write(t, dir, "cases.yaml", text))
+		if status != exitDone || errOut != "" {
+			t.Errorf("%s: status %d: %s%s", tt.written, status, out, errOut)
+		}
+	}
+}
+
+// Aliases and merge keys work in events, and cannot make one too large.
+func TestRulesTestEventAliases(t *testing.T) {
+	clearEnv(t)
+	dir := t.TempDir()
+	write(t, dir, "rules.yaml", "rules:\n- {on: server.created, set: {v: '${data.v}', w: '${data.w}'}}\n")
+	head := `{specversion: "1.0", id: "1", source: //t, type: io.github.cloudtagger.server.created, subject: 8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10, `
+	for _, tt := range []struct{ event, want string }{
+		{head + "data: {<<: {v: merged, w: &w also}, v: own}}", ""},
+		{head + "data: {v: own, <<: [{w: also}, {w: later, v: merged}]}}", ""},
+		{head + "data: {v: own, w: *also}}", ""},
+		{head + "data: {v: own, v: twice}}", `line 5: "v" stands there twice`},
+		{head + "data: {v: !!int 7}}", "line 5: the tag !!int: an event is JSON, which has none"},
+		{head + "data: {<<: text}}", "line 5: <<: want a mapping to merge"},
+		{head + "data: {[a]: b}}", "line 5: a key must be one value"},
+		{head + "data: {a: &a [x,x,x,x,x,x,x,x,x,x], b: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a], c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b], d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c], " +
+			"e: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d], f: [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]}}", "its aliases make it too large"},
+	} {
+		file := write(t, dir, "cases.yaml", "rules: rules.yaml\ncases:\n- name: &also also\n  expect: {set: {v: own, w: also}}\n  event: "+tt.event+"\n")
+		out, errOut, status := taggerCommand(t, "", "rules", "test", file)
+		if tt.want == "" && status != exitDone || tt.want != "" && (status != exitUsage || !strings.Contains(errOut, tt.want)) {
+			t.Errorf("%s: status %d: %s%s", tt.event, status, out, errOut)
+		}
+	}
+}
+
+// Paths that are absolute stay as they are.
+func TestRulesTestAbsolutePaths(t *testing.T) {
+	clearEnv(t)
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	rulesFile := write(t, elsewhere, "rules.yaml", "rules:\n- {on: server.created, set: {env: dev}}\n")
+	event := write(t, elsewhere, "event.json", plainEvent("server.created"))
+	file := write(t, dir, "cases.yaml", "rules: "+rulesFile+"\ncases:\n- event: "+event+"\n  expect: {set: {env: dev}}\n")
+	if out, errOut, status := taggerCommand(t, "", "rules", "test", file); status != exitDone {
+		t.Errorf("status %d: %s%s", status, out, errOut)
+	}
+}
+
+// A case can say what would be read from the cloud.
+func TestRulesTestReadings(t *testing.T) {
+	clearEnv(t)
+	dir := t.TempDir()
+	write(t, dir, "rules.yaml", `conditions: {sandbox: '"sandbox" in (project.tags ?? [])'}
+ignore: sandbox
+rules:
+- name: inherit
+  on: snapshot.created
+  inherit: [owner, "billing-*"]
+- name: names
+  on: snapshot.created
+  add: {by: '${actor.name}', env: '${resource.metadata.env ?? "none"}'}
+  remove: ["tmp-*", old]
+  rename: {Owner: owner}
+`)
+	write(t, dir, "event.json", `{"specversion":"1.0","id":"1","source":"//t","type":"io.github.cloudtagger.snapshot.created","subject":"4f6de2c1-93b7-4c55-8a0f-2f9b1c7d3e64",
+		"data":{"resource":{"project":"p-1","volume":"8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10"},"actor":{"id":"u-1"}}}`)
+	for _, tt := range []struct {
+		readings, expect string
+		status           int
+		want             string
+	}{
+		{"{parent: {metadata: {owner: team, billing-a: 1, other: x}}, actor_name: alice, metadata: {env: dev}}",
+			`{add: {owner: team, billing-a: "1", by: alice, env: dev}, remove: [old, "tmp-*"], rename: {Owner: owner}}`, exitDone, ""},
+		{"{project: {tags: [sandbox]}}", "{outcome: ignored}", exitDone, ""},
+		{"{}", `{add: {env: none}, remove: [old, "tmp-*"]}`, exitUndone, `rename Owner: want nothing, got "owner"`},
+		{"{}", `{add: {env: none}}`, exitUndone, "(rule inherit, key owner: not inherited: parent is absent: parent is unknown here: the case has no readings: parent)"},
+		{"{parents: {}}", `{}`, exitUsage, "unknown field parents; did you mean parent?"},
+		{"{parent: {metdata: {}}}", `{}`, exitUsage, "unknown field metdata; did you mean metadata?"},
+	} {
+		file := write(t, dir, "cases.yaml", "rules: rules.yaml\ncases:\n- event: event.json\n  readings: "+tt.readings+"\n  expect: "+tt.expect+"\n")
+		out, errOut, status := taggerCommand(t, "", "rules", "test", file)
+		if status != tt.status || !strings.Contains(out+errOut, tt.want) {
+			t.Errorf("%s: status %d: %s%s", tt.readings, status, out, errOut)
+		}
 	}
 }

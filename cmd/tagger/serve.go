@@ -7,10 +7,19 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cloudtagger/tagger/pkg/app"
+	"github.com/cloudtagger/tagger/pkg/awsapi"
+	"github.com/cloudtagger/tagger/pkg/cloud/awssecret"
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
-	"github.com/cloudtagger/tagger/pkg/host"
 )
+
+// onAWS lets a container on AWS read its rules from a parameter and its credentials from a secret, with the access key of
+// its environment.
+func onAWS() app.AWS {
+	client := &awsapi.Client{}
+	return app.AWS{Secret: awssecret.Opener(client), Parameter: client.Parameter}
+}
 
 func serveCommand() *cobra.Command {
 	var listen string
@@ -19,8 +28,9 @@ func serveCommand() *cobra.Command {
 		Short: "Take events over HTTP, as Knative and containers send them",
 		Long: "Serve until interrupted: POST a CloudEvent (binary, structured or a batch) or any other payload to any path; GET /healthz and\n" +
 			"GET /metrics (Prometheus) are for those who watch. Everything is configured as for the functions, by TAGGER_* and OS_*\n" +
-			"variables (or OS_CLOUD). All actions are handled. The answer's status says what became of the events: 200 done, 503\n" +
-			"again later (Retry-After), 422 never, 400 malformed, 500 the configuration or the credentials are at fault.",
+			"variables (or OS_CLOUD). All actions are handled. The answer's status says what became of the events: 204 done, 503\n" +
+			"again later (Retry-After), 422 never, 400 malformed, 500 the configuration or the credentials are at fault. The header\n" +
+			"fields Tagger-Outcome and Tagger-Reason say it in words; with \"Accept: application/json\" the results are in the body.",
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "address to listen on (default: all interfaces, on the port that PORT names, else 8080)")
@@ -33,7 +43,7 @@ func serveCommand() *cobra.Command {
 			listen = net.JoinHostPort("", port)
 		}
 		read := func() (config.Credentials, error) { return cloudsyaml.Read(cmd.Context()) }
-		if err := host.RunHTTP(cmd.Context(), host.Function{Name: "tagger"}, listen, read); err != nil {
+		if err := app.RunHTTP(cmd.Context(), app.Function{Name: "tagger", Credentials: read, AWS: onAWS()}, listen); err != nil {
 			return fmt.Errorf("serve: %w", err)
 		}
 		return nil

@@ -2,22 +2,23 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
-	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 	"github.com/cloudtagger/tagger/pkg/tagger"
+	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
 // options are those of a cloud as configured.
 func options(settings config.Settings, c config.Credentials) cloud.Options {
 	return cloud.Options{
-		Credentials: c, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint, Projects: settings.OtherProjects(),
-		UserAgent: "tagger-desk",
+		Credentials: c, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint, Projects: settings.Projects,
+		WriteRate: settings.Rate, UserAgent: "tagger-desk",
 	}
 }
 
@@ -32,6 +33,9 @@ func connect(ctx context.Context, settings config.Settings, s streams) (tagger.P
 	}
 	made := cloud.New(options(settings, c))
 	session, err := made.Session(ctx, "")
+	if errors.Is(err, cloud.ErrNoBounds) {
+		return tagger.Parts{}, err
+	}
 	if err != nil {
 		return tagger.Parts{}, undone{err}
 	}
@@ -41,7 +45,10 @@ func connect(ctx context.Context, settings config.Settings, s streams) (tagger.P
 	} else if session.Project != "" {
 		project += " (" + session.Project + ")"
 	}
-	fmt.Fprintf(s.err, "cloud %s, project %s, user %s\n", session.Cloud, project, session.User)
+	for _, w := range append(settings.Warnings(), c.Warnings()...) {
+		fmt.Fprintln(s.err, "warning:", visible.Line(w.String(), maxComplaint))
+	}
+	fmt.Fprintln(s.err, visible.Line(fmt.Sprintf("cloud %s, project %s, user %s", session.Cloud, project, session.User), maxComplaint))
 	return tagger.Parts{Cloud: made, Region: c.RegionName}, nil
 }
 
@@ -56,10 +63,10 @@ const buildTime = 3 * time.Second
 
 // embed makes a cloud with the resource of every change, and a user who may act in all their projects.
 func embed(ctx context.Context, planner *tagger.Tagger, events []delivered) *embeddedCloud {
-	o := simcloud.Options{Users: simcloud.DefaultUsers()[:1], SnapshotTime: buildTime}
+	o := simcloud.Options{Users: simcloud.DefaultUsers()[:1], SnapshotTime: buildTime, VolumeTime: buildTime}
 	roles := o.Users[0].Roles
 	o.Projects = []simcloud.Project{{Name: "demo"}}
-	var all []tagger.Planned
+	var all []tagger.Plan
 	var others []string
 	for _, d := range events {
 		if d.err != nil {
@@ -79,18 +86,13 @@ func embed(ctx context.Context, planner *tagger.Tagger, events []delivered) *emb
 	}
 	c := simcloud.New(o)
 	for _, p := range all {
-		if p.Resource.Kind == lifecycle.Snapshot {
-			c.PutSnapshot(simcloud.Snapshot{ID: p.Resource.ID, Name: p.Resource.Name, ProjectID: p.Resource.Project, Status: "creating"})
-			continue
+		r := simcloud.Resource{
+			Kind: string(p.Resource.Kind), ID: p.Resource.ID, Name: p.Resource.Name, ProjectID: p.Resource.Project, State: p.Action.State(),
 		}
-		server := simcloud.Server{ID: p.Resource.ID, Name: p.Resource.Name, ProjectID: p.Resource.Project}
-		switch p.Action {
-		case lifecycle.ServerCreated:
-			server.VMState, server.BuildTime = "building", buildTime
-		case lifecycle.ServerStopped:
-			server.VMState = "stopped"
+		if p.Action.Creates() {
+			r.BuildTime = buildTime
 		}
-		c.PutServer(server)
+		c.Put(r)
 	}
 	user := o.Users[0]
 	return &embeddedCloud{cloud: c, tag: cloud.New(cloud.Options{
@@ -108,10 +110,5 @@ func (e *embeddedCloud) parts() tagger.Parts {
 
 // metadata returns what the resource has now.
 func (e *embeddedCloud) metadata(r tagger.ResourceRef) map[string]string {
-	if r.Kind == lifecycle.Snapshot {
-		s, _ := e.cloud.Snapshot(r.ID)
-		return s.Metadata
-	}
-	s, _ := e.cloud.Server(r.ID)
-	return s.Metadata
+	return e.cloud.Metadata(string(r.Kind), r.ID)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"maps"
@@ -13,6 +14,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/metadata"
@@ -66,9 +69,11 @@ func (p *printer) verdict() error {
 
 // planView is a plan as JSON: without what only a run knows, but with the outcome of what needs none.
 type planView struct {
-	tagger.Planned
+	tagger.Plan
 	Changes map[string]changeView `json:"changes,omitempty"`
 	VMState string                `json:"vm_state,omitempty"`
+	// Status is the state of a resource that has no vm_state.
+	Status string `json:"status,omitempty"`
 }
 
 type changeView struct {
@@ -77,24 +82,33 @@ type changeView struct {
 }
 
 // previewed prints a plan, and what it would change where that is known.
-func (p *printer) previewed(v tagger.Previewed) {
-	p.count(v.Outcome)
+func (p *printer) previewed(v tagger.Preview) {
+	if v.Pending() {
+		p.total++
+	} else {
+		p.count(v.Outcome)
+	}
 	if p.format == asJSON {
-		view := planView{Planned: v.Planned}
+		view := planView{Plan: v.Plan}
 		if v.Diff != nil {
-			view.VMState, view.Changes = v.Diff.VMState, changes(*v.Diff)
+			view.Changes = changes(*v.Diff)
+			if v.Diff.StateName == "vm_state" {
+				view.VMState = v.Diff.State
+			} else {
+				view.Status = v.Diff.State
+			}
 		}
 		_ = printJSON(p.out, view)
 		return
 	}
-	p.plan(v.Planned)
+	p.plan(v.Plan)
 	if v.Diff != nil {
 		p.diff(*v.Diff)
 	}
 	if len(v.Requests) > 0 {
 		p.requests(v.Requests)
 	}
-	if v.Outcome != "" {
+	if !v.Pending() {
 		p.line("outcome", p.outcome(v.Outcome)+reason(v.Reason))
 	}
 }
@@ -125,7 +139,7 @@ func (p *printer) progress() tagger.Progress {
 	var body []byte
 	shorten := strings.NewReplacer()
 	return tagger.Progress{
-		Planned: func(planned tagger.Planned) {
+		Planned: func(planned tagger.Plan) {
 			p.plan(planned)
 			if id := planned.Resource.ID; len(id) > 8 {
 				shorten = strings.NewReplacer(id, id[:8]+"…")
@@ -198,8 +212,33 @@ func (p *printer) count(o apply.Outcome) {
 	}
 }
 
+// deadLetter prints why Knative gave an event up: it says so in attributes of the dead letter
+// (https://knative.dev/docs/eventing/event-delivery/#dead-letter-events), the answer's body in base64.
+func (p *printer) deadLetter(e event.Event) {
+	if e.Context == nil || p.format != asText {
+		return
+	}
+	const longest = 300
+	label := "knative"
+	for _, attribute := range [...]string{"knativeerrordest", "knativeerrorcode", "knativeerrordata"} {
+		value, ok := e.Extensions()[attribute]
+		if !ok {
+			continue
+		}
+		text := fmt.Sprint(value)
+		if decoded, err := base64.StdEncoding.DecodeString(text); attribute == "knativeerrordata" && err == nil && utf8.Valid(decoded) {
+			text = string(decoded)
+		}
+		if len(text) > longest {
+			text = strings.ToValidUTF8(text[:longest], "") + "…"
+		}
+		p.line(label, strings.TrimPrefix(attribute, "knativeerror")+": "+text)
+		label = ""
+	}
+}
+
 // plan prints event, change, rules and what they want.
-func (p *printer) plan(v tagger.Planned) {
+func (p *printer) plan(v tagger.Plan) {
 	if v.Event.ID != "" {
 		p.line("event", v.Event.Type+"  "+p.style.paint(faint, v.Event.ID))
 	}
@@ -217,13 +256,13 @@ func (p *printer) plan(v tagger.Planned) {
 	}
 	p.skipped(v.Skipped)
 	var rows [][]string
-	for _, key := range slices.Sorted(maps.Keys(v.Plan.Add)) {
-		rows = append(rows, []string{"add", key, v.Plan.Add[key]})
+	for _, key := range slices.Sorted(maps.Keys(v.Keys.Add)) {
+		rows = append(rows, []string{"add", key, v.Keys.Add[key]})
 	}
-	for _, key := range slices.Sorted(maps.Keys(v.Plan.Set)) {
-		rows = append(rows, []string{"set", key, v.Plan.Set[key]})
+	for _, key := range slices.Sorted(maps.Keys(v.Keys.Set)) {
+		rows = append(rows, []string{"set", key, v.Keys.Set[key]})
 	}
-	for _, key := range v.Plan.Remove {
+	for _, key := range v.Keys.Remove {
 		rows = append(rows, []string{"remove", key, ""})
 	}
 	p.table("plan", rows)
@@ -250,7 +289,7 @@ func (p *printer) skipped(all []rules.Skip) {
 	}
 }
 
-func describeOrigin(v tagger.Planned) string {
+func describeOrigin(v tagger.Plan) string {
 	actor := v.Actor.Name
 	if actor == "" {
 		actor = v.Actor.ID
@@ -258,8 +297,8 @@ func describeOrigin(v tagger.Planned) string {
 	if actor == "" {
 		actor = "unknown"
 	}
-	if v.Actor.Kind != "" {
-		actor += " (" + string(v.Actor.Kind) + ")"
+	if kind := string(v.Actor.Kind); kind != "" && kind != actor {
+		actor += " (" + kind + ")"
 	}
 	project := v.Resource.Project
 	if project == "" {
@@ -270,8 +309,8 @@ func describeOrigin(v tagger.Planned) string {
 
 // diff prints what would change on the resource as it is.
 func (p *printer) diff(d apply.Diff) {
-	if d.VMState != "" {
-		p.line("vm_state", d.VMState)
+	if d.StateName != "" {
+		p.line(d.StateName, d.State)
 	}
 	var rows [][]string
 	for _, key := range slices.Sorted(maps.Keys(d.Write)) {

@@ -326,7 +326,8 @@ class Queues(unittest.TestCase):
             notifications = re.findall(r"`([\w.]+)`", legacy + versioned)
             types[action] = {"io.github.cloudtagger." + plain} | {"org.openstack." + n for n in notifications}
         want = {"ServerCreated": types["server.created"], "SnapshotCreated": types["snapshot.created"]}
-        want["ServerChanged"] = types["server.started"] | types["server.stopped"] | types["server.resized"]
+        changes = ("started", "stopped", "resized", "rebuilt")
+        want["ServerChanged"] = set().union(*(types[f"server.{change}"] for change in changes))
         for name in FUNCTIONS:
             pattern = most[f"{name}EventRule"]["EventPattern"]["detail"]
             self.assertEqual(set(pattern["type"]), want[name])

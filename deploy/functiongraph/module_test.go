@@ -257,7 +257,7 @@ func TestDocumentation(t *testing.T) {
 	}
 	actions := map[string]string{
 		"server.created": "server-created", "snapshot.created": "snapshot-created",
-		"server.started": "server-changed", "server.stopped": "server-changed", "server.resized": "server-changed",
+		"server.started": "server-changed", "server.stopped": "server-changed", "server.resized": "server-changed", "server.rebuilt": "server-changed",
 	}
 	want := map[string][]string{}
 	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+\\.\\w+)` \\|(.*)\\|$").FindAllStringSubmatch(string(events), -1) {

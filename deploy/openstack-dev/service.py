@@ -7,6 +7,7 @@ at each operation, that hold it in its state for a while or let it fail. README.
 """
 import functools
 import importlib
+import io
 import os
 import random
 import sys
@@ -59,11 +60,50 @@ def add_knobs(module):
         turnable(FakeDriver, 'spawn', 'spawn_delay', 'spawn_fail')
         turnable(FakeDriver, 'power_off', 'power_off_delay')
         turnable(FakeDriver, 'destroy', 'destroy_delay')
+        turnable(FakeDriver, 'attach_volume', 'attach_delay')
+        turnable(FakeDriver, 'detach_volume', 'detach_delay')
     if module == 'cinder.cmd.volume':
         from cinder.tests.fake_driver import FakeLoggingVolumeDriver
         turnable(FakeLoggingVolumeDriver, 'create_volume', 'volume_delay')
+        turnable(FakeLoggingVolumeDriver, 'delete_volume', 'volume_delete_delay')
         turnable(FakeLoggingVolumeDriver, 'create_snapshot', 'snapshot_delay', 'snapshot_fail')
         turnable(FakeLoggingVolumeDriver, 'delete_snapshot', 'snapshot_delete_delay')
+        turnable(FakeLoggingVolumeDriver, 'extend_volume', 'extend_delay')
+        turnable(FakeLoggingVolumeDriver, 'copy_volume_to_image', 'upload_delay')
+
+
+def complete_fake_volume_driver():
+    """Give the fake driver the operations that it leaves to LVM, which then looks for a real disk: extend a volume, fill it from an
+    image (boot from volume), upload it as an image, change its type, and adopt a volume or a snapshot that is there already. As
+    elsewhere, no data moves; an uploaded image holds one byte."""
+    from cinder.tests.fake_driver import FakeLoggingVolumeDriver
+
+    def extend_volume(self, volume, new_size):
+        pass
+
+    def copy_image_to_volume(self, context, volume, image_service, image_id, disable_sparse=False):
+        pass
+
+    def copy_volume_to_image(self, context, volume, image_service, image_meta):
+        image_service.update(context, image_meta['id'], {'disk_format': 'raw', 'container_format': 'bare'}, io.BytesIO(b'\0'))
+
+    def retype(self, context, volume, new_type, diff, host):
+        return True
+
+    def manage_existing(self, volume, existing_ref):
+        pass
+
+    def manage_existing_get_size(self, volume, existing_ref):
+        return 1
+
+    def manage_existing_snapshot(self, snapshot, existing_ref):
+        pass
+
+    def manage_existing_snapshot_get_size(self, snapshot, existing_ref):
+        return 1
+    for operation in (extend_volume, copy_image_to_volume, copy_volume_to_image, retype, manage_existing, manage_existing_get_size,
+                      manage_existing_snapshot, manage_existing_snapshot_get_size):
+        setattr(FakeLoggingVolumeDriver, operation.__name__, operation)
 
 
 def announce_readiness(project):
@@ -97,6 +137,8 @@ def main():
     module = importlib.import_module(name)
     if project == 'cinder':
         mend_cinder_notifications()
+    if name == 'cinder.cmd.volume':
+        complete_fake_volume_driver()
     if KNOBS:
         add_knobs(name)
     if READY and project in ('nova', 'cinder'):

@@ -1,4 +1,4 @@
-// Command server-changed is the function that tags on starts, stops and resizes of servers.
+// Command server-changed is the function that tags on starts, stops, resizes and rebuilds of servers.
 package main
 
 import (
@@ -6,14 +6,18 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/cloudtagger/tagger/pkg/host"
+	"github.com/cloudtagger/tagger/pkg/app"
+	"github.com/cloudtagger/tagger/pkg/awsapi"
+	"github.com/cloudtagger/tagger/pkg/cloud/awssecret"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
 func main() {
-	err := host.Run(context.Background(), host.Function{
+	aws := &awsapi.Client{}
+	err := app.Run(context.Background(), app.Function{
 		Name:    "server-changed",
-		Actions: []lifecycle.Action{lifecycle.ServerStarted, lifecycle.ServerStopped, lifecycle.ServerResized},
+		Actions: []lifecycle.Action{lifecycle.ServerStarted, lifecycle.ServerStopped, lifecycle.ServerResized, lifecycle.ServerRebuilt},
+		AWS:     app.AWS{Secret: awssecret.Opener(aws), Parameter: aws.Parameter, Queues: aws},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tagger:", err)

@@ -6,14 +6,18 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/cloudtagger/tagger/pkg/host"
+	"github.com/cloudtagger/tagger/pkg/app"
+	"github.com/cloudtagger/tagger/pkg/awsapi"
+	"github.com/cloudtagger/tagger/pkg/cloud/awssecret"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
 func main() {
-	err := host.Run(context.Background(), host.Function{
+	aws := &awsapi.Client{}
+	err := app.Run(context.Background(), app.Function{
 		Name:    "snapshot-created",
 		Actions: []lifecycle.Action{lifecycle.SnapshotCreated},
+		AWS:     app.AWS{Secret: awssecret.Opener(aws), Parameter: aws.Parameter, Queues: aws},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tagger:", err)

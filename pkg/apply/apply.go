@@ -15,20 +15,15 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Servers are the operations that a server's metadata needs; [metadata.Servers] has them.
-type Servers interface {
-	Get(ctx context.Context, id string) (metadata.Server, error)
-	Metadata(ctx context.Context, id string) (map[string]string, error)
-	Metadatum(ctx context.Context, id, key string) (string, error)
-	Update(ctx context.Context, id string, metadata map[string]string) error
-	DeleteMetadatum(ctx context.Context, id, key string) error
-}
-
-// Snapshots are the operations that a snapshot's metadata needs; [metadata.Snapshots] has them.
-type Snapshots interface {
-	Metadata(ctx context.Context, id string) (map[string]string, error)
-	SetMetadatum(ctx context.Context, id, key, value string) error
-	DeleteMetadatum(ctx context.Context, id, key string) error
+// Resource is one resource and the operations that its metadata needs; [metadata.Resource] has them, and says what they do.
+type Resource interface {
+	Kind() metadata.Kind
+	// Path identifies the resource.
+	Path() string
+	Get(ctx context.Context) (metadata.View, error)
+	Metadata(ctx context.Context) (map[string]string, error)
+	Write(ctx context.Context, metadata map[string]string) (written map[string]string, err error)
+	Remove(ctx context.Context, key string) error
 }
 
 // Options are the same for every job.
@@ -52,32 +47,29 @@ type Job struct {
 	Visible bool
 	// SentAt is when the carrier took the message, zero when it does not say: then nothing is ever given up.
 	SentAt time.Time
+	// ReceivedAt is when we received the message, zero when that is not known.
+	ReceivedAt time.Time
 	// Receives is how often the carrier has handed the message out; 0 when it does not say.
 	Receives int
 	// Wait is how long a wait inside this call may last in all. The context's deadline bounds it too.
 	Wait time.Duration
+	// Ours, if not nil, says which keys are ours: a resource with any other key is left alone.
+	Ours func(key string) bool
+	// Renaming, if not nil, is told of each rename before it begins: until the new key is written, the value is only there.
+	Renaming func(from, to, value string)
 	// Pausing, if not nil, is told of every pause before it begins.
 	Pausing func(reason string, pause time.Duration)
 }
 
 // Applier applies jobs. It is safe for concurrent use, and lets one job at a time write to one resource.
 type Applier struct {
-	options Options
-	writers writers
+	options    Options
+	locks      keyedMutex
+	watermarks watermarks
 }
 
 // New returns an Applier.
 func New(o Options) *Applier { return &Applier{options: o} }
-
-// Server applies a job to a server or a bare metal server.
-func (a *Applier) Server(ctx context.Context, api Servers, job Job) Result {
-	return a.apply(ctx, server{api, job.Change.Resource.ID}, job)
-}
-
-// Snapshot applies a job to a volume snapshot.
-func (a *Applier) Snapshot(ctx context.Context, api Snapshots, job Job) Result {
-	return a.apply(ctx, snapshot{api, job.Change.Resource.ID, job.Plan}, job)
-}
 
 // Pauses inside a call grow from first to longest.
 const (
@@ -88,38 +80,53 @@ const (
 	forLastTry = 2 * time.Second
 )
 
-func (a *Applier) apply(ctx context.Context, t target, job Job) Result {
+// Apply applies a job to a resource.
+func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result {
 	start := time.Now()
-	release, err := a.writers.acquire(ctx, t.name())
+	unlock, err := a.locks.lock(ctx, resource.Path())
 	if err != nil {
 		return a.deferred(job, "wait for another change of the same resource: "+err.Error(), 0)
 	}
-	defer release()
+	defer unlock()
 	if a.options.DryRun {
 		// What is there is read, and what would be written is the reason.
-		d, failed := a.preview(ctx, t, job)
+		d, failed := a.Preview(ctx, resource, job)
 		if failed.Outcome != "" {
 			return failed
 		}
-		return Result{Outcome: Unchanged, Reason: "dry run: " + d.String(), Attempts: 1}
+		return Result{Decision: Decision{Outcome: Unchanged, Reason: "dry run: " + d.String()}, Attempts: 1}
 	}
 
-	r := newRun(t, job, a.options.Verify)
+	var overtaken []Problem
+	job.Plan, overtaken = a.watermarks.leaveOut(resource.Path(), job.Change.Time, job.Plan)
+	if job.Plan.Empty() && len(overtaken) > 0 {
+		return Result{Decision: Decision{Outcome: Ignored, Reason: "a newer change decided all of its keys"}, Problems: overtaken}
+	}
+	r := newRun(resource, job, a.options.Verify)
 	pause := firstPause
 	var waited time.Duration
 	for {
 		r.attempts++
 		err := r.attempt(ctx)
 		if err == nil {
-			return r.result(waited)
+			a.watermarks.note(resource.Path(), job.Change.Time, job.Plan)
+			result := r.result(waited)
+			result.Problems = append(overtaken, r.problems()...)
+			return result
+		}
+		if r.overQuota(err) {
+			continue
 		}
 		v := a.judge(ctx, r, err)
-		result := Result{Outcome: v.Outcome, Reason: v.Reason, Delay: v.Delay, Err: v.Err, Written: r.written, Removed: r.removedKeys(), Attempts: r.attempts, Waited: waited}
+		result := Result{
+			Decision: v.Decision, Written: r.written, Removed: r.removedKeys(), Problems: overtaken,
+			Attempts: r.attempts, Waited: waited,
+		}
 		left := job.Wait - time.Since(start)
 		if deadline, ok := ctx.Deadline(); ok {
 			left = min(left, time.Until(deadline)-forLastTry)
 		}
-		if v.Outcome != Deferred || !v.Wait || v.Err != nil || left < firstPause || ctx.Err() != nil {
+		if v.Outcome != Deferred || !v.Wait || v.Fault.Err != nil || left < firstPause || ctx.Err() != nil {
 			return result
 		}
 		// The last pause ends with the time there is, for one try more then.
@@ -160,5 +167,5 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 func (a *Applier) deferred(job Job, reason string, retryAfter time.Duration) Result {
-	return Result{Outcome: Deferred, Reason: reason, Delay: delay(job.Receives, retryAfter, shortest)}
+	return Result{Decision: Decision{Outcome: Deferred, Reason: reason, Delay: delay(job.Receives, retryAfter, shortest)}}
 }

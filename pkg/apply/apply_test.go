@@ -27,8 +27,8 @@ const id = "95bf2490-5428-432c-ad9b-5e3406f869dd"
 type stand struct {
 	t         *testing.T
 	sim       *simcloud.Cloud
-	servers   *metadata.Servers
-	snapshots *metadata.Snapshots
+	servers   *metadata.Resource
+	snapshots *metadata.Resource
 	applier   *apply.Applier
 }
 
@@ -57,7 +57,15 @@ func newStand(t *testing.T, o simcloud.Options, a apply.Options) *stand {
 		t.Fatal(err)
 	}
 	sim.ForgetRequests()
-	return &stand{t, sim, metadata.NewServers(compute, metadata.Options{Family: metadata.Nova}), metadata.NewSnapshots(volume, metadata.Options{Family: metadata.Cinder}), apply.New(a)}
+	server, err := metadata.New(compute, metadata.Server, id, metadata.Options{Family: metadata.Nova})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshot, err := metadata.New(volume, metadata.Snapshot, id, metadata.Options{Family: metadata.Cinder})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &stand{t, sim, server, snapshot, apply.New(a)}
 }
 
 // job is one for a server that was created a minute ago.
@@ -134,16 +142,18 @@ func TestCalls(t *testing.T) {
 		},
 		{
 			name: "one key to add, absent", plan: rules.Plan{Add: m{"owner": "alice"}}, verify: true, outcome: apply.Tagged, written: m{"owner": "alice"},
-			sent:  []string{"GET servers/metadata/owner 404", `POST servers/metadata 200 {"metadata":{"owner":"alice"}}`, "GET servers/metadata 200"},
+			sent:  []string{"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"owner":"alice"}}`, "GET servers/metadata 200"},
 			after: m{"owner": "alice"},
 		},
 		{
 			name: "one key to add, there", plan: rules.Plan{Add: m{"owner": "alice"}}, have: m{"owner": "bob"}, verify: true, outcome: apply.Unchanged,
-			sent: []string{"GET servers/metadata/owner 200"}, after: m{"owner": "bob"},
+			sent: []string{"GET servers/metadata 200"}, after: m{"owner": "bob"},
 		},
 		{
-			name: "one key to add, there and empty", plan: rules.Plan{Add: m{"owner": "alice"}}, have: m{"owner": ""}, verify: true, outcome: apply.Unchanged,
-			sent: []string{"GET servers/metadata/owner 200"}, after: m{"owner": ""},
+			name: "one key to add, there and empty", plan: rules.Plan{Add: m{"owner": "alice"}}, have: m{"owner": ""}, verify: true, outcome: apply.Tagged,
+			written: m{"owner": "alice"},
+			sent:    []string{"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"owner":"alice"}}`, "GET servers/metadata 200"},
+			after:   m{"owner": "alice"},
 		},
 		{
 			name: "several keys to add, one there", plan: rules.Plan{Add: m{"owner": "alice", "a": "1"}, Set: m{"env": "dev"}}, have: m{"owner": "bob"}, verify: true,
@@ -163,17 +173,17 @@ func TestCalls(t *testing.T) {
 		},
 		{
 			name: "remove", plan: rules.Plan{Remove: []string{"a", "b"}}, have: m{"a": "1", "b": "2", "c": "3"}, verify: true, outcome: apply.Tagged, removed: []string{"a", "b"},
-			sent: []string{"DELETE servers/metadata/a 204", "DELETE servers/metadata/b 204", "GET servers/metadata 200"}, after: m{"c": "3"},
+			sent: []string{"GET servers/metadata 200", "DELETE servers/metadata/a 204", "DELETE servers/metadata/b 204", "GET servers/metadata 200"}, after: m{"c": "3"},
 		},
 		{
 			name: "remove what is not there", plan: rules.Plan{Remove: []string{"a"}}, have: m{"c": "3"}, verify: true, outcome: apply.Unchanged,
-			sent: []string{"DELETE servers/metadata/a 404"}, after: m{"c": "3"},
+			sent: []string{"GET servers/metadata 200"}, after: m{"c": "3"},
 		},
 		{
 			name: "write, remove, read back", plan: rules.Plan{Set: m{"env": "dev"}, Remove: []string{"a", "b"}}, have: m{"b": "2"}, verify: true, outcome: apply.Tagged,
 			written: m{"env": "dev"}, removed: []string{"b"},
 			sent: []string{
-				`POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "DELETE servers/metadata/a 404", "DELETE servers/metadata/b 204", "GET servers/metadata 200",
+				"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "DELETE servers/metadata/b 204", "GET servers/metadata 200",
 			}, after: m{"env": "dev"},
 		},
 		{
@@ -207,8 +217,8 @@ func TestCalls(t *testing.T) {
 			if tt.action != "" {
 				j.Change.Action = tt.action
 			}
-			foreseen := apply.Requests(j.Change, tt.plan, orEmpty(tt.have), tt.verify)
-			got := s.applier.Server(t.Context(), s.servers, j)
+			foreseen := requests(t, j.Change, tt.plan, orEmpty(tt.have), o)
+			got := s.applier.Apply(t.Context(), s.servers, j)
 			if got.Outcome != tt.outcome {
 				t.Errorf("outcome %s", got)
 			}
@@ -222,6 +232,15 @@ func TestCalls(t *testing.T) {
 			}
 		})
 	}
+}
+
+func requests(t *testing.T, c lifecycle.Change, p rules.Plan, current m, o apply.Options) []metadata.Request {
+	t.Helper()
+	all, err := apply.Requests(apply.Job{Change: c, Plan: p}, current, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 func orEmpty(have m) m {
@@ -258,7 +277,7 @@ func TestSnapshot(t *testing.T) {
 	s.sim.PutSnapshot(simcloud.Snapshot{ID: id, Metadata: m{"old": "x", "a": "9"}, Status: "creating"})
 	j := job(plan)
 	j.Change.Action, j.Change.Resource.Kind = lifecycle.SnapshotCreated, lifecycle.Snapshot
-	got := s.applier.Snapshot(t.Context(), s.snapshots, j)
+	got := s.applier.Apply(t.Context(), s.snapshots, j)
 	s.want("snapshot", got, apply.Tagged, "")
 	want := []string{
 		"GET snapshots/metadata 200",
@@ -269,7 +288,7 @@ func TestSnapshot(t *testing.T) {
 		"GET snapshots/metadata 200",
 	}
 	diff(t, "sent", want, s.sent())
-	diff(t, "foreseen", paths(s.sim.Requests()), requestPaths(apply.Requests(j.Change, plan, m{"old": "x", "a": "9"}, true)))
+	diff(t, "foreseen", paths(s.sim.Requests()), requestPaths(requests(t, j.Change, plan, m{"old": "x", "a": "9"}, options())))
 	snapshot, _ := s.sim.Snapshot(id)
 	diff(t, "metadata", m{"env": "dev", "b": "2", "owner": "alice", "a": "9"}, snapshot.Metadata)
 }
@@ -286,7 +305,7 @@ func TestBuilding(t *testing.T) {
 				j.Wait = 10 * time.Minute
 				var pauses []string
 				j.Pausing = func(reason string, _ time.Duration) { pauses = append(pauses, reason) }
-				got := s.applier.Server(t.Context(), s.servers, j)
+				got := s.applier.Apply(t.Context(), s.servers, j)
 				s.want("building", got, apply.Tagged, "")
 				late := time.Since(start) - build
 				if late > max(time.Second, min(build*3/5, 18*time.Second)) {
@@ -316,7 +335,7 @@ func TestAddIsReadAgainAfterWaiting(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
 		s.sim.PutServer(simcloud.Server{ID: id, VMState: "building", BuildTime: 10 * time.Second})
 		time.AfterFunc(5*time.Second, func() { s.sim.SetServerMetadata(id, m{"owner": "bob"}) })
-		got := s.applier.Server(t.Context(), s.servers, job(rules.Plan{Add: m{"owner": "alice", "env": "dev"}}))
+		got := s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Add: m{"owner": "alice", "env": "dev"}}))
 		s.want("add", got, apply.Tagged, "")
 		server, _ := s.sim.Server(id)
 		diff(t, "metadata", m{"owner": "bob", "env": "dev"}, server.Metadata)
@@ -346,7 +365,7 @@ func TestWaitEnds(t *testing.T) {
 				start := time.Now()
 				j := job(rules.Plan{Set: m{"env": "dev"}})
 				j.Wait = tt.wait
-				got := s.applier.Server(ctx, s.servers, j)
+				got := s.applier.Apply(ctx, s.servers, j)
 				s.want(tt.name, got, apply.Deferred, "vm_state building")
 				// What is left of a budget at its end may be too little for one more try.
 				if d := time.Since(start); d > tt.within || d < tt.within-time.Second {
@@ -392,7 +411,7 @@ func TestStatesThatStay(t *testing.T) {
 					j.SentAt = time.Now().Add(-tt.sentBefore)
 				}
 				start := time.Now()
-				got := s.applier.Server(t.Context(), s.servers, j)
+				got := s.applier.Apply(t.Context(), s.servers, j)
 				s.want(tt.state, got, tt.outcome, tt.reason)
 				if d := time.Since(start); d != 0 {
 					t.Errorf("waited %s for what waiting does not change", d)
@@ -422,9 +441,9 @@ func TestMissing(t *testing.T) {
 				s := newStand(t, simcloud.Options{}, options())
 				j := job(rules.Plan{Set: m{"env": "dev"}})
 				j.Change.Time, j.Visible = time.Now().Add(-tt.age), tt.visible
-				s.want("server", s.applier.Server(t.Context(), s.servers, j), tt.outcome, tt.reason)
+				s.want("server", s.applier.Apply(t.Context(), s.servers, j), tt.outcome, tt.reason)
 				j.Change.Resource.Kind = lifecycle.Snapshot
-				s.want("snapshot", s.applier.Snapshot(t.Context(), s.snapshots, j), tt.outcome, tt.reason)
+				s.want("snapshot", s.applier.Apply(t.Context(), s.snapshots, j), tt.outcome, tt.reason)
 			})
 		})
 	}
@@ -464,7 +483,7 @@ func TestFaults(t *testing.T) {
 				s.sim.PutServer(simcloud.Server{ID: id})
 				s.sim.Inject(tt.fault)
 				start := time.Now()
-				got := s.applier.Server(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}}))
+				got := s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}}))
 				s.want(tt.name, got, tt.outcome, tt.reason)
 				posts := 0
 				for _, r := range s.sim.Requests() {
@@ -492,7 +511,7 @@ func TestRefusals(t *testing.T) {
 	t.Run("quota", func(t *testing.T) {
 		s := newStand(t, simcloud.Options{MaxMetadataItems: 2}, options())
 		s.sim.PutServer(simcloud.Server{ID: id, Metadata: m{"a": "1", "b": "2"}})
-		s.want("quota", s.applier.Server(t.Context(), s.servers, job(rules.Plan{Set: m{"c": "3"}})), apply.Rejected, "exceeds 2")
+		s.want("quota", s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"c": "3"}})), apply.Rejected, "exceeds 2")
 	})
 	t.Run("credentials", func(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
@@ -500,14 +519,14 @@ func TestRefusals(t *testing.T) {
 		s.sim.Inject(simcloud.Fault{Service: "compute", Answer: &simcloud.Answer{
 			Status: 403, Header: http.Header{"Content-Type": {"application/json"}}, Body: `{"forbidden": {"code": 403, "message": "Policy doesn't allow it."}}`,
 		}})
-		got := s.applier.Server(t.Context(), s.servers, job(rules.Plan{Set: m{"c": "3"}}))
-		if got.Err == nil || !metadata.IsClass(got.Err, metadata.Forbidden) {
+		got := s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"c": "3"}}))
+		if got.Fault.Err == nil || !metadata.IsClass(got.Fault.Err, metadata.Forbidden) {
 			t.Errorf("got %s", got)
 		}
 	})
 	t.Run("what no limit lets pass", func(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
-		s.want("limit", s.applier.Server(t.Context(), s.servers, job(rules.Plan{Set: m{"a/b": "3"}})), apply.Rejected, "is not among them")
+		s.want("limit", s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"a/b": "3"}})), apply.Rejected, "is not among them")
 		if n := len(s.sim.Requests()); n != 0 {
 			t.Errorf("%d requests", n)
 		}
@@ -520,10 +539,10 @@ func TestNothingIsDoneTwice(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
 		s.sim.PutServer(simcloud.Server{ID: id, Metadata: m{"x": "1", "y": "2"}})
 		s.sim.Inject(simcloud.Fault{Method: "DELETE", Path: "/y", Times: 1, Answer: simcloud.ServerError()})
-		got := s.applier.Server(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}, Remove: []string{"x", "y"}}))
+		got := s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}, Remove: []string{"x", "y"}}))
 		s.want("server", got, apply.Tagged, "")
 		diff(t, "sent", []string{
-			`POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "DELETE servers/metadata/x 204", "DELETE servers/metadata/y 500",
+			"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "DELETE servers/metadata/x 204", "DELETE servers/metadata/y 500", "GET servers/metadata 200",
 			"DELETE servers/metadata/y 204", "GET servers/metadata 200",
 		}, s.sent())
 		diff(t, "removed", []string{"x", "y"}, got.Removed)
@@ -534,7 +553,7 @@ func TestNothingIsDoneTwice(t *testing.T) {
 		s.sim.Inject(simcloud.Fault{Method: "PUT", Path: "/b", Times: 1, Answer: simcloud.DropServed()})
 		j := job(rules.Plan{Set: m{"a": "1", "b": "2", "c": "3"}})
 		j.Change.Resource.Kind = lifecycle.Snapshot
-		got := s.applier.Snapshot(t.Context(), s.snapshots, j)
+		got := s.applier.Apply(t.Context(), s.snapshots, j)
 		s.want("snapshot", got, apply.Tagged, "")
 		diff(t, "sent", []string{
 			`PUT snapshots/metadata/a 200 {"meta":{"a":"1"}}`, `PUT snapshots/metadata/b 0 {"meta":{"b":"2"}}`, "GET snapshots/metadata 200",
@@ -546,19 +565,19 @@ func TestNothingIsDoneTwice(t *testing.T) {
 
 // undo is a server API where another writer undoes the first writes.
 type undo struct {
-	*metadata.Servers
+	*metadata.Resource
 	sim   *simcloud.Cloud
 	times int
 	with  m
 }
 
-func (u *undo) Update(ctx context.Context, id string, metadata map[string]string) error {
-	err := u.Servers.Update(ctx, id, metadata)
+func (u *undo) Write(ctx context.Context, metadata map[string]string) (map[string]string, error) {
+	done, err := u.Resource.Write(ctx, metadata)
 	if u.times > 0 {
 		u.times--
 		u.sim.SetServerMetadata(id, u.with)
 	}
-	return err
+	return done, err
 }
 
 func TestLostWrites(t *testing.T) {
@@ -583,7 +602,7 @@ func TestLostWrites(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStand(t, simcloud.Options{}, options())
 				s.sim.PutServer(simcloud.Server{ID: id})
-				got := s.applier.Server(t.Context(), &undo{s.servers, s.sim, tt.times, tt.with}, job(tt.plan))
+				got := s.applier.Apply(t.Context(), &undo{s.servers, s.sim, tt.times, tt.with}, job(tt.plan))
 				if got.Outcome != tt.outcome {
 					t.Errorf("%s", got)
 				}
@@ -613,7 +632,7 @@ func TestOneWriterPerResource(t *testing.T) {
 			key := fmt.Sprintf("k%02d", i)
 			want[key] = "v"
 			writers.Go(func() {
-				if got := s.applier.Server(t.Context(), s.servers, job(rules.Plan{Set: m{key: "v"}})); got.Outcome != apply.Tagged {
+				if got := s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{key: "v"}})); got.Outcome != apply.Tagged {
 					t.Errorf("%s: %s", key, got)
 				}
 			})
@@ -631,11 +650,11 @@ func TestWaitingForTheTurnEndsWithTheContext(t *testing.T) {
 		slow := job(rules.Plan{Set: m{"a": "1"}})
 		slow.Wait = 30 * time.Second
 		var first sync.WaitGroup
-		first.Go(func() { s.applier.Server(t.Context(), s.servers, slow) })
+		first.Go(func() { s.applier.Apply(t.Context(), s.servers, slow) })
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		s.want("second", s.applier.Server(ctx, s.servers, job(rules.Plan{Set: m{"b": "1"}})), apply.Deferred, "wait for another change of the same resource")
+		s.want("second", s.applier.Apply(ctx, s.servers, job(rules.Plan{Set: m{"b": "1"}})), apply.Deferred, "wait for another change of the same resource")
 		first.Wait()
 	})
 }
@@ -645,12 +664,12 @@ func TestDryRun(t *testing.T) {
 	o.DryRun = true
 	s := newStand(t, simcloud.Options{}, o)
 	s.sim.PutServer(simcloud.Server{ID: id, Metadata: m{"env": "dev", "old": "x"}})
-	got := s.applier.Server(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "production"}, Add: m{"owner": "alice"}, Remove: []string{"old"}}))
+	got := s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "production"}, Add: m{"owner": "alice"}, Remove: []string{"old"}}))
 	s.want("server", got, apply.Unchanged, "dry run: would write env: dev → production, owner: alice, old: x → removed")
 	s.sim.PutSnapshot(simcloud.Snapshot{ID: id, Metadata: m{"env": "dev"}})
 	j := job(rules.Plan{Set: m{"env": "dev"}})
 	j.Change.Resource.Kind = lifecycle.Snapshot
-	s.want("snapshot", s.applier.Snapshot(t.Context(), s.snapshots, j), apply.Unchanged, "dry run: nothing would change")
+	s.want("snapshot", s.applier.Apply(t.Context(), s.snapshots, j), apply.Unchanged, "dry run: nothing would change")
 	diff(t, "sent", []string{"GET servers 200", "GET snapshots/metadata 200"}, s.sent())
 }
 
@@ -669,7 +688,7 @@ func TestHuaweiCloud(t *testing.T) {
 			s := newStand(t, simcloud.Options{HuaweiCloud: true}, options())
 			tt.server.ID = id
 			s.sim.PutServer(tt.server)
-			s.want("server", s.applier.Server(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}})), tt.outcome, tt.reason)
+			s.want("server", s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}})), tt.outcome, tt.reason)
 		})
 	}
 }
@@ -680,7 +699,7 @@ func TestReadBackIsTriedAgain(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
 		s.sim.PutServer(simcloud.Server{ID: id})
 		s.sim.Inject(simcloud.Fault{Service: "compute", Method: "GET", Times: 2, Answer: simcloud.ServerError()})
-		s.want("server", s.applier.Server(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}})), apply.Tagged, "")
+		s.want("server", s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}})), apply.Tagged, "")
 		diff(t, "sent", []string{
 			`POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "GET servers/metadata 500", "GET servers/metadata 500", "GET servers/metadata 200",
 		}, s.sent())
@@ -704,7 +723,7 @@ func TestFaultsEverywhere(t *testing.T) {
 						s.sim.Inject(simcloud.Fault{Service: "compute", Skip: skip, Times: times, Answer: answer})
 						j := job(rules.Plan{Set: m{"env": "dev"}, Add: m{"owner": "alice", "mine": "no"}, Remove: []string{"x", "y"}})
 						j.Wait = 5 * time.Minute
-						got := s.applier.Server(t.Context(), s.servers, j)
+						got := s.applier.Apply(t.Context(), s.servers, j)
 						s.want("server", got, apply.Tagged, "")
 						server, _ := s.sim.Server(id)
 						diff(t, "metadata", m{"env": "dev", "owner": "alice", "mine": "3"}, server.Metadata)
@@ -729,7 +748,7 @@ func TestAddIsReadBeforeEachAttempt(t *testing.T) {
 			s.sim.Inject(simcloud.Fault{Service: "compute", Method: "POST", Times: 1, Answer: simcloud.ServerError()})
 			j := job(rules.Plan{Add: add, Set: m{"env": "dev"}})
 			j.Pausing = func(string, time.Duration) { s.sim.SetServerMetadata(id, m{"owner": "bob"}) }
-			s.want("server", s.applier.Server(t.Context(), s.servers, j), apply.Tagged, "")
+			s.want("server", s.applier.Apply(t.Context(), s.servers, j), apply.Tagged, "")
 			server, _ := s.sim.Server(id)
 			if server.Metadata["owner"] != "bob" || server.Metadata["env"] != "dev" {
 				t.Errorf("metadata %v", server.Metadata)
@@ -743,7 +762,7 @@ func TestLostAndDeferred(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
 		s.sim.PutServer(simcloud.Server{ID: id})
-		got := s.applier.Server(t.Context(), &undo{s.servers, s.sim, 99, m{"a": "1"}}, job(rules.Plan{Set: m{"env": "dev", "a": "1"}}))
+		got := s.applier.Apply(t.Context(), &undo{s.servers, s.sim, 99, m{"a": "1"}}, job(rules.Plan{Set: m{"env": "dev", "a": "1"}}))
 		if got.Outcome != apply.Deferred {
 			t.Errorf("%s", got)
 		}
@@ -754,7 +773,7 @@ func TestLostAndDeferred(t *testing.T) {
 		s.sim.PutServer(simcloud.Server{ID: id})
 		j := job(rules.Plan{Add: m{"owner": "alice"}, Set: m{"env": "dev"}})
 		j.Pausing = func(string, time.Duration) { s.sim.SetServerMetadata(id, m{"owner": "bob"}) }
-		got := s.applier.Server(t.Context(), &undo{s.servers, s.sim, 1, m{}}, j)
+		got := s.applier.Apply(t.Context(), &undo{s.servers, s.sim, 1, m{}}, j)
 		s.want("server", got, apply.Tagged, "")
 		server, _ := s.sim.Server(id)
 		diff(t, "metadata", m{"owner": "bob", "env": "dev"}, server.Metadata)
@@ -773,7 +792,7 @@ func TestSupersededInAPause(t *testing.T) {
 			s.sim.SetServerState(id, "stopped", "")
 			s.sim.SetServerMetadata(id, m{"stopped-at": "again"})
 		}
-		s.want("server", s.applier.Server(t.Context(), s.servers, j), apply.Ignored, "")
+		s.want("server", s.applier.Apply(t.Context(), s.servers, j), apply.Ignored, "")
 		diff(t, "sent", []string{"GET servers 200", "DELETE servers/metadata/stopped-at 500", "GET servers 200"}, s.sent())
 		server, _ := s.sim.Server(id)
 		diff(t, "metadata", m{"stopped-at": "again"}, m(server.Metadata))
@@ -788,7 +807,7 @@ func TestUnansweredWriteOfAStart(t *testing.T) {
 		s.sim.Inject(simcloud.Fault{Service: "compute", Method: "DELETE", Times: 1, Answer: simcloud.DropServed()})
 		j := job(rules.Plan{Remove: []string{"stopped-at"}})
 		j.Change.Action = lifecycle.ServerStarted
-		got := s.applier.Server(t.Context(), s.servers, j)
+		got := s.applier.Apply(t.Context(), s.servers, j)
 		s.want("server", got, apply.Tagged, "")
 		diff(t, "removed", []string{"stopped-at"}, got.Removed)
 	})
@@ -801,9 +820,9 @@ func TestStateIsForbidden(t *testing.T) {
 	s.sim.Inject(simcloud.Fault{Service: "compute", Method: "GET", Answer: &simcloud.Answer{
 		Status: 403, Header: http.Header{"Content-Type": {"application/json"}}, Body: `{"forbidden": {"code": 403, "message": "Policy doesn't allow it."}}`,
 	}})
-	got := s.applier.Server(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}}))
-	if !metadata.IsClass(got.Err, metadata.Forbidden) || !strings.Contains(got.Reason, "Policy") {
-		t.Errorf("%s (%v)", got, got.Err)
+	got := s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}}))
+	if !metadata.IsClass(got.Fault.Err, metadata.Forbidden) || !strings.Contains(got.Reason, "Policy") {
+		t.Errorf("%s (%v)", got, got.Fault.Err)
 	}
 }
 
@@ -820,7 +839,7 @@ func TestAgeWithoutATime(t *testing.T) {
 			if tt.sent > 0 {
 				j.SentAt = time.Now().Add(-tt.sent)
 			}
-			if got := s.applier.Server(t.Context(), s.servers, j); got.Outcome != tt.outcome {
+			if got := s.applier.Apply(t.Context(), s.servers, j); got.Outcome != tt.outcome {
 				t.Errorf("sent %s ago: %s", tt.sent, got)
 			}
 		})
@@ -835,8 +854,8 @@ func TestDryRunOfWhatIsSuperseded(t *testing.T) {
 	s.sim.PutServer(simcloud.Server{ID: id})
 	j := job(rules.Plan{Set: m{"stopped-at": "x"}})
 	j.Change.Action = lifecycle.ServerStopped
-	s.want("dry run", s.applier.Server(t.Context(), s.servers, j), apply.Ignored, "superseded")
+	s.want("dry run", s.applier.Apply(t.Context(), s.servers, j), apply.Ignored, "superseded")
 	s.sim.SetServerState(id, "error", "")
 	j.Change.Action = lifecycle.ServerCreated
-	s.want("dry run", s.applier.Server(t.Context(), s.servers, j), apply.Unchanged, "would write stopped-at: x; vm_state error does not allow it now")
+	s.want("dry run", s.applier.Apply(t.Context(), s.servers, j), apply.Unchanged, "would write stopped-at: x; vm_state error does not allow it now")
 }

@@ -3,6 +3,8 @@ package apply
 import (
 	"fmt"
 	"time"
+
+	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
 // Outcome is what became of an event, in the words that operators see.
@@ -33,32 +35,58 @@ func Outcomes() []Outcome {
 	return []Outcome{Tagged, Unchanged, Ignored, Unrecognised, Gone, Blocked, Rejected, Deferred}
 }
 
+// Decision is what became of an event and what to do next. Every package up to the doors passes it on unchanged.
+type Decision struct {
+	Outcome Outcome `json:"outcome"`
+	// Reason says why in one sentence; "" for tagged.
+	Reason string `json:"reason"`
+	// Delay is when to try again, for Deferred.
+	Delay time.Duration `json:"-"`
+	// Fault is set when configuration or credentials are at fault. Then the outcome is not the event's own, and the
+	// carrier must be told that the fault needs a person.
+	Fault Fault `json:"-"`
+}
+
+// Fault is a fault of configuration or credentials; the zero value is none.
+type Fault struct {
+	// Err says what is wrong and the way out.
+	Err error
+	// Scope is how far it reaches.
+	Scope fault.Scope
+}
+
+// faultOf returns the fault that err is, the zero value where it is none.
+func faultOf(err error) Fault {
+	if scope := fault.ScopeOf(err); scope != "" {
+		return Fault{Err: err, Scope: scope}
+	}
+	return Fault{}
+}
+
+// String is for logs.
+func (d Decision) String() string {
+	if d.Fault.Err != nil {
+		return d.Fault.Err.Error()
+	}
+	if d.Reason == "" {
+		return string(d.Outcome)
+	}
+	return fmt.Sprintf("%s: %s", d.Outcome, d.Reason)
+}
+
+// Problem is what kept a key from being as planned.
+type Problem struct{ Key, Why string }
+
 // Result is what became of a job.
 type Result struct {
-	Outcome Outcome
-	// Reason says why in one sentence; "" for tagged.
-	Reason string
+	Decision
 	// Written are the keys that are on the resource because of this job, with their values; Removed (sorted) those that are not.
 	// With verification they were so when read back.
 	Written map[string]string
 	Removed []string
-	// Delay is when to try again, for Deferred.
-	Delay time.Duration
+	// Problems are keys of the plan that were left out, or that stand beside one that the cloud confuses with them.
+	Problems []Problem
 	// Attempts counts passes, Waited sums the pauses between them.
 	Attempts int
 	Waited   time.Duration
-	// Err is set when configuration or credentials are at fault: then the outcome is not the event's, and the carrier must be
-	// told that nothing works.
-	Err error
-}
-
-// String is for logs.
-func (r Result) String() string {
-	if r.Err != nil {
-		return r.Err.Error()
-	}
-	if r.Reason == "" {
-		return string(r.Outcome)
-	}
-	return fmt.Sprintf("%s: %s", r.Outcome, r.Reason)
 }

@@ -1,21 +1,24 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
-	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
 // Diff is what a plan would change on a resource as it is now.
 type Diff struct {
 	// Current is the resource's metadata.
 	Current map[string]string
-	// VMState is the server's, "" for a snapshot.
-	VMState string
+	// State is the resource's, StateName what its service calls it; both are "" for a kind without states. Refused says
+	// that it does not allow writing now.
+	StateName, State string
+	Refused          bool
 	// Write are the keys that are not as planned, Remove (sorted) the keys that should not be there.
 	Write  map[string]string
 	Remove []string
@@ -38,53 +41,65 @@ func (d Diff) String() string {
 		parts = append(parts, fmt.Sprintf("%s: %s → removed", key, d.Current[key]))
 	}
 	text := "would write " + strings.Join(parts, ", ")
-	if d.VMState != "" && !allowed(d.VMState) {
-		text += "; vm_state " + d.VMState + " does not allow it now"
+	if d.Refused {
+		text += "; " + d.StateName + " " + d.State + " does not allow it now"
 	}
 	return text
 }
 
-// PreviewServer reads a server and says what the job would change. Where that fails the Result has an Outcome, else it is zero.
-func (a *Applier) PreviewServer(ctx context.Context, api Servers, job Job) (Diff, Result) {
-	return a.preview(ctx, server{api, job.Change.Resource.ID}, job)
-}
-
-// PreviewSnapshot does for a snapshot what PreviewServer does for a server.
-func (a *Applier) PreviewSnapshot(ctx context.Context, api Snapshots, job Job) (Diff, Result) {
-	return a.preview(ctx, snapshot{api, job.Change.Resource.ID, job.Plan}, job)
-}
-
-func (a *Applier) preview(ctx context.Context, t target, job Job) (Diff, Result) {
-	d, err := diff(ctx, t, job)
+// Preview reads a resource and says what the job would change. Where that fails the Result has an Outcome, else it is zero.
+func (a *Applier) Preview(ctx context.Context, resource Resource, job Job) (Diff, Result) {
+	r := newRun(resource, job, false)
+	d, err := r.diff(ctx)
 	if err != nil {
-		v := a.judge(ctx, newRun(t, job, false), err)
-		return Diff{}, Result{Outcome: v.Outcome, Reason: v.Reason, Delay: v.Delay, Err: v.Err, Attempts: 1}
+		return Diff{}, Result{Decision: a.judge(ctx, r, err).Decision, Attempts: 1}
 	}
 	return d, Result{}
 }
 
-func diff(ctx context.Context, t target, job Job) (Diff, error) {
+// diff reads as little as it takes: the resource where its state matters, else its metadata only.
+func (r *run) diff(ctx context.Context) (Diff, error) {
 	var d Diff
-	if job.Change.Resource.Kind == lifecycle.Snapshot {
-		current, err := t.all(ctx)
+	if kind := r.resource.Kind(); kind.HasState() {
+		v, err := r.get(ctx)
 		if err != nil {
 			return Diff{}, err
 		}
-		d.Current = current
-	} else {
-		s, err := t.server(ctx)
-		if err != nil {
-			return Diff{}, err
-		}
-		if expected, ok := vmStateAfter(job.Change.Action); ok && contradicts(expected, s.VMState) {
-			return Diff{}, superseded{s.VMState}
-		}
-		d.Current, d.VMState = s.Metadata, s.VMState
+		d.StateName, d.State, d.Refused = kind.StateName(), v.State, kind.Readiness(v.State) != metadata.Ready
+	} else if err := r.readMetadata(ctx); err != nil {
+		return Diff{}, err
 	}
-	if d.Current == nil {
-		d.Current = map[string]string{}
+	if err := r.managed(); err != nil {
+		return Diff{}, err
 	}
-	r := &run{job: job, known: d.Current}
-	d.Write, d.Remove = r.toWrite(), r.toRemove()
+	d.Current, d.Write, d.Remove = r.known, r.toWrite(), r.toRemove()
+	for _, rename := range r.toRename() {
+		d.Write[rename.To], d.Remove = rename.Value, append(d.Remove, rename.From)
+	}
 	return d, nil
+}
+
+// Requests returns what applying the job sends to a resource that is ready and holds current: reads included, in their
+// order, byte for byte. A nil current is a resource of which nothing is known; it is taken to have none of the keys to
+// add and every key to remove.
+func Requests(job Job, current map[string]string, o Options) ([]metadata.Request, error) {
+	c, p := job.Change, job.Plan
+	if p.Empty() {
+		return nil, nil
+	}
+	v := metadata.View{State: cmp.Or(c.Action.State(), "active"), Flavor: c.Resource.FlavorID, Metadata: current}
+	if current == nil {
+		v.Metadata = map[string]string{}
+		for _, key := range p.Remove {
+			v.Metadata[key] = ""
+		}
+	}
+	resource, recorder, err := metadata.NewRecorder(metadata.Kind(c.Resource.Kind), c.Resource.ID, p.Family, v)
+	if err != nil {
+		return nil, err
+	}
+	if err := newRun(resource, Job{Change: c, Plan: p, Ours: job.Ours}, o.Verify).attempt(context.Background()); err != nil {
+		return nil, fmt.Errorf("record the requests of a plan: %w", err)
+	}
+	return recorder.Requests(), nil
 }

@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
-	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
@@ -15,8 +14,10 @@ import (
 type Situation struct {
 	// Class is the error's.
 	Class metadata.Class
-	// VMState is the server's vm_state, "" where it was not read or there is none.
-	VMState string
+	// Kind is the resource's.
+	Kind metadata.Kind
+	// State is the resource's state, "" where it was not read or the kind has none.
+	State string
 	// Visible: see [Job].
 	Visible bool
 	// EventAge and CarrierAge are how long ago the event happened and the carrier took it; CarrierAge is negative where unknown.
@@ -26,20 +27,17 @@ type Situation struct {
 	RetryAfter time.Duration
 	// Message is the API's own, for the reason.
 	Message string
+	// Fault is set when configuration or credentials are at fault.
+	Fault Fault
 }
 
 // Verdict is what to do now.
 type Verdict struct {
-	Outcome Outcome
-	Reason  string
-	// Delay is when the carrier should hand the record out again, for Deferred.
-	Delay time.Duration
+	Decision
 	// Wait reports that waiting a little right here may help. What only a person changes is not waited for.
 	Wait bool
 	// RetryAfter is the least pause before another try.
 	RetryAfter time.Duration
-	// Err is set when configuration or credentials are at fault.
-	Err error
 }
 
 // Delays between deliveries: doubling from shortest to longest with the number of receives.
@@ -59,44 +57,21 @@ func delay(receives int, retryAfter, least time.Duration) time.Duration {
 	return max(jitter(min(max(d, least), longest)), retryAfter)
 }
 
-// vmBuilding is the one vm_state that passes by itself.
-const vmBuilding = "building"
-
-// allowed reports whether metadata can be written in the vm_state (the ECS and BMS pages, "Constraints"; Nova's
-// check_instance_state on update_instance_metadata).
-func allowed(vmState string) bool {
-	return slices.Contains([]string{"active", "stopped", "paused", "suspended"}, vmState)
-}
-
-// vmStateAfter returns the vm_state in which a start or a stop leaves a server.
-func vmStateAfter(action lifecycle.Action) (string, bool) {
-	switch action {
-	case lifecycle.ServerStarted:
-		return "active", true
-	case lifecycle.ServerStopped:
-		return "stopped", true
-	}
-	return "", false
-}
-
-// contradicts reports that a server in vmState has been started or stopped again since an event that left it in expected.
-// Any state but these two (paused, rescued, …) says nothing about it.
-func contradicts(expected, vmState string) bool {
-	return vmState != expected && (vmState == "active" || vmState == "stopped")
-}
-
 // Judge decides what a failed call means. It is pure but for the jitter of delays.
 func (o Options) Judge(s Situation) Verdict {
 	givenUp := s.CarrierAge >= o.GiveUpAfter && s.CarrierAge >= 0
 	later := func(reason string, wait bool) Verdict {
-		return Verdict{Outcome: Deferred, Reason: reason, Wait: wait, RetryAfter: s.RetryAfter, Delay: delay(s.Receives, s.RetryAfter, shortest)}
+		return Verdict{Decision{Outcome: Deferred, Reason: reason, Delay: delay(s.Receives, s.RetryAfter, shortest)}, wait, s.RetryAfter}
+	}
+	final := func(outcome Outcome, reason string) Verdict {
+		return Verdict{Decision: Decision{Outcome: outcome, Reason: reason}}
 	}
 	// forAPerson is a state that stays until a person changes it.
 	forAPerson := func(reason string) Verdict {
 		if givenUp {
-			return Verdict{Outcome: Blocked, Reason: fmt.Sprintf("given up after %s: %s", o.GiveUpAfter, reason)}
+			return final(Blocked, fmt.Sprintf("given up after %s: %s", o.GiveUpAfter, reason))
 		}
-		return Verdict{Outcome: Deferred, Reason: reason, Delay: delay(s.Receives, s.RetryAfter, forPersons)}
+		return Verdict{Decision: Decision{Outcome: Deferred, Reason: reason, Delay: delay(s.Receives, s.RetryAfter, forPersons)}}
 	}
 
 	switch s.Class {
@@ -105,20 +80,21 @@ func (o Options) Judge(s Situation) Verdict {
 		case s.EventAge < o.Grace && !givenUp:
 			return later(fmt.Sprintf("not found yet; gone only when the event is %s old: %s", o.Grace, s.Message), true)
 		case !s.Visible:
-			return Verdict{Outcome: Rejected, Reason: "not found, and the credentials act in another project than the event's: " + s.Message}
+			return final(Rejected, "not found, and the credentials act in another project than the event's: "+s.Message)
 		}
-		return Verdict{Outcome: Gone, Reason: s.Message}
+		return final(Gone, s.Message)
 
 	case metadata.NotReady, metadata.Locked:
-		switch {
-		case s.VMState == "deleted" || s.VMState == "soft-delete":
-			return Verdict{Outcome: Gone, Reason: "vm_state " + s.VMState}
-		case s.VMState == vmBuilding:
+		state := s.Kind.StateName() + " " + s.State
+		switch s.Kind.Readiness(s.State) {
+		case metadata.Deleted:
+			return final(Gone, state)
+		case metadata.Passing:
 			if givenUp {
-				return forAPerson("vm_state " + vmBuilding)
+				return forAPerson(state)
 			}
-			return later("vm_state "+vmBuilding, true)
-		case s.VMState == "" || allowed(s.VMState):
+			return later(state, true)
+		case metadata.Ready:
 			if s.Class == metadata.Locked {
 				return forAPerson("locked: " + s.Message)
 			}
@@ -128,71 +104,92 @@ func (o Options) Judge(s Situation) Verdict {
 			// It became ready between the refusal and the look; or a snapshot is busy.
 			return later(s.Message, true)
 		}
-		return forAPerson("vm_state " + s.VMState)
+		return forAPerson(state)
 
 	case metadata.Throttled, metadata.Unavailable, metadata.Unknown:
 		if givenUp {
-			return Verdict{Outcome: Rejected, Reason: fmt.Sprintf("given up after %s: %s", o.GiveUpAfter, s.Message)}
+			return final(Rejected, fmt.Sprintf("given up after %s: %s", o.GiveUpAfter, s.Message))
 		}
 		return later(s.Message, true)
 
 	case metadata.Unauthenticated, metadata.Forbidden:
-		return Verdict{Outcome: Deferred, Reason: s.Message, Delay: delay(s.Receives, s.RetryAfter, shortest), Err: errors.New(s.Message)}
+		v := later(s.Message, false)
+		if v.Fault = s.Fault; v.Fault.Err == nil {
+			v.Fault = Fault{Err: errors.New(s.Message), Scope: scopeOf(s.Class)}
+		}
+		return v
 	}
 	// Quota, Invalid, and whatever no caller should have let pass.
-	return Verdict{Outcome: Rejected, Reason: s.Message}
+	return final(Rejected, s.Message)
+}
+
+// scopeOf returns how far a refusal reaches whose error does not say.
+func scopeOf(class metadata.Class) fault.Scope {
+	if class == metadata.Forbidden {
+		return fault.Resource
+	}
+	return fault.Everything
+}
+
+// Situation returns the situation of a change at a time, zero where the event does not say it, which the carrier took and
+// we received at theirs. The age of an event without a time counts from when it was taken or received; without those it
+// is older than the grace.
+func (o Options) Situation(at, sentAt, receivedAt time.Time) Situation {
+	s := Situation{EventAge: o.Grace, CarrierAge: -1}
+	for _, first := range []time.Time{at, sentAt, receivedAt} {
+		if !first.IsZero() {
+			s.EventAge = time.Since(first)
+			break
+		}
+	}
+	if !sentAt.IsZero() {
+		s.CarrierAge = time.Since(sentAt)
+	}
+	return s
+}
+
+// NotYet is the verdict about a change that has to wait for another resource.
+func (o Options) NotYet(reason string, receives int) Verdict {
+	return Verdict{Decision: Decision{Outcome: Deferred, Reason: reason, Delay: delay(receives, 0, shortest)}}
 }
 
 // judge gathers the situation of a failed attempt, reading the server's state where the answer depends on it.
 func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 	if s, ok := errors.AsType[superseded](err); ok {
-		return Verdict{Outcome: Ignored, Reason: "superseded: " + s.Error()}
+		return Verdict{Decision: Decision{Outcome: Ignored, Reason: "superseded: " + s.Error()}}
 	}
-	s := Situation{
-		// An event of which nobody knows the time is not young.
-		Visible: r.job.Visible, Receives: r.job.Receives, Message: err.Error(), EventAge: a.options.Grace, CarrierAge: -1,
+	if e, ok := errors.AsType[managedError](err); ok {
+		return Verdict{Decision: Decision{Outcome: Ignored, Reason: e.Error()}}
 	}
-	if !r.job.Change.Time.IsZero() {
-		s.EventAge = time.Since(r.job.Change.Time)
-	} else if !r.job.SentAt.IsZero() {
-		s.EventAge = time.Since(r.job.SentAt)
-	}
-	if !r.job.SentAt.IsZero() {
-		s.CarrierAge = time.Since(r.job.SentAt)
-	}
+	s := a.options.Situation(r.job.Change.Time, r.job.SentAt, r.job.ReceivedAt)
+	s.Kind, s.Visible, s.Receives, s.Message = r.resource.Kind(), r.job.Visible, r.job.Receives, err.Error()
 	if errors.Is(err, errLost) {
 		s.Class, s.Message = metadata.Unknown, fmt.Sprintf("read back something else than was written, %d times", r.losses)
 		v := a.options.Judge(s)
 		v.Wait = r.losses < maxLosses
 		return v
 	}
-	if _, ok := errors.AsType[building](err); ok {
-		s.Class, s.VMState = metadata.NotReady, vmBuilding
+	if e, ok := errors.AsType[stillPassing](err); ok {
+		s.Class, s.State = metadata.NotReady, e.state
 		return a.options.Judge(s)
 	}
 	e, ok := errors.AsType[*metadata.Error](err)
 	if !ok { // refused before it was sent
-		return Verdict{Outcome: Rejected, Reason: s.Message}
+		return Verdict{Decision: Decision{Outcome: Rejected, Reason: s.Message}}
 	}
 	s.Class, s.RetryAfter = e.Class, e.RetryAfter
 	if e.Unsent {
 		s.CarrierAge = -1 // nothing is given up that was not tried
 	}
-	if e.Class == metadata.NotReady || e.Class == metadata.Locked {
-		switch state, stateErr := r.target.server(ctx); {
-		case stateErr == nil:
-			s.VMState, r.building = state.VMState, state.VMState == vmBuilding
-		case errors.Is(stateErr, errNoState):
-		default:
-			if e, ok := errors.AsType[*metadata.Error](stateErr); ok {
-				s.Class, s.RetryAfter, s.Message = e.Class, e.RetryAfter, stateErr.Error()
-				err = stateErr
-			}
+	if (e.Class == metadata.NotReady || e.Class == metadata.Locked) && s.Kind.HasState() {
+		v, stateErr := r.resource.Get(ctx)
+		if stateErr == nil {
+			s.State, r.waiting = v.State, s.Kind.Readiness(v.State) == metadata.Passing
+		} else if e, ok := errors.AsType[*metadata.Error](stateErr); ok {
+			s.Class, s.RetryAfter, s.Message = e.Class, e.RetryAfter, stateErr.Error()
+			err = stateErr
 		}
 	}
-	v := a.options.Judge(s)
-	if v.Err != nil {
-		v.Err = err // with its chain, for the caller to look into
-	}
-	return v
+	s.Fault = faultOf(err)
+	return a.options.Judge(s)
 }

@@ -51,11 +51,11 @@ func TestJudge(t *testing.T) {
 			givenUp && in(string(s.Class), string(metadata.Throttled), string(metadata.Unavailable), string(metadata.Unknown)):
 			return want{outcome: apply.Rejected}
 		case s.Class == metadata.Gone && (s.EventAge >= o.Grace || givenUp),
-			stateful && in(s.VMState, "deleted", "soft-delete"):
+			stateful && in(s.State, "deleted", "soft-delete"):
 			return want{outcome: apply.Gone}
 		case stateful && givenUp:
 			return want{outcome: apply.Blocked}
-		case stateful && in(s.VMState, forPersons...), s.Class == metadata.Locked && s.VMState != "building":
+		case stateful && in(s.State, forPersons...), s.Class == metadata.Locked && s.State != "building":
 			return want{apply.Deferred, false, 12 * time.Minute, false}
 		}
 		return want{apply.Deferred, true, 12 * time.Second, false}
@@ -67,10 +67,10 @@ func TestJudge(t *testing.T) {
 			for _, visible := range []bool{true, false} {
 				for _, event := range []time.Duration{young, old} {
 					for _, carrier := range []time.Duration{unknown, tried, up} {
-						s := apply.Situation{Class: class, VMState: state, Visible: visible, EventAge: event, CarrierAge: carrier, Receives: 1, Message: "MESSAGE"}
+						s := apply.Situation{Kind: metadata.Server, Class: class, State: state, Visible: visible, EventAge: event, CarrierAge: carrier, Receives: 1, Message: "MESSAGE"}
 						got, w := o.Judge(s), expect(s)
 						cases++
-						if got.Outcome != w.outcome || got.Wait != w.wait || (got.Err != nil) != w.fatal || got.Delay < w.least || (got.Delay > 0) != (w.outcome == apply.Deferred) {
+						if got.Outcome != w.outcome || got.Wait != w.wait || (got.Fault.Err != nil) != w.fatal || got.Delay < w.least || (got.Delay > 0) != (w.outcome == apply.Deferred) {
 							t.Errorf("%+v:\n got %+v\nwant %+v", s, got, w)
 						}
 						if got.Reason == "" {
@@ -122,8 +122,8 @@ func TestReasonsAreForPeople(t *testing.T) {
 	}{
 		{apply.Situation{Class: metadata.Gone, Visible: true, EventAge: time.Minute, CarrierAge: -1, Message: "M"}, "not found yet; gone only when the event is 10m0s old: M"},
 		{apply.Situation{Class: metadata.Gone, EventAge: time.Hour, CarrierAge: -1, Message: "M"}, "not found, and the credentials act in another project than the event's: M"},
-		{apply.Situation{Class: metadata.NotReady, VMState: "error", CarrierAge: 25 * time.Hour, Message: "M"}, "given up after 24h0m0s: vm_state error"},
-		{apply.Situation{Class: metadata.Locked, VMState: "active", CarrierAge: -1, Message: "M"}, "locked: M"},
+		{apply.Situation{Class: metadata.NotReady, Kind: metadata.Server, State: "error", CarrierAge: 25 * time.Hour, Message: "M"}, "given up after 24h0m0s: vm_state error"},
+		{apply.Situation{Class: metadata.Locked, Kind: metadata.Server, State: "active", CarrierAge: -1, Message: "M"}, "locked: M"},
 		{apply.Situation{Class: metadata.Unavailable, CarrierAge: 25 * time.Hour, Message: "M"}, "given up after 24h0m0s: M"},
 	} {
 		if got := o.Judge(tt.s).Reason; !strings.Contains(got, tt.want) {

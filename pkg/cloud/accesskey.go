@@ -114,19 +114,19 @@ func (t *signingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 func (t *signingTransport) send(req *http.Request) (*http.Response, error) {
 	credentials, err := t.cloud.credentials(req.Context())
 	if err != nil {
-		return nil, err
+		return nil, noTokenError{err}
 	}
 	l, transport, err := t.cloud.resolve(credentials)
 	if err != nil {
-		return nil, err
+		return nil, noTokenError{err}
 	}
 	if l.Method != config.AccessKey || l.AccessKeyProjectID != t.project {
-		return nil, errors.New("sign the request: the credentials have changed, and their project or kind with them: begin again")
+		return nil, noTokenError{errors.New("sign the request: the credentials have changed, and their project or kind with them: begin again")}
 	}
 	key := t.cloud.accessKey(l.AccessKey)
 	leave, err := key.enter(req.Context())
 	if err != nil {
-		return nil, err
+		return nil, noTokenError{err}
 	}
 	defer leave()
 

@@ -9,10 +9,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
+	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/cloudtagger/tagger/pkg/breaker"
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
@@ -31,9 +36,13 @@ type Options struct {
 	// ComputeEndpoint and VolumeEndpoint, if set, take the place of the catalog's endpoints. They hold the version,
 	// and may hold {project_id} or $(project_id)s.
 	ComputeEndpoint, VolumeEndpoint string
-	// Projects are the ids of the projects, beside the credentials' own, for which password credentials get a token of
-	// their own.
-	Projects []string
+	// Projects are the bounds: the projects that sessions are given for. None stands for the credentials' own project,
+	// and is an error with an administrator's credentials.
+	Projects config.Projects
+	// WriteRate is how many writes a second go to one service in the long run; 0 is no limit. See package breaker.
+	WriteRate float64
+	// Log, if not nil, is told when calls to a service pause, and when the rate of writes changes.
+	Log *slog.Logger
 
 	// Transport sends the requests. Nil means one made for these APIs, which trusts OS_CACERT; any other ignores
 	// OS_CACERT.
@@ -42,9 +51,12 @@ type Options struct {
 	UserAgent string
 }
 
-// Cloud makes sessions. Make it once and keep it: it holds the tokens.
+// Cloud makes sessions. Make it once and keep it: it holds the tokens, and what is known of the services' health.
 type Cloud struct {
-	options Options
+	options   Options
+	breaker   *breaker.Breaker
+	roles     *roleProjects
+	directory *directory
 
 	mu         sync.Mutex
 	logins     map[string]*login     // by the project asked for; "" for the credentials' own
@@ -58,32 +70,15 @@ func New(options Options) *Cloud {
 		credentials := options.Credentials
 		options.Source = func(context.Context) (config.Credentials, error) { return credentials, nil }
 	}
-	return &Cloud{
+	c := &Cloud{
 		options:    options,
+		breaker:    breaker.New(breaker.Options{WriteRate: options.WriteRate, Log: options.Log}),
 		logins:     make(map[string]*login),
 		keys:       make(map[string]*accessKey),
 		transports: make(map[string]*guard),
 	}
-}
-
-// Session returns a session that acts in the given project, or, when that is "", the credentials' own or not in
-// [Options.Projects], in the credentials' own project: compare [Session.Project] before trusting a 404. It logs in only
-// where there is no token yet.
-//
-// An error is a [*RefusedError] when a person has to mend something.
-func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
-	own, err := c.open(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	if project == "" || project == own.Project || !slices.Contains(c.options.Projects, project) {
-		return own, nil
-	}
-	if own.Method != config.Password {
-		return nil, refusedf("act in project %s: it is listed as one of the projects to act in, but %s cannot leave its project (%s): "+
-			"take it off the list, or use a user and password", project, phrase(own.Method), own.Project)
-	}
-	return c.open(ctx, project)
+	c.roles, c.directory = newRoleProjects(c), newDirectory(c)
+	return c
 }
 
 func (c *Cloud) open(ctx context.Context, project string) (*Session, error) {
@@ -98,8 +93,8 @@ func (c *Cloud) open(ctx context.Context, project string) (*Session, error) {
 	return c.newSession(l, g), nil
 }
 
-// outdated reports whether the credentials have become such that an access key's grant is not theirs any more. A token's grant ends with its
-// token.
+// outdated reports whether the credentials have become such that an access key's grant is not theirs any more. A
+// token's grant ends with its token.
 func (c *Cloud) outdated(ctx context.Context, g *grant) bool {
 	if g.login.Method != config.AccessKey {
 		return false
@@ -112,16 +107,34 @@ func (c *Cloud) outdated(ctx context.Context, g *grant) bool {
 	return err == nil && (l.Method != config.AccessKey || l.AccessKeyProjectID != g.project)
 }
 
-// login returns the one login for a project. There are no more of them than Options.Projects has elements, and one.
+// maxLogins is how many projects' logins are kept.
+const maxLogins = 500
+
+// login returns the one login for a project, which must be within bounds.
 func (c *Cloud) login(project string) *login {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := c.logins[project]
 	if l == nil {
+		if len(c.logins) >= maxLogins {
+			c.forgetLogin()
+		}
 		l = &login{issue: func(ctx context.Context) (*grant, error) { return c.issue(ctx, project) }}
 		c.logins[project] = l
 	}
+	l.used = time.Now()
 	return l
+}
+
+// forgetLogin forgets the login that was not used for the longest time. Sessions that have it keep it.
+func (c *Cloud) forgetLogin() {
+	oldest := ""
+	for project, l := range c.logins {
+		if project != "" && (oldest == "" || l.used.Before(c.logins[oldest].used)) {
+			oldest = project
+		}
+	}
+	delete(c.logins, oldest)
 }
 
 // issue gets a grant for the project, with other credentials if the ones at hand are refused and the source has others.
@@ -150,7 +163,38 @@ func (c *Cloud) authenticate(ctx context.Context, credentials config.Credentials
 	if l.Method == config.AccessKey {
 		return &grant{login: l, project: l.AccessKeyProjectID, send: transport}, nil
 	}
-	return issueToken(ctx, transport, l, project, c.options.UserAgent)
+	call := breaker.Call{Endpoint: l.AuthURL}
+	if err := c.breaker.Allow(ctx, call); err != nil {
+		return nil, fmt.Errorf("%s: %w", attempting(l, project), err)
+	}
+	start := time.Now()
+	g, err := issueToken(ctx, transport, l, project, c.options.UserAgent)
+	c.recordIdentity(ctx, call, start, err)
+	return g, err
+}
+
+// recordIdentity tells the breaker how a call to Keystone ended.
+func (c *Cloud) recordIdentity(ctx context.Context, call breaker.Call, start time.Time, err error) {
+	if _, unsent := errors.AsType[noTokenError](err); unsent || errors.Is(ctx.Err(), context.Canceled) {
+		return // it was not sent, or the caller gave up: neither says anything about Keystone
+	}
+	r := breaker.Result{Kind: breaker.Success, Latency: time.Since(start), Err: err}
+	answer, answered := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err)
+	if answered {
+		r.RetryAfter = breaker.RetryAfter(answer.ResponseHeader.Get("Retry-After"))
+	}
+	_, refused := errors.AsType[*RefusedError](err)
+	switch {
+	case err == nil, refused: // a refused login is remembered by itself
+		r.RetryAfter = 0
+	case answered && answer.Actual == http.StatusTooManyRequests:
+		r.Kind = breaker.Throttled
+	case answered && answer.Actual < 500 && !slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooEarly}, answer.Actual):
+		r.RetryAfter = 0
+	default:
+		r.Kind = breaker.Unavailable
+	}
+	c.breaker.Record(call, r)
 }
 
 // resolve returns how the credentials log in, and what to send with. It does not touch the network.

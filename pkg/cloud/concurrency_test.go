@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cloudtagger/tagger/pkg/breaker"
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/config"
 )
@@ -129,14 +130,27 @@ func TestLoginHasItsOwnTimeout(t *testing.T) {
 	})
 }
 
-func TestFailureThatPassesIsNotRemembered(t *testing.T) {
-	f := newFake()
-	f.answers = []int{503}
-	c := cloud.New(cloud.Options{Credentials: passwordCredentials(), Transport: f})
-	if _, err := c.Session(t.Context(), ""); err == nil {
-		t.Fatal("no error")
-	}
-	mustSession(t, c, "")
+// A login that fails for a while is tried again when Keystone asked for it, by whichever project's comes first.
+func TestFailureThatPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.answers = []int{0, 503}
+		c := cloud.New(cloud.Options{Credentials: passwordCredentials(), Projects: []string{"p-other", "p-third"}, Transport: f})
+		mustSession(t, c, "")
+		if _, err := c.Session(t.Context(), "p-other"); err == nil {
+			t.Fatal("no error")
+		}
+		for _, project := range []string{"p-other", "p-third"} {
+			_, err := c.Session(t.Context(), project)
+			open, ok := errors.AsType[*breaker.OpenError](err)
+			if !ok || open.RetryAfter != 7*time.Second || f.loginCount() != 2 || !strings.Contains(err.Error(), "503 Service Unavailable") {
+				t.Errorf("%v after %d logins", err, f.loginCount())
+			}
+		}
+		<-time.NewTimer(7 * time.Second).C
+		mustSession(t, c, "p-third")
+		mustSession(t, c, "p-other")
+	})
 }
 
 func TestRefusalIsRemembered(t *testing.T) {

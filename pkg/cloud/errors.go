@@ -2,16 +2,19 @@ package cloud
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
 
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/fault"
+	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
 // RefusedError is an error that a person has to mend: credentials that the cloud refuses, or configuration that
@@ -24,6 +27,9 @@ type RefusedError struct {
 	// Until is when the cloud will be asked again; before, the same error is returned without asking. Zero: it is
 	// asked each time.
 	Until time.Time
+	// Scope is how far the refusal reaches: [fault.Project] where the same credentials are good for their own project,
+	// [fault.Everything] otherwise, which "" stands for too.
+	Scope fault.Scope
 }
 
 // Error returns Err's text.
@@ -32,8 +38,16 @@ func (e *RefusedError) Error() string { return e.Err.Error() }
 // Unwrap returns Err.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// NeedsPerson is true. It lets packages recognise the error that do not import this one.
-func (e *RefusedError) NeedsPerson() bool { return true }
+// FaultScope returns Scope, for [fault.ScopeOf].
+func (e *RefusedError) FaultScope() fault.Scope { return cmp.Or(e.Scope, fault.Everything) }
+
+// inProject returns err as one that concerns a single project.
+func inProject(err error) error {
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		return &RefusedError{Err: refused.Err, Until: refused.Until, Scope: fault.Project}
+	}
+	return err
+}
 
 func refusedf(format string, args ...any) *RefusedError {
 	return &RefusedError{Err: fmt.Errorf(format, args...)}
@@ -59,6 +73,9 @@ func (e *answerError) Unwrap() error { return e.answer }
 
 // unauthorized reports whether the error is the cloud's answer 401.
 func unauthorized(err error) bool { return gophercloud.ResponseCodeIs(err, 401) }
+
+// maxMessage bounds, in characters, what an answer can put into an error.
+const maxMessage = 200
 
 // message returns what the cloud says in a JSON error body, as one short line without any of the secrets, and "" for
 // bodies of any other form: nobody knows what a page in between quotes.
@@ -86,12 +103,7 @@ func message(body []byte, secrets ...config.Secret) string {
 		text = code + " " + text
 	}
 	text = string(redact([]byte(text), secrets))
-	const longest = 200
-	text = strings.Join(strings.Fields(text), " ")
-	if r := []rune(text); len(r) > longest {
-		return string(r[:longest]) + "…"
-	}
-	return text
+	return visible.Line(text, maxMessage)
 }
 
 // redact replaces the secrets in a text.

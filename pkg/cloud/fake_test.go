@@ -92,7 +92,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		token := r.Header.Get("X-Subject-Token")
 		project, ok := f.tokens[token]
 		if !ok || r.Header.Get("X-Auth-Token") != token {
-			fault(w, 401)
+			keystoneFault(w, 401)
 			return
 		}
 		f.writeToken(w, 200, token, project)
@@ -101,7 +101,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, text)
 	case f.tokens[r.Header.Get("X-Auth-Token")] == "":
-		fault(w, 401)
+		keystoneFault(w, 401)
 	default:
 		fmt.Fprintf(w, `{"project": %q, "body": %q}`, f.tokens[r.Header.Get("X-Auth-Token")], body)
 	}
@@ -129,7 +129,7 @@ func (f *fake) login(w http.ResponseWriter, body []byte) {
 		}
 	}
 	if err := json.Unmarshal(body, &req); err != nil {
-		fault(w, 400)
+		keystoneFault(w, 400)
 		return
 	}
 	project := f.project
@@ -137,18 +137,18 @@ func (f *fake) login(w http.ResponseWriter, body []byte) {
 	switch {
 	case id.ApplicationCredential != nil:
 		if id.ApplicationCredential.Secret != theSecret {
-			fault(w, 401)
+			keystoneFault(w, 401)
 			return
 		}
 	case id.Token.ID != "":
 		if _, ok := f.tokens[id.Token.ID]; !ok {
-			fault(w, 401)
+			keystoneFault(w, 401)
 			return
 		}
 		project = req.Auth.Scope.Project.ID
 	default:
 		if id.Password.User.Password != f.password {
-			fault(w, 401)
+			keystoneFault(w, 401)
 			return
 		}
 		if s := req.Auth.Scope.Project; s.ID != "" {
@@ -158,7 +158,7 @@ func (f *fake) login(w http.ResponseWriter, body []byte) {
 		}
 	}
 	if project == f.denied && project != "" {
-		fault(w, 401)
+		keystoneFault(w, 401)
 		return
 	}
 	token := fmt.Sprintf("%s%d", tokenPrefix, len(f.logins))
@@ -178,7 +178,7 @@ func (f *fake) writeToken(w http.ResponseWriter, status int, token, project stri
 		"methods": ["password"], "expires_at": "2030-01-01T00:00:00.000000Z"}}`, scope)
 }
 
-func fault(w http.ResponseWriter, status int) {
+func keystoneFault(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	fmt.Fprintf(w, `{"error": {"code": %d, "title": "x", "message": "The request you have made requires authentication."}}`, status)

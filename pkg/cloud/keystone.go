@@ -76,6 +76,7 @@ func readGrant(result interface{ ExtractInto(any) error }, token config.Secret) 
 	g := &grant{
 		token:   token,
 		project: issued.Project.ID, projectName: issued.Project.Name,
+		domain: issued.Project.Domain.ID, domainName: issued.Project.Domain.Name,
 		user: issued.User.Name, userID: issued.User.ID,
 		catalog: issued.Catalog,
 	}

@@ -27,6 +27,7 @@ type grant struct {
 	token config.Secret // zero with an access key
 
 	project, projectName string
+	domain, domainName   string // the project's
 	user, userID         string
 	roles                []string
 	catalog              []tokens.CatalogEntry
@@ -37,6 +38,7 @@ type grant struct {
 // login keeps the grant for one project and gets another when it is needed.
 type login struct {
 	issue func(context.Context) (*grant, error)
+	used  time.Time // guarded by Cloud.mu
 
 	mu      sync.Mutex
 	current *grant
@@ -60,12 +62,13 @@ func (l *login) grant(ctx context.Context, stale *grant) (*grant, error) {
 		defer l.mu.Unlock()
 		return l.current, nil
 	}
+	l.current = nil // a token that was refused is not sent again, even if no other can be had for now
 	if l.refusal != nil {
 		if left := time.Until(l.refusal.Until); left > 0 {
 			defer l.mu.Unlock()
 			return nil, &RefusedError{
 				Err:   fmt.Errorf("%w (so said the cloud a moment ago; it is asked again in %s)", l.refusal.Err, left.Round(time.Second)),
-				Until: l.refusal.Until,
+				Until: l.refusal.Until, Scope: l.refusal.Scope,
 			}
 		}
 	}

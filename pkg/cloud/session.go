@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/gophercloud/gophercloud/v2"
 
+	"github.com/cloudtagger/tagger/pkg/breaker"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
 // Session acts as one user in one project. It is cheap, and safe for concurrent use.
@@ -36,8 +39,15 @@ type Session struct {
 	transport http.RoundTripper
 }
 
-// Admin reports that the token has the role admin, by which Nova's and Cinder's default policies let it act on every project's resources.
-func (s *Session) Admin() bool { return slices.Contains(s.Roles, "admin") }
+// Admin reports that the token has the role admin, with which Nova's and Cinder's default policies let it act on every
+// project's resources, whatever project it is for. Policies compare the names of roles regardless of case. No other role
+// of a token for a project reaches beyond it; those that do (reader, manager) need a token for the system.
+func (s *Session) Admin() bool {
+	return slices.ContainsFunc(s.Roles, func(role string) bool { return strings.EqualFold(role, "admin") })
+}
+
+// Breaker is what all calls of the process ask before they are sent.
+func (s *Session) Breaker() *breaker.Breaker { return s.cloud.breaker }
 
 func (c *Cloud) newSession(l *login, g *grant) *Session {
 	s := &Session{
@@ -67,10 +77,21 @@ func (s *Session) Volume() (*gophercloud.ServiceClient, error) {
 	return s.client(volumeService(s.cloud.options.VolumeEndpoint))
 }
 
+// Service returns the client for a service by the name that its endpoint setting has: "compute" or "volume".
+func (s *Session) Service(name string) (*gophercloud.ServiceClient, error) {
+	switch name {
+	case "compute":
+		return s.Compute()
+	case "volume":
+		return s.Volume()
+	}
+	return nil, refusedf("connect to the %s service: there is no such service here", name)
+}
+
 func (s *Session) client(svc service) (*gophercloud.ServiceClient, error) {
 	endpoint, err := svc.endpoint(s.grant)
 	if err != nil {
-		return nil, &RefusedError{Err: err}
+		return nil, &RefusedError{Err: err, Scope: fault.Project} // another project's catalog may have it
 	}
 	return &gophercloud.ServiceClient{
 		ProviderClient: newProviderClient(s.transport, s.cloud.options.UserAgent),

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
 func TestLogin(t *testing.T) {
@@ -205,9 +206,10 @@ func TestOtherProjects(t *testing.T) {
 	})
 	t.Run("not listed", func(t *testing.T) {
 		f := newFake()
-		s := mustSession(t, cloud.New(options(passwordCredentials(), f)), "p-foreign")
-		if s.Project != "p-demo" || f.loginCount() != 1 {
-			t.Errorf("project %q after %d logins", s.Project, f.loginCount())
+		_, err := cloud.New(options(passwordCredentials(), f)).Session(t.Context(), "p-foreign")
+		foreign, ok := errors.AsType[*cloud.ForeignError](err)
+		if !ok || foreign.Project != "p-foreign" || foreign.Own != "p-demo" || f.loginCount() != 1 {
+			t.Errorf("error %v after %d logins", err, f.loginCount())
 		}
 	})
 	t.Run("refused, and the credentials' own project is not affected", func(t *testing.T) {
@@ -272,9 +274,8 @@ func TestLoginErrors(t *testing.T) {
 			if _, ok := errors.AsType[*cloud.RefusedError](err); ok != tt.refused {
 				t.Errorf("refused = %t, want %t", ok, tt.refused)
 			}
-			var r interface{ NeedsPerson() bool }
-			if got := errors.As(err, &r) && r.NeedsPerson(); got != tt.refused {
-				t.Errorf("NeedsPerson = %t, want %t", got, tt.refused)
+			if got := fault.ScopeOf(err) == fault.Everything; got != tt.refused {
+				t.Errorf("scope %q, refused %t", fault.ScopeOf(err), tt.refused)
 			}
 			if tt.status >= 400 {
 				code, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err)

@@ -43,13 +43,24 @@ func (t *tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 func (t *tokenTransport) grant(req *http.Request, stale *grant) (*grant, error) {
 	g, err := t.login.grant(req.Context(), stale)
 	if err != nil {
-		return nil, err
+		return nil, noTokenError{err}
 	}
 	if g.project != t.project {
-		return nil, fmt.Errorf("the credentials have changed, and their project with them, from %s to %s: begin again", t.project, g.project)
+		return nil, noTokenError{fmt.Errorf("the credentials have changed, and their project with them, from %s to %s: begin again",
+			t.project, g.project)}
 	}
 	return g, nil
 }
+
+// noTokenError is the error of a request that was not sent because there was no token or access key to send it with. It
+// says nothing about the service that the request was for.
+type noTokenError struct{ error }
+
+// Unwrap returns the login's error.
+func (e noTokenError) Unwrap() error { return e.error }
+
+// NoToken tells package metadata.
+func (noTokenError) NoToken() bool { return true }
 
 // do sends the request with the grant's token, and reports whether the answer says that the token is not valid: 401,
 // and on Huawei Cloud's EVS 400 with the code EVS.0002.

@@ -16,7 +16,11 @@ import (
 )
 
 // maxBody is the most that is read of an answer, in bytes, and the most that is buffered of a request without a length.
-const maxBody = 1 << 20
+// maxProjectList is the most that is read of a list of projects, which Keystone does not divide into pages: some 30,000.
+const (
+	maxBody        = 1 << 20
+	maxProjectList = 10 << 20
+)
 
 // newTransport returns the transport for real networks. caCert is the value of OS_CACERT.
 func newTransport(caCert string) (*http.Transport, error) {
@@ -84,7 +88,11 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, refusedf("%s://%s redirects (%d) to %s, which is not followed because it would carry the token there: "+
 			"correct OS_AUTH_URL or the endpoint", req.URL.Scheme, req.URL.Host, resp.StatusCode, to)
 	}
-	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxBody, host: req.URL.Host}
+	most := int64(maxBody)
+	if strings.HasSuffix(req.URL.Path, "/"+pathOfRoleProjects) {
+		most = maxProjectList
+	}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, left: most, most: most, host: req.URL.Host}
 	return resp, nil
 }
 
@@ -103,17 +111,18 @@ func connectError(host string, err error) error {
 type boundedBody struct {
 	io.ReadCloser
 	left int64
+	most int64
 	host string
 }
 
 func (b *boundedBody) Read(p []byte) (int, error) {
 	if b.left < 0 {
-		return 0, fmt.Errorf("the answer of %s is longer than %d bytes", b.host, maxBody)
+		return 0, fmt.Errorf("the answer of %s is longer than %d bytes", b.host, b.most)
 	}
-	// One byte more than is left tells an answer of exactly maxBody from a longer one.
+	// One byte more than is left tells an answer of exactly most from a longer one.
 	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left+1)])
 	if b.left -= int64(n); b.left < 0 {
-		return n - 1, fmt.Errorf("the answer of %s is longer than %d bytes", b.host, maxBody)
+		return n - 1, fmt.Errorf("the answer of %s is longer than %d bytes", b.host, b.most)
 	}
 	return n, err
 }

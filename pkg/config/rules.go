@@ -27,7 +27,7 @@ func (s Settings) ReadRules(ctx context.Context, parameter func(ctx context.Cont
 	case s.Rules != "":
 		return rules.Source{Name: "TAGGER_RULES", Text: []byte(s.Rules)}, nil
 	case s.RulesParameter != "" && parameter == nil:
-		return rules.Source{}, errors.New("read the rules: TAGGER_RULES_PARAMETER is for functions on AWS")
+		return rules.Source{}, errors.New("read the rules: TAGGER_RULES_PARAMETER is read by the functions, tagger serve and tagger listen only: set TAGGER_RULES_FILE to a file of the rules")
 	case s.RulesParameter != "":
 		text, err := parameter(ctx, s.RulesParameter)
 		if err != nil {

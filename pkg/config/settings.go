@@ -20,22 +20,24 @@ type Settings struct {
 	Rules     string `envconfig:"TAGGER_RULES" desc:"The tagging rules themselves, in YAML or JSON. On Lambda all variables together have 4 KB."`
 	RulesFile string `envconfig:"TAGGER_RULES_FILE" desc:"A file with the tagging rules, in place of TAGGER_RULES; the files of its tables stand beside it."`
 	// RulesParameter and RulesRefresh are for rules that change without a new deployment.
-	RulesParameter string        `envconfig:"TAGGER_RULES_PARAMETER" desc:"On AWS: the Systems Manager parameter (name or ARN) that holds the rules, in place of TAGGER_RULES."`
+	RulesParameter string        `envconfig:"TAGGER_RULES_PARAMETER" desc:"On AWS, read by the functions, tagger serve and tagger listen: the Systems Manager parameter (name or ARN) that holds the rules, in place of TAGGER_RULES."`
 	RulesRefresh   time.Duration `envconfig:"TAGGER_RULES_REFRESH" default:"1m" desc:"How often rules in a file or a parameter are read again. A version that does not compile is refused, and the last good one stays."`
 
 	API    string `envconfig:"TAGGER_API" default:"openstack" desc:"Whose limits for keys and values apply: openstack or huaweicloud."`
 	Verify bool   `envconfig:"TAGGER_VERIFY" default:"true" desc:"Whether what was written is read back, and written again where another writer undid it."`
 	DryRun bool   `envconfig:"TAGGER_DRY_RUN" default:"false" desc:"Whether to read only, and to log what would be written."`
 
-	ComputeEndpoint string `envconfig:"TAGGER_COMPUTE_ENDPOINT" desc:"Address of the compute API, in place of the catalog's; may hold {project_id}. Needed with an access key."`
-	VolumeEndpoint  string `envconfig:"TAGGER_VOLUME_ENDPOINT" desc:"Address of the volume API, in place of the catalog's; may hold {project_id}. Needed with an access key."`
-	Projects        List   `envconfig:"TAGGER_PROJECTS" desc:"IDs, separated by commas, of further projects to act in, which a user with a password can; * for every project that the credentials reach by themselves, as an administrator's do."`
-	SecretARN       string `envconfig:"TAGGER_SECRET_ARN" desc:"On AWS: the Secrets Manager secret that holds the credentials, a JSON object with the names of the second table."`
+	ComputeEndpoint string   `envconfig:"TAGGER_COMPUTE_ENDPOINT" desc:"Address of the compute API, in place of the catalog's; may hold {project_id}. Needed with an access key."`
+	VolumeEndpoint  string   `envconfig:"TAGGER_VOLUME_ENDPOINT" desc:"Address of the volume API, in place of the catalog's; may hold {project_id}. Needed with an access key."`
+	Projects        Projects `envconfig:"TAGGER_PROJECTS" desc:"The projects to write in, separated by commas: own (the default), ids, roles (every project that the credentials have a role in), domain:NAME, or * (all that their token reaches). An administrator's credentials need it. The project service counts only by its id."`
+	WriteLocked     bool     `envconfig:"TAGGER_WRITE_LOCKED" default:"false" desc:"Whether locked servers are written too, which Nova lets only an administrator do."`
+	SecretARN       string   `envconfig:"TAGGER_SECRET_ARN" desc:"On AWS, read by the functions, tagger serve and tagger listen: the Secrets Manager secret that holds the credentials, a JSON object with the names of the second table."`
 
 	Grace       time.Duration  `envconfig:"TAGGER_GRACE" default:"10m" desc:"How old an event must be before \"not found\" means deleted."`
 	GiveUpAfter time.Duration  `envconfig:"TAGGER_GIVE_UP_AFTER" default:"24h" desc:"How long after a queue took a message nothing more is tried."`
 	Wait        *time.Duration `envconfig:"TAGGER_WAIT" desc:"How long one call waits for a resource to become ready: by default 5s from a queue, 20s over HTTP, 10m at the desk, and to the end of the invocation where the platform retries little."`
-	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"How many records of one batch, requests or messages are worked on at a time."`
+	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"How many changes are worked on at a time, and how many requests or messages are taken; at most 1000."`
+	Rate        float64        `envconfig:"TAGGER_RATE" default:"5" desc:"How many writes a second a backlog sends to one API; 0 for no limit. Ten seconds' worth goes out at once, so a single event never waits. The rate halves while the API answers three times as slowly as usual."`
 
 	DeadLetterQueueURL string `envconfig:"TAGGER_DEAD_LETTER_QUEUE_URL" desc:"On AWS: the SQS queue that takes rejected records at once, with the reason. Without it they go back to their queue."`
 
@@ -46,14 +48,6 @@ type Settings struct {
 	IgnoreActors List       `envconfig:"TAGGER_IGNORE_ACTORS" desc:"Patterns, separated by commas, of user names and IDs whose changes are ignored; * stands for anything."`
 
 	LogLevel string `envconfig:"TAGGER_LOG_LEVEL" default:"info" desc:"The least level that is logged: debug, info, warn or error."`
-}
-
-// AnyProject in TAGGER_PROJECTS stands for every project that the credentials reach by themselves.
-const AnyProject = "*"
-
-// OtherProjects are the projects by id, for which a user with a password gets tokens.
-func (s Settings) OtherProjects() []string {
-	return slices.DeleteFunc(slices.Clone(s.Projects), func(p string) bool { return p == AnyProject })
 }
 
 // List is words separated by commas; blanks around them do not count.
@@ -122,6 +116,8 @@ func wanted(e *envconfig.ParseError) string {
 		return "true or false"
 	case e.TypeName == "int":
 		return "a whole number"
+	case e.TypeName == "float64":
+		return "a number"
 	case strings.HasPrefix(e.Err.Error(), "time: "):
 		return "a duration such as 90s or 10m"
 	}
@@ -141,16 +137,46 @@ func (s Settings) check() error {
 	if err := oneOf("TAGGER_LOG_LEVEL", s.LogLevel, "debug", "info", "warn", "error"); err != nil {
 		return err
 	}
-	for name, d := range map[string]time.Duration{"TAGGER_GRACE": s.Grace, "TAGGER_GIVE_UP_AFTER": s.GiveUpAfter, "TAGGER_RULES_REFRESH": s.RulesRefresh} {
-		if d < 0 {
-			return fmt.Errorf("%s=%s is negative", name, d)
+	return s.checkBounds()
+}
+
+// Upper bounds. Beyond them a setting does not do what is meant: RabbitMQ's prefetch has 16 bits, an SQS queue keeps a
+// message for 14 days, and no platform waits for a call longer than an hour.
+const (
+	maxConcurrency = 1000
+	maxGrace       = 24 * time.Hour
+	maxGiveUpAfter = 14 * 24 * time.Hour
+	maxWait        = time.Hour
+	maxRefresh     = 24 * time.Hour
+	maxRate        = 1000
+)
+
+func (s Settings) checkBounds() error {
+	wait := time.Duration(0)
+	if s.Wait != nil {
+		wait = *s.Wait
+	}
+	for _, b := range []struct {
+		name             string
+		value, low, high time.Duration
+	}{
+		{"TAGGER_RULES_REFRESH", s.RulesRefresh, time.Second, maxRefresh}, // less would read a parameter for each event
+		{"TAGGER_GRACE", s.Grace, 0, maxGrace},
+		{"TAGGER_GIVE_UP_AFTER", s.GiveUpAfter, 0, maxGiveUpAfter},
+		{"TAGGER_WAIT", wait, 0, maxWait},
+	} {
+		switch {
+		case b.value < 0:
+			return fmt.Errorf("%s=%s is negative", b.name, b.value)
+		case b.value < b.low || b.value > b.high:
+			return fmt.Errorf("%s=%s is out of bounds; want %s to %s", b.name, b.value, b.low, b.high)
 		}
 	}
-	if s.Wait != nil && *s.Wait < 0 {
-		return fmt.Errorf("TAGGER_WAIT=%s is negative", *s.Wait)
+	if s.Concurrency < 1 || s.Concurrency > maxConcurrency {
+		return fmt.Errorf("TAGGER_CONCURRENCY=%d; want at least 1 and at most %d", s.Concurrency, maxConcurrency)
 	}
-	if s.Concurrency < 1 {
-		return fmt.Errorf("TAGGER_CONCURRENCY=%d; want at least 1", s.Concurrency)
+	if !(s.Rate == 0 || s.Rate >= 0.1 && s.Rate <= maxRate) { // so written, it refuses NaN too
+		return fmt.Errorf("TAGGER_RATE=%v; want 0.1 to %d writes a second, or 0 for no limit", s.Rate, maxRate)
 	}
 	return nil
 }

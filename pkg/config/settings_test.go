@@ -31,7 +31,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := config.Settings{API: "openstack", Verify: true, RulesRefresh: time.Minute, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, LogLevel: "info"}
+	want := config.Settings{API: "openstack", Verify: true, RulesRefresh: time.Minute, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, Rate: 5, LogLevel: "info"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -65,9 +65,9 @@ func TestSettings(t *testing.T) {
 	}
 	zero := time.Duration(0)
 	want := config.Settings{
-		API: "huaweicloud", DryRun: true, Wait: &zero, Projects: config.List{"p1", "p2"},
+		API: "huaweicloud", DryRun: true, Wait: &zero, Projects: config.Projects{"p1", "p2"},
 		EventTypes:   config.EventTypes{"ECS:CloudTrace:ApiCall": "server.created", "createSnapshotV2": "snapshot.created"},
-		RulesRefresh: time.Minute, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, LogLevel: "info",
+		RulesRefresh: time.Minute, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, Rate: 5, LogLevel: "info",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -81,6 +81,20 @@ func TestRefuses(t *testing.T) {
 		{"TAGGER_VERIFY", "maybe", `TAGGER_VERIFY="maybe" is not true or false`},
 		{"TAGGER_CONCURRENCY", "many", `TAGGER_CONCURRENCY="many" is not a whole number`},
 		{"TAGGER_CONCURRENCY", "0", "want at least 1"},
+		{"TAGGER_CONCURRENCY", "65536", "at most 1000"},
+		{"TAGGER_RULES_REFRESH", "0", "TAGGER_RULES_REFRESH=0s is out of bounds; want 1s to 24h0m0s"},
+		{"TAGGER_RULES_REFRESH", "-1s", "is negative"},
+		{"TAGGER_RULES_REFRESH", "999ms", "want 1s to"},
+		{"TAGGER_GRACE", "25h", "want 0s to 24h0m0s"},
+		{"TAGGER_GIVE_UP_AFTER", "337h", "want 0s to 336h0m0s"},
+		{"TAGGER_WAIT", "61m", "want 0s to 1h0m0s"},
+		{"TAGGER_RATE", "NaN", "TAGGER_RATE=NaN; want 0.1 to 1000 writes a second"},
+		{"TAGGER_RATE", "-1", "want 0.1 to 1000"},
+		{"TAGGER_RATE", "0.01", "or 0 for no limit"},
+		{"TAGGER_RATE", "fast", `TAGGER_RATE="fast" is not a number`},
+		{"TAGGER_PROJECTS", "role", `"role" is no project id; did you mean roles?`},
+		{"TAGGER_PROJECTS", "p1,domain:", "domain: needs the name of a domain"},
+		{"TAGGER_PROJECTS", "p1 p2", `"p1 p2" is no project id`},
 		{"TAGGER_WAIT", "10", `TAGGER_WAIT="10" is not a duration such as 90s or 10m`},
 		{"TAGGER_WAIT", "-1s", "TAGGER_WAIT=-1s is negative"},
 		{"TAGGER_GRACE", "-1s", "TAGGER_GRACE=-1s is negative"},
@@ -130,7 +144,7 @@ func TestReadRules(t *testing.T) {
 		{"both", config.Settings{Rules: "x", RulesFile: file}, nil, "", "more than one of TAGGER_RULES, TAGGER_RULES_FILE"},
 		{"no such file", config.Settings{RulesFile: filepath.Join(dir, "no.yaml")}, nil, "", "no.yaml: no such file"},
 		{"no such parameter", config.Settings{RulesParameter: "/x"}, parameter, "", "ParameterNotFound"},
-		{"no parameters", config.Settings{RulesParameter: "/x"}, nil, "", "for functions on AWS"},
+		{"no parameters", config.Settings{RulesParameter: "/x"}, nil, "", "is read by the functions, tagger serve and tagger listen only"},
 	} {
 		r, err := tt.settings.ReadRules(t.Context(), tt.parameter)
 		if r.Name != tt.wantName || (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
@@ -138,6 +152,35 @@ func TestReadRules(t *testing.T) {
 		}
 		if err == nil && string(r.Text) != "rules: []" {
 			t.Errorf("%s: text %q", tt.name, r.Text)
+		}
+	}
+}
+
+func TestProjects(t *testing.T) {
+	var p config.Projects
+	if err := p.Decode("own, 4d8a, domain:Cloud Users,roles,*,domain:d1"); err != nil {
+		t.Fatal(err)
+	}
+	if !p.Own() || !p.Roles() || !p.Any() || !p.Listed("4d8a") || p.Listed("own") || p.Listed("*") || p.Listed("roles") {
+		t.Errorf("%+v", p)
+	}
+	if diff := cmp.Diff([]string{"Cloud Users", "d1"}, p.Domains()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"4d8a"}, p.IDs()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	for address, warned := range map[string]bool{
+		"http://keystone.example.com:5000/v3": true, " http://10.0.0.1/v3": true, "https://keystone.example.com/v3": false,
+		"http://localhost:5000/v3": false, "http://127.1.2.3/v3": false, "http://[::1]:5000": false, "": false, "http://localhost.example.com": true,
+	} {
+		c := config.Credentials{AuthURL: address}.Warnings()
+		s := config.Settings{ComputeEndpoint: address, VolumeEndpoint: address}.Warnings()
+		if (len(c) == 1) != warned || (len(s) == 2) != warned || len(c) == 0 && len(s) > 0 {
+			t.Errorf("%q: %v, %v", address, c, s)
 		}
 	}
 }

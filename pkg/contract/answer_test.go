@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -24,6 +25,10 @@ type step struct {
 	header map[string]string
 	// chunked sends the body without its length.
 	chunked bool
+	// keep names what the answer tells, for later steps: a name, and the path to its value in the body ("transfer/id"), or a header.
+	keep map[string]string
+	// settle waits, once the answer is there, until the cloud has done what it was asked to do.
+	settle func(ctx context.Context, s *session, names map[string]string) error
 }
 
 // answer is what is compared: everything in an answer that does not depend on when, where and to whom it was given.
@@ -78,7 +83,7 @@ func flat(at string, v any) map[string]string {
 // comparedHeaders are those that mean something to a client.
 var comparedHeaders = []string{
 	"Content-Type", "OpenStack-API-Version", "X-OpenStack-Nova-API-Version", "Vary", "Allow", "Location", "WWW-Authenticate", "Retry-After",
-	"X-OpenStack-Request-Id", "X-Compute-Request-Id",
+	"X-OpenStack-Request-Id", "X-Compute-Request-Id", "ETag",
 }
 
 // ask sends a step and returns what came back, made comparable. The metadata at a path is looked at afterwards, unless that is "".
@@ -87,7 +92,7 @@ func (s *session) ask(ctx context.Context, st step, names map[string]string, met
 	if who == "" {
 		who = "member"
 	}
-	fill, hide := replacers(names)
+	fill, _ := replacers(names)
 	header := http.Header{"Accept": {"application/json"}}
 	if token := s.tokens[who]; token != "" {
 		header.Set("X-Auth-Token", token)
@@ -95,20 +100,22 @@ func (s *session) ask(ctx context.Context, st step, names map[string]string, met
 	var body io.Reader
 	if st.body != "" {
 		header.Set("Content-Type", "application/json")
-		body = strings.NewReader(st.body)
+		body = strings.NewReader(fill.Replace(st.body))
 		if st.chunked {
 			body = io.MultiReader(body) // net/http cannot see its length
 		}
 	}
 	for name, value := range st.header {
 		if header.Del(name); value != "" {
-			header.Set(name, value)
+			header.Set(name, fill.Replace(value))
 		}
 	}
 	res, text, err := s.do(ctx, st.method, fill.Replace(st.path), body, header)
 	if err != nil {
 		return answer{}, err
 	}
+	st.learn(res.Header, text, names)
+	_, hide := replacers(names)
 	a := answer{Case: st.name, Request: st.describe(who), Status: res.StatusCode, Header: map[string]string{}, Body: decoded(hide.Replace(string(text)))}
 	for _, name := range comparedHeaders {
 		value := strings.Join(res.Header.Values(name), ", ")
@@ -119,6 +126,8 @@ func (s *session) ask(ctx context.Context, st step, names map[string]string, met
 			value = "(id)"
 		case name == "Content-Type":
 			value = strings.ToLower(value)
+		case name == "ETag":
+			value = "(etag)" // a hash of the body, whose members come in an order that differs
 		}
 		a.Header[name] = squeeze(hide.Replace(value))
 	}
@@ -133,6 +142,27 @@ func (s *session) ask(ctx context.Context, st step, names map[string]string, met
 		a.After = squeezed(map[string]any{"metadata": after.Metadata}).(map[string]any)["metadata"]
 	}
 	return a, err
+}
+
+// learn adds what the step keeps of an answer to the names.
+func (st step) learn(header http.Header, body []byte, names map[string]string) {
+	for name, at := range st.keep {
+		if value := header.Get(at); value != "" {
+			names[name] = value
+			continue
+		}
+		var v any
+		if json.Unmarshal(body, &v) != nil {
+			continue
+		}
+		for part := range strings.SplitSeq(at, "/") {
+			o, _ := v.(map[string]any)
+			v = o[part]
+		}
+		if text, ok := v.(string); ok && text != "" {
+			names[name] = text
+		}
+	}
 }
 
 // describe shows the request to who reads the answers.
@@ -154,6 +184,9 @@ func (st step) describe(who string) string {
 func replacers(names map[string]string) (fill, hide *strings.Replacer) {
 	var in, out []string
 	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if names[name] == "" {
+			continue
+		}
 		in = append(in, "{"+name+"}", names[name])
 		out = append(out, names[name], "{"+name+"}")
 	}
@@ -163,6 +196,7 @@ func replacers(names map[string]string) (fill, hide *strings.Replacer) {
 // decoded makes JSON a value, and of other texts their words. A server, with its dozens of members, shows which members it has, of
 // what type, and those that matter with their values.
 func decoded(text string) any {
+	text = requestID.ReplaceAllString(text, "(request id)")
 	var v any
 	if json.Unmarshal([]byte(text), &v) != nil {
 		if text = strings.Join(strings.Fields(text), " "); text == "" {
@@ -178,15 +212,58 @@ func decoded(text string) any {
 				}
 			}
 		}
+		for name, value := range o {
+			if slices.Contains(shownMembers, name) {
+				o[name] = shown(name, value)
+			}
+		}
 	}
 	return squeezed(v)
+}
+
+// requestID is an id that the services give a request.
+var requestID = regexp.MustCompile(`req-[0-9a-f-]{36}`)
+
+// shownMembers are the members of answers whose every value is compared, but those that no two clouds have in common.
+var shownMembers = []string{
+	"volume", "volumes", "snapshots", "servers", "transfer", "transfers", "volumeAttachment", "volumeAttachments", "user", "users", "project", "projects",
+	"domain", "domains", "os-volume_upload_image",
+}
+
+// varying are the members whose values are not the same in two clouds, or at two times.
+var varying = []string{
+	"created_at", "updated_at", "created", "updated", "attached_at", "OS-SRV-USG:launched_at", "hostId", "service_uuid", "volume_type_id", "adminPass",
+	"attachment_id", "bdm_uuid", "host_name", "os-vol-host-attr:host", "OS-EXT-SRV-ATTR:host", "OS-EXT-SRV-ATTR:hypervisor_hostname", "auth_key",
+	"OS-EXT-SRV-ATTR:instance_name", "OS-EXT-SRV-ATTR:reservation_id", "image_id", "volume_image_metadata", "device",
+}
+
+// shown is a value with the types of what varies, and everything else as it is.
+func shown(name string, value any) any {
+	if slices.Contains(varying, name) {
+		return shape(name, value)
+	}
+	switch value := value.(type) {
+	case []any:
+		for i := range value {
+			value[i] = shown(name, value[i])
+		}
+	case map[string]any:
+		for member, v := range value {
+			value[member] = shown(member, v)
+		}
+		if _, isUser := value["password_expires_at"]; isUser {
+			value["name"] = shape("user", value["name"])
+		}
+	}
+	return value
 }
 
 // shape is the value of a server's or a snapshot's member if that matters, and otherwise its type.
 func shape(name string, value any) any {
 	switch name {
 	case "status", "OS-EXT-STS:vm_state", "OS-EXT-STS:task_state", "OS-EXT-STS:power_state", "locked", "metadata", "progress",
-		"os-extended-snapshot-attributes:progress":
+		"os-extended-snapshot-attributes:progress", "name", "config_drive", "locked_reason", "description", "host_status", "OS-EXT-SRV-ATTR:hostname",
+		"OS-EXT-SRV-ATTR:launch_index", "OS-EXT-SRV-ATTR:root_device_name", "OS-EXT-SRV-ATTR:user_data", "os-extended-volumes:volumes_attached":
 		return value
 	}
 	switch value.(type) {

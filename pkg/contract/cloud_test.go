@@ -31,6 +31,11 @@ type cloud interface {
 	unbuilt(ctx context.Context, s *session) (id string, err error)
 	// expired returns a member's token that has expired.
 	expired(ctx context.Context, s *session) (token string, err error)
+	// newProject makes a project with a name of its own, a description, tags and an extra member. The member is a member of it, the
+	// administrator its administrator. It also gives the administrator and the reader their roles on the domain.
+	newProject(ctx context.Context, s *session) (name string, err error)
+	// setVolumeStatus puts a volume into a status.
+	setVolumeStatus(ctx context.Context, s *session, id, status string) error
 	// setSnapshotStatus puts a snapshot into a status.
 	setSnapshotStatus(ctx context.Context, s *session, id, status string) error
 }
@@ -44,6 +49,12 @@ const (
 	deletions        knob = "deletions"
 	snapshots        knob = "snapshots"
 	snapshotRemovals knob = "snapshot removals"
+	volumes          knob = "volumes"
+	volumeRemovals   knob = "volume removals"
+	attaching        knob = "attaching"
+	detaching        knob = "detaching"
+	extending        knob = "extending"
+	uploading        knob = "uploading"
 	// overlap makes concurrent writers of one resource overlap, which on a real cloud they do anyway.
 	overlap knob = "overlap"
 )
@@ -59,6 +70,9 @@ type session struct {
 	tokens   map[string]string // by who
 	// names are what the table's words in braces stand for: service roots and project ids.
 	names map[string]string
+
+	// apart is the time between the makings of what is to be listed in order.
+	apart time.Duration
 
 	mu   sync.Mutex
 	made []resource // to be deleted at the end
@@ -76,19 +90,25 @@ func (s *session) remember(kind, id string) {
 
 // cleanUp deletes everything that was made: servers, snapshots, and when these are gone, volumes.
 func (s *session) cleanUp(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
-	defer cancel()
-	urls := map[string]string{"server": s.names["nova"] + "/v2.1/servers/", "snapshot": s.volumes() + "/snapshots/", "volume": s.volumes() + "/volumes/"}
-	for _, kind := range []string{"server", "snapshot", "volume"} {
+	urls := map[string]string{
+		"server": s.names["nova"] + "/v2.1/servers/", "snapshot": s.names["cinder"] + "/v3/snapshots/", "volume": s.names["cinder"] + "/v3/volumes/",
+		"image": s.names["glance"] + "/v2/images/",
+	}
+	for _, kind := range []string{"server", "snapshot", "volume", "image"} {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+		defer cancel()
 		var wg sync.WaitGroup
 		for _, r := range s.made {
 			if r.kind != kind {
 				continue
 			}
 			wg.Go(func() {
-				err := s.send(ctx, http.MethodDelete, urls[kind]+r.id, "demo admin", nil, nil)
+				err := s.remove(ctx, kind, urls[kind]+r.id)
 				if err == nil && kind == "snapshot" {
 					err = s.awaitVolume(ctx, kind, r.id, "")
+				}
+				if err == nil && kind == "server" {
+					err = s.awaitServer(ctx, r.id, "", "")
 				}
 				if err != nil && !isMissing(err) {
 					t.Errorf("clean up: %v", err)
@@ -99,60 +119,106 @@ func (s *session) cleanUp(t *testing.T) {
 	}
 }
 
+// remove deletes a resource, or what is left of it.
+func (s *session) remove(ctx context.Context, kind, url string) error {
+	if kind == "volume" || kind == "snapshot" {
+		_ = s.send(ctx, http.MethodPost, url+"/action", "demo admin", map[string]any{"os-reset_status": map[string]string{"status": "available"}}, nil)
+	}
+	return s.send(ctx, http.MethodDelete, url, "demo admin", nil, nil)
+}
+
 // The people, each a user and a project.
 var people = map[string]struct{ user, project string }{
 	"member":     {"member", "demo"},
 	"admin":      {"admin", "admin"},
 	"demo admin": {"admin", "demo"},
 	"reader":     {"reader", "demo"},
-	"stranger":   {"stranger", "other"},
-	"revoked":    {"member", "demo"},
+	// The project of the lists is one that nobody else uses.
+	"lister":        {"member", "lists"},
+	"lists admin":   {"admin", "lists"},
+	"domain admin":  {"admin", ""},
+	"domain reader": {"reader", ""},
+	"stranger":      {"stranger", "other"},
+	"revoked":       {"member", "demo"},
 }
 
 // signIn gets everybody's token.
 func signIn(ctx context.Context, c cloud) (*session, error) {
 	client, identity := c.http()
-	s := &session{cloud: c, client: client, identity: identity, tokens: map[string]string{"nobody": "", "wrong": "nonsense"}, names: map[string]string{}}
+	s := &session{
+		cloud: c, client: client, identity: identity, tokens: map[string]string{"nobody": "", "wrong": "nonsense"},
+		names: map[string]string{"image": c.image()},
+	}
+	admin := people["admin"]
+	if err := s.signIn(ctx, "admin", admin.user, admin.project, admin.project); err != nil {
+		return nil, err
+	}
+	lists, err := c.newProject(ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("make a project: %w", err)
+	}
 	for who, p := range people {
-		user, password := c.password(p.user)
-		domain := map[string]string{"id": "default"}
-		var answer struct {
-			Token struct {
-				Project struct{ ID string }
-				Catalog []struct {
-					Type      string
-					Endpoints []struct{ Interface, URL string }
-				}
-			}
+		name := p.project
+		if name == "lists" {
+			name = lists
 		}
-		token, err := s.authenticate(ctx, map[string]any{
-			"identity": map[string]any{"methods": []string{"password"}, "password": map[string]any{
-				"user": map[string]any{"name": user, "password": password, "domain": domain},
-			}},
-			"scope": map[string]any{"project": map[string]any{"name": p.project, "domain": domain}},
-		}, &answer)
-		if err != nil {
-			return nil, fmt.Errorf("sign in as the %s: %w", who, err)
-		}
-		s.tokens[who] = token
-		s.names[p.project] = answer.Token.Project.ID
-		for _, service := range answer.Token.Catalog {
-			for _, e := range service.Endpoints {
-				name := map[string]string{"compute": "nova", "volumev3": "cinder", "identity": "keystone"}[service.Type]
-				if name != "" && e.Interface == "public" {
-					s.names[name] = version.ReplaceAllString(e.URL, "")
-				}
-			}
+		if err := s.signIn(ctx, who, p.user, p.project, name); err != nil {
+			return nil, err
 		}
 	}
 	if err := s.send(ctx, http.MethodDelete, identity+"/auth/tokens", "admin", nil, nil, "X-Subject-Token", s.tokens["revoked"]); err != nil {
 		return nil, fmt.Errorf("revoke a token: %w", err)
 	}
-	var err error
 	if s.tokens["expired"], err = c.expired(ctx, s); err != nil {
 		return nil, fmt.Errorf("get an expired token: %w", err)
 	}
 	return s, nil
+}
+
+// signIn gets somebody's token for a project, which the table calls by another name, or for the domain if that is "".
+func (s *session) signIn(ctx context.Context, who, person, project, projectName string) error {
+	user, password := s.cloud.password(person)
+	domain := map[string]string{"id": "default"}
+	scope := map[string]any{"project": map[string]any{"name": projectName, "domain": domain}}
+	if projectName == "" {
+		scope = map[string]any{"domain": domain}
+	}
+	var answer struct {
+		Token struct {
+			User    struct{ ID string }
+			Project struct{ ID string }
+			Catalog []struct {
+				Type      string
+				Endpoints []struct{ Interface, URL string }
+			}
+		}
+	}
+	token, err := s.authenticate(ctx, map[string]any{
+		"identity": map[string]any{"methods": []string{"password"}, "password": map[string]any{
+			"user": map[string]any{"name": user, "password": password, "domain": domain},
+		}},
+		"scope": scope,
+	}, &answer)
+	if err != nil {
+		return fmt.Errorf("sign in as the %s: %w", who, err)
+	}
+	s.tokens[who] = token
+	s.names[person+" id"] = answer.Token.User.ID
+	if project != "" {
+		s.names[project] = answer.Token.Project.ID
+	}
+	if project == "lists" {
+		s.names["lists name"] = projectName
+	}
+	for _, service := range answer.Token.Catalog {
+		for _, e := range service.Endpoints {
+			name := map[string]string{"compute": "nova", "volumev3": "cinder", "identity": "keystone", "image": "glance"}[service.Type]
+			if name != "" && e.Interface == "public" && projectName != "" {
+				s.names[name] = version.ReplaceAllString(e.URL, "")
+			}
+		}
+	}
+	return nil
 }
 
 // version is what an endpoint has after its service's root.
@@ -279,14 +345,14 @@ func (s *session) awaitServer(ctx context.Context, id, vmState, taskState string
 				TaskState string `json:"OS-EXT-STS:task_state"`
 			}
 		}
-		err := s.send(ctx, http.MethodGet, s.server(id), "member", nil, &answer)
+		err := s.send(ctx, http.MethodGet, s.server(id), "demo admin", nil, &answer)
 		if isMissing(err) && vmState == "" {
 			return true, nil
 		}
 		got := answer.Server
 		seen = got.VMState + " " + got.TaskState
-		if got.VMState == "error" && vmState != "error" {
-			return false, fmt.Errorf("server %s is in error and will not become %s", id, cmp.Or(vmState, "deleted"))
+		if got.VMState == "error" && vmState != "error" && vmState != "" {
+			return false, fmt.Errorf("server %s is in error and will not become %s", id, vmState)
 		}
 		return vmState != "" && got.VMState == vmState && got.TaskState == taskState, err
 	}, func() string { return fmt.Sprintf("server %s is %s, not %s %s", id, seen, vmState, taskState) })
@@ -297,7 +363,7 @@ func (s *session) awaitVolume(ctx context.Context, kind, id, status string) erro
 	seen := ""
 	return s.await(ctx, func() (bool, error) {
 		var answer map[string]struct{ Status string }
-		err := s.send(ctx, http.MethodGet, s.volumes()+"/"+kind+"s/"+id, "member", nil, &answer)
+		err := s.send(ctx, http.MethodGet, s.names["cinder"]+"/v3/"+kind+"s/"+id, "demo admin", nil, &answer)
 		if isMissing(err) && status == "" {
 			return true, nil
 		}

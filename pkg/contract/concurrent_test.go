@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// concurrentWriters writes different keys of one server, and of one snapshot, at the same time. Both clouds may lose some of them, however many,
-// while every writer is told 200 and shown its own key; what is there afterwards is what somebody wrote; and a writer alone loses nothing.
+// concurrentWriters writes different keys of one server, of one snapshot and of one volume, at the same time. Of servers and snapshots, both clouds
+// may lose some of them, however many, while every writer is told 200 and shown its own key; of a volume they lose none. What is there afterwards is
+// what somebody wrote; and a writer alone loses nothing.
 func concurrentWriters(t *testing.T, s *session) {
 	names := map[string]string{}
 	if err := newServer(t.Context(), s, names); err != nil {
@@ -17,12 +18,17 @@ func concurrentWriters(t *testing.T, s *session) {
 	if err := newSnapshot(t.Context(), s, names); err != nil {
 		t.Fatal(err)
 	}
+	if err := volumeOf(nil)(t.Context(), s, names); err != nil {
+		t.Fatal(err)
+	}
 	release, err := s.cloud.hold(overlap)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(release)
-	for kind, url := range map[string]string{"server": s.server(names["server"]), "snapshot": s.volumes() + "/snapshots/" + names["snapshot"]} {
+	for kind, url := range map[string]string{
+		"server": s.server(names["server"]), "snapshot": s.volumes() + "/snapshots/" + names["snapshot"], "volume": s.volumes() + "/volumes/" + names["volume"],
+	} {
 		t.Run(kind, func(t *testing.T) {
 			const writers = 16
 			type metadata struct {
@@ -59,6 +65,9 @@ func concurrentWriters(t *testing.T, s *session) {
 				t.Errorf("afterwards it has %v", after.Metadata)
 			}
 			t.Logf("%d of %d keys were lost", len(written)-len(after.Metadata), writers)
+			if kind == "volume" && len(after.Metadata) != len(written) {
+				t.Errorf("of a volume, keys were lost: it has %v", after.Metadata)
+			}
 			if err := s.send(t.Context(), http.MethodPost, url+"/metadata", "member", metadata{written}, &after); err != nil {
 				t.Fatal(err)
 			}

@@ -18,9 +18,35 @@ type embedded struct {
 	endpoint string
 }
 
+// newCloud makes an embedded cloud with the people of the table.
+func newCloud() *simcloud.Cloud {
+	users := simcloud.DefaultUsers()
+	for i, u := range users {
+		switch u.Name {
+		case "demo":
+			users[i].Roles[listsName] = "member"
+		case "admin":
+			users[i].Roles[listsName], users[i].DomainRole = "admin", "admin"
+		case "reader":
+			users[i].DomainRole = "reader"
+		}
+	}
+	return simcloud.New(simcloud.Options{
+		Users: users,
+		Projects: []simcloud.Project{{Name: "demo"}, {Name: "admin"}, {Name: "other"}, {
+			Name: listsName, Description: "made by the contract suite", Tags: []string{"contract", "no-bill"},
+			Extra: map[string]string{"cost_center": "CC-17"},
+		}},
+		Flavors:                []simcloud.Flavor{{ID: "42", Name: "m1.nano", VCPUs: 1, RAM: 64, Disk: 1}, {ID: "84", Name: "m1.micro", VCPUs: 1, RAM: 128, Disk: 1}},
+		ApplicationCredentials: []simcloud.ApplicationCredential{{Name: "tagger", Secret: "application-secret", User: "demo", Project: "demo"}},
+	})
+}
+
+const listsName = "contract-lists"
+
 // newEmbedded serves a new cloud on a socket, or in memory.
 func newEmbedded(t *testing.T, socket bool) *embedded {
-	e := &embedded{cloud: simcloud.New(simcloud.Options{}), endpoint: simcloud.DefaultEndpoint}
+	e := &embedded{cloud: newCloud(), endpoint: simcloud.DefaultEndpoint}
 	e.client = &http.Client{Transport: e.cloud.Transport()}
 	if socket {
 		server := httptest.NewServer(e.cloud)
@@ -55,10 +81,16 @@ func (e *embedded) hold(k knob) (release func(), err error) {
 				o.BuildTime = d
 			case stops:
 				o.ActionTime = d
-			case deletions, snapshotRemovals:
+			case deletions, snapshotRemovals, volumeRemovals:
 				o.DeleteTime = d
 			case snapshots:
 				o.SnapshotTime = d
+			case volumes:
+				o.VolumeTime = d
+			case attaching, detaching:
+				o.AttachTime = d
+			case extending, uploading:
+				o.VolumeActionTime = d
 			case overlap:
 				o.LostUpdates, o.Latency = d > 0, min(d, 5*time.Millisecond)
 			}
@@ -103,3 +135,12 @@ func withApplicationCredential(id, secret string) any {
 		"methods": []string{"application_credential"}, "application_credential": map[string]string{"id": id, "secret": secret},
 	}}
 }
+
+func (e *embedded) setVolumeStatus(_ context.Context, _ *session, id, status string) error {
+	if !e.cloud.SetVolumeStatus(id, status) {
+		return fmt.Errorf("volume %s is not there", id)
+	}
+	return nil
+}
+
+func (e *embedded) newProject(context.Context, *session) (string, error) { return listsName, nil }

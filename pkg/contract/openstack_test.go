@@ -47,12 +47,14 @@ func newOpenStack(t *testing.T) *openstack {
 
 func TestOpenStack(t *testing.T) {
 	o := newOpenStack(t)
-	run(t, o, true)
-	for _, end := range o.atEnd {
-		if err := end(t.Context()); err != nil {
-			t.Errorf("clean up: %v", err)
+	t.Cleanup(func() { // after the resources are gone, and also after a failure
+		for _, end := range o.atEnd {
+			if err := end(context.WithoutCancel(t.Context())); err != nil {
+				t.Errorf("clean up: %v", err)
+			}
 		}
-	}
+	})
+	run(t, o, true)
 }
 
 func (o *openstack) http() (*http.Client, string) {
@@ -78,6 +80,8 @@ func (o *openstack) image() string { return o.creds.Image }
 func (o *openstack) hold(k knob) (release func(), err error) {
 	name := map[knob]string{
 		builds: "spawn_delay", stops: "power_off_delay", deletions: "destroy_delay", snapshots: "snapshot_delay", snapshotRemovals: "snapshot_delete_delay",
+		volumes: "volume_delay", volumeRemovals: "volume_delete_delay", attaching: "attach_delay", detaching: "detach_delay",
+		extending: "extend_delay", uploading: "upload_delay",
 	}[k]
 	if name == "" {
 		return func() {}, nil
@@ -169,4 +173,58 @@ func (o *openstack) setSnapshotStatus(ctx context.Context, s *session, id, statu
 	return s.send(ctx, http.MethodPost, s.volumes()+"/snapshots/"+id+"/action", "demo admin", map[string]any{
 		"os-reset_status": map[string]string{"status": status},
 	}, nil)
+}
+
+func (o *openstack) setVolumeStatus(ctx context.Context, s *session, id, status string) error {
+	return s.send(ctx, http.MethodPost, s.volumes()+"/volumes/"+id+"/action", "demo admin", map[string]any{
+		"os-reset_status": map[string]string{"status": status},
+	}, nil)
+}
+
+func (o *openstack) newProject(ctx context.Context, s *session) (string, error) {
+	name := "contract-" + time.Now().UTC().Format("20060102T150405.000")
+	var made struct{ Project struct{ ID string } }
+	if err := s.send(ctx, http.MethodPost, s.identity+"/projects", "admin", map[string]any{"project": map[string]any{
+		"name": name, "domain_id": "default", "description": "made by the contract suite", "tags": []string{"contract", "no-bill"}, "cost_center": "CC-17",
+	}}, &made); err != nil {
+		return "", err
+	}
+	project := s.identity + "/projects/" + made.Project.ID
+	o.atEnd = append(o.atEnd, func(ctx context.Context) error { return s.send(ctx, http.MethodDelete, project, "admin", nil, nil) })
+	ids := func(kind string) (map[string]string, error) {
+		var answer map[string]json.RawMessage
+		if err := s.send(ctx, http.MethodGet, s.identity+"/"+kind, "admin", nil, &answer); err != nil {
+			return nil, err
+		}
+		var list []struct{ ID, Name string }
+		if err := json.Unmarshal(answer[kind], &list); err != nil {
+			return nil, err
+		}
+		out := map[string]string{}
+		for _, one := range list {
+			out[one.Name] = one.ID
+		}
+		return out, nil
+	}
+	users, err := ids("users")
+	if err != nil {
+		return "", err
+	}
+	roles, err := ids("roles")
+	if err != nil {
+		return "", err
+	}
+	domain := s.identity + "/domains/default"
+	for _, grant := range []struct{ on, user, role string }{
+		{project, "tagger", "member"}, {project, "admin", "admin"}, {domain, "admin", "admin"}, {domain, "reader", "reader"},
+	} {
+		url := grant.on + "/users/" + users[grant.user] + "/roles/" + roles[grant.role]
+		if err := s.send(ctx, http.MethodPut, url, "admin", nil, nil); err != nil {
+			return "", err
+		}
+		if grant.on == domain {
+			o.atEnd = append(o.atEnd, func(ctx context.Context) error { return s.send(ctx, http.MethodDelete, url, "admin", nil, nil) })
+		}
+	}
+	return name, nil
 }

@@ -27,8 +27,63 @@ type operation struct {
 
 // ourAPI is our operations on a cloud.
 type ourAPI struct {
-	servers   *metadata.Servers
-	snapshots *metadata.Snapshots
+	servers   resources
+	snapshots resources
+}
+
+// resources are the operations on resources of one kind, each on the id that it is given.
+type resources struct {
+	service *gophercloud.ServiceClient
+	kind    metadata.Kind
+}
+
+func (r resources) one(id string) (*metadata.Resource, error) {
+	return metadata.New(r.service, r.kind, id, metadata.Options{Family: r.kind.Family(metadata.OpenStack)})
+}
+
+func (r resources) Get(ctx context.Context, id string) (metadata.View, error) {
+	one, err := r.one(id)
+	if err != nil {
+		return metadata.View{}, err
+	}
+	return one.Get(ctx)
+}
+
+func (r resources) Metadata(ctx context.Context, id string) (map[string]string, error) {
+	one, err := r.one(id)
+	if err != nil {
+		return nil, err
+	}
+	return one.Metadata(ctx)
+}
+
+func (r resources) Metadatum(ctx context.Context, id, key string) (string, error) {
+	one, err := r.one(id)
+	if err != nil {
+		return "", err
+	}
+	return one.Metadatum(ctx, key)
+}
+
+func (r resources) Update(ctx context.Context, id string, metadata map[string]string) error {
+	one, err := r.one(id)
+	if err != nil {
+		return err
+	}
+	_, err = one.Write(ctx, metadata)
+	return err
+}
+
+func (r resources) SetMetadatum(ctx context.Context, id, key, value string) error {
+	return r.Update(ctx, id, map[string]string{key: value})
+}
+
+func (r resources) DeleteMetadatum(ctx context.Context, id, key string) error {
+	one, err := r.one(id)
+	if err != nil {
+		return err
+	}
+	return one.Remove(ctx, key)
 }
 
 // ours returns the operations in somebody's name, at the endpoints.
@@ -40,8 +95,8 @@ func (s *session) ours(who, compute, volume string) ourAPI {
 		return &gophercloud.ServiceClient{ProviderClient: provider, Endpoint: endpoint}
 	}
 	return ourAPI{
-		metadata.NewServers(service(compute), metadata.Options{Family: metadata.Nova}),
-		metadata.NewSnapshots(service(volume), metadata.Options{Family: metadata.Cinder}),
+		resources{service(compute), metadata.Server},
+		resources{service(volume), metadata.Snapshot},
 	}
 }
 

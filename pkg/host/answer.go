@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"mime"
 	"net/http"
 	"strconv"
-
-	"github.com/aws/aws-lambda-go/events"
+	"strings"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
@@ -18,16 +19,16 @@ import (
 // tell what may pass from what never will.
 
 // DeferredError says that the resource is not ready yet: try again.
-type DeferredError struct{ Result tagger.Result }
+type DeferredError struct{ Decision delivery.Decision }
 
-func (e *DeferredError) Error() string { return describe(e.Result) }
+func (e *DeferredError) Error() string { return describe(e.Decision) }
 
 // RejectedError says that trying again cannot help: a person must look.
-type RejectedError struct{ Result tagger.Result }
+type RejectedError struct{ Decision delivery.Decision }
 
-func (e *RejectedError) Error() string { return describe(e.Result) }
+func (e *RejectedError) Error() string { return describe(e.Decision) }
 
-// CredentialsError says that nothing works until a person mends configuration or credentials.
+// CredentialsError says that nothing works until a person corrects configuration or credentials.
 type CredentialsError struct{ Err error }
 
 func (e *CredentialsError) Error() string { return e.Err.Error() }
@@ -35,52 +36,143 @@ func (e *CredentialsError) Error() string { return e.Err.Error() }
 // Unwrap returns what was refused.
 func (e *CredentialsError) Unwrap() error { return e.Err }
 
-func describe(r tagger.Result) string {
-	return fmt.Sprintf("event %s: %s: %s", r.Event.ID, r.Outcome, r.Reason)
+func describe(d delivery.Decision) string {
+	return fmt.Sprintf("event %s: %s: %s", d.EventID, d.Outcome, d.Reason)
 }
 
-// answer is what a caller gets who waits for one.
-type answer struct {
+// results is what a caller gets who asks for them.
+type results struct {
 	Outcome apply.Outcome   `json:"outcome"`
 	Results []tagger.Result `json:"results"`
 }
 
-func directAnswer(results []tagger.Result) (any, error) {
-	worst := tagger.Worst(results)
+func directAnswer(d delivery.Decision) (any, error) {
 	switch {
-	case worst.Err != nil:
-		return nil, &CredentialsError{worst.Err}
-	case worst.Outcome == apply.Deferred:
-		return nil, &DeferredError{worst}
-	case worst.Outcome == apply.Rejected:
-		return nil, &RejectedError{worst}
+	case d.Fault.Err != nil:
+		return nil, &CredentialsError{d.Fault.Err}
+	case d.Outcome == apply.Deferred:
+		return nil, &DeferredError{d}
+	case d.Outcome == apply.Rejected:
+		return nil, &RejectedError{d}
 	}
-	return answer{worst.Outcome, results}, nil
+	return results{d.Outcome, d.Results}, nil
 }
 
-// httpAnswer never has status 404 or 409 for what is final: Knative would deliver it again.
-func httpAnswer(results []tagger.Result) events.LambdaFunctionURLResponse {
-	worst := tagger.Worst(results)
-	header := map[string]string{"Content-Type": "application/json"}
-	status := http.StatusOK
+// The header fields of an answer that say what became of the events, whatever its status. They hold ASCII only.
+const (
+	headerOutcome = "Tagger-Outcome"
+	headerReason  = "Tagger-Reason"
+)
+
+// longestReason bounds Tagger-Reason and text bodies, in bytes: proxies commonly take 8 KiB of header fields in all.
+const longestReason = 512
+
+// reasonForStrangers stands for the error when configuration or credentials are at fault. What exactly is wrong is in the
+// log, and no concern of whoever can reach the port.
+const reasonForStrangers = "configuration or credentials are at fault; see the log"
+
+// httpAnswer is the answer to an HTTP request.
+type httpAnswer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// answerHTTP returns the answer to a request with this header. What is done is 204 without a body, for Knative takes a
+// body that is no CloudEvent for a failure. The results are in the body only when the request accepts JSON and does not
+// prefer a reply event, as Knative's do. It is never 404 or 409 for what is final: Knative would deliver it again.
+func answerHTTP(d delivery.Decision, request http.Header) httpAnswer {
+	a := httpAnswer{status: http.StatusNoContent, header: http.Header{}}
+	reason, all := d.Reason, d.Results
 	switch {
-	case worst.Err != nil:
-		// What exactly is at fault is for the log, not for whoever can reach the port.
-		status = http.StatusInternalServerError
-		results = []tagger.Result{}
-	case worst.Outcome == apply.Deferred:
-		status = http.StatusServiceUnavailable
-		header["Retry-After"] = strconv.Itoa(int(math.Ceil(worst.Delay.Seconds())))
-	case worst.Outcome == apply.Rejected && worst.Event.ID == "":
-		status = http.StatusBadRequest
-	case worst.Outcome == apply.Rejected:
-		status = http.StatusUnprocessableEntity
+	case d.Fault.Err != nil:
+		a.status, reason, all = http.StatusInternalServerError, reasonForStrangers, nil
+	case d.Outcome == apply.Deferred:
+		a.status = http.StatusServiceUnavailable
+		a.header.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(d.Delay.Seconds())))))
+	case d.Outcome == apply.Rejected && d.EventID == "":
+		a.status = http.StatusBadRequest
+	case d.Outcome == apply.Rejected:
+		a.status = http.StatusUnprocessableEntity
 	}
-	body, err := encode(answer{worst.Outcome, results})
-	if err != nil {
-		return events.LambdaFunctionURLResponse{StatusCode: http.StatusInternalServerError}
+	a.header.Set(headerOutcome, string(d.Outcome))
+	if reason = headerSafe(reason); reason != "" {
+		a.header.Set(headerReason, reason)
 	}
-	return events.LambdaFunctionURLResponse{StatusCode: status, Headers: header, Body: string(body)}
+	failed := a.status != http.StatusNoContent
+	switch {
+	case wantsResults(request):
+		if all == nil {
+			all = []tagger.Result{}
+		}
+		body, err := encode(results{d.Outcome, all})
+		if err != nil {
+			return httpAnswer{status: http.StatusInternalServerError, header: http.Header{}}
+		}
+		a.header.Set("Content-Type", "application/json")
+		a.body = body
+		if !failed {
+			a.status = http.StatusOK
+		}
+	case failed: // Knative keeps it, as the extension knativeerrordata, with the event that it could not deliver
+		a.header.Set("Content-Type", "text/plain; charset=utf-8")
+		a.body = []byte(string(d.Outcome) + ": " + reason + "\n")
+	}
+	return a
+}
+
+// write sends the answer.
+func (a httpAnswer) write(w http.ResponseWriter) {
+	for name, values := range a.header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(a.status)
+	if len(a.body) > 0 {
+		_, _ = w.Write(a.body)
+	}
+}
+
+// wantsResults reports whether a request asks for the results as JSON by name: */* does not. "Prefer: reply" is how
+// Knative says that it would take an event as the answer
+// (https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md).
+func wantsResults(h http.Header) bool {
+	for _, field := range h.Values("Prefer") {
+		for preference := range strings.SplitSeq(field, ",") {
+			name, _, _ := strings.Cut(preference, ";")
+			if strings.EqualFold(strings.TrimSpace(name), "reply") {
+				return false
+			}
+		}
+	}
+	for _, field := range h.Values("Accept") {
+		for part := range strings.SplitSeq(field, ",") {
+			media, parameters, err := mime.ParseMediaType(part)
+			if err != nil || media != "application/json" {
+				continue
+			}
+			if q, err := strconv.ParseFloat(parameters["q"], 64); err != nil || q > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// headerSafe makes a text fit for a header field: printable ASCII, with ? for anything else, on one line.
+func headerSafe(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\r' || r == '\t':
+			return ' '
+		case r < ' ' || r > '~':
+			return '?'
+		}
+		return r
+	}, s)
+	if len(s) > longestReason {
+		s = s[:longestReason-3] + "..."
+	}
+	return strings.TrimSpace(s)
 }
 
 // encode writes JSON with <, > and & as they are, so that requests read as they were sent.

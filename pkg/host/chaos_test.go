@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
-	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -174,7 +173,7 @@ type ledger struct {
 }
 
 func (l *ledger) note(r tagger.Result) {
-	if r.Outcome == apply.Deferred || r.Err != nil {
+	if r.Outcome == apply.Deferred || r.Fault.Err != nil {
 		return
 	}
 	l.mu.Lock()
@@ -201,8 +200,9 @@ func startProcess(t *testing.T, net http.RoundTripper, q *queue, l *ledger) *pro
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.NewJSONHandler(io.Discard, nil))
-	return &process{lambda: &host.Lambda{Worker: host.Worker{Tagger: tg, Settings: settings, Log: log}, Queues: q}, deaths: d}
+	lambda := newLambda(tg, q, settings.Concurrency)
+	lambda.DeadLetterQueueURL = settings.DeadLetterQueueURL
+	return &process{lambda: lambda, deaths: d}
 }
 
 func TestChaos(t *testing.T) {

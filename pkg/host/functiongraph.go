@@ -3,15 +3,13 @@ package host
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
 	"reflect"
-	"strconv"
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/cloud"
@@ -23,15 +21,18 @@ import (
 // it waits inside the invocation.
 // https://support.huaweicloud.com/intl/en-us/usermanual-functiongraph/functiongraph_01_0406.html
 type FunctionGraph struct {
-	Worker
+	Processor Processor
 	// Address is the runtime API's host and port (RUNTIME_API_ADDR).
 	Address string
 	// Timeout is how long an invocation may take (RUNTIME_TIMEOUT).
 	Timeout time.Duration
 	// Credentials takes each invocation's temporary credentials, for [CredentialsOf].
 	Credentials bool
+	// Wait is how long an event waits for its resource; nil for as long as the invocation lasts.
+	Wait *time.Duration
 	// Client talks to the runtime API; http.DefaultClient when nil.
 	Client *http.Client
+	Log    *slog.Logger
 }
 
 // Run works on invocations, one after the other, until the context ends.
@@ -81,7 +82,7 @@ func (f *FunctionGraph) next(ctx context.Context) error {
 	if f.Credentials {
 		work = context.WithValue(work, invocationCredentials{}, temporary(resp.Header))
 	}
-	answer, err := directAnswer(f.results(work, ingress.Decode(payload), f.wait(waitToTheEnd)))
+	answer, err := directAnswer(whole(work, f.Processor, ingress.Decode(payload), waitOr(f.Wait, waitToTheEnd)))
 	verb := "response/"
 	if err != nil {
 		verb = "error/"
@@ -148,40 +149,4 @@ func CredentialsOf(base config.Credentials) func(context.Context) (config.Creden
 		c.AccessKey, c.SecretKey, c.SecurityToken = own.AccessKey, own.SecretKey, own.SecurityToken
 		return c, nil
 	}
-}
-
-// adoptUserData puts a FunctionGraph function's variables, which it gets as JSON in one, into the environment. What is set already stays.
-func adoptUserData() error {
-	text := os.Getenv("RUNTIME_USERDATA")
-	if text == "" {
-		return nil
-	}
-	var variables map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(text), &variables); err != nil {
-		return errors.New("read RUNTIME_USERDATA: it is not a JSON object") // no more: it may hold secrets
-	}
-	for name, raw := range variables {
-		if _, isSet := os.LookupEnv(name); isSet {
-			continue
-		}
-		value := string(raw) // a number or a truth value, as it is written
-		switch raw[0] {
-		case '"':
-			_ = json.Unmarshal(raw, &value) // it is a string
-		case '{', '[', 'n':
-			return fmt.Errorf("read RUNTIME_USERDATA: %s is neither text nor a number", name)
-		}
-		if err := os.Setenv(name, value); err != nil {
-			return fmt.Errorf("read RUNTIME_USERDATA: %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// runtimeTimeout is RUNTIME_TIMEOUT, in seconds.
-func runtimeTimeout() time.Duration {
-	if n, err := strconv.Atoi(os.Getenv("RUNTIME_TIMEOUT")); err == nil && n > 0 {
-		return time.Duration(n) * time.Second
-	}
-	return time.Minute
 }

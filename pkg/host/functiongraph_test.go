@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -69,7 +70,7 @@ func TestFunctionGraph(t *testing.T) {
 	s := &script{}
 	api := newGraph(t, cancel, event("tagged"), event("deferred"), event("rejected"), event("broken"), "[")
 	api.failing = 2
-	f := &host.FunctionGraph{Worker: worker(s, config.Settings{Concurrency: 1}), Address: strings.TrimPrefix(api.URL, "http://"), Timeout: time.Minute}
+	f := &host.FunctionGraph{Processor: processor(s, 1), Log: slog.New(slog.DiscardHandler), Address: strings.TrimPrefix(api.URL, "http://"), Timeout: time.Minute}
 	if err := f.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +105,7 @@ func (down) RoundTrip(*http.Request) (*http.Response, error) { return nil, io.Er
 
 func TestFunctionGraphGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &host.FunctionGraph{Worker: worker(&script{}, config.Settings{}), Address: "graph", Timeout: time.Minute, Client: &http.Client{Transport: down{}}}
+		f := &host.FunctionGraph{Processor: processor(&script{}, 1), Log: slog.New(slog.DiscardHandler), Address: "graph", Timeout: time.Minute, Client: &http.Client{Transport: down{}}}
 		if err := f.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "call the runtime API") {
 			t.Errorf("error %v", err)
 		}
@@ -119,10 +120,10 @@ type asks struct {
 	errs   []error
 }
 
-func (a *asks) Handle(ctx context.Context, d tagger.Delivery) []tagger.Result {
+func (a *asks) Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) tagger.Result {
 	c, err := a.source(ctx)
 	a.got, a.errs = append(a.got, c), append(a.errs, err)
-	return a.script.Handle(ctx, d)
+	return a.script.Apply(ctx, p, d)
 }
 
 // An invocation's own credentials are used for it alone, and only where that is switched on.
@@ -133,9 +134,9 @@ func TestInvocationCredentials(t *testing.T) {
 		a := &asks{source: host.CredentialsOf(base)}
 		api := newGraph(t, cancel, event("tagged"))
 		api.header = http.Header{"X-Cff-Security-Access-Key": {"AK"}, "X-Cff-Security-Secret-Key": {"the-secret-key"}, "X-Cff-Security-Token": {"the-token"}}
-		w := worker(&a.script, config.Settings{})
-		w.Tagger = a
-		f := &host.FunctionGraph{Worker: w, Address: strings.TrimPrefix(api.URL, "http://"), Timeout: time.Minute, Credentials: on}
+		f := &host.FunctionGraph{
+			Processor: processor(a, 1), Address: strings.TrimPrefix(api.URL, "http://"), Timeout: time.Minute, Credentials: on, Log: slog.New(slog.DiscardHandler),
+		}
 		if err := f.Run(ctx); err != nil {
 			t.Fatal(err)
 		}

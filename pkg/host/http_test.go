@@ -3,7 +3,6 @@ package host_test
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,22 +10,29 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
-	"time"
 
+	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/host"
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
 func newHTTP(s *script, secret string, concurrency int) *host.HTTP {
-	return host.NewHTTP(worker(s, config.Settings{Concurrency: concurrency, HTTPSecret: config.NewSecret(secret)}), func(w io.Writer) error {
-		_, err := io.WriteString(w, "tagger_up 1\n")
-		return err
+	return host.NewHTTP(host.HTTPOptions{
+		Processor: processor(s, concurrency), Concurrency: concurrency, Secret: config.NewSecret(secret),
+		Metrics: func(w io.Writer) error {
+			_, err := io.WriteString(w, "tagger_up 1\n")
+			return err
+		},
 	})
 }
 
 func TestHTTPRequests(t *testing.T) {
 	structured := http.Header{"Content-Type": {"application/cloudevents+json"}}
+	asking := func(accept string) http.Header {
+		return http.Header{"Content-Type": structured["Content-Type"], "Accept": {accept}}
+	}
 	for _, tt := range []struct {
 		name   string
 		method string
@@ -37,14 +43,14 @@ func TestHTTPRequests(t *testing.T) {
 		status int
 		text   string
 	}{
-		{"structured", "POST", "/", structured, event("tagged"), "", 200, `{"outcome":"tagged"`},
+		{"structured", "POST", "/", structured, event("tagged"), "", 204, ``},
 		{"binary", "POST", "/", http.Header{
 			"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"/s"}, "Ce-Type": {"t"}, "Ce-Subject": {"gone"}, "Content-Type": {"application/json"},
-		}, "{}", "", 200, `{"outcome":"gone"`},
-		{"batch", "POST", "/any/path", http.Header{"Content-Type": {"application/cloudevents-batch+json; charset=utf-8"}}, "[" + event("tagged") + "," + event("rejected") + "]", "", 422, `{"outcome":"rejected"`},
-		{"deferred", "POST", "/", structured, event("deferred"), "", 503, "because"},
-		{"malformed", "POST", "/", structured, "{", "", 400, `{"outcome":"rejected"`},
-		{"credentials", "POST", "/", structured, event("broken"), "", 500, `"results":[]`},
+		}, "{}", "", 204, ``},
+		{"batch", "POST", "/any/path", http.Header{"Content-Type": {"application/cloudevents-batch+json; charset=utf-8"}}, "[" + event("tagged") + "," + event("rejected") + "]", "", 422, "rejected: because"},
+		{"deferred", "POST", "/", structured, event("deferred"), "", 503, "deferred: because"},
+		{"malformed", "POST", "/", structured, "{", "", 400, "rejected: read HTTP request"},
+		{"credentials", "POST", "/", structured, event("broken"), "", 500, "deferred: configuration or credentials are at fault; see the log"},
 		{"panic", "POST", "/", structured, event("panic"), "", 503, "panic"},
 		{"too large", "POST", "/", structured, strings.Repeat("x", ingress.MaxPayload+1), "", 413, "more than"},
 		{"another method", "PUT", "/", structured, event("tagged"), "", 405, "POST a CloudEvent"},
@@ -53,7 +59,14 @@ func TestHTTPRequests(t *testing.T) {
 		{"no secret", "POST", "/", structured, event("tagged"), "s3cret", 401, "shared secret"},
 		{"wrong secret", "POST", "/", http.Header{"Content-Type": structured["Content-Type"], "Authorization": {"Bearer s3cre"}}, event("tagged"), "s3cret", 401, "shared secret"},
 		{"secret in another scheme", "POST", "/", http.Header{"Content-Type": structured["Content-Type"], "Authorization": {"Basic s3cret"}}, event("tagged"), "s3cret", 401, ""},
-		{"secret", "POST", "/", http.Header{"Content-Type": structured["Content-Type"], "Authorization": {"bearer s3cret"}}, event("tagged"), "s3cret", 200, "tagged"},
+		{"secret", "POST", "/", http.Header{"Content-Type": structured["Content-Type"], "Authorization": {"bearer s3cret"}}, event("tagged"), "s3cret", 204, ""},
+		{"results", "POST", "/", asking("application/json"), event("tagged"), "", 200, `{"outcome":"tagged","results":[{"event"`},
+		{"results among others", "POST", "/", asking("text/html, application/json;q=0.5"), event("gone"), "", 200, `{"outcome":"gone"`},
+		{"results of a failure", "POST", "/", asking("application/json"), event("rejected"), "", 422, `{"outcome":"rejected","results":[{"event"`},
+		{"no results of a fault", "POST", "/", asking("application/json"), event("broken"), "", 500, `"results":[]`},
+		{"results that are not wanted", "POST", "/", asking("application/json;q=0"), event("tagged"), "", 204, ""},
+		{"anything", "POST", "/", asking("*/*"), event("tagged"), "", 204, ""},
+		{"Knative", "POST", "/", http.Header{"Content-Type": structured["Content-Type"], "Accept": {"application/json"}, "Prefer": {"respond-async, Reply"}}, event("tagged"), "", 204, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			server := httptest.NewServer(newHTTP(&script{}, tt.secret, 10))
@@ -74,6 +87,9 @@ func TestHTTPRequests(t *testing.T) {
 			}
 			if resp.StatusCode != tt.status || !strings.Contains(string(body), tt.text) {
 				t.Errorf("%s: %s; want %d with %q", resp.Status, body, tt.status, tt.text)
+			}
+			if resp.StatusCode == 204 && (len(body) > 0 || resp.Header.Get("Content-Type") != "") {
+				t.Errorf("a body of type %q: %q", resp.Header.Get("Content-Type"), body)
 			}
 			if strings.Contains(string(body), "s3cret") || resp.StatusCode == 404 || resp.StatusCode == 409 {
 				t.Errorf("%s: %s", resp.Status, body)
@@ -108,44 +124,6 @@ func TestHTTPLimit(t *testing.T) {
 	}
 }
 
-// Shutting down lets requests finish.
-func TestServeEndsInOrder(t *testing.T) {
-	release := make(chan struct{})
-	entered := make(chan struct{})
-	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		close(entered)
-		<-release
-		_, _ = io.WriteString(w, "done")
-	})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- host.Serve(ctx, listener, handler, time.Minute) }()
-	answer := make(chan string, 1)
-	go func() {
-		resp, err := http.Get("http://" + listener.Addr().String())
-		if err != nil {
-			answer <- err.Error()
-			return
-		}
-		defer resp.Body.Close()
-		body, _ := io.ReadAll(resp.Body)
-		answer <- string(body)
-	}()
-	<-entered
-	cancel()
-	close(release)
-	if got := <-answer; got != "done" {
-		t.Errorf("answer %q", got)
-	}
-	if err := <-ended; err != nil {
-		t.Errorf("ended with %v", err)
-	}
-}
-
 // A client that is slow to send, or to read its answer, does not keep the others out.
 func TestSlowClients(t *testing.T) {
 	s := &script{}
@@ -161,12 +139,14 @@ func TestSlowClients(t *testing.T) {
 		client := &unread{ResponseRecorder: httptest.NewRecorder(), writing: make(chan struct{}), release: make(chan struct{})}
 		var first sync.WaitGroup
 		first.Go(func() {
-			h.ServeHTTP(client, httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(event("tagged"))))
+			r := httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(event("tagged")))
+			r.Header.Set("Accept", "application/json") // so that there is a body to read
+			h.ServeHTTP(client, r)
 		})
 		<-client.writing
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(event("tagged"))))
-		if w.Code != http.StatusOK {
+		if w.Code != http.StatusNoContent {
 			t.Errorf("status %d for another client", w.Code)
 		}
 		close(client.release)
@@ -180,10 +160,37 @@ type unread struct {
 	writing, release chan struct{}
 }
 
-func (s *unread) WriteString(string) (int, error) { return s.Write(nil) }
-
 func (s *unread) Write([]byte) (int, error) {
 	close(s.writing)
 	<-s.release
 	return 0, io.ErrClosedPipe
+}
+
+// What became of an event is in the header, in ASCII and bounded, whatever an event or an API said.
+func TestHTTPHeader(t *testing.T) {
+	long := "caf\u00e9\r\nSet-Cookie: a=b\x00 " + strings.Repeat("x", 10_000)
+	h := host.NewHTTP(host.HTTPOptions{
+		Concurrency: 1, Metrics: nil,
+		Processor: decide{apply.Decision{Outcome: apply.Rejected, Reason: long}},
+	})
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader("{}")))
+	reason := w.Header().Get("Tagger-Reason")
+	if w.Header().Get("Tagger-Outcome") != "rejected" || !strings.HasPrefix(reason, "caf?  Set-Cookie: a=b? xxx") || len(reason) != 512 {
+		t.Errorf("outcome %q, reason of %d bytes: %q", w.Header().Get("Tagger-Outcome"), len(reason), reason)
+	}
+	if w.Body.Len() > 600 || strings.Contains(w.Body.String(), "\x00") {
+		t.Errorf("body of %d bytes: %q", w.Body.Len(), w.Body)
+	}
+}
+
+// decide decides on every message alike.
+type decide struct{ apply.Decision }
+
+func (d decide) Process(_ context.Context, messages []delivery.Message) []delivery.Decision {
+	all := make([]delivery.Decision, len(messages))
+	for i := range all {
+		all[i] = delivery.Decision{Decision: d.Decision}
+	}
+	return all
 }

@@ -2,14 +2,17 @@ package host
 
 import (
 	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/ingress"
-	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
 // Queues is what a batch needs of SQS beyond its answer.
@@ -22,10 +25,15 @@ type Queues interface {
 
 // Lambda answers AWS Lambda's invocations, whatever triggered them. It is safe for concurrent use.
 type Lambda struct {
-	Worker
-	Queues Queues
+	Processor Processor
+	Queues    Queues
+	// DeadLetterQueueURL is the queue that takes rejected records; "" when they are to stay in their own.
+	DeadLetterQueueURL string
+	// Wait is how long a record waits for its resource; nil for what fits the trigger.
+	Wait *time.Duration
 	// Flush, if not nil, is called at the end of each invocation.
 	Flush func()
+	Log   *slog.Logger
 }
 
 // Invoke takes any payload, JSON or not. It makes Lambda a lambda.Handler of aws-lambda-go, whose function handlers would refuse what is
@@ -51,86 +59,71 @@ func (l *Lambda) Handle(ctx context.Context, payload []byte) (any, error) {
 	case ingress.SQS:
 		return l.queue(ctx, work, batch)
 	case ingress.HTTP:
-		return httpAnswer(l.results(work, batch, l.wait(waitOverHTTP))), nil
+		return gatewayAnswer(whole(work, l.Processor, batch, waitOr(l.Wait, waitOverHTTP)), payload), nil
 	}
-	return directAnswer(l.results(work, batch, l.wait(waitToTheEnd)))
+	return directAnswer(whole(work, l.Processor, batch, waitOr(l.Wait, waitToTheEnd)))
+}
+
+// gatewayAnswer is the answer to a request that a function URL or an HTTP API handed over.
+func gatewayAnswer(d delivery.Decision, payload []byte) events.LambdaFunctionURLResponse {
+	var request struct{ Headers map[string]string }
+	_ = json.Unmarshal(payload, &request) // what cannot be read asks for nothing special
+	header := http.Header{}
+	for name, value := range request.Headers {
+		header.Set(name, value)
+	}
+	a := answerHTTP(d, header)
+	headers := map[string]string{}
+	for name := range a.header {
+		headers[name] = a.header.Get(name)
+	}
+	return events.LambdaFunctionURLResponse{StatusCode: a.status, Headers: headers, Body: string(a.body)}
 }
 
 // queue handles an SQS batch: what is final is acknowledged, what is not comes back after its delay, and what never will be goes to
 // the dead-letter queue. The first context is the invocation's, the second the one to work in.
 func (l *Lambda) queue(ctx, work context.Context, batch ingress.Batch) (any, error) {
-	worked := l.work(work, batch.Records)
-	if err := nothingWorks(worked); err != nil {
-		// Until somebody mends it: Lambda slows its pollers down, and counts the error. Nothing else is told anybody, for all records come back.
+	decisions := l.Processor.Process(work, messages(batch, waitOr(l.Wait, waitFromQueue)))
+	if err := delivery.StopsEverything(decisions); err != nil {
+		// The whole batch comes back, so that nobody is told of single records. Lambda slows its pollers down, and counts the error.
 		return nil, &CredentialsError{err}
 	}
 	finishing, cancel := finishing(ctx)
 	defer cancel()
-	failed := make([]bool, len(worked))
+	failed := make([]bool, len(decisions))
 	var group errgroup.Group
-	group.SetLimit(l.Settings.Concurrency)
+	group.SetLimit(settling)
 	for i, record := range batch.Records {
 		group.Go(func() error {
-			failed[i] = l.settle(finishing, record, worked[i])
+			failed[i] = l.settle(finishing, record, decisions[i])
 			return nil
 		})
 	}
 	_ = group.Wait()
 	answer := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
+	groups := map[string]bool{} // that had a failure
 	for i, record := range batch.Records {
-		if failed[i] {
+		// What follows a failed record of a FIFO group is handed back too, or it would overtake it: even a record that was
+		// done, behind one that was rejected and that no dead-letter queue took.
+		if failed[i] || record.Group != "" && groups[record.Group] {
+			groups[record.Group] = true
 			answer.BatchItemFailures = append(answer.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: record.AckID})
 		}
 	}
 	return answer, nil
 }
 
-// work works on the records, several at a time. A record that was not begun in time has no results.
-func (l *Lambda) work(ctx context.Context, records []ingress.Record) [][]tagger.Result {
-	worked := make([][]tagger.Result, len(records))
-	var group errgroup.Group
-	group.SetLimit(l.Settings.Concurrency)
-	for i, record := range records {
-		group.Go(func() error {
-			if ctx.Err() == nil {
-				worked[i] = l.record(ctx, record, l.wait(waitFromQueue))
-			}
-			return nil
-		})
-	}
-	_ = group.Wait()
-	return worked
-}
-
-// nothingWorks returns the fault of configuration or credentials because of which no record of a batch reached the cloud; nil when one did, or
-// none is at fault. One server that the credentials may not touch does not hold up its neighbours.
-func nothingWorks(worked [][]tagger.Result) error {
-	var fault error
-	for _, results := range worked {
-		for _, r := range results {
-			switch {
-			case r.Err != nil:
-				fault = r.Err
-			case r.Calls > 0:
-				return nil
-			}
-		}
-	}
-	return fault
-}
+// settling is how many records the queues are told of at a time.
+const settling = 10
 
 // settle tells the queues what became of a record, and reports whether the record must stay in its own.
-func (l *Lambda) settle(ctx context.Context, record ingress.Record, results []tagger.Result) (failed bool) {
-	if len(results) == 0 {
-		l.Log.Info("handed back: the invocation ends", "record", record.AckID)
+func (l *Lambda) settle(ctx context.Context, record ingress.Record, d delivery.Decision) (failed bool) {
+	switch {
+	case d.Fault.Err != nil, d.Outcome == apply.Deferred:
+		l.changeVisibility(ctx, record, d.Delay)
 		return true
-	}
-	switch worst := tagger.Worst(results); {
-	case worst.Err != nil, worst.Outcome == apply.Deferred:
-		l.changeVisibility(ctx, record, worst.Delay)
-		return true
-	case worst.Outcome == apply.Rejected:
-		return !l.deadLetter(ctx, record, worst)
+	case d.Outcome == apply.Rejected:
+		return !l.deadLetter(ctx, record, d)
 	}
 	return false
 }
@@ -146,12 +139,12 @@ func (l *Lambda) changeVisibility(ctx context.Context, record ingress.Record, de
 }
 
 // deadLetter reports whether the dead-letter queue has the record now.
-func (l *Lambda) deadLetter(ctx context.Context, record ingress.Record, r tagger.Result) bool {
-	if l.Settings.DeadLetterQueueURL == "" {
+func (l *Lambda) deadLetter(ctx context.Context, record ingress.Record, d delivery.Decision) bool {
+	if l.DeadLetterQueueURL == "" {
 		return false
 	}
-	attributes := map[string]string{"outcome": string(r.Outcome), "reason": r.Reason, "event_id": r.Event.ID, "source_queue": record.Source}
-	if err := l.Queues.Send(ctx, l.Settings.DeadLetterQueueURL, record.Raw, attributes); err != nil {
+	attributes := map[string]string{"outcome": string(d.Outcome), "reason": d.Reason, "event_id": d.EventID, "source_queue": record.Source}
+	if err := l.Queues.Send(ctx, l.DeadLetterQueueURL, record.Raw, attributes); err != nil {
 		l.Log.Error("send to the dead-letter queue", "record", record.AckID, "error", err.Error())
 		return false
 	}

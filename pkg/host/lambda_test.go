@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -16,10 +15,12 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	ce "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
-	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/host"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
@@ -35,7 +36,9 @@ type script struct {
 	release chan struct{} // which then goes on until this is closed
 }
 
-func (s *script) Handle(ctx context.Context, d tagger.Delivery) []tagger.Result {
+func (s *script) Plan(context.Context, ce.Event) []tagger.Plan { return []tagger.Plan{{}} }
+
+func (s *script) Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) tagger.Result {
 	s.most.Store(max(s.most.Load(), s.running.Add(1)))
 	defer s.running.Add(-1)
 	s.mu.Lock()
@@ -51,29 +54,36 @@ func (s *script) Handle(ctx context.Context, d tagger.Delivery) []tagger.Result 
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	r := tagger.Result{Outcome: apply.Outcome(d.Event.Subject()), Reason: "because"}
-	r.Event.ID = d.Event.ID()
+	r := result(d.Event.ID(), apply.Decision{Outcome: apply.Outcome(d.Event.Subject()), Reason: "because"})
 	switch r.Outcome {
 	case "panic":
 		panic("boom")
 	case "broken":
-		r.Outcome, r.Err, r.Delay = apply.Deferred, errors.New("credentials refused"), time.Minute
+		r.Outcome, r.Delay = apply.Deferred, time.Minute
+		r.Fault = apply.Fault{Err: errors.New("credentials refused"), Scope: fault.Resource}
+	case "locked out":
+		r.Outcome, r.Delay = apply.Deferred, time.Minute
+		r.Fault = apply.Fault{Err: errors.New("credentials refused"), Scope: fault.Everything}
 	case apply.Deferred:
 		r.Delay = 90500 * time.Millisecond
 	case apply.Tagged:
 		r.Calls = 2
 	}
-	return []tagger.Result{r}
-}
-
-func (s *script) Failed(_ context.Context, d tagger.Delivery, reason string) tagger.Result {
-	r := tagger.Result{Outcome: apply.Deferred, Reason: reason, Delay: 15 * time.Second}
-	r.Event.ID = d.Event.ID()
 	return r
 }
 
+func result(id string, d apply.Decision) tagger.Result {
+	r := tagger.Result{Plan: tagger.Plan{Decision: &d}}
+	r.Event.ID = id
+	return r
+}
+
+func (s *script) Failed(_ context.Context, d tagger.Delivery, reason string) tagger.Result {
+	return result(d.Event.ID(), apply.Decision{Outcome: apply.Deferred, Reason: reason, Delay: 15 * time.Second})
+}
+
 func (s *script) Unreadable(_ context.Context, err error) tagger.Result {
-	return tagger.Result{Outcome: apply.Rejected, Reason: err.Error()}
+	return result("", apply.Decision{Outcome: apply.Rejected, Reason: err.Error()})
 }
 
 // queues keeps what it was asked, and refuses on request.
@@ -103,16 +113,14 @@ func (q *queues) Send(_ context.Context, url string, body []byte, attributes map
 	return nil
 }
 
-func newLambda(s *script, q *queues, change func(*config.Settings)) *host.Lambda {
-	settings := config.Settings{Concurrency: 10}
-	if change != nil {
-		change(&settings)
-	}
-	return &host.Lambda{Worker: worker(s, settings), Queues: q}
+func newLambda(s delivery.Tagger, q host.Queues, concurrency int) *host.Lambda {
+	return &host.Lambda{Processor: processor(s, concurrency), Queues: q, DeadLetterQueueURL: "dead", Log: slog.New(slog.DiscardHandler)}
 }
 
-func worker(s *script, settings config.Settings) host.Worker {
-	return host.Worker{Tagger: s, Settings: settings, Log: slog.New(slog.NewJSONHandler(io.Discard, nil))}
+func processor(s delivery.Tagger, concurrency int) *delivery.Processor {
+	return delivery.New(delivery.Options{
+		Tagger: s, Concurrency: concurrency, GiveUpAfter: 24 * time.Hour, Tolerance: 1, Log: slog.New(slog.DiscardHandler),
+	})
 }
 
 // event is one that is answered as outcome says.
@@ -126,7 +134,7 @@ func record(name, body string) string {
 		panic(err)
 	}
 	return fmt.Sprintf(`{"messageId": %q, "receiptHandle": "r-%s", "body": %s, "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-central-1:1:q",
-		"attributes": {"ApproximateReceiveCount": "2", "SentTimestamp": "1763700000000"}}`, name, name, text)
+		"attributes": {"ApproximateReceiveCount": "2", "SentTimestamp": "%d"}}`, name, name, text, time.Now().Add(-time.Minute).UnixMilli())
 }
 
 func batch(records ...string) []byte {
@@ -150,7 +158,7 @@ func failed(t *testing.T, answer any) []string {
 // The design's table, column SQS record.
 func TestQueue(t *testing.T) {
 	s, q := &script{}, &queues{}
-	l := newLambda(s, q, func(c *config.Settings) { c.DeadLetterQueueURL = "dead" })
+	l := newLambda(s, q, 10)
 	var records []string
 	for _, o := range apply.Outcomes() {
 		records = append(records, record(string(o), event(string(o))))
@@ -186,7 +194,7 @@ func TestQueue(t *testing.T) {
 // A dead letter that cannot be sent stays in its queue; a visibility that cannot be changed fails nothing else.
 func TestQueuesFail(t *testing.T) {
 	q := &queues{err: errors.New("no such queue")}
-	l := newLambda(&script{}, q, func(c *config.Settings) { c.DeadLetterQueueURL = "dead" })
+	l := newLambda(&script{}, q, 10)
 	answer, err := l.Handle(t.Context(), batch(record("a", event("rejected")), record("b", event("deferred")), record("c", event("tagged"))))
 	if err != nil {
 		t.Fatal(err)
@@ -199,8 +207,18 @@ func TestQueuesFail(t *testing.T) {
 // Where nothing works, the batch fails as a whole and loudly, and its dead letters are not sent again with each delivery.
 func TestNothingWorks(t *testing.T) {
 	q := &queues{}
-	l := newLambda(&script{}, q, func(c *config.Settings) { c.DeadLetterQueueURL = "dead" })
+	l := newLambda(&script{}, q, 10)
 	_, err := l.Handle(t.Context(), batch(record("a", event("rejected")), record("b", event("broken")), record("c", event("broken"))))
+	var refused *host.CredentialsError
+	if !errors.As(err, &refused) || len(q.sent) != 0 || len(q.changed) != 0 {
+		t.Errorf("error %v, %d dead letters, %d visibilities", err, len(q.sent), len(q.changed))
+	}
+}
+
+// A fault that holds for everything fails the batch even when records before it were worked on.
+func TestCredentialsRefusedInTheMiddle(t *testing.T) {
+	q := &queues{}
+	_, err := newLambda(&script{}, q, 10).Handle(t.Context(), batch(record("a", event("tagged")), record("b", event("locked out")), record("c", event("rejected"))))
 	var refused *host.CredentialsError
 	if !errors.As(err, &refused) || len(q.sent) != 0 || len(q.changed) != 0 {
 		t.Errorf("error %v, %d dead letters, %d visibilities", err, len(q.sent), len(q.changed))
@@ -210,7 +228,7 @@ func TestNothingWorks(t *testing.T) {
 // Where one server alone is out of reach, its neighbours are done with.
 func TestOneIsForbidden(t *testing.T) {
 	q := &queues{}
-	l := newLambda(&script{}, q, func(c *config.Settings) { c.DeadLetterQueueURL = "dead" })
+	l := newLambda(&script{}, q, 10)
 	answer, err := l.Handle(t.Context(), batch(record("a", event("tagged")), record("b", event("rejected")), record("c", event("broken"))))
 	if err != nil {
 		t.Fatal(err)
@@ -223,10 +241,40 @@ func TestOneIsForbidden(t *testing.T) {
 	}
 }
 
+// Of a FIFO group, what follows a failed record is handed back, even when it was done before that was known.
+func TestGroups(t *testing.T) {
+	in := func(group, name, outcome string) string {
+		r := strings.Replace(record(name, event(outcome)), `"attributes": {`, `"attributes": {"MessageGroupId": "`+group+`", `, 1)
+		return strings.Replace(r, "1:q", "1:q.fifo", 1)
+	}
+	payload := batch(
+		in("a", "a1", "tagged"), in("a", "a2", "rejected"), in("a", "a3", "tagged"), in("b", "b1", "deferred"), in("b", "b2", "tagged"), in("c", "c1", "tagged"),
+		in("b", "b3", "rejected"),
+	)
+	for _, tt := range []struct {
+		name string
+		err  error // of the dead-letter queue
+		want []string
+		dead int
+	}{
+		{"with a dead-letter queue", nil, []string{"b1", "b2", "b3"}, 1},
+		{"without", errors.New("no such queue"), []string{"a2", "a3", "b1", "b2", "b3"}, 0},
+	} {
+		q := &queues{err: tt.err}
+		answer, err := newLambda(&script{}, q, 10).Handle(t.Context(), payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, failed(t, answer)); diff != "" || len(q.sent) != tt.dead || len(q.changed) != 1 {
+			t.Errorf("%s: %d dead letters, visibility %q, handed back (-want +got):\n%s", tt.name, len(q.sent), q.changed, diff)
+		}
+	}
+}
+
 func TestConcurrency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{work: time.Second}
-		l := newLambda(s, &queues{}, func(c *config.Settings) { c.Concurrency = 3 })
+		l := newLambda(s, &queues{}, 3)
 		var records []string
 		for i := range 10 {
 			records = append(records, record(fmt.Sprint(i), event("tagged")))
@@ -245,7 +293,7 @@ func TestConcurrency(t *testing.T) {
 func TestTheInvocationEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{work: 20 * time.Second}
-		l := newLambda(s, &queues{}, func(c *config.Settings) { c.Concurrency = 1 })
+		l := newLambda(s, &queues{}, 1)
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
 		defer cancel()
 		var records []string
@@ -268,7 +316,7 @@ func TestTheInvocationEnds(t *testing.T) {
 
 // The design's table, column Invoke.
 func TestDirect(t *testing.T) {
-	l := newLambda(&script{}, &queues{}, nil)
+	l := newLambda(&script{}, &queues{}, 10)
 	for _, o := range append(apply.Outcomes(), "broken", "panic") {
 		answer, err := l.Invoke(t.Context(), []byte(event(string(o))))
 		var deferred *host.DeferredError
@@ -314,7 +362,9 @@ func TestWaits(t *testing.T) {
 	} {
 		for _, set := range []*time.Duration{nil, new(7 * time.Second)} {
 			s := &script{}
-			if _, err := newLambda(s, &queues{}, func(c *config.Settings) { c.Wait = set }).Handle(t.Context(), []byte(tt.payload)); err != nil {
+			l := newLambda(s, &queues{}, 10)
+			l.Wait = set
+			if _, err := l.Handle(t.Context(), []byte(tt.payload)); err != nil {
 				t.Fatal(err)
 			}
 			want := tt.want
@@ -328,29 +378,38 @@ func TestWaits(t *testing.T) {
 	}
 }
 
-// The design's table, column HTTP: never 404 or 409, which Knative would deliver again.
-func TestHTTP(t *testing.T) {
-	l := newLambda(&script{}, &queues{}, nil)
+// The design's table, column HTTP: never 404 or 409, which Knative would deliver again. Function URLs answer as serve does.
+func TestFunctionURL(t *testing.T) {
+	l := newLambda(&script{}, &queues{}, 10)
 	for outcome, want := range map[string]int{
-		"tagged": 200, "unchanged": 200, "ignored": 200, "unrecognised": 200, "gone": 200, "blocked": 200, "deferred": 503, "rejected": 422, "broken": 500, "": 400,
+		"tagged": 204, "unchanged": 204, "ignored": 204, "unrecognised": 204, "gone": 204, "blocked": 204, "deferred": 503, "rejected": 422, "broken": 500, "": 400,
 	} {
-		body := event(outcome)
-		if outcome == "" {
-			body = "{"
-		}
-		text, err := json.Marshal(body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		payload := fmt.Sprintf(`{"version": "2.0", "routeKey": "$default", "rawPath": "/", "headers": {"content-type": "application/cloudevents+json"},
-			"requestContext": {"http": {"method": "POST", "path": "/"}}, "body": %s, "isBase64Encoded": false}`, text)
-		answer, err := l.Handle(t.Context(), []byte(payload))
-		response, ok := answer.(events.LambdaFunctionURLResponse)
-		if err != nil || !ok || response.StatusCode != want {
-			t.Errorf("%s: %+v, %v; want %d", outcome, answer, err, want)
-		}
-		if after := response.Headers["Retry-After"]; (outcome == "deferred") != (after == "91") {
-			t.Errorf("%s: Retry-After %q", outcome, after)
+		for _, accept := range []string{"*/*", "application/json"} {
+			body := event(outcome)
+			if outcome == "" {
+				body = "{"
+			}
+			text, err := json.Marshal(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			payload := fmt.Sprintf(`{"version": "2.0", "routeKey": "$default", "rawPath": "/", "headers": {"content-type": "application/cloudevents+json", "accept": %q},
+				"requestContext": {"http": {"method": "POST", "path": "/"}}, "body": %s, "isBase64Encoded": false}`, accept, text)
+			answer, err := l.Handle(t.Context(), []byte(payload))
+			response, ok := answer.(events.LambdaFunctionURLResponse)
+			status, inBody := want, accept == "application/json"
+			if inBody && want == 204 {
+				status = 200
+			}
+			if err != nil || !ok || response.StatusCode != status || inBody != strings.HasPrefix(response.Body, `{"outcome":"`) || status == 204 && response.Body != "" {
+				t.Errorf("%s, %s: %+v, %v; want %d", outcome, accept, answer, err, status)
+			}
+			if after := response.Headers["Retry-After"]; (outcome == "deferred") != (after == "91") {
+				t.Errorf("%s: Retry-After %q", outcome, after)
+			}
+			if got := response.Headers["Tagger-Outcome"]; want == 204 && got != outcome {
+				t.Errorf("%s: Tagger-Outcome %q", outcome, got)
+			}
 		}
 	}
 }
@@ -358,7 +417,7 @@ func TestHTTP(t *testing.T) {
 // A record of several events ends as the worst of them; the good ones are done all the same, and none starves behind one that is not ready.
 func TestRecordOfSeveralEvents(t *testing.T) {
 	s := &script{}
-	answer, err := newLambda(s, &queues{}, nil).Handle(t.Context(), batch(record("a", "["+event("deferred")+","+event("panic")+","+event("tagged")+"]")))
+	answer, err := newLambda(s, &queues{}, 10).Handle(t.Context(), batch(record("a", "["+event("deferred")+","+event("panic")+","+event("tagged")+"]")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,6 +428,8 @@ func TestRecordOfSeveralEvents(t *testing.T) {
 	for _, d := range s.seen {
 		waits = append(waits, d.Event.Subject()+" "+d.Wait.Round(time.Second).String())
 	}
+	slices.Sort(waits[:3]) // they are worked on at the same time
+	slices.Sort(waits[3:])
 	if diff := cmp.Diff([]string{"deferred 0s", "panic 0s", "tagged 0s", "deferred 5s", "panic 5s"}, waits); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -379,8 +440,7 @@ func TestAnswerInTime(t *testing.T) {
 	for _, timeout := range []time.Duration{3 * time.Second, time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &script{work: time.Hour}
-			l := newLambda(s, &queues{}, func(c *config.Settings) { c.DeadLetterQueueURL = "dead" })
-			l.Queues = stuck{}
+			l := newLambda(s, stuck{}, 10)
 			ctx, cancel := context.WithTimeout(t.Context(), timeout)
 			defer cancel()
 			start := time.Now()

@@ -200,6 +200,11 @@ func eventBridge(detail string) string {
 
 func functionURL(t testing.TB, headers map[string]string, body string, encode bool) ingress.Batch {
 	t.Helper()
+	return ingress.Decode(functionURLPayload(t, headers, body, encode))
+}
+
+func functionURLPayload(t testing.TB, headers map[string]string, body string, encode bool) []byte {
+	t.Helper()
 	if encode {
 		body = base64.StdEncoding.EncodeToString([]byte(body))
 	}
@@ -210,7 +215,7 @@ func functionURL(t testing.TB, headers map[string]string, body string, encode bo
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ingress.Decode(payload)
+	return payload
 }
 
 func quote(t testing.TB, s string) string {

@@ -10,11 +10,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
+	"github.com/cloudtagger/tagger/pkg/document"
 	"github.com/cloudtagger/tagger/pkg/lifecycle/timestamp"
 )
 
@@ -22,6 +22,17 @@ import (
 // value, a numeric or space-separated time) loses the whole event, data_base64 that is no string makes it panic, float
 // extensions become integers, and HTTP header values are not percent-decoded. The SDK's event and its Validate are
 // used.
+
+// What an event says in its attributes gets into logs and headers, so it is bounded here.
+const (
+	// maxAttribute is how many bytes an attribute's value may have. The longest common one is the answer that Knative puts
+	// into a dead letter (knativeerrordata, 1,024 bytes in base64).
+	maxAttribute = 4096
+	// maxAttributeName is how many characters an extension's name may have. CloudEvents asks for 20 at most.
+	maxAttributeName = 64
+	// maxExtensions is how many extension attributes an event may have.
+	maxExtensions = 64
+)
 
 // attributes are those of a CloudEvent in the making, by name in lower case. What is unusable in an optional attribute
 // costs that attribute, not the event.
@@ -35,9 +46,9 @@ type attribute struct {
 }
 
 func attributeFrom(value []byte) attribute {
-	switch k := kindOf(value); k {
+	switch k := document.Kind(value); k {
 	case '"':
-		return attribute{'"', unquote(value)}
+		return attribute{'"', document.Unquote(value)}
 	case 't', 'f':
 		return attribute{'t', string(value)}
 	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
@@ -46,33 +57,55 @@ func attributeFrom(value []byte) attribute {
 	return attribute{}
 }
 
+// foldCase returns the values by their names in lower case. Of names that differ in case only the lower-case one wins,
+// else the first in the order of their bytes, so that one event is the same event each time.
+func foldCase[V any](values map[string]V) map[string]V {
+	folded := make(map[string]V, len(values))
+	var others []string
+	for name, value := range values {
+		if strings.ToLower(name) == name {
+			folded[name] = value
+		} else {
+			others = append(others, name)
+		}
+	}
+	slices.Sort(others)
+	for _, name := range others {
+		lower := strings.ToLower(name)
+		if _, ok := folded[lower]; !ok {
+			folded[lower] = values[name]
+		}
+	}
+	return folded
+}
+
 // structured reads a CloudEvent in the JSON format
 // (https://github.com/cloudevents/spec/blob/main/cloudevents/formats/json-format.md).
-func (d *decoder) structured(object map[string][]byte, wrapped int) (event.Event, error) {
-	a := make(attributes, len(object))
-	for name, value := range object {
-		switch name = strings.ToLower(name); name {
-		case "data", "data_base64":
-		default:
-			a[name] = attributeFrom(value)
-		}
+func (d *decoder) structured(object document.Object, wrapped int) (event.Event, error) {
+	members := foldCase(object.Members)
+	data, encoded := members["data"], members["data_base64"]
+	delete(members, "data")
+	delete(members, "data_base64")
+	a := make(attributes, len(members))
+	for name, value := range members {
+		a[name] = attributeFrom(value)
 	}
-	data := object["data"]
-	if encoded, ok := object["data_base64"]; ok && kindOf(encoded) != 'n' {
-		if data != nil && kindOf(data) != 'n' {
-			return event.Event{}, errors.New("CloudEvent: data and data_base64 exclude each other")
-		}
-		decoded, err := base64.StdEncoding.DecodeString(unquote(encoded))
-		if kindOf(encoded) != '"' || err != nil {
-			return event.Event{}, errors.New("CloudEvent: data_base64 is not base64")
-		}
-		data = decoded
+	if encoded == nil || document.Kind(encoded) == 'n' {
+		return d.event(a, data, true, wrapped)
 	}
-	return d.event(a, data, wrapped)
+	if data != nil && document.Kind(data) != 'n' {
+		return event.Event{}, errors.New("CloudEvent: data and data_base64 exclude each other")
+	}
+	decoded, err := base64.StdEncoding.DecodeString(document.Unquote(encoded))
+	if document.Kind(encoded) != '"' || err != nil {
+		return event.Event{}, errors.New("CloudEvent: data_base64 is not base64")
+	}
+	return d.event(a, decoded, false, wrapped)
 }
 
 // event makes an event of its attributes and data. Data that holds a notification or a trace makes it that one's event.
-func (d *decoder) event(a attributes, data []byte, wrapped int) (event.Event, error) {
+// isValue says that the data is a JSON value of a structured event, in which text is a string; else it is bytes.
+func (d *decoder) event(a attributes, data []byte, isValue bool, wrapped int) (event.Event, error) {
 	switch version := a["specversion"].text; {
 	case version == "":
 		return event.Event{}, errors.New("CloudEvent: specversion is missing")
@@ -88,14 +121,12 @@ func (d *decoder) event(a attributes, data []byte, wrapped int) (event.Event, er
 	if missing != nil {
 		return event.Event{}, fmt.Errorf("CloudEvent: %s missing", list(missing))
 	}
-	if len(skipSpace(data)) == 0 {
-		return build(a, nil)
+	data, err := jsonData(a["datacontenttype"].text, data, isValue)
+	if err != nil {
+		return event.Event{}, fmt.Errorf("CloudEvent: data: %w", err)
 	}
-	if err := check(data); err != nil {
-		if isJSON(a["datacontenttype"].text) {
-			return event.Event{}, fmt.Errorf("CloudEvent: data: %w", err)
-		}
-		return build(a, nil) // neither dialects nor rules can use such data, and credentials in it cannot be found
+	if data == nil {
+		return build(a, nil)
 	}
 	if inner, ok, err := d.inner(a, data, wrapped); ok || err != nil {
 		return inner, err
@@ -103,10 +134,38 @@ func (d *decoder) event(a attributes, data []byte, wrapped int) (event.Event, er
 	return build(a, strip(data))
 }
 
+// jsonData returns data that is a JSON document, nil for none. Data of another declared type is none unless it is an
+// object or an array all the same: neither dialects nor rules can use it, and credentials in it cannot be found. The
+// mode of CloudEvents in which the data came does not matter.
+func jsonData(contentType string, data []byte, isValue bool) ([]byte, error) {
+	other := contentType != "" && !isJSON(contentType)
+	if isValue && other && document.Kind(data) == '"' {
+		data = []byte(document.Unquote(data))
+	}
+	data = document.TrimMark(data)
+	if len(document.SkipSpace(data)) == 0 {
+		return nil, nil
+	}
+	if k := document.Kind(data); other && k != '{' && k != '[' {
+		return nil, nil
+	}
+	err := document.Check(data)
+	switch {
+	case err == nil:
+		return data, nil
+	case isJSON(contentType):
+		return nil, err
+	}
+	return nil, nil
+}
+
 // build makes a valid event of attributes of which id, source and type are there, and of data that is stripped.
 func build(a attributes, data []byte) (event.Event, error) {
-	for _, name := range [...]string{"id", "source", "type", "subject"} {
-		if strings.ContainsFunc(a[name].text, unicode.IsControl) {
+	for _, name := range [...]string{"id", "source", "type", "subject", "dataschema"} {
+		if len(a[name].text) > maxAttribute {
+			return event.Event{}, tooLong(name)
+		}
+		if name != "dataschema" && strings.ContainsFunc(a[name].text, unicode.IsControl) {
 			return event.Event{}, fmt.Errorf("CloudEvent: %s holds a control character", name)
 		}
 	}
@@ -119,8 +178,6 @@ func build(a attributes, data []byte) (event.Event, error) {
 	}
 	if t, ok := timestamp.Parse(a["time"].text); ok {
 		e.SetTime(t)
-	} else if f, err := strconv.ParseFloat(a["time"].text, 64); err == nil && f > 0 && f < 1e11 {
-		e.SetTime(time.UnixMilli(int64(f * 1e3))) // 1529996047.5
 	}
 	if s := a["dataschema"].text; s != "" {
 		if u, err := url.Parse(s); err == nil && u.IsAbs() {
@@ -128,7 +185,13 @@ func build(a attributes, data []byte) (event.Event, error) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(a)) {
-		setExtension(&e, name, a[name])
+		if err := setExtension(&e, name, a[name]); err != nil {
+			return event.Event{}, err
+		}
+	}
+	if len(e.Extensions()) > maxExtensions {
+		limit := &document.LimitError{What: "extension attributes", Max: maxExtensions}
+		return event.Event{}, fmt.Errorf("CloudEvent: %w", limit)
 	}
 	if data != nil {
 		e.SetDataContentType(jsonType(a["datacontenttype"].text))
@@ -158,13 +221,21 @@ func jsonType(declared string) string {
 	return event.ApplicationJSON
 }
 
-func setExtension(e *event.Event, name string, a attribute) {
+// setExtension sets an extension attribute if it is a usable one.
+func setExtension(e *event.Event, name string, a attribute) error {
 	switch name {
-	case "specversion", "id", "source", "type", "subject", "time", "dataschema", "datacontenttype", "data", "data_base64":
-		return
+	case "specversion", "id", "source", "type", "subject", "time", "dataschema", "datacontenttype":
+		return nil
 	}
 	if a.kind == 0 || !event.IsExtensionNameValid(name) || isCredential([]byte(`"`+name+`"`)) {
-		return
+		return nil
+	}
+	if len(name) > maxAttributeName {
+		limit := &document.LimitError{What: "characters", Max: maxAttributeName}
+		return fmt.Errorf("CloudEvent: an attribute's name %w", limit)
+	}
+	if len(a.text) > maxAttribute {
+		return tooLong(name)
 	}
 	switch a.kind {
 	case 't':
@@ -172,15 +243,19 @@ func setExtension(e *event.Event, name string, a attribute) {
 	case '0':
 		if n, err := strconv.ParseInt(a.text, 10, 32); err == nil {
 			e.SetExtension(name, int32(n))
-			return
+			return nil
 		}
 		e.SetExtension(name, a.text) // CloudEvents has 32-bit integers only; the digits lose nothing
 	default:
-		if strings.ContainsFunc(a.text, unicode.IsControl) {
-			return
+		if !strings.ContainsFunc(a.text, unicode.IsControl) {
+			e.SetExtension(name, stripText(a.text))
 		}
-		e.SetExtension(name, stripText(a.text))
 	}
+	return nil
+}
+
+func tooLong(attribute string) error {
+	return fmt.Errorf("CloudEvent: %s %w", attribute, &document.LimitError{What: "bytes", Max: maxAttribute})
 }
 
 // list is "id is", "id and source are", "id, source and type are".

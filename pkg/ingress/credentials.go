@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+
+	"github.com/cloudtagger/tagger/pkg/document"
 )
 
 // What is dropped, at any depth, from every event's data and attributes:
@@ -16,6 +18,7 @@ import (
 //   - a string that looks like a dictionary but is not JSON (a Python repr), whole, when it names a credential;
 //   - a Keystone token (Fernet, always beginning gAAAAA) in any string.
 //
+// A volume's connection_info and connector hold the secrets of its storage (CHAP, keyrings).
 // A service catalog is no secret but maps a cloud's inside, and user_data and personality hold files that people put
 // passwords into; no rule needs any of them.
 var (
@@ -24,7 +27,7 @@ var (
 	}
 	credentialNames = [...]string{
 		"adminpass", "rootpass", "userpass", "pass", "pwd", "authkey", "authorization", "catalog", "cookie", "setcookie",
-		"ak", "sk", "userdata", "personality",
+		"ak", "sk", "userdata", "personality", "connectioninfo", "connector",
 	}
 )
 
@@ -44,7 +47,7 @@ func strip(v []byte) []byte {
 // stripText returns a string without the credentials that a document or a token in it would be.
 func stripText(text string) string {
 	s := stripper{}
-	return cutFernet(s.document(text))
+	return cutFernet(s.embeddedDocument(text))
 }
 
 type stripper struct {
@@ -53,30 +56,30 @@ type stripper struct {
 }
 
 func (s *stripper) value(dst, src []byte) (out, rest []byte) {
-	src = skipSpace(src)
-	switch kindOf(src) {
+	src = document.SkipSpace(src)
+	switch document.Kind(src) {
 	case '{':
 		return s.object(dst, src)
 	case '[':
 		return s.array(dst, src)
 	case '"':
-		token, rest := cutString(src)
+		token, rest := document.CutString(src)
 		return s.text(dst, token), rest
 	}
-	scalar, rest := cutValue(src)
+	scalar, rest := document.CutValue(src)
 	return append(dst, scalar...), rest
 }
 
 func (s *stripper) object(dst, src []byte) (out, rest []byte) {
 	dst = append(dst, '{')
-	rest = skipSpace(src[1:])
-	for first := true; kindOf(rest) == '"'; {
+	rest = document.SkipSpace(src[1:])
+	for first := true; document.Kind(rest) == '"'; {
 		var name []byte
-		name, rest = cutString(rest)
-		rest = skipSpace(rest)[1:] // past the colon
+		name, rest = document.CutString(rest)
+		rest = document.SkipSpace(rest)[1:] // past the colon
 		if isCredential(name) {
 			s.dropped = true
-			_, rest = cutValue(rest)
+			_, rest = document.CutValue(rest)
 		} else {
 			if !first {
 				dst = append(dst, ',')
@@ -85,20 +88,20 @@ func (s *stripper) object(dst, src []byte) (out, rest []byte) {
 			dst = append(append(dst, name...), ':')
 			dst, rest = s.value(dst, rest)
 		}
-		rest = skipSpace(cutComma(rest))
+		rest = document.SkipSpace(document.CutComma(rest))
 	}
 	return append(dst, '}'), rest[1:]
 }
 
 func (s *stripper) array(dst, src []byte) (out, rest []byte) {
 	dst = append(dst, '[')
-	rest = skipSpace(src[1:])
-	for first := true; kindOf(rest) != ']'; first = false {
+	rest = document.SkipSpace(src[1:])
+	for first := true; document.Kind(rest) != ']'; first = false {
 		if !first {
 			dst = append(dst, ',')
 		}
 		dst, rest = s.value(dst, rest)
-		rest = skipSpace(cutComma(rest))
+		rest = document.SkipSpace(document.CutComma(rest))
 	}
 	return append(dst, ']'), rest[1:]
 }
@@ -108,8 +111,8 @@ func (s *stripper) text(dst, token []byte) []byte {
 		!bytes.Contains(token, []byte(fernetPrefix)) {
 		return append(dst, token...)
 	}
-	text := unquote(token)
-	clean := cutFernet(s.document(text))
+	text := document.Unquote(token)
+	clean := cutFernet(s.embeddedDocument(text))
 	if clean == text {
 		return append(dst, token...)
 	}
@@ -118,22 +121,22 @@ func (s *stripper) text(dst, token []byte) []byte {
 	return append(dst, quoted...)
 }
 
-// document strips text if it is a document of its own.
-func (s *stripper) document(text string) string {
-	document := []byte(text)
-	if k := kindOf(document); k != '{' && k != '[' {
+// embeddedDocument strips text if it is a document of its own.
+func (s *stripper) embeddedDocument(text string) string {
+	doc := []byte(text)
+	if k := document.Kind(doc); k != '{' && k != '[' {
 		return text
 	}
-	readable := checks(document)
+	readable := document.Valid(doc)
 	if readable && s.embedded < maxEmbedded {
 		inner := stripper{embedded: s.embedded + 1}
-		out, _ := inner.value(nil, document)
+		out, _ := inner.value(nil, doc)
 		if !inner.dropped {
 			return text
 		}
 		return string(out)
 	}
-	if (readable || looksLikeDictionary(text)) && namesCredential(document) {
+	if (readable || looksLikeDictionary(text)) && namesCredential(doc) {
 		return ""
 	}
 	return text
@@ -154,7 +157,7 @@ func namesCredential(text []byte) bool {
 // isCredential reports whether a member of this name, a JSON string, holds a credential.
 func isCredential(name []byte) bool {
 	if bytes.IndexByte(name, '\\') >= 0 {
-		name = []byte(unquote(name))
+		name = []byte(document.Unquote(name))
 	}
 	var buffer [64]byte
 	plain := appendLetters(buffer[:0], name)

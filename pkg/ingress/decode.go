@@ -1,13 +1,19 @@
 package ingress
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/cloudtagger/tagger/pkg/document"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
+
+// MaxPayload is the largest payload that is read, in bytes, and the most that a compressed body may become.
+const MaxPayload = document.MaxBytes
 
 const (
 	// maxRecords is the largest SQS batch that Lambda hands over
@@ -27,20 +33,25 @@ const (
 // events as they are. It never fails: what cannot be read is a record with Err.
 func Decode(payload []byte) Batch {
 	d := decoder{events: maxEvents}
-	body := bytes.TrimPrefix(payload, []byte("\uFEFF"))
-	if err := check(body); err != nil {
+	body := document.TrimMark(payload)
+	if err := document.Check(body); err != nil {
 		return failed(Direct, payload, fmt.Errorf("read payload: %w", err))
 	}
-	if kindOf(body) == '{' {
-		object, err := members(body)
+	switch document.Kind(body) {
+	case '{':
+		object, err := document.Members(body)
 		if err != nil {
 			return failed(Direct, payload, fmt.Errorf("read payload: %w", err))
 		}
-		if records := object["Records"]; kindOf(records) == '[' && object["specversion"] == nil {
-			return d.records(payload, records)
+		if object.Kind("Records") == '[' && !object.Has("specversion") {
+			return d.records(payload, object.Members["Records"])
 		}
-		if kindOf(object["requestContext"]) == '{' && object["specversion"] == nil && object["requestPayload"] == nil {
+		if object.Kind("requestContext") == '{' && !object.Has("specversion") && !object.Has("requestPayload") {
 			return d.gateway(payload, object)
+		}
+	case '[':
+		if holdsRecords(body) {
+			return d.records(payload, body)
 		}
 	}
 	events, err := d.unwrap(body, 0)
@@ -60,46 +71,51 @@ type decoder struct {
 }
 
 var (
-	errEvents = fmt.Errorf("has more than %d events", maxEvents)
-	errWraps  = fmt.Errorf("lies in more than %d envelopes", maxWraps)
+	errEvents = &document.LimitError{What: "events", Max: maxEvents}
+	errWraps  = &document.LimitError{What: "envelopes around it", Max: maxWraps}
+	// errUnknown is for an object in which nothing was recognised, not even in part.
+	errUnknown = fmt.Errorf("is no CloudEvent, %s or an envelope around one", strings.Join(lifecycle.Formats(), ", "))
+	// errText and errScalar are for JSON that cannot be an event.
+	errText   = errors.New("is a JSON string that holds no event")
+	errScalar = errors.New("is neither a JSON object nor an array")
 )
 
-// unwrap reads the events that a document, which has passed check, holds under any number of envelopes up to maxWraps.
-// wrapped is how many have been opened already. With an error come the events that could be read.
-func (d *decoder) unwrap(document []byte, wrapped int) ([]event.Event, error) {
+// unwrap reads the events that a document, which has passed document.Check, holds under any number of envelopes up to
+// maxWraps. wrapped is how many have been opened already. With an error come the events that could be read.
+func (d *decoder) unwrap(doc []byte, wrapped int) ([]event.Event, error) {
 	if wrapped > maxWraps {
 		return nil, errWraps
 	}
-	switch kindOf(document) {
+	switch document.Kind(doc) {
 	case '{':
-		object, err := members(document)
+		object, err := document.Members(doc)
 		if err != nil {
 			return nil, err
 		}
-		return d.object(document, object, wrapped)
+		return d.object(object, wrapped)
 	case '[':
-		return d.each(document, wrapped)
+		return d.each(doc, wrapped)
 	case '"':
-		if inner := []byte(unquote(document)); kindOf(inner) != '{' && kindOf(inner) != '[' && kindOf(inner) != '"' {
-			return nil, errors.New("is a JSON string that holds no event")
+		inner := document.TrimMark([]byte(document.Unquote(doc)))
+		if k := document.Kind(inner); k != '{' && k != '[' && k != '"' {
+			return nil, errText
 		}
-		return within("JSON string")(d.embedded(document, wrapped+1))
+		return within("JSON string")(d.embedded(doc, wrapped+1))
 	}
-	return nil, errors.New("is neither a JSON object nor an array")
+	return nil, errScalar
 }
 
-// each reads an array: a CloudEvents JSON batch, or several of anything else that unwrap reads.
+// each reads an array: a CloudEvents JSON batch, or several of anything else that unwrap reads. An empty one is a batch
+// of no events
+// (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#4-json-batch-format).
 func (d *decoder) each(array []byte, wrapped int) ([]event.Event, error) {
-	list, err := elements(array, d.events)
+	list, err := document.Elements(array, d.events)
 	if err != nil {
 		return nil, errEvents
 	}
-	if len(list) == 0 {
-		return nil, errors.New("holds no event")
-	}
 	var (
 		events   []event.Event
-		problems []string
+		problems []error
 	)
 	more := 0
 	for i, element := range list {
@@ -108,65 +124,95 @@ func (d *decoder) each(array []byte, wrapped int) ([]event.Event, error) {
 		switch {
 		case err == nil:
 		case len(problems) < maxProblems:
-			problems = append(problems, fmt.Sprintf("event %d of %d: %v", i+1, len(list), err))
+			problems = append(problems, fmt.Errorf("event %d of %d: %w", i+1, len(list), err))
 		default:
 			more++
 		}
 	}
-	if more > 0 {
-		problems = append(problems, fmt.Sprintf("and %d more", more))
-	}
-	if problems != nil {
-		return events, errors.New(strings.Join(problems, "; "))
-	}
-	return events, nil
+	return events, together(problems, more)
 }
 
-func (d *decoder) element(document []byte, wrapped int) ([]event.Event, error) {
-	if kindOf(document) == '[' {
+// together makes one line of the problems of a batch, nil of none. more is how many are not shown.
+func together(problems []error, more int) error {
+	if len(problems) == 0 {
+		return nil
+	}
+	err := problems[0]
+	for _, p := range problems[1:] {
+		err = fmt.Errorf("%w; %w", err, p)
+	}
+	if more > 0 {
+		err = fmt.Errorf("%w; and %d more", err, more)
+	}
+	return err
+}
+
+func (d *decoder) element(doc []byte, wrapped int) ([]event.Event, error) {
+	if document.Kind(doc) == '[' {
 		return nil, errors.New("is an array within an array")
 	}
-	return d.unwrap(document, wrapped)
+	return d.unwrap(doc, wrapped)
 }
 
 // embedded reads a document that lies in a JSON string.
 func (d *decoder) embedded(token []byte, wrapped int) ([]event.Event, error) {
-	inner := []byte(unquote(token))
-	if err := check(inner); err != nil {
+	inner := document.TrimMark([]byte(document.Unquote(token)))
+	if err := document.Check(inner); err != nil {
 		return nil, err
 	}
 	return d.unwrap(inner, wrapped)
 }
 
 // object reads what one object holds: an event, a notification, a trace, or an envelope around them.
-func (d *decoder) object(raw []byte, object map[string][]byte, wrapped int) ([]event.Event, error) {
+func (d *decoder) object(object document.Object, wrapped int) ([]event.Event, error) {
 	switch {
-	case object["specversion"] != nil:
+	case object.Has("specversion"):
 		return d.one(d.structured(object, wrapped))
-	case object["Type"] != nil && object["Message"] != nil && object["TopicArn"] != nil:
-		if unquote(object["Type"]) != "Notification" {
+	case object.Has("Type") && object.Has("Message") && object.Has("TopicArn"):
+		if object.Text("Type") != "Notification" {
 			return nil, errors.New("SNS message: is not a Notification; confirm the subscription by hand")
 		}
-		return within("SNS message")(d.embedded(object["Message"], wrapped+1))
-	case object["detail-type"] != nil && object["detail"] != nil:
-		return within("EventBridge event: detail")(d.unwrap(object["detail"], wrapped+1))
-	case object["requestPayload"] != nil && object["requestContext"] != nil:
+		return within("SNS message")(d.embedded(object.Members["Message"], wrapped+1))
+	case object.Has("detail-type") && object.Has("detail"):
+		return d.eventBridge(object, wrapped)
+	case object.Has("requestPayload") && object.Has("requestContext"):
 		// What Lambda puts into a queue when an asynchronous invocation failed, here played again
 		// (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html).
-		return within("Lambda destination record: requestPayload")(d.unwrap(object["requestPayload"], wrapped+1))
-	case object["events"] != nil && len(object) == 1:
-		if kindOf(object["events"]) != '[' {
+		return within("Lambda destination record: requestPayload")(d.unwrap(object.Members["requestPayload"], wrapped+1))
+	case object.Has("events") && len(object.Members) == 1:
+		if object.Kind("events") != '[' {
 			return nil, errors.New("EventGrid batch: events is not an array")
 		}
-		return within("EventGrid batch")(d.each(object["events"], wrapped+1))
+		return within("EventGrid batch")(d.each(object.Members["events"], wrapped+1))
 	}
-	if e, ok, err := d.foreign(raw, object, nil, wrapped); ok || err != nil {
+	if e, ok, err := d.foreign(object, nil, wrapped); ok || err != nil {
 		return d.one(e, err)
 	}
-	if object["id"] != nil && object["source"] != nil && object["type"] != nil {
+	if object.Has("id") && object.Has("source") && object.Has("type") {
 		return nil, errors.New("CloudEvent: specversion is missing")
 	}
-	return nil, errors.New("is not a CloudEvent, an OpenStack notification, a Cloud Trace Service trace or an envelope around them")
+	return nil, errUnknown
+}
+
+// eventBridge reads the event in an EventBridge event's detail. One that holds none, such as an AWS service's, is an
+// event of its own, so that it is unrecognised as any other event that is not Tagger's, and not malformed
+// (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html).
+func (d *decoder) eventBridge(object document.Object, wrapped int) ([]event.Event, error) {
+	const where = "EventBridge event"
+	events, err := d.unwrap(object.Members["detail"], wrapped+1)
+	switch err {
+	case errUnknown, errText, errScalar: // and not one that wraps them: then something was recognised
+	default:
+		return within(where+": detail")(events, err)
+	}
+	a := attributes{}
+	a.set("specversion", event.CloudEventsVersionV1)
+	a["id"], a["source"] = attributeFrom(object.Members["id"]), attributeFrom(object.Members["source"])
+	a["type"], a["time"] = attributeFrom(object.Members["detail-type"]), attributeFrom(object.Members["time"])
+	if _, err := url.Parse(a["source"].text); err != nil { // CloudEvents wants a URI, EventBridge any text
+		a.set("source", strings.ReplaceAll(url.PathEscape(a["source"].text), ":", "%3A"))
+	}
+	return within(where)(d.one(d.event(a, object.Members["detail"], false, wrapped+1)))
 }
 
 func (d *decoder) one(e event.Event, err error) ([]event.Event, error) {

@@ -1,64 +1,134 @@
 package ingress
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 	"net/http"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/cloudtagger/tagger/pkg/document"
 )
+
+// MediaTypeError says that a request's body is in a format or an encoding that is not read; HTTP's word for it is 415
+// Unsupported Media Type.
+type MediaTypeError struct {
+	// Header is the header that says so: Content-Type or Content-Encoding.
+	Header string
+	// Value is what it says, cut.
+	Value string
+	// Want is what is read instead.
+	Want string
+}
+
+func (e *MediaTypeError) Error() string {
+	return fmt.Sprintf("%s %q is not read; want %s", e.Header, e.Value, e.Want)
+}
 
 // DecodeHTTP takes a request apart: its header and its body, of which MaxPayload bytes are read at most. All three
 // modes of the CloudEvents HTTP binding are read
 // (https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/http-protocol-binding.md), and besides them a
-// body of any other content type that Decode would read. Header names may be in any case. Like Decode it never fails.
+// body of any other content type that Decode would read. Header names may be in any case. A body that Content-Encoding
+// says is gzip is inflated. Like Decode it never fails; an Err can wrap a [*MediaTypeError] or a
+// [*document.LimitError].
 func DecodeHTTP(header http.Header, body []byte) Batch {
 	d := decoder{events: maxEvents}
-	events, err := d.request(header, body)
-	if err != nil {
-		err = fmt.Errorf("read HTTP request: %w", err)
-	}
-	return Batch{HTTP, []Record{{Raw: body, Events: events, Err: err}}}
+	return Batch{HTTP, []Record{d.request(foldCase(header), body)}}
 }
 
-// gateway reads the request that an AWS function URL or HTTP API hands over, in payload format 2.0
-// (https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads). Format 1.0 differs in nothing that
-// is read here.
-func (d *decoder) gateway(payload []byte, object map[string][]byte) Batch {
-	header := http.Header{}
-	if kindOf(object["headers"]) == '{' {
-		headers, err := members(object["headers"])
-		if err != nil {
-			return failed(HTTP, payload, fmt.Errorf("read HTTP request: headers: %w", err))
+// gateway reads the request that an AWS function URL, HTTP API, REST API or load balancer hands over
+// (https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads,
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html). The last two can have all
+// of a header's values in multiValueHeaders, of which the first counts, as on a socket.
+func (d *decoder) gateway(payload []byte, object document.Object) Batch {
+	header := map[string][]string{}
+	for _, member := range [...]string{"headers", "multiValueHeaders"} {
+		if object.Kind(member) != '{' {
+			continue
 		}
-		for name, value := range headers {
-			header.Set(name, unquote(value))
+		headers, err := document.Members(object.Members[member])
+		if err != nil {
+			return failed(HTTP, payload, fmt.Errorf("read HTTP request: %s: %w", member, err))
+		}
+		for name, value := range foldCase(headers.Members) {
+			if document.Kind(value) == '[' {
+				value, _ = document.CutValue(document.SkipSpace(value)[1:])
+			}
+			if document.Kind(value) == '"' {
+				header[name] = []string{document.Unquote(value)}
+			}
 		}
 	}
-	body := []byte(unquote(object["body"]))
-	if string(object["isBase64Encoded"]) == "true" {
+	body := []byte(object.Text("body"))
+	if string(object.Members["isBase64Encoded"]) == "true" {
 		decoded, err := base64.StdEncoding.DecodeString(string(body))
 		if err != nil {
 			return failed(HTTP, payload, errors.New("read HTTP request: body is not base64, isBase64Encoded says it is"))
 		}
 		body = decoded
 	}
-	events, err := d.request(header, body)
-	if err != nil {
-		err = fmt.Errorf("read HTTP request: %w", err)
-	}
-	return Batch{HTTP, []Record{{Raw: body, Events: events, Err: err}}}
+	return Batch{HTTP, []Record{d.request(header, body)}}
 }
 
-// request reads the events of a request in the mode that its headers say. A batch's content type begins as a structured
-// event's does.
-func (d *decoder) request(header http.Header, body []byte) ([]event.Event, error) {
+// request reads a request. The names of its headers are in lower case. Its record holds the body as it reads: inflated.
+func (d *decoder) request(header map[string][]string, body []byte) Record {
+	r := Record{Raw: body}
+	inflated, err := inflate(header["content-encoding"], body)
+	if err == nil {
+		r.Raw = inflated
+		r.Events, err = d.body(header, document.TrimMark(inflated))
+	}
+	if err != nil {
+		r.Err = fmt.Errorf("read HTTP request: %w", err)
+	}
+	return r
+}
+
+// inflate undoes a body's encoding. What comes out has MaxPayload bytes at most, however small the body is.
+func inflate(encodings []string, body []byte) ([]byte, error) {
+	encoding := strings.ToLower(strings.TrimSpace(strings.Join(encodings, ",")))
+	switch encoding {
+	case "", "identity":
+		return body, nil
+	case "gzip", "x-gzip": // RFC 9110, section 8.4.1.3
+	default:
+		return nil, fmt.Errorf("body: %w", &MediaTypeError{"Content-Encoding", cut(encoding), "gzip, or none"})
+	}
+	r, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, errors.New("body: is not gzip, Content-Encoding says it is")
+	}
+	inflated, err := io.ReadAll(io.LimitReader(r, MaxPayload+1))
+	switch {
+	case len(inflated) > MaxPayload:
+		return nil, fmt.Errorf("body: inflated %w", &document.LimitError{What: "bytes", Max: MaxPayload})
+	case err != nil:
+		return nil, errors.New("body: is gzip that is broken or cut off")
+	}
+	return inflated, nil
+}
+
+// cut makes a header's value fit for an error.
+func cut(s string) string {
+	const most = 60
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strings.ToValidUTF8(s, "?")
+}
+
+// body reads the events of a request's body in the mode that the headers say. A batch's content type begins as a
+// structured event's does.
+func (d *decoder) body(header map[string][]string, body []byte) ([]event.Event, error) {
 	if len(body) > MaxPayload {
-		return nil, errTooLarge
+		return nil, &document.LimitError{What: "bytes", Max: MaxPayload}
 	}
 	a, contentType := attributesFrom(header)
 	media, _, err := mime.ParseMediaType(contentType)
@@ -72,15 +142,15 @@ func (d *decoder) request(header http.Header, body []byte) ([]event.Event, error
 		if err != nil {
 			return nil, err
 		}
-		return d.one(d.event(binary, body, 0))
+		return d.one(d.event(binary, body, false, 0))
 	}
-	if strings.Contains(media, "+") && structured && !strings.HasSuffix(media, "+json") {
-		return nil, errors.New("body: CloudEvents are read in the JSON format only (application/cloudevents+json)")
+	if structured && strings.Contains(media, "+") && !strings.HasSuffix(media, "+json") {
+		return nil, fmt.Errorf("body: %w", &MediaTypeError{"Content-Type", cut(media), "the JSON format, application/cloudevents+json"})
 	}
-	if err := check(body); err != nil {
+	if err := document.Check(body); err != nil {
 		return nil, fmt.Errorf("body: %w", err)
 	}
-	if strings.HasPrefix(media, "application/cloudevents-batch") && kindOf(body) != '[' {
+	if strings.HasPrefix(media, "application/cloudevents-batch") && document.Kind(body) != '[' {
 		return nil, errors.New("body: is not an array, Content-Type says it is a batch")
 	}
 	events, err := d.unwrap(body, 0)
@@ -90,15 +160,14 @@ func (d *decoder) request(header http.Header, body []byte) ([]event.Event, error
 	return events, err
 }
 
-// attributesFrom returns the values of the headers that begin with ce-, by what follows in lower case, and the content
-// type. It does not rely on http.Header's canonical names: API gateways send lower-case ones.
-func attributesFrom(header http.Header) (values map[string]string, contentType string) {
+// attributesFrom returns the values of the headers that begin with ce-, by what follows, and the content type. Of a
+// header that comes several times the first value counts.
+func attributesFrom(header map[string][]string) (values map[string]string, contentType string) {
 	values = make(map[string]string)
 	for name, list := range header {
 		if len(list) == 0 {
 			continue
 		}
-		name = strings.ToLower(name)
 		if attribute, ok := strings.CutPrefix(name, "ce-"); ok {
 			values[attribute] = list[0]
 		} else if name == "content-type" {

@@ -90,14 +90,13 @@ func TestHTTPErrors(t *testing.T) {
 		{"no UTF-8", with("Ce-Subject", "%ff"), "", "read HTTP request: CloudEvent in binary mode: a ce- header is not UTF-8 after percent-decoding"},
 		{"control character", with("Ce-Type", "a%0Ab"), "", "read HTTP request: CloudEvent: type holds a control character"},
 		{"cut off JSON", with("Content-Type", "application/json"), `{"a":`, "read HTTP request: CloudEvent: data: is not JSON (byte 5 of 5)"},
-		{"too large", full, strings.Repeat("x", ingress.MaxPayload+1), "read HTTP request: is larger than 6291456 bytes"},
+		{"too large", full, strings.Repeat("x", ingress.MaxPayload+1), "read HTTP request: has more than 6291456 bytes"},
 		{"no body", http.Header{"Content-Type": {"application/json"}}, "", "read HTTP request: body: is empty"},
 		{"no JSON", http.Header{"Content-Type": {"text/html"}}, "<p>", "read HTTP request: body: is not JSON (byte 1 of 3)"},
-		{"Avro", http.Header{"Content-Type": {"application/cloudevents+avro"}}, "x", "read HTTP request: body: CloudEvents are read in the JSON format only (application/cloudevents+json)"},
+		{"Avro", http.Header{"Content-Type": {"application/cloudevents+avro"}}, "x", `read HTTP request: body: Content-Type "application/cloudevents+avro" is not read; want the JSON format, application/cloudevents+json`},
 		{"batch that is none", http.Header{"Content-Type": {"application/cloudevents-batch+json"}}, event1, "read HTTP request: body: is not an array, Content-Type says it is a batch"},
-		{"empty batch", http.Header{"Content-Type": {"application/cloudevents-batch+json"}}, "[]", "read HTTP request: body: holds no event"},
 		{"not an event", http.Header{"Content-Type": {"application/json"}}, `{"a":1}`,
-			"read HTTP request: body: is not a CloudEvent, an OpenStack notification, a Cloud Trace Service trace or an envelope around them"},
+			"read HTTP request: body: is no CloudEvent, OpenStack notification, CTS trace or an envelope around one"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := ingress.DecodeHTTP(c.header, []byte(c.body))

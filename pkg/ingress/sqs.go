@@ -4,20 +4,37 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/cloudtagger/tagger/pkg/document"
 )
+
+// holdsRecords reports whether an array is what EventBridge Pipes hands over from a queue: the records alone. The answer
+// is the event source mapping's
+// (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-sqs.html, "Partial batch failures").
+func holdsRecords(array []byte) bool {
+	first, _ := document.CutValue(document.SkipSpace(array)[1:])
+	if document.Kind(first) != '{' {
+		return false
+	}
+	record, err := document.Members(first)
+	return err == nil && record.Text("eventSource") == eventSourceSQS && record.Has("messageId")
+}
+
+const eventSourceSQS = "aws:sqs"
 
 // records takes the event of an SQS event source mapping apart
 // (https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event). A body is a
 // structured event, a batch, a notification or a trace, or what SNS or EventBridge wrap one in. There is no CloudEvents
 // binding for SQS, so attributes of the message are not looked at.
 func (d *decoder) records(payload, array []byte) Batch {
-	list, err := elements(array, maxRecords)
+	list, err := document.Elements(array, maxRecords)
 	switch {
 	case err != nil:
 		return failed(Direct, payload, fmt.Errorf("read payload: Records: %w", err))
 	case len(list) == 0:
-		return failed(Direct, payload, errors.New("read payload: Records: holds no record"))
+		return Batch{Direct, []Record{{Raw: payload}}}
 	}
 	var (
 		batch = Batch{Carrier: SQS, Records: make([]Record, 0, len(list))}
@@ -37,23 +54,24 @@ func (d *decoder) records(payload, array []byte) Batch {
 
 // record reports whether the element is of an SQS queue.
 func (d *decoder) record(element []byte) (Record, bool) {
-	if kindOf(element) != '{' {
+	if document.Kind(element) != '{' {
 		return Record{Raw: element, Err: errors.New("read SQS record: is not an object")}, false
 	}
-	object, err := members(element)
+	object, err := document.Members(element)
 	if err != nil {
 		return Record{Raw: element, Err: fmt.Errorf("read SQS record: %w", err)}, false
 	}
 	r := Record{
-		AckID:   unquote(object["messageId"]),
-		Receipt: unquote(object["receiptHandle"]),
-		Source:  unquote(object["eventSourceARN"]),
+		AckID:   object.Text("messageId"),
+		Receipt: object.Text("receiptHandle"),
+		Source:  object.Text("eventSourceARN"),
 		Raw:     element,
 	}
-	if kindOf(object["attributes"]) == '{' {
-		if attributes, err := members(object["attributes"]); err == nil {
-			r.Receives, _ = strconv.Atoi(unquote(attributes["ApproximateReceiveCount"]))
-			if ms, err := strconv.ParseInt(unquote(attributes["SentTimestamp"]), 10, 64); err == nil && ms > 0 {
+	if object.Kind("attributes") == '{' {
+		if attributes, err := document.Members(object.Members["attributes"]); err == nil {
+			r.Group = group(r.Source, attributes.Text("MessageGroupId"))
+			r.Receives, _ = strconv.Atoi(attributes.Text("ApproximateReceiveCount"))
+			if ms, err := strconv.ParseInt(attributes.Text("SentTimestamp"), 10, 64); err == nil && ms > 0 {
 				r.SentAt = time.UnixMilli(ms).UTC()
 			}
 		}
@@ -62,17 +80,17 @@ func (d *decoder) record(element []byte) (Record, bool) {
 	if r.AckID != "" {
 		name = fmt.Sprintf("read SQS record %.60q", r.AckID)
 	}
-	if unquote(object["eventSource"]) != "aws:sqs" {
-		r.Err = errors.New(name + ": eventSource is not aws:sqs")
+	if object.Text("eventSource") != eventSourceSQS {
+		r.Err = errors.New(name + ": eventSource is not " + eventSourceSQS)
 		return r, false
 	}
-	if kindOf(object["body"]) != '"' {
+	if object.Kind("body") != '"' {
 		r.Err = errors.New(name + ": body is missing")
 		return r, true
 	}
-	body := []byte(unquote(object["body"]))
-	r.Raw = body
-	err = check(body)
+	r.Raw = []byte(object.Text("body"))
+	body := document.TrimMark(r.Raw)
+	err = document.Check(body)
 	if err == nil {
 		r.Events, err = d.unwrap(body, 0)
 	}
@@ -80,4 +98,14 @@ func (d *decoder) record(element []byte) (Record, bool) {
 		r.Err = fmt.Errorf("%s: body: %w", name, err)
 	}
 	return r, true
+}
+
+// group is a record's message group where its queue keeps the order of groups: a FIFO queue, whose name ends so. Standard
+// queues have message groups too, for a fair share only
+// (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html).
+func group(queue, id string) string {
+	if !strings.HasSuffix(queue, ".fifo") {
+		return ""
+	}
+	return id
 }

@@ -42,6 +42,17 @@ func TestSQSRecord(t *testing.T) {
 	}
 }
 
+// Only FIFO queues keep the order of their message groups.
+func TestSQSGroup(t *testing.T) {
+	for queue, want := range map[string]string{"q.fifo": "g-1", "q": ""} {
+		b := ingress.Decode(fmt.Appendf(nil, `{"Records": [{"messageId": "m1", "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:%s",
+			"body": %q, "attributes": {"MessageGroupId": "g-1"}}]}`, queue, event1))
+		if got := b.Records[0].Group; got != want {
+			t.Errorf("%s: group %q, want %q", queue, got, want)
+		}
+	}
+}
+
 // TestGoodEventsOfABadRecord: several events in one record are acknowledged together, and acted on apart.
 func TestGoodEventsOfABadRecord(t *testing.T) {
 	b := sqs(t, `{"events":[`+event1+`,{"specversion":"1.0","id":"2"},`+event1+`,null,5,"x",{}]}`)
@@ -57,7 +68,6 @@ func TestGoodEventsOfABadRecord(t *testing.T) {
 
 func TestSQSPayloadsThatAreNone(t *testing.T) {
 	for _, c := range []struct{ name, payload, want string }{
-		{"no records", `{"Records":[]}`, "read payload: Records: holds no record"},
 		{"of SNS", `{"Records":[{"EventSource":"aws:sns","Sns":{}}]}`, "read payload: Records: none is of an SQS queue (eventSource is not aws:sqs); put a queue between"},
 		{"nulls", `{"Records":[null]}`, "read payload: Records: none is of an SQS queue (eventSource is not aws:sqs); put a queue between"},
 		{"too many", `{"Records":[` + strings.Repeat("1,", 10_000) + `1]}`, "read payload: Records: has more than 10000 elements"},
@@ -101,7 +111,7 @@ func TestLambdaDestination(t *testing.T) {
 		}
 	}
 	b := sqs(t, strings.Replace(record, event1, `{"a":1}`, 1))
-	if got := fmt.Sprint(b.Records[0].Err); !strings.Contains(got, "Lambda destination record: requestPayload: is not a CloudEvent") {
+	if got := fmt.Sprint(b.Records[0].Err); !strings.Contains(got, "Lambda destination record: requestPayload: is no CloudEvent") {
 		t.Errorf("error %s", got)
 	}
 }

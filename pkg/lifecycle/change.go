@@ -6,39 +6,6 @@ package lifecycle
 
 import "time"
 
-// Action is what happened to a resource, in the word that rules use in "on".
-type Action string
-
-// The actions. Nothing can be written on a deleted resource; those two are known so that they can be told from
-// events that are not understood.
-const (
-	ServerCreated   Action = "server.created"
-	ServerStarted   Action = "server.started"
-	ServerStopped   Action = "server.stopped"
-	ServerResized   Action = "server.resized"
-	ServerDeleted   Action = "server.deleted"
-	SnapshotCreated Action = "snapshot.created"
-	SnapshotDeleted Action = "snapshot.deleted"
-)
-
-// Actions returns every action, in the order in which documentation lists them.
-func Actions() []Action {
-	return []Action{ServerCreated, ServerStarted, ServerStopped, ServerResized, ServerDeleted, SnapshotCreated, SnapshotDeleted}
-}
-
-// Writable reports whether metadata can still be written after the action.
-func (a Action) Writable() bool { return a != ServerDeleted && a != SnapshotDeleted }
-
-// Kind is what sort of resource changed; it decides which API and which limits apply.
-type Kind string
-
-// The kinds. A bare metal server is changed through the compute API too, with other rules for keys and values.
-const (
-	Server    Kind = "server"
-	BareMetal Kind = "baremetal"
-	Snapshot  Kind = "snapshot"
-)
-
 // Change is one change of one resource: what an event means, whoever reported it.
 type Change struct {
 	Action   Action
@@ -49,6 +16,8 @@ type Change struct {
 	// Request is the identifier of the API request that caused the change (OpenStack's "req-…", Huawei Cloud's job or
 	// request id), "" when unknown. The same change reported in two formats has one Request and two event ids.
 	Request string
+	// Parent is what the resource belongs to, as far as the event tells: a snapshot's volume, an attached volume's server.
+	Parent Parent
 	// Data is the event's payload as the dialect found it, for rules that need more than the fields above: a JSON value
 	// made of map[string]any, []any, string, bool, int64, float64 and nil, without credentials.
 	Data any
@@ -64,14 +33,24 @@ type Resource struct {
 	ProjectName string
 	Region      string // as configured, never as an event says
 	Flavor      string // name where the payload has it, else id
+	FlavorID    string
 	Image       string // id
 	Zone        string // availability zone
 	Volume      string // id of the volume that a snapshot was taken of
 	Created     time.Time
+	// Metadata is what the event says of it, nil where it says nothing.
+	Metadata map[string]string
 }
 
-// Actor is who caused the change. A field that the event does not tell is "", and all of them are when it tells nothing
-// of an actor.
+// Parent is a resource that another one belongs to. ID is "" where the event names none.
+type Parent struct {
+	Kind     Kind
+	ID, Name string
+	// Metadata is the parent's, nil where the event does not tell it.
+	Metadata map[string]string
+}
+
+// Actor is who caused the change. An ID or Name that the event does not tell is ""; Kind is UnknownActor then.
 type Actor struct {
 	// ID is the identity service's id of the user. For an assumed agency it is "<agency id>:<session>" where the event
 	// says so, for the session is the only trace of the person behind it.
@@ -85,8 +64,8 @@ type Actor struct {
 // ActorKind tells people from machines.
 type ActorKind string
 
-// The kinds of actor. Agency is Huawei Cloud's word for an assumed role. UnknownActor is one of whom the event does not
-// tell the kind.
+// The kinds of actor. Agency is Huawei Cloud's word for an assumed role. UnknownActor is the kind when the event does not
+// tell it, or tells nothing of an actor.
 const (
 	User         ActorKind = "user"
 	Service      ActorKind = "service"
@@ -125,9 +104,15 @@ type MalformedError struct {
 	Dialect, Type string
 	// Place is where in the event the fault is, such as "subject" or "data.payload.instance_id".
 	Place string
-	// Problem is what is wrong there and, where it helps, what is wanted. An id or a kind is shown, quoted and cut; no other value is.
+	// Problem is what is wrong there and, where it helps, what is wanted. An id or a kind is shown, quoted and cut; no
+	// other value is.
 	Problem string
+	// Err is a [*document.LimitError] for an event that is too large in some way, else nil.
+	Err error
 }
+
+// Unwrap returns Err.
+func (e *MalformedError) Unwrap() error { return e.Err }
 
 func (e *MalformedError) Error() string {
 	return "read " + e.Dialect + " event of type " + e.Type + ": " + e.Place + ": " + e.Problem

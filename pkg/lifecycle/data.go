@@ -105,13 +105,37 @@ func uuidOnly(s string) string {
 	return ""
 }
 
+// identifier returns an id, "" for none (null, "", "null"), and what is wrong with one that is no text or not of its form.
+func identifier(v any, valid func(string) bool, problem func(string) string) (id, wrong string) {
+	if _, ok := v.(string); v != nil && !ok {
+		return "", "is not a string"
+	}
+	id = reference(v)
+	if id != "" && !valid(id) {
+		return "", problem(id)
+	}
+	return id, ""
+}
+
+// reference is an id in an event, "" for none. "null" and "None" are none: what JSON and Python call nothing, written
+// into a text (seen in request_id).
+func reference(v any) string {
+	switch s := text(v); s {
+	case "null", "None":
+		return ""
+	default:
+		return s
+	}
+}
+
 // isUUID reports whether s is 8-4-4-4-12 hexadecimal digits. Nova, Cinder, ECS, BMS and EVS all write resource ids so;
 // the 32 digits without dashes that Keystone and Huawei Cloud's job service use are ids of projects, users and jobs.
 func isUUID(s string) bool {
 	return len(s) == 36 && uuid.Validate(s) == nil // which takes braces, a prefix and no dashes too
 }
 
-// notUUID and notProject say what is wrong with an id. They show it, cut and quoted, for an id is no secret and finding the event takes it.
+// notUUID and notProject say what is wrong with an id. They show it, cut and quoted: an id is no secret, and finding the
+// event takes it.
 func notUUID(id string) string {
 	return fmt.Sprintf("%.60q is not a UUID; want 8-4-4-4-12 hexadecimal digits", id)
 }

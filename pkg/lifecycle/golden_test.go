@@ -41,6 +41,7 @@ type goldenChange struct {
 	Key      string
 	Time     time.Time
 	Resource lifecycle.Resource
+	Parent   lifecycle.Parent
 	Actor    lifecycle.Actor
 }
 
@@ -92,7 +93,7 @@ func read(t *testing.T, registry *lifecycle.Registry, batch ingress.Batch) []gol
 				ge.Malformed = err.Error()
 			}
 			for _, c := range reading.Changes {
-				ge.Changes = append(ge.Changes, goldenChange{c.Action, c.Key(), c.Time, c.Resource, c.Actor})
+				ge.Changes = append(ge.Changes, goldenChange{c.Action, c.Key(), c.Time, c.Resource, c.Parent, c.Actor})
 			}
 			g.Events = append(g.Events, ge)
 		}

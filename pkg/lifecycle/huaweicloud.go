@@ -1,10 +1,14 @@
 package lifecycle
 
 import (
+	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/cloudtagger/tagger/pkg/document"
 )
 
 // huaweicloud reads the traces of Huawei Cloud's and Open Telekom Cloud's Cloud Trace Service (CTS), which EventGrid
@@ -19,59 +23,100 @@ type huaweicloud struct {
 
 func (huaweicloud) name() string { return "huaweicloud" }
 
-// claims goes by the type that EventGrid gives to traces, and ingress to bare ones: "ECS:CloudTrace:ApiCall".
-func (huaweicloud) claims(e event.Event) bool { return strings.Contains(e.Type(), ":CloudTrace:") }
+func (huaweicloud) signs() []string { return []string{`"trace_name"`} }
 
-// traceAction is the change that a trace reports, going by the documented trace names, by service:
+func (huaweicloud) format() string { return "CTS trace" }
+
+// recognise knows a trace alone, and in {"cts": …} as FunctionGraph's CTS trigger hands it over.
+func (h huaweicloud) recognise(d document.Object) (*Bare, error) {
+	if d.Kind("trace_name") != '"' || !d.Has("service_type") && !d.Has("trace_id") {
+		if d.Kind("cts") != '{' {
+			return nil, nil
+		}
+		var err error
+		if d, err = document.Members(d.Members["cts"]); err != nil {
+			return nil, fmt.Errorf("CTS trace: %w", err)
+		}
+	}
+	for _, name := range [...]string{"service_type", "trace_name"} {
+		if d.Text(name) == "" {
+			return nil, fmt.Errorf("CTS trace: %s is missing", name)
+		}
+	}
+	service, kind := strings.ToUpper(d.Text("service_type")), d.Text("trace_type")
+	if kind == "" {
+		kind = "Others" // EventGrid's own word
+	}
+	return &Bare{
+		Format: h.format(),
+		ID:     reference(d.Text("trace_id")),
+		Source: "HC." + url.PathEscape(service),
+		Type:   service + traceType + kind,
+		Time:   d.Members["time"],
+		Data:   d.Raw,
+	}, nil
+}
+
+// traceType is what the types that EventGrid gives to traces have in common, such as "ECS:CloudTrace:ApiCall"
+// (https://support.huaweicloud.com/intl/en-us/usermanual-eg/eg-ug-015.html; as seen for VPC, OBS and SMN). Bare traces
+// become events of the same types.
+const traceType = ":CloudTrace:"
+
+func (huaweicloud) claims(eventType string) bool { return strings.Contains(eventType, traceType) }
+
+// traceActions are the changes that traces report, by service and trace name. The names are documented:
 // https://support.huaweicloud.com/intl/en-us/usermanual-ecs/ecs_03_1101.html (createSingleServer, the name of the job,
 // is in CTS's own example),
 // https://docs.otc.t-systems.com/bare-metal-server/umn/auditing_of_key_operations/bms_operations_recorded_by_cts.html.
 // No documentation lists traces of EVS snapshots: those two names are what the API's operations are called, and
 // unverified.
-func traceAction(service, name string) Action {
-	switch service + ":" + name {
-	case "ECS:createServer", "ECS:createServerV2", "ECS:createServerV21", "ECS:createSingleServer", "BMS:createBareMetalServers":
-		return ServerCreated
-	case "ECS:startServer", "BMS:startBareMetalServers":
-		return ServerStarted
-	case "ECS:stopServer", "BMS:stopBareMetalServers":
-		return ServerStopped
-	case "ECS:resizeServer":
-		return ServerResized
-	case "ECS:deleteServer", "ECS:deleteServerV2", "ECS:deleteServerV21", "ECS:deleteVmByNative", "BMS:deleteBareMetalServers":
-		return ServerDeleted
-	case "EVS:createSnapshot":
-		return SnapshotCreated
-	case "EVS:deleteSnapshot":
-		return SnapshotDeleted
-	}
-	return ""
+var traceActions = map[string]Action{
+	"ECS:createServer": ServerCreated, "ECS:createServerV2": ServerCreated, "ECS:createServerV21": ServerCreated,
+	"ECS:createSingleServer": ServerCreated, "BMS:createBareMetalServers": ServerCreated,
+	"ECS:startServer": ServerStarted, "BMS:startBareMetalServers": ServerStarted,
+	"ECS:stopServer": ServerStopped, "BMS:stopBareMetalServers": ServerStopped,
+	"ECS:resizeServer": ServerResized,
+	"ECS:deleteServer": ServerDeleted, "ECS:deleteServerV2": ServerDeleted, "ECS:deleteServerV21": ServerDeleted,
+	"ECS:deleteVmByNative": ServerDeleted, "BMS:deleteBareMetalServers": ServerDeleted,
+	"EVS:createVolume": VolumeCreated, "EVS:batchCreateVolume": VolumeCreated, "EVS:extendVolume": VolumeResized,
+	"EVS:deleteVolume": VolumeDeleted, "EVS:bulkDeleteVolume": VolumeDeleted,
+	"ECS:attachVolume": VolumeAttached, "ECS:attachVolumeV2": VolumeAttached, "ECS:attachVolume2": VolumeAttached,
+	"EVS:createSnapshot": SnapshotCreated, "EVS:deleteSnapshot": SnapshotDeleted,
 }
 
-// asksNothing reports whether a trace is a documented one that reports no change. The metadata traces are our own
-// doing, as often as not. Any other trace is unknown, so that a name we should know and do not is noticed.
-func asksNothing(service, name string) bool {
-	switch service {
-	case "ECS":
-		return slices.Contains([]string{
-			"rebootServer", "addNic", "deleteNic", "delNic", "attachVolume", "attachVolumeV2", "attachVolume2", "detachVolume",
-			"reinstallOs", "reinstallOsV2", "reInitOs", "changeOs", "changeOsV2", "addAutoRecovery", "deleteAutoRecovery",
-			"updateMetadata", "setMetadata", "deleteMetadata", "updateMetadataAndServerAgency", "updateServerAgency",
-			"dealUnifiedTags", "remoteConsole", "interruptServer",
-		}, name)
-	case "BMS":
-		return name == "rebootBareMetalServers"
-	case "EVS":
-		return slices.Contains([]string{
-			"createVolume", "updateVolume", "extendVolume", "deleteVolume", "batchCreateVolume", "bulkDeleteVolume", "retypeVolume",
-			"prepareForStopServer", "cleanupEvsResources", "cleanupSingleEvsResource", "updateVolumesBusinessStatus",
-			"freezeVolume", "unfreezeVolume", "releaseVolume", "createVolumeTag",
-		}, name)
-	}
-	return false
+// traceNothing are the traces, by service, that the manuals list and that report no change. The metadata traces are
+// Tagger's own doing, as often as not. Any other trace is unknown, so that a name we should know and do not is noticed.
+// The manuals, of Huawei Cloud and Open Telekom Cloud, in all their editions:
+// ECS https://support.huaweicloud.com/intl/en-us/usermanual-ecs/ecs_03_1101.html,
+// https://docs.otc.t-systems.com/elastic-cloud-server/umn/audit_using_cts/key_operations_supported_by_cts.html;
+// BMS https://support.huaweicloud.com/usermanual-bms/bms_01_0083.html;
+// EVS https://support.huaweicloud.com/en-us/usermanual-evs/evs_01_0046.html,
+// https://docs.otc.t-systems.com/elastic-volume-service/umn/faq/general/what_does_the_reservevolume_trace_mean_in_cts.html.
+var traceNothing = map[string][]string{
+	"ECS": {
+		"rebootServer", "updateServer", "migrateServer", "interruptServer", "remoteConsole",
+		"reinstallOs", "reinstallOsV2", "reInitOs", "changeOs", "changeOsV2",
+		"addNic", "deleteNic", "delNic",
+		"detachVolume",
+		"addAutoRecovery", "deleteAutoRecovery",
+		"updateMetadata", "setMetadata", "deleteMetadata", "updateMetadataAndServerAgency", "updateServerAgency", "dealUnifiedTags",
+		"createSecurityGroup", "updateSecurityGroup", "addSecurityGroup", "removeSecurityGroup", "createSgRule", "deleteSgRule",
+		"createFloatingIp", "deleteFloatingIp",
+		"createFpgaImage", "deleteFpgaImage", "associateFpgaImage", "disassociateFpgaImage", "registerFpgaImage",
+	},
+	"BMS": {"rebootBareMetalServers", "attachDataVolume", "detachDataVolume"},
+	"EVS": {
+		"updateVolume", "retypeVolume",
+		"reserveVolume", "prepareForStopServer", "cleanupEvsResources", "cleanupSingleEvsResource", "updateVolumesBusinessStatus",
+		"freezeVolume", "unfreezeVolume", "releaseVolume", "createVolumeTag",
+	},
 }
 
-func (h huaweicloud) read(e event.Event, data any) (Reading, error) {
+func (h huaweicloud) read(e event.Event, from *payload) (Reading, error) {
+	data, err := from.decode()
+	if err != nil {
+		return Reading{}, undecodable(h, e.Type(), "data", err)
+	}
 	t := trace(object(data))
 	name, service := text(t["trace_name"]), strings.ToUpper(text(t["service_type"]))
 	if name == "" || service == "" {
@@ -79,46 +124,51 @@ func (h huaweicloud) read(e event.Event, data any) (Reading, error) {
 	}
 	label := printable(service + ":" + name)
 	for _, member := range [...]string{"request", "response", "user"} {
-		t.parse(member)
+		if err := t.parse(member, from); err != nil {
+			return Reading{}, undecodable(h, label, "data."+member, err)
+		}
 	}
 	action, ok := h.types[service+":"+name]
 	if !ok {
 		action, ok = h.types[name]
 	}
 	if !ok {
-		action = traceAction(service, name)
+		action = traceActions[service+":"+name]
 	}
 	switch {
-	case action == "" && asksNothing(service, name):
+	case action == "" && slices.Contains(traceNothing[service], name):
 		return nothing("trace " + label + " changes nothing that rules act on")
 	case action == "":
 		return Reading{Why: "trace " + label + " is not one that is read; TAGGER_EVENT_TYPES can map it to an action"}, nil
 	}
-	ids, fault, place := t.ids(action)
+	found := t.ids(action, from.limits.Changes)
 	switch {
 	case t.failed() && !t.partly():
 		return nothing("trace " + label + " reports a failure")
 	case t.pending():
 		return nothing("trace " + label + " is of a job that is not done yet; its result is reported too")
-	case fault != "":
-		return Reading{}, malformed(h, label, place, notUUID(fault))
-	case len(ids) == 0:
+	case found.err != nil:
+		return Reading{}, tooLarge(h, label, found.place, found.err)
+	case found.fault != "":
+		return Reading{}, malformed(h, label, found.place, notUUID(found.fault))
+	case len(found.ids) == 0:
 		return nothing("trace " + label + " names no resource yet; its result is reported too")
 	}
-	project := text(t["project_id"])
-	if project != "" && !isProject(project) {
-		return Reading{}, malformed(h, label, "data.project_id", notProject(project))
+	project, problem := identifier(t["project_id"], isProject, notProject)
+	if problem != "" {
+		return Reading{}, malformed(h, label, "data.project_id", problem)
 	}
 	c := Change{Action: action, Actor: t.actor(), Request: t.requestID(), Data: data}
 	c.Time = t.time("time", "record_time")
 	if c.Time.IsZero() && !e.Time().IsZero() {
 		c.Time = e.Time().UTC()
 	}
-	reading := Reading{Known: true}
-	for _, id := range ids {
-		c.Resource = t.resource(action, service, len(ids) == 1)
-		c.Resource.ID, c.Resource.Project = id, project
-		reading.Changes = append(reading.Changes, c)
+	c.Resource, c.Parent = t.resource(action, service, len(found.ids) == 1)
+	c.Resource.Project = project
+	reading := Reading{Known: true, Changes: make([]Change, len(found.ids))}
+	for i, id := range found.ids {
+		c.Resource.ID = id
+		reading.Changes[i] = c
 	}
 	return reading, nil
 }

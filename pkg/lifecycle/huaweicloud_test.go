@@ -107,7 +107,10 @@ func TestHuaweiActors(t *testing.T) {
 		`{"type":"ServicePrincipal","id":"s","name":"as"}`:                                                 {ID: "s", Name: "as", Kind: lifecycle.Service},
 		`{"type":"Martian","id":"m"}`:                                                                      {ID: "m", Kind: lifecycle.UnknownActor},
 		`"{\"type\":\"User\",\"id\":\"u1\",\"user_name\":\"alice\"}"`:                                      {ID: "u1", Name: "alice", Kind: lifecycle.User},
-		`null`: {}, `{}`: {}, `"system"`: {}, `[]`: {},
+		`null`:     {Kind: lifecycle.UnknownActor},
+		`{}`:       {Kind: lifecycle.UnknownActor},
+		`"system"`: {Kind: lifecycle.UnknownActor},
+		`[]`:       {Kind: lifecycle.UnknownActor},
 	} {
 		reading, err := readEvent(t, lifecycle.Options{}, trace(`"user":`+user+`,`))
 		if err != nil || len(reading.Changes) != 1 || reading.Changes[0].Actor != want {

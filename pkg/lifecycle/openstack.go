@@ -1,14 +1,23 @@
 package lifecycle
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
+	"github.com/cloudtagger/tagger/pkg/document"
 	"github.com/cloudtagger/tagger/pkg/lifecycle/timestamp"
 )
 
-// openstackPrefix begins the types that ingress gives to OpenStack notifications; the notification's event_type follows.
+// openstackPrefix begins the types of the events that notifications become; the notification's event_type follows.
 const openstackPrefix = "org.openstack."
 
 // openstack reads notifications of Nova, in the legacy and in the versioned format, and of Cinder
@@ -19,88 +28,227 @@ type openstack struct {
 
 func (openstack) name() string { return "openstack" }
 
-func (openstack) claims(e event.Event) bool { return strings.HasPrefix(e.Type(), openstackPrefix) }
+func (openstack) signs() []string { return []string{`"event_type"`, `"oslo.message"`} }
 
-// openstackAction is the change that an event type reports.
+func (openstack) format() string { return "OpenStack notification" }
+
+// recognise knows a notification as the "messaging" driver sends it, in the envelope of "messagingv2", and either of
+// them in what oslo.messaging puts around a message on AMQP 1.0.
+func (o openstack) recognise(d document.Object) (*Bare, error) {
+	const amqp = "oslo.messaging AMQP 1.0 message: request: "
+	switch {
+	case d.Has("oslo.message"):
+		return o.envelope(d, nil)
+	case isNotification(d):
+		return o.notification(d), nil
+	case d.Kind("request") == '{' && d.Kind("context") == '{':
+		// https://opendev.org/openstack/oslo.messaging/src/branch/master/oslo_messaging/_drivers/impl_amqp1.py
+		// (marshal_request): the context lies beside the message and not, as members _context_…, in it.
+		request, err := document.Members(d.Members["request"])
+		switch {
+		case err != nil || !request.Has("oslo.message") && !isNotification(request):
+			return nil, nil
+		case request.Has("oslo.message"):
+			bare, err := o.envelope(request, d.Members["context"])
+			if err != nil {
+				err = fmt.Errorf(amqp+"%w", err)
+			}
+			return bare, err
+		}
+		if request, err = withContext(request, d.Members["context"]); err != nil {
+			return nil, fmt.Errorf(amqp+"%w", err)
+		}
+		return o.notification(request), nil
+	}
+	return nil, nil
+}
+
+// envelope opens what oslo.messaging's messagingv2 driver sends: {"oslo.version": "2.0", "oslo.message": "<a JSON
+// string>"}. The context is nil where it is in the message.
+func (o openstack) envelope(d document.Object, context []byte) (*Bare, error) {
+	failed := func(err error) error { return fmt.Errorf("oslo.messaging envelope: oslo.message: %w", err) }
+	message := d.Members["oslo.message"]
+	if d.Kind("oslo.message") == '"' {
+		message = document.TrimMark([]byte(d.Text("oslo.message")))
+	}
+	if err := document.Check(message); err != nil {
+		return nil, failed(err)
+	}
+	if document.Kind(message) != '{' {
+		return nil, failed(errors.New("is not an object"))
+	}
+	inner, err := document.Members(message)
+	if err != nil {
+		return nil, failed(err)
+	}
+	if !isNotification(inner) {
+		return nil, failed(errors.New("is not a notification (event_type, publisher_id or payload is missing; an RPC message?)"))
+	}
+	if inner, err = withContext(inner, context); err != nil {
+		return nil, failed(err)
+	}
+	return o.notification(inner), nil
+}
+
+// withContext puts a context that lies beside a notification into it, so that the notification reads as one from
+// RabbitMQ, where oslo.messaging's driver does the same (pack_context).
+func withContext(n document.Object, context []byte) (document.Object, error) {
+	if context == nil {
+		return n, nil
+	}
+	c, err := document.Members(context)
+	if err != nil {
+		return n, fmt.Errorf("context: %w", err)
+	}
+	raw := bytes.TrimRight(n.Raw, " \t\r\n")
+	raw = bytes.Clone(raw[:len(raw)-1]) // without the closing brace; a notification has members
+	for _, name := range slices.Sorted(maps.Keys(c.Members)) {
+		if n.Has("_context_" + name) {
+			continue
+		}
+		quoted, err := json.Marshal("_context_" + name)
+		if err != nil {
+			return n, fmt.Errorf("context: %w", err)
+		}
+		raw = append(append(append(append(raw, ','), quoted...), ':'), c.Members[name]...)
+	}
+	n.Raw = append(raw, '}')
+	return n, nil
+}
+
+// isNotification: Nova's own documentation leaves message_id and timestamp out of its samples, so they are not asked
+// for.
+func isNotification(d document.Object) bool {
+	return d.Kind("event_type") == '"' && d.Kind("publisher_id") == '"' && d.Has("payload")
+}
+
+// notification maps a notification as the CloudEvents adapters map their sources
+// (https://github.com/cloudevents/spec/tree/main/cloudevents/adapters); there is none for OpenStack.
+func (o openstack) notification(d document.Object) *Bare {
+	return &Bare{
+		Format: o.format(),
+		ID:     d.Text("message_id"),
+		Source: "openstack:" + url.PathEscape(d.Text("publisher_id")),
+		Type:   openstackPrefix + d.Text("event_type"),
+		Time:   d.Members["timestamp"],
+		Data:   d.Raw,
+	}
+}
+
+func (openstack) claims(eventType string) bool { return strings.HasPrefix(eventType, openstackPrefix) }
+
+// openstackActions are the changes that event types report.
 //
 // A resize is complete when it is confirmed (by a person, or by Nova after resize_confirm_window): after
 // finish_resize.end the server is in vm_state "resized", takes no metadata, and can still go back to its old flavor.
 // The confirmation comes with the new flavor and vm_state active or stopped. It has a request of its own.
 //
-// A soft-deleted server can be restored, so only its final deletion counts.
-func openstackAction(eventType string) Action {
-	switch eventType {
-	case "compute.instance.create.end", "instance.create.end":
-		return ServerCreated
-	case "compute.instance.power_on.end", "instance.power_on.end":
-		return ServerStarted
-	case "compute.instance.power_off.end", "instance.power_off.end":
-		return ServerStopped
-	case "compute.instance.resize.confirm.end", "instance.resize_confirm.end":
-		return ServerResized
-	case "compute.instance.delete.end", "instance.delete.end", "compute.instance.force_delete.end", "instance.force_delete.end":
-		return ServerDeleted
-	case "snapshot.create.end":
-		return SnapshotCreated
-	case "snapshot.delete.end":
-		return SnapshotDeleted
-	}
-	return ""
+// A soft-deleted server can be restored, so only its final deletion counts. Cinder reports a snapshot that it adopts
+// with manage_existing_snapshot.end, and no create.end
+// (https://opendev.org/openstack/cinder/src/branch/master/cinder/volume/flows/manager/manage_existing_snapshot.py).
+var openstackActions = map[string]Action{
+	"compute.instance.create.end": ServerCreated, "instance.create.end": ServerCreated,
+	"compute.instance.power_on.end": ServerStarted, "instance.power_on.end": ServerStarted,
+	"compute.instance.power_off.end": ServerStopped, "instance.power_off.end": ServerStopped,
+	"compute.instance.resize.confirm.end": ServerResized, "instance.resize_confirm.end": ServerResized,
+	"compute.instance.rebuild.end": ServerRebuilt, "instance.rebuild.end": ServerRebuilt,
+	"compute.instance.delete.end": ServerDeleted, "instance.delete.end": ServerDeleted,
+	"compute.instance.force_delete.end": ServerDeleted, "instance.force_delete.end": ServerDeleted,
+	"volume.create.end": VolumeCreated, "volume.manage_existing.end": VolumeCreated,
+	"volume.attach.end": VolumeAttached, "compute.instance.volume.attach": VolumeAttached, "instance.volume_attach.end": VolumeAttached,
+	"volume.detach.end": VolumeDetached, "compute.instance.volume.detach": VolumeDetached, "instance.volume_detach.end": VolumeDetached,
+	"volume.resize.end": VolumeResized, "volume.transfer.accept.end": VolumeTransferred, "volume.delete.end": VolumeDeleted,
+	"snapshot.create.end": SnapshotCreated, "snapshot.manage_existing_snapshot.end": SnapshotCreated,
+	"snapshot.delete.end": SnapshotDeleted,
 }
 
+// openstackUpdates are the event types that report a start or a stop only if the vm_state changed so.
+var openstackUpdates = []string{"compute.instance.update", "instance.update"}
+
 // openstackWhy says why an event type that reports no change does not.
-func openstackWhy(eventType, priority string) string {
+func openstackWhy(eventType string) string {
 	switch {
-	case strings.HasSuffix(eventType, ".error"), strings.EqualFold(priority, "ERROR"):
+	case strings.HasSuffix(eventType, ".error"):
 		return "reports a failure"
 	case strings.HasSuffix(eventType, ".start"):
 		return "is the start of an operation; its end is reported too"
 	}
-	switch eventType {
-	case "compute.instance.finish_resize.end", "instance.resize_finish.end":
-		return "is a resize that is not confirmed yet"
-	case "compute.instance.resize.revert.end", "instance.resize_revert.end":
-		return "is a resize that was undone"
-	case "compute.instance.soft_delete.end", "instance.soft_delete.end":
-		return "is a deletion that can still be undone"
-	case "compute.instance.snapshot.end", "instance.snapshot.end":
-		return "is an image of a server, not a snapshot of a volume"
+	if why := openstackNothing[eventType]; why != "" {
+		return why
 	}
 	return "changes nothing that rules act on"
 }
 
-func (o openstack) read(e event.Event, data any) (Reading, error) {
+// openstackNothing says of event types that could be taken for a change why they are none. docs/events.md has the same
+// table. The lists are Nova's (doc/notification_samples, and _notify_about_instance_usage in nova/compute/manager.py) and
+// Cinder's (notify_about_volume_usage and notify_about_snapshot_usage).
+var openstackNothing = map[string]string{
+	"compute.instance.finish_resize.end":  "is a resize that is not confirmed yet",
+	"instance.resize_finish.end":          "is a resize that is not confirmed yet",
+	"compute.instance.resize.revert.end":  "is a resize that was undone",
+	"instance.resize_revert.end":          "is a resize that was undone",
+	"compute.instance.soft_delete.end":    "is a deletion that can still be undone",
+	"instance.soft_delete.end":            "is a deletion that can still be undone",
+	"compute.instance.restore.end":        "undoes a deletion; the server has its metadata still",
+	"instance.restore.end":                "undoes a deletion; the server has its metadata still",
+	"compute.instance.shelve.end":         "keeps the server and its metadata",
+	"instance.shelve.end":                 "keeps the server and its metadata",
+	"compute.instance.shelve_offload.end": "keeps the server and its metadata",
+	"instance.shelve_offload.end":         "keeps the server and its metadata",
+	"compute.instance.unshelve.end":       "brings back a server that has its metadata still",
+	"instance.unshelve.end":               "brings back a server that has its metadata still",
+	"compute.instance.evacuate":           "is the request; the rebuild on another host is reported too",
+	"instance.evacuate":                   "is the request; the rebuild on another host is reported too",
+	"instance.rebuild_scheduled":          "is the request; the rebuild's end is reported too",
+	"compute.instance.rebuild.scheduled":  "is the request; the rebuild's end is reported too",
+	"compute.instance.snapshot.end":       "is an image of a server, not a snapshot of a volume",
+	"instance.snapshot.end":               "is an image of a server, not a snapshot of a volume",
+	"snapshot.revert.end":                 "changes the volume, not the snapshot",
+	"snapshot.update.end":                 "follows each write of metadata, and Tagger's own too",
+}
+
+// action is the change that an event of this type reports, "" for none. update says that it depends on the payload.
+func (o openstack) action(eventType string) (action Action, update bool) {
+	for _, mapped := range [...]string{eventType, openstackPrefix + eventType} {
+		if action, ok := o.types[mapped]; ok {
+			return action, false
+		}
+	}
+	return openstackActions[eventType], slices.Contains(openstackUpdates, eventType)
+}
+
+// read decodes the data only if the type can report a change: most of what is on an OpenStack's bus does not.
+func (o openstack) read(e event.Event, from *payload) (Reading, error) {
+	eventType := strings.TrimPrefix(e.Type(), openstackPrefix)
+	action, update := o.action(eventType)
+	if action == "" && !update {
+		return nothing(printable(eventType) + " " + openstackWhy(eventType))
+	}
+	data, err := from.decode()
+	if err != nil {
+		return Reading{}, undecodable(o, e.Type(), "data", err)
+	}
 	n := object(data)
-	eventType := text(n["event_type"])
-	if eventType == "" {
+	switch text(n["event_type"]) {
+	case eventType:
+	case "":
 		return Reading{}, malformed(o, e.Type(), "data.event_type", "is missing; the notification is wanted as data")
+	default:
+		return Reading{}, malformed(o, e.Type(), "data.event_type", "is not the one that the event's type says")
 	}
 	s := o.source(n)
-	action, mapped := o.types[eventType]
-	if !mapped {
-		action, mapped = o.types[e.Type()]
-	}
-	if !mapped {
-		action = openstackAction(eventType)
-	}
-	if eventType == "compute.instance.update" || eventType == "instance.update" {
-		if !mapped {
-			action = s.transition()
-		}
-		if action == "" {
+	if update {
+		if action = s.transition(); action == "" {
 			return nothing(printable(eventType) + " without a change between active and stopped")
 		}
-	}
-	if action == "" {
-		return nothing(printable(eventType) + " " + openstackWhy(eventType, text(n["priority"])))
 	}
 	if s.payload == nil {
 		return Reading{}, malformed(o, eventType, "data.payload", "is not an object")
 	}
-	if action == SnapshotCreated && strings.HasPrefix(text(s.payload["status"]), "error") {
-		return nothing(printable(eventType) + " of a snapshot in an error status")
+	if action.Creates() && strings.HasPrefix(text(s.payload["status"]), "error") { // Nova has other words, and a type of its own
+		return nothing(printable(eventType) + " of a " + string(action.Kinds()[0]) + " in an error status")
 	}
-	c, err := o.change(eventType, action, n, s)
+	c, err := o.change(eventType, action, n, s, from)
 	if err != nil {
 		return Reading{}, err
 	}
@@ -146,26 +294,27 @@ func (s source) transition() Action {
 	return ""
 }
 
-func (o openstack) change(eventType string, action Action, n map[string]any, s source) (Change, error) {
+func (o openstack) change(eventType string, action Action, n map[string]any, s source, from *payload) (Change, error) {
 	p := s.payload
-	idName, kind := "instance_id", Server
-	switch {
-	case strings.HasPrefix(string(action), "snapshot."):
-		idName, kind = "snapshot_id", Snapshot
-	case s.versioned:
-		idName = "uuid"
+	kind := action.Kinds()[0]
+	of, ok := payloadKinds[kind]
+	if !ok {
+		return Change{}, malformed(o, eventType, "data.event_type", fmt.Sprintf("no notification is about a %s", kind))
 	}
-	id := text(p[idName])
-	if !isUUID(id) {
-		problem := notUUID(id)
-		if id == "" {
-			problem = "is missing"
-		}
+	idName := of.id
+	if s.versioned && of.versionedID != "" {
+		idName = of.versionedID
+	}
+	id, problem := identifier(p[idName], isUUID, notUUID)
+	if id == "" && problem == "" {
+		problem = "is missing"
+	}
+	if problem != "" {
 		return Change{}, malformed(o, eventType, s.place+idName, problem)
 	}
-	project := text(p["tenant_id"])
-	if project != "" && !isProject(project) {
-		return Change{}, malformed(o, eventType, s.place+"tenant_id", notProject(project))
+	project, problem := identifier(p["tenant_id"], isProject, notProject)
+	if problem != "" {
+		return Change{}, malformed(o, eventType, s.place+"tenant_id", problem)
 	}
 	created, _ := timestamp.Parse(text(p["created_at"]))
 	c := Change{
@@ -179,27 +328,119 @@ func (o openstack) change(eventType string, action Action, n map[string]any, s s
 			Created: created.UTC(),
 		},
 		Actor:   openstackActor(action, n, s),
-		Request: first(text(p["request_id"]), text(n["_context_request_id"])),
+		Request: first(reference(p["request_id"]), reference(n["_context_request_id"])),
 	}
-	if project != "" && project == first(text(n["_context_project_id"]), text(n["_context_project"])) {
+	if project != "" && project == first(text(n["_context_project_id"]), text(n["_context_project"]), text(n["_context_tenant"])) {
 		// An admin acts on other projects' servers with a context of their own.
 		c.Resource.ProjectName = text(n["_context_project_name"])
 	}
-	if kind == Snapshot {
-		c.Resource.Volume = uuidOnly(text(p["volume_id"]))
-		parseMetadata(p)
-		return c, nil
+	if strings.HasPrefix(eventType, "volume.") {
+		// A call that Nova makes to Cinder has a request id of its own, and Nova's as the global one.
+		c.Request = first(reference(n["_context_global_request_id"]), c.Request)
 	}
-	c.Resource.Flavor, c.Resource.Image = s.flavor(), s.image()
+	if err := of.read(s, from, &c); err != nil {
+		return Change{}, undecodable(o, eventType, s.place+"metadata", err)
+	}
 	return c, nil
 }
 
-func (s source) flavor() string {
+// payloadKind is how the payloads about one kind of resource differ from those of others.
+type payloadKind struct {
+	// id is the payload's member with the resource's id, versionedID the one in Nova's versioned format.
+	id, versionedID string
+	// read adds what only this kind's payload has. Its error is a [*document.LimitError].
+	read func(s source, from *payload, c *Change) error
+}
+
+// payloadKinds has every kind that a notification can be about.
+var payloadKinds = map[Kind]payloadKind{
+	Server:   {id: "instance_id", versionedID: "uuid", read: readServer},
+	Volume:   {id: "volume_id", read: readVolume},
+	Snapshot: {id: "snapshot_id", read: readSnapshot},
+}
+
+func readServer(s source, _ *payload, c *Change) error {
+	c.Resource.Flavor, c.Resource.FlavorID = s.flavor()
+	c.Resource.Image = s.image()
+	c.Resource.Metadata = texts(s.payload["metadata"])
+	return nil
+}
+
+// readVolume reads Cinder's notifications, and Nova's of an attachment, whose payload is the server's with the volume's
+// id added to it.
+func readVolume(s source, _ *payload, c *Change) error {
+	p := s.payload
+	if server := first(text(p["uuid"]), text(p["instance_id"])); server != "" {
+		c.Resource.Name, c.Resource.Zone, c.Resource.Created = "", "", time.Time{}
+		if c.Action == VolumeAttached { // a volume that is detached belongs to the server no more
+			c.Parent = Parent{Kind: Server, ID: uuidOnly(server), Name: text(p["display_name"]), Metadata: texts(p["metadata"])}
+		}
+		return nil
+	}
+	p["metadata"] = fromRows(p["metadata"])
+	c.Resource.Metadata = texts(p["metadata"])
+	newest := ""
+	for _, row := range list(p["volume_attachment"]) {
+		row := object(row)
+		if at := text(row["attach_time"]); c.Parent.ID == "" || at > newest {
+			if server := uuidOnly(text(row["instance_uuid"])); server != "" {
+				newest, c.Parent = at, Parent{Kind: Server, ID: server}
+			}
+		}
+	}
+	return nil
+}
+
+func readSnapshot(s source, from *payload, c *Change) error {
+	if err := parseMetadata(s.payload, from); err != nil {
+		return err
+	}
+	c.Resource.Metadata = texts(s.payload["metadata"])
+	if volume := uuidOnly(text(s.payload["volume_id"])); volume != "" {
+		c.Resource.Volume, c.Parent = volume, Parent{Kind: Volume, ID: volume}
+	}
+	return nil
+}
+
+// fromRows returns a volume's metadata, which Cinder writes as a list of rows, as the object that it is everywhere else.
+func fromRows(v any) any {
+	rows, ok := v.([]any)
+	if !ok {
+		return v
+	}
+	m := make(map[string]any, len(rows))
+	for _, row := range rows {
+		if key := text(object(row)["key"]); key != "" {
+			m[key] = object(row)["value"]
+		}
+	}
+	return m
+}
+
+// texts returns an object's members that are texts, nil where v is no object.
+func texts(v any) map[string]string {
+	o, ok := v.(map[string]any)
+	if !ok {
+		return nil
+	}
+	m := make(map[string]string, len(o))
+	for key, value := range o {
+		if s, ok := value.(string); ok {
+			m[key] = s
+		}
+	}
+	return m
+}
+
+// flavor returns the flavor's name, or its id where the payload has no name, and its id.
+func (s source) flavor() (name, id string) {
 	if s.versioned {
 		flavor := object(object(s.payload["flavor"])["nova_object.data"])
-		return first(text(flavor["name"]), text(flavor["flavorid"]))
+		name, id = text(flavor["name"]), text(flavor["flavorid"])
+	} else {
+		name, id = text(s.payload["instance_type"]), text(s.payload["instance_flavor_id"])
 	}
-	return first(text(s.payload["instance_type"]), text(s.payload["instance_flavor_id"]))
+	return first(name, id), id
 }
 
 // image is "" for a server that boots from a volume.
@@ -225,7 +466,7 @@ func (s source) image() string {
 func openstackActor(action Action, n map[string]any, s source) Actor {
 	user := first(text(n["_context_user_id"]), text(n["_context_user"]))
 	id := first(text(s.payload["action_initiator_user"]), user)
-	if id == "" && (action == ServerCreated || action == SnapshotCreated) {
+	if id == "" && action.Creates() {
 		id = text(s.payload["user_id"])
 	}
 	if id == "" {
@@ -251,17 +492,21 @@ func openstackActor(action Action, n map[string]any, s source) Actor {
 }
 
 // parseMetadata replaces a snapshot's metadata, which Cinder writes as Python shows a dictionary, by what it says. ""
-// is none.
-func parseMetadata(payload map[string]any) {
+// is none. The error is a [*document.LimitError].
+func parseMetadata(payload map[string]any, from *payload) error {
 	s, ok := payload["metadata"].(string)
 	if !ok {
-		return
+		return nil
 	}
 	if s == "" {
 		payload["metadata"] = map[string]any{}
-		return
+		return nil
+	}
+	if from.left -= strings.Count(s, ","); from.left < 0 {
+		return &document.LimitError{What: "JSON values", Max: from.limits.Values}
 	}
 	if m, ok := parseRepr(s); ok {
 		payload["metadata"] = m
 	}
+	return nil
 }

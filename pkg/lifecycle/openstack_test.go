@@ -60,9 +60,9 @@ func TestOpenStackActors(t *testing.T) {
 		{"a service's role", "compute.instance.create.end", `"_context_user_id":"u1","_context_user_name":"heat","_context_roles":["admin","service"],`, "u1", lifecycle.Actor{ID: "u1", Name: "heat", Kind: lifecycle.Service}},
 		{"a service's project", "compute.instance.create.end", `"_context_user_id":"u1","_context_user_name":"nova","_context_project_name":"services",`, "u1", lifecycle.Actor{ID: "u1", Name: "nova", Kind: lifecycle.Service}},
 		{"Nova itself", "compute.instance.power_off.end", `"_context_user_id":null,"_context_is_admin":true,`, "owner", lifecycle.Actor{Kind: lifecycle.Service}},
-		{"no context: the owner did not stop it", "compute.instance.power_off.end", ``, "owner", lifecycle.Actor{}},
+		{"no context: the owner did not stop it", "compute.instance.power_off.end", ``, "owner", lifecycle.Actor{Kind: lifecycle.UnknownActor}},
 		{"no context: the owner created it", "compute.instance.create.end", ``, "owner", lifecycle.Actor{ID: "owner", Kind: lifecycle.User}},
-		{"nobody", "compute.instance.create.end", ``, "", lifecycle.Actor{}},
+		{"nobody", "compute.instance.create.end", ``, "", lifecycle.Actor{Kind: lifecycle.UnknownActor}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			reading, err := readEvent(t, lifecycle.Options{}, notification(c.eventType, `{"instance_id":"`+serverID+`","user_id":"`+c.user+`"}`, c.context))
@@ -129,9 +129,14 @@ func TestSnapshotMetadata(t *testing.T) {
 // TestOtherPayloads: a payload that is no object, and a project that would be a path.
 func TestOtherPayloads(t *testing.T) {
 	for payload, want := range map[string]string{
-		notification("compute.instance.create.end", `[]`, ""):                                                  "data.payload: is not an object",
-		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":"a/../b"}`, ""): `data.payload.tenant_id: "a/../b" is not a project id`,
-		notification("snapshot.create.end", `{"snapshot_id":5}`, ""):                                           "data.payload.snapshot_id: is missing",
+		notification("compute.instance.create.end", `[]`, ""):                                                   "data.payload: is not an object",
+		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":"a/../b"}`, ""):  `data.payload.tenant_id: "a/../b" is not a project id`,
+		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":5}`, ""):         "data.payload.tenant_id: is not a string",
+		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":{}}`, ""):        "data.payload.tenant_id: is not a string",
+		notification("instance.create.end", `{"nova_object.data":{"uuid":"`+serverID+`","tenant_id":[1]}}`, ""): "data.payload.nova_object.data.tenant_id: is not a string",
+		notification("snapshot.create.end", `{"snapshot_id":5}`, ""):                                            "data.payload.snapshot_id: is not a string",
+		notification("snapshot.create.end", `{"snapshot_id":null}`, ""):                                         "data.payload.snapshot_id: is missing",
+		notification("snapshot.create.end", `{"snapshot_id":"None"}`, ""):                                       "data.payload.snapshot_id: is missing",
 	} {
 		_, err := readEvent(t, lifecycle.Options{}, payload)
 		if err == nil || !strings.HasSuffix(err.Error(), want) {

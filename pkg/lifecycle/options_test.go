@@ -85,8 +85,9 @@ func TestAuthContext(t *testing.T) {
 		`,"authtype":"service_account","authid":"svc"`: {ID: "svc", Kind: lifecycle.Service},
 		`,"authtype":"system"`:                         {Kind: lifecycle.Service},
 		`,"authid":"x"`:                                {ID: "x", Kind: lifecycle.UnknownActor},
-		`,"authtype":"unauthenticated"`:                {},
-		`,"authid":5`:                                  {},
+		`,"authtype":"unauthenticated"`:                {Kind: lifecycle.UnknownActor},
+		`,"authid":5`:                                  {Kind: lifecycle.UnknownActor},
+		``:                                             {Kind: lifecycle.UnknownActor},
 		`,"authid":"x","data":{"actor":{"name":"al"}}`: {Name: "al", Kind: lifecycle.UnknownActor},
 	} {
 		reading, err := readEvent(t, lifecycle.Options{}, plainEvent("server.created", `,"subject":"`+serverID+`"`+members))
@@ -130,10 +131,16 @@ func TestForeignData(t *testing.T) {
 			}
 		}
 	}
+	other := rawEvent("org.openstack.snapshot.create.end", `{"event_type":"snapshot.delete.end","payload":{}}`)
+	if _, err := lifecycle.New(lifecycle.Options{}).Read(other); err == nil ||
+		!strings.HasSuffix(err.Error(), "data.event_type: is not the one that the event's type says") {
+		t.Errorf("error %v", err)
+	}
 	e := event.New()
-	e.SetType("org.openstack.x")
+	e.SetType("org.openstack.snapshot.create.end")
 	e.DataEncoded = []byte(`{"a":1} x`)
-	if _, err := lifecycle.New(lifecycle.Options{}).Read(e); err == nil || err.Error() != "read openstack event of type org.openstack.x: data: is not JSON" {
+	want := "read openstack event of type org.openstack.snapshot.create.end: data: is not JSON"
+	if _, err := lifecycle.New(lifecycle.Options{}).Read(e); err == nil || err.Error() != want {
 		t.Errorf("error %v", err)
 	}
 }

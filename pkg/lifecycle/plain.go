@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
+	"github.com/cloudtagger/tagger/pkg/document"
 	"github.com/cloudtagger/tagger/pkg/lifecycle/timestamp"
 )
 
@@ -22,134 +22,125 @@ type plain struct {
 
 func (plain) name() string { return "plain" }
 
-func (p plain) claims(e event.Event) bool {
-	_, mapped := p.types[e.Type()]
-	return mapped || strings.HasPrefix(e.Type(), plainPrefix)
+// signs: plain events are CloudEvents always.
+func (plain) signs() []string { return nil }
+
+func (plain) format() string { return "" }
+
+func (plain) recognise(document.Object) (*Bare, error) { return nil, nil }
+
+func (p plain) claims(eventType string) bool {
+	_, mapped := p.types[eventType]
+	return mapped || strings.HasPrefix(eventType, plainPrefix)
 }
 
-func (p plain) read(e event.Event, data any) (Reading, error) {
+func (p plain) read(e event.Event, from *payload) (Reading, error) {
 	action, ok := p.types[e.Type()]
 	if !ok {
 		action = Action(strings.TrimPrefix(e.Type(), plainPrefix))
 	}
 	if !slices.Contains(Actions(), action) {
-		return Reading{Why: "type " + printable(e.Type()) + " is not one of the plain schema (" + plainPrefix + "server.created …)"}, nil
+		return Reading{
+			Why: "type " + printable(e.Type()) + " is not one of the plain schema (" + plainPrefix + "server.created …)",
+		}, nil
 	}
-	f := fields{dialect: p, event: e}
+	data, err := from.decode()
+	if err != nil {
+		return Reading{}, undecodable(p, e.Type(), "data", err)
+	}
 	if data != nil && object(data) == nil {
 		return Reading{}, malformed(p, e.Type(), "data", "is not an object")
 	}
-	resource, actor := f.object(data, "resource"), f.object(data, "actor")
-	c := Change{
-		Action: action,
-		Resource: Resource{
-			Kind:        f.kind(resource, action),
-			ID:          f.subject(),
-			Name:        f.text(resource, "resource", "name"),
-			Project:     f.text(resource, "resource", "project"),
-			ProjectName: f.text(resource, "resource", "project_name"),
-			Flavor:      f.text(resource, "resource", "flavor"),
-			Image:       f.text(resource, "resource", "image"),
-			Zone:        f.text(resource, "resource", "zone"),
-			Volume:      f.text(resource, "resource", "volume"),
-			Created:     f.time(resource, "resource", "created"),
-		},
-		Actor: f.actor(actor),
-		Data:  data,
+	r := plainReader{dialect: p, event: e}
+	c := Change{Action: action, Resource: Resource{ID: r.subject()}, Data: data}
+	objects := map[string]map[string]any{"resource": r.object(data, "resource"), "actor": r.object(data, "actor")}
+	for _, f := range fields {
+		if in, ok := objects[f.Object]; ok && f.Path() != "resource.id" {
+			f.set(&c, r.value(in, f))
+		}
+	}
+	c.Resource.Kind = r.kind(c.Resource.Kind, action)
+	if (c.Actor.ID != "" || c.Actor.Name != "") && c.Actor.Kind == "" {
+		c.Actor.Kind = UnknownActor
 	}
 	if !e.Time().IsZero() {
 		c.Time = e.Time().UTC()
 	}
-	f.text(resource, "resource", "region") // a wrong type is a mistake all the same
 	if c.Resource.Project != "" && !isProject(c.Resource.Project) {
-		f.fail("data.resource.project", notProject(c.Resource.Project))
+		r.fail("data.resource.project", notProject(c.Resource.Project))
 	}
-	if f.err != nil {
-		return Reading{}, f.err
+	if r.err != nil {
+		return Reading{}, r.err
 	}
 	return Reading{Known: true, Changes: []Change{c}}, nil
 }
 
-// fields reads a plain event's members and keeps the first mistake. The schema is ours, so a wrong type is one.
-type fields struct {
+// plainReader reads a plain event's members and keeps the first mistake. The schema is ours, so a wrong type is one.
+type plainReader struct {
 	dialect plain
 	event   event.Event
 	err     error
 }
 
-func (f *fields) fail(place, problem string) {
-	if f.err == nil {
-		f.err = malformed(f.dialect, f.event.Type(), place, problem)
+func (r *plainReader) fail(place, problem string) {
+	if r.err == nil {
+		r.err = malformed(r.dialect, r.event.Type(), place, problem)
 	}
 }
 
-func (f *fields) subject() string {
-	id := f.event.Subject()
+func (r *plainReader) subject() string {
+	id := r.event.Subject()
 	switch {
 	case id == "":
-		f.fail("subject", "is missing; the resource's UUID is wanted")
+		r.fail("subject", "is missing; the resource's UUID is wanted")
 	case !isUUID(id):
-		f.fail("subject", notUUID(id))
+		r.fail("subject", notUUID(id))
 	}
 	return id
 }
 
-func (f *fields) object(data any, name string) map[string]any {
+func (r *plainReader) object(data any, name string) map[string]any {
 	v := object(data)[name]
 	if v != nil && object(v) == nil {
-		f.fail("data."+name, "is not an object")
+		r.fail("data."+name, "is not an object")
 	}
 	return object(v)
 }
 
-func (f *fields) text(in map[string]any, place, name string) string {
-	v := in[name]
+// value returns a field's value, "" or the zero time where there is none.
+func (r *plainReader) value(in map[string]any, f Field) any {
+	place := "data." + f.Path()
+	v := in[f.Name]
 	s, ok := v.(string)
 	if v != nil && !ok {
-		f.fail("data."+place+"."+name, "is not a string")
+		r.fail(place, "is not a string")
+	}
+	if f.Type == Instant {
+		t, ok := timestamp.Parse(s)
+		if s != "" && !ok {
+			r.fail(place, "is not a timestamp (RFC 3339)")
+		}
+		return t
+	}
+	if s != "" && f.Words != nil && f.Path() != "resource.kind" && !slices.Contains(f.Words, s) {
+		last := len(f.Words) - 1
+		r.fail(place, fmt.Sprintf("%.60q is not %s or %s", s, strings.Join(f.Words[:last], ", "), f.Words[last]))
 	}
 	return s
 }
 
-func (f *fields) time(in map[string]any, place, name string) time.Time {
-	s := f.text(in, place, name)
-	t, ok := timestamp.Parse(s)
-	if s != "" && !ok {
-		f.fail("data."+place+"."+name, "is not a timestamp (RFC 3339)")
+// kind is the resource's kind, which the type of the event names where the data does not.
+func (r *plainReader) kind(kind Kind, action Action) Kind {
+	kinds := action.Kinds()
+	if kind == "" {
+		return kinds[0]
 	}
-	return t
-}
-
-func (f *fields) kind(resource map[string]any, action Action) Kind {
-	kind := Kind(f.text(resource, "resource", "kind"))
-	ofSnapshot := strings.HasPrefix(string(action), "snapshot.")
-	switch {
-	case kind == "" && ofSnapshot:
-		return Snapshot
-	case kind == "":
-		return Server
-	case ofSnapshot && kind != Snapshot:
-		f.fail("data.resource.kind", fmt.Sprintf("%.60q is not snapshot, as the type says", kind))
-	case !ofSnapshot && kind != Server && kind != BareMetal:
-		f.fail("data.resource.kind", fmt.Sprintf("%.60q is neither server nor baremetal", kind))
+	if !slices.Contains(kinds, kind) {
+		var words []string
+		for _, k := range kinds {
+			words = append(words, string(k))
+		}
+		r.fail("data.resource.kind", fmt.Sprintf("%.60q is not %s, as the type says", kind, strings.Join(words, " or ")))
 	}
 	return kind
-}
-
-func (f *fields) actor(actor map[string]any) Actor {
-	a := Actor{
-		ID:   f.text(actor, "actor", "id"),
-		Name: f.text(actor, "actor", "name"),
-		Kind: ActorKind(f.text(actor, "actor", "kind")),
-	}
-	switch a.Kind {
-	case User, Service, Agency, UnknownActor:
-	case "":
-		if a != (Actor{}) {
-			a.Kind = UnknownActor
-		}
-	default:
-		f.fail("data.actor.kind", fmt.Sprintf("%.60q is not user, service, agency or unknown", a.Kind))
-	}
-	return a
 }

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -8,6 +9,8 @@ import (
 	"unicode"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/cloudtagger/tagger/pkg/document"
 )
 
 // Options is what configuration adds to the dialects.
@@ -21,6 +24,8 @@ type Options struct {
 	// IgnoreActors are patterns of actors whose changes ask for nothing. They are matched against the name and the id;
 	// * stands for any characters, ? for one.
 	IgnoreActors []string
+	// Limits bound what one event can cost; those that are 0 are [DefaultLimits].
+	Limits Limits
 }
 
 // Validate reports a type that is mapped to something that is no action.
@@ -33,16 +38,6 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// dialect is one way in which a cloud reports changes.
-type dialect interface {
-	// name is the Reading's Dialect.
-	name() string
-	// claims reports whether the event is of this dialect, going by its attributes.
-	claims(e event.Event) bool
-	// read reads an event that it has claimed. data is the event's data as Change.Data describes it, nil when there is none.
-	read(e event.Event, data any) (Reading, error)
-}
-
 // Registry reads events of every dialect. It is safe for concurrent use.
 type Registry struct {
 	dialects []dialect
@@ -51,10 +46,8 @@ type Registry struct {
 
 // New returns a registry of all dialects. The options are taken to be valid.
 func New(o Options) *Registry {
-	return &Registry{
-		dialects: []dialect{openstack{o.EventTypes}, huaweicloud{o.EventTypes}, plain{o.EventTypes}},
-		options:  o,
-	}
+	o.Limits = o.Limits.or(DefaultLimits())
+	return &Registry{dialects: dialects(o.EventTypes), options: o}
 }
 
 // Read says what an event reports. An event of which no dialect knows the type is a Reading, not an error; the error is a
@@ -64,37 +57,48 @@ func (r *Registry) Read(e event.Event) (Reading, error) {
 		return Reading{Why: "the event has no attributes"}, nil
 	}
 	for _, d := range r.dialects {
-		if !d.claims(e) {
+		if !d.claims(e.Type()) {
 			continue
 		}
-		data, err := decode(e.Data())
-		if err != nil {
-			return Reading{Dialect: d.name()}, malformed(d, e.Type(), "data", "is not JSON")
-		}
-		reading, err := d.read(e, data)
+		reading, err := d.read(e, &payload{raw: e.Data(), limits: r.options.Limits, left: r.options.Limits.Values})
 		reading.Dialect = d.name()
 		if err != nil {
-			return reading, err
+			return Reading{Dialect: d.name()}, err
 		}
-		return r.finish(e, reading), nil
+		return r.finish(d, e, reading)
 	}
 	return Reading{Why: "type " + printable(e.Type()) + " is of no dialect"}, nil
 }
 
-// finish adds what does not depend on the dialect.
-func (r *Registry) finish(e event.Event, reading Reading) Reading {
+// finish adds what does not depend on the dialect, and keeps to the limits.
+func (r *Registry) finish(d dialect, e event.Event, reading Reading) (Reading, error) {
+	if limit := r.options.Limits.Changes; len(reading.Changes) > limit {
+		return Reading{Dialect: d.name()}, tooLarge(d, e.Type(), "data", &document.LimitError{What: "resources", Max: limit})
+	}
 	for i := range reading.Changes {
 		c := &reading.Changes[i]
 		c.Resource.Region = r.options.Region
+		if volume := uuidOnly(c.Resource.Volume); c.Parent.ID == "" && volume != "" {
+			c.Parent = Parent{Kind: Volume, ID: volume}
+		}
 		if c.Actor == (Actor{}) {
 			c.Actor = principal(e)
 		}
+		if c.Actor.Kind == "" {
+			c.Actor.Kind = UnknownActor
+		}
+		for _, f := range fields {
+			if f.Type == Text && len(f.text(c)) > r.options.Limits.Text {
+				limit := &document.LimitError{What: "bytes", Max: r.options.Limits.Text}
+				return Reading{Dialect: d.name()}, tooLarge(d, e.Type(), f.Path(), limit)
+			}
+		}
 		if r.ignores(c.Actor) {
 			// All changes of one event have one actor.
-			return Reading{Dialect: reading.Dialect, Known: true, Why: "the actor is one of TAGGER_IGNORE_ACTORS"}
+			return Reading{Dialect: reading.Dialect, Known: true, Why: "the actor is one of TAGGER_IGNORE_ACTORS"}, nil
 		}
 	}
-	return reading
+	return reading, nil
 }
 
 func (r *Registry) ignores(a Actor) bool {
@@ -145,14 +149,30 @@ func malformed(d dialect, eventType, place, problem string) *MalformedError {
 	return &MalformedError{Dialect: d.name(), Type: printable(eventType), Place: place, Problem: problem}
 }
 
+func tooLarge(d dialect, eventType, place string, limit *document.LimitError) *MalformedError {
+	err := malformed(d, eventType, place, limit.Error())
+	err.Err = limit
+	return err
+}
+
+// undecodable is the error for data, or a part of it, that payload did not decode.
+func undecodable(d dialect, eventType, place string, err error) *MalformedError {
+	if limit, ok := errors.AsType[*document.LimitError](err); ok {
+		return tooLarge(d, eventType, place, limit)
+	}
+	return malformed(d, eventType, place, "is not JSON")
+}
+
 // nothing is the reading of an event that is known and asks for nothing.
 func nothing(why string) (Reading, error) { return Reading{Known: true, Why: why}, nil }
 
+// maxPrinted is how many bytes of an event's type, or of a trace's name, an error or a reason shows.
+const maxPrinted = 120
+
 // printable makes an event's type fit for a log line: bounded, on one line.
 func printable(s string) string {
-	const limit = 120
-	if len(s) > limit {
-		s = s[:limit] + "…"
+	if len(s) > maxPrinted {
+		s = s[:maxPrinted] + "…"
 	}
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

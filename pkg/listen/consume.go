@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
-	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
 const (
@@ -22,7 +22,14 @@ const (
 	consumerTag = "tagger"
 )
 
-var errEnding = errors.New("the listener ends")
+var (
+	errEnding = errors.New("the listener ends")
+	// errTaken says that another listener takes the messages of a queue that has no single active consumer by itself.
+	errTaken = errors.New("another listener takes the messages of the queue")
+)
+
+// takenPause is how long after which a listener looks again whether another one still takes the messages.
+const takenPause = 5 * time.Second
 
 // consume takes messages until the channel is gone, nothing works any more (a *faultError), or the context ends. An end
 // of over cuts short what ctx's lets finish.
@@ -40,22 +47,26 @@ func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s s
 	if err := ch.Qos(l.options.Concurrency, 0, false); err != nil {
 		return fmt.Errorf("limit the messages under way: %w", err)
 	}
+	if err := l.topology.lock(conn); err != nil {
+		return err
+	}
 	deliveries, err := ch.Consume(l.topology.queue, consumerTag, false, false, false, false, nil)
 	if err != nil {
 		return fmt.Errorf("take messages from queue %s: %w", l.topology.queue, err)
 	}
 	l.log.Info("consuming", "queue", l.topology.queue, "concurrency", l.options.Concurrency)
+	l.counts.standby.Store(false)
 	l.counts.consuming.Store(true)
 	defer l.counts.consuming.Store(false)
-	l.faults.reset()
+	l.breaker.reset()
 	for {
 		var d amqp.Delivery
 		ok := false
 		select {
 		case <-ctx.Done():
 			return l.drain(over, ch, errEnding)
-		case <-l.faults.broken():
-			return l.drain(over, ch, &faultError{l.faults.last()})
+		case <-l.breaker.isOpen():
+			return l.drain(over, ch, &faultError{l.breaker.last()})
 		case d, ok = <-deliveries:
 		}
 		if !ok {
@@ -74,9 +85,10 @@ func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s s
 		case <-ctx.Done():
 			return l.drain(over, ch, errEnding)
 		}
+		taken := l.take(ctx, s, d) // here, so that messages get their places in the order in which they come
 		go func() {
 			defer func() { <-l.slots }()
-			l.handle(ctx, s, d)
+			taken.finish()
 		}()
 	}
 }
@@ -112,81 +124,20 @@ func (l *Listener) idle(ctx context.Context) bool {
 	return true
 }
 
-// handle works on one message and settles it. A panic defers it, and nothing else: the message would come back to the next process, and end that too.
-func (l *Listener) handle(ctx context.Context, s sender, d amqp.Delivery) {
-	// The end of the listener, or of the connection, does not stop a write half-way.
-	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), workTimeout)
-	defer cancel()
-	l.counts.messages.Add(1)
-	m := envelope(d, time.Now())
-	finish := func(bool) {}
-	defer func() {
-		if p := recover(); p != nil {
-			l.counts.panics.Add(1)
-			l.log.Error("panic", "event_id", m.ID(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			finish(l.settle(ctx, s, d, m, again(l.options.GiveUpAfter, m, metadata.Unavailable, "panic; see the log", 0)))
-		}
-	}()
-	m.decode()
-	wanted := l.options.Worker.Describe(work, m)
-	if wanted.Key == "" {
-		l.settle(ctx, s, d, m, l.work(work, m))
-		return
-	}
-	for {
-		c, first := l.recent.claim(wanted.Key, m.ID(), wanted.Pending, time.Now())
-		if first {
-			finish = func(kept bool) { c.finish(kept, wanted.Pending) }
-			v := l.work(work, m)
-			finish(l.settle(ctx, s, d, m, v))
-			return
-		}
-		select {
-		case <-c.done:
-		case <-work.Done():
-			_ = d.Nack(false, true)
-			return
-		}
-		if c.covers(wanted.Pending) {
-			l.counts.duplicates.Add(1)
-			l.log.Info("event duplicate", "event_id", m.ID(), "of", c.event, "key", wanted.Key)
-			l.ack(d, m)
-			return
-		}
-	}
-}
-
-// work has the message worked on, and takes note of whether anything works.
-func (l *Listener) work(ctx context.Context, m Message) Verdict {
-	v := l.options.Worker.Work(ctx, m)
+// settle brings a message to where its decision says. It reports false when the message stays in the queue.
+func (l *Listener) settle(ctx context.Context, s sender, d amqp.Delivery, m Message, decision delivery.Decision) bool {
 	switch {
-	case v.Fault == nil && v.Reached:
-		l.faults.mended()
-	case v.Fault == nil:
-	case v.NothingWorks:
-		l.faults.everyones(v.Fault)
-	case !v.OneProject && l.faults.one(v.Fault): // one too many in a row
-	case time.Since(m.SentAt) >= l.options.GiveUpAfter:
-		// Others are worked on all the while, so that it is about this one: a person must look.
-		v.Outcome, v.Reason = apply.Rejected, fmt.Sprintf("given up after %s: %s", l.options.GiveUpAfter, v.Fault)
-	}
-	return v
-}
-
-// settle brings a message to where its verdict says. It reports false when the message stays in the queue.
-func (l *Listener) settle(ctx context.Context, s sender, d amqp.Delivery, m Message, v Verdict) bool {
-	switch {
-	case v.Fault != nil && v.NothingWorks:
+	case decision.Fault.Scope == fault.Everything:
 		l.nack(d, m)
 		return false
-	case v.Outcome == apply.Deferred:
-		step, ok := l.delay(ctx, s, d, m, v.Delay)
+	case decision.Outcome == apply.Deferred:
+		step, ok := l.delay(ctx, s, d, m, decision.Delay)
 		if !ok {
 			return false
 		}
 		l.counts.deferred(step)
-	case v.Outcome == apply.Rejected:
-		if err := l.send(ctx, s, l.topology.rejected(), m.rejected(v, time.Now())); err != nil {
+	case decision.Outcome == apply.Rejected:
+		if err := l.send(ctx, s, l.topology.rejected(), m.rejected(decision, time.Now())); err != nil {
 			l.unsent(ctx, d, m, err)
 			return false
 		}
@@ -207,7 +158,7 @@ func (l *Listener) delay(ctx context.Context, s sender, d amqp.Delivery, m Messa
 		if !errors.Is(err, errNotTaken) {
 			break
 		}
-		l.log.Warn("a queue does not take the event; trying another", "event_id", m.ID(), "queue", l.topology.delay(step), "error", err.Error())
+		l.log.Warn("a queue does not take the event; trying another", "event_id", m.EventID(), "queue", l.topology.delay(step), "error", err.Error())
 	}
 	l.unsent(ctx, d, m, err)
 	return 0, false
@@ -227,9 +178,9 @@ func (l *Listener) send(ctx context.Context, s sender, queue string, p amqp.Publ
 // would come round and round. Else a short pause will do, for the connection is at fault, and the next would fail likewise.
 func (l *Listener) unsent(ctx context.Context, d amqp.Delivery, m Message, err error) {
 	l.counts.unsent.Add(1)
-	l.log.Error("the event goes back to its own queue", "event_id", m.ID(), "error", err.Error())
+	l.log.Error("the event goes back to its own queue", "event_id", m.EventID(), "error", err.Error())
 	if errors.Is(err, errNotTaken) {
-		l.faults.everyones(err)
+		l.breaker.open(err)
 	} else {
 		sleep(ctx, jitter(unsentPause))
 	}
@@ -239,12 +190,12 @@ func (l *Listener) unsent(ctx context.Context, d amqp.Delivery, m Message, err e
 // ack needs no care for its error: the connection is gone then, and the message comes back.
 func (l *Listener) ack(d amqp.Delivery, m Message) {
 	if err := d.Ack(false); err != nil {
-		l.log.Debug("acknowledge", "event_id", m.ID(), "error", err.Error())
+		l.log.Debug("acknowledge", "event_id", m.EventID(), "error", err.Error())
 	}
 }
 
 func (l *Listener) nack(d amqp.Delivery, m Message) {
 	if err := d.Nack(false, true); err != nil {
-		l.log.Debug("give back", "event_id", m.ID(), "error", err.Error())
+		l.log.Debug("give back", "event_id", m.EventID(), "error", err.Error())
 	}
 }

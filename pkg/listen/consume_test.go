@@ -14,33 +14,35 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
 // A message is acknowledged after its outcome is known, and after the broker has confirmed that another queue has it.
 func TestSettle(t *testing.T) {
 	refused := errors.New("credentials refused")
 	for _, tt := range []struct {
-		name    string
-		verdict Verdict
-		refuses error
-		want    []string
+		name     string
+		decision delivery.Decision
+		refuses  error
+		want     []string
 	}{
-		{"tagged", Verdict{Outcome: apply.Tagged}, nil, []string{"ack 1"}},
-		{"gone", Verdict{Outcome: apply.Gone}, nil, []string{"ack 1"}},
-		{"unrecognised", Verdict{Outcome: apply.Unrecognised}, nil, []string{"ack 1"}},
-		{"deferred", Verdict{Outcome: apply.Deferred, Delay: 20 * time.Second}, nil, []string{"publish to tagger.delay.30s", "confirmed", "ack 1"}},
-		{"rejected", Verdict{Outcome: apply.Rejected}, nil, []string{"publish to tagger.rejected", "confirmed", "ack 1"}},
-		{"deferred, not confirmed", Verdict{Outcome: apply.Deferred}, errors.New("full"), []string{"publish to tagger.delay.15s", "give back 1"}},
-		{"rejected, not confirmed", Verdict{Outcome: apply.Rejected}, errors.New("full"), []string{"publish to tagger.rejected", "give back 1"}},
-		{"nothing works", Verdict{Outcome: apply.Deferred, Fault: refused, NothingWorks: true}, nil, []string{"give back 1"}},
-		{"nothing works, and never will", Verdict{Outcome: apply.Rejected, Fault: refused, NothingWorks: true}, nil, []string{"give back 1"}},
-		{"this one does not work", Verdict{Outcome: apply.Deferred, Fault: refused}, nil, []string{"publish to tagger.delay.15s", "confirmed", "ack 1"}},
+		{"tagged", decided(apply.Tagged), nil, []string{"ack 1"}},
+		{"gone", decided(apply.Gone), nil, []string{"ack 1"}},
+		{"unrecognised", decided(apply.Unrecognised), nil, []string{"ack 1"}},
+		{"deferred", delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Delay: 20 * time.Second}}, nil, []string{"publish to tagger.delay.30s", "confirmed", "ack 1"}},
+		{"rejected", decided(apply.Rejected), nil, []string{"publish to tagger.rejected", "confirmed", "ack 1"}},
+		{"deferred, not confirmed", decided(apply.Deferred), errors.New("full"), []string{"publish to tagger.delay.15s", "give back 1"}},
+		{"rejected, not confirmed", decided(apply.Rejected), errors.New("full"), []string{"publish to tagger.rejected", "give back 1"}},
+		{"nothing works", faulty(apply.Deferred, refused, fault.Everything), nil, []string{"give back 1"}},
+		{"nothing works, and never will", faulty(apply.Rejected, refused, fault.Everything), nil, []string{"give back 1"}},
+		{"this one does not work", faulty(apply.Deferred, refused, fault.Resource), nil, []string{"publish to tagger.delay.15s", "confirmed", "ack 1"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := &broker{refuses: tt.refuses, takes: time.Second}
-				l := newListener(t, &script{verdicts: map[string]Verdict{"a": tt.verdict}})
-				l.handle(t.Context(), b, delivery(b, 1, "a"))
+				l := newListener(t, &script{says: map[string]delivery.Decision{"a": tt.decision}})
+				l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
 				if diff := cmp.Diff(tt.want, b.notes()); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}
@@ -73,15 +75,15 @@ func TestSettleWhereDelayQueuesAreFull(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := &broker{full: tt.full}
-			l := newListener(t, &script{verdicts: map[string]Verdict{"a": {Outcome: apply.Deferred, Delay: 10 * time.Minute}}})
-			l.handle(t.Context(), b, delivery(b, 1, "a"))
+			l := newListener(t, &script{says: map[string]delivery.Decision{"a": {Decision: apply.Decision{Outcome: apply.Deferred, Delay: 10 * time.Minute}}}})
+			l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
 			if diff := cmp.Diff(tt.want, b.notes()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			select {
-			case <-l.faults.broken():
-				if !tt.broken || !errors.Is(l.faults.last(), errNotTaken) {
-					t.Errorf("broken: %v", l.faults.last())
+			case <-l.breaker.isOpen():
+				if !tt.broken || !errors.Is(l.breaker.last(), errNotTaken) {
+					t.Errorf("broken: %v", l.breaker.last())
 				}
 			default:
 				if tt.broken {
@@ -92,40 +94,42 @@ func TestSettleWhereDelayQueuesAreFull(t *testing.T) {
 	}
 }
 
-// panicking is a worker that is broken where it is told to be.
-type panicking struct{ describes, works bool }
+// panicking is a processor that is broken where it is told to be.
+type panicking struct{ plans, works bool }
 
-func (p panicking) Describe(context.Context, Message) Description {
-	if p.describes {
+func (p panicking) Plan(_ context.Context, m delivery.Message) delivery.Planned {
+	if p.plans {
 		panic("boom")
 	}
-	return Description{Key: "a", Pending: true}
+	return delivery.Planned{Message: m, Key: "a", Pending: true}
 }
 
-func (p panicking) Work(context.Context, Message) Verdict {
-	if p.works {
-		panic("boom")
+func (p panicking) Begin(context.Context, []delivery.Planned) func() []delivery.Decision {
+	return func() []delivery.Decision {
+		if p.works {
+			panic("boom")
+		}
+		return []delivery.Decision{decided(apply.Tagged)}
 	}
-	return Verdict{Outcome: apply.Tagged}
 }
 
-// A message that makes a worker panic waits, and is rejected in the end. It keeps no other report of its change waiting.
+// A message that makes a processor panic waits, and is rejected in the end. It keeps no other report of its change waiting.
 func TestPanic(t *testing.T) {
 	for _, tt := range []struct {
-		worker panicking
-		second []string
+		processor panicking
+		second    []string
 	}{
-		{panicking{describes: true}, []string{"publish to a delay queue", "confirmed", "ack 2"}},
+		{panicking{plans: true}, []string{"publish to a delay queue", "confirmed", "ack 2"}},
 		{panicking{works: true}, []string{"ack 2"}}, // a duplicate of what will come back
 	} {
-		t.Run(fmt.Sprintf("%+v", tt.worker), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%+v", tt.processor), func(t *testing.T) {
 			b := &broker{}
-			l := newListener(t, tt.worker)
-			l.handle(t.Context(), b, delivery(b, 1, "a"))
-			l.handle(t.Context(), b, delivery(b, 2, "b"))
-			old := delivery(b, 3, "a")
+			l := newListener(t, tt.processor)
+			l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
+			l.take(t.Context(), b, handedOut(b, 2, "b")).finish()
+			old := handedOut(b, 3, "a")
 			old.Headers = amqp.Table{headerSentAt: time.Now().Add(-25 * time.Hour).Format(time.RFC3339)}
-			l.handle(t.Context(), b, old)
+			l.take(t.Context(), b, old).finish()
 			got := b.notes()
 			for i, note := range got {
 				if strings.Contains(note, ".delay.") { // which one is left to chance
@@ -147,8 +151,8 @@ func TestPanic(t *testing.T) {
 func TestSettleWithoutAConfirm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &broker{takes: time.Hour}
-		l := newListener(t, &script{verdicts: map[string]Verdict{"a": {Outcome: apply.Deferred}}})
-		l.handle(t.Context(), b, delivery(b, 1, "a"))
+		l := newListener(t, &script{says: map[string]delivery.Decision{"a": decided(apply.Deferred)}})
+		l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
 		if diff := cmp.Diff([]string{"publish to tagger.delay.15s", "give back 1"}, b.notes()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
@@ -162,72 +166,51 @@ func TestSettleWithoutAConfirm(t *testing.T) {
 func TestSettleAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &broker{takes: time.Second}
-		l := newListener(t, &script{verdicts: map[string]Verdict{"a": {Outcome: apply.Rejected}}, takes: map[string]time.Duration{"a": time.Second}})
+		l := newListener(t, &script{says: map[string]delivery.Decision{"a": decided(apply.Rejected)}, takes: map[string]time.Duration{"a": time.Second}})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		l.handle(ctx, b, delivery(b, 1, "a"))
+		l.take(ctx, b, handedOut(b, 1, "a")).finish()
 		if diff := cmp.Diff([]string{"publish to tagger.rejected", "confirmed", "ack 1"}, b.notes()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
 }
 
-func TestFaults(t *testing.T) {
+// Nothing is taken once everything is at fault, and only then.
+func TestBreaker(t *testing.T) {
 	refused := errors.New("403")
-	one := Verdict{Outcome: apply.Deferred, Fault: refused}
-	project := Verdict{Outcome: apply.Deferred, Fault: refused, OneProject: true}
-	good := Verdict{Outcome: apply.Tagged, Reached: true}
-	idle := Verdict{Outcome: apply.Ignored}
+	good := delivery.Decision{Decision: apply.Decision{Outcome: apply.Tagged}, Reached: true}
 	for _, tt := range []struct {
-		name     string
-		verdicts []Verdict
-		broken   bool
+		name         string
+		decisions    []delivery.Decision
+		open, worked bool
 	}{
-		{"one", []Verdict{one}, false},
-		{"some, with others that work between them", []Verdict{one, one, one, one, good, one, one, one, one}, false},
-		{"many in a row", []Verdict{one, one, one, one, one}, true},
-		{"many of a project that refuses the login", []Verdict{project, project, project, project, project, project}, false},
-		{"what is ignored proves nothing", []Verdict{one, one, one, idle, one, one}, true},
-		{"everyone's", []Verdict{good, {Outcome: apply.Deferred, Fault: refused, NothingWorks: true}}, true},
+		{"a server's", []delivery.Decision{faulty(apply.Deferred, refused, fault.Resource), good}, false, true},
+		{"a project's", []delivery.Decision{faulty(apply.Deferred, refused, fault.Project)}, false, false},
+		{"everyone's", []delivery.Decision{good, faulty(apply.Deferred, refused, fault.Everything)}, true, true},
+		{"what is ignored proves nothing", []delivery.Decision{decided(apply.Ignored)}, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := &script{verdicts: map[string]Verdict{}}
+			w := &script{says: map[string]delivery.Decision{}}
 			l := newListener(t, w)
-			for _, v := range tt.verdicts {
-				w.verdicts["a"] = v
-				l.work(t.Context(), Message{Events: readEvent(t, "a"), SentAt: time.Now()})
+			for _, d := range tt.decisions {
+				w.says["a"] = d
+				l.take(t.Context(), &broker{}, handedOut(&broker{}, 1, "a")).finish()
+			}
+			if got := l.breaker.hasWorked(); got != tt.worked {
+				t.Errorf("worked: %v", got)
 			}
 			select {
-			case <-l.faults.broken():
-				if !tt.broken || !errors.Is(l.faults.last(), refused) {
-					t.Errorf("broken: %v", l.faults.last())
+			case <-l.breaker.isOpen():
+				if !tt.open || !errors.Is(l.breaker.last(), refused) {
+					t.Errorf("open: %v", l.breaker.last())
 				}
 			default:
-				if tt.broken {
-					t.Error("not broken")
+				if tt.open {
+					t.Error("not open")
 				}
 			}
 		})
-	}
-}
-
-// What the credentials may not touch is given up in the end, and seen by a person, but only while they may touch anything.
-func TestGivingUpOnOne(t *testing.T) {
-	fault := Verdict{Outcome: apply.Deferred, Fault: errors.New("403 for this server")}
-	l := newListener(t, &script{verdicts: map[string]Verdict{"a": fault}})
-	old := Message{Events: readEvent(t, "a"), SentAt: time.Now().Add(-25 * time.Hour)}
-	if v := l.work(t.Context(), old); v.Outcome != apply.Rejected || !strings.Contains(v.Reason, "given up after 24h0m0s: 403") {
-		t.Errorf("%+v", v)
-	}
-	project := Verdict{Outcome: apply.Deferred, Fault: errors.New("401 in this project"), OneProject: true}
-	if v := newListener(t, &script{verdicts: map[string]Verdict{"a": project}}).work(t.Context(), old); v.Outcome != apply.Rejected {
-		t.Errorf("one project's: %+v", v)
-	}
-	for range manyInRow {
-		l.work(t.Context(), Message{Events: readEvent(t, "a"), SentAt: time.Now()})
-	}
-	if v := l.work(t.Context(), old); v.Outcome != apply.Deferred {
-		t.Errorf("while nothing works: %+v", v)
 	}
 }
 
@@ -247,4 +230,24 @@ func TestPausesGrow(t *testing.T) {
 	}
 	about(5*time.Minute, false)
 	about(15*time.Second, true)
+}
+
+// Messages get their places in the order in which they come, whichever goroutine runs first.
+func TestPlaces(t *testing.T) {
+	b := &broker{}
+	w := &script{}
+	l := newListener(t, w)
+	var want []string
+	var all []*taken
+	for i := range 50 {
+		id := fmt.Sprint(i)
+		want = append(want, id)
+		all = append(all, l.take(t.Context(), b, handedOut(b, uint64(i+1), id)))
+	}
+	for _, one := range all {
+		one.cancel()
+	}
+	if diff := cmp.Diff(want, w.begun); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }

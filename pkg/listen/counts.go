@@ -11,7 +11,7 @@ import (
 
 // Counts counts what the listener does, since the process started.
 type Counts struct {
-	connected, consuming, blocked                              atomic.Bool
+	connected, consuming, standby, blocked                     atomic.Bool
 	messages, duplicates, rejected, reconnects, unsent, panics atomic.Int64
 
 	perStep map[time.Duration]*atomic.Int64
@@ -71,11 +71,11 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 	return err
 }
 
-// Handler answers GET /healthz, 200 only while messages are taken, and GET /metrics: the listener's own, and before them what others writes: the worker's.
+// Handler answers GET /healthz, 200 only while messages are taken or another listener takes them, and GET /metrics: the listener's own, and before them what others writes: the worker's.
 func (c *Counts) Handler(others func(io.Writer) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		if !c.Consuming() {
+		if !c.Consuming() && !c.standby.Load() {
 			http.Error(w, "no messages are taken; see the log", http.StatusServiceUnavailable)
 			return
 		}

@@ -13,7 +13,10 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
 // broker stands for RabbitMQ as far as one message goes: it writes down what it is told, in order.
@@ -71,37 +74,63 @@ func (b *broker) Nack(tag uint64, multiple, requeue bool) error {
 
 func (b *broker) Reject(uint64, bool) error { return errors.New("nobody rejects at the broker") }
 
-// script is a worker that does as it was told for each event, by id.
+// script is a processor that does as it was told for each event, by id.
 type script struct {
-	mu       sync.Mutex
-	worked   []string
-	describe map[string]Description
-	verdicts map[string]Verdict
-	takes    map[string]time.Duration
+	mu     sync.Mutex
+	begun  []string
+	worked []string
+	plans  map[string]delivery.Planned // of which Key and Pending count
+	says   map[string]delivery.Decision
+	takes  map[string]time.Duration
 }
 
-func (s *script) Describe(_ context.Context, m Message) Description { return s.describe[m.ID()] }
+func (s *script) Plan(_ context.Context, m delivery.Message) delivery.Planned {
+	p := s.plans[m.EventID()]
+	p.Message = m
+	return p
+}
 
-func (s *script) Work(ctx context.Context, m Message) Verdict {
-	sleep(ctx, s.takes[m.ID()])
+func (s *script) Begin(ctx context.Context, batch []delivery.Planned) func() []delivery.Decision {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.worked = append(s.worked, m.ID())
-	return s.verdicts[m.ID()]
+	for _, m := range batch {
+		s.begun = append(s.begun, m.EventID())
+	}
+	s.mu.Unlock()
+	return func() (all []delivery.Decision) {
+		for _, m := range batch {
+			id := m.EventID()
+			sleep(ctx, s.takes[id])
+			s.mu.Lock()
+			s.worked = append(s.worked, id)
+			all = append(all, s.says[id])
+			s.mu.Unlock()
+		}
+		return all
+	}
 }
 
-func newListener(t *testing.T, w Worker) *Listener {
+// decided is a decision without a fault.
+func decided(o apply.Outcome) delivery.Decision {
+	return delivery.Decision{Decision: apply.Decision{Outcome: o}}
+}
+
+// faulty is a decision with a fault of this scope.
+func faulty(o apply.Outcome, err error, scope fault.Scope) delivery.Decision {
+	return delivery.Decision{Decision: apply.Decision{Outcome: o, Fault: apply.Fault{Err: err, Scope: scope}}}
+}
+
+func newListener(t *testing.T, p Processor) *Listener {
 	t.Helper()
 	l, err := New(Options{
 		Config: config.Listen{
 			URL: config.NewSecret("amqp://tagger:hunter2@127.0.0.1:1/"), Exchanges: config.List{"nova"}, RoutingKeys: config.List{"notifications.info"}, Queue: "tagger",
 		},
-		Worker: w, Concurrency: 10, GiveUpAfter: 24 * time.Hour, Log: slog.New(slog.DiscardHandler),
+		Processor: p, Concurrency: 10, GiveUpAfter: 24 * time.Hour, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.faults.reset()
+	l.breaker.reset()
 	return l
 }
 
@@ -117,7 +146,7 @@ func notification(id string) []byte {
 	return fmt.Appendf(nil, `{"oslo.version": "2.0", "oslo.message": %s}`, quoted)
 }
 
-func delivery(b *broker, tag uint64, id string) amqp.Delivery {
+func handedOut(b *broker, tag uint64, id string) amqp.Delivery {
 	body := fmt.Sprintf(`{"specversion": "1.0", "id": %q, "source": "/s", "type": "t"}`, id)
 	return amqp.Delivery{Acknowledger: b, DeliveryTag: tag, Body: []byte(body), ContentType: "application/json", Exchange: "nova", RoutingKey: "notifications.info"}
 }

@@ -2,8 +2,8 @@
 // when it is known what became of it.
 //
 // The services' own queues are left alone: a second consumer of notifications.info would take messages away from the first. What is not ready
-// waits in a queue with a delay, in the broker, and so survives this process. What a person has to look at goes to a queue for that. Several
-// listeners on one queue share its messages, and RabbitMQ does the sharing.
+// waits in a queue with a delay, in the broker, and so survives this process. What a person has to look at goes to a queue for that. Of several
+// listeners on one queue one takes its messages, and the others stand by: two would write to one server at a time, in no order.
 package listen
 
 import (
@@ -16,53 +16,38 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/delivery"
 )
 
 // Options is what a Listener is made of.
 type Options struct {
-	Config config.Listen
-	Worker Worker
-	// Concurrency is how many messages are worked on at a time.
+	Config    config.Listen
+	Processor Processor
+	// Concurrency is how many messages are taken at a time.
 	Concurrency int
+	// Wait is how long a message may wait for its resource before it is deferred.
+	Wait time.Duration
 	// GiveUpAfter is how long after a message was first taken nothing more is tried.
 	GiveUpAfter time.Duration
 	Log         *slog.Logger
 }
 
-// Worker works on messages. It is safe for concurrent use.
-type Worker interface {
-	// Describe says, without asking anybody, what a message asks for.
-	Describe(ctx context.Context, m Message) Description
-	// Work does it, and says what became of it.
-	Work(ctx context.Context, m Message) Verdict
+// Processor works on messages; [delivery.Processor] tags, and a [Sink] passes events on. It is safe for concurrent use.
+type Processor interface {
+	// Plan returns what a message asks for, without asking anybody.
+	Plan(ctx context.Context, m delivery.Message) delivery.Planned
+	// Begin gives planned messages their places in the order of work, and returns a function that waits for the decisions
+	// on them.
+	Begin(ctx context.Context, batch []delivery.Planned) (finish func() []delivery.Decision)
 }
 
-// Description is what a message asks for.
-type Description struct {
-	// Key identifies the change that the message reports whatever its format, "" when it cannot be known.
-	Key string
-	// Pending reports that there is something to do for it.
-	Pending bool
-}
+// DefaultWait is how long a resource that is not ready is waited for where the settings do not say: as with other queues.
+const DefaultWait = 5 * time.Second
 
-// Verdict is what became of a message.
-type Verdict struct {
-	// Outcome decides where the message goes: deferred and rejected ones have queues, any other is done.
-	Outcome apply.Outcome
-	Reason  string
-	// Delay is when to try again, for deferred.
-	Delay time.Duration
-	// Fault is set when configuration or credentials are at fault. Then a person must mend them, and the outcome is not the message's.
-	Fault error
-	// NothingWorks reports that the fault is every message's, and not this one's only.
-	NothingWorks bool
-	// OneProject reports that the fault is one project's, where other credentials are good: it says nothing about the next message.
-	OneProject bool
-	// Reached reports that the other side, cloud or sink, was reached and answered.
-	Reached bool
-}
+// Tolerance is that of [delivery.Options] for a listener, which gets its messages one by one: one server that the
+// credentials may not touch does not hold up its neighbours.
+const Tolerance = 5
 
 // Listener takes messages from RabbitMQ. Make one a process, and run it once.
 type Listener struct {
@@ -73,8 +58,8 @@ type Listener struct {
 	counts   *Counts
 	log      *slog.Logger
 
-	slots  chan struct{} // one is held for each message under way
-	faults faults
+	slots   chan struct{} // one is held for each message under way
+	breaker breaker
 }
 
 // New returns a Listener. An error says what is wrong with the configuration.
@@ -158,13 +143,27 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 	})
 	sender := newConfirmed(conn.Connection)
 	var pause pauses
+	waiting := false
+	defer l.counts.standby.Store(false)
 	for {
 		err := l.consume(ctx, over, conn.Connection, sender)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if errors.Is(err, errTaken) && !conn.IsClosed() {
+			if !waiting { // once, not at each look
+				l.log.Info("another listener takes the messages; waiting for it to end", "queue", l.topology.queue)
+			}
+			waiting = true
+			l.counts.standby.Store(true)
+			if !sleep(ctx, jitter(takenPause)) {
+				return context.Cause(ctx)
+			}
+			continue
+		}
+		waiting = false
 		if broken, ok := errors.AsType[*faultError](err); ok {
-			d := pause.next(l.faults.worked())
+			d := pause.next(l.breaker.hasWorked())
 			l.log.Error("nothing works; nothing is taken from the queue until a person mends it", "error", broken.Error(), "again_in", d.Round(time.Second).String())
 			if !sleep(ctx, d) {
 				return context.Cause(ctx)

@@ -9,6 +9,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
@@ -25,27 +26,14 @@ const (
 	headerRejectedAt = "x-tagger-rejected-at"
 )
 
-// Message is one message as it was taken.
+// Message is one message as it was taken. SentAt is when it was first taken, for oslo.messaging sets no time.
 type Message struct {
-	// Events is what could be read of it, nearly always one event; Err is why something could not be read.
-	Events []event.Event
-	Err    error
-	// SentAt is when it was first taken, for oslo.messaging sets no time; Receives counts this time too.
-	SentAt   time.Time
-	Receives int
+	delivery.Message
 
 	// Raw is the body as it came. It is exported so that its own way of printing, which shows no credentials, is in force.
 	Raw ingress.Raw
 
 	exchange, routingKey, contentType string
-}
-
-// ID is the event's, for logs; "" where nothing could be read.
-func (m Message) ID() string {
-	if len(m.Events) == 0 {
-		return ""
-	}
-	return m.Events[0].ID()
 }
 
 func read(d amqp.Delivery, now time.Time) Message {
@@ -70,7 +58,7 @@ func (m *Message) decode() {
 // envelope reads what is around the body.
 func envelope(d amqp.Delivery, now time.Time) Message {
 	m := Message{
-		SentAt: now, Receives: 1, exchange: d.Exchange, routingKey: d.RoutingKey, Raw: d.Body, contentType: d.ContentType,
+		Message: delivery.Message{SentAt: now, ReceivedAt: now, Receives: 1}, exchange: d.Exchange, routingKey: d.RoutingKey, Raw: d.Body, contentType: d.ContentType,
 	}
 	if sent, ok := d.Headers[headerSentAt].(string); ok {
 		if t, err := time.Parse(time.RFC3339, sent); err == nil && t.Before(now) {
@@ -116,11 +104,11 @@ func (m Message) deferred() amqp.Publishing {
 }
 
 // rejected is the message as a person finds it.
-func (m Message) rejected(v Verdict, now time.Time) amqp.Publishing {
+func (m Message) rejected(d delivery.Decision, now time.Time) amqp.Publishing {
 	p := m.publishing()
-	p.Headers[headerOutcome] = string(v.Outcome)
-	p.Headers[headerReason] = header(v.Reason)
-	p.Headers[headerEventID] = header(m.ID())
+	p.Headers[headerOutcome] = string(d.Outcome)
+	p.Headers[headerReason] = header(d.Reason)
+	p.Headers[headerEventID] = header(m.EventID())
 	p.Headers[headerRejectedAt] = now.UTC().Format(time.RFC3339)
 	return p
 }

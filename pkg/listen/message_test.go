@@ -15,12 +15,13 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
 func readEvent(t *testing.T, id string) []event.Event {
 	t.Helper()
-	m := read(delivery(&broker{}, 1, id), time.Now())
+	m := read(handedOut(&broker{}, 1, id), time.Now())
 	if m.Err != nil {
 		t.Fatal(m.Err)
 	}
@@ -49,7 +50,7 @@ func TestMessageThereAndBack(t *testing.T) {
 		if !again.SentAt.Equal(taken) || again.Receives != 3 || again.exchange != "nova" || again.routingKey != "notifications.info" {
 			t.Errorf("%s %d %s %s", again.SentAt, again.Receives, again.exchange, again.routingKey)
 		}
-		replayed := read(back(again.rejected(Verdict{Outcome: apply.Rejected, Reason: "because"}, taken.Add(3*time.Hour))), taken.Add(4*time.Hour))
+		replayed := read(back(again.rejected(delivery.Decision{Decision: apply.Decision{Outcome: apply.Rejected, Reason: "because"}}, taken.Add(3*time.Hour))), taken.Add(4*time.Hour))
 		if !replayed.SentAt.Equal(taken.Add(4*time.Hour)) || replayed.Receives != 1 || replayed.routingKey != "notifications.info" {
 			t.Errorf("%s %d %s", replayed.SentAt, replayed.Receives, replayed.routingKey)
 		}
@@ -68,7 +69,7 @@ func TestMessageThereAndBack(t *testing.T) {
 
 func TestNoCredentialsInOtherQueues(t *testing.T) {
 	m := read(amqp.Delivery{Body: notification("m-1"), ContentType: "application/json"}, time.Now())
-	for _, p := range []amqp.Publishing{m.deferred(), m.rejected(Verdict{Outcome: apply.Rejected}, time.Now())} {
+	for _, p := range []amqp.Publishing{m.deferred(), m.rejected(decided(apply.Rejected), time.Now())} {
 		if bytes.Contains(p.Body, []byte("hunter2")) || p.DeliveryMode != amqp.Persistent || p.ContentType != "application/cloudevents+json" {
 			t.Errorf("%s: %s", p.ContentType, p.Body)
 		}
@@ -84,7 +85,7 @@ func TestRejectedHeaders(t *testing.T) {
 	if m.Err == nil {
 		t.Fatal("read")
 	}
-	p := m.rejected(Verdict{Outcome: apply.Rejected, Reason: "bad \xff " + strings.Repeat("é", 2000)}, at)
+	p := m.rejected(delivery.Decision{Decision: apply.Decision{Outcome: apply.Rejected, Reason: "bad \xff " + strings.Repeat("é", 2000)}}, at)
 	reason := p.Headers[headerReason].(string)
 	if !strings.HasPrefix(reason, "bad \uFFFD é") || len(reason) > longestHeader || !strings.HasSuffix(reason, "é") {
 		t.Errorf("%d bytes: %q", len(reason), reason)

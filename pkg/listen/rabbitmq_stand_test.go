@@ -21,6 +21,7 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/delivery"
 )
 
 // These tests run at a real RabbitMQ, which may be a cloud's: all names are their own, and go with them.
@@ -93,23 +94,32 @@ func plainEvent(id string) string {
 	return fmt.Sprintf(`{"specversion": "1.0", "id": %q, "source": "/s", "type": "t"}`, id)
 }
 
-// worker tells the test of each message, and waits for its verdict.
+// worker tells the test of each message, and waits for its decision.
 type worker struct {
-	messages chan Message
-	verdicts chan Verdict
+	messages chan delivery.Message
+	verdicts chan delivery.Decision
 }
 
-func newWorker() *worker { return &worker{make(chan Message, 1000), make(chan Verdict)} }
+func newWorker() *worker {
+	return &worker{make(chan delivery.Message, 1000), make(chan delivery.Decision)}
+}
 
-func (w *worker) Describe(context.Context, Message) Description { return Description{} }
+func (w *worker) Plan(_ context.Context, m delivery.Message) delivery.Planned {
+	return delivery.Planned{Message: m}
+}
 
-func (w *worker) Work(ctx context.Context, m Message) Verdict {
-	w.messages <- m
-	select {
-	case v := <-w.verdicts:
-		return v
-	case <-ctx.Done():
-		return Verdict{Outcome: apply.Deferred}
+func (w *worker) Begin(ctx context.Context, batch []delivery.Planned) func() []delivery.Decision {
+	return func() (all []delivery.Decision) {
+		for _, m := range batch {
+			w.messages <- m.Message
+			select {
+			case d := <-w.verdicts:
+				all = append(all, d)
+			case <-ctx.Done():
+				all = append(all, decided(apply.Deferred))
+			}
+		}
+		return all
 	}
 }
 
@@ -121,9 +131,9 @@ type running struct {
 	ended <-chan struct{}
 }
 
-func (s *stand) listen(t *testing.T, w Worker, change func(*Listener)) *running {
+func (s *stand) listen(t *testing.T, w Processor, change func(*Listener)) *running {
 	t.Helper()
-	l, err := New(Options{Config: s.config, Worker: w, Concurrency: 5, GiveUpAfter: 24 * time.Hour, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	l, err := New(Options{Config: s.config, Processor: w, Concurrency: 5, GiveUpAfter: 24 * time.Hour, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,15 +163,26 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func next(t *testing.T, w *worker) Message {
+func next(t *testing.T, w *worker) delivery.Message {
 	t.Helper()
 	select {
 	case m := <-w.messages:
 		return m
 	case <-time.After(patience):
 		t.Fatalf("no message in %s", patience)
-		return Message{}
+		return delivery.Message{}
 	}
+}
+
+// rejected takes the only message of the queue of rejected ones, once it is there.
+func (s *stand) rejected(t *testing.T) amqp.Delivery {
+	t.Helper()
+	until(t, "the message among the rejected", func() bool { return s.count(t, s.config.Queue+".rejected") == 1 })
+	d, ok, err := s.ch.Get(s.config.Queue+".rejected", false)
+	if err != nil || !ok {
+		t.Fatalf("%v, %v", ok, err)
+	}
+	return d
 }
 
 func (s *stand) count(t *testing.T, queue string) int {

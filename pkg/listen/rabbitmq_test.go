@@ -15,6 +15,8 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
 // The services' own queue gets all that it got before, and declaring again changes nothing.
@@ -42,7 +44,7 @@ func TestRabbitMQTopology(t *testing.T) {
 	s.listen(t, w, nil)
 	for range 10 {
 		next(t, w)
-		w.verdicts <- Verdict{Outcome: apply.Tagged}
+		w.verdicts <- decided(apply.Tagged)
 	}
 	until(t, "an empty queue", func() bool { return s.count(t, s.config.Queue) == 0 })
 	if q, err := s.ch.QueueDelete(theirs, false, false, false); err != nil || q != 10 {
@@ -61,28 +63,33 @@ func TestRabbitMQDelay(t *testing.T) {
 	s.notify(t, string(notification("m-1")))
 	begun := time.Now()
 	first := next(t, w)
-	w.verdicts <- Verdict{Outcome: apply.Deferred, Delay: 15 * time.Second}
+	w.verdicts <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Delay: 15 * time.Second}}
 	until(t, "the message in the delay queue", func() bool { return s.count(t, s.config.Queue+".delay.15s") == 1 })
 	s.notify(t, plainEvent("m-2"))
-	if m := next(t, w); m.ID() != "m-2" { // which m-1 would have held up until it had left the delay queue itself
-		t.Errorf("%s came before m-2", m.ID())
+	if m := next(t, w); m.EventID() != "m-2" { // which m-1 would have held up until it had left the delay queue itself
+		t.Errorf("%s came before m-2", m.EventID())
 	}
-	w.verdicts <- Verdict{Outcome: apply.Tagged}
+	w.verdicts <- decided(apply.Tagged)
 	// Another listener, and so another process, takes it when it is time.
 	if err := l.stop(); err != nil {
 		t.Fatal(err)
 	}
 	s.listen(t, w, nil)
 	again := next(t, w)
-	w.verdicts <- Verdict{Outcome: apply.Tagged}
+	w.verdicts <- decided(apply.Rejected)
 	if waited := time.Since(begun); waited < 15*time.Second {
 		t.Errorf("came back after %s", waited)
 	}
-	if again.ID() != "m-1" || again.Receives != 2 || again.SentAt.Unix() != first.SentAt.Unix() || again.routingKey != "notifications.info" || again.exchange != s.config.Exchanges[0] {
-		t.Errorf("%s receives %d sent %s (first %s) %s %s", again.ID(), again.Receives, again.SentAt, first.SentAt, again.exchange, again.routingKey)
+	if again.EventID() != "m-1" || again.Receives != 2 || again.SentAt.Unix() != first.SentAt.Unix() {
+		t.Errorf("%s receives %d sent %s (first %s)", again.EventID(), again.Receives, again.SentAt, first.SentAt)
 	}
-	if !strings.Contains(again.Events[0].String(), "compute.instance.create.end") || strings.Contains(string(again.Raw), "hunter2") {
-		t.Error(again.Events[0])
+	// Where it came from is not lost on the way either.
+	d := s.rejected(t)
+	if d.Headers[headerRoutingKey] != "notifications.info" || d.Headers[headerExchange] != s.config.Exchanges[0] {
+		t.Errorf("%v", d.Headers)
+	}
+	if !strings.Contains(again.Events[0].String(), "compute.instance.create.end") || strings.Contains(string(d.Body), "hunter2") {
+		t.Errorf("%s: %s", again.Events[0], d.Body)
 	}
 }
 
@@ -96,12 +103,8 @@ func TestRabbitMQRejected(t *testing.T) {
 	consuming(t, l)
 	s.notify(t, string(notification("m-1")))
 	next(t, w)
-	w.verdicts <- Verdict{Outcome: apply.Rejected, Reason: "over quota"}
-	until(t, "the message among the rejected", func() bool { return s.count(t, s.config.Queue+".rejected") == 1 })
-	d, _, err := s.ch.Get(s.config.Queue+".rejected", false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.verdicts <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Rejected, Reason: "over quota"}}
+	d := s.rejected(t)
 	if d.Headers[headerReason] != "over quota" || d.Headers[headerOutcome] != "rejected" || d.Headers[headerEventID] != "m-1" ||
 		d.Headers[headerRoutingKey] != "notifications.info" || strings.Contains(string(d.Body), "hunter2") {
 		t.Errorf("%v: %s", d.Headers, d.Body)
@@ -114,10 +117,17 @@ func TestRabbitMQRejected(t *testing.T) {
 	if n != 1 || err != nil {
 		t.Fatalf("replayed %d: %v", n, err)
 	}
-	if m := next(t, w); m.ID() != "m-1" || m.Receives != 1 || m.exchange != s.config.Exchanges[0] {
-		t.Errorf("%s receives %d", m.ID(), m.Receives)
+	if m := next(t, w); m.EventID() != "m-1" || m.Receives != 1 {
+		t.Errorf("%s receives %d", m.EventID(), m.Receives)
 	}
-	w.verdicts <- Verdict{Outcome: apply.Tagged}
+	w.verdicts <- decided(apply.Rejected)
+	d = s.rejected(t)
+	if d.Headers[headerExchange] != s.config.Exchanges[0] {
+		t.Errorf("%v", d.Headers)
+	}
+	if err := d.Ack(false); err != nil {
+		t.Fatal(err)
+	}
 	if n, err := l.Replay(t.Context()); n != 0 || err != nil {
 		t.Errorf("replayed %d again: %v", n, err)
 	}
@@ -141,15 +151,15 @@ func TestRabbitMQReconnects(t *testing.T) {
 	}
 	between.cut(true)
 	for range 5 { // too late: nobody can be told
-		w.verdicts <- Verdict{Outcome: apply.Tagged}
+		w.verdicts <- decided(apply.Tagged)
 	}
 	until(t, "the loss to be seen", func() bool { return !l.Counts().Consuming() })
 	until(t, "the broker to see it too", func() bool { return s.count(t, s.config.Queue) == 5 })
 	between.cut(false)
 	seen := map[string]bool{}
 	for range 5 {
-		seen[next(t, w).ID()] = true
-		w.verdicts <- Verdict{Outcome: apply.Tagged}
+		seen[next(t, w).EventID()] = true
+		w.verdicts <- decided(apply.Tagged)
 	}
 	if len(seen) != 5 {
 		t.Errorf("came again: %v", seen)
@@ -160,31 +170,54 @@ func TestRabbitMQReconnects(t *testing.T) {
 	}
 }
 
-// Two listeners share a queue's messages.
+// Of two listeners on a queue one takes all its messages; the other takes over when it is gone. So it is with a queue that an
+// older version made, for any number of active consumers.
 func TestRabbitMQTwoListeners(t *testing.T) {
 	t.Parallel()
-	s := newStand(t)
-	s.service(t, false)
-	a, b := newWorker(), newWorker()
-	consuming(t, s.listen(t, a, nil))
-	consuming(t, s.listen(t, b, nil))
-	const all = 200
-	go func() {
-		for range all {
-			select {
-			case a.verdicts <- Verdict{Outcome: apply.Tagged}:
-			case b.verdicts <- Verdict{Outcome: apply.Tagged}:
-			case <-t.Context().Done():
-				return
+	for _, older := range []bool{false, true} {
+		t.Run(fmt.Sprint("older ", older), func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t)
+			s.service(t, false)
+			if older {
+				main := newTopology(s.config, nil).queues()[0]
+				delete(main.arguments, singleActive)
+				if err := main.declare(s.ch); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
-	}()
-	for i := range all {
-		s.notify(t, plainEvent(fmt.Sprint(i)))
-	}
-	until(t, "all messages", func() bool { return len(a.messages)+len(b.messages) >= all && s.count(t, s.config.Queue) == 0 })
-	if len(a.messages)+len(b.messages) != all || len(a.messages) < all/10 || len(b.messages) < all/10 {
-		t.Errorf("%d and %d messages", len(a.messages), len(b.messages))
+			a, b := newWorker(), newWorker()
+			first := s.listen(t, a, nil)
+			consuming(t, first)
+			s.listen(t, b, nil)
+			answer := func(w *worker, from, to int) {
+				seen := map[string]bool{}
+				for range to - from {
+					seen[next(t, w).EventID()] = true
+					w.verdicts <- decided(apply.Tagged)
+				}
+				for i := from; i < to; i++ {
+					if !seen[fmt.Sprint(i)] {
+						t.Errorf("%d did not come", i)
+					}
+				}
+			}
+			for i := range 100 {
+				s.notify(t, plainEvent(fmt.Sprint(i)))
+			}
+			answer(a, 0, 100)
+			if n := len(b.messages); n != 0 {
+				t.Errorf("the other one took %d messages beside", n)
+			}
+			if err := first.stop(); err != nil {
+				t.Fatal(err)
+			}
+			for i := 100; i < 200; i++ {
+				s.notify(t, plainEvent(fmt.Sprint(i)))
+			}
+			answer(b, 100, 200)
+			until(t, "an empty queue", func() bool { return s.count(t, s.config.Queue) == 0 })
+		})
 	}
 }
 
@@ -206,7 +239,7 @@ func TestRabbitMQOrderlyEnd(t *testing.T) {
 	go func() { stopped <- l.stop() }()
 	until(t, "the end to begin", func() bool { return !l.Counts().Consuming() })
 	for range 5 {
-		w.verdicts <- Verdict{Outcome: apply.Tagged}
+		w.verdicts <- decided(apply.Tagged)
 	}
 	if err := <-stopped; err != nil {
 		t.Error(err)
@@ -252,11 +285,11 @@ func TestRabbitMQAlarm(t *testing.T) {
 	next(t, w)
 	alarm(t, true)
 	t.Cleanup(func() { alarm(t, false) })
-	w.verdicts <- Verdict{Outcome: apply.Deferred}
+	w.verdicts <- decided(apply.Deferred)
 	until(t, "the alarm to be seen", func() bool { return !l.Counts().Consuming() })
 	for range 4 {
 		next(t, w)
-		w.verdicts <- Verdict{Outcome: apply.Deferred}
+		w.verdicts <- decided(apply.Deferred)
 	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- l.stop() }()
@@ -284,15 +317,15 @@ func TestRabbitMQNothingWorks(t *testing.T) {
 	consuming(t, l)
 	s.notify(t, plainEvent("1"))
 	next(t, w)
-	w.verdicts <- Verdict{Outcome: apply.Deferred, Fault: errors.New("Keystone refuses the password"), NothingWorks: true}
+	w.verdicts <- faulty(apply.Deferred, errors.New("Keystone refuses the password"), fault.Everything)
 	until(t, "the pause", func() bool { return !l.Counts().Consuming() && s.count(t, s.config.Queue) == 1 })
 	if len(w.messages) != 0 {
 		t.Error("taken in the pause")
 	}
 	again := next(t, w) // about 15 s later
-	w.verdicts <- Verdict{Outcome: apply.Tagged, Reached: true}
-	if again.ID() != "1" || !l.Counts().Consuming() {
-		t.Errorf("%s", again.ID())
+	w.verdicts <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Tagged}, Reached: true}
+	if again.EventID() != "1" || !l.Counts().Consuming() {
+		t.Errorf("%s", again.EventID())
 	}
 	until(t, "an empty queue", func() bool { return s.count(t, s.config.Queue) == 0 })
 }
@@ -311,9 +344,12 @@ func TestRabbitMQFullQueue(t *testing.T) {
 		s.notify(t, plainEvent(fmt.Sprintf("%03d-%s", i, strings.Repeat("x", 4<<10)))) // fails when it is refused
 	}
 	until(t, "the limit", func() bool { return s.count(t, s.config.Queue) <= 16 })
-	d, ok, err := s.ch.Get(s.config.Queue, true)
-	if err != nil || !ok || strings.Contains(string(d.Body), `"000-`) {
-		t.Errorf("%v %v: %.80s", ok, err, d.Body)
+	all, err := s.ch.Consume(s.config.Queue, "", true, false, false, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := <-all; strings.Contains(string(d.Body), `"000-`) {
+		t.Errorf("%.80s", d.Body)
 	}
 }
 
@@ -328,17 +364,17 @@ func TestRabbitMQFullDelayQueue(t *testing.T) {
 	for i := range 10 {
 		s.notify(t, plainEvent(fmt.Sprintf("%03d-%s", i, strings.Repeat("x", 2<<10))))
 		next(t, w)
-		w.verdicts <- Verdict{Outcome: apply.Deferred, Delay: 15 * time.Minute}
+		w.verdicts <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Delay: 15 * time.Minute}}
 	}
 	until(t, "all to be put aside", func() bool { return s.count(t, s.config.Queue) == 0 })
 	if a, b := s.count(t, s.config.Queue+".delay.15m"), s.count(t, s.config.Queue+".delay.30m"); a == 0 || b == 0 {
 		t.Errorf("%d and %d messages wait", a, b)
 	}
 	s.notify(t, plainEvent("good"))
-	if m := next(t, w); m.ID() != "good" {
-		t.Errorf("%.10s came again", m.ID())
+	if m := next(t, w); m.EventID() != "good" {
+		t.Errorf("%.10s came again", m.EventID())
 	}
-	w.verdicts <- Verdict{Outcome: apply.Tagged}
+	w.verdicts <- decided(apply.Tagged)
 }
 
 // Queues that exist with other arguments are an error that says the way out, not a loop.
@@ -375,7 +411,7 @@ func TestRabbitMQExchangeComesAndGoes(t *testing.T) {
 			until(t, "the binding", func() bool { return l.topology.wanted() == "" })
 			s.notify(t, plainEvent("1"))
 			next(t, w)
-			w.verdicts <- Verdict{Outcome: apply.Tagged}
+			w.verdicts <- decided(apply.Tagged)
 			if err := on(s.conn, func(ch *amqp.Channel) error { return ch.ExchangeDelete(s.config.Exchanges[0], false, false) }); err != nil {
 				t.Fatal(err)
 			}
@@ -389,8 +425,8 @@ func TestRabbitMQExchangeComesAndGoes(t *testing.T) {
 				s.notify(t, plainEvent("2"))
 				select {
 				case m := <-w.messages:
-					w.verdicts <- Verdict{Outcome: apply.Tagged}
-					return m.ID() == "2"
+					w.verdicts <- decided(apply.Tagged)
+					return m.EventID() == "2"
 				case <-time.After(200 * time.Millisecond):
 					return false
 				}
@@ -417,7 +453,7 @@ func TestRabbitMQQueueDeletedUnderway(t *testing.T) {
 		s.notify(t, plainEvent("1"))
 		select {
 		case <-w.messages:
-			w.verdicts <- Verdict{Outcome: apply.Tagged}
+			w.verdicts <- decided(apply.Tagged)
 			return true
 		case <-time.After(200 * time.Millisecond):
 			return false

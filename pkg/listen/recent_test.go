@@ -10,43 +10,45 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
 // a and b are one change in two formats; a comes a moment before b and takes longer.
 func TestBothFormats(t *testing.T) {
-	change, none := Description{Key: "k", Pending: true}, Description{Key: "k"}
-	tagged, deferred := Verdict{Outcome: apply.Tagged}, Verdict{Outcome: apply.Deferred}
+	change, none := delivery.Planned{Key: "k", Pending: true}, delivery.Planned{Key: "k"}
+	tagged, deferred := decided(apply.Tagged), decided(apply.Deferred)
 	for _, tt := range []struct {
 		name       string
-		a, b       Description
-		first      Verdict
+		a, b       delivery.Planned
+		first      delivery.Decision
 		refuses    error
 		want       []string
 		worked     []string
 		duplicates int64
 	}{
 		{"tagged", change, change, tagged, nil, []string{"ack 1", "ack 2"}, []string{"a"}, 1},
-		{"gone", change, change, Verdict{Outcome: apply.Gone}, nil, []string{"ack 1", "ack 2"}, []string{"a"}, 1},
-		{"ignored both", none, none, Verdict{Outcome: apply.Ignored}, nil, []string{"ack 1", "ack 2"}, []string{"a"}, 1},
+		{"gone", change, change, decided(apply.Gone), nil, []string{"ack 1", "ack 2"}, []string{"a"}, 1},
+		{"ignored both", none, none, decided(apply.Ignored), nil, []string{"ack 1", "ack 2"}, []string{"a"}, 1},
 		{"the second has nothing to do", change, none, tagged, nil, []string{"ack 1", "ack 2"}, []string{"a"}, 1},
-		{"only the second has something to do", none, change, Verdict{Outcome: apply.Ignored}, nil, []string{"ack 1", "ack 2"}, []string{"a", "b"}, 0},
+		{"only the second has something to do", none, change, decided(apply.Ignored), nil, []string{"ack 1", "ack 2"}, []string{"a", "b"}, 0},
 		{"the first waits in the broker", change, change, deferred, nil, []string{"publish to tagger.delay.15s", "confirmed", "ack 1", "ack 2"}, []string{"a"}, 1},
-		{"rejected", change, change, Verdict{Outcome: apply.Rejected}, nil, []string{"publish to tagger.rejected", "confirmed", "ack 1", "ack 2"}, []string{"a"}, 1},
+		{"rejected", change, change, decided(apply.Rejected), nil, []string{"publish to tagger.rejected", "confirmed", "ack 1", "ack 2"}, []string{"a"}, 1},
 		{"the first goes back", change, change, deferred, errors.New("full"), []string{"publish to tagger.delay.15s", "give back 1", "ack 2"}, []string{"a", "b"}, 0},
-		{"nothing works", change, change, Verdict{Fault: errors.New("401"), NothingWorks: true}, nil, []string{"give back 1", "ack 2"}, []string{"a", "b"}, 0},
-		{"no key", Description{Pending: true}, Description{Pending: true}, tagged, nil, []string{"ack 2", "ack 1"}, []string{"b", "a"}, 0},
+		{"nothing works", change, change, faulty(apply.Deferred, errors.New("401"), fault.Everything), nil, []string{"give back 1", "ack 2"}, []string{"a", "b"}, 0},
+		{"no key", delivery.Planned{Pending: true}, delivery.Planned{Pending: true}, tagged, nil, []string{"ack 2", "ack 1"}, []string{"b", "a"}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := &broker{refuses: tt.refuses}
 				w := &script{
-					describe: map[string]Description{"a": tt.a, "b": tt.b}, verdicts: map[string]Verdict{"a": tt.first, "b": tagged},
+					plans: map[string]delivery.Planned{"a": tt.a, "b": tt.b}, says: map[string]delivery.Decision{"a": tt.first, "b": tagged},
 					takes: map[string]time.Duration{"a": 5 * time.Second},
 				}
 				l := newListener(t, w)
-				go l.handle(t.Context(), b, delivery(b, 1, "a"))
+				go l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
 				synctest.Wait()
-				l.handle(t.Context(), b, delivery(b, 2, "b"))
+				l.take(t.Context(), b, handedOut(b, 2, "b")).finish()
 				time.Sleep(time.Minute) // of the bubble
 				if diff := cmp.Diff(tt.want, b.notes()); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
@@ -66,17 +68,17 @@ func TestBothFormats(t *testing.T) {
 func TestTheSameMessageAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &broker{}
-		change := Description{Key: "k", Pending: true}
+		change := delivery.Planned{Key: "k", Pending: true}
 		w := &script{
-			describe: map[string]Description{"a": change, "b": change},
-			verdicts: map[string]Verdict{"a": {Outcome: apply.Deferred}, "b": {Outcome: apply.Tagged}},
+			plans: map[string]delivery.Planned{"a": change, "b": change},
+			says:  map[string]delivery.Decision{"a": decided(apply.Deferred), "b": decided(apply.Tagged)},
 		}
 		l := newListener(t, w)
-		l.handle(t.Context(), b, delivery(b, 1, "a"))
-		l.handle(t.Context(), b, delivery(b, 2, "a"))
-		l.handle(t.Context(), b, delivery(b, 3, "b"))
+		l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
+		l.take(t.Context(), b, handedOut(b, 2, "a")).finish()
+		l.take(t.Context(), b, handedOut(b, 3, "b")).finish()
 		time.Sleep(recentFor)
-		l.handle(t.Context(), b, delivery(b, 4, "b"))
+		l.take(t.Context(), b, handedOut(b, 4, "b")).finish()
 		if diff := cmp.Diff([]string{"a", "a", "b"}, w.worked); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}

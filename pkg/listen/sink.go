@@ -20,11 +20,13 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// Sink is the worker that posts events to an HTTP receiver and tags nothing: Knative's brokers, or Tagger's own functions. Each event goes as a
+// Sink is the processor that posts events to an HTTP receiver and tags nothing: Knative's brokers, or Tagger's own functions. Each event goes as a
 // structured CloudEvent in a request of its own. Only events that report a change are sent; the others of a bus are ignored.
 type Sink struct {
 	options SinkOptions
@@ -91,60 +93,68 @@ func overrides(text string) (map[string]string, error) {
 	return o.Extensions, nil
 }
 
-// Describe says which change the message reports.
-func (s *Sink) Describe(_ context.Context, m Message) Description {
+// Plan says which change the message reports.
+func (s *Sink) Plan(_ context.Context, m delivery.Message) delivery.Planned {
+	p := delivery.Planned{Message: m, Pending: true}
 	if len(m.Events) != 1 || m.Err != nil {
-		return Description{Pending: true}
+		return p
 	}
 	reading, err := s.options.Registry.Read(m.Events[0])
 	if err != nil || len(reading.Changes) != 1 {
-		return Description{}
+		p.Pending = false
+		return p
 	}
-	return Description{Key: reading.Changes[0].Key(), Pending: true}
+	p.Key = reading.Changes[0].Key()
+	return p
 }
 
-// Work posts each event of the message; the worst answer is the message's.
-func (s *Sink) Work(ctx context.Context, m Message) Verdict {
-	var all []Verdict
+// Begin posts the messages' events, one after the other, when the decisions are waited for.
+func (s *Sink) Begin(ctx context.Context, batch []delivery.Planned) func() []delivery.Decision {
+	return func() []delivery.Decision {
+		decisions := make([]delivery.Decision, len(batch))
+		for i, p := range batch {
+			decisions[i] = s.work(ctx, p.Message)
+		}
+		return decisions
+	}
+}
+
+// work posts each event of the message; the worst answer is the message's.
+func (s *Sink) work(ctx context.Context, m delivery.Message) delivery.Decision {
+	var all []apply.Decision
+	var reached []bool
 	for _, e := range m.Events {
-		v := s.event(ctx, m, e)
-		all = append(all, v)
-		s.report(ctx, e, m, v)
+		d, answered := s.event(ctx, m, e)
+		all, reached = append(all, d), append(reached, answered)
+		s.report(ctx, e, m, d)
 	}
 	if m.Err != nil {
-		v := Verdict{Outcome: apply.Rejected, Reason: m.Err.Error()}
-		all = append(all, v)
-		s.report(ctx, event.New(), m, v)
+		d := apply.Decision{Outcome: apply.Rejected, Reason: m.Err.Error()}
+		all, reached = append(all, d), append(reached, false)
+		s.report(ctx, event.New(), m, d)
 	}
-	order := apply.Outcomes()
-	return slices.MaxFunc(all, func(a, b Verdict) int {
-		if (a.Fault == nil) != (b.Fault == nil) {
-			if a.Fault != nil {
-				return 1
-			}
-			return -1
-		}
-		return slices.Index(order, a.Outcome) - slices.Index(order, b.Outcome)
-	})
+	worst := delivery.Worst(all)
+	return delivery.Decision{Decision: all[worst], EventID: m.EventID(), Reached: reached[worst]}
 }
 
 // sent is what becomes of an event that its receiver has taken. It is no outcome of tagging: that is the receiver's to say.
 const sent apply.Outcome = "sent"
 
-func (s *Sink) event(ctx context.Context, m Message, e event.Event) Verdict {
+// event returns the decision on an event, and whether the receiver answered.
+func (s *Sink) event(ctx context.Context, m delivery.Message, e event.Event) (d apply.Decision, answered bool) {
 	reading, err := s.options.Registry.Read(e)
 	switch {
 	case err != nil:
-		return Verdict{Outcome: apply.Rejected, Reason: err.Error()}
+		return apply.Decision{Outcome: apply.Rejected, Reason: err.Error()}, false
 	case len(reading.Changes) == 0 && reading.Known:
-		return Verdict{Outcome: apply.Ignored, Reason: reading.Why}
+		return apply.Decision{Outcome: apply.Ignored, Reason: reading.Why}, false
 	case len(reading.Changes) == 0:
-		return Verdict{Outcome: apply.Unrecognised, Reason: reading.Why}
+		return apply.Decision{Outcome: apply.Unrecognised, Reason: reading.Why}, false
 	}
 	return s.post(ctx, m, e)
 }
 
-func (s *Sink) post(ctx context.Context, m Message, e event.Event) Verdict {
+func (s *Sink) post(ctx context.Context, m delivery.Message, e event.Event) (d apply.Decision, answered bool) {
 	e = e.Clone()
 	extensions, _ := overrides(s.options.Overrides) // read once already
 	for name, value := range extensions {
@@ -152,11 +162,11 @@ func (s *Sink) post(ctx context.Context, m Message, e event.Event) Verdict {
 	}
 	body, err := encode(e)
 	if err != nil {
-		return Verdict{Outcome: apply.Rejected, Reason: "write the event as JSON: " + err.Error()}
+		return apply.Decision{Outcome: apply.Rejected, Reason: "write the event as JSON: " + err.Error()}, false
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.options.URL, bytes.NewReader(body))
 	if err != nil {
-		return Verdict{Outcome: apply.Rejected, Reason: "make the request to the sink: " + withoutAddress(err).Error()}
+		return apply.Decision{Outcome: apply.Rejected, Reason: "make the request to the sink: " + withoutAddress(err).Error()}, false
 	}
 	// The structured mode keeps attributes as they are that are no ASCII.
 	req.Header.Set("Content-Type", event.ApplicationCloudEventsJSON)
@@ -166,11 +176,11 @@ func (s *Sink) post(ctx context.Context, m Message, e event.Event) Verdict {
 	s.posts.Add(1)
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return again(s.options.GiveUpAfter, m, metadata.Unavailable, "post to the sink: "+withoutAddress(err).Error(), 0)
+		return again(s.options.GiveUpAfter, m, metadata.Unavailable, "post to the sink: "+withoutAddress(err).Error(), 0), false
 	}
 	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer)) // so that the connection can be used again
-	return s.judge(m, resp)
+	return s.judge(m, resp), true
 }
 
 const maxAnswer = 64 << 10
@@ -178,26 +188,29 @@ const maxAnswer = 64 << 10
 // judge says what an answer means, by the table of https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md: what is tried again is 404, 409,
 // 429, 5xx, and what HTTP does not know. Two differ here: 401 and 403 say that the secret is wrong, which is no event's fault, and 408 that the receiver
 // has not even read the request.
-func (s *Sink) judge(m Message, resp *http.Response) Verdict {
+func (s *Sink) judge(m delivery.Message, resp *http.Response) apply.Decision {
 	said := "the sink answers " + resp.Status
-	v := Verdict{}
 	switch status := resp.StatusCode; {
 	case status >= 200 && status < 300:
-		v.Outcome = sent
+		return apply.Decision{Outcome: sent}
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return Verdict{
-			Outcome: apply.Deferred, Reason: said, Delay: steps()[0], NothingWorks: true,
-			Fault: fmt.Errorf("%s: set TAGGER_HTTP_SECRET to the bearer token that it wants", said),
+		return apply.Decision{
+			Outcome: apply.Deferred, Reason: said, Delay: steps()[0],
+			Fault: apply.Fault{Err: fmt.Errorf("%s: set TAGGER_HTTP_SECRET to the bearer token that it wants", said), Scope: fault.Everything},
 		}
 	case status == http.StatusTooManyRequests:
-		v = again(s.options.GiveUpAfter, m, metadata.Throttled, said, retryAfter(resp.Header))
+		return again(s.options.GiveUpAfter, m, metadata.Throttled, said, retryAfter(resp.Header))
 	case status == http.StatusNotFound || status == http.StatusRequestTimeout || status == http.StatusConflict || status >= 500:
-		v = again(s.options.GiveUpAfter, m, metadata.Unavailable, said, retryAfter(resp.Header))
-	default:
-		v.Outcome, v.Reason = apply.Rejected, said
+		return again(s.options.GiveUpAfter, m, metadata.Unavailable, said, retryAfter(resp.Header))
 	}
-	v.Reached = true
-	return v
+	return apply.Decision{Outcome: apply.Rejected, Reason: said}
+}
+
+// again is the decision on what did not work for now, or no more after so long.
+func again(giveUpAfter time.Duration, m delivery.Message, class metadata.Class, message string, retryAfter time.Duration) apply.Decision {
+	return apply.Options{GiveUpAfter: giveUpAfter}.Judge(apply.Situation{
+		Class: class, Message: message, CarrierAge: time.Since(m.SentAt), Receives: m.Receives, RetryAfter: retryAfter,
+	}).Decision
 }
 
 // retryAfter reads the header's two forms (RFC 9110, section 10.2.3); 0 without it.
@@ -220,22 +233,22 @@ func withoutAddress(err error) error {
 	return err
 }
 
-func (s *Sink) report(ctx context.Context, e event.Event, m Message, v Verdict) {
+func (s *Sink) report(ctx context.Context, e event.Event, m delivery.Message, d apply.Decision) {
 	level := slog.LevelInfo
 	switch {
-	case v.Fault != nil, v.Outcome == apply.Rejected:
+	case d.Fault.Err != nil, d.Outcome == apply.Rejected:
 		level = slog.LevelError
-	case v.Outcome == apply.Unrecognised:
+	case d.Outcome == apply.Unrecognised:
 		level = slog.LevelWarn
 	}
 	attrs := []slog.Attr{
 		slog.String("event_id", e.ID()), slog.String("source", e.Source()), slog.String("type", e.Type()),
-		slog.String("outcome", string(v.Outcome)), slog.String("reason", v.Reason), slog.Int("receives", m.Receives),
+		slog.String("outcome", string(d.Outcome)), slog.String("reason", d.Reason), slog.Int("receives", m.Receives),
 	}
-	if v.Delay > 0 {
-		attrs = append(attrs, slog.String("again_in", v.Delay.Round(time.Second).String()))
+	if d.Delay > 0 {
+		attrs = append(attrs, slog.String("again_in", d.Delay.Round(time.Second).String()))
 	}
-	s.options.Log.LogAttrs(ctx, level, "event "+string(v.Outcome), attrs...)
+	s.options.Log.LogAttrs(ctx, level, "event "+string(d.Outcome), attrs...)
 }
 
-var _ Worker = (*Sink)(nil)
+var _ Processor = (*Sink)(nil)

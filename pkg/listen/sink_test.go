@@ -17,6 +17,8 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
@@ -31,6 +33,12 @@ func newSink(t *testing.T, o SinkOptions) *Sink {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// post has the sink work on a message.
+func post(t *testing.T, s *Sink, m Message) delivery.Decision {
+	t.Helper()
+	return s.Begin(t.Context(), []delivery.Planned{s.Plan(t.Context(), m.Message)})()[0]
 }
 
 func created(t *testing.T) Message {
@@ -78,8 +86,8 @@ func TestSinkAnswers(t *testing.T) {
 				w.WriteHeader(tt.status)
 			}))
 			defer server.Close()
-			v := newSink(t, SinkOptions{URL: server.URL}).Work(t.Context(), created(t))
-			if v.Outcome != tt.want || (v.Fault != nil) != tt.fault || v.NothingWorks != tt.fault || v.Delay < tt.delay || requests != 1 {
+			v := post(t, newSink(t, SinkOptions{URL: server.URL}), created(t))
+			if v.Outcome != tt.want || (v.Fault.Err != nil) != tt.fault || (v.Fault.Scope == fault.Everything) != tt.fault || !v.Reached || v.Delay < tt.delay || requests != 1 {
 				t.Errorf("%+v after %d requests", v, requests)
 			}
 		})
@@ -98,7 +106,7 @@ func TestSinkRequest(t *testing.T) {
 	s := newSink(t, SinkOptions{
 		URL: server.URL + "/ns/broker", Secret: config.NewSecret("s3cret"), Overrides: `{"extensions": {"cluster": "é1"}}`,
 	})
-	if v := s.Work(t.Context(), created(t)); v.Outcome != sent {
+	if v := post(t, s, created(t)); v.Outcome != sent {
 		t.Fatalf("%+v", v)
 	}
 	if got.Method != "POST" || got.URL.Path != "/ns/broker" || got.Header.Get("Authorization") != "Bearer s3cret" ||
@@ -140,14 +148,14 @@ func TestSinkPassesOver(t *testing.T) {
 		{"unreadable", "{", apply.Rejected},
 	} {
 		m := read(amqp.Delivery{Body: []byte(tt.body)}, time.Now())
-		if v := s.Work(t.Context(), m); v.Outcome != tt.want || v.Reached {
+		if v := post(t, s, m); v.Outcome != tt.want || v.Reached {
 			t.Errorf("%s: %+v", tt.name, v)
 		}
-		if d := s.Describe(t.Context(), m); d.Key != "" {
+		if d := s.Plan(t.Context(), m.Message); d.Key != "" {
 			t.Errorf("%s: %+v", tt.name, d)
 		}
 	}
-	if d := s.Describe(t.Context(), created(t)); !d.Pending || d.Key != "req-1/8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10/server.created" {
+	if d := s.Plan(t.Context(), created(t).Message); !d.Pending || d.Key != "req-1/8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10/server.created" {
 		t.Errorf("%+v", d)
 	}
 }
@@ -159,11 +167,11 @@ func TestSinkUnreachable(t *testing.T) {
 		URL: "http://user:hunter2@127.0.0.1:1/?key=hunter2", Secret: config.NewSecret("hunter2"), Log: slog.New(slog.NewJSONHandler(&log, nil)),
 	})
 	m := created(t)
-	if v := s.Work(t.Context(), m); v.Outcome != apply.Deferred || v.Delay <= 0 || v.Fault != nil || strings.Contains(v.Reason, "hunter2") {
+	if v := post(t, s, m); v.Outcome != apply.Deferred || v.Delay <= 0 || v.Fault.Err != nil || strings.Contains(v.Reason, "hunter2") {
 		t.Errorf("%+v", v)
 	}
 	m.SentAt = m.SentAt.Add(-25 * time.Hour)
-	if v := s.Work(t.Context(), m); v.Outcome != apply.Rejected || !strings.Contains(v.Reason, "given up after 24h") {
+	if v := post(t, s, m); v.Outcome != apply.Rejected || !strings.Contains(v.Reason, "given up after 24h") {
 		t.Errorf("%+v", v)
 	}
 	if s := log.String(); strings.Contains(s, "hunter2") || strings.Count(s, "\n") != 2 {

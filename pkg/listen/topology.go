@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +29,8 @@ type topology struct {
 	durable *bool
 	// missing are the exchanges that were not there when last looked for, as they were said in the log.
 	missing string
+	// shared is whether the main queue exists as older versions made it, for any number of active consumers.
+	shared bool
 }
 
 // Limits of the queues. All bodies together are below 1 GiB, so that a Tagger that nobody looks after does not fill the control plane's broker.
@@ -53,7 +56,10 @@ func (t *topology) rejected() string { return t.queue + ".rejected" }
 
 // queues are the names and arguments of all queues, the main one first.
 //
-// The main queue throws its oldest messages away when it is full (drop-head). It must not refuse new ones: a service publishes with confirms and
+// The main queue has a single active consumer: of several listeners one takes all its messages, and the next takes over when
+// that one is gone. Two at a time would write to one server at the same time, and in an order that nobody knows.
+//
+// It throws its oldest messages away when it is full (drop-head). It must not refuse new ones: a service publishes with confirms and
 // tries a refused notification again for ever, so that a forgotten Tagger would hold up Nova's own work. It goes away when nobody has listened for
 // two weeks.
 //
@@ -65,7 +71,7 @@ func (t *topology) rejected() string { return t.queue + ".rejected" }
 func (t *topology) queues() []queue {
 	main := queue{t.queue, amqp.Table{
 		amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-expires": unusedFor.Milliseconds(),
-		"x-max-length-bytes": t.bytes, "x-overflow": "drop-head", "x-delivery-limit": int64(manyDeliveries),
+		"x-max-length-bytes": t.bytes, "x-overflow": "drop-head", "x-delivery-limit": int64(manyDeliveries), singleActive: true,
 	}}
 	rejected := queue{t.rejected(), amqp.Table{
 		amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-message-ttl": rejectedFor.Milliseconds(),
@@ -81,6 +87,8 @@ func (t *topology) queues() []queue {
 	}
 	return append(all, rejected)
 }
+
+const singleActive = "x-single-active-consumer"
 
 type queue struct {
 	name      string
@@ -101,9 +109,13 @@ func on(conn *amqp.Connection, f func(*amqp.Channel) error) error {
 func (t *topology) declare(conn *amqp.Connection) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	all := t.queues()
+	if err := t.declareMain(conn, all[0]); err != nil {
+		return err
+	}
 	err := on(conn, func(ch *amqp.Channel) error {
-		for _, q := range t.queues() {
-			if _, err := ch.QueueDeclare(q.name, true, false, false, false, q.arguments); err != nil {
+		for _, q := range all[1:] {
+			if err := q.declare(ch); err != nil {
 				return t.declareError(q.name, err)
 			}
 		}
@@ -113,6 +125,55 @@ func (t *topology) declare(conn *amqp.Connection) error {
 		return err
 	}
 	return t.bind(conn)
+}
+
+// declareMain declares the main queue, or finds it as older versions made it. A queue's arguments cannot be changed. What is
+// known to be there is tried first, for each declaration that does not fit is an error in the broker's log.
+func (t *topology) declareMain(conn *amqp.Connection, q queue) error {
+	older := queue{q.name, maps.Clone(q.arguments)}
+	delete(older.arguments, singleActive)
+	if t.shared && on(conn, older.declare) == nil {
+		return nil
+	}
+	err := on(conn, q.declare)
+	t.shared = code(err) == amqp.PreconditionFailed && on(conn, older.declare) == nil
+	switch {
+	case t.shared:
+		t.log.Warn("the queue exists as older versions made it; listeners take turns by a lock (docs/private-cloud.md says how to renew it)", "queue", q.name)
+	case err != nil:
+		return t.declareError(q.name, err)
+	}
+	return nil
+}
+
+func (q queue) declare(ch *amqp.Channel) error {
+	_, err := ch.QueueDeclare(q.name, true, false, false, false, q.arguments)
+	return err
+}
+
+// lock makes sure that no other listener takes messages from a main queue of an older version, which has no single active
+// consumer by itself: it declares a queue that is exclusive to the connection, and gone with it. It returns errTaken while
+// another connection has that.
+//
+// An exclusive consumer would not do: RabbitMQ lets a quorum queue have several.
+func (t *topology) lock(conn *amqp.Connection) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.shared {
+		return nil
+	}
+	name := t.queue + ".lock"
+	err := on(conn, func(ch *amqp.Channel) error {
+		_, err := ch.QueueDeclare(name, false, false, true, false, nil)
+		return err
+	})
+	switch {
+	case code(err) == amqp.ResourceLocked:
+		return errTaken
+	case err != nil:
+		return fmt.Errorf("declare queue %s: %w", name, err)
+	}
+	return nil
 }
 
 func (t *topology) declareError(name string, err error) error {

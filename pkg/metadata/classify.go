@@ -56,6 +56,8 @@ func classify(r Request, status int, code, message string, isFault bool) Class {
 		return Unavailable
 	case status >= 500, status == http.StatusRequestTimeout:
 		return Unavailable
+	case status == http.StatusBadRequest && strings.Contains(message, "metadata is not allowed for volumes in"):
+		return NotReady // Cinder, in status maintenance and uploading
 	case status >= 300 && status < 400:
 		return Unavailable // a redirect, which is never followed: it would carry the token elsewhere
 	case status >= 400:

@@ -15,6 +15,10 @@ import (
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/cloudtagger/tagger/pkg/breaker"
+	"github.com/cloudtagger/tagger/pkg/fault"
+	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
 // Class is what an error means for the caller, whatever shape the API gave it.
@@ -60,7 +64,12 @@ type Error struct {
 	Class   Class
 	// RetryAfter is how long the API asks to wait, 0 when it does not say.
 	RetryAfter time.Duration
-	// Unsent reports that the request was not sent, for the API is left alone; see [Pauses].
+	// Scope is how far the error reaches where credentials or configuration are at fault, else "".
+	Scope fault.Scope
+	// MaxItems is how many items of metadata the resource may have, where that is the error; else 0.
+	MaxItems int
+	// Unsent reports that the request was not sent because a circuit of [Options].Breaker is open. Class and Scope are
+	// then those of what opened it, and Throttled where that passes by itself.
 	Unsent bool
 
 	err error
@@ -93,32 +102,81 @@ func newError(r Request, err error) *Error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // which says the method and the URL once more
 	}
+	if _, ok := errors.AsType[*breaker.OpenError](err); ok { // the circuit of the login is open
+		return unsentError(r, err)
+	}
 	e := &Error{Request: r, Message: oneLine(err.Error()), Class: Unavailable, RetryAfter: RetryAfter(err), err: err}
 	op, isNet := errors.AsType[*net.OpError](err)
-	_, isLogin := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err)
 	switch {
-	case needsPerson(err):
-		e.Class = Unauthenticated
-	case isNet && op.Op == "dial", isLogin: // never sent
-	case r.Method != "GET":
+	case fault.ScopeOf(err) != "":
+		e.Class, e.Scope = Unauthenticated, fault.ScopeOf(err)
+	case isNet && op.Op == "dial", e.unreached(): // never sent
+	case r.Method != http.MethodGet:
 		e.Class = Unknown
 	}
 	return e
 }
 
-// needsPerson reports whether authentication or configuration are such that trying again cannot help.
-func needsPerson(err error) bool {
-	var r interface{ NeedsPerson() bool }
-	return errors.As(err, &r) && r.NeedsPerson()
+// unsentError is the error of a request that the breaker did not allow, or that ended while it waited for its turn.
+func unsentError(r Request, err error) *Error {
+	e := &Error{
+		Request: r, Message: oneLine(err.Error()), Class: Throttled, RetryAfter: RetryAfter(err), Unsent: true, err: err,
+	}
+	if cause, ok := errors.AsType[*Error](err); ok && (cause.Class == Unauthenticated || cause.Class == Forbidden) {
+		e.Class, e.Scope = cause.Class, cause.Scope
+	}
+	return e
 }
 
-// RetryAfter returns how long an error's answer asks to wait, 0 when it does not say or there was none.
+// unreached reports that the request did not reach the API because there was no token to send it with.
+func (e *Error) unreached() bool {
+	var noToken interface {
+		error
+		NoToken() bool
+	}
+	if e == nil || e.err == nil {
+		return false
+	}
+	// An answer further down the chain than the API's own is Keystone's.
+	_, answered := errors.AsType[gophercloud.ErrUnexpectedResponseCode](e.err)
+	return answered || e.Unsent || errors.As(e.err, &noToken) && noToken.NoToken()
+}
+
+// result is what the breaker is told of a call; a nil error is a success.
+func (e *Error) result(latency time.Duration) breaker.Result {
+	if e == nil {
+		return breaker.Result{Kind: breaker.Success, Latency: latency}
+	}
+	r := breaker.Result{Kind: breaker.Success, RetryAfter: e.RetryAfter, Latency: latency, Err: e}
+	switch e.Class {
+	case Throttled:
+		r.Kind = breaker.Throttled
+	case Unavailable, Unknown:
+		r.Kind = breaker.Unavailable
+	case Forbidden:
+		r.Kind = breaker.Refused
+	case Unauthenticated:
+		// Without a status it is not the API's answer to the token: a redirect, a certificate, an access key that is held.
+		if r.Kind = breaker.Refused; e.Status != 0 {
+			r.Kind = breaker.Unauthenticated
+		}
+	}
+	return r
+}
+
+// FaultScope returns Scope, for [fault.ScopeOf].
+func (e *Error) FaultScope() fault.Scope { return e.Scope }
+
+// RetryAfter returns how long an error's answer asks to wait, or an open circuit; 0 when neither says.
 func RetryAfter(err error) time.Duration {
+	if open, ok := errors.AsType[*breaker.OpenError](err); ok {
+		return open.RetryAfter
+	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.RetryAfter
 	}
 	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
-		return parseRetryAfter(answer.ResponseHeader.Get("Retry-After"))
+		return breaker.RetryAfter(answer.ResponseHeader.Get("Retry-After"))
 	}
 	return 0
 }
@@ -130,6 +188,15 @@ func answerError(r Request, status int, header http.Header, body []byte) *Error 
 	isFault := false
 	e.Code, e.Message, retryAfter, isFault = parseFault(body)
 	e.Class = classify(r, status, e.Code, e.Message, isFault)
+	switch e.Class {
+	case Quota:
+		_, after, _ := strings.Cut(e.Message, "exceeds ")
+		e.MaxItems, _ = strconv.Atoi(strings.TrimRight(after, "."))
+	case Unauthenticated:
+		e.Scope = fault.Everything // the token is fresh: the transport has logged in again before it gave up
+	case Forbidden:
+		e.Scope = fault.Resource
+	}
 	if e.Message == "" {
 		e.Message = http.StatusText(status)
 	}
@@ -139,7 +206,7 @@ func answerError(r Request, status int, header http.Header, body []byte) *Error 
 	if h := header.Get("Retry-After"); h != "" {
 		retryAfter = h
 	}
-	e.RetryAfter = parseRetryAfter(retryAfter)
+	e.RetryAfter = breaker.RetryAfter(retryAfter)
 	if e.Code == "Ecs.0603" && e.RetryAfter == 0 {
 		e.RetryAfter = time.Minute // the page of error codes says to try again after a minute
 	}
@@ -190,7 +257,7 @@ func parseFault(body []byte) (code, message, retryAfter string, isFault bool) {
 				retryAfter = strconv.FormatFloat(v, 'f', 0, 64)
 			}
 		}
-		return code, oneLine(message), retryAfter, true
+		return visible.Line(code, maxCode), oneLine(message), retryAfter, true
 	}
 
 	var flat fault
@@ -220,8 +287,7 @@ func isStatusLine(code any) bool {
 }
 
 var (
-	tags  = regexp.MustCompile(`(?s)<(title|script|style)\b.*?</(title|script|style)>|<[^>]*>`)
-	space = regexp.MustCompile(`\s+`)
+	tags = regexp.MustCompile(`(?s)<(title|script|style)\b.*?</(title|script|style)>|<[^>]*>`)
 )
 
 // textOf is what a person would read in an HTML or plain body.
@@ -233,27 +299,8 @@ func textOf(body []byte) string {
 	return oneLine(text)
 }
 
-// maxMessage bounds what an answer can put into a log line.
-const maxMessage = 300
+// maxMessage and maxCode bound, in characters, what an answer can put into a log line.
+const maxMessage, maxCode = 300, 60
 
-func oneLine(s string) string {
-	s = strings.TrimSpace(space.ReplaceAllString(s, " "))
-	if r := []rune(s); len(r) > maxMessage {
-		s = string(r[:maxMessage]) + "…"
-	}
-	return s
-}
-
-// parseRetryAfter reads seconds or an HTTP date (RFC 9110, 10.2.3); 0 for anything else, and for the past.
-func parseRetryAfter(s string) time.Duration {
-	if s == "" {
-		return 0
-	}
-	if n, err := strconv.Atoi(strings.TrimSpace(s)); err == nil {
-		return max(0, time.Duration(min(n, 86400))*time.Second)
-	}
-	if t, err := http.ParseTime(s); err == nil {
-		return max(0, time.Until(t))
-	}
-	return 0
-}
+// oneLine also makes terminal escapes in an answer visible.
+func oneLine(s string) string { return visible.Line(s, maxMessage) }

@@ -27,24 +27,11 @@ const (
 	Cinder Family = "Cinder" // the same pattern; its URLs take less, see CheckKey
 	ECS    Family = "ECS"    // the ECS page of package metadata's documentation
 	BMS    Family = "BMS"    // the BMS page
-	EVS    Family = "EVS"    // Cinder's, for the EVS page states none
+	EVS    Family = "EVS"    // Cinder's, since the EVS page states none
+	// CinderVolume and EVSVolume are those of volumes: keys may hold a slash, since they are written in a request's body.
+	CinderVolume Family = "Cinder volume" // cinder/api/validation/parameter_types.py, extra_specs and metadata
+	EVSVolume    Family = "EVS volume"
 )
-
-// Servers returns the family of the API's virtual servers.
-func (a API) Servers() Family { return a.choose(Nova, ECS) }
-
-// BareMetal returns the family of the API's bare metal servers. OpenStack has one compute API for both.
-func (a API) BareMetal() Family { return a.choose(Nova, BMS) }
-
-// Snapshots returns the family of the API's volume snapshots.
-func (a API) Snapshots() Family { return a.choose(Cinder, EVS) }
-
-func (a API) choose(openstack, huawei Family) Family {
-	if a == HuaweiCloud {
-		return huawei
-	}
-	return openstack
-}
 
 // maxLength is the length of the longest key and the longest value: characters, and bytes for BMS.
 const maxLength = 255
@@ -97,7 +84,7 @@ func (f Family) CheckKey(key string) error {
 	case key == "." || key == "..":
 		// A proxy that cleans paths turns DELETE …/metadata/.. into DELETE …/{server_id}.
 		return fail("%q is a step in a path, not a key", key)
-	case (f == Cinder || f == EVS) && len(key) > len(".json") && strings.HasSuffix(key, ".json"):
+	case f.isBlockStorage() && len(key) > len(".json") && strings.HasSuffix(key, ".json"):
 		return fail("must not end in .json: Cinder takes that for the format of the answer, and %q for the key", strings.TrimSuffix(key, ".json"))
 	}
 	if why := f.reserved(key); why != "" {
@@ -172,10 +159,17 @@ func (f Family) length(s string) (n int, unit string) {
 // bmsForbidden are the characters that the BMS page excludes from keys.
 const bmsForbidden = ":`~!@#$%^&*()=+<,>?/'\";{[]}|\\"
 
+// isBlockStorage reports whether the family is that of Cinder or of Huawei Cloud's fork of it.
+func (f Family) isBlockStorage() bool {
+	return f == Cinder || f == EVS || f == CinderVolume || f == EVSVolume
+}
+
 func (f Family) keyTakes(r rune) bool {
 	switch {
 	case f == BMS:
 		return r >= ' ' && r != 0x7f && r != utf8.RuneError && r <= 0xffff && !strings.ContainsRune(bmsForbidden, r)
+	case r == '/':
+		return f == CinderVolume || f == EVSVolume
 	case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("-_:.", r):
 		return true
 	case r == ' ':
@@ -190,6 +184,8 @@ func (f Family) keyRule() string {
 		return "takes any character but " + bmsForbidden
 	case ECS:
 		return "takes letters A-Z a-z, digits, - _ : and ."
+	case CinderVolume, EVSVolume:
+		return "takes letters A-Z a-z, digits, - _ : . / and space"
 	}
 	return "takes letters A-Z a-z, digits, - _ : . and space"
 }
@@ -219,8 +215,9 @@ func (f Family) valueRule(r rune) string {
 // reached with TAGGER_API=openstack too.
 func (f Family) reserved(key string) string {
 	const why = "is written by the cloud itself"
-	// Whatever the case: to databases that do not distinguish it, Agency_Name is agency_name.
-	key = strings.ToLower(key)
+	// Whatever the case, and without blanks around it: to databases that distinguish neither, Agency_Name and
+	// "agency_name " are agency_name.
+	key = strings.ToLower(strings.TrimSpace(key))
 	for _, prefix := range []string{"metering.", "__system__", "cascaded."} {
 		if strings.HasPrefix(key, prefix) {
 			return why + " (prefix " + prefix + ")"
@@ -235,7 +232,7 @@ func (f Family) reserved(key string) string {
 			return why
 		}
 	case "full_clone":
-		if f == EVS {
+		if f == EVS || f == EVSVolume {
 			return why
 		}
 	}

@@ -18,7 +18,7 @@ func TestFamilyOfAPI(t *testing.T) {
 		metadata.OpenStack:   {metadata.Nova, metadata.Nova, metadata.Cinder},
 		metadata.HuaweiCloud: {metadata.ECS, metadata.BMS, metadata.EVS},
 	} {
-		if got := [3]metadata.Family{api.Servers(), api.BareMetal(), api.Snapshots()}; got != want {
+		if got := [3]metadata.Family{metadata.Server.Family(api), metadata.BareMetal.Family(api), metadata.Snapshot.Family(api)}; got != want {
 			t.Errorf("%s: got %v, want %v", api, got, want)
 		}
 	}
@@ -156,4 +156,16 @@ func FuzzFitValue(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A database that pads what it compares takes "agency_name " for agency_name.
+func TestReservedKeysWithBlanks(t *testing.T) {
+	for _, key := range []string{"agency_name ", " Agency_Name", " __system__x", "op_svc_userid  "} {
+		for _, f := range []metadata.Family{metadata.Nova, metadata.Cinder, metadata.EVS} { // ECS takes no blanks at all
+			var limit *metadata.LimitError
+			if err := f.CheckKey(key); !errors.As(err, &limit) || !limit.Reserved {
+				t.Errorf("%s takes %q: %v", f, key, err)
+			}
+		}
+	}
 }

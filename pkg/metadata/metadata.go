@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/cloudtagger/tagger/pkg/breaker"
 )
 
 // CallTimeout is how long one API call may take, re-authentication included. A write that takes longer may still
@@ -49,8 +51,13 @@ type Options struct {
 	Family Family
 	// Observe, if not nil, is told of every request sent.
 	Observe func(Call)
-	// Pauses, if not nil, are kept and learnt from.
-	Pauses *Pauses
+	// Breaker, if not nil, is asked before each call and told of its result. It should be the whole process's.
+	Breaker *breaker.Breaker
+	// Project is the id of the project that the service's token is for. What it is refused says nothing about others.
+	Project string
+	// FullView lets [Resource.Get] ask for the microversion in which a [View] is complete: by default Nova does not say
+	// whether a server is locked. Huawei Cloud knows no microversions.
+	FullView bool
 }
 
 // client sends requests to one service.
@@ -62,15 +69,16 @@ type client struct {
 // do sends one request and decodes a JSON answer into out, unless out is nil. Any status that okCodes does not list
 // is an *Error.
 func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) error {
-	if left := c.Pauses.left(c.service.Endpoint); left > 0 {
-		return &Error{Request: r, Class: Throttled, Unsent: true, RetryAfter: left, Message: fmt.Sprintf("not sent: the API is left alone for %s more", left.Round(100*time.Millisecond))}
+	planned := breaker.Call{Endpoint: c.service.Endpoint, Project: c.Project, Write: r.Method != http.MethodGet}
+	if err := c.Breaker.Allow(ctx, planned); err != nil {
+		return unsentError(r, err)
 	}
 	call := Call{Request: r, Start: time.Now()}
 	status, err := c.send(ctx, r, out, okCodes)
 	call.Status, call.Err, call.Duration = status, err, time.Since(call.Start)
 	failure, _ := errors.AsType[*Error](err)
-	if ctx.Err() == nil { // else it is the caller's time that ended, and says nothing about the API
-		c.Pauses.learn(c.service.Endpoint, failure)
+	if ctx.Err() == nil && !failure.unreached() { // else it is the caller's time that ended, or the login that failed
+		c.Breaker.Record(planned, failure.result(call.Duration))
 	}
 	if c.Observe != nil {
 		c.Observe(call)
@@ -87,6 +95,12 @@ func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (st
 		// A *bytes.Reader gives the request its Content-Length: Nova answers 400 to a chunked body.
 		opts.RawBody = bytes.NewReader(r.Body)
 		opts.MoreHeaders = map[string]string{"Content-Type": "application/json"}
+	}
+	if r.Microversion != "" {
+		if opts.MoreHeaders == nil {
+			opts.MoreHeaders = map[string]string{}
+		}
+		opts.MoreHeaders["OpenStack-API-Version"] = r.Microversion
 	}
 	resp, err := c.service.Request(callCtx, r.Method, c.service.ServiceURL(r.Path), opts)
 	if err != nil {
@@ -108,41 +122,6 @@ func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (st
 		return resp.StatusCode, &Error{Request: r, Status: resp.StatusCode, Class: Unavailable, Message: "the answer is not the JSON that the API documents", err: err}
 	}
 	return resp.StatusCode, nil
-}
-
-// collection reads a whole metadata map.
-func (c client) collection(ctx context.Context, r Request) (map[string]string, error) {
-	var answer struct {
-		Metadata map[string]string `json:"metadata"`
-	}
-	if err := c.do(ctx, r, &answer, http.StatusOK); err != nil {
-		return nil, err
-	}
-	if answer.Metadata == nil {
-		return nil, &Error{Request: r, Status: http.StatusOK, Class: Unavailable, Message: `the answer has no "metadata" object`}
-	}
-	return answer.Metadata, nil
-}
-
-// item reads the value of one key.
-func (c client) item(ctx context.Context, r Request, key string) (string, error) {
-	var answer struct {
-		Meta map[string]string `json:"meta"`
-	}
-	if err := c.do(ctx, r, &answer, http.StatusOK); err != nil {
-		return "", err
-	}
-	value, ok := answer.Meta[key]
-	if !ok {
-		return "", &Error{Request: r, Status: http.StatusOK, Class: Unavailable, Message: `the answer's "meta" object lacks the key that was asked for`}
-	}
-	return value, nil
-}
-
-// remove deletes one key. Nova answers 204, Cinder 200 with an empty body; Huawei's table of return values allows
-// both. 202 is not among them: there it is flow control (Common.0024), and nothing was deleted.
-func (c client) remove(ctx context.Context, r Request) error {
-	return c.do(ctx, r, nil, http.StatusOK, http.StatusNoContent)
 }
 
 // IsClass reports whether err is an *Error of one of the classes.

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/gophercloud/gophercloud/v2"
 
+	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
@@ -59,6 +60,27 @@ func service(rt http.RoundTripper, endpoint string) *gophercloud.ServiceClient {
 	}
 }
 
+func serverAt(t *testing.T, s *gophercloud.ServiceClient, o metadata.Options) *metadata.Resource {
+	return resourceAt(t, s, metadata.Server, o)
+}
+
+func snapshotAt(t *testing.T, s *gophercloud.ServiceClient, o metadata.Options) *metadata.Resource {
+	return resourceAt(t, s, metadata.Snapshot, o)
+}
+
+func resourceAt(t *testing.T, s *gophercloud.ServiceClient, kind metadata.Kind, o metadata.Options) *metadata.Resource {
+	t.Helper()
+	o.Family = kind.Family(metadata.OpenStack)
+	r, err := metadata.New(s, kind, id, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// written is for tests that look at a write's error only.
+func written(_ map[string]string, err error) error { return err }
+
 // The five operations of the API pages, and those beside them, each byte for byte.
 func TestOperations(t *testing.T) {
 	const compute, volume = "http://ecs/v2.1/p1/", "http://evs/v2/p1/"
@@ -66,64 +88,65 @@ func TestOperations(t *testing.T) {
 		name   string
 		status int
 		answer string
-		do     func(context.Context, *metadata.Servers, *metadata.Snapshots) (any, error)
+		do     func(context.Context, *metadata.Resource, *metadata.Resource) (any, error)
 		sent   string
 		want   any
 	}{
 		{
 			"update server metadata", 200, `{"metadata": {"a": "<1> & 2", "b": "é", "other": "x"}}`,
-			func(ctx context.Context, s *metadata.Servers, _ *metadata.Snapshots) (any, error) {
-				return nil, s.Update(ctx, id, map[string]string{"b": "é", "a": "<1> & 2"})
+			func(ctx context.Context, s, _ *metadata.Resource) (any, error) {
+				return s.Write(ctx, map[string]string{"b": "é", "a": "<1> & 2"})
 			},
-			"POST /v2.1/p1/servers/" + id + `/metadata application/json {"metadata":{"a":"<1> & 2","b":"é"}} (37 bytes)`, nil,
+			"POST /v2.1/p1/servers/" + id + `/metadata application/json {"metadata":{"a":"<1> & 2","b":"é"}} (37 bytes)`,
+			map[string]string{"b": "é", "a": "<1> & 2"},
 		},
 		{
 			"get one key of a server", 200, `{"meta": {"key1": "value1"}}`,
-			func(ctx context.Context, s *metadata.Servers, _ *metadata.Snapshots) (any, error) {
-				return s.Metadatum(ctx, id, "key1")
+			func(ctx context.Context, s, _ *metadata.Resource) (any, error) {
+				return s.Metadatum(ctx, "key1")
 			},
 			"GET /v2.1/p1/servers/" + id + "/metadata/key1", "value1",
 		},
 		{
 			"delete one key of a server", 204, "",
-			func(ctx context.Context, s *metadata.Servers, _ *metadata.Snapshots) (any, error) {
-				return nil, s.DeleteMetadatum(ctx, id, "a b")
+			func(ctx context.Context, s, _ *metadata.Resource) (any, error) {
+				return nil, s.Remove(ctx, "a b")
 			},
 			"DELETE /v2.1/p1/servers/" + id + "/metadata/a%20b", nil,
 		},
 		{
 			"get server metadata", 200, `{"metadata": {"a": "1"}}`,
-			func(ctx context.Context, s *metadata.Servers, _ *metadata.Snapshots) (any, error) {
-				return s.Metadata(ctx, id)
+			func(ctx context.Context, s, _ *metadata.Resource) (any, error) {
+				return s.Metadata(ctx)
 			},
 			"GET /v2.1/p1/servers/" + id + "/metadata", map[string]string{"a": "1"},
 		},
 		{
 			"get server", 200, `{"server": {"id": "` + id + `", "name": "web-1", "tenant_id": "p1", "OS-EXT-STS:vm_state": "building", "OS-EXT-STS:task_state": null, "metadata": {}}}`,
-			func(ctx context.Context, s *metadata.Servers, _ *metadata.Snapshots) (any, error) {
-				return s.Get(ctx, id)
+			func(ctx context.Context, s, _ *metadata.Resource) (any, error) {
+				return s.Get(ctx)
 			},
 			"GET /v2.1/p1/servers/" + id,
-			metadata.Server{ID: id, Name: "web-1", Project: "p1", VMState: "building", Metadata: map[string]string{}},
+			metadata.View{ID: id, Name: "web-1", Project: "p1", State: "building", Metadata: map[string]string{}},
 		},
 		{
 			"set one key of a snapshot", 200, `{"meta": {"a:b": "1"}}`,
-			func(ctx context.Context, _ *metadata.Servers, s *metadata.Snapshots) (any, error) {
-				return nil, s.SetMetadatum(ctx, id, "a:b", "1")
+			func(ctx context.Context, _, s *metadata.Resource) (any, error) {
+				return s.Write(ctx, map[string]string{"a:b": "1"})
 			},
-			"PUT /v2/p1/snapshots/" + id + `/metadata/a:b application/json {"meta":{"a:b":"1"}} (20 bytes)`, nil,
+			"PUT /v2/p1/snapshots/" + id + `/metadata/a:b application/json {"meta":{"a:b":"1"}} (20 bytes)`, map[string]string{"a:b": "1"},
 		},
 		{
 			"get snapshot metadata", 200, `{"metadata": {}}`,
-			func(ctx context.Context, _ *metadata.Servers, s *metadata.Snapshots) (any, error) {
-				return s.Metadata(ctx, id)
+			func(ctx context.Context, _, s *metadata.Resource) (any, error) {
+				return s.Metadata(ctx)
 			},
 			"GET /v2/p1/snapshots/" + id + "/metadata", map[string]string{},
 		},
 		{
 			"delete one key of a snapshot: Cinder answers 200", 200, "",
-			func(ctx context.Context, _ *metadata.Servers, s *metadata.Snapshots) (any, error) {
-				return nil, s.DeleteMetadatum(ctx, id, "k")
+			func(ctx context.Context, _, s *metadata.Resource) (any, error) {
+				return nil, s.Remove(ctx, "k")
 			},
 			"DELETE /v2/p1/snapshots/" + id + "/metadata/k", nil,
 		},
@@ -132,7 +155,7 @@ func TestOperations(t *testing.T) {
 			w := &wire{status: tt.status, body: tt.answer}
 			var calls []metadata.Call
 			observe := func(c metadata.Call) { calls = append(calls, c) }
-			got, err := tt.do(t.Context(), metadata.NewServers(service(w, compute), metadata.Options{Family: metadata.Nova, Observe: observe}), metadata.NewSnapshots(service(w, volume), metadata.Options{Family: metadata.Cinder, Observe: observe}))
+			got, err := tt.do(t.Context(), serverAt(t, service(w, compute), metadata.Options{Observe: observe}), snapshotAt(t, service(w, volume), metadata.Options{Observe: observe}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -152,40 +175,52 @@ func TestOperations(t *testing.T) {
 // What is outside the limits never becomes a request.
 func TestNothingIsSentFor(t *testing.T) {
 	long := strings.Repeat("v", 300)
-	for name, do := range map[string]func(context.Context, *metadata.Servers, *metadata.Snapshots) error{
-		"an id that climbs": func(ctx context.Context, s *metadata.Servers, _ *metadata.Snapshots) error {
-			return s.Update(ctx, "../../x", map[string]string{"a": "b"})
+	for name, do := range map[string]func(context.Context, *metadata.Resource, *metadata.Resource) error{
+		"a key with a slash": func(ctx context.Context, s, _ *metadata.Resource) error {
+			return written(s.Write(ctx, map[string]string{"a/b": "c"}))
 		},
-		"an id of 36 characters that is none": func(ctx context.Context, s *metadata.Servers, _ *metadata.Snapshots) error {
-			_, err := s.Get(ctx, "95bf2490-5428-432c-ad9b-5e3406f869d/")
-			return err
+		"the key that would delete the server": func(ctx context.Context, s, _ *metadata.Resource) error {
+			return s.Remove(ctx, "..")
 		},
-		"a key with a slash": func(ctx context.Context, s *metadata.Servers, _ *metadata.Snapshots) error {
-			return s.Update(ctx, id, map[string]string{"a/b": "c"})
+		"a long value": func(ctx context.Context, s, _ *metadata.Resource) error {
+			return written(s.Write(ctx, map[string]string{"a": long}))
 		},
-		"the key that would delete the server": func(ctx context.Context, s *metadata.Servers, _ *metadata.Snapshots) error {
-			return s.DeleteMetadatum(ctx, id, "..")
+		"a reserved key": func(ctx context.Context, s, _ *metadata.Resource) error {
+			return written(s.Write(ctx, map[string]string{"agency_name": "admin"}))
 		},
-		"a long value": func(ctx context.Context, s *metadata.Servers, _ *metadata.Snapshots) error {
-			return s.Update(ctx, id, map[string]string{"a": long})
+		"a snapshot key that Cinder would misread": func(ctx context.Context, _, s *metadata.Resource) error {
+			return written(s.Write(ctx, map[string]string{"a.json": "v"}))
 		},
-		"a reserved key": func(ctx context.Context, s *metadata.Servers, _ *metadata.Snapshots) error {
-			return s.Update(ctx, id, map[string]string{"agency_name": "admin"})
-		},
-		"a snapshot key that Cinder would misread": func(ctx context.Context, _ *metadata.Servers, s *metadata.Snapshots) error {
-			return s.SetMetadatum(ctx, id, "a.json", "v")
-		},
-		"a snapshot's long value": func(ctx context.Context, _ *metadata.Servers, s *metadata.Snapshots) error {
-			return s.SetMetadatum(ctx, id, "a", long)
+		"a snapshot's long value": func(ctx context.Context, _, s *metadata.Resource) error {
+			return written(s.Write(ctx, map[string]string{"a": long}))
 		},
 	} {
 		w := &wire{status: 200, body: "{}"}
-		err := do(t.Context(), metadata.NewServers(service(w, "http://c/"), metadata.Options{Family: metadata.Nova}), metadata.NewSnapshots(service(w, "http://v/"), metadata.Options{Family: metadata.Cinder}))
+		err := do(t.Context(), serverAt(t, service(w, "http://c/"), metadata.Options{}), snapshotAt(t, service(w, "http://v/"), metadata.Options{}))
 		if err == nil || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), long) {
 			t.Errorf("%s: error %v", name, err)
 		}
 		if len(w.requests) != 0 {
 			t.Errorf("%s: sent %q", name, w.requests)
+		}
+	}
+}
+
+// An id becomes part of a path, and a kind decides which.
+func TestNewRefuses(t *testing.T) {
+	s := service(&wire{}, "http://c/")
+	for _, tt := range []struct {
+		kind metadata.Kind
+		id   string
+	}{
+		{metadata.Server, "../../x"},
+		{metadata.Server, "95bf2490-5428-432c-ad9b-5e3406f869d/"},
+		{metadata.Snapshot, ""},
+		{"", id},
+		{"volume-type", id},
+	} {
+		if _, err := metadata.New(s, tt.kind, tt.id, metadata.Options{}); err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("kind %q, id %q: error %v", tt.kind, tt.id, err)
 		}
 	}
 }
@@ -243,17 +278,17 @@ func TestErrors(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := &wire{status: tt.status, header: tt.header, body: tt.body}
-			servers := metadata.NewServers(service(w, "http://c/"), metadata.Options{Family: metadata.Nova})
+			servers := serverAt(t, service(w, "http://c/"), metadata.Options{})
 			var err error
 			switch tt.method {
 			case "GET":
-				_, err = servers.Metadata(t.Context(), id)
+				_, err = servers.Metadata(t.Context())
 			case "DELETE":
-				err = servers.DeleteMetadatum(t.Context(), id, "k")
+				err = servers.Remove(t.Context(), "k")
 			case "POST":
-				err = servers.Update(t.Context(), id, map[string]string{"k": "v"})
+				_, err = servers.Write(t.Context(), map[string]string{"k": "v"})
 			case "PUT":
-				err = metadata.NewSnapshots(service(w, "http://v/"), metadata.Options{Family: metadata.Cinder}).SetMetadatum(t.Context(), id, "k", "v")
+				_, err = snapshotAt(t, service(w, "http://v/"), metadata.Options{}).Write(t.Context(), map[string]string{"k": "v"})
 			}
 			var e *metadata.Error
 			if !errors.As(err, &e) {
@@ -271,10 +306,10 @@ func TestErrors(t *testing.T) {
 
 func TestAnswersThatAreNotTheAPIs(t *testing.T) {
 	for _, body := range []string{"", "<html>", "null", "{}", `{"metadata": null}`, `{"meta": {"other": "v"}}`, `{"server": {"id": "x"}}`} {
-		servers := metadata.NewServers(service(&wire{status: 200, body: body}, "http://c/"), metadata.Options{Family: metadata.Nova})
-		_, err1 := servers.Metadata(t.Context(), id)
-		_, err2 := servers.Metadatum(t.Context(), id, "k")
-		_, err3 := servers.Get(t.Context(), id)
+		servers := serverAt(t, service(&wire{status: 200, body: body}, "http://c/"), metadata.Options{})
+		_, err1 := servers.Metadata(t.Context())
+		_, err2 := servers.Metadatum(t.Context(), "k")
+		_, err3 := servers.Get(t.Context())
 		for _, err := range []error{err1, err2, err3} {
 			if !metadata.IsClass(err, metadata.Unavailable) {
 				t.Errorf("200 with %q: error %v", body, err)
@@ -286,7 +321,7 @@ func TestAnswersThatAreNotTheAPIs(t *testing.T) {
 // refused is how the authentication says that it gave up on the credentials.
 type refused struct{ error }
 
-func (refused) NeedsPerson() bool { return true }
+func (refused) FaultScope() fault.Scope { return fault.Project }
 
 func (r refused) Unwrap() error { return r.error }
 
@@ -304,11 +339,11 @@ func TestTransportErrors(t *testing.T) {
 		{"connection lost", service(&wire{err: io.ErrUnexpectedEOF}, "http://c/"), metadata.Unknown, metadata.Unavailable},
 		{"credentials refused", service(&wire{err: refused{errors.New("signs nothing")}}, "http://c/"), metadata.Unauthenticated, metadata.Unauthenticated},
 	} {
-		servers := metadata.NewServers(tt.service, metadata.Options{Family: metadata.Nova})
-		if err := servers.Update(t.Context(), id, map[string]string{"k": "v"}); !metadata.IsClass(err, tt.write) {
+		servers := serverAt(t, tt.service, metadata.Options{})
+		if _, err := servers.Write(t.Context(), map[string]string{"k": "v"}); !metadata.IsClass(err, tt.write) {
 			t.Errorf("%s: write: %v", tt.name, err)
 		}
-		if _, err := servers.Metadata(t.Context(), id); !metadata.IsClass(err, tt.read) {
+		if _, err := servers.Metadata(t.Context()); !metadata.IsClass(err, tt.read) {
 			t.Errorf("%s: read: %v", tt.name, err)
 		}
 	}
@@ -324,9 +359,9 @@ func (silent) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func TestNoAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		servers := metadata.NewServers(service(silent{}, "http://c/"), metadata.Options{Family: metadata.Nova})
+		servers := serverAt(t, service(silent{}, "http://c/"), metadata.Options{})
 		start := time.Now()
-		err := servers.Update(t.Context(), id, map[string]string{"k": "v"})
+		_, err := servers.Write(t.Context(), map[string]string{"k": "v"})
 		if !metadata.IsClass(err, metadata.Unknown) || !strings.Contains(err.Error(), "no answer within 15s") {
 			t.Errorf("error %v", err)
 		}
@@ -353,7 +388,7 @@ func TestLoginFails(t *testing.T) {
 		{"Keystone is down", keystone(503), metadata.Unavailable, 9 * time.Second},
 		{"Keystone throttles", keystone(429), metadata.Unavailable, 9 * time.Second},
 	} {
-		err := metadata.NewServers(service(&wire{err: tt.err}, "http://c/"), metadata.Options{Family: metadata.Nova}).Update(t.Context(), id, map[string]string{"k": "v"})
+		_, err := serverAt(t, service(&wire{err: tt.err}, "http://c/"), metadata.Options{}).Write(t.Context(), map[string]string{"k": "v"})
 		var e *metadata.Error
 		if !errors.As(err, &e) || e.Class != tt.class || e.RetryAfter != tt.after || e.Status != 0 || !errors.Is(err, tt.err) && tt.class == metadata.Unauthenticated {
 			t.Errorf("%s: %v (%+v)", tt.name, err, e)

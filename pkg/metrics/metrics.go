@@ -80,7 +80,7 @@ func (c *counts) observe(r tagger.Result) {
 			c.unusableKeys++
 		}
 	}
-	if r.Err != nil {
+	if r.Fault.Err != nil {
 		c.failures++
 		return
 	}

@@ -19,11 +19,14 @@ import (
 
 func observed() *metrics.Metrics {
 	m := metrics.New("server-created")
-	unusable := tagger.Planned{Problems: []rules.Problem{{Rule: "r", Key: "k"}, {Rule: "r"}}}
-	m.Observe(tagger.Result{Outcome: apply.Tagged, Calls: 3, Attempts: 1, Age: 1500 * time.Millisecond, Planned: unusable})
-	m.Observe(tagger.Result{Outcome: apply.Tagged, Calls: 9, Attempts: 4, Age: 48 * time.Hour})
-	m.Observe(tagger.Result{Outcome: apply.Deferred, Calls: 1, Attempts: 1, Age: time.Hour})
-	m.Observe(tagger.Result{Outcome: apply.Deferred, Err: errors.New("refused")})
+	plan := func(d apply.Decision) tagger.Plan { return tagger.Plan{Decision: &d} }
+	tagged, deferred := plan(apply.Decision{Outcome: apply.Tagged}), plan(apply.Decision{Outcome: apply.Deferred})
+	unusable := tagged
+	unusable.Problems = []rules.Problem{{Rule: "r", Key: "k"}, {Rule: "r"}}
+	m.Observe(tagger.Result{Plan: unusable, Calls: 3, Attempts: 1, Age: 1500 * time.Millisecond})
+	m.Observe(tagger.Result{Plan: tagged, Calls: 9, Attempts: 4, Age: 48 * time.Hour})
+	m.Observe(tagger.Result{Plan: deferred, Calls: 1, Attempts: 1, Age: time.Hour})
+	m.Observe(tagger.Result{Plan: plan(apply.Decision{Outcome: apply.Deferred, Fault: apply.Fault{Err: errors.New("refused")}})})
 	m.RulesRefused()
 	return m
 }
@@ -116,7 +119,7 @@ func TestConcurrentUse(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 100 {
-				m.Observe(tagger.Result{Outcome: apply.Tagged, Age: time.Second})
+				m.Observe(tagger.Result{Plan: tagger.Plan{Decision: &apply.Decision{Outcome: apply.Tagged}}, Age: time.Second})
 				_ = m.FlushEMF(&bytes.Buffer{})
 			}
 		})

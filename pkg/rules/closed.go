@@ -7,29 +7,23 @@ import (
 
 	"github.com/expr-lang/expr/ast"
 
-	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/nearest"
 )
 
-// closed returns the words that a path can ever be, and those that it can be in the rule; nil for a path that can be anything.
+// closed returns the words that a path can ever be, and those that it can be in the rule; nil for a path that can be
+// anything.
 func (r rule) closed(path string) (all, here []string) {
+	all = fieldWords(path)
 	switch path {
 	case "action":
-		return words(lifecycle.Actions()), words(r.on)
+		return all, words(r.on)
 	case "resource.kind":
 		for _, a := range r.on {
-			if a == lifecycle.SnapshotCreated {
-				here = append(here, string(lifecycle.Snapshot))
-			} else {
-				here = append(here, string(lifecycle.Server), string(lifecycle.BareMetal))
-			}
+			here = append(here, words(a.Kinds())...)
 		}
-		return words([]lifecycle.Kind{lifecycle.Server, lifecycle.BareMetal, lifecycle.Snapshot}), here
-	case "actor.kind":
-		all = words([]lifecycle.ActorKind{lifecycle.User, lifecycle.Service, lifecycle.Agency, lifecycle.UnknownActor})
-		return all, all
+		return all, here
 	}
-	return nil, nil
+	return all, all
 }
 
 func words[T ~string](list []T) []string {
@@ -104,7 +98,8 @@ func (r rule) impossible(root ast.Node) []string {
 	return found
 }
 
-// checkWords warns about comparisons with words that cannot come, and reports whether they keep the rule from ever matching.
+// checkWords warns about comparisons with words that cannot come, and reports whether they keep the rule from ever
+// matching.
 func (r rule) checkWords(warn func(line int, format string, args ...any)) (never bool) {
 	if r.when != nil {
 		found := strings.Join(r.impossible(r.when.checked), "; ")

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 
@@ -20,6 +21,8 @@ type Options struct {
 	Name string
 	// API decides whose limits literal keys and values must keep; [metadata.OpenStack] when "".
 	API metadata.API
+	// Now is the time that exemptions end from, the current one when zero.
+	Now time.Time
 	// Files is where {file: …} tables are read from, nil where there is no such place.
 	Files fs.FS
 }
@@ -63,7 +66,14 @@ func Compile(text []byte, o Options) (*Set, error) {
 	if o.API == "" {
 		o.API = metadata.OpenStack
 	}
-	c := &compiler{Options: o, set: &Set{api: o.API, tables: map[string]any{}}, keys: map[string]string{}}
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	c := &compiler{Options: o, keys: map[string]string{}, set: &Set{
+		api:    o.API,
+		scope:  scope{tables: map[string]table{}, conditions: map[string]string{}},
+		policy: Policy{SelfExemption: ReportSelfExemption, VolumesWrite: UnmanagedVolumes},
+	}}
 	if root := c.parse(text); root != nil {
 		c.document(root)
 	}
@@ -71,6 +81,7 @@ func Compile(text []byte, o Options) (*Set, error) {
 		slices.SortStableFunc(c.errors, func(a, b *Error) int { return a.Line - b.Line })
 		return nil, c.errors
 	}
+	c.set.tables = c.set.scope.values()
 	return c.set, nil
 }
 
@@ -91,9 +102,25 @@ func (c *compiler) fail(node *yaml.Node, format string, args ...any) {
 }
 
 func (c *compiler) document(root *yaml.Node) {
-	fields := c.fields(root, "tables", "rules")
-	if tables, ok := fields["tables"]; ok {
-		c.tables(tables) // first, for expressions refer to them
+	sections := []struct {
+		name string
+		read func(*yaml.Node)
+	}{
+		// In this order: each can refer to those before it.
+		{"tables", c.tables}, {"conditions", c.conditions}, {"ignore", c.ignored},
+		{"priority", c.priority}, {"reserve_items", c.reserve}, {"volumes", c.volumes},
+		{"required", c.required}, {"exemptions", c.exemptions}, {"self_exemption", c.selfExemption},
+		{"protected_keys", c.protectedKeys},
+	}
+	known := []string{"rules"}
+	for _, section := range sections {
+		known = append(known, section.name)
+	}
+	fields := c.fields(root, known...)
+	for _, section := range sections {
+		if node, ok := fields[section.name]; ok {
+			section.read(node)
+		}
 	}
 	rules, ok := fields["rules"]
 	if !ok {
@@ -123,10 +150,10 @@ func (c *compiler) document(root *yaml.Node) {
 func (c *compiler) compileRule(node *yaml.Node) rule {
 	r := rule{name: c.rule, line: node.Line}
 	if node.Kind != yaml.MappingNode {
-		c.fail(node, "want a mapping with on: and one of add:, set:, remove:, found %s", describe(node))
+		c.fail(node, "want a mapping with on: and one of add:, set:, remove:, rename:, inherit:, found %s", describe(node))
 		return r
 	}
-	fields := c.fields(node, "name", "on", "when", "add", "set", "remove")
+	fields := c.fields(node, "name", "on", "when", "add", "set", "remove", "rename", "inherit")
 	if name, ok := fields["name"]; ok {
 		if text, ok := c.scalar(name, "name"); ok {
 			r.name, c.rule = text, text
@@ -134,33 +161,66 @@ func (c *compiler) compileRule(node *yaml.Node) rule {
 	}
 	if on, ok := fields["on"]; ok {
 		r.on = c.actions(on)
-	} else {
+	} else if !rewritten(node) { // of which the unknown field tells
 		c.fail(node, "no on: which actions is it for?")
 	}
 	if when, ok := fields["when"]; ok {
-		r.when = c.when(when)
+		if r.when = c.condition(when, "when"); r.when != nil {
+			r.needs = r.when.needs
+			r.guards = c.guards(r.when)
+		}
 	}
 	owner := map[string]string{}
-	for _, section := range []struct {
-		name string
-		verb verb
-	}{{"add", add}, {"set", set}, {"remove", remove}} {
+	nothing := true
+	for _, section := range sections {
 		body, ok := fields[section.name]
 		if !ok {
 			continue
 		}
-		for _, op := range c.operations(body, section.name, section.verb, r.on) {
+		nothing = false
+		for _, op := range section.read(c, body, r.on) {
 			if other, ok := owner[op.key]; ok {
 				c.fail(body, "key %q stands in %s: and in %s:", op.key, other, section.name)
 			}
-			owner[op.key] = section.name
+			if op.verb != inherit { // which has add: for where the parent has no value
+				owner[op.key] = section.name
+			}
+			r.needs = r.needs.and(op.needs())
+			c.set.inherits = c.set.inherits || op.verb == inherit
 			r.operations = append(r.operations, op)
 		}
 	}
-	if fields["add"] == nil && fields["set"] == nil && fields["remove"] == nil {
-		c.fail(node, "nothing to do: it has none of add:, set:, remove:")
+	if nothing {
+		c.fail(node, "nothing to do: it has none of add:, set:, remove:, rename:, inherit:")
 	}
+	c.set.reads = c.set.reads.and(r.needs)
 	return r
+}
+
+// sections are what rules do.
+var sections = []struct {
+	name string
+	read func(c *compiler, node *yaml.Node, on []lifecycle.Action) []operation
+}{
+	{"inherit", (*compiler).inherited}, // first: it comes under what the rule says itself
+	{"add", func(c *compiler, node *yaml.Node, on []lifecycle.Action) []operation {
+		return c.values(node, "add", add, on)
+	}},
+	{"set", func(c *compiler, node *yaml.Node, on []lifecycle.Action) []operation {
+		return c.values(node, "set", set, on)
+	}},
+	{"remove", (*compiler).removed},
+	{"rename", (*compiler).renamed},
+}
+
+// rewritten reports whether a rule's on: has become true:.
+func rewritten(rule *yaml.Node) bool {
+	for i := 0; i < len(rule.Content); i += 2 {
+		if isTrue(rule.Content[i].Value) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *compiler) actions(node *yaml.Node) []lifecycle.Action {
@@ -201,54 +261,24 @@ func knownActions(word string) string {
 	return nearest.Hint(word, known)
 }
 
-func (c *compiler) when(node *yaml.Node) *expression {
-	if node.Kind == yaml.SequenceNode {
-		c.fail(node, "when: want one expression, found %s; join conditions with and", describe(node))
-		return nil
-	}
-	text, ok := c.scalar(node, "when")
-	if !ok {
-		return nil
-	}
-	if strings.HasPrefix(strings.TrimSpace(text), "${") {
-		c.fail(node, "when: is an expression as it stands; leave out ${ and }")
-		return nil
-	}
-	e, err := compileExpression(text, c.set.tables, true)
-	if err != nil {
-		c.fail(node, "when: %v", err)
-	}
-	return e
-}
-
-func (c *compiler) operations(node *yaml.Node, section string, v verb, on []lifecycle.Action) []operation {
+// values reads add: and set:.
+func (c *compiler) values(node *yaml.Node, section string, v verb, on []lifecycle.Action) []operation {
 	var ops []operation
-	if v == remove {
-		items := []*yaml.Node{node}
-		if node.Kind == yaml.MappingNode || node.Kind == yaml.SequenceNode && len(node.Content) == 0 {
-			c.fail(node, "%s: want a list of keys, found %s", section, describe(node))
-			return nil
-		} else if node.Kind == yaml.SequenceNode {
-			items = node.Content
-		}
-		for _, item := range items {
-			if key, ok := c.name(item, section); ok && c.key(item, key, on) {
-				ops = append(ops, operation{key: key, line: item.Line, verb: v})
-			}
-		}
-		return ops
-	}
 	if node.Kind != yaml.MappingNode || len(node.Content) == 0 {
 		c.fail(node, "%s: want a mapping of keys to values, found %s", section, describe(node))
 		return nil
 	}
 	for _, e := range c.mapping(node, section) {
-		text, ok := c.scalar(e.value, section+": "+e.name)
+		if isGlob(e.name) {
+			c.fail(e.key, "%s: key %q: * and ? are for remove: and inherit:; no key has them", section, e.name)
+			continue
+		}
+		text, ok := c.value(e.value, section, e.name)
 		if !ok || !c.key(e.key, e.name, on) {
 			continue
 		}
 		t, err := parseTemplate(text, func(source string) (*expression, error) {
-			return compileExpression(source, c.set.tables, false)
+			return compileExpression(source, c.set.scope, false)
 		})
 		if err != nil {
 			c.fail(e.value, "%s: %s: %v", section, e.name, err)
@@ -281,23 +311,20 @@ func (c *compiler) key(node *yaml.Node, key string, on []lifecycle.Action) bool 
 	lower := strings.ToLower(key)
 	if other, ok := c.keys[lower]; ok && other != key {
 		// Nova adds them as two, and deletes both when one is deleted.
-		c.fail(node, "key %q: another rule writes it %q; the cloud confuses keys that differ in case only", key, other)
+		c.fail(node, "key %q: another rule writes it %q; the cloud confuses keys that differ in case only "+
+			"(rename: {%s: %s} changes the case)", key, other, key, other)
 		return false
 	}
 	c.keys[lower] = key
 	return true
 }
 
-// families are those that a rule with these actions certainly reaches. Bare metal is not among them: its actions are the servers', and a
-// key that it alone refuses is left out when such a server comes.
+// families are those that a rule with these actions certainly reaches. Bare metal is not among them: its actions are
+// the servers', and a key that it alone refuses is left out when such a server comes.
 func (c *compiler) families(on []lifecycle.Action) []metadata.Family {
 	var families []metadata.Family
 	for _, a := range on {
-		kind := lifecycle.Server
-		if a == lifecycle.SnapshotCreated {
-			kind = lifecycle.Snapshot
-		}
-		if f := FamilyOf(c.API, kind); !slices.Contains(families, f) {
+		if f := FamilyOf(c.API, a.Kinds()[0]); !slices.Contains(families, f) {
 			families = append(families, f)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
@@ -14,7 +15,7 @@ var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
 
 // Whatever rules the documentation shows compile, and what they plan can be written.
 func TestDocumentedRules(t *testing.T) {
-	beside := fstest.MapFS{"team.csv": {Data: []byte("alice,blue\n")}}
+	beside := fstest.MapFS{"project.csv": {Data: []byte("project,cost_center,owner\np-1,CC-17,team-shop\n")}, "projects.csv": {Data: []byte("project,cost_center,owner\np-1,CC-17,team-shop\n")}}
 	for file, least := range map[string]int{"../../README.md": 1, "../../docs/rules.md": 5} {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -29,13 +30,13 @@ func TestDocumentedRules(t *testing.T) {
 			if !strings.Contains(body, "rules:") {
 				body += "rules:\n- on: server.created\n  set: {a: b}\n"
 			}
-			set, err := rules.Compile([]byte(body), rules.Options{Name: file, Files: beside})
+			set, err := rules.Compile([]byte(body), rules.Options{Name: file, Files: beside, Now: today})
 			if err != nil {
 				t.Errorf("%v in\n%s", err, body)
 				continue
 			}
-			plan := set.Plan(change(), sample(t))
-			if len(plan.Rules) == 0 {
+			volume := lifecycle.Parent{Kind: lifecycle.Volume, ID: "v-1"}
+			if len(set.Plan(change(), sample(t), rules.Readings{}).Rules)+len(set.Plan(snapshotOf(volume), sample(t), rules.Readings{}).Rules) == 0 {
 				t.Errorf("%s: no rule matches in\n%s", file, body)
 			}
 		}

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"maps"
 	"time"
 
@@ -12,55 +13,76 @@ import (
 
 // environment is what expressions see. A field that is unknown or empty is not in it, which makes it absent.
 func environment(c lifecycle.Change, e event.Event, tables map[string]any) map[string]any {
-	return map[string]any{
-		"action": string(c.Action),
-		"time":   timeOrNil(c.Time),
-		"resource": known(map[string]any{
-			"kind": string(c.Resource.Kind), "id": c.Resource.ID, "name": c.Resource.Name,
-			"project": c.Resource.Project, "project_name": c.Resource.ProjectName, "region": c.Resource.Region,
-			"flavor": c.Resource.Flavor, "image": c.Resource.Image, "zone": c.Resource.Zone, "volume": c.Resource.Volume,
-			"created": timeOrNil(c.Resource.Created),
-		}),
-		"actor": known(map[string]any{"id": c.Actor.ID, "name": c.Actor.Name, "kind": string(c.Actor.Kind)}),
+	c.Actor.Kind = cmp.Or(c.Actor.Kind, lifecycle.UnknownActor)
+	env := map[string]any{
 		"event": known(map[string]any{
 			"id": e.ID(), "source": e.Source(), "type": e.Type(), "subject": e.Subject(), "extensions": extensions(e),
 		}),
 		"data":   c.Data,
 		"tables": tables,
 	}
+	for _, f := range lifecycle.Fields() {
+		within := env
+		if f.Object != "" {
+			var ok bool
+			if within, ok = env[f.Object].(map[string]any); !ok {
+				within = map[string]any{}
+				env[f.Object] = within
+			}
+		}
+		if value := f.Value(c); value != nil {
+			within[f.Name] = value
+		} else if f.Object == "" {
+			within[f.Name] = nil
+		}
+	}
+	return env
 }
 
 // environmentTypes are the types of the same; text is that of fields that hold text.
-func environmentTypes(tables map[string]any, text types.Type) types.Map {
-	instant := types.TypeOf(time.Time{})
+func environmentTypes(s scope, text types.Type) types.Map {
 	tableTypes := types.Map{}
-	for name := range tables {
-		tableTypes[name] = types.Map{types.Extra: text}
+	for name, t := range s.tables {
+		tableTypes[name] = t.types(text)
 	}
-	return types.Map{
-		"action": text,
-		"time":   instant,
-		"resource": types.Map{
-			"kind": text, "id": text, "name": text, "project": text, "project_name": text, "region": text,
-			"flavor": text, "image": text, "zone": text, "volume": text, "created": instant,
+	env := types.Map{
+		"event": types.Map{
+			"id": text, "source": text, "type": text, "subject": text, "extensions": types.Map{types.Extra: types.Any},
 		},
-		"actor":  types.Map{"id": text, "name": text, "kind": text},
-		"event":  types.Map{"id": text, "source": text, "type": text, "subject": text, "extensions": types.Map{types.Extra: types.Any}},
 		"data":   types.Any,
 		"tables": tableTypes,
 	}
+	for _, f := range lifecycle.Fields() {
+		within := env
+		if f.Object != "" {
+			var ok bool
+			if within, ok = env[f.Object].(types.Map); !ok {
+				within = types.Map{}
+				env[f.Object] = within
+			}
+		}
+		within[f.Name] = text
+		if f.Type == lifecycle.Instant {
+			within[f.Name] = types.TypeOf(time.Time{})
+		}
+	}
+	readingTypes(env, text)
+	return env
+}
+
+// fieldWords returns all the words that a field can be, nil for a path that can be anything.
+func fieldWords(path string) []string {
+	for _, f := range lifecycle.Fields() {
+		if f.Path() == path {
+			return f.Words
+		}
+	}
+	return nil
 }
 
 func known(fields map[string]any) map[string]any {
 	maps.DeleteFunc(fields, func(_ string, v any) bool { return !present(v) })
 	return fields
-}
-
-func timeOrNil(t time.Time) any {
-	if t.IsZero() {
-		return nil
-	}
-	return t.UTC()
 }
 
 func extensions(e event.Event) map[string]any {

@@ -18,10 +18,10 @@ import (
 )
 
 // explain makes one line of expr's error, with what was probably meant.
-func explain(source string, err error, tables map[string]any) error {
+func explain(source string, err error, s scope) error {
 	message := err.Error()
 	if fe, ok := errors.AsType[*file.Error](err); ok {
-		message = fmt.Sprintf("%s at character %d%s", fe.Message, fe.Column+1, hint(source, fe, tables))
+		message = fmt.Sprintf("%s at character %d%s", fe.Message, fe.Column+1, hint(source, fe, s))
 	} else {
 		message += foreignHint(message, source, "")
 	}
@@ -37,20 +37,21 @@ var (
 	lastWord = regexp.MustCompile(`(?:([A-Za-z_]\w*)\s+|([=!<>&|~]+))$`)
 )
 
-func hint(source string, err *file.Error, tables map[string]any) string {
+func hint(source string, err *file.Error, s scope) string {
 	runes := []rune(source)
 	at := min(max(err.From, 0), len(runes))
 	before, rest := string(runes[:at]), string(runes[at:])
 	if m := unknownName.FindStringSubmatch(err.Message); m != nil {
-		return nameHint(m[1], tables)
+		return nameHint(m[1], s)
 	}
 	if m := unknownField.FindStringSubmatch(err.Message); m != nil {
-		return fieldHint(m[1], objectAt(source, err.From), tables)
+		return fieldHint(m[1], objectAt(source, err.From), s)
 	}
 	if h := foreignHint(err.Message, source, rest); h != "" || strings.HasPrefix(err.Message, "unexpected token EOF") {
 		return h
 	}
-	// The word that expr stumbles over, or the one before it, may be another language's. An operator begins before its last character.
+	// The word that expr stumbles over, or the one before it, may be another language's. An operator begins before its
+	// last character.
 	last := lastWord.FindStringSubmatch(before)
 	if last == nil {
 		last = make([]string, 3)
@@ -75,7 +76,8 @@ var foreign = map[string]string{
 
 var operators = []string{"and", "or", "not", "in", "contains", "startsWith", "endsWith", "matches"}
 
-// ownWord is expr's word for one that is no word of expr: another language's, one in other letters, one misspelt. It is "" when there is none.
+// ownWord is expr's word for one that is no word of expr: another language's, one in other letters, one misspelt. It is
+// "" when there is none.
 func ownWord(w string) string {
 	if own, ok := foreign[strings.ToLower(w)]; ok {
 		return own
@@ -91,13 +93,15 @@ func ownWord(w string) string {
 	return nearest.Word(w, operators)
 }
 
-// complaints are what expr says of other mistakes, and what helps. A pattern sees expr's message, the source, and the source from the fault
-// on, with a line's end between them.
+// complaints are what expr says of other mistakes, and what helps. A pattern sees expr's message, the source, and the
+// source from the fault on, with a line's end between them.
 var complaints = []struct {
 	pattern *regexp.Regexp
 	hint    string
 }{
 	{regexp.MustCompile(`^expected bool, but got`), `compare it with something, such as == "…"`},
+	{regexp.MustCompile(`^bad number syntax: "(\d+(?:ms|[smhdw]))\w*"`), `write duration("$1")`},
+	{regexp.MustCompile(`^invalid operation: [+-] \(mismatched types time\.Time and (?s:.*)\n[+-]\s*["'](\d+[smhdw])["']`), `write duration("$1")`},
 	{regexp.MustCompile(`^invalid operation: [+-] \(mismatched types time\.Time and (?s:.*)\n[+-]\s*["']?(\d+)(?:[^.\d]|$)`), `use days($1) or hours($1)`},
 	{regexp.MustCompile(`^invalid operation: [+-] \(mismatched types time\.Time`), `use days(…) or hours(…)`},
 	{regexp.MustCompile(`^invalid operation: \S+ \(mismatched types time\.Time and string`), `date(…) makes a text such as "2026-11-21" of a time`},
@@ -119,13 +123,14 @@ func foreignHint(message, source, rest string) string {
 	return ""
 }
 
-// nameHint is for a name that expressions do not have: a field without its object, another language's word, a misspelt one.
-func nameHint(name string, tables map[string]any) string {
+// nameHint is for a name that expressions do not have: a field without its object, another language's word, a misspelt
+// one.
+func nameHint(name string, s scope) string {
 	if name == "now" {
 		return "; use time, the event's, so that a replay plans the same"
 	}
 	var known, qualified []string
-	environment := environmentTypes(tables, types.String)
+	environment := environmentTypes(s, types.String)
 	for _, object := range slices.Sorted(maps.Keys(environment)) {
 		known = append(known, object)
 		if fields, ok := environment[object].(types.Map); ok && fields[name] != nil {
@@ -142,6 +147,7 @@ func nameHint(name string, tables map[string]any) string {
 		known = append(known, f.name)
 	}
 	known = append(known, builtin.Names...)
+	known = slices.AppendSeq(known, maps.Keys(s.conditions))
 	if h := nearest.Hint(name, known); h != "" {
 		return h
 	}
@@ -152,11 +158,14 @@ func nameHint(name string, tables map[string]any) string {
 }
 
 // fieldHint is for a field that an object of the environment does not have.
-func fieldHint(name, object string, tables map[string]any) string {
-	if object == "resource" && slices.Contains([]string{"metadata", "tags", "labels"}, name) {
-		return "; rules do not see the metadata that is there (add: keeps what is there)"
+func fieldHint(name, object string, s scope) string {
+	if object == "resource" && slices.Contains([]string{"tags", "labels", "properties"}, name) {
+		return "; did you mean resource.metadata?"
 	}
-	fields, ok := environmentTypes(tables, types.String)[object].(types.Map)
+	if table, ok := strings.CutPrefix(object, "tables."); ok {
+		return nearest.Hint(name, s.tables[table].columns)
+	}
+	fields, ok := environmentTypes(s, types.String)[object].(types.Map)
 	if !ok {
 		return ""
 	}
@@ -175,8 +184,13 @@ func objectAt(source string, from int) string {
 	object := ""
 	ast.Walk(&tree.Node, visit(func(node ast.Node) {
 		if m, ok := node.(*ast.MemberNode); ok && m.Property.Location().From == from {
-			if name, ok := m.Node.(*ast.IdentifierNode); ok {
-				object = name.Value
+			switch of := m.Node.(type) {
+			case *ast.IdentifierNode:
+				object = of.Value
+			case *ast.MemberNode: // a row: tables.project[…].owner
+				if table, ok := of.Node.(*ast.MemberNode); ok {
+					object = table.String()
+				}
 			}
 		}
 	}))

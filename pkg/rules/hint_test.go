@@ -25,6 +25,11 @@ func firstFault(t *testing.T, text string) string {
 // What people write who know another language, or have not read the page, and what they are told.
 func TestExpressionHints(t *testing.T) {
 	for _, tt := range []struct{ when, want string }{
+		{`time + 14d > resource.created`, `bad number syntax: "14d" at character 10; write duration("14d")`},
+		{`time - 2weeks > resource.created`, `bad number syntax: "2w" at character 9; write duration("2w")`},
+		{`time - resource.created > 24h`, `bad number syntax: "24h" at character 29; write duration("24h")`},
+		{`time + "14d" > resource.created`, `invalid operation: + (mismatched types time.Time and string) at character 6; write duration("14d")`},
+
 		// Words and operators of other languages
 		{`resource.name = "x"`, `unexpected token Operator("=") at character 15; did you mean ==?`},
 		{`resource.name === "x"`, `unexpected token Operator("=") at character 17; did you mean ==?`},
@@ -51,20 +56,19 @@ func TestExpressionHints(t *testing.T) {
 		{`resource.name`, `expected bool, but got string; compare it with something, such as == "…"`},
 		{`not resource.name startsWith "x"`, `invalid operation: not (mismatched type string) at character 1; put ( ) around what it denies: not (…)`},
 		{`time > time + 14`, `invalid operation: + (mismatched types time.Time and int) at character 13; use days(14) or hours(14)`},
-		{`time > time + "14d"`, `invalid operation: + (mismatched types time.Time and string) at character 13; use days(14) or hours(14)`},
+		{`time > time + "14d"`, `invalid operation: + (mismatched types time.Time and string) at character 13; write duration("14d")`},
 		{`time > time - 1.5`, `invalid operation: - (mismatched types time.Time and float64) at character 13; use days(…) or hours(…)`},
 		{`time > "2026-01-01"`, `invalid operation: > (mismatched types time.Time and string) at character 6; date(…) makes a text such as "2026-11-21" of a time`},
 		{`resource.name in "prod-web"`, `invalid operation: in (mismatched types string and string) at character 15; in looks into a list; for a part of a text write text contains part`},
 		{`actor == "alice"`, `invalid operation: == (mismatched types object and string) at character 7; compare one of its fields`},
 
 		// Names
-		{`resource.metadata.env == "x"`, `unknown field metadata at character 10; rules do not see the metadata that is there (add: keeps what is there)`},
-		{`resource["tags"] == "x"`, `unknown field tags at character 10; rules do not see the metadata that is there (add: keeps what is there)`},
-		{`resource.owner_department == "x"`, `unknown field owner_department at character 10; known: created, flavor, id, image, kind, name, project, project_name, region, volume, zone`},
+		{`resource["tags"] == "x"`, `unknown field tags at character 10; did you mean resource.metadata?`},
+		{`resource.owner_department == "x"`, `unknown field owner_department at character 10; known: created, flavor, id, image, kind, metadata, name, project, project_name, region, volume, zone`},
 		{`actor.department == "x"`, `unknown field department at character 7; known: id, kind, name`},
 		{`event?.sorce == "x"`, `unknown field sorce at character 8; did you mean source?`},
 		{`tables.cots.x == "x"`, `unknown field cots at character 8; did you mean cost?`},
-		{`name == "x"`, `unknown name name at character 1; did you mean actor.name or resource.name?`},
+		{`name == "x"`, `unknown name name at character 1; did you mean actor.name or parent.name or project.name or resource.name?`},
 		{`uper(resource.name) == "X"`, `unknown name uper at character 1; did you mean upper?`},
 		{`resource.kind == baremetal`, `unknown name baremetal at character 18; a text stands in quotes`},
 	} {
@@ -113,7 +117,7 @@ func TestKeysAndLists(t *testing.T) {
 			t.Errorf("%s\ngot  %v\nwant %s", tt.body, err, want)
 		}
 	}
-	plan := compile(t, "rules: [{on: server.created, remove: stopped-at}]", "").Plan(change(), sample(t))
+	plan := compile(t, "rules: [{on: server.created, remove: stopped-at}]", "").Plan(change(), sample(t), rules.Readings{})
 	if diff := cmp.Diff([]string{"stopped-at"}, plan.Remove); diff != "" {
 		t.Errorf("a single key to remove: %s", diff)
 	}
@@ -186,7 +190,7 @@ func TestCSVOfSpreadsheets(t *testing.T) {
 		beside["sheet.csv"] = beside["cost.csv"]
 		beside["sheet.csv"].Data = []byte(text)
 		_, err := rules.Compile([]byte("tables: {cost: {file: sheet.csv}}\nrules: [{on: server.created, set: {a: b}}]\n"), rules.Options{Name: "R", Files: beside})
-		want := "R:1: tables: cost: read sheet.csv: line 1: want two columns, found 1; they are separated by a comma, not by a semicolon or a tab"
+		want := "R:1: tables: cost: read sheet.csv: line 1: want two columns, or more with a heading, found 1; they are separated by a comma, not by a semicolon or a tab"
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}

@@ -13,18 +13,21 @@ import (
 // Warning is something in rules that works and is probably not meant.
 type Warning struct {
 	Line int
-	Rule string
+	Rule string // "" outside a rule
 	Text string
 }
 
 func (w Warning) String() string {
+	if w.Rule == "" {
+		return fmt.Sprintf("%d: warning: %s", w.Line, w.Text)
+	}
 	return fmt.Sprintf("%d: rule %q: warning: %s", w.Line, w.Rule, w.Text)
 }
 
-// Warnings finds texts that look like expressions without ${…}, rules and comparisons that are never true, rules that never have an effect, keys
-// that a later rule always overwrites, and keys that bare metal refuses.
+// Warnings finds texts that look like expressions without ${…}, rules and comparisons that are never true, rules that
+// never have an effect, keys that a later rule always overwrites, and keys that bare metal refuses.
 func (s *Set) Warnings() []Warning {
-	var all []Warning
+	all := slices.Clone(s.notices)
 	for i, r := range s.rules {
 		warn := func(line int, format string, args ...any) {
 			all = append(all, Warning{line, r.name, fmt.Sprintf(format, args...)})
@@ -40,8 +43,8 @@ func (s *Set) Warnings() []Warning {
 		}
 		shadowed := 0
 		for _, op := range r.operations {
-			if text, ok := op.value.literal(); ok {
-				if meant := forgotten(text, s.tables); meant != "" {
+			if text, ok := op.value.literal(); ok && op.writes() {
+				if meant := forgotten(text, s.scope); meant != "" {
 					warn(op.line, "key %s is the text %q; did you mean %s?", op.key, text, meant)
 				}
 			}
@@ -50,9 +53,7 @@ func (s *Set) Warnings() []Warning {
 				shadowed++
 			}
 			if s.api == metadata.HuaweiCloud && r.reachesBareMetal() {
-				if err := metadata.BMS.CheckKey(op.key); err != nil && s.api.Servers().CheckKey(op.key) == nil {
-					warn(r.line, "key %q is left out on bare metal: %v", op.key, err)
-				}
+				op.checkBareMetal(r, warn)
 			}
 		}
 		if shadowed == len(r.operations) {
@@ -60,6 +61,19 @@ func (s *Set) Warnings() []Warning {
 		}
 	}
 	return all
+}
+
+// checkBareMetal warns about a key or value that bare metal servers refuse and other servers take.
+func (o operation) checkBareMetal(r rule, warn func(line int, format string, args ...any)) {
+	if text, ok := o.value.literal(); ok && text == "" && o.writes() {
+		warn(o.line, "key %q is left out on bare metal: its values must not be empty", o.key)
+	}
+	if isGlob(o.key) {
+		return
+	}
+	if err := metadata.BMS.CheckKey(o.key); err != nil && metadata.ECS.CheckKey(o.key) == nil {
+		warn(r.line, "key %q is left out on bare metal: %v", o.key, err)
+	}
 }
 
 // constant returns what the condition always is, if that can be seen.
@@ -71,8 +85,11 @@ func (r rule) constant() (value, ok bool) {
 	return ok && node.Value, ok
 }
 
-// overwrites names the rule after i that certainly has the last word on a key whenever rule i matches; "" for none. A rule with a condition, or with
-// a value that may be absent, is not certain.
+// writes reports whether an operation is one of add: and set:.
+func (o operation) writes() bool { return o.verb == add || o.verb == set }
+
+// overwrites names the rule after i that certainly has the last word on a key whenever rule i matches; "" for none. A
+// rule with a condition, or with a value that may be absent, is not certain.
 func (s *Set) overwrites(i int, key string) string {
 	for _, later := range s.rules[i+1:] {
 		if later.when != nil {
@@ -84,7 +101,8 @@ func (s *Set) overwrites(i int, key string) string {
 			continue
 		}
 		for _, op := range later.operations {
-			if _, literal := op.value.literal(); op.key == key && (literal || op.verb == remove) {
+			_, literal := op.value.literal()
+			if op.writes() && literal && op.key == key || op.verb == remove && matchesGlob(op.key, key) {
 				return later.name
 			}
 		}
@@ -94,5 +112,7 @@ func (s *Set) overwrites(i int, key string) string {
 
 // reachesBareMetal reports whether the rule is for an action that bare metal servers have.
 func (r rule) reachesBareMetal() bool {
-	return slices.ContainsFunc(r.on, func(a lifecycle.Action) bool { return a != lifecycle.SnapshotCreated })
+	return slices.ContainsFunc(r.on, func(a lifecycle.Action) bool {
+		return slices.Contains(a.Kinds(), lifecycle.BareMetal)
+	})
 }

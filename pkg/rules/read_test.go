@@ -3,6 +3,8 @@ package rules_test
 import (
 	"testing"
 	"time"
+
+	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
 // Whoever reads a problem sees which fields the event lacks, and no others.
@@ -19,12 +21,12 @@ func TestAbsentOperands(t *testing.T) {
 		`resource.created.Format("2006") + resource.flavor`:    `resource.flavor is absent: the event has no resource.flavor`,
 		`1 + first(resource.flavor)`:                           `invalid operation: int + an absent value`,
 		`map(data.list, .b + 1)[0]`:                            `invalid operation: an absent value + int`,
-		`data.list["a"] + (resource.flavor == "x" ? "a" : "")`: `invalid operation: int(string)`,
+		`data.list["a"] + (resource.flavor == "x" ? "a" : "")`: `data.list.a is absent: the event has no data.list.a`,
 	} {
 		text := "tables: {cost: {a: b}}\nrules:\n- on: server.created\n  set:\n    k: '${" + expression + "}'\n"
 		c := change()
 		c.Time = time.Time{}
-		plan := compile(t, text, "").Plan(c, sample(t))
+		plan := compile(t, text, "").Plan(c, sample(t), rules.Readings{})
 		if len(plan.Problems) != 1 || plan.Problems[0].String() != "rule rule-1, key k: left out: "+expression+": "+want {
 			t.Errorf("%v\nwant %s: %s", plan.Problems, expression, want)
 		}

@@ -68,11 +68,12 @@ func compile(t testing.TB, text string, api metadata.API) *rules.Set {
 }
 
 func TestPlanOfTheDesignPage(t *testing.T) {
-	got := compile(t, designRules, "").Plan(change(), sample(t))
+	got := compile(t, designRules, "").Plan(change(), sample(t), rules.Readings{})
 	want := rules.Plan{
 		Family: metadata.Nova,
 		Set:    map[string]string{"env": "production"},
 		Add:    map[string]string{"owner": "alice", "cost-center": "CC-17", "expires": "2026-12-05"},
+		Order:  []string{"owner", "cost-center", "expires", "env"},
 		Rules:  []string{"owner", "production"},
 		Skipped: []rules.Skip{
 			{Rule: "rule-3", Why: "it is for server.started, this is server.created", OtherAction: true},
@@ -85,11 +86,12 @@ func TestPlanOfTheDesignPage(t *testing.T) {
 
 func TestPlanWithLittleKnown(t *testing.T) {
 	c := lifecycle.Change{Action: lifecycle.SnapshotCreated, Resource: lifecycle.Resource{Kind: lifecycle.Snapshot, ID: "x"}, Actor: lifecycle.Actor{ID: "u-1"}}
-	got := compile(t, designRules, "").Plan(c, sample(t))
+	got := compile(t, designRules, "").Plan(c, sample(t), rules.Readings{})
 	want := rules.Plan{
 		Family: metadata.Cinder,
 		Set:    map[string]string{},
 		Add:    map[string]string{"owner": "u-1", "cost-center": "CC-0"},
+		Order:  []string{"owner", "cost-center"},
 		Rules:  []string{"owner"},
 		Skipped: []rules.Skip{
 			{Rule: "production", Why: "it is for server.created, this is snapshot.created", OtherAction: true},
@@ -151,7 +153,7 @@ func TestValues(t *testing.T) {
 		{`${date(time + days(200000))}`, "", "days() takes at most 36500"},
 		{`${date(time - hours(900001))}`, "", "hours() takes at most 876000"},
 		{`${date(time + days(data.none))}`, "", "data.none is absent: the event has no data.none"},
-		{`${date(time + days(data.ratio))}`, "", "days() wants a whole number, found a float64"},
+		{`${date(time + days(data.ratio))}`, "", "days() wants a whole number, found the number 0.25"},
 		{`${date(time + days(data.days))}`, "2026-11-24", ""},
 
 		// Absence
@@ -162,7 +164,7 @@ func TestValues(t *testing.T) {
 		{`${data.no.such.path}`, "", "data.no.such.path is absent"},
 		{`${data.list[7].a}`, "", "data.list[7].a is absent"},
 		{`${data.list[0].a}`, "x", ""},
-		{`${data.list["a"]}`, "", "invalid operation: int(string)"},
+		{`${data.list["a"]}`, "", "data.list[\"a\"] is absent"},
 		{`${data.object["deep"].name}`, "d", ""},
 		{`${data?.object?.deep?.name}`, "d", ""},
 		{`${data.empty ?? "e"}`, "e", ""},
@@ -192,7 +194,7 @@ func TestValues(t *testing.T) {
 	} {
 		t.Run(tt.template, func(t *testing.T) {
 			text := "tables: {cost: {file: cost.csv}, team: {file: team.yaml}, green: {file: team.json}, deep: {file: deep/cost.csv}}\nrules:\n- on: server.created\n  set:\n    k: " + tt.template + "\n"
-			plan := compile(t, text, "").Plan(change(), sample(t))
+			plan := compile(t, text, "").Plan(change(), sample(t), rules.Readings{})
 			value, ok := plan.Set["k"]
 			if value != tt.want || ok != (tt.why == "") {
 				t.Errorf("value %q, %v; want %q", value, ok, tt.want)
@@ -204,6 +206,151 @@ func TestValues(t *testing.T) {
 				t.Errorf("problems %+v, want one with %q", plan.Problems, tt.why)
 			}
 		})
+	}
+}
+
+// A path that runs into what has no parts ends in nothing, like one that runs into nothing.
+func TestPathsThatEndInNothing(t *testing.T) {
+	for name, request := range map[string]any{
+		"a text": "x", "an empty text": "", "a number": int64(7), "a fraction": 1.5, "a truth": true, "nothing": nil, "a list": []any{"x"},
+		"an empty list": []any{}, "an object without it": map[string]any{"other": "x"},
+		"a text further on": map[string]any{"server": "x"}, "a list further on": map[string]any{"server": map[string]any{"metadata": []any{}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := `rules:
+- on: server.created
+  set:
+    default: '${data.request.server.metadata.stage ?? "none"}'
+    optional: '${data?.request?.server?.metadata?.stage ?? "none"}'
+    first: '${first(data.request.server.metadata.stage, "none")}'
+    index: '${data.request.server[3].stage ?? "none"}'
+    quoted: '${data.request["server"]["metadata"]["stage"] ?? "none"}'
+    computed: '${data.request[resource.zone].stage ?? "none"}'
+    compared: '${data.request.server.metadata.stage == "x" ? "yes" : "none"}'
+    every: '${len(filter([data.request], .server.metadata.stage == "x")) == 0 ? "none" : "yes"}'
+    pick: '${get(data.request.server.metadata, "stage") ?? "none"}'
+- on: server.created
+  when: data.request.server.metadata.stage == "production"
+  set: {default: production}
+- on: server.created
+  when: data.request.server.metadata.stage != "x"
+  set: {unequal: none}
+`
+			c := change()
+			c.Data = map[string]any{"request": request}
+			plan := compile(t, text, "").Plan(c, sample(t), rules.Readings{})
+			if len(plan.Problems) > 0 || len(plan.Set) != 10 {
+				t.Errorf("set %v, problems %v", plan.Set, plan.Problems)
+			}
+			for key, value := range plan.Set {
+				if value != "none" {
+					t.Errorf("%s is %q", key, value)
+				}
+			}
+		})
+	}
+}
+
+// Where such a path is needed, the problem says that it is absent, whatever it runs into.
+func TestPathsThatEndInNothingAreNamed(t *testing.T) {
+	for expression, want := range map[string]string{
+		`data.s.a.b`:                      "data.s.a.b is absent",
+		`upper(data.s.a)`:                 "upper(data.s.a): data.s.a is absent: the event has no data.s.a",
+		`data.list.a + "x"`:               "data.list.a is absent: the event has no data.list.a",
+		`data.s.Format("2006")`:           `the text "x" has no method Format`,
+		`data.none.Format("2006")`:        "data.none is absent: the event has no data.none",
+		`data.s.a.Format("2006")`:         "data.s.a is absent: the event has no data.s.a",
+		`data.none?.Format("2006") ?? ""`: " is absent",
+	} {
+		plan := planWith(t, expression, map[string]any{"s": "x", "list": []any{"x"}})
+		if len(plan.Problems) != 1 || !strings.HasSuffix(plan.Problems[0].Why, want) {
+			t.Errorf("%s: %v", expression, plan.Problems)
+		}
+	}
+}
+
+// What date(), duration(), days() and timezone() read, and what they say of what they do not.
+func TestTimes(t *testing.T) {
+	data := map[string]any{
+		"day": "2026-12-31", "utc": "2026-12-31T00:00:00Z", "epoch": int64(1795166104), "n": int64(14), "ns": "14", "nf": 14.0, "half": 1.5,
+		"big": int64(999_999), "dur": "72h", "obj": map[string]any{}, "list": []any{}, "soon": "soon", "zone": "Europe/Berlin", "nowhere": "Nowhere/At/All",
+		"long": strings.Repeat("9", 200),
+	}
+	for _, tt := range []struct{ expression, want, why string }{
+		{`date(data.day)`, "2026-12-31", ""},
+		{`date(data.utc)`, "2026-12-31", ""},
+		{`date("2026-12-31T23:30:00-02:00")`, "2027-01-01", ""},
+		{`date("2026-12-31T23:30:00-0200")`, "2027-01-01", ""},
+		{`date("2026-12-31t23:30:00.123456-02")`, "2027-01-01", ""},
+		{`date("2026-12-31 23:30:00.5z")`, "2026-12-31", ""},
+		{`date("2026-12-31T23:30:00,5+00:00")`, "2026-12-31", ""},
+		{`date("2026-12-31T23:30")`, "2026-12-31", ""},
+		{`date(" 2026-12-31 23:30:00.000000 ")`, "2026-12-31", ""},
+		{`date(data.epoch)`, "2026-11-20", ""},
+		{`date(data.epoch * 1000)`, "2026-11-20", ""},
+		{`date(string(data.epoch))`, "2026-11-20", ""},
+		{`date("20261120T091504Z")`, "2026-11-20", ""},
+		{`date(data.n)`, "", "found the number 14"},
+		{`date(data.ns)`, "", `found the text "14"`},
+		{`date(data.obj)`, "", "found an object"},
+		{`date(data.list)`, "", "found a list"},
+		{`date(data.soon)`, "", `date() wants a time, or a text such as 2026-12-31 or 2026-12-31T09:15:04Z; found the text "soon"`},
+		{`date(data.none)`, "", "data.none is absent: the event has no data.none"},
+		{`date(resource.name)`, "", `found the text "prod-web-1"`},
+		{`date(time + days(data.n))`, "2026-12-05", ""},
+		{`date(time + days(data.nf))`, "2026-12-05", ""},
+		{`date(time + days(int(data.ns)))`, "2026-12-05", ""},
+		{`date(time + days(data.ns))`, "", `days() wants a whole number, found the text "14"`},
+		{`date(time + days(data.half))`, "", "found the number 1.5"},
+		{`date(time + days(data.none))`, "", "data.none is absent: the event has no data.none"},
+		{`date(time + hours(data.none ?? 5))`, "2026-11-22", ""},
+		{`date(time + days(data.big))`, "", "days() takes at most 36500"},
+		{`date(time + duration("14d"))`, "2026-12-05", ""},
+		{`date(time + duration("2w"))`, "2026-12-05", ""},
+		{`date(time + duration("1.5d12h"))`, "2026-11-23", ""},
+		{`date(time - duration("14d"))`, "2026-11-07", ""},
+		{`date(time + duration("-14d"))`, "2026-11-07", ""},
+		{`date(time + duration(data.dur))`, "2026-11-24", ""},
+		{`date(time + duration(data.soon))`, "", `duration() wants a text such as 14d, 2w, 36h or 1d12h; found the text "soon"`},
+		{`date(time + duration(data.long))`, "", `duration() wants a text such as 14d`},
+		{`date(time + duration(data.none))`, "", "data.none is absent"},
+		{`time - resource.created > duration("1d") ? "old" : "new"`, "new", ""},
+		{`time.In(timezone("Europe/Berlin")).Format("2006-01-02 15:04")`, "2026-11-21 23:54", ""},
+		{`time.In(timezone(data.zone)).Format("15:04 MST")`, "23:54 CET", ""},
+		{`time.In(timezone("America/Sao_Paulo")).Format("15:04")`, "19:54", ""},
+		{`time.In(timezone("UTC")).Format("15:04")`, "22:54", ""},
+		{`time.In(timezone(data.nowhere)).Format("15:04")`, "", `timezone() knows no "Nowhere/At/All"`},
+		{`time.In(timezone(data.n)).Format("15:04")`, "", "timezone() wants a text, found the number 14"},
+		{`string(time.Weekday())`, "Saturday", ""},
+		{`time.Day()`, "21", ""},
+	} {
+		plan := planWith(t, tt.expression, data)
+		switch got := plan.Set["k"]; {
+		case got != tt.want:
+			t.Errorf("%s is %q, want %q: %v", tt.expression, got, tt.want, plan.Problems)
+		case tt.why == "" && len(plan.Problems) > 0, tt.why != "" && (len(plan.Problems) != 1 || !strings.Contains(plan.Problems[0].Why, tt.why)):
+			t.Errorf("%s: %v, want %q", tt.expression, plan.Problems, tt.why)
+		}
+	}
+}
+
+// An event that tells nothing of who did it has an actor of unknown kind.
+func TestUnknownActor(t *testing.T) {
+	text := `rules:
+- {name: unknown, on: server.created, when: 'actor.kind == "unknown"', set: {flag: unknown actor}}
+- {name: no person, on: server.created, when: 'actor.kind != "user"', set: {kind: '${actor.kind}'}}
+`
+	for actor, want := range map[lifecycle.Actor]map[string]string{
+		{}:                                {"flag": "unknown actor", "kind": "unknown"},
+		{Kind: lifecycle.UnknownActor}:    {"flag": "unknown actor", "kind": "unknown"},
+		{ID: "u", Kind: lifecycle.User}:   {},
+		{ID: "s", Kind: lifecycle.Agency}: {"kind": "agency"},
+	} {
+		c := change()
+		c.Actor = actor
+		if diff := cmp.Diff(want, compile(t, text, "").Plan(c, sample(t), rules.Readings{}).Set); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", actor, diff)
+		}
 	}
 }
 
@@ -230,7 +377,7 @@ func TestWhen(t *testing.T) {
 		{`action in ["server.created"]`, true, "", false},
 	} {
 		t.Run(tt.when, func(t *testing.T) {
-			plan := compile(t, "rules:\n- name: r\n  on: server.created\n  when: "+tt.when+"\n  set: {k: v}\n", "").Plan(change(), sample(t))
+			plan := compile(t, "rules:\n- name: r\n  on: server.created\n  when: "+tt.when+"\n  set: {k: v}\n", "").Plan(change(), sample(t), rules.Readings{})
 			if matched := len(plan.Rules) == 1; matched != tt.matches || (len(plan.Set) == 1) != tt.matches {
 				t.Errorf("matched %v, set %v", matched, plan.Set)
 			}
@@ -265,8 +412,8 @@ func TestLastRuleWins(t *testing.T) {
 		{"each its own", "remove: [b, a]", "set: {k: b}", rules.Plan{Set: map[string]string{"k": "b"}, Remove: []string{"a", "b"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := compile(t, "rules:\n- {on: server.created, "+tt.first+"}\n- {on: server.created, "+tt.second+"}\n", "").Plan(change(), sample(t))
-			tt.want.Family, tt.want.Rules = metadata.Nova, []string{"rule-1", "rule-2"}
+			got := compile(t, "rules:\n- {on: server.created, "+tt.first+"}\n- {on: server.created, "+tt.second+"}\n", "").Plan(change(), sample(t), rules.Readings{})
+			tt.want.Family, tt.want.Rules, tt.want.Order = metadata.Nova, []string{"rule-1", "rule-2"}, got.Order // TestOrder
 			if tt.want.Set == nil {
 				tt.want.Set = map[string]string{}
 			}
@@ -291,7 +438,7 @@ func TestLimits(t *testing.T) {
     quote: ${data.quote}
     a:b: colon
 `
-	server := compile(t, text, metadata.HuaweiCloud).Plan(change(), sample(t))
+	server := compile(t, text, metadata.HuaweiCloud).Plan(change(), sample(t), rules.Readings{})
 	if diff := cmp.Diff(map[string]string{"long": strings.Repeat("x", 246) + "-0d4e2ca9", "emoji": "hi _", "quote": `say "hi"`, "a:b": "colon"}, server.Set); diff != "" {
 		t.Errorf("server (-want +got):\n%s", diff)
 	}
@@ -305,7 +452,7 @@ func TestLimits(t *testing.T) {
 
 	metal := change()
 	metal.Resource.Kind = lifecycle.BareMetal
-	plan := compile(t, text, metadata.HuaweiCloud).Plan(metal, sample(t))
+	plan := compile(t, text, metadata.HuaweiCloud).Plan(metal, sample(t), rules.Readings{})
 	if plan.Family != metadata.BMS || plan.Set["quote"] != "say _hi_" {
 		t.Errorf("bare metal: %s, %q", plan.Family, plan.Set)
 	}
@@ -318,7 +465,7 @@ func TestLimits(t *testing.T) {
 }
 
 func TestJSONIsYAML(t *testing.T) {
-	plan := compile(t, "{\n\t\"rules\": [{\"on\": \"server.created\", \"set\": {\"env\": \"${resource.zone}\"}}]\n}", "").Plan(change(), sample(t))
+	plan := compile(t, "{\n\t\"rules\": [{\"on\": \"server.created\", \"set\": {\"env\": \"${resource.zone}\"}}]\n}", "").Plan(change(), sample(t), rules.Readings{})
 	if plan.Set["env"] != "az1" {
 		t.Errorf("set %v", plan.Set)
 	}
@@ -327,9 +474,9 @@ func TestJSONIsYAML(t *testing.T) {
 // The same event gives the same plan, whenever it is planned and however often.
 func TestPlanIsPure(t *testing.T) {
 	set := compile(t, designRules, "")
-	first := set.Plan(change(), sample(t))
+	first := set.Plan(change(), sample(t), rules.Readings{})
 	for range 3 {
-		if diff := cmp.Diff(first, set.Plan(change(), sample(t))); diff != "" {
+		if diff := cmp.Diff(first, set.Plan(change(), sample(t), rules.Readings{})); diff != "" {
 			t.Fatal(diff)
 		}
 	}
@@ -339,7 +486,7 @@ func BenchmarkPlan(b *testing.B) {
 	set, c, e := compile(b, designRules, ""), change(), sample(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		set.Plan(c, e)
+		set.Plan(c, e, rules.Readings{})
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -16,7 +17,15 @@ import (
 
 var tableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// tables reads the tables: section: each is a mapping of texts to texts, or {file: …}.
+// table is what expressions look values up in: a text for each key or, with columns, a row of texts. An empty value is
+// not in it.
+type table struct {
+	rows map[string]any // string, or map[string]any of strings
+	// columns are the names that a row can have, nil for a table of texts.
+	columns []string
+}
+
+// tables reads the tables: section: each is a mapping of texts to texts or to rows, or {file: …}.
 func (c *compiler) tables(node *yaml.Node) {
 	if node.Kind != yaml.MappingNode {
 		c.fail(node, "tables: want a mapping of names to tables, found %s", describe(node))
@@ -31,44 +40,89 @@ func (c *compiler) tables(node *yaml.Node) {
 			c.fail(body, "tables: %s: want a mapping, found %s", name, describe(body))
 			continue
 		}
-		if file := fileOf(body); file != nil {
-			c.set.tables[name] = c.tableFile(name, file)
+		if file, heading, ok := fileOf(body); ok {
+			c.set.scope.tables[name] = c.tableFile(name, file, heading)
+		} else {
+			c.set.scope.tables[name] = c.tableRows(name, body)
+		}
+	}
+}
+
+// fileOf returns the nodes of file: and heading: of a table that is {file: path}. heading is nil if it is missing.
+func fileOf(body *yaml.Node) (file, heading *yaml.Node, ok bool) {
+	for i := 0; i+1 < len(body.Content) && len(body.Content) <= 4; i += 2 {
+		switch value := body.Content[i+1]; {
+		case body.Content[i].Value == "file" && value.Kind == yaml.ScalarNode:
+			file = value
+		case body.Content[i].Value == "heading" && value.Kind == yaml.ScalarNode:
+			heading = value
+		default:
+			return nil, nil, false
+		}
+	}
+	return file, heading, file != nil
+}
+
+// tableRows reads a table that is written in YAML or JSON.
+func (c *compiler) tableRows(name string, body *yaml.Node) table {
+	t := table{rows: map[string]any{}}
+	var first *yaml.Node
+	for _, e := range c.mapping(body, "tables: "+name) {
+		if first == nil {
+			first = e.value
+		}
+		where := "tables: " + name + ": " + e.name
+		if first.Kind == yaml.MappingNode && e.value.Kind != yaml.MappingNode {
+			c.fail(e.value, "%s: want a mapping of columns, like the row in line %d, found %s", where, first.Line, describe(e.value))
 			continue
 		}
-		c.set.tables[name] = c.tableRows(name, body)
-	}
-}
-
-// fileOf returns the path of a table that is {file: path}, nil for a table written out.
-func fileOf(body *yaml.Node) *yaml.Node {
-	if len(body.Content) == 2 && body.Content[0].Value == "file" {
-		return body.Content[1]
-	}
-	return nil
-}
-
-func (c *compiler) tableRows(name string, body *yaml.Node) map[string]any {
-	rows := map[string]any{}
-	for _, e := range c.mapping(body, "tables: "+name) {
-		if text, ok := c.scalar(e.value, "tables: "+name+": "+e.name); ok {
-			rows[e.name] = text
+		if first.Kind != yaml.MappingNode {
+			if text, ok := c.scalar(e.value, where); ok {
+				t.rows[e.name] = text
+			}
+			continue
+		}
+		row := map[string]any{}
+		for _, cell := range c.mapping(e.value, where) {
+			if !slices.Contains(t.columns, cell.name) {
+				if !tableName.MatchString(cell.name) {
+					c.fail(cell.key, "%s: %q cannot be used as .%s; take letters, digits and _", where, cell.name, cell.name)
+				}
+				t.columns = append(t.columns, cell.name)
+			}
+			if text, ok := c.scalar(cell.value, where+": "+cell.name); ok {
+				row[cell.name] = text
+			}
+		}
+		t.rows[e.name] = row
+		if len(t.columns) > mostColumns {
+			c.fail(e.value, "tables: %s: more than %d columns", name, mostColumns)
+			break
 		}
 	}
-	return rows
+	return t
 }
 
-func (c *compiler) tableFile(name string, node *yaml.Node) map[string]any {
+// mostColumns limits the columns of a table: one with more has its rows and columns the wrong way round.
+const mostColumns = 200
+
+func (c *compiler) tableFile(name string, node, heading *yaml.Node) table {
+	none := table{rows: map[string]any{}}
 	file, ok := c.scalar(node, "tables: "+name+": file")
 	if !ok {
-		return nil
+		return none
+	}
+	if heading != nil && (heading.Value != "true" && heading.Value != "false" || path.Ext(file) != ".csv") {
+		c.fail(heading, "tables: %s: heading: want true or false, for a .csv file", name)
+		return none
 	}
 	if c.Files == nil {
 		c.fail(node, "tables: %s: file %s: a table's file stands beside a file of rules (TAGGER_RULES_FILE); these rules are not in a file", name, file)
-		return nil
+		return none
 	}
 	if !fs.ValidPath(file) {
 		c.fail(node, "tables: %s: file %s: want a path below the rules' own folder, without .. and without a / in front", name, file)
-		return nil
+		return none
 	}
 	text, err := fs.ReadFile(c.Files, file)
 	if err != nil {
@@ -76,60 +130,98 @@ func (c *compiler) tableFile(name string, node *yaml.Node) map[string]any {
 			err = e.Err
 		}
 		c.fail(node, "tables: %s: read %s: %v", name, file, err)
-		return nil
+		return none
 	}
 	switch path.Ext(file) {
 	case ".csv":
-		rows, err := readCSV(text)
+		choice := ""
+		if heading != nil {
+			choice = heading.Value
+		}
+		t, err := readCSV(text, choice)
 		if err != nil {
 			c.fail(node, "tables: %s: read %s: %v", name, file, err)
 		}
-		return rows
+		return t
 	case ".yaml", ".yml", ".json":
 		sub := &compiler{Options: Options{Name: file}}
 		root := sub.parse(text)
-		var rows map[string]any
+		t := none
 		if root != nil {
-			rows = sub.tableRows(name, root)
+			t = sub.tableRows(name, root)
 		}
 		c.errors = append(c.errors, sub.errors...)
-		return rows
+		return t
 	}
 	c.fail(node, "tables: %s: file %s: want a name that ends in .csv, .yaml, .yml or .json", name, file)
-	return nil
+	return none
 }
 
-// readCSV reads a table of two columns without a heading: what to look up, and what for.
-func readCSV(text []byte) (map[string]any, error) {
+// readCSV reads a table. The first column is what is looked up. A table of more than two columns has a heading that
+// names them; a table of two has one if heading is "true".
+func readCSV(text []byte, heading string) (table, error) {
 	r := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(text, []byte("\ufeff"))))
-	r.FieldsPerRecord = 2
+	r.FieldsPerRecord = -1
 	r.TrimLeadingSpace = true
-	rows := map[string]any{}
+	t := table{rows: map[string]any{}}
+	width := 0
 	for {
 		record, err := r.Read()
 		if errors.Is(err, io.EOF) {
-			return rows, nil
-		}
-		if errors.Is(err, csv.ErrFieldCount) {
-			line, _ := r.FieldPos(0)
-			hint := ""
-			if len(record) == 1 && strings.ContainsAny(record[0], ";\t") {
-				hint = "; they are separated by a comma, not by a semicolon or a tab"
-			}
-			return nil, fmt.Errorf("line %d: want two columns, found %d%s", line, len(record), hint)
+			return t, nil
 		}
 		if err != nil {
-			return nil, err
+			return t, err
 		}
 		line, _ := r.FieldPos(0)
+		if width == 0 {
+			width = len(record)
+			switch {
+			case width == 1:
+				hint := ""
+				if strings.ContainsAny(record[0], ";\t") {
+					hint = "; they are separated by a comma, not by a semicolon or a tab"
+				}
+				return t, fmt.Errorf("line %d: want two columns, or more with a heading, found 1%s", line, hint)
+			case width > 2 && heading == "false":
+				return t, fmt.Errorf("line %d: want two columns, found %d; more need a heading", line, width)
+			case width > mostColumns:
+				return t, fmt.Errorf("line %d: more than %d columns", line, mostColumns)
+			case width > 2 || heading == "true":
+				for i, column := range record[1:] {
+					column = strings.TrimSpace(column)
+					if !tableName.MatchString(column) {
+						return t, fmt.Errorf("line %d: the heading of column %d is %q; want a name of letters, digits and _, to be used as .name", line, i+2, column)
+					}
+					if slices.Contains(t.columns, column) {
+						return t, fmt.Errorf("line %d: two columns are named %q", line, column)
+					}
+					t.columns = append(t.columns, column)
+				}
+				continue
+			}
+		}
+		if len(record) != width {
+			return t, fmt.Errorf("line %d: want %d columns, found %d", line, width, len(record))
+		}
 		if record[0] == "" {
-			return nil, fmt.Errorf("line %d: the first column is empty", line)
+			return t, fmt.Errorf("line %d: the first column is empty", line)
 		}
-		if _, twice := rows[record[0]]; twice {
-			return nil, fmt.Errorf("line %d: %q stands there twice", line, record[0])
+		if _, twice := t.rows[record[0]]; twice {
+			return t, fmt.Errorf("line %d: %q stands there twice", line, record[0])
 		}
-		if record[1] != "" {
-			rows[record[0]] = record[1]
+		if t.columns == nil {
+			if record[1] != "" {
+				t.rows[record[0]] = record[1]
+			}
+			continue
 		}
+		row := map[string]any{}
+		for i, column := range t.columns {
+			if record[i+1] != "" {
+				row[column] = record[i+1]
+			}
+		}
+		t.rows[record[0]] = row
 	}
 }

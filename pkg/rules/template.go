@@ -28,8 +28,8 @@ func (t template) literal() (string, bool) {
 	return "", false
 }
 
-// render evaluates the template; why says what is missing when it has no value.
-func (t template) render(env map[string]any) (value, why string) {
+// render evaluates the template; why says what is missing when it has no value. An error is errOverBudget.
+func (t template) render(env map[string]any, left *budget) (value, why string, err error) {
 	var b strings.Builder
 	for _, s := range t {
 		if s.code == nil {
@@ -37,16 +37,46 @@ func (t template) render(env map[string]any) (value, why string) {
 			continue
 		}
 		v, err := s.code.run(env)
-		if err != nil {
-			return "", err.Error()
+		if errors.Is(err, errOverBudget) {
+			return "", "", err
+		} else if err != nil {
+			return "", err.Error(), nil
 		}
 		text, err := format(v)
 		if err != nil {
-			return "", fmt.Sprintf("%s %s", s.code.source, err)
+			return "", fmt.Sprintf("%s %s%s", s.code.source, err, s.code.unknown(env)), nil
+		}
+		if err := left.charge(len(text)); err != nil {
+			return "", "", err
 		}
 		b.WriteString(text)
 	}
-	return b.String(), ""
+	return b.String(), "", nil
+}
+
+// readsTables reports whether an expression of the template reads a table.
+func (t template) readsTables() bool {
+	for _, s := range t {
+		if s.code == nil {
+			continue
+		}
+		for _, path := range reads(s.code.checked, false) {
+			if strings.HasPrefix(pathText(path), "tables") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// unknown says why something that an expression reads could not be read.
+func (e *expression) unknown(env map[string]any) string {
+	for _, path := range reads(e.checked, false) {
+		if why := unknownHere(env, pathText(path)); why != "" {
+			return why
+		}
+	}
+	return ""
 }
 
 var errAbsent = errors.New("is absent")

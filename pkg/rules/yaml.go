@@ -39,7 +39,7 @@ func (c *compiler) parse(text []byte) *yaml.Node {
 		return nil
 	}
 	root := doc.Content[0]
-	if c.tagged(root) {
+	if c.tagged(root) || !c.aliases(root) {
 		return nil
 	}
 	if root.Kind != yaml.MappingNode {
@@ -49,8 +49,8 @@ func (c *compiler) parse(text []byte) *yaml.Node {
 	return root
 }
 
-// tagged refuses YAML tags, wherever they stand: YAML takes the ! of "when: ! x" away, which would turn the condition round. The parser
-// marks every tag in the style but that lone one.
+// tagged refuses YAML tags, wherever they stand: YAML takes the ! of "when: ! x" away, which would turn the condition
+// round. The parser marks every tag in the style but that lone one.
 func (c *compiler) tagged(node *yaml.Node) bool {
 	found := node.Style&yaml.TaggedStyle != 0 || node.Tag == "!"
 	if found {
@@ -68,7 +68,8 @@ var (
 	begunQuoted = regexp.MustCompile(`[:,-]\s+(?:"[^"\n]*"|'[^'\n]*')[ \t]*[^\s"',:}\]#]`)
 )
 
-// syntax reports a YAML error. The parser's line is where it gave up, so what is unquoted there or just above is the likely cause.
+// syntax reports a YAML error. The parser's line is where it gave up, so what is unquoted there or just above is the
+// likely cause.
 func (c *compiler) syntax(text []byte, err error) {
 	node := &yaml.Node{}
 	message := err.Error()
@@ -92,23 +93,36 @@ func (c *compiler) syntax(text []byte, err error) {
 	c.fail(node, "not YAML: %s", oneLine(message))
 }
 
-// mapping returns a mapping's entries in their order and reports duplicates; with known names, others too. where is the mapping's own name.
+// mapping returns a mapping's entries in their order and reports duplicates; with known names, others too. where is the
+// mapping's own name.
 func (c *compiler) mapping(node *yaml.Node, where string, known ...string) []entry {
-	var entries []entry
+	entries := make([]entry, 0, len(node.Content)/2)
+	seen := make(map[string]bool, len(node.Content)/2)
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key := node.Content[i]
 		name, ok := c.name(key, where)
 		switch {
 		case !ok:
-		case slices.ContainsFunc(entries, func(e entry) bool { return e.name == name }):
+		case seen[name]:
 			c.fail(key, "%q stands there twice", name)
+		case where == "" && strings.HasPrefix(name, "x-"): // a place for anchors
 		case len(known) > 0 && !slices.Contains(known, name):
-			c.fail(key, "unknown field %q%s", name, nearest.Hint(name, known))
+			c.fail(key, "unknown field %q%s", name, fieldNameHint(name, known))
 		default:
+			seen[name] = true
 			entries = append(entries, entry{name, key, node.Content[i+1]})
 		}
 	}
 	return entries
+}
+
+func isTrue(name string) bool { return strings.EqualFold(name, "true") }
+
+func fieldNameHint(name string, known []string) string {
+	if isTrue(name) && slices.Contains(known, "on") {
+		return `; another tool has rewritten on:, which YAML 1.1 reads as true; write "on": in quotes, which no tool changes`
+	}
+	return nearest.Hint(name, known)
 }
 
 // fields is mapping for a mapping whose names are all known, by name.
@@ -136,8 +150,6 @@ func (c *compiler) name(node *yaml.Node, where string) (string, bool) {
 // scalar returns a text exactly as its author wrote it: 014 stays 014, and yes stays yes.
 func (c *compiler) scalar(node *yaml.Node, what string) (string, bool) {
 	switch {
-	case node.Kind == yaml.AliasNode || node.Anchor != "":
-		c.fail(node, "%s: YAML anchors and aliases are not supported; write the value out", what)
 	case node.Kind != yaml.ScalarNode:
 		c.fail(node, "%s: want one value, found %s", what, describe(node))
 	case isEmpty(node):
@@ -154,8 +166,6 @@ func isEmpty(node *yaml.Node) bool {
 
 func describe(node *yaml.Node) string {
 	switch {
-	case node.Kind == yaml.AliasNode:
-		return "an alias"
 	case node.Kind == yaml.SequenceNode && len(node.Content) == 0:
 		return "an empty list"
 	case node.Kind == yaml.SequenceNode:

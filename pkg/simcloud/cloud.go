@@ -10,12 +10,10 @@
 package simcloud
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"sync"
-	"time"
 )
 
 // DefaultEndpoint is the base URL of links and of the catalog when neither the request nor [Options.Endpoint] gives one. The
@@ -32,9 +30,12 @@ type Cloud struct {
 	rand         *rand.Rand
 	tokens       map[string]*token
 	keys         map[string]*accessKeyState
-	servers      map[string]*server
-	volumes      map[string]*volume
-	snapshots    map[string]*snapshot
+	servers      inventory[*server]
+	deleted      inventory[*server] // the last of those that are gone
+	volumes      inventory[*volume]
+	snapshots    inventory[*snapshot]
+	transfers    map[string]*transfer
+	agenda       agenda
 	sequence     int // of creation, for the order of lists
 	faults       []*Fault
 	journal      []Request
@@ -48,9 +49,11 @@ func New(o Options) *Cloud {
 		options:   o,
 		rand:      newRand(o.Seed),
 		tokens:    map[string]*token{},
-		servers:   map[string]*server{},
-		volumes:   map[string]*volume{},
-		snapshots: map[string]*snapshot{},
+		servers:   newInventory[*server](),
+		deleted:   newInventory[*server](),
+		volumes:   newInventory[*volume](),
+		snapshots: newInventory[*snapshot](),
+		transfers: map[string]*transfer{},
 		keys:      map[string]*accessKeyState{},
 		routes: map[string]routes{
 			serviceIdentity: identityRoutes(),
@@ -99,25 +102,3 @@ func (c *Cloud) nextSequence() int {
 	c.sequence++
 	return c.sequence
 }
-
-// settle brings everything that changes by itself up to date. The caller holds c.mu.
-func (c *Cloud) settle(now time.Time) {
-	for id, s := range c.servers {
-		if s.settle(now) {
-			delete(c.servers, id)
-		}
-	}
-	for id, v := range c.volumes {
-		if v.settle(now) {
-			delete(c.volumes, id)
-		}
-	}
-	for id, s := range c.snapshots {
-		if s.settle(now) {
-			delete(c.snapshots, id)
-		}
-	}
-}
-
-// byCreation orders lists as the APIs do: the youngest first.
-func byCreation(a, b int) int { return cmp.Compare(b, a) }

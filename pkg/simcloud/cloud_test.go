@@ -27,7 +27,7 @@ type answer struct {
 
 // call sends a request through the in-memory transport. The headers are pairs of name and value; a body that is no
 // string is sent as JSON.
-func call(t *testing.T, c *simcloud.Cloud, method, path string, body any, headers ...string) answer {
+func call(t testing.TB, c *simcloud.Cloud, method, path string, body any, headers ...string) answer {
 	t.Helper()
 	var reader io.Reader
 	switch b := body.(type) {
@@ -59,7 +59,7 @@ func call(t *testing.T, c *simcloud.Cloud, method, path string, body any, header
 }
 
 // send sends a request that is ready.
-func send(t *testing.T, c *simcloud.Cloud, r *http.Request) answer {
+func send(t testing.TB, c *simcloud.Cloud, r *http.Request) answer {
 	t.Helper()
 	res, err := c.Transport().RoundTrip(r)
 	if err != nil {
@@ -68,7 +68,7 @@ func send(t *testing.T, c *simcloud.Cloud, r *http.Request) answer {
 	return read(t, res)
 }
 
-func read(t *testing.T, res *http.Response) answer {
+func read(t testing.TB, res *http.Response) answer {
 	t.Helper()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
@@ -81,7 +81,7 @@ func read(t *testing.T, res *http.Response) answer {
 }
 
 // tokenFor returns a token of a default user for a project, unscoped if that is "".
-func tokenFor(t *testing.T, c *simcloud.Cloud, user, project string) string {
+func tokenFor(t testing.TB, c *simcloud.Cloud, user, project string) string {
 	t.Helper()
 	scope := `"unscoped"`
 	if project != "" {

@@ -50,12 +50,7 @@ func (c *Cloud) listExtraSpecs(r *request) *response {
 }
 
 func (c *Cloud) showComputeLimits(r *request) *response {
-	used := 0
-	for _, s := range c.servers {
-		if s.projectID == r.who.project.ID {
-			used++
-		}
-	}
+	used := len(c.servers.in(r.who.project.ID, false).list)
 	return r.json(http.StatusOK, object{{"limits", object{{"rate", []string{}}, {"absolute", object{
 		{"maxTotalInstances", -1}, {"maxTotalCores", -1}, {"maxTotalRAMSize", -1}, {"maxServerMeta", c.options.MaxMetadataItems},
 		{"maxTotalKeypairs", 100}, {"maxServerGroups", 10}, {"maxServerGroupMembers", 10}, {"totalInstancesUsed", used},
@@ -85,10 +80,6 @@ func (c *Cloud) ofServer(r *request, name string, list any) *response {
 		return refused
 	}
 	return r.json(http.StatusOK, object{{name, list}})
-}
-
-func (c *Cloud) listAttachments(r *request) *response {
-	return c.ofServer(r, "volumeAttachments", []string{})
 }
 
 func (c *Cloud) listInterfaces(r *request) *response {

@@ -72,7 +72,12 @@ func (d directory) image(id string) (Image, bool) {
 
 // rolesIn returns a user's roles in a project, with those that they imply; none if the user is no member of it.
 func (u User) rolesIn(p Project) []string {
-	switch u.Roles[p.Name] {
+	return implied(u.Roles[p.Name])
+}
+
+// implied returns a role with those that it implies.
+func implied(role string) []string {
+	switch role {
 	case "admin":
 		return []string{"reader", "member", "admin"}
 	case "member":
@@ -87,6 +92,7 @@ func (u User) rolesIn(p Project) []string {
 type identity struct {
 	user    User
 	project Project // zero when unscoped
+	domain  bool    // scoped to the domain
 	roles   []string
 	// token is nil for a request signed with AK/SK.
 	token *token
@@ -105,6 +111,7 @@ type token struct {
 	methods   []string
 	user      User
 	project   Project // zero when unscoped
+	domain    bool    // scoped to the domain
 	roles     []string
 	auditIDs  []string
 	issued    time.Time

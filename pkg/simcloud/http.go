@@ -28,6 +28,7 @@ type request struct {
 	path     string
 	fullPath string
 	query    url.Values
+	rawQuery string
 	header   http.Header
 	host     string
 	body     []byte
@@ -74,7 +75,7 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler) // the client went away in the middle of its request
 	}
 	res, err := c.serve(r.Context(), &request{
-		method: r.Method, fullPath: r.URL.Path, query: r.URL.Query(), header: r.Header, host: r.Host,
+		method: r.Method, fullPath: r.URL.Path, query: r.URL.Query(), rawQuery: r.URL.RawQuery, header: r.Header, host: r.Host,
 		body: body, chunked: r.ContentLength < 0, base: scheme + "://" + r.Host,
 	})
 	if err != nil {
@@ -111,7 +112,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		host = r.URL.Host
 	}
 	res, err := t.cloud.serve(r.Context(), &request{
-		method: r.Method, fullPath: r.URL.Path, query: r.URL.Query(), header: r.Header, host: host,
+		method: r.Method, fullPath: r.URL.Path, query: r.URL.Query(), rawQuery: r.URL.RawQuery, header: r.Header, host: host,
 		body: body, chunked: len(body) > 0 && r.ContentLength <= 0, base: r.URL.Scheme + "://" + r.URL.Host,
 	})
 	if errors.Is(err, errDropped) {

@@ -22,6 +22,8 @@ type Server struct {
 	BuildFails         bool
 	Locked             bool
 	Metadata           map[string]string
+	// Volumes are the ids of the server's volumes; PutVolume attaches them, and PutServer overlooks them.
+	Volumes []string
 	// Created is now when zero. Launched is when the server first ran: Created when zero, unless it is building or
 	// NeverLaunched.
 	Created, Launched time.Time
@@ -45,12 +47,20 @@ type Snapshot struct {
 func (c *Cloud) PutServer(v Server) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
+	v.Metadata = textOrEmpty(v.Metadata)
+	return c.putServer(v, time.Now())
+}
+
+// putServer keeps the metadata, and does not copy it. The caller holds c.mu.
+func (c *Cloud) putServer(v Server, now time.Time) string {
 	project, user := c.owner(v.ProjectID, v.UserID)
 	s := &server{
-		id: cmp.Or(v.ID, c.newUUID()), name: v.Name, description: v.Description, projectID: project, userID: user, image: v.Image, flavor: v.Flavor,
-		zone: "nova", metadata: textOrEmpty(v.Metadata), vmState: cmp.Or(v.VMState, vmActive), taskState: v.TaskState, locked: v.Locked,
+		id: v.ID, name: v.Name, description: v.Description, projectID: project, userID: user, image: v.Image, flavor: v.Flavor,
+		zone: "nova", metadata: v.Metadata, vmState: cmp.Or(v.VMState, vmActive), taskState: v.TaskState, locked: v.Locked,
 		created: orNow(v.Created, now), updated: now, launched: v.Launched, sequence: c.nextSequence(),
+	}
+	if s.id == "" {
+		s.id = c.newUUID()
 	}
 	if s.image == "" && len(c.directory.images) > 0 {
 		s.image = c.directory.images[0].ID
@@ -67,7 +77,8 @@ func (c *Cloud) PutServer(v Server) string {
 	case s.launched.IsZero() && s.vmState != vmBuilding && !v.NeverLaunched:
 		s.launched = s.created
 	}
-	c.servers[s.id] = s
+	c.servers.put(s)
+	c.watch(s)
 	return s.id
 }
 
@@ -101,7 +112,7 @@ func (c *Cloud) Server(id string) (Server, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settle(time.Now())
-	s := c.servers[id]
+	s := c.servers.get(id)
 	if s == nil {
 		return Server{}, false
 	}
@@ -112,6 +123,7 @@ func (s *server) public() Server {
 	return Server{
 		ID: s.id, Name: s.name, Description: s.description, ProjectID: s.projectID, UserID: s.userID, Image: s.image, Flavor: s.flavor,
 		VMState: s.vmState, TaskState: s.taskState, Locked: s.locked, Metadata: maps.Clone(s.metadata),
+		Volumes: slices.Clone(s.volumes),
 		Created: s.created, Launched: s.launched, NeverLaunched: s.launched.IsZero(),
 	}
 }
@@ -122,7 +134,7 @@ func (c *Cloud) Servers() []Server {
 	defer c.mu.Unlock()
 	c.settle(time.Now())
 	var out []Server
-	for _, s := range slices.SortedFunc(maps.Values(c.servers), func(a, b *server) int { return byCreation(b.sequence, a.sequence) }) {
+	for s := range c.servers.all.oldest() {
 		out = append(out, s.public())
 	}
 	return out
@@ -134,12 +146,13 @@ func (c *Cloud) change(id string, f func(s *server, now time.Time)) bool {
 	defer c.mu.Unlock()
 	now := time.Now()
 	c.settle(now)
-	s := c.servers[id]
+	s := c.servers.get(id)
 	if s == nil {
 		return false
 	}
 	f(s, now)
 	s.updated = now
+	c.watch(s)
 	return true
 }
 
@@ -181,9 +194,13 @@ func (c *Cloud) FinishBuild(id string, after time.Duration, fails bool) bool {
 func (c *Cloud) DeleteServer(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, found := c.servers[id]
-	delete(c.servers, id)
-	return found
+	s := c.servers.get(id)
+	if s != nil {
+		s.updated = time.Now()
+		c.releaseVolumes(s)
+		c.bury(s)
+	}
+	return s != nil
 }
 
 // PutSnapshot makes a snapshot, or replaces the one with the same ID, and returns its ID. In status creating, it
@@ -191,27 +208,36 @@ func (c *Cloud) DeleteServer(id string) bool {
 func (c *Cloud) PutSnapshot(v Snapshot) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
+	v.Metadata = textOrEmpty(v.Metadata)
+	return c.putSnapshot(v, time.Now())
+}
+
+// putSnapshot keeps the metadata, and does not copy it. The caller holds c.mu.
+func (c *Cloud) putSnapshot(v Snapshot, now time.Time) string {
 	project, user := c.owner(v.ProjectID, v.UserID)
 	s := &snapshot{
-		id: cmp.Or(v.ID, c.newUUID()), name: v.Name, description: v.Description, volumeID: v.VolumeID, projectID: project, userID: user, size: 1,
-		status: cmp.Or(v.Status, "available"), metadata: textOrEmpty(v.Metadata), created: orNow(v.Created, now), updated: now, sequence: c.nextSequence(),
+		id: v.ID, name: v.Name, description: v.Description, volumeID: v.VolumeID, projectID: project, userID: user, size: 1,
+		status: cmp.Or(v.Status, "available"), metadata: v.Metadata, created: orNow(v.Created, now), updated: now, sequence: c.nextSequence(),
+	}
+	if s.id == "" {
+		s.id = c.newUUID()
 	}
 	if s.volumeID == "" {
 		s.volumeID = c.newUUID()
-		c.volumes[s.volumeID] = &volume{
+		c.volumes.put(&volume{
 			id: s.volumeID, name: "volume of " + s.id, projectID: project, userID: user, status: "available", size: 1, metadata: map[string]string{},
 			created: s.created, updated: s.created, sequence: c.nextSequence(),
-		}
+		})
 	}
 	s.taken = s.status != "creating" && s.status != "error"
 	if s.status == "creating" && c.options.SnapshotTime > 0 {
-		s.until, s.next = now.Add(c.options.SnapshotTime), "available"
+		s.until, s.then = now.Add(c.options.SnapshotTime), "available"
 		if c.options.SnapshotFails {
-			s.next = "error"
+			s.then = "error"
 		}
 	}
-	c.snapshots[s.id] = s
+	c.snapshots.put(s)
+	c.watch(s)
 	return s.id
 }
 
@@ -220,7 +246,7 @@ func (c *Cloud) Snapshot(id string) (Snapshot, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settle(time.Now())
-	s := c.snapshots[id]
+	s := c.snapshots.get(id)
 	if s == nil {
 		return Snapshot{}, false
 	}
@@ -240,7 +266,7 @@ func (c *Cloud) Snapshots() []Snapshot {
 	defer c.mu.Unlock()
 	c.settle(time.Now())
 	var out []Snapshot
-	for _, s := range slices.SortedFunc(maps.Values(c.snapshots), func(a, b *snapshot) int { return byCreation(b.sequence, a.sequence) }) {
+	for s := range c.snapshots.all.oldest() {
 		out = append(out, s.public())
 	}
 	return out
@@ -250,11 +276,11 @@ func (c *Cloud) Snapshots() []Snapshot {
 func (c *Cloud) SetSnapshotStatus(id, status string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.snapshots[id]
+	s := c.snapshots.get(id)
 	if s == nil {
 		return false
 	}
-	s.status, s.next, s.updated = status, "", time.Now()
+	s.status, s.then, s.updated = status, "", time.Now()
 	s.taken = s.taken || status == "available"
 	return true
 }
@@ -263,7 +289,5 @@ func (c *Cloud) SetSnapshotStatus(id, status string) bool {
 func (c *Cloud) DeleteSnapshot(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, found := c.snapshots[id]
-	delete(c.snapshots, id)
-	return found
+	return c.snapshots.drop(id)
 }

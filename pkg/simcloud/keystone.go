@@ -2,6 +2,7 @@ package simcloud
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,9 +17,14 @@ func identityRoutes() routes {
 		{"GET", "auth/catalog", (*Cloud).showCatalog},
 		{"GET", "auth/projects", (*Cloud).listOwnProjects},
 		{"GET", "projects", (*Cloud).listProjects},
+		{"GET", "auth/domains", (*Cloud).listOwnDomains},
 		{"GET", "projects/{id}", (*Cloud).showProject},
+		{"GET", "projects/{id}/tags", (*Cloud).listProjectTags},
+		{"GET", "projects/{id}/tags/{tag}", (*Cloud).showProjectTag},
+		{"GET", "users", (*Cloud).listUsers},
 		{"GET", "users/{id}", (*Cloud).showUser},
 		{"GET", "users/{id}/projects", (*Cloud).listUserProjects},
+		{"GET", "domains", (*Cloud).listDomains},
 		{"GET", "domains/{id}", (*Cloud).showDomain},
 		{"GET", "regions", (*Cloud).listRegions},
 	}
@@ -100,7 +106,7 @@ func (c *Cloud) authenticated(r *request) *identity {
 	if t == nil || t.revoked || !t.expires.After(r.start) {
 		return nil
 	}
-	return &identity{user: t.user, project: t.project, roles: t.roles, token: t}
+	return &identity{user: t.user, project: t.project, domain: t.domain, roles: t.roles, token: t}
 }
 
 // resource is an answer with a resource or a list of them, which Keystone follows by a newline.
@@ -115,10 +121,41 @@ func (r *request) collection(name string, list []object, path string) *response 
 }
 
 func (r *request) projectView(p Project) object {
-	return object{
-		{"id", p.ID}, {"name", p.Name}, {"domain_id", domainID}, {"description", ""}, {"enabled", true}, {"parent_id", domainID},
-		{"is_domain", false}, {"tags", []string{}}, {"options", object{}}, {"links", object{{"self", r.base + "/identity/v3/projects/" + p.ID}}},
+	view := object{
+		{"id", p.ID}, {"name", p.Name}, {"domain_id", domainID}, {"description", p.Description}, {"enabled", true}, {"parent_id", domainID},
+		{"is_domain", false}, {"tags", p.Tags}, {"options", object{}},
 	}
+	view = append(view, sortedObject(p.Extra)...)
+	return append(view, member{"links", object{{"self", r.base + "/identity/v3/projects/" + p.ID}}})
+}
+
+func (r *request) userView(u User) object {
+	view := object{
+		{"id", u.ID}, {"name", u.Name}, {"domain_id", domainID}, {"enabled", true}, {"password_expires_at", nil}, {"options", object{}},
+	}
+	view = append(view, sortedObject(u.Extra)...)
+	return append(view, member{"links", object{{"self", r.base + "/identity/v3/users/" + u.ID}}})
+}
+
+func (r *request) domainView() object {
+	return object{
+		{"id", domainID}, {"name", domainName}, {"description", "The default domain"}, {"enabled", true}, {"tags", []string{}},
+		{"options", object{}}, {"links", object{{"self", r.base + "/identity/v3/domains/" + domainID}}},
+	}
+}
+
+// readsDomain reports whether somebody may read all that the domain has: an administrator, and who has a role on the domain.
+func (i *identity) readsDomain() bool {
+	return i.admin() || i.domain && slices.Contains(i.roles, "reader")
+}
+
+// asked is the path and the query of a list, as its links name it.
+func (r *request) asked() string {
+	path := strings.TrimPrefix(r.path, "/v3/")
+	if r.rawQuery != "" {
+		path += "?" + r.rawQuery
+	}
+	return path
 }
 
 func (c *Cloud) listOwnProjects(r *request) *response {
@@ -127,6 +164,18 @@ func (c *Cloud) listOwnProjects(r *request) *response {
 		return r.identityUnauthorized()
 	}
 	return r.collection("projects", c.projectsOf(r, who.user), "auth/projects")
+}
+
+func (c *Cloud) listOwnDomains(r *request) *response {
+	who := c.authenticated(r)
+	if who == nil {
+		return r.identityUnauthorized()
+	}
+	list := []object{}
+	if who.user.DomainRole != "" {
+		list = append(list, r.domainView())
+	}
+	return r.collection("domains", list, "auth/domains")
 }
 
 func (c *Cloud) projectsOf(r *request, u User) []object {
@@ -144,7 +193,7 @@ func (c *Cloud) listUserProjects(r *request) *response {
 	switch {
 	case who == nil:
 		return r.identityUnauthorized()
-	case who.user.ID != r.vars["id"] && !who.admin():
+	case who.user.ID != r.vars["id"] && !who.readsDomain():
 		return r.identityForbidden("list_user_projects")
 	}
 	u, found := c.directory.user(r.vars["id"], "")
@@ -159,62 +208,132 @@ func (c *Cloud) listProjects(r *request) *response {
 	switch {
 	case who == nil:
 		return r.identityUnauthorized()
-	case !who.admin():
+	case !who.readsDomain():
 		return r.identityForbidden("list_projects")
 	}
 	list := []object{}
 	for _, p := range c.directory.projects {
-		if name := r.query.Get("name"); name == "" || strings.EqualFold(name, p.Name) {
+		fits := r.named(p.Name) && r.ofDomain()
+		if tags := r.query.Get("tags"); tags != "" {
+			for tag := range strings.SplitSeq(tags, ",") {
+				fits = fits && slices.Contains(p.Tags, tag)
+			}
+		}
+		if fits {
 			list = append(list, r.projectView(p))
 		}
 	}
-	return r.collection("projects", list, "projects")
+	return r.collection("projects", list, r.asked())
+}
+
+// named reports whether a list asks for a name, or for none.
+func (r *request) named(name string) bool {
+	asked := r.query.Get("name")
+	return asked == "" || strings.EqualFold(asked, name)
+}
+
+// ofDomain reports whether a list asks for the domain, or for none.
+func (r *request) ofDomain() bool {
+	asked := r.query.Get("domain_id")
+	return asked == "" || asked == domainID
+}
+
+// projectOf finds the project of a request, or refuses: members see theirs, those who read the domain all.
+func (c *Cloud) projectOf(r *request, action string) (Project, *response) {
+	who := c.authenticated(r)
+	if who == nil {
+		return Project{}, r.identityUnauthorized()
+	}
+	p, found := c.directory.project(r.vars["id"], "")
+	switch {
+	case !who.admin() && (!found || who.project.ID != p.ID && !who.readsDomain()):
+		return p, r.identityForbidden(action)
+	case !found:
+		return p, r.identityError(http.StatusNotFound, "Could not find project: "+r.vars["id"]+".")
+	}
+	return p, nil
 }
 
 func (c *Cloud) showProject(r *request) *response {
-	who := c.authenticated(r)
-	if who == nil {
-		return r.identityUnauthorized()
-	}
-	p, found := c.directory.project(r.vars["id"], "")
-	if (!found || who.user.rolesIn(p) == nil) && !who.admin() {
-		return r.identityForbidden("get_project")
-	}
-	if !found {
-		return r.identityError(http.StatusNotFound, "Could not find project: "+r.vars["id"]+".")
+	p, refused := c.projectOf(r, "get_project")
+	if refused != nil {
+		return refused
 	}
 	return r.resource(object{{"project", r.projectView(p)}})
 }
 
-func (c *Cloud) showUser(r *request) *response {
+func (c *Cloud) listProjectTags(r *request) *response {
+	p, refused := c.projectOf(r, "list_project_tags")
+	if refused != nil {
+		return refused
+	}
+	return r.resource(object{{"links", object{{"self", r.base + "/identity/v3"}}}, {"tags", p.Tags}})
+}
+
+func (c *Cloud) showProjectTag(r *request) *response {
+	p, refused := c.projectOf(r, "get_project_tag")
+	if refused != nil {
+		return refused
+	}
+	if !slices.Contains(p.Tags, r.vars["tag"]) {
+		return r.identityError(http.StatusNotFound, "Could not find project tag: "+r.vars["tag"]+".")
+	}
+	return r.identityRespond(http.StatusNoContent, "", nil)
+}
+
+func (c *Cloud) listUsers(r *request) *response {
 	who := c.authenticated(r)
 	switch {
 	case who == nil:
 		return r.identityUnauthorized()
-	case who.user.ID != r.vars["id"] && !who.admin():
-		return r.identityForbidden("get_user")
+	case !who.readsDomain():
+		return r.identityForbidden("list_users")
+	}
+	list := []object{}
+	for _, u := range c.directory.users {
+		if r.named(u.Name) && r.ofDomain() {
+			list = append(list, r.userView(u))
+		}
+	}
+	return r.collection("users", list, r.asked())
+}
+
+func (c *Cloud) showUser(r *request) *response {
+	who := c.authenticated(r)
+	if who == nil {
+		return r.identityUnauthorized()
 	}
 	u, found := c.directory.user(r.vars["id"], "")
-	if !found {
+	switch {
+	case !who.admin() && who.user.ID != r.vars["id"] && (!found || !who.readsDomain()):
+		return r.identityForbidden("get_user")
+	case !found:
 		return r.identityError(http.StatusNotFound, "Could not find user: "+r.vars["id"]+".")
 	}
-	return r.resource(object{{"user", object{
-		{"id", u.ID}, {"name", u.Name}, {"domain_id", domainID}, {"enabled", true}, {"password_expires_at", nil}, {"options", object{}},
-		{"links", object{{"self", r.base + "/identity/v3/users/" + u.ID}}},
-	}}})
+	return r.resource(object{{"user", r.userView(u)}})
+}
+
+func (c *Cloud) listDomains(r *request) *response {
+	who := c.authenticated(r)
+	switch {
+	case who == nil:
+		return r.identityUnauthorized()
+	case !who.admin():
+		return r.identityForbidden("list_domains")
+	}
+	return r.collection("domains", []object{r.domainView()}, r.asked())
 }
 
 func (c *Cloud) showDomain(r *request) *response {
 	switch who := c.authenticated(r); {
 	case who == nil:
 		return r.identityUnauthorized()
+	case r.vars["id"] != domainID && who.admin():
+		return r.identityError(http.StatusNotFound, "Could not find domain: "+r.vars["id"]+".")
 	case r.vars["id"] != domainID:
 		return r.identityForbidden("get_domain")
 	}
-	return r.resource(object{{"domain", object{
-		{"id", domainID}, {"name", domainName}, {"description", "The default domain"}, {"enabled", true}, {"tags", []string{}},
-		{"options", object{}}, {"links", object{{"self", r.base + "/identity/v3/domains/" + domainID}}},
-	}}})
+	return r.resource(object{{"domain", r.domainView()}})
 }
 
 func (c *Cloud) listRegions(r *request) *response {

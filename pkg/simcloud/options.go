@@ -43,6 +43,8 @@ type Options struct {
 	// SoftDelete puts a deleted server into vm_state soft-delete, from which it can be restored, as Nova does with
 	// reclaim_instance_interval.
 	SoftDelete bool
+	// AttachTime is how long a volume is attaching or detaching, VolumeActionTime how long it is extending or uploading.
+	AttachTime, VolumeActionTime time.Duration
 	// SnapshotTime is how long a new snapshot is creating, VolumeTime the same for a volume.
 	SnapshotTime, VolumeTime time.Duration
 	// SnapshotFails lets every snapshot end in error.
@@ -85,6 +87,10 @@ type Project struct {
 	// ID is 32 hexadecimal digits; by default derived from the name, so that it is the same in every run.
 	ID   string
 	Name string
+	// Description, Tags and Extra (members beside Keystone's own) are what GET /v3/projects/{id} tells of it.
+	Description string
+	Tags        []string
+	Extra       map[string]string
 }
 
 // User is a Keystone user of the domain Default.
@@ -95,6 +101,10 @@ type User struct {
 	Password Secret
 	// Roles gives the user's role for each project's name: admin, member or reader. A role implies those after it.
 	Roles map[string]string
+	// DomainRole is the user's role on the domain: admin, member, reader, or none.
+	DomainRole string
+	// Extra are members beside Keystone's own that GET /v3/users/{id} tells, such as email and description.
+	Extra map[string]string
 }
 
 // ApplicationCredential lets a program act as a user in one project.

@@ -221,6 +221,14 @@ func checkName(s string) string {
 	return "An invalid 'name' value was provided. The name must be: printable characters. Can not start or end with whitespace."
 }
 
+// checkVolumeID is checkUUID with a message that has its introduction.
+func checkVolumeID(s string) string {
+	if checkUUID(s) == "" {
+		return ""
+	}
+	return fmt.Sprintf("Invalid input for field/attribute volumeId. Value: %s. %s is not a 'uuid'", s, quoteRepr(s))
+}
+
 // checkUUID is the format "uuid". Its message never shows: here it stands in an anyOf only, which has its own.
 func checkUUID(s string) string {
 	digits := strings.ReplaceAll(strings.ToLower(s), "-", "")

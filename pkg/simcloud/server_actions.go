@@ -48,6 +48,7 @@ func serverAction(name string) (action, bool) {
 		"confirmResize": {label: "confirmResize", from: []string{vmResized}, status: http.StatusNoContent, perform: (*Cloud).confirmResize},
 		"revertResize":  {label: "revertResize", from: []string{vmResized}, perform: (*Cloud).revertResize},
 		"reboot":        {label: "reboot", anyTask: true, unlaunched: true, perform: (*Cloud).reboot},
+		"rebuild":       {label: "rebuild", from: []string{vmActive, vmStopped, vmError}, perform: (*Cloud).rebuild},
 		"lock":          {anyTask: true, unlaunched: true, anyLock: true, perform: (*Cloud).lock},
 		"unlock":        {anyTask: true, unlaunched: true, anyLock: true, perform: (*Cloud).unlock},
 		"restore":       {label: "restore", from: []string{vmSoftDeleted}, task: "restoring", to: vmActive},
@@ -95,6 +96,7 @@ func (c *Cloud) actOnServer(r *request) *response {
 	} else {
 		s.become(r.start, c.options.ActionTime, a.task, a.to, nil)
 	}
+	c.watch(s)
 	if a.status == http.StatusNoContent {
 		return r.empty(a.status, "application/json")
 	}
@@ -118,6 +120,10 @@ func actionSchema(name string, v microversion) schema {
 				{"locked_reason", schema{types: []string{"string"}, minLength: 1, maxLength: 255}},
 			}}
 		}
+	case "rebuild":
+		argument = schema{types: []string{"object"}, required: []string{"imageRef"}, properties: []property{
+			{"imageRef", schema{types: []string{"string"}}}, {"metadata", metadataSchema}, {"name", schema{types: []string{"string"}, minLength: 1, maxLength: 255}},
+		}}
 	case "os-resetState":
 		argument = schema{types: []string{"object"}, closed: true, required: []string{"state"}, properties: []property{
 			{"state", schema{types: []string{"string"}, enum: []any{"active", "error"}}},
@@ -188,6 +194,40 @@ func (c *Cloud) resize(r *request, s *server, argument any) *response {
 		s.flavorBefore, s.flavor, s.stoppedBefore = s.flavor, flavor, stopped
 	})
 	return nil
+}
+
+// rebuild makes a server anew from an image. Its metadata, if the request has some, replaces what there is.
+func (c *Cloud) rebuild(r *request, s *server, argument any) *response {
+	o := argument.(object) // the schema has checked it
+	image := o.text("imageRef")
+	if _, found := c.directory.image(image); !found {
+		return r.badRequest("Cannot find image for rebuild")
+	}
+	if changes, ok := o.get("metadata"); ok {
+		metadata := textMap(changes)
+		if refused := c.checkMetadataQuota(r, metadata); refused != nil {
+			return refused
+		}
+		s.metadata = metadata
+	}
+	if name := o.text("name"); name != "" {
+		s.name = name
+	}
+	to := vmActive
+	if s.vmState == vmStopped {
+		to = vmStopped
+	}
+	s.taskState = "rebuilding"
+	view := c.serverView(r, s, r.version.atLeast(2, 75))
+	s.become(r.start, c.options.ActionTime, "rebuilding", to, func(s *server) { s.image, s.launched = image, s.updated })
+	c.watch(s)
+	password := o.text("adminPass")
+	if password == "" {
+		password = c.randomText(9)
+	}
+	res := r.json(http.StatusAccepted, object{{"server", append(view, member{"adminPass", password})}})
+	res.header.Set("Location", r.serverLinks(s)[0].text("href"))
+	return res
 }
 
 // afterResize is the state to which a server returns from vm_state resized.

@@ -3,6 +3,7 @@ package simcloud
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -39,6 +40,10 @@ type server struct {
 	fault                 string    // why it is in error
 	faultAt               time.Time
 	flavorBefore          string // of a resize that waits for confirmation
+	hostName              string // that of the guest, "" for one that follows from the name
+	userData              string
+	configDrive           bool
+	volumes               []string // ids, in the order of their attachments
 	stoppedBefore         bool
 	sequence              int
 	gone                  bool
@@ -51,6 +56,20 @@ type step struct {
 	at time.Time
 	do func(*server)
 }
+
+func (s *server) key() string   { return s.id }
+func (s *server) owner() string { return s.projectID }
+func (s *server) number() int   { return s.sequence }
+
+func (s *server) next() (time.Time, bool) {
+	if len(s.plan) == 0 {
+		return time.Time{}, false
+	}
+	return s.plan[0].at, true
+}
+
+// hostname is the guest's.
+func (s *server) hostname() string { return cmp.Or(s.hostName, hostname(s.name)) }
 
 // settle brings a server up to date and reports whether it is gone for good.
 func (s *server) settle(now time.Time) (gone bool) {
@@ -117,14 +136,22 @@ func (s *server) powerState() int {
 	return 0
 }
 
+// isStatus reports whether a word is one of Nova's statuses, whatever its case.
+func isStatus(word string) bool {
+	return slices.Contains([]string{
+		"ACTIVE", "BUILD", "SHUTOFF", "VERIFY_RESIZE", "PAUSED", "SUSPENDED", "RESCUE", "ERROR", "DELETED", "SOFT_DELETED", "SHELVED", "SHELVED_OFFLOADED",
+		"REBOOT", "HARD_REBOOT", "RESIZE", "REVERT_RESIZE", "REBUILD", "MIGRATING", "PASSWORD", "UNKNOWN",
+	}, strings.ToUpper(word))
+}
+
 // status is the API's status for a vm_state and a task_state (_STATE_MAP in nova/api/openstack/common.py).
 func (s *server) status() string {
 	byTask := map[string]string{}
 	switch s.vmState {
 	case vmActive:
-		byTask = map[string]string{"rebooting": "REBOOT", "rebooting_hard": "HARD_REBOOT", "resize_prep": "RESIZE"}
+		byTask = map[string]string{"rebooting": "REBOOT", "rebooting_hard": "HARD_REBOOT", "resize_prep": "RESIZE", "rebuilding": "REBUILD"}
 	case vmStopped:
-		byTask = map[string]string{"resize_prep": "RESIZE"}
+		byTask = map[string]string{"resize_prep": "RESIZE", "rebuilding": "REBUILD"}
 	case vmResized:
 		byTask = map[string]string{"resize_reverting": "REVERT_RESIZE"}
 	}

@@ -43,8 +43,12 @@ func (c *Cloud) serverView(r *request, s *server, extended bool) object {
 	since(2, 19, member{"description", textOrNil(s.description)})
 	since(2, 26, member{"tags", s.tags})
 	since(2, 63, member{"trusted_image_certificates", nil})
-	since(2, 90, member{"OS-EXT-SRV-ATTR:hostname", hostname(s.name)})
-	since(2, 71, member{"server_groups", []string{}})
+	if !r.who.admin() || !extended {
+		since(2, 90, member{"OS-EXT-SRV-ATTR:hostname", s.hostname()})
+	}
+	if !r.detailed() {
+		since(2, 71, member{"server_groups", []string{}})
+	}
 	return view
 }
 
@@ -54,8 +58,12 @@ func (c *Cloud) extendedView(r *request, s *server) object {
 	if s.hasHost() {
 		zone = s.zone
 	}
+	drive := ""
+	if s.configDrive {
+		drive = "True"
+	}
 	view := object{
-		{"OS-EXT-AZ:availability_zone", zone}, {"config_drive", ""}, {"key_name", nil},
+		{"OS-EXT-AZ:availability_zone", zone}, {"config_drive", drive}, {"key_name", nil},
 		{"OS-SRV-USG:launched_at", momentOrNil(s.launched)}, {"OS-SRV-USG:terminated_at", momentOrNil(s.terminated)},
 	}
 	if r.who.admin() {
@@ -63,10 +71,20 @@ func (c *Cloud) extendedView(r *request, s *server) object {
 			{"OS-EXT-SRV-ATTR:host", "simcloud"}, {"OS-EXT-SRV-ATTR:instance_name", "instance-" + s.id[:min(8, len(s.id))]},
 			{"OS-EXT-SRV-ATTR:hypervisor_hostname", "simcloud"},
 		}...)
+		if r.version.atLeast(2, 3) {
+			view = append(view, object{
+				{"OS-EXT-SRV-ATTR:reservation_id", "r-" + s.id[:min(8, len(s.id))]}, {"OS-EXT-SRV-ATTR:launch_index", 0},
+				{"OS-EXT-SRV-ATTR:hostname", s.hostname()}, {"OS-EXT-SRV-ATTR:kernel_id", ""}, {"OS-EXT-SRV-ATTR:ramdisk_id", ""},
+				{"OS-EXT-SRV-ATTR:root_device_name", s.rootDevice()}, {"OS-EXT-SRV-ATTR:user_data", textOrNil(s.userData)},
+			}...)
+		}
+		if r.version.atLeast(2, 16) {
+			view = append(view, member{"host_status", s.hostStatus()})
+		}
 	}
 	return append(view, object{
 		{"OS-EXT-STS:task_state", textOrNil(s.taskState)}, {"OS-EXT-STS:vm_state", s.vmState}, {"OS-EXT-STS:power_state", s.powerState()},
-		{"os-extended-volumes:volumes_attached", []string{}},
+		{"os-extended-volumes:volumes_attached", c.attachedVolumes(r, s)},
 	}...)
 }
 
@@ -97,6 +115,22 @@ func (c *Cloud) flavorOf(r *request, s *server) object {
 	return object{
 		{"vcpus", f.VCPUs}, {"ram", f.RAM}, {"disk", f.Disk}, {"ephemeral", 0}, {"swap", 0}, {"original_name", f.Name}, {"extra_specs", object{}},
 	}
+}
+
+// rootDevice is the device that the guest starts from, nil before it is built.
+func (s *server) rootDevice() any {
+	if s.launched.IsZero() && !s.hasHost() {
+		return nil
+	}
+	return "/dev/sda"
+}
+
+// hostStatus is what Nova says of the server's host.
+func (s *server) hostStatus() string {
+	if s.hasHost() {
+		return "UP"
+	}
+	return ""
 }
 
 // hostname is the name that Nova derives for the guest: what RFC 952 takes of the server's name.

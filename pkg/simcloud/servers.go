@@ -3,9 +3,7 @@ package simcloud
 import (
 	"cmp"
 	"encoding/json"
-	"maps"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -19,12 +17,31 @@ var metadataSchema = schema{
 	values: &schema{types: []string{"string"}, maxLength: 255}, closed: true,
 }
 
+// novaBooleans are what Nova takes for a truth value.
+var novaBooleans = []any{
+	true, "True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes", false, "False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no",
+}
+
+// hostnameSchema is parameter_types.hostname of nova/api/validation/parameter_types.py.
+var hostnameSchema = schema{types: []string{"string"}, minLength: 2, maxLength: 63, pattern: regexp.MustCompile(`^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$`)}
+
+// truth is what the services take a value for.
+func truth(v any) bool {
+	switch v := v.(type) {
+	case bool:
+		return v
+	case string:
+		return slices.Contains([]string{"1", "t", "true", "on", "y", "yes"}, strings.ToLower(v))
+	}
+	return false
+}
+
 // createServerSchema is what nova/api/openstack/compute/schemas/servers.py asks of a new server at a microversion.
 func createServerSchema(v microversion) schema {
 	name := schema{types: []string{"string"}, minLength: 1, maxLength: 255, format: checkName}
 	list := schema{types: []string{"array"}}
 	text := schema{types: []string{"string"}}
-	flag := schema{types: []string{"boolean", "string"}}
+	flag := schema{enum: novaBooleans}
 	count := schema{types: []string{"integer", "string"}, minimum: 1, minLength: 1}
 	s := schema{types: []string{"object"}, closed: true, required: []string{"name", "flavorRef"}, properties: []property{
 		{"name", name},
@@ -55,7 +72,7 @@ func createServerSchema(v microversion) schema {
 		s.properties = append(s.properties, property{"host", text}, property{"hypervisor_hostname", text})
 	}
 	if v.atLeast(2, 90) {
-		s.properties = append(s.properties, property{"hostname", text})
+		s.properties = append(s.properties, property{"hostname", hostnameSchema})
 	}
 	hints := schema{types: []string{"object"}}
 	return schema{types: []string{"object"}, closed: true, required: []string{"server"}, properties: []property{
@@ -76,8 +93,12 @@ func (c *Cloud) createServer(r *request) *response {
 	if _, found := c.directory.image(image); !found && image != "" {
 		return r.badRequest("Can not find requested image")
 	}
-	if devices, _ := body.at("server", "block_device_mapping_v2").([]any); image == "" && len(devices) == 0 {
+	devices := listOf(body.at("server", "block_device_mapping_v2"))
+	if image == "" && len(devices) == 0 {
 		return r.badRequest("Missing imageRef attribute")
+	}
+	if refused := c.checkDevices(r, devices, image != ""); refused != nil {
+		return refused
 	}
 	metadata := textMap(body.at("server", "metadata"))
 	if refused := c.checkMetadataQuota(r, metadata); refused != nil {
@@ -87,12 +108,15 @@ func (c *Cloud) createServer(r *request) *response {
 		id: c.newUUID(), name: body.text("server", "name"), description: body.text("server", "description"), image: image, flavor: flavor,
 		projectID: r.who.project.ID, userID: r.who.user.ID, metadata: metadata, sequence: c.nextSequence(),
 		created: r.start, updated: r.start, zone: cmp.Or(body.text("server", "availability_zone"), "nova"),
+		hostName: body.text("server", "hostname"), userData: body.text("server", "user_data"), configDrive: truth(body.at("server", "config_drive")),
 	}
 	for _, tag := range listOf(body.at("server", "tags")) {
 		s.tags = append(s.tags, pythonStr(tag))
 	}
+	c.attachDevices(r, s, devices)
 	s.build(r.start, c.options.BuildTime, c.options.BuildFails)
-	c.servers[s.id] = s
+	c.servers.put(s)
+	c.watch(s)
 	password := body.text("server", "adminPass")
 	if password == "" {
 		password = c.randomText(9)
@@ -107,7 +131,7 @@ func (c *Cloud) createServer(r *request) *response {
 
 // server finds the server of a request, or refuses.
 func (c *Cloud) server(r *request) (*server, *response) {
-	s := c.servers[strings.ToLower(r.vars["id"])] // to the database, upper case is the same
+	s := c.servers.get(strings.ToLower(r.vars["id"])) // to the database, upper case is the same
 	if s != nil && r.who.project.ID == "" {
 		return nil, r.brokenInside("nova.exception.NovaException") // Nova cannot target a cell for nobody's project
 	}
@@ -134,6 +158,9 @@ func (c *Cloud) updateServer(r *request) *response {
 	if r.version.atLeast(2, 19) {
 		s.properties = append(s.properties, property{"description", schema{types: []string{"string", "null"}, maxLength: 255}})
 	}
+	if r.version.atLeast(2, 90) {
+		s.properties = append(s.properties, property{"hostname", hostnameSchema})
+	}
 	body, refused := r.checkedBody(schema{types: []string{"object"}, closed: true, required: []string{"server"}, properties: []property{{"server", s}}})
 	if refused != nil {
 		return refused
@@ -149,6 +176,9 @@ func (c *Cloud) updateServer(r *request) *response {
 		if description, ok := changes.get("description"); ok {
 			target.description, _ = description.(string)
 		}
+	}
+	if name := body.text("server", "hostname"); name != "" {
+		target.hostName = name
 	}
 	target.updated = r.start
 	return r.json(http.StatusOK, object{{"server", c.serverView(r, target, r.version.atLeast(2, 75))}})
@@ -174,90 +204,17 @@ func (c *Cloud) destroy(s *server, now time.Time, forGood bool) {
 	s.plan = nil
 	if !forGood {
 		s.become(now, c.options.DeleteTime, "soft-deleting", vmSoftDeleted, nil)
+		c.watch(s)
 		return
 	}
 	visible := c.options.DeletedVisible
 	s.become(now, c.options.DeleteTime, "deleting", vmDeleted, func(s *server) {
 		s.terminated = s.updated
+		c.releaseVolumes(s)
 		s.later(s.updated.Add(visible), func(s *server) { s.gone = true })
 	})
-	if s.settle(now) {
-		delete(c.servers, s.id)
-	}
-}
-
-// listServers is GET /servers and GET /servers/detail.
-func (c *Cloud) listServers(r *request) *response {
-	all := r.formSays("all_tenants")
-	if all && !r.who.admin() {
-		action := "index"
-		if strings.HasSuffix(r.path, "/detail") {
-			action = "detail"
-		}
-		return r.forbidden("Policy doesn't allow os_compute_api:servers:%s:get_all_tenants to be performed.", action)
-	}
-	limit := 1000
-	if text := r.query.Get("limit"); text != "" {
-		if strings.Trim(text, "0123456789") != "" {
-			return r.badRequest("Invalid input for query parameters limit. Value: %s. %s does not match '^[0-9]*$'", text, quoteRepr(text))
-		}
-		if n, err := strconv.Atoi(text); err == nil {
-			limit = min(n, limit)
-		}
-	}
-	var list []*server
-	for _, s := range slices.SortedFunc(maps.Values(c.servers), func(a, b *server) int { return byCreation(a.sequence, b.sequence) }) {
-		if (all || s.projectID == r.who.project.ID) && s.vmState != vmDeleted && s.matches(r.query) {
-			list = append(list, s)
-		}
-	}
-	if marker := r.query.Get("marker"); marker != "" {
-		i := slices.IndexFunc(list, func(s *server) bool { return s.id == marker })
-		if i < 0 {
-			return r.badRequest("marker [%s] not found", marker)
-		}
-		list = list[i+1:]
-	}
-	list, more := list[:min(limit, len(list))], len(list) >= limit && limit > 0 && r.query.Has("limit")
-	views := []object{}
-	for _, s := range list {
-		if strings.HasSuffix(r.path, "/detail") {
-			views = append(views, c.serverView(r, s, true))
-		} else {
-			views = append(views, object{{"id", s.id}, {"name", s.name}, {"links", r.serverLinks(s)}})
-		}
-	}
-	answer := object{{"servers", views}}
-	if more && len(list) > 0 {
-		answer = append(answer, member{"servers_links", r.nextLink(list[len(list)-1].id)})
-	}
-	return r.json(http.StatusOK, answer)
-}
-
-// nextLink is the link to a list's next page.
-func (r *request) nextLink(marker string) []object {
-	q := maps.Clone(r.query)
-	q.Set("marker", marker)
-	return []object{{{"rel", "next"}, {"href", r.base + r.fullPath + "?" + q.Encode()}}}
-}
-
-// matches reports whether the server is one that a list's query asks for.
-func (s *server) matches(q url.Values) bool {
-	if name := q.Get("name"); name != "" {
-		re, err := regexp.Compile("(?i)" + name) // the database matches a regular expression
-		if err != nil || !re.MatchString(s.name) {
-			return false
-		}
-	}
-	fits := func(parameter, value string) bool {
-		return q.Get(parameter) == "" || slices.ContainsFunc(q[parameter], func(v string) bool { return strings.EqualFold(v, value) })
-	}
-	if since := q.Get("changes-since"); since != "" {
-		if t, err := time.Parse(time.RFC3339, since); err == nil && s.updated.Before(t) {
-			return false
-		}
-	}
-	return fits("status", s.status()) && fits("flavor", s.flavor) && fits("image", s.image) && fits("ip", "") && fits("uuid", s.id)
+	s.settle(now)
+	c.watch(s)
 }
 
 // textMap takes the strings out of an object.

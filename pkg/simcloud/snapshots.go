@@ -1,10 +1,9 @@
 package simcloud
 
 import (
-	"maps"
 	"net/http"
-	"slices"
 	"strings"
+	"time"
 )
 
 // cinderBooleans are what Cinder takes for a truth value.
@@ -27,28 +26,29 @@ func (c *Cloud) createSnapshot(r *request) *response {
 		return refused
 	}
 	volumeID := pythonStr(body.at("snapshot", "volume_id"))
-	v := c.volumes[volumeID]
+	v := c.volumes.get(volumeID)
 	if v == nil || !r.who.sees(v.projectID) {
 		return r.notFound("Volume %s could not be found.", volumeID)
 	}
-	if v.status != "available" {
+	if v.status != "available" && (v.status != "in-use" || !truth(body.at("snapshot", "force")) && !r.version.atLeast(3, 66)) {
 		return r.badRequest("Invalid volume: Volume %s status must be available, but current status is: %s.", v.id, v.status)
 	}
 	s := &snapshot{
 		id: c.newUUID(), name: body.text("snapshot", "name"), description: body.text("snapshot", "description"), projectID: r.who.project.ID,
 		userID: r.who.user.ID, volumeID: v.id, status: "creating", size: v.size, metadata: textMap(body.at("snapshot", "metadata")),
-		created: r.start, sequence: c.nextSequence(), until: r.start.Add(c.options.SnapshotTime), next: "available",
+		created: r.start, sequence: c.nextSequence(), until: r.start.Add(c.options.SnapshotTime), then: "available",
 	}
 	if c.options.SnapshotFails {
-		s.next = "error"
+		s.then = "error"
 	}
-	c.snapshots[s.id] = s
+	c.snapshots.put(s)
+	c.watch(s)
 	return r.json(http.StatusAccepted, object{{"snapshot", r.snapshotView(s, false)}})
 }
 
 // snapshotOf finds the snapshot of a request, or refuses.
 func (c *Cloud) snapshotOf(r *request) (*snapshot, *response) {
-	s := c.snapshots[strings.ToLower(r.vars["id"])] // to the database, upper case is the same
+	s := c.snapshots.get(strings.ToLower(r.vars["id"])) // to the database, upper case is the same
 	if s == nil || !r.who.sees(s.projectID) {
 		return nil, r.refuse(refusal{http.StatusNotFound, "Snapshot " + r.vars["id"] + " could not be found.", "EVS.5404", http.StatusNotFound})
 	}
@@ -114,29 +114,12 @@ func (c *Cloud) deleteSnapshot(r *request) *response {
 	if s.status != "available" && s.status != "error" {
 		return r.badRequest("Invalid snapshot: Snapshot status must be available or error and must not be part of a group.")
 	}
-	s.status, s.updated, s.until, s.next = "deleting", r.start, r.start.Add(c.options.DeleteTime), statusGone
+	c.endSnapshot(s, r.start)
 	return r.empty(http.StatusAccepted, "text/html; charset=UTF-8")
 }
 
-func (c *Cloud) listSnapshots(r *request) *response {
-	all := r.formSays("all_tenants") && r.who.admin()
-	var list []*snapshot
-	for _, s := range slices.SortedFunc(maps.Values(c.snapshots), func(a, b *snapshot) int { return byCreation(a.sequence, b.sequence) }) {
-		if (all || s.projectID == r.who.project.ID) && listed(r.query, s.name, s.status, s.volumeID) {
-			list = append(list, s)
-		}
-	}
-	page, next, refused := paged(r, list, func(s *snapshot) string { return s.id }, "Snapshot")
-	if refused != nil {
-		return refused
-	}
-	views := []object{}
-	for _, s := range page {
-		views = append(views, r.snapshotView(s, strings.HasSuffix(cutFormat(r.path), "/detail")))
-	}
-	answer := object{{"snapshots", views}}
-	if next != nil {
-		answer = append(answer, member{"snapshots_links", next})
-	}
-	return r.json(http.StatusOK, answer)
+// endSnapshot begins the end of a snapshot.
+func (c *Cloud) endSnapshot(s *snapshot, now time.Time) {
+	s.status, s.updated, s.until, s.then = "deleting", now, now.Add(c.options.DeleteTime), statusGone
+	c.watch(s)
 }

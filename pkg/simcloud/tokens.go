@@ -185,8 +185,16 @@ func (c *Cloud) scope(r *request, o object, t *token) *response {
 		}}}), '\n')
 		return res
 	}
+	if domain, ok := o.at("auth", "scope", "domain").(object); ok {
+		roles := implied(t.user.DomainRole)
+		if !defaultDomain(domain.text("id"), domain.text("name")) || roles == nil {
+			return r.identityUnauthorized()
+		}
+		t.domain, t.roles = true, roles
+		return nil
+	}
 	if _, ok := o.at("auth", "scope", "project").(object); !ok {
-		return r.identityUnauthorized() // nobody has a role on the domain or the system
+		return r.identityUnauthorized() // nobody has a role on the system
 	}
 	id := o.text("auth", "scope", "project", "id")
 	domain, domainByName := o.text("auth", "scope", "project", "domain", "id"), o.text("auth", "scope", "project", "domain", "name")
@@ -256,11 +264,17 @@ func (c *Cloud) tokenResponse(r *request, status int, t *token) *response {
 		{"user", object{{"domain", domainView()}, {"id", t.user.ID}, {"name", t.user.Name}, {"password_expires_at", nil}}},
 		{"audit_ids", t.auditIDs}, {"expires_at", identityTime(t.expires)}, {"issued_at", identityTime(t.issued)},
 	}
-	if t.project.ID != "" {
-		roles := []object{}
-		for _, name := range t.roles {
-			roles = append(roles, object{{"id", stableID("role", name)}, {"name", name}})
+	roles := []object{}
+	for _, name := range t.roles {
+		roles = append(roles, object{{"id", stableID("role", name)}, {"name", name}})
+	}
+	if t.domain {
+		view = append(view, object{{"domain", domainView()}, {"roles", roles}}...)
+		if _, without := r.query["nocatalog"]; !without {
+			view = append(view, member{"catalog", c.catalog(r, t.project)})
 		}
+	}
+	if t.project.ID != "" {
 		view = append(view, object{
 			{"project", object{{"domain", domainView()}, {"id", t.project.ID}, {"name", t.project.Name}}},
 			{"is_domain", false}, {"roles", roles},

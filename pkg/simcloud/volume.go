@@ -14,6 +14,7 @@ func volumeRoutes() routes {
 		{"GET", "volumes/{id}", (*Cloud).showVolume},
 		{"PUT", "volumes/{id}", (*Cloud).updateVolume},
 		{"DELETE", "volumes/{id}", (*Cloud).deleteVolume},
+		{"POST", "volumes/{id}/action", (*Cloud).actOnVolume},
 		{"GET", "volumes/{id}/metadata", (*Cloud).listVolumeMetadata},
 		{"POST", "volumes/{id}/metadata", (*Cloud).mergeVolumeMetadata},
 		{"PUT", "volumes/{id}/metadata", (*Cloud).replaceVolumeMetadata},
@@ -26,12 +27,25 @@ func volumeRoutes() routes {
 		{"GET", "snapshots/{id}", (*Cloud).showSnapshot},
 		{"PUT", "snapshots/{id}", (*Cloud).updateSnapshot},
 		{"DELETE", "snapshots/{id}", (*Cloud).deleteSnapshot},
+		{"POST", "snapshots/{id}/action", (*Cloud).actOnSnapshot},
 		{"GET", "snapshots/{id}/metadata", (*Cloud).listSnapshotMetadata},
 		{"POST", "snapshots/{id}/metadata", (*Cloud).mergeSnapshotMetadata},
 		{"PUT", "snapshots/{id}/metadata", (*Cloud).replaceSnapshotMetadata},
 		{"GET", "snapshots/{id}/metadata/{key}", (*Cloud).showSnapshotMetadata},
 		{"PUT", "snapshots/{id}/metadata/{key}", (*Cloud).setSnapshotMetadata},
 		{"DELETE", "snapshots/{id}/metadata/{key}", (*Cloud).deleteSnapshotMetadata},
+		{"GET", "os-volume-transfer", (*Cloud).listTransfers},
+		{"GET", "os-volume-transfer/detail", (*Cloud).listTransfers},
+		{"POST", "os-volume-transfer", (*Cloud).createTransfer},
+		{"GET", "os-volume-transfer/{id}", (*Cloud).showTransfer},
+		{"DELETE", "os-volume-transfer/{id}", (*Cloud).deleteTransfer},
+		{"POST", "os-volume-transfer/{id}/accept", (*Cloud).acceptTransfer},
+		{"GET", "volume-transfers", (*Cloud).listTransfers},
+		{"GET", "volume-transfers/detail", (*Cloud).listTransfers},
+		{"POST", "volume-transfers", (*Cloud).createTransfer},
+		{"GET", "volume-transfers/{id}", (*Cloud).showTransfer},
+		{"DELETE", "volume-transfers/{id}", (*Cloud).deleteTransfer},
+		{"POST", "volume-transfers/{id}/accept", (*Cloud).acceptTransfer},
 		{"GET", "types", (*Cloud).listVolumeTypes},
 		{"GET", "types/{id}", (*Cloud).showVolumeType},
 		{"GET", "limits", (*Cloud).showVolumeLimits},
@@ -173,7 +187,7 @@ func (c *Cloud) showVolumeType(r *request) *response {
 func (c *Cloud) showVolumeLimits(r *request) *response {
 	return r.json(http.StatusOK, object{{"limits", object{{"rate", []string{}}, {"absolute", object{
 		{"maxTotalVolumes", -1}, {"maxTotalSnapshots", -1}, {"maxTotalVolumeGigabytes", -1}, {"maxTotalBackups", 10}, {"maxTotalBackupGigabytes", 1000},
-		{"totalVolumesUsed", len(c.volumes)}, {"totalSnapshotsUsed", len(c.snapshots)},
+		{"totalVolumesUsed", len(c.volumes.byID)}, {"totalSnapshotsUsed", len(c.snapshots.byID)},
 	}}}}})
 }
 

@@ -1,8 +1,11 @@
 package simcloud
 
 import (
+	"crypto/md5"
+	"encoding/hex"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -192,7 +195,28 @@ func (c *Cloud) listVolumeMetadata(r *request) *response {
 	if refused != nil {
 		return refused
 	}
-	return r.showMetadata(v.metadata)
+	res := r.showMetadata(v.metadata)
+	if r.version.atLeast(3, 15) {
+		res.header.Set("ETag", etag(v.metadata))
+		res.header.Set("Content-Type", "text/html; charset=UTF-8")
+		res.header.Del("X-Compute-Request-Id")
+	}
+	return res
+}
+
+// etag is a volume's metadata, hashed, from microversion 3.15 on.
+func etag(metadata map[string]string) string {
+	sum := md5.Sum(dumps(object{{"metadata", metadata}}))
+	return `"` + hex.EncodeToString(sum[:]) + `"`
+}
+
+// checkETag refuses a PUT that names another state of the metadata than there is. POST and DELETE do not look at it.
+func (r *request) checkETag(v *volume) *response {
+	asked := r.header.Get("If-Match")
+	if asked == "" || asked == "*" || !r.version.atLeast(3, 15) || strings.Contains(asked, etag(v.metadata)) {
+		return nil
+	}
+	return r.empty(http.StatusPreconditionFailed, "text/html; charset=UTF-8")
 }
 
 func (c *Cloud) showVolumeMetadata(r *request) *response {
@@ -222,6 +246,11 @@ func (c *Cloud) writeVolumeMetadata(r *request, replace bool) *response {
 	if refused != nil {
 		return refused
 	}
+	if replace {
+		if refused := r.checkETag(v); refused != nil {
+			return refused
+		}
+	}
 	return r.saveVolumeMetadata(v, textMap(body.at("metadata")), replace, func() *response { return r.showMetadata(v.metadata) })
 }
 
@@ -240,13 +269,24 @@ func (c *Cloud) setVolumeMetadata(r *request) *response {
 	if refused != nil {
 		return refused
 	}
+	if refused := r.checkETag(v); refused != nil {
+		return refused
+	}
 	return r.saveVolumeMetadata(v, textMap(meta), false, func() *response { return r.json(http.StatusOK, object{{"meta", meta}}) })
+}
+
+// volumeMetadataAllowed refuses changes in the two statuses that do not allow them.
+func (r *request) volumeMetadataAllowed(v *volume, what string) *response {
+	if v.status != "maintenance" && v.status != "uploading" {
+		return nil
+	}
+	return r.badRequest("Invalid volume: %s volume metadata is not allowed for volumes in %s status.", what, v.status)
 }
 
 // saveVolumeMetadata saves in one go: for volumes, Cinder merges in the database.
 func (r *request) saveVolumeMetadata(v *volume, changes map[string]string, replace bool, answer func() *response) *response {
-	if v.status == "maintenance" || v.status == "uploading" {
-		return r.badRequest("Invalid volume: Updating volume metadata is not allowed for volumes in %s status.", v.status)
+	if refused := r.volumeMetadataAllowed(v, "Updating"); refused != nil {
+		return refused
 	}
 	for _, value := range changes {
 		if !storable(value) {
@@ -254,8 +294,11 @@ func (r *request) saveVolumeMetadata(v *volume, changes map[string]string, repla
 		}
 	}
 	merged := map[string]string{}
-	if !replace {
-		maps.Copy(merged, v.metadata)
+	for key, value := range v.metadata {
+		// To replace the others, Cinder deletes those of which the database finds none among the new ones: owner stays beside a new Owner.
+		if !replace || slices.ContainsFunc(slices.Collect(maps.Keys(changes)), func(k string) bool { return sameInDatabase(k, key) }) {
+			merged[key] = value
+		}
 	}
 	maps.Copy(merged, changes)
 	v.metadata = merged
@@ -270,7 +313,10 @@ func (c *Cloud) deleteVolumeMetadata(r *request) *response {
 	if _, found := v.metadata[r.vars["key"]]; !found {
 		return r.keyNotFound("Volume")
 	}
+	if refused := r.volumeMetadataAllowed(v, "Deleting"); refused != nil {
+		return refused
+	}
 	v.metadata = maps.Clone(v.metadata)
-	delete(v.metadata, r.vars["key"])
+	maps.DeleteFunc(v.metadata, func(key, _ string) bool { return sameInDatabase(key, r.vars["key"]) })
 	return r.metadataDeleted()
 }

@@ -1,9 +1,9 @@
 package simcloud
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -17,14 +17,21 @@ const defaultVolumeType = "__DEFAULT__"
 type volume struct {
 	id, name, description string
 	projectID, userID     string
-	status                string // creating, available, error, deleting
+	status                string // creating, available, in-use, error, deleting, …
 	size                  int    // GiB
-	snapshotID            string
+	snapshotID, sourceID  string // what it was made from
+	imageID               string
+	bootable              bool
+	nameless              bool // made by Nova, which gives it an empty name and not none
 	metadata              map[string]string
+	visible               map[string]string // Cinder's own metadata that GET shows among the user's, after os-attach
+	attachment            *attachment       // nil for none
 	created, updated      time.Time
 	sequence              int
-	until                 time.Time // when the status becomes next
-	next                  string
+	// until is when the status becomes then, unless that is "", and done is called.
+	until time.Time
+	then  string
+	done  func(*volume)
 }
 
 // snapshot is what Cinder knows of a snapshot.
@@ -38,25 +45,47 @@ type snapshot struct {
 	metadata              map[string]string
 	created, updated      time.Time
 	sequence              int
-	until                 time.Time
-	next                  string
+	until                 time.Time // when the status becomes then, unless that is ""
+	then                  string
 }
 
 // statusGone is the status after deleting.
 const statusGone = "deleted"
 
+func (v *volume) key() string   { return v.id }
+func (v *volume) owner() string { return v.projectID }
+func (v *volume) number() int   { return v.sequence }
+
+func (v *volume) next() (time.Time, bool) { return v.until, v.then != "" }
+
 // settle brings a volume up to date and reports whether it is gone.
 func (v *volume) settle(now time.Time) (gone bool) {
-	if v.next != "" && !v.until.After(now) {
-		v.status, v.updated, v.next = v.next, v.until, ""
+	if v.then != "" && !v.until.After(now) {
+		done := v.done
+		v.status, v.updated, v.then, v.done = v.then, v.until, "", nil
+		if done != nil {
+			done(v)
+		}
 	}
 	return v.status == statusGone
 }
 
+// become starts what leads, by one status, to another one; "" is none, so that it stays there.
+func (v *volume) become(now time.Time, duration time.Duration, status, then string, done func(*volume)) {
+	v.status, v.updated, v.until, v.then, v.done = status, now, now.Add(duration), then, done
+	v.settle(now)
+}
+
+func (s *snapshot) key() string   { return s.id }
+func (s *snapshot) owner() string { return s.projectID }
+func (s *snapshot) number() int   { return s.sequence }
+
+func (s *snapshot) next() (time.Time, bool) { return s.until, s.then != "" }
+
 // settle brings a snapshot up to date and reports whether it is gone.
 func (s *snapshot) settle(now time.Time) (gone bool) {
-	if s.next != "" && !s.until.After(now) {
-		s.status, s.updated, s.next = s.next, s.until, ""
+	if s.then != "" && !s.until.After(now) {
+		s.status, s.updated, s.then = s.then, s.until, ""
 		s.taken = s.taken || s.status == "available"
 	}
 	return s.status == statusGone
@@ -95,46 +124,100 @@ func (c *Cloud) createVolume(r *request) *response {
 	if zone := body.text("volume", "availability_zone"); zone != "" && zone != "nova" {
 		return r.badRequest("Availability zone '%s' is invalid.", zone)
 	}
-	from := body.text("volume", "snapshot_id")
-	if from != "" {
-		s := c.snapshots[from]
-		if s == nil || !r.who.sees(s.projectID) {
-			return r.notFound("Snapshot %s could not be found.", from)
-		}
-		size = s.size
+	v := &volume{
+		id: c.newUUID(), name: name, description: body.text("volume", "description"), projectID: r.who.project.ID, userID: r.who.user.ID,
+		snapshotID: body.text("volume", "snapshot_id"), sourceID: body.text("volume", "source_volid"), imageID: body.text("volume", "imageRef"),
+		metadata: textMap(body.at("volume", "metadata")), created: r.start,
 	}
 	if n, ok := intOf(body.at("volume", "size")); ok {
 		size = n
 	}
-	if size == 0 {
+	if refused := c.sourceOf(r, v, size); refused != nil {
+		return refused
+	}
+	c.makeVolume(v, r.start)
+	return r.json(http.StatusAccepted, object{{"volume", c.volumeView(r, v, false)}})
+}
+
+// sourceOf gives a new volume the size of what it is made from, unless it has a larger one, or refuses.
+func (c *Cloud) sourceOf(r *request, v *volume, size int) *response {
+	least, what := 0, ""
+	if (v.snapshotID != "" && v.sourceID != "") || (v.imageID != "" && v.snapshotID+v.sourceID != "") {
+		return r.badRequest("Invalid input received: May specify only one of backup, imageRef, snapshot, source volume")
+	}
+	switch {
+	case v.snapshotID != "":
+		s := c.snapshots.get(strings.ToLower(v.snapshotID))
+		if s == nil || !r.who.sees(s.projectID) {
+			return r.notFound("Snapshot %s could not be found.", v.snapshotID)
+		}
+		least, what = s.size, "the snapshot size"
+	case v.sourceID != "":
+		source := c.volumes.get(strings.ToLower(v.sourceID))
+		if source == nil || !r.who.sees(source.projectID) {
+			return r.notFound("Volume %s could not be found.", v.sourceID)
+		}
+		least, what, v.bootable = source.size, "original volume size ", source.bootable
+	case v.imageID != "":
+		if _, found := c.directory.image(v.imageID); !found {
+			return r.badRequest("Invalid image identifier or unable to access requested image.")
+		}
+	}
+	switch v.size = cmp.Or(size, least); {
+	case v.size == 0:
 		return r.malformed()
+	case v.size < least:
+		return r.badRequest("Invalid input received: Volume size '%d'GB cannot be smaller than %s %dGB. They must be >= %s.", v.size, what, least, strings.TrimSpace(what))
 	}
-	v := &volume{
-		id: c.newUUID(), name: name, description: body.text("volume", "description"), projectID: r.who.project.ID, userID: r.who.user.ID,
-		status: "creating", size: size, snapshotID: from, metadata: textMap(body.at("volume", "metadata")), created: r.start,
-		until: r.start.Add(c.options.VolumeTime), next: "available", sequence: c.nextSequence(),
-	}
-	c.volumes[v.id] = v
-	return r.json(http.StatusAccepted, object{{"volume", r.volumeView(v, false)}})
+	return nil
+}
+
+// makeVolume begins the making of a volume.
+func (c *Cloud) makeVolume(v *volume, now time.Time) {
+	v.sequence = c.nextSequence()
+	v.status, v.until, v.then = "creating", now.Add(c.options.VolumeTime), "available"
+	v.done = func(v *volume) { v.bootable = v.bootable || v.imageID != "" }
+	c.volumes.put(v)
+	c.watch(v)
 }
 
 // volumeOf finds the volume of a request, or refuses.
 func (c *Cloud) volumeOf(r *request) (*volume, *response) {
-	v := c.volumes[strings.ToLower(r.vars["id"])] // to the database, upper case is the same
+	v := c.volumes.get(strings.ToLower(r.vars["id"])) // to the database, upper case is the same
 	if v == nil || !r.who.sees(v.projectID) {
 		return nil, r.refuse(refusal{http.StatusNotFound, "Volume " + r.vars["id"] + " could not be found.", "EVS.5404", http.StatusNotFound})
 	}
 	return v, nil
 }
 
+// text is how the API shows a name or a description of the volume.
+func (v *volume) text(s string) any {
+	if v.nameless {
+		return s
+	}
+	return textOrNil(s)
+}
+
 // volumeView shows a volume; detailed as GET does, otherwise as the operations that change it do.
-func (r *request) volumeView(v *volume, detailed bool) object {
+func (c *Cloud) volumeView(r *request, v *volume, detailed bool) object {
+	shown := v.metadata
+	if len(v.visible) > 0 && detailed {
+		shown = maps.Clone(v.visible)
+		maps.Copy(shown, v.metadata)
+	}
+	updated := v.updated
+	if v.status == "creating" && detailed {
+		updated = v.created // when the scheduler found a place for it
+	}
 	view := object{
 		{"id", v.id}, {"status", v.status}, {"size", v.size}, {"availability_zone", "nova"}, {"created_at", momentOrNil(v.created)},
-		{"updated_at", momentOrNil(v.updated)}, {"name", textOrNil(v.name)}, {"description", textOrNil(v.description)},
-		{"volume_type", defaultVolumeType}, {"snapshot_id", textOrNil(v.snapshotID)}, {"source_volid", nil}, {"metadata", v.metadata},
-		{"links", r.links("volume", "volumes/"+v.id)}, {"user_id", v.userID}, {"bootable", "false"}, {"encrypted", false},
-		{"replication_status", nil}, {"consistencygroup_id", nil}, {"multiattach", false}, {"attachments", []string{}},
+		{"updated_at", momentOrNil(updated)}, {"name", v.text(v.name)}, {"description", v.text(v.description)},
+		{"volume_type", defaultVolumeType}, {"snapshot_id", textOrNil(v.snapshotID)}, {"source_volid", textOrNil(v.sourceID)}, {"metadata", shown},
+		{"links", r.links("volume", "volumes/"+v.id)}, {"user_id", v.userID}, {"bootable", strconv.FormatBool(v.bootable)}, {"encrypted", false},
+		{"replication_status", nil}, {"consistencygroup_id", nil}, {"multiattach", false}, {"attachments", r.cinderAttachments(v)},
+	}
+	if r.who.admin() {
+		view = append(view, member{"migration_status", nil})
 	}
 	since := func(minor int, m member) {
 		if r.version.atLeast(3, minor) {
@@ -142,12 +225,29 @@ func (r *request) volumeView(v *volume, detailed bool) object {
 		}
 	}
 	since(13, member{"group_id", nil})
-	since(48, member{"shared_targets", false})
-	since(48, member{"service_uuid", stableUUID("service", "volume")})
+	if v.status == "creating" { // no backend has it yet
+		since(48, member{"shared_targets", true})
+		since(48, member{"service_uuid", nil})
+	} else {
+		since(48, member{"shared_targets", false})
+		since(48, member{"service_uuid", stableUUID("service", "volume")})
+	}
 	since(63, member{"volume_type_id", volumeTypeView().text("id")})
 	since(65, member{"consumes_quota", true})
+	if r.who.admin() {
+		since(21, member{"provider_id", nil})
+		since(61, member{"cluster_name", nil})
+	}
 	if detailed {
 		view = append(view, member{"os-vol-tenant-attr:tenant_id", v.projectID})
+		if r.who.admin() {
+			view = append(view, object{
+				{"os-vol-mig-status-attr:migstat", nil}, {"os-vol-mig-status-attr:name_id", nil}, {"os-vol-host-attr:host", "simcloud@embedded#embedded"},
+			}...)
+		}
+		if image, found := c.directory.image(v.imageID); found {
+			view = append(view, member{"volume_image_metadata", object{{"image_id", image.ID}, {"image_name", image.Name}}})
+		}
 	}
 	return view
 }
@@ -157,7 +257,7 @@ func (c *Cloud) showVolume(r *request) *response {
 	if refused != nil {
 		return refused
 	}
-	return r.json(http.StatusOK, object{{"volume", r.volumeView(v, true)}})
+	return r.json(http.StatusOK, object{{"volume", c.volumeView(r, v, true)}})
 }
 
 func (c *Cloud) updateVolume(r *request) *response {
@@ -179,7 +279,7 @@ func (c *Cloud) updateVolume(r *request) *response {
 		v.metadata = textMap(changes)
 	}
 	v.updated = r.start
-	return r.json(http.StatusOK, object{{"volume", r.volumeView(v, false)}})
+	return r.json(http.StatusOK, object{{"volume", c.volumeView(r, v, false)}})
 }
 
 // rename takes a new name and description out of a body.
@@ -193,78 +293,67 @@ func rename(body object, kind string, name, description *string) {
 	}
 }
 
+// snapshotsOf returns a volume's snapshots. Among many, they are found by looking at all: deletions and transfers are rare.
+func (c *Cloud) snapshotsOf(v *volume) []*snapshot {
+	var list []*snapshot
+	for s := range c.snapshots.in(v.projectID, false).oldest() {
+		if s.volumeID == v.id {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
 func (c *Cloud) deleteVolume(r *request) *response {
+	cascade, refused := r.flag("cascade")
+	if refused != nil {
+		return refused
+	}
+	force := false
+	if r.version.atLeast(3, 23) {
+		if force, refused = r.flag("force"); refused != nil {
+			return refused
+		}
+	}
 	v, refused := c.volumeOf(r)
 	if refused != nil {
 		return refused
 	}
-	hasSnapshots := false
-	for _, s := range c.snapshots {
-		hasSnapshots = hasSnapshots || s.volumeID == v.id
+	if force && !r.who.admin() {
+		return r.forbidden("Policy doesn't allow volume:force_delete to be performed.")
 	}
-	if hasSnapshots || !slices.Contains([]string{"available", "error"}, v.status) {
+	snapshots := c.snapshotsOf(v)
+	deletable := force || slices.Contains([]string{"available", "error", "error_restoring", "error_extending", "error_managing"}, v.status)
+	if len(snapshots) > 0 && !cascade || !deletable || v.attachment != nil {
 		return r.badRequest("Invalid volume: Volume status must be available or error or error_restoring or error_extending or error_managing " +
 			"and must not be migrating, attached, belong to a group, have snapshots, awaiting a transfer, or be disassociated from snapshots " +
 			"after volume transfer.")
 	}
-	v.status, v.updated, v.until, v.next = "deleting", r.start, r.start.Add(c.options.DeleteTime), statusGone
+	for _, s := range snapshots {
+		c.endSnapshot(s, r.start)
+	}
+	v.become(r.start, c.options.DeleteTime, "deleting", statusGone, nil)
+	c.watch(v)
 	return r.empty(http.StatusAccepted, "text/html; charset=UTF-8")
 }
 
-func (c *Cloud) listVolumes(r *request) *response {
-	all := r.formSays("all_tenants") && r.who.admin()
-	var list []*volume
-	for _, v := range slices.SortedFunc(maps.Values(c.volumes), func(a, b *volume) int { return byCreation(a.sequence, b.sequence) }) {
-		if (all || v.projectID == r.who.project.ID) && listed(r.query, v.name, v.status, "") {
-			list = append(list, v)
-		}
+// flag reads a parameter of the query that is true or false, false by default.
+func (r *request) flag(name string) (bool, *response) {
+	value := r.query.Get(name)
+	switch {
+	case value == "" || slices.Contains([]string{"0", "f", "false", "off", "n", "no"}, strings.ToLower(value)):
+		return false, nil
+	case r.formSays(name):
+		return true, nil
 	}
-	page, next, refused := paged(r, list, func(v *volume) string { return v.id }, "Volume")
-	if refused != nil {
-		return refused
-	}
-	views := []object{}
-	for _, v := range page {
-		if strings.HasSuffix(cutFormat(r.path), "/detail") {
-			views = append(views, r.volumeView(v, true))
-		} else {
-			views = append(views, object{{"id", v.id}, {"name", textOrNil(v.name)}, {"links", r.links("volume", "volumes/"+v.id)}})
-		}
-	}
-	answer := object{{"volumes", views}}
-	if next != nil {
-		answer = append(answer, member{"volumes_links", next})
-	}
-	return r.json(http.StatusOK, answer)
+	return false, r.badRequest("Value '%s' for '%s' is not a boolean.", value, name)
 }
 
-// listed reports whether a list's query asks for a resource.
-func listed(q url.Values, name, status, volumeID string) bool {
-	fits := func(parameter, value string) bool { return !q.Has(parameter) || q.Get(parameter) == value }
-	return fits("name", name) && fits("status", status) && (volumeID == "" || fits("volume_id", volumeID))
-}
-
-// paged cuts the page out of a list that limit and marker ask for, with the link to the next one if there may be one.
-func paged[T any](r *request, list []T, id func(T) string, kind string) (page []T, next []object, refused *response) {
-	if marker := r.query.Get("marker"); marker != "" {
-		i := slices.IndexFunc(list, func(t T) bool { return id(t) == marker })
-		if i < 0 {
-			return nil, nil, r.notFound("%s %s could not be found.", kind, marker)
-		}
-		list = list[i+1:]
+// deleteNow removes a volume and its snapshots, at once.
+func (c *Cloud) deleteNow(v *volume, now time.Time) {
+	for _, s := range c.snapshotsOf(v) {
+		c.snapshots.drop(s.id)
 	}
-	if !r.query.Has("limit") {
-		return list, nil, nil
-	}
-	limit, err := strconv.Atoi(r.query.Get("limit"))
-	if err != nil {
-		return nil, nil, r.badRequest("limit param must be an integer")
-	}
-	if limit < 0 {
-		return nil, nil, r.badRequest("limit param must be positive")
-	}
-	if limit > 0 && len(list) >= limit {
-		next = r.nextLink(id(list[limit-1]))
-	}
-	return list[:min(limit, len(list))], next, nil
+	v.become(now, 0, "deleting", statusGone, nil)
+	c.volumes.drop(v.id)
 }

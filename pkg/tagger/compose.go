@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
@@ -55,9 +54,9 @@ func Compose(ctx context.Context, s config.Settings, book Rulebook, p Parts) (*T
 		Apply:    apply.Options{Verify: s.Verify, DryRun: s.DryRun, Grace: s.Grace, GiveUpAfter: s.GiveUpAfter},
 		Cloud:    p.Cloud,
 
-		AnyProject: slices.Contains(s.Projects, config.AnyProject),
-		Bus:        p.Bus,
-		Projects:   s.OtherProjects(),
+		Bus:         p.Bus,
+		WriteLocked: s.WriteLocked,
+		API:         metadata.API(s.API),
 
 		Actions: p.Actions,
 		Log:     p.Log,

@@ -10,14 +10,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
+
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Planned is what the rules want for one change. As JSON it is the contract of the commands' -o json.
-type Planned struct {
+// Plan is what the rules want for one change. As JSON it is the contract of the commands' -o json.
+type Plan struct {
 	Event    EventRef         `json:"event"`
 	Action   lifecycle.Action `json:"action"`
 	Resource ResourceRef      `json:"resource"`
@@ -25,32 +27,37 @@ type Planned struct {
 	// Rules names those that matched.
 	Rules    []string        `json:"rules"`
 	Skipped  []rules.Skip    `json:"skipped"`
-	Plan     PlanRef         `json:"plan"`
+	Keys     PlanRef         `json:"plan"`
 	Problems []rules.Problem `json:"problems"`
-	// Requests are those of a plan, with the API pages' own paths, or those that a run has sent.
+	// Requests are those that [Tagger.Requests] or a preview computed, with the paths of the API pages, or those that a run sent.
 	Requests []RequestRef `json:"requests"`
 
-	// Outcome and Reason are set where there is nothing to apply.
-	Outcome apply.Outcome `json:"outcome,omitempty"`
-	Reason  string        `json:"reason,omitempty"`
+	// Decision is nil as long as there is something to apply; a [Result] always has one.
+	*apply.Decision
+
+	// Needs names what the rules want to know that only the cloud tells; without it the keys are not final.
+	Needs []string `json:"needs,omitempty"`
 
 	change lifecycle.Change
 	plan   rules.Plan
+	event  event.Event
+	rules  *rules.Set // in force when the plan was made
+	needs  rules.Needs
 }
 
-// Previewed is a plan for a resource as it is.
-type Previewed struct {
-	Planned
+// Pending reports whether there is something to apply.
+func (p Plan) Pending() bool { return p.Decision == nil }
+
+// Preview is a plan for a resource as it is.
+type Preview struct {
+	Plan
 	// Diff is what would change, nil where the resource was not read.
 	Diff *apply.Diff `json:"-"`
 }
 
-// Result is what became of one change.
+// Result is what became of one change. Its Decision is never nil.
 type Result struct {
-	Planned
-	// Outcome and Reason stand in the place of Planned's.
-	Outcome apply.Outcome `json:"outcome"`
-	Reason  string        `json:"reason"`
+	Plan
 
 	Written map[string]string `json:"written"`
 	Removed []string          `json:"removed"`
@@ -59,12 +66,9 @@ type Result struct {
 	// Waited is the sum of the pauses, as a duration.
 	Waited string `json:"waited"`
 
-	// Delay is when to try again, for deferred; Age is how long ago the event happened, 0 when it does not say.
-	Delay    time.Duration `json:"-"`
+	// Age is how long ago the event happened, 0 when it does not say.
 	Age      time.Duration `json:"-"`
 	Attempts int           `json:"-"`
-	// Err is set when configuration or credentials are at fault; then the outcome is not the event's.
-	Err error `json:"-"`
 
 	calls []metadata.Call
 }
@@ -96,7 +100,8 @@ type ActorRef struct {
 type PlanRef struct {
 	Set    map[string]string `json:"set"`
 	Add    map[string]string `json:"add"`
-	Remove []string          `json:"remove"`
+	Remove []string          `json:"remove"` // keys, and patterns of keys
+	Rename map[string]string `json:"rename,omitempty"`
 }
 
 // RequestRef is a request; Body is null or the JSON that is sent.
@@ -111,8 +116,8 @@ type RequestRef struct {
 func Worst(results []Result) Result {
 	order := apply.Outcomes()
 	return slices.MaxFunc(results, func(a, b Result) int {
-		if (a.Err == nil) != (b.Err == nil) {
-			if a.Err != nil {
+		if (a.Fault.Err == nil) != (b.Fault.Err == nil) {
+			if a.Fault.Err != nil {
 				return 1
 			}
 			return -1
@@ -122,21 +127,26 @@ func Worst(results []Result) Result {
 	})
 }
 
+// EmptyBatch is the result of a record without events, which the JSON format allows: it is done.
+func EmptyBatch() Result {
+	return Result{Plan: Plan{}.decided(apply.Ignored, "the batch is empty")}.filled()
+}
+
 // filled makes lists and maps that are not there empty ones, for JSON.
-func (p Planned) filled() Planned {
+func (p Plan) filled() Plan {
 	p.Rules, p.Skipped, p.Problems, p.Requests = notNil(p.Rules), notNil(p.Skipped), notNil(p.Problems), notNil(p.Requests)
-	p.Plan.Remove = notNil(p.Plan.Remove)
-	if p.Plan.Set == nil {
-		p.Plan.Set = map[string]string{}
+	p.Keys.Remove = notNil(p.Keys.Remove)
+	if p.Keys.Set == nil {
+		p.Keys.Set = map[string]string{}
 	}
-	if p.Plan.Add == nil {
-		p.Plan.Add = map[string]string{}
+	if p.Keys.Add == nil {
+		p.Keys.Add = map[string]string{}
 	}
 	return p
 }
 
 func (r Result) filled() Result {
-	r.Planned, r.Removed = r.Planned.filled(), notNil(r.Removed)
+	r.Plan, r.Removed = r.Plan.filled(), notNil(r.Removed)
 	if r.Written == nil {
 		r.Written = map[string]string{}
 	}
@@ -151,18 +161,6 @@ func notNil[T any](s []T) []T {
 		return []T{}
 	}
 	return s
-}
-
-// seedPath is the path before a request's own as the API pages have it.
-func seedPath(r lifecycle.Resource) string {
-	project := r.Project
-	if project == "" {
-		project = "{project_id}"
-	}
-	if r.Kind == lifecycle.Snapshot {
-		return "/v2/" + project + "/"
-	}
-	return "/v2.1/" + project + "/"
 }
 
 func pathOf(endpoint string) string {
@@ -193,7 +191,7 @@ func (t *Tagger) report(ctx context.Context, d Delivery, r Result) {
 			level = slog.LevelDebug // most of what a bus carries is no change: a server's creation is some twenty notifications
 		}
 	}
-	if r.Err != nil {
+	if r.Fault.Err != nil {
 		level = slog.LevelError
 	}
 	attrs := []slog.Attr{
@@ -230,10 +228,4 @@ func (r Result) Throttled() int {
 }
 
 // Key is the change's; see [lifecycle.Change.Key]. It is "" where the event reports no change.
-func (p Planned) Key() string { return p.change.Key() }
-
-// AsPlanned returns the result as a plan that needs no run.
-func (r Result) AsPlanned() Planned {
-	r.Planned.Outcome, r.Planned.Reason = r.Outcome, r.Reason
-	return r.Planned
-}
+func (p Plan) Key() string { return p.change.Key() }

@@ -3,6 +3,7 @@
 package tagger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,9 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/breaker"
 	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/rules"
@@ -24,7 +27,7 @@ type Cloud interface {
 	Session(ctx context.Context, project string) (*cloud.Session, error)
 }
 
-// Rulebook has the rules in force; a [rules.Set] is one, and so is a [rules.Book].
+// Rulebook has the rules in force; a [rules.Set] is one, and so is a [rules.Reloader].
 type Rulebook interface {
 	Current(ctx context.Context) *rules.Set
 }
@@ -37,14 +40,13 @@ type Options struct {
 	Apply    apply.Options
 	// Cloud is nil where nothing is ever applied.
 	Cloud Cloud
-	// AnyProject lets the credentials act in whatever project an event names, as far as the cloud lets them. Otherwise an event of a project that
-	// they have no token for is rejected: events come from outside.
-	AnyProject bool
-	// Bus says that events come from a bus that carries every project's. An event of a project that is out of bounds is then ignored, not rejected.
-	// Within bounds are the credentials' own project, Projects, or where there are none of them and the credentials are an administrator's, all.
+	// Bus says that events come from a bus that carries every project's. An event of a project that is out of bounds (see
+	// [cloud.Options].Projects) is then ignored, not rejected.
 	Bus bool
-	// Projects are ids of further projects within bounds.
-	Projects []string
+	// WriteLocked lets an administrator's token write to locked servers, which Nova allows.
+	WriteLocked bool
+	// API is the cloud's. Huawei Cloud's knows no microversions.
+	API metadata.API
 	// Actions are the ones that this function handles; nil for all.
 	Actions []lifecycle.Action
 	// Log, if not nil, gets one line for each change.
@@ -58,8 +60,6 @@ type Tagger struct {
 	options Options
 	applier *apply.Applier
 	log     *slog.Logger
-	// pauses are the process's: what the API tells one event's calls, it tells all.
-	pauses metadata.Pauses
 }
 
 // New returns a Tagger.
@@ -74,10 +74,10 @@ func New(o Options) *Tagger {
 // Delivery is one event as a carrier handed it out.
 type Delivery struct {
 	Event event.Event
-	// SentAt, Receives and Wait are those of [apply.Job].
-	SentAt   time.Time
-	Receives int
-	Wait     time.Duration
+	// SentAt, ReceivedAt, Receives and Wait are those of [apply.Job].
+	SentAt, ReceivedAt time.Time
+	Receives           int
+	Wait               time.Duration
 	// Progress is told, if its functions are not nil, what happens while it happens.
 	Progress Progress
 }
@@ -85,7 +85,7 @@ type Delivery struct {
 // Progress lets somebody watch.
 type Progress struct {
 	// Planned is told of the plan before it is applied.
-	Planned func(Planned)
+	Planned func(Plan)
 	// Called is told of each API call after it.
 	Called func(metadata.Call)
 	// Pausing is told of each pause before it.
@@ -93,29 +93,30 @@ type Progress struct {
 }
 
 // Plan says what the rules want for each change that the event reports, without asking or telling the cloud. An event that reports
-// none has one element too, with an outcome and a reason.
-func (t *Tagger) Plan(ctx context.Context, e event.Event) []Planned {
-	p := Planned{Event: EventRef{e.ID(), e.Source(), e.Type()}}
+// none has one element too, with a decision.
+func (t *Tagger) Plan(ctx context.Context, e event.Event) []Plan {
+	ref := EventRef{e.ID(), e.Source(), e.Type()}
+	decided := func(o apply.Outcome, reason string) []Plan {
+		return []Plan{Plan{Event: ref}.decided(o, reason)}
+	}
 	reading, err := t.options.Registry.Read(e)
 	switch {
 	case err != nil:
-		p.Outcome, p.Reason = apply.Rejected, err.Error()
-	case len(reading.Changes) > 0:
-		all := make([]Planned, len(reading.Changes))
-		for i, c := range reading.Changes {
-			all[i] = t.plan(ctx, p.Event, e, c)
-		}
-		return all
-	case reading.Known:
-		p.Outcome, p.Reason = apply.Ignored, reading.Why
-	default:
-		p.Outcome, p.Reason = apply.Unrecognised, reading.Why
+		return decided(apply.Rejected, err.Error())
+	case len(reading.Changes) == 0 && reading.Known:
+		return decided(apply.Ignored, reading.Why)
+	case len(reading.Changes) == 0:
+		return decided(apply.Unrecognised, reading.Why)
 	}
-	return []Planned{p.filled()}
+	all := make([]Plan, len(reading.Changes))
+	for i, c := range reading.Changes {
+		all[i] = t.plan(ctx, ref, e, c)
+	}
+	return all
 }
 
-func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecycle.Change) Planned {
-	p := Planned{
+func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecycle.Change) Plan {
+	p := Plan{
 		Event: ref, Action: c.Action,
 		Resource: ResourceRef{c.Resource.Kind, c.Resource.ID, c.Resource.Name, c.Resource.Project, c.Resource.Region},
 		Actor:    ActorRef{c.Actor.Name, c.Actor.ID, c.Actor.Kind},
@@ -123,113 +124,173 @@ func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecy
 	}
 	switch {
 	case !c.Action.Writable():
-		p.Outcome, p.Reason = apply.Ignored, "nothing can be written on a resource that is deleted"
-		return p.filled()
+		return p.decided(apply.Ignored, "nothing can be written on a resource that is deleted")
 	case t.options.Actions != nil && !slices.Contains(t.options.Actions, c.Action):
-		p.Outcome, p.Reason = apply.Ignored, fmt.Sprintf("this function is not for %s", c.Action)
-		return p.filled()
+		return p.decided(apply.Ignored, fmt.Sprintf("this function is not for %s", c.Action))
 	}
-	plan := t.options.Rules.Current(ctx).Plan(c, e)
-	p.plan, p.Rules, p.Skipped, p.Problems = plan, plan.Rules, plan.Skipped, plan.Problems
-	p.Plan = PlanRef{plan.Set, plan.Add, plan.Remove}
-	switch {
-	case len(plan.Rules) == 0:
-		p.Outcome, p.Reason = apply.Ignored, "no rule matches"
-	case plan.Empty():
-		p.Outcome, p.Reason = apply.Rejected, "nothing of the plan is usable; "+plan.Problems[0].String()
-	default:
-		prefix := seedPath(c.Resource)
-		for _, r := range apply.Requests(c, plan, nil, t.options.Apply.Verify) {
-			p.Requests = append(p.Requests, requestRef(prefix, r))
+	p.event, p.rules = e, t.options.Rules.Current(ctx)
+	p.needs = p.rules.Needs(c, e)
+	if !p.needs.Any() {
+		p = p.with(rules.Readings{})
+		if !t.stale(p) {
+			return p
 		}
+		p.change.Parent.Metadata, p.needs = nil, rules.Needs{Parent: true}
+	}
+	// What the rules want is known when the cloud was read; until then the plan shows what can be told without.
+	if p = p.with(notRead(p.needs)); p.plan.Err == nil {
+		p.Needs, p.Decision = needed(p.needs), nil
+	}
+	return p
+}
+
+// stale reports whether a young change's parent lacks, in the event, a key that the rules hand down and will give the
+// parent: it may have it by now.
+func (t *Tagger) stale(p Plan) bool {
+	parent := p.change.Parent
+	return parent.ID != "" && parent.Metadata != nil && t.toCome(p, parent, p.plan.Lacking) != "" &&
+		!p.change.Time.IsZero() && time.Since(p.change.Time) < t.options.Apply.Grace
+}
+
+// with returns the plan that the rules make with readings.
+func (p Plan) with(r rules.Readings) Plan {
+	plan := p.rules.Plan(p.change, p.event, r)
+	p.plan, p.Rules, p.Skipped, p.Problems, p.Decision = plan, plan.Rules, plan.Skipped, plan.Problems, nil
+	p.Keys = PlanRef{plan.Set, plan.Add, slices.Concat(plan.Remove, plan.RemoveGlobs), plan.Rename}
+	switch {
+	case plan.Err != nil:
+		return p.decided(apply.Rejected, plan.Err.Error())
+	case plan.Ignored != "":
+		return p.decided(apply.Ignored, "the rules ignore it: "+plan.Ignored)
+	case len(plan.Rules) == 0:
+		return p.decided(apply.Ignored, "no rule matches")
+	case plan.Empty() && len(plan.Problems) == 0:
+		return p.decided(apply.Ignored, "the matching rules want nothing")
+	case plan.Empty():
+		return p.decided(apply.Rejected, "nothing of the plan is usable; "+plan.Problems[0].String())
 	}
 	return p.filled()
 }
 
+// decided returns the plan with a decision that needs no call.
+func (p Plan) decided(o apply.Outcome, reason string) Plan {
+	p.Decision = &apply.Decision{Outcome: o, Reason: reason}
+	return p.filled()
+}
+
+// Requests returns the plan with the requests that applying it sends to a resource without metadata, with the paths of the API pages. It is
+// for people to look at; applying a plan does not need it.
+func (t *Tagger) Requests(p Plan) Plan {
+	if !p.Pending() {
+		return p
+	}
+	path := metadata.Kind(p.Resource.Kind).PagePath(cmp.Or(p.Resource.Project, "{project_id}"))
+	with, err := t.withRequests(p, nil, path)
+	if err != nil {
+		return p.decided(apply.Rejected, err.Error())
+	}
+	return with
+}
+
+// withRequests returns the plan with the requests for a resource that holds current, under the path of an endpoint.
+func (t *Tagger) withRequests(p Plan, current map[string]string, path string) (Plan, error) {
+	requests, err := apply.Requests(p.job(connection{}), current, t.options.Apply)
+	if err != nil {
+		return p, err
+	}
+	p.Requests = nil
+	for _, r := range requests {
+		p.Requests = append(p.Requests, requestRef(path, r))
+	}
+	return p.filled(), nil
+}
+
 // Preview is Plan with a look at the resource as it is now: requests are those for it, and the difference is what they would change.
-// Nothing is written. An error in reading the resource is the outcome of its element.
-func (t *Tagger) Preview(ctx context.Context, e event.Event) []Previewed {
-	var all []Previewed
+// Nothing is written. An error in reading the resource is the decision of its element.
+func (t *Tagger) Preview(ctx context.Context, e event.Event) []Preview {
+	var all []Preview
 	for _, p := range t.Plan(ctx, e) {
-		if p.Outcome != "" {
-			all = append(all, Previewed{Planned: p})
-			continue
+		if p.Pending() {
+			all = append(all, t.preview(ctx, p))
+		} else {
+			all = append(all, Preview{Plan: p})
 		}
-		all = append(all, t.preview(ctx, p))
 	}
 	return all
 }
 
-func (t *Tagger) preview(ctx context.Context, p Planned) Previewed {
+func (t *Tagger) preview(ctx context.Context, p Plan) Preview {
 	api, err := t.connect(ctx, p, nil)
+	if decision := t.foreign(err); decision != nil {
+		return Preview{Plan: p.decided(decision.Outcome, decision.Reason)}
+	}
 	if err != nil {
-		p.Outcome, p.Reason = apply.Deferred, err.Error()
-		return Previewed{Planned: p}
+		return Preview{Plan: p.decided(apply.Deferred, err.Error())}
 	}
-	if p.Outcome, p.Reason = t.foreign(p, api); p.Outcome != "" {
-		return Previewed{Planned: p}
+	if p = t.complete(ctx, p, api, Delivery{}); !p.Pending() {
+		return Preview{Plan: p}
 	}
-	var d apply.Diff
-	var failed apply.Result
-	if job := p.job(api); p.change.Resource.Kind == lifecycle.Snapshot {
-		d, failed = t.applier.PreviewSnapshot(ctx, api.snapshots, job)
-	} else {
-		d, failed = t.applier.PreviewServer(ctx, api.servers, job)
+	d, failed := t.applier.Preview(ctx, api.resource, p.job(api))
+	if decision := t.foreign(api.proof.failed()); decision != nil {
+		failed.Decision = *decision
 	}
 	if failed.Outcome != "" {
-		p.Outcome, p.Reason = failed.Outcome, failed.Reason
-		return Previewed{Planned: p}
+		return Preview{Plan: p.decided(failed.Outcome, failed.Reason)}
 	}
-	p.Requests = nil
-	for _, r := range apply.Requests(p.change, p.plan, d.Current, t.options.Apply.Verify) {
-		p.Requests = append(p.Requests, requestRef(api.path, r))
+	p, err = t.withRequests(p, d.Current, api.path)
+	if err != nil {
+		return Preview{Plan: p.decided(apply.Rejected, err.Error())}
 	}
-	return Previewed{Planned: p.filled(), Diff: &d}
+	return Preview{Plan: p, Diff: &d}
 }
 
 // Handle plans and applies. The result has an element for each change that the event reports, and one at least.
 func (t *Tagger) Handle(ctx context.Context, d Delivery) []Result {
 	var all []Result
 	for _, p := range t.Plan(ctx, d.Event) {
-		if d.Progress.Planned != nil {
-			d.Progress.Planned(p)
-		}
-		r := Result{Planned: p, Outcome: p.Outcome, Reason: p.Reason}
-		if p.Outcome == "" {
-			r = t.apply(ctx, p, d)
-		}
-		if !p.change.Time.IsZero() {
-			r.Age = time.Since(p.change.Time)
-		}
-		r = r.filled()
-		t.report(ctx, d, r)
-		all = append(all, r)
+		all = append(all, t.Apply(ctx, p, d))
 	}
 	return all
+}
+
+// Apply applies a plan that [Tagger.Plan] made for the delivery's event, and logs and counts what became of it.
+func (t *Tagger) Apply(ctx context.Context, p Plan, d Delivery) Result {
+	if d.Progress.Planned != nil {
+		d.Progress.Planned(p)
+	}
+	r := Result{Plan: p}
+	if p.Pending() {
+		r = t.apply(ctx, p, d)
+	}
+	if !p.change.Time.IsZero() {
+		r.Age = time.Since(p.change.Time)
+	}
+	r = r.filled()
+	t.report(ctx, d, r)
+	return r
 }
 
 // Failed is the result of an event whose handling broke off, for a reason that is ours: it is deferred, and given up like one whose cloud fails.
 func (t *Tagger) Failed(ctx context.Context, d Delivery, reason string) Result {
 	s := d.situation()
 	s.Message = reason
-	v := t.options.Apply.Judge(s)
-	r := Result{
-		Planned: Planned{Event: EventRef{d.Event.ID(), d.Event.Source(), d.Event.Type()}},
-		Outcome: v.Outcome, Reason: v.Reason, Delay: v.Delay,
-	}.filled()
+	r := Result{Plan: Plan{
+		Event:    EventRef{d.Event.ID(), d.Event.Source(), d.Event.Type()},
+		Decision: decision(t.options.Apply.Judge(s)),
+	}}.filled()
 	t.report(ctx, d, r)
 	return r
 }
 
 // Unreadable is the result of something that is no event at all.
 func (t *Tagger) Unreadable(ctx context.Context, err error) Result {
-	r := Result{Outcome: apply.Rejected, Reason: err.Error()}.filled()
+	r := Result{Plan: Plan{}.decided(apply.Rejected, err.Error())}.filled()
 	t.report(ctx, Delivery{}, r)
 	return r
 }
 
-func (t *Tagger) apply(ctx context.Context, p Planned, d Delivery) Result {
-	r := Result{Planned: p}
+func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
+	r := Result{Plan: p}
 	r.Requests = nil
 	api, err := t.connect(ctx, p, func(call metadata.Call) {
 		r.calls = append(r.calls, call)
@@ -237,59 +298,111 @@ func (t *Tagger) apply(ctx context.Context, p Planned, d Delivery) Result {
 			d.Progress.Called(call)
 		}
 	})
-	if err != nil {
-		return t.unconnected(r, d, err)
-	}
-	if r.Outcome, r.Reason = t.foreign(p, api); r.Outcome != "" {
+	if r.Decision = t.foreign(err); r.Decision != nil {
 		return r
 	}
-	job := p.job(api)
-	job.SentAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.Receives, d.Wait, d.Progress.Pausing
-	var done apply.Result
-	if p.change.Resource.Kind == lifecycle.Snapshot {
-		done = t.applier.Snapshot(ctx, api.snapshots, job)
-	} else {
-		done = t.applier.Server(ctx, api.servers, job)
+	if err != nil {
+		r.Decision = t.unconnected(d, err)
+		return r
 	}
+	r.Plan = t.complete(ctx, p, api, d)
+	if r.Requests = nil; !r.Pending() {
+		return r.sent(api.path)
+	}
+	job := r.job(api)
+	job.Renaming = func(from, to, value string) {
+		t.log.Warn("renaming a key; until the new one is written, its value is only here",
+			"event_id", r.Event.ID, "resource_id", r.Resource.ID, "from", from, "to", to, "value", value)
+	}
+	job.SentAt, job.ReceivedAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.ReceivedAt, d.Receives, d.Wait, d.Progress.Pausing
+	done := t.applier.Apply(ctx, api.resource, job)
+	r.Decision, r.Attempts = &done.Decision, done.Attempts
+	for _, p := range done.Problems {
+		r.Problems = append(r.Problems, rules.Problem{Key: p.Key, Why: p.Why})
+	}
+	if decision := t.foreign(api.proof.failed()); decision != nil {
+		r.Decision = decision
+	}
+	r.Written, r.Removed, r.Waited = done.Written, done.Removed, done.Waited.Round(100*time.Millisecond).String()
+	return r.sent(api.path)
+}
+
+// sent returns the result with the requests that were sent, under the path of an endpoint.
+func (r Result) sent(path string) Result {
+	r.Calls = len(r.calls)
 	for _, call := range r.calls {
-		r.Requests = append(r.Requests, requestRef(api.path, call.Request))
+		r.Requests = append(r.Requests, requestRef(path, call.Request))
 	}
-	r.Outcome, r.Reason = done.Outcome, done.Reason
-	r.Written, r.Removed, r.Calls, r.Waited = done.Written, done.Removed, len(r.calls), done.Waited.Round(100*time.Millisecond).String()
-	r.Delay, r.Attempts, r.Err = done.Delay, done.Attempts, done.Err
 	return r
 }
 
-// foreign returns what becomes of an event whose project is out of bounds, and why; "" when it is not.
-func (t *Tagger) foreign(p Planned, api connection) (apply.Outcome, string) {
-	project, o := p.Resource.Project, t.options
-	switch {
-	case project == "" || project == api.project || o.AnyProject:
-		return "", ""
-	case !o.Bus:
-		return apply.Rejected, fmt.Sprintf("the event is of project %s, the credentials act in %s: list it in TAGGER_PROJECTS, or * for all that they reach by themselves", project, api.project)
-	case slices.Contains(o.Projects, project), len(o.Projects) == 0 && api.admin:
-		return "", ""
+// complete returns the plan with what only the cloud tells. It has a decision where that cannot be read now, or where
+// nothing is to be done after all.
+func (t *Tagger) complete(ctx context.Context, p Plan, api connection, d Delivery) Plan {
+	if p.needs.Any() {
+		readings, decision := t.readings(ctx, p, api, d)
+		if decision != nil {
+			p.Decision = decision
+			return p.filled()
+		}
+		if p = p.with(readings); !p.Pending() {
+			return p
+		}
 	}
-	return apply.Ignored, fmt.Sprintf("the event is of project %s, which is neither that of the credentials (%s) nor in TAGGER_PROJECTS", project, api.project)
+	if metadata.Kind(p.Resource.Kind).OwnedWhole() && p.rules.Policy().VolumesWrite == rules.NoVolumes {
+		return p.decided(apply.Ignored, "the rules say volumes: {write: never}")
+	}
+	return p
+}
+
+// foreign returns the decision about an event whose project, or whose resource's, is out of bounds. It is nil for any other
+// error, and for none.
+func (t *Tagger) foreign(err error) *apply.Decision {
+	_, outOfBounds := errors.AsType[*cloud.ForeignError](err)
+	_, otherProject := errors.AsType[*otherProjectError](err)
+	switch {
+	case !outOfBounds && !otherProject:
+		return nil
+	case t.options.Bus:
+		return &apply.Decision{Outcome: apply.Ignored, Reason: err.Error()}
+	}
+	return &apply.Decision{Outcome: apply.Rejected, Reason: err.Error()}
 }
 
 // job is the plan's, without what the delivery adds.
-func (p Planned) job(api connection) apply.Job {
-	return apply.Job{Change: p.change, Plan: p.plan, Visible: p.Resource.Project == "" || p.Resource.Project == api.project || api.admin}
+func (p Plan) job(api connection) apply.Job {
+	job := apply.Job{
+		Change: p.change, Plan: p.plan,
+		Visible: p.Resource.Project == "" || p.Resource.Project == api.project || api.admin,
+	}
+	if metadata.Kind(p.Resource.Kind).OwnedWhole() && p.rules.Policy().VolumesWrite != rules.AllVolumes {
+		job.Ours = p.ours
+	}
+	return job
 }
 
-// unconnected is the result where no session could be had.
-func (t *Tagger) unconnected(r Result, d Delivery, err error) Result {
+// ours reports whether the key is the rules' business: a rule for the resource's kind can write it, or the plan deletes or
+// renames it.
+func (p Plan) ours(key string) bool {
+	if _, renamed := p.plan.Rename[key]; renamed || len(p.plan.Removals(map[string]string{key: ""})) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(lifecycle.Actions(), func(a lifecycle.Action) bool {
+		return slices.Contains(a.Kinds(), p.change.Resource.Kind) && p.rules.Gives(a, key)
+	})
+}
+
+// unconnected is the decision where no session could be had.
+func (t *Tagger) unconnected(d Delivery, err error) *apply.Decision {
 	s := d.situation()
 	s.Message, s.RetryAfter = err.Error(), metadata.RetryAfter(err)
-	if _, refused := errors.AsType[*cloud.RefusedError](err); refused {
-		s.Class = metadata.Unauthenticated
-		r.Err = err
+	if _, unsent := errors.AsType[*breaker.OpenError](err); unsent {
+		s.CarrierAge = -1 // nothing is given up that was not tried
 	}
-	v := t.options.Apply.Judge(s)
-	r.Outcome, r.Reason, r.Delay = v.Outcome, v.Reason, v.Delay
-	return r
+	if scope := fault.ScopeOf(err); scope != "" {
+		s.Class, s.Fault = metadata.Unauthenticated, apply.Fault{Err: err, Scope: scope}
+	}
+	return decision(t.options.Apply.Judge(s))
 }
 
 // situation is that of a delivery for which the API could not be asked.
@@ -303,48 +416,44 @@ func (d Delivery) situation() apply.Situation {
 
 // connection is what a change's resource is reached through.
 type connection struct {
-	servers   apply.Servers
-	snapshots apply.Snapshots
-	project   string // that the token is for
-	admin     bool   // the token is an administrator's, who sees every project's resources
-	path      string // of the endpoint, before a request's own
+	// open gives the operations on another resource of the same project.
+	open     func(kind metadata.Kind, id string) (*metadata.Resource, error)
+	resource apply.Resource
+	project  string // that the token is for
+	admin    bool   // the token is an administrator's, who sees every project's resources
+	path     string // of the endpoint, before a request's own
+	// proof is the resource again.
+	proof *proof
 }
 
-func (t *Tagger) connect(ctx context.Context, p Planned, observe func(metadata.Call)) (connection, error) {
-	session, err := t.session(ctx, p.Resource.Project)
+func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call)) (connection, error) {
+	session, err := t.options.Cloud.Session(ctx, p.Resource.Project)
 	if err != nil {
 		return connection{}, err
 	}
-	c := connection{project: session.Project, admin: session.Admin()}
-	options := metadata.Options{Family: p.plan.Family, Observe: observe, Pauses: &t.pauses}
-	if p.change.Resource.Kind == lifecycle.Snapshot {
-		volume, err := session.Volume()
+	// A token that is for another project than the event's reaches the resource only if it sees more than its own.
+	wide := session.Admin() || p.Resource.Project != "" && p.Resource.Project != session.Project
+	var path string
+	open := func(kind metadata.Kind, id string) (*metadata.Resource, error) {
+		service, err := session.Service(string(kind.Service()))
 		if err != nil {
-			return connection{}, err
+			return nil, err
 		}
-		c.snapshots, c.path = metadata.NewSnapshots(volume, options), pathOf(volume.Endpoint)
-		return c, nil
+		path = pathOf(service.Endpoint)
+		return metadata.New(service, kind, id, metadata.Options{
+			Family: kind.Family(t.options.API), Observe: observe, Breaker: session.Breaker(), Project: session.Project,
+			FullView: wide && t.options.API != metadata.HuaweiCloud,
+		})
 	}
-	compute, err := session.Compute()
+	resource, err := open(metadata.Kind(p.Resource.Kind), p.Resource.ID)
 	if err != nil {
 		return connection{}, err
 	}
-	c.servers, c.path = metadata.NewServers(compute, options), pathOf(compute.Endpoint)
-	return c, nil
-}
-
-// session is the one that serves a project. An administrator's own serves all that a bus tells of: none of them need have given the user a role.
-func (t *Tagger) session(ctx context.Context, project string) (*cloud.Session, error) {
-	if t.options.Bus {
-		if own, err := t.options.Cloud.Session(ctx, ""); err != nil || own.Admin() {
-			return own, err
-		}
+	proven := &proof{
+		// An event without a project is taken to be of the credentials' own.
+		Resource: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide, writeLocked: t.options.WriteLocked,
 	}
-	return t.options.Cloud.Session(ctx, project)
+	return connection{open: open, resource: proven, project: session.Project, admin: session.Admin(), path: path, proof: proven}, nil
 }
 
-// Login asks the cloud whether the credentials are good, if it has not said so already.
-func (t *Tagger) Login(ctx context.Context) error {
-	_, err := t.options.Cloud.Session(ctx, "")
-	return err
-}
+func decision(v apply.Verdict) *apply.Decision { return &v.Decision }

@@ -73,45 +73,6 @@ func plain(t *testing.T, action, project string) event.Event {
 	return batch.Records[0].Events[0]
 }
 
-// What a plan says is what a run sends, byte for byte, for servers, bare metal and snapshots.
-func TestPlanIsWhatIsSent(t *testing.T) {
-	for _, action := range []string{"server.created", "snapshot.created", "server.started"} {
-		t.Run(action, func(t *testing.T) {
-			sim := simcloud.New(simcloud.Options{})
-			demo, _ := sim.Project("demo")
-			sim.PutServer(simcloud.Server{ID: id, Metadata: map[string]string{"stopped-at": "x"}})
-			sim.PutSnapshot(simcloud.Snapshot{ID: id})
-			tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret")})
-			e := plain(t, action, demo.ID)
-			planned := tg.Plan(t.Context(), e)
-			sim.ForgetRequests()
-			done := tg.Handle(t.Context(), tagger.Delivery{Event: e})
-			if len(planned) != 1 || len(done) != 1 || done[0].Outcome != apply.Tagged {
-				t.Fatalf("%+v", done)
-			}
-			var foreseen, sent []string
-			for _, r := range planned[0].Requests {
-				foreseen = append(foreseen, r.Method+" "+strings.SplitN(r.Path, "/", 4)[3]+" "+string(r.Body))
-			}
-			for _, r := range sim.Requests() {
-				if r.Service != "identity" {
-					_, path, _ := strings.Cut(r.Path, "v2.1/")
-					if path == "" {
-						path = strings.SplitN(r.Path, "/", 5)[4]
-					}
-					sent = append(sent, r.Method+" "+path+" "+r.Body)
-				}
-			}
-			if diff := cmp.Diff(foreseen, sent); diff != "" {
-				t.Errorf("(-plan +sent):\n%s", diff)
-			}
-			if done[0].Calls != len(sent) || len(done[0].Requests) != len(sent) {
-				t.Errorf("%d calls told, %d made", done[0].Calls, len(sent))
-			}
-		})
-	}
-}
-
 func TestOutcomesWithoutACall(t *testing.T) {
 	tg := compose(t, settings(), tagger.Parts{Cloud: nobody{}, Actions: []lifecycle.Action{lifecycle.ServerCreated, lifecycle.ServerResized}})
 	unknown := event.New()
@@ -130,7 +91,7 @@ func TestOutcomesWithoutACall(t *testing.T) {
 		{"of another world", unknown, apply.Unrecognised, "of no dialect"},
 	} {
 		got := tg.Handle(t.Context(), tagger.Delivery{Event: tt.event})
-		if len(got) != 1 || got[0].Outcome != tt.outcome || !strings.Contains(got[0].Reason, tt.reason) || got[0].Err != nil {
+		if len(got) != 1 || got[0].Outcome != tt.outcome || !strings.Contains(got[0].Reason, tt.reason) || got[0].Fault.Err != nil {
 			t.Errorf("%s: %+v", tt.name, got)
 		}
 	}
@@ -143,51 +104,11 @@ func (nobody) Session(context.Context, string) (*cloud.Session, error) {
 	panic("the cloud is asked for nothing")
 }
 
-func TestProjects(t *testing.T) {
-	for _, tt := range []struct {
-		name     string
-		project  string // of server and event
-		projects string // TAGGER_PROJECTS, ID for the project's
-		admin    bool
-		outcome  apply.Outcome
-		reason   string
-	}{
-		{name: "the credentials' own", project: "demo", outcome: apply.Tagged},
-		{name: "another, listed", project: "second", projects: "ID", outcome: apply.Tagged},
-		{name: "another, not listed", project: "second", outcome: apply.Rejected, reason: "list it in TAGGER_PROJECTS"},
-		{name: "another, not listed, even for an administrator", project: "second", admin: true, outcome: apply.Rejected, reason: "list it in TAGGER_PROJECTS"},
-		{name: "any, for an administrator", project: "second", projects: "*", admin: true, outcome: apply.Tagged},
-		{name: "any, for somebody who does not reach them", project: "second", projects: "*", outcome: apply.Rejected, reason: "could not be found"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			role := "member"
-			if tt.admin {
-				role = "admin"
-			}
-			sim := simcloud.New(simcloud.Options{
-				Projects: []simcloud.Project{{Name: "demo"}, {Name: "second"}},
-				Users:    []simcloud.User{{Name: "demo", Password: "secret", Roles: map[string]string{"demo": role, "second": "member"}}},
-			})
-			project, _ := sim.Project(tt.project)
-			s := settings()
-			if tt.projects != "" {
-				s.Projects = config.List{strings.ReplaceAll(tt.projects, "ID", project.ID)}
-			}
-			sim.PutServer(simcloud.Server{ID: id, ProjectID: project.ID})
-			tg := compose(t, s, tagger.Parts{Cloud: login(sim, "secret", s.OtherProjects()...)})
-			got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", project.ID)})
-			if got[0].Outcome != tt.outcome || !strings.Contains(got[0].Reason, tt.reason) {
-				t.Errorf("%s: %s", got[0].Outcome, got[0].Reason)
-			}
-		})
-	}
-}
-
 func TestNoSession(t *testing.T) {
 	t.Run("refused credentials are not the event's outcome", func(t *testing.T) {
 		sim := simcloud.New(simcloud.Options{})
 		got := compose(t, settings(), tagger.Parts{Cloud: login(sim, "wrong-password")}).Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", "")})
-		if got[0].Err == nil || strings.Contains(fmt.Sprintf("%+v", got[0]), "wrong-password") {
+		if got[0].Fault.Err == nil || strings.Contains(fmt.Sprintf("%+v", got[0]), "wrong-password") {
 			t.Errorf("%+v", got[0])
 		}
 	})
@@ -196,7 +117,7 @@ func TestNoSession(t *testing.T) {
 		sim.Inject(simcloud.Fault{Service: "identity", Answer: simcloud.Unavailable(0)})
 		tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret")})
 		got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", ""), SentAt: time.Now(), Receives: 1})
-		if got[0].Outcome != apply.Deferred || got[0].Err != nil || got[0].Delay < 12*time.Second {
+		if got[0].Outcome != apply.Deferred || got[0].Fault.Err != nil || got[0].Delay < 12*time.Second {
 			t.Errorf("%+v", got[0])
 		}
 		got = tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", ""), SentAt: time.Now().Add(-25 * time.Hour), Receives: 31})
@@ -297,8 +218,9 @@ func TestNothingIsGivenUpUntried(t *testing.T) {
 
 // Worst: configuration at fault before everything, then what is not final.
 func TestWorst(t *testing.T) {
-	result := func(o apply.Outcome) tagger.Result { return tagger.Result{Outcome: o} }
-	broken := tagger.Result{Outcome: apply.Deferred, Err: errors.New("x")}
+	decided := func(d apply.Decision) tagger.Result { return tagger.Result{Plan: tagger.Plan{Decision: &d}} }
+	result := func(o apply.Outcome) tagger.Result { return decided(apply.Decision{Outcome: o}) }
+	broken := decided(apply.Decision{Outcome: apply.Deferred, Fault: apply.Fault{Err: errors.New("x")}})
 	for _, tt := range []struct {
 		all  []tagger.Result
 		want apply.Outcome
@@ -311,13 +233,14 @@ func TestWorst(t *testing.T) {
 			t.Errorf("got %s, want %s", got.Outcome, tt.want)
 		}
 	}
-	late, soon := tagger.Result{Outcome: apply.Deferred, Delay: time.Hour}, tagger.Result{Outcome: apply.Deferred, Delay: time.Second}
+	late := decided(apply.Decision{Outcome: apply.Deferred, Delay: time.Hour})
+	soon := decided(apply.Decision{Outcome: apply.Deferred, Delay: time.Second})
 	for _, all := range [][]tagger.Result{{late, soon}, {soon, late}} {
 		if got := tagger.Worst(all); got.Delay != time.Hour {
 			t.Errorf("comes back after %s, want what the longest asks for", got.Delay)
 		}
 	}
-	if got := tagger.Worst([]tagger.Result{result(apply.Deferred), broken, result(apply.Rejected)}); got.Err == nil {
+	if got := tagger.Worst([]tagger.Result{result(apply.Deferred), broken, result(apply.Rejected)}); got.Fault.Err == nil {
 		t.Errorf("got %+v", got)
 	}
 }

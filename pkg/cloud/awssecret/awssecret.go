@@ -1,6 +1,4 @@
 // Package awssecret reads credentials for the cloud from a secret in AWS Secrets Manager.
-//
-// It is a package of its own so that only what runs on AWS links the AWS SDK.
 package awssecret
 
 import (
@@ -11,18 +9,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/smithy-go"
 
-	"github.com/cloudtagger/tagger/pkg/awsenv"
+	"github.com/cloudtagger/tagger/pkg/awsapi"
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
 const (
-	// readTimeout is how long reading the secret may take, the SDK's retries included.
+	// readTimeout is how long reading the secret may take, retries included.
 	readTimeout = 10 * time.Second
 	// reread is the shortest time between two reads of the secret.
 	reread = 30 * time.Second
@@ -31,21 +26,33 @@ const (
 // Secret is a secret whose SecretString is a JSON object with the names of [config.Credentials]. Its methods are the
 // Source and Refused of [cloud.Options], and safe for concurrent use.
 type Secret struct {
-	arn   string
-	http  aws.HTTPClient // nil: the SDK's own
-	stale atomic.Bool
-	turn  chan struct{} // held while the fields below are used
+	arn    string
+	reader Reader
+	stale  atomic.Bool
+	turn   chan struct{} // held while the fields below are used
 
-	client      *secretsmanager.Client
 	credentials config.Credentials
 	known       bool      // credentials were read, and nothing since says that they cannot be
 	refusal     error     // of the last read, where a person has to mend it
 	asked       time.Time // when the last read ended that gave credentials or a refusal
 }
 
+// Reader reads secrets; [awsapi.Client] does.
+type Reader interface {
+	SecretString(ctx context.Context, region, id string) (*string, error)
+}
+
 // New returns the secret with this ARN. It is first read when it is needed.
-func New(arn string) *Secret {
-	return &Secret{arn: arn, turn: make(chan struct{}, 1)}
+func New(arn string, r Reader) *Secret {
+	return &Secret{arn: arn, reader: r, turn: make(chan struct{}, 1)}
+}
+
+// Opener returns a function that opens secrets by their ARNs, as what [Secret.Credentials] and [Secret.Refused] do.
+func Opener(r Reader) func(arn string) (credentials func(context.Context) (config.Credentials, error), refused func()) {
+	return func(arn string) (func(context.Context) (config.Credentials, error), func()) {
+		s := New(arn, r)
+		return s.Credentials, s.Refused
+	}
 }
 
 // Refused has the secret read again before it is next used, but not sooner than 30 s after the last read: the cloud
@@ -85,14 +92,11 @@ func (s *Secret) Credentials(ctx context.Context) (config.Credentials, error) {
 func (s *Secret) read(ctx context.Context) (config.Credentials, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	if s.client == nil {
-		client, err := newClient(s.arn, s.http)
-		if err != nil {
-			return config.Credentials{}, err
-		}
-		s.client = client
+	region, err := regionOf(s.arn)
+	if err != nil {
+		return config.Credentials{}, &cloud.RefusedError{Err: err}
 	}
-	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String(s.arn)})
+	text, err := s.reader.SecretString(ctx, region, s.arn)
 	if err != nil {
 		err = fmt.Errorf("read the secret %s: %w", s.arn, err)
 		if permanent(err) {
@@ -100,35 +104,32 @@ func (s *Secret) read(ctx context.Context) (config.Credentials, error) {
 		}
 		return config.Credentials{}, err
 	}
-	if out.SecretString == nil {
+	if text == nil {
 		return config.Credentials{}, &cloud.RefusedError{Err: fmt.Errorf("read the secret %s: it is binary; store a JSON object as its SecretString", s.arn)}
 	}
-	credentials, err := config.ParseCredentials([]byte(*out.SecretString))
+	credentials, err := config.ParseCredentials([]byte(*text))
 	if err != nil {
 		return config.Credentials{}, &cloud.RefusedError{Err: fmt.Errorf("secret %s: %w", s.arn, err)}
 	}
 	return credentials, nil
 }
 
-// newClient returns a client for the region that the ARN names: the secret is nowhere else, whatever AWS_REGION says.
-func newClient(secret string, http aws.HTTPClient) (*secretsmanager.Client, error) {
+// regionOf returns the region that an ARN names: the secret is nowhere else, whatever AWS_REGION says.
+func regionOf(secret string) (string, error) {
 	a, err := arn.Parse(secret)
 	if err != nil || a.Service != "secretsmanager" || a.Region == "" {
-		return nil, &cloud.RefusedError{Err: fmt.Errorf("read the secret %.200q: not an ARN such as "+
-			"arn:aws:secretsmanager:eu-central-1:123456789012:secret:tagger-AbCdEf", secret)}
+		return "", fmt.Errorf("read the secret %.200q: not an ARN such as arn:aws:secretsmanager:eu-central-1:123456789012:secret:tagger-AbCdEf", secret)
 	}
-	c := awsenv.Config(a.Region)
-	c.HTTPClient = http
-	return secretsmanager.NewFromConfig(c), nil
+	return a.Region, nil
 }
 
 // permanent reports whether asking again will not help: permissions, a name, a key, a deleted secret.
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html and CommonErrors.html there.
 func permanent(err error) bool {
-	answer, ok := errors.AsType[smithy.APIError](err)
+	answer, ok := errors.AsType[*awsapi.Error](err)
 	return ok && slices.Contains([]string{
 		"AccessDeniedException", "DecryptionFailure", "IncompleteSignature", "InvalidClientTokenId", "InvalidParameterException",
 		"InvalidRequestException", "InvalidSignatureException", "NotAuthorized", "OptInRequired", "ResourceNotFoundException",
 		"UnrecognizedClientException", "ValidationError", "ValidationException",
-	}, answer.ErrorCode())
+	}, answer.Code)
 }

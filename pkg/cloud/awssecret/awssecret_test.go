@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cloudtagger/tagger/pkg/awsapi"
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/cloud/awssecret"
 	"github.com/cloudtagger/tagger/pkg/config"
@@ -103,7 +104,7 @@ func object(password string) string {
 
 func TestCredentials(t *testing.T) {
 	m := serve(t, object("hunter2"))
-	s := awssecret.New(arn)
+	s := awssecret.New(arn, &awsapi.Client{})
 	if m.count() != 0 {
 		t.Error("the secret was read before it was needed")
 	}
@@ -128,7 +129,7 @@ func TestCredentials(t *testing.T) {
 func TestRegionIsTheARNs(t *testing.T) {
 	m := serve(t, object("hunter2"))
 	t.Setenv("AWS_REGION", "us-east-1")
-	if _, err := awssecret.New(arn).Credentials(t.Context()); err != nil {
+	if _, err := awssecret.New(arn, &awsapi.Client{}).Credentials(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if m.region != "eu-central-1" {
@@ -166,7 +167,7 @@ func TestErrors(t *testing.T) {
 			if tt.arn != "" {
 				name = tt.arn
 			}
-			_, err := awssecret.New(name).Credentials(t.Context())
+			_, err := awssecret.New(name, &awsapi.Client{}).Credentials(t.Context())
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("error = %v, want %q in it", err, tt.want)
 			}
@@ -184,7 +185,7 @@ func TestCancelled(t *testing.T) {
 	serve(t, object("hunter2"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	s := awssecret.New(arn)
+	s := awssecret.New(arn, &awsapi.Client{})
 	if _, err := s.Credentials(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("error = %v", err)
 	}
@@ -205,8 +206,7 @@ func TestRotation(t *testing.T) {
 			}
 		}
 		m.set(object("old"), "", 0)
-		s := awssecret.New(arn)
-		s.SendWith(&http.Client{Transport: inMemory{m}})
+		s := awssecret.New(arn, &awsapi.Client{HTTP: &http.Client{Transport: inMemory{m}}})
 		step(s, "old", 1)
 		time.Sleep(time.Hour)
 		step(s, "old", 1) // nobody says that it is refused

@@ -1,39 +1,143 @@
-// Package timestamp reads the points in time that clouds write, in every form that they write them in.
+// Package timestamp reads the points in time that clouds write, in every form that they write them in: RFC 3339, ISO
+// 8601's date and time of day, and what OpenStack and Huawei Cloud make of them.
 //
 // A zone that is left out means UTC: OpenStack services write naive UTC times (oslo.utils timeutils.utcnow).
 package timestamp
 
 import (
 	"strconv"
+	"strings"
 	"time"
 )
 
-// layouts are tried in order; Go reads a fraction of a second after any of them.
-var layouts = [...]string{
-	time.RFC3339,                    // CloudEvents, Nova's versioned notifications
-	"2006-01-02 15:04:05",           // oslo.messaging's envelope, Nova's legacy payloads
-	"2006-01-02 15:04:05Z07:00",     // Nova's legacy created_at
-	"2006-01-02T15:04:05",           // Nova's launched_at
-	"2006/01/02 15:04:05 GMT-07:00", // CTS traces as the console and the user guide show them, in three styles
-	"01/02/2006 15:04:05 GMT-07:00", // the month is first: the guide's example says so by its job's begin_time
+// maxLength is how many characters a timestamp may have. Fractions of a second are read to the nanosecond.
+const maxLength = 64
+
+// CTS shows times so in the console and in its user guide. In the second style the month is first: the guide's example
+// says so by its job's begin_time.
+var guideLayouts = [...]string{
+	"2006/01/02 15:04:05 GMT-07:00",
+	"01/02/2006 15:04:05 GMT-07:00",
 	"Jan 2, 2006 15:04:05 GMT-07:00",
 }
 
 // Parse reads s as a timestamp and returns it in UTC. It reports false when s is empty, in no form that is known, or
 // outside the years 1 to 9999, which RFC 3339 cannot write.
 func Parse(s string) (time.Time, bool) {
-	if s == "" || len(s) > 40 {
+	s = strings.TrimSpace(s)
+	if s == "" || len(s) > maxLength {
 		return time.Time{}, false
 	}
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return Unix(n)
+	if t, err := time.Parse(time.RFC3339, s); err == nil { // CloudEvents, Nova's versioned notifications
+		return inRange(t.UTC())
 	}
-	for _, layout := range layouts {
+	if t, ok := number(s); ok {
+		return t, true
+	}
+	if t, ok := iso(s); ok {
+		return inRange(t.UTC())
+	}
+	for _, layout := range guideLayouts {
 		if t, err := time.Parse(layout, s); err == nil {
 			return inRange(t.UTC())
 		}
 	}
 	return time.Time{}, false
+}
+
+// number reads a number of seconds (with a fraction or without), milliseconds and so on; see [Unix].
+func number(s string) (time.Time, bool) {
+	whole, fraction, ok := strings.Cut(s, ".")
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || len(whole) == len("20261120") && n >= 1900_0101 && n <= 9999_1231 {
+		return time.Time{}, false // eight digits are a day
+	}
+	if !ok {
+		return Unix(n)
+	}
+	nanoseconds, ok := nano(fraction)
+	if !ok || n <= 0 || n >= 1e11 {
+		return time.Time{}, false
+	}
+	return time.Unix(n, nanoseconds).UTC(), true
+}
+
+// nano reads the digits after a second's point or comma; what is below a nanosecond is cut off.
+func nano(digits string) (int64, bool) {
+	if digits == "" || strings.Trim(digits, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt((digits + "00000000")[:9], 10, 64)
+	return n, err == nil
+}
+
+// iso reads a date and a time of day, in ISO 8601's extended or basic format. RFC 3339, section 5.6, has them in lower
+// case and with a space for the T, too, and allows the leap second 60, which is read as the second after 59.
+func iso(s string) (time.Time, bool) {
+	var date, clock string
+	at := strings.IndexAny(s, "Tt ")
+	if at < 0 {
+		return time.Time{}, false
+	}
+	date, clock = s[:at], s[at+1:]
+	dateLayout := "2006-01-02"
+	if len(date) == len("20060102") {
+		dateLayout = "20060102"
+	}
+	end := len(clock)
+	if i := strings.IndexAny(clock, "Zz+- UuGg"); i >= 0 { // what comes after the time of day begins with one of these
+		end = i
+	}
+	clock, zone := clock[:end], clock[end:]
+	var nanoseconds int64
+	if i := strings.IndexAny(clock, ".,"); i >= 0 {
+		var ok bool
+		if nanoseconds, ok = nano(clock[i+1:]); !ok {
+			return time.Time{}, false
+		}
+		clock = clock[:i]
+	}
+	clockLayout := ""
+	switch len(clock) {
+	case len("15:04:05"):
+		clockLayout = "15:04:05"
+	case len("150405"):
+		clockLayout = "150405"
+	case len("15:04"):
+		clockLayout = "15:04"
+	case len("1504"):
+		clockLayout = "1504"
+	}
+	seconds := strings.HasSuffix(clockLayout, "05")
+	if clockLayout == "" || nanoseconds > 0 && !seconds {
+		return time.Time{}, false // ISO 8601 has fractions of a minute, but no cloud writes them
+	}
+	extra := time.Duration(nanoseconds)
+	if before, ok := strings.CutSuffix(clock, "60"); ok && seconds {
+		clock, extra = before+"59", extra+time.Second
+	}
+	location, ok := offset(zone)
+	if !ok {
+		return time.Time{}, false
+	}
+	t, err := time.ParseInLocation(dateLayout+" "+clockLayout, date+" "+clock, location)
+	return t.Add(extra), err == nil
+}
+
+// offset reads a zone: none, Z, UTC, GMT, ±hh, ±hhmm or ±hh:mm, after a space or not.
+func offset(zone string) (*time.Location, bool) {
+	zone = strings.ToUpper(strings.TrimPrefix(zone, " "))
+	switch zone {
+	case "", "Z", "UTC", "GMT":
+		return time.UTC, true
+	}
+	zone = strings.TrimPrefix(zone, "GMT")
+	for _, layout := range [...]string{"-07:00", "-0700", "-07"} {
+		if t, err := time.Parse(layout, zone); err == nil {
+			return t.Location(), true
+		}
+	}
+	return nil, false
 }
 
 // Unix reads n as the time since 1970, in seconds, milliseconds, microseconds or nanoseconds: CTS documents both of the

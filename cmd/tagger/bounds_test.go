@@ -1,0 +1,92 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+)
+
+// An administrator's credentials without TAGGER_PROJECTS are refused before anything is written, by every command.
+func TestAdministratorNeedsBounds(t *testing.T) {
+	sim := onSimcloud(t, simcloud.Options{})
+	t.Setenv("OS_USERNAME", "admin")
+	t.Setenv("OS_PROJECT_ID", "")
+	t.Setenv("OS_PROJECT_NAME", "admin")
+	t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {env: dev}}]`)
+	t.Setenv("TAGGER_AMQP_URL", "amqp://127.0.0.1:1/")
+	demo, _ := sim.Project("demo")
+	sim.PutServer(simcloud.Server{ID: serverID, ProjectID: demo.ID})
+	for _, args := range [][]string{{"invoke", "--cloud", "env", "-"}, {"plan", "--cloud", "env", "-"}, {"serve", "--listen", "127.0.0.1:0"}, {"listen"}} {
+		_, errOut, status := taggerCommand(t, plainEvent("server.created"), args...)
+		if status != exitUsage || !strings.Contains(errOut, "TAGGER_PROJECTS is not set") || !strings.Contains(errOut, "set it to roles") {
+			t.Errorf("%v: status %d: %s", args, status, errOut)
+		}
+	}
+	out, _, status := taggerCommand(t, "", "check")
+	if status != exitUndone || !strings.Contains(out, "projects     failed  ") || !strings.Contains(out, "roles reader member admin") {
+		t.Errorf("status %d:\n%s", status, out)
+	}
+	if got := sim.Metadata("server", serverID); len(got) != 0 {
+		t.Errorf("metadata %v", got)
+	}
+
+	t.Setenv("TAGGER_PROJECTS", demo.ID)
+	out, _, status = taggerCommand(t, "", "check")
+	if status != exitDone || !strings.Contains(out, "projects     ok      "+demo.ID+"; the token reaches every project") {
+		t.Errorf("status %d:\n%s", status, out)
+	}
+	event := strings.Replace(plainEvent("server.created"), `{"resource": {`, `{"resource": {"project": "`+demo.ID+`", `, 1)
+	if out, errOut, status := taggerCommand(t, event, "invoke", "--cloud", "env", "-"); status != exitDone {
+		t.Errorf("status %d:\n%s%s", status, out, errOut)
+	}
+	if got := sim.Metadata("server", serverID); got["env"] != "dev" {
+		t.Errorf("metadata %v", got)
+	}
+	// An event without a project is taken to be of the credentials' own, which this server is not of.
+	out, errOut, status := taggerCommand(t, plainEvent("server.created"), "invoke", "--cloud", "env", "-")
+	if status != exitUndone || !strings.Contains(out, "belongs to project "+demo.ID) {
+		t.Errorf("status %d:\n%s%s", status, out, errOut)
+	}
+}
+
+// Neither check nor an error on stderr passes terminal escapes on that came from a cloud.
+func TestAnswersDoNotDriveTheTerminal(t *testing.T) {
+	const attack = `\u001b]0;owned\u0007\u001b[2J\u202e`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = w.Write([]byte(`{"error": {"code": 403, "message": "no ` + attack + `", "title": "x"}}`))
+	}))
+	defer server.Close()
+	clearEnv(t)
+	t.Setenv("OS_AUTH_URL", server.URL+"/v3")
+	t.Setenv("OS_USERNAME", "u")
+	t.Setenv("OS_PASSWORD", "p")
+	t.Setenv("OS_USER_DOMAIN_NAME", "Default")
+	t.Setenv("OS_PROJECT_NAME", "demo")
+	t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {env: dev}}]`)
+	for _, args := range [][]string{{"check"}, {"invoke", "--cloud", "env", "-"}} {
+		out, errOut, status := taggerCommand(t, plainEvent("server.created"), args...)
+		shown := strings.ReplaceAll(out+errOut, "\n", "")
+		if status != exitUndone || !strings.Contains(shown, `no \u001b]0;owned`) || strings.ContainsFunc(shown, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%v: status %d: %q", args, status, shown)
+		}
+	}
+}
+
+// A password that would go over a network without TLS is warned about.
+func TestWithoutTLS(t *testing.T) {
+	clearEnv(t)
+	t.Setenv("OS_AUTH_URL", "http://keystone.invalid:5000/v3")
+	t.Setenv("OS_USERNAME", "u")
+	t.Setenv("OS_PASSWORD", "p")
+	t.Setenv("OS_USER_DOMAIN_NAME", "Default")
+	t.Setenv("OS_PROJECT_NAME", "demo")
+	out, _, _ := taggerCommand(t, "", "check")
+	if !strings.Contains(out, "warning      warn    OS_AUTH_URL begins with http://: passwords and tokens go to keystone.invalid unencrypted") {
+		t.Errorf("out:\n%s", out)
+	}
+}

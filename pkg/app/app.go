@@ -1,0 +1,303 @@
+// Package app is the composition root: it reads the configuration, builds a Tagger and the door of the platform that the
+// process runs on, and serves it. One binary finds out by itself where it runs.
+//
+// What only AWS has is injected, so that a command that does without it does not link it. The listener's door is composed
+// by the command that has it: no function links RabbitMQ's client.
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/host"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metrics"
+	"github.com/cloudtagger/tagger/pkg/rules"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+// Function is one deployable function, or a command that works like one.
+type Function struct {
+	// Name is shown to the cloud's API and in logs.
+	Name string
+	// Actions are those that it handles; nil for all.
+	Actions []lifecycle.Action
+	// Bus says that its events come from a bus that carries every project's; see [tagger.Options].
+	Bus bool
+	// Credentials reads the credentials of the environment; [config.CredentialsFromEnv] when nil.
+	Credentials func() (config.Credentials, error)
+	AWS         AWS
+}
+
+// AWS is what a process uses of AWS. What is nil it cannot use, and a setting that needs it is an error.
+type AWS struct {
+	// Secret opens a secret that holds the credentials, by its ARN. The functions are the Source and Refused of
+	// [cloud.Options].
+	Secret func(arn string) (credentials func(context.Context) (config.Credentials, error), refused func())
+	// Parameter reads a parameter of Systems Manager, decrypted where it is a SecureString.
+	Parameter func(ctx context.Context, name string) (string, error)
+	// Queues are the account's SQS queues.
+	Queues host.Queues
+}
+
+// platform is where a process runs.
+type platform string
+
+const (
+	awsLambda     platform = "AWS Lambda"
+	functionGraph platform = "FunctionGraph"
+	overHTTP      platform = "HTTP"
+	byCommand     platform = "a command"
+)
+
+// where finds the platform by the variables that it sets.
+func where() (platform, error) {
+	switch {
+	case os.Getenv("AWS_LAMBDA_RUNTIME_API") != "":
+		return awsLambda, nil
+	case os.Getenv("RUNTIME_API_ADDR") != "":
+		return functionGraph, nil
+	case os.Getenv("PORT") != "":
+		return overHTTP, nil
+	}
+	return "", errors.New("find the platform: neither AWS_LAMBDA_RUNTIME_API (AWS Lambda) nor RUNTIME_API_ADDR (FunctionGraph) nor PORT (HTTP) is set; " +
+		"at a desk use: tagger invoke")
+}
+
+// Run reads the configuration, composes the function and serves the platform that the process runs on. It returns an error
+// that says why it cannot serve, and nil when the context ended.
+func Run(ctx context.Context, f Function) error {
+	p, err := where()
+	if err != nil {
+		return err
+	}
+	if p == functionGraph {
+		if err := adoptUserData(); err != nil {
+			return err
+		}
+	}
+	c, err := compose(ctx, f, p)
+	if err != nil {
+		return err
+	}
+	switch p {
+	case awsLambda: // which ends the process itself
+		lambda.StartWithOptions(c.lambda(f.AWS.Queues), lambda.WithContext(ctx))
+		return nil
+	case functionGraph:
+		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		return c.functionGraph().Run(ctx)
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return c.serve(ctx, net.JoinHostPort("", os.Getenv("PORT")))
+}
+
+// RunHTTP serves HTTP on an address, whatever the platform, until the context ends.
+func RunHTTP(ctx context.Context, f Function, address string) error {
+	c, err := compose(ctx, f, overHTTP)
+	if err != nil {
+		return err
+	}
+	return c.serve(ctx, address)
+}
+
+// Composed is what a door needs.
+type Composed struct {
+	Tagger   *tagger.Tagger
+	Settings config.Settings
+	Log      *slog.Logger
+	Metrics  *metrics.Metrics
+}
+
+// Compose reads the configuration and composes what a door needs that this package does not have.
+func Compose(ctx context.Context, f Function) (Composed, error) { return compose(ctx, f, byCommand) }
+
+// Processor returns a processor of messages. Tolerance is that of [delivery.Options].
+func (c Composed) Processor(tolerance int) *delivery.Processor {
+	return delivery.New(delivery.Options{
+		Tagger: c.Tagger, Concurrency: c.Settings.Concurrency, GiveUpAfter: c.Settings.GiveUpAfter, Tolerance: tolerance, Log: c.Log,
+	})
+}
+
+// wholeBatch is the tolerance of doors that acknowledge all they were given in one answer.
+const wholeBatch = 1
+
+func (c Composed) lambda(queues host.Queues) *host.Lambda {
+	return &host.Lambda{
+		Processor: c.Processor(wholeBatch), Queues: queues, DeadLetterQueueURL: c.Settings.DeadLetterQueueURL, Wait: c.Settings.Wait,
+		Flush: func() { _ = c.Metrics.FlushEMF(os.Stdout) }, Log: c.Log,
+	}
+}
+
+func (c Composed) functionGraph() *host.FunctionGraph {
+	return &host.FunctionGraph{
+		Processor: c.Processor(wholeBatch), Address: os.Getenv("RUNTIME_API_ADDR"), Timeout: runtimeTimeout(), Credentials: c.Settings.InvocationCredentials,
+		Wait: c.Settings.Wait, Log: c.Log,
+	}
+}
+
+func (c Composed) serve(ctx context.Context, address string) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	c.Log.Info("listening", "address", listener.Addr().String())
+	if c.Settings.HTTPSecret.IsZero() {
+		c.Log.Warn("TAGGER_HTTP_SECRET is not set: everybody who reaches the port may send events")
+	}
+	h := host.NewHTTP(host.HTTPOptions{
+		Processor: c.Processor(wholeBatch), Concurrency: c.Settings.Concurrency, Secret: c.Settings.HTTPSecret, Wait: c.Settings.Wait,
+		Metrics: c.Metrics.WritePrometheus,
+	})
+	err = Serve(ctx, listener, h, h.LongestRequest())
+	c.Log.Info("ended")
+	return err
+}
+
+// compose makes of the configuration what a platform's door needs.
+func compose(ctx context.Context, f Function, p platform) (Composed, error) {
+	settings, err := config.SettingsFromEnv()
+	if err != nil {
+		return Composed{}, err
+	}
+	log := NewLog(settings.LogLevel, f.Name)
+	for _, warning := range config.Unknown(os.Environ()) {
+		log.Warn(warning)
+	}
+	counts := metrics.New(cmp.Or(os.Getenv("AWS_LAMBDA_FUNCTION_NAME"), f.Name)) // two stacks of an account have the same functions
+	book, err := openRules(ctx, settings, f.AWS.Parameter, log, counts)
+	if err != nil {
+		return Composed{}, err
+	}
+	read := f.Credentials
+	if read == nil {
+		read = config.CredentialsFromEnv
+	}
+	credentials, err := read()
+	if err != nil {
+		return Composed{}, err
+	}
+	if p == awsLambda {
+		if err := onlyFromASecret(settings, credentials); err != nil {
+			return Composed{}, err
+		}
+	}
+	options, err := cloudOptions(settings, credentials, f)
+	if err != nil {
+		return Composed{}, err
+	}
+	options.Log = log
+	for _, w := range append(settings.Warnings(), credentials.Warnings()...) {
+		log.Warn(w.String())
+	}
+	made := cloud.New(options)
+	if p == overHTTP || p == byCommand { // a function logs in with its first event
+		if err := made.CheckBounds(ctx); err != nil {
+			return Composed{}, err
+		}
+	}
+	t, err := tagger.Compose(ctx, settings, book, tagger.Parts{
+		Cloud: made, Actions: f.Actions, Log: log, Observe: counts.Observe, Region: credentials.RegionName, Bus: f.Bus,
+	})
+	if err != nil {
+		return Composed{}, err
+	}
+	log.Info("started", "platform", string(p), "api", settings.API, "dry_run", settings.DryRun)
+	return Composed{Tagger: t, Settings: settings, Log: log, Metrics: counts}, nil
+}
+
+// onlyFromASecret refuses credentials in a Lambda function's environment, where everybody who may look at the function reads them. On a desk, under
+// the SAM CLI, there is no such reader.
+func onlyFromASecret(settings config.Settings, credentials config.Credentials) error {
+	const way = "put the credentials into a Secrets Manager secret, a JSON object of these variables, and set TAGGER_SECRET_ARN to its ARN"
+	names := credentials.SecretNames()
+	switch {
+	case os.Getenv("AWS_SAM_LOCAL") == "true":
+		return nil
+	case !settings.HTTPSecret.IsZero():
+		return errors.New("read the environment: TAGGER_HTTP_SECRET is not for AWS Lambda, where function URLs and HTTP APIs have authorisation of their own (IAM): " +
+			"unset it, and see that they use it")
+	case len(names) > 0:
+		return fmt.Errorf("read the environment: %s would be readable in the function's configuration: %s", strings.Join(names, ", "), way)
+	case settings.SecretARN == "":
+		return fmt.Errorf("read the environment: there are no credentials: %s", way)
+	}
+	return nil
+}
+
+// openRules opens the rules that the settings name. Those in a file or a parameter are read again from time to time.
+func openRules(ctx context.Context, settings config.Settings, parameter func(context.Context, string) (string, error), log *slog.Logger, counts *metrics.Metrics,
+) (tagger.Rulebook, error) {
+	read := func(ctx context.Context) (rules.Source, error) { return settings.ReadRules(ctx, parameter) }
+	compile := func(source rules.Source) (*rules.Set, error) { return tagger.Compile(settings, source) }
+	if !settings.CanChange() {
+		source, err := read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return compile(source)
+	}
+	return rules.Open(ctx, read, compile, settings.RulesRefresh, rules.Notices{
+		Unread: func(err error) {
+			log.Warn("the rules cannot be read again; those in force stay", "error", err.Error())
+		},
+		Refused: func(err error) {
+			counts.RulesRefused()
+			log.Error("the rules have changed and are refused; the last good ones stay in force", "error", err.Error())
+		},
+	})
+}
+
+// cloudOptions are those of the cloud that these credentials, the invocation's or those of a secret are for.
+func cloudOptions(settings config.Settings, credentials config.Credentials, f Function) (cloud.Options, error) {
+	o := cloud.Options{
+		Credentials: credentials, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint,
+		Projects: settings.Projects, WriteRate: settings.Rate, UserAgent: "tagger/" + f.Name,
+	}
+	switch {
+	case settings.InvocationCredentials:
+		if credentials.AccessKeyProjectID == "" {
+			credentials.AccessKeyProjectID = os.Getenv("RUNTIME_PROJECT_ID")
+		}
+		o.Source = host.CredentialsOf(credentials)
+	case settings.SecretARN != "" && f.AWS.Secret == nil:
+		return cloud.Options{}, errors.New("read the environment: TAGGER_SECRET_ARN is not read here: unset it, and give the credentials as OS_* variables")
+	case settings.SecretARN != "":
+		read, refused := f.AWS.Secret(settings.SecretARN)
+		o.Refused = refused
+		o.Source = func(ctx context.Context) (config.Credentials, error) {
+			c, err := read(ctx)
+			if c.RegionName == "" {
+				c.RegionName = credentials.RegionName // no secret, and another function of the same secret may have another
+			}
+			return c, err
+		}
+	default:
+		if _, err := credentials.Resolve(); err != nil {
+			return cloud.Options{}, fmt.Errorf("read the environment: %w", err)
+		}
+	}
+	return o, nil
+}
+
+// NewLog returns a logger that writes JSON to the standard output.
+func NewLog(level, function string) *slog.Logger {
+	var l slog.Level
+	_ = l.UnmarshalText([]byte(level)) // the settings allow only levels
+	return slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{Level: l})).With("function", function)
+}

@@ -1,0 +1,64 @@
+package app
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// What would be readable, or not be checked, is refused before anything starts.
+func TestOnlyFromASecret(t *testing.T) {
+	plain := config.Credentials{Username: "u", Password: config.NewSecret("p")}
+	for _, tt := range []struct {
+		name        string
+		settings    config.Settings
+		credentials config.Credentials
+		sam         string
+		says        string
+	}{
+		{"a secret's ARN", config.Settings{SecretARN: "arn"}, config.Credentials{}, "", ""},
+		{"a password in the environment", config.Settings{SecretARN: "arn"}, plain, "", "OS_PASSWORD would be readable"},
+		{"nothing", config.Settings{}, config.Credentials{}, "", "there are no credentials"},
+		{"at a desk", config.Settings{}, plain, "true", ""},
+		{"a shared secret", config.Settings{SecretARN: "arn", HTTPSecret: config.NewSecret("s")}, config.Credentials{}, "", "TAGGER_HTTP_SECRET is not for AWS Lambda"},
+	} {
+		t.Setenv("AWS_SAM_LOCAL", tt.sam)
+		if err := onlyFromASecret(tt.settings, tt.credentials); (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+// What is AWS's is used where it was given, and refused with the way out where it was not.
+func TestSourcesOnAWS(t *testing.T) {
+	t.Setenv("TAGGER_SECRET_ARN", "arn")
+	t.Setenv("TAGGER_RULES_PARAMETER", "/rules")
+	parameter := func(context.Context, string) (string, error) {
+		return "rules: [{name: n, on: server.created, set: {a: b}}]", nil
+	}
+	opened := ""
+	secret := func(arn string) (func(context.Context) (config.Credentials, error), func()) {
+		opened = arn
+		return func(context.Context) (config.Credentials, error) { return config.Credentials{}, nil }, func() {}
+	}
+	for _, tt := range []struct {
+		name string
+		aws  AWS
+		says string
+	}{
+		{"both", AWS{Secret: secret, Parameter: parameter}, ""},
+		{"no parameters", AWS{Secret: secret}, "TAGGER_RULES_PARAMETER is read by"},
+		{"no secrets", AWS{Parameter: parameter}, "TAGGER_SECRET_ARN is not read here: unset it"},
+	} {
+		opened = ""
+		_, err := Compose(t.Context(), Function{Name: "f", AWS: tt.aws})
+		if (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if err == nil && opened != "arn" {
+			t.Errorf("%s: opened %q", tt.name, opened)
+		}
+	}
+}

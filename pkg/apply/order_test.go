@@ -1,0 +1,119 @@
+package apply_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/rules"
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+)
+
+// at is a job of an update that happened so many seconds after ten o'clock.
+func at(seconds int, p rules.Plan) apply.Job {
+	j := job(p)
+	j.Change.Time = time.Date(2026, 11, 20, 10, 0, seconds, 0, time.UTC)
+	return j
+}
+
+// Whatever the order in which changes arrive, the newest decides each key, and an older one keeps the keys that are its
+// own alone.
+func TestOlderChangesLeaveNewerKeys(t *testing.T) {
+	created := at(0, rules.Plan{Set: m{"env": "dev"}, Add: m{"owner": "alice"}})
+	small := at(10, rules.Plan{Set: m{"size": "small"}})
+	large := at(20, rules.Plan{Set: m{"size": "large"}, Remove: []string{"stopped-at"}})
+	stopped := at(15, rules.Plan{Set: m{"stopped-at": "x", "size": "medium"}})
+	want := m{"env": "dev", "owner": "alice", "size": "large"}
+	jobs := []apply.Job{created, small, stopped, large}
+	permute(len(jobs), func(order []int) {
+		t.Run(fmt.Sprint(order), func(t *testing.T) {
+			s := newStand(t, simcloud.Options{}, options())
+			s.sim.PutServer(simcloud.Server{ID: id})
+			for _, i := range order {
+				if got := s.applier.Apply(t.Context(), s.servers, jobs[i]); got.Outcome == apply.Deferred || got.Outcome == apply.Rejected {
+					t.Fatalf("%d: %s", i, got)
+				}
+			}
+			server, _ := s.sim.Server(id)
+			diff(t, "metadata", want, m(server.Metadata))
+		})
+	})
+}
+
+// permute calls f with every order of n things.
+func permute(n int, f func([]int)) {
+	var next func(done, left []int)
+	next = func(done, left []int) {
+		if len(left) == 0 {
+			f(done)
+			return
+		}
+		for i := range left {
+			rest := append(append([]int(nil), left[:i]...), left[i+1:]...)
+			next(append(append([]int(nil), done...), left[i]), rest)
+		}
+	}
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	next(nil, all)
+}
+
+func TestOvertaken(t *testing.T) {
+	s := newStand(t, simcloud.Options{}, options())
+	s.sim.PutServer(simcloud.Server{ID: id})
+	s.applier.Apply(t.Context(), s.servers, at(20, rules.Plan{Set: m{"size": "large", "b": "2"}}))
+	s.sim.ForgetRequests()
+
+	got := s.applier.Apply(t.Context(), s.servers, at(10, rules.Plan{Set: m{"size": "small", "env": "dev"}}))
+	s.want("one key of two", got, apply.Tagged, "")
+	diff(t, "overtaken", []string{"size"}, keysOf(got.Problems))
+	diff(t, "written", m{"env": "dev"}, m(got.Written))
+
+	s.sim.ForgetRequests()
+	got = s.applier.Apply(t.Context(), s.servers, at(10, rules.Plan{Set: m{"size": "small"}, Remove: []string{"b"}}))
+	s.want("all keys", got, apply.Ignored, "a newer change decided all of its keys")
+	diff(t, "overtaken", []string{"b", "size"}, keysOf(got.Problems))
+	diff(t, "calls", 0, len(s.sent()))
+
+	timeless := job(rules.Plan{Set: m{"size": "tiny"}})
+	timeless.Change.Time = time.Time{}
+	s.want("a change without a time", s.applier.Apply(t.Context(), s.servers, timeless), apply.Tagged, "")
+}
+
+// A resize that another one followed is superseded, whoever applied the other.
+func TestResizedAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name, flavor string
+		outcome      apply.Outcome
+		calls        int
+	}{
+		{"the flavor is there", "1", apply.Tagged, 3},
+		{"another resize followed", "2", apply.Ignored, 1},
+		{"the event does not tell the flavor's id", "", apply.Tagged, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newStand(t, simcloud.Options{}, options())
+			s.sim.PutServer(simcloud.Server{ID: id, Flavor: "1"})
+			j := job(rules.Plan{Set: m{"size": "x"}})
+			j.Change.Action, j.Change.Resource.FlavorID = lifecycle.ServerResized, tt.flavor
+			got := s.applier.Apply(t.Context(), s.servers, j)
+			if got.Outcome != tt.outcome || tt.outcome == apply.Ignored && !strings.Contains(got.Reason, "flavor is 1 by now") {
+				t.Errorf("%s", got)
+			}
+			diff(t, "calls", tt.calls, len(s.sent()))
+		})
+	}
+}
+
+func keysOf(problems []apply.Problem) []string {
+	var keys []string
+	for _, p := range problems {
+		keys = append(keys, p.Key)
+	}
+	return keys
+}

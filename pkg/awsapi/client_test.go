@@ -1,0 +1,171 @@
+package awsapi_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/awsapi"
+)
+
+// service answers in turn with what it was given, and the last of it for ever.
+type service struct {
+	mu       sync.Mutex
+	answers  []answer
+	requests []*http.Request
+	bodies   []string
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   string
+	err    error // in place of an answer
+}
+
+func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	a := s.answers[0]
+	if len(s.answers) > 1 {
+		s.answers = s.answers[1:]
+	}
+	s.requests, s.bodies = append(s.requests, r), append(s.bodies, string(body))
+	if a.err != nil {
+		return nil, a.err
+	}
+	w := httptest.NewRecorder()
+	for name, values := range a.header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(a.status)
+	_, _ = w.WriteString(a.body)
+	return w.Result(), nil
+}
+
+func newClient(t *testing.T, answers ...answer) (*awsapi.Client, *service) {
+	t.Helper()
+	for name, value := range map[string]string{
+		"AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL": "", "AWS_MAX_ATTEMPTS": "",
+		"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "the-secret-key", "AWS_SESSION_TOKEN": "the-session",
+	} {
+		t.Setenv(name, value)
+	}
+	s := &service{answers: answers}
+	return &awsapi.Client{HTTP: &http.Client{Transport: s}}, s
+}
+
+func TestParameter(t *testing.T) {
+	c, s := newClient(t, answer{status: 200, body: `{"Parameter": {"Name": "/rules", "Value": "rules: é"}}`})
+	got, err := c.Parameter(t.Context(), "/rules")
+	if err != nil || got != "rules: é" {
+		t.Errorf("%q, %v", got, err)
+	}
+	r := s.requests[0]
+	if r.Method != "POST" || r.URL.String() != "https://ssm.eu-central-1.amazonaws.com/" || r.Header.Get("X-Amz-Target") != "AmazonSSM.GetParameter" ||
+		r.Header.Get("Content-Type") != "application/x-amz-json-1.1" || s.bodies[0] != `{"Name":"/rules","WithDecryption":true}` || r.ContentLength != int64(len(s.bodies[0])) {
+		t.Errorf("%s %s %v: %s", r.Method, r.URL, r.Header, s.bodies[0])
+	}
+	if a := r.Header.Get("Authorization"); !strings.HasPrefix(a, "AWS4-HMAC-SHA256 Credential=AKIA/") || !strings.Contains(a, "/eu-central-1/ssm/aws4_request, ") ||
+		r.Header.Get("X-Amz-Security-Token") != "the-session" {
+		t.Errorf("Authorization %q", a)
+	}
+}
+
+func TestEndpoints(t *testing.T) {
+	for _, tt := range []struct{ region, override, want string }{
+		{"cn-north-1", "", "https://secretsmanager.cn-north-1.amazonaws.com.cn/"},
+		{"us-east-1", "", "https://secretsmanager.us-east-1.amazonaws.com/"},
+		{"us-east-1", "http://127.0.0.1:1", "http://127.0.0.1:1/"},
+	} {
+		c, s := newClient(t, answer{status: 200, body: `{"SecretString": "s"}`})
+		t.Setenv("AWS_ENDPOINT_URL", tt.override)
+		if got, err := c.SecretString(t.Context(), tt.region, "arn"); err != nil || got == nil || *got != "s" || s.requests[0].URL.String() != tt.want {
+			t.Errorf("%+v: %s, %v", tt, s.requests[0].URL, err)
+		}
+	}
+}
+
+// What may pass is tried again, up to three times in all; what will not is not.
+func TestRetries(t *testing.T) {
+	good := answer{status: 200, body: `{"Parameter": {"Value": "v"}}`}
+	fault := func(status int, code string) answer {
+		return answer{status: status, body: fmt.Sprintf(`{"__type": %q}`, code)}
+	}
+	for _, tt := range []struct {
+		name    string
+		answers []answer
+		tries   int
+		want    string // in the error
+	}{
+		{"throttled", []answer{fault(400, "ThrottlingException"), good}, 2, ""},
+		{"broken twice", []answer{fault(500, "InternalServerError"), {status: 503, body: "<html>"}, good}, 3, ""},
+		{"no answer", []answer{{err: io.ErrUnexpectedEOF}, good}, 2, ""},
+		{"broken", []answer{fault(500, "InternalServerError")}, 3, "InternalServerError (HTTP 500)"},
+		{"a page", []answer{{status: 503, body: "<html>"}}, 3, "Service Unavailable (HTTP 503)"},
+		{"not allowed", []answer{fault(400, "AccessDeniedException")}, 1, "AccessDeniedException (HTTP 400)"},
+		{"no JSON", []answer{{status: 200, body: "hunter2"}}, 1, "it is not the JSON object that it should be"},
+		{"a redirect", []answer{{status: 307, header: http.Header{"Location": {"http://elsewhere/"}}}}, 1, "Temporary Redirect (HTTP 307)"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, s := newClient(t, tt.answers...)
+			c.HTTP.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+			synctest.Test(t, func(t *testing.T) {
+				_, err := c.Parameter(t.Context(), "/rules")
+				if (err == nil) != (tt.want == "") || err != nil && (!strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2")) {
+					t.Errorf("error %v", err)
+				}
+				if len(s.requests) != tt.tries {
+					t.Errorf("%d tries, want %d", len(s.requests), tt.tries)
+				}
+			})
+		})
+	}
+}
+
+// The name of an error is the same wherever a service puts it.
+func TestErrorCodes(t *testing.T) {
+	for _, a := range []answer{
+		{status: 400, body: `{"__type": "ParameterNotFound", "message": "why"}`},
+		{status: 400, body: `{"__type": "com.amazonaws.ssm#ParameterNotFound", "Message": "why"}`},
+		{status: 400, body: `{"code": "ParameterNotFound", "message": "why"}`},
+		{status: 400, header: http.Header{"X-Amzn-Errortype": {"ParameterNotFound:http://internal.amazon.com/"}}, body: `{"message": "why"}`},
+	} {
+		c, _ := newClient(t, a)
+		_, err := c.Parameter(t.Context(), "/rules")
+		if e, ok := errors.AsType[*awsapi.Error](err); !ok || e.Code != "ParameterNotFound" || e.Status != 400 || e.Message != "why" {
+			t.Errorf("%+v: %v", a, err)
+		}
+	}
+}
+
+func TestEnds(t *testing.T) {
+	c, s := newClient(t, answer{status: 500})
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+		defer cancel()
+		if _, err := c.Parameter(ctx, "/rules"); err == nil || len(s.requests) > 1 {
+			t.Errorf("%v after %d requests", err, len(s.requests))
+		}
+	})
+}
+
+func TestNoAWSCredentials(t *testing.T) {
+	c, s := newClient(t, answer{status: 200})
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	if _, err := c.Parameter(t.Context(), "/rules"); err == nil || !strings.Contains(err.Error(), "AWS_SECRET_ACCESS_KEY are not set") || len(s.requests) != 0 {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,309 @@
+// Package breaker keeps a process from calling an API that asked to be left alone, that fails, or that refuses what it
+// is asked, and paces writes. One Breaker serves a whole process: what one call is told holds for all, logins included.
+//
+// It is a circuit breaker with a circuit for each service and for each project of a service. Unlike a general one it
+// knows Retry-After, and it never holds a caller up while a circuit is open: the call fails at once with an
+// [*OpenError] that says when to try again.
+package breaker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Call is a request that is about to be sent, or was.
+type Call struct {
+	// Endpoint is the service's URL.
+	Endpoint string
+	// Project is the id of the project that the token is for, "" for a login.
+	Project string
+	// Write says that it changes something.
+	Write bool
+}
+
+// Kind is how a call ended, as far as it matters for the calls after it.
+type Kind string
+
+const (
+	// Success: the service did its work. A refusal that is about one resource, such as 404 or 409, counts as one.
+	Success Kind = "success"
+	// Unavailable: there was no answer, or the service said that it has failed.
+	Unavailable Kind = "unavailable"
+	// Throttled: the service said that there were too many calls.
+	Throttled Kind = "throttled"
+	// Refused: the credentials lack the right (403), or the address is wrong (a redirect). Other projects may be fine.
+	Refused Kind = "refused"
+	// Unauthenticated: the service does not take a token that was issued just now (401).
+	Unauthenticated Kind = "unauthenticated"
+)
+
+// Result is how a call ended.
+type Result struct {
+	Kind Kind
+	// RetryAfter is how long the service asks to wait, 0 when it does not say.
+	RetryAfter time.Duration
+	// Latency is how long the call took.
+	Latency time.Duration
+	// Err is the call's error; an [*OpenError] quotes it.
+	Err error
+}
+
+// OpenError says that a call was not sent.
+type OpenError struct {
+	// Service is the host of the API, with the first step of its path.
+	Service string
+	// RetryAfter is when to try again; it is never 0.
+	RetryAfter time.Duration
+	// Cause is the error that opened the circuit, nil where the call was one write too many for the rate.
+	Cause error
+}
+
+func (e *OpenError) Error() string {
+	left := e.RetryAfter.Round(100 * time.Millisecond)
+	if e.Cause == nil {
+		return fmt.Sprintf("not sent: %s takes no more writes for %s (TAGGER_RATE)", e.Service, left)
+	}
+	return fmt.Sprintf("not sent: calls to %s pause for another %s: %s", e.Service, left, e.Cause)
+}
+
+// Unwrap returns Cause.
+func (e *OpenError) Unwrap() error { return e.Cause }
+
+// How long a circuit stays open where the service does not say, doubling from the first to the longest, and after how
+// many calls that ended so in a row.
+var (
+	// After APIG.0308 Huawei Cloud's gateway wants 2 to 5 s.
+	throttledPause       = backoff{first: 2 * time.Second, longest: 30 * time.Second, after: 1}
+	unavailablePause     = backoff{first: 2 * time.Second, longest: 30 * time.Second, after: 3}
+	refusedPause         = backoff{first: time.Second, longest: 30 * time.Second, after: 3}
+	unauthenticatedPause = backoff{first: 5 * time.Second, longest: 5 * time.Minute, after: 1}
+)
+
+type backoff struct {
+	first, longest time.Duration
+	after          int
+}
+
+// pause returns the pause after n calls in a row.
+func (b backoff) pause(n int) time.Duration {
+	n -= b.after
+	if n < 0 {
+		return 0
+	}
+	d := b.first
+	for ; n > 0 && d < b.longest; n-- {
+		d *= 2
+	}
+	return min(d, b.longest)
+}
+
+// Options are those of a Breaker.
+type Options struct {
+	// WriteRate is how many writes a second go to one service in the long run; 0 is no limit. See [Breaker.Allow].
+	WriteRate float64
+	// Log, if not nil, is told when a circuit opens and when the rate changes.
+	Log *slog.Logger
+}
+
+// Breaker is safe for concurrent use. A nil one, and the zero value, allow every call; the zero value learns.
+type Breaker struct {
+	options Options
+
+	mu       sync.Mutex
+	services map[string]*service
+}
+
+// service is what is known of one service. The services are those of the configuration and the catalog, so they are
+// few.
+type service struct {
+	name string
+	circuit
+	// throttled, unavailable and unauthenticated count calls that ended so since the last that did not.
+	throttled, unavailable, unauthenticated int
+	// projects are those that were refused lately. They are as many as there are tokens at the most.
+	projects map[string]*project
+	pace     *pace
+}
+
+type project struct {
+	circuit
+	refused int
+	// write says that writes were refused. A read that succeeds is no sign that they no longer are.
+	write bool
+}
+
+// circuit is open until a time.
+type circuit struct {
+	until time.Time
+	cause error
+}
+
+// open keeps the circuit open for d, unless it already is for longer.
+func (c *circuit) open(d time.Duration, cause error) {
+	if until := time.Now().Add(d); until.After(c.until) {
+		c.until, c.cause = until, cause
+	}
+}
+
+// New returns a Breaker.
+func New(o Options) *Breaker { return &Breaker{options: o} }
+
+// Allow returns nil when the call may be sent, and an [*OpenError] when not. Only a write that is ahead of the rate is
+// held up, for no longer than [maxPaceWait]: a burst of writes goes out at once, so a single event never waits, and a
+// backlog settles at Options.WriteRate. An error of the context is returned as it is.
+func (b *Breaker) Allow(ctx context.Context, c Call) error {
+	if b == nil {
+		return nil
+	}
+	pace, err := b.check(c)
+	if err != nil || pace == nil || !c.Write {
+		return err
+	}
+	undo, err := pace.wait(ctx)
+	if err != nil {
+		if open, ok := errors.AsType[*OpenError](err); ok {
+			open.Service = serviceName(c.Endpoint)
+		}
+		return err
+	}
+	if _, err := b.check(c); err != nil { // it may have opened meanwhile
+		undo()
+		return err
+	}
+	return nil
+}
+
+func (b *Breaker) check(c Call) (*pace, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.service(c.Endpoint)
+	circuits := []circuit{s.circuit}
+	if p, ok := s.projects[c.Project]; ok {
+		circuits = append(circuits, p.circuit)
+	}
+	for _, one := range circuits {
+		if left := time.Until(one.until); left > 0 {
+			return nil, &OpenError{Service: s.name, RetryAfter: left, Cause: one.cause}
+		}
+	}
+	return s.pace, nil
+}
+
+// Record takes note of how a call ended. It must not be called for one that was not sent, or that the caller's own
+// context ended: neither says anything about the service.
+func (b *Breaker) Record(c Call, r Result) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.service(c.Endpoint)
+	r.RetryAfter = min(max(r.RetryAfter, 0), MaxRetryAfter)
+	if r.Err == nil {
+		r.Err = errors.New(string(r.Kind))
+	}
+	if s.pace != nil && c.Write {
+		if changed, rate := s.pace.observe(r.Kind == Success, r.Latency); changed {
+			b.log("the rate of writes has changed with the API's latency", s.name, "writes_per_second", rate)
+		}
+	}
+	if p, ok := s.projects[c.Project]; ok && r.Kind == Success && (c.Write || !p.write) {
+		// An open circuit stays open: the call was under way when it opened.
+		if p.refused = 0; time.Now().After(p.until) {
+			delete(s.projects, c.Project)
+		}
+	}
+	switch r.Kind {
+	case Throttled, Unavailable:
+		b.recordFailure(s, r)
+	case Unauthenticated:
+		s.throttled, s.unavailable = 0, 0
+		b.recordPause(s.name, &s.circuit, &s.unauthenticated, unauthenticatedPause, r)
+	case Refused:
+		s.throttled, s.unavailable, s.unauthenticated = 0, 0, 0
+		b.recordRefusal(s, c, r)
+	default:
+		s.throttled, s.unavailable, s.unauthenticated = 0, 0, 0
+	}
+}
+
+// recordPause counts a call, and opens the circuit when there were enough of them in a row. What ends while the circuit
+// is open was under way when it opened, and counts only if the service said how long to wait.
+func (b *Breaker) recordPause(name string, c *circuit, n *int, pauses backoff, r Result) {
+	if time.Now().Before(c.until) {
+		if r.RetryAfter > 0 {
+			c.open(r.RetryAfter, r.Err)
+		}
+		return
+	}
+	*n++
+	d := r.RetryAfter
+	if d == 0 {
+		d = pauses.pause(*n)
+	}
+	if d > 0 {
+		c.open(d, r.Err)
+		b.log("calls pause", name, "pause", d.String(), "error", r.Err.Error())
+	}
+}
+
+func (b *Breaker) recordFailure(s *service, r Result) {
+	n, pauses := &s.unavailable, unavailablePause
+	if r.Kind == Throttled {
+		n, pauses = &s.throttled, throttledPause
+	}
+	b.recordPause(s.name, &s.circuit, n, pauses, r)
+}
+
+func (b *Breaker) recordRefusal(s *service, c Call, r Result) {
+	if s.projects == nil {
+		s.projects = map[string]*project{}
+	}
+	p, ok := s.projects[c.Project]
+	if !ok {
+		p = &project{}
+		s.projects[c.Project] = p
+	}
+	p.write = c.Write
+	b.recordPause(s.name, &p.circuit, &p.refused, refusedPause, r)
+}
+
+func (b *Breaker) log(message, service string, attrs ...any) {
+	if b.options.Log != nil {
+		b.options.Log.Warn(message, append([]any{"service", service}, attrs...)...)
+	}
+}
+
+// service returns what is known of an endpoint's service. The caller holds b.mu.
+func (b *Breaker) service(endpoint string) *service {
+	name := serviceName(endpoint)
+	s, ok := b.services[name]
+	if !ok {
+		s = &service{name: name}
+		if b.options.WriteRate > 0 {
+			s.pace = newPace(b.options.WriteRate)
+		}
+		if b.services == nil {
+			b.services = map[string]*service{}
+		}
+		b.services[name] = s
+	}
+	return s
+}
+
+// serviceName is what a rate limit and an outage are about: the host, and the first step of the path where services
+// share one, but not the project.
+func serviceName(endpoint string) string {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return endpoint
+	}
+	first, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	return u.Host + "/" + first
+}

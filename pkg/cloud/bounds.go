@@ -1,0 +1,180 @@
+package cloud
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// ErrNoBounds is in the chain of the error that an administrator's credentials get where TAGGER_PROJECTS is not set.
+var ErrNoBounds = errors.New("TAGGER_PROJECTS is not set")
+
+// ForeignError says that a project is out of bounds.
+type ForeignError struct {
+	// Project is the project asked for, Own the one of the credentials.
+	Project, Own string
+	// Why says what keeps it out, and the way out.
+	Why string
+}
+
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("project %s is out of bounds: %s", e.Project, e.Why)
+}
+
+// serviceProjects are the names of the project that OpenStack's own services act in. What is in it (load balancers'
+// servers, for instance) belongs to them, so it is within bounds only if named by its id.
+var serviceProjects = []string{"service", "services"}
+
+func isServiceProject(name string) bool {
+	return slices.ContainsFunc(serviceProjects, func(s string) bool { return strings.EqualFold(s, name) })
+}
+
+// Login returns a session in the credentials' own project, whatever the bounds. It logs in only where there is no token
+// yet. An error is a [*RefusedError] when a person has to mend something.
+func (c *Cloud) Login(ctx context.Context) (*Session, error) { return c.open(ctx, "") }
+
+// startTimeout bounds the login at start.
+const startTimeout = 5 * time.Second
+
+// CheckBounds logs in, for a process that can before its first event, and returns an error if the credentials are an
+// administrator's and there are no bounds ([ErrNoBounds]). A login that fails is only logged: it may work later.
+func (c *Cloud) CheckBounds(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	_, err := c.Session(ctx, "")
+	if errors.Is(err, ErrNoBounds) {
+		return err
+	}
+	if err != nil && c.options.Log != nil {
+		c.options.Log.Warn("the login at start has failed; it is tried again with the first event", "error", err.Error())
+	}
+	return nil
+}
+
+// Session returns a session that can act on the given project's resources, or, when that is "", on those of the
+// credentials' own project. Where the token sees more than the project (see [Session.Admin]), the caller must compare a
+// resource's project before it writes.
+//
+// A project that is not within [Options].Projects is a [*ForeignError]. Errors are otherwise those of [Cloud.Login];
+// for an administrator without bounds it is a [*RefusedError] with [ErrNoBounds].
+func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
+	own, err := c.Login(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := c.options.Projects
+	foreign := func(why string, args ...any) (*Session, error) {
+		return nil, &ForeignError{Project: project, Own: own.Project, Why: fmt.Sprintf(why, args...)}
+	}
+	switch {
+	case own.Admin() && len(p) == 0:
+		return nil, &RefusedError{Err: fmt.Errorf("log in at %s as %s: %w, and the role admin reaches every project: "+
+			"set it to own, to project ids, to domain:NAME or to *; better, use a user with the role member and set it to roles",
+			own.Cloud, own.User, ErrNoBounds)}
+	case project == "" || project == own.Project:
+		project = own.Project
+		if len(p) > 0 && len(p.IDs()) == 0 && !p.Own() && isServiceProject(own.ProjectName) {
+			return foreign("the project %s counts only if TAGGER_PROJECTS names it by its id, or says own", own.ProjectName)
+		}
+		return own, nil
+	case p.Listed(project) && own.Admin():
+		return own, nil
+	case p.Listed(project) && own.Method != config.Password:
+		return nil, inProject(refusedf("act in project %s: it is listed as one of the projects to act in, but %s cannot leave "+
+			"its project (%s): take it off the list, or use a user and password", project, phrase(own.Method), own.Project))
+	case p.Listed(project):
+		return c.openListed(ctx, project)
+	case p.Roles() || len(p.Domains()) > 0 && !own.Admin():
+		s, err := c.byRole(ctx, own, project)
+		if _, out := errors.AsType[*ForeignError](err); !out || !p.Any() && (len(p.Domains()) == 0 || !own.Admin()) {
+			return s, err
+		}
+	}
+	switch {
+	case p.Any() && !own.Admin():
+		return own, nil // who finds only what is in its own project
+	case own.Admin() && (p.Any() || len(p.Domains()) > 0):
+		return c.byDirectory(ctx, own, project)
+	}
+	return foreign("it is neither that of the credentials (%s) nor in TAGGER_PROJECTS: list it in TAGGER_PROJECTS, "+
+		"or set that to roles for every project that they have a role in", own.Project)
+}
+
+func (c *Cloud) openListed(ctx context.Context, project string) (*Session, error) {
+	s, err := c.open(ctx, project)
+	if err != nil {
+		return nil, inProject(err)
+	}
+	return s, nil
+}
+
+// byRole returns a session in a project that the credentials have a role in.
+func (c *Cloud) byRole(ctx context.Context, own *Session, project string) (*Session, error) {
+	p := c.options.Projects
+	foreign := func(why string, args ...any) error {
+		return &ForeignError{Project: project, Own: own.Project, Why: fmt.Sprintf(why, args...)}
+	}
+	if own.Method != config.Password && !own.Admin() {
+		return nil, foreign("%s cannot leave its project (%s): use a user and password", phrase(own.Method), own.Project)
+	}
+	name, found, err := c.roles.find(ctx, project)
+	switch {
+	case err != nil:
+		return nil, err
+	case !found:
+		return nil, foreign("the credentials have no role in it (TAGGER_PROJECTS)")
+	case isServiceProject(name):
+		return nil, foreign("the project %s counts only if TAGGER_PROJECTS names it by its id", name)
+	case own.Method != config.Password:
+		return own, nil
+	}
+	s, err := c.openListed(ctx, project)
+	if err == nil && !p.Roles() && !inDomain(p, s.grant.domain, s.grant.domainName) {
+		return nil, foreign("it is in domain %s, which TAGGER_PROJECTS does not name", s.grant.domainName)
+	}
+	return s, err
+}
+
+// byDirectory returns an administrator's own session for a project that is within bounds by its name or domain.
+func (c *Cloud) byDirectory(ctx context.Context, own *Session, project string) (*Session, error) {
+	p := c.options.Projects
+	foreign := func(why string, args ...any) error {
+		return &ForeignError{Project: project, Own: own.Project, Why: fmt.Sprintf(why, args...)}
+	}
+	found, err := c.Project(ctx, project)
+	if unknown, ok := errors.AsType[*UnknownError](err); ok {
+		if unknown.Missing || !p.Any() {
+			return nil, foreign("%s", err)
+		}
+		return own, nil // Keystone tells these credentials nothing of it; * allows it all the same
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case isServiceProject(found.Name):
+		return nil, foreign("the project %s counts only if TAGGER_PROJECTS names it by its id", found.Name)
+	case p.Any(), inDomain(p, found.DomainID, ""):
+		return own, nil
+	}
+	domain, err := c.directory.domain(ctx, found.DomainID)
+	if _, ok := errors.AsType[*UnknownError](err); err != nil && !ok {
+		return nil, err
+	}
+	if !inDomain(p, found.DomainID, domain.Name) {
+		return nil, foreign("it is in domain %s, which TAGGER_PROJECTS does not name", cmp.Or(domain.Name, found.DomainID))
+	}
+	return own, nil
+}
+
+// inDomain reports whether a domain is named. Keystone compares names regardless of case.
+func inDomain(p config.Projects, id, name string) bool {
+	return slices.ContainsFunc(p.Domains(), func(domain string) bool {
+		return domain == id || name != "" && strings.EqualFold(domain, name)
+	})
+}

@@ -1,0 +1,253 @@
+package cloud
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"golang.org/x/time/rate"
+
+	"github.com/cloudtagger/tagger/pkg/breaker"
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// Project is what Keystone tells of a project.
+type Project struct {
+	ID          string   `json:"id"`
+	Name        string   `json:"name"`
+	DomainID    string   `json:"domain_id"`
+	Description string   `json:"description"`
+	Tags        []string `json:"tags"`
+	// Extra has those of the other members that are text: what the cloud's operators added.
+	Extra map[string]string `json:"-"`
+}
+
+// User is what Keystone tells of a user.
+type User struct {
+	ID          string `json:"id"`
+	Name        string `json:"name"`
+	DomainID    string `json:"domain_id"`
+	Description string `json:"description"`
+	// Extra is that of [Project]; an email address is in it.
+	Extra map[string]string `json:"-"`
+}
+
+// UnknownError says that Keystone tells nothing of a user, project or domain.
+type UnknownError struct {
+	// Kind is "user", "project" or "domain".
+	Kind string
+	ID   string
+	// Missing reports that there is none with this id (404). Otherwise the credentials may not read it (403).
+	Missing bool
+}
+
+func (e *UnknownError) Error() string {
+	if e.Missing {
+		return fmt.Sprintf("Keystone knows no %s %.64q", e.Kind, e.ID)
+	}
+	return fmt.Sprintf("Keystone does not let the credentials read %s %.64q", e.Kind, e.ID)
+}
+
+const (
+	// nameAge is for how long an answer holds, a refusal included. An older one still serves while Keystone fails.
+	nameAge = 10 * time.Minute
+	// maxNames is how many answers are kept of each kind.
+	maxNames = 10_000
+	// namesPerSecond and nameBurst bound the look-ups, maxNameWait how long one waits for its turn.
+	namesPerSecond = 10
+	nameBurst      = 50
+	maxNameWait    = 5 * time.Second
+)
+
+// directory looks up what Keystone tells of users, projects and domains, and remembers it.
+type directory struct {
+	users    names[User]
+	projects names[Project]
+	domains  names[Project]
+}
+
+func newDirectory(c *Cloud) *directory {
+	limiter := rate.NewLimiter(namesPerSecond, nameBurst)
+	return &directory{
+		users:    newNames[User](c, limiter, "user", "users"),
+		projects: newNames[Project](c, limiter, "project", "projects"),
+		domains:  newNames[Project](c, limiter, "domain", "domains"),
+	}
+}
+
+func (d *directory) domain(ctx context.Context, id string) (Project, error) {
+	return d.domains.find(ctx, id)
+}
+
+// User returns what Keystone tells of a user, from memory where it was asked within the last minutes. An
+// [*UnknownError] says that it tells nothing; the other errors may pass by themselves, or are those of [Cloud.Login].
+func (c *Cloud) User(ctx context.Context, id string) (User, error) {
+	u, err := c.directory.users.find(ctx, id)
+	u.Extra = maps.Clone(u.Extra)
+	return u, err
+}
+
+// Project is User for a project.
+func (c *Cloud) Project(ctx context.Context, id string) (Project, error) {
+	p, err := c.directory.projects.find(ctx, id)
+	p.Extra = maps.Clone(p.Extra)
+	return p, err
+}
+
+// names are the answers for one kind.
+type names[T any] struct {
+	cloud            *Cloud
+	limiter          *rate.Limiter
+	kind, collection string
+	turn             chan struct{} // one is looked up at a time
+
+	mu    *sync.Mutex
+	known map[string]answerOf[T]
+}
+
+type answerOf[T any] struct {
+	value T
+	err   error // an *UnknownError, or nil
+	read  time.Time
+}
+
+func newNames[T any](c *Cloud, limiter *rate.Limiter, kind, collection string) names[T] {
+	return names[T]{
+		cloud: c, limiter: limiter, kind: kind, collection: collection, turn: make(chan struct{}, 1),
+		mu: &sync.Mutex{}, known: map[string]answerOf[T]{},
+	}
+}
+
+func (n *names[T]) recall(id string) (a answerOf[T], found, fresh bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	a, found = n.known[id]
+	return a, found, found && time.Since(a.read) < nameAge
+}
+
+func (n *names[T]) find(ctx context.Context, id string) (T, error) {
+	var none T
+	if id == "" || len(id) > maxIDLength {
+		return none, &UnknownError{Kind: n.kind, ID: id, Missing: true}
+	}
+	if a, _, fresh := n.recall(id); fresh {
+		return a.value, a.err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, loginTimeout, fmt.Errorf("no answer within %s", loginTimeout))
+	defer cancel()
+	select {
+	case n.turn <- struct{}{}:
+		defer func() { <-n.turn }()
+	case <-ctx.Done():
+		return none, fmt.Errorf("look up %s %s: %w", n.kind, id, context.Cause(ctx))
+	}
+	old, found, fresh := n.recall(id)
+	if fresh {
+		return old.value, old.err
+	}
+	a, err := n.read(ctx, id)
+	if err != nil {
+		if found {
+			return old.value, old.err
+		}
+		return none, fmt.Errorf("look up %s %s: %w", n.kind, id, err)
+	}
+	n.remember(id, a)
+	return a.value, a.err
+}
+
+// maxIDLength is that of Keystone's columns.
+const maxIDLength = 64
+
+func (n *names[T]) read(ctx context.Context, id string) (answerOf[T], error) {
+	waiting, cancel := context.WithTimeout(ctx, maxNameWait)
+	defer cancel()
+	if err := n.limiter.Wait(waiting); err != nil {
+		return answerOf[T]{}, fmt.Errorf("more than %d look-ups a second: %w", namesPerSecond, err)
+	}
+	var text map[string]json.RawMessage
+	err := n.cloud.readIdentity(ctx, n.collection+"/"+url.PathEscape(id), &text)
+	a := answerOf[T]{read: time.Now()}
+	switch {
+	case gophercloud.ResponseCodeIs(err, http.StatusNotFound):
+		a.err = &UnknownError{Kind: n.kind, ID: id, Missing: true}
+		return a, nil
+	case gophercloud.ResponseCodeIs(err, http.StatusForbidden):
+		a.err = &UnknownError{Kind: n.kind, ID: id}
+		return a, nil
+	case err != nil:
+		return answerOf[T]{}, err
+	}
+	if err := json.Unmarshal(text[n.kind], &a.value); err != nil {
+		return answerOf[T]{}, fmt.Errorf("the answer is not the %s that the API documents", n.kind)
+	}
+	extra := map[string]string{}
+	var members map[string]any
+	_ = json.Unmarshal(text[n.kind], &members) // as above
+	for name, v := range members {
+		switch name {
+		case "id", "name", "domain_id", "description", "parent_id", "default_project_id", "password_expires_at":
+		default:
+			if s, ok := v.(string); ok {
+				extra[name] = s
+			}
+		}
+	}
+	switch v := any(&a.value).(type) {
+	case *User:
+		v.Extra = extra
+	case *Project:
+		v.Extra = extra
+	}
+	return a, nil
+}
+
+// remember keeps an answer, and forgets some when there are too many: first the old ones, then any.
+func (n *names[T]) remember(id string, a answerOf[T]) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, found := n.known[id]; !found && len(n.known) >= maxNames {
+		maps.DeleteFunc(n.known, func(_ string, a answerOf[T]) bool { return time.Since(a.read) >= nameAge })
+		for other := range n.known {
+			if len(n.known) < maxNames*9/10 {
+				break
+			}
+			delete(n.known, other)
+		}
+	}
+	n.known[id] = a
+}
+
+// readIdentity reads from the Identity API with the token of the credentials' own project.
+func (c *Cloud) readIdentity(ctx context.Context, path string, out any) error {
+	own, err := c.Login(ctx)
+	if err != nil {
+		return err
+	}
+	if own.Method == config.AccessKey {
+		return refusedf("read %s of the Identity API: an access key has no token for it: use a user and password", path)
+	}
+	call := breaker.Call{Endpoint: own.grant.login.AuthURL}
+	if err := c.breaker.Allow(ctx, call); err != nil {
+		return err
+	}
+	client := &gophercloud.ServiceClient{
+		ProviderClient: newProviderClient(&idempotent{own.transport}, c.options.UserAgent),
+		Endpoint:       own.grant.login.AuthURL, Type: "identity",
+	}
+	start := time.Now()
+	_, err = client.Get(ctx, client.ServiceURL(path), out, &gophercloud.RequestOpts{OkCodes: []int{http.StatusOK}})
+	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
+		text := fmt.Sprintf("%s: %d %s %s", own.Cloud, answer.Actual, http.StatusText(answer.Actual), message(answer.Body))
+		err = newAnswerError(text, answer.Method, answer.URL, answer.Actual, answer.ResponseHeader)
+	}
+	c.recordIdentity(ctx, call, start, err)
+	return err
+}

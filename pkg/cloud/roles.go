@@ -1,0 +1,98 @@
+package cloud
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// pathOfRoleProjects is that of https://docs.openstack.org/api-ref/identity/v3/#get-available-project-scopes
+const pathOfRoleProjects = "auth/projects"
+
+const (
+	// rolesAge is for how long the list of projects holds; roleRereads is how soon it may be read again for a project that
+	// is not on it, which may be one whose role was granted since.
+	rolesAge    = 10 * time.Minute
+	roleRereads = time.Minute
+	// maxRoleProjects bounds the list.
+	maxRoleProjects = 50_000
+)
+
+// roleProjects are the projects in which the credentials have a role.
+type roleProjects struct {
+	cloud *Cloud
+	turn  chan struct{} // one reads at a time; the others wait for what it reads
+
+	mu    sync.Mutex
+	names map[string]string // by id
+	read  time.Time
+}
+
+func newRoleProjects(c *Cloud) *roleProjects {
+	return &roleProjects{cloud: c, turn: make(chan struct{}, 1)}
+}
+
+// find returns the name of a project, and whether the credentials have a role in it.
+func (r *roleProjects) find(ctx context.Context, id string) (name string, found bool, err error) {
+	if name, found, fresh := r.known(id); fresh {
+		return name, found, nil
+	}
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return "", false, fmt.Errorf("wait for the list of projects: %w", context.Cause(ctx))
+	}
+	name, found, fresh := r.known(id)
+	if fresh {
+		return name, found, nil
+	}
+	if err := r.load(ctx); err != nil {
+		if found {
+			return name, true, nil // the list is old, but the login tells whether the role still is there
+		}
+		return "", false, fmt.Errorf("list the projects that the credentials have a role in: %w", err)
+	}
+	name, found, _ = r.known(id)
+	return name, found, nil
+}
+
+// known returns what the list says, and whether that is fresh enough.
+func (r *roleProjects) known(id string) (name string, found, fresh bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name, found = r.names[id]
+	age := rolesAge
+	if !found {
+		age = roleRereads
+	}
+	return name, found, r.names != nil && time.Since(r.read) < age
+}
+
+func (r *roleProjects) load(ctx context.Context) error {
+	var list struct {
+		Projects []struct {
+			ID      string `json:"id"`
+			Name    string `json:"name"`
+			Enabled *bool  `json:"enabled"`
+		} `json:"projects"`
+	}
+	if err := r.cloud.readIdentity(ctx, pathOfRoleProjects, &list); err != nil {
+		return err
+	}
+	if len(list.Projects) > maxRoleProjects {
+		return refusedf("Keystone lists %d projects, and %d are the most: name domains or ids in TAGGER_PROJECTS",
+			len(list.Projects), maxRoleProjects)
+	}
+	names := make(map[string]string, len(list.Projects))
+	for _, p := range list.Projects {
+		if p.Enabled == nil || *p.Enabled {
+			names[p.ID] = p.Name
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.names, r.read = names, time.Now()
+	return nil
+}

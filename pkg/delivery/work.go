@@ -1,0 +1,219 @@
+package delivery
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+// work is one call's messages on their way to decisions.
+type work struct {
+	processor *Processor
+	ctx       context.Context
+	messages  []*message
+	// lanes are messages that are worked on one after the other: those of a group. Any other message has one to itself.
+	lanes [][]*message
+	ended sync.WaitGroup
+}
+
+// message is one message on its way.
+type message struct {
+	Planned
+	attempts []*attempt
+	// end is when the message may not wait any longer: its wait counts from when the first of its changes is begun.
+	end   time.Time
+	start sync.Once
+	// handedBack is why nothing of it was begun, "" when it was.
+	handedBack string
+	tried      sync.WaitGroup
+	unreadable []tagger.Result
+}
+
+// attempt is one change of a message.
+type attempt struct {
+	change
+	result   tagger.Result
+	begun    bool
+	panicked bool
+}
+
+func (p *Processor) newWork(ctx context.Context, batch []Planned) *work {
+	w := &work{processor: p, ctx: ctx}
+	groups := map[string]int{}
+	for _, planned := range batch {
+		m := &message{Planned: planned}
+		for _, c := range planned.changes {
+			m.attempts = append(m.attempts, &attempt{change: c})
+		}
+		w.messages = append(w.messages, m)
+		lane, known := groups[planned.Group]
+		if planned.Group == "" || !known {
+			lane = len(w.lanes)
+			w.lanes = append(w.lanes, nil)
+			groups[planned.Group] = lane
+		}
+		w.lanes[lane] = append(w.lanes[lane], m)
+	}
+	return w
+}
+
+// begin puts the first message of each lane into the schedule, all at once, and lets the lanes run.
+func (w *work) begin() {
+	var tasks []*task
+	for _, lane := range w.lanes {
+		tasks = append(tasks, w.tasks(lane[0])...)
+	}
+	w.processor.schedule.add(tasks...)
+	for _, lane := range w.lanes {
+		w.ended.Go(func() { w.run(lane) })
+	}
+}
+
+func (w *work) wait() { w.ended.Wait() }
+
+// run works on the messages of a lane, of which the first is in the schedule already.
+func (w *work) run(lane []*message) {
+	for i, m := range lane {
+		if i > 0 {
+			w.processor.schedule.add(w.tasks(m)...)
+		}
+		m.tried.Wait()
+		if m.waits() {
+			w.processor.schedule.add(w.again(m)...)
+			m.tried.Wait()
+		}
+		if slices.ContainsFunc(m.attempts, func(a *attempt) bool { return !a.begun }) {
+			w.processor.log.Info("handed back: not begun in time", "message", m.ID, "event_id", m.EventID())
+		}
+		if m.Err != nil {
+			m.unreadable = append(m.unreadable, w.processor.options.Tagger.Unreadable(w.ctx, m.Err))
+		}
+		if d := m.decide(w.ctx); d.Outcome == apply.Deferred || d.Fault.Err != nil {
+			for _, later := range lane[i+1:] {
+				later.handedBack = "handed back: an earlier message of its group has to come back first"
+				w.processor.log.Info("handed back: an earlier message of its group has to come back first", "message", later.ID)
+			}
+			return
+		}
+	}
+}
+
+// tasks returns the first attempts of a message. With several changes none of them waits for its resource, so that no
+// other starves behind it.
+func (w *work) tasks(m *message) []*task {
+	wait := m.Wait
+	if len(m.attempts) > 1 {
+		wait = 0
+	}
+	tasks := make([]*task, len(m.attempts))
+	m.tried.Add(len(tasks))
+	for i, a := range m.attempts {
+		tasks[i] = w.task(m, a, func() time.Duration { return wait })
+	}
+	return tasks
+}
+
+// waits reports whether changes of a message with several are to be tried once more, and waited for.
+func (m *message) waits() bool {
+	return len(m.attempts) > 1 && time.Now().Before(m.end) && slices.ContainsFunc(m.attempts, (*attempt).notReady)
+}
+
+// again returns the attempts that wait, for as long as the message may.
+func (w *work) again(m *message) []*task {
+	var tasks []*task
+	for _, a := range m.attempts {
+		if a.notReady() {
+			tasks = append(tasks, w.task(m, a, func() time.Duration { return time.Until(m.end) }))
+		}
+	}
+	m.tried.Add(len(tasks))
+	return tasks
+}
+
+func (a *attempt) notReady() bool {
+	return a.begun && a.result.Outcome == apply.Deferred && a.result.Fault.Err == nil
+}
+
+func (w *work) task(m *message, a *attempt, wait func() time.Duration) *task {
+	t := &task{at: a.plan.Time()}
+	if a.broken == "" && a.plan.Pending() && a.plan.Resource.ID != "" {
+		t.resource = string(a.plan.Resource.Kind) + " " + a.plan.Resource.ID
+	}
+	if t.at.IsZero() {
+		t.at = m.ReceivedAt
+	}
+	t.run = func() {
+		defer m.tried.Done()
+		if w.ctx.Err() != nil {
+			return
+		}
+		m.start.Do(func() { m.end = time.Now().Add(m.Wait) })
+		left := wait()
+		if a.begun && left <= 0 {
+			return // the first attempt's result stays
+		}
+		a.begun = true
+		w.processor.attempt(w.ctx, a, tagger.Delivery{Event: a.event, SentAt: m.SentAt, ReceivedAt: m.ReceivedAt, Receives: m.Receives, Wait: left})
+	}
+	return t
+}
+
+// attempt works on one change. A panic in it fails it, and nothing else.
+func (p *Processor) attempt(ctx context.Context, a *attempt, d tagger.Delivery) {
+	reason := a.broken
+	if reason == "" {
+		reason = p.apply(ctx, a, d)
+	}
+	if a.panicked = reason != ""; a.panicked {
+		a.result = p.options.Tagger.Failed(ctx, d, reason)
+	}
+}
+
+func (p *Processor) apply(ctx context.Context, a *attempt, d tagger.Delivery) (broken string) {
+	defer func() {
+		if r := recover(); r != nil {
+			broken = p.panicked(a.event, r)
+		}
+	}()
+	a.result = p.options.Tagger.Apply(ctx, a.plan, d)
+	return ""
+}
+
+// decide returns the decision on a message: the worst of its changes'.
+func (m *message) decide(ctx context.Context) Decision {
+	if m.handedBack != "" {
+		return Decision{Decision: apply.Decision{Outcome: apply.Deferred, Reason: m.handedBack}, EventID: m.EventID()}
+	}
+	d := Decision{}
+	var all []apply.Decision
+	var ids []string
+	add := func(one apply.Decision, id string) { all, ids = append(all, one), append(ids, id) }
+	for _, a := range m.attempts {
+		if !a.begun {
+			add(apply.Decision{Outcome: apply.Deferred, Reason: "handed back: not begun in time: " + context.Cause(ctx).Error()}, a.event.ID())
+			continue
+		}
+		d.Results = append(d.Results, a.result)
+		add(*a.result.Decision, a.event.ID())
+		d.Reached = d.Reached || a.result.Fault.Err == nil && a.result.Calls > 0
+		if a.panicked {
+			d.Panics++
+		}
+	}
+	for _, r := range m.unreadable {
+		d.Results = append(d.Results, r)
+		add(*r.Decision, "")
+	}
+	if len(all) == 0 { // a batch of no events is done
+		empty := tagger.EmptyBatch()
+		d.Decision, d.Results = *empty.Decision, []tagger.Result{empty}
+		return d
+	}
+	worst := Worst(all)
+	d.Decision, d.EventID = all[worst], ids[worst]
+	return d
+}

@@ -1,0 +1,124 @@
+package document_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/cloudtagger/tagger/pkg/document"
+)
+
+func TestCheck(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                  "is empty",
+		" \n":                               "is empty",
+		"5":                                 "",
+		`{"a":[1,"x",null]}`:                "",
+		`{"a":`:                             "is not JSON (byte 5 of 5)",
+		"{} {}":                             "holds a second document (byte 4 of 5); put them into [ ], with commas between",
+		"{\x00}\x00":                        "is UTF-16; want UTF-8",
+		"\uFEFF{}":                          "is not JSON (byte 1 of 5)", // TrimMark comes before
+		strings.Repeat("[", 65):             "has more than 64 levels of nesting",
+		`"` + strings.Repeat("[", 65) + `"`: "",
+	} {
+		err := document.Check([]byte(text))
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%.40q: error %q, want %q", text, got, want)
+		}
+		if document.Valid([]byte(text)) != (err == nil) {
+			t.Errorf("%.40q: Valid and Check differ", text)
+		}
+	}
+	err := document.Check(bytes.Repeat([]byte(" "), document.MaxBytes+1))
+	if limit, ok := errors.AsType[*document.LimitError](err); !ok || limit.Max != document.MaxBytes || limit.What != "bytes" {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestCountValues(t *testing.T) {
+	for text, want := range map[string]int{
+		"5": 1, `"a,b"`: 1, "{}": 1, "[ ]": 1, "[1]": 2, "[1,2]": 3, `{"a":1}`: 2, `{"a":{"b":[]}}`: 3, `[[],[],{}]`: 4,
+		`{"a":"{[,\",","b":[1,{"c":null}]}`: 6,
+	} {
+		if got := document.CountValues([]byte(text), 100); got != want {
+			t.Errorf("%s has %d values, counted %d", text, want, got)
+		}
+		if got := document.CountValues([]byte(text), want-1); got <= want-1 {
+			t.Errorf("%s: counted %d with a limit of %d", text, got, want-1)
+		}
+	}
+	// However long a document is, counting ends soon after the limit.
+	if got := document.CountValues([]byte("["+strings.Repeat("1,", 1_000_000)+"1]"), 10); got != 11 {
+		t.Errorf("counted %d", got)
+	}
+}
+
+func TestElements(t *testing.T) {
+	list, err := document.Elements([]byte(` [ 1 , "a]" ,{"b":[2]},[ ] ] `), 4)
+	if err != nil || len(list) != 4 || string(bytes.Join(list, []byte("|"))) != `1|"a]"|{"b":[2]}|[ ]` {
+		t.Errorf("%q, %v", list, err)
+	}
+	_, err = document.Elements([]byte(`[1,2,3]`), 2)
+	if limit, ok := errors.AsType[*document.LimitError](err); !ok || limit.Error() != "has more than 2 elements" {
+		t.Errorf("error %v", err)
+	}
+}
+
+// FuzzMembers compares what is cut with what encoding/json decodes.
+func FuzzMembers(f *testing.F) {
+	for _, text := range []string{`{}`, `{"a":1,"b":{"c":[1,2,{}]}}`, `{"a\u0041":"\"","a":null, "a" : [ ] }`, "{\"\xff\":1}", `{"a":-1.5e3}`} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if document.Check(b) != nil || document.Kind(b) != '{' {
+			return
+		}
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal(b, &want); err != nil {
+			t.Fatal(err)
+		}
+		got, err := document.Members(b)
+		if err != nil {
+			return
+		}
+		if len(got.Members) != len(want) {
+			t.Fatalf("%d members, want %d", len(got.Members), len(want))
+		}
+		for name, value := range want {
+			if string(got.Members[name]) != string(value) {
+				t.Errorf("%q is %s, want %s", name, got.Members[name], value)
+			}
+		}
+		var v any
+		decoder := json.NewDecoder(bytes.NewReader(b))
+		decoder.UseNumber()
+		if err := decoder.Decode(&v); err != nil {
+			t.Fatal(err)
+		}
+		// Of members of one name the last is decoded, but all are counted: the count is what decoding can cost at most.
+		if counted := document.CountValues(b, 1<<30); counted < count(v) {
+			t.Errorf("counted %d values, there are %d", counted, count(v))
+		}
+	})
+}
+
+func count(v any) int {
+	n := 1
+	switch v := v.(type) {
+	case map[string]any:
+		for _, member := range v {
+			n += count(member)
+		}
+	case []any:
+		for _, element := range v {
+			n += count(element)
+		}
+	}
+	return n
+}

@@ -1,0 +1,135 @@
+package host
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// WebHook answers the validation request by which a sender asks whether it may deliver events to a URL, before it sends
+// any (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md, section 4). Azure Event Grid asks
+// so, for one. A permission is no authentication: it protects the sender from being pointed at a site that does not
+// expect its events, and the bearer token protects Tagger. NewWebHook makes it.
+//
+// A callback URL in the request (WebHook-Request-Callback) is never called: it would let a stranger make Tagger send
+// requests to wherever they please.
+type WebHook struct {
+	origins []string
+	rate    int
+}
+
+// The headers of the handshake.
+const (
+	requestOrigin = "WebHook-Request-Origin"
+	requestRate   = "WebHook-Request-Rate"
+	allowedOrigin = "WebHook-Allowed-Origin"
+	allowedRate   = "WebHook-Allowed-Rate"
+)
+
+// maxOrigin is the longest DNS name (RFC 1035, section 3.1).
+const maxOrigin = 253
+
+// NewWebHook returns a handler of OPTIONS requests. It permits the origins that are listed: a DNS name, *.example.com
+// for every name below example.com, or * for all. Without any origin it answers as if OPTIONS were not supported. rate
+// is how many requests a minute it permits, 0 for any number. The error names the entry that is wrong.
+func NewWebHook(origins []string, rate int) (*WebHook, error) {
+	if rate < 0 {
+		return nil, fmt.Errorf("permit web hooks: a rate of %d requests a minute is negative", rate)
+	}
+	h := &WebHook{rate: rate}
+	for _, origin := range origins {
+		if origin != "*" && !isDNSName(strings.TrimPrefix(origin, "*.")) {
+			return nil, fmt.Errorf("permit web hooks: %.60q is not a DNS name, *.NAME or *", origin)
+		}
+		h.origins = append(h.origins, strings.ToLower(origin))
+	}
+	return h, nil
+}
+
+func (h *WebHook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Allow", http.MethodPost)
+	if r.Method != http.MethodOptions || len(h.origins) == 0 {
+		http.Error(w, "POST a CloudEvent", http.StatusMethodNotAllowed)
+		return
+	}
+	asked := r.Header.Values(requestOrigin)
+	if len(asked) == 0 {
+		w.WriteHeader(http.StatusOK) // an OPTIONS request that is no handshake
+		return
+	}
+	origin := strings.TrimSpace(asked[0])
+	if len(asked) > 1 || !isDNSName(origin) {
+		http.Error(w, requestOrigin+" is not one DNS name", http.StatusBadRequest)
+		return
+	}
+	granted := h.permits(origin)
+	if granted == "" {
+		http.Error(w, "events from this origin are not expected", http.StatusForbidden)
+		return
+	}
+	rate, err := h.grantedRate(r.Header.Get(requestRate))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set(allowedOrigin, granted)
+	w.Header().Set(allowedRate, rate)
+	w.WriteHeader(http.StatusOK)
+}
+
+// permits returns what WebHook-Allowed-Origin says to an origin, "" for no permission.
+func (h *WebHook) permits(origin string) string {
+	answer := ""
+	for _, permitted := range h.origins {
+		below, wildcard := strings.CutPrefix(permitted, "*")
+		switch {
+		case permitted == "*":
+			if answer == "" {
+				answer = "*"
+			}
+		case wildcard && len(origin) > len(below) && strings.EqualFold(origin[len(origin)-len(below):], below),
+			strings.EqualFold(origin, permitted):
+			answer = origin
+		}
+	}
+	return answer
+}
+
+// grantedRate is what WebHook-Allowed-Rate says: requests a minute, or * for any number.
+func (h *WebHook) grantedRate(asked string) (string, error) {
+	if asked == "" {
+		if h.rate == 0 {
+			return "*", nil
+		}
+		return strconv.Itoa(h.rate), nil
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(asked))
+	switch {
+	case err != nil || n <= 0:
+		return "", fmt.Errorf("%s is not a positive number of requests a minute", requestRate)
+	case h.rate == 0:
+		return "*", nil
+	}
+	return strconv.Itoa(min(n, h.rate)), nil
+}
+
+// isDNSName reports whether s consists of labels of letters, digits, hyphens and underscores.
+func isDNSName(s string) bool {
+	if s == "" || len(s) > maxOrigin {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 {
+			return false
+		}
+		for _, c := range []byte(label) {
+			switch {
+			case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+			default:
+				return false
+			}
+		}
+	}
+	return true
+}

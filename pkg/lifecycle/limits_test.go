@@ -1,0 +1,161 @@
+package lifecycle_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/cloudtagger/tagger/pkg/document"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+)
+
+// rawEvent is an event whose data ingress need not have made.
+func rawEvent(typ, data string) event.Event {
+	e := event.New()
+	e.SetID("1")
+	e.SetSource("/s")
+	e.SetType(typ)
+	e.SetSubject(serverID)
+	e.SetDataContentType(event.ApplicationJSON)
+	e.DataEncoded = []byte(data)
+	return e
+}
+
+func ids(n int) string {
+	var b strings.Builder
+	for i := range n {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, `"%08x-0000-4000-8000-000000000000"`, i)
+	}
+	return b.String()
+}
+
+const (
+	plainType = "io.github.cloudtagger.server.created"
+	novaType  = "org.openstack.compute.instance.create.end"
+	ecsType   = "ECS:CloudTrace:ApiCall"
+)
+
+// TestLimits: an event that is too large in some way is malformed, and the error wraps the limit that it exceeds.
+func TestLimits(t *testing.T) {
+	limits := lifecycle.Limits{Bytes: 4000, Values: 20, Changes: 3, Text: 50}
+	values := func(n int) string { return "[" + strings.TrimSuffix(strings.Repeat("1,", n-1), ",") + "]" } // n with itself
+	nova := func(members string) string { return notification("compute.instance.create.end", members, "") }
+	server := `"instance_id":"` + serverID + `"`
+	batch := func(n int) string {
+		return `{"trace_name":"createServer","service_type":"ECS","response":{"serverIds":[` + ids(n) + `]}}`
+	}
+	for _, c := range []struct{ name, typ, data, place, problem string }{
+		{"bytes", plainType, `{"a":"` + strings.Repeat("x", 3992) + `"}`, "", ""},
+		{"one byte more", plainType, `{"a":"` + strings.Repeat("x", 3993) + `"}`, "data", "has more than 4000 bytes"},
+		{"values", plainType, `{"a":` + values(19) + `}`, "", ""},
+		{"one value more", plainType, `{"a":` + values(20) + `}`, "data", "has more than 20 JSON values"},
+		{"objects", plainType, `{"a":[` + strings.TrimSuffix(strings.Repeat(`{"":0},`, 10), ",") + `]}`, "data", "has more than 20 JSON values"},
+		{"empty containers", plainType, `{"a":[` + strings.TrimSuffix(strings.Repeat(`{ },[ ],`, 9), ",") + `]}`, "", ""},
+		{"commas and brackets in strings", plainType, `{"a":"` + strings.Repeat(`,[{\"`, 100) + `"}`, "", ""},
+		{"values in a notification", novaType, nova(`{` + server + `,"a":` + values(20) + `}`), "data", "has more than 20 JSON values"},
+		{"values in a string that is JSON", ecsType, `{"trace_name":"createServer","service_type":"ECS","resource_id":"` + serverID + `","request":` +
+			`"` + values(18) + `"}`, "data.request", "has more than 20 JSON values"},
+		{"values in several", ecsType, `{"trace_name":"createServer","service_type":"ECS","resource_id":"` + serverID + `","request":"` + values(9) +
+			`","response":"` + values(9) + `"}`, "data.response", "has more than 20 JSON values"},
+		{"values in Python", "org.openstack.snapshot.create.end", notification("snapshot.create.end", `{"snapshot_id":"`+serverID+`","metadata":"{`+
+			strings.TrimSuffix(strings.Repeat(`'a': 'b',`, 30), ",")+`}"}`, ""), "data.payload.metadata", "has more than 20 JSON values"},
+		{"resources", ecsType, batch(3), "", ""},
+		{"one resource more", ecsType, batch(4), "data.response.serverIds", "has more than 3 resources"},
+		{"a long name", plainType, `{"resource":{"name":"` + strings.Repeat("x", 51) + `"}}`, "resource.name", "has more than 50 bytes"},
+		{"a long name of an actor", novaType, notification("compute.instance.create.end", `{`+server+`}`, `"_context_user_id":"u","_context_user_name":"`+
+			strings.Repeat("x", 51)+`",`), "actor.name", "has more than 50 bytes"},
+		{"a long project", plainType, `{"resource":{"project_name":"` + strings.Repeat("é", 26) + `"}}`, "resource.project_name", "has more than 50 bytes"},
+		{"long data of the producer's own", plainType, `{"note":"` + strings.Repeat("x", 500) + `"}`, "", ""},
+		// What asks for nothing is not decoded.
+		{"a large notification of no interest", "org.openstack.scheduler.select_destinations.end", values(1000), "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			reading, err := lifecycle.New(lifecycle.Options{Limits: limits}).Read(rawEvent(c.typ, c.data))
+			if c.problem == "" {
+				if err != nil || !reading.Known {
+					t.Errorf("%+v, %v", reading, err)
+				}
+				return
+			}
+			malformed, ok := errors.AsType[*lifecycle.MalformedError](err)
+			if !ok || malformed.Place != c.place || malformed.Problem != c.problem || len(reading.Changes) != 0 {
+				t.Fatalf("%d changes, error %v, want %s: %s", len(reading.Changes), err, c.place, c.problem)
+			}
+			if limit, ok := errors.AsType[*document.LimitError](err); !ok || limit.Error() != c.problem {
+				t.Errorf("%v wraps no LimitError", err)
+			}
+		})
+	}
+}
+
+// TestDefaultLimits: they hold without a word, above what clouds send, and what exceeds them costs next to nothing.
+func TestDefaultLimits(t *testing.T) {
+	registry := lifecycle.New(lifecycle.Options{})
+	objects := `{"a":[` + strings.TrimSuffix(strings.Repeat(`{"":0},`, 140_000), ",") + `]}` // 0.98 MB, 70 MB once decoded
+	many := `{"trace_name":"createServer","service_type":"ECS","response":{"serverIds":[` + ids(20_000) + `]}}`
+	for name, c := range map[string]struct{ typ, data, problem string }{
+		"objects":                     {plainType, objects, "has more than 50000 JSON values"},
+		"objects in a string":         {ecsType, `{"trace_name":"createServer","service_type":"ECS","request":` + quoted(t, objects[:700_000]) + `}`, "has more than 50000 JSON values"},
+		"two MiB of objects":          {plainType, `{"a":[` + strings.TrimSuffix(strings.Repeat(`{"":0},`, 300_000), ",") + `]}`, "has more than 1048576 bytes"},
+		"a trace of 20,000 servers":   {ecsType, many, "has more than 2000 resources"},
+		"a name as long as the event": {plainType, `{"resource":{"name":"` + strings.Repeat("x", 1_000_000) + `"}}`, "has more than 1024 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := rawEvent(c.typ, c.data)
+			if _, err := registry.Read(e); err == nil || !strings.Contains(err.Error(), c.problem) {
+				t.Fatalf("error %v, want %s", err, c.problem)
+			}
+			if !strings.Contains(name, "objects") {
+				return
+			}
+			if n := testing.AllocsPerRun(1, func() { _, _ = registry.Read(e) }); n > 200 {
+				t.Errorf("%.0f allocations", n)
+			}
+		})
+	}
+	// 1,000 servers are the most that one request to Huawei Cloud changes.
+	job := `{"status":"SUCCESS","entities":{"server_id":%s},"job_id":"ff8080825fd78fe9015fdae7a2b1001d","job_type":"createSingleServer",` +
+		`"begin_time":"2026-11-20T09:15:04Z","end_time":"2026-11-20T09:16:04Z","error_code":null,"fail_reason":null}`
+	var jobs []string
+	for _, id := range strings.Split(ids(1000), ",") {
+		jobs = append(jobs, fmt.Sprintf(job, id))
+	}
+	reading, err := registry.Read(rawEvent(ecsType, `{"trace_name":"createServer","service_type":"ECS","response":{"entities":{"sub_jobs":[`+
+		strings.Join(jobs, ",")+`]}}}`))
+	if err != nil || len(reading.Changes) != 1000 || reading.Changes[999].Resource.ID != "000003e7-0000-4000-8000-000000000000" {
+		t.Errorf("%d changes, %v", len(reading.Changes), err)
+	}
+}
+
+func quoted(t *testing.T, s string) string {
+	t.Helper()
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// BenchmarkManyResources is linear in the number of resources: ns/resource stays what it is.
+func BenchmarkManyResources(b *testing.B) {
+	for _, n := range []int{1_000, 10_000, 100_000} {
+		e := rawEvent(ecsType, `{"trace_name":"createServer","service_type":"ECS","response":{"serverIds":[`+ids(n)+`]}}`)
+		registry := lifecycle.New(lifecycle.Options{Limits: lifecycle.Limits{Bytes: 1 << 30, Values: 1 << 30, Changes: 1 << 30}})
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if reading, err := registry.Read(e); err != nil || len(reading.Changes) != n {
+					b.Fatal(len(reading.Changes), err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/resource")
+		})
+	}
+}

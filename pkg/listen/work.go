@@ -1,0 +1,121 @@
+package listen
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+)
+
+// taken is one message under way.
+type taken struct {
+	*Listener
+	sender   sender
+	delivery amqp.Delivery
+	message  Message
+	planned  delivery.Planned
+
+	ending context.Context // ends with the listener
+	ctx    context.Context // to work in
+	cancel context.CancelFunc
+	claim  *change                    // nil where the message has no key
+	first  bool                       // the message is the first to report its change
+	wait   func() []delivery.Decision // for the decision, once the work is begun
+	panic  any                        // what kept it from being begun
+}
+
+// take reads a message and gives it its place in the order of work. A message that reports a change which another one has
+// reported gets none before it is known what became of that.
+func (l *Listener) take(ctx context.Context, s sender, d amqp.Delivery) (t *taken) {
+	l.counts.messages.Add(1)
+	t = &taken{Listener: l, sender: s, delivery: d, message: envelope(d, time.Now()), ending: ctx}
+	// The end of the listener, or of the connection, does not stop a write half-way.
+	t.ctx, t.cancel = context.WithTimeout(context.WithoutCancel(ctx), workTimeout)
+	defer func() {
+		if p := recover(); p != nil {
+			t.panic = p
+			l.log.Error("panic", "event_id", t.message.EventID(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+	}()
+	t.message.decode()
+	t.message.Wait = l.options.Wait
+	t.planned = l.options.Processor.Plan(t.ctx, t.message.Message)
+	t.begin()
+	return t
+}
+
+// begin gives the message its place, unless it waits for another report of its change.
+func (t *taken) begin() {
+	if t.planned.Key != "" {
+		t.claim, t.first = t.recent.claim(t.planned.Key, t.message.EventID(), t.planned.Pending, time.Now())
+		if !t.first {
+			return
+		}
+	}
+	t.wait = t.options.Processor.Begin(t.ctx, []delivery.Planned{t.planned})
+}
+
+// finish waits for the decision on the message, and settles it. A panic defers it, and nothing else: the message would come
+// back to the next process, and end that too.
+func (t *taken) finish() {
+	defer t.cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			t.log.Error("panic", "event_id", t.message.EventID(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			t.broken()
+		}
+	}()
+	if t.panic != nil {
+		t.broken()
+		return
+	}
+	for t.wait == nil {
+		select {
+		case <-t.claim.done:
+		case <-t.ctx.Done():
+			t.nack(t.delivery, t.message)
+			return
+		}
+		if t.claim.covers(t.planned.Pending) {
+			t.counts.duplicates.Add(1)
+			t.log.Info("event duplicate", "event_id", t.message.EventID(), "of", t.claim.event, "key", t.planned.Key)
+			t.ack(t.delivery, t.message)
+			return
+		}
+		t.begin()
+	}
+	t.settled(t.settle(t.ending, t.sender, t.delivery, t.message, t.decide()))
+}
+
+// decide waits for the decision, and takes note of whether anything works.
+func (t *taken) decide() delivery.Decision {
+	decisions := t.wait()
+	d := decisions[0]
+	t.counts.panics.Add(int64(d.Panics))
+	if err := delivery.StopsEverything(decisions); err != nil {
+		t.breaker.open(err)
+	} else if d.Fault.Err == nil && d.Reached {
+		t.breaker.works()
+	}
+	return d
+}
+
+// broken settles a message whose handling broke off.
+func (t *taken) broken() {
+	t.counts.panics.Add(1)
+	d := again(t.options.GiveUpAfter, t.message.Message, metadata.Unavailable, "panic; see the log", 0)
+	t.settled(t.settle(t.ending, t.sender, t.delivery, t.message, delivery.Decision{Decision: d}))
+}
+
+// settled tells those who wait for this report of the change what became of it.
+func (t *taken) settled(kept bool) {
+	if t.first {
+		t.first = false
+		t.claim.finish(kept, t.planned.Pending)
+	}
+}

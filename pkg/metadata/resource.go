@@ -1,0 +1,166 @@
+package metadata
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/gophercloud/gophercloud/v2"
+)
+
+// Resource performs the metadata operations on one resource, of any kind.
+type Resource struct {
+	row    *row
+	id     string
+	family Family
+	sender sender
+	// microversion is that of Get, "" for the service's default.
+	microversion string
+}
+
+// sender sends a request and decodes the answer into out, unless out is nil. Any status that ok does not list is an
+// *Error.
+type sender interface {
+	do(ctx context.Context, r Request, out any, ok ...int) error
+}
+
+// New returns the operations on a resource through a client for the kind's [Kind.Service]. The id must be a UUID.
+func New(service *gophercloud.ServiceClient, kind Kind, id string, o Options) (*Resource, error) {
+	r, err := newResource(client{Options: o, service: service}, kind, id, o.Family)
+	if err == nil && o.FullView {
+		r.microversion = string(r.row.service) + " " + r.row.microversion
+	}
+	return r, err
+}
+
+func newResource(s sender, kind Kind, id string, family Family) (*Resource, error) {
+	r := kind.row()
+	if r.kind == "" {
+		return nil, fmt.Errorf("operate on metadata: %.40q is not a kind of resource that has any here", kind)
+	}
+	if err := CheckID(id); err != nil {
+		return nil, fmt.Errorf("operate on %s metadata: %w", r.member, err)
+	}
+	return &Resource{row: r, id: id, family: family, sender: s}, nil
+}
+
+// Kind returns the resource's kind.
+func (r *Resource) Kind() Kind { return r.row.kind }
+
+// Path returns the resource's path under the service's endpoint: "servers/{id}". It identifies the resource.
+func (r *Resource) Path() string { return r.row.collection + "/" + url.PathEscape(r.id) }
+
+// request makes a request for the resource's metadata, or for one key of it.
+func (r *Resource) request(method string, body any, key ...string) Request {
+	request := Request{Method: method, Path: r.Path() + "/metadata"}
+	for _, k := range key {
+		request.Path += "/" + url.PathEscape(k)
+	}
+	if body != nil {
+		request.Body = encode(body)
+	}
+	return request
+}
+
+// Get reads the resource, in full where the options say so.
+func (r *Resource) Get(ctx context.Context) (View, error) {
+	request := Request{Method: http.MethodGet, Path: r.Path(), Microversion: r.microversion}
+	var answer map[string]json.RawMessage
+	if err := r.sender.do(ctx, request, &answer, http.StatusOK); err != nil {
+		return View{}, err
+	}
+	v, err := r.row.decode(orNull(answer[r.row.member]))
+	if err != nil {
+		return View{}, &Error{Request: request, Status: http.StatusOK, Class: Unavailable, Message: oneLine(err.Error()), err: err}
+	}
+	return v, nil
+}
+
+func orNull(text json.RawMessage) json.RawMessage {
+	if text == nil {
+		return json.RawMessage("null")
+	}
+	return text
+}
+
+// Metadata reads all keys. An empty map is a resource without metadata.
+func (r *Resource) Metadata(ctx context.Context) (map[string]string, error) {
+	request := r.request(http.MethodGet, nil)
+	var answer struct {
+		Metadata map[string]string `json:"metadata"`
+	}
+	if err := r.sender.do(ctx, request, &answer, http.StatusOK); err != nil {
+		return nil, err
+	}
+	if answer.Metadata == nil {
+		return nil, &Error{Request: request, Status: http.StatusOK, Class: Unavailable, Message: `the answer has no "metadata" object`}
+	}
+	return answer.Metadata, nil
+}
+
+// Metadatum reads the value of one key; an error of class [KeyNotFound] says that the resource has no such key.
+func (r *Resource) Metadatum(ctx context.Context, key string) (string, error) {
+	if err := r.family.CheckKey(key); err != nil {
+		return "", fmt.Errorf("get %s metadata: %w", r.row.member, err)
+	}
+	request := r.request(http.MethodGet, nil, key)
+	var answer struct {
+		Meta map[string]string `json:"meta"`
+	}
+	if err := r.sender.do(ctx, request, &answer, http.StatusOK); err != nil {
+		return "", err
+	}
+	value, ok := answer.Meta[key]
+	if !ok {
+		return "", &Error{
+			Request: request, Status: http.StatusOK, Class: Unavailable, Message: `the answer's "meta" object lacks the key that was asked for`,
+		}
+	}
+	return value, nil
+}
+
+// Write adds or overwrites keys; other keys stay. Nothing is sent unless every key and value is within the family's
+// limits. It returns the keys that were certainly written, which are not all of them when it fails on the way.
+//
+// Where the API takes all keys in one request they go in one: of two requests, one could undo the other. Where it takes
+// one key a request, they go one after another, in the keys' order. Both services merge by reading, changing and
+// writing the whole map without a lock, so that two writers at a time can lose keys.
+func (r *Resource) Write(ctx context.Context, metadata map[string]string) (written map[string]string, err error) {
+	keys := slices.Sorted(maps.Keys(metadata))
+	for _, key := range keys {
+		if err := r.family.Check(key, metadata[key]); err != nil {
+			return nil, fmt.Errorf("write %s metadata: %w", r.row.member, err)
+		}
+	}
+	if !r.row.perKey {
+		// The answer is not evidence: it holds the map as this request left it, which another writer may have undone already.
+		body := map[string]map[string]string{"metadata": metadata}
+		if err := r.sender.do(ctx, r.request(http.MethodPost, body), nil, http.StatusOK); err != nil {
+			return nil, err
+		}
+		return metadata, nil
+	}
+	written = make(map[string]string, len(metadata))
+	for _, key := range keys {
+		body := map[string]map[string]string{"meta": {key: metadata[key]}}
+		if err := r.sender.do(ctx, r.request(http.MethodPut, body, key), nil, http.StatusOK); err != nil {
+			return written, err
+		}
+		written[key] = metadata[key]
+	}
+	return written, nil
+}
+
+// Remove deletes one key; an error of class [KeyNotFound] says that there was none. Nova answers 204, Cinder 200 with an
+// empty body; Huawei's table of return values allows both. 202 is not among them: there it is flow control
+// (Common.0024), and nothing was deleted.
+func (r *Resource) Remove(ctx context.Context, key string) error {
+	if err := r.family.CheckKey(key); err != nil {
+		return fmt.Errorf("delete %s metadata: %w", r.row.member, err)
+	}
+	return r.sender.do(ctx, r.request(http.MethodDelete, nil, key), nil, http.StatusOK, http.StatusNoContent)
+}

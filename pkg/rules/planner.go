@@ -1,0 +1,343 @@
+package rules
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+)
+
+// Plan applies every rule that matches, in order; for one key the last one wins. A key without a value is left out and
+// listed in Problems, and an earlier rule's value stays in force. The readings are what [Set.Needs] asked for, as far as
+// it could be read; what the event says itself has precedence.
+func (s *Set) Plan(change lifecycle.Change, e event.Event, r Readings) Plan {
+	p := s.planner(change, e, r)
+	for _, condition := range s.ignore {
+		if ignored := p.ignores(condition); ignored || p.plan.Err != nil {
+			return p.finish()
+		}
+	}
+	for _, r := range s.rules {
+		if !slices.Contains(r.on, change.Action) {
+			why := fmt.Sprintf("it is for %s, this is %s", list(r.on), change.Action)
+			p.plan.Skipped = append(p.plan.Skipped, Skip{Rule: r.name, Why: why, OtherAction: true})
+			continue
+		}
+		if why := p.skips(r); p.plan.Err != nil {
+			return p.finish()
+		} else if why != "" {
+			p.plan.Skipped = append(p.plan.Skipped, Skip{Rule: r.name, Why: why})
+			continue
+		}
+		p.plan.Rules = append(p.plan.Rules, r.name)
+		for _, op := range r.operations {
+			if p.take(r, op); p.plan.Err != nil {
+				return p.finish()
+			}
+		}
+	}
+	return p.finish()
+}
+
+func (s *Set) planner(change lifecycle.Change, e event.Event, r Readings) *planner {
+	r = r.or(s.readings)
+	change = r.into(change)
+	p := &planner{
+		set:       s,
+		env:       environment(change, e, s.tables),
+		left:      &budget{left: planBudget},
+		parents:   r.parents(change),
+		plan:      Plan{Family: FamilyOf(s.api, change.Resource.Kind), Reserve: s.reserve},
+		slots:     map[string]slot{},
+		inherited: map[string]slot{},
+		disagreed: map[string]bool{},
+		renames:   map[string]slot{},
+	}
+	r.see(p.env, change)
+	p.env[theBudget] = p.left
+	return p
+}
+
+type planner struct {
+	set     *Set
+	env     map[string]any
+	left    *budget
+	parents []lifecycle.Parent
+	plan    Plan
+	slots   map[string]slot
+	// inherited has values of the parent, disagreed the keys for which several parents have different values, and
+	// renames maps old keys to new ones.
+	inherited map[string]slot
+	disagreed map[string]bool
+	renames   map[string]slot
+	taken     int
+}
+
+// slot is what the rules so far want of a key.
+type slot struct {
+	verb  verb
+	value string
+	order int // of the operation among all
+	// lookedUp reports that the value is from a table.
+	lookedUp bool
+}
+
+// ignores reports whether a condition of ignore: is true.
+func (p *planner) ignores(condition expression) bool {
+	v, err := condition.run(p.env)
+	ignored, isBool := v.(bool)
+	switch {
+	case errors.Is(err, errOverBudget):
+		p.plan.Err = &BudgetError{Rule: "ignore"}
+	case err != nil:
+		p.plan.Problems = append(p.plan.Problems, Problem{Rule: "ignore", Why: err.Error()})
+	case !isBool:
+		p.plan.Problems = append(p.plan.Problems, Problem{Rule: "ignore", Why: "is neither true nor false: " + condition.source})
+	case ignored:
+		p.plan.Ignored = "ignored: " + condition.source
+	}
+	return p.plan.Ignored != ""
+}
+
+// skips returns why the rule's condition is not met, "" when it is.
+func (p *planner) skips(r rule) string {
+	if r.when == nil {
+		return ""
+	}
+	v, err := r.when.run(p.env)
+	switch matched, isBool := v.(bool); {
+	case errors.Is(err, errOverBudget):
+		p.plan.Err = &BudgetError{Rule: r.name}
+		return ""
+	case err != nil:
+		p.problem(r, "", err.Error())
+		return "when has no value: " + err.Error()
+	case v == nil:
+		p.problem(r, "", fmt.Sprintf("when is absent: %s", r.when.source))
+		return "when is absent: " + r.when.source
+	case !isBool:
+		p.problem(r, "", fmt.Sprintf("when is neither true nor false: %s", r.when.source))
+		return "when is neither true nor false: " + r.when.source
+	case !matched:
+		return "when is false: " + r.when.source
+	}
+	return ""
+}
+
+func (p *planner) take(r rule, op operation) {
+	p.taken++
+	switch {
+	case op.verb == inherit:
+		p.inherit(r, op)
+		return
+	case op.verb == remove && isGlob(op.key):
+		p.removeGlob(op)
+		return
+	}
+	for _, key := range []string{op.key, op.to} {
+		if err := p.plan.Family.CheckKey(key); err != nil && key != "" {
+			p.problem(r, key, err.Error())
+			return
+		}
+	}
+	switch op.verb {
+	case remove:
+		p.slots[op.key] = slot{verb: remove, order: p.taken}
+		delete(p.renames, op.key)
+		return
+	case rename:
+		p.renames[op.key] = slot{verb: rename, value: op.to, order: p.taken}
+		delete(p.slots, op.key)
+		return
+	}
+	value, why, err := op.value.render(p.env, p.left)
+	if err != nil {
+		p.plan.Err = &BudgetError{Rule: r.name, Key: op.key}
+		return
+	}
+	if why != "" {
+		p.problem(r, op.key, "left out: "+why)
+		return
+	}
+	fit, ok := p.fit(r, op.key, value)
+	if !ok {
+		return
+	}
+	lookedUp := p.set.inherits && op.verb == add && p.isLookedUp(op, value)
+	p.slots[op.key] = slot{verb: op.verb, value: fit, order: p.taken, lookedUp: lookedUp}
+	delete(p.renames, op.key)
+}
+
+// fit returns a value as the family takes it.
+func (p *planner) fit(r rule, key, value string) (string, bool) {
+	fit, changed := p.plan.Family.FitValue(value)
+	if err := p.plan.Family.CheckValue(key, fit); err != nil { // such as an empty one for bare metal
+		p.problem(r, key, "left out: "+err.Error())
+		return "", false
+	}
+	if changed {
+		p.problem(r, key, fmt.Sprintf("made to fit: %v", p.plan.Family.CheckValue(key, value)))
+	}
+	return fit, true
+}
+
+// isLookedUp reports whether a value is from a table: whether it would differ with empty tables.
+func (p *planner) isLookedUp(op operation, value string) bool {
+	if !op.value.readsTables() {
+		return false
+	}
+	without := maps.Clone(p.env)
+	without["tables"] = map[string]any{}
+	other, why, err := op.value.render(without, p.left)
+	return err == nil && (why != "" || other != value)
+}
+
+// removeGlob overrides what earlier rules want of the keys that match.
+func (p *planner) removeGlob(op operation) {
+	for key := range p.slots {
+		if matchesGlob(op.key, key) {
+			delete(p.slots, key)
+		}
+	}
+	for key := range p.renames {
+		if matchesGlob(op.key, key) {
+			delete(p.renames, key)
+		}
+	}
+	if !slices.Contains(p.plan.RemoveGlobs, op.key) {
+		p.plan.RemoveGlobs = append(p.plan.RemoveGlobs, op.key)
+	}
+}
+
+// inherit takes values of the parent.
+func (p *planner) inherit(r rule, op operation) {
+	if len(p.parents) == 0 {
+		p.problem(r, op.key, "not inherited: parent is absent"+p.unknown("parent"))
+		return
+	}
+	found := false
+	for _, key := range slices.Sorted(maps.Keys(p.parents[0].Metadata)) {
+		value := p.parents[0].Metadata[key]
+		if value == "" || !matchesGlob(op.key, key) {
+			continue
+		}
+		found = true
+		if matchesAny(neverCopied, key) >= 0 {
+			continue // only a pattern gets here: the compiler refuses the key itself
+		}
+		if err := p.plan.Family.CheckKey(key); err != nil {
+			p.problem(r, key, "not inherited: "+err.Error())
+			continue
+		}
+		if other := p.disagreement(key); other != "" {
+			p.disagreed[key] = true
+			p.problem(r, key, "left out: "+other)
+			continue
+		}
+		if fit, ok := p.fit(r, key, value); ok {
+			p.inherited[key] = slot{verb: inherit, value: fit, order: p.taken}
+		}
+	}
+	if !found && !isGlob(op.key) {
+		p.plan.Lacking = append(p.plan.Lacking, op.key)
+	}
+}
+
+// disagreement says which different values parents have for a key, "" if they agree.
+func (p *planner) disagreement(key string) string {
+	var values []string
+	for _, parent := range p.parents {
+		if value := cmp.Or(parent.Metadata[key], "nothing"); !slices.Contains(values, value) {
+			values = append(values, value)
+		}
+	}
+	if len(values) < 2 {
+		return ""
+	}
+	slices.Sort(values)
+	return fmt.Sprintf("%ss disagree on %s: %s", p.parents[0].Kind, key, strings.Join(values, ", "))
+}
+
+// unknown says why something could not be read, "" if the readings do not say.
+func (p *planner) unknown(what string) string {
+	return unknownHere(p.env, what)
+}
+
+func (p *planner) problem(r rule, key, why string) {
+	p.plan.Problems = append(p.plan.Problems, Problem{Rule: r.name, Key: key, Why: why})
+}
+
+func (p *planner) finish() Plan {
+	p.plan.Set, p.plan.Add = map[string]string{}, map[string]string{}
+	if p.plan.Err != nil || p.plan.Ignored != "" {
+		p.plan.RemoveGlobs = nil
+		return p.plan
+	}
+	for key, value := range p.inherited { // it replaces add:, except for a value from a table
+		if s, ok := p.slots[key]; !ok || s.verb == add && !s.lookedUp {
+			p.slots[key] = value
+		}
+	}
+	for key := range p.disagreed {
+		if s := p.slots[key]; s.verb == add && !s.lookedUp || s.verb == inherit {
+			delete(p.slots, key)
+		}
+	}
+	order := map[string]int{}
+	for from, s := range p.renames {
+		if p.plan.Rename == nil {
+			p.plan.Rename = map[string]string{}
+		}
+		p.plan.Rename[from] = s.value
+		order[s.value] = s.order
+	}
+	for _, key := range slices.Sorted(maps.Keys(p.slots)) {
+		s := p.slots[key]
+		switch s.verb {
+		case set:
+			p.plan.Set[key] = s.value
+		case add:
+			p.plan.Add[key] = s.value
+		case inherit:
+			p.plan.Add[key] = s.value
+			p.plan.Inherited = append(p.plan.Inherited, key)
+		case remove:
+			p.plan.Remove = append(p.plan.Remove, key)
+			continue
+		}
+		order[key] = s.order
+	}
+	slices.Sort(p.plan.RemoveGlobs)
+	slices.Sort(p.plan.Lacking)
+	p.plan.Lacking = slices.Compact(p.plan.Lacking)
+	p.plan.Order = slices.SortedFunc(maps.Keys(order), func(a, b string) int {
+		return cmp.Or(p.set.importance(a)-p.set.importance(b), order[a]-order[b], strings.Compare(a, b))
+	})
+	return p.plan
+}
+
+// importance is a key's place in priority:; keys that are not in it come after those that are.
+func (s *Set) importance(key string) int {
+	if i := matchesAny(s.priority, key); i >= 0 {
+		return i
+	}
+	return len(s.priority)
+}
+
+func list(actions []lifecycle.Action) string {
+	s := string(actions[0])
+	for i, a := range actions[1:] {
+		if i == len(actions)-2 {
+			s += " and " + string(a)
+		} else {
+			s += ", " + string(a)
+		}
+	}
+	return s
+}

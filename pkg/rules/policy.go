@@ -1,0 +1,438 @@
+package rules
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/nearest"
+)
+
+// Policy is what a rules file says about the fleet as a whole: which keys are required, and what is exempt. It has no
+// effect on plans for events.
+type Policy struct {
+	Required   []Required
+	Exemptions []Exemption
+	// SelfExemption says how to treat a resource with the key tagger-exempt. Anyone who may write its metadata can set
+	// that key.
+	SelfExemption SelfExemption
+	// ProtectedKeys has keys and patterns of keys that a repair never writes or deletes.
+	ProtectedKeys []string
+	// VolumesWrite says which volumes' metadata may be written.
+	VolumesWrite VolumesWrite
+}
+
+// SelfExemption is the value of self_exemption:.
+type SelfExemption string
+
+// The values of self_exemption:. ReportSelfExemption, the default, shows it and counts the keys as missing.
+const (
+	IgnoreSelfExemption SelfExemption = "ignore"
+	ReportSelfExemption SelfExemption = "report"
+	AcceptSelfExemption SelfExemption = "accept"
+)
+
+// VolumesWrite is the value of volumes: {write: …}.
+type VolumesWrite string
+
+// The values of volumes: {write: …}. UnmanagedVolumes, the default, means volumes with no metadata but ours: Terraform
+// and Heat own all metadata of the volumes that they manage.
+const (
+	NoVolumes        VolumesWrite = "never"
+	UnmanagedVolumes VolumesWrite = "unmanaged"
+	AllVolumes       VolumesWrite = "all"
+)
+
+// Required is a key that must be there.
+type Required struct {
+	Key   string
+	Kinds []lifecycle.Kind
+	// At most one of these says which values are right: Table names a table whose keys are the values, OneOf lists
+	// them, Pattern matches them.
+	Table   string
+	OneOf   []string
+	Pattern *regexp.Regexp
+	// Placeholders are values that count as missing, Aliases other spellings of the key.
+	Placeholders, Aliases []string
+	// Overwrite says that a value other than the expected one is replaced, Restore that a key that was removed is
+	// written again.
+	Overwrite, Restore bool
+	// Line is its line in the file.
+	Line   int
+	expect template
+}
+
+// Exemption says that some resources need not have some keys.
+type Exemption struct {
+	Name string
+	// Match has a pattern for each field that decides: project, project_name, kind, name, id, region, zone. All must
+	// match.
+	Match map[string]string
+	Keys  []string
+	// Reason, By and Ticket say why, who decided, and where that is written down; AllocateTo is who pays. Ticket and
+	// AllocateTo can be "".
+	Reason, By, Ticket, AllocateTo string
+	// Until is the start of the last day, in UTC.
+	Until time.Time
+	Line  int
+}
+
+// Policy returns what the rules' file says about the fleet.
+func (s *Set) Policy() Policy { return s.policy }
+
+// Expected returns the value that expect: gives a required key on the resource that c describes. why says why there is
+// none; both are "" without expect:. The error is a [*BudgetError].
+func (s *Set) Expected(r Required, c lifecycle.Change, e event.Event, readings Readings) (value, why string, err error) {
+	if r.expect == nil {
+		return "", "", nil
+	}
+	p := s.planner(c, e, readings)
+	value, why, err = r.expect.render(p.env, p.left)
+	if err != nil {
+		return "", "", &BudgetError{Rule: "required", Key: r.Key}
+	}
+	value, _ = p.plan.Family.FitValue(value)
+	return value, why, nil
+}
+
+// Allows reports whether values: allows a value. Without values:, all are allowed.
+func (s *Set) Allows(r Required, value string) bool {
+	switch {
+	case r.Table != "":
+		_, ok := s.scope.tables[r.Table].rows[value]
+		return ok
+	case r.OneOf != nil:
+		return slices.Contains(r.OneOf, value)
+	case r.Pattern != nil:
+		return r.Pattern.MatchString(value)
+	}
+	return true
+}
+
+// Covers reports whether the exemption applies to a resource at a time.
+func (x Exemption) Covers(r lifecycle.Resource, at time.Time) bool {
+	if at.UTC().After(x.Until.AddDate(0, 0, 1)) {
+		return false
+	}
+	for field, pattern := range x.Match {
+		if !matchesGlob(pattern, exemptionFields[field](r)) {
+			return false
+		}
+	}
+	return true
+}
+
+// exemptionFields has the fields that match: can use. It is only read.
+var exemptionFields = map[string]func(lifecycle.Resource) string{
+	"project":      func(r lifecycle.Resource) string { return r.Project },
+	"project_name": func(r lifecycle.Resource) string { return r.ProjectName },
+	"kind":         func(r lifecycle.Resource) string { return string(r.Kind) },
+	"name":         func(r lifecycle.Resource) string { return r.Name },
+	"id":           func(r lifecycle.Resource) string { return r.ID },
+	"region":       func(r lifecycle.Resource) string { return r.Region },
+	"zone":         func(r lifecycle.Resource) string { return r.Zone },
+}
+
+// longestExemption is how far ahead an exemption may end, so that someone reviews it at least once a year.
+const longestExemption = 366 * 24 * time.Hour
+
+// mapped returns the fields of a mapping, nil after a fault.
+func (c *compiler) mapped(node *yaml.Node, what string, known ...string) map[string]*yaml.Node {
+	if node.Kind != yaml.MappingNode {
+		c.fail(node, "%s: want a mapping, found %s", what, describe(node))
+		return nil
+	}
+	return c.fields(node, known...)
+}
+
+// sequence returns the elements of a list.
+func (c *compiler) sequence(node *yaml.Node, what string) []*yaml.Node {
+	if node.Kind != yaml.SequenceNode || len(node.Content) == 0 {
+		c.fail(node, "%s: want a list, found %s", what, describe(node))
+		return nil
+	}
+	return node.Content
+}
+
+// text returns the text of a field, "" if it is missing.
+func (c *compiler) text(fields map[string]*yaml.Node, name, where string) string {
+	node, ok := fields[name]
+	if !ok {
+		return ""
+	}
+	text, _ := c.scalar(node, where+": "+name)
+	return text
+}
+
+// word returns a field's text, which must be one of words; the first word is the default.
+func (c *compiler) word(node *yaml.Node, where string, words ...string) string {
+	if node == nil {
+		return words[0]
+	}
+	text, ok := c.scalar(node, where)
+	if ok && !slices.Contains(words, text) {
+		last := len(words) - 1
+		choice := strings.Join(words[:last], ", ") + " or " + words[last]
+		c.fail(node, "%s: want %s, found %q%s", where, choice, text, didYouMean(text, words))
+		return words[0]
+	}
+	return text
+}
+
+func didYouMean(word string, words []string) string {
+	if best := nearest.Word(word, words); best != "" {
+		return "; did you mean " + best + "?"
+	}
+	return ""
+}
+
+func (c *compiler) texts(fields map[string]*yaml.Node, name, where string) []string {
+	node, ok := fields[name]
+	if !ok {
+		return nil
+	}
+	var all []string
+	for _, item := range c.items(node, where+": "+name, "texts") {
+		if text, ok := c.name(item, where+": "+name); ok {
+			all = append(all, text)
+		}
+	}
+	return all
+}
+
+// kinds reads a list of kinds; the default is all of them.
+func (c *compiler) kinds(fields map[string]*yaml.Node, where string) []lifecycle.Kind {
+	node, ok := fields["kinds"]
+	if !ok {
+		return lifecycle.Kinds()
+	}
+	var all []lifecycle.Kind
+	for _, item := range c.items(node, where+": kinds", "kinds") {
+		if text, ok := c.name(item, where+": kinds"); ok && c.kind(item, where+": kinds", text) {
+			all = append(all, lifecycle.Kind(text))
+		}
+	}
+	return all
+}
+
+func (c *compiler) kind(node *yaml.Node, where, text string) bool {
+	if !slices.Contains(lifecycle.Kinds(), lifecycle.Kind(text)) {
+		c.fail(node, "%s: unknown kind %q%s", where, text, nearest.Hint(text, words(lifecycle.Kinds())))
+		return false
+	}
+	return true
+}
+
+func (c *compiler) required(node *yaml.Node) {
+	seen := map[string]bool{}
+	for _, item := range c.sequence(node, "required") {
+		fields := c.mapped(item, "required",
+			"key", "kinds", "expect", "values", "placeholders", "aliases", "on_differs", "on_removed")
+		if fields == nil {
+			continue
+		}
+		keyNode, ok := fields["key"]
+		if !ok {
+			c.fail(item, "required: no key: which key must be there?")
+			continue
+		}
+		key, ok := c.scalar(keyNode, "required: key")
+		if !ok {
+			continue
+		}
+		where := "required: " + key
+		r := Required{Key: key, Line: item.Line, Kinds: c.kinds(fields, where)}
+		for _, kind := range r.Kinds {
+			if err := FamilyOf(c.API, kind).CheckKey(key); err != nil {
+				c.fail(keyNode, "required: %v", err)
+				break
+			}
+		}
+		for _, kind := range r.Kinds {
+			if seen[key+"\n"+string(kind)] {
+				c.fail(item, "%s: is required of a %s already", where, kind)
+			}
+			seen[key+"\n"+string(kind)] = true
+		}
+		c.expect(&r, fields["expect"], where)
+		c.allowed(&r, fields["values"], where)
+		r.Placeholders, r.Aliases = c.texts(fields, "placeholders", where), c.texts(fields, "aliases", where)
+		if slices.Contains(r.Aliases, key) {
+			c.fail(fields["aliases"], "%s: aliases: names the key itself", where)
+		}
+		r.Overwrite = c.word(fields["on_differs"], where+": on_differs", "report", "overwrite") == "overwrite"
+		r.Restore = c.word(fields["on_removed"], where+": on_removed", "leave", "restore") == "restore"
+		if fields["on_differs"] != nil && r.expect == nil {
+			c.fail(fields["on_differs"], "%s: on_differs: differs from what? expect: says what is expected", where)
+		}
+		c.set.policy.Required = append(c.set.policy.Required, r)
+	}
+}
+
+// expect reads the value that a required key is to have.
+func (c *compiler) expect(r *Required, node *yaml.Node, where string) {
+	if node == nil {
+		return
+	}
+	text, ok := c.scalar(node, where+": expect")
+	if !ok {
+		return
+	}
+	t, err := parseTemplate(text, func(source string) (*expression, error) {
+		return compileExpression(source, c.set.scope, false)
+	})
+	if err != nil {
+		c.fail(node, "%s: expect: %v", where, err)
+	}
+	r.expect = t
+}
+
+// allowed reads values: {table: …}, {one_of: […]} or {pattern: …}.
+func (c *compiler) allowed(r *Required, node *yaml.Node, where string) {
+	if node == nil {
+		return
+	}
+	where += ": values"
+	fields := c.mapped(node, where, "table", "one_of", "pattern")
+	if fields != nil && len(fields) != 1 {
+		c.fail(node, "%s: want one of table:, one_of:, pattern:", where)
+		return
+	}
+	r.OneOf = c.texts(fields, "one_of", where)
+	if r.Table = c.text(fields, "table", where); r.Table != "" {
+		if _, ok := c.set.scope.tables[r.Table]; !ok {
+			var known []string
+			for name := range c.set.scope.tables {
+				known = append(known, name)
+			}
+			slices.Sort(known)
+			c.fail(fields["table"], "%s: no table is named %q%s", where, r.Table, nearest.Hint(r.Table, known))
+		}
+	}
+	if pattern := c.text(fields, "pattern", where); pattern != "" {
+		var err error
+		if r.Pattern, err = regexp.Compile(pattern); err != nil {
+			c.fail(fields["pattern"], "%s: pattern: %v", where, err)
+		} else if !strings.HasPrefix(pattern, "^") || !strings.HasSuffix(pattern, "$") {
+			c.fail(fields["pattern"], "%s: pattern: matches a part of a value; begin it with ^ and end it with $", where)
+		}
+	}
+}
+
+func (c *compiler) exemptions(node *yaml.Node) {
+	seen := map[string]int{}
+	for _, item := range c.sequence(node, "exemptions") {
+		fields := c.mapped(item, "exemptions", "name", "match", "keys", "reason", "allocate_to", "by", "ticket", "until")
+		if fields == nil {
+			continue
+		}
+		where := "exemptions"
+		for _, needed := range []string{"name", "match", "keys", "reason", "by", "until"} {
+			if fields[needed] == nil {
+				c.fail(item, "exemptions: no %s:", needed)
+			}
+		}
+		x := Exemption{Name: c.text(fields, "name", where), Line: item.Line}
+		where += ": " + x.Name
+		if first, ok := seen[x.Name]; ok && x.Name != "" {
+			c.fail(item, "%s: an exemption of this name stands in line %d already", where, first)
+		}
+		seen[x.Name] = item.Line
+		x.Keys = c.texts(fields, "keys", where)
+		x.Reason, x.By = c.text(fields, "reason", where), c.text(fields, "by", where)
+		x.Ticket, x.AllocateTo = c.text(fields, "ticket", where), c.text(fields, "allocate_to", where)
+		if match := fields["match"]; match != nil {
+			x.Match = c.match(match, where)
+		}
+		if until := fields["until"]; until != nil {
+			x.Until = c.until(until, where)
+		}
+		c.set.policy.Exemptions = append(c.set.policy.Exemptions, x)
+	}
+}
+
+// match reads what an exemption applies to.
+func (c *compiler) match(node *yaml.Node, where string) map[string]string {
+	where += ": match"
+	var known []string
+	for name := range exemptionFields {
+		known = append(known, name)
+	}
+	slices.Sort(known)
+	fields := c.mapped(node, where, known...)
+	if fields == nil {
+		return nil
+	}
+	match := map[string]string{}
+	narrow := false
+	for _, name := range known {
+		value, ok := fields[name]
+		if !ok {
+			continue
+		}
+		text, ok := c.scalar(value, where+": "+name)
+		if !ok {
+			continue
+		}
+		if name == "kind" {
+			c.kind(value, where+": kind", text)
+		} else if strings.Trim(text, "*?") != "" {
+			narrow = true
+		}
+		match[name] = text
+	}
+	if !narrow {
+		c.fail(node, "%s: matches everything; name a project, a name or an id", where)
+	}
+	return match
+}
+
+func (c *compiler) until(node *yaml.Node, where string) time.Time {
+	text, ok := c.scalar(node, where+": until")
+	if !ok {
+		return time.Time{}
+	}
+	day, err := time.Parse(time.DateOnly, text)
+	switch {
+	case err != nil:
+		c.fail(node, "%s: until: want a day such as 2027-03-31, found %q", where, text)
+	case day.After(c.Now.Add(longestExemption)):
+		c.fail(node, "%s: until: %s is more than a year ahead; an exemption is decided about once a year at least", where, text)
+	case c.Now.After(day.AddDate(0, 0, 1)):
+		warning := fmt.Sprintf("%s: it ended with %s; the keys that it is for count as missing", where, text)
+		c.set.notices = append(c.set.notices, Warning{Line: node.Line, Text: warning})
+	}
+	return day
+}
+
+func (c *compiler) selfExemption(node *yaml.Node) {
+	c.set.policy.SelfExemption = SelfExemption(c.word(node, "self_exemption", "report", "ignore", "accept"))
+}
+
+func (c *compiler) protectedKeys(node *yaml.Node) {
+	for _, item := range c.items(node, "protected_keys", "keys") {
+		key, ok := c.name(item, "protected_keys")
+		if !ok {
+			continue
+		}
+		if strings.Trim(key, "*?") == "" {
+			c.fail(item, "protected_keys: %q matches every key", key)
+		}
+		if slices.Contains(c.set.policy.ProtectedKeys, key) {
+			c.fail(item, "protected_keys: %q stands there twice", key)
+		}
+		c.set.policy.ProtectedKeys = append(c.set.policy.ProtectedKeys, key)
+	}
+}
+
+func (c *compiler) volumes(node *yaml.Node) {
+	if fields := c.mapped(node, "volumes", "write"); fields != nil {
+		c.set.policy.VolumesWrite = VolumesWrite(c.word(fields["write"], "volumes: write", "unmanaged", "never", "all"))
+	}
+}

@@ -1,0 +1,149 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/parser"
+	"github.com/expr-lang/expr/types"
+	"go.yaml.in/yaml/v4"
+)
+
+// scope is what a file of rules adds to the names that expressions know.
+type scope struct {
+	tables     map[string]table
+	conditions map[string]string // expressions by name
+}
+
+// values returns the tables as expressions see them.
+func (s scope) values() map[string]any {
+	values := make(map[string]any, len(s.tables))
+	for name, t := range s.tables {
+		values[name] = t.rows
+	}
+	return values
+}
+
+// types returns the types of a table's rows. text is the type of a text.
+func (t table) types(text types.Type) types.Map {
+	if t.columns == nil {
+		return types.Map{types.Extra: text}
+	}
+	row := types.Map{}
+	for _, column := range t.columns {
+		row[column] = text
+	}
+	return types.Map{types.Extra: row}
+}
+
+// mostConditionNodes limits the size of an expression with its named conditions, which can refer to other conditions.
+const mostConditionNodes = 10_000
+
+// conditions reads the conditions: section: named conditions for when: and for other conditions below them.
+func (c *compiler) conditions(node *yaml.Node) {
+	if node.Kind != yaml.MappingNode || len(node.Content) == 0 {
+		c.fail(node, "conditions: want a mapping of names to conditions, found %s", describe(node))
+		return
+	}
+	for _, e := range c.mapping(node, "conditions") {
+		switch {
+		case !tableName.MatchString(e.name):
+			c.fail(e.key, "conditions: %q cannot be used as a name; take letters, digits and _", e.name)
+			continue
+		case c.taken(e.name):
+			c.fail(e.key, "conditions: %s is a word of expressions already", e.name)
+			continue
+		}
+		// The condition can only use those above it, so there are no cycles.
+		if compiled := c.condition(e.value, "conditions: "+e.name); compiled != nil {
+			c.set.scope.conditions[e.name] = compiled.source
+		}
+	}
+}
+
+// taken reports whether a name means something in expressions.
+func (c *compiler) taken(name string) bool {
+	language := append([]string{"nil", "true", "false", "let", "if", "else"}, operators...)
+	if slices.Contains(language, name) || environmentTypes(scope{}, types.Any)[name] != nil {
+		return true
+	}
+	return slices.ContainsFunc(functions(), func(f function) bool { return f.name == name }) || isBuiltin(name)
+}
+
+// naming replaces the names of conditions by the conditions.
+type naming struct {
+	conditions map[string]string
+	left       *int // how many more nodes there may be
+}
+
+// named makes named conditions available. After the compilation, fault returns an error if they were too large.
+func (s scope) named() (option expr.Option, fault func() error) {
+	left := mostConditionNodes
+	n := naming{conditions: s.conditions, left: &left}
+	return expr.Patch(n), func() error {
+		if left < 0 {
+			return fmt.Errorf("its conditions make it too large: more than %d parts", mostConditionNodes)
+		}
+		return nil
+	}
+}
+
+// Visit replaces a name.
+func (n naming) Visit(node *ast.Node) {
+	name, ok := (*node).(*ast.IdentifierNode)
+	if !ok {
+		return
+	}
+	source, ok := n.conditions[name.Value]
+	if !ok || *n.left < 0 {
+		return
+	}
+	tree, err := parser.Parse(source)
+	if err != nil { // it was compiled before
+		return
+	}
+	ast.Walk(&tree.Node, visit(func(ast.Node) { *n.left-- }))
+	ast.Walk(&tree.Node, n)
+	ast.Patch(node, tree.Node)
+}
+
+// condition compiles an expression that is true or false.
+func (c *compiler) condition(node *yaml.Node, what string) *expression {
+	if node.Kind == yaml.SequenceNode {
+		c.fail(node, "%s: want one expression, found %s; join conditions with and", what, describe(node))
+		return nil
+	}
+	text, ok := c.scalar(node, what)
+	if !ok {
+		return nil
+	}
+	if strings.HasPrefix(strings.TrimSpace(text), "${") {
+		c.fail(node, "%s: is an expression as it stands; leave out ${ and }", what)
+		return nil
+	}
+	e, err := compileExpression(text, c.set.scope, true)
+	if err != nil {
+		c.fail(node, "%s: %v", what, err)
+	}
+	return e
+}
+
+// ignored reads the ignore: section, a condition or a list of conditions.
+func (c *compiler) ignored(node *yaml.Node) {
+	items := []*yaml.Node{node}
+	if node.Kind == yaml.SequenceNode {
+		items = node.Content
+		if len(items) == 0 {
+			c.fail(node, "ignore: is empty; want a condition, or a list of them")
+		}
+	}
+	for _, item := range items {
+		if e := c.condition(item, "ignore"); e != nil {
+			c.set.ignore = append(c.set.ignore, *e)
+			c.set.reads = c.set.reads.and(e.needs)
+		}
+	}
+}

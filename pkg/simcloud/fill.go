@@ -1,0 +1,222 @@
+package simcloud
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"time"
+)
+
+// Volume is a volume as Go code puts it into the cloud and looks at it.
+type Volume struct {
+	// ID is a new UUID when empty.
+	ID, Name, Description string
+	// ProjectID is the first project's, UserID the first user's when empty.
+	ProjectID, UserID string
+	// Status is available when empty, or in-use when there is a ServerID.
+	Status string
+	// Size is in GiB, 1 when 0.
+	Size int
+	// SnapshotID and ImageID are what the volume was made from.
+	SnapshotID, ImageID string
+	// ServerID is the server that has the volume, which is there already; Device is its name in the guest, Boot whether
+	// the server runs from it, DeleteOnTermination whether it ends with the server.
+	ServerID, Device          string
+	Boot, DeleteOnTermination bool
+	Metadata                  map[string]string
+	// Created is now when zero.
+	Created time.Time
+}
+
+// PutVolume makes a volume, or replaces the one with the same ID, and returns its ID.
+func (c *Cloud) PutVolume(v Volume) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v.Metadata = textOrEmpty(v.Metadata)
+	return c.putVolume(v, time.Now())
+}
+
+// putVolume keeps the metadata, and does not copy it. The caller holds c.mu.
+func (c *Cloud) putVolume(v Volume, now time.Time) string {
+	project, user := c.owner(v.ProjectID, v.UserID)
+	made := &volume{
+		id:          v.ID,
+		name:        v.Name,
+		description: v.Description,
+		projectID:   project,
+		userID:      user,
+		status:      cmp.Or(v.Status, "available"),
+		size:        max(v.Size, 1),
+		snapshotID:  v.SnapshotID,
+		imageID:     v.ImageID,
+		bootable:    v.Boot || v.ImageID != "",
+		metadata:    v.Metadata,
+		created:     orNow(v.Created, now),
+		updated:     now,
+		sequence:    c.nextSequence(),
+	}
+	if made.id == "" {
+		made.id = c.newUUID()
+	}
+	c.volumes.put(made)
+	if v.ServerID != "" {
+		made.attachment = &attachment{
+			id:                  c.newUUID(),
+			mapping:             c.newUUID(),
+			serverID:            v.ServerID,
+			device:              v.Device,
+			mode:                "rw",
+			boot:                v.Boot,
+			at:                  made.created,
+			deleteOnTermination: v.DeleteOnTermination,
+		}
+		made.status = cmp.Or(v.Status, "in-use")
+		if s := c.servers.get(v.ServerID); s != nil {
+			if v.Device == "" {
+				made.attachment.device = c.nextDevice(s)
+			}
+			s.volumes = append(s.volumes[:len(s.volumes):len(s.volumes)], made.id)
+		}
+	}
+	return made.id
+}
+
+// Volume returns a volume as it is now, and whether it exists.
+func (c *Cloud) Volume(id string) (Volume, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settle(time.Now())
+	v := c.volumes.get(id)
+	if v == nil {
+		return Volume{}, false
+	}
+	return v.public(), true
+}
+
+func (v *volume) public() Volume {
+	out := Volume{
+		ID:          v.id,
+		Name:        v.name,
+		Description: v.description,
+		ProjectID:   v.projectID,
+		UserID:      v.userID,
+		Status:      v.status,
+		Size:        v.size,
+		SnapshotID:  v.snapshotID,
+		ImageID:     v.imageID,
+		Metadata:    maps.Clone(v.metadata),
+		Created:     v.created,
+	}
+	if a := v.attachment; a != nil {
+		out.ServerID, out.Device, out.Boot, out.DeleteOnTermination = a.serverID, a.device, a.boot, a.deleteOnTermination
+	}
+	return out
+}
+
+// Volumes returns every volume of every project, the oldest first.
+func (c *Cloud) Volumes() []Volume {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settle(time.Now())
+	var out []Volume
+	for v := range c.volumes.all.oldest() {
+		out = append(out, v.public())
+	}
+	return out
+}
+
+// SetVolumeMetadata replaces a volume's metadata, whatever its status. It reports whether the volume exists.
+func (c *Cloud) SetVolumeMetadata(id string, metadata map[string]string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := c.volumes.get(id)
+	if v == nil {
+		return false
+	}
+	v.metadata = textOrEmpty(metadata)
+	return true
+}
+
+// SetVolumeStatus puts a volume into a status, where it then stays. It reports whether the volume exists.
+func (c *Cloud) SetVolumeStatus(id, status string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := c.volumes.get(id)
+	if v == nil {
+		return false
+	}
+	v.become(time.Now(), 0, status, "", nil)
+	return true
+}
+
+// DeleteVolume removes a volume and its snapshots at once. It reports whether there was one.
+func (c *Cloud) DeleteVolume(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := c.volumes.get(id)
+	if v == nil {
+		return false
+	}
+	c.release(v)
+	c.deleteNow(v, time.Now())
+	return true
+}
+
+// Fill makes many servers: n active ones of the first project, named server-000000 and so on, a second apart and the
+// last one now. describe, if it is not nil, changes what is to become the server i. Metadata is kept as it is, not
+// copied: servers may share a map, which nobody may change afterwards.
+func (c *Cloud) Fill(n int, describe func(i int, s *Server)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	none := map[string]string{}
+	for i := range n {
+		s := Server{
+			Name:     fmt.Sprintf("server-%06d", i),
+			Created:  now.Add(time.Duration(i-n+1) * time.Second),
+			Metadata: none,
+		}
+		if describe != nil {
+			describe(i, &s)
+		}
+		c.putServer(s, now)
+	}
+}
+
+// FillVolumes makes many volumes, as Fill makes servers.
+func (c *Cloud) FillVolumes(n int, describe func(i int, v *Volume)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	none := map[string]string{}
+	for i := range n {
+		v := Volume{
+			Name:     fmt.Sprintf("volume-%06d", i),
+			Created:  now.Add(time.Duration(i-n+1) * time.Second),
+			Metadata: none,
+		}
+		if describe != nil {
+			describe(i, &v)
+		}
+		c.putVolume(v, now)
+	}
+}
+
+// FillSnapshots makes many snapshots, as Fill makes servers. One that describe gives no volume gets one of its own.
+func (c *Cloud) FillSnapshots(n int, describe func(i int, s *Snapshot)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	none := map[string]string{}
+	for i := range n {
+		s := Snapshot{
+			Name:     fmt.Sprintf("snapshot-%06d", i),
+			Created:  now.Add(time.Duration(i-n+1) * time.Second),
+			Metadata: none,
+		}
+		if describe != nil {
+			describe(i, &s)
+		}
+		c.putSnapshot(s, now)
+	}
+}

@@ -1,0 +1,208 @@
+package simcloud
+
+import (
+	"container/heap"
+	"iter"
+	"slices"
+	"sort"
+	"time"
+)
+
+// resource is a server, a volume or a snapshot, as the indexes see it.
+type resource interface {
+	comparable
+	// key is the id, owner the project's id, number that of its creation: the youngest has the highest.
+	key() string
+	owner() string
+	number() int
+}
+
+// inventory holds the resources of a kind: by id, and in the order of their creation, altogether and of each project.
+// So a page of a list costs what the page holds, however many there are.
+type inventory[T resource] struct {
+	byID      map[string]T
+	all       ordered[T]
+	byProject map[string]*ordered[T]
+}
+
+func newInventory[T resource]() inventory[T] {
+	return inventory[T]{byID: map[string]T{}, byProject: map[string]*ordered[T]{}}
+}
+
+// get returns the resource with an id, or the zero value.
+func (n *inventory[T]) get(id string) T { return n.byID[id] }
+
+// put adds a resource, instead of the one with the same id if there is one. Its number is higher than all before it.
+func (n *inventory[T]) put(t T) {
+	n.drop(t.key())
+	n.byID[t.key()] = t
+	n.all.add(t)
+	n.project(t.owner()).add(t)
+}
+
+// drop removes the resource with an id and reports whether there was one.
+func (n *inventory[T]) drop(id string) bool {
+	t, found := n.byID[id]
+	if found {
+		delete(n.byID, id)
+		n.all.remove(t)
+		n.project(t.owner()).remove(t)
+	}
+	return found
+}
+
+// move gives a resource to another project; set does so in the resource itself.
+func (n *inventory[T]) move(t T, set func()) {
+	n.project(t.owner()).remove(t)
+	set()
+	n.project(t.owner()).add(t)
+}
+
+// in returns the resources of a project, or of all projects.
+func (n *inventory[T]) in(project string, all bool) *ordered[T] {
+	if all {
+		return &n.all
+	}
+	return n.project(project)
+}
+
+func (n *inventory[T]) project(id string) *ordered[T] {
+	o := n.byProject[id]
+	if o == nil {
+		o = &ordered[T]{}
+		n.byProject[id] = o
+	}
+	return o
+}
+
+// ordered is resources in the order of their numbers.
+type ordered[T resource] struct{ list []T }
+
+// place is where the resource with a number is, or would be.
+func (o *ordered[T]) place(number int) int {
+	return sort.Search(len(o.list), func(i int) bool { return o.list[i].number() >= number })
+}
+
+func (o *ordered[T]) add(t T) { o.list = slices.Insert(o.list, o.place(t.number()), t) }
+
+func (o *ordered[T]) remove(t T) {
+	if i := o.place(t.number()); i < len(o.list) && o.list[i] == t {
+		o.list = slices.Delete(o.list, i, i+1)
+	}
+}
+
+// oldest yields the oldest first.
+func (o *ordered[T]) oldest() iter.Seq[T] { return slices.Values(o.list) }
+
+// youngest yields the youngest first, of those that are older than a number; 0 is all. Two lists are yielded as one.
+func youngest[T resource](than int, lists ...*ordered[T]) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		ends := make([]int, len(lists))
+		for i, o := range lists {
+			ends[i] = len(o.list)
+			if than > 0 {
+				ends[i] = o.place(than)
+			}
+		}
+		for {
+			best := -1
+			for i, o := range lists {
+				if ends[i] > 0 && (best < 0 || o.list[ends[i]-1].number() > lists[best].list[ends[best]-1].number()) {
+					best = i
+				}
+			}
+			if best < 0 {
+				return
+			}
+			ends[best]--
+			if !yield(lists[best].list[ends[best]]) {
+				return
+			}
+		}
+	}
+}
+
+// changing is what changes by itself.
+type changing interface {
+	// next is when it changes, false if it does not.
+	next() (time.Time, bool)
+	// settle brings it up to date and reports whether it is gone.
+	settle(now time.Time) (gone bool)
+}
+
+// agenda is what changes by itself, the soonest first. An entry that is out of date does no harm.
+type agenda []appointment
+
+type appointment struct {
+	at   time.Time
+	what changing
+}
+
+func (a agenda) Len() int           { return len(a) }
+func (a agenda) Less(i, j int) bool { return a[i].at.Before(a[j].at) }
+func (a agenda) Swap(i, j int)      { a[i], a[j] = a[j], a[i] }
+func (a *agenda) Push(x any)        { *a = append(*a, x.(appointment)) }
+func (a *agenda) Pop() any {
+	last := (*a)[len(*a)-1]
+	(*a)[len(*a)-1] = appointment{}
+	*a = (*a)[:len(*a)-1]
+	return last
+}
+
+// watch sees to it that something is brought up to date when its time has come. Whoever schedules a change calls it.
+// The caller holds c.mu.
+func (c *Cloud) watch(what changing) {
+	if gone := what.settle(time.Time{}); gone { // at once
+		c.forget(what)
+		return
+	}
+	if at, ok := what.next(); ok {
+		heap.Push(&c.agenda, appointment{at, what})
+	}
+}
+
+// settle brings everything that changes by itself up to date. The caller holds c.mu.
+func (c *Cloud) settle(now time.Time) {
+	for len(c.agenda) > 0 && !c.agenda[0].at.After(now) {
+		what := heap.Pop(&c.agenda).(appointment).what
+		if gone := what.settle(now); gone {
+			c.forget(what)
+			continue
+		}
+		c.watch(what)
+	}
+}
+
+// maxDeleted bounds the deleted servers that are remembered.
+const maxDeleted = 10_000
+
+// bury removes a server, and remembers it for lists of what was deleted.
+func (c *Cloud) bury(s *server) {
+	c.servers.drop(s.id)
+	s.vmState, s.taskState = vmDeleted, ""
+	if s.terminated.IsZero() {
+		s.terminated = s.updated
+	}
+	c.deleted.put(s)
+	if len(c.deleted.all.list) > maxDeleted {
+		c.deleted.drop(c.deleted.all.list[0].id)
+	}
+}
+
+// forget removes what is gone.
+func (c *Cloud) forget(what changing) {
+	switch what := what.(type) {
+	case *server:
+		if c.servers.get(what.id) == what {
+			c.bury(what)
+		}
+	case *volume:
+		if c.volumes.get(what.id) == what {
+			c.volumes.drop(what.id)
+		}
+	case *snapshot:
+		if c.snapshots.get(what.id) == what {
+			c.snapshots.drop(what.id)
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package tagger_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/ingress"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+// What events are about and what has metadata are two tables; a kind must be in both.
+func TestKindTablesAgree(t *testing.T) {
+	var events, apis []string
+	for _, k := range lifecycle.Kinds() {
+		events = append(events, string(k))
+	}
+	for _, k := range metadata.Kinds() {
+		apis = append(apis, string(k))
+		if k.Service() == "" || k.Family(metadata.OpenStack) == "" || k.Family(metadata.HuaweiCloud) == "" {
+			t.Errorf("%s: service %q, families %q and %q", k, k.Service(), k.Family(metadata.OpenStack), k.Family(metadata.HuaweiCloud))
+		}
+	}
+	slices.Sort(events)
+	slices.Sort(apis)
+	if diff := cmp.Diff(events, apis); diff != "" {
+		t.Errorf("(-lifecycle +metadata):\n%s", diff)
+	}
+}
+
+// What a plan shows is what a run sends, byte for byte, for every kind and every action that can be written after.
+func TestPlanShowsWhatARunSends(t *testing.T) {
+	for _, kind := range lifecycle.Kinds() {
+		for _, action := range lifecycle.Actions() {
+			if !slices.Contains(action.Kinds(), kind) || !action.Writable() {
+				continue
+			}
+			for _, keys := range []string{`set: {env: dev, "b:c": x}`, `add: {owner: alice}`, `add: {owner: alice, team: red}`, `set: {env: dev}, remove: [old, older]`} {
+				t.Run(fmt.Sprintf("%s/%s/%s", kind, action, keys), func(t *testing.T) {
+					planIsWhatIsSent(t, kind, action, keys)
+				})
+			}
+		}
+	}
+}
+
+func planIsWhatIsSent(t *testing.T, kind lifecycle.Kind, action lifecycle.Action, keys string) {
+	t.Helper()
+	sim := simcloud.New(simcloud.Options{})
+	demo, _ := sim.Project("demo")
+	sim.Put(simcloud.Resource{Kind: string(kind), ID: id, ProjectID: demo.ID, State: action.State()})
+	if strings.Contains(keys, "remove") {
+		sim.SetMetadata(string(kind), id, map[string]string{"old": "1", "older": "2"})
+	}
+	set, err := tagger.Compile(settings(), rules.Source{Name: "R", Text: fmt.Appendf(nil, "rules:\n- {name: r, on: %s, %s}\n", action, keys)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tg, err := tagger.Compose(t.Context(), settings(), set, tagger.Parts{Cloud: login(sim, "secret")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := ingress.Decode(fmt.Appendf(nil, `{"specversion": "1.0", "id": "e", "source": "//t", "type": "io.github.cloudtagger.%s", "subject": %q,
+		"time": "2026-11-20T09:15:04Z", "data": {"resource": {"kind": %q, "project": %q}}}`, action, id, kind, demo.ID))
+	e := batch.Records[0].Events[0]
+	planned := tg.Plan(t.Context(), e)
+	if len(planned) != 1 || !planned[0].Pending() {
+		t.Fatalf("planned %+v", planned)
+	}
+	sim.ForgetRequests()
+	done := tg.Handle(t.Context(), tagger.Delivery{Event: e})
+	if len(done) != 1 || done[0].Outcome != apply.Tagged {
+		t.Fatalf("%+v", done)
+	}
+	var shown, sent []string
+	pages := metadata.Kind(kind).PagePath(demo.ID)
+	for _, r := range tg.Requests(planned[0]).Requests {
+		path, ok := strings.CutPrefix(r.Path, pages)
+		if !ok {
+			t.Errorf("the plan shows %s, want a path under %s", r.Path, pages)
+		}
+		shown = append(shown, r.Method+" "+path+" "+string(r.Body))
+	}
+	for _, r := range done[0].Requests {
+		sent = append(sent, r.Method+" "+r.Path+" "+string(r.Body))
+	}
+	var arrived []string
+	for _, r := range sim.Requests() {
+		if r.Service != "identity" {
+			arrived = append(arrived, r.Method+" "+r.Path+" "+r.Body)
+		}
+	}
+	if diff := cmp.Diff(arrived, sent); diff != "" {
+		t.Errorf("(-arrived +told):\n%s", diff)
+	}
+	if len(shown) != len(arrived) {
+		t.Fatalf("shown %d requests, sent %d:\n%s\n%s", len(shown), len(arrived), strings.Join(shown, "\n"), strings.Join(arrived, "\n"))
+	}
+	for i := range shown {
+		method, rest, _ := strings.Cut(shown[i], " ")
+		if !strings.HasPrefix(arrived[i], method+" ") || !strings.HasSuffix(arrived[i], "/"+rest) {
+			t.Errorf("request %d: shown %s, sent %s", i+1, shown[i], arrived[i])
+		}
+	}
+}

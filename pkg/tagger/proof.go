@@ -1,0 +1,121 @@
+package tagger
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+)
+
+// proof is a resource whose project is compared with the expected one whenever it is read, and which is not written
+// when they differ. With a token that sees more than one project it is read before anything else; then a server's lock
+// is honoured too, which Nova does not for an administrator.
+//
+// Where a job reads metadata first, the one GET serves for both, so only a job that would only write costs a call more.
+type proof struct {
+	apply.Resource
+	project string
+	// wide says that the token sees more than one project, or would have to in order to see this resource.
+	wide        bool
+	writeLocked bool
+
+	mu     sync.Mutex
+	proven bool
+	locked bool  // when last read
+	err    error // an *otherProjectError
+}
+
+// otherProjectError says that a resource is not of the project that it should be of.
+type otherProjectError struct {
+	path, want, have string
+}
+
+func (e *otherProjectError) Error() string {
+	if e.have == "" {
+		return fmt.Sprintf("the API does not say which project %s belongs to, and the credentials reach more than project %s: "+
+			"it is not written", e.path, e.want)
+	}
+	return fmt.Sprintf("%s belongs to project %s and not to %s, the event's: it is not written", e.path, e.have, e.want)
+}
+
+// failed returns the *otherProjectError that stopped the job, nil when there was none.
+func (p *proof) failed() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
+// Get reads the resource and compares its project.
+func (p *proof) Get(ctx context.Context) (metadata.View, error) {
+	v, err := p.Resource.Get(ctx)
+	if err != nil {
+		return metadata.View{}, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if v.Project != p.project && (p.wide || v.Project != "") {
+		p.err = &otherProjectError{p.Path(), p.project, v.Project}
+		return metadata.View{}, p.err
+	}
+	p.proven, p.locked = true, v.Locked
+	return v, nil
+}
+
+// prove reads the resource unless that was done, or the token sees one project only. view is not nil when it was read
+// now.
+func (p *proof) prove(ctx context.Context) (view *metadata.View, err error) {
+	p.mu.Lock()
+	proven := p.proven || !p.wide
+	p.mu.Unlock()
+	if proven {
+		return nil, nil
+	}
+	v, err := p.Get(ctx)
+	return &v, err
+}
+
+// Metadata reads all keys.
+func (p *proof) Metadata(ctx context.Context) (map[string]string, error) {
+	v, err := p.prove(ctx)
+	if err != nil || v != nil {
+		return v.Metadata, err
+	}
+	return p.Resource.Metadata(ctx)
+}
+
+// writable reads the resource unless that was done, and returns an error of class [metadata.Locked] for a locked
+// server.
+func (p *proof) writable(ctx context.Context) error {
+	if _, err := p.prove(ctx); err != nil || p.writeLocked {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.locked || !p.wide { // else Nova refuses by itself
+		return nil
+	}
+	p.proven = false // the next attempt looks again
+	return &metadata.Error{
+		Request: metadata.Request{Method: http.MethodGet, Path: p.Path()}, Class: metadata.Locked,
+		Message: "the server is locked, and TAGGER_WRITE_LOCKED is not set: an administrator's token could write to it",
+	}
+}
+
+// Write writes keys.
+func (p *proof) Write(ctx context.Context, keys map[string]string) (map[string]string, error) {
+	if err := p.writable(ctx); err != nil {
+		return nil, err
+	}
+	return p.Resource.Write(ctx, keys)
+}
+
+// Remove deletes a key.
+func (p *proof) Remove(ctx context.Context, key string) error {
+	if err := p.writable(ctx); err != nil {
+		return err
+	}
+	return p.Resource.Remove(ctx, key)
+}

@@ -1,0 +1,185 @@
+package tagger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
+)
+
+// maxParents is of how many servers that one volume is attached to the metadata is read.
+const maxParents = 16
+
+// Directory tells of users and projects; [cloud.Cloud] does. An error that is a [*cloud.UnknownError] says that it tells
+// nothing of this one; any other may pass.
+type Directory interface {
+	User(ctx context.Context, id string) (cloud.User, error)
+	Project(ctx context.Context, id string) (cloud.Project, error)
+}
+
+// needed says in the words of rules what the rules need.
+func needed(n rules.Needs) []string {
+	var all []string
+	for _, one := range []struct {
+		needed bool
+		name   string
+	}{{n.Metadata, "resource.metadata"}, {n.Parent, "parent"}, {n.ActorName, "actor.name"}, {n.Project, "project"}} {
+		if one.needed {
+			all = append(all, one.name)
+		}
+	}
+	return all
+}
+
+// notRead are the readings of a plan that asks nothing of the cloud.
+func notRead(n rules.Needs) rules.Readings {
+	unknown := map[string]string{}
+	for _, name := range needed(n) {
+		unknown[name] = "only the cloud tells"
+	}
+	return rules.Readings{Unknown: unknown}
+}
+
+// readings reads what the rules need of the cloud for a change: at most one GET for the resource and one for each parent.
+// A decision says that a reading failed in a way that may pass, or that the parent is not ready to be inherited from.
+// What is not there, or of another project, is absent, and the plan has a problem that says so.
+func (t *Tagger) readings(ctx context.Context, p Plan, api connection, d Delivery) (rules.Readings, *apply.Decision) {
+	r := rules.Readings{Unknown: map[string]string{}}
+	parent := p.change.Parent
+	var parents []string
+	if p.needs.Metadata || p.needs.Parent && parent.ID == "" {
+		v, err := api.resource.Get(ctx)
+		if err != nil {
+			return r, t.unreadable(p, d, err)
+		}
+		r.Metadata, parents = v.Metadata, v.Parents
+	}
+	if p.needs.Parent {
+		if parent.ID != "" {
+			parents = []string{parent.ID}
+		}
+		if decision := t.readParents(ctx, p, api, d, parents, &r); decision != nil {
+			return r, decision
+		}
+	}
+	return r, t.readNames(ctx, p, d, &r)
+}
+
+// readParents reads the resources that a change's resource belongs to.
+func (t *Tagger) readParents(ctx context.Context, p Plan, api connection, d Delivery, ids []string, r *rules.Readings) *apply.Decision {
+	kind := metadata.Kind(p.Resource.Kind).Parent()
+	if len(ids) > maxParents {
+		r.Unknown["parent"] = fmt.Sprintf("it belongs to %d resources; at most %d are read", len(ids), maxParents)
+		return nil
+	}
+	for _, id := range ids {
+		resource, err := api.open(kind, id)
+		if err != nil {
+			return t.unreadable(p, d, err)
+		}
+		v, err := resource.Get(ctx)
+		switch {
+		case metadata.IsClass(err, metadata.Gone):
+			r.Unknown["parent"] = fmt.Sprintf("%s %s is not there", kind, id)
+			continue
+		case err != nil:
+			return t.unreadable(p, d, err)
+		case v.Project != "" && api.project != "" && v.Project != api.project:
+			r.Unknown["parent"] = fmt.Sprintf("%s %s is of another project", kind, id)
+			continue
+		}
+		read := lifecycle.Parent{Kind: lifecycle.Kind(kind), ID: id, Name: v.Name, Metadata: v.Metadata}
+		if r.Parent == nil {
+			r.Parent = &read
+		} else {
+			r.OtherParents = append(r.OtherParents, read)
+		}
+		if why := t.parentToCome(p, read, v.Created); why != "" {
+			return decision(t.options.Apply.NotYet(why, d.Receives))
+		}
+	}
+	return nil
+}
+
+// parentToCome says why a parent's metadata is not final yet: the parent is younger than the grace, and lacks a key that
+// the rules hand down and will give it. "" when it can be inherited from.
+func (t *Tagger) parentToCome(p Plan, parent lifecycle.Parent, created time.Time) string {
+	if created.IsZero() || time.Since(created) >= t.options.Apply.Grace {
+		return ""
+	}
+	key := t.toCome(p, parent, p.rules.Plan(p.change, p.event, rules.Readings{Parent: &parent}).Lacking)
+	if key == "" {
+		return ""
+	}
+	return fmt.Sprintf("its %s %s is new and lacks %s, which a rule can still give it", parent.Kind, parent.ID, key)
+}
+
+// toCome returns the first of the keys that a rule for the parent can give it, "" for none.
+func (t *Tagger) toCome(p Plan, parent lifecycle.Parent, keys []string) string {
+	for _, key := range keys {
+		for _, action := range lifecycle.Actions() {
+			if action.Writable() && action.Kinds()[0] == parent.Kind && p.rules.Gives(action, key) {
+				return key
+			}
+		}
+	}
+	return ""
+}
+
+// readNames looks up the names that the rules need.
+func (t *Tagger) readNames(ctx context.Context, p Plan, d Delivery, r *rules.Readings) *apply.Decision {
+	directory, ok := t.options.Cloud.(Directory)
+	if !ok {
+		return nil
+	}
+	if p.needs.ActorName {
+		user, err := directory.User(ctx, p.change.Actor.ID)
+		if decision := t.told(p, d, "actor.name", err, r); decision != nil {
+			return decision
+		}
+		r.ActorName = user.Name
+	}
+	if p.needs.Project {
+		project, err := directory.Project(ctx, p.change.Resource.Project)
+		if decision := t.told(p, d, "project", err, r); decision != nil {
+			return decision
+		}
+		if err == nil {
+			r.Project = &rules.Project{Name: project.Name, Description: project.Description, Tags: project.Tags, Extra: project.Extra}
+		}
+	}
+	return nil
+}
+
+// told returns the decision about a look-up that failed in a way that may pass. Where Keystone tells nothing, the reading
+// is unknown.
+func (t *Tagger) told(p Plan, d Delivery, name string, err error, r *rules.Readings) *apply.Decision {
+	if err == nil {
+		return nil
+	}
+	if unknown, ok := errors.AsType[*cloud.UnknownError](err); ok {
+		r.Unknown[name] = unknown.Error()
+		return nil
+	}
+	return t.unreadable(p, d, err)
+}
+
+// unreadable is the decision about a reading that failed. A resource that is not there is judged as at a write.
+func (t *Tagger) unreadable(p Plan, d Delivery, err error) *apply.Decision {
+	if foreign := t.foreign(err); foreign != nil {
+		return foreign
+	}
+	if e, ok := errors.AsType[*metadata.Error](err); ok {
+		s := t.options.Apply.Situation(p.change.Time, d.SentAt, d.ReceivedAt)
+		s.Kind, s.Visible, s.Receives = metadata.Kind(p.Resource.Kind), true, d.Receives
+		s.Class, s.RetryAfter, s.Message = e.Class, e.RetryAfter, err.Error()
+		return decision(t.options.Apply.Judge(s))
+	}
+	return t.unconnected(d, err)
+}
