@@ -1,6 +1,6 @@
 # Everything here needs Go only, unless its line says otherwise.
 
-FUNCTIONS   := server-created snapshot-created server-changed
+FUNCTIONS   := server-created server-changed volume-created volume-changed snapshot-created
 ARCHS       := arm64 amd64
 BUILD       := CGO_ENABLED=0 GOOS=linux go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags "-s -w -buildid="
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2

@@ -271,9 +271,15 @@ func TestVolumeLife(t *testing.T) {
 func TestBootFromVolume(t *testing.T) {
 	s := open(t)
 	server, err := servers.Create(t.Context(), s.compute, servers.CreateOpts{
-		Name: "stand-from-volume", FlavorRef: s.flavor, Networks: "none", BlockDevice: []servers.BlockDevice{{
-			UUID: s.image, SourceType: servers.SourceImage, DestinationType: servers.DestinationVolume, VolumeSize: 1, DeleteOnTermination: true,
-		}},
+		Name: "stand-from-volume", FlavorRef: s.flavor, Networks: "none", BlockDevice: []servers.BlockDevice{
+			{
+				UUID:                s.image,
+				SourceType:          servers.SourceImage,
+				DestinationType:     servers.DestinationVolume,
+				VolumeSize:          1,
+				DeleteOnTermination: true,
+			},
+		},
 	}, nil).Extract()
 	if err != nil {
 		t.Fatal(err)
