@@ -116,7 +116,7 @@ func TestTemplate(t *testing.T) {
 			t.Errorf("%s: dead-letter queue %q", name, got)
 		}
 	}
-	if functions != 3 {
+	if functions != 5 {
 		t.Errorf("%d functions", functions)
 	}
 }

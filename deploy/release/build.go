@@ -37,7 +37,9 @@ type builder struct {
 	shells   map[string][]byte
 }
 
-func functions() []string { return []string{"server-created", "snapshot-created", "server-changed"} }
+func functions() []string {
+	return []string{"server-created", "server-changed", "volume-created", "volume-changed", "snapshot-created"}
+}
 
 func platforms() []platform {
 	return []platform{

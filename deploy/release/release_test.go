@@ -102,8 +102,8 @@ func TestChecksums(t *testing.T) {
 	}
 	want := digests(t, dist)
 	delete(want, "checksums.txt")
-	// Six function archives, six of the command, a bill of materials for each, four packages, the image.
-	if len(want) != 6+6+12+4+1 {
+	// Ten function archives, six of the command, a bill of materials for each, four packages, the image.
+	if len(want) != 10+6+16+4+1 {
 		t.Errorf("%d files", len(want))
 	}
 	for name, digest := range want {
