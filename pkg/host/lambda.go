@@ -85,7 +85,7 @@ func gatewayAnswer(d delivery.Decision, batch ingress.Batch, payload []byte) eve
 func (l *Lambda) queue(ctx, work context.Context, batch ingress.Batch) (any, error) {
 	decisions := l.Processor.Process(work, messages(batch, waitOr(l.Wait, waitFromQueue)))
 	if err := delivery.StopsEverything(decisions); err != nil {
-		// The whole batch comes back, so that single records need no visibility of their own. Lambda slows its pollers down, and
+		// The whole batch comes back; single records need no visibility of their own. Lambda slows its pollers down, and
 		// counts the error.
 		return nil, &CredentialsError{err}
 	}
