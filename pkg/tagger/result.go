@@ -109,6 +109,11 @@ type RequestRef struct {
 	Body   json.RawMessage `json:"body"`
 }
 
+// EmptyBatch is the result of a record without events, which the JSON format allows: it is done.
+func EmptyBatch() Result {
+	return Result{Plan: Plan{}.decided(apply.Ignored, "the batch is empty")}.filled()
+}
+
 // filled makes lists and maps that are not there empty ones, for JSON.
 func (p Plan) filled() Plan {
 	p.Rules, p.Skipped, p.Problems, p.Requests = notNil(p.Rules), notNil(p.Skipped), notNil(p.Problems), notNil(p.Requests)
