@@ -62,10 +62,10 @@ func (b *builder) run(env []string, name string, args ...string) ([]byte, error)
 	return out, nil
 }
 
-// clone clones the commit that is checked out, and makes the clone the root. Go writes the version and the time of the
+// clone clones the repository, checks out the commit, and makes the clone the root. Go writes the version and the time of the
 // commit into what it builds there.
 func (b *builder) clone() error {
-	commit, err := b.run(nil, "git", "rev-parse", "HEAD")
+	commit, err := b.run(nil, "git", "rev-parse", "--verify", b.commit+"^{commit}")
 	if err != nil {
 		return err
 	}
