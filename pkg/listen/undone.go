@@ -30,7 +30,7 @@ type Servers interface {
 	// YieldsTo reports whether the rules list the actor in yield_to:.
 	YieldsTo(ctx context.Context, a lifecycle.Actor) bool
 	// Restore writes those of the keys again that are absent, unless refuse says why not.
-	Restore(ctx context.Context, w tagger.Write, keys []string, refuse func(absent []string) (why string)) tagger.Result
+	Restore(ctx context.Context, d tagger.Delivery, w tagger.Write, keys []string, refuse func(absent []string) (why string)) tagger.Result
 }
 
 // Limits of what is remembered to notice undone writes.
@@ -175,7 +175,7 @@ func (l *Listener) notices(ctx context.Context, m Message, decision delivery.Dec
 	case n.Unblocks:
 		l.unblocked(ctx, n)
 	case l.options.Repair:
-		r := l.undone.check(ctx, n)
+		r := l.undone.check(ctx, n, tagger.Delivery{SentAt: m.SentAt, ReceivedAt: m.ReceivedAt, Receives: m.Receives})
 		if r == nil || r.Outcome != apply.Deferred || decision.Outcome == apply.Deferred {
 			break
 		}
@@ -293,8 +293,8 @@ func (w *watched) fingerprint(all map[string]string) uint64 {
 }
 
 // check judges an update of a server, and has keys of ours written again that it undid. The result is nil if there was
-// nothing to ask the cloud.
-func (u *undone) check(ctx context.Context, n lifecycle.Notice) *tagger.Result {
+// nothing to ask the cloud. The delivery is the update's, without its event.
+func (u *undone) check(ctx context.Context, n lifecycle.Notice, d tagger.Delivery) *tagger.Result {
 	if u.servers == nil || !n.Saved || n.Request == "" || n.Metadata == nil || !u.knows(n.Server) || !u.idle(ctx, n.Server) {
 		return nil
 	}
@@ -302,8 +302,15 @@ func (u *undone) check(ctx context.Context, n lifecycle.Notice) *tagger.Result {
 	if len(keys) == 0 {
 		return nil
 	}
-	r := u.servers.Restore(ctx, write, keys, func(absent []string) string { return u.refuse(ctx, n, absent) })
-	u.checked(n, r)
+	var granted []string
+	r := u.servers.Restore(ctx, d, write, keys, func(absent []string) string {
+		why := u.refuse(ctx, n, absent)
+		if why == "" {
+			granted = absent
+		}
+		return why
+	})
+	u.checked(n, r, granted)
 	return &r
 }
 
@@ -448,8 +455,8 @@ func who(a lifecycle.Actor) string {
 	return a.ID + " (" + a.Name + ")"
 }
 
-// checked notes what became of a check.
-func (u *undone) checked(n lifecycle.Notice, r tagger.Result) {
+// checked notes what became of a check, and of the keys that it was granted to write.
+func (u *undone) checked(n lifecycle.Notice, r tagger.Result, granted []string) {
 	u.note([]tagger.Result{r})
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -463,6 +470,12 @@ func (u *undone) checked(n lifecycle.Notice, r tagger.Result) {
 	if e := u.watched[n.Server]; e != nil && r.Outcome == apply.Deferred { // the update comes back
 		w := e.Value.(*watched)
 		w.seen = slices.DeleteFunc(w.seen, func(id string) bool { return id == n.Request })
+		if len(granted) > 0 && len(r.WriteRequests()) == 0 && len(w.repairs) > 0 { // nothing was written
+			w.repairs = w.repairs[:len(w.repairs)-1]
+			for _, key := range granted {
+				w.removals[removal{key, n.Actor.ID}]--
+			}
+		}
 	}
 }
 

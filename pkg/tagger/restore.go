@@ -15,7 +15,7 @@ import (
 )
 
 // Write is what a change wrote to a server, as it was read back. It has what is needed to notice that another writer undid
-// it, and to write it again, and it does not keep the event.
+// it, and to write it again, and none of the event.
 type Write struct {
 	Event    EventRef
 	Action   lifecycle.Action
@@ -41,7 +41,7 @@ func (r Result) Confirmed() (w Write, ok bool) {
 	}
 	w = Write{
 		Event: r.Event, Action: r.Action, Resource: r.Resource, Keys: map[string]string{}, Others: map[string]string{},
-		Requests: r.writeRequests(), Cause: r.change.Request, rules: r.Rules, family: r.plan.Family, time: r.change.Time,
+		Requests: r.WriteRequests(), Cause: r.change.Request, rules: r.Rules, family: r.plan.Family, time: r.change.Time,
 	}
 	for _, call := range r.calls {
 		w.At = call.Start.Add(call.Duration)
@@ -60,19 +60,16 @@ func (r Result) Confirmed() (w Write, ok bool) {
 	return w, len(w.Keys) > 0
 }
 
-// writeRequests returns the ids that the service gave the requests that wrote or deleted.
-func (r Result) writeRequests() []string {
+// WriteRequests returns the ids that the service gave the requests that wrote or deleted, and that it answered well.
+func (r Result) WriteRequests() []string {
 	var ids []string
 	for _, call := range r.calls {
-		if call.Request.Method != http.MethodGet && call.RequestID != "" {
+		if call.Request.Method != http.MethodGet && call.Err == nil && call.RequestID != "" {
 			ids = append(ids, call.RequestID)
 		}
 	}
 	return ids
 }
-
-// Requested is the id of the request that caused the change, "" when unknown.
-func (r Result) Requested() string { return r.change.Request }
 
 // Notice returns what an event tells about a server beside changes; see [lifecycle.Registry.Notice].
 func (t *Tagger) Notice(e event.Event) (lifecycle.Notice, bool) { return t.options.Registry.Notice(e) }
@@ -84,18 +81,17 @@ func (t *Tagger) YieldsTo(ctx context.Context, a lifecycle.Actor) bool {
 
 // Restore looks whether keys of an earlier write are still on its server, and writes those that are absent, once. A key that
 // is there stays, whatever its value. refuse is asked before it writes, with the keys that are absent; it returns why they
-// are not to be written, "" if they are. The result is unchanged if all keys are there, and ignored if refuse has a reason.
-func (t *Tagger) Restore(ctx context.Context, w Write, keys []string, refuse func(absent []string) (why string)) Result {
-	r := t.restore(ctx, w, keys, refuse).filled()
-	t.report(ctx, Delivery{}, r)
+// are not to be written, "" if they are. d is the delivery of what gave rise to it, without an event. The result is unchanged if all keys are there, and ignored if refuse has a reason.
+func (t *Tagger) Restore(ctx context.Context, d Delivery, w Write, keys []string, refuse func(absent []string) (why string)) Result {
+	r := t.restore(ctx, d, w, keys, refuse).filled()
+	t.report(ctx, d, r)
 	return r
 }
 
-func (t *Tagger) restore(ctx context.Context, w Write, keys []string, refuse func(absent []string) string) Result {
+func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string, refuse func(absent []string) string) Result {
 	// The change has no action: the keys come back in whatever state the server is, for they would have stayed in it.
 	change := lifecycle.Change{Time: w.time, Resource: lifecycle.Resource{Kind: w.Resource.Kind, ID: w.Resource.ID, Project: w.Resource.Project}}
 	r := Result{Plan: Plan{Event: w.Event, Action: w.Action, Resource: w.Resource, Rules: w.rules, change: change}}
-	d := Delivery{ReceivedAt: time.Now(), Receives: 1}
 	api, err := t.connect(ctx, r.Plan, func(call metadata.Call) { r.calls = append(r.calls, call) })
 	if err == nil {
 		var absent []string
@@ -148,7 +144,7 @@ func (t *Tagger) rewrite(ctx context.Context, r Result, w Write, absent []string
 	}
 	r.Keys = PlanRef{Set: r.plan.Set}
 	job := r.job(api)
-	job.ReceivedAt, job.Receives = d.ReceivedAt, d.Receives
+	job.SentAt, job.ReceivedAt, job.Receives = d.SentAt, d.ReceivedAt, d.Receives
 	done := t.applier.Apply(ctx, api.resource, job)
 	r.Decision, r.Attempts, r.Written, r.metadata = &done.Decision, done.Attempts, done.Written, done.Metadata
 	for _, p := range done.Problems {
