@@ -298,7 +298,7 @@ func (u *undone) check(ctx context.Context, n lifecycle.Notice, d tagger.Deliver
 	if u.servers == nil || !n.Saved || n.Request == "" || n.Metadata == nil || !u.knows(n.Server) || !u.idle(ctx, n.Server) {
 		return nil
 	}
-	write, keys := u.suspect(ctx, n)
+	write, keys := u.suspect(ctx, n, d.Receives > 1)
 	if len(keys) == 0 {
 		return nil
 	}
@@ -322,8 +322,9 @@ func (u *undone) knows(server string) bool {
 }
 
 // suspect returns the keys that an update may have undone although its writer did not mean to. Keys that it lacks and that
-// were written long before it were removed on purpose.
-func (u *undone) suspect(ctx context.Context, n lifecycle.Notice) (tagger.Write, []string) {
+// were written long before it were removed on purpose. An update that comes back is judged again; another report of the
+// same request is not.
+func (u *undone) suspect(ctx context.Context, n lifecycle.Notice, again bool) (tagger.Write, []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	e := u.watched[n.Server]
@@ -331,7 +332,7 @@ func (u *undone) suspect(ctx context.Context, n lifecycle.Notice) (tagger.Write,
 		return tagger.Write{}, nil
 	}
 	w := e.Value.(*watched)
-	if slices.Contains(w.ours, n.Request) || slices.Contains(w.seen, n.Request) {
+	if slices.Contains(w.ours, n.Request) || !again && slices.Contains(w.seen, n.Request) {
 		return tagger.Write{}, nil
 	}
 	w.seen = lastOf(append(w.seen, n.Request))
@@ -467,14 +468,16 @@ func (u *undone) checked(n lifecycle.Notice, r tagger.Result, granted []string) 
 		u.log.Info("keys that another writer had undone were written again", "resource_id", n.Server, "project", r.Resource.Project,
 			"keys", slices.Sorted(maps.Keys(r.Written)), "user_id", n.Actor.ID, "user_name", n.Actor.Name, "request_id", n.Request)
 	}
-	if e := u.watched[n.Server]; e != nil && r.Outcome == apply.Deferred { // the update comes back
-		w := e.Value.(*watched)
-		w.seen = slices.DeleteFunc(w.seen, func(id string) bool { return id == n.Request })
-		if len(granted) > 0 && len(r.WriteRequests()) == 0 && len(w.repairs) > 0 { // nothing was written
-			w.repairs = w.repairs[:len(w.repairs)-1]
-			for _, key := range granted {
-				w.removals[removal{key, n.Actor.ID}]--
-			}
+	// An update whose repair the cloud did not take comes back, and counts then.
+	e := u.watched[n.Server]
+	if e == nil || len(granted) == 0 || r.Outcome != apply.Deferred || len(r.WriteRequests()) > 0 {
+		return
+	}
+	w := e.Value.(*watched)
+	w.repairs = w.repairs[:max(0, len(w.repairs)-1)]
+	for _, key := range granted {
+		if of := (removal{key, n.Actor.ID}); w.removals[of] > 0 {
+			w.removals[of]--
 		}
 	}
 }
