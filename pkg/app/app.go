@@ -13,9 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -98,11 +96,11 @@ func Run(ctx context.Context, f Function) error {
 		lambda.StartWithOptions(c.lambda(f.AWS.Queues), lambda.WithContext(ctx))
 		return nil
 	case functionGraph:
-		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		ctx, stop := UntilInterrupted(ctx)
 		defer stop()
 		return c.functionGraph().Run(ctx)
 	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := UntilInterrupted(ctx)
 	defer stop()
 	return c.serve(ctx, net.JoinHostPort("", os.Getenv("PORT")))
 }
@@ -137,6 +135,9 @@ func (c Composed) Processor(tolerance int) *delivery.Processor {
 // wholeBatch is the tolerance of doors that acknowledge all they were given in one answer.
 const wholeBatch = 1
 
+// underWay is how many requests may be under way for each change that is worked on: most of them wait for their servers.
+const underWay = 10
+
 func (c Composed) lambda(queues host.Queues) *host.Lambda {
 	return &host.Lambda{
 		Processor: c.Processor(wholeBatch), Queues: queues, DeadLetterQueueURL: c.Settings.DeadLetterQueueURL, Wait: c.Settings.Wait,
@@ -152,6 +153,10 @@ func (c Composed) functionGraph() *host.FunctionGraph {
 }
 
 func (c Composed) serve(ctx context.Context, address string) error {
+	webHook, err := host.NewWebHook(c.Settings.WebHookOrigins, c.Settings.WebHookRate)
+	if err != nil {
+		return err
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -161,8 +166,9 @@ func (c Composed) serve(ctx context.Context, address string) error {
 		c.Log.Warn("TAGGER_HTTP_SECRET is not set: everybody who reaches the port may send events")
 	}
 	h := host.NewHTTP(host.HTTPOptions{
-		Processor: c.Processor(wholeBatch), Concurrency: c.Settings.Concurrency, Secret: c.Settings.HTTPSecret, Wait: c.Settings.Wait,
-		Metrics: c.Metrics.WritePrometheus,
+		WebHook: webHook,
+		Processor: c.Processor(wholeBatch), Requests: underWay * c.Settings.Concurrency, Bytes: c.Settings.HTTPBytes, Secret: c.Settings.HTTPSecret,
+		Wait: c.Settings.Wait, Metrics: c.Metrics.WritePrometheus, MetricsSecret: c.Settings.MetricsToken(),
 	})
 	err = Serve(ctx, listener, h, h.LongestRequest())
 	c.Log.Info("ended")
@@ -176,6 +182,7 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 		return Composed{}, err
 	}
 	log := NewLog(settings.LogLevel, f.Name)
+	LimitMemory(log)
 	for _, warning := range config.Unknown(os.Environ()) {
 		log.Warn(warning)
 	}

@@ -106,7 +106,10 @@ func (c *Client) call(ctx context.Context, o operation, region string, in, out a
 		return fmt.Errorf("write the request: %w", err)
 	}
 	region = cmp.Or(region, os.Getenv("AWS_REGION"))
-	release := c.retryer.GetInitialToken()
+	release, err := c.retryer.GetAttemptToken(ctx)
+	if err != nil {
+		return err
+	}
 	for attempt := 1; ; attempt++ {
 		err := c.try(ctx, o, region, body, out)
 		_ = release(err)

@@ -42,6 +42,10 @@ type Settings struct {
 	DeadLetterQueueURL string `envconfig:"TAGGER_DEAD_LETTER_QUEUE_URL" desc:"On AWS: the SQS queue that takes rejected records at once, with the reason. Without it they go back to their queue."`
 
 	HTTPSecret            Secret `envconfig:"TAGGER_HTTP_SECRET" desc:"Over HTTP, but not on Lambda: what requests must carry as their bearer token, and what tagger listen sends to its sink. Without it everybody who reaches the port may send events."`
+	HTTPBytes             int64  `envconfig:"TAGGER_HTTP_BYTES" default:"8388608" desc:"Over HTTP, but not on Lambda: how many bytes of requests may be in memory at a time, 7340032 at the least, for one request may have 6 MiB; more are answered 503."`
+	MetricsSecret         bool   `envconfig:"TAGGER_METRICS_SECRET" default:"false" desc:"Whether GET /metrics wants TAGGER_HTTP_SECRET as its bearer token too."`
+	WebHookOrigins        List   `envconfig:"TAGGER_WEBHOOK_ORIGINS" desc:"Over HTTP: the origins, separated by commas, that CloudEvents' web hook handshake (OPTIONS) permits: DNS names, *.NAME, or * for all. Without any the handshake is refused."`
+	WebHookRate           int    `envconfig:"TAGGER_WEBHOOK_RATE" default:"0" desc:"How many requests a minute the handshake permits; 0 for any number."`
 	InvocationCredentials bool   `envconfig:"TAGGER_INVOCATION_CREDENTIALS" default:"false" desc:"On FunctionGraph: whether to act with the temporary access key that comes with each invocation of a function with an agency."`
 
 	EventTypes   EventTypes `envconfig:"TAGGER_EVENT_TYPES" desc:"Further event types and trace names, as type=action separated by commas: createSnapshotV2=snapshot.created."`
@@ -178,7 +182,26 @@ func (s Settings) checkBounds() error {
 	if !(s.Rate == 0 || s.Rate >= 0.1 && s.Rate <= maxRate) { // so written, it refuses NaN too
 		return fmt.Errorf("TAGGER_RATE=%v; want 0.1 to %d writes a second, or 0 for no limit", s.Rate, maxRate)
 	}
+	if s.HTTPBytes < minHTTPBytes {
+		return fmt.Errorf("TAGGER_HTTP_BYTES=%d; want at least %d, since one request may have 6 MiB", s.HTTPBytes, minHTTPBytes)
+	}
+	if s.MetricsSecret && s.HTTPSecret.IsZero() {
+		return errors.New("TAGGER_METRICS_SECRET=true, but TAGGER_HTTP_SECRET is not set")
+	}
 	return nil
+}
+
+const (
+	// minHTTPBytes is more than the largest payload, 6 MiB.
+	minHTTPBytes = 7 << 20
+)
+
+// MetricsToken is the bearer token that GET /metrics wants, zero for none.
+func (s Settings) MetricsToken() Secret {
+	if s.MetricsSecret {
+		return s.HTTPSecret
+	}
+	return Secret{}
 }
 
 // Variable is one environment variable.

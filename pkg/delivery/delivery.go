@@ -94,7 +94,8 @@ type Decision struct {
 // Options is what a Processor is made of.
 type Options struct {
 	Tagger Tagger
-	// Concurrency is how many changes are worked on at a time, by all calls together.
+	// Concurrency is how many changes are worked on at a time, by all calls together. Those that wait for their resource do
+	// not count, up to ten times as many.
 	Concurrency int
 	// GiveUpAfter is how long after the carrier took a message a fault of its resource or project is put up with while
 	// other messages are worked on.

@@ -83,6 +83,11 @@ func (s *script) Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) ta
 	switch word(d.Event) {
 	case "panic":
 		panic("boom")
+	case "absent":
+		d.Progress.Pausing("not found yet", d.Wait)
+		d.Progress.Pausing("not found yet", d.Wait)
+		time.Sleep(d.Wait) // of a bubble
+		r.Decision.Outcome = apply.Deferred
 	case "forbidden":
 		r.Calls = 1
 		faulty("403 for this server", fault.Resource)
@@ -398,5 +403,36 @@ func TestWorst(t *testing.T) {
 		if got := delivery.Worst(tt.all); got != tt.want {
 			t.Errorf("%v: %d, want %d", tt.all, got, tt.want)
 		}
+	}
+}
+
+// Changes that wait for their servers keep no others from being worked on, up to ten times as many as are worked on at a time.
+func TestAbsentServers(t *testing.T) {
+	for _, tt := range []struct {
+		absent int
+		after  time.Duration // is the good one begun
+	}{{10, 0}, {11, 5 * time.Second}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newScript(t)
+			p := newProcessor(s, 1, 1)
+			begun := time.Now()
+			var working sync.WaitGroup
+			for i := range tt.absent {
+				finish := p.Begin(t.Context(), []delivery.Planned{p.Plan(t.Context(), message(created(fmt.Sprintf("absent.%d", i))))})
+				working.Go(func() { finish() })
+			}
+			p.Process(t.Context(), []delivery.Message{message(created("tagged.1"))})
+			if d := time.Since(begun); d != tt.after {
+				t.Errorf("%d absent: done after %s, want %s", tt.absent, d, tt.after)
+			}
+			working.Wait()
+			begun = time.Now()
+			s.takes = time.Second
+			s.most.Store(0)
+			p.Process(t.Context(), []delivery.Message{message(created("tagged.2")), message(created("tagged.3"))})
+			if time.Since(begun) != 2*time.Second || s.most.Load() != 1 {
+				t.Errorf("afterwards %d at a time, %s", s.most.Load(), time.Since(begun))
+			}
+		})
 	}
 }

@@ -9,11 +9,15 @@ import (
 
 // schedule runs tasks, so many at a time, and those of one resource one after the other, the one with the earliest time
 // first. Tasks without a resource have no order.
+//
+// A task that waits for its resource lets another run in its place, or a few servers that do not come would hold up all
+// others. When its wait is over it goes on beside those that run by then: what it does between its pauses is little.
 type schedule struct {
 	limit int
 
 	mu      sync.Mutex
 	running int
+	paused  int // tasks that let others run in their place
 	next    uint64
 	ready   []*task            // the first of their resources, in the order in which they became that
 	waiting map[string][]*task // behind the task that is ready or running, by resource; sorted
@@ -23,9 +27,10 @@ type schedule struct {
 type task struct {
 	resource string
 	at       time.Time
-	run      func()
+	run      func(pausing func())
 
-	order uint64
+	order  uint64
+	paused bool
 }
 
 func newSchedule(limit int) *schedule {
@@ -69,16 +74,36 @@ func (s *schedule) start() {
 		s.running++
 		go func() {
 			defer s.ended(t)
-			t.run()
+			t.run(func() { s.pause(t) })
 		}()
 	}
+}
+
+// pausedPerSlot bounds the tasks that wait beside those that run.
+const pausedPerSlot = 10
+
+// pause lets another task run in the place of one that waits.
+func (s *schedule) pause(t *task) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.paused || s.paused >= pausedPerSlot*s.limit {
+		return
+	}
+	t.paused = true
+	s.paused++
+	s.running--
+	s.start()
 }
 
 // ended makes the next task of the resource ready.
 func (s *schedule) ended(t *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.running--
+	if t.paused {
+		s.paused--
+	} else {
+		s.running--
+	}
 	if queue := s.waiting[t.resource]; len(queue) > 0 {
 		s.ready = append(s.ready, queue[0])
 		s.waiting[t.resource] = queue[1:]

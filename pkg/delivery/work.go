@@ -146,7 +146,7 @@ func (w *work) task(m *message, a *attempt, wait func() time.Duration) *task {
 	if t.at.IsZero() {
 		t.at = m.ReceivedAt
 	}
-	t.run = func() {
+	t.run = func(pausing func()) {
 		defer m.tried.Done()
 		if w.ctx.Err() != nil {
 			return
@@ -157,7 +157,10 @@ func (w *work) task(m *message, a *attempt, wait func() time.Duration) *task {
 			return // the first attempt's result stays
 		}
 		a.begun = true
-		w.processor.attempt(w.ctx, a, tagger.Delivery{Event: a.event, SentAt: m.SentAt, ReceivedAt: m.ReceivedAt, Receives: m.Receives, Wait: left})
+		w.processor.attempt(w.ctx, a, tagger.Delivery{
+			Event: a.event, SentAt: m.SentAt, ReceivedAt: m.ReceivedAt, Receives: m.Receives, Wait: left,
+			Progress: tagger.Progress{Pausing: func(string, time.Duration) { pausing() }},
+		})
 	}
 	return t
 }

@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"mime"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/ingress"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
@@ -117,6 +119,16 @@ func answerHTTP(d delivery.Decision, request http.Header) httpAnswer {
 	case failed: // Knative keeps it, as the extension knativeerrordata, with the event that it could not deliver
 		a.header.Set("Content-Type", "text/plain; charset=utf-8")
 		a.body = []byte(string(d.Outcome) + ": " + reason + "\n")
+	}
+	return a
+}
+
+// of returns the answer to a batch: 415 where the format of its body is what is wrong.
+func (a httpAnswer) of(batch ingress.Batch) httpAnswer {
+	for _, r := range batch.Records {
+		if _, ok := errors.AsType[*ingress.MediaTypeError](r.Err); ok && a.status == http.StatusBadRequest {
+			a.status = http.StatusUnsupportedMediaType
+		}
 	}
 	return a
 }

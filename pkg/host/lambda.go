@@ -59,20 +59,20 @@ func (l *Lambda) Handle(ctx context.Context, payload []byte) (any, error) {
 	case ingress.SQS:
 		return l.queue(ctx, work, batch)
 	case ingress.HTTP:
-		return gatewayAnswer(whole(work, l.Processor, batch, waitOr(l.Wait, waitOverHTTP)), payload), nil
+		return gatewayAnswer(whole(work, l.Processor, batch, waitOr(l.Wait, waitOverHTTP)), batch, payload), nil
 	}
 	return directAnswer(whole(work, l.Processor, batch, waitOr(l.Wait, waitToTheEnd)))
 }
 
 // gatewayAnswer is the answer to a request that a function URL or an HTTP API handed over.
-func gatewayAnswer(d delivery.Decision, payload []byte) events.LambdaFunctionURLResponse {
+func gatewayAnswer(d delivery.Decision, batch ingress.Batch, payload []byte) events.LambdaFunctionURLResponse {
 	var request struct{ Headers map[string]string }
 	_ = json.Unmarshal(payload, &request) // what cannot be read asks for nothing special
 	header := http.Header{}
 	for name, value := range request.Headers {
 		header.Set(name, value)
 	}
-	a := answerHTTP(d, header)
+	a := answerHTTP(d, header).of(batch)
 	headers := map[string]string{}
 	for name := range a.header {
 		headers[name] = a.header.Get(name)

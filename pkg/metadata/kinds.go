@@ -337,6 +337,9 @@ func decodeVolume(text []byte) (View, error) {
 	if b == nil || b.Status == "" || b.Metadata == nil {
 		return View{}, errors.New(`the answer has no volume with "status" and "metadata"`)
 	}
+	// Cinder shows two keys of its own among a volume's metadata while it is attached by os-attach.
+	delete(b.Metadata, "readonly")
+	delete(b.Metadata, "attached_mode")
 	created, _ := time.Parse(cinderTime, b.Created)
 	v := View{ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, State: b.Status, Metadata: b.Metadata}
 	for _, a := range b.Attachments {

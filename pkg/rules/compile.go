@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"io/fs"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,8 +83,12 @@ func Compile(text []byte, o Options) (*Set, error) {
 		return nil, c.errors
 	}
 	c.set.tables = c.set.scope.values()
+	c.set.namesProject = projectName.Match(text)
 	return c.set, nil
 }
+
+// projectName finds the name project. It also finds some other uses of the word, and escapes that may hide one.
+var projectName = regexp.MustCompile(`(?:^|[^.\w])project\b|\\[uUx]`)
 
 type compiler struct {
 	Options

@@ -90,7 +90,7 @@ func (t *Tagger) readParents(ctx context.Context, p Plan, api connection, d Deli
 			continue
 		case err != nil:
 			return t.unreadable(p, d, err)
-		case v.Project != "" && api.project != "" && v.Project != api.project:
+		case v.Project != api.proof.project && (api.proof.wide || v.Project != ""):
 			r.Unknown["parent"] = fmt.Sprintf("%s %s is of another project", kind, id)
 			continue
 		}

@@ -28,7 +28,7 @@ import (
 const (
 	id        = "8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10"
 	rulesText = `rules:
-- {name: env, on: [server.created, snapshot.created], set: {env: dev}}
+- {name: env, on: [server.created, snapshot.created, volume.created], set: {env: dev}}
 - {name: owner, on: [server.created, snapshot.created], add: {owner: "${first(actor.name, actor.id)}", by: "${resource.name}"}}
 - {name: started, on: server.started, remove: [stopped-at]}
 `
