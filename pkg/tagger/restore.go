@@ -106,7 +106,8 @@ func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string
 				r.Decision = &apply.Decision{Outcome: apply.Ignored, Reason: why}
 				return r.sent(api.path)
 			}
-			return t.rewrite(ctx, r, w, absent, api, d)
+			t.rewrite(ctx, &r, w, absent, api, d)
+			return r.sent(api.path)
 		}
 	}
 	if r.Decision = t.foreign(err); r.Decision == nil {
@@ -137,7 +138,7 @@ func (c connection) absent(ctx context.Context, keys []string) (absent []string,
 }
 
 // rewrite writes keys of w again. Whoever undoes them meanwhile is noticed by the next notification: there is one attempt.
-func (t *Tagger) rewrite(ctx context.Context, r Result, w Write, absent []string, api connection, d Delivery) Result {
+func (t *Tagger) rewrite(ctx context.Context, r *Result, w Write, absent []string, api connection, d Delivery) {
 	r.plan = rules.Plan{Family: w.family, Set: map[string]string{}}
 	for _, key := range absent {
 		r.plan.Set[key] = w.Keys[key]
@@ -156,7 +157,6 @@ func (t *Tagger) rewrite(ctx context.Context, r Result, w Write, absent []string
 	if r.Outcome == apply.Tagged {
 		r.Reason = "written again: another writer had undone it"
 	}
-	return r.sent(api.path)
 }
 
 // Metadatum reads the value of one key. An error of class [metadata.KeyNotFound] says that there is no such key.
