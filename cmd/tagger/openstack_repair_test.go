@@ -20,8 +20,8 @@ func repairOn(on bool) string {
 	return "TAGGER_REPAIR=false"
 }
 
-// An ordinary script that writes three keys to each server when it is active, one by one, makes Nova lose keys that were
-// read back. With repair none is lost in the end. Some servers are nobody else's, and cost what they cost without.
+// An ordinary script that writes three keys to each server when it is active, one by one, makes Nova lose keys that
+// were read back. With repair none is lost in the end. Some servers are nobody else's, and cost what they cost without.
 func TestLoopBesideAScript(t *testing.T) {
 	const all, beside = 20, 14
 	s, bin := newStand(t), buildTagger(t)

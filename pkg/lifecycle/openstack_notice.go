@@ -10,8 +10,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle/timestamp"
 )
 
-// Notice is what one of Nova's notifications tells about a server although rules do not act on it: that something in the
-// server's record was saved, or that what kept its metadata from being written may be over.
+// Notice is what one of Nova's notifications tells about a server although rules do not act on it: that something in
+// the server's record was saved, or that what kept its metadata from being written may be over.
 type Notice struct {
 	// Server is the server's id, a UUID.
 	Server string
@@ -23,8 +23,8 @@ type Notice struct {
 	// Metadata is the map that the writer had in memory, which need not be what is in the database. It is nil if the
 	// notification has none.
 	Metadata map[string]string
-	// Saved says that the server's record was saved without a change of its vm_state or task_state, as for each write of
-	// metadata.
+	// Saved says that the server's record was saved without a change of its vm_state or task_state, as for each write
+	// of metadata.
 	Saved bool
 	// Unblocks says that the server was unlocked, unrescued or unshelved, or its resize confirmed: writes that were
 	// refused can succeed now.
@@ -40,8 +40,8 @@ var openstackUnblocking = []string{
 	"compute.instance.resize.confirm.end", "instance.resize_confirm.end",
 }
 
-// Notice returns what an event tells about a server. ok is false for an event that is no such notification, or that cannot
-// be read. Ignored actors count too: what they write can undo a write as well as anyone's.
+// Notice returns what an event tells about a server. ok is false for an event that is no such notification, or that
+// cannot be read. Ignored actors count too: what they write can undo a write as well as anyone's.
 func (r *Registry) Notice(e event.Event) (n Notice, ok bool) {
 	if e.Context == nil {
 		return Notice{}, false

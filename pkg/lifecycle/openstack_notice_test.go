@@ -12,8 +12,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
-// Of all that a real Nova and Cinder sent, these save a server's record without a change of its state, or say that it can be
-// written again.
+// Of all that a real Nova and Cinder sent, these save a server's record without a change of its state, or say that it
+// can be written again.
 func TestNotices(t *testing.T) {
 	const captures = "../contract/testdata/notifications/"
 	files, err := filepath.Glob(captures + "*.json")

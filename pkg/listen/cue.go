@@ -25,10 +25,10 @@ const (
 	heldFor = 2 * time.Hour
 )
 
-// deferrals remembers the messages about servers that wait in a delay queue, so that they can be tried as soon as Nova says
-// that the server was unlocked, unrescued or unshelved, or its resize confirmed. The message is tried as it was: its actor
-// is who caused the change, not who unlocked the server. The copy in the delay queue stays there, and is unchanged when it
-// comes back.
+// deferrals remembers the messages about servers that wait in a delay queue, so that they can be tried as soon as Nova
+// says that the server was unlocked, unrescued or unshelved, or its resize confirmed. The message is tried as it was:
+// its actor is who caused the change, not who unlocked the server. The copy in the delay queue stays there, and is
+// unchanged when it comes back.
 type deferrals struct {
 	tried, changed atomic.Int64
 
@@ -88,7 +88,8 @@ func (d *deferrals) forget(event string) {
 	}
 }
 
-// of returns the messages about a server that wait and were not tried for this request, in the order in which they came.
+// of returns the messages about a server that wait and were not tried for this request, in the order in which they
+// came.
 func (d *deferrals) of(server, request string) []delivery.Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -26,8 +26,8 @@ func (b *bus) started(id string) {
 	b.tellAs("instance.power_on.end", "instance.unrescue.end", id, "req-start", "bob-id", "bob", nil)
 }
 
-// As soon as Nova says that a server can be written again, what waits for it is tried, as it was: the owner is who created
-// the server. The copy in the delay queue then costs nothing.
+// As soon as Nova says that a server can be written again, what waits for it is tried, as it was: the owner is who
+// created the server. The copy in the delay queue then costs nothing.
 func TestUnlockingIsACue(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

@@ -30,20 +30,22 @@ type Servers interface {
 	// YieldsTo reports whether the rules list the actor in yield_to:.
 	YieldsTo(ctx context.Context, a lifecycle.Actor) bool
 	// Restore writes those of the keys again that are absent, unless refuse says why not.
-	Restore(ctx context.Context, d tagger.Delivery, w tagger.Write, keys []string, refuse func(absent []string) (why string)) tagger.Result
+	Restore(ctx context.Context, d tagger.Delivery, w tagger.Write, keys []string,
+		refuse func(absent []string) (why string)) tagger.Result
 }
 
 // Limits of what is remembered to notice undone writes.
 const (
-	// undoneWithin is how long after our write another writer can undo it without knowing of it. Later, it is on purpose.
+	// undoneWithin is how long after our write another writer can undo it without knowing of it. Later, it is on
+	// purpose.
 	undoneWithin = 30 * time.Second
 	// maxRepairs is how often in repairsPer the keys of one server are written again.
 	maxRepairs = 2
 	repairsPer = 24 * time.Hour
 	// maxRemovals is after how many removals of a key of one server by one actor it is a conflict.
 	maxRemovals = 3
-	// maxWatched and maxWatchedBytes are of how many servers, and how many bytes of metadata, writes are remembered. The
-	// server that was written to longest ago is forgotten first.
+	// maxWatched and maxWatchedBytes are of how many servers, and how many bytes of metadata, writes are remembered.
+	// The server that was written to longest ago is forgotten first.
 	maxWatched      = 10_000
 	maxWatchedBytes = 32 << 20
 	// maxRequests is how many request ids are remembered of each server, and how many pairs of a key and an actor.
@@ -55,9 +57,9 @@ const (
 
 // undone notices writes to servers that another writer undid, and has them done again.
 //
-// Nova saves the whole map of a server's metadata when it changes one key: of two writers at the same time, one can lose
-// its keys although both were answered 200. The one that saved last sends an update whose map lacks the other's keys. That
-// map is what it had in memory and not what is in the database, so a GET decides.
+// Nova saves the whole map of a server's metadata when it changes one key: of two writers at the same time, one can
+// lose its keys although both were answered 200. The one that saved last sends an update whose map lacks the other's
+// keys. That map is what it had in memory and not what is in the database, so a GET decides.
 //
 // Updates go to the listener that takes the messages, and so do the changes that it writes: the main queue has a single
 // active consumer, or a lock in its place. Writes of a listener that is gone are not remembered.
@@ -87,7 +89,8 @@ type watched struct {
 	keys  map[string]watchedKey
 	// others is the fingerprint of the metadata beside keys, as we know it.
 	others uint64
-	// ours are the ids of our own requests and of those that caused our changes, seen those of updates that were judged.
+	// ours are the ids of our own requests and of those that caused our changes, seen those of updates that were
+	// judged.
 	ours, seen []string
 	repairs    []time.Time
 	removals   map[removal]int
@@ -109,8 +112,8 @@ func newUndone(s Servers, log *slog.Logger) *undone {
 	}
 }
 
-// begin notes that changes of servers are being worked on: updates of them are judged when the function that it returns was
-// called. That may be called more than once.
+// begin notes that changes of servers are being worked on: updates of them are judged when the function that it returns
+// was called. That may be called more than once.
 func (u *undone) begin(resources []tagger.ResourceRef) (end func()) {
 	if u.servers == nil {
 		return func() {}
@@ -321,9 +324,9 @@ func (u *undone) knows(server string) bool {
 	return u.watched[server] != nil || u.underway[server] != nil
 }
 
-// suspect returns the keys that an update may have undone although its writer did not mean to. Keys that it lacks and that
-// were written long before it were removed on purpose. An update that comes back is judged again; another report of the
-// same request is not.
+// suspect returns the keys that an update may have undone although its writer did not mean to. Keys that it lacks and
+// that were written long before it were removed on purpose. An update that comes back is judged again; another report
+// of the same request is not.
 func (u *undone) suspect(ctx context.Context, n lifecycle.Notice, again bool) (tagger.Write, []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -436,8 +439,8 @@ func (u *undone) left(ctx context.Context, w *watched, n lifecycle.Notice, keys 
 		count(u.removed, key)
 	}
 	w.others = w.fingerprint(n.Metadata)
-	u.log.LogAttrs(ctx, level, "keys were removed", slog.String("resource_id", n.Server), slog.String("project", w.write.Resource.Project),
-		slog.Any("keys", keys), slog.String("user_id", n.Actor.ID), slog.String("user_name", n.Actor.Name),
+	u.log.LogAttrs(ctx, level, "keys were removed",
+		slog.String("resource_id", n.Server), slog.String("project", w.write.Resource.Project), slog.Any("keys", keys), slog.String("user_id", n.Actor.ID), slog.String("user_name", n.Actor.Name),
 		slog.String("request_id", n.Request), slog.String("reason", why))
 }
 
@@ -465,8 +468,8 @@ func (u *undone) checked(n lifecycle.Notice, r tagger.Result, granted []string) 
 		for key := range r.Written {
 			count(u.restored, key)
 		}
-		u.log.Info("keys that another writer had undone were written again", "resource_id", n.Server, "project", r.Resource.Project,
-			"keys", slices.Sorted(maps.Keys(r.Written)), "user_id", n.Actor.ID, "user_name", n.Actor.Name, "request_id", n.Request)
+		u.log.Info("keys that another writer had undone were written again",
+			"resource_id", n.Server, "project", r.Resource.Project, "keys", slices.Sorted(maps.Keys(r.Written)), "user_id", n.Actor.ID, "user_name", n.Actor.Name, "request_id", n.Request)
 	}
 	// An update whose repair the cloud did not take comes back, and counts then.
 	e := u.watched[n.Server]
@@ -500,9 +503,11 @@ func (u *undone) writePrometheus(w io.Writer) error {
 			fmt.Fprintf(&b, "%s{key=%q} %d\n", c.name, key, c.values[key])
 		}
 	}
-	head("tagger_undone_checks_total", "counter", "Servers read because another writer's update lacked keys that Tagger had just written.")
+	head("tagger_undone_checks_total", "counter",
+		"Servers read because another writer's update lacked keys that Tagger had just written.")
 	fmt.Fprintf(&b, "tagger_undone_checks_total %d\n", u.checks)
-	head("tagger_conflicts_total", "counter", "Removals by a user who has removed the same key of the same server three times or more.")
+	head("tagger_conflicts_total", "counter",
+		"Removals by a user who has removed the same key of the same server three times or more.")
 	fmt.Fprintf(&b, "tagger_conflicts_total %d\n", u.conflicting)
 	_, err := io.WriteString(w, b.String())
 	return err

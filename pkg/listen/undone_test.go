@@ -34,8 +34,8 @@ const twoKeys = `rules:
 - {name: started, on: server.started, remove: [owner]}
 `
 
-// bus is an embedded cloud with a listener on its bus: each write of metadata is told as Nova tells it, in both formats,
-// with the map that the writer had in memory.
+// bus is an embedded cloud with a listener on its bus: each write of metadata is told as Nova tells it, in both
+// formats, with the map that the writer had in memory.
 type bus struct {
 	*testing.T
 	sim      *simcloud.Cloud

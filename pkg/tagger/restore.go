@@ -14,14 +14,14 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Write is what a change wrote to a server, as it was read back. It has what is needed to notice that another writer undid
-// it, and to write it again, and none of the event.
+// Write is what a change wrote to a server, as it was read back. It has what is needed to notice that another writer
+// undid it, and to write it again, and none of the event.
 type Write struct {
 	Event    EventRef
 	Action   lifecycle.Action
 	Resource ResourceRef
-	// Keys are the keys that were written, with their values, but for protected ones; Others is the rest of the server's
-	// metadata.
+	// Keys are the keys that were written, with their values, but for protected ones; Others is the rest of the
+	// server's metadata.
 	Keys, Others map[string]string
 	// At is when they were read back, Requests the ids that the service gave the requests that wrote.
 	At       time.Time
@@ -36,7 +36,8 @@ type Write struct {
 
 // Confirmed returns what the result wrote to a server. ok is false for anything else, and where nothing was read back.
 func (r Result) Confirmed() (w Write, ok bool) {
-	if r.Decision == nil || r.Outcome != apply.Tagged || r.Resource.Kind != lifecycle.Server || r.metadata == nil || len(r.Written) == 0 {
+	tagged := r.Decision != nil && r.Outcome == apply.Tagged && len(r.Written) > 0
+	if !tagged || r.Resource.Kind != lifecycle.Server || r.metadata == nil {
 		return Write{}, false
 	}
 	w = Write{
@@ -79,18 +80,23 @@ func (t *Tagger) YieldsTo(ctx context.Context, a lifecycle.Actor) bool {
 	return t.options.Rules.Current(ctx).Policy().YieldsTo(a)
 }
 
-// Restore looks whether keys of an earlier write are still on its server, and writes those that are absent, once. A key that
-// is there stays, whatever its value. refuse is asked before it writes, with the keys that are absent; it returns why they
-// are not to be written, "" if they are. d is the delivery of what gave rise to it, without an event. The result is unchanged if all keys are there, and ignored if refuse has a reason.
-func (t *Tagger) Restore(ctx context.Context, d Delivery, w Write, keys []string, refuse func(absent []string) (why string)) Result {
+// Restore looks whether keys of an earlier write are still on its server, and writes those that are absent, once. A key
+// that is there stays, whatever its value. refuse is asked before it writes, with the keys that are absent; it returns
+// why they are not to be written, "" if they are. d is the delivery of what gave rise to it, without an event. The
+// result is unchanged if all keys are there, and ignored if refuse has a reason.
+func (t *Tagger) Restore(ctx context.Context, d Delivery, w Write, keys []string,
+	refuse func(absent []string) (why string)) Result {
 	r := t.restore(ctx, d, w, keys, refuse).filled()
 	t.report(ctx, d, r)
 	return r
 }
 
-func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string, refuse func(absent []string) string) Result {
+func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string,
+	refuse func(absent []string) string) Result {
 	// The change has no action: the keys come back in whatever state the server is, for they would have stayed in it.
-	change := lifecycle.Change{Time: w.time, Resource: lifecycle.Resource{Kind: w.Resource.Kind, ID: w.Resource.ID, Project: w.Resource.Project}}
+	change := lifecycle.Change{Time: w.time, Resource: lifecycle.Resource{
+		Kind: w.Resource.Kind, ID: w.Resource.ID, Project: w.Resource.Project,
+	}}
 	r := Result{Plan: Plan{Event: w.Event, Action: w.Action, Resource: w.Resource, Rules: w.rules, change: change}}
 	api, err := t.connect(ctx, r.Plan, func(call metadata.Call) { r.calls = append(r.calls, call) })
 	if err == nil {
@@ -116,7 +122,8 @@ func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string
 	return r.sent(api.path)
 }
 
-// absent returns which of the keys are not there, sorted, and all metadata if it was read: for one key only that is read.
+// absent returns which of the keys are not there, sorted, and all metadata if it was read: for one key only that is
+// read.
 func (c connection) absent(ctx context.Context, keys []string) (absent []string, all map[string]string, err error) {
 	if len(keys) == 1 {
 		_, err := c.proof.Metadatum(ctx, keys[0])
@@ -137,7 +144,8 @@ func (c connection) absent(ctx context.Context, keys []string) (absent []string,
 	return absent, all, nil
 }
 
-// rewrite writes keys of w again. Whoever undoes them meanwhile is noticed by the next notification: there is one attempt.
+// rewrite writes keys of w again. Whoever undoes them meanwhile is noticed by the next notification: there is one
+// attempt.
 func (t *Tagger) rewrite(ctx context.Context, r *Result, w Write, absent []string, api connection, d Delivery) {
 	r.plan = rules.Plan{Family: w.family, Set: map[string]string{}}
 	for _, key := range absent {

@@ -11,8 +11,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// What was written is written again where it is absent, and only there: with a member's token, and with an administrator's,
-// which also reads the server first and leaves a locked one alone.
+// What was written is written again where it is absent, and only there: with a member's token, and with an
+// administrator's, which also reads the server first and leaves a locked one alone.
 func TestRestore(t *testing.T) {
 	type m = map[string]string
 	for _, tt := range []struct {
