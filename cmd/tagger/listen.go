@@ -110,7 +110,10 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 	if err != nil {
 		return err
 	}
-	o := listen.Options{Config: c, Concurrency: underWay * settings.Concurrency, Wait: listen.DefaultWait, Bytes: settings.BytesInFlight, GiveUpAfter: settings.GiveUpAfter}
+	o := listen.Options{
+		Config: c, Repair: c.Repair, Concurrency: underWay * settings.Concurrency, Wait: listen.DefaultWait,
+		Bytes: settings.BytesInFlight, GiveUpAfter: settings.GiveUpAfter,
+	}
 	if settings.Wait != nil {
 		o.Wait = *settings.Wait
 	}
@@ -121,7 +124,7 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 		app.LimitMemory(o.Log)
 		o.Processor, others, err = newSink(settings, c, o.Log)
 	} else {
-		o.Log, o.Processor, others, err = newTagging(ctx)
+		others, err = newTagging(ctx, &o)
 	}
 	if err != nil {
 		return err
@@ -169,11 +172,13 @@ func newSink(settings config.Settings, c config.Listen, log *slog.Logger) (liste
 	return sink, sink.WritePrometheus, nil
 }
 
-func newTagging(ctx context.Context) (*slog.Logger, listen.Processor, func(io.Writer) error, error) {
+// newTagging sets what a listener that tags needs, and returns what writes the worker's metrics.
+func newTagging(ctx context.Context, o *listen.Options) (func(io.Writer) error, error) {
 	read := func() (config.Credentials, error) { return cloudsyaml.Read(ctx) }
 	c, err := app.Compose(ctx, app.Function{Name: "listen", Bus: true, Credentials: read, AWS: onAWS()})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	return c.Log, c.Processor(listen.Tolerance, listen.Gather), c.Metrics.WritePrometheus, nil
+	o.Log, o.Processor, o.Servers = c.Log, c.Processor(listen.Tolerance, listen.Gather), c.Tagger
+	return c.Metrics.WritePrometheus, nil
 }

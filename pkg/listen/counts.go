@@ -15,10 +15,12 @@ type Counts struct {
 	messages, duplicates, rejected, reconnects, unsent, panics atomic.Int64
 
 	perStep map[time.Duration]*atomic.Int64
+	// more write further metrics.
+	more []func(io.Writer) error
 }
 
-func newCounts() *Counts {
-	c := &Counts{perStep: map[time.Duration]*atomic.Int64{}}
+func newCounts(more ...func(io.Writer) error) *Counts {
+	c := &Counts{more: more, perStep: map[time.Duration]*atomic.Int64{}}
 	for _, step := range steps() {
 		c.perStep[step] = new(atomic.Int64)
 	}
@@ -66,6 +68,11 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 	head("tagger_listen_deferred_total", "counter", "Messages put into the queue of a delay.")
 	for _, step := range steps() {
 		fmt.Fprintf(&b, "tagger_listen_deferred_total{delay=%q} %d\n", label(step), c.perStep[step].Load())
+	}
+	for _, write := range c.more {
+		if err := write(&b); err != nil {
+			return err
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

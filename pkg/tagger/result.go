@@ -69,6 +69,8 @@ type Result struct {
 	Attempts int           `json:"-"`
 
 	calls []metadata.Call
+	// metadata is all of the resource's as it was read back, nil where it was not.
+	metadata map[string]string
 }
 
 // EventRef names an event.

@@ -323,6 +323,7 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 	if decision := t.foreign(api.proof.failed()); decision != nil {
 		r.Decision = decision
 	}
+	r.metadata = done.Metadata
 	r.Written, r.Removed, r.Waited = done.Written, done.Removed, done.Waited.Round(100*time.Millisecond).String()
 	return r.sent(api.path)
 }
@@ -451,7 +452,7 @@ func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call
 	}
 	proven := &proof{
 		// An event without a project is taken to be of the credentials' own.
-		Resource: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide, writeLocked: t.options.WriteLocked,
+		Resource: resource, one: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide, writeLocked: t.options.WriteLocked,
 	}
 	return connection{open: open, resource: proven, project: session.Project, admin: session.Admin(), path: path, proof: proven}, nil
 }
