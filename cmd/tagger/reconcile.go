@@ -321,7 +321,7 @@ func (d *reconciler) printSummary(file string, s reconcile.Summary, m reconcile.
 	if more := s.NotRead - len(s.Errors); more > 0 {
 		line("", "and %d more errors", more)
 	}
-	line(file, "  plan %s, valid until %s, file mode 0600", s.ID, s.Made.Add(reconcile.Validity).Format("2 Jan 15:04 MST"))
+	line("plan", "%s, id %s, valid until %s, file mode 0600", file, s.ID, s.Made.Add(reconcile.Validity).Format("2 Jan 15:04 MST"))
 	if !s.Complete {
 		fmt.Fprintln(d.out, "INCOMPLETE: what could not be read is unknown. It does not count as missing.")
 	}

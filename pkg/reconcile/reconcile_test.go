@@ -576,7 +576,7 @@ func TestLargeFleet(t *testing.T) {
 			runtime.ReadMemStats(&m)
 			base, most := m.HeapAlloc, uint64(0)
 			w.Progress = func(read int) {
-				if read%1000 != 0 {
+				if read%(n/4) != 0 {
 					return
 				}
 				runtime.GC()
