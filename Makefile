@@ -1,6 +1,6 @@
 # Everything here needs Go only, unless its line says otherwise.
 
-FUNCTIONS   := server-created snapshot-created server-changed
+FUNCTIONS   := server-created server-changed volume-created volume-changed snapshot-created
 ARCHS       := arm64 amd64
 BUILD       := CGO_ENABLED=0 GOOS=linux go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags "-s -w -buildid="
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -85,10 +85,47 @@ clean: ## Remove what was built
 	rm -rf dist
 
 # What "sam build" calls, one for each function of template.yaml. ARTIFACTS_DIR is its own; arm64 is the template's architecture.
-.PHONY: build-ServerCreatedFunction build-SnapshotCreatedFunction build-ServerChangedFunction
+.PHONY: build-ServerCreatedFunction build-SnapshotCreatedFunction build-ServerChangedFunction build-VolumeCreatedFunction build-VolumeChangedFunction
 build-ServerCreatedFunction:
 	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/server-created
 build-SnapshotCreatedFunction:
 	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/snapshot-created
 build-ServerChangedFunction:
 	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/server-changed
+build-VolumeCreatedFunction:
+	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/volume-created
+build-VolumeChangedFunction:
+	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/volume-changed
+
+# What the homes need besides: each target says what it needs.
+.PHONY: test-template test-knative
+test-template: ## Hold what SAM makes of template.yaml against what it is to be, and make its stack in moto (needs Python: aws-sam-translator, moto[all])
+	@python3 -c 'import boto3, moto, samtranslator' || { echo "not installed: pip install aws-sam-translator 'moto[all]'"; exit 1; }
+	python3 deploy/aws/template_test.py
+
+test-knative: ## Run tagger serve against Knative's own broker filter and dispatcher (a module of its own; the first build takes 5 minutes)
+	cd deploy/knative && go vet ./... && go test -count=1 -timeout 10m ./...
+
+.PHONY: test-monitoring
+test-monitoring: ## Check alert rules, their unit tests and the dashboard's queries (needs promtool: apt-get install prometheus)
+	@command -v promtool >/dev/null || { echo "promtool is not installed: apt-get install prometheus"; exit 1; }
+	python3 deploy/monitoring/check.py
+
+.PHONY: dist test-release test-chart test-functiongraph
+dist: ## Make a release of the commit that is checked out into dist/: archives, packages, image, bills of materials, checksums
+	cd deploy/release && go run . -root $(CURDIR) -out $(CURDIR)/dist
+
+test-release: ## Make a release twice, compare, unpack and run it (needs dpkg, rpm, cpio, systemd-analyze; the first time takes minutes)
+	cd deploy/release && go vet ./... && go test -count=1 -timeout 30m ./...
+
+test-chart: ## Lint and render the Helm chart by Helm's own code, and hold it against Kubernetes' types and the command
+	cd deploy/kubernetes && go vet ./... && go test -count=1 -timeout 20m ./...
+
+test-functiongraph: ## Check the Terraform module against the provider's documentation (needs terraform for its formatting)
+	@command -v terraform >/dev/null || { echo "terraform is not installed: https://developer.hashicorp.com/terraform/install"; exit 1; }
+	terraform fmt -check -diff deploy/functiongraph
+	cd deploy/functiongraph && go vet ./... && go test -count=1 ./...
+
+.PHONY: workflow-check
+workflow-check: ## Check the GitHub workflows (actionlint; their scripts by shellcheck where that is installed)
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12

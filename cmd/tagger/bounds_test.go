@@ -90,3 +90,22 @@ func TestWithoutTLS(t *testing.T) {
 		t.Errorf("out:\n%s", out)
 	}
 }
+
+// Rules that read names which Keystone does not tell are warned about, and only those.
+func TestCheckWarnsAboutNames(t *testing.T) {
+	const named = `rules: [{on: snapshot.created, when: 'not (actor.name startsWith "ci-")', set: {env: dev}}]`
+	const unnamed = `rules: [{on: snapshot.created, set: {env: dev}}]`
+	for _, tt := range []struct {
+		user, rules string
+		warned      bool
+	}{{"demo", named, true}, {"demo", unnamed, false}, {"admin", named, false}} {
+		onSimcloud(t, simcloud.Options{})
+		t.Setenv("OS_USERNAME", tt.user)
+		t.Setenv("TAGGER_PROJECTS", "own")
+		t.Setenv("TAGGER_RULES", tt.rules)
+		out, errOut, status := taggerCommand(t, "", "check")
+		if warned := strings.Contains(out, "Keystone does not let these credentials read users"); status != exitDone || warned != tt.warned {
+			t.Errorf("%+v: status %d:\n%s%s", tt, status, out, errOut)
+		}
+	}
+}

@@ -90,7 +90,7 @@ func check(ctx context.Context, rulesFile string) []finding {
 		return all
 	}
 	warn(settings.Warnings())
-	detail, err := checkRules(ctx, settings, rulesFile)
+	detail, reads, err := checkRules(ctx, settings, rulesFile)
 	note("rules", err, detail)
 
 	c, err := cloudsyaml.Read(ctx)
@@ -122,6 +122,8 @@ func check(ctx context.Context, rulesFile string) []finding {
 		}})
 	}
 
+	warn(namesNotTold(ctx, made, reads))
+
 	api := metadata.API(settings.API)
 	var services []metadata.Service
 	for _, kind := range metadata.Kinds() { // one kind of each service will do
@@ -138,6 +140,22 @@ func check(ctx context.Context, rulesFile string) []finding {
 	return all
 }
 
+// namesNotTold warns about rules that read the names of users where Keystone does not tell them.
+func namesNotTold(ctx context.Context, c *cloud.Cloud, reads rules.Needs) []config.Warning {
+	if !reads.ActorName {
+		return nil
+	}
+	_, err := c.User(ctx, nobody)
+	unknown, ok := errors.AsType[*cloud.UnknownError](err)
+	if !ok || unknown.Missing {
+		return nil
+	}
+	return []config.Warning{{
+		Variable: "TAGGER_RULES", Text: "read actor.name, and Keystone does not let these credentials read users (identity:get_user): " +
+			"the name is absent where an event has the id only, as Cinder's do",
+	}}
+}
+
 // boundsOf says in which projects resources are written.
 func boundsOf(settings config.Settings, session *cloud.Session) string {
 	text := strings.Join(settings.Projects, ", ")
@@ -147,23 +165,27 @@ func boundsOf(settings config.Settings, session *cloud.Session) string {
 	return text
 }
 
-// checkRules says how the rules are, as far as a desk can know.
-func checkRules(ctx context.Context, settings config.Settings, file string) (detail string, err error) {
+// checkRules says how the rules are, as far as a desk can know, and what they read of the cloud.
+func checkRules(ctx context.Context, settings config.Settings, file string) (detail string, reads rules.Needs, err error) {
 	var source rules.Source
 	switch {
 	case file != "":
 		source, err = config.ReadRulesFile(file)
 	case settings.Rules == "" && settings.RulesFile == "" && settings.RulesParameter == "":
-		return "none given; name a file with --rules to check it too", nil
+		return "none given; name a file with --rules to check it too", reads, nil
 	case settings.RulesParameter != "" && settings.Rules == "" && settings.RulesFile == "":
-		return "in the parameter " + settings.RulesParameter + ", which is not read here; name a file with --rules to check it", nil
+		return "in the parameter " + settings.RulesParameter + ", which is not read here; name a file with --rules to check it", reads, nil
 	default:
 		source, err = settings.ReadRules(ctx, nil)
 	}
-	if err == nil {
-		_, err = tagger.Compile(settings, source)
+	if err != nil {
+		return "", reads, err
 	}
-	return "they compile", err
+	set, err := tagger.Compile(settings, source)
+	if err == nil {
+		reads = set.Reads()
+	}
+	return "they compile", reads, err
 }
 
 // canRead asks for the metadata of a resource that does not exist: a service that says so answers.

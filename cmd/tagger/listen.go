@@ -64,6 +64,9 @@ func listenCommand(s streams) *cobra.Command {
 	return cmd
 }
 
+// underWay is how many messages may be under way for each change that is worked on: most of them wait for their servers.
+const underWay = 10
+
 // closeHTTP is how long requests for health and metrics may take at the end.
 const closeHTTP = 5 * time.Second
 
@@ -107,13 +110,15 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 	if err != nil {
 		return err
 	}
-	o := listen.Options{Config: c, Concurrency: settings.Concurrency, Wait: listen.DefaultWait, GiveUpAfter: settings.GiveUpAfter}
+	o := listen.Options{Config: c, Concurrency: underWay * settings.Concurrency, Wait: listen.DefaultWait, Bytes: settings.BytesInFlight, GiveUpAfter: settings.GiveUpAfter}
 	if settings.Wait != nil {
 		o.Wait = *settings.Wait
 	}
 	var others func(io.Writer) error
 	if c.Sink != "" {
 		o.Log = app.NewLog(settings.LogLevel, "listen")
+		o.Concurrency = settings.Concurrency // each of them is a post, none waits for a server here
+		app.LimitMemory(o.Log)
 		o.Processor, others, err = newSink(settings, c, o.Log)
 	} else {
 		o.Log, o.Processor, others, err = newTagging(ctx)
@@ -132,7 +137,9 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 			return fmt.Errorf("listen: %w", err)
 		}
 		o.Log.Info("listening", "address", listener.Addr().String())
-		group.Go(func() error { return app.Serve(ctx, listener, l.Counts().Handler(others), closeHTTP) })
+		group.Go(func() error {
+			return app.Serve(ctx, listener, app.ProtectMetrics(l.Counts().Handler(others), settings.MetricsToken()), closeHTTP)
+		})
 	}
 	ended := errors.New("ended")
 	group.Go(func() error {
@@ -168,5 +175,5 @@ func newTagging(ctx context.Context) (*slog.Logger, listen.Processor, func(io.Wr
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return c.Log, c.Processor(listen.Tolerance), c.Metrics.WritePrometheus, nil
+	return c.Log, c.Processor(listen.Tolerance, listen.Gather), c.Metrics.WritePrometheus, nil
 }

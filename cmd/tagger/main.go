@@ -6,13 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cloudtagger/tagger/pkg/app"
 	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
@@ -26,7 +25,7 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := app.UntilInterrupted(context.Background())
 	status := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
 	stop()
 	os.Exit(status)
@@ -63,8 +62,8 @@ func (e ended) Unwrap() error { return e.err }
 func run(ctx context.Context, args []string, s streams) int {
 	root := &cobra.Command{
 		Use:   "tagger",
-		Short: "Put metadata on servers and snapshots when they are created",
-		Long: "Tagger puts metadata on OpenStack and Huawei Cloud servers and volume snapshots when events say that they were\n" +
+		Short: "Put metadata on servers, volumes and snapshots when they are created",
+		Long: "Tagger puts metadata on OpenStack and Huawei Cloud servers, volumes and snapshots when events say that they were\n" +
 			"created. This command is for the desk: see what it would do, do it, try it on an embedded cloud.",
 		Version:       version(debug.ReadBuildInfo),
 		SilenceErrors: true, SilenceUsage: true,

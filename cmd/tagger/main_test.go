@@ -153,7 +153,7 @@ func TestInvokeEmbedded(t *testing.T) {
 // Every sample that is a creation ends as tagged in the embedded cloud, whatever its project.
 func TestInvokeEmbeddedSamples(t *testing.T) {
 	clearEnv(t)
-	t.Setenv("TAGGER_RULES", `rules: [{on: [server.created, snapshot.created, server.stopped], set: {seen: "${action}"}}]`)
+	t.Setenv("TAGGER_RULES", `rules: [{on: [server.created, volume.created, snapshot.created, server.stopped], set: {seen: "${action}"}}]`)
 	files, err := filepath.Glob("../../events/*-created.json")
 	if err != nil {
 		t.Fatal(err)

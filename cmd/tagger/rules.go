@@ -56,6 +56,9 @@ func rulesCheckCommand(s streams) *cobra.Command {
 					compile = "it compiles"
 				}
 				fmt.Fprintf(s.out, "%s: %s, %s\n", source.Name, plural(set.Len(), "rule"), compile)
+				if reads := readsText(set.Reads()); reads != "" {
+					fmt.Fprintf(s.out, "%s: %s\n", source.Name, reads)
+				}
 			}
 			if faults > 0 {
 				return fmt.Errorf("rules check: %s", plural(faults, "fault"))
@@ -63,6 +66,18 @@ func rulesCheckCommand(s streams) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// readsText says what rules read from the cloud, and which rights that takes; "" if they read nothing.
+func readsText(n rules.Needs) string {
+	if !n.Any() {
+		return ""
+	}
+	text := "reads from the cloud where the event does not say: " + strings.Join(n.Names(), ", ")
+	if n.ActorName || n.Project {
+		text += "; names and projects need the right to read users and projects in Keystone"
+	}
+	return text
 }
 
 func sourcesOf(ctx context.Context, settings config.Settings, files []string) ([]rules.Source, error) {

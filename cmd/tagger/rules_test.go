@@ -58,6 +58,27 @@ func TestRulesCheck(t *testing.T) {
 	}
 }
 
+// What rules read from the cloud is said when they are checked, with the rights that it takes.
+func TestRulesCheckReads(t *testing.T) {
+	clearEnv(t)
+	dir := t.TempDir()
+	for set, want := range map[string]string{
+		"k: v":                          "",
+		"k: '${resource.name}'":         "",
+		"k: '${parent.metadata.owner}'": "reads from the cloud where the event does not say: parent\n",
+		"k: '${actor.name}'":            "reads from the cloud where the event does not say: actor.name; names and projects need the right to read users and projects in Keystone\n",
+	} {
+		file := write(t, dir, "rules.yaml", "rules:\n- {on: snapshot.created, set: {"+set+"}}\n")
+		if want != "" {
+			want = file + ": " + want
+		}
+		want = file + ": 1 rule, it compiles\n" + want
+		if out, errOut, status := taggerCommand(t, "", "rules", "check", file); status != exitDone || out != want {
+			t.Errorf("%s: status %d: %s%s\nwant %s", set, status, out, errOut, want)
+		}
+	}
+}
+
 // The documented examples are held to their own cases.
 func TestRulesTestExample(t *testing.T) {
 	clearEnv(t)

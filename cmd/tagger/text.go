@@ -266,6 +266,9 @@ func (p *printer) plan(v tagger.Plan) {
 		rows = append(rows, []string{"remove", key, ""})
 	}
 	p.table("plan", rows)
+	if len(v.Needs) > 0 {
+		p.line("unknown", p.style.paint(yellow, strings.Join(v.Needs, ", ")+": only the cloud tells, and the plan depends on it; --cloud env reads it"))
+	}
 	for i, problem := range v.Problems {
 		p.line(first(i, "problems"), p.style.paint(yellow, problem.String()))
 	}

@@ -19,6 +19,8 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/snapshots"
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/volumeattach"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 )
 
 // stand is the development OpenStack, as the user tagger of the project demo sees it.
@@ -26,6 +28,7 @@ type stand struct {
 	state   string // directory
 	compute *gophercloud.ServiceClient
 	volume  *gophercloud.ServiceClient
+	glance  *gophercloud.ServiceClient
 	flavor  string
 	image   string
 }
@@ -60,6 +63,9 @@ func open(t *testing.T) *stand {
 		t.Fatal(err)
 	}
 	if s.volume, err = openstack.NewBlockStorageV3(provider, at); err != nil {
+		t.Fatal(err)
+	}
+	if s.glance, err = openstack.NewImageV2(provider, at); err != nil {
 		t.Fatal(err)
 	}
 	s.compute.Microversion = "2.37" // the first that knows servers without a network
@@ -202,6 +208,91 @@ func TestVolumeKnobs(t *testing.T) {
 	_, status = snapshot("stand-broken")
 	await(t, status, "error")
 	release()
+}
+
+// A volume can be extended, attached, detached, uploaded and deleted, and held in each of these.
+func TestVolumeLife(t *testing.T) {
+	s := open(t)
+	server := s.server(t, "stand-with-volume")
+	await(t, s.serverStatus(t, server), "ACTIVE ")
+	volume, err := volumes.Create(t.Context(), s.volume, volumes.CreateOpts{Name: "stand-life", Size: 1}, nil).Extract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := func() string {
+		v, err := volumes.Get(t.Context(), s.volume, volume.ID).Extract()
+		if gophercloud.ResponseCodeIs(err, 404) {
+			return "gone"
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.Status
+	}
+	await(t, status, "available")
+	for _, step := range []struct {
+		knob, meanwhile, afterwards string
+		do                          func() error
+	}{
+		{"extend_delay", "extending", "available", func() error {
+			return volumes.ExtendSize(t.Context(), s.volume, volume.ID, volumes.ExtendSizeOpts{NewSize: 2}).ExtractErr()
+		}},
+		{"attach_delay", "attaching", "in-use", func() error {
+			_, err := volumeattach.Create(t.Context(), s.compute, server, volumeattach.CreateOpts{VolumeID: volume.ID}).Extract()
+			return err
+		}},
+		{"detach_delay", "detaching", "available", func() error {
+			return volumeattach.Delete(t.Context(), s.compute, server, volume.ID).ExtractErr()
+		}},
+		{"upload_delay", "uploading", "available", func() error {
+			image, err := volumes.UploadImage(t.Context(), s.volume, volume.ID, volumes.UploadImageOpts{
+				ImageName: "stand-life", DiskFormat: "raw", ContainerFormat: "bare",
+			}).Extract()
+			if err == nil {
+				t.Cleanup(func() { _ = images.Delete(context.WithoutCancel(t.Context()), s.glance, image.ImageID).ExtractErr() })
+			}
+			return err
+		}},
+		{"volume_delete_delay", "deleting", "gone", func() error {
+			return volumes.Delete(t.Context(), s.volume, volume.ID, nil).ExtractErr()
+		}},
+	} {
+		release := s.turn(t, step.knob, "300")
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.meanwhile, err)
+		}
+		await(t, status, step.meanwhile)
+		release()
+		await(t, status, step.afterwards)
+	}
+}
+
+// A server boots from a volume that Nova lets Cinder make from an image.
+func TestBootFromVolume(t *testing.T) {
+	s := open(t)
+	server, err := servers.Create(t.Context(), s.compute, servers.CreateOpts{
+		Name: "stand-from-volume", FlavorRef: s.flavor, Networks: "none", BlockDevice: []servers.BlockDevice{
+			{
+				UUID:                s.image,
+				SourceType:          servers.SourceImage,
+				DestinationType:     servers.DestinationVolume,
+				VolumeSize:          1,
+				DeleteOnTermination: true,
+			},
+		},
+	}, nil).Extract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = servers.Delete(context.WithoutCancel(t.Context()), s.compute, server.ID).ExtractErr() })
+	await(t, s.serverStatus(t, server.ID), "ACTIVE ")
+	server, err = servers.Get(t.Context(), s.compute, server.ID).Extract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(server.AttachedVolumes) != 1 {
+		t.Errorf("the server has the volumes %v, want one", server.AttachedVolumes)
+	}
 }
 
 // The services declare these queues themselves, and nobody reads them.

@@ -5,13 +5,53 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/host"
 )
+
+// UntilInterrupted returns a context that ends when the process is interrupted or told to end (SIGINT, SIGTERM). A
+// second signal ends the process at once, whatever is under way. stop frees what waits for signals.
+func UntilInterrupted(parent context.Context) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		var cause error
+		select {
+		case s := <-signals:
+			cause = fmt.Errorf("%s signal received", s)
+		case <-ctx.Done():
+		}
+		signal.Stop(signals) // before the context ends: from then on signals do what they do by default
+		cancel(cause)
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// ProtectMetrics wants the secret, if it is not zero, as the bearer token of requests for /metrics.
+func ProtectMetrics(next http.Handler, secret config.Secret) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/metrics" && !host.Authorized(r, secret) {
+			host.Unauthorized(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// maxHeader bounds a request's header, in bytes: a CloudEvent in binary mode has its attributes there.
+const maxHeader = 64 << 10
 
 // Serve serves the handler until the context ends, and lets requests that are under way finish.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, longest time.Duration) error {
 	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: longest, IdleTimeout: 2 * time.Minute,
+		Handler: handler, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
+		WriteTimeout: longest, IdleTimeout: 2 * time.Minute,
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()

@@ -1,14 +1,21 @@
 package app_test
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/app"
+	"github.com/cloudtagger/tagger/pkg/config"
 )
 
 // Shutting down lets requests finish.
@@ -45,6 +52,64 @@ func TestServeEndsInOrder(t *testing.T) {
 		t.Errorf("answer %q", got)
 	}
 	if err := <-ended; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+func TestProtectMetrics(t *testing.T) {
+	next := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
+	for _, tt := range []struct {
+		path, secret, token string
+		want                int
+	}{
+		{"/metrics", "", "", 200},
+		{"/metrics", "s3cret", "", 401},
+		{"/metrics", "s3cret", "Bearer s3cret", 200},
+		{"/healthz", "s3cret", "", 200},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", tt.path, nil)
+		r.Header.Set("Authorization", tt.token)
+		w := httptest.NewRecorder()
+		app.ProtectMetrics(next, config.NewSecret(tt.secret)).ServeHTTP(w, r)
+		if w.Code != tt.want {
+			t.Errorf("%+v: %d", tt, w.Code)
+		}
+	}
+}
+
+// The first interrupt ends the work in order, the second ends the process: its effect is the default again.
+func TestUntilInterrupted(t *testing.T) {
+	if os.Getenv("TAGGER_TEST_INTERRUPTED") != "" {
+		ctx, stop := app.UntilInterrupted(context.Background())
+		defer stop()
+		_, _ = os.Stdout.WriteString("ready\n")
+		<-ctx.Done()
+		_, _ = os.Stdout.WriteString("ending\n")
+		select {} // as work that does not end
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestUntilInterrupted$")
+	cmd.Env = append(os.Environ(), "TAGGER_TEST_INTERRUPTED=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for _, want := range []string{"ready", "ending"} {
+		if !lines.Scan() || lines.Text() != want {
+			t.Fatalf("%q, want %q", lines.Text(), want)
+		}
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		if want == "ending" {
+			break
+		}
+	}
+	err = cmd.Wait()
+	if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.Sys().(syscall.WaitStatus).Signal() != syscall.SIGINT {
 		t.Errorf("ended with %v", err)
 	}
 }

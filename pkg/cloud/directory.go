@@ -16,6 +16,7 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/breaker"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
 // Project is what Keystone tells of a project.
@@ -44,7 +45,8 @@ type UnknownError struct {
 	// Kind is "user", "project" or "domain".
 	Kind string
 	ID   string
-	// Missing reports that there is none with this id (404). Otherwise the credentials may not read it (403).
+	// Missing reports that there is none with this id (404). Otherwise the credentials may not read it: 403, or an access
+	// key, which Keystone does not take.
 	Missing bool
 }
 
@@ -76,9 +78,9 @@ type directory struct {
 func newDirectory(c *Cloud) *directory {
 	limiter := rate.NewLimiter(namesPerSecond, nameBurst)
 	return &directory{
-		users:    newNames[User](c, limiter, "user", "users"),
-		projects: newNames[Project](c, limiter, "project", "projects"),
-		domains:  newNames[Project](c, limiter, "domain", "domains"),
+		users:    newNames[User](c, c.ownSession, limiter, "user", "users"),
+		projects: newNames[Project](c, c.projectSession, limiter, "project", "projects"),
+		domains:  newNames[Project](c, c.ownSession, limiter, "domain", "domains"),
 	}
 }
 
@@ -104,6 +106,7 @@ func (c *Cloud) Project(ctx context.Context, id string) (Project, error) {
 // names are the answers for one kind.
 type names[T any] struct {
 	cloud            *Cloud
+	session          opener // of the session that reads
 	limiter          *rate.Limiter
 	kind, collection string
 	turn             chan struct{} // one is looked up at a time
@@ -118,9 +121,12 @@ type answerOf[T any] struct {
 	read  time.Time
 }
 
-func newNames[T any](c *Cloud, limiter *rate.Limiter, kind, collection string) names[T] {
+// opener opens the session to read what has an id.
+type opener func(ctx context.Context, id string) (*Session, error)
+
+func newNames[T any](c *Cloud, session opener, limiter *rate.Limiter, kind, collection string) names[T] {
 	return names[T]{
-		cloud: c, limiter: limiter, kind: kind, collection: collection, turn: make(chan struct{}, 1),
+		cloud: c, session: session, limiter: limiter, kind: kind, collection: collection, turn: make(chan struct{}, 1),
 		mu: &sync.Mutex{}, known: map[string]answerOf[T]{},
 	}
 }
@@ -172,8 +178,15 @@ func (n *names[T]) read(ctx context.Context, id string) (answerOf[T], error) {
 	if err := n.limiter.Wait(waiting); err != nil {
 		return answerOf[T]{}, fmt.Errorf("more than %d look-ups a second: %w", namesPerSecond, err)
 	}
+	session, err := n.session(ctx, id)
+	if err != nil {
+		return answerOf[T]{}, err
+	}
+	if session.Method == config.AccessKey { // Keystone takes tokens only
+		return answerOf[T]{read: time.Now(), err: &UnknownError{Kind: n.kind, ID: id}}, nil
+	}
 	var text map[string]json.RawMessage
-	err := n.cloud.readIdentity(ctx, n.collection+"/"+url.PathEscape(id), &text)
+	err = n.cloud.readIdentity(ctx, session, n.collection+"/"+url.PathEscape(id), &text)
 	a := answerOf[T]{read: time.Now()}
 	switch {
 	case gophercloud.ResponseCodeIs(err, http.StatusNotFound):
@@ -225,27 +238,40 @@ func (n *names[T]) remember(id string, a answerOf[T]) {
 	n.known[id] = a
 }
 
-// readIdentity reads from the Identity API with the token of the credentials' own project.
-func (c *Cloud) readIdentity(ctx context.Context, path string, out any) error {
+func (c *Cloud) ownSession(ctx context.Context, _ string) (*Session, error) { return c.Login(ctx) }
+
+// projectSession returns a session for the project itself where there can be one: by default only an administrator may
+// read a project that the token is not for.
+func (c *Cloud) projectSession(ctx context.Context, id string) (*Session, error) {
 	own, err := c.Login(ctx)
-	if err != nil {
-		return err
+	if err != nil || own.Admin() {
+		return own, err
 	}
-	if own.Method == config.AccessKey {
-		return refusedf("read %s of the Identity API: an access key has no token for it: use a user and password", path)
+	s, err := c.Session(ctx, id)
+	if fault.ScopeOf(err) == fault.Project {
+		return own, nil
 	}
-	call := breaker.Call{Endpoint: own.grant.login.AuthURL}
+	if _, foreign := errors.AsType[*ForeignError](err); foreign {
+		return own, nil
+	}
+	return s, err
+}
+
+// readIdentity reads from the Identity API with the session's token.
+func (c *Cloud) readIdentity(ctx context.Context, session *Session, path string, out any) error {
+	call := breaker.Call{Endpoint: session.grant.login.AuthURL}
 	if err := c.breaker.Allow(ctx, call); err != nil {
 		return err
 	}
 	client := &gophercloud.ServiceClient{
-		ProviderClient: newProviderClient(&idempotent{own.transport}, c.options.UserAgent),
-		Endpoint:       own.grant.login.AuthURL, Type: "identity",
+		ProviderClient: newProviderClient(&idempotent{session.transport}, c.options.UserAgent),
+		Endpoint:       session.grant.login.AuthURL, Type: "identity",
 	}
 	start := time.Now()
-	_, err = client.Get(ctx, client.ServiceURL(path), out, &gophercloud.RequestOpts{OkCodes: []int{http.StatusOK}})
+	_, err := client.Get(ctx, client.ServiceURL(path), out, &gophercloud.RequestOpts{OkCodes: []int{http.StatusOK}})
 	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
-		text := fmt.Sprintf("%s: %d %s %s", own.Cloud, answer.Actual, http.StatusText(answer.Actual), message(answer.Body))
+		status := answer.Actual
+		text := fmt.Sprintf("%s: %d %s %s", session.Cloud, status, http.StatusText(status), message(answer.Body))
 		err = newAnswerError(text, answer.Method, answer.URL, answer.Actual, answer.ResponseHeader)
 	}
 	c.recordIdentity(ctx, call, start, err)

@@ -79,7 +79,11 @@ func (r *roleProjects) load(ctx context.Context) error {
 			Enabled *bool  `json:"enabled"`
 		} `json:"projects"`
 	}
-	if err := r.cloud.readIdentity(ctx, pathOfRoleProjects, &list); err != nil {
+	own, err := r.cloud.Login(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.cloud.readIdentity(ctx, own, pathOfRoleProjects, &list); err != nil {
 		return err
 	}
 	if len(list.Projects) > maxRoleProjects {

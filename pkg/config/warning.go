@@ -3,6 +3,7 @@ package config
 import (
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -23,8 +24,20 @@ func (c Credentials) Warnings() []Warning {
 
 // Warnings are about the settings.
 func (s Settings) Warnings() []Warning {
-	return append(withoutTLS("TAGGER_COMPUTE_ENDPOINT", s.ComputeEndpoint, "tokens go"),
-		withoutTLS("TAGGER_VOLUME_ENDPOINT", s.VolumeEndpoint, "tokens go")...)
+	return slices.Concat(
+		withoutTLS("TAGGER_COMPUTE_ENDPOINT", s.ComputeEndpoint, "tokens go"),
+		withoutTLS("TAGGER_VOLUME_ENDPOINT", s.VolumeEndpoint, "tokens go"),
+		namesOnly("TAGGER_IGNORE_ACTORS", s.IgnoreActors),
+	)
+}
+
+// namesOnly warns about patterns none of which can match a user's id, which is hexadecimal digits (and dashes).
+func namesOnly(variable string, patterns []string) []Warning {
+	matchesIDs := func(pattern string) bool { return strings.Trim(strings.ToLower(pattern), "0123456789abcdef-*?") == "" }
+	if len(patterns) == 0 || slices.ContainsFunc(patterns, matchesIDs) {
+		return nil
+	}
+	return []Warning{{variable, "has patterns for names only: snapshots' and volumes' events from Cinder name users by id; add the ids"}}
 }
 
 // withoutTLS warns about an address that is reached over a network without TLS.

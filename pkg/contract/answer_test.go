@@ -25,7 +25,8 @@ type step struct {
 	header map[string]string
 	// chunked sends the body without its length.
 	chunked bool
-	// keep names what the answer tells, for later steps: a name, and the path to its value in the body ("transfer/id"), or a header.
+	// keep gives names to parts of the answer, for later steps: a name, and the path to its value in the body
+	// ("transfer/id"), or a header.
 	keep map[string]string
 	// settle waits, once the answer is there, until the cloud has done what it was asked to do.
 	settle func(ctx context.Context, s *session, names map[string]string) error
@@ -226,15 +227,47 @@ var requestID = regexp.MustCompile(`req-[0-9a-f-]{36}`)
 
 // shownMembers are the members of answers whose every value is compared, but those that no two clouds have in common.
 var shownMembers = []string{
-	"volume", "volumes", "snapshots", "servers", "transfer", "transfers", "volumeAttachment", "volumeAttachments", "user", "users", "project", "projects",
-	"domain", "domains", "os-volume_upload_image",
+	"volume",
+	"volumes",
+	"snapshots",
+	"servers",
+	"transfer",
+	"transfers",
+	"volumeAttachment",
+	"volumeAttachments",
+	"user",
+	"users",
+	"project",
+	"projects",
+	"domain",
+	"domains",
+	"os-volume_upload_image",
 }
 
 // varying are the members whose values are not the same in two clouds, or at two times.
 var varying = []string{
-	"created_at", "updated_at", "created", "updated", "attached_at", "OS-SRV-USG:launched_at", "hostId", "service_uuid", "volume_type_id", "adminPass",
-	"attachment_id", "bdm_uuid", "host_name", "os-vol-host-attr:host", "OS-EXT-SRV-ATTR:host", "OS-EXT-SRV-ATTR:hypervisor_hostname", "auth_key",
-	"OS-EXT-SRV-ATTR:instance_name", "OS-EXT-SRV-ATTR:reservation_id", "image_id", "volume_image_metadata", "device",
+	"created_at",
+	"updated_at",
+	"created",
+	"updated",
+	"attached_at",
+	"OS-SRV-USG:launched_at",
+	"hostId",
+	"service_uuid",
+	"volume_type_id",
+	"adminPass",
+	"attachment_id",
+	"bdm_uuid",
+	"host_name",
+	"os-vol-host-attr:host",
+	"OS-EXT-SRV-ATTR:host",
+	"OS-EXT-SRV-ATTR:hypervisor_hostname",
+	"auth_key",
+	"OS-EXT-SRV-ATTR:instance_name",
+	"OS-EXT-SRV-ATTR:reservation_id",
+	"image_id",
+	"volume_image_metadata",
+	"device",
 }
 
 // shown is a value with the types of what varies, and everything else as it is.
@@ -262,8 +295,9 @@ func shown(name string, value any) any {
 func shape(name string, value any) any {
 	switch name {
 	case "status", "OS-EXT-STS:vm_state", "OS-EXT-STS:task_state", "OS-EXT-STS:power_state", "locked", "metadata", "progress",
-		"os-extended-snapshot-attributes:progress", "name", "config_drive", "locked_reason", "description", "host_status", "OS-EXT-SRV-ATTR:hostname",
-		"OS-EXT-SRV-ATTR:launch_index", "OS-EXT-SRV-ATTR:root_device_name", "OS-EXT-SRV-ATTR:user_data", "os-extended-volumes:volumes_attached":
+		"os-extended-snapshot-attributes:progress", "name", "config_drive", "locked_reason", "description", "host_status",
+		"OS-EXT-SRV-ATTR:hostname", "OS-EXT-SRV-ATTR:launch_index", "OS-EXT-SRV-ATTR:root_device_name",
+		"OS-EXT-SRV-ATTR:user_data", "os-extended-volumes:volumes_attached":
 		return value
 	}
 	switch value.(type) {

@@ -31,8 +31,9 @@ type cloud interface {
 	unbuilt(ctx context.Context, s *session) (id string, err error)
 	// expired returns a member's token that has expired.
 	expired(ctx context.Context, s *session) (token string, err error)
-	// newProject makes a project with a name of its own, a description, tags and an extra member. The member is a member of it, the
-	// administrator its administrator. It also gives the administrator and the reader their roles on the domain.
+	// newProject makes a project with a name of its own, a description, tags and an extra member. The member is a
+	// member of it, the administrator its administrator. It also gives the administrator and the reader their roles on
+	// the domain.
 	newProject(ctx context.Context, s *session) (name string, err error)
 	// setVolumeStatus puts a volume into a status.
 	setVolumeStatus(ctx context.Context, s *session, id, status string) error
@@ -91,8 +92,10 @@ func (s *session) remember(kind, id string) {
 // cleanUp deletes everything that was made: servers, snapshots, and when these are gone, volumes.
 func (s *session) cleanUp(t *testing.T) {
 	urls := map[string]string{
-		"server": s.names["nova"] + "/v2.1/servers/", "snapshot": s.names["cinder"] + "/v3/snapshots/", "volume": s.names["cinder"] + "/v3/volumes/",
-		"image": s.names["glance"] + "/v2/images/",
+		"server":   s.names["nova"] + "/v2.1/servers/",
+		"snapshot": s.names["cinder"] + "/v3/snapshots/",
+		"volume":   s.names["cinder"] + "/v3/volumes/",
+		"image":    s.names["glance"] + "/v2/images/",
 	}
 	for _, kind := range []string{"server", "snapshot", "volume", "image"} {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
@@ -122,7 +125,14 @@ func (s *session) cleanUp(t *testing.T) {
 // remove deletes a resource, or what is left of it.
 func (s *session) remove(ctx context.Context, kind, url string) error {
 	if kind == "volume" || kind == "snapshot" {
-		_ = s.send(ctx, http.MethodPost, url+"/action", "demo admin", map[string]any{"os-reset_status": map[string]string{"status": "available"}}, nil)
+		_ = s.send(
+			ctx,
+			http.MethodPost,
+			url+"/action",
+			"demo admin",
+			map[string]any{"os-reset_status": map[string]string{"status": "available"}},
+			nil,
+		)
 	}
 	return s.send(ctx, http.MethodDelete, url, "demo admin", nil, nil)
 }
@@ -133,7 +143,7 @@ var people = map[string]struct{ user, project string }{
 	"admin":      {"admin", "admin"},
 	"demo admin": {"admin", "demo"},
 	"reader":     {"reader", "demo"},
-	// The project of the lists is one that nobody else uses.
+	// The project of the lists has no other users.
 	"lister":        {"member", "lists"},
 	"lists admin":   {"admin", "lists"},
 	"domain admin":  {"admin", ""},
@@ -175,7 +185,8 @@ func signIn(ctx context.Context, c cloud) (*session, error) {
 	return s, nil
 }
 
-// signIn gets somebody's token for a project, which the table calls by another name, or for the domain if that is "".
+// signIn gets the token of a person for a project, which the table calls by another name, or for the domain if that
+// is "".
 func (s *session) signIn(ctx context.Context, who, person, project, projectName string) error {
 	user, password := s.cloud.password(person)
 	domain := map[string]string{"id": "default"}
@@ -212,7 +223,9 @@ func (s *session) signIn(ctx context.Context, who, person, project, projectName 
 	}
 	for _, service := range answer.Token.Catalog {
 		for _, e := range service.Endpoints {
-			name := map[string]string{"compute": "nova", "volumev3": "cinder", "identity": "keystone", "image": "glance"}[service.Type]
+			name := map[string]string{
+				"compute": "nova", "volumev3": "cinder", "identity": "keystone", "image": "glance",
+			}[service.Type]
 			if name != "" && e.Interface == "public" && projectName != "" {
 				s.names[name] = version.ReplaceAllString(e.URL, "")
 			}

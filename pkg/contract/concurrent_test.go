@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// concurrentWriters writes different keys of one server, of one snapshot and of one volume, at the same time. Of servers and snapshots, both clouds
-// may lose some of them, however many, while every writer is told 200 and shown its own key; of a volume they lose none. What is there afterwards is
-// what somebody wrote; and a writer alone loses nothing.
+// concurrentWriters writes different keys of one server, of one snapshot and of one volume, at the same time. Both
+// clouds may lose any number of a server's and a snapshot's keys, and lose none of a volume's. Every writer is answered
+// 200 and shown its own key, every key that is there afterwards was written, and a writer alone loses nothing.
 func concurrentWriters(t *testing.T, s *session) {
 	names := map[string]string{}
 	if err := newServer(t.Context(), s, names); err != nil {
@@ -27,7 +27,9 @@ func concurrentWriters(t *testing.T, s *session) {
 	}
 	t.Cleanup(release)
 	for kind, url := range map[string]string{
-		"server": s.server(names["server"]), "snapshot": s.volumes() + "/snapshots/" + names["snapshot"], "volume": s.volumes() + "/volumes/" + names["volume"],
+		"server":   s.server(names["server"]),
+		"snapshot": s.volumes() + "/snapshots/" + names["snapshot"],
+		"volume":   s.volumes() + "/volumes/" + names["volume"],
 	} {
 		t.Run(kind, func(t *testing.T) {
 			const writers = 16

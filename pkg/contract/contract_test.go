@@ -100,8 +100,18 @@ func run(t *testing.T, c cloud, isReal bool) {
 
 // allGroups is the whole table. Those of which the resources are soonest ready come first.
 func allGroups() []group {
-	return slices.Concat(keystoneReads(), snapshotEdges(), snapshotStates(), volumeEdges(), volumeStates(), volumeLives(), serverEdges(), serverStates(),
-		attachments(), lists())
+	return slices.Concat(
+		keystoneReads(),
+		snapshotEdges(),
+		snapshotStates(),
+		volumeEdges(),
+		volumeStates(),
+		volumeLives(),
+		serverEdges(),
+		serverStates(),
+		attachments(),
+		lists(),
+	)
 }
 
 // chosenGroups is the groups that the flag names, all by default.

@@ -20,10 +20,16 @@ var differences = map[string]difference{
 	"snapshot bodies/PUT body NaN": {
 		"message Invalid metadata: Invalid input received: Value for metadata key: a is not a string or unicode", "message Malformed request body", notANumber,
 	},
-	"volume bodies/POST body NaN":             {"message Invalid input for field/attribute a. Value: nan. nan is not of type 'string'", "message Malformed request body", notANumber},
+	"volume bodies/POST body NaN": {
+		"message Invalid input for field/attribute a. Value: nan. nan is not of type 'string'",
+		"message Malformed request body",
+		notANumber,
+	},
 	"volume values/POST value lone surrogate": {"500", "200", surrogate},
 	"volume bodies/POST type multipart/form-data": {
-		"500", "415", "Cinder stumbles over a form without a boundary before it looks at the type. No client of metadata sends a form.",
+		"500",
+		"415",
+		"Cinder stumbles over a form without a boundary before it looks at the type. No client of metadata sends a form.",
 	},
 	"server values/POST value lone surrogate":  {"500", "200", surrogate},
 	"snapshot values/PUT value lone surrogate": {"500", "200", surrogate},

@@ -37,8 +37,13 @@ func newCloud() *simcloud.Cloud {
 			Name: listsName, Description: "made by the contract suite", Tags: []string{"contract", "no-bill"},
 			Extra: map[string]string{"cost_center": "CC-17"},
 		}},
-		Flavors:                []simcloud.Flavor{{ID: "42", Name: "m1.nano", VCPUs: 1, RAM: 64, Disk: 1}, {ID: "84", Name: "m1.micro", VCPUs: 1, RAM: 128, Disk: 1}},
-		ApplicationCredentials: []simcloud.ApplicationCredential{{Name: "tagger", Secret: "application-secret", User: "demo", Project: "demo"}},
+		Flavors: []simcloud.Flavor{
+			{ID: "42", Name: "m1.nano", VCPUs: 1, RAM: 64, Disk: 1},
+			{ID: "84", Name: "m1.micro", VCPUs: 1, RAM: 128, Disk: 1},
+		},
+		ApplicationCredentials: []simcloud.ApplicationCredential{
+			{Name: "tagger", Secret: "application-secret", User: "demo", Project: "demo"},
+		},
 	})
 }
 

@@ -185,12 +185,19 @@ func (o *openstack) newProject(ctx context.Context, s *session) (string, error) 
 	name := "contract-" + time.Now().UTC().Format("20060102T150405.000")
 	var made struct{ Project struct{ ID string } }
 	if err := s.send(ctx, http.MethodPost, s.identity+"/projects", "admin", map[string]any{"project": map[string]any{
-		"name": name, "domain_id": "default", "description": "made by the contract suite", "tags": []string{"contract", "no-bill"}, "cost_center": "CC-17",
+		"name":        name,
+		"domain_id":   "default",
+		"description": "made by the contract suite",
+		"tags":        []string{"contract", "no-bill"},
+		"cost_center": "CC-17",
 	}}, &made); err != nil {
 		return "", err
 	}
 	project := s.identity + "/projects/" + made.Project.ID
-	o.atEnd = append(o.atEnd, func(ctx context.Context) error { return s.send(ctx, http.MethodDelete, project, "admin", nil, nil) })
+	o.atEnd = append(
+		o.atEnd,
+		func(ctx context.Context) error { return s.send(ctx, http.MethodDelete, project, "admin", nil, nil) },
+	)
 	ids := func(kind string) (map[string]string, error) {
 		var answer map[string]json.RawMessage
 		if err := s.send(ctx, http.MethodGet, s.identity+"/"+kind, "admin", nil, &answer); err != nil {
@@ -223,7 +230,10 @@ func (o *openstack) newProject(ctx context.Context, s *session) (string, error) 
 			return "", err
 		}
 		if grant.on == domain {
-			o.atEnd = append(o.atEnd, func(ctx context.Context) error { return s.send(ctx, http.MethodDelete, url, "admin", nil, nil) })
+			o.atEnd = append(
+				o.atEnd,
+				func(ctx context.Context) error { return s.send(ctx, http.MethodDelete, url, "admin", nil, nil) },
+			)
 		}
 	}
 	return name, nil

@@ -475,7 +475,8 @@ func bootFromVolume() []step {
 			method: "POST",
 			path:   all,
 			header: at("compute 2.37"),
-			body: `{"server": {"name": "contract", "flavorRef": "42", "networks": "none", "metadata": {"owner": "alice"}, "block_device_mapping_v2": [` +
+			body: `{"server": {"name": "contract", "flavorRef": "42", "networks": "none", "metadata": {"owner": "alice"}, ` +
+				`"block_device_mapping_v2": [` +
 				device + `]}}`,
 		}
 	}
@@ -576,7 +577,8 @@ func serverCreation() []step {
 			method: "POST",
 			path:   all,
 			header: at(version),
-			body:   `{"server": {"name": "Contract Web_1.example", "imageRef": "{image}", "flavorRef": "42", "networks": "none"` + more + `}}`,
+			body: `{"server": {"name": "Contract Web_1.example", "imageRef": "{image}", "flavorRef": "42", ` +
+				`"networks": "none"` + more + `}}`,
 		}
 		if keep != "" {
 			st.keep = map[string]string{keep: "server/id"}

@@ -439,7 +439,9 @@ func volumePeople() []step {
 
 func volumeVersions() []step {
 	var steps []step
-	for _, v := range []string{"volume 3.0", "volume 3.14", "volume 3.15", "volume 3.70", "volume 3.71", "volume latest", "volume"} {
+	for _, v := range []string{
+		"volume 3.0", "volume 3.14", "volume 3.15", "volume 3.70", "volume 3.71", "volume latest", "volume",
+	} {
 		steps = append(
 			steps,
 			step{name: "GET volume, " + v, method: "GET", path: oneVolume, header: at(v)},

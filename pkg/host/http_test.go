@@ -10,17 +10,20 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/host"
 	"github.com/cloudtagger/tagger/pkg/ingress"
+	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-func newHTTP(s *script, secret string, concurrency int) *host.HTTP {
+func newHTTP(s *script, secret string, requests int) *host.HTTP {
 	return host.NewHTTP(host.HTTPOptions{
-		Processor: processor(s, concurrency), Concurrency: concurrency, Secret: config.NewSecret(secret),
+		Processor: processor(s, requests), Requests: requests, Bytes: 8 << 20, Secret: config.NewSecret(secret),
 		Metrics: func(w io.Writer) error {
 			_, err := io.WriteString(w, "tagger_up 1\n")
 			return err
@@ -170,7 +173,7 @@ func (s *unread) Write([]byte) (int, error) {
 func TestHTTPHeader(t *testing.T) {
 	long := "caf\u00e9\r\nSet-Cookie: a=b\x00 " + strings.Repeat("x", 10_000)
 	h := host.NewHTTP(host.HTTPOptions{
-		Concurrency: 1, Metrics: nil,
+		Requests: 1, Bytes: 8 << 20,
 		Processor: decide{apply.Decision{Outcome: apply.Rejected, Reason: long}},
 	})
 	w := httptest.NewRecorder()
@@ -193,4 +196,128 @@ func (d decide) Process(_ context.Context, messages []delivery.Message) []delive
 		all[i] = delivery.Decision{Decision: d.Decision}
 	}
 	return all
+}
+
+// Clients that announce a body and send none keep nobody out: neither slots nor bytes are held for them.
+func TestIdleBodies(t *testing.T) {
+	h := newHTTP(&script{}, "", 1)
+	release := make(chan struct{})
+	var idle sync.WaitGroup
+	defer idle.Wait()
+	defer close(release)
+	reading := make(chan struct{})
+	for range 100 {
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/", idleBody{reading, release})
+		r.ContentLength = ingress.MaxPayload
+		idle.Go(func() { h.ServeHTTP(httptest.NewRecorder(), r) })
+		<-reading
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(event("tagged"))))
+	if w.Code != http.StatusNoContent {
+		t.Errorf("status %d: %s", w.Code, w.Body)
+	}
+}
+
+// idleBody is a body of which nothing comes before its client is gone.
+type idleBody struct{ reading, release chan struct{} }
+
+func (b idleBody) Read([]byte) (int, error) {
+	b.reading <- struct{}{}
+	<-b.release
+	return 0, io.ErrUnexpectedEOF
+}
+
+// What is in memory is bounded, and what does not fit is sent again.
+func TestBytesInFlight(t *testing.T) {
+	s := &script{entered: make(chan struct{}), release: make(chan struct{})}
+	h := newHTTP(s, "", 10)
+	send := func(size int, known bool) *httptest.ResponseRecorder {
+		body := event("tagged")
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(body+strings.Repeat(" ", size-len(body))))
+		if !known {
+			r.ContentLength = -1
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	var working sync.WaitGroup
+	for _, known := range []bool{true, false} {
+		working.Go(func() { send(3<<20, known) })
+		<-s.entered
+	}
+	for _, known := range []bool{true, false} {
+		if w := send(3<<20, known); w.Code != 503 || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), "bytes") {
+			t.Errorf("length known %v: %d, Retry-After %q: %s", known, w.Code, w.Header().Get("Retry-After"), w.Body)
+		}
+	}
+	working.Go(func() { send(100_000, true) }) // which fits
+	<-s.entered
+	close(s.release)
+	working.Wait()
+	go func() { <-s.entered }()
+	if w := send(ingress.MaxPayload, true); w.Code != 204 {
+		t.Errorf("when all are done: %d: %s", w.Code, w.Body)
+	}
+	if w := send(ingress.MaxPayload+1, true); w.Code != 413 {
+		t.Errorf("too large: %d", w.Code)
+	}
+}
+
+func TestMetricsSecret(t *testing.T) {
+	h := host.NewHTTP(host.HTTPOptions{
+		Requests: 1, Bytes: 8 << 20, Processor: decide{}, MetricsSecret: config.NewSecret("s3cret"), Metrics: func(io.Writer) error { return nil },
+	})
+	for token, want := range map[string]int{"": 401, "Bearer s3cre": 401, "Bearer s3cret": 200} {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil)
+		r.Header.Set("Authorization", token)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("%q: %d, want %d", token, w.Code, want)
+		}
+	}
+}
+
+// Requests that wait for servers which do not come hold up no others.
+func TestAbsentServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &absent{}
+		h := host.NewHTTP(host.HTTPOptions{Processor: processor(s, 2), Requests: 20, Bytes: 8 << 20})
+		send := func(body string) int {
+			r := httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(body))
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			return w.Code
+		}
+		var waiting sync.WaitGroup
+		for range 10 {
+			waiting.Go(func() {
+				if code := send(event("deferred")); code != 503 {
+					t.Errorf("an absent server: %d", code)
+				}
+			})
+		}
+		synctest.Wait()
+		begun := time.Now()
+		if code := send(event("tagged")); code != 204 || time.Since(begun) > 0 {
+			t.Errorf("%d after %s", code, time.Since(begun))
+		}
+		waiting.Wait()
+		if d := time.Since(begun); d != 20*time.Second {
+			t.Errorf("waited %s", d)
+		}
+	})
+}
+
+// absent waits for the servers of deferred events as long as it may.
+type absent struct{ script }
+
+func (a *absent) Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) tagger.Result {
+	if d.Event.Subject() == string(apply.Deferred) {
+		d.Progress.Pausing("not found yet", d.Wait)
+		time.Sleep(d.Wait) // of the bubble
+	}
+	return a.script.Apply(ctx, p, d)
 }

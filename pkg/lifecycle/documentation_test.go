@@ -217,7 +217,7 @@ func TestDocumentedSources(t *testing.T) {
 					}
 					for _, c := range reading.Changes {
 						for _, f := range lifecycle.Fields() {
-							seen[reading.Dialect][f.Path()] = seen[reading.Dialect][f.Path()] || f.Value(c) != nil
+							seen[reading.Dialect][f.Path()] = seen[reading.Dialect][f.Path()] || f.Value(&c) != nil
 						}
 					}
 				}

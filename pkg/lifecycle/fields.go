@@ -37,14 +37,14 @@ func (f Field) Path() string {
 }
 
 // Value returns the field's value in a change: a string or a time.Time in UTC, nil if the event did not tell it.
-func (f Field) Value(c Change) any {
+func (f Field) Value(c *Change) any {
 	if f.Type == Instant {
-		if t := f.instant(&c); !t.IsZero() {
+		if t := f.instant(c); !t.IsZero() {
 			return t.UTC()
 		}
 		return nil
 	}
-	if s := f.text(&c); s != "" {
+	if s := f.text(c); s != "" {
 		return s
 	}
 	return nil

@@ -348,6 +348,9 @@ func decodeVolume(text []byte) (View, error) {
 	if b == nil || b.Status == "" || b.Metadata == nil {
 		return View{}, errors.New(`the answer has no volume with "status" and "metadata"`)
 	}
+	// Cinder shows two keys of its own among a volume's metadata while it is attached by os-attach.
+	delete(b.Metadata, "readonly")
+	delete(b.Metadata, "attached_mode")
 	created, _ := time.Parse(cinderTime, b.Created)
 	updated, _ := time.Parse(cinderTime, b.Updated)
 	v := View{ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated, State: b.Status, Metadata: b.Metadata}

@@ -32,7 +32,7 @@ type sender interface {
 func New(service *gophercloud.ServiceClient, kind Kind, id string, o Options) (*Resource, error) {
 	r, err := newResource(client{Options: o, service: service}, kind, id, o.Family)
 	if err == nil && o.FullView {
-		r.microversion = r.row.apiVersion() // "" for a kind that needs none
+		r.microversion = r.row.apiVersion()
 	}
 	return r, err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,9 +86,13 @@ func Compile(text []byte, o Options) (*Set, error) {
 		return nil, c.errors
 	}
 	c.set.tables = c.set.scope.values()
+	c.set.namesProject = projectName.Match(text)
 	c.set.hash = hashOf(text, c.set.tables)
 	return c.set, nil
 }
+
+// projectName finds the name project. It also finds some other uses of the word, and escapes that may hide one.
+var projectName = regexp.MustCompile(`(?:^|[^.\w])project\b|\\[uUx]`)
 
 // hashOf returns the SHA-256 of rules and of the tables, which can be in other files.
 func hashOf(text []byte, tables map[string]any) string {

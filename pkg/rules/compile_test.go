@@ -267,6 +267,10 @@ func FuzzCompile(f *testing.F) {
 	for _, s := range []string{
 		"", "rules:", "rules:\n- on: server.created\n  set: {a: b}\n", designRules,
 		"rules:\n- on: server.created\n  set: {a: '${{}}'}\n", "rules: [{on: [server.created], add: {a: \"$${x}${\\\"}\\\"}\"}}]",
+		companyPolicy, inheriting,
+		"conditions: {a: true, b: not a}\nignore: [a and b]\npriority: [a, 'b*']\nreserve_items: 3\nrules: [{on: server.created, when: b, remove: ['a*'], rename: {c: d}, set: {e: ''}}]",
+		"tables: {a: {file: project.csv}, b: {file: people.yaml}}\nrules: [{on: server.created, set: {a: '${tables.a[resource.project].owner + tables.b[\"p-1\"].owner}'}}]",
+		"x: &a [*a]\nrules: [{<<: {on: server.created}, add: {<<: [&b {c: d}, *b]}}]",
 		"tables: {a: {file: cost.csv}}\nrules:\n- on: &a server.created\n  when: *a\n", "a: !!binary x\n<<: {}\n", "!%0A",
 	} {
 		f.Add([]byte(s))

@@ -11,16 +11,18 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
+// mostNames is about how many names an environment and its largest object have, so that their maps need not grow.
+const mostNames = 14
+
 // environment is what expressions see. A field that is unknown or empty is not in it, which makes it absent.
 func environment(c lifecycle.Change, e event.Event, tables map[string]any) map[string]any {
 	c.Actor.Kind = cmp.Or(c.Actor.Kind, lifecycle.UnknownActor)
-	env := map[string]any{
-		"event": known(map[string]any{
-			"id": e.ID(), "source": e.Source(), "type": e.Type(), "subject": e.Subject(), "extensions": extensions(e),
-		}),
-		"data":   c.Data,
-		"tables": tables,
-	}
+	env := make(map[string]any, mostNames)
+	env["event"] = known(map[string]any{
+		"id": e.ID(), "source": e.Source(), "type": e.Type(), "subject": e.Subject(), "extensions": extensions(e),
+	})
+	env["data"], env["tables"] = c.Data, tables
+	env["resource"] = make(map[string]any, mostNames)
 	for _, f := range lifecycle.Fields() {
 		within := env
 		if f.Object != "" {
@@ -30,7 +32,7 @@ func environment(c lifecycle.Change, e event.Event, tables map[string]any) map[s
 				env[f.Object] = within
 			}
 		}
-		if value := f.Value(c); value != nil {
+		if value := f.Value(&c); value != nil {
 			within[f.Name] = value
 		} else if f.Object == "" {
 			within[f.Name] = nil

@@ -16,6 +16,8 @@ import (
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/types"
 	"github.com/expr-lang/expr/vm"
+
+	"github.com/cloudtagger/tagger/pkg/lifecycle/timestamp"
 )
 
 // expression is one compiled expr-lang expression.
@@ -358,7 +360,7 @@ func wholeNumber(v any) (int, bool) {
 	return 0, false
 }
 
-// date returns the day in UTC of a time, or of a text that has one.
+// date returns the day in UTC of a time, of a text with one, or of a number of seconds, milliseconds and so on since 1970.
 func date(p ...any) (any, error) {
 	switch v := p[0].(type) {
 	case time.Time:
@@ -369,28 +371,28 @@ func date(p ...any) (any, error) {
 		if t, ok := readTime(v); ok {
 			return t.UTC().Format(time.DateOnly), nil
 		}
+	default:
+		if n, ok := wholeNumber(v); ok && n >= firstNumber {
+			t, _ := timestamp.Unix(int64(n))
+			return t.Format(time.DateOnly), nil
+		}
 	}
 	return nil, fmt.Errorf("date() wants a time, or a text such as 2026-12-31 or 2026-12-31T09:15:04Z; found %s", found(p[0]))
 }
 
-// instant is a time as RFC 3339, ISO 8601 and the clouds write it. Without an offset it is in UTC, as OpenStack's are.
-var instant = regexp.MustCompile(`^(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(:\d\d)?(?:[.,](\d{1,9}))? ?([Zz]|[+-]\d\d(?::?\d\d)?)?)?$`)
+// firstNumber is the smallest number that is read as a time, in March 1973. Below it, seconds and milliseconds cannot be
+// told apart, and a number is rather a count of something.
+const firstNumber = 100_000_000
 
+// readTime reads a text with a time, or with a day alone.
 func readTime(text string) (time.Time, bool) {
-	m := instant.FindStringSubmatch(strings.TrimSpace(text))
-	if m == nil {
+	if t, err := time.Parse(time.DateOnly, strings.TrimSpace(text)); err == nil {
+		return t, true
+	}
+	if n, err := strconv.ParseFloat(text, 64); err == nil && n < firstNumber {
 		return time.Time{}, false
 	}
-	clock, seconds, offset := cmp.Or(m[2], "00:00"), cmp.Or(m[3], ":00"), strings.ToUpper(cmp.Or(m[5], "Z"))
-	if m[4] != "" {
-		seconds += "." + m[4]
-	}
-	if digits := strings.ReplaceAll(offset, ":", ""); digits != "Z" {
-		digits = (digits + "00")[:5]
-		offset = digits[:3] + ":" + digits[3:]
-	}
-	t, err := time.Parse(time.RFC3339Nano, m[1]+"T"+clock+seconds+offset)
-	return t, err == nil
+	return timestamp.Parse(text)
 }
 
 // found says what a value is, for an error of a function that wants another.

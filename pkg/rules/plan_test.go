@@ -506,6 +506,10 @@ func TestNeeds(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", tt.rule, got, tt.want)
 		}
 	}
+	all := compile(t, "rules: [{on: server.created, set: {a: '${parent.name}', b: '${actor.name}', c: '${project.tags[0]}', d: '${resource.metadata.x}'}}]", "").Reads()
+	if diff := cmp.Diff([]string{"resource.metadata", "parent", "actor.name", "project"}, all.Names()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 	ignoring := compile(t, "ignore: [resource.name == \"prod-web-1\"]\nrules: [{on: snapshot.created, set: {k: '${resource.metadata.x}'}}]\n", "")
 	if got := ignoring.Needs(bare, sample(t)); got.Any() {
 		t.Errorf("an ignored event needs %+v", got)

@@ -54,17 +54,17 @@ func (s *Set) planner(change lifecycle.Change, e event.Event, r Readings) *plann
 	r = r.or(s.readings)
 	change = r.into(change)
 	p := &planner{
-		set:       s,
-		env:       environment(change, e, s.tables),
-		left:      &budget{left: planBudget},
-		parents:   r.parents(change),
-		plan:      Plan{Family: FamilyOf(s.api, change.Resource.Kind), Reserve: s.reserve},
-		slots:     map[string]slot{},
-		inherited: map[string]slot{},
-		disagreed: map[string]bool{},
-		renames:   map[string]slot{},
+		set:     s,
+		env:     environment(change, e, s.tables),
+		left:    &budget{left: planBudget},
+		parents: r.parents(change),
+		plan:    Plan{Family: FamilyOf(s.api, change.Resource.Kind), Reserve: s.reserve},
+		slots:   map[string]slot{},
 	}
-	r.see(p.env, change)
+	if s.inherits {
+		p.inherited, p.disagreed = map[string]slot{}, map[string]bool{}
+	}
+	r.see(p.env, change, s.namesProject)
 	p.env[theBudget] = p.left
 	return p
 }
@@ -165,6 +165,9 @@ func (p *planner) take(r rule, op operation) {
 		delete(p.renames, op.key)
 		return
 	case rename:
+		if p.renames == nil {
+			p.renames = map[string]slot{}
+		}
 		p.renames[op.key] = slot{verb: rename, value: op.to, order: p.taken}
 		delete(p.slots, op.key)
 		return
@@ -304,13 +307,15 @@ func (p *planner) finish() Plan {
 			delete(p.slots, key)
 		}
 	}
-	order := map[string]int{}
+	order := make([]ranked, 0, len(p.slots)+len(p.renames))
 	for from, s := range p.renames {
 		if p.plan.Rename == nil {
 			p.plan.Rename = map[string]string{}
 		}
 		p.plan.Rename[from] = s.value
-		order[s.value] = s.order
+		if to := p.slots[s.value]; to.verb == remove || to.order == 0 { // else it is among the keys below
+			order = append(order, ranked{s.value, p.set.importance(s.value), s.order})
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.slots)) {
 		s := p.slots[key]
@@ -326,15 +331,27 @@ func (p *planner) finish() Plan {
 			p.plan.Remove = append(p.plan.Remove, key)
 			continue
 		}
-		order[key] = s.order
+		order = append(order, ranked{key, p.set.importance(key), s.order})
 	}
 	slices.Sort(p.plan.RemoveGlobs)
 	slices.Sort(p.plan.Lacking)
 	p.plan.Lacking = slices.Compact(p.plan.Lacking)
-	p.plan.Order = slices.SortedFunc(maps.Keys(order), func(a, b string) int {
-		return cmp.Or(p.set.importance(a)-p.set.importance(b), order[a]-order[b], strings.Compare(a, b))
+	slices.SortFunc(order, func(a, b ranked) int {
+		return cmp.Or(a.importance-b.importance, a.order-b.order, strings.Compare(a.key, b.key))
 	})
+	if len(order) > 0 {
+		p.plan.Order = make([]string, len(order))
+	}
+	for i, r := range order {
+		p.plan.Order[i] = r.key
+	}
 	return p.plan
+}
+
+// ranked is a key with what its place in Plan.Order depends on.
+type ranked struct {
+	key               string
+	importance, order int
 }
 
 // importance is a key's place in priority:; keys that are not in it come after those that are.

@@ -48,6 +48,22 @@ type Needs struct {
 	ActorName, Project bool
 }
 
+// Names returns the names in expressions of what is needed.
+func (n Needs) Names() []string {
+	var names []string
+	for _, each := range []struct {
+		needed bool
+		name   string
+	}{
+		{n.Metadata, "resource.metadata"}, {n.Parent, "parent"}, {n.ActorName, "actor.name"}, {n.Project, "project"},
+	} {
+		if each.needed {
+			names = append(names, each.name)
+		}
+	}
+	return names
+}
+
 // Any reports whether anything is needed.
 func (n Needs) Any() bool { return n != Needs{} }
 
@@ -106,6 +122,9 @@ func (s *Set) Needs(change lifecycle.Change, e event.Event) Needs {
 	}
 	return all
 }
+
+// Reads returns which readings the rules use at all.
+func (s *Set) Reads() Needs { return s.reads }
 
 // Gives reports whether a rule for the action could write the key, by add:, set: or inherit:.
 func (s *Set) Gives(action lifecycle.Action, key string) bool {
@@ -170,8 +189,8 @@ func (r Readings) parents(c lifecycle.Change) []lifecycle.Parent {
 // theUnknown is the environment's name for Readings.Unknown. No expression can contain it.
 const theUnknown = "the unknown"
 
-// see adds readings to an environment. c is the change with the readings in it.
-func (r Readings) see(env map[string]any, c lifecycle.Change) {
+// see adds readings to an environment. c is the change with the readings in it. project is false if no rule uses it.
+func (r Readings) see(env map[string]any, c lifecycle.Change, project bool) {
 	env[theUnknown] = r.Unknown
 	env["parent"], env["project"] = nil, nil
 	if resource, ok := env["resource"].(map[string]any); ok && c.Resource.Metadata != nil {
@@ -184,7 +203,7 @@ func (r Readings) see(env map[string]any, c lifecycle.Change) {
 		}
 		env["parent"] = parent
 	}
-	if c.Resource.Project != "" || r.Project != nil {
+	if project && (c.Resource.Project != "" || r.Project != nil) {
 		p := cmp.Or(r.Project, &Project{})
 		project := texts(p.Extra)
 		project["id"], project["name"] = c.Resource.Project, c.Resource.ProjectName

@@ -30,11 +30,13 @@ type Set struct {
 	// reads is which readings any rule uses, inherits says that a rule has inherit:.
 	reads    Needs
 	inherits bool
-	readings Readings
-	given    bool // readings are all there is to know
-	policy   Policy
-	hash     string
-	notices  []Warning // of sections other than rules:
+	// namesProject says that the text has the word project otherwise than in resource.project.
+	namesProject bool
+	readings     Readings
+	given        bool // readings are all there is to know
+	policy       Policy
+	hash         string
+	notices      []Warning // of sections other than rules:
 }
 
 type rule struct {

@@ -40,18 +40,16 @@ func (c *compiler) tables(node *yaml.Node) {
 			c.fail(body, "tables: %s: want a mapping, found %s", name, describe(body))
 			continue
 		}
-		t := table{rows: map[string]any{}}
-		if file, heading, ok := c.fileOf(name, body); ok {
-			t = c.tableFile(name, file, heading)
+		if file, heading, ok := fileOf(body); ok {
+			c.set.scope.tables[name] = c.tableFile(name, file, heading)
 		} else {
-			t = c.tableRows(name, body)
+			c.set.scope.tables[name] = c.tableRows(name, body)
 		}
-		c.set.scope.tables[name] = t
 	}
 }
 
 // fileOf returns the nodes of file: and heading: of a table that is {file: path}. heading is nil if it is missing.
-func (c *compiler) fileOf(name string, body *yaml.Node) (file, heading *yaml.Node, ok bool) {
+func fileOf(body *yaml.Node) (file, heading *yaml.Node, ok bool) {
 	for i := 0; i+1 < len(body.Content) && len(body.Content) <= 4; i += 2 {
 		switch value := body.Content[i+1]; {
 		case body.Content[i].Value == "file" && value.Kind == yaml.ScalarNode:

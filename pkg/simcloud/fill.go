@@ -164,7 +164,7 @@ func (c *Cloud) DeleteVolume(id string) bool {
 
 // Fill makes many servers: n active ones of the first project, named server-000000 and so on, a second apart and the
 // last one now. describe, if it is not nil, changes what is to become the server i. Metadata is kept as it is, not
-// copied: servers may share a map, which nobody may change afterwards.
+// copied: servers may share a map, which must not change afterwards.
 func (c *Cloud) Fill(n int, describe func(i int, s *Server)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -75,7 +75,8 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler) // the client went away in the middle of its request
 	}
 	res, err := c.serve(r.Context(), &request{
-		method: r.Method, fullPath: r.URL.Path, query: r.URL.Query(), rawQuery: r.URL.RawQuery, header: r.Header, host: r.Host,
+		method: r.Method, fullPath: r.URL.Path, query: r.URL.Query(), rawQuery: r.URL.RawQuery,
+		header: r.Header, host: r.Host,
 		body: body, chunked: r.ContentLength < 0, base: scheme + "://" + r.Host,
 	})
 	if err != nil {

@@ -55,7 +55,8 @@ func (c *Cloud) PutServer(v Server) string {
 func (c *Cloud) putServer(v Server, now time.Time) string {
 	project, user := c.owner(v.ProjectID, v.UserID)
 	s := &server{
-		id: v.ID, name: v.Name, description: v.Description, projectID: project, userID: user, image: v.Image, flavor: v.Flavor,
+		id: v.ID, name: v.Name, description: v.Description, projectID: project, userID: user,
+		image: v.Image, flavor: v.Flavor,
 		zone: "nova", metadata: v.Metadata, vmState: cmp.Or(v.VMState, vmActive), taskState: v.TaskState, locked: v.Locked,
 		created: orNow(v.Created, now), updated: now, launched: v.Launched, sequence: c.nextSequence(),
 	}
@@ -216,8 +217,21 @@ func (c *Cloud) PutSnapshot(v Snapshot) string {
 func (c *Cloud) putSnapshot(v Snapshot, now time.Time) string {
 	project, user := c.owner(v.ProjectID, v.UserID)
 	s := &snapshot{
-		id: v.ID, name: v.Name, description: v.Description, volumeID: v.VolumeID, projectID: project, userID: user, size: 1,
-		status: cmp.Or(v.Status, "available"), metadata: v.Metadata, created: orNow(v.Created, now), updated: now, sequence: c.nextSequence(),
+		id:          v.ID,
+		name:        v.Name,
+		description: v.Description,
+		volumeID:    v.VolumeID,
+		projectID:   project,
+		userID:      user,
+		size:        1,
+		status: cmp.Or(
+			v.Status,
+			"available",
+		),
+		metadata: v.Metadata,
+		created:  orNow(v.Created, now),
+		updated:  now,
+		sequence: c.nextSequence(),
 	}
 	if s.id == "" {
 		s.id = c.newUUID()

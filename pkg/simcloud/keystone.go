@@ -122,8 +122,18 @@ func (r *request) collection(name string, list []object, path string) *response 
 
 func (r *request) projectView(p Project) object {
 	view := object{
-		{"id", p.ID}, {"name", p.Name}, {"domain_id", domainID}, {"description", p.Description}, {"enabled", true}, {"parent_id", domainID},
-		{"is_domain", false}, {"tags", p.Tags}, {"options", object{}},
+		{
+			"id",
+			p.ID,
+		},
+		{"name", p.Name},
+		{"domain_id", domainID},
+		{"description", p.Description},
+		{"enabled", true},
+		{"parent_id", domainID},
+		{"is_domain", false},
+		{"tags", p.Tags},
+		{"options", object{}},
 	}
 	view = append(view, sortedObject(p.Extra)...)
 	return append(view, member{"links", object{{"self", r.base + "/identity/v3/projects/" + p.ID}}})
@@ -131,7 +141,15 @@ func (r *request) projectView(p Project) object {
 
 func (r *request) userView(u User) object {
 	view := object{
-		{"id", u.ID}, {"name", u.Name}, {"domain_id", domainID}, {"enabled", true}, {"password_expires_at", nil}, {"options", object{}},
+		{
+			"id",
+			u.ID,
+		},
+		{"name", u.Name},
+		{"domain_id", domainID},
+		{"enabled", true},
+		{"password_expires_at", nil},
+		{"options", object{}},
 	}
 	view = append(view, sortedObject(u.Extra)...)
 	return append(view, member{"links", object{{"self", r.base + "/identity/v3/users/" + u.ID}}})
@@ -139,12 +157,21 @@ func (r *request) userView(u User) object {
 
 func (r *request) domainView() object {
 	return object{
-		{"id", domainID}, {"name", domainName}, {"description", "The default domain"}, {"enabled", true}, {"tags", []string{}},
-		{"options", object{}}, {"links", object{{"self", r.base + "/identity/v3/domains/" + domainID}}},
+		{
+			"id",
+			domainID,
+		},
+		{"name", domainName},
+		{"description", "The default domain"},
+		{"enabled", true},
+		{"tags", []string{}},
+		{"options", object{}},
+		{"links", object{{"self", r.base + "/identity/v3/domains/" + domainID}}},
 	}
 }
 
-// readsDomain reports whether somebody may read all that the domain has: an administrator, and who has a role on the domain.
+// readsDomain reports whether the token may read everything in the domain: an administrator's, and one that is scoped to
+// the domain.
 func (i *identity) readsDomain() bool {
 	return i.admin() || i.domain && slices.Contains(i.roles, "reader")
 }

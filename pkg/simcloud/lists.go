@@ -282,9 +282,6 @@ func serverSorting(keys, directions []string) *sorting[*server] {
 	return &order
 }
 
-// multiple are the parameters of a list that may come more than once.
-var multiple = []string{"sort_key", "sort_dir", "changes-since", "changes-before"}
-
 // checkServerQuery checks the query as Nova's schema does.
 func (r *request) checkServerQuery() *response {
 	invalid := func(name, value, what string) *response {
@@ -320,7 +317,8 @@ func (r *request) checkServerQuery() *response {
 }
 
 // sortKeysRepr is how Nova's refusal lists them.
-const sortKeysRepr = "['access_ip_v4', 'access_ip_v6', 'auto_disk_config', 'availability_zone', 'config_drive', 'created_at', " +
+const sortKeysRepr = "" +
+	"['access_ip_v4', 'access_ip_v6', 'auto_disk_config', 'availability_zone', 'config_drive', 'created_at', " +
 	"'display_description', 'display_name', 'host', 'hostname', 'image_ref', 'instance_type_id', 'kernel_id', " +
 	"'key_name', 'launch_index', 'launched_at', 'locked_by', 'node', 'power_state', 'progress', 'project_id', " +
 	"'ramdisk_id', 'root_device_name', 'task_state', 'terminated_at', 'updated_at', 'user_id', 'uuid', " +
@@ -499,7 +497,7 @@ type cinderList struct {
 	none          bool // whether nothing can fit
 }
 
-// cinderList reads the query of a list of volumes or snapshots, of which the parameters are what it can be filtered by.
+// cinderList reads the query of a list of volumes or snapshots, whose filters are given.
 // Source: cinder/api/v3/volumes.py and snapshots.py, cinder/api/common.py.
 func (r *request) cinderList(filters []string) (cinderList, *response) {
 	l := cinderList{limit: maxPage, project: r.who.project.ID}

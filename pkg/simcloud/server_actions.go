@@ -122,7 +122,12 @@ func actionSchema(name string, v microversion) schema {
 		}
 	case "rebuild":
 		argument = schema{types: []string{"object"}, required: []string{"imageRef"}, properties: []property{
-			{"imageRef", schema{types: []string{"string"}}}, {"metadata", metadataSchema}, {"name", schema{types: []string{"string"}, minLength: 1, maxLength: 255}},
+			{
+				"imageRef",
+				schema{types: []string{"string"}},
+			},
+			{"metadata", metadataSchema},
+			{"name", schema{types: []string{"string"}, minLength: 1, maxLength: 255}},
 		}}
 	case "os-resetState":
 		argument = schema{types: []string{"object"}, closed: true, required: []string{"state"}, properties: []property{
@@ -219,7 +224,13 @@ func (c *Cloud) rebuild(r *request, s *server, argument any) *response {
 	}
 	s.taskState = "rebuilding"
 	view := c.serverView(r, s, r.version.atLeast(2, 75))
-	s.become(r.start, c.options.ActionTime, "rebuilding", to, func(s *server) { s.image, s.launched = image, s.updated })
+	s.become(
+		r.start,
+		c.options.ActionTime,
+		"rebuilding",
+		to,
+		func(s *server) { s.image, s.launched = image, s.updated },
+	)
 	c.watch(s)
 	password := o.text("adminPass")
 	if password == "" {

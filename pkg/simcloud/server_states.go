@@ -139,28 +139,77 @@ func (s *server) powerState() int {
 // isStatus reports whether a word is one of Nova's statuses, whatever its case.
 func isStatus(word string) bool {
 	return slices.Contains([]string{
-		"ACTIVE", "BUILD", "SHUTOFF", "VERIFY_RESIZE", "PAUSED", "SUSPENDED", "RESCUE", "ERROR", "DELETED", "SOFT_DELETED", "SHELVED", "SHELVED_OFFLOADED",
-		"REBOOT", "HARD_REBOOT", "RESIZE", "REVERT_RESIZE", "REBUILD", "MIGRATING", "PASSWORD", "UNKNOWN",
+		"ACTIVE",
+		"BUILD",
+		"SHUTOFF",
+		"VERIFY_RESIZE",
+		"PAUSED",
+		"SUSPENDED",
+		"RESCUE",
+		"ERROR",
+		"DELETED",
+		"SOFT_DELETED",
+		"SHELVED",
+		"SHELVED_OFFLOADED",
+		"REBOOT",
+		"HARD_REBOOT",
+		"RESIZE",
+		"REVERT_RESIZE",
+		"REBUILD",
+		"MIGRATING",
+		"PASSWORD",
+		"UNKNOWN",
 	}, strings.ToUpper(word))
 }
 
 // status is the API's status for a vm_state and a task_state (_STATE_MAP in nova/api/openstack/common.py).
 func (s *server) status() string {
-	byTask := map[string]string{}
 	switch s.vmState {
 	case vmActive:
-		byTask = map[string]string{"rebooting": "REBOOT", "rebooting_hard": "HARD_REBOOT", "resize_prep": "RESIZE", "rebuilding": "REBUILD"}
+		switch s.taskState {
+		case "rebooting":
+			return "REBOOT"
+		case "rebooting_hard":
+			return "HARD_REBOOT"
+		case "resize_prep":
+			return "RESIZE"
+		case "rebuilding":
+			return "REBUILD"
+		}
+		return "ACTIVE"
 	case vmStopped:
-		byTask = map[string]string{"resize_prep": "RESIZE", "rebuilding": "REBUILD"}
+		switch s.taskState {
+		case "resize_prep":
+			return "RESIZE"
+		case "rebuilding":
+			return "REBUILD"
+		}
+		return "SHUTOFF"
 	case vmResized:
-		byTask = map[string]string{"resize_reverting": "REVERT_RESIZE"}
+		if s.taskState == "resize_reverting" {
+			return "REVERT_RESIZE"
+		}
+		return "VERIFY_RESIZE"
+	case vmBuilding:
+		return "BUILD"
+	case vmPaused:
+		return "PAUSED"
+	case vmSuspended:
+		return "SUSPENDED"
+	case vmRescued:
+		return "RESCUE"
+	case vmError:
+		return "ERROR"
+	case vmDeleted:
+		return "DELETED"
+	case vmSoftDeleted:
+		return "SOFT_DELETED"
+	case vmShelved:
+		return "SHELVED"
+	case vmShelvedOffloaded:
+		return "SHELVED_OFFLOADED"
 	}
-	byState := map[string]string{
-		vmActive: "ACTIVE", vmBuilding: "BUILD", vmStopped: "SHUTOFF", vmResized: "VERIFY_RESIZE", vmPaused: "PAUSED", vmSuspended: "SUSPENDED",
-		vmRescued: "RESCUE", vmError: "ERROR", vmDeleted: "DELETED", vmSoftDeleted: "SOFT_DELETED", vmShelved: "SHELVED",
-		vmShelvedOffloaded: "SHELVED_OFFLOADED",
-	}
-	return cmp.Or(byTask[s.taskState], byState[s.vmState], "UNKNOWN")
+	return "UNKNOWN"
 }
 
 // hasHost reports whether a compute host has the server.

@@ -73,9 +73,22 @@ func (c *Cloud) extendedView(r *request, s *server) object {
 		}...)
 		if r.version.atLeast(2, 3) {
 			view = append(view, object{
-				{"OS-EXT-SRV-ATTR:reservation_id", "r-" + s.id[:min(8, len(s.id))]}, {"OS-EXT-SRV-ATTR:launch_index", 0},
-				{"OS-EXT-SRV-ATTR:hostname", s.hostname()}, {"OS-EXT-SRV-ATTR:kernel_id", ""}, {"OS-EXT-SRV-ATTR:ramdisk_id", ""},
-				{"OS-EXT-SRV-ATTR:root_device_name", s.rootDevice()}, {"OS-EXT-SRV-ATTR:user_data", textOrNil(s.userData)},
+				{
+					"OS-EXT-SRV-ATTR:reservation_id",
+					"r-" + s.id[:min(8, len(s.id))],
+				},
+				{"OS-EXT-SRV-ATTR:launch_index", 0},
+				{
+					"OS-EXT-SRV-ATTR:hostname",
+					s.hostname(),
+				},
+				{"OS-EXT-SRV-ATTR:kernel_id", ""},
+				{"OS-EXT-SRV-ATTR:ramdisk_id", ""},
+				{
+					"OS-EXT-SRV-ATTR:root_device_name",
+					s.rootDevice(),
+				},
+				{"OS-EXT-SRV-ATTR:user_data", textOrNil(s.userData)},
 			}...)
 		}
 		if r.version.atLeast(2, 16) {

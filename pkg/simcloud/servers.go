@@ -19,11 +19,37 @@ var metadataSchema = schema{
 
 // novaBooleans are what Nova takes for a truth value.
 var novaBooleans = []any{
-	true, "True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes", false, "False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no",
+	true,
+	"True",
+	"TRUE",
+	"true",
+	"1",
+	"ON",
+	"On",
+	"on",
+	"YES",
+	"Yes",
+	"yes",
+	false,
+	"False",
+	"FALSE",
+	"false",
+	"0",
+	"OFF",
+	"Off",
+	"off",
+	"NO",
+	"No",
+	"no",
 }
 
 // hostnameSchema is parameter_types.hostname of nova/api/validation/parameter_types.py.
-var hostnameSchema = schema{types: []string{"string"}, minLength: 2, maxLength: 63, pattern: regexp.MustCompile(`^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$`)}
+var hostnameSchema = schema{
+	types:     []string{"string"},
+	minLength: 2,
+	maxLength: 63,
+	pattern:   regexp.MustCompile(`^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$`),
+}
 
 // truth is what the services take a value for.
 func truth(v any) bool {
@@ -108,7 +134,8 @@ func (c *Cloud) createServer(r *request) *response {
 		id: c.newUUID(), name: body.text("server", "name"), description: body.text("server", "description"), image: image, flavor: flavor,
 		projectID: r.who.project.ID, userID: r.who.user.ID, metadata: metadata, sequence: c.nextSequence(),
 		created: r.start, updated: r.start, zone: cmp.Or(body.text("server", "availability_zone"), "nova"),
-		hostName: body.text("server", "hostname"), userData: body.text("server", "user_data"), configDrive: truth(body.at("server", "config_drive")),
+		hostName: body.text("server", "hostname"), userData: body.text("server", "user_data"),
+		configDrive: truth(body.at("server", "config_drive")),
 	}
 	for _, tag := range listOf(body.at("server", "tags")) {
 		s.tags = append(s.tags, pythonStr(tag))

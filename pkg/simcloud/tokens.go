@@ -194,7 +194,7 @@ func (c *Cloud) scope(r *request, o object, t *token) *response {
 		return nil
 	}
 	if _, ok := o.at("auth", "scope", "project").(object); !ok {
-		return r.identityUnauthorized() // nobody has a role on the system
+		return r.identityUnauthorized() // no user has a role on the system
 	}
 	id := o.text("auth", "scope", "project", "id")
 	domain, domainByName := o.text("auth", "scope", "project", "domain", "id"), o.text("auth", "scope", "project", "domain", "name")

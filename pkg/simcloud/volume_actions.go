@@ -29,8 +29,13 @@ func volumeActionOf(name string) (volumeAction, bool) {
 	}
 	anything := schema{}
 	a, ok := map[string]volumeAction{
-		"os-extend": {schema{types: []string{"object"}, closed: true, required: []string{"new_size"}, properties: []property{{"new_size", size}}},
-			(*Cloud).extendVolume},
+		"os-extend": {
+			schema{
+				types: []string{"object"}, closed: true, required: []string{"new_size"},
+				properties: []property{{"new_size", size}},
+			},
+			(*Cloud).extendVolume,
+		},
 		"os-reset_status": {schema{types: []string{"object"}, closed: true, properties: []property{
 			{"status", text}, {"attach_status", text}, {"migration_status", text},
 		}}, (*Cloud).resetVolume},
@@ -73,7 +78,8 @@ func volumeActionOf(name string) (volumeAction, bool) {
 			return res
 		}},
 		"os-attach": {schema{types: []string{"object"}, closed: true, required: []string{"mountpoint"}, properties: []property{
-			{"instance_uuid", text}, {"mountpoint", schema{types: []string{"string"}, minLength: 1, maxLength: 255}}, {"host_name", text},
+			{"instance_uuid", text}, {"host_name", text},
+			{"mountpoint", schema{types: []string{"string"}, minLength: 1, maxLength: 255}},
 			{"mode", schema{types: []string{"string"}, enum: []any{"rw", "ro"}}},
 		}}, (*Cloud).attachByCinder},
 		"os-detach": {schema{types: []string{"object", "null"}, closed: true, properties: []property{{"attachment_id", text}}},
@@ -215,7 +221,7 @@ func (c *Cloud) uploadVolume(r *request, v *volume, argument object) *response {
 	})
 }
 
-// attachByCinder records an attachment that somebody else has made, as Nova once did.
+// attachByCinder records an attachment that another service has made, as Nova once did.
 func (c *Cloud) attachByCinder(r *request, v *volume, argument object) *response {
 	switch {
 	case v.status == "maintenance":

@@ -295,8 +295,13 @@ func (r *request) saveVolumeMetadata(v *volume, changes map[string]string, repla
 	}
 	merged := map[string]string{}
 	for key, value := range v.metadata {
-		// To replace the others, Cinder deletes those of which the database finds none among the new ones: owner stays beside a new Owner.
-		if !replace || slices.ContainsFunc(slices.Collect(maps.Keys(changes)), func(k string) bool { return sameInDatabase(k, key) }) {
+		// A PUT of the collection deletes the keys that it does not name. Cinder's database takes owner for Owner, so that
+		// owner stays beside a new Owner.
+		if !replace ||
+			slices.ContainsFunc(
+				slices.Collect(maps.Keys(changes)),
+				func(k string) bool { return sameInDatabase(k, key) },
+			) {
 			merged[key] = value
 		}
 	}

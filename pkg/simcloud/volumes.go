@@ -125,9 +125,19 @@ func (c *Cloud) createVolume(r *request) *response {
 		return r.badRequest("Availability zone '%s' is invalid.", zone)
 	}
 	v := &volume{
-		id: c.newUUID(), name: name, description: body.text("volume", "description"), projectID: r.who.project.ID, userID: r.who.user.ID,
-		snapshotID: body.text("volume", "snapshot_id"), sourceID: body.text("volume", "source_volid"), imageID: body.text("volume", "imageRef"),
-		metadata: textMap(body.at("volume", "metadata")), created: r.start,
+		id:          c.newUUID(),
+		name:        name,
+		description: body.text("volume", "description"),
+		projectID:   r.who.project.ID,
+		userID:      r.who.user.ID,
+		snapshotID: body.text(
+			"volume",
+			"snapshot_id",
+		),
+		sourceID: body.text("volume", "source_volid"),
+		imageID:  body.text("volume", "imageRef"),
+		metadata: textMap(body.at("volume", "metadata")),
+		created:  r.start,
 	}
 	if n, ok := intOf(body.at("volume", "size")); ok {
 		size = n
@@ -167,7 +177,13 @@ func (c *Cloud) sourceOf(r *request, v *volume, size int) *response {
 	case v.size == 0:
 		return r.malformed()
 	case v.size < least:
-		return r.badRequest("Invalid input received: Volume size '%d'GB cannot be smaller than %s %dGB. They must be >= %s.", v.size, what, least, strings.TrimSpace(what))
+		return r.badRequest(
+			"Invalid input received: Volume size '%d'GB cannot be smaller than %s %dGB. They must be >= %s.",
+			v.size,
+			what,
+			least,
+			strings.TrimSpace(what),
+		)
 	}
 	return nil
 }
@@ -212,9 +228,11 @@ func (c *Cloud) volumeView(r *request, v *volume, detailed bool) object {
 	view := object{
 		{"id", v.id}, {"status", v.status}, {"size", v.size}, {"availability_zone", "nova"}, {"created_at", momentOrNil(v.created)},
 		{"updated_at", momentOrNil(updated)}, {"name", v.text(v.name)}, {"description", v.text(v.description)},
-		{"volume_type", defaultVolumeType}, {"snapshot_id", textOrNil(v.snapshotID)}, {"source_volid", textOrNil(v.sourceID)}, {"metadata", shown},
-		{"links", r.links("volume", "volumes/"+v.id)}, {"user_id", v.userID}, {"bootable", strconv.FormatBool(v.bootable)}, {"encrypted", false},
-		{"replication_status", nil}, {"consistencygroup_id", nil}, {"multiattach", false}, {"attachments", r.cinderAttachments(v)},
+		{"volume_type", defaultVolumeType}, {"snapshot_id", textOrNil(v.snapshotID)},
+		{"source_volid", textOrNil(v.sourceID)}, {"metadata", shown}, {"links", r.links("volume", "volumes/"+v.id)},
+		{"user_id", v.userID}, {"bootable", strconv.FormatBool(v.bootable)}, {"encrypted", false},
+		{"replication_status", nil}, {"consistencygroup_id", nil}, {"multiattach", false},
+		{"attachments", r.cinderAttachments(v)},
 	}
 	if r.who.admin() {
 		view = append(view, member{"migration_status", nil})
@@ -242,11 +260,19 @@ func (c *Cloud) volumeView(r *request, v *volume, detailed bool) object {
 		view = append(view, member{"os-vol-tenant-attr:tenant_id", v.projectID})
 		if r.who.admin() {
 			view = append(view, object{
-				{"os-vol-mig-status-attr:migstat", nil}, {"os-vol-mig-status-attr:name_id", nil}, {"os-vol-host-attr:host", "simcloud@embedded#embedded"},
+				{
+					"os-vol-mig-status-attr:migstat",
+					nil,
+				},
+				{"os-vol-mig-status-attr:name_id", nil},
+				{"os-vol-host-attr:host", "simcloud@embedded#embedded"},
 			}...)
 		}
 		if image, found := c.directory.image(v.imageID); found {
-			view = append(view, member{"volume_image_metadata", object{{"image_id", image.ID}, {"image_name", image.Name}}})
+			view = append(
+				view,
+				member{"volume_image_metadata", object{{"image_id", image.ID}, {"image_name", image.Name}}},
+			)
 		}
 	}
 	return view
@@ -293,7 +319,7 @@ func rename(body object, kind string, name, description *string) {
 	}
 }
 
-// snapshotsOf returns a volume's snapshots. Among many, they are found by looking at all: deletions and transfers are rare.
+// snapshotsOf returns a volume's snapshots. It looks at all of the project's: deletions and transfers are rare.
 func (c *Cloud) snapshotsOf(v *volume) []*snapshot {
 	var list []*snapshot
 	for s := range c.snapshots.in(v.projectID, false).oldest() {
@@ -323,11 +349,17 @@ func (c *Cloud) deleteVolume(r *request) *response {
 		return r.forbidden("Policy doesn't allow volume:force_delete to be performed.")
 	}
 	snapshots := c.snapshotsOf(v)
-	deletable := force || slices.Contains([]string{"available", "error", "error_restoring", "error_extending", "error_managing"}, v.status)
+	deletable := force ||
+		slices.Contains(
+			[]string{"available", "error", "error_restoring", "error_extending", "error_managing"},
+			v.status,
+		)
 	if len(snapshots) > 0 && !cascade || !deletable || v.attachment != nil {
-		return r.badRequest("Invalid volume: Volume status must be available or error or error_restoring or error_extending or error_managing " +
-			"and must not be migrating, attached, belong to a group, have snapshots, awaiting a transfer, or be disassociated from snapshots " +
-			"after volume transfer.")
+		return r.badRequest(
+			"Invalid volume: Volume status must be available or error or error_restoring or error_extending or error_managing " +
+				"and must not be migrating, attached, belong to a group, have snapshots, awaiting a transfer, or be disassociated from snapshots " +
+				"after volume transfer.",
+		)
 	}
 	for _, s := range snapshots {
 		c.endSnapshot(s, r.start)

@@ -38,7 +38,10 @@ func statusOf(t *testing.T, c *simcloud.Cloud, token string) string {
 func TestVolumeStatuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := simcloud.New(simcloud.Options{
-			AttachTime: 5 * time.Second, VolumeActionTime: 3 * time.Second, DeleteTime: time.Second, TokenLifetime: time.Hour,
+			AttachTime:       5 * time.Second,
+			VolumeActionTime: 3 * time.Second,
+			DeleteTime:       time.Second,
+			TokenLifetime:    time.Hour,
 		})
 		c.PutServer(simcloud.Server{ID: serverID})
 		c.PutVolume(simcloud.Volume{ID: volumeID, Size: 2, Metadata: map[string]string{"owner": "alice"}})
@@ -68,7 +71,13 @@ func TestVolumeStatuses(t *testing.T) {
 			}
 			time.Sleep(step.takes - time.Nanosecond)
 			if got := statusOf(t, c, token); got != step.meanwhile {
-				t.Errorf("%s %s: the status is %q until it is done, want %q", step.method, step.path, got, step.meanwhile)
+				t.Errorf(
+					"%s %s: the status is %q until it is done, want %q",
+					step.method,
+					step.path,
+					got,
+					step.meanwhile,
+				)
 			}
 			time.Sleep(time.Nanosecond)
 			if got := statusOf(t, c, token); got != step.afterward {
@@ -109,8 +118,18 @@ func TestPutVolume(t *testing.T) {
 	demo, _ := c.Project("demo")
 	user, _ := c.User("demo")
 	want := simcloud.Volume{
-		ID: volumeID, Name: "data", Description: "of alice", ProjectID: demo.ID, UserID: user.ID, Status: "in-use", Size: 7, ServerID: serverID,
-		Device: "/dev/sdc", DeleteOnTermination: true, Metadata: map[string]string{"a/b": "1"}, Created: time.Unix(1_700_000_000, 0).UTC(),
+		ID:                  volumeID,
+		Name:                "data",
+		Description:         "of alice",
+		ProjectID:           demo.ID,
+		UserID:              user.ID,
+		Status:              "in-use",
+		Size:                7,
+		ServerID:            serverID,
+		Device:              "/dev/sdc",
+		DeleteOnTermination: true,
+		Metadata:            map[string]string{"a/b": "1"},
+		Created:             time.Unix(1_700_000_000, 0).UTC(),
 	}
 	c.PutVolume(want)
 	got, _ := c.Volume(volumeID)
@@ -123,7 +142,8 @@ func TestPutVolume(t *testing.T) {
 	if list := c.Volumes(); len(list) != 1 || list[0].Status != "maintenance" || len(list[0].Metadata) != 0 {
 		t.Errorf("the volumes are %+v", list)
 	}
-	if !c.DeleteVolume(volumeID) || c.DeleteVolume(volumeID) || c.SetVolumeStatus(volumeID, "error") || c.SetVolumeMetadata(volumeID, nil) {
+	if !c.DeleteVolume(volumeID) || c.DeleteVolume(volumeID) || c.SetVolumeStatus(volumeID, "error") ||
+		c.SetVolumeMetadata(volumeID, nil) {
 		t.Error("a deleted volume is there")
 	}
 	if s, _ := c.Server(serverID); len(s.Volumes) != 0 {
@@ -134,12 +154,22 @@ func TestPutVolume(t *testing.T) {
 // What Keystone tells of projects and users includes what the options say of them.
 func TestProjectsAndUsersHaveMore(t *testing.T) {
 	c := simcloud.New(simcloud.Options{
-		Projects: []simcloud.Project{{
-			Name: "demo", Description: "web shop", Tags: []string{"prod"}, Extra: map[string]string{"cost_center": "CC-17"},
-		}},
-		Users: []simcloud.User{{
-			Name: "demo", Password: "secret", Roles: map[string]string{"demo": "member"}, Extra: map[string]string{"email": "demo@example.org"},
-		}},
+		Projects: []simcloud.Project{
+			{
+				Name:        "demo",
+				Description: "web shop",
+				Tags:        []string{"prod"},
+				Extra:       map[string]string{"cost_center": "CC-17"},
+			},
+		},
+		Users: []simcloud.User{
+			{
+				Name:     "demo",
+				Password: "secret",
+				Roles:    map[string]string{"demo": "member"},
+				Extra:    map[string]string{"email": "demo@example.org"},
+			},
+		},
 	})
 	token := tokenFor(t, c, "demo", "demo")
 	demo, _ := c.Project("demo")

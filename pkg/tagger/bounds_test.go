@@ -9,6 +9,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/fault"
+	"github.com/cloudtagger/tagger/pkg/rules"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
@@ -126,7 +127,7 @@ func TestBounds(t *testing.T) {
 		{name: "an administrator by role or domain", user: "root", own: "admin", projects: "roles,domain:Default", event: "third", outcome: apply.Tagged},
 		{name: "deleted before an administrator came", user: "root", own: "admin", projects: "*", event: "demo", resource: "none", outcome: apply.Gone},
 	} {
-		for _, action := range []string{"server.created", "snapshot.created"} {
+		for _, action := range []string{"server.created", "snapshot.created", "volume.created"} {
 			for _, bus := range []bool{true, false} {
 				name := tt.name + "/" + action
 				if bus {
@@ -141,6 +142,7 @@ func TestBounds(t *testing.T) {
 					if resource != "none" {
 						b.sim.PutServer(simcloud.Server{ID: id, ProjectID: b.id(resource)})
 						b.sim.PutSnapshot(simcloud.Snapshot{ID: id, ProjectID: b.id(resource)})
+						b.sim.PutVolume(simcloud.Volume{ID: id, ProjectID: b.id(resource)})
 					}
 					tg := compose(t, b.s, tagger.Parts{Cloud: b.cloud(tt.user, tt.own), Bus: bus})
 					event := ""
@@ -247,6 +249,39 @@ func TestLocks(t *testing.T) {
 		b.sim.SetServerLocked(id, false)
 		if got := tg.Handle(t.Context(), d)[0]; got.Outcome != apply.Tagged && got.Outcome != apply.Unchanged {
 			t.Errorf("%+v, unlocked: %s: %s", tt, got.Outcome, got.Reason)
+		}
+	}
+}
+
+// With an administrator's token, too, a snapshot inherits from its volume, but not from one of another project, whatever
+// the event says its volume is.
+func TestInheritWithinTheProject(t *testing.T) {
+	const volumeID = "5f6de2c1-93b7-4f7f-8a35-0d2a3c4b5e61"
+	for _, tt := range []struct {
+		user, own, volume string // volume is the volume's project
+		want              string
+	}{
+		{"root", "admin", "demo", "alice"},
+		{"root", "admin", "third", ""},
+		{"member", "demo", "demo", "alice"},
+		{"member", "demo", "third", ""},
+	} {
+		b := newBounded(t, "*")
+		b.sim.PutVolume(simcloud.Volume{
+			ID: volumeID, ProjectID: b.id(tt.volume), Metadata: map[string]string{"owner": "alice"}, Created: time.Now().Add(-time.Hour),
+		})
+		b.sim.PutSnapshot(simcloud.Snapshot{ID: id, ProjectID: b.id("demo"), VolumeID: volumeID})
+		set, err := tagger.Compile(b.s, rules.Source{Name: "R", Text: []byte("rules:\n- {on: snapshot.created, set: {env: dev}, inherit: [owner]}\n")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tg, err := tagger.Compose(t.Context(), b.s, set, tagger.Parts{Cloud: b.cloud(tt.user, tt.own)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "snapshot.created", b.id("demo"))})[0]
+		if got.Outcome != apply.Tagged || b.sim.Metadata("snapshot", id)["owner"] != tt.want || b.sim.Metadata("snapshot", id)["env"] != "dev" {
+			t.Errorf("%+v: %s: %s: %v, %v", tt, got.Outcome, got.Reason, b.sim.Metadata("snapshot", id), got.Problems)
 		}
 	}
 }

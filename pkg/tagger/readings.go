@@ -1,7 +1,6 @@
 package tagger
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,7 +78,6 @@ func (t *Tagger) readParents(ctx context.Context, p Plan, api connection, d Deli
 		r.Unknown["parent"] = fmt.Sprintf("it belongs to %d resources; at most %d are read", len(ids), maxParents)
 		return nil
 	}
-	own := cmp.Or(p.Resource.Project, api.project) // an administrator's token can be for another project
 	for _, id := range ids {
 		v, err := api.view(ctx, kind, id)
 		switch {
@@ -88,7 +86,7 @@ func (t *Tagger) readParents(ctx context.Context, p Plan, api connection, d Deli
 			continue
 		case err != nil:
 			return t.unreadable(p, d, err)
-		case v.Project != "" && own != "" && v.Project != own:
+		case v.Project != api.proof.project && (api.proof.wide || v.Project != ""):
 			r.Unknown["parent"] = fmt.Sprintf("%s %s is of another project", kind, id)
 			continue
 		}

@@ -128,7 +128,9 @@ func TestReadings(t *testing.T) {
 		},
 		{
 			"a volume that cannot be read now is waited for", inheritance, snapshot,
-			func(sim *simcloud.Cloud) { sim.Inject(simcloud.Fault{Method: "GET", Path: "/volumes/", Answer: simcloud.ServerError()}) },
+			func(sim *simcloud.Cloud) {
+				sim.Inject(simcloud.Fault{Method: "GET", Path: "/volumes/", Answer: simcloud.ServerError()})
+			},
 			apply.Deferred, "500", nil, []string{"GET volumes"}, "",
 		},
 		{

@@ -1,5 +1,6 @@
-// Command pack packs a function's executable for AWS Lambda: a zip archive with one file, bootstrap. The same executable gives the same
-// archive, and one that is larger than allowed is an error.
+// Command pack packs a function's executable for AWS Lambda and FunctionGraph: a zip archive with bootstrap, the licence,
+// and those of what is linked into it. The same executable gives the same archive, and one that is larger than allowed is
+// an error. It runs at the top of the repository.
 package main
 
 import (
@@ -10,6 +11,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/cloudtagger/tagger/deploy/internal/licences"
 )
 
 func main() {
@@ -35,26 +38,42 @@ func main() {
 }
 
 func pack(executable, archive string) (size int64, err error) {
-	in, err := os.Open(executable)
+	third, err := licences.Text(executable)
 	if err != nil {
 		return 0, err
 	}
-	defer in.Close()
+	own, err := os.ReadFile("LICENSE")
+	if err != nil {
+		return 0, fmt.Errorf("read the licence, at the top of the repository: %w", err)
+	}
+	program, err := os.ReadFile(executable)
+	if err != nil {
+		return 0, err
+	}
 	out, err := os.Create(archive)
 	if err != nil {
 		return 0, err
 	}
 	defer out.Close()
 	w := zip.NewWriter(out)
-	w.RegisterCompressor(zip.Deflate, func(out io.Writer) (io.WriteCloser, error) { return flate.NewWriter(out, flate.BestCompression) })
-	header := &zip.FileHeader{Name: "bootstrap", Method: zip.Deflate, Modified: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)}
-	header.SetMode(0o755)
-	entry, err := w.CreateHeader(header)
-	if err != nil {
-		return 0, err
-	}
-	if _, err := io.Copy(entry, in); err != nil {
-		return 0, err
+	w.RegisterCompressor(zip.Deflate, func(out io.Writer) (io.WriteCloser, error) {
+		return flate.NewWriter(out, flate.BestCompression)
+	})
+	for _, file := range []struct {
+		name string
+		mode os.FileMode
+		text []byte
+	}{{"bootstrap", 0o755, program}, {"LICENSE", 0o644, own}, {"THIRD_PARTY_LICENSES", 0o644, third}} {
+		modified := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+		header := &zip.FileHeader{Name: file.name, Method: zip.Deflate, Modified: modified}
+		header.SetMode(file.mode)
+		entry, err := w.CreateHeader(header)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := entry.Write(file.text); err != nil {
+			return 0, err
+		}
 	}
 	if err := w.Close(); err != nil {
 		return 0, err

@@ -1,0 +1,14 @@
+output "function_urns" {
+  description = "The functions, to invoke them directly."
+  value       = { for name, f in huaweicloud_fgs_function.function : name => f.urn }
+}
+
+output "log_group_id" {
+  description = "The group of the functions' logs."
+  value       = huaweicloud_lts_group.tagger.id
+}
+
+output "alarm_topic_urn" {
+  description = "The topic that failed invocations and the log's alarms are told to."
+  value       = huaweicloud_smn_topic.alarms.topic_urn
+}

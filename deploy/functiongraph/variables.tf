@@ -1,0 +1,119 @@
+variable "region" {
+  type        = string
+  description = "The region, which is the name of its project too, such as eu-west-101 or eu-de."
+}
+
+variable "name" {
+  type        = string
+  default     = "tagger"
+  description = "What the names of all resources begin with."
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,30}$", var.name))
+    error_message = "Want small letters, digits and hyphens, 31 at most, with a letter first."
+  }
+}
+
+variable "archives" {
+  type        = string
+  default     = "../../dist"
+  description = "The directory with the functions' archives (make build, or those of a release)."
+}
+
+variable "architecture" {
+  type        = string
+  default     = "amd64"
+  description = "amd64, or arm64 where the functions are to run on Arm."
+
+  validation {
+    condition     = contains(["amd64", "arm64"], var.architecture)
+    error_message = "Want amd64 or arm64."
+  }
+}
+
+variable "functions" {
+  type        = set(string)
+  default     = ["server-created", "server-changed", "volume-created", "volume-changed", "snapshot-created"]
+  description = "The functions to make. Leave out those that no rule is for."
+
+  validation {
+    condition = alltrue([
+      for f in var.functions :
+      contains(["server-created", "server-changed", "volume-created", "volume-changed", "snapshot-created"], f)
+    ])
+    error_message = "The functions are {server,volume}-created, {server,volume}-changed and snapshot-created."
+  }
+}
+
+variable "rules" {
+  type        = string
+  description = "The tagging rules (file(\"rules.yaml\")). With the other settings they have 4 KB."
+}
+
+variable "settings" {
+  type        = map(string)
+  default     = {}
+  description = "Other TAGGER_ settings, as docs/configuration.md has them."
+}
+
+variable "secrets" {
+  type        = map(string)
+  default     = {}
+  sensitive   = true
+  description = "HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, in place of the agency. FunctionGraph encrypts them; Terraform's state has them in plain text."
+}
+
+variable "cloud_domain" {
+  type        = string
+  default     = "myhuaweicloud.com"
+  description = "The domain of the APIs: myhuaweicloud.com, myhuaweicloud.eu, or otc.t-systems.com on Open Telekom Cloud."
+}
+
+variable "event_source" {
+  type        = string
+  default     = "cts"
+  description = "How events come: cts (a trigger on traces) or eventgrid (a subscription, which can keep dead letters)."
+
+  validation {
+    condition     = contains(["cts", "eventgrid"], var.event_source)
+    error_message = "Want cts or eventgrid."
+  }
+}
+
+variable "dead_letters" {
+  type = object({
+    instance_id   = string
+    connection_id = string
+    topic         = string
+  })
+  default     = null
+  description = "With eventgrid: a Kafka instance, EventGrid's connection to it and a topic, for what cannot be delivered."
+}
+
+variable "alarm_emails" {
+  type        = set(string)
+  default     = []
+  description = "Addresses that are told of failed invocations and of the log's alarms. Each must confirm once."
+}
+
+variable "log_days" {
+  type        = number
+  default     = 30
+  description = "How long the log is kept."
+}
+
+variable "vpc" {
+  type = object({
+    vpc_id     = string
+    network_id = string
+    agency     = string
+  })
+  default     = null
+  description = "A VPC and subnet to run in, and the agency by which FunctionGraph may use them (VPC Administrator)."
+}
+
+variable "extra_actions" {
+  type        = list(string)
+  default     = []
+  description = "Further rights of the code. Rules that remove keys of snapshots or volumes need evs:snapshots:delete or evs:volumes:delete."
+}

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Gives Tagger's queues a policy of their own. In RabbitMQ one policy holds for a queue: the one with the highest priority that
+# matches its name. Older versions of Kolla Ansible have the policy ha-all for all queues, and clouds often have one that lets
+# queues or messages expire; this one goes first, and leaves only what Tagger has set itself. Run it where the broker runs.
+set -euo pipefail
+
+rabbitmqctl() { docker exec rabbitmq rabbitmqctl "$@"; }
+
+# A policy must define something. This bound is far above what the queues' own bounds in bytes let in.
+rabbitmqctl set_policy tagger '^tagger(\..*)?$' '{"max-length": 10000000}' --priority 100 --apply-to queues
+echo "effective policies:"
+rabbitmqctl list_queues name policy effective_policy_definition | grep '^tagger'

@@ -1,0 +1,73 @@
+"""Has promtool check the alert rules, run their unit tests, and read every query of the dashboard.
+
+    make test-monitoring        (needs promtool, which Debian has in its package prometheus)
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+
+
+def promtool(*arguments):
+    subprocess.run(["promtool", *arguments], check=True)
+
+
+def metrics():
+    """The names of the metrics in the code, and of what a histogram has."""
+    names = set()
+    for package in ("metrics", "listen"):
+        for file in (ROOT / "pkg" / package).glob("*.go"):
+            if not file.name.endswith("_test.go"):
+                names |= set(re.findall(r"\btagger_[a-z_]+\b", file.read_text()))
+    return names
+
+
+def anchors(markdown):
+    """The anchors of a page's headings, as GitHub makes them."""
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", markdown, re.M)}
+
+
+def main():
+    problems = []
+    promtool("check", "rules", str(HERE / "alerts.yaml"))
+    promtool("test", "rules", str(HERE / "alerts_test.yaml"))
+
+    # Each query of the dashboard becomes the rule of a file that promtool checks.
+    panels = json.loads((HERE / "dashboard.json").read_text())["panels"]
+    queries = [t["expr"] for p in panels for t in p["targets"]]
+    rules = [
+        {"record": "query", "labels": {"n": str(n)}, "expr": q.replace("$__rate_interval", "5m").replace("$job", ".*")}
+        for n, q in enumerate(queries)
+    ]
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as f:
+        json.dump({"groups": [{"name": "dashboard", "rules": rules}]}, f)
+        f.flush()
+        promtool("check", "rules", f.name)
+    if len(queries) < len(panels):
+        problems.append("a panel of the dashboard has no query")
+
+    alerts, known = (HERE / "alerts.yaml").read_text(), metrics()
+    for name in re.findall(r"\btagger_[a-z_]+\b", alerts + "\n".join(queries)):
+        if name not in known:
+            problems.append(f"the code has no metric {name}")
+    runbook = ROOT / "docs" / "runbook.md"
+    headings = anchors(runbook.read_text())
+    for alert, anchor in re.findall(r"- alert: (\w+)$.*?runbook\.md#([\w-]+)", alerts, re.M | re.S):
+        if anchor not in headings:
+            problems.append(f"{alert}: docs/runbook.md has no heading #{anchor}")
+        if alert not in runbook.read_text():
+            problems.append(f"{alert}: docs/runbook.md does not name it")
+    if alerts != (HERE.parent / "kubernetes" / "chart" / "files" / "alerts.yaml").read_text():
+        problems.append("the chart has other alerts: cp deploy/monitoring/alerts.yaml deploy/kubernetes/chart/files/")
+    for p in problems:
+        print(p)
+    sys.exit(bool(problems))
+
+
+main()

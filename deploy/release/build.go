@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// platform is what an executable runs on.
+type platform struct{ os, arch string }
+
+// executable is one that was built.
+type executable struct {
+	name string // of the command or function
+	platform
+	path    string // where it is
+	archive string // the name of the file of the release that it is in
+}
+
+// builder makes the parts of a release one after another.
+type builder struct {
+	root, work, out string
+
+	built    []executable
+	version  string // of the module: v1.2.3, or a pseudo-version
+	commit   string
+	time     time.Time // of the commit
+	licences []byte    // of what the command links
+	shells   map[string][]byte
+}
+
+func functions() []string {
+	return []string{"server-created", "server-changed", "volume-created", "volume-changed", "snapshot-created"}
+}
+
+func platforms() []platform {
+	return []platform{
+		{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "amd64"}, {"darwin", "arm64"}, {"windows", "amd64"}, {"windows", "arm64"},
+	}
+}
+
+// run runs a program at the root of the repository and returns what it prints.
+func (b *builder) run(env []string, name string, args ...string) ([]byte, error) {
+	command := exec.Command(name, args...)
+	command.Dir = b.root
+	command.Env = append(os.Environ(), env...)
+	out, err := command.Output()
+	if err != nil {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			err = fmt.Errorf("%w: %s", err, bytes.TrimSpace(exit.Stderr))
+		}
+		return nil, fmt.Errorf("run %s %s: %w", name, strings.Join(args, " "), err)
+	}
+	return out, nil
+}
+
+// clone clones the repository, checks out the commit, and makes the clone the root. Go writes the version and the time of the
+// commit into what it builds there.
+func (b *builder) clone() error {
+	commit, err := b.run(nil, "git", "rev-parse", "--verify", b.commit+"^{commit}")
+	if err != nil {
+		return err
+	}
+	directory := filepath.Join(b.work, "source")
+	if _, err := b.run(nil, "git", "clone", "--quiet", "--no-checkout", b.root, directory); err != nil {
+		return err
+	}
+	b.root = directory
+	_, err = b.run(nil, "git", "-c", "advice.detachedHead=false", "checkout", "--quiet", strings.TrimSpace(string(commit)))
+	return err
+}
+
+func (b *builder) build(path, source, tags string, p platform) error {
+	_, err := b.run([]string{"CGO_ENABLED=0", "GOOS=" + p.os, "GOARCH=" + p.arch},
+		"go", "build", "-buildvcs=true", "-tags", tags, "-trimpath", "-ldflags", "-s -w -buildid=", "-o", path, source)
+	return err
+}
+
+// functions builds and packs the functions, for Linux.
+func (b *builder) functions() error {
+	for _, name := range functions() {
+		for _, p := range platforms()[:2] {
+			path := filepath.Join(b.work, p.arch, name, "bootstrap")
+			if err := b.build(path, "./functions/"+name, "lambda.norpc", p); err != nil {
+				return err
+			}
+			e := executable{name, p, path, name + "-" + p.arch + ".zip"}
+			if _, err := b.run(nil, "go", "run", "./deploy/aws/pack", path, filepath.Join(b.out, e.archive)); err != nil {
+				return err
+			}
+			b.built = append(b.built, e)
+		}
+	}
+	return nil
+}
+
+// commands builds the command. It has the time zones in it, for rules that name one, since a container has none.
+func (b *builder) commands() error {
+	for _, p := range platforms() {
+		name := "tagger"
+		if p.os == "windows" {
+			name += ".exe"
+		}
+		path := filepath.Join(b.work, p.os+"-"+p.arch, name)
+		if err := b.build(path, "./cmd/tagger", "timetzdata", p); err != nil {
+			return err
+		}
+		if b.version == "" {
+			if err := b.read(path); err != nil {
+				return err
+			}
+		}
+		archive := fmt.Sprintf("tagger_%s_%s_%s", b.plainVersion(), p.os, p.arch)
+		b.built = append(b.built, executable{"tagger", p, path, archive + map[bool]string{true: ".zip", false: ".tar.gz"}[p.os == "windows"]})
+	}
+	var err error
+	b.licences, err = b.run(nil, "go", "run", "./deploy/licences", b.command(platform{"linux", "amd64"}).path)
+	return err
+}
+
+// read reads what go wrote into an executable about the repository.
+func (b *builder) read(path string) error {
+	info, err := buildinfo.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read the build information: %w", err)
+	}
+	settings := map[string]string{}
+	for _, s := range info.Settings {
+		settings[s.Key] = s.Value
+	}
+	b.version, b.commit = info.Main.Version, settings["vcs.revision"]
+	b.time, err = time.Parse(time.RFC3339, settings["vcs.time"])
+	if err != nil || b.version == "" {
+		return fmt.Errorf("find the commit that %s was built from: it has version %q and time %q; build it from a clone", path, b.version, settings["vcs.time"])
+	}
+	return nil
+}
+
+// plainVersion is the version without its v, and without what file names do not take.
+func (b *builder) plainVersion() string {
+	return strings.ReplaceAll(strings.TrimPrefix(b.version, "v"), "+", "-")
+}
+
+// command returns the command for a platform.
+func (b *builder) command(p platform) executable {
+	for _, e := range b.built {
+		if e.name == "tagger" && e.platform == p {
+			return e
+		}
+	}
+	return executable{}
+}
+
+// completions asks the command that runs here for its shell completions.
+func (b *builder) completions() error {
+	here := b.command(platform{runtime.GOOS, runtime.GOARCH})
+	if here.path == "" {
+		return fmt.Errorf("write the completions: no executable of a release runs on %s/%s", runtime.GOOS, runtime.GOARCH)
+	}
+	b.shells = map[string][]byte{}
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		text, err := b.run(nil, here.path, "completion", shell)
+		if err != nil {
+			return err
+		}
+		b.shells[shell] = text
+	}
+	return nil
+}
+
+// file is one of an archive.
+type file struct {
+	name string
+	mode os.FileMode
+	text []byte
+}
+
+// file reads a file of the repository.
+func (b *builder) file(name, source string, mode os.FileMode) (file, error) {
+	if !filepath.IsAbs(source) {
+		source = filepath.Join(b.root, source)
+	}
+	text, err := os.ReadFile(source)
+	return file{name, cmp.Or(mode, 0o644), text}, err
+}

@@ -1,0 +1,26 @@
+// Command volume-changed is the function that tags on the attachments, detachments, resizes and transfers of volumes.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/cloudtagger/tagger/pkg/app"
+	"github.com/cloudtagger/tagger/pkg/awsapi"
+	"github.com/cloudtagger/tagger/pkg/cloud/awssecret"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+)
+
+func main() {
+	aws := &awsapi.Client{}
+	err := app.Run(context.Background(), app.Function{
+		Name:    "volume-changed",
+		Actions: []lifecycle.Action{lifecycle.VolumeAttached, lifecycle.VolumeDetached, lifecycle.VolumeResized, lifecycle.VolumeTransferred},
+		AWS:     app.AWS{Secret: awssecret.Opener(aws), Parameter: aws.Parameter, Queues: aws},
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "tagger:", err)
+		os.Exit(1)
+	}
+}
