@@ -272,7 +272,8 @@ func decodeServer(text []byte) (View, error) {
 		flavor = b.Flavor.Name
 	}
 	return View{
-		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated, State: b.VMState, Task: b.Task, Locked: b.Locked,
+		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated,
+		State: b.VMState, Task: b.Task, Locked: b.Locked,
 		Flavor: flavor, Metadata: b.Metadata,
 	}, nil
 }
@@ -310,7 +311,8 @@ func decodeSnapshot(text []byte) (View, error) {
 	created, _ := time.Parse(cinderTime, b.Created)
 	updated, _ := time.Parse(cinderTime, b.Updated)
 	return View{
-		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated, State: b.Status, Parents: ids(b.Volume), Metadata: b.Metadata,
+		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated,
+		State: b.Status, Parents: ids(b.Volume), Metadata: b.Metadata,
 	}, nil
 }
 

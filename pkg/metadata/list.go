@@ -29,6 +29,8 @@ type ListOptions struct {
 	// cloud that has no such microversion (406) is asked without it, and Older, if not nil, is called.
 	DownCells bool
 	Older     func()
+	// Retries is how often a page is asked for again when the service is unavailable or throttles.
+	Retries int
 	// NoMicroversion asks for the service's default. Huawei Cloud knows no microversions.
 	NoMicroversion bool
 }
@@ -66,7 +68,7 @@ func List(ctx context.Context, service *gophercloud.ServiceClient, kind Kind, o 
 		case down:
 			version = string(row.service) + " " + row.downCells
 		}
-		size := min(o.PageSize, row.pageSize)
+		size, retries := min(o.PageSize, row.pageSize), 0
 		for marker := ""; ; {
 			views, next, err := readPage(ctx, s, row, version, query, marker)
 			if e, ok := errors.AsType[*Error](err); ok {
@@ -81,12 +83,18 @@ func List(ctx context.Context, service *gophercloud.ServiceClient, kind Kind, o 
 					size = max(size/2, minPageSize)
 					query.Set("limit", strconv.Itoa(size))
 					continue
+				case retries < o.Retries && (e.Class == Unavailable && e.Status != http.StatusOK || e.Class == Throttled):
+					retries++
+					if pause(ctx, max(e.RetryAfter, time.Second<<retries)) {
+						continue
+					}
 				}
 			}
 			if err != nil {
 				yield(View{}, err)
 				return
 			}
+			retries = 0
 			for _, v := range views {
 				if !yield(v, nil) {
 					return
@@ -102,7 +110,8 @@ func List(ctx context.Context, service *gophercloud.ServiceClient, kind Kind, o 
 
 // readPage reads one page, and the marker of the next one, "" after the last. Of the link to the next page only the
 // marker is used: an answer does not decide where requests go.
-func readPage(ctx context.Context, s sender, row *row, version string, query url.Values, marker string) (views []View, next string, err error) {
+func readPage(ctx context.Context, s sender, row *row, version string, query url.Values, marker string,
+) (views []View, next string, err error) {
 	if marker != "" {
 		query.Set("marker", marker)
 	}
@@ -158,4 +167,16 @@ func undecodable(row *row, text []byte) (View, bool) {
 	}
 	created, _ := time.Parse(time.RFC3339, b.Created)
 	return View{ID: b.ID, Project: b.Project, Created: created, State: Unread}, true
+}
+
+// pause reports false when the context ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
