@@ -3,6 +3,7 @@ package cloud
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
@@ -41,4 +42,32 @@ func (c *Cloud) Projects(ctx context.Context) (map[string]Project, error) {
 		all[p.ID] = p
 	}
 	return all, nil
+}
+
+// Covers reports whether [Options].Projects covers a project that Keystone has listed, by its id, name or domain. Unlike
+// [Cloud.Session] it looks up nothing but the names of domains, and does not ask for roles.
+func (c *Cloud) Covers(ctx context.Context, project Project) (bool, error) {
+	own, err := c.Login(ctx)
+	if err != nil {
+		return false, err
+	}
+	p := c.options.Projects
+	isOwn := project.ID == own.Project
+	switch {
+	case p.Listed(project.ID), isOwn && (p.Own() || len(p) == 0):
+		return true, nil
+	case isServiceProject(project.Name):
+		return false, nil
+	case p.Any(), inDomain(p, project.DomainID, ""):
+		return true, nil
+	case len(p.Domains()) == 0:
+		return false, nil
+	case isOwn:
+		return inDomain(p, own.grant.domain, own.grant.domainName), nil
+	}
+	domain, err := c.directory.domain(ctx, project.DomainID)
+	if _, unknown := errors.AsType[*UnknownError](err); err != nil && !unknown {
+		return false, err
+	}
+	return inDomain(p, project.DomainID, domain.Name), nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
@@ -63,14 +64,17 @@ type counted struct {
 type majority struct {
 	value string
 	votes int
-	// seen counts all resources, with those that have the value since it was the candidate: a lower bound.
+	// seen counts the resources that have any value, with those that have this one since it was the candidate: a lower
+	// bound.
 	seen, with int
 }
 
 func (m *majority) vote(value string) {
+	if value == "" {
+		return
+	}
 	m.seen++
 	switch {
-	case value == "":
 	case m.votes == 0:
 		m.value, m.votes, m.with = value, 1, 1
 	case m.value == value:
@@ -145,7 +149,7 @@ const ownerKey = "owner"
 
 // resource counts a resource once, whatever is required of it.
 func (c *counter) resource(kind lifecycle.Kind, v metadata.View, projectName string) {
-	c.group(c.projects, v.Project, projectName).owner.vote(v.Metadata[ownerKey])
+	c.group(c.projects, v.Project, projectName).owner.vote(strings.TrimSpace(v.Metadata[ownerKey]))
 	if v.Size == 0 {
 		c.unsized[kind]++
 	}

@@ -110,7 +110,7 @@ type Group struct {
 	// Name is a project's name, ID its id. An owner has an ID only: the value of its key.
 	ID   string `json:"id"`
 	Name string `json:"name,omitempty"`
-	// Owner is the value of the key owner that most resources of the project have, if more than half of them have it.
+	// Owner is the value of the key owner that more than half of the project's resources with an owner have.
 	Owner string `json:"owner,omitempty"`
 	Rows  []Row  `json:"rows"`
 }
@@ -173,6 +173,8 @@ type Report struct {
 	// Orphans are volumes that no server has.
 	Orphans    map[lifecycle.Kind]Amount `json:"orphans"`
 	Exemptions []ExemptionUse            `json:"exemptions"`
+	// SelfAccepted says that resources may exempt themselves (self_exemption: accept).
+	SelfAccepted bool `json:"self_accepted,omitempty"`
 	// Changes compares with an earlier run, nil without one.
 	Changes *Changes `json:"changes,omitempty"`
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/cloud"
@@ -209,8 +208,14 @@ func (rd *reader) lists(ctx context.Context, own *cloud.Session) ([]list, error)
 		if rd.names == nil {
 			return nil, errors.New("the projects in which the credentials have a role cannot be listed: name ids with --scope")
 		}
-		for id := range rd.names {
-			wanted[id] = true
+		for id, p := range rd.names {
+			if id != own.Project || s.Roles() {
+				wanted[id] = true
+			} else if in, err := rd.Cloud.Covers(ctx, p); err != nil {
+				return nil, err
+			} else if in {
+				wanted[id] = true
+			}
 		}
 	}
 	var all []list
@@ -334,29 +339,35 @@ func (rd *reader) consider(ctx context.Context, kind lifecycle.Kind, v metadata.
 	return nil
 }
 
-// inScope reports whether a project is in the scope.
+// inScope reports whether a project is in the scope. Only lists of all projects have others.
 func (rd *reader) inScope(ctx context.Context, project string) (bool, error) {
-	key := project
-	// For an administrator the domain decides, and so one look-up does for all its projects. The projects of OpenStack's
-	// own services count only by their ids.
-	if p, known := rd.names[project]; known && rd.admin && !rd.Scope.Listed(project) && !strings.HasPrefix(strings.ToLower(p.Name), "service") {
-		key = "domain " + p.DomainID
+	if !rd.admin {
+		return true, nil
 	}
-	if in, known := rd.scope[key]; known {
+	if in, known := rd.scope[project]; known {
 		return in, nil
 	}
-	_, err := rd.Cloud.Session(ctx, project)
-	_, foreign := errors.AsType[*cloud.ForeignError](err)
-	if err != nil && !foreign {
-		return false, err
+	in := true
+	p, known := rd.names[project]
+	if known && !rd.Scope.Roles() {
+		var err error
+		if in, err = rd.Cloud.Covers(ctx, p); err != nil {
+			return false, err
+		}
+	} else if _, err := rd.Cloud.Session(ctx, project); err != nil {
+		if _, in = errors.AsType[*cloud.ForeignError](err); !in {
+			return false, err
+		}
+		in = false
 	}
-	rd.scope[key] = !foreign
-	return !foreign, nil
+	rd.scope[project] = in
+	return in, nil
 }
 
 func (rd *reader) finish(policy rules.Policy) Report {
 	r := rd.report
 	rd.counter.report(r)
+	r.SelfAccepted = policy.SelfExemption == rules.AcceptSelfExemption
 	for _, read := range rd.seen {
 		r.ProjectsTotal++
 		if read {
