@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetErr(s.err)
 	root.SetVersionTemplate("tagger {{.Version}}\n")
 	oneOf(root, planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand(), listenCommand(s),
-		reconcileCommand(s), explainCommand(s), versionCommand(s))
+		reconcileCommand(s), explainCommand(s), coverageCommand(s), versionCommand(s))
 	err := root.ExecuteContext(ctx)
 	u, isUndone := errors.AsType[undone](err)
 	switch e, hasStatus := errors.AsType[ended](err); {
