@@ -179,8 +179,8 @@ func (t *topology) lock(conn *amqp.Connection) error {
 func (t *topology) declareError(name string, err error) error {
 	switch code(err) {
 	case amqp.PreconditionFailed:
-		return fatalf("declare queue %s: it exists with other arguments, perhaps those of another version: stop the listeners and run tagger listen "+
-			"--delete-topology, which throws away the messages in it, or set TAGGER_AMQP_QUEUE to another name: %w", name, oneLine(err))
+		return fatalf("declare queue %s: it exists with other arguments, perhaps those of another version: stop the listeners and run tagger queues "+
+			"delete, which throws away the messages in it, or set TAGGER_AMQP_QUEUE to another name: %w", name, oneLine(err))
 	case amqp.AccessRefused:
 		return fatalf("declare queue %s: the user lacks a right: rabbitmqctl set_permissions with configure '^%[2]s(\\..*)?$', "+
 			"write '^(%[2]s(\\..*)?|amq\\.default)$', read '^(%[2]s(\\..*)?|%[3]s)$': %[4]w",
@@ -225,41 +225,6 @@ func (t *topology) wanted() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.missing
-}
-
-// remove deletes the queues, and reports each with the messages that were in it.
-func (t *topology) remove(conn *amqp.Connection, deleted func(name string, messages int)) error {
-	for _, q := range t.queues() {
-		consumers, there := 0, true
-		err := on(conn, func(ch *amqp.Channel) error {
-			found, err := ch.QueueDeclarePassive(q.name, true, false, false, false, nil)
-			consumers = found.Consumers
-			return err
-		})
-		if code(err) == amqp.NotFound {
-			there, err = false, nil
-		}
-		if err != nil {
-			return fmt.Errorf("look at queue %s: %w", q.name, err)
-		}
-		if consumers > 0 {
-			return fmt.Errorf("delete queue %s: %d listeners take messages from it; stop them first", q.name, consumers)
-		}
-		if !there {
-			continue
-		}
-		err = on(conn, func(ch *amqp.Channel) error {
-			messages, err := ch.QueueDelete(q.name, false, false, false)
-			if err == nil {
-				deleted(q.name, messages)
-			}
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("delete queue %s: %w", q.name, err)
-		}
-	}
-	return nil
 }
 
 // code is the broker's own for an error, 0 for any other.
