@@ -18,6 +18,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/listen"
+	"github.com/cloudtagger/tagger/pkg/metrics"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
@@ -84,7 +85,7 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 		o.Log = app.NewLog(settings.LogLevel, "listen")
 		o.Concurrency = settings.Concurrency // each of them is a post, none waits for a server here
 		app.LimitMemory(o.Log)
-		o.Processor, others, err = newSink(settings, c, o.Log)
+		o.Processor, others, err = newSink(ctx, settings, c, o.Log)
 	} else {
 		o.Log, o.Processor, others, err = newTagging(ctx)
 	}
@@ -120,18 +121,20 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 	return nil
 }
 
-func newSink(settings config.Settings, c config.Listen, log *slog.Logger) (listen.Processor, func(io.Writer) error, error) {
+func newSink(ctx context.Context, settings config.Settings, c config.Listen, log *slog.Logger) (listen.Processor, func(io.Writer) error, error) {
 	registry, err := tagger.Dialects(settings, os.Getenv("OS_REGION_NAME"))
 	if err != nil {
 		return nil, nil, err
 	}
 	sink, err := listen.NewSink(listen.SinkOptions{
-		URL: c.Sink, Overrides: c.CEOverrides, Secret: settings.HTTPSecret, Registry: registry, GiveUpAfter: settings.GiveUpAfter, Log: log,
+		URL: c.Sink, Overrides: c.CEOverrides, Secret: settings.HTTPSecret, Registry: registry, GiveUpAfter: settings.GiveUpAfter,
+		Held: app.WatchHold(ctx, settings.HoldFile, log), Log: log,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	return sink, sink.WritePrometheus, nil
+	write := func(w io.Writer) error { return errors.Join(metrics.WriteProcess(w), sink.WritePrometheus(w)) }
+	return sink, write, nil
 }
 
 func newTagging(ctx context.Context) (*slog.Logger, listen.Processor, func(io.Writer) error, error) {

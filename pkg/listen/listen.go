@@ -73,9 +73,12 @@ func New(o Options) (*Listener, error) {
 			return nil, fmt.Errorf("TAGGER_AMQP_URL: address %d of %d %w", i+1, len(brokers), err)
 		}
 	}
+	counts := newCounts()
+	topology := newTopology(o.Config, o.Log)
+	topology.depths = &counts.depths
 	return &Listener{
-		options: o, brokers: brokers, topology: newTopology(o.Config, o.Log),
-		recent: newRecent(), counts: newCounts(), log: o.Log, slots: make(chan struct{}, o.Concurrency),
+		options: o, brokers: brokers, topology: topology,
+		recent: newRecent(), counts: counts, log: o.Log, slots: make(chan struct{}, o.Concurrency),
 	}, nil
 }
 
@@ -103,6 +106,7 @@ func (l *Listener) Run(ctx context.Context) error {
 		begun := time.Now()
 		err = l.session(ctx, over, conn)
 		l.counts.connected.Store(false)
+		l.counts.depths.clear()
 		if fatal, ok := errors.AsType[*fatalError](err); ok && (first || code(fatal) == amqp.PreconditionFailed) {
 			return fatal
 		}

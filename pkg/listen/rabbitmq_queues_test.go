@@ -89,7 +89,9 @@ func TestRabbitMQRejectedOnes(t *testing.T) {
 	s.reject(t, 0, 5)
 	q := s.queues(t)
 	want := []string{"0", "1", "2", "3", "4"}
-	count := func(n int) { until(t, "messages given back", func() bool { return s.count(t, s.config.Queue+".rejected") == n }) }
+	count := func(n int) {
+		until(t, "messages given back", func() bool { return s.count(t, s.config.Queue+".rejected") == n })
+	}
 	for range 2 {
 		count(5)
 		if got := s.rejectedIDs(t, q); !slices.Equal(got, want) {

@@ -183,7 +183,7 @@ func TestRabbitMQTwoListeners(t *testing.T) {
 			if older {
 				main := newTopology(s.config, nil).queues()[0]
 				delete(main.arguments, singleActive)
-				if err := main.declare(s.ch); err != nil {
+				if err := newTopology(s.config, nil).declareOne(s.ch, main); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -23,6 +23,7 @@ type topology struct {
 	// bytes is the limit of the main queue, delayBytes that of each delay queue, and every how often they are looked after.
 	bytes, delayBytes int64
 	every             time.Duration
+	depths            *depths // nil where nobody asks for them
 
 	mu sync.Mutex // one declaration at a time; guards what follows
 	// durable is whether the services declare their exchanges as durable, once one of them shows it.
@@ -115,7 +116,7 @@ func (t *topology) declare(conn *amqp.Connection) error {
 	}
 	err := on(conn, func(ch *amqp.Channel) error {
 		for _, q := range all[1:] {
-			if err := q.declare(ch); err != nil {
+			if err := t.declareOne(ch, q); err != nil {
 				return t.declareError(q.name, err)
 			}
 		}
@@ -132,11 +133,12 @@ func (t *topology) declare(conn *amqp.Connection) error {
 func (t *topology) declareMain(conn *amqp.Connection, q queue) error {
 	older := queue{q.name, maps.Clone(q.arguments)}
 	delete(older.arguments, singleActive)
-	if t.shared && on(conn, older.declare) == nil {
+	declare := func(q queue) error { return on(conn, func(ch *amqp.Channel) error { return t.declareOne(ch, q) }) }
+	if t.shared && declare(older) == nil {
 		return nil
 	}
-	err := on(conn, q.declare)
-	t.shared = code(err) == amqp.PreconditionFailed && on(conn, older.declare) == nil
+	err := declare(q)
+	t.shared = code(err) == amqp.PreconditionFailed && declare(older) == nil
 	switch {
 	case t.shared:
 		t.log.Warn("the queue exists as older versions made it; listeners take turns by a lock (docs/private-cloud.md says how to renew it)", "queue", q.name)
@@ -146,8 +148,12 @@ func (t *topology) declareMain(conn *amqp.Connection, q queue) error {
 	return nil
 }
 
-func (q queue) declare(ch *amqp.Channel) error {
-	_, err := ch.QueueDeclare(q.name, true, false, false, false, q.arguments)
+// declareOne declares a queue, and notes how many messages are in it.
+func (t *topology) declareOne(ch *amqp.Channel, q queue) error {
+	found, err := ch.QueueDeclare(q.name, true, false, false, false, q.arguments)
+	if err == nil && t.depths != nil {
+		t.depths.set(q.name, found.Messages)
+	}
 	return err
 }
 
