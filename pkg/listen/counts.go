@@ -17,10 +17,36 @@ type Counts struct {
 	connected, consuming, standby, blocked                     atomic.Bool
 	messages, duplicates, rejected, reconnects, unsent, panics atomic.Int64
 
-	perStep map[time.Duration]*atomic.Int64
-	// lastNotification is when the last one came from a service, in seconds since 1970; 0 before the first.
-	lastNotification atomic.Int64
-	depths           depths
+	perStep  map[time.Duration]*atomic.Int64
+	notified notified
+	depths   depths
+}
+
+// notified is when the last notification came by each routing key, in seconds since 1970.
+type notified struct {
+	mu sync.Mutex
+	at map[string]int64
+}
+
+// maxRoutingKeys bounds the keys that are told apart: a pattern in TAGGER_AMQP_ROUTING_KEYS lets any number through.
+const maxRoutingKeys = 20
+
+func (n *notified) note(routingKey string, at time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.at == nil {
+		n.at = map[string]int64{}
+	}
+	if _, known := n.at[routingKey]; !known && len(n.at) >= maxRoutingKeys {
+		routingKey = "(others)"
+	}
+	n.at[routingKey] = at.Unix()
+}
+
+func (n *notified) all() map[string]int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return maps.Clone(n.at)
 }
 
 // depths are the messages in the queues, as last seen.
@@ -101,7 +127,10 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 		fmt.Fprintf(&b, "tagger_listen_deferred_total{delay=%q} %d\n", label(step), c.perStep[step].Load())
 	}
 	head("tagger_listen_last_notification_timestamp_seconds", "gauge", "When the last notification came from a service, in seconds since 1970.")
-	fmt.Fprintf(&b, "tagger_listen_last_notification_timestamp_seconds %d\n", c.lastNotification.Load())
+	notified := c.notified.all()
+	for _, key := range slices.Sorted(maps.Keys(notified)) {
+		fmt.Fprintf(&b, "tagger_listen_last_notification_timestamp_seconds{routing_key=%q} %d\n", key, notified[key])
+	}
 	messages := c.depths.all()
 	head("tagger_listen_queue_messages", "gauge", "Messages that wait in a queue, as seen within the last minute or so.")
 	for _, name := range slices.Sorted(maps.Keys(messages)) {

@@ -251,24 +251,9 @@ func (q *Queues) Tap(ctx context.Context, bound func(exchanges, missing []string
 	if err != nil {
 		return q.topology.declareError(name, err)
 	}
-	var exchanges, missing []string
-	for _, exchange := range q.topology.exchanges {
-		err := on(q.conn.Connection, func(ch *amqp.Channel) error {
-			for _, key := range q.topology.keys {
-				if err := ch.QueueBind(name, key, exchange, false, nil); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		switch {
-		case code(err) == amqp.NotFound:
-			missing = append(missing, exchange)
-			continue
-		case err != nil:
-			return fmt.Errorf("bind queue %s to exchange %s: %w", name, exchange, oneLine(err))
-		}
-		exchanges = append(exchanges, exchange)
+	exchanges, missing, err := q.bind(name)
+	if err != nil {
+		return err
 	}
 	if len(exchanges) == 0 {
 		return fmt.Errorf("none of the exchanges exists: %s; set TAGGER_AMQP_EXCHANGES to those of your services", strings.Join(missing, ", "))

@@ -186,3 +186,22 @@ func TestRabbitMQTap(t *testing.T) {
 		t.Errorf("left %v, %v", all, err)
 	}
 }
+
+// What a listener needs is tried, and nothing stays.
+func TestRabbitMQRights(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	q := s.queues(t)
+	exchanges, missing, err := q.Rights(t.Context())
+	if err != nil || len(exchanges) != 0 || !slices.Equal(missing, s.config.Exchanges) {
+		t.Errorf("without its exchange: %v, %v, %v", exchanges, missing, err)
+	}
+	s.service(t, false)
+	exchanges, missing, err = q.Rights(t.Context())
+	if err != nil || len(missing) != 0 || !slices.Equal(exchanges, s.config.Exchanges) {
+		t.Errorf("%v, %v, %v", exchanges, missing, err)
+	}
+	if b := q.Broker(); b.Product != "RabbitMQ" || b.Version == "" || !b.Supported() {
+		t.Errorf("%+v", b)
+	}
+}
