@@ -127,7 +127,7 @@ func TestSoak(t *testing.T) {
 		}
 	})
 	var load sync.WaitGroup
-	load.Go(func() { attackHTTP(ctx, base) })
+	load.Go(func() { attackHTTP(ctx, t, base) })
 	load.Go(func() { holdBodies(ctx, base) })
 	load.Go(func() { goodHTTP(ctx, t, base, goods[serve]) })
 	load.Go(func() { invokeFunction(ctx, t, api, goods[function]) })
@@ -221,16 +221,20 @@ func post(ctx context.Context, base string, a attack) (int, error) {
 }
 
 // attackHTTP sends one attack after the other. Events for absent servers are sent without waiting for the answers.
-func attackHTTP(ctx context.Context, base string) {
+func attackHTTP(ctx context.Context, t *testing.T, base string) {
 	var waiting sync.WaitGroup
 	defer waiting.Wait()
+	sent := 0
+	defer func() { t.Logf("serve was attacked %d times", sent) }()
+	all := attacks(largest)
 	for ctx.Err() == nil {
-		for _, a := range attacks(largest) {
+		for _, a := range all {
 			if a.name == "absent servers" {
 				waiting.Go(func() { burst(ctx, base, a) })
 			} else {
 				burst(ctx, base, a)
 			}
+			sent++
 			pause(ctx, 200*time.Millisecond)
 		}
 	}
@@ -390,8 +394,9 @@ func publish(ctx context.Context, t *testing.T, broker string, g *good) {
 	for ctx.Err() == nil && !send(attack{contentType: "application/json", body: []byte("{}")}) { // the listener has bound its queue when this arrives
 		pause(ctx, time.Second)
 	}
+	all := attacks(largest)
 	for ctx.Err() == nil {
-		for _, a := range attacks(largest) {
+		for _, a := range all {
 			for range atOnce {
 				send(a)
 			}

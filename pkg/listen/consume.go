@@ -20,6 +20,10 @@ const (
 	workTimeout = 2 * time.Minute
 
 	consumerTag = "tagger"
+
+	// bytesUnderWay is how many bytes of bodies are worked on at a time. A message that is rejected is there three times: as it
+	// came, without its credentials, and in the client's buffer. Notifications have 2 to 10 kB.
+	bytesUnderWay = 16 << 20
 )
 
 var (
@@ -85,9 +89,17 @@ func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s s
 		case <-ctx.Done():
 			return l.drain(over, ch, errEnding)
 		}
+		size := min(int64(len(d.Body)), bytesUnderWay)
+		if l.bytes.Acquire(ctx, size) != nil {
+			<-l.slots
+			return l.drain(over, ch, errEnding)
+		}
 		taken := l.take(ctx, s, d) // here, so that messages get their places in the order in which they come
 		go func() {
-			defer func() { <-l.slots }()
+			defer func() {
+				l.bytes.Release(size)
+				<-l.slots
+			}()
 			taken.finish()
 		}()
 	}

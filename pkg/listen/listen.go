@@ -15,6 +15,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/delivery"
@@ -58,7 +59,8 @@ type Listener struct {
 	counts   *Counts
 	log      *slog.Logger
 
-	slots   chan struct{} // one is held for each message under way
+	slots   chan struct{}       // one is held for each message under way
+	bytes   *semaphore.Weighted // so are the bytes of its body
 	breaker breaker
 }
 
@@ -76,6 +78,7 @@ func New(o Options) (*Listener, error) {
 	return &Listener{
 		options: o, brokers: brokers, topology: newTopology(o.Config, o.Log),
 		recent: newRecent(), counts: newCounts(), log: o.Log, slots: make(chan struct{}, o.Concurrency),
+		bytes: semaphore.NewWeighted(bytesUnderWay),
 	}, nil
 }
 
