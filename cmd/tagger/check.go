@@ -200,7 +200,7 @@ func boundsOf(ctx context.Context, c *cloud.Cloud, settings config.Settings, ses
 		text = "that of the login only: " + strings.TrimSpace(session.ProjectName+" "+session.Project)
 	}
 	if settings.Projects.Roles() {
-		names, err := c.RoleProjects(ctx)
+		names, err := c.RoleProjectNames(ctx)
 		if err != nil {
 			return "", err
 		}

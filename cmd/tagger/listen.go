@@ -76,7 +76,10 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 	if err != nil {
 		return err
 	}
-	o := listen.Options{Config: c, Concurrency: underWay * settings.Concurrency, Wait: listen.DefaultWait, GiveUpAfter: settings.GiveUpAfter}
+	o := listen.Options{
+		Config: c, Repair: c.Repair, Concurrency: underWay * settings.Concurrency, Wait: listen.DefaultWait,
+		Bytes: settings.BytesInFlight, GiveUpAfter: settings.GiveUpAfter,
+	}
 	if settings.Wait != nil {
 		o.Wait = *settings.Wait
 	}
@@ -87,7 +90,7 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 		app.LimitMemory(o.Log)
 		o.Processor, others, err = newSink(ctx, settings, c, o.Log)
 	} else {
-		o.Log, o.Processor, others, err = newTagging(ctx)
+		others, err = newTagging(ctx, &o)
 	}
 	if err != nil {
 		return err
@@ -137,11 +140,13 @@ func newSink(ctx context.Context, settings config.Settings, c config.Listen, log
 	return sink, write, nil
 }
 
-func newTagging(ctx context.Context) (*slog.Logger, listen.Processor, func(io.Writer) error, error) {
+// newTagging sets what a listener that tags needs, and returns what writes the worker's metrics.
+func newTagging(ctx context.Context, o *listen.Options) (func(io.Writer) error, error) {
 	read := func() (config.Credentials, error) { return cloudsyaml.Read(ctx) }
 	c, err := app.Compose(ctx, app.Function{Name: "listen", Bus: true, Credentials: read, AWS: onAWS()})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	return c.Log, c.Processor(listen.Tolerance), c.Metrics.WritePrometheus, nil
+	o.Log, o.Processor, o.Servers = c.Log, c.Processor(listen.Tolerance, listen.Gather), c.Tagger
+	return c.Metrics.WritePrometheus, nil
 }

@@ -261,7 +261,7 @@ func (b *batch) tally(t *testing.T, listeners ...*listener) tally {
 			}
 			sum.outcomes[line.Outcome]++
 			sum.calls += line.Calls
-			if line.Outcome == "tagged" {
+			if line.Outcome == "tagged" && !strings.HasPrefix(line.Reason, "written again") {
 				sum.tagged[line.ID]++
 				age, err := time.ParseDuration(line.Age)
 				if err != nil {

@@ -3,6 +3,7 @@ package cloud
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -102,9 +103,19 @@ func (r *roleProjects) load(ctx context.Context) error {
 	return nil
 }
 
-// RoleProjects returns the names of the projects that TAGGER_PROJECTS=roles means now, sorted: those in which the credentials
+// RoleProjects returns the names of the projects in which the credentials have a role, by id.
+func (c *Cloud) RoleProjects(ctx context.Context) (map[string]string, error) {
+	if _, _, err := c.roles.find(ctx, ""); err != nil {
+		return nil, err
+	}
+	c.roles.mu.Lock()
+	defer c.roles.mu.Unlock()
+	return maps.Clone(c.roles.names), nil
+}
+
+// RoleProjectNames returns the names of the projects that TAGGER_PROJECTS=roles means now, sorted: those in which the credentials
 // have a role, without the services' own.
-func (c *Cloud) RoleProjects(ctx context.Context) ([]string, error) {
+func (c *Cloud) RoleProjectNames(ctx context.Context) ([]string, error) {
 	if err := c.roles.load(ctx); err != nil {
 		return nil, fmt.Errorf("list the projects that the credentials have a role in: %w", err)
 	}

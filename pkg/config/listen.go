@@ -17,6 +17,7 @@ type Listen struct {
 	Exchanges   List   `envconfig:"TAGGER_AMQP_EXCHANGES" default:"nova,cinder,openstack" desc:"The exchanges that the services send their notifications to (control_exchange in their configuration)."`
 	RoutingKeys List   `envconfig:"TAGGER_AMQP_ROUTING_KEYS" default:"notifications.info,versioned_notifications.info" desc:"Which of their messages are taken: a topic, a dot and a priority. Only one of the two formats is enough."`
 	Queue       string `envconfig:"TAGGER_AMQP_QUEUE" default:"tagger" desc:"The queue to take them from; the names of the others begin with it. Listeners with the same queue share its messages, listeners with other rules need another."`
+	Repair      bool   `envconfig:"TAGGER_REPAIR" default:"true" desc:"Whether keys that another writer undid within 30 seconds are written again; see private-cloud.md."`
 
 	ManagementURL string `envconfig:"TAGGER_AMQP_MANAGEMENT_URL" desc:"Where tagger check asks the management plugin for policies; by default the broker's host, port 15672 (15671 for amqps)."`
 

@@ -17,7 +17,9 @@ type Counts struct {
 	connected, consuming, standby, blocked                     atomic.Bool
 	messages, duplicates, rejected, reconnects, unsent, panics atomic.Int64
 
-	perStep  map[time.Duration]*atomic.Int64
+	perStep map[time.Duration]*atomic.Int64
+	// more write further metrics.
+	more     []func(io.Writer) error
 	notified notified
 	depths   depths
 }
@@ -76,8 +78,8 @@ func (d *depths) all() map[string]int {
 	return maps.Clone(d.messages)
 }
 
-func newCounts() *Counts {
-	c := &Counts{perStep: map[time.Duration]*atomic.Int64{}}
+func newCounts(more ...func(io.Writer) error) *Counts {
+	c := &Counts{more: more, perStep: map[time.Duration]*atomic.Int64{}}
 	for _, step := range steps() {
 		c.perStep[step] = new(atomic.Int64)
 	}
@@ -86,8 +88,8 @@ func newCounts() *Counts {
 
 func (c *Counts) deferred(step time.Duration) { c.perStep[step].Add(1) }
 
-// Consuming reports whether messages are being taken: connected to a broker that is not short of memory or disk, and neither credentials nor configuration
-// at fault.
+// Consuming reports whether messages are being taken: connected to a broker that is not short of memory or disk, and
+// neither credentials nor configuration at fault.
 func (c *Counts) Consuming() bool { return c.consuming.Load() && !c.blocked.Load() }
 
 // WritePrometheus writes everything in Prometheus' text format.
@@ -136,11 +138,17 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 	for _, name := range slices.Sorted(maps.Keys(messages)) {
 		fmt.Fprintf(&b, "tagger_listen_queue_messages{queue=%q} %d\n", name, messages[name])
 	}
+	for _, write := range c.more {
+		if err := write(&b); err != nil {
+			return err
+		}
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// Handler answers GET /healthz, 200 only while messages are taken or another listener takes them, and GET /metrics: the listener's own, and before them what others writes: the worker's.
+// Handler answers GET /healthz, 200 only while messages are taken or another listener takes them, and GET /metrics: the
+// listener's own, and before them what others writes: the worker's.
 func (c *Counts) Handler(others func(io.Writer) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

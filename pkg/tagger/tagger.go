@@ -85,6 +85,9 @@ type Delivery struct {
 	Wait               time.Duration
 	// Progress is told, if its functions are not nil, what happens while it happens.
 	Progress Progress
+
+	// unread, if not nil, is told what could not be read.
+	unread func(error)
 }
 
 // Progress lets somebody watch.
@@ -338,6 +341,7 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 	if decision := t.foreign(api.proof.failed()); decision != nil {
 		r.Decision = decision
 	}
+	r.metadata = done.Metadata
 	r.Written, r.Removed, r.Waited = done.Written, done.Removed, done.Waited.Round(100*time.Millisecond).String()
 	return r.sent(api.path)
 }
@@ -434,9 +438,11 @@ type connection struct {
 	// open gives the operations on another resource of the same project.
 	open     func(kind metadata.Kind, id string) (*metadata.Resource, error)
 	resource apply.Resource
-	project  string // that the token is for
-	admin    bool   // the token is an administrator's, who sees every project's resources
-	path     string // of the endpoint, before a request's own
+	// known, if not nil, has resources that were read already.
+	known   func(kind metadata.Kind, id string) (metadata.View, bool)
+	project string // that the token is for
+	admin   bool   // the token is an administrator's, who sees every project's resources
+	path    string // of the endpoint, before a request's own
 	// proof is the resource again.
 	proof *proof
 }
@@ -466,7 +472,7 @@ func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call
 	}
 	proven := &proof{
 		// An event without a project is taken to be of the credentials' own.
-		Resource: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide, writeLocked: t.options.WriteLocked,
+		Resource: resource, one: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide, writeLocked: t.options.WriteLocked,
 	}
 	return connection{open: open, resource: proven, project: session.Project, admin: session.Admin(), path: path, proof: proven}, nil
 }
