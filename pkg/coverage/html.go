@@ -98,7 +98,7 @@ type page struct {
 
 // segmentNames are what a page calls the parts of a bar, in their order.
 var segmentNames = [...]struct{ class, name string }{
-	{"ok", "allocated"}, {"paid", "exempt, with a payer"}, {"exempt", "exempt, no payer"}, {"differs", "another value"},
+	{"ok", "has the key"}, {"paid", "exempt, with a payer"}, {"exempt", "exempt, no payer"}, {"differs", "another value"},
 	{"placeholder", "placeholder"}, {"missing", "missing"}, {"locked", "not writable"},
 }
 
@@ -107,6 +107,7 @@ type bar struct {
 	Title    string
 	Of       string
 	Total    int
+	Size     string // Total as text
 	Segments []segment
 	Summary  string
 }
@@ -163,6 +164,7 @@ func newBar(row Row) bar {
 	if !bySize {
 		b.Of, b.Total = string(row.Kind)+"s", row.Total.Count
 	}
+	b.Size = thousands(b.Total)
 	parts := row.parts()
 	amounts := make([]int, len(parts))
 	for i, a := range parts {
@@ -197,9 +199,10 @@ type trend struct {
 	// Top and Bottom are the shares at the upper and the lower edge in percent.
 	Top, Bottom string
 	// Mean is weighted by how long each figure held.
-	Mean       string
-	From, To   string
-	Incomplete int
+	Mean     string
+	From, To string
+	// LeftOut says how many incomplete runs are not in it, "" for none.
+	LeftOut string
 }
 
 type trendPoint struct {
@@ -228,6 +231,7 @@ func (p Point) allocated() (float64, bool) {
 
 func newTrend(r Report, history []Point) *trend {
 	t := &trend{}
+	incomplete := 0
 	type at struct {
 		when  time.Time
 		share float64
@@ -237,7 +241,7 @@ func newTrend(r Report, history []Point) *trend {
 		share, ok := p.allocated()
 		switch {
 		case !p.Complete:
-			t.Incomplete++
+			incomplete++
 		case ok && p.Key == r.Key && (len(all) == 0 || p.At.After(all[len(all)-1].when)):
 			all = append(all, at{p.At, share})
 		}
@@ -257,6 +261,12 @@ func newTrend(r Report, history []Point) *trend {
 	if bottom == top {
 		bottom = math.Max(0, top-5)
 		top = bottom + 5
+	}
+	switch {
+	case incomplete == 1:
+		t.LeftOut = "One incomplete run is left out."
+	case incomplete > 1:
+		t.LeftOut = fmt.Sprintf("%d incomplete runs are left out.", incomplete)
 	}
 	step := max(1, (len(all)+trendPoints-1)/trendPoints)
 	var line []string
@@ -289,9 +299,10 @@ type heatColumn struct {
 }
 
 type heatRow struct {
-	Label     string
-	Y, Middle int
-	Cells     []heatCell
+	// Label fits into the map, Full is the whole label.
+	Label, Full string
+	Y, Middle   int
+	Cells       []heatCell
 }
 
 type heatCell struct {
@@ -299,7 +310,7 @@ type heatCell struct {
 	X, Middle          int
 }
 
-const heatLabel, heatCellWidth, heatCellHeight, heatHead = 250, 110, 26, 44
+const heatLabel, heatCellWidth, heatCellHeight, heatHead = 150, 88, 26, 44
 
 // heatClass is the colour of a share.
 func heatClass(share float64) string {
@@ -320,11 +331,11 @@ func newHeat(r Report, label func(int, Group) string) heat {
 	h := heat{Width: heatLabel + heatCellWidth*len(r.Rows), More: max(0, len(r.Projects)-heatProjects)}
 	for i, row := range r.Rows {
 		x := heatLabel + i*heatCellWidth
-		h.Columns = append(h.Columns, heatColumn{cut(row.Key, 14), string(row.Kind), x, x + heatCellWidth/2})
+		h.Columns = append(h.Columns, heatColumn{cut(row.Key, 11), string(row.Kind), x, x + heatCellWidth/2})
 	}
 	for n, g := range r.Projects[:min(len(r.Projects), heatProjects)] {
 		y := heatHead + n*heatCellHeight
-		line := heatRow{Label: cut(label(n, g), 32), Y: y, Middle: y + heatCellHeight/2}
+		line := heatRow{Label: cut(label(n, g), 18), Full: label(n, g), Y: y, Middle: y + heatCellHeight/2}
 		for i, column := range r.Rows {
 			cell := heatCell{Class: "none", Text: "–", Title: "no resources", X: h.Columns[i].X, Middle: h.Columns[i].Middle}
 			for _, row := range g.Rows {

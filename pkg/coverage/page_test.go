@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -75,6 +76,9 @@ func madeUp(projects int) coverage.Report {
 			}
 		}
 	}
+	slices.SortStableFunc(r.Projects, func(a, b coverage.Group) int {
+		return b.Rows[0].Unallocated().Size - a.Rows[0].Unallocated().Size
+	})
 	for i := range 25 {
 		r.Paid = append(r.Paid, coverage.PaidBy{Value: fmt.Sprintf("CC-%d", 17+i), Sizes: map[metadata.Unit]coverage.Amount{
 			metadata.VCPU: {Count: 90 - i, Size: 900 - 30*i}, metadata.GiB: {Count: 40, Size: 4000 - 100*i},
