@@ -173,7 +173,8 @@ func connectReconciler(ctx context.Context, s streams, settings config.Settings,
 		streams: s, settings: settings, eventOnly: eventOnly, session: session,
 		options: reconcile.Options{
 			Tagger: t, Policy: set.Policy(), Rules: set.Hash(), API: metadata.API(settings.API),
-			Cloud: cloud.New(within), Bounds: bounds, Scope: scope, Grace: settings.Grace,
+			Region: credentials.RegionName,
+			Cloud:  cloud.New(within), Bounds: bounds, Scope: scope, Grace: settings.Grace,
 		},
 	}, nil
 }

@@ -595,3 +595,38 @@ func TestLargeFleet(t *testing.T) {
 		}
 	})
 }
+
+// What an exemption covers, and what is there under another name, is not missing.
+func TestExemptionsAndAliases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		until := time.Now().AddDate(0, 1, 0).Format(time.DateOnly)
+		text := `
+required:
+- {key: owner, aliases: [Besitzer]}
+exemptions:
+- {name: tests, match: {project_name: dem*, name: "test-*"}, keys: [owner], reason: tests, by: me, until: ` + until + `}
+rules:
+- {on: server.created, add: {owner: "${resource.image} ${resource.region}"}}
+`
+		w := newWorld(t, "demo", text, config.Projects{"own"}, simcloud.Options{}, func(c *simcloud.Cloud) {
+			c.PutServer(simcloud.Server{Name: "test-1"})
+			c.PutServer(simcloud.Server{Name: "alias", Metadata: map[string]string{"Besitzer": "bob"}})
+			c.PutServer(simcloud.Server{Name: "web"})
+		})
+		w.Region = "RegionOne"
+		s := w.plan()
+		want := map[State]map[lifecycle.Kind]int{Add: {"server": 1}, Exempt: {"server": 1}, Complete: {"server": 1}}
+		if diff := cmp.Diff(want, s.States); diff != "" {
+			t.Errorf("states (-want +got):\n%s", diff)
+		}
+		image, _ := w.cloud.Image("cirros")
+		if err := Entries(w.path, func(_ int, e Entry) (bool, error) {
+			if got := *e.Keys["owner"].To; e.Name != "web" || got != image.ID+" RegionOne" {
+				t.Errorf("%s: %s", e.Name, got)
+			}
+			return true, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
