@@ -122,7 +122,7 @@ func mixed(c *simcloud.Cloud) {
 		{Name: "bare"}, {Name: "half", Metadata: map[string]string{"env": "prod", "other": "x"}},
 		{Name: "empty", Metadata: map[string]string{"owner": "", "tier": "old"}},
 		{Name: "complete", Metadata: complete}, {Name: "cased", Metadata: map[string]string{"Owner": "bob", "env": "x", "tier": "m1.nano"}},
-		{Name: "error", VMState: "error"}, {Name: "locked", Locked: true}, {Name: "busy", TaskState: "rebooting"},
+		{Name: "gone", VMState: "deleted"}, {Name: "error", VMState: "error"}, {Name: "locked", Locked: true}, {Name: "busy", TaskState: "rebooting"},
 	} {
 		s.Created = time.Now().Add(-48 * time.Hour)
 		c.PutServer(s)
