@@ -74,8 +74,8 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.SetVersionTemplate("tagger {{.Version}}\n")
-	oneOf(root, planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand(), listenCommand(s),
-		reconcileCommand(s), explainCommand(s), versionCommand(s))
+	oneOf(root, planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand(), listenCommand(), queuesCommand(s),
+		reconcileCommand(s), explainCommand(s), coverageCommand(s), versionCommand(s))
 	err := root.ExecuteContext(ctx)
 	u, isUndone := errors.AsType[undone](err)
 	switch e, hasStatus := errors.AsType[ended](err); {

@@ -34,7 +34,11 @@ type Options struct {
 	Wait time.Duration
 	// GiveUpAfter is how long after a message was first taken nothing more is tried.
 	GiveUpAfter time.Duration
-	Log         *slog.Logger
+	// Servers, if not nil, does what is to be done about servers beside working on messages.
+	Servers Servers
+	// Repair has writes done again that another writer undid.
+	Repair bool
+	Log    *slog.Logger
 }
 
 // Processor works on messages; [delivery.Processor] tags, and a [Sink] passes events on. It is safe for concurrent use.
@@ -66,6 +70,9 @@ type Listener struct {
 	counts   *Counts
 	log      *slog.Logger
 
+	undone    *undone
+	deferrals *deferrals
+
 	slots   chan struct{} // one is held for each message under way
 	bytes   *semaphore.Weighted
 	breaker breaker
@@ -82,9 +89,19 @@ func New(o Options) (*Listener, error) {
 			return nil, fmt.Errorf("TAGGER_AMQP_URL: address %d of %d %w", i+1, len(brokers), err)
 		}
 	}
+	watching := o.Servers
+	if !o.Repair {
+		watching = nil
+	}
+	undone, deferrals := newUndone(watching, o.Log), newDeferrals()
+	counts := newCounts(undone.writePrometheus, deferrals.writePrometheus)
+	topology := newTopology(o.Config, o.Log)
+	topology.depths = &counts.depths
 	return &Listener{
-		options: o, brokers: brokers, topology: newTopology(o.Config, o.Log),
-		recent: newRecent(), counts: newCounts(), log: o.Log, slots: make(chan struct{}, o.Concurrency), bytes: semaphore.NewWeighted(o.Bytes),
+		undone: undone, deferrals: deferrals,
+		options: o, brokers: brokers, topology: topology,
+		recent: newRecent(), counts: counts, log: o.Log,
+		slots: make(chan struct{}, o.Concurrency), bytes: semaphore.NewWeighted(o.Bytes),
 	}, nil
 }
 
@@ -113,6 +130,7 @@ func (l *Listener) Run(ctx context.Context) error {
 		begun := time.Now()
 		err = l.session(ctx, over, conn)
 		l.counts.connected.Store(false)
+		l.counts.depths.clear()
 		if fatal, ok := errors.AsType[*fatalError](err); ok && (first || code(fatal) == amqp.PreconditionFailed) {
 			return fatal
 		}

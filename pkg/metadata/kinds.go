@@ -72,6 +72,9 @@ type row struct {
 	// many resources a page has at most by the service's default configuration (osapi_max_limit).
 	list, nextLinks string
 	pageSize        int
+	// unit is what the size of a resource is counted in, size reads it from a resource's JSON object.
+	unit Unit
+	size func([]byte) int
 	// projectFilter is the query parameter that picks one project's resources when all projects are listed.
 	projectFilter string
 	// decode reads a resource's JSON object, encode makes one.
@@ -88,28 +91,28 @@ var table = []row{
 		openstack: Nova, huaweicloud: ECS, maxItems: 128,
 		stateName: "vm_state", ready: serverReady, passing: serverPassing, deleted: serverDeleted,
 		microversion: "2.9", downCells: "2.69", list: "servers/detail", nextLinks: "servers_links", pageSize: 1000, projectFilter: "project_id",
-		decode: decodeServer, encode: encodeServer,
+		unit: VCPU, size: serverSize, decode: decodeServer, encode: encodeServer,
 	},
 	{
 		kind: BareMetal, service: Compute, collection: "servers", member: "server", pages: "/v2.1/",
 		openstack: Nova, huaweicloud: BMS, maxItems: 128,
 		stateName: "vm_state", ready: serverReady, passing: serverPassing, deleted: serverDeleted,
 		microversion: "2.9", downCells: "2.69", list: "servers/detail", nextLinks: "servers_links", pageSize: 1000, projectFilter: "project_id",
-		decode: decodeServer, encode: encodeServer,
+		unit: VCPU, size: serverSize, decode: decodeServer, encode: encodeServer,
 	},
 	{
 		kind: Volume, service: BlockStorage, collection: "volumes", member: "volume", pages: "/v3/",
 		openstack: CinderVolume, huaweicloud: EVSVolume,
 		stateName: "status", passing: []string{"maintenance", "uploading"}, deleted: []string{"deleting"},
 		ownedWhole: true, parent: Server, list: "volumes/detail", nextLinks: "volumes_links", pageSize: 1000, projectFilter: "project_id",
-		decode: decodeVolume, encode: encodeVolume,
+		unit: GiB, size: volumeSize, decode: decodeVolume, encode: encodeVolume,
 	},
 	{
 		kind: Snapshot, service: BlockStorage, collection: "snapshots", member: "snapshot", pages: "/v2/",
 		openstack: Cinder, huaweicloud: EVS,
 		perKey: true, foldsCase: true, parent: Volume,
 		microversion: "3.41", list: "snapshots/detail", nextLinks: "snapshots_links", pageSize: 1000, projectFilter: "project_id",
-		decode: decodeSnapshot, encode: encodeSnapshot,
+		unit: GiB, size: volumeSize, decode: decodeSnapshot, encode: encodeSnapshot,
 	},
 }
 
@@ -232,6 +235,8 @@ type View struct {
 	// attached to.
 	Parents  []string
 	Metadata map[string]string
+	// Size is in the kind's [Unit]. Only lists tell it; it is 0 where they do not, as below Nova's microversion 2.47.
+	Size int
 }
 
 type serverBody struct {

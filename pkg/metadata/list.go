@@ -138,6 +138,7 @@ func readPage(ctx context.Context, s sender, row *row, version string, query url
 		if err != nil {
 			return nil, "", malformed(err)
 		}
+		v.Size = row.size(text)
 		views = append(views, v)
 	}
 	var links []struct{ Rel, Href string }

@@ -231,8 +231,8 @@ func (t *Tagger) Correct(ctx context.Context, c Correction, d Delivery, begin fu
 	out.Decision, out.Attempts, out.Written, out.Removed = &done.Decision, done.Attempts, done.Written, done.Removed
 	out.Result = out.Result.sent(api.path).filled()
 	for _, call := range out.calls {
-		if call.Request.Method != http.MethodGet && call.ID != "" {
-			out.RequestIDs = append(out.RequestIDs, call.ID)
+		if call.Request.Method != http.MethodGet && call.RequestID != "" {
+			out.RequestIDs = append(out.RequestIDs, call.RequestID)
 		}
 	}
 	return out
