@@ -111,7 +111,8 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 		return err
 	}
 	o := listen.Options{
-		Config: c, Repair: c.Repair, Concurrency: underWay * settings.Concurrency, Wait: listen.DefaultWait, GiveUpAfter: settings.GiveUpAfter,
+		Config: c, Repair: c.Repair, Concurrency: underWay * settings.Concurrency, Wait: listen.DefaultWait,
+		Bytes: settings.BytesInFlight, GiveUpAfter: settings.GiveUpAfter,
 	}
 	if settings.Wait != nil {
 		o.Wait = *settings.Wait
@@ -178,6 +179,6 @@ func newTagging(ctx context.Context, o *listen.Options) (func(io.Writer) error, 
 	if err != nil {
 		return nil, err
 	}
-	o.Log, o.Processor, o.Servers = c.Log, c.Processor(listen.Tolerance), c.Tagger
+	o.Log, o.Processor, o.Servers = c.Log, c.Processor(listen.Tolerance, listen.Gather), c.Tagger
 	return c.Metrics.WritePrometheus, nil
 }

@@ -45,8 +45,8 @@ func (u undone) Unwrap() error { return u.err }
 func run(ctx context.Context, args []string, s streams) int {
 	root := &cobra.Command{
 		Use:   "tagger",
-		Short: "Put metadata on servers and snapshots when they are created",
-		Long: "Tagger puts metadata on OpenStack and Huawei Cloud servers and volume snapshots when events say that they were\n" +
+		Short: "Put metadata on servers, volumes and snapshots when they are created",
+		Long: "Tagger puts metadata on OpenStack and Huawei Cloud servers, volumes and snapshots when events say that they were\n" +
 			"created. This command is for the desk: see what it would do, do it, try it on an embedded cloud.",
 		Version:       version(debug.ReadBuildInfo),
 		SilenceErrors: true, SilenceUsage: true,

@@ -1,8 +1,8 @@
-// Package app is the composition root: it reads the configuration, builds a Tagger and the door of the platform that the
-// process runs on, and serves it. One binary finds out by itself where it runs.
+// Package app is the composition root: it reads the configuration, builds a Tagger and the door of the platform that
+// the process runs on, and serves it. One binary finds out by itself where it runs.
 //
-// What only AWS has is injected, so that a command that does without it does not link it. The listener's door is composed
-// by the command that has it: no function links RabbitMQ's client.
+// What only AWS has is injected, so that a command that does without it does not link it. The listener's door is
+// composed by the command that has it: no function links RabbitMQ's client.
 package app
 
 import (
@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -71,12 +72,12 @@ func where() (platform, error) {
 	case os.Getenv("PORT") != "":
 		return overHTTP, nil
 	}
-	return "", errors.New("find the platform: neither AWS_LAMBDA_RUNTIME_API (AWS Lambda) nor RUNTIME_API_ADDR (FunctionGraph) nor PORT (HTTP) is set; " +
-		"at a desk use: tagger invoke")
+	return "", errors.New("find the platform: neither AWS_LAMBDA_RUNTIME_API (AWS Lambda) nor RUNTIME_API_ADDR " +
+		"(FunctionGraph) nor PORT (HTTP) is set; at a desk use: tagger invoke")
 }
 
-// Run reads the configuration, composes the function and serves the platform that the process runs on. It returns an error
-// that says why it cannot serve, and nil when the context ended.
+// Run reads the configuration, composes the function and serves the platform that the process runs on. It returns an
+// error that says why it cannot serve, and nil when the context ended.
 func Run(ctx context.Context, f Function) error {
 	p, err := where()
 	if err != nil {
@@ -125,30 +126,32 @@ type Composed struct {
 // Compose reads the configuration and composes what a door needs that this package does not have.
 func Compose(ctx context.Context, f Function) (Composed, error) { return compose(ctx, f, byCommand) }
 
-// Processor returns a processor of messages. Tolerance is that of [delivery.Options].
-func (c Composed) Processor(tolerance int) *delivery.Processor {
+// Processor returns a processor of messages. Tolerance and gather are those of [delivery.Options].
+func (c Composed) Processor(tolerance int, gather time.Duration) *delivery.Processor {
 	return delivery.New(delivery.Options{
-		Tagger: c.Tagger, Concurrency: c.Settings.Concurrency, GiveUpAfter: c.Settings.GiveUpAfter, Tolerance: tolerance, Log: c.Log,
+		Tagger: c.Tagger, Concurrency: c.Settings.Concurrency, GiveUpAfter: c.Settings.GiveUpAfter,
+		Tolerance: tolerance, Gather: gather, Log: c.Log,
 	})
 }
 
 // wholeBatch is the tolerance of doors that acknowledge all they were given in one answer.
 const wholeBatch = 1
 
-// underWay is how many requests may be under way for each change that is worked on: most of them wait for their servers.
+// underWay is how many requests may be under way for each change that is worked on: most of them wait for their
+// servers.
 const underWay = 10
 
 func (c Composed) lambda(queues host.Queues) *host.Lambda {
 	return &host.Lambda{
-		Processor: c.Processor(wholeBatch), Queues: queues, DeadLetterQueueURL: c.Settings.DeadLetterQueueURL, Wait: c.Settings.Wait,
-		Flush: func() { _ = c.Metrics.FlushEMF(os.Stdout) }, Log: c.Log,
+		Processor: c.Processor(wholeBatch, 0), Queues: queues, DeadLetterQueueURL: c.Settings.DeadLetterQueueURL,
+		Wait: c.Settings.Wait, Flush: func() { _ = c.Metrics.FlushEMF(os.Stdout) }, Log: c.Log,
 	}
 }
 
 func (c Composed) functionGraph() *host.FunctionGraph {
 	return &host.FunctionGraph{
-		Processor: c.Processor(wholeBatch), Address: os.Getenv("RUNTIME_API_ADDR"), Timeout: runtimeTimeout(), Credentials: c.Settings.InvocationCredentials,
-		Wait: c.Settings.Wait, Log: c.Log,
+		Processor: c.Processor(wholeBatch, 0), Address: os.Getenv("RUNTIME_API_ADDR"), Timeout: runtimeTimeout(),
+		Credentials: c.Settings.InvocationCredentials, Wait: c.Settings.Wait, Log: c.Log,
 	}
 }
 
@@ -166,9 +169,9 @@ func (c Composed) serve(ctx context.Context, address string) error {
 		c.Log.Warn("TAGGER_HTTP_SECRET is not set: everybody who reaches the port may send events")
 	}
 	h := host.NewHTTP(host.HTTPOptions{
-		WebHook: webHook,
-		Processor: c.Processor(wholeBatch), Requests: underWay * c.Settings.Concurrency, Bytes: c.Settings.HTTPBytes, Secret: c.Settings.HTTPSecret,
-		Wait: c.Settings.Wait, Metrics: c.Metrics.WritePrometheus, MetricsSecret: c.Settings.MetricsToken(),
+		WebHook:   webHook,
+		Processor: c.Processor(wholeBatch, 0), Requests: underWay * c.Settings.Concurrency, Bytes: c.Settings.BytesInFlight,
+		Secret: c.Settings.HTTPSecret, Wait: c.Settings.Wait, Metrics: c.Metrics.WritePrometheus, MetricsSecret: c.Settings.MetricsToken(),
 	})
 	err = Serve(ctx, listener, h, h.LongestRequest())
 	c.Log.Info("ended")
@@ -186,7 +189,8 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 	for _, warning := range config.Unknown(os.Environ()) {
 		log.Warn(warning)
 	}
-	counts := metrics.New(cmp.Or(os.Getenv("AWS_LAMBDA_FUNCTION_NAME"), f.Name)) // two stacks of an account have the same functions
+	// By the name in AWS: two stacks of an account have the same functions.
+	counts := metrics.New(cmp.Or(os.Getenv("AWS_LAMBDA_FUNCTION_NAME"), f.Name))
 	book, err := openRules(ctx, settings, f.AWS.Parameter, log, counts)
 	if err != nil {
 		return Composed{}, err
@@ -228,19 +232,21 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 	return Composed{Tagger: t, Settings: settings, Log: log, Metrics: counts}, nil
 }
 
-// onlyFromASecret refuses credentials in a Lambda function's environment, where everybody who may look at the function reads them. On a desk, under
-// the SAM CLI, there is no such reader.
+// onlyFromASecret refuses credentials in a Lambda function's environment, where everybody who may look at the function
+// reads them. On a desk, under the SAM CLI, there is no such reader.
 func onlyFromASecret(settings config.Settings, credentials config.Credentials) error {
-	const way = "put the credentials into a Secrets Manager secret, a JSON object of these variables, and set TAGGER_SECRET_ARN to its ARN"
+	const way = "put the credentials into a Secrets Manager secret, a JSON object of these variables, and set " +
+		"TAGGER_SECRET_ARN to its ARN"
 	names := credentials.SecretNames()
 	switch {
 	case os.Getenv("AWS_SAM_LOCAL") == "true":
 		return nil
 	case !settings.HTTPSecret.IsZero():
-		return errors.New("read the environment: TAGGER_HTTP_SECRET is not for AWS Lambda, where function URLs and HTTP APIs have authorisation of their own (IAM): " +
-			"unset it, and see that they use it")
+		return errors.New("read the environment: TAGGER_HTTP_SECRET is not for AWS Lambda, where function URLs and HTTP " +
+			"APIs have authorisation of their own (IAM): unset it, and see that they use it")
 	case len(names) > 0:
-		return fmt.Errorf("read the environment: %s would be readable in the function's configuration: %s", strings.Join(names, ", "), way)
+		return fmt.Errorf("read the environment: %s would be readable in the function's configuration: %s",
+			strings.Join(names, ", "), way)
 	case settings.SecretARN == "":
 		return fmt.Errorf("read the environment: there are no credentials: %s", way)
 	}
@@ -248,7 +254,9 @@ func onlyFromASecret(settings config.Settings, credentials config.Credentials) e
 }
 
 // openRules opens the rules that the settings name. Those in a file or a parameter are read again from time to time.
-func openRules(ctx context.Context, settings config.Settings, parameter func(context.Context, string) (string, error), log *slog.Logger, counts *metrics.Metrics,
+func openRules(
+	ctx context.Context, settings config.Settings, parameter func(context.Context, string) (string, error),
+	log *slog.Logger, counts *metrics.Metrics,
 ) (tagger.Rulebook, error) {
 	read := func(ctx context.Context) (rules.Source, error) { return settings.ReadRules(ctx, parameter) }
 	compile := func(source rules.Source) (*rules.Set, error) { return tagger.Compile(settings, source) }
@@ -283,7 +291,8 @@ func cloudOptions(settings config.Settings, credentials config.Credentials, f Fu
 		}
 		o.Source = host.CredentialsOf(credentials)
 	case settings.SecretARN != "" && f.AWS.Secret == nil:
-		return cloud.Options{}, errors.New("read the environment: TAGGER_SECRET_ARN is not read here: unset it, and give the credentials as OS_* variables")
+		return cloud.Options{}, errors.New("read the environment: TAGGER_SECRET_ARN is not read here: unset it, and give " +
+			"the credentials as OS_* variables")
 	case settings.SecretARN != "":
 		read, refused := f.AWS.Secret(settings.SecretARN)
 		o.Refused = refused

@@ -17,8 +17,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// The errors of an invocation. Lambda reports their type's name as errorType, by which retry policies and failure destinations can
-// tell what may pass from what never will.
+// The errors of an invocation. Lambda reports their type's name as errorType, by which retry policies and failure
+// destinations can tell what may pass from what never will.
 
 // DeferredError says that the resource is not ready yet: try again.
 type DeferredError struct{ Decision delivery.Decision }
@@ -69,8 +69,8 @@ const (
 // longestReason bounds Tagger-Reason and text bodies, in bytes: proxies commonly take 8 KiB of header fields in all.
 const longestReason = 512
 
-// reasonForStrangers stands for the error when configuration or credentials are at fault. What exactly is wrong is in the
-// log, and no concern of whoever can reach the port.
+// reasonForStrangers stands for the error when configuration or credentials are at fault. What exactly is wrong is in
+// the log; a client does not get to see it.
 const reasonForStrangers = "configuration or credentials are at fault; see the log"
 
 // httpAnswer is the answer to an HTTP request.

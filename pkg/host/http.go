@@ -15,7 +15,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
-// HTTP takes events as HTTP requests, as Knative and containers do: POST to any path, GET /healthz and GET /metrics beside it. [NewHTTP] makes it.
+// HTTP takes events as HTTP requests, as Knative and containers do: POST to any path, GET /healthz and GET /metrics
+// beside it. [NewHTTP] makes it.
 type HTTP struct {
 	options HTTPOptions
 	wait    time.Duration
@@ -53,7 +54,9 @@ const (
 
 // NewHTTP returns a handler.
 func NewHTTP(o HTTPOptions) *HTTP {
-	return &HTTP{options: o, wait: waitOr(o.Wait, waitOverHTTP), slots: make(chan struct{}, o.Requests), bytes: newBudget(o.Bytes)}
+	return &HTTP{
+		options: o, wait: waitOr(o.Wait, waitOverHTTP), slots: make(chan struct{}, o.Requests), bytes: newBudget(o.Bytes),
+	}
 }
 
 func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -79,8 +82,8 @@ func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Authorized reports whether a request has the secret as its bearer token (RFC 6750), or the secret is zero. It compares
-// digests, so that neither content nor length of the secret shows in the time it takes.
+// Authorized reports whether a request has the secret as its bearer token (RFC 6750), or the secret is zero. It
+// compares digests, so that neither content nor length of the secret shows in the time it takes.
 func Authorized(r *http.Request, secret config.Secret) bool {
 	if secret.IsZero() {
 		return true
@@ -102,7 +105,8 @@ func (h *HTTP) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// work returns the answer to a request, or false when it has answered already. Whoever reads an answer slowly holds up nobody else.
+// work returns the answer to a request, or false when it has answered already. A client that reads its answer slowly
+// holds up no other.
 func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpAnswer, bool) {
 	if r.ContentLength > ingress.MaxPayload {
 		tooLarge(w)

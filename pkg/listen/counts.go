@@ -29,8 +29,8 @@ func newCounts(more ...func(io.Writer) error) *Counts {
 
 func (c *Counts) deferred(step time.Duration) { c.perStep[step].Add(1) }
 
-// Consuming reports whether messages are being taken: connected to a broker that is not short of memory or disk, and neither credentials nor configuration
-// at fault.
+// Consuming reports whether messages are being taken: connected to a broker that is not short of memory or disk, and
+// neither credentials nor configuration at fault.
 func (c *Counts) Consuming() bool { return c.consuming.Load() && !c.blocked.Load() }
 
 // WritePrometheus writes everything in Prometheus' text format.
@@ -78,7 +78,8 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 	return err
 }
 
-// Handler answers GET /healthz, 200 only while messages are taken or another listener takes them, and GET /metrics: the listener's own, and before them what others writes: the worker's.
+// Handler answers GET /healthz, 200 only while messages are taken or another listener takes them, and GET /metrics: the
+// listener's own, and before them what others writes: the worker's.
 func (c *Counts) Handler(others func(io.Writer) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

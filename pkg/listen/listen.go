@@ -1,9 +1,10 @@
-// Package listen is the door for RabbitMQ: it takes OpenStack's notifications from a queue of its own, has each worked on, and acknowledges it
-// when it is known what became of it.
+// Package listen is the door for RabbitMQ: it takes OpenStack's notifications from a queue of its own, has each worked
+// on, and acknowledges it when it is known what became of it.
 //
-// The services' own queues are left alone: a second consumer of notifications.info would take messages away from the first. What is not ready
-// waits in a queue with a delay, in the broker, and so survives this process. What a person has to look at goes to a queue for that. Of several
-// listeners on one queue one takes its messages, and the others stand by: two would write to one server at a time, in no order.
+// The services' own queues are left alone: a second consumer of notifications.info would take messages away from the
+// first. What is not ready waits in a queue with a delay, in the broker, and so survives this process. What a person
+// has to look at goes to a queue for that. Of several listeners on one queue one takes its messages, and the others
+// stand by: two would write to one server at a time, in no order.
 package listen
 
 import (
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/delivery"
@@ -26,6 +28,8 @@ type Options struct {
 	Processor Processor
 	// Concurrency is how many messages are taken at a time.
 	Concurrency int
+	// Bytes is how many bytes of messages may be read and under way; while there are as many, no further message is read.
+	Bytes int64
 	// Wait is how long a message may wait for its resource before it is deferred.
 	Wait time.Duration
 	// GiveUpAfter is how long after a message was first taken nothing more is tried.
@@ -46,12 +50,16 @@ type Processor interface {
 	Begin(ctx context.Context, batch []delivery.Planned) (finish func() []delivery.Decision)
 }
 
-// DefaultWait is how long a resource that is not ready is waited for where the settings do not say: as with other queues.
+// DefaultWait is how long a resource that is not ready is waited for where the settings do not say: as with other
+// queues.
 const DefaultWait = 5 * time.Second
 
 // Tolerance is that of [delivery.Options] for a listener, which gets its messages one by one: one server that the
 // credentials may not touch does not hold up its neighbours.
 const Tolerance = 5
+
+// Gather is that of [delivery.Options] for a listener: the messages that the broker hands out at once arrive within it.
+const Gather = 20 * time.Millisecond
 
 // Listener takes messages from RabbitMQ. Make one a process, and run it once.
 type Listener struct {
@@ -66,6 +74,7 @@ type Listener struct {
 	deferrals *deferrals
 
 	slots   chan struct{} // one is held for each message under way
+	bytes   *semaphore.Weighted
 	breaker breaker
 }
 
@@ -88,15 +97,17 @@ func New(o Options) (*Listener, error) {
 	return &Listener{
 		undone: undone, deferrals: deferrals,
 		options: o, brokers: brokers, topology: newTopology(o.Config, o.Log),
-		recent: newRecent(), counts: newCounts(undone.writePrometheus, deferrals.writePrometheus), log: o.Log, slots: make(chan struct{}, o.Concurrency),
+		recent: newRecent(), counts: newCounts(undone.writePrometheus, deferrals.writePrometheus), log: o.Log,
+		slots: make(chan struct{}, o.Concurrency), bytes: semaphore.NewWeighted(o.Bytes),
 	}, nil
 }
 
 // Counts are the listener's metrics.
 func (l *Listener) Counts() *Counts { return l.counts }
 
-// Run listens until the context ends, and then lets what is under way finish, for up to drainTimeout. It connects again whenever the broker goes. An error
-// is one that a person has to mend: a broker that refuses the user at start, queues that exist with other arguments, rights that the user lacks.
+// Run listens until the context ends, and then lets what is under way finish, for up to drainTimeout. It connects again
+// whenever the broker goes. An error is one that a person has to mend: a broker that refuses the user at start, queues
+// that exist with other arguments, rights that the user lacks.
 func (l *Listener) Run(ctx context.Context) error {
 	over, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -134,7 +145,8 @@ func (l *Listener) Run(ctx context.Context) error {
 	}
 }
 
-// session works on one connection until it is gone, or the context ends, and closes it. When over ends it cuts it, whatever the broker still owes.
+// session works on one connection until it is gone, or the context ends, and closes it. When over ends it cuts it,
+// whatever the broker still owes.
 func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 	stop := context.AfterFunc(over, conn.cut)
 	defer stop()
@@ -197,8 +209,8 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 	}
 }
 
-// watch takes note of a broker that is short of memory or disk, until the connection is gone. It tells so only those who publish, and takes neither messages
-// nor acknowledgements from them until it is over.
+// watch takes note of a broker that is short of memory or disk, until the connection is gone. It tells so only those
+// who publish, and takes neither messages nor acknowledgements from them until it is over.
 func (l *Listener) watch(blocked <-chan amqp.Blocking) {
 	defer l.counts.blocked.Store(false)
 	for b := range blocked {

@@ -133,7 +133,7 @@ type running struct {
 
 func (s *stand) listen(t *testing.T, w Processor, change func(*Listener)) *running {
 	t.Helper()
-	l, err := New(Options{Config: s.config, Processor: w, Concurrency: 5, GiveUpAfter: 24 * time.Hour, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	l, err := New(Options{Config: s.config, Processor: w, Concurrency: 5, Bytes: 8 << 20, GiveUpAfter: 24 * time.Hour, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
@@ -373,6 +374,39 @@ func TestRabbitMQFullDelayQueue(t *testing.T) {
 	s.notify(t, plainEvent("good"))
 	if m := next(t, w); m.EventID() != "good" {
 		t.Errorf("%.10s came again", m.EventID())
+	}
+	w.verdicts <- decided(apply.Tagged)
+}
+
+// While as many bytes of messages are under way as may be, no further one is read. One that is larger is worked on alone.
+func TestRabbitMQBytes(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.service(t, false)
+	w := newWorker()
+	l := s.listen(t, w, func(l *Listener) { l.options.Bytes, l.bytes = 5<<10, semaphore.NewWeighted(5<<10) })
+	consuming(t, l)
+	for i, size := range []int{2 << 10, 2 << 10, 2 << 10, 20 << 10} {
+		s.notify(t, plainEvent(fmt.Sprintf("%d-%s", i, strings.Repeat("x", size))))
+	}
+	under := func(messages int64) {
+		t.Helper()
+		until(t, fmt.Sprintf("message %d", messages), func() bool { return l.counts.messages.Load() == messages })
+	}
+	under(2) // the third does not fit beside them
+	next(t, w)
+	next(t, w)
+	w.verdicts <- decided(apply.Tagged)
+	if m := next(t, w); !strings.HasPrefix(m.EventID(), "2-") {
+		t.Errorf("%.3s came third", m.EventID())
+	}
+	if n := l.counts.messages.Load(); n != 3 { // the fourth fits beside none
+		t.Errorf("%d messages", n)
+	}
+	w.verdicts <- decided(apply.Tagged)
+	w.verdicts <- decided(apply.Tagged)
+	if m := next(t, w); !strings.HasPrefix(m.EventID(), "3-") {
+		t.Errorf("%.3s came last", m.EventID())
 	}
 	w.verdicts <- decided(apply.Tagged)
 }

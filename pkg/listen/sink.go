@@ -26,8 +26,9 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// Sink is the processor that posts events to an HTTP receiver and tags nothing: Knative's brokers, or Tagger's own functions. Each event goes as a
-// structured CloudEvent in a request of its own. Only events that report a change are sent; the others of a bus are ignored.
+// Sink is the processor that posts events to an HTTP receiver and tags nothing: Knative's brokers, or Tagger's own
+// functions. Each event goes as a structured CloudEvent in a request of its own. Only events that report a change are
+// sent; the others of a bus are ignored.
 type Sink struct {
 	options SinkOptions
 	client  *http.Client
@@ -137,7 +138,8 @@ func (s *Sink) work(ctx context.Context, m delivery.Message) delivery.Decision {
 	return delivery.Decision{Decision: all[worst], EventID: m.EventID(), Reached: reached[worst]}
 }
 
-// sent is what becomes of an event that its receiver has taken. It is no outcome of tagging: that is the receiver's to say.
+// sent is what becomes of an event that its receiver has taken. It is no outcome of tagging: that is the receiver's to
+// say.
 const sent apply.Outcome = "sent"
 
 // event returns the decision on an event, and whether the receiver answered.
@@ -185,9 +187,10 @@ func (s *Sink) post(ctx context.Context, m delivery.Message, e event.Event) (d a
 
 const maxAnswer = 64 << 10
 
-// judge says what an answer means, by the table of https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md: what is tried again is 404, 409,
-// 429, 5xx, and what HTTP does not know. Two differ here: 401 and 403 say that the secret is wrong, which is no event's fault, and 408 that the receiver
-// has not even read the request.
+// judge says what an answer means, by the table of
+// https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md: what is tried again is 404, 409, 429, 5xx,
+// and what HTTP does not know. Two differ here: 401 and 403 say that the secret is wrong, which is no event's fault,
+// and 408 that the receiver has not even read the request.
 func (s *Sink) judge(m delivery.Message, resp *http.Response) apply.Decision {
 	said := "the sink answers " + resp.Status
 	switch status := resp.StatusCode; {
@@ -196,7 +199,9 @@ func (s *Sink) judge(m delivery.Message, resp *http.Response) apply.Decision {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return apply.Decision{
 			Outcome: apply.Deferred, Reason: said, Delay: steps()[0],
-			Fault: apply.Fault{Err: fmt.Errorf("%s: set TAGGER_HTTP_SECRET to the bearer token that it wants", said), Scope: fault.Everything},
+			Fault: apply.Fault{
+				Err: fmt.Errorf("%s: set TAGGER_HTTP_SECRET to the bearer token that it wants", said), Scope: fault.Everything,
+			},
 		}
 	case status == http.StatusTooManyRequests:
 		return again(s.options.GiveUpAfter, m, metadata.Throttled, said, retryAfter(resp.Header))
@@ -213,14 +218,17 @@ func again(giveUpAfter time.Duration, m delivery.Message, class metadata.Class, 
 	}).Decision
 }
 
+// longestRetryAfter bounds what a receiver can ask.
+const longestRetryAfter = 24 * time.Hour
+
 // retryAfter reads the header's two forms (RFC 9110, section 10.2.3); 0 without it.
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if n, err := strconv.Atoi(value); err == nil && n >= 0 {
-		return time.Duration(min(n, 24*60*60)) * time.Second
+		return min(time.Duration(min(n, 1<<30))*time.Second, longestRetryAfter)
 	}
 	if at, err := http.ParseTime(value); err == nil {
-		return max(0, time.Until(at))
+		return min(max(0, time.Until(at)), longestRetryAfter)
 	}
 	return 0
 }

@@ -32,8 +32,8 @@ type taken struct {
 	applied bool
 }
 
-// take reads a message and gives it its place in the order of work. A message that reports a change which another one has
-// reported gets none before it is known what became of that.
+// take reads a message and gives it its place in the order of work. A message that reports a change which another one
+// has reported gets none before it is known what became of that.
 func (l *Listener) take(ctx context.Context, s sender, d amqp.Delivery) (t *taken) {
 	l.counts.messages.Add(1)
 	t = &taken{Listener: l, sender: s, delivery: d, message: envelope(d, time.Now()), ending: ctx}
@@ -66,8 +66,8 @@ func (t *taken) begin() {
 	t.wait = t.Listener.begin(t.ctx, []delivery.Planned{t.planned})
 }
 
-// finish waits for the decision on the message, and settles it. A panic defers it, and nothing else: the message would come
-// back to the next process, and end that too.
+// finish waits for the decision on the message, and settles it. A panic defers it, and nothing else: the message would
+// come back to the next process, and end that too.
 func (t *taken) finish() {
 	defer t.cancel()
 	defer func() {

@@ -1,12 +1,10 @@
 package tagger
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -111,22 +109,6 @@ type RequestRef struct {
 	Method string          `json:"method"`
 	Path   string          `json:"path"`
 	Body   json.RawMessage `json:"body"`
-}
-
-// Worst returns the result that decides for a record with all of these: one whose configuration or credentials are at fault, else that
-// with the worst outcome. There must be one at least.
-func Worst(results []Result) Result {
-	order := apply.Outcomes()
-	return slices.MaxFunc(results, func(a, b Result) int {
-		if (a.Fault.Err == nil) != (b.Fault.Err == nil) {
-			if a.Fault.Err != nil {
-				return 1
-			}
-			return -1
-		}
-		// Of those that come back, the one that wants to be left alone the longest.
-		return cmp.Or(cmp.Compare(slices.Index(order, a.Outcome), slices.Index(order, b.Outcome)), cmp.Compare(a.Delay, b.Delay))
-	})
 }
 
 // EmptyBatch is the result of a record without events, which the JSON format allows: it is done.

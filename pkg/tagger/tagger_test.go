@@ -216,35 +216,6 @@ func TestNothingIsGivenUpUntried(t *testing.T) {
 	})
 }
 
-// Worst: configuration at fault before everything, then what is not final.
-func TestWorst(t *testing.T) {
-	decided := func(d apply.Decision) tagger.Result { return tagger.Result{Plan: tagger.Plan{Decision: &d}} }
-	result := func(o apply.Outcome) tagger.Result { return decided(apply.Decision{Outcome: o}) }
-	broken := decided(apply.Decision{Outcome: apply.Deferred, Fault: apply.Fault{Err: errors.New("x")}})
-	for _, tt := range []struct {
-		all  []tagger.Result
-		want apply.Outcome
-	}{
-		{[]tagger.Result{result(apply.Tagged)}, apply.Tagged},
-		{[]tagger.Result{result(apply.Tagged), result(apply.Deferred), result(apply.Rejected)}, apply.Deferred},
-		{[]tagger.Result{result(apply.Gone), result(apply.Rejected), result(apply.Unchanged)}, apply.Rejected},
-	} {
-		if got := tagger.Worst(tt.all); got.Outcome != tt.want {
-			t.Errorf("got %s, want %s", got.Outcome, tt.want)
-		}
-	}
-	late := decided(apply.Decision{Outcome: apply.Deferred, Delay: time.Hour})
-	soon := decided(apply.Decision{Outcome: apply.Deferred, Delay: time.Second})
-	for _, all := range [][]tagger.Result{{late, soon}, {soon, late}} {
-		if got := tagger.Worst(all); got.Delay != time.Hour {
-			t.Errorf("comes back after %s, want what the longest asks for", got.Delay)
-		}
-	}
-	if got := tagger.Worst([]tagger.Result{result(apply.Deferred), broken, result(apply.Rejected)}); got.Fault.Err == nil {
-		t.Errorf("got %+v", got)
-	}
-}
-
 func TestJSON(t *testing.T) {
 	tg := compose(t, settings(), tagger.Parts{Cloud: nobody{}})
 	text, err := json.Marshal(tg.Unreadable(t.Context(), errors.New("x")))
