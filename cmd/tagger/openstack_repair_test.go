@@ -23,7 +23,7 @@ func repairOn(on bool) string {
 // An ordinary script that writes three keys to each server when it is active, one by one, makes Nova lose keys that
 // were read back. With repair none is lost in the end. Some servers are nobody else's, and cost what they cost without.
 func TestLoopBesideAScript(t *testing.T) {
-	const all, beside = 14, 10
+	const all, beside = 12, 9
 	s, bin := newStand(t), buildTagger(t)
 	s.knob(t, "spawn_delay", "0 4")
 	for _, repair := range []bool{false, true} {
