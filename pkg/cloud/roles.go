@@ -3,6 +3,7 @@ package cloud
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 )
@@ -99,4 +100,14 @@ func (r *roleProjects) load(ctx context.Context) error {
 	defer r.mu.Unlock()
 	r.names, r.read = names, time.Now()
 	return nil
+}
+
+// RoleProjects returns the names of the projects in which the credentials have a role, by id.
+func (c *Cloud) RoleProjects(ctx context.Context) (map[string]string, error) {
+	if _, _, err := c.roles.find(ctx, ""); err != nil {
+		return nil, err
+	}
+	c.roles.mu.Lock()
+	defer c.roles.mu.Unlock()
+	return maps.Clone(c.roles.names), nil
 }

@@ -113,6 +113,7 @@ func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (st
 		}
 		return e.Status, "", e
 	}
+	id = resp.Header.Get("X-Openstack-Request-Id")
 	defer func() {
 		_, _ = io.Copy(io.Discard, resp.Body) // a connection is used again only when its answer was read to the end
 		_ = resp.Body.Close()

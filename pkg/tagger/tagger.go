@@ -80,6 +80,9 @@ type Delivery struct {
 	Wait               time.Duration
 	// Progress is told, if its functions are not nil, what happens while it happens.
 	Progress Progress
+
+	// unread, if not nil, is told what could not be read.
+	unread func(error)
 }
 
 // Progress lets somebody watch.
@@ -420,9 +423,11 @@ type connection struct {
 	// open gives the operations on another resource of the same project.
 	open     func(kind metadata.Kind, id string) (*metadata.Resource, error)
 	resource apply.Resource
-	project  string // that the token is for
-	admin    bool   // the token is an administrator's, who sees every project's resources
-	path     string // of the endpoint, before a request's own
+	// known, if not nil, has resources that were read already.
+	known   func(kind metadata.Kind, id string) (metadata.View, bool)
+	project string // that the token is for
+	admin   bool   // the token is an administrator's, who sees every project's resources
+	path    string // of the endpoint, before a request's own
 	// proof is the resource again.
 	proof *proof
 }
