@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.SetVersionTemplate("tagger {{.Version}}\n")
-	oneOf(root, planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand(), listenCommand(s),
+	oneOf(root, planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand(), listenCommand(), queuesCommand(s),
 		reconcileCommand(s), explainCommand(s), coverageCommand(s), versionCommand(s))
 	err := root.ExecuteContext(ctx)
 	u, isUndone := errors.AsType[undone](err)

@@ -13,7 +13,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -222,8 +224,16 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 			return Composed{}, err
 		}
 	}
+	var held func() bool
+	if p == overHTTP || p == byCommand { // a function's process is frozen between events, and nobody puts a file beside it
+		held = WatchHold(ctx, settings.HoldFile, log)
+		counts.Hold(held)
+		if reloader, ok := book.(*rules.Reloader); ok {
+			go watchRules(ctx, reloader, log)
+		}
+	}
 	t, err := tagger.Compose(ctx, settings, book, tagger.Parts{
-		Cloud: made, Actions: f.Actions, Log: log, Observe: counts.Observe, Region: credentials.RegionName, Bus: f.Bus,
+		Cloud: made, Actions: f.Actions, Held: held, Log: log, Observe: counts.Observe, Region: credentials.RegionName, Bus: f.Bus,
 	})
 	if err != nil {
 		return Composed{}, err
@@ -258,6 +268,10 @@ func openRules(
 	ctx context.Context, settings config.Settings, parameter func(context.Context, string) (string, error),
 	log *slog.Logger, counts *metrics.Metrics,
 ) (tagger.Rulebook, error) {
+	inForce := func(v rules.Version) {
+		counts.RulesInForce(v)
+		log.Info("rules in force", "from", v.Name, "hash", v.Hash, "rules", v.Rules)
+	}
 	read := func(ctx context.Context) (rules.Source, error) { return settings.ReadRules(ctx, parameter) }
 	compile := func(source rules.Source) (*rules.Set, error) { return tagger.Compile(settings, source) }
 	if !settings.CanChange() {
@@ -265,9 +279,15 @@ func openRules(
 		if err != nil {
 			return nil, err
 		}
-		return compile(source)
+		set, err := compile(source)
+		if err != nil {
+			return nil, err
+		}
+		inForce(rules.Version{Name: source.Name, Hash: source.Hash(), Rules: set.Len()})
+		return set, nil
 	}
 	return rules.Open(ctx, read, compile, settings.RulesRefresh, rules.Notices{
+		InForce: inForce,
 		Unread: func(err error) {
 			log.Warn("the rules cannot be read again; those in force stay", "error", err.Error())
 		},
@@ -276,6 +296,27 @@ func openRules(
 			log.Error("the rules have changed and are refused; the last good ones stay in force", "error", err.Error())
 		},
 	})
+}
+
+// watchRules has the rules read again from time to time and on SIGHUP.
+func watchRules(ctx context.Context, r *rules.Reloader, log *slog.Logger) {
+	signals, now := make(chan os.Signal, 1), make(chan os.Signal)
+	signal.Notify(signals, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	go r.Watch(ctx, now)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-signals:
+			log.Info("SIGHUP: reading the rules again")
+			select {
+			case now <- s:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
 }
 
 // cloudOptions are those of the cloud that these credentials, the invocation's or those of a secret are for.

@@ -51,6 +51,9 @@ type Settings struct {
 	EventTypes   EventTypes `envconfig:"TAGGER_EVENT_TYPES" desc:"Further event types and trace names, as type=action separated by commas: createSnapshotV2=snapshot.created."`
 	IgnoreActors List       `envconfig:"TAGGER_IGNORE_ACTORS" desc:"Patterns, separated by commas, of user names and IDs whose changes are ignored; * stands for anything."`
 
+	HoldFile string `envconfig:"TAGGER_HOLD_FILE" desc:"Read by tagger serve and tagger listen: while a file of this name exists, nothing is written; events are taken and deferred."`
+
+	LogNames bool   `envconfig:"TAGGER_LOG_NAMES" default:"false" desc:"Whether the log may hold values that are written and the names of users, beside the keys."`
 	LogLevel string `envconfig:"TAGGER_LOG_LEVEL" default:"info" desc:"The least level that is logged: debug, info, warn or error."`
 }
 

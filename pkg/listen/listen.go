@@ -94,10 +94,13 @@ func New(o Options) (*Listener, error) {
 		watching = nil
 	}
 	undone, deferrals := newUndone(watching, o.Log), newDeferrals()
+	counts := newCounts(undone.writePrometheus, deferrals.writePrometheus)
+	topology := newTopology(o.Config, o.Log)
+	topology.depths = &counts.depths
 	return &Listener{
 		undone: undone, deferrals: deferrals,
-		options: o, brokers: brokers, topology: newTopology(o.Config, o.Log),
-		recent: newRecent(), counts: newCounts(undone.writePrometheus, deferrals.writePrometheus), log: o.Log,
+		options: o, brokers: brokers, topology: topology,
+		recent: newRecent(), counts: counts, log: o.Log,
 		slots: make(chan struct{}, o.Concurrency), bytes: semaphore.NewWeighted(o.Bytes),
 	}, nil
 }
@@ -127,6 +130,7 @@ func (l *Listener) Run(ctx context.Context) error {
 		begun := time.Now()
 		err = l.session(ctx, over, conn)
 		l.counts.connected.Store(false)
+		l.counts.depths.clear()
 		if fatal, ok := errors.AsType[*fatalError](err); ok && (first || code(fatal) == amqp.PreconditionFailed) {
 			return fatal
 		}

@@ -270,3 +270,8 @@ func (w *wire) cut(cuts bool) {
 	}
 	w.open = nil
 }
+
+// declare makes the queues as a listener does.
+func (s *stand) declare() error {
+	return newTopology(s.config, slog.New(slog.DiscardHandler)).declare(s.conn)
+}

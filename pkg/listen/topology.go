@@ -25,6 +25,7 @@ type topology struct {
 	// after.
 	bytes, delayBytes int64
 	every             time.Duration
+	depths            *depths // nil where nobody asks for them
 
 	mu sync.Mutex // one declaration at a time; guards what follows
 	// durable is whether the services declare their exchanges as durable, once one of them shows it.
@@ -120,7 +121,7 @@ func (t *topology) declare(conn *amqp.Connection) error {
 	}
 	err := on(conn, func(ch *amqp.Channel) error {
 		for _, q := range all[1:] {
-			if err := q.declare(ch); err != nil {
+			if err := t.declareOne(ch, q); err != nil {
 				return t.declareError(q.name, err)
 			}
 		}
@@ -137,11 +138,12 @@ func (t *topology) declare(conn *amqp.Connection) error {
 func (t *topology) declareMain(conn *amqp.Connection, q queue) error {
 	older := queue{q.name, maps.Clone(q.arguments)}
 	delete(older.arguments, singleActive)
-	if t.shared && on(conn, older.declare) == nil {
+	declare := func(q queue) error { return on(conn, func(ch *amqp.Channel) error { return t.declareOne(ch, q) }) }
+	if t.shared && declare(older) == nil {
 		return nil
 	}
-	err := on(conn, q.declare)
-	t.shared = code(err) == amqp.PreconditionFailed && on(conn, older.declare) == nil
+	err := declare(q)
+	t.shared = code(err) == amqp.PreconditionFailed && declare(older) == nil
 	switch {
 	case t.shared:
 		t.log.Warn("the queue exists as older versions made it; listeners take turns by a lock "+
@@ -152,8 +154,12 @@ func (t *topology) declareMain(conn *amqp.Connection, q queue) error {
 	return nil
 }
 
-func (q queue) declare(ch *amqp.Channel) error {
-	_, err := ch.QueueDeclare(q.name, true, false, false, false, q.arguments)
+// declareOne declares a queue, and notes how many messages are in it.
+func (t *topology) declareOne(ch *amqp.Channel, q queue) error {
+	found, err := ch.QueueDeclare(q.name, true, false, false, false, q.arguments)
+	if err == nil && t.depths != nil {
+		t.depths.set(q.name, found.Messages)
+	}
 	return err
 }
 
@@ -185,8 +191,8 @@ func (t *topology) lock(conn *amqp.Connection) error {
 func (t *topology) declareError(name string, err error) error {
 	switch code(err) {
 	case amqp.PreconditionFailed:
-		return fatalf("declare queue %s: it exists with other arguments, perhaps those of another version: stop the listeners and run tagger listen "+
-			"--delete-topology, which throws away the messages in it, or set TAGGER_AMQP_QUEUE to another name: %w", name, oneLine(err))
+		return fatalf("declare queue %s: it exists with other arguments, perhaps those of another version: stop the listeners and run tagger queues "+
+			"delete, which throws away the messages in it, or set TAGGER_AMQP_QUEUE to another name: %w", name, oneLine(err))
 	case amqp.AccessRefused:
 		return fatalf("declare queue %s: the user lacks a right: rabbitmqctl set_permissions with configure '^%[2]s(\\..*)?$', "+
 			"write '^(%[2]s(\\..*)?|amq\\.default)$', read '^(%[2]s(\\..*)?|%[3]s)$': %[4]w",
@@ -233,41 +239,6 @@ func (t *topology) wanted() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.missing
-}
-
-// remove deletes the queues, and reports each with the messages that were in it.
-func (t *topology) remove(conn *amqp.Connection, deleted func(name string, messages int)) error {
-	for _, q := range t.queues() {
-		consumers, there := 0, true
-		err := on(conn, func(ch *amqp.Channel) error {
-			found, err := ch.QueueDeclarePassive(q.name, true, false, false, false, nil)
-			consumers = found.Consumers
-			return err
-		})
-		if code(err) == amqp.NotFound {
-			there, err = false, nil
-		}
-		if err != nil {
-			return fmt.Errorf("look at queue %s: %w", q.name, err)
-		}
-		if consumers > 0 {
-			return fmt.Errorf("delete queue %s: %d listeners take messages from it; stop them first", q.name, consumers)
-		}
-		if !there {
-			continue
-		}
-		err = on(conn, func(ch *amqp.Channel) error {
-			messages, err := ch.QueueDelete(q.name, false, false, false)
-			if err == nil {
-				deleted(q.name, messages)
-			}
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("delete queue %s: %w", q.name, err)
-		}
-	}
-	return nil
 }
 
 // code is the broker's own for an error, 0 for any other.

@@ -36,6 +36,9 @@ type taken struct {
 // has reported gets none before it is known what became of that.
 func (l *Listener) take(ctx context.Context, s sender, d amqp.Delivery) (t *taken) {
 	l.counts.messages.Add(1)
+	if d.Exchange != "" { // else we have put it into the queue ourselves
+		l.counts.notified.note(d.RoutingKey, time.Now())
+	}
 	t = &taken{Listener: l, sender: s, delivery: d, message: envelope(d, time.Now()), ending: ctx}
 	// The end of the listener, or of the connection, does not stop a write half-way.
 	t.ctx, t.cancel = context.WithTimeout(context.WithoutCancel(ctx), workTimeout)

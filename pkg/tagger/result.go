@@ -1,10 +1,14 @@
 package tagger
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
+	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -181,9 +185,22 @@ func (t *Tagger) report(ctx context.Context, d Delivery, r Result) {
 	attrs := []slog.Attr{
 		slog.String("event_id", r.Event.ID), slog.String("source", r.Event.Source), slog.String("type", r.Event.Type),
 		slog.String("action", string(r.Action)), slog.String("kind", string(r.Resource.Kind)), slog.String("resource_id", r.Resource.ID),
+		slog.String("resource_name", r.Resource.Name),
 		slog.String("project", r.Resource.Project), slog.String("outcome", string(r.Outcome)), slog.String("reason", r.Reason),
 		slog.Any("rules", r.Rules), slog.Int("calls", r.Calls), slog.Int("attempts", r.Attempts), slog.String("waited", r.Waited),
 		slog.Int("receives", d.Receives),
+	}
+	if len(r.Written) > 0 {
+		attrs = append(attrs, slog.Any("written", slices.Sorted(maps.Keys(r.Written))))
+	}
+	if len(r.Removed) > 0 {
+		attrs = append(attrs, slog.Any("removed", r.Removed))
+	}
+	if t.options.LogNames {
+		attrs = append(attrs, slog.String("actor", cmp.Or(r.Actor.Name, r.Actor.ID)))
+		if len(r.Written) > 0 {
+			attrs = append(attrs, slog.Any("values", r.Written))
+		}
 	}
 	if r.Age > 0 {
 		attrs = append(attrs, slog.String("age", r.Age.Round(time.Millisecond).String()))
@@ -205,6 +222,17 @@ func (r Result) Throttled() int {
 	n := 0
 	for _, call := range r.calls {
 		if metadata.IsClass(call.Err, metadata.Throttled) {
+			n++
+		}
+	}
+	return n
+}
+
+// Writes counts the calls that write, refused ones included.
+func (r Result) Writes() int {
+	n := 0
+	for _, call := range r.calls {
+		if call.Request.Method != http.MethodGet {
 			n++
 		}
 	}

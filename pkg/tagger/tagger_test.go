@@ -150,6 +150,26 @@ func TestPreview(t *testing.T) {
 	}
 }
 
+// Values and the names of users are in the log only where that is wanted.
+func TestLogNames(t *testing.T) {
+	for _, names := range []bool{false, true} {
+		sim := simcloud.New(simcloud.Options{})
+		sim.PutServer(simcloud.Server{ID: id})
+		var log bytes.Buffer
+		s := settings()
+		s.LogNames = names
+		tg := compose(t, s, tagger.Parts{Cloud: login(sim, "secret"), Log: slog.New(slog.NewJSONHandler(&log, nil))})
+		got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", "")})[0]
+		owner := got.Written["owner"]
+		if owner == "" || !strings.Contains(log.String(), `"written":["by","env","owner"]`) || !strings.Contains(log.String(), `"resource_name":"`) {
+			t.Errorf("owner %q: %s", owner, log.String())
+		}
+		if strings.Contains(log.String(), owner) != names {
+			t.Errorf("names %t: %s", names, log.String())
+		}
+	}
+}
+
 // A line says what an operator asks first, and holds no secret.
 func TestLog(t *testing.T) {
 	sim := simcloud.New(simcloud.Options{})
