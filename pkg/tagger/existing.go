@@ -62,12 +62,12 @@ func (t *Tagger) PlanExisting(ctx context.Context, x Existing) (ExistingPlan, er
 			return ExistingPlan{}, fmt.Errorf("read what the rules need: %w", err)
 		}
 		api.known = x.Parent
-		readings, decision := t.readings(ctx, p, api, Delivery{unread: func(err error) { unread = err }})
+		readings, verdict := t.readings(ctx, p, api, Delivery{unread: func(err error) { unread = err }})
 		if unread != nil {
 			return ExistingPlan{}, fmt.Errorf("read what the rules need: %w", unread)
 		}
-		if p = p.with(readings); decision != nil {
-			p.Decision = decision
+		if p = p.with(readings); verdict != nil {
+			p.Decision = &verdict.Decision
 		}
 	}
 	out := ExistingPlan{Plan: p.filled(), Wanted: map[string]string{}, EventOnly: p.plan.EventOnly, change: p.change}
@@ -229,7 +229,7 @@ func (t *Tagger) Correct(ctx context.Context, c Correction, d Delivery, begin fu
 	job.Wait = d.Wait
 	done := t.applier.Apply(ctx, api.resource, job)
 	out.Decision, out.Attempts, out.Written, out.Removed = &done.Decision, done.Attempts, done.Written, done.Removed
-	out.Result = out.Result.sent(api.path).filled()
+	out.Result = out.Result.sent().filled()
 	for _, call := range out.calls {
 		if call.Request.Method != http.MethodGet && call.RequestID != "" {
 			out.RequestIDs = append(out.RequestIDs, call.RequestID)
