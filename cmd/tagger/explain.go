@@ -315,7 +315,7 @@ func (e *explanation) print(ctx context.Context) {
 func (e *explanation) answer() string {
 	name := cmp.Or(e.view.Name, e.view.ID)
 	if e.unread != nil {
-		return name + ": unknown, for something could not be read: " + e.unread.Error()
+		return name + " is unknown: something could not be read: " + e.unread.Error()
 	}
 	a, lacks := e.assessment, e.lacking()
 	if metadata.Kind(e.kind).Readiness(e.view.State) == metadata.Deleted {
