@@ -163,7 +163,12 @@ type Corrected struct {
 // Correct changes keys of a resource that are still as they were when the correction was decided, and leaves the others
 // alone. Begin is called with the keys that are about to be written, and stops the correction with an error; it can be
 // nil. Nothing is written in a state that does not allow it, or while the server has a task.
-func (t *Tagger) Correct(ctx context.Context, c Correction, d Delivery, begin func(keys map[string]Replacement) error) Corrected {
+func (t *Tagger) Correct(
+	ctx context.Context,
+	c Correction,
+	d Delivery,
+	begin func(keys map[string]Replacement) error,
+) Corrected {
 	kind := metadata.Kind(c.Kind)
 	change := creation(c.Kind, metadata.View{ID: c.ID, Name: c.Name, Project: c.Project})
 	p := Plan{
