@@ -284,7 +284,7 @@ func TestInvokeDryRun(t *testing.T) {
 	t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {env: test}}]`)
 	t.Setenv("TAGGER_DRY_RUN", "true")
 	out, _, status := taggerCommand(t, plainEvent("server.created"), "invoke", "--cloud", "env", "-")
-	if status != exitDone || !strings.Contains(out, "unchanged: dry run: would write env: dev → test") {
+	if status != exitDone || !strings.Contains(out, "planned: dry run: would write env: dev → test") {
 		t.Errorf("status %d: %s", status, out)
 	}
 	if server, _ := sim.Server(serverID); server.Metadata["env"] != "dev" {
@@ -375,7 +375,7 @@ func TestCheck(t *testing.T) {
 	onSimcloud(t, simcloud.Options{})
 	t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {env: dev}}]`)
 	out, errOut, status := taggerCommand(t, "", "check")
-	if status != exitDone || strings.Count(out, " ok ") != 6 {
+	if status != exitDone || strings.Count(out, " ok ") != 7 {
 		t.Errorf("status %d:\n%s%s", status, out, errOut)
 	}
 

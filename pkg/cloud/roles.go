@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -110,4 +111,22 @@ func (c *Cloud) RoleProjects(ctx context.Context) (map[string]string, error) {
 	c.roles.mu.Lock()
 	defer c.roles.mu.Unlock()
 	return maps.Clone(c.roles.names), nil
+}
+
+// RoleProjectNames returns the names of the projects that TAGGER_PROJECTS=roles means now, sorted: those in which the credentials
+// have a role, without the services' own.
+func (c *Cloud) RoleProjectNames(ctx context.Context) ([]string, error) {
+	if err := c.roles.load(ctx); err != nil {
+		return nil, fmt.Errorf("list the projects that the credentials have a role in: %w", err)
+	}
+	c.roles.mu.Lock()
+	defer c.roles.mu.Unlock()
+	var names []string
+	for _, name := range c.roles.names {
+		if !isServiceProject(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }

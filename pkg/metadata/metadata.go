@@ -38,8 +38,8 @@ type Call struct {
 	Request Request
 	// Status is the HTTP status of the answer, 0 when there was none.
 	Status int
-	// ID is the id that the service gave the request, "" where it gave none.
-	ID string
+	// RequestID is the service's own id of the request, from X-Openstack-Request-Id, "" where the answer has none.
+	RequestID string
 	// Err is nil when the call did what it should.
 	Err error
 	// Start is when the call began; Duration is how long it took, re-authentication included.
@@ -60,6 +60,9 @@ type Options struct {
 	// FullView lets [Resource.Get] ask for the microversion in which a [View] is complete: by default Nova does not say
 	// whether a server is locked. Huawei Cloud knows no microversions.
 	FullView bool
+	// ListView lets Resource.Get ask for the microversion that [ListOptions].DownCells asks for, which has the flavor's
+	// name in place of its id.
+	ListView bool
 }
 
 // client sends requests to one service.
@@ -76,9 +79,9 @@ func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) erro
 		return unsentError(r, err)
 	}
 	call := Call{Request: r, Start: time.Now()}
-	status, id, err := c.send(ctx, r, out, okCodes)
-	call.ID = id
-	call.Status, call.Err, call.Duration = status, err, time.Since(call.Start)
+	call.Status, call.RequestID, call.Err = c.send(ctx, r, out, okCodes)
+	call.Duration = time.Since(call.Start)
+	err := call.Err
 	failure, _ := errors.AsType[*Error](err)
 	if ctx.Err() == nil && !failure.unreached() { // else it is the caller's time that ended, or the login that failed
 		c.Breaker.Record(planned, failure.result(call.Duration))
@@ -89,8 +92,7 @@ func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) erro
 	return err
 }
 
-func (c client) send(ctx context.Context, r Request, out any, okCodes []int,
-) (status int, id string, err error) {
+func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (status int, id string, err error) {
 	callCtx, cancel := context.WithTimeoutCause(ctx, CallTimeout, fmt.Errorf("no answer within %s", CallTimeout))
 	defer cancel()
 
@@ -119,6 +121,7 @@ func (c client) send(ctx context.Context, r Request, out any, okCodes []int,
 		_, _ = io.Copy(io.Discard, resp.Body) // a connection is used again only when its answer was read to the end
 		_ = resp.Body.Close()
 	}()
+	id = resp.Header.Get("X-Openstack-Request-Id")
 	if out == nil {
 		return resp.StatusCode, id, nil
 	}

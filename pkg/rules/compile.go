@@ -127,7 +127,7 @@ func (c *compiler) document(root *yaml.Node) {
 		{"tables", c.tables}, {"conditions", c.conditions}, {"ignore", c.ignored},
 		{"priority", c.priority}, {"reserve_items", c.reserve}, {"volumes", c.volumes},
 		{"required", c.required}, {"exemptions", c.exemptions}, {"self_exemption", c.selfExemption},
-		{"protected_keys", c.protectedKeys},
+		{"protected_keys", c.protectedKeys}, {"yield_to", c.yieldTo},
 	}
 	known := []string{"rules"}
 	for _, section := range sections {

@@ -125,9 +125,6 @@ func (p *planner) omittedKeys() []string {
 	return keys
 }
 
-// Protects reports whether protected_keys: has the key.
-func (p Policy) Protects(key string) bool { return matchesAny(p.ProtectedKeys, key) >= 0 }
-
 // MatchesGlob reports whether a text matches a pattern: * stands for any characters, ? for one.
 func MatchesGlob(pattern, text string) bool { return matchesGlob(pattern, text) }
 
