@@ -102,7 +102,7 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 	for _, text := range config.Unknown(os.Environ()) {
 		warnOf("warning", text)
 	}
-	if os.Getenv("TAGGER_AMQP_URL") != "" {
+	if config.HasBroker() {
 		checkBroker(ctx, note, warnOf)
 	}
 	if listener != "" {

@@ -29,6 +29,7 @@ func invokeCommand(s streams) *cobra.Command {
 	cmd.Flags().StringVar(&rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
 	cmd.Flags().StringVar(&cloudName, "cloud", "", "embedded or env: the cloud to write to")
 	cmd.Flags().DurationVar(&wait, "wait", waitAtTheDesk, "how long to wait for a resource to become ready")
+	onlyChanges := cmd.Flags().Bool("only-changes", false, "leave out events that need nothing: ignored and unchanged ones")
 	out := outputFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
 		ctx := cmd.Context()
@@ -66,20 +67,23 @@ func invokeCommand(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		p := &printer{streams: s, style: styleFor(s.out), format: *out, embedded: embedded}
+		p := &printer{streams: s, style: styleFor(s.out), format: *out, embedded: embedded, onlyChanges: *onlyChanges}
 		p.opening()
 		for i, d := range events {
 			if err := context.Cause(ctx); err != nil {
 				return undone{fmt.Errorf("invoke: %w before %d of %d events were tried", err, len(events)-i, len(events))}
 			}
+			p.begin(i, len(events))
 			p.file(d.file)
 			if d.err != nil {
 				p.result(t.Unreadable(ctx, d.err))
+				p.end()
 				continue
 			}
 			for _, r := range t.Handle(ctx, tagger.Delivery{Event: d.event, Wait: wait, Progress: p.progress()}) {
 				p.result(r)
 			}
+			p.end()
 		}
 		return p.verdict()
 	}

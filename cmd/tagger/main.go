@@ -67,12 +67,12 @@ func run(ctx context.Context, args []string, s streams) int {
 			"created. This command is for the desk: see what it would do, do it, try it on an embedded cloud.",
 		Version:       version(debug.ReadBuildInfo),
 		SilenceErrors: true, SilenceUsage: true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetArgs(args)
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
+	root.AddCommand(environmentTopic())
 	root.SetVersionTemplate("tagger {{.Version}}\n")
 	oneOf(root, planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand(), listenCommand(), queuesCommand(s),
 		reconcileCommand(s), explainCommand(s), coverageCommand(s), versionCommand(s))

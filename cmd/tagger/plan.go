@@ -22,6 +22,7 @@ func planCommand(s streams) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
 	cmd.Flags().StringVar(&cloudName, "cloud", "", "env: read the resources from the cloud that the OS_* variables name")
+	onlyChanges := cmd.Flags().Bool("only-changes", false, "leave out events that need nothing: ignored and unchanged ones")
 	out := outputFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
 		if cloudName != "" && cloudName != "env" {
@@ -45,8 +46,9 @@ func planCommand(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		p := &printer{streams: s, style: styleFor(s.out), format: *out}
-		for _, d := range events {
+		p := &printer{streams: s, style: styleFor(s.out), format: *out, onlyChanges: *onlyChanges}
+		for i, d := range events {
+			p.begin(i, len(events))
 			p.file(d.file)
 			p.deadLetter(d.event)
 			switch {
@@ -61,6 +63,7 @@ func planCommand(s streams) *cobra.Command {
 					p.previewed(tagger.Preview{Plan: t.Requests(planned)})
 				}
 			}
+			p.end()
 		}
 		return p.verdict()
 	}

@@ -23,49 +23,68 @@ func rulesCommand(s streams) *cobra.Command {
 }
 
 func rulesCheckCommand(s streams) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "check [FILE...]",
 		Short: "Compile rules and show every fault, and what is probably not meant",
 		Long: "Compile rules (files, or those of the environment) and show every fault with its line. Warned about are values that look like\n" +
 			"expressions without ${ }, conditions that can never be true, rules that never have an effect, keys that a later rule always\n" +
 			"overwrites, and keys that bare metal refuses. The exit status is 2 when there is a fault; warnings do not change it.",
-		RunE: func(cmd *cobra.Command, files []string) error {
-			settings, err := config.SettingsFromEnv()
-			if err != nil {
-				return err
-			}
-			sources, err := sourcesOf(cmd.Context(), settings, files)
-			if err != nil {
-				return err
-			}
-			faults := 0
-			for _, source := range sources {
-				set, err := tagger.Compile(settings, source)
-				if all, ok := errors.AsType[rules.Errors](err); ok {
-					faults += len(all)
-					for _, e := range all {
-						fmt.Fprintln(s.out, e)
-					}
-					continue
-				}
-				for _, w := range set.Warnings() {
-					fmt.Fprintf(s.out, "%s:%s\n", source.Name, w)
-				}
-				compile := "they compile"
-				if set.Len() == 1 {
-					compile = "it compiles"
-				}
-				fmt.Fprintf(s.out, "%s: %s, %s\n", source.Name, plural(set.Len(), "rule"), compile)
-				if reads := readsText(set.Reads()); reads != "" {
-					fmt.Fprintf(s.out, "%s: %s\n", source.Name, reads)
-				}
-			}
-			if faults > 0 {
-				return fmt.Errorf("rules check: %s", plural(faults, "fault"))
-			}
-			return nil
-		},
 	}
+	out := outputFlag(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, files []string) error {
+		settings, err := config.SettingsFromEnv()
+		if err != nil {
+			return err
+		}
+		sources, err := sourcesOf(cmd.Context(), settings, files)
+		if err != nil {
+			return err
+		}
+		report := func(r remark, text string) {
+			if *out == asJSON {
+				_ = printJSON(s.out, r)
+				return
+			}
+			fmt.Fprintln(s.out, text)
+		}
+		faults := 0
+		for _, source := range sources {
+			set, err := tagger.Compile(settings, source)
+			if all, ok := errors.AsType[rules.Errors](err); ok {
+				faults += len(all)
+				for _, e := range all {
+					report(remark{e.Name, "fault", e.Line, e.Rule, e.Text}, e.Error())
+				}
+				continue
+			}
+			for _, w := range set.Warnings() {
+				report(remark{source.Name, "warning", w.Line, w.Rule, w.Text}, source.Name+":"+w.String())
+			}
+			compile := "they compile"
+			if set.Len() == 1 {
+				compile = "it compiles"
+			}
+			compile = plural(set.Len(), "rule") + ", " + compile
+			report(remark{source.Name, "ok", 0, "", compile}, source.Name+": "+compile)
+			if reads := readsText(set.Reads()); reads != "" {
+				report(remark{source.Name, "reads", 0, "", reads}, source.Name+": "+reads)
+			}
+		}
+		if faults > 0 {
+			return fmt.Errorf("rules check: %s", plural(faults, "fault"))
+		}
+		return nil
+	}
+	return cmd
+}
+
+// remark is what there is to say about rules, as JSON.
+type remark struct {
+	File  string `json:"file"`
+	Level string `json:"level"` // fault, warning, ok or reads
+	Line  int    `json:"line,omitempty"`
+	Rule  string `json:"rule,omitempty"`
+	Text  string `json:"text"`
 }
 
 // readsText says what rules read from the cloud, and which rights that takes; "" if they read nothing.
@@ -100,7 +119,7 @@ func sourcesOf(ctx context.Context, settings config.Settings, files []string) ([
 }
 
 func rulesTestCommand(s streams) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "test FILE...",
 		Short: "Hold rules to cases: an event, and the plan that is expected of it",
 		Long: "Plan the event of each case and compare. What set, add, remove and rename do not name must not be in the plan; rules (those that\n" +
@@ -114,46 +133,67 @@ func rulesTestCommand(s streams) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, files []string) error {
-			settings, err := config.SettingsFromEnv()
+	}
+	out := asText
+	cmd.Flags().VarP(&testOutput{&out}, "output", "o", "form of the output; junit is the XML that CI systems read")
+	cmd.RunE = func(cmd *cobra.Command, files []string) error {
+		settings, err := config.SettingsFromEnv()
+		if err != nil {
+			return err
+		}
+		st := styleFor(s.out)
+		total, failed := 0, 0
+		var results []caseResult
+		for _, file := range files {
+			cases, set, err := openSuite(cmd.Context(), settings, file)
 			if err != nil {
 				return err
 			}
-			st := styleFor(s.out)
-			total, failed := 0, 0
-			for _, file := range files {
-				cases, set, err := openSuite(cmd.Context(), settings, file)
+			for _, c := range cases.Cases {
+				t, err := tagger.Compose(cmd.Context(), settings, set.WithReadings(c.Readings.readings()), tagger.Parts{})
 				if err != nil {
 					return err
 				}
-				for _, c := range cases.Cases {
-					t, err := tagger.Compose(cmd.Context(), settings, set.WithReadings(c.Readings.readings()), tagger.Parts{})
-					if err != nil {
-						return err
-					}
-					diffs, err := c.run(cmd.Context(), t, filepath.Dir(file))
-					if err != nil {
-						return fmt.Errorf("%s: %s: %w", file, c.Name, err)
-					}
-					total++
-					mark := st.paint(green, "ok    ")
-					if len(diffs) > 0 {
-						failed++
-						mark = st.paint(red, "FAILED")
-					}
-					fmt.Fprintf(s.out, "%s  %s: %s\n", mark, file, c.Name)
-					for _, d := range diffs {
-						fmt.Fprintln(s.out, "          "+d)
-					}
+				diffs, err := c.run(cmd.Context(), t, filepath.Dir(file))
+				if err != nil {
+					return fmt.Errorf("%s: %s: %w", file, c.Name, err)
+				}
+				total++
+				results = append(results, caseResult{file, c.Name, len(diffs) == 0, diffs})
+				mark := st.paint(green, "ok    ")
+				if len(diffs) > 0 {
+					failed++
+					mark = st.paint(red, "FAILED")
+				}
+				if out != asText {
+					continue
+				}
+				fmt.Fprintf(s.out, "%s  %s: %s\n", mark, file, c.Name)
+				for _, d := range diffs {
+					fmt.Fprintln(s.out, "          "+d)
 				}
 			}
-			fmt.Fprintf(s.out, "%s, %d failed\n", plural(total, "case"), failed)
-			if failed > 0 {
-				return undone{}
+		}
+		switch out {
+		case asJUnit:
+			if err := printJUnit(s.out, results); err != nil {
+				return err
 			}
-			return nil
-		},
+		case asJSON:
+			for _, r := range results {
+				if err := printJSON(s.out, r); err != nil {
+					return err
+				}
+			}
+		default:
+			fmt.Fprintf(s.out, "%s, %d failed\n", plural(total, "case"), failed)
+		}
+		if failed > 0 {
+			return undone{}
+		}
+		return nil
 	}
+	return cmd
 }
 
 // run returns what differs from what is expected.

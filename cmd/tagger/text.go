@@ -30,11 +30,71 @@ type printer struct {
 	format   output
 	embedded *embeddedCloud
 
+	// onlyChanges hides events that need nothing.
+	onlyChanges bool
+
 	current string // the file that is being shown
+	shown   string // the file whose name was shown last
 	undone  int
 	total   int
 	before  map[string]string
+
+	// summary counts outcomes, and plans by what they would do.
+	summary map[string]int
+	// whole is the standard output while an event's lines are collected in streams.out.
+	whole    io.Writer
+	relevant bool // the event that is being shown needs something
+	told     time.Time
 }
+
+// begin begins an event, the i-th of n, counted from 0.
+func (p *printer) begin(i, n int) {
+	if p.told.IsZero() {
+		p.told = time.Now()
+	}
+	if styleFor(p.err) && time.Since(p.told) > progressInterval {
+		p.told = time.Now()
+		fmt.Fprintf(p.err, "%d of %d events\n", i, n)
+	}
+	if p.onlyChanges {
+		p.whole, p.out, p.relevant = p.out, new(bytes.Buffer), false
+	}
+}
+
+// progressInterval is how often a command over many events says at a terminal how far it is.
+const progressInterval = 5 * time.Second
+
+// end ends an event, which is shown now unless it needs nothing.
+func (p *printer) end() {
+	lines, ok := p.out.(*bytes.Buffer)
+	if !ok || p.whole == nil {
+		p.shown = p.current
+		return
+	}
+	p.out, p.whole = p.whole, nil
+	if p.relevant {
+		p.shown = p.current
+		_, _ = lines.WriteTo(p.out)
+	}
+}
+
+// note counts what became of an event, or would.
+func (p *printer) note(what string) {
+	if p.summary == nil {
+		p.summary = map[string]int{}
+	}
+	p.summary[what]++
+	switch what {
+	case string(apply.Ignored), string(apply.Unchanged), nothingToWrite:
+	default:
+		p.relevant = true
+	}
+}
+
+const (
+	toWrite        = "to write"
+	nothingToWrite = "nothing to write"
+)
 
 // opening says where this happens, when that is nowhere real.
 func (p *printer) opening() {
@@ -45,22 +105,29 @@ func (p *printer) opening() {
 
 func (p *printer) file(name string) {
 	if p.format == asText {
-		if p.total > 0 || p.embedded != nil {
+		if p.shown != "" || p.embedded != nil {
 			fmt.Fprintln(p.out)
 		}
 		title := name
 		if name == "-" {
 			title = "standard input"
 		}
-		if name != p.current {
+		if name != p.shown {
 			fmt.Fprintln(p.out, p.style.paint(bold, title))
 		}
 	}
 	p.current = name
 }
 
-// verdict is the command's result.
+// verdict is the command's result. Over several events it says first how many there were of each outcome.
 func (p *printer) verdict() error {
+	if p.format == asText && p.total > 1 {
+		var parts []string
+		for _, what := range slices.Sorted(maps.Keys(p.summary)) {
+			parts = append(parts, fmt.Sprintf("%d %s", p.summary[what], what))
+		}
+		fmt.Fprintf(p.out, "\n%s: %s\n", plural(p.total, "result"), strings.Join(parts, ", "))
+	}
 	if p.undone > 0 {
 		return undone{}
 	}
@@ -85,6 +152,11 @@ type changeView struct {
 func (p *printer) previewed(v tagger.Preview) {
 	if v.Pending() {
 		p.total++
+		if d := v.Diff; d != nil && len(d.Write)+len(d.Remove) == 0 {
+			p.note(nothingToWrite)
+		} else {
+			p.note(toWrite)
+		}
 	} else {
 		p.count(v.Outcome)
 	}
@@ -207,6 +279,7 @@ func (p *printer) result(r tagger.Result) {
 
 func (p *printer) count(o apply.Outcome) {
 	p.total++
+	p.note(string(o))
 	if isUndone(o) {
 		p.undone++
 	}

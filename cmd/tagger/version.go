@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"slices"
 
@@ -12,15 +13,25 @@ import (
 )
 
 func versionCommand(s streams) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(s.out, "tagger "+cmd.Root().Version)
-			return err
-		},
 	}
+	out := outputFlag(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *out == asJSON {
+			return printJSON(s.out, struct {
+				Version string `json:"version"`
+				Go      string `json:"go"`
+				OS      string `json:"os"`
+				Arch    string `json:"arch"`
+			}{cmd.Root().Version, runtime.Version(), runtime.GOOS, runtime.GOARCH})
+		}
+		_, err := fmt.Fprintln(s.out, "tagger "+cmd.Root().Version)
+		return err
+	}
+	return cmd
 }
 
 // version is the module's version, where it was built as one, else the commit's.

@@ -69,7 +69,13 @@ func CredentialsFromEnv() (Credentials, error) {
 	if parse, ok := errors.AsType[*envconfig.ParseError](err); ok {
 		return Credentials{}, fmt.Errorf("read the environment: %s is not a valid %s", parse.KeyName, parse.TypeName)
 	}
-	return c, err
+	if err != nil {
+		return c, err
+	}
+	if err := readSecretFiles(&c); err != nil {
+		return Credentials{}, fmt.Errorf("read the environment: %w", err)
+	}
+	return c, nil
 }
 
 // ParseCredentials reads the credentials from a JSON object whose names are those of the environment and whose values

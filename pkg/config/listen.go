@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 )
 
 // Listen is what taking notifications from RabbitMQ needs beside [Settings].
 type Listen struct {
-	URL         Secret `envconfig:"TAGGER_AMQP_URL" desc:"The broker, amqp://user:password@host:5672/vhost or amqps://…; several, separated by commas, are tried in a random order."`
+	URL         Secret `envconfig:"TAGGER_AMQP_URL" desc:"The broker, amqp://user:password@host:5672/vhost or amqps://…; several, separated by commas, are tried in a random order. The services' own form, transport_url = rabbit://…, is understood too."`
 	CACert      string `envconfig:"TAGGER_AMQP_CACERT" desc:"File with the PEM certificates of the authorities to trust for amqps in place of the system's, or the PEM text itself."`
 	Exchanges   List   `envconfig:"TAGGER_AMQP_EXCHANGES" default:"nova,cinder,openstack" desc:"The exchanges that the services send their notifications to (control_exchange in their configuration)."`
 	RoutingKeys List   `envconfig:"TAGGER_AMQP_ROUTING_KEYS" default:"notifications.info,versioned_notifications.info" desc:"Which of their messages are taken: a topic, a dot and a priority. Only one of the two formats is enough."`
@@ -73,10 +74,51 @@ func withoutEffect(parameter string) string {
 	return ""
 }
 
+// HasBroker reports whether the environment names a broker.
+func HasBroker() bool {
+	return os.Getenv("TAGGER_AMQP_URL") != "" || os.Getenv("TAGGER_AMQP_URL"+fileSuffix) != ""
+}
+
+// withoutTransport turns the transport_url of oslo.messaging into addresses of RabbitMQ's own form:
+// rabbit://user:password@host:port,user:password@host:port/vhost?ssl=1, where path and parameters are all hosts'. Of the
+// parameters only ssl is kept, as amqps; the others are for oslo.messaging's own client.
+// https://docs.openstack.org/oslo.messaging/latest/reference/transport.html
+func withoutTransport(addresses []string) []string {
+	var all []string
+	for i := 0; i < len(addresses); i++ {
+		first := strings.TrimPrefix(addresses[i], "transport_url")
+		if first != addresses[i] { // copied with its name
+			first = strings.TrimLeft(first, " =")
+		}
+		first, ok := strings.CutPrefix(first, "rabbit://")
+		if !ok {
+			all = append(all, addresses[i])
+			continue
+		}
+		hosts := []string{first}
+		for i+1 < len(addresses) && !strings.Contains(addresses[i+1], "://") && !strings.Contains(hosts[len(hosts)-1], "/") {
+			i++
+			hosts = append(hosts, addresses[i])
+		}
+		last, query, _ := strings.Cut(hosts[len(hosts)-1], "?")
+		last, path, _ := strings.Cut(last, "/")
+		hosts[len(hosts)-1] = last
+		scheme := "amqp"
+		if values, err := url.ParseQuery(query); err == nil && slices.Contains([]string{"1", "true", "yes"}, strings.ToLower(values.Get("ssl"))) {
+			scheme = "amqps"
+		}
+		for _, host := range hosts {
+			all = append(all, scheme+"://"+host+"/"+path)
+		}
+	}
+	return all
+}
+
 // Brokers are the addresses, one by one. An error names the one that is wrong by its place and quotes nothing, for each may hold a password.
 func (l Listen) Brokers() ([]Secret, error) {
 	var brokers List
 	_ = brokers.Decode(l.URL.Reveal()) // never fails
+	brokers = withoutTransport(brokers)
 	var all []Secret
 	for i, address := range brokers {
 		u, err := url.Parse(address)

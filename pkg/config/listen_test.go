@@ -1,6 +1,8 @@
 package config_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -35,7 +37,8 @@ func TestListenRefuses(t *testing.T) {
 		{"TAGGER_AMQP_URL", "", "TAGGER_AMQP_URL is not set"},
 		{"TAGGER_AMQP_URL", " , ", "TAGGER_AMQP_URL is not set"},
 		{"TAGGER_AMQP_URL", "amqp://a:b@host/,hunter2", "address 2 of 2 is not amqp://"},
-		{"TAGGER_AMQP_URL", "rabbit://a:hunter2@host/", "address 1 of 1 is not amqp://"},
+		{"TAGGER_AMQP_URL", "rabbits://a:hunter2@host/", "address 1 of 1 is not amqp://"},
+		{"TAGGER_AMQP_URL", "rabbit://a:hunter2@one:5672,a:hunter2@:x/", "address 2 of 2 is not amqp://"},
 		{"TAGGER_AMQP_URL", "amqp://a:hunter2%zz@host/", "address 1 of 1 is not amqp://"},
 		{"TAGGER_AMQP_URL", "amqp://a:hun ter2@host/", "address 1 of 1 is not amqp://"},
 		{"TAGGER_AMQP_URL", "amqp://a:hunter2@host:/", "has a colon and no port"},
@@ -61,5 +64,71 @@ func TestListenRefuses(t *testing.T) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// The services' own addresses are understood, as they stand in nova.conf.
+func TestTransportURL(t *testing.T) {
+	for _, tt := range []struct {
+		value string
+		want  []string
+	}{
+		{"rabbit://a:b@one", []string{"amqp://a:b@one/"}},
+		{"rabbit://a:b@one:5672/", []string{"amqp://a:b@one:5672/"}},
+		{"rabbit://a:b@one:5672,c:d@two:5673/my%2Fhost", []string{"amqp://a:b@one:5672/my%2Fhost", "amqp://c:d@two:5673/my%2Fhost"}},
+		{"rabbit://a:b@one:5671,a:b@[::1]:5671//?ssl=1&ssl_version=TLSv1_2", []string{"amqps://a:b@one:5671//", "amqps://a:b@[::1]:5671//"}},
+		{"transport_url = rabbit://a:b@one/", []string{"amqp://a:b@one/"}},
+		{"rabbit://a:b@one/x, amqp://a:b@two/y", []string{"amqp://a:b@one/x", "amqp://a:b@two/y"}},
+	} {
+		brokers, err := config.Listen{URL: secret(tt.value)}.Brokers()
+		var got []string
+		for _, b := range brokers {
+			got = append(got, b.Reveal())
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", tt.value, err, diff)
+		}
+	}
+}
+
+// Each secret can stand in a file of its own.
+func TestSecretFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	t.Setenv("TAGGER_AMQP_URL", "")
+	t.Setenv("OS_PASSWORD", "")
+	t.Setenv("TAGGER_AMQP_URL_FILE", write("url", "amqp://a:hunter2@host/\n"))
+	t.Setenv("TAGGER_HTTP_SECRET_FILE", write("http", " hunter3\r\n"))
+	t.Setenv("OS_PASSWORD_FILE", write("password", "hunter4"))
+	if l, err := config.ListenFromEnv(); err != nil || l.URL.Reveal() != "amqp://a:hunter2@host/" {
+		t.Errorf("%v", err)
+	}
+	if s, err := config.SettingsFromEnv(); err != nil || s.HTTPSecret.Reveal() != " hunter3" {
+		t.Errorf("%v", err)
+	}
+	if c, err := config.CredentialsFromEnv(); err != nil || c.Password.Reveal() != "hunter4" {
+		t.Errorf("%v", err)
+	}
+	if warnings := config.Unknown([]string{"TAGGER_AMQP_URL_FILE=x", "TAGGER_HTTP_SECRET_FILE=x"}); len(warnings) != 0 {
+		t.Errorf("%v", warnings)
+	}
+	for file, want := range map[string]string{
+		write("empty", "\n"): "is empty", write("large", strings.Repeat("x", 70_000)): "has more than", filepath.Join(dir, "none"): "no such file",
+	} {
+		t.Setenv("OS_PASSWORD_FILE", file)
+		if _, err := config.CredentialsFromEnv(); err == nil || !strings.Contains(err.Error(), "OS_PASSWORD_FILE: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+	t.Setenv("OS_PASSWORD_FILE", write("password", "hunter4"))
+	t.Setenv("OS_PASSWORD", "hunter5")
+	if _, err := config.CredentialsFromEnv(); err == nil || !strings.Contains(err.Error(), "both set") || strings.Contains(err.Error(), "hunter") {
+		t.Errorf("%v", err)
 	}
 }

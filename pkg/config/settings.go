@@ -111,6 +111,9 @@ func fromEnv[T interface{ check() error }]() (T, error) {
 		}
 		return none, fmt.Errorf("read the environment: %w", err)
 	}
+	if err := readSecretFiles(&s); err != nil {
+		return none, fmt.Errorf("read the environment: %w", err)
+	}
 	if err := s.check(); err != nil {
 		return none, fmt.Errorf("read the environment: %w", err)
 	}
@@ -227,6 +230,11 @@ func Unknown(environ []string) []string {
 	var known, warnings []string
 	for _, v := range slices.Concat(Variables[Settings](), Variables[Listen]()) {
 		known = append(known, v.Name)
+	}
+	for _, t := range []reflect.Type{reflect.TypeFor[Settings](), reflect.TypeFor[Listen]()} {
+		for _, name := range secretNames(t) {
+			known = append(known, name+fileSuffix)
+		}
 	}
 	for _, pair := range environ {
 		name, _, _ := strings.Cut(pair, "=")
