@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -64,11 +65,7 @@ func attacks(size int) []attack {
 		`"trace_rating": "normal", "code": 200, "time": %d, "user": {"name": "alice"}, "request": {"os-stop": {"servers": [%s]}}}`,
 		time.Now().UnixMilli(), strings.Join(ids, ","))
 
-	var bomb bytes.Buffer
-	w := gzip.NewWriter(&bomb)
-	_, _ = io.CopyN(w, zeros{}, 256*mebibyte)
-	_ = w.Close()
-
+	bomb := bomb()
 	long := fill(size/8, "h")
 	one := func(name string, body []byte) attack { return attack{name: name, contentType: structured, body: body} }
 	absent := func(name string, body []byte) attack {
@@ -79,7 +76,7 @@ func attacks(size int) []attack {
 		one("long bodies", created(serverID(2), `"`+fill(size-600, "x")+`"`)),
 		{name: "a trace of many servers", contentType: "application/json", body: []byte(trace)},
 		one("nesting", created(serverID(3), fill(size/2-600, "[")+fill(size/2-600, "]"))),
-		{name: "gzip", contentType: structured, encoding: "gzip", body: bomb.Bytes()[:min(size, bomb.Len())], times: 100},
+		{name: "gzip", contentType: structured, encoding: "gzip", body: bomb[:min(size, len(bomb))], times: 100},
 		absent("absent servers", created(serverID(4), `{}`)),
 		one("rule", created(serverID(1_000_000), string(costly))),
 		{name: "headers", contentType: "application/json", header: map[string]string{
@@ -91,6 +88,15 @@ func attacks(size int) []attack {
 		absent("invalid UTF-8", bytes.Replace(created(serverID(6), `{"name": "NAME"}`), []byte("NAME"), []byte("\xff\xfe\xc0\x80"), 1)),
 	}
 }
+
+// bomb is gzip that inflates to 256 MiB.
+var bomb = sync.OnceValue(func() []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = io.CopyN(w, zeros{}, 256*mebibyte)
+	_ = w.Close()
+	return b.Bytes()
+})
 
 type zeros struct{}
 

@@ -92,6 +92,7 @@ func newCloud(t *testing.T) (sim *simcloud.Cloud, environ []string) {
 // TestSoak runs serve, a function and a listener at once.
 func TestSoak(t *testing.T) {
 	sim, credentials := newCloud(t)
+	bomb() // takes its time, and is not to take the load's
 	broker := startBroker(t)
 	// As the manifest has them; a function waits a shorter time, because it takes one invocation at a time.
 	environ := append(credentials, "TAGGER_RULES="+rulesText)
