@@ -94,13 +94,17 @@ clean: ## Remove what was built
 	rm -rf dist
 
 # What "sam build" calls, one for each function of template.yaml. ARTIFACTS_DIR is its own; arm64 is the template's architecture.
-.PHONY: build-ServerCreatedFunction build-SnapshotCreatedFunction build-ServerChangedFunction
+.PHONY: build-ServerCreatedFunction build-SnapshotCreatedFunction build-ServerChangedFunction build-VolumeCreatedFunction build-VolumeChangedFunction
 build-ServerCreatedFunction:
 	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/server-created
 build-SnapshotCreatedFunction:
 	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/snapshot-created
 build-ServerChangedFunction:
 	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/server-changed
+build-VolumeCreatedFunction:
+	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/volume-created
+build-VolumeChangedFunction:
+	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/volume-changed
 
 # What the homes need besides: each target says what it needs.
 .PHONY: test-template test-knative

@@ -53,12 +53,12 @@ func TestManifestsFitTheLimits(t *testing.T) {
 
 	var httpBytes int64
 	for _, v := range config.Variables[config.Settings]() {
-		if v.Name == "TAGGER_HTTP_BYTES" {
+		if v.Name == "TAGGER_BYTES_IN_FLIGHT" {
 			httpBytes, _ = strconv.ParseInt(v.Default, 10, 64)
 		}
 	}
 	if httpBytes < ingress.MaxPayload {
-		t.Errorf("TAGGER_HTTP_BYTES is %d by default, less than one payload of %d", httpBytes, ingress.MaxPayload)
+		t.Errorf("TAGGER_BYTES_IN_FLIGHT is %d by default, less than one payload of %d", httpBytes, ingress.MaxPayload)
 	}
 	// make soak holds these processes, with these sizes, against hostile load.
 	soak := string(read(t, "../soak/soak_test.go"))

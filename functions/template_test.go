@@ -116,7 +116,7 @@ func TestTemplate(t *testing.T) {
 			t.Errorf("%s: dead-letter queue %q", name, got)
 		}
 	}
-	if functions != 3 {
+	if functions != 5 {
 		t.Errorf("%d functions", functions)
 	}
 }
@@ -147,6 +147,9 @@ func TestFunctionsDoNotLink(t *testing.T) {
 		if slices.Contains(out, unwanted) {
 			t.Errorf("a function links %s", unwanted)
 		}
+	}
+	if i := slices.IndexFunc(out, func(name string) bool { return strings.HasPrefix(name, "github.com/aws/aws-sdk-go-v2/service/") }); i >= 0 {
+		t.Errorf("a function links %s, a client of which pkg/awsapi says what it costs", out[i])
 	}
 	if !slices.Contains(out, "github.com/cloudtagger/tagger/pkg/host") {
 		t.Error("the list of what is linked is not one")

@@ -422,7 +422,13 @@ func publish(ctx context.Context, t *testing.T, broker string, g *good) {
 					g.forget(id)
 				}
 			}
-			pause(ctx, time.Second)
+			// A queue that is full drops its oldest messages, good ones too, so that the load follows the listener's pace.
+			for ctx.Err() == nil {
+				if q, err := ch.QueueDeclarePassive("tagger", true, false, false, false, nil); err != nil || q.Messages < 3*atOnce {
+					break
+				}
+				pause(ctx, 200*time.Millisecond)
+			}
 		}
 	}
 }

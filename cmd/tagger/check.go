@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -31,18 +32,23 @@ type finding struct {
 
 func checkCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "check [--rules FILE]",
-		Short: "Check settings, rules, credentials, endpoints and rights",
-		Long: "Check, one after the other, the TAGGER_* settings, the rules (where there are any), the credentials, and that the compute and volume\n" +
-			"APIs answer. Nothing is written; the right to write is the one thing that only a write shows.",
+		Use:   "check [--rules FILE] [--listener URL]",
+		Short: "Check settings, rules, broker, credentials, endpoints and rights",
+		Long: "Check, one after the other, the TAGGER_* settings, the rules (where there are any), RabbitMQ (where TAGGER_AMQP_URL is set), the\n" +
+			"credentials, and that the compute and volume APIs answer. Nothing is written; the right to write is the one thing\n" +
+			"that only a write shows.\n\n" +
+			"At the broker: login and version, rights (tried on a queue that is gone at the end), exchanges, queues, and by its management\n" +
+			"plugin, where that can be reached, feature flags and policies. --listener asks a running listener when the last\n" +
+			"notification came.",
 		Args: cobra.NoArgs,
 	}
 	out := outputFlag(cmd.Flags())
 	rulesFile := cmd.Flags().String("rules", "", "file of the rules (default: those of the environment)")
+	listener := cmd.Flags().String("listener", "", "address of a running listener, such as http://127.0.0.1:8080")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		failed := false
 		st := styleFor(s.out)
-		for _, f := range check(cmd.Context(), *rulesFile) {
+		for _, f := range check(cmd.Context(), *rulesFile, *listener) {
 			failed = failed || !f.OK
 			if *out == asJSON {
 				if err := printJSON(s.out, f); err != nil {
@@ -70,7 +76,7 @@ func checkCommand(s streams) *cobra.Command {
 // nobody is a UUID that no server has: an API that says so answers.
 const nobody = "00000000-0000-4000-8000-000000000000"
 
-func check(ctx context.Context, rulesFile string) []finding {
+func check(ctx context.Context, rulesFile, listener string) []finding {
 	var all []finding
 	note := func(name string, err error, detail string) bool {
 		if err != nil {
@@ -79,9 +85,12 @@ func check(ctx context.Context, rulesFile string) []finding {
 		all = append(all, finding{Check: name, OK: err == nil, Detail: visible.Line(detail, maxComplaint)})
 		return err == nil
 	}
+	warnOf := func(check, text string) {
+		all = append(all, finding{Check: check, OK: true, Warning: true, Detail: visible.Line(text, maxComplaint)})
+	}
 	warn := func(warnings []config.Warning) {
 		for _, w := range warnings {
-			all = append(all, finding{Check: "warning", OK: true, Warning: true, Detail: visible.Line(w.String(), maxComplaint)})
+			warnOf("warning", w.String())
 		}
 	}
 
@@ -90,6 +99,16 @@ func check(ctx context.Context, rulesFile string) []finding {
 		return all
 	}
 	warn(settings.Warnings())
+	for _, text := range config.Unknown(os.Environ()) {
+		warnOf("warning", text)
+	}
+	if os.Getenv("TAGGER_AMQP_URL") != "" {
+		checkBroker(ctx, note, warnOf)
+	}
+	if listener != "" {
+		detail, err := checkListener(ctx, listener, settings)
+		note("listener", err, detail)
+	}
 	detail, reads, err := checkRules(ctx, settings, rulesFile)
 	note("rules", err, detail)
 
@@ -108,11 +127,17 @@ func check(ctx context.Context, rulesFile string) []finding {
 		note("login", err, "")
 		return all
 	}
-	note("login", nil, fmt.Sprintf("cloud %s, project %s %s, user %s, roles %s", session.Cloud, session.ProjectName, session.Project, session.User,
-		strings.Join(session.Roles, " ")))
-	if _, err = made.Session(ctx, ""); err != nil || len(settings.Projects) > 0 {
-		note("projects", err, boundsOf(settings, session))
+	logged := fmt.Sprintf("cloud %s, project %s %s, user %s, roles %s", session.Cloud, session.ProjectName, session.Project, session.User,
+		strings.Join(session.Roles, " "))
+	if session.Method != config.AccessKey { // which is only used with the requests below
+		note("login", nil, logged)
 	}
+	_, err = made.Session(ctx, "")
+	bounds := ""
+	if err == nil {
+		bounds, err = boundsOf(ctx, made, settings, session)
+	}
+	note("projects", err, bounds)
 	p := settings.Projects
 	foreign := func(id string) bool { return id != session.Project }
 	others := p.Roles() || len(p.Domains()) > 0 || slices.ContainsFunc(p.IDs(), foreign)
@@ -126,6 +151,7 @@ func check(ctx context.Context, rulesFile string) []finding {
 
 	api := metadata.API(settings.API)
 	var services []metadata.Service
+	accepted := false                       // the access key
 	for _, kind := range metadata.Kinds() { // one kind of each service will do
 		if slices.Contains(services, kind.Service()) {
 			continue
@@ -135,7 +161,15 @@ func check(ctx context.Context, rulesFile string) []finding {
 		if err == nil {
 			err = canRead(ctx, service, kind, api)
 		}
+		accepted = accepted || err == nil
 		note(string(kind.Service()), err, fmt.Sprintf("%s: metadata of %ss can be read", endpointOf(service), kind))
+	}
+	if session.Method == config.AccessKey {
+		err := errors.New("no request that was signed with the access key has been accepted; see above")
+		if accepted {
+			err = nil
+		}
+		note("login", err, logged)
 	}
 	return all
 }
@@ -156,13 +190,30 @@ func namesNotTold(ctx context.Context, c *cloud.Cloud, reads rules.Needs) []conf
 	}}
 }
 
+// maxNames is how many projects are named one by one.
+const maxNames = 20
+
 // boundsOf says in which projects resources are written.
-func boundsOf(settings config.Settings, session *cloud.Session) string {
+func boundsOf(ctx context.Context, c *cloud.Cloud, settings config.Settings, session *cloud.Session) (string, error) {
 	text := strings.Join(settings.Projects, ", ")
+	if len(settings.Projects) == 0 {
+		text = "that of the login only: " + strings.TrimSpace(session.ProjectName+" "+session.Project)
+	}
+	if settings.Projects.Roles() {
+		names, err := c.RoleProjectNames(ctx)
+		if err != nil {
+			return "", err
+		}
+		n := len(names)
+		if n > maxNames {
+			names = append(names[:maxNames], "…")
+		}
+		text += fmt.Sprintf(" (%s now: %s)", plural(n, "project"), strings.Join(names, ", "))
+	}
 	if session.Admin() {
 		text += "; the token reaches every project, so the project of each resource is read before it is written"
 	}
-	return text
+	return text, nil
 }
 
 // checkRules says how the rules are, as far as a desk can know, and what they read of the cloud.

@@ -18,12 +18,12 @@ import (
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/listen"
+	"github.com/cloudtagger/tagger/pkg/metrics"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-func listenCommand(s streams) *cobra.Command {
+func listenCommand() *cobra.Command {
 	var address, sink string
-	var remove, replay bool
 	cmd := &cobra.Command{
 		Use:   "listen [--listen ADDR] [--sink URL]",
 		Short: "Take OpenStack's notifications from RabbitMQ, and tag",
@@ -40,20 +40,20 @@ func listenCommand(s streams) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&address, "listen", "", "address for GET /healthz and GET /metrics (default: none, or all interfaces on the port that PORT names)")
 	cmd.Flags().StringVar(&sink, "sink", "", "POST events to this URL in place of tagging (default: K_SINK)")
-	cmd.Flags().BoolVar(&remove, "delete-topology", false, "delete the queues and the messages in them, say how many, and end")
-	cmd.Flags().BoolVar(&replay, "replay-rejected", false, "put rejected messages back into the queue, say how many, and end")
-	cmd.MarkFlagsMutuallyExclusive("delete-topology", "replay-rejected", "sink")
-	cmd.MarkFlagsMutuallyExclusive("delete-topology", "replay-rejected", "listen")
+	moved := map[string]string{"delete-topology": "tagger queues delete", "replay-rejected": "tagger queues replay"}
+	for name := range moved {
+		cmd.Flags().Bool(name, false, "")
+		_ = cmd.Flags().MarkHidden(name) // the flag is there
+	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		for name, instead := range moved {
+			if cmd.Flags().Changed(name) {
+				return fmt.Errorf("listen --%s is a command of its own now: %s", name, instead)
+			}
+		}
 		c, err := config.ListenFromEnv()
 		if err != nil {
 			return err
-		}
-		switch {
-		case remove:
-			return deleteTopology(cmd.Context(), c, s)
-		case replay:
-			return replayRejected(cmd.Context(), c, s)
 		}
 		c.Sink = cmp.Or(sink, c.Sink)
 		if port := os.Getenv("PORT"); address == "" && port != "" {
@@ -70,47 +70,16 @@ const underWay = 10
 // closeHTTP is how long requests for health and metrics may take at the end.
 const closeHTTP = 5 * time.Second
 
-func deleteTopology(ctx context.Context, c config.Listen, s streams) error {
-	l, err := listen.New(listen.Options{Config: c, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return err
-	}
-	deleted := 0
-	err = l.DeleteTopology(ctx, func(name string, messages int) {
-		deleted++
-		fmt.Fprintf(s.out, "deleted queue %-20s %d messages\n", name, messages)
-	})
-	if err != nil {
-		return undone{err}
-	}
-	if deleted == 0 {
-		fmt.Fprintf(s.out, "there is no queue %s, nor any of those that belong to it\n", c.Queue)
-	}
-	return nil
-}
-
-func replayRejected(ctx context.Context, c config.Listen, s streams) error {
-	l, err := listen.New(listen.Options{Config: c, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return err
-	}
-	n, err := l.Replay(ctx)
-	if err == nil || n > 0 {
-		fmt.Fprintf(s.out, "put %d messages back into queue %s\n", n, c.Queue)
-	}
-	if err != nil {
-		return undone{err}
-	}
-	return nil
-}
-
 // runListener runs a listener, and HTTP beside it where there is an address.
 func runListener(ctx context.Context, c config.Listen, address string) error {
 	settings, err := config.SettingsFromEnv()
 	if err != nil {
 		return err
 	}
-	o := listen.Options{Config: c, Concurrency: underWay * settings.Concurrency, Wait: listen.DefaultWait, GiveUpAfter: settings.GiveUpAfter}
+	o := listen.Options{
+		Config: c, Repair: c.Repair, Concurrency: underWay * settings.Concurrency, Wait: listen.DefaultWait,
+		Bytes: settings.BytesInFlight, GiveUpAfter: settings.GiveUpAfter,
+	}
 	if settings.Wait != nil {
 		o.Wait = *settings.Wait
 	}
@@ -119,9 +88,9 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 		o.Log = app.NewLog(settings.LogLevel, "listen")
 		o.Concurrency = settings.Concurrency // each of them is a post, none waits for a server here
 		app.LimitMemory(o.Log)
-		o.Processor, others, err = newSink(settings, c, o.Log)
+		o.Processor, others, err = newSink(ctx, settings, c, o.Log)
 	} else {
-		o.Log, o.Processor, others, err = newTagging(ctx)
+		others, err = newTagging(ctx, &o)
 	}
 	if err != nil {
 		return err
@@ -155,25 +124,29 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 	return nil
 }
 
-func newSink(settings config.Settings, c config.Listen, log *slog.Logger) (listen.Processor, func(io.Writer) error, error) {
+func newSink(ctx context.Context, settings config.Settings, c config.Listen, log *slog.Logger) (listen.Processor, func(io.Writer) error, error) {
 	registry, err := tagger.Dialects(settings, os.Getenv("OS_REGION_NAME"))
 	if err != nil {
 		return nil, nil, err
 	}
 	sink, err := listen.NewSink(listen.SinkOptions{
-		URL: c.Sink, Overrides: c.CEOverrides, Secret: settings.HTTPSecret, Registry: registry, GiveUpAfter: settings.GiveUpAfter, Log: log,
+		URL: c.Sink, Overrides: c.CEOverrides, Secret: settings.HTTPSecret, Registry: registry, GiveUpAfter: settings.GiveUpAfter,
+		Held: app.WatchHold(ctx, settings.HoldFile, log), Log: log,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	return sink, sink.WritePrometheus, nil
+	write := func(w io.Writer) error { return errors.Join(metrics.WriteProcess(w), sink.WritePrometheus(w)) }
+	return sink, write, nil
 }
 
-func newTagging(ctx context.Context) (*slog.Logger, listen.Processor, func(io.Writer) error, error) {
+// newTagging sets what a listener that tags needs, and returns what writes the worker's metrics.
+func newTagging(ctx context.Context, o *listen.Options) (func(io.Writer) error, error) {
 	read := func() (config.Credentials, error) { return cloudsyaml.Read(ctx) }
 	c, err := app.Compose(ctx, app.Function{Name: "listen", Bus: true, Credentials: read, AWS: onAWS()})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	return c.Log, c.Processor(listen.Tolerance), c.Metrics.WritePrometheus, nil
+	o.Log, o.Processor, o.Servers = c.Log, c.Processor(listen.Tolerance, listen.Gather), c.Tagger
+	return c.Metrics.WritePrometheus, nil
 }

@@ -28,12 +28,12 @@ func TestListenRefuses(t *testing.T) {
 		want      string
 	}{
 		{"no address", "", nil, "TAGGER_AMQP_URL is not set"},
-		{"no address to delete at", "", []string{"--delete-topology"}, "TAGGER_AMQP_URL is not set"},
+		{"a flag that is a command now", "", []string{"--delete-topology"}, "tagger queues delete"},
+		{"another", "", []string{"--replay-rejected"}, "tagger queues replay"},
 		{"not an address", "hunter2", nil, "address 1 of 1 is not amqp://"},
 		{"an odd parameter", "amqp://a:hunter2@127.0.0.1:1/?heartbeat=hunter2", []string{"--sink", "http://127.0.0.1:1/"}, "address 1 of 1 cannot be read"},
 		{"no rules", "amqp://a:hunter2@127.0.0.1:1/", nil, "read the rules: there are none"},
 		{"not a sink", "amqp://a:hunter2@127.0.0.1:1/", []string{"--sink", "hunter2"}, "the sink's address"},
-		{"too much at a time", "amqp://a:hunter2@127.0.0.1:1/", []string{"--delete-topology", "--replay-rejected"}, "none of the others can be"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			clearListen(t)
@@ -46,14 +46,21 @@ func TestListenRefuses(t *testing.T) {
 	}
 }
 
-func TestListenMaintenanceWithoutABroker(t *testing.T) {
+func TestQueuesWithoutABroker(t *testing.T) {
 	clearListen(t)
-	t.Setenv("TAGGER_AMQP_URL", "amqp://a:hunter2@127.0.0.1:1/")
-	for _, flag := range []string{"--delete-topology", "--replay-rejected"} {
-		_, errOut, status := taggerCommand(t, "", "listen", flag)
-		if status != exitUndone || !strings.Contains(errOut, "connect to RabbitMQ at 127.0.0.1:1: ") || strings.Contains(errOut, "hunter2") {
-			t.Errorf("%s: status %d: %s", flag, status, errOut)
-		}
+	for _, arguments := range [][]string{{"list"}, {"show"}, {"replay"}, {"drop", "--all", "--yes"}, {"delete", "--yes"}, {"tap"}} {
+		t.Run(arguments[0], func(t *testing.T) {
+			t.Setenv("TAGGER_AMQP_URL", "")
+			_, errOut, status := taggerCommand(t, "", append([]string{"queues"}, arguments...)...)
+			if status != exitUsage || !strings.Contains(errOut, "TAGGER_AMQP_URL is not set") {
+				t.Errorf("no address: status %d: %s", status, errOut)
+			}
+			t.Setenv("TAGGER_AMQP_URL", "amqp://a:hunter2@127.0.0.1:1/")
+			_, errOut, status = taggerCommand(t, "", append([]string{"queues"}, arguments...)...)
+			if status != exitUndone || !strings.Contains(errOut, "connect to RabbitMQ at 127.0.0.1:1: ") || strings.Contains(errOut, "hunter2") {
+				t.Errorf("status %d: %s", status, errOut)
+			}
+		})
 	}
 }
 

@@ -20,6 +20,8 @@ const (
 	exitDone   = 0 // all done, or nothing to do
 	exitUndone = 1 // something was deferred or rejected, or a check failed
 	exitUsage  = 2 // wrong usage, configuration or rules
+	exitCapped = 4 // a limit stopped it: nothing more was written
+	exitUnread = 5 // something could not be read: the result is incomplete
 )
 
 func main() {
@@ -41,12 +43,27 @@ func (u undone) Error() string {
 
 func (u undone) Unwrap() error { return u.err }
 
+// ended ends a command with a status of its own; what there is to say has been said, unless err is set.
+type ended struct {
+	status int
+	err    error
+}
+
+func (e ended) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e ended) Unwrap() error { return e.err }
+
 // run is main without the process.
 func run(ctx context.Context, args []string, s streams) int {
 	root := &cobra.Command{
 		Use:   "tagger",
-		Short: "Put metadata on servers and snapshots when they are created",
-		Long: "Tagger puts metadata on OpenStack and Huawei Cloud servers and volume snapshots when events say that they were\n" +
+		Short: "Put metadata on servers, volumes and snapshots when they are created",
+		Long: "Tagger puts metadata on OpenStack and Huawei Cloud servers, volumes and snapshots when events say that they were\n" +
 			"created. This command is for the desk: see what it would do, do it, try it on an embedded cloud.",
 		Version:       version(debug.ReadBuildInfo),
 		SilenceErrors: true, SilenceUsage: true,
@@ -57,11 +74,18 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetOut(s.out)
 	root.SetErr(s.err)
 	root.SetVersionTemplate("tagger {{.Version}}\n")
-	oneOf(root, planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand(), listenCommand(s), versionCommand(s))
+	oneOf(root, planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand(), listenCommand(), queuesCommand(s),
+		reconcileCommand(s), explainCommand(s), coverageCommand(s), versionCommand(s))
 	err := root.ExecuteContext(ctx)
-	switch u, isUndone := errors.AsType[undone](err); {
+	u, isUndone := errors.AsType[undone](err)
+	switch e, hasStatus := errors.AsType[ended](err); {
 	case err == nil:
 		return exitDone
+	case hasStatus:
+		if e.err != nil {
+			complain(s, e.err)
+		}
+		return e.status
 	case isUndone:
 		if u.err != nil {
 			complain(s, u.err)

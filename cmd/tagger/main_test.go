@@ -375,7 +375,7 @@ func TestCheck(t *testing.T) {
 	onSimcloud(t, simcloud.Options{})
 	t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {env: dev}}]`)
 	out, errOut, status := taggerCommand(t, "", "check")
-	if status != exitDone || strings.Count(out, " ok ") != 6 {
+	if status != exitDone || strings.Count(out, " ok ") != 7 {
 		t.Errorf("status %d:\n%s%s", status, out, errOut)
 	}
 

@@ -200,7 +200,7 @@ func (p *printer) result(r tagger.Result) {
 	}
 	text := p.outcome(r.Outcome) + reason(r.Reason)
 	if r.Calls > 0 {
-		text += p.style.paint(faint, fmt.Sprintf("  (%d calls, waited %s)", r.Calls, r.Waited))
+		text += p.style.paint(faint, fmt.Sprintf("  (%s, waited %s)", plural(r.Calls, "call"), r.Waited))
 	}
 	p.line("outcome", text)
 }

@@ -30,7 +30,7 @@ ACCOUNT = "123456789012"  # moto's
 SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:tagger-a1b2c3"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/5d4c3b2a-0000-4000-8000-000000000000"
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:"
-FUNCTIONS = ["ServerCreated", "SnapshotCreated", "ServerChanged"]
+FUNCTIONS = ["ServerCreated", "SnapshotCreated", "ServerChanged", "VolumeCreated", "VolumeChanged"]
 
 LEAST = {"SecretArn": SECRET, "RulesParameter": "/tagger/rules"}
 MOST = LEAST | {
@@ -136,26 +136,26 @@ class Resources(unittest.TestCase):
             "AWS::AppConfig::Application": 1,
             "AWS::AppConfig::ConfigurationProfile": 1,
             "AWS::AppConfig::HostedConfigurationVersion": 1,
-            "AWS::CloudWatch::Alarm": 18,
+            "AWS::CloudWatch::Alarm": 30,
             "AWS::CloudWatch::Dashboard": 1,
             "AWS::CodeDeploy::Application": 1,
-            "AWS::CodeDeploy::DeploymentGroup": 3,
-            "AWS::IAM::Role": 4,
-            "AWS::Lambda::Alias": 3,
-            "AWS::Lambda::EventInvokeConfig": 3,
-            "AWS::Lambda::EventSourceMapping": 3,
-            "AWS::Lambda::Function": 3,
-            "AWS::Lambda::Version": 3,
-            "AWS::Logs::LogGroup": 3,
+            "AWS::CodeDeploy::DeploymentGroup": 5,
+            "AWS::IAM::Role": 6,
+            "AWS::Lambda::Alias": 5,
+            "AWS::Lambda::EventInvokeConfig": 5,
+            "AWS::Lambda::EventSourceMapping": 5,
+            "AWS::Lambda::Function": 5,
+            "AWS::Lambda::Version": 5,
+            "AWS::Logs::LogGroup": 5,
             "AWS::Logs::QueryDefinition": 4,
-            "AWS::SQS::Queue": 6,
-            "AWS::SQS::QueuePolicy": 3,
+            "AWS::SQS::Queue": 10,
+            "AWS::SQS::QueuePolicy": 5,
         }
         self.assertEqual(dict(least.kinds()), want)
-        options = {"AWS::Events::Rule": 3, "AWS::Lambda::Url": 3, "AWS::SNS::Subscription": 3}
+        options = {"AWS::Events::Rule": 5, "AWS::Lambda::Url": 5, "AWS::SNS::Subscription": 5}
         self.assertEqual(dict(most.kinds()), want | options)
 
-    def test_the_three_functions_are_alike(self):
+    def test_the_functions_are_alike(self):
         def of(name):
             text = json.dumps({n: r for n, r in most.raw["Resources"].items() if n.startswith(name)}, sort_keys=True)
             text = re.sub(r'"Description": "(Tags|POST)[^"]*"', "", text)
@@ -163,8 +163,8 @@ class Resources(unittest.TestCase):
             text = re.sub(r"FunctionVersion[0-9a-f]{10}", "FunctionVersion", text)
             return text.replace(name, "Some")
 
-        self.assertEqual(of("ServerCreated"), of("SnapshotCreated"))
-        self.assertEqual(of("ServerCreated"), of("ServerChanged"))
+        for name in FUNCTIONS:
+            self.assertEqual(of("ServerCreated"), of(name))
 
 
 class Rights(unittest.TestCase):
@@ -326,7 +326,11 @@ class Queues(unittest.TestCase):
             notifications = re.findall(r"`([\w.]+)`", legacy + versioned)
             types[action] = {"io.github.cloudtagger." + plain} | {"org.openstack." + n for n in notifications}
         want = {"ServerCreated": types["server.created"], "SnapshotCreated": types["snapshot.created"]}
-        want["ServerChanged"] = types["server.started"] | types["server.stopped"] | types["server.resized"]
+        changes = ("started", "stopped", "resized", "rebuilt")
+        want["VolumeCreated"] = types["volume.created"]
+        moves = ("attached", "detached", "resized", "transferred")
+        want["VolumeChanged"] = set().union(*(types[f"volume.{change}"] for change in moves))
+        want["ServerChanged"] = set().union(*(types[f"server.{change}"] for change in changes))
         for name in FUNCTIONS:
             pattern = most[f"{name}EventRule"]["EventPattern"]["detail"]
             self.assertEqual(set(pattern["type"]), want[name])
@@ -379,7 +383,7 @@ class Versions(unittest.TestCase):
         for name in FUNCTIONS:
             self.assertEqual(parameters(resources[f"{name}Function"]["Properties"]), counted)
         versions = [r["Properties"] for r in resources.values() if r["Type"] == "AWS::Lambda::Version"]
-        self.assertEqual(len(versions), 3)
+        self.assertEqual(len(versions), 5)
         for version in versions:
             self.assertEqual(version["Description"], {"Fn::Sub": "settings ${Settings}"})
 
@@ -416,7 +420,7 @@ class Watching(unittest.TestCase):
     def test_dashboard(self):
         body = json.loads(most["Dashboard"]["DashboardBody"])
         metrics = [m for w in body["widgets"] for m in w["properties"]["metrics"]]
-        self.assertEqual(len(body["widgets"]), 12)
+        self.assertEqual(len(body["widgets"]), 20)
         documented = set(re.findall(r"`(\w+)`", operations()))
         for m in metrics:
             if m[0] == "Tagger":
@@ -459,13 +463,13 @@ class Stack(unittest.TestCase):
 
     MADE = {
         "AWS::CloudWatch::Dashboard": 1,
-        "AWS::Events::Rule": 3,
-        "AWS::IAM::Role": 4,
-        "AWS::Lambda::EventSourceMapping": 3,
-        "AWS::Lambda::Function": 3,
-        "AWS::Lambda::Version": 3,
-        "AWS::Logs::LogGroup": 3,
-        "AWS::SQS::Queue": 6,
+        "AWS::Events::Rule": 5,
+        "AWS::IAM::Role": 6,
+        "AWS::Lambda::EventSourceMapping": 5,
+        "AWS::Lambda::Function": 5,
+        "AWS::Lambda::Version": 5,
+        "AWS::Logs::LogGroup": 5,
+        "AWS::SQS::Queue": 10,
     }
     LEFT_OUT = {
         "AWS::AppConfig::Application",
@@ -558,9 +562,9 @@ class Stack(unittest.TestCase):
             rule = self.client("events").list_targets_by_rule(Rule=physical[f"{name}EventRule"], EventBusName="tagging")
             (target,) = rule["Targets"]
             self.assertEqual((target["Arn"], target["DeadLetterConfig"]["Arn"]), (queue["QueueArn"], dead["QueueArn"]))
-        self.assertEqual(len(mappings), 3)
+        self.assertEqual(len(mappings), 5)
         body = self.client("cloudwatch").get_dashboard(DashboardName="tagger")["DashboardBody"]
-        self.assertEqual(len(json.loads(body)["widgets"]), 12)
+        self.assertEqual(len(json.loads(body)["widgets"]), 20)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ locals {
       "BMS:bms:createBareMetalServers",
     ]
     snapshot-created = ["EVS:evs:createSnapshot"]
+    volume-created   = ["EVS:evs:createVolume;batchCreateVolume"]
+    volume-changed   = ["ECS:ecs:attachVolume;attachVolumeV2;attachVolume2", "EVS:evs:extendVolume"]
     server-changed = [
       "ECS:ecs:startServer;stopServer;resizeServer",
       "BMS:bms:startBareMetalServers;stopBareMetalServers",
@@ -14,11 +16,14 @@ locals {
   sources = {
     server-created   = ["ECS", "BMS"]
     snapshot-created = ["EVS"]
+    volume-created   = ["EVS"]
+    volume-changed   = ["ECS", "EVS"]
     server-changed   = ["ECS", "BMS"]
   }
   traces = {
     for name, list in local.operations : name => flatten([for o in list : split(";", split(":", o)[2])])
   }
+  execution   = jsondecode(file("${path.module}/execution-policy.json"))
   with_agency = !contains(nonsensitive(keys(var.secrets)), "HUAWEICLOUD_SDK_AK")
 
   settings = merge({
@@ -36,9 +41,12 @@ resource "huaweicloud_identity_role" "execution" {
   count = local.with_agency ? 1 : 0
 
   name        = "${var.name}-execution"
-  description = "Metadata of servers and snapshots"
+  description = "Metadata of servers, volumes and snapshots"
   type        = "XA"
-  policy      = file("${path.module}/execution-policy.json")
+  policy = jsonencode({
+    Version   = local.execution.Version
+    Statement = [{ Effect = "Allow", Action = concat(local.execution.Statement[0].Action, var.extra_actions) }]
+  })
 }
 
 resource "huaweicloud_identity_agency" "execution" {

@@ -178,22 +178,28 @@ func TestRights(t *testing.T) {
 		"GET snapshots/ID":                 {"evs:snapshots:get"},
 		"GET snapshots/ID/metadata":        {"evs:snapshots:get"},
 		"PUT snapshots/ID/metadata/KEY":    {"evs:snapshots:update", "evs:snapshots:get"},
-		"DELETE snapshots/ID/metadata/KEY": {"evs:snapshots:update"},
+		"DELETE snapshots/ID/metadata/KEY": {"evs:snapshots:delete", "evs:snapshots:get"},
+
+		"GET volumes/ID":                 {"evs:volumes:get"},
+		"GET volumes/ID/metadata":        {"evs:volumes:get"},
+		"POST volumes/ID/metadata":       {"evs:volumes:update", "evs:volumes:get"},
+		"DELETE volumes/ID/metadata/KEY": {"evs:volumes:delete", "evs:volumes:get"},
 	}
 	rules := filepath.Join(t.TempDir(), "rules.yaml")
-	text := "rules:\n- name: all\n  on: [server.created, snapshot.created]\n  add: {a: x}\n  set: {b: y}\n  remove: [c]\n"
+	text := "rules:\n- name: all\n  on: [server.created, snapshot.created, volume.created]\n  add: {a: x}\n  set: {b: y}\n  remove: [c]\n"
 	if err := os.WriteFile(rules, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	plan := exec.Command("go", "run", "./cmd/tagger", "plan", "-o", "json", "--rules", rules, "events/server-created.json", "events/snapshot-created.json")
+	plan := exec.Command("go", "run", "./cmd/tagger", "plan", "-o", "json", "--rules", rules,
+		"events/server-created.json", "events/snapshot-created.json", "events/volume-created.json")
 	plan.Dir = "../.."
 	out, err := plan.Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The state of a server that refuses is read too, and whether a resource is there.
-	calls := map[string]bool{"GET servers/ID": true, "GET snapshots/ID": true}
-	path := regexp.MustCompile(`/(servers|snapshots)/[^/]+(/metadata)?(/[^/]+)?$`)
+	calls := map[string]bool{"GET servers/ID": true, "GET snapshots/ID": true, "GET volumes/ID": true}
+	path := regexp.MustCompile(`/(servers|snapshots|volumes)/[^/]+(/metadata)?(/[^/]+)?$`)
 	for line := range strings.Lines(string(out)) {
 		var result struct {
 			Requests []struct{ Method, Path string }
@@ -213,7 +219,7 @@ func TestRights(t *testing.T) {
 			calls[call] = true
 		}
 	}
-	if len(calls) < 8 {
+	if len(calls) < 11 {
 		t.Fatalf("calls %q", slices.Collect(maps.Keys(calls)))
 	}
 	need := map[string]bool{}
@@ -234,6 +240,13 @@ func TestRights(t *testing.T) {
 	}](t, "execution-policy.json")
 	if policy.Version != "1.1" || len(policy.Statement) != 1 || policy.Statement[0].Effect != "Allow" {
 		t.Fatalf("policy %v", policy)
+	}
+	// The action for removing a key is the one for deleting the resource. It is for who needs it to give (extra_actions).
+	for _, strong := range []string{"evs:snapshots:delete", "evs:volumes:delete"} {
+		if !need[strong] {
+			t.Errorf("removing a key no longer needs %s", strong)
+		}
+		delete(need, strong)
 	}
 	want := slices.Sorted(maps.Keys(need))
 	if got := slices.Sorted(slices.Values(policy.Statement[0].Action)); !slices.Equal(got, want) {
@@ -257,7 +270,10 @@ func TestDocumentation(t *testing.T) {
 	}
 	actions := map[string]string{
 		"server.created": "server-created", "snapshot.created": "snapshot-created",
-		"server.started": "server-changed", "server.stopped": "server-changed", "server.resized": "server-changed",
+		"server.started": "server-changed", "server.stopped": "server-changed", "server.resized": "server-changed", "server.rebuilt": "server-changed",
+		"volume.created":  "volume-created",
+		"volume.attached": "volume-changed", "volume.detached": "volume-changed", "volume.resized": "volume-changed",
+		"volume.transferred": "volume-changed",
 	}
 	want := map[string][]string{}
 	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+\\.\\w+)` \\|(.*)\\|$").FindAllStringSubmatch(string(events), -1) {
@@ -268,7 +284,7 @@ func TestDocumentation(t *testing.T) {
 			}
 		}
 	}
-	if len(want) != 3 {
+	if len(want) != 5 {
 		t.Fatalf("docs/events.md has the traces %v", want)
 	}
 	for name, traces := range want {

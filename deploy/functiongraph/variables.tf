@@ -33,12 +33,15 @@ variable "architecture" {
 
 variable "functions" {
   type        = set(string)
-  default     = ["server-created", "snapshot-created", "server-changed"]
+  default     = ["server-created", "server-changed", "volume-created", "volume-changed", "snapshot-created"]
   description = "The functions to make. Leave out those that no rule is for."
 
   validation {
-    condition     = alltrue([for f in var.functions : contains(["server-created", "snapshot-created", "server-changed"], f)])
-    error_message = "The functions are server-created, snapshot-created and server-changed."
+    condition = alltrue([
+      for f in var.functions :
+      contains(["server-created", "server-changed", "volume-created", "volume-changed", "snapshot-created"], f)
+    ])
+    error_message = "The functions are {server,volume}-created, {server,volume}-changed and snapshot-created."
   }
 }
 
@@ -107,4 +110,10 @@ variable "vpc" {
   })
   default     = null
   description = "A VPC and subnet to run in, and the agency by which FunctionGraph may use them (VPC Administrator)."
+}
+
+variable "extra_actions" {
+  type        = list(string)
+  default     = []
+  description = "Further rights of the code. Rules that remove keys of snapshots or volumes need evs:snapshots:delete or evs:volumes:delete."
 }

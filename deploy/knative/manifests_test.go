@@ -88,7 +88,7 @@ func TestServices(t *testing.T) {
 // Each type of event that a function handles passes one Trigger, and one only; what none handles passes none.
 func TestTriggers(t *testing.T) {
 	_, triggers := manifests(t, "tagger.yaml")
-	if len(triggers) != 4 {
+	if len(triggers) != 5 {
 		t.Fatalf("%d triggers", len(triggers))
 	}
 	filters := map[string]eventfilter.Filter{}
@@ -144,7 +144,9 @@ func eventTypes(t *testing.T) map[string][]string {
 	}
 	triggers := map[string]string{
 		"server.created": "server-created", "snapshot.created": "snapshot-created",
-		"server.started": "server-changed", "server.stopped": "server-changed", "server.resized": "server-changed",
+		"server.started": "server-changed", "server.stopped": "server-changed", "server.resized": "server-changed", "server.rebuilt": "server-changed",
+		"volume.created": "volumes", "volume.attached": "volumes", "volume.detached": "volumes", "volume.resized": "volumes",
+		"volume.transferred": "volumes",
 	}
 	types := map[string][]string{
 		"": {"com.example.other", "io.github.cloudtagger.server.created.too"}, "notifications": {"dev.knative.rabbitmq.event"},
@@ -164,7 +166,7 @@ func eventTypes(t *testing.T) map[string][]string {
 			}
 		}
 	}
-	if !seen["server-created"] || !seen["snapshot-created"] || !seen["server-changed"] {
+	if !seen["server-created"] || !seen["snapshot-created"] || !seen["server-changed"] || !seen["volumes"] {
 		t.Fatal("docs/events.md has no table of event types")
 	}
 	return types

@@ -37,7 +37,9 @@ type builder struct {
 	shells   map[string][]byte
 }
 
-func functions() []string { return []string{"server-created", "snapshot-created", "server-changed"} }
+func functions() []string {
+	return []string{"server-created", "server-changed", "volume-created", "volume-changed", "snapshot-created"}
+}
 
 func platforms() []platform {
 	return []platform{
@@ -60,10 +62,10 @@ func (b *builder) run(env []string, name string, args ...string) ([]byte, error)
 	return out, nil
 }
 
-// clone clones the commit that is checked out, and makes the clone the root. Go writes the version and the time of the
+// clone clones the repository, checks out the commit, and makes the clone the root. Go writes the version and the time of the
 // commit into what it builds there.
 func (b *builder) clone() error {
-	commit, err := b.run(nil, "git", "rev-parse", "HEAD")
+	commit, err := b.run(nil, "git", "rev-parse", "--verify", b.commit+"^{commit}")
 	if err != nil {
 		return err
 	}

@@ -13,9 +13,10 @@ import (
 
 func main() {
 	root := flag.String("root", "../..", "the repository")
+	commit := flag.String("commit", "HEAD", "the commit to build")
 	out := flag.String("out", "../../dist", "the directory to write to; what is there is removed")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: release [-root DIR] [-out DIR]")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: release [-root DIR] [-commit COMMIT] [-out DIR]")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -23,14 +24,14 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := release(*root, *out); err != nil {
+	if err := release(*root, *commit, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
 	}
 }
 
-// release makes a release of the repository at root, in the directory out.
-func release(root, out string) error {
+// release makes a release of a commit of the repository at root, in the directory out.
+func release(root, commit, out string) error {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return err
@@ -46,7 +47,7 @@ func release(root, out string) error {
 	if err := os.MkdirAll(work, 0o755); err != nil {
 		return err
 	}
-	b := &builder{root: root, work: work, out: out}
+	b := &builder{root: root, work: work, out: out, commit: commit}
 	for _, step := range []func() error{
 		b.clone, b.functions, b.commands, b.completions, b.archives, b.packages, b.image, b.materials,
 	} {

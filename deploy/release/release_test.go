@@ -25,8 +25,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 )
 
-// dist is a release of the commit that is checked out, made by TestMain.
-var dist string
+// dist is a release of commit, the one that is checked out when the tests begin. TestMain makes it.
+var dist, commit string
 
 func TestMain(m *testing.M) {
 	os.Exit(releaseAndRun(m))
@@ -40,7 +40,13 @@ func releaseAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(directory)
 	dist = filepath.Join(directory, "dist")
-	if err := release("../..", dist); err != nil {
+	head, err := exec.Command("git", "rev-parse", "HEAD").Output()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "find the commit:", err)
+		return 1
+	}
+	commit = strings.TrimSpace(string(head))
+	if err := release("../..", commit, dist); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -76,7 +82,7 @@ func digests(t *testing.T, directory string) map[string]string {
 
 func TestReproducible(t *testing.T) {
 	again := filepath.Join(t.TempDir(), "somewhere", "else")
-	if err := release("../..", again); err != nil {
+	if err := release("../..", commit, again); err != nil {
 		t.Fatal(err)
 	}
 	first, second := digests(t, dist), digests(t, again)
@@ -102,8 +108,8 @@ func TestChecksums(t *testing.T) {
 	}
 	want := digests(t, dist)
 	delete(want, "checksums.txt")
-	// Six function archives, six of the command, a bill of materials for each, four packages, the image.
-	if len(want) != 6+6+12+4+1 {
+	// Ten function archives, six of the command, a bill of materials for each, four packages, the image.
+	if len(want) != 10+6+16+4+1 {
 		t.Errorf("%d files", len(want))
 	}
 	for name, digest := range want {

@@ -1,8 +1,8 @@
-// Package app is the composition root: it reads the configuration, builds a Tagger and the door of the platform that the
-// process runs on, and serves it. One binary finds out by itself where it runs.
+// Package app is the composition root: it reads the configuration, builds a Tagger and the door of the platform that
+// the process runs on, and serves it. One binary finds out by itself where it runs.
 //
-// What only AWS has is injected, so that a command that does without it does not link it. The listener's door is composed
-// by the command that has it: no function links RabbitMQ's client.
+// What only AWS has is injected, so that a command that does without it does not link it. The listener's door is
+// composed by the command that has it: no function links RabbitMQ's client.
 package app
 
 import (
@@ -13,7 +13,10 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -71,12 +74,12 @@ func where() (platform, error) {
 	case os.Getenv("PORT") != "":
 		return overHTTP, nil
 	}
-	return "", errors.New("find the platform: neither AWS_LAMBDA_RUNTIME_API (AWS Lambda) nor RUNTIME_API_ADDR (FunctionGraph) nor PORT (HTTP) is set; " +
-		"at a desk use: tagger invoke")
+	return "", errors.New("find the platform: neither AWS_LAMBDA_RUNTIME_API (AWS Lambda) nor RUNTIME_API_ADDR " +
+		"(FunctionGraph) nor PORT (HTTP) is set; at a desk use: tagger invoke")
 }
 
-// Run reads the configuration, composes the function and serves the platform that the process runs on. It returns an error
-// that says why it cannot serve, and nil when the context ended.
+// Run reads the configuration, composes the function and serves the platform that the process runs on. It returns an
+// error that says why it cannot serve, and nil when the context ended.
 func Run(ctx context.Context, f Function) error {
 	p, err := where()
 	if err != nil {
@@ -125,34 +128,40 @@ type Composed struct {
 // Compose reads the configuration and composes what a door needs that this package does not have.
 func Compose(ctx context.Context, f Function) (Composed, error) { return compose(ctx, f, byCommand) }
 
-// Processor returns a processor of messages. Tolerance is that of [delivery.Options].
-func (c Composed) Processor(tolerance int) *delivery.Processor {
+// Processor returns a processor of messages. Tolerance and gather are those of [delivery.Options].
+func (c Composed) Processor(tolerance int, gather time.Duration) *delivery.Processor {
 	return delivery.New(delivery.Options{
-		Tagger: c.Tagger, Concurrency: c.Settings.Concurrency, GiveUpAfter: c.Settings.GiveUpAfter, Tolerance: tolerance, Log: c.Log,
+		Tagger: c.Tagger, Concurrency: c.Settings.Concurrency, GiveUpAfter: c.Settings.GiveUpAfter,
+		Tolerance: tolerance, Gather: gather, Log: c.Log,
 	})
 }
 
 // wholeBatch is the tolerance of doors that acknowledge all they were given in one answer.
 const wholeBatch = 1
 
-// underWay is how many requests may be under way for each change that is worked on: most of them wait for their servers.
+// underWay is how many requests may be under way for each change that is worked on: most of them wait for their
+// servers.
 const underWay = 10
 
 func (c Composed) lambda(queues host.Queues) *host.Lambda {
 	return &host.Lambda{
-		Processor: c.Processor(wholeBatch), Queues: queues, DeadLetterQueueURL: c.Settings.DeadLetterQueueURL, Wait: c.Settings.Wait,
-		Flush: func() { _ = c.Metrics.FlushEMF(os.Stdout) }, Log: c.Log,
+		Processor: c.Processor(wholeBatch, 0), Queues: queues, DeadLetterQueueURL: c.Settings.DeadLetterQueueURL,
+		Wait: c.Settings.Wait, Flush: func() { _ = c.Metrics.FlushEMF(os.Stdout) }, Log: c.Log,
 	}
 }
 
 func (c Composed) functionGraph() *host.FunctionGraph {
 	return &host.FunctionGraph{
-		Processor: c.Processor(wholeBatch), Address: os.Getenv("RUNTIME_API_ADDR"), Timeout: runtimeTimeout(), Credentials: c.Settings.InvocationCredentials,
-		Wait: c.Settings.Wait, Log: c.Log,
+		Processor: c.Processor(wholeBatch, 0), Address: os.Getenv("RUNTIME_API_ADDR"), Timeout: runtimeTimeout(),
+		Credentials: c.Settings.InvocationCredentials, Wait: c.Settings.Wait, Log: c.Log,
 	}
 }
 
 func (c Composed) serve(ctx context.Context, address string) error {
+	webHook, err := host.NewWebHook(c.Settings.WebHookOrigins, c.Settings.WebHookRate)
+	if err != nil {
+		return err
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
@@ -162,8 +171,9 @@ func (c Composed) serve(ctx context.Context, address string) error {
 		c.Log.Warn("TAGGER_HTTP_SECRET is not set: everybody who reaches the port may send events")
 	}
 	h := host.NewHTTP(host.HTTPOptions{
-		Processor: c.Processor(wholeBatch), Requests: underWay * c.Settings.Concurrency, Bytes: c.Settings.HTTPBytes, Secret: c.Settings.HTTPSecret,
-		Wait: c.Settings.Wait, Metrics: c.Metrics.WritePrometheus, MetricsSecret: c.Settings.MetricsToken(),
+		WebHook:   webHook,
+		Processor: c.Processor(wholeBatch, 0), Requests: underWay * c.Settings.Concurrency, Bytes: c.Settings.BytesInFlight,
+		Secret: c.Settings.HTTPSecret, Wait: c.Settings.Wait, Metrics: c.Metrics.WritePrometheus, MetricsSecret: c.Settings.MetricsToken(),
 	})
 	err = Serve(ctx, listener, h, h.LongestRequest())
 	c.Log.Info("ended")
@@ -181,7 +191,8 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 	for _, warning := range config.Unknown(os.Environ()) {
 		log.Warn(warning)
 	}
-	counts := metrics.New(cmp.Or(os.Getenv("AWS_LAMBDA_FUNCTION_NAME"), f.Name)) // two stacks of an account have the same functions
+	// By the name in AWS: two stacks of an account have the same functions.
+	counts := metrics.New(cmp.Or(os.Getenv("AWS_LAMBDA_FUNCTION_NAME"), f.Name))
 	book, err := openRules(ctx, settings, f.AWS.Parameter, log, counts)
 	if err != nil {
 		return Composed{}, err
@@ -213,8 +224,16 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 			return Composed{}, err
 		}
 	}
+	var held func() bool
+	if p == overHTTP || p == byCommand { // a function's process is frozen between events, and nobody puts a file beside it
+		held = WatchHold(ctx, settings.HoldFile, log)
+		counts.Hold(held)
+		if reloader, ok := book.(*rules.Reloader); ok {
+			go watchRules(ctx, reloader, log)
+		}
+	}
 	t, err := tagger.Compose(ctx, settings, book, tagger.Parts{
-		Cloud: made, Actions: f.Actions, Log: log, Observe: counts.Observe, Region: credentials.RegionName, Bus: f.Bus,
+		Cloud: made, Actions: f.Actions, Held: held, Log: log, Observe: counts.Observe, Region: credentials.RegionName, Bus: f.Bus,
 	})
 	if err != nil {
 		return Composed{}, err
@@ -223,19 +242,21 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 	return Composed{Tagger: t, Settings: settings, Log: log, Metrics: counts}, nil
 }
 
-// onlyFromASecret refuses credentials in a Lambda function's environment, where everybody who may look at the function reads them. On a desk, under
-// the SAM CLI, there is no such reader.
+// onlyFromASecret refuses credentials in a Lambda function's environment, where everybody who may look at the function
+// reads them. On a desk, under the SAM CLI, there is no such reader.
 func onlyFromASecret(settings config.Settings, credentials config.Credentials) error {
-	const way = "put the credentials into a Secrets Manager secret, a JSON object of these variables, and set TAGGER_SECRET_ARN to its ARN"
+	const way = "put the credentials into a Secrets Manager secret, a JSON object of these variables, and set " +
+		"TAGGER_SECRET_ARN to its ARN"
 	names := credentials.SecretNames()
 	switch {
 	case os.Getenv("AWS_SAM_LOCAL") == "true":
 		return nil
 	case !settings.HTTPSecret.IsZero():
-		return errors.New("read the environment: TAGGER_HTTP_SECRET is not for AWS Lambda, where function URLs and HTTP APIs have authorisation of their own (IAM): " +
-			"unset it, and see that they use it")
+		return errors.New("read the environment: TAGGER_HTTP_SECRET is not for AWS Lambda, where function URLs and HTTP " +
+			"APIs have authorisation of their own (IAM): unset it, and see that they use it")
 	case len(names) > 0:
-		return fmt.Errorf("read the environment: %s would be readable in the function's configuration: %s", strings.Join(names, ", "), way)
+		return fmt.Errorf("read the environment: %s would be readable in the function's configuration: %s",
+			strings.Join(names, ", "), way)
 	case settings.SecretARN == "":
 		return fmt.Errorf("read the environment: there are no credentials: %s", way)
 	}
@@ -243,8 +264,14 @@ func onlyFromASecret(settings config.Settings, credentials config.Credentials) e
 }
 
 // openRules opens the rules that the settings name. Those in a file or a parameter are read again from time to time.
-func openRules(ctx context.Context, settings config.Settings, parameter func(context.Context, string) (string, error), log *slog.Logger, counts *metrics.Metrics,
+func openRules(
+	ctx context.Context, settings config.Settings, parameter func(context.Context, string) (string, error),
+	log *slog.Logger, counts *metrics.Metrics,
 ) (tagger.Rulebook, error) {
+	inForce := func(v rules.Version) {
+		counts.RulesInForce(v)
+		log.Info("rules in force", "from", v.Name, "hash", v.Hash, "rules", v.Rules)
+	}
 	read := func(ctx context.Context) (rules.Source, error) { return settings.ReadRules(ctx, parameter) }
 	compile := func(source rules.Source) (*rules.Set, error) { return tagger.Compile(settings, source) }
 	if !settings.CanChange() {
@@ -252,9 +279,15 @@ func openRules(ctx context.Context, settings config.Settings, parameter func(con
 		if err != nil {
 			return nil, err
 		}
-		return compile(source)
+		set, err := compile(source)
+		if err != nil {
+			return nil, err
+		}
+		inForce(rules.Version{Name: source.Name, Hash: source.Hash(), Rules: set.Len()})
+		return set, nil
 	}
 	return rules.Open(ctx, read, compile, settings.RulesRefresh, rules.Notices{
+		InForce: inForce,
 		Unread: func(err error) {
 			log.Warn("the rules cannot be read again; those in force stay", "error", err.Error())
 		},
@@ -263,6 +296,27 @@ func openRules(ctx context.Context, settings config.Settings, parameter func(con
 			log.Error("the rules have changed and are refused; the last good ones stay in force", "error", err.Error())
 		},
 	})
+}
+
+// watchRules has the rules read again from time to time and on SIGHUP.
+func watchRules(ctx context.Context, r *rules.Reloader, log *slog.Logger) {
+	signals, now := make(chan os.Signal, 1), make(chan os.Signal)
+	signal.Notify(signals, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	go r.Watch(ctx, now)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-signals:
+			log.Info("SIGHUP: reading the rules again")
+			select {
+			case now <- s:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
 }
 
 // cloudOptions are those of the cloud that these credentials, the invocation's or those of a secret are for.
@@ -278,7 +332,8 @@ func cloudOptions(settings config.Settings, credentials config.Credentials, f Fu
 		}
 		o.Source = host.CredentialsOf(credentials)
 	case settings.SecretARN != "" && f.AWS.Secret == nil:
-		return cloud.Options{}, errors.New("read the environment: TAGGER_SECRET_ARN is not read here: unset it, and give the credentials as OS_* variables")
+		return cloud.Options{}, errors.New("read the environment: TAGGER_SECRET_ARN is not read here: unset it, and give " +
+			"the credentials as OS_* variables")
 	case settings.SecretARN != "":
 		read, refused := f.AWS.Secret(settings.SecretARN)
 		o.Refused = refused

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// adoptUserData puts a FunctionGraph function's variables, which it gets as JSON in one, into the environment. What is set already stays.
+// adoptUserData puts a FunctionGraph function's variables, which it gets as JSON in one, into the environment. What is
+// set already stays.
 func adoptUserData() error {
 	text := os.Getenv("RUNTIME_USERDATA")
 	if text == "" {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// LimitMemory tells Go's garbage collector how much memory there is, so that it works harder before the platform kills the
-// process. GOMEMLIMIT goes before what the platform says. A tenth is left for what the collector does not count.
+// LimitMemory tells Go's garbage collector how much memory there is, so that it works harder before the platform kills
+// the process. GOMEMLIMIT goes before what the platform says. A tenth is left for what the collector does not count.
 func LimitMemory(log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
@@ -23,8 +23,8 @@ func LimitMemory(log *slog.Logger) {
 	log.Debug("memory is limited", "bytes", limit, "by", source)
 }
 
-// memory returns how many bytes of memory the process may use, and who says so; 0 where nobody does. root is that of the
-// file system.
+// memory returns how many bytes of memory the process may use, and what says so; 0 without a limit. root is that of
+// the file system.
 func memory(env func(string) string, root string) (limit int64, source string) {
 	// In MB: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html and
 	// https://support.huaweicloud.com/intl/en-us/usermanual-functiongraph/functiongraph_01_0406.html
@@ -59,7 +59,7 @@ func cgroupMemory(root string) (limit int64, source string) {
 		default:
 			continue
 		}
-		// In a container the path can be the host's, of which only the container's own root is seen.
+		// In a container the path can be the host's, and only the container's own root is visible.
 		for group := filepath.Clean("/" + parts[2]); ; group = filepath.Dir(group) {
 			name := filepath.Join(root, base, group, file)
 			text, err := os.ReadFile(name)

@@ -14,8 +14,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/host"
 )
 
-// UntilInterrupted returns a context that ends when the process is interrupted or told to end (SIGINT, SIGTERM). A second
-// signal ends the process at once, whatever is under way. stop frees what waits for signals.
+// UntilInterrupted returns a context that ends when the process is interrupted or told to end (SIGINT, SIGTERM). A
+// second signal ends the process at once, whatever is under way. stop frees what waits for signals.
 func UntilInterrupted(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 1)
@@ -44,15 +44,14 @@ func ProtectMetrics(next http.Handler, secret config.Secret) http.Handler {
 	})
 }
 
-// maxHeader is how many bytes a request's header may have; a longer one is answered 431. It is more than proxies let through
-// (Envoy: 60 KiB), and less than Go's 1 MiB, of which a hundred requests would fill a small container.
+// maxHeader bounds a request's header, in bytes: a CloudEvent in binary mode has its attributes there.
 const maxHeader = 64 << 10
 
 // Serve serves the handler until the context ends, and lets requests that are under way finish.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, longest time.Duration) error {
 	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: longest, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: maxHeader,
+		Handler: handler, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
+		WriteTimeout: longest, IdleTimeout: 2 * time.Minute,
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()

@@ -117,3 +117,26 @@ func keysOf(problems []apply.Problem) []string {
 	}
 	return keys
 }
+
+// An event without a time counts from when it was received: a server that is not visible yet is not gone at once.
+func TestGraceCountsFromReceipt(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		received time.Time
+		outcome  apply.Outcome
+	}{
+		{"just received", time.Now(), apply.Deferred},
+		{"received long ago", time.Now().Add(-time.Hour), apply.Gone},
+		{"neither is known", time.Time{}, apply.Gone},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newStand(t, simcloud.Options{}, options())
+			j := job(rules.Plan{Set: m{"env": "dev"}})
+			j.Change.Time, j.ReceivedAt, j.Wait = time.Time{}, tt.received, 0
+			got := s.applier.Apply(t.Context(), s.servers, j)
+			if got.Outcome != tt.outcome {
+				t.Errorf("%s, want %s", got, tt.outcome)
+			}
+		})
+	}
+}

@@ -84,6 +84,8 @@ type Result struct {
 	// With verification they were so when read back.
 	Written map[string]string
 	Removed []string
+	// Metadata is all of the resource's metadata as it was read back, nil where nothing was verified.
+	Metadata map[string]string
 	// Problems are keys of the plan that were left out, or that stand beside one that the cloud confuses with them.
 	Problems []Problem
 	// Attempts counts passes, Waited sums the pauses between them.

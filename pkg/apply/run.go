@@ -392,6 +392,9 @@ func (r *run) result(waited time.Duration) Result {
 		maps.DeleteFunc(r.written, func(key, value string) bool { return r.known[key] != value })
 	}
 	result := Result{Decision: Decision{Outcome: Tagged}, Written: r.written, Removed: r.removedKeys(), Attempts: r.attempts, Waited: waited}
+	if r.verify {
+		result.Metadata = r.known
+	}
 	switch {
 	case r.changed():
 	case len(r.left) > 0:

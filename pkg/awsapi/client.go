@@ -1,5 +1,5 @@
-// Package awsapi makes the four calls of AWS that Tagger needs: GetParameter, GetSecretValue, ChangeMessageVisibility and
-// SendMessage. They are JSON over the SDK's own signer and retryer, in place of its service clients.
+// Package awsapi makes the four calls of AWS that Tagger needs: GetParameter, GetSecretValue, ChangeMessageVisibility
+// and SendMessage. They are JSON over the SDK's own signer and retryer, in place of its service clients.
 //
 // What was weighed (a function for amd64, stripped; GODEBUG=inittrace=1 for what packages allocate before main):
 //
@@ -9,9 +9,9 @@
 //	no AWS at all                               12.78 MB
 //
 // Most functions call none of them between two cold starts but GetSecretValue, once. The SDK's retryer says what may be
-// tried again, how often and after which pause; its signer signs. What is given up: the SDK's other ways to credentials,
-// endpoints of partitions other than the public and China's, correction of a wrong clock, and the checksum over a sent
-// message, for which TLS stands.
+// tried again, how often and after which pause; its signer signs. What is given up: the SDK's other ways to
+// credentials, endpoints of partitions other than the public and China's, correction of a wrong clock, and the checksum
+// over a sent message, for which TLS stands.
 package awsapi
 
 import (
@@ -106,7 +106,10 @@ func (c *Client) call(ctx context.Context, o operation, region string, in, out a
 		return fmt.Errorf("write the request: %w", err)
 	}
 	region = cmp.Or(region, os.Getenv("AWS_REGION"))
-	release := c.retryer.GetInitialToken()
+	release, err := c.retryer.GetAttemptToken(ctx)
+	if err != nil {
+		return fmt.Errorf("begin the call: %w", err)
+	}
 	for attempt := 1; ; attempt++ {
 		err := c.try(ctx, o, region, body, out)
 		_ = release(err)
@@ -114,8 +117,8 @@ func (c *Client) call(ctx context.Context, o operation, region string, in, out a
 			return err
 		}
 		var tokenErr error
-		if release, tokenErr = c.retryer.GetRetryToken(ctx, err); tokenErr != nil { // so much has failed that trying again would only add to it
-			return err
+		if release, tokenErr = c.retryer.GetRetryToken(ctx, err); tokenErr != nil {
+			return err // so much has failed that trying again would only add to it
 		}
 		pause, delayErr := c.retryer.RetryDelay(attempt, err)
 		if delayErr != nil || !sleep(ctx, pause) {
@@ -151,7 +154,8 @@ func (c *Client) try(ctx context.Context, o operation, region string, body []byt
 		return err
 	}
 	sum := sha256.Sum256(body)
-	if err := c.signer.SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), o.service, region, time.Now()); err != nil {
+	hash := hex.EncodeToString(sum[:])
+	if err := c.signer.SignHTTP(ctx, credentials, req, hash, o.service, region, time.Now()); err != nil {
 		return fmt.Errorf("sign the request: %w", err)
 	}
 	resp, err := c.http().Do(req)
@@ -196,8 +200,8 @@ func answerError(resp *http.Response, body []byte) *Error {
 	return &Error{Code: code, Message: fields.Message, Status: resp.StatusCode}
 }
 
-// endpoint returns a service's address in a region (https://docs.aws.amazon.com/general/latest/gr/rande.html). China has a
-// domain of its own.
+// endpoint returns a service's address in a region (https://docs.aws.amazon.com/general/latest/gr/rande.html). China
+// has a domain of its own.
 func endpoint(service, region string) string {
 	if address := os.Getenv("AWS_ENDPOINT_URL"); address != "" {
 		return strings.TrimSuffix(address, "/") + "/"
@@ -214,10 +218,12 @@ func domain(china bool) string {
 
 func credentials() (aws.Credentials, error) {
 	c := aws.Credentials{
-		AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"), SessionToken: os.Getenv("AWS_SESSION_TOKEN"),
+		AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
+		SessionToken: os.Getenv("AWS_SESSION_TOKEN"),
 	}
 	if !c.HasKeys() {
-		return aws.Credentials{}, errors.New("read AWS credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, as they are on Lambda")
+		return aws.Credentials{}, errors.New("read AWS credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not " +
+			"set, as they are on Lambda")
 	}
 	return c, nil
 }

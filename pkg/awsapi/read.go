@@ -19,12 +19,13 @@ func (c *Client) Parameter(ctx context.Context, name string) (string, error) {
 	return out.Parameter.Value, nil
 }
 
-// SecretString reads a secret of AWS Secrets Manager in a region, by its ARN or name. It is nil when the secret is binary
-// (https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html).
+// SecretString reads a secret of AWS Secrets Manager in a region, by its ARN or name. It is nil when the secret is
+// binary (https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html).
 func (c *Client) SecretString(ctx context.Context, region, id string) (*string, error) {
 	in := struct{ SecretId string }{id}
 	var out struct{ SecretString *string }
-	if err := c.call(ctx, operation{"secretsmanager", "secretsmanager.GetSecretValue", "1.1"}, region, in, &out); err != nil {
+	o := operation{"secretsmanager", "secretsmanager.GetSecretValue", "1.1"}
+	if err := c.call(ctx, o, region, in, &out); err != nil {
 		return nil, err
 	}
 	return out.SecretString, nil

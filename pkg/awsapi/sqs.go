@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// longestVisibility is less than the 12 h that SQS takes, for these count from when the message was received (API reference,
-// ChangeMessageVisibility), and working on it took its time.
+// longestVisibility is less than the 12 h that SQS takes, for these count from when the message was received (API
+// reference, ChangeMessageVisibility), and working on it took its time.
 const longestVisibility = 12*time.Hour - 15*time.Minute
 
 // ChangeVisibility makes a message come back after the delay
@@ -50,11 +50,11 @@ func (c *Client) Send(ctx context.Context, queueURL string, body []byte, attribu
 	return c.call(ctx, operation{"sqs", "AmazonSQS.SendMessage", "1.0"}, "", in, &struct{}{})
 }
 
-// longestAttribute is in bytes. Attributes count towards the size of a message, of which the body may need nearly all.
+// longestAttribute is in bytes. Attributes count towards the size of a message, and the body may need nearly all of it.
 const longestAttribute = 1024
 
-// attribute makes a text fit for an attribute: SQS refuses the whole message over a character that XML does not know, and a reason quotes what
-// an event or an API said (API reference, SendMessage).
+// attribute makes a text fit for an attribute: SQS refuses the whole message over a character that XML does not know,
+// and a reason quotes what an event or an API said (API reference, SendMessage).
 func attribute(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == '\ufffe' || r == '\uffff' {

@@ -201,9 +201,21 @@ func (n *names[T]) read(ctx context.Context, id string) (answerOf[T], error) {
 	if err := json.Unmarshal(text[n.kind], &a.value); err != nil {
 		return answerOf[T]{}, fmt.Errorf("the answer is not the %s that the API documents", n.kind)
 	}
-	extra := map[string]string{}
 	var members map[string]any
 	_ = json.Unmarshal(text[n.kind], &members) // as above
+	extra := extraOf(members)
+	switch v := any(&a.value).(type) {
+	case *User:
+		v.Extra = extra
+	case *Project:
+		v.Extra = extra
+	}
+	return a, nil
+}
+
+// extraOf returns the members that are text and not part of the API.
+func extraOf(members map[string]any) map[string]string {
+	extra := map[string]string{}
 	for name, v := range members {
 		switch name {
 		case "id", "name", "domain_id", "description", "parent_id", "default_project_id", "password_expires_at":
@@ -213,13 +225,7 @@ func (n *names[T]) read(ctx context.Context, id string) (answerOf[T], error) {
 			}
 		}
 	}
-	switch v := any(&a.value).(type) {
-	case *User:
-		v.Extra = extra
-	case *Project:
-		v.Extra = extra
-	}
-	return a, nil
+	return extra
 }
 
 // remember keeps an answer, and forgets some when there are too many: first the old ones, then any.

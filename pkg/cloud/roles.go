@@ -3,6 +3,8 @@ package cloud
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -99,4 +101,32 @@ func (r *roleProjects) load(ctx context.Context) error {
 	defer r.mu.Unlock()
 	r.names, r.read = names, time.Now()
 	return nil
+}
+
+// RoleProjects returns the names of the projects in which the credentials have a role, by id.
+func (c *Cloud) RoleProjects(ctx context.Context) (map[string]string, error) {
+	if _, _, err := c.roles.find(ctx, ""); err != nil {
+		return nil, err
+	}
+	c.roles.mu.Lock()
+	defer c.roles.mu.Unlock()
+	return maps.Clone(c.roles.names), nil
+}
+
+// RoleProjectNames returns the names of the projects that TAGGER_PROJECTS=roles means now, sorted: those in which the credentials
+// have a role, without the services' own.
+func (c *Cloud) RoleProjectNames(ctx context.Context) ([]string, error) {
+	if err := c.roles.load(ctx); err != nil {
+		return nil, fmt.Errorf("list the projects that the credentials have a role in: %w", err)
+	}
+	c.roles.mu.Lock()
+	defer c.roles.mu.Unlock()
+	var names []string
+	for _, name := range c.roles.names {
+		if !isServiceProject(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }

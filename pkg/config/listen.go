@@ -16,6 +16,9 @@ type Listen struct {
 	Exchanges   List   `envconfig:"TAGGER_AMQP_EXCHANGES" default:"nova,cinder,openstack" desc:"The exchanges that the services send their notifications to (control_exchange in their configuration)."`
 	RoutingKeys List   `envconfig:"TAGGER_AMQP_ROUTING_KEYS" default:"notifications.info,versioned_notifications.info" desc:"Which of their messages are taken: a topic, a dot and a priority. Only one of the two formats is enough."`
 	Queue       string `envconfig:"TAGGER_AMQP_QUEUE" default:"tagger" desc:"The queue to take them from; the names of the others begin with it. Listeners with the same queue share its messages, listeners with other rules need another."`
+	Repair      bool   `envconfig:"TAGGER_REPAIR" default:"true" desc:"Whether keys that another writer undid within 30 seconds are written again; see private-cloud.md."`
+
+	ManagementURL string `envconfig:"TAGGER_AMQP_MANAGEMENT_URL" desc:"Where tagger check asks the management plugin for policies; by default the broker's host, port 15672 (15671 for amqps)."`
 
 	Sink        string `envconfig:"K_SINK" desc:"Where to POST the events to, in place of tagging; what --sink says goes first."`
 	CEOverrides string `envconfig:"K_CE_OVERRIDES" desc:"A JSON object whose member extensions has attributes to set on each event that is sent to the sink."`
@@ -40,10 +43,18 @@ func (l Listen) check() error {
 		return fmt.Errorf("TAGGER_AMQP_QUEUE has %d bytes; %d are the most", len(l.Queue), maxQueueName)
 	case len(l.Exchanges) == 0:
 		return errors.New("TAGGER_AMQP_EXCHANGES names none")
+	case l.ManagementURL != "" && !isHTTP(l.ManagementURL):
+		return errors.New("TAGGER_AMQP_MANAGEMENT_URL is not http://host:15672 or https://host:15671")
 	case len(l.RoutingKeys) == 0:
 		return errors.New("TAGGER_AMQP_ROUTING_KEYS names none")
 	}
 	return nil
+}
+
+// isHTTP reports whether a text is the address of a host over HTTP. User and password have their place in TAGGER_AMQP_URL.
+func isHTTP(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Host != "" && u.User == nil && (u.Scheme == "http" || u.Scheme == "https")
 }
 
 // withoutEffect says what to do in place of a parameter of https://www.rabbitmq.com/docs/uri-query-parameters that would be without effect here, which for TLS

@@ -19,7 +19,7 @@ func TestListen(t *testing.T) {
 	}
 	want := config.Listen{
 		URL: secret("amqp://a:b%2Cc%23@one:5672/v%40host, amqps://a:b@[::1]:5671/vhost?heartbeat=5"), Exchanges: config.List{"nova", "cinder", "openstack"},
-		RoutingKeys: config.List{"notifications.info", "versioned_notifications.info"}, Queue: "tagger", Sink: "http://broker/",
+		RoutingKeys: config.List{"notifications.info", "versioned_notifications.info"}, Queue: "tagger", Repair: true, Sink: "http://broker/",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -36,19 +36,24 @@ type Settings struct {
 	Grace       time.Duration  `envconfig:"TAGGER_GRACE" default:"10m" desc:"How old an event must be before \"not found\" means deleted."`
 	GiveUpAfter time.Duration  `envconfig:"TAGGER_GIVE_UP_AFTER" default:"24h" desc:"How long after a queue took a message nothing more is tried."`
 	Wait        *time.Duration `envconfig:"TAGGER_WAIT" desc:"How long one call waits for a resource to become ready: by default 5s from a queue, 20s over HTTP, 10m at the desk, and to the end of the invocation where the platform retries little."`
-	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"How many changes are worked on at a time, and how many requests or messages are taken; at most 1000."`
+	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"How many changes are worked on at a time, 1 to 1000; ten times as many requests or messages may be under way."`
 	Rate        float64        `envconfig:"TAGGER_RATE" default:"5" desc:"How many writes a second a backlog sends to one API; 0 for no limit. Ten seconds' worth goes out at once, so a single event never waits. The rate halves while the API answers three times as slowly as usual."`
 
 	DeadLetterQueueURL string `envconfig:"TAGGER_DEAD_LETTER_QUEUE_URL" desc:"On AWS: the SQS queue that takes rejected records at once, with the reason. Without it they go back to their queue."`
 
 	HTTPSecret            Secret `envconfig:"TAGGER_HTTP_SECRET" desc:"Over HTTP, but not on Lambda: what requests must carry as their bearer token, and what tagger listen sends to its sink. Without it everybody who reaches the port may send events."`
-	HTTPBytes             int64  `envconfig:"TAGGER_HTTP_BYTES" default:"8388608" desc:"Over HTTP, but not on Lambda: how many bytes of requests may be in memory at a time, 7340032 at the least, for one request may have 6 MiB; more are answered 503."`
+	BytesInFlight         int64  `envconfig:"TAGGER_BYTES_IN_FLIGHT" default:"8388608" desc:"How many bytes of requests or messages may be under way at a time, 7340032 at the least, for one may have 6 MiB. Over HTTP more are answered 503; messages wait in their queue."`
 	MetricsSecret         bool   `envconfig:"TAGGER_METRICS_SECRET" default:"false" desc:"Whether GET /metrics wants TAGGER_HTTP_SECRET as its bearer token too."`
+	WebHookOrigins        List   `envconfig:"TAGGER_WEBHOOK_ORIGINS" desc:"Over HTTP: the origins, separated by commas, that CloudEvents' web hook handshake (OPTIONS) permits: DNS names, *.NAME, or * for all. Without any the handshake is refused."`
+	WebHookRate           int    `envconfig:"TAGGER_WEBHOOK_RATE" default:"0" desc:"How many requests a minute the handshake permits; 0 for any number."`
 	InvocationCredentials bool   `envconfig:"TAGGER_INVOCATION_CREDENTIALS" default:"false" desc:"On FunctionGraph: whether to act with the temporary access key that comes with each invocation of a function with an agency."`
 
 	EventTypes   EventTypes `envconfig:"TAGGER_EVENT_TYPES" desc:"Further event types and trace names, as type=action separated by commas: createSnapshotV2=snapshot.created."`
 	IgnoreActors List       `envconfig:"TAGGER_IGNORE_ACTORS" desc:"Patterns, separated by commas, of user names and IDs whose changes are ignored; * stands for anything."`
 
+	HoldFile string `envconfig:"TAGGER_HOLD_FILE" desc:"Read by tagger serve and tagger listen: while a file of this name exists, nothing is written; events are taken and deferred."`
+
+	LogNames bool   `envconfig:"TAGGER_LOG_NAMES" default:"false" desc:"Whether the log may hold values that are written and the names of users, beside the keys."`
 	LogLevel string `envconfig:"TAGGER_LOG_LEVEL" default:"info" desc:"The least level that is logged: debug, info, warn or error."`
 }
 
@@ -180,8 +185,8 @@ func (s Settings) checkBounds() error {
 	if !(s.Rate == 0 || s.Rate >= 0.1 && s.Rate <= maxRate) { // so written, it refuses NaN too
 		return fmt.Errorf("TAGGER_RATE=%v; want 0.1 to %d writes a second, or 0 for no limit", s.Rate, maxRate)
 	}
-	if s.HTTPBytes < minHTTPBytes {
-		return fmt.Errorf("TAGGER_HTTP_BYTES=%d; want at least %d, since one request may have 6 MiB", s.HTTPBytes, minHTTPBytes)
+	if s.BytesInFlight < minBytesInFlight {
+		return fmt.Errorf("TAGGER_BYTES_IN_FLIGHT=%d; want at least %d, since one request may have 6 MiB", s.BytesInFlight, minBytesInFlight)
 	}
 	if s.MetricsSecret && s.HTTPSecret.IsZero() {
 		return errors.New("TAGGER_METRICS_SECRET=true, but TAGGER_HTTP_SECRET is not set")
@@ -190,8 +195,8 @@ func (s Settings) checkBounds() error {
 }
 
 const (
-	// minHTTPBytes is more than the largest payload, 6 MiB.
-	minHTTPBytes = 7 << 20
+	// minBytesInFlight is more than the largest payload, 6 MiB.
+	minBytesInFlight = 7 << 20
 )
 
 // MetricsToken is the bearer token that GET /metrics wants, zero for none.

@@ -31,7 +31,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := config.Settings{API: "openstack", Verify: true, RulesRefresh: time.Minute, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, Rate: 5, HTTPBytes: 8 << 20, LogLevel: "info"}
+	want := config.Settings{API: "openstack", Verify: true, RulesRefresh: time.Minute, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, Rate: 5, BytesInFlight: 8 << 20, LogLevel: "info"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -67,7 +67,7 @@ func TestSettings(t *testing.T) {
 	want := config.Settings{
 		API: "huaweicloud", DryRun: true, Wait: &zero, Projects: config.Projects{"p1", "p2"},
 		EventTypes:   config.EventTypes{"ECS:CloudTrace:ApiCall": "server.created", "createSnapshotV2": "snapshot.created"},
-		RulesRefresh: time.Minute, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, Rate: 5, HTTPBytes: 8 << 20, LogLevel: "info",
+		RulesRefresh: time.Minute, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, Rate: 5, BytesInFlight: 8 << 20, LogLevel: "info",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -95,7 +95,7 @@ func TestRefuses(t *testing.T) {
 		{"TAGGER_PROJECTS", "role", `"role" is no project id; did you mean roles?`},
 		{"TAGGER_PROJECTS", "p1,domain:", "domain: needs the name of a domain"},
 		{"TAGGER_PROJECTS", "p1 p2", `"p1 p2" is no project id`},
-		{"TAGGER_HTTP_BYTES", "1000", "TAGGER_HTTP_BYTES=1000; want at least 7340032"},
+		{"TAGGER_BYTES_IN_FLIGHT", "1000", "TAGGER_BYTES_IN_FLIGHT=1000; want at least 7340032"},
 		{"TAGGER_METRICS_SECRET", "true", "TAGGER_METRICS_SECRET=true, but TAGGER_HTTP_SECRET is not set"},
 		{"TAGGER_WAIT", "10", `TAGGER_WAIT="10" is not a duration such as 90s or 10m`},
 		{"TAGGER_WAIT", "-1s", "TAGGER_WAIT=-1s is negative"},

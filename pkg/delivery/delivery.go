@@ -1,13 +1,14 @@
-// Package delivery is the processor under every door. A door translates what its platform hands out into messages, and the
-// decisions on them into the platform's acknowledgements; everything between is here, once: each event is planned once,
-// the changes of one resource are worked on in the order of their times, every event of a message is tried once before
-// any is waited for, a panic fails one change only, and a fault that keeps everything from working is told from one that
-// concerns a single resource or project.
+// Package delivery is the processor under every door. A door translates what its platform hands out into messages, and
+// the decisions on them into the platform's acknowledgements; everything between is here, once: each event is planned
+// once, the changes of one resource are worked on in the order of their times, every event of a message is tried once
+// before any is waited for, a panic fails one change only, and a fault that keeps everything from working is told from
+// one that concerns a single resource or project.
 package delivery
 
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/fault"
@@ -73,8 +75,9 @@ type Planned struct {
 type change struct {
 	event event.Event
 	plan  tagger.Plan
-	// broken is why there is no plan, "" when there is one.
-	broken string
+	// broken is why there is no plan, "" when there is one. panicked reports that it was a panic.
+	broken   string
+	panicked bool
 }
 
 // Decision is what became of a message, and what to do next. A Fault with the scope everything holds for all messages:
@@ -94,8 +97,8 @@ type Decision struct {
 // Options is what a Processor is made of.
 type Options struct {
 	Tagger Tagger
-	// Concurrency is how many changes are worked on at a time, by all calls together. Those that wait for their resource do
-	// not count, up to ten times as many.
+	// Concurrency is how many changes are worked on at a time, by all calls together. Those that wait for their
+	// resource do not count, up to ten times as many.
 	Concurrency int
 	// GiveUpAfter is how long after the carrier took a message a fault of its resource or project is put up with while
 	// other messages are worked on.
@@ -104,7 +107,10 @@ type Options struct {
 	// other between them, everything is taken to be at fault. A door that acknowledges a whole batch wants 1: no record of
 	// the batch was worked on then.
 	Tolerance int
-	Log       *slog.Logger
+	// Gather is how long the first change of a resource waits for others of it, so that changes which a carrier hands out
+	// one by one, but at the same time, are put in order. A door that hands in a whole batch needs none.
+	Gather time.Duration
+	Log    *slog.Logger
 }
 
 // Processor works on messages. It is safe for concurrent use. [New] makes it.
@@ -117,50 +123,83 @@ type Processor struct {
 
 // New returns a Processor.
 func New(o Options) *Processor {
-	return &Processor{options: o, schedule: newSchedule(o.Concurrency), log: o.Log}
+	return &Processor{options: o, schedule: newSchedule(o.Concurrency, o.Gather), log: o.Log}
 }
 
-// Process plans messages and works on them. The decisions are in the order of the messages. A message that was not begun
-// when the context ended is deferred with that reason, and without a delay.
+// Process plans messages and works on them. The decisions are in the order of the messages. A message that was not
+// begun when the context ended is deferred with that reason, and without a delay.
 func (p *Processor) Process(ctx context.Context, messages []Message) []Decision {
 	batch := make([]Planned, len(messages))
+	var group errgroup.Group
+	group.SetLimit(max(1, p.options.Concurrency))
 	for i, m := range messages {
-		batch[i] = p.Plan(ctx, m)
+		group.Go(func() error {
+			batch[i] = p.Plan(ctx, m)
+			return nil
+		})
 	}
+	_ = group.Wait()
 	return p.Work(ctx, batch)
 }
 
-// Plan plans each event of a message, once. It asks nothing of the cloud.
+// planTimeout is how long planning one message may take. Rules are limited themselves, and reading them anew takes up to
+// five seconds; this keeps a message that gets around all that from holding up others.
+const planTimeout = 10 * time.Second
+
+// Plan plans each event of a message, once. It asks nothing of the cloud. What cannot be planned in time is a change
+// that fails.
 func (p *Processor) Plan(ctx context.Context, m Message) Planned {
+	ctx, cancel := context.WithTimeout(ctx, planTimeout)
+	defer cancel()
+	done := make(chan []change, 1)
+	go func() { done <- p.plans(ctx, m.Events) }()
 	planned := Planned{Message: m}
-	for _, e := range m.Events {
-		plans, broken := p.plan(ctx, e)
-		if broken != "" {
-			planned.changes = append(planned.changes, change{event: e, broken: broken})
-		}
-		for _, plan := range plans {
-			planned.changes = append(planned.changes, change{event: e, plan: plan})
+	select {
+	case planned.changes = <-done:
+	case <-ctx.Done():
+		for _, e := range m.Events {
+			planned.changes = append(planned.changes, change{event: e, broken: errPlanning.Error()})
 		}
 	}
-	planned.Pending = slices.ContainsFunc(planned.changes, func(c change) bool { return c.broken != "" || c.plan.Pending() })
+	planned.Pending = slices.ContainsFunc(planned.changes, func(c change) bool {
+		return c.broken != "" || c.plan.Pending()
+	})
 	if len(planned.changes) == 1 && m.Err == nil && planned.changes[0].broken == "" {
 		planned.Key = planned.changes[0].plan.Key()
 	}
 	return planned
 }
 
-func (p *Processor) plan(ctx context.Context, e event.Event) (plans []tagger.Plan, broken string) {
+var errPlanning = errors.New("planning did not end in time")
+
+// plans plans events, as far as there is time.
+func (p *Processor) plans(ctx context.Context, events []event.Event) (all []change) {
+	for _, e := range events {
+		if ctx.Err() != nil {
+			all = append(all, change{event: e, broken: errPlanning.Error()})
+			continue
+		}
+		all = append(all, p.plan(ctx, e)...)
+	}
+	return all
+}
+
+func (p *Processor) plan(ctx context.Context, e event.Event) (all []change) {
 	defer func() {
 		if r := recover(); r != nil {
-			plans, broken = nil, p.panicked(e, r)
+			all = []change{{event: e, broken: p.panicked(e, r), panicked: true}}
 		}
 	}()
-	return p.options.Tagger.Plan(ctx, e), ""
+	for _, plan := range p.options.Tagger.Plan(ctx, e) {
+		all = append(all, change{event: e, plan: plan})
+	}
+	return all
 }
 
 // panicked logs a panic, and returns the reason for the event's result.
 func (p *Processor) panicked(e event.Event, r any) string {
-	p.log.Error("panic", "event_id", e.ID(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+	p.log.Error("panic", "event_id", e.ID(), "panic", fmt.Sprintf("%.1000s", fmt.Sprint(r)),
+		"stack", string(debug.Stack()))
 	return "panic; see the log"
 }
 
@@ -169,9 +208,9 @@ func (p *Processor) Work(ctx context.Context, batch []Planned) []Decision {
 	return p.Begin(ctx, batch)()
 }
 
-// Begin takes messages into the order of work, and returns a function that waits for their decisions. Calls of Begin, one
-// after the other, give the messages their places: of two changes of one resource that have the same time, or of which
-// the first is under way already, the one that came first is worked on first.
+// Begin takes messages into the order of work, and returns a function that waits for their decisions. Calls of Begin,
+// one after the other, give the messages their places: of two changes of one resource that have the same time, or of
+// which the first is under way already, the one that came first is worked on first.
 func (p *Processor) Begin(ctx context.Context, batch []Planned) (finish func() []Decision) {
 	w := p.newWork(ctx, batch)
 	w.begin()

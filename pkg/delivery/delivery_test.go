@@ -52,8 +52,11 @@ func (s *script) Plan(ctx context.Context, e event.Event) []tagger.Plan {
 	s.mu.Lock()
 	s.planned[e.ID()]++
 	s.mu.Unlock()
-	if word(e) == "unplannable" {
+	switch word(e) {
+	case "unplannable":
 		panic("boom")
+	case "endless":
+		time.Sleep(time.Hour) // of a bubble
 	}
 	return s.Tagger.Plan(ctx, e)
 }
@@ -168,7 +171,8 @@ func TestPlansOnce(t *testing.T) {
 	}
 }
 
-// What a listener needs to know before the work: whether two messages report the same change, and whether there is any work.
+// What a listener needs to know before the work: whether two messages report the same change, and whether there is any
+// work.
 func TestPlan(t *testing.T) {
 	p := newProcessor(newScript(t), 10, 1)
 	notification := func(action string) event.Event {
@@ -255,6 +259,38 @@ func TestOrderOfCalls(t *testing.T) {
 			t.Errorf("%d at a time (-want +got):\n%s", s.most.Load(), diff)
 		}
 	})
+}
+
+// Changes that come one by one at the same time are put in order; and whatever waits for a place is.
+func TestOrderOfArrivals(t *testing.T) {
+	for _, tt := range []struct {
+		gather time.Duration
+		want   []string
+	}{
+		{0, []string{"tagged.9", "tagged.2", "tagged.3"}},
+		{20 * time.Millisecond, []string{"tagged.2", "tagged.3", "tagged.9"}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newScript(t)
+			s.takes = time.Second
+			p := delivery.New(delivery.Options{Tagger: s, Concurrency: 10, GiveUpAfter: time.Hour, Tolerance: 5, Gather: tt.gather, Log: slog.New(slog.DiscardHandler)})
+			var working sync.WaitGroup
+			for _, minute := range []int{9, 3, 2} {
+				finish := p.Begin(t.Context(), []delivery.Planned{p.Plan(t.Context(), message(resized(fmt.Sprintf("tagged.%d", minute), minute)))})
+				working.Go(func() { finish() })
+				time.Sleep(time.Millisecond)
+			}
+			working.Wait()
+			var ids []string
+			for _, seen := range s.seen {
+				id, _, _ := strings.Cut(seen, " ")
+				ids = append(ids, id)
+			}
+			if diff := cmp.Diff(tt.want, ids); diff != "" {
+				t.Errorf("gathering for %s (-want +got):\n%s", tt.gather, diff)
+			}
+		})
+	}
 }
 
 // What follows a message of a group that has to come back is handed back untouched; other groups go on.
@@ -349,7 +385,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// What the credentials may not touch is given up in the end, so that a person sees it, but only while others are worked on.
+// What the credentials may not touch is given up in the end, so that a person sees it, but only while others are worked
+// on.
 func TestGivingUp(t *testing.T) {
 	old := func(id string) delivery.Message {
 		m := message(created(id))
@@ -406,7 +443,8 @@ func TestWorst(t *testing.T) {
 	}
 }
 
-// Changes that wait for their servers keep no others from being worked on, up to ten times as many as are worked on at a time.
+// Changes that wait for their servers keep no others from being worked on, up to ten times as many as are worked on at
+// a time.
 func TestAbsentServers(t *testing.T) {
 	for _, tt := range []struct {
 		absent int
@@ -435,4 +473,40 @@ func TestAbsentServers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A message whose planning does not end keeps no others from being worked on, nor the answer from being given.
+func TestEndlessPlan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		begun := time.Now()
+		d := newProcessor(s, 2, 1).Process(t.Context(), []delivery.Message{
+			message(created("endless.1")), message(created("tagged.1")), message(created("tagged.2"), created("endless.2")),
+		})
+		if diff := cmp.Diff([]string{"deferred", "tagged", "deferred"}, outcomes(d)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if took := time.Since(begun); took > 10*time.Second || d[0].Delay == 0 || !strings.Contains(d[0].Reason, "planning did not end in time") || d[0].Panics != 0 {
+			t.Errorf("after %s: %+v", took, d[0])
+		}
+		time.Sleep(2 * time.Hour) // so that the planning ends with the bubble
+	})
+}
+
+// What needs no call does not wait for those that do.
+func TestImmediate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		s.takes = time.Minute
+		p := newProcessor(s, 1, 1)
+		finish := p.Begin(t.Context(), []delivery.Planned{p.Plan(t.Context(), message(created("tagged.1")))})
+		other := created("other")
+		other.SetType("com.example.other")
+		begun := time.Now()
+		d := p.Process(t.Context(), []delivery.Message{message(other), message(created("unplannable.1"))})
+		if diff := cmp.Diff([]string{"unrecognised", "deferred"}, outcomes(d)); diff != "" || time.Since(begun) != 0 {
+			t.Errorf("after %s (-want +got):\n%s", time.Since(begun), diff)
+		}
+		finish()
+	})
 }

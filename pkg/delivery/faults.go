@@ -36,8 +36,8 @@ func (s *streak) note(decisions []Decision, tolerance int) bool {
 	return ofResources > 0 && s.inRow >= tolerance
 }
 
-// judge decides how far the faults of decisions reach, and gives up on those that concern one resource or project for too
-// long: others are worked on all the while, so that a person must look at this message.
+// judge decides how far the faults of decisions reach, and gives up on those that concern one resource or project for
+// too long: others are worked on all the while, so that a person must look at this message.
 func (p *Processor) judge(batch []Planned, decisions []Decision) {
 	widen := p.streak.note(decisions, p.options.Tolerance)
 	for i := range decisions {
@@ -54,7 +54,8 @@ func (p *Processor) judge(batch []Planned, decisions []Decision) {
 			continue
 		}
 		reason := fmt.Sprintf("given up after %s: %s", p.options.GiveUpAfter, d.Fault.Err)
-		p.log.Error("event rejected", "event_id", d.EventID, "message", batch[i].ID, "outcome", string(apply.Rejected), "reason", reason)
+		p.log.Error("event rejected", "event_id", d.EventID, "message", batch[i].ID,
+			"outcome", string(apply.Rejected), "reason", reason)
 		decisions[i].Decision = apply.Decision{Outcome: apply.Rejected, Reason: reason}
 	}
 }
@@ -63,7 +64,7 @@ func (d Decision) stopsEverything() bool {
 	return d.Fault.Err != nil && d.Fault.Scope == fault.Everything
 }
 
-// StopsEverything returns the fault because of which no message can be worked on, nil when there is none.
+// StopsEverything returns the fault that keeps every message from being worked on, nil when there is none.
 func StopsEverything(decisions []Decision) error {
 	if i := slices.IndexFunc(decisions, Decision.stopsEverything); i >= 0 {
 		return decisions[i].Fault.Err

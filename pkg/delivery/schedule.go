@@ -14,14 +14,19 @@ import (
 // others. When its wait is over it goes on beside those that run by then: what it does between its pauses is little.
 type schedule struct {
 	limit int
+	// gather is how long a resource without tasks waits for more when it gets its first.
+	gather time.Duration
 
 	mu      sync.Mutex
 	running int
 	paused  int // tasks that let others run in their place
 	next    uint64
-	ready   []*task            // the first of their resources, in the order in which they became that
-	waiting map[string][]*task // behind the task that is ready or running, by resource; sorted
+	ready   []*line          // in the order in which they became that
+	lines   map[string]*line // of the resources that have tasks, one that runs included
 }
+
+// line is the tasks of one resource, by time, without the one that runs.
+type line struct{ tasks []*task }
 
 // task is one change to be worked on.
 type task struct {
@@ -33,47 +38,55 @@ type task struct {
 	paused bool
 }
 
-func newSchedule(limit int) *schedule {
-	return &schedule{limit: max(1, limit), waiting: map[string][]*task{}}
+func newSchedule(limit int, gather time.Duration) *schedule {
+	return &schedule{limit: max(1, limit), gather: gather, lines: map[string]*line{}}
 }
 
 // add adds tasks. Those of one call are put in order before the first of them runs.
 func (s *schedule) add(tasks ...*task) {
-	tasks = slices.Clone(tasks)
-	slices.SortStableFunc(tasks, func(a, b *task) int { return a.at.Compare(b.at) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var fresh []*line
 	for _, t := range tasks {
 		t.order = s.next
 		s.next++
-		queue, busy := s.waiting[t.resource]
-		if t.resource == "" || !busy {
-			s.ready = append(s.ready, t)
+		l := s.lines[t.resource]
+		if l == nil {
+			l = &line{}
+			fresh = append(fresh, l)
 		}
-		if t.resource == "" {
-			continue
+		if t.resource != "" {
+			s.lines[t.resource] = l
 		}
-		if !busy {
-			s.waiting[t.resource] = nil
-			continue
-		}
-		i, _ := slices.BinarySearchFunc(queue, t, func(a, b *task) int {
+		i, _ := slices.BinarySearchFunc(l.tasks, t, func(a, b *task) int {
 			return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.order, b.order))
 		})
-		s.waiting[t.resource] = slices.Insert(queue, i, t)
+		l.tasks = slices.Insert(l.tasks, i, t)
 	}
+	if s.gather > 0 && len(fresh) > 0 {
+		time.AfterFunc(s.gather, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.ready = append(s.ready, fresh...)
+			s.start()
+		})
+		return
+	}
+	s.ready = append(s.ready, fresh...)
 	s.start()
 }
 
 // start runs what is ready, as far as the limit lets it. The caller holds the lock.
 func (s *schedule) start() {
 	for s.running < s.limit && len(s.ready) > 0 {
-		t := s.ready[0]
+		l := s.ready[0]
 		s.ready[0] = nil
 		s.ready = s.ready[1:]
+		t := l.tasks[0]
+		l.tasks = l.tasks[1:]
 		s.running++
 		go func() {
-			defer s.ended(t)
+			defer s.ended(t, l)
 			t.run(func() { s.pause(t) })
 		}()
 	}
@@ -96,7 +109,7 @@ func (s *schedule) pause(t *task) {
 }
 
 // ended makes the next task of the resource ready.
-func (s *schedule) ended(t *task) {
+func (s *schedule) ended(t *task, l *line) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.paused {
@@ -104,11 +117,10 @@ func (s *schedule) ended(t *task) {
 	} else {
 		s.running--
 	}
-	if queue := s.waiting[t.resource]; len(queue) > 0 {
-		s.ready = append(s.ready, queue[0])
-		s.waiting[t.resource] = queue[1:]
+	if len(l.tasks) > 0 {
+		s.ready = append(s.ready, l)
 	} else if t.resource != "" {
-		delete(s.waiting, t.resource)
+		delete(s.lines, t.resource)
 	}
 	s.start()
 }

@@ -24,6 +24,8 @@ type work struct {
 type message struct {
 	Planned
 	attempts []*attempt
+	// immediate are the attempts that need no call, and so no place in the schedule.
+	immediate []*task
 	// end is when the message may not wait any longer: its wait counts from when the first of its changes is begun.
 	end   time.Time
 	start sync.Once
@@ -36,9 +38,8 @@ type message struct {
 // attempt is one change of a message.
 type attempt struct {
 	change
-	result   tagger.Result
-	begun    bool
-	panicked bool
+	result tagger.Result
+	begun  bool
 }
 
 func (p *Processor) newWork(ctx context.Context, batch []Planned) *work {
@@ -75,11 +76,14 @@ func (w *work) begin() {
 
 func (w *work) wait() { w.ended.Wait() }
 
-// run works on the messages of a lane, of which the first is in the schedule already.
+// run works on the messages of a lane. The first is in the schedule already.
 func (w *work) run(lane []*message) {
 	for i, m := range lane {
 		if i > 0 {
 			w.processor.schedule.add(w.tasks(m)...)
+		}
+		for _, t := range m.immediate {
+			t.run(func() {})
 		}
 		m.tried.Wait()
 		if m.waits() {
@@ -102,17 +106,22 @@ func (w *work) run(lane []*message) {
 	}
 }
 
-// tasks returns the first attempts of a message. With several changes none of them waits for its resource, so that no
+// tasks returns the first attempts of a message, as far as they call the cloud. With several changes none of them waits for its resource, so that no
 // other starves behind it.
 func (w *work) tasks(m *message) []*task {
 	wait := m.Wait
 	if len(m.attempts) > 1 {
 		wait = 0
 	}
-	tasks := make([]*task, len(m.attempts))
-	m.tried.Add(len(tasks))
-	for i, a := range m.attempts {
-		tasks[i] = w.task(m, a, func() time.Duration { return wait })
+	var tasks []*task
+	m.tried.Add(len(m.attempts))
+	for _, a := range m.attempts {
+		t := w.task(m, a, func() time.Duration { return wait })
+		if a.calls() {
+			tasks = append(tasks, t)
+		} else {
+			m.immediate = append(m.immediate, t)
+		}
 	}
 	return tasks
 }
@@ -134,13 +143,16 @@ func (w *work) again(m *message) []*task {
 	return tasks
 }
 
+// calls reports whether the attempt calls the cloud.
+func (a *attempt) calls() bool { return a.broken == "" && a.plan.Pending() }
+
 func (a *attempt) notReady() bool {
-	return a.begun && a.result.Outcome == apply.Deferred && a.result.Fault.Err == nil
+	return a.begun && a.broken == "" && a.result.Outcome == apply.Deferred && a.result.Fault.Err == nil
 }
 
 func (w *work) task(m *message, a *attempt, wait func() time.Duration) *task {
 	t := &task{at: a.plan.Time()}
-	if a.broken == "" && a.plan.Pending() && a.plan.Resource.ID != "" {
+	if a.calls() && a.plan.Resource.ID != "" {
 		t.resource = string(a.plan.Resource.Kind) + " " + a.plan.Resource.ID
 	}
 	if t.at.IsZero() {
@@ -168,10 +180,11 @@ func (w *work) task(m *message, a *attempt, wait func() time.Duration) *task {
 // attempt works on one change. A panic in it fails it, and nothing else.
 func (p *Processor) attempt(ctx context.Context, a *attempt, d tagger.Delivery) {
 	reason := a.broken
+	a.panicked = reason != "" && a.panicked // not that of an earlier attempt
 	if reason == "" {
 		reason = p.apply(ctx, a, d)
 	}
-	if a.panicked = reason != ""; a.panicked {
+	if reason != "" {
 		a.result = p.options.Tagger.Failed(ctx, d, reason)
 	}
 }
@@ -179,7 +192,7 @@ func (p *Processor) attempt(ctx context.Context, a *attempt, d tagger.Delivery) 
 func (p *Processor) apply(ctx context.Context, a *attempt, d tagger.Delivery) (broken string) {
 	defer func() {
 		if r := recover(); r != nil {
-			broken = p.panicked(a.event, r)
+			broken, a.panicked = p.panicked(a.event, r), true
 		}
 	}()
 	a.result = p.options.Tagger.Apply(ctx, a.plan, d)
@@ -197,7 +210,8 @@ func (m *message) decide(ctx context.Context) Decision {
 	add := func(one apply.Decision, id string) { all, ids = append(all, one), append(ids, id) }
 	for _, a := range m.attempts {
 		if !a.begun {
-			add(apply.Decision{Outcome: apply.Deferred, Reason: "handed back: not begun in time: " + context.Cause(ctx).Error()}, a.event.ID())
+			reason := "handed back: not begun in time: " + context.Cause(ctx).Error()
+			add(apply.Decision{Outcome: apply.Deferred, Reason: reason}, a.event.ID())
 			continue
 		}
 		d.Results = append(d.Results, a.result)

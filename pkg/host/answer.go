@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"mime"
@@ -12,11 +13,12 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/ingress"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// The errors of an invocation. Lambda reports their type's name as errorType, by which retry policies and failure destinations can
-// tell what may pass from what never will.
+// The errors of an invocation. Lambda reports their type's name as errorType, by which retry policies and failure
+// destinations can tell what may pass from what never will.
 
 // DeferredError says that the resource is not ready yet: try again.
 type DeferredError struct{ Decision delivery.Decision }
@@ -67,8 +69,8 @@ const (
 // longestReason bounds Tagger-Reason and text bodies, in bytes: proxies commonly take 8 KiB of header fields in all.
 const longestReason = 512
 
-// reasonForStrangers stands for the error when configuration or credentials are at fault. What exactly is wrong is in the
-// log, and no concern of whoever can reach the port.
+// reasonForStrangers stands for the error when configuration or credentials are at fault. What exactly is wrong is in
+// the log; a client does not get to see it.
 const reasonForStrangers = "configuration or credentials are at fault; see the log"
 
 // httpAnswer is the answer to an HTTP request.
@@ -117,6 +119,16 @@ func answerHTTP(d delivery.Decision, request http.Header) httpAnswer {
 	case failed: // Knative keeps it, as the extension knativeerrordata, with the event that it could not deliver
 		a.header.Set("Content-Type", "text/plain; charset=utf-8")
 		a.body = []byte(string(d.Outcome) + ": " + reason + "\n")
+	}
+	return a
+}
+
+// of returns the answer to a batch: 415 where the format of its body is what is wrong.
+func (a httpAnswer) of(batch ingress.Batch) httpAnswer {
+	for _, r := range batch.Records {
+		if _, ok := errors.AsType[*ingress.MediaTypeError](r.Err); ok && a.status == http.StatusBadRequest {
+			a.status = http.StatusUnsupportedMediaType
+		}
 	}
 	return a
 }

@@ -30,7 +30,7 @@ func (b *budget) take(n int64) bool {
 const firstBytes = 4 << 10
 
 // read reads a body that has so many bytes at the longest. It takes bytes from the budget before it
-// makes room for them, little by little: a client that announces much and sends nothing keeps nobody else out. release
+// makes room for them, little by little: a client that announces much and sends nothing keeps no other client out. release
 // gives them back, and must be called in any case.
 func (b *budget) read(body io.Reader, longest int64) (read []byte, release func(), err error) {
 	taken := int64(0)

@@ -89,7 +89,8 @@ func TestChaosRateLimit(t *testing.T) {
 			last = max(last, age)
 		}
 		fmt.Printf("  all tagged after %s; %d calls, %d of them refused; %d invocations\n", last.Round(time.Second), net.calls, net.refused, invocations.Load())
-		// A process that was refused asks nothing for as long as it was told: each second costs at most a volley of each process.
+		// A process that was refused asks nothing for as long as it was told: each second costs at most a volley of
+		// each process.
 		if most := net.calls / 2; net.refused > most {
 			t.Errorf("%d of %d calls were refused, want %d at most", net.refused, net.calls, most)
 		}

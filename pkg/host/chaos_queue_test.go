@@ -46,7 +46,8 @@ func (q *queue) send(id, body string, delay time.Duration) {
 	q.order = append(q.order, id)
 }
 
-// receive returns up to ten visible messages, and how long until there are some when there are none. ok is false when the queue is empty.
+// receive returns up to ten visible messages, and how long until there are some when there are none. ok is false when
+// the queue is empty.
 func (q *queue) receive(r *rand.Rand) (batch []message, until time.Duration, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

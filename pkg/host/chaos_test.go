@@ -60,7 +60,8 @@ type thing struct {
 	want     map[string]string
 }
 
-// bad is the network and the API on a bad day: what goes wrong with a call depends on the seed, the call, and how often it was made.
+// bad is the network and the API on a bad day: what goes wrong with a call depends on the seed, the call, and how often
+// it was made.
 type bad struct {
 	inner http.RoundTripper
 	seed  uint64
@@ -141,7 +142,8 @@ func (b *bad) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, pause(time.Hour)
 }
 
-// deaths lets a process die at its n-th API call: the call may or may not have reached the server, and nothing comes after it.
+// deaths lets a process die at its n-th API call: the call may or may not have reached the server, and nothing comes
+// after it.
 type deaths struct {
 	inner http.RoundTripper
 	left  atomic.Int64 // calls until death, negative for never

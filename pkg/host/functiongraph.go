@@ -17,8 +17,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
-// FunctionGraph answers invocations of a Huawei Cloud FunctionGraph function with a custom runtime. Its triggers try again three times at most, so
-// it waits inside the invocation.
+// FunctionGraph answers invocations of a Huawei Cloud FunctionGraph function with a custom runtime. Its triggers try
+// again three times at most, so it waits inside the invocation.
 // https://support.huaweicloud.com/intl/en-us/usermanual-functiongraph/functiongraph_01_0406.html
 type FunctionGraph struct {
 	Processor Processor
@@ -138,7 +138,8 @@ func temporary(h http.Header) config.Credentials {
 	}
 }
 
-// CredentialsOf returns a source of credentials that has the invocation's own, of which base says the rest: project, region.
+// CredentialsOf returns a source of credentials that has the invocation's own, of which base says the rest: project,
+// region.
 func CredentialsOf(base config.Credentials) func(context.Context) (config.Credentials, error) {
 	return func(ctx context.Context) (config.Credentials, error) {
 		own, ok := ctx.Value(invocationCredentials{}).(config.Credentials)

@@ -1,5 +1,5 @@
-// Package host has the doors of the platforms that call: AWS Lambda, FunctionGraph and HTTP. A door translates a payload
-// into messages, and the decisions on them into the platform's acknowledgement. What happens between is
+// Package host has the doors of the platforms that call: AWS Lambda, FunctionGraph and HTTP. A door translates a
+// payload into messages, and the decisions on them into the platform's acknowledgement. What happens between is
 // [delivery.Processor]'s.
 package host
 
@@ -52,7 +52,8 @@ func messages(batch ingress.Batch, wait time.Duration) []delivery.Message {
 	all := make([]delivery.Message, len(batch.Records))
 	for i, r := range batch.Records {
 		all[i] = delivery.Message{
-			ID: r.AckID, Events: r.Events, Err: r.Err, SentAt: r.SentAt, ReceivedAt: now, Receives: r.Receives, Group: r.Group, Wait: wait,
+			ID: r.AckID, Events: r.Events, Err: r.Err, SentAt: r.SentAt, ReceivedAt: now, Receives: r.Receives, Group: r.Group,
+			Wait: wait,
 		}
 	}
 	return all

@@ -15,7 +15,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
-// HTTP takes events as HTTP requests, as Knative and containers do: POST to any path, GET /healthz and GET /metrics beside it. [NewHTTP] makes it.
+// HTTP takes events as HTTP requests, as Knative and containers do: POST to any path, GET /healthz and GET /metrics
+// beside it. [NewHTTP] makes it.
 type HTTP struct {
 	options HTTPOptions
 	wait    time.Duration
@@ -37,6 +38,8 @@ type HTTPOptions struct {
 	Wait *time.Duration
 	// Metrics writes what GET /metrics answers, in Prometheus' text format.
 	Metrics func(io.Writer) error
+	// WebHook, if not nil, answers OPTIONS requests: the handshake of CloudEvents' web hooks.
+	WebHook *WebHook
 	// MetricsSecret, if it is not zero, is the bearer token that GET /metrics must have.
 	MetricsSecret config.Secret
 }
@@ -51,7 +54,9 @@ const (
 
 // NewHTTP returns a handler.
 func NewHTTP(o HTTPOptions) *HTTP {
-	return &HTTP{options: o, wait: waitOr(o.Wait, waitOverHTTP), slots: make(chan struct{}, o.Requests), bytes: newBudget(o.Bytes)}
+	return &HTTP{
+		options: o, wait: waitOr(o.Wait, waitOverHTTP), slots: make(chan struct{}, o.Requests), bytes: newBudget(o.Bytes),
+	}
 }
 
 func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -65,6 +70,8 @@ func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		_ = h.options.Metrics(w)
+	case r.Method == http.MethodOptions && h.options.WebHook != nil:
+		h.options.WebHook.ServeHTTP(w, r)
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
 		http.Error(w, "POST a CloudEvent", http.StatusMethodNotAllowed)
@@ -75,8 +82,8 @@ func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Authorized reports whether a request has the secret as its bearer token (RFC 6750), or the secret is zero. It compares
-// digests, so that neither content nor length of the secret shows in the time it takes.
+// Authorized reports whether a request has the secret as its bearer token (RFC 6750), or the secret is zero. It
+// compares digests, so that neither content nor length of the secret shows in the time it takes.
 func Authorized(r *http.Request, secret config.Secret) bool {
 	if secret.IsZero() {
 		return true
@@ -98,7 +105,8 @@ func (h *HTTP) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// work returns the answer to a request, or false when it has answered already. Whoever reads an answer slowly holds up nobody else.
+// work returns the answer to a request, or false when it has answered already. A client that reads its answer slowly
+// holds up no other.
 func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpAnswer, bool) {
 	if r.ContentLength > ingress.MaxPayload {
 		tooLarge(w)
@@ -140,7 +148,8 @@ func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpAnswer, bool) {
 	// A client that goes away does not stop a write half-way.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.wait+overtime)
 	defer cancel()
-	return answerHTTP(whole(ctx, h.options.Processor, ingress.DecodeHTTP(r.Header, body), h.wait), r.Header), true
+	batch := ingress.DecodeHTTP(r.Header, body)
+	return answerHTTP(whole(ctx, h.options.Processor, batch, h.wait), r.Header).of(batch), true
 }
 
 func tooLarge(w http.ResponseWriter) {

@@ -36,8 +36,8 @@ type Lambda struct {
 	Log   *slog.Logger
 }
 
-// Invoke takes any payload, JSON or not. It makes Lambda a lambda.Handler of aws-lambda-go, whose function handlers would refuse what is
-// not JSON before anybody could say what is wrong with it.
+// Invoke takes any payload, JSON or not. It makes Lambda a lambda.Handler of aws-lambda-go, whose function handlers
+// would refuse what is not JSON before anybody could say what is wrong with it.
 func (l *Lambda) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	answer, err := l.Handle(ctx, payload)
 	if err != nil {
@@ -46,8 +46,8 @@ func (l *Lambda) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	return encode(answer)
 }
 
-// Handle takes any payload. The answer's form follows the trigger: a partial batch response for SQS, a response for HTTP, and for a
-// direct invocation the results, or an error when they are not final.
+// Handle takes any payload. The answer's form follows the trigger: a partial batch response for SQS, a response for
+// HTTP, and for a direct invocation the results, or an error when they are not final.
 func (l *Lambda) Handle(ctx context.Context, payload []byte) (any, error) {
 	work, cancel := inTime(ctx)
 	defer cancel()
@@ -59,20 +59,20 @@ func (l *Lambda) Handle(ctx context.Context, payload []byte) (any, error) {
 	case ingress.SQS:
 		return l.queue(ctx, work, batch)
 	case ingress.HTTP:
-		return gatewayAnswer(whole(work, l.Processor, batch, waitOr(l.Wait, waitOverHTTP)), payload), nil
+		return gatewayAnswer(whole(work, l.Processor, batch, waitOr(l.Wait, waitOverHTTP)), batch, payload), nil
 	}
 	return directAnswer(whole(work, l.Processor, batch, waitOr(l.Wait, waitToTheEnd)))
 }
 
 // gatewayAnswer is the answer to a request that a function URL or an HTTP API handed over.
-func gatewayAnswer(d delivery.Decision, payload []byte) events.LambdaFunctionURLResponse {
+func gatewayAnswer(d delivery.Decision, batch ingress.Batch, payload []byte) events.LambdaFunctionURLResponse {
 	var request struct{ Headers map[string]string }
 	_ = json.Unmarshal(payload, &request) // what cannot be read asks for nothing special
 	header := http.Header{}
 	for name, value := range request.Headers {
 		header.Set(name, value)
 	}
-	a := answerHTTP(d, header)
+	a := answerHTTP(d, header).of(batch)
 	headers := map[string]string{}
 	for name := range a.header {
 		headers[name] = a.header.Get(name)
@@ -80,12 +80,13 @@ func gatewayAnswer(d delivery.Decision, payload []byte) events.LambdaFunctionURL
 	return events.LambdaFunctionURLResponse{StatusCode: a.status, Headers: headers, Body: string(a.body)}
 }
 
-// queue handles an SQS batch: what is final is acknowledged, what is not comes back after its delay, and what never will be goes to
-// the dead-letter queue. The first context is the invocation's, the second the one to work in.
+// queue handles an SQS batch: what is final is acknowledged, what is not comes back after its delay, and what never
+// will be goes to the dead-letter queue. The first context is the invocation's, the second the one to work in.
 func (l *Lambda) queue(ctx, work context.Context, batch ingress.Batch) (any, error) {
 	decisions := l.Processor.Process(work, messages(batch, waitOr(l.Wait, waitFromQueue)))
 	if err := delivery.StopsEverything(decisions); err != nil {
-		// The whole batch comes back, so that nobody is told of single records. Lambda slows its pollers down, and counts the error.
+		// The whole batch comes back; single records need no visibility of their own. Lambda slows its pollers down, and
+		// counts the error.
 		return nil, &CredentialsError{err}
 	}
 	finishing, cancel := finishing(ctx)
@@ -143,7 +144,9 @@ func (l *Lambda) deadLetter(ctx context.Context, record ingress.Record, d delive
 	if l.DeadLetterQueueURL == "" {
 		return false
 	}
-	attributes := map[string]string{"outcome": string(d.Outcome), "reason": d.Reason, "event_id": d.EventID, "source_queue": record.Source}
+	attributes := map[string]string{
+		"outcome": string(d.Outcome), "reason": d.Reason, "event_id": d.EventID, "source_queue": record.Source,
+	}
 	if err := l.Queues.Send(ctx, l.DeadLetterQueueURL, record.Raw, attributes); err != nil {
 		l.Log.Error("send to the dead-letter queue", "record", record.AckID, "error", err.Error())
 		return false
@@ -151,7 +154,8 @@ func (l *Lambda) deadLetter(ctx context.Context, record ingress.Record, d delive
 	return true
 }
 
-// finishing is a context for what must still be done when the time to work has ended. It leaves a tenth of what there is for the answer itself.
+// finishing is a context for what must still be done when the time to work has ended. It leaves a tenth of what there
+// is for the answer itself.
 func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {

@@ -204,7 +204,8 @@ func TestQueuesFail(t *testing.T) {
 	}
 }
 
-// Where nothing works, the batch fails as a whole and loudly, and its dead letters are not sent again with each delivery.
+// Where nothing works, the batch fails as a whole and loudly, and its dead letters are not sent again with each
+// delivery.
 func TestNothingWorks(t *testing.T) {
 	q := &queues{}
 	l := newLambda(&script{}, q, 10)
@@ -378,7 +379,8 @@ func TestWaits(t *testing.T) {
 	}
 }
 
-// The design's table, column HTTP: never 404 or 409, which Knative would deliver again. Function URLs answer as serve does.
+// The design's table, column HTTP: never 404 or 409, which Knative would deliver again. Function URLs answer as serve
+// does.
 func TestFunctionURL(t *testing.T) {
 	l := newLambda(&script{}, &queues{}, 10)
 	for outcome, want := range map[string]int{
@@ -414,7 +416,8 @@ func TestFunctionURL(t *testing.T) {
 	}
 }
 
-// A record of several events ends as the worst of them; the good ones are done all the same, and none starves behind one that is not ready.
+// A record of several events ends as the worst of them; the good ones are done all the same, and none starves behind
+// one that is not ready.
 func TestRecordOfSeveralEvents(t *testing.T) {
 	s := &script{}
 	answer, err := newLambda(s, &queues{}, 10).Handle(t.Context(), batch(record("a", "["+event("deferred")+","+event("panic")+","+event("tagged")+"]")))

@@ -52,6 +52,9 @@ func fuzz(f *testing.F, prefix string, patterns ...string) {
 
 func checkReading(t *testing.T, registry *lifecycle.Registry, e event.Event) {
 	t.Helper()
+	if n, ok := registry.Notice(e); ok && len(n.Server) != 36 {
+		t.Errorf("notice of server %q", n.Server)
+	}
 	reading, err := registry.Read(e)
 	if err != nil {
 		var malformed *lifecycle.MalformedError
@@ -103,7 +106,7 @@ func FuzzPlain(f *testing.F) {
 }
 
 func FuzzOpenStack(f *testing.F) {
-	fuzz(f, "org.openstack.", "testdata/zed/*.json", "testdata/docs/*nova*.json", "testdata/made/nova*.json")
+	fuzz(f, "org.openstack.", "testdata/zed/*.json", "testdata/docs/*nova*.json", "testdata/made/nova*.json", "../contract/testdata/notifications/*instance.u*.json")
 }
 
 func FuzzHuaweiCloud(f *testing.F) {

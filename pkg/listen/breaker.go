@@ -27,7 +27,7 @@ func (b *breaker) reset() {
 	b.opened, b.worked = make(chan struct{}), false
 }
 
-// open notes a fault because of which nothing works.
+// open notes a fault that keeps everything from working.
 func (b *breaker) open(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -120,7 +120,7 @@ func TestRefusals(t *testing.T) {
 		t.Error(err)
 	}
 	err := (&topology{queue: "tagger"}).declareError("tagger", &amqp.Error{Code: amqp.PreconditionFailed, Reason: "inequivalent arg"})
-	if _, fatal := errors.AsType[*fatalError](err); !fatal || !strings.Contains(err.Error(), "--delete-topology") || strings.Contains(err.Error(), "\n") {
+	if _, fatal := errors.AsType[*fatalError](err); !fatal || !strings.Contains(err.Error(), "tagger queues delete") || strings.Contains(err.Error(), "\n") {
 		t.Error(err)
 	}
 }

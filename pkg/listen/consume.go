@@ -20,10 +20,6 @@ const (
 	workTimeout = 2 * time.Minute
 
 	consumerTag = "tagger"
-
-	// bytesUnderWay is how many bytes of bodies are worked on at a time. A message that is rejected is there three times: as it
-	// came, without its credentials, and in the client's buffer. Notifications have 2 to 10 kB.
-	bytesUnderWay = 16 << 20
 )
 
 var (
@@ -89,7 +85,8 @@ func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s s
 		case <-ctx.Done():
 			return l.drain(over, ch, errEnding)
 		}
-		size := min(int64(len(d.Body)), bytesUnderWay)
+		// What a message becomes when it is read is several times as large. One that is too large for all is read alone.
+		size := min(int64(len(d.Body)), l.options.Bytes)
 		if l.bytes.Acquire(ctx, size) != nil {
 			<-l.slots
 			return l.drain(over, ch, errEnding)
@@ -105,7 +102,8 @@ func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s s
 	}
 }
 
-// drain takes no more messages, lets those under way be settled, and returns why. What was handed out and not begun goes back with the channel.
+// drain takes no more messages, lets those under way be settled, and returns why. What was handed out and not begun
+// goes back with the channel.
 func (l *Listener) drain(over context.Context, ch *amqp.Channel, why error) error {
 	l.counts.consuming.Store(false)
 	_ = ch.Cancel(consumerTag, true)
@@ -159,8 +157,8 @@ func (l *Listener) settle(ctx context.Context, s sender, d amqp.Delivery, m Mess
 	return true
 }
 
-// delay brings a message into the queue of its delay, or of the next best that takes it, and returns which. A message that a full queue kept out would be
-// handed out again before all others, and nothing behind it would have a turn.
+// delay brings a message into the queue of its delay, or of the next best that takes it, and returns which. A message
+// that a full queue kept out would be handed out again before all others, and nothing behind it would have a turn.
 func (l *Listener) delay(ctx context.Context, s sender, d amqp.Delivery, m Message, wanted time.Duration) (time.Duration, bool) {
 	var err error
 	for _, step := range stepsFrom(stepFor(wanted)) {
@@ -186,8 +184,9 @@ func (l *Listener) send(ctx context.Context, s sender, queue string, p amqp.Publ
 	return nil
 }
 
-// unsent gives back a message that could not be brought into another queue. When no queue takes it, nothing more is taken for a while: whatever is deferred
-// would come round and round. Else a short pause will do, for the connection is at fault, and the next would fail likewise.
+// unsent gives back a message that could not be brought into another queue. When no queue takes it, nothing more is
+// taken for a while: whatever is deferred would come round and round. Else a short pause will do, for the connection is
+// at fault, and the next would fail likewise.
 func (l *Listener) unsent(ctx context.Context, d amqp.Delivery, m Message, err error) {
 	l.counts.unsent.Add(1)
 	l.log.Error("the event goes back to its own queue", "event_id", m.EventID(), "error", err.Error())

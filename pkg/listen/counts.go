@@ -3,8 +3,11 @@ package listen
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -15,10 +18,68 @@ type Counts struct {
 	messages, duplicates, rejected, reconnects, unsent, panics atomic.Int64
 
 	perStep map[time.Duration]*atomic.Int64
+	// more write further metrics.
+	more     []func(io.Writer) error
+	notified notified
+	depths   depths
 }
 
-func newCounts() *Counts {
-	c := &Counts{perStep: map[time.Duration]*atomic.Int64{}}
+// notified is when the last notification came by each routing key, in seconds since 1970.
+type notified struct {
+	mu sync.Mutex
+	at map[string]int64
+}
+
+// maxRoutingKeys bounds the keys that are told apart: a pattern in TAGGER_AMQP_ROUTING_KEYS lets any number through.
+const maxRoutingKeys = 20
+
+func (n *notified) note(routingKey string, at time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.at == nil {
+		n.at = map[string]int64{}
+	}
+	if _, known := n.at[routingKey]; !known && len(n.at) >= maxRoutingKeys {
+		routingKey = "(others)"
+	}
+	n.at[routingKey] = at.Unix()
+}
+
+func (n *notified) all() map[string]int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return maps.Clone(n.at)
+}
+
+// depths are the messages in the queues, as last seen.
+type depths struct {
+	mu       sync.Mutex
+	messages map[string]int
+}
+
+func (d *depths) set(queue string, messages int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.messages == nil {
+		d.messages = map[string]int{}
+	}
+	d.messages[queue] = messages
+}
+
+func (d *depths) clear() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.messages)
+}
+
+func (d *depths) all() map[string]int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.messages)
+}
+
+func newCounts(more ...func(io.Writer) error) *Counts {
+	c := &Counts{more: more, perStep: map[time.Duration]*atomic.Int64{}}
 	for _, step := range steps() {
 		c.perStep[step] = new(atomic.Int64)
 	}
@@ -27,8 +88,8 @@ func newCounts() *Counts {
 
 func (c *Counts) deferred(step time.Duration) { c.perStep[step].Add(1) }
 
-// Consuming reports whether messages are being taken: connected to a broker that is not short of memory or disk, and neither credentials nor configuration
-// at fault.
+// Consuming reports whether messages are being taken: connected to a broker that is not short of memory or disk, and
+// neither credentials nor configuration at fault.
 func (c *Counts) Consuming() bool { return c.consuming.Load() && !c.blocked.Load() }
 
 // WritePrometheus writes everything in Prometheus' text format.
@@ -56,7 +117,7 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 		{"tagger_listen_messages_total", "Messages taken from the queue, each time that it handed them out.", c.messages.Load()},
 		{"tagger_listen_duplicates_total", "Messages that reported a change which another one has reported.", c.duplicates.Load()},
 		{"tagger_listen_rejected_total", "Messages put into the queue of rejected ones.", c.rejected.Load()},
-		{"tagger_listen_unsent_total", "Messages that went back, for another queue did not take them.", c.unsent.Load()},
+		{"tagger_listen_unsent_total", "Messages that went back because another queue did not take them.", c.unsent.Load()},
 		{"tagger_listen_reconnects_total", "Connections to the broker that were lost.", c.reconnects.Load()},
 		{"tagger_listen_panics_total", "Messages that were deferred because of a panic, each time.", c.panics.Load()},
 	} {
@@ -67,11 +128,27 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 	for _, step := range steps() {
 		fmt.Fprintf(&b, "tagger_listen_deferred_total{delay=%q} %d\n", label(step), c.perStep[step].Load())
 	}
+	head("tagger_listen_last_notification_timestamp_seconds", "gauge", "When the last notification came from a service, in seconds since 1970.")
+	notified := c.notified.all()
+	for _, key := range slices.Sorted(maps.Keys(notified)) {
+		fmt.Fprintf(&b, "tagger_listen_last_notification_timestamp_seconds{routing_key=%q} %d\n", key, notified[key])
+	}
+	messages := c.depths.all()
+	head("tagger_listen_queue_messages", "gauge", "Messages that wait in a queue, as seen within the last minute or so.")
+	for _, name := range slices.Sorted(maps.Keys(messages)) {
+		fmt.Fprintf(&b, "tagger_listen_queue_messages{queue=%q} %d\n", name, messages[name])
+	}
+	for _, write := range c.more {
+		if err := write(&b); err != nil {
+			return err
+		}
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// Handler answers GET /healthz, 200 only while messages are taken or another listener takes them, and GET /metrics: the listener's own, and before them what others writes: the worker's.
+// Handler answers GET /healthz, 200 only while messages are taken or another listener takes them, and GET /metrics: the
+// listener's own, and before them what others writes: the worker's.
 func (c *Counts) Handler(others func(io.Writer) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

@@ -125,7 +125,7 @@ func newListener(t *testing.T, p Processor) *Listener {
 		Config: config.Listen{
 			URL: config.NewSecret("amqp://tagger:hunter2@127.0.0.1:1/"), Exchanges: config.List{"nova"}, RoutingKeys: config.List{"notifications.info"}, Queue: "tagger",
 		},
-		Processor: p, Concurrency: 10, GiveUpAfter: 24 * time.Hour, Log: slog.New(slog.DiscardHandler),
+		Processor: p, Concurrency: 10, Bytes: 8 << 20, GiveUpAfter: 24 * time.Hour, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

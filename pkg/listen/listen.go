@@ -1,9 +1,10 @@
-// Package listen is the door for RabbitMQ: it takes OpenStack's notifications from a queue of its own, has each worked on, and acknowledges it
-// when it is known what became of it.
+// Package listen is the door for RabbitMQ: it takes OpenStack's notifications from a queue of its own, has each worked
+// on, and acknowledges it when it is known what became of it.
 //
-// The services' own queues are left alone: a second consumer of notifications.info would take messages away from the first. What is not ready
-// waits in a queue with a delay, in the broker, and so survives this process. What a person has to look at goes to a queue for that. Of several
-// listeners on one queue one takes its messages, and the others stand by: two would write to one server at a time, in no order.
+// The services' own queues are left alone: a second consumer of notifications.info would take messages away from the
+// first. What is not ready waits in a queue with a delay, in the broker, and so survives this process. What a person
+// has to look at goes to a queue for that. Of several listeners on one queue one takes its messages, and the others
+// stand by: two would write to one server at a time, in no order.
 package listen
 
 import (
@@ -27,11 +28,17 @@ type Options struct {
 	Processor Processor
 	// Concurrency is how many messages are taken at a time.
 	Concurrency int
+	// Bytes is how many bytes of messages may be read and under way; while there are as many, no further message is read.
+	Bytes int64
 	// Wait is how long a message may wait for its resource before it is deferred.
 	Wait time.Duration
 	// GiveUpAfter is how long after a message was first taken nothing more is tried.
 	GiveUpAfter time.Duration
-	Log         *slog.Logger
+	// Servers, if not nil, does what is to be done about servers beside working on messages.
+	Servers Servers
+	// Repair has writes done again that another writer undid.
+	Repair bool
+	Log    *slog.Logger
 }
 
 // Processor works on messages; [delivery.Processor] tags, and a [Sink] passes events on. It is safe for concurrent use.
@@ -43,12 +50,16 @@ type Processor interface {
 	Begin(ctx context.Context, batch []delivery.Planned) (finish func() []delivery.Decision)
 }
 
-// DefaultWait is how long a resource that is not ready is waited for where the settings do not say: as with other queues.
+// DefaultWait is how long a resource that is not ready is waited for where the settings do not say: as with other
+// queues.
 const DefaultWait = 5 * time.Second
 
 // Tolerance is that of [delivery.Options] for a listener, which gets its messages one by one: one server that the
 // credentials may not touch does not hold up its neighbours.
 const Tolerance = 5
+
+// Gather is that of [delivery.Options] for a listener: the messages that the broker hands out at once arrive within it.
+const Gather = 20 * time.Millisecond
 
 // Listener takes messages from RabbitMQ. Make one a process, and run it once.
 type Listener struct {
@@ -59,8 +70,11 @@ type Listener struct {
 	counts   *Counts
 	log      *slog.Logger
 
-	slots   chan struct{}       // one is held for each message under way
-	bytes   *semaphore.Weighted // so are the bytes of its body
+	undone    *undone
+	deferrals *deferrals
+
+	slots   chan struct{} // one is held for each message under way
+	bytes   *semaphore.Weighted
 	breaker breaker
 }
 
@@ -75,18 +89,28 @@ func New(o Options) (*Listener, error) {
 			return nil, fmt.Errorf("TAGGER_AMQP_URL: address %d of %d %w", i+1, len(brokers), err)
 		}
 	}
+	watching := o.Servers
+	if !o.Repair {
+		watching = nil
+	}
+	undone, deferrals := newUndone(watching, o.Log), newDeferrals()
+	counts := newCounts(undone.writePrometheus, deferrals.writePrometheus)
+	topology := newTopology(o.Config, o.Log)
+	topology.depths = &counts.depths
 	return &Listener{
-		options: o, brokers: brokers, topology: newTopology(o.Config, o.Log),
-		recent: newRecent(), counts: newCounts(), log: o.Log, slots: make(chan struct{}, o.Concurrency),
-		bytes: semaphore.NewWeighted(bytesUnderWay),
+		undone: undone, deferrals: deferrals,
+		options: o, brokers: brokers, topology: topology,
+		recent: newRecent(), counts: counts, log: o.Log,
+		slots: make(chan struct{}, o.Concurrency), bytes: semaphore.NewWeighted(o.Bytes),
 	}, nil
 }
 
 // Counts are the listener's metrics.
 func (l *Listener) Counts() *Counts { return l.counts }
 
-// Run listens until the context ends, and then lets what is under way finish, for up to drainTimeout. It connects again whenever the broker goes. An error
-// is one that a person has to mend: a broker that refuses the user at start, queues that exist with other arguments, rights that the user lacks.
+// Run listens until the context ends, and then lets what is under way finish, for up to drainTimeout. It connects again
+// whenever the broker goes. An error is one that a person has to mend: a broker that refuses the user at start, queues
+// that exist with other arguments, rights that the user lacks.
 func (l *Listener) Run(ctx context.Context) error {
 	over, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -106,6 +130,7 @@ func (l *Listener) Run(ctx context.Context) error {
 		begun := time.Now()
 		err = l.session(ctx, over, conn)
 		l.counts.connected.Store(false)
+		l.counts.depths.clear()
 		if fatal, ok := errors.AsType[*fatalError](err); ok && (first || code(fatal) == amqp.PreconditionFailed) {
 			return fatal
 		}
@@ -124,7 +149,8 @@ func (l *Listener) Run(ctx context.Context) error {
 	}
 }
 
-// session works on one connection until it is gone, or the context ends, and closes it. When over ends it cuts it, whatever the broker still owes.
+// session works on one connection until it is gone, or the context ends, and closes it. When over ends it cuts it,
+// whatever the broker still owes.
 func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 	stop := context.AfterFunc(over, conn.cut)
 	defer stop()
@@ -187,8 +213,8 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 	}
 }
 
-// watch takes note of a broker that is short of memory or disk, until the connection is gone. It tells so only those who publish, and takes neither messages
-// nor acknowledgements from them until it is over.
+// watch takes note of a broker that is short of memory or disk, until the connection is gone. It tells so only those
+// who publish, and takes neither messages nor acknowledgements from them until it is over.
 func (l *Listener) watch(blocked <-chan amqp.Blocking) {
 	defer l.counts.blocked.Store(false)
 	for b := range blocked {

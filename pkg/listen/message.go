@@ -13,8 +13,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
-// The headers of messages that we have put into a queue ourselves. Those of a rejected message do not say when it was sent first, so that one that is
-// put back into the main queue has all its time again.
+// The headers of messages that we have put into a queue ourselves. Those of a rejected message do not say when it was
+// sent first, so that one that is put back into the main queue has all its time again.
 const (
 	headerSentAt     = "x-tagger-sent-at"  // when the first of us took the message, RFC 3339
 	headerReceives   = "x-tagger-receives" // how often it has been worked on
@@ -113,8 +113,9 @@ func (m Message) rejected(d delivery.Decision, now time.Time) amqp.Publishing {
 	return p
 }
 
-// publishing is the CloudEvent that was made of the message, without the credentials that notifications can hold: it may stay for days, and a person will
-// look at it. It reads as the message does. What could not be read goes as it came: nobody knows where a credential would be in it.
+// publishing is the CloudEvent that was made of the message, without the credentials that notifications can hold: it
+// may stay for days, and a person will look at it. It reads as the message does. What could not be read goes as it
+// came: nobody knows where a credential would be in it.
 func (m Message) publishing() amqp.Publishing {
 	p := amqp.Publishing{
 		Headers:     amqp.Table{headerExchange: header(m.exchange), headerRoutingKey: header(m.routingKey)},

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -18,15 +17,6 @@ import (
 	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
-
-func readEvent(t *testing.T, id string) []event.Event {
-	t.Helper()
-	m := read(handedOut(&broker{}, 1, id), time.Now())
-	if m.Err != nil {
-		t.Fatal(m.Err)
-	}
-	return m.Events
-}
 
 // back is the message as the broker hands it out again.
 func back(p amqp.Publishing) amqp.Delivery {

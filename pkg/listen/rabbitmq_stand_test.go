@@ -133,7 +133,7 @@ type running struct {
 
 func (s *stand) listen(t *testing.T, w Processor, change func(*Listener)) *running {
 	t.Helper()
-	l, err := New(Options{Config: s.config, Processor: w, Concurrency: 5, GiveUpAfter: 24 * time.Hour, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	l, err := New(Options{Config: s.config, Processor: w, Concurrency: 5, Bytes: 8 << 20, GiveUpAfter: 24 * time.Hour, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,4 +269,9 @@ func (w *wire) cut(cuts bool) {
 		_ = c.Close()
 	}
 	w.open = nil
+}
+
+// declare makes the queues as a listener does.
+func (s *stand) declare() error {
+	return newTopology(s.config, slog.New(slog.DiscardHandler)).declare(s.conn)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
@@ -113,7 +114,8 @@ func TestRabbitMQRejected(t *testing.T) {
 		t.Fatal(err)
 	}
 	until(t, "the message back among the rejected", func() bool { return s.count(t, s.config.Queue+".rejected") == 1 })
-	n, err := l.Replay(t.Context())
+	queues := s.queues(t)
+	n, err := queues.Replay(t.Context(), nil)
 	if n != 1 || err != nil {
 		t.Fatalf("replayed %d: %v", n, err)
 	}
@@ -128,7 +130,7 @@ func TestRabbitMQRejected(t *testing.T) {
 	if err := d.Ack(false); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := l.Replay(t.Context()); n != 0 || err != nil {
+	if n, err := queues.Replay(t.Context(), nil); n != 0 || err != nil {
 		t.Errorf("replayed %d again: %v", n, err)
 	}
 }
@@ -182,7 +184,7 @@ func TestRabbitMQTwoListeners(t *testing.T) {
 			if older {
 				main := newTopology(s.config, nil).queues()[0]
 				delete(main.arguments, singleActive)
-				if err := main.declare(s.ch); err != nil {
+				if err := newTopology(s.config, nil).declareOne(s.ch, main); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -377,6 +379,39 @@ func TestRabbitMQFullDelayQueue(t *testing.T) {
 	w.verdicts <- decided(apply.Tagged)
 }
 
+// While as many bytes of messages are under way as may be, no further one is read. One that is larger is worked on alone.
+func TestRabbitMQBytes(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.service(t, false)
+	w := newWorker()
+	l := s.listen(t, w, func(l *Listener) { l.options.Bytes, l.bytes = 5<<10, semaphore.NewWeighted(5<<10) })
+	consuming(t, l)
+	for i, size := range []int{2 << 10, 2 << 10, 2 << 10, 20 << 10} {
+		s.notify(t, plainEvent(fmt.Sprintf("%d-%s", i, strings.Repeat("x", size))))
+	}
+	under := func(messages int64) {
+		t.Helper()
+		until(t, fmt.Sprintf("message %d", messages), func() bool { return l.counts.messages.Load() == messages })
+	}
+	under(2) // the third does not fit beside them
+	next(t, w)
+	next(t, w)
+	w.verdicts <- decided(apply.Tagged)
+	if m := next(t, w); !strings.HasPrefix(m.EventID(), "2-") {
+		t.Errorf("%.3s came third", m.EventID())
+	}
+	if n := l.counts.messages.Load(); n != 3 { // the fourth fits beside none
+		t.Errorf("%d messages", n)
+	}
+	w.verdicts <- decided(apply.Tagged)
+	w.verdicts <- decided(apply.Tagged)
+	if m := next(t, w); !strings.HasPrefix(m.EventID(), "3-") {
+		t.Errorf("%.3s came last", m.EventID())
+	}
+	w.verdicts <- decided(apply.Tagged)
+}
+
 // Queues that exist with other arguments are an error that says the way out, not a loop.
 func TestRabbitMQMismatch(t *testing.T) {
 	t.Parallel()
@@ -388,7 +423,7 @@ func TestRabbitMQMismatch(t *testing.T) {
 	select {
 	case <-l.ended:
 		err := l.stop()
-		if err == nil || !strings.Contains(err.Error(), "it exists with other arguments") || !strings.Contains(err.Error(), "--delete-topology") || strings.Contains(err.Error(), "\n") {
+		if err == nil || !strings.Contains(err.Error(), "it exists with other arguments") || !strings.Contains(err.Error(), "tagger queues delete") || strings.Contains(err.Error(), "\n") {
 			t.Error(err)
 		}
 		t.Log(err)
@@ -461,7 +496,7 @@ func TestRabbitMQQueueDeletedUnderway(t *testing.T) {
 	})
 }
 
-func TestRabbitMQDeleteTopology(t *testing.T) {
+func TestRabbitMQDeleteQueues(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	s.service(t, false)
@@ -469,8 +504,9 @@ func TestRabbitMQDeleteTopology(t *testing.T) {
 	l := s.listen(t, w, nil)
 	consuming(t, l)
 	deleted := map[string]int{}
-	note := func(name string, messages int) { deleted[name] = messages }
-	if err := l.DeleteTopology(t.Context(), note); err == nil || !strings.Contains(err.Error(), "1 listeners take messages from it; stop them first") || len(deleted) != 0 {
+	note := func(q QueueState) { deleted[q.Name] = q.Messages }
+	queues := s.queues(t)
+	if err := queues.Delete(t.Context(), note); err == nil || !strings.Contains(err.Error(), "stop all listeners first") || len(deleted) != 0 {
 		t.Errorf("under a listener: %v, deleted %v", err, deleted)
 	}
 	if err := l.stop(); err != nil {
@@ -480,14 +516,14 @@ func TestRabbitMQDeleteTopology(t *testing.T) {
 		s.notify(t, plainEvent(fmt.Sprint(i)))
 	}
 	until(t, "the messages", func() bool { return s.count(t, s.config.Queue) == 3 })
-	if err := l.DeleteTopology(t.Context(), note); err != nil {
+	if err := queues.Delete(t.Context(), note); err != nil {
 		t.Fatal(err)
 	}
 	if len(deleted) != len(steps())+2 || deleted[s.config.Queue] != 3 {
 		t.Errorf("deleted %v", deleted)
 	}
 	clear(deleted)
-	if err := l.DeleteTopology(t.Context(), note); err != nil || len(deleted) != 0 {
+	if err := queues.Delete(t.Context(), note); err != nil || len(deleted) != 0 {
 		t.Errorf("a second time: %v, deleted %v", err, deleted)
 	}
 	s.notify(t, plainEvent("nobody's"))

@@ -26,8 +26,9 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// Sink is the processor that posts events to an HTTP receiver and tags nothing: Knative's brokers, or Tagger's own functions. Each event goes as a
-// structured CloudEvent in a request of its own. Only events that report a change are sent; the others of a bus are ignored.
+// Sink is the processor that posts events to an HTTP receiver and tags nothing: Knative's brokers, or Tagger's own
+// functions. Each event goes as a structured CloudEvent in a request of its own. Only events that report a change are
+// sent; the others of a bus are ignored.
 type Sink struct {
 	options SinkOptions
 	client  *http.Client
@@ -44,7 +45,9 @@ type SinkOptions struct {
 	Secret      config.Secret
 	Registry    *lifecycle.Registry
 	GiveUpAfter time.Duration
-	Log         *slog.Logger
+	// Held, if not nil, reports whether posting is on hold: events are then deferred.
+	Held func() bool
+	Log  *slog.Logger
 }
 
 // answerTimeout is more than a function waits for a resource before it answers.
@@ -70,6 +73,13 @@ func NewSink(o SinkOptions) (*Sink, error) {
 func (s *Sink) WritePrometheus(w io.Writer) error {
 	const name = "tagger_listen_posts_total"
 	_, err := fmt.Fprintf(w, "# HELP %s Events posted to the sink.\n# TYPE %[1]s counter\n%[1]s %d\n", name, s.posts.Load())
+	if s.options.Held != nil && err == nil {
+		on := 0
+		if s.options.Held() {
+			on = 1
+		}
+		_, err = fmt.Fprintf(w, "# HELP tagger_on_hold Whether posting is on hold.\n# TYPE tagger_on_hold gauge\ntagger_on_hold %d\n", on)
+	}
 	return err
 }
 
@@ -124,25 +134,27 @@ func (s *Sink) work(ctx context.Context, m delivery.Message) delivery.Decision {
 	var all []apply.Decision
 	var reached []bool
 	for _, e := range m.Events {
-		d, answered := s.event(ctx, m, e)
+		reading, err := s.options.Registry.Read(e)
+		d, answered := s.event(ctx, m, e, reading, err)
 		all, reached = append(all, d), append(reached, answered)
-		s.report(ctx, e, m, d)
+		s.report(ctx, e, reading.Changes, m, d)
 	}
 	if m.Err != nil {
 		d := apply.Decision{Outcome: apply.Rejected, Reason: m.Err.Error()}
 		all, reached = append(all, d), append(reached, false)
-		s.report(ctx, event.New(), m, d)
+		s.report(ctx, event.New(), nil, m, d)
 	}
 	worst := delivery.Worst(all)
 	return delivery.Decision{Decision: all[worst], EventID: m.EventID(), Reached: reached[worst]}
 }
 
-// sent is what becomes of an event that its receiver has taken. It is no outcome of tagging: that is the receiver's to say.
+// sent is what becomes of an event that its receiver has taken. It is no outcome of tagging: that is the receiver's to
+// say.
 const sent apply.Outcome = "sent"
 
 // event returns the decision on an event, and whether the receiver answered.
-func (s *Sink) event(ctx context.Context, m delivery.Message, e event.Event) (d apply.Decision, answered bool) {
-	reading, err := s.options.Registry.Read(e)
+func (s *Sink) event(ctx context.Context, m delivery.Message, e event.Event, reading lifecycle.Reading, err error,
+) (d apply.Decision, answered bool) {
 	switch {
 	case err != nil:
 		return apply.Decision{Outcome: apply.Rejected, Reason: err.Error()}, false
@@ -150,6 +162,8 @@ func (s *Sink) event(ctx context.Context, m delivery.Message, e event.Event) (d 
 		return apply.Decision{Outcome: apply.Ignored, Reason: reading.Why}, false
 	case len(reading.Changes) == 0:
 		return apply.Decision{Outcome: apply.Unrecognised, Reason: reading.Why}, false
+	case s.options.Held != nil && s.options.Held():
+		return apply.Decision{Outcome: apply.Deferred, Reason: "posting is on hold (TAGGER_HOLD_FILE)", Delay: time.Minute}, false
 	}
 	return s.post(ctx, m, e)
 }
@@ -185,9 +199,10 @@ func (s *Sink) post(ctx context.Context, m delivery.Message, e event.Event) (d a
 
 const maxAnswer = 64 << 10
 
-// judge says what an answer means, by the table of https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md: what is tried again is 404, 409,
-// 429, 5xx, and what HTTP does not know. Two differ here: 401 and 403 say that the secret is wrong, which is no event's fault, and 408 that the receiver
-// has not even read the request.
+// judge says what an answer means, by the table of
+// https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md: what is tried again is 404, 409, 429, 5xx,
+// and what HTTP does not know. Two differ here: 401 and 403 say that the secret is wrong, which is no event's fault,
+// and 408 that the receiver has not even read the request.
 func (s *Sink) judge(m delivery.Message, resp *http.Response) apply.Decision {
 	said := "the sink answers " + resp.Status
 	switch status := resp.StatusCode; {
@@ -196,7 +211,9 @@ func (s *Sink) judge(m delivery.Message, resp *http.Response) apply.Decision {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return apply.Decision{
 			Outcome: apply.Deferred, Reason: said, Delay: steps()[0],
-			Fault: apply.Fault{Err: fmt.Errorf("%s: set TAGGER_HTTP_SECRET to the bearer token that it wants", said), Scope: fault.Everything},
+			Fault: apply.Fault{
+				Err: fmt.Errorf("%s: set TAGGER_HTTP_SECRET to the bearer token that it wants", said), Scope: fault.Everything,
+			},
 		}
 	case status == http.StatusTooManyRequests:
 		return again(s.options.GiveUpAfter, m, metadata.Throttled, said, retryAfter(resp.Header))
@@ -213,14 +230,17 @@ func again(giveUpAfter time.Duration, m delivery.Message, class metadata.Class, 
 	}).Decision
 }
 
+// longestRetryAfter bounds what a receiver can ask.
+const longestRetryAfter = 24 * time.Hour
+
 // retryAfter reads the header's two forms (RFC 9110, section 10.2.3); 0 without it.
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if n, err := strconv.Atoi(value); err == nil && n >= 0 {
-		return time.Duration(min(n, 24*60*60)) * time.Second
+		return min(time.Duration(min(n, 1<<30))*time.Second, longestRetryAfter)
 	}
 	if at, err := http.ParseTime(value); err == nil {
-		return max(0, time.Until(at))
+		return min(max(0, time.Until(at)), longestRetryAfter)
 	}
 	return 0
 }
@@ -233,22 +253,33 @@ func withoutAddress(err error) error {
 	return err
 }
 
-func (s *Sink) report(ctx context.Context, e event.Event, m delivery.Message, d apply.Decision) {
+// report logs one line for each change that the event reports, and one at least. Most of what a bus carries is no change,
+// and is of interest to those only who look for something.
+func (s *Sink) report(ctx context.Context, e event.Event, changes []lifecycle.Change, m delivery.Message, d apply.Decision) {
 	level := slog.LevelInfo
 	switch {
 	case d.Fault.Err != nil, d.Outcome == apply.Rejected:
 		level = slog.LevelError
 	case d.Outcome == apply.Unrecognised:
 		level = slog.LevelWarn
+	case d.Outcome == apply.Ignored:
+		level = slog.LevelDebug
 	}
-	attrs := []slog.Attr{
-		slog.String("event_id", e.ID()), slog.String("source", e.Source()), slog.String("type", e.Type()),
-		slog.String("outcome", string(d.Outcome)), slog.String("reason", d.Reason), slog.Int("receives", m.Receives),
+	if len(changes) == 0 {
+		changes = make([]lifecycle.Change, 1)
 	}
-	if d.Delay > 0 {
-		attrs = append(attrs, slog.String("again_in", d.Delay.Round(time.Second).String()))
+	for _, c := range changes {
+		attrs := []slog.Attr{
+			slog.String("event_id", e.ID()), slog.String("source", e.Source()), slog.String("type", e.Type()),
+			slog.String("action", string(c.Action)), slog.String("kind", string(c.Resource.Kind)), slog.String("resource_id", c.Resource.ID),
+			slog.String("resource_name", c.Resource.Name), slog.String("project", c.Resource.Project),
+			slog.String("outcome", string(d.Outcome)), slog.String("reason", d.Reason), slog.Int("receives", m.Receives),
+		}
+		if d.Delay > 0 {
+			attrs = append(attrs, slog.String("again_in", d.Delay.Round(time.Second).String()))
+		}
+		s.options.Log.LogAttrs(ctx, level, "event "+string(d.Outcome), attrs...)
 	}
-	s.options.Log.LogAttrs(ctx, level, "event "+string(d.Outcome), attrs...)
 }
 
 var _ Processor = (*Sink)(nil)

@@ -8,6 +8,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
@@ -27,12 +28,17 @@ type taken struct {
 	first  bool                       // the message is the first to report its change
 	wait   func() []delivery.Decision // for the decision, once the work is begun
 	panic  any                        // what kept it from being begun
+	// applied says that the change was applied while this message was in a delay queue.
+	applied bool
 }
 
-// take reads a message and gives it its place in the order of work. A message that reports a change which another one has
-// reported gets none before it is known what became of that.
+// take reads a message and gives it its place in the order of work. A message that reports a change which another one
+// has reported gets none before it is known what became of that.
 func (l *Listener) take(ctx context.Context, s sender, d amqp.Delivery) (t *taken) {
 	l.counts.messages.Add(1)
+	if d.Exchange != "" { // else we have put it into the queue ourselves
+		l.counts.notified.note(d.RoutingKey, time.Now())
+	}
 	t = &taken{Listener: l, sender: s, delivery: d, message: envelope(d, time.Now()), ending: ctx}
 	// The end of the listener, or of the connection, does not stop a write half-way.
 	t.ctx, t.cancel = context.WithTimeout(context.WithoutCancel(ctx), workTimeout)
@@ -44,6 +50,9 @@ func (l *Listener) take(ctx context.Context, s sender, d amqp.Delivery) (t *take
 	}()
 	t.message.decode()
 	t.message.Wait = l.options.Wait
+	if t.applied = t.message.Receives > 1 && l.deferrals.applied(t.message.EventID()); t.applied {
+		return t
+	}
 	t.planned = l.options.Processor.Plan(t.ctx, t.message.Message)
 	t.begin()
 	return t
@@ -57,11 +66,11 @@ func (t *taken) begin() {
 			return
 		}
 	}
-	t.wait = t.options.Processor.Begin(t.ctx, []delivery.Planned{t.planned})
+	t.wait = t.Listener.begin(t.ctx, []delivery.Planned{t.planned})
 }
 
-// finish waits for the decision on the message, and settles it. A panic defers it, and nothing else: the message would come
-// back to the next process, and end that too.
+// finish waits for the decision on the message, and settles it. A panic defers it, and nothing else: the message would
+// come back to the next process, and end that too.
 func (t *taken) finish() {
 	defer t.cancel()
 	defer func() {
@@ -72,6 +81,12 @@ func (t *taken) finish() {
 	}()
 	if t.panic != nil {
 		t.broken()
+		return
+	}
+	if t.applied {
+		t.log.Info("event unchanged", "event_id", t.message.EventID(), "outcome", string(apply.Unchanged),
+			"reason", "applied already, when its server could be written again")
+		t.ack(t.delivery, t.message)
 		return
 	}
 	for t.wait == nil {
@@ -89,7 +104,13 @@ func (t *taken) finish() {
 		}
 		t.begin()
 	}
-	t.settled(t.settle(t.ending, t.sender, t.delivery, t.message, t.decide()))
+	decision := t.decide()
+	decision = t.notices(t.ctx, t.message, decision)
+	kept := t.settle(t.ending, t.sender, t.delivery, t.message, decision)
+	if kept && t.options.Servers != nil {
+		t.deferrals.note(t.message, decision)
+	}
+	t.settled(kept)
 }
 
 // decide waits for the decision, and takes note of whether anything works.

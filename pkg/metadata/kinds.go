@@ -66,10 +66,15 @@ type row struct {
 	parent Kind
 	// microversion is the lowest one with every field of the view, "" where the service's default has all of them.
 	microversion string
+	// downCells is the microversion in which the list has servers of a cell that is down, "" for other kinds.
+	downCells string
 	// list is the path of the list with details, nextLinks the JSON member with the link to its next page, pageSize how
 	// many resources a page has at most by the service's default configuration (osapi_max_limit).
 	list, nextLinks string
 	pageSize        int
+	// unit is what the size of a resource is counted in, size reads it from a resource's JSON object.
+	unit Unit
+	size func([]byte) int
 	// projectFilter is the query parameter that picks one project's resources when all projects are listed.
 	projectFilter string
 	// decode reads a resource's JSON object, encode makes one.
@@ -85,29 +90,29 @@ var table = []row{
 		kind: Server, service: Compute, collection: "servers", member: "server", pages: "/v2.1/",
 		openstack: Nova, huaweicloud: ECS, maxItems: 128,
 		stateName: "vm_state", ready: serverReady, passing: serverPassing, deleted: serverDeleted,
-		microversion: "2.9", list: "servers/detail", nextLinks: "servers_links", pageSize: 1000, projectFilter: "project_id",
-		decode: decodeServer, encode: encodeServer,
+		microversion: "2.9", downCells: "2.69", list: "servers/detail", nextLinks: "servers_links", pageSize: 1000, projectFilter: "project_id",
+		unit: VCPU, size: serverSize, decode: decodeServer, encode: encodeServer,
 	},
 	{
 		kind: BareMetal, service: Compute, collection: "servers", member: "server", pages: "/v2.1/",
 		openstack: Nova, huaweicloud: BMS, maxItems: 128,
 		stateName: "vm_state", ready: serverReady, passing: serverPassing, deleted: serverDeleted,
-		microversion: "2.9", list: "servers/detail", nextLinks: "servers_links", pageSize: 1000, projectFilter: "project_id",
-		decode: decodeServer, encode: encodeServer,
+		microversion: "2.9", downCells: "2.69", list: "servers/detail", nextLinks: "servers_links", pageSize: 1000, projectFilter: "project_id",
+		unit: VCPU, size: serverSize, decode: decodeServer, encode: encodeServer,
 	},
 	{
 		kind: Volume, service: BlockStorage, collection: "volumes", member: "volume", pages: "/v3/",
 		openstack: CinderVolume, huaweicloud: EVSVolume,
 		stateName: "status", passing: []string{"maintenance", "uploading"}, deleted: []string{"deleting"},
 		ownedWhole: true, parent: Server, list: "volumes/detail", nextLinks: "volumes_links", pageSize: 1000, projectFilter: "project_id",
-		decode: decodeVolume, encode: encodeVolume,
+		unit: GiB, size: volumeSize, decode: decodeVolume, encode: encodeVolume,
 	},
 	{
 		kind: Snapshot, service: BlockStorage, collection: "snapshots", member: "snapshot", pages: "/v2/",
 		openstack: Cinder, huaweicloud: EVS,
 		perKey: true, foldsCase: true, parent: Volume,
 		microversion: "3.41", list: "snapshots/detail", nextLinks: "snapshots_links", pageSize: 1000, projectFilter: "project_id",
-		decode: decodeSnapshot, encode: encodeSnapshot,
+		unit: GiB, size: volumeSize, decode: decodeSnapshot, encode: encodeSnapshot,
 	},
 }
 
@@ -213,6 +218,8 @@ type View struct {
 	// User is the id of the user that created the resource.
 	User    string
 	Created time.Time
+	// Updated is when the resource, or its metadata, last changed.
+	Updated time.Time
 	// State is a server's OS-EXT-STS:vm_state ("active", "building", …), not its status, which has other words (SHUTOFF
 	// for stopped); and the status of any other kind.
 	State string
@@ -226,6 +233,8 @@ type View struct {
 	// attached to.
 	Parents  []string
 	Metadata map[string]string
+	// Size is in the kind's [Unit]. Only lists tell it; it is 0 where they do not, as below Nova's microversion 2.47.
+	Size int
 }
 
 type serverBody struct {
@@ -234,6 +243,7 @@ type serverBody struct {
 	Project  string            `json:"tenant_id"`
 	User     string            `json:"user_id,omitempty"`
 	Created  string            `json:"created,omitempty"`
+	Updated  string            `json:"updated,omitempty"`
 	VMState  string            `json:"OS-EXT-STS:vm_state"`
 	Task     string            `json:"OS-EXT-STS:task_state"`
 	Locked   bool              `json:"locked"`
@@ -256,12 +266,14 @@ func decodeServer(text []byte) (View, error) {
 		return View{}, errors.New(`the answer has no server with "OS-EXT-STS:vm_state" and "metadata"`)
 	}
 	created, _ := time.Parse(time.RFC3339, b.Created)
+	updated, _ := time.Parse(time.RFC3339, b.Updated)
 	flavor := b.Flavor.ID
 	if flavor == "" {
 		flavor = b.Flavor.Name
 	}
 	return View{
-		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, State: b.VMState, Task: b.Task, Locked: b.Locked,
+		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated,
+		State: b.VMState, Task: b.Task, Locked: b.Locked,
 		Flavor: flavor, Metadata: b.Metadata,
 	}, nil
 }
@@ -279,6 +291,7 @@ type snapshotBody struct {
 	Project  string            `json:"os-extended-snapshot-attributes:project_id,omitempty"`
 	User     string            `json:"user_id,omitempty"`
 	Created  string            `json:"created_at,omitempty"`
+	Updated  string            `json:"updated_at,omitempty"`
 	Status   string            `json:"status"`
 	Volume   string            `json:"volume_id"`
 	Metadata map[string]string `json:"metadata"`
@@ -296,8 +309,10 @@ func decodeSnapshot(text []byte) (View, error) {
 		return View{}, errors.New(`the answer has no snapshot with "status" and "metadata"`)
 	}
 	created, _ := time.Parse(cinderTime, b.Created)
+	updated, _ := time.Parse(cinderTime, b.Updated)
 	return View{
-		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, State: b.Status, Parents: ids(b.Volume), Metadata: b.Metadata,
+		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated,
+		State: b.Status, Parents: ids(b.Volume), Metadata: b.Metadata,
 	}, nil
 }
 
@@ -320,6 +335,7 @@ type volumeBody struct {
 	Project     string            `json:"os-vol-tenant-attr:tenant_id,omitempty"`
 	User        string            `json:"user_id,omitempty"`
 	Created     string            `json:"created_at,omitempty"`
+	Updated     string            `json:"updated_at,omitempty"`
 	Status      string            `json:"status"`
 	Attachments []attachmentBody  `json:"attachments"`
 	Metadata    map[string]string `json:"metadata"`
@@ -341,7 +357,8 @@ func decodeVolume(text []byte) (View, error) {
 	delete(b.Metadata, "readonly")
 	delete(b.Metadata, "attached_mode")
 	created, _ := time.Parse(cinderTime, b.Created)
-	v := View{ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, State: b.Status, Metadata: b.Metadata}
+	updated, _ := time.Parse(cinderTime, b.Updated)
+	v := View{ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated, State: b.Status, Metadata: b.Metadata}
 	for _, a := range b.Attachments {
 		v.Parents = append(v.Parents, ids(a.Server)...)
 	}

@@ -3,10 +3,12 @@ package metadata
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"iter"
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
 )
@@ -17,9 +19,27 @@ type ListOptions struct {
 	// AllProjects lists every project's resources, which takes an administrator's token. Project then picks one.
 	AllProjects bool
 	Project     string
-	// PageSize is how many resources a page has at most; 0 is the service's default.
+	// PageSize is how many resources a page has at most; 0 is the service's default. It is halved whenever the service
+	// does not answer in time (504), down to 10.
 	PageSize int
+	// Name is part of the names of the resources, "" for any. Nova takes it for a regular expression.
+	Name string
+	// DownCells asks for the microversion that lists the servers of a cell that is down too, with [Unread] for their
+	// state and without metadata: 2.69 (Nova's API history). Below it, Nova leaves them out of lists without a word. A
+	// cloud that has no such microversion (406) is asked without it, and Older, if not nil, is called.
+	DownCells bool
+	Older     func()
+	// Retries is how often a page is asked for again when the service is unavailable or throttles.
+	Retries int
+	// NoMicroversion asks for the service's default. Huawei Cloud knows no microversions.
+	NoMicroversion bool
 }
+
+// Unread is the state of a server whose cell is down: nothing is known of it but its id, project and time of creation.
+const Unread = "unread"
+
+// minPageSize is where halving ends.
+const minPageSize = 10
 
 // List reads the resources of a kind page by page, in the microversion in which the view is complete. An error is the
 // last element: what came before it is not the whole list.
@@ -37,12 +57,44 @@ func List(ctx context.Context, service *gophercloud.ServiceClient, kind Kind, o 
 		if o.PageSize > 0 {
 			query.Set("limit", strconv.Itoa(min(o.PageSize, row.pageSize)))
 		}
+		if o.Name != "" {
+			query.Set("name", o.Name)
+		}
+		version := row.apiVersion()
+		down := o.DownCells && row.downCells != "" && !o.NoMicroversion
+		switch {
+		case o.NoMicroversion:
+			version = ""
+		case down:
+			version = string(row.service) + " " + row.downCells
+		}
+		size, retries := min(o.PageSize, row.pageSize), 0
 		for marker := ""; ; {
-			views, next, err := readPage(ctx, s, row, query, marker)
+			views, next, err := readPage(ctx, s, row, version, query, marker)
+			if e, ok := errors.AsType[*Error](err); ok {
+				switch {
+				case e.Status == http.StatusNotAcceptable && down && marker == "":
+					down, version = false, row.apiVersion()
+					if o.Older != nil {
+						o.Older()
+					}
+					continue
+				case e.Status == http.StatusGatewayTimeout && size > minPageSize:
+					size = max(size/2, minPageSize)
+					query.Set("limit", strconv.Itoa(size))
+					continue
+				case retries < o.Retries && (e.Class == Unavailable && e.Status != http.StatusOK || e.Class == Throttled):
+					retries++
+					if pause(ctx, max(e.RetryAfter, time.Second<<retries)) {
+						continue
+					}
+				}
+			}
 			if err != nil {
 				yield(View{}, err)
 				return
 			}
+			retries = 0
 			for _, v := range views {
 				if !yield(v, nil) {
 					return
@@ -58,11 +110,12 @@ func List(ctx context.Context, service *gophercloud.ServiceClient, kind Kind, o 
 
 // readPage reads one page, and the marker of the next one, "" after the last. Of the link to the next page only the
 // marker is used: an answer does not decide where requests go.
-func readPage(ctx context.Context, s sender, row *row, query url.Values, marker string) (views []View, next string, err error) {
+func readPage(ctx context.Context, s sender, row *row, version string, query url.Values, marker string,
+) (views []View, next string, err error) {
 	if marker != "" {
 		query.Set("marker", marker)
 	}
-	r := Request{Method: http.MethodGet, Path: row.list, Microversion: row.apiVersion()}
+	r := Request{Method: http.MethodGet, Path: row.list, Microversion: version}
 	if len(query) > 0 {
 		r.Path += "?" + query.Encode()
 	}
@@ -79,9 +132,13 @@ func readPage(ctx context.Context, s sender, row *row, query url.Values, marker 
 	}
 	for _, text := range resources {
 		v, err := row.decode(text)
+		if unread, ok := undecodable(row, text); err != nil && ok {
+			v, err = unread, nil
+		}
 		if err != nil {
 			return nil, "", malformed(err)
 		}
+		v.Size = row.size(text)
 		views = append(views, v)
 	}
 	var links []struct{ Rel, Href string }
@@ -96,4 +153,30 @@ func readPage(ctx context.Context, s sender, row *row, query url.Values, marker 
 		}
 	}
 	return views, next, nil
+}
+
+// undecodable returns what a list tells of a server whose cell is down. Source:
+// https://docs.openstack.org/api-guide/compute/down_cells.html
+func undecodable(row *row, text []byte) (View, bool) {
+	var b struct {
+		ID, Status, Created string
+		Project             string `json:"tenant_id"`
+	}
+	if row.downCells == "" || json.Unmarshal(text, &b) != nil || b.Status != "UNKNOWN" || b.ID == "" {
+		return View{}, false
+	}
+	created, _ := time.Parse(time.RFC3339, b.Created)
+	return View{ID: b.ID, Project: b.Project, Created: created, State: Unread}, true
+}
+
+// pause reports false when the context ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

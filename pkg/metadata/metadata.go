@@ -38,6 +38,8 @@ type Call struct {
 	Request Request
 	// Status is the HTTP status of the answer, 0 when there was none.
 	Status int
+	// RequestID is the service's own id of the request, from X-Openstack-Request-Id, "" where the answer has none.
+	RequestID string
 	// Err is nil when the call did what it should.
 	Err error
 	// Start is when the call began; Duration is how long it took, re-authentication included.
@@ -74,8 +76,9 @@ func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) erro
 		return unsentError(r, err)
 	}
 	call := Call{Request: r, Start: time.Now()}
-	status, err := c.send(ctx, r, out, okCodes)
-	call.Status, call.Err, call.Duration = status, err, time.Since(call.Start)
+	call.Status, call.RequestID, call.Err = c.send(ctx, r, out, okCodes)
+	call.Duration = time.Since(call.Start)
+	err := call.Err
 	failure, _ := errors.AsType[*Error](err)
 	if ctx.Err() == nil && !failure.unreached() { // else it is the caller's time that ended, or the login that failed
 		c.Breaker.Record(planned, failure.result(call.Duration))
@@ -86,7 +89,7 @@ func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) erro
 	return err
 }
 
-func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (status int, err error) {
+func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (status int, id string, err error) {
 	callCtx, cancel := context.WithTimeoutCause(ctx, CallTimeout, fmt.Errorf("no answer within %s", CallTimeout))
 	defer cancel()
 
@@ -108,20 +111,22 @@ func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (st
 		if ctx.Err() == nil && callCtx.Err() != nil {
 			e.Message = context.Cause(callCtx).Error()
 		}
-		return e.Status, e
+		return e.Status, "", e
 	}
+	id = resp.Header.Get("X-Openstack-Request-Id")
 	defer func() {
 		_, _ = io.Copy(io.Discard, resp.Body) // a connection is used again only when its answer was read to the end
 		_ = resp.Body.Close()
 	}()
+	id = resp.Header.Get("X-Openstack-Request-Id")
 	if out == nil {
-		return resp.StatusCode, nil
+		return resp.StatusCode, id, nil
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
 		// A 200 whose body is not what the API documents comes from something in between, not from the service.
-		return resp.StatusCode, &Error{Request: r, Status: resp.StatusCode, Class: Unavailable, Message: "the answer is not the JSON that the API documents", err: err}
+		return resp.StatusCode, id, &Error{Request: r, Status: resp.StatusCode, Class: Unavailable, Message: "the answer is not the JSON that the API documents", err: err}
 	}
-	return resp.StatusCode, nil
+	return resp.StatusCode, id, nil
 }
 
 // IsClass reports whether err is an *Error of one of the classes.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/rules"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
@@ -27,12 +28,16 @@ type Metrics struct {
 	since counts
 	// latencies are the seconds from event to tagged since the last flush, as many of them as a line can hold.
 	latencies []float64
+	rules     rules.Version
+	held      func() bool // nil where there is no such switch
 }
 
 type counts struct {
 	outcomes map[apply.Outcome]int64
 	// failures counts results that configuration or credentials were at fault for, and that are no event's outcome.
-	failures, calls, retries, throttles, unusableKeys, rulesRefused int64
+	failures, calls, writes, retries, throttles, unusableKeys, rulesRefused int64
+	// perRule counts changes by the rules that matched.
+	perRule map[string]int64
 	// buckets and sum are the histogram of the seconds from event to tagged.
 	buckets []int64
 	sum     float64
@@ -40,7 +45,7 @@ type counts struct {
 
 // bounds returns the upper bounds of the latency histogram, in seconds: from a server that is ready at once to one that is given up.
 func bounds() []float64 {
-	return []float64{1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400}
+	return []float64{0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400}
 }
 
 // New returns metrics of one function.
@@ -49,7 +54,7 @@ func New(function string) *Metrics {
 }
 
 func newCounts() counts {
-	return counts{outcomes: map[apply.Outcome]int64{}, buckets: make([]int64, len(bounds())+1)}
+	return counts{outcomes: map[apply.Outcome]int64{}, perRule: map[string]int64{}, buckets: make([]int64, len(bounds())+1)}
 }
 
 // Observe counts what became of a change.
@@ -71,8 +76,32 @@ func (m *Metrics) RulesRefused() {
 	m.since.rulesRefused++
 }
 
+// RulesInForce notes which rules are in force.
+func (m *Metrics) RulesInForce(v rules.Version) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rules = v
+}
+
+// Hold has the metrics say whether writing is on hold; nil where there is no such switch. Call it before anything is written.
+func (m *Metrics) Hold(on func() bool) { m.held = on }
+
+// maxRules bounds how many rules are counted by name since the process started; a rule that changes its name is another.
+// What is beyond is counted together, as otherRules, which cannot be a rule's name.
+const (
+	maxRules   = 200
+	otherRules = "(others)"
+)
+
 func (c *counts) observe(r tagger.Result) {
 	c.calls += int64(r.Calls)
+	c.writes += int64(r.Writes())
+	for _, name := range r.Rules {
+		if _, known := c.perRule[name]; !known && len(c.perRule) >= maxRules {
+			name = otherRules
+		}
+		c.perRule[name]++
+	}
 	c.retries += int64(max(0, r.Attempts-1))
 	c.throttles += int64(r.Throttled())
 	for _, p := range r.Problems {
@@ -96,6 +125,7 @@ func (c *counts) observe(r tagger.Result) {
 // WritePrometheus writes everything since the process started in Prometheus' text format.
 // https://prometheus.io/docs/instrumenting/exposition_formats/
 func (m *Metrics) WritePrometheus(w io.Writer) error {
+	held := m.held != nil && m.held()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	label := `function=` + strconv.Quote(m.function)
@@ -110,8 +140,9 @@ func (m *Metrics) WritePrometheus(w io.Writer) error {
 		name, help string
 		value      int64
 	}{
-		{"tagger_failures_total", "Changes that could not be worked on, for configuration or credentials are at fault.", m.total.failures},
+		{"tagger_failures_total", "Changes that could not be worked on because configuration or credentials are at fault.", m.total.failures},
 		{"tagger_api_calls_total", "Calls to the cloud's API.", m.total.calls},
+		{"tagger_api_writes_total", "Calls to the cloud's API that write.", m.total.writes},
 		{"tagger_retries_total", "Passes over a change after its first.", m.total.retries},
 		{"tagger_throttles_total", "Calls that the API throttled.", m.total.throttles},
 		{"tagger_unusable_keys_total", "Keys that were left out, or altered to fit.", m.total.unusableKeys},
@@ -119,6 +150,20 @@ func (m *Metrics) WritePrometheus(w io.Writer) error {
 	} {
 		head(c.name, "counter", c.help)
 		fmt.Fprintf(&b, "%s{%s} %d\n", c.name, label, c.value)
+	}
+	head("tagger_rule_matches_total", "counter", "Changes that a rule matched.")
+	for _, name := range slices.Sorted(maps.Keys(m.total.perRule)) {
+		fmt.Fprintf(&b, "tagger_rule_matches_total{%s,rule=%s} %d\n", label, quoted(name), m.total.perRule[name])
+	}
+	if m.rules.Hash != "" {
+		head("tagger_rules_info", "gauge", "The rules in force: where they are from, their hash.")
+		fmt.Fprintf(&b, "tagger_rules_info{%s,from=%s,hash=%s} 1\n", label, quoted(m.rules.Name), quoted(m.rules.Hash))
+		head("tagger_rules", "gauge", "How many rules are in force.")
+		fmt.Fprintf(&b, "tagger_rules{%s} %d\n", label, m.rules.Rules)
+	}
+	if m.held != nil {
+		head("tagger_on_hold", "gauge", "Whether writing is on hold.")
+		fmt.Fprintf(&b, "tagger_on_hold{%s} %d\n", label, number(held))
 	}
 	head("tagger_event_to_tagged_seconds", "histogram", "Time from an event to its resource being tagged.")
 	var sum int64
@@ -129,8 +174,24 @@ func (m *Metrics) WritePrometheus(w io.Writer) error {
 	sum += m.total.buckets[len(bounds())]
 	fmt.Fprintf(&b, "tagger_event_to_tagged_seconds_bucket{%s,le=\"+Inf\"} %d\n", label, sum)
 	fmt.Fprintf(&b, "tagger_event_to_tagged_seconds_sum{%s} %g\ntagger_event_to_tagged_seconds_count{%s} %d\n", label, m.total.sum, label, sum)
+	if err := WriteProcess(&b); err != nil {
+		return err
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// quoted is a label's value: backslash, quote and line feed are escaped, and nothing else.
+// https://prometheus.io/docs/instrumenting/exposition_formats/#comments-help-text-and-type-information
+func quoted(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(strings.ToValidUTF8(s, "?")) + `"`
 }
 
 // maxValues is how many values one metric may have in a line (CloudWatch embedded metric format, MetricTarget).

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +29,11 @@ func observed() *metrics.Metrics {
 	m.Observe(tagger.Result{Plan: deferred, Calls: 1, Attempts: 1, Age: time.Hour})
 	m.Observe(tagger.Result{Plan: plan(apply.Decision{Outcome: apply.Deferred, Fault: apply.Fault{Err: errors.New("refused")}})})
 	m.RulesRefused()
+	matched := plan(apply.Decision{Outcome: apply.Ignored})
+	matched.Rules = []string{`a "rule"`, "b"}
+	m.Observe(tagger.Result{Plan: matched})
+	m.RulesInForce(rules.Version{Name: `C:\rules.yaml`, Hash: "0123456789ab", Rules: 2})
+	m.Hold(func() bool { return true })
 	return m
 }
 
@@ -46,6 +52,14 @@ func TestPrometheus(t *testing.T) {
 		`tagger_retries_total{function="server-created"} 3`,
 		`tagger_unusable_keys_total{function="server-created"} 1`,
 		`tagger_rules_refused_total{function="server-created"} 1`,
+		`tagger_rule_matches_total{function="server-created",rule="a \"rule\""} 1`,
+		`tagger_rules_info{function="server-created",from="C:\\rules.yaml",hash="0123456789ab"} 1`,
+		`tagger_rules{function="server-created"} 2`,
+		`tagger_on_hold{function="server-created"} 1`,
+		`tagger_api_writes_total{function="server-created"} 0`,
+		"# TYPE tagger_build_info gauge",
+		"# TYPE go_goroutines gauge",
+		`tagger_event_to_tagged_seconds_bucket{function="server-created",le="0.05"} 0`,
 		"# TYPE tagger_event_to_tagged_seconds histogram",
 		`tagger_event_to_tagged_seconds_bucket{function="server-created",le="1"} 0`,
 		`tagger_event_to_tagged_seconds_bucket{function="server-created",le="2"} 1`,
@@ -128,5 +142,24 @@ func TestConcurrentUse(t *testing.T) {
 	var b bytes.Buffer
 	if err := m.WritePrometheus(&b); err != nil || !strings.Contains(b.String(), `outcome="tagged"} 800`) {
 		t.Errorf("%s", b.String())
+	}
+}
+
+// Rules that change their names without end do not fill the memory.
+func TestRulesAreBounded(t *testing.T) {
+	m := metrics.New("f")
+	for i := range 1000 {
+		d := apply.Decision{Outcome: apply.Unchanged}
+		m.Observe(tagger.Result{Plan: tagger.Plan{Decision: &d, Rules: []string{fmt.Sprint("rule ", i)}}})
+	}
+	var b bytes.Buffer
+	if err := m.WritePrometheus(&b); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(b.String(), "\ntagger_rule_matches_total{"); n != 201 {
+		t.Errorf("%d rules are counted by name", n-1)
+	}
+	if !strings.Contains(b.String(), `rule="(others)"} 800`+"\n") {
+		t.Error(b.String())
 	}
 }

@@ -1,6 +1,9 @@
 package rules
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"regexp"
@@ -84,11 +87,20 @@ func Compile(text []byte, o Options) (*Set, error) {
 	}
 	c.set.tables = c.set.scope.values()
 	c.set.namesProject = projectName.Match(text)
+	c.set.hash = hashOf(text, c.set.tables)
 	return c.set, nil
 }
 
 // projectName finds the name project. It also finds some other uses of the word, and escapes that may hide one.
 var projectName = regexp.MustCompile(`(?:^|[^.\w])project\b|\\[uUx]`)
+
+// hashOf returns the SHA-256 of rules and of the tables, which can be in other files.
+func hashOf(text []byte, tables map[string]any) string {
+	h := sha256.New()
+	h.Write(text)
+	_ = json.NewEncoder(h).Encode(tables) // maps of texts: it cannot fail
+	return hex.EncodeToString(h.Sum(nil))
+}
 
 type compiler struct {
 	Options
@@ -115,7 +127,7 @@ func (c *compiler) document(root *yaml.Node) {
 		{"tables", c.tables}, {"conditions", c.conditions}, {"ignore", c.ignored},
 		{"priority", c.priority}, {"reserve_items", c.reserve}, {"volumes", c.volumes},
 		{"required", c.required}, {"exemptions", c.exemptions}, {"self_exemption", c.selfExemption},
-		{"protected_keys", c.protectedKeys},
+		{"protected_keys", c.protectedKeys}, {"yield_to", c.yieldTo},
 	}
 	known := []string{"rules"}
 	for _, section := range sections {
@@ -158,7 +170,7 @@ func (c *compiler) compileRule(node *yaml.Node) rule {
 		c.fail(node, "want a mapping with on: and one of add:, set:, remove:, rename:, inherit:, found %s", describe(node))
 		return r
 	}
-	fields := c.fields(node, "name", "on", "when", "add", "set", "remove", "rename", "inherit")
+	fields := c.fields(node, "name", "on", "when", "add", "set", "remove", "rename", "inherit", "reconcile")
 	if name, ok := fields["name"]; ok {
 		if text, ok := c.scalar(name, "name"); ok {
 			r.name, c.rule = text, text
@@ -175,6 +187,7 @@ func (c *compiler) compileRule(node *yaml.Node) rule {
 			r.guards = c.guards(r.when)
 		}
 	}
+	r.reconcile = c.reconciles(fields)
 	owner := map[string]string{}
 	nothing := true
 	for _, section := range sections {

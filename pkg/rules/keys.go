@@ -22,10 +22,10 @@ func (o operation) needs() Needs {
 	return n
 }
 
-// guards returns the parts of a condition that are joined with and, if the condition uses readings: a part that is
-// false without readings makes them unnecessary. For other conditions it returns the condition itself.
+// guards returns the parts of a condition that are joined with and, if the condition uses readings or an event: a part
+// that is false without them makes them unnecessary. For other conditions it returns the condition itself.
 func (c *compiler) guards(when *expression) []*expression {
-	if !when.needs.Any() {
+	if !when.needs.Any() && when.eventRoot() == "" {
 		return []*expression{when}
 	}
 	var guards []*expression

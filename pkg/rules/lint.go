@@ -52,9 +52,7 @@ func (s *Set) Warnings() []Warning {
 				warn(r.line, "key %q is always overwritten by rule %q", op.key, by)
 				shadowed++
 			}
-			if s.api == metadata.HuaweiCloud && r.reachesBareMetal() {
-				op.checkBareMetal(r, warn)
-			}
+			op.checkKinds(r, s.api, warn)
 		}
 		if shadowed == len(r.operations) {
 			warn(r.line, "it never has an effect: later rules overwrite each of its keys")
@@ -63,16 +61,28 @@ func (s *Set) Warnings() []Warning {
 	return all
 }
 
-// checkBareMetal warns about a key or value that bare metal servers refuse and other servers take.
-func (o operation) checkBareMetal(r rule, warn func(line int, format string, args ...any)) {
-	if text, ok := o.value.literal(); ok && text == "" && o.writes() {
-		warn(o.line, "key %q is left out on bare metal: its values must not be empty", o.key)
-	}
-	if isGlob(o.key) {
-		return
-	}
-	if err := metadata.BMS.CheckKey(o.key); err != nil && metadata.ECS.CheckKey(o.key) == nil {
-		warn(r.line, "key %q is left out on bare metal: %v", o.key, err)
+// checkKinds warns about a key or value that one kind refuses and another, of the same actions, takes.
+func (o operation) checkKinds(r rule, api metadata.API, warn func(line int, format string, args ...any)) {
+	var checked []lifecycle.Kind
+	for _, a := range r.on {
+		kinds := a.Kinds()
+		usual := FamilyOf(api, kinds[0])
+		for _, kind := range kinds[1:] {
+			family := FamilyOf(api, kind)
+			if family == usual || slices.Contains(checked, kind) {
+				continue
+			}
+			checked = append(checked, kind)
+			if text, ok := o.value.literal(); ok && text == "" && o.writes() && usual.CheckValue(o.key, "") == nil && family.CheckValue(o.key, "") != nil {
+				warn(o.line, "key %q is left out on %s: its values must not be empty", o.key, kind)
+			}
+			if isGlob(o.key) || usual.CheckKey(o.key) != nil {
+				continue
+			}
+			if err := family.CheckKey(o.key); err != nil {
+				warn(r.line, "key %q is left out on %s: %v", o.key, kind, err)
+			}
+		}
 	}
 }
 
@@ -108,11 +118,4 @@ func (s *Set) overwrites(i int, key string) string {
 		}
 	}
 	return ""
-}
-
-// reachesBareMetal reports whether the rule is for an action that bare metal servers have.
-func (r rule) reachesBareMetal() bool {
-	return slices.ContainsFunc(r.on, func(a lifecycle.Action) bool {
-		return slices.Contains(a.Kinds(), lifecycle.BareMetal)
-	})
 }

@@ -39,10 +39,10 @@ func TestWarnings(t *testing.T) {
 - {name: c, on: snapshot.created, rename: {team: group}}
 `, "", nil},
 		{"an empty value", "rules:\n- {name: a, on: server.created, set: {k: ''}}\n- {name: s, on: snapshot.created, set: {k: ''}}\n", metadata.HuaweiCloud, []string{
-			`2: rule "a": warning: key "k" is left out on bare metal: its values must not be empty`,
+			`2: rule "a": warning: key "k" is left out on baremetal: its values must not be empty`,
 		}},
 		{"bare metal", "rules:\n- {name: a, on: server.created, set: {'a:b': v}}\n- {name: s, on: snapshot.created, set: {'a:b': v}}\n", metadata.HuaweiCloud, []string{
-			"2: rule \"a\": warning: key \"a:b\" is left out on bare metal: BMS key \"a:b\": takes any character but :`~!@#$%^&*()=+<,>?/'\";{[]}|\\; ':' is not among them",
+			"2: rule \"a\": warning: key \"a:b\" is left out on baremetal: BMS key \"a:b\": takes any character but :`~!@#$%^&*()=+<,>?/'\";{[]}|\\; ':' is not among them",
 		}},
 	} {
 		var got []string

@@ -33,6 +33,8 @@ type Plan struct {
 	// Inherited (sorted) lists the keys of Add whose values are the parent's. Lacking (sorted) lists the keys that a
 	// rule inherits by name and that the parent does not have, even if another rule has a value.
 	Inherited, Lacking []string
+	// EventOnly (sorted) are the keys, and patterns of keys, that only an event gives a value; see [Set.ForExisting].
+	EventOnly []string
 	// Ignored says which condition of ignore: is true, "" if none is. If one is, no rule was looked at.
 	Ignored string
 	// Rules names the rules that matched, in their order.

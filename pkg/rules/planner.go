@@ -35,7 +35,12 @@ func (s *Set) Plan(change lifecycle.Change, e event.Event, r Readings) Plan {
 			p.plan.Skipped = append(p.plan.Skipped, Skip{Rule: r.name, Why: why})
 			continue
 		}
-		p.plan.Rules = append(p.plan.Rules, r.name)
+		if r.uncertain {
+			why := "its condition depends on an event"
+			p.plan.Skipped = append(p.plan.Skipped, Skip{Rule: r.name, Why: why})
+		} else {
+			p.plan.Rules = append(p.plan.Rules, r.name)
+		}
 		for _, op := range r.operations {
 			if p.take(r, op); p.plan.Err != nil {
 				return p.finish()
@@ -76,7 +81,9 @@ type planner struct {
 	inherited map[string]slot
 	disagreed map[string]bool
 	renames   map[string]slot
-	taken     int
+	// omitted are keys and patterns of keys that only an event gives a value.
+	omitted []string
+	taken   int
 }
 
 // slot is what the rules so far want of a key.
@@ -107,6 +114,9 @@ func (p *planner) ignores(condition expression) bool {
 
 // skips returns why the rule's condition is not met, "" when it is.
 func (p *planner) skips(r rule) string {
+	if r.uncertain {
+		return p.excluded(r)
+	}
 	if r.when == nil {
 		return ""
 	}
@@ -133,6 +143,9 @@ func (p *planner) skips(r rule) string {
 func (p *planner) take(r rule, op operation) {
 	p.taken++
 	switch {
+	case op.verb == omit:
+		p.omit(op)
+		return
 	case op.verb == inherit:
 		p.inherit(r, op)
 		return
@@ -282,6 +295,8 @@ func (p *planner) finish() Plan {
 		p.plan.RemoveGlobs = nil
 		return p.plan
 	}
+	maps.DeleteFunc(p.inherited, func(key string, _ slot) bool { return matchesAny(p.omitted, key) >= 0 })
+	p.plan.EventOnly = p.omittedKeys()
 	for key, value := range p.inherited { // it replaces add:, except for a value from a table
 		if s, ok := p.slots[key]; !ok || s.verb == add && !s.lookedUp {
 			p.slots[key] = value

@@ -26,6 +26,20 @@ type Policy struct {
 	ProtectedKeys []string
 	// VolumesWrite says which volumes' metadata may be written.
 	VolumesWrite VolumesWrite
+	// YieldTo has names and ids of users, and patterns of them. What they remove is never written again.
+	YieldTo []string
+}
+
+// Protects reports whether protected_keys: lists a key.
+func (p Policy) Protects(key string) bool {
+	return slices.ContainsFunc(p.ProtectedKeys, func(pattern string) bool { return matchesGlob(pattern, key) })
+}
+
+// YieldsTo reports whether yield_to: lists an actor, by name or by id.
+func (p Policy) YieldsTo(a lifecycle.Actor) bool {
+	return slices.ContainsFunc(p.YieldTo, func(pattern string) bool {
+		return a.Name != "" && matchesGlob(pattern, a.Name) || a.ID != "" && matchesGlob(pattern, a.ID)
+	})
 }
 
 // SelfExemption is the value of self_exemption:.
@@ -428,6 +442,22 @@ func (c *compiler) protectedKeys(node *yaml.Node) {
 			c.fail(item, "protected_keys: %q stands there twice", key)
 		}
 		c.set.policy.ProtectedKeys = append(c.set.policy.ProtectedKeys, key)
+	}
+}
+
+func (c *compiler) yieldTo(node *yaml.Node) {
+	for _, item := range c.items(node, "yield_to", "users") {
+		user, ok := c.name(item, "yield_to")
+		if !ok {
+			continue
+		}
+		if strings.Trim(user, "*?") == "" {
+			c.fail(item, "yield_to: %q matches every user; set TAGGER_REPAIR=false to write nothing again", user)
+		}
+		if slices.Contains(c.set.policy.YieldTo, user) {
+			c.fail(item, "yield_to: %q stands there twice", user)
+		}
+		c.set.policy.YieldTo = append(c.set.policy.YieldTo, user)
 	}
 }
 

@@ -46,6 +46,7 @@ exemptions:
   until: 2027-03-31
 self_exemption: accept
 protected_keys: [expires, DeleteOn, "openshift*", "cinder.csi.*", metering.server_group]
+yield_to: [terraform-svc, "heat-*"]
 volumes: {write: never}
 rules:
 - {on: server.created, add: {owner: a}}
@@ -71,10 +72,19 @@ func TestPolicy(t *testing.T) {
 		SelfExemption: rules.AcceptSelfExemption,
 		ProtectedKeys: []string{"expires", "DeleteOn", "openshift*", "cinder.csi.*", "metering.server_group"},
 		VolumesWrite:  rules.NoVolumes,
+		YieldTo:       []string{"terraform-svc", "heat-*"},
 	}
 	compare := cmp.Comparer(func(a, b *regexp.Regexp) bool { return a == b || a != nil && b != nil && a.String() == b.String() })
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(rules.Required{}), compare); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for actor, want := range map[lifecycle.Actor]bool{{ID: "terraform-svc"}: true, {ID: "3f", Name: "heat-1"}: true, {ID: "3f", Name: "bob"}: false, {}: false} {
+		if got.YieldsTo(actor) != want {
+			t.Errorf("yields to %+v: %v", actor, !want)
+		}
+	}
+	if !got.Protects("openshiftClusterID") || got.Protects("owner") {
+		t.Error("protects other keys than those of protected_keys:")
 	}
 	if w := set.Warnings(); len(w) > 0 {
 		t.Errorf("warnings %v", w)
@@ -191,6 +201,10 @@ func TestPolicyRefuses(t *testing.T) {
 		{"self_exemption", "self_exemption: acept", `R:1: self_exemption: want report, ignore or accept, found "acept"; did you mean accept?`},
 		{"protected_keys", "protected_keys: ['*']", `R:1: protected_keys: "*" matches every key`},
 		{"protected_keys twice", "protected_keys: [a, a]", `R:1: protected_keys: "a" stands there twice`},
+		{"yield_to everyone", "yield_to: ['*']", `R:1: yield_to: "*" matches every user; set TAGGER_REPAIR=false to write nothing again`},
+		{"yield_to twice", "yield_to: [a, a]", `R:1: yield_to: "a" stands there twice`},
+		{"yield_to a mapping", "yield_to: {a: b}", `R:1: yield_to: want a list of users, found a mapping`},
+		{"yield_to misspelt", "yield_too: [a]", `R:1: unknown field "yield_too"; did you mean yield_to?`},
 		{"volumes", "volumes: all", "R:1: volumes: want a mapping, found a single value"},
 		{"volumes write", "volumes: {write: none}", `R:1: volumes: write: want unmanaged, never or all, found "none"`},
 		{"another section", "exemption: []", `R:1: unknown field "exemption"; did you mean exemptions?`},

@@ -5,6 +5,9 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io/fs"
+	"maps"
+	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,6 +19,9 @@ type Source struct {
 	// Files is the folder of the rules' file, nil where they came from elsewhere.
 	Files fs.FS
 }
+
+// Hash identifies rules that refer to no files; see [Version].
+func (s Source) Hash() string { return version{text: sha256.Sum256(s.Text)}.hash() }
 
 // Reloader has rules that can change while the process runs. A version that cannot be read or does not compile is
 // refused, and the last good one stays in force. It is safe for concurrent use.
@@ -29,6 +35,7 @@ type Reloader struct {
 	set       *Set
 	checked   time.Time
 	reloading bool
+	reloaded  chan struct{} // closed when reloading is over
 	// last is what was compiled last, good or not. Only the caller that set reloading uses it.
 	last version
 }
@@ -46,6 +53,18 @@ type Notices struct {
 	// Unread is told why the rules could not be read, Refused why they do not compile. Both may be called from several
 	// goroutines.
 	Unread, Refused func(error)
+	// InForce, if not nil, is told of the first rules and of each change.
+	InForce func(Version)
+}
+
+// Version identifies rules.
+type Version struct {
+	// Name is the source's.
+	Name string
+	// Hash is the beginning of a SHA-256 of the rules' text and of the files that they refer to, in hexadecimal.
+	Hash string
+	// Rules is how many there are.
+	Rules int
 }
 
 // patience is how long a caller with good rules at hand waits for newer ones to be read.
@@ -66,7 +85,44 @@ func Open(
 		return nil, err
 	}
 	r.checked = time.Now()
+	r.tell(source.Name, r.set)
 	return r, nil
+}
+
+// Watch reads the rules again each time that the period is over, and whenever something comes from now, until the context
+// ends: so changes come into force, and faults are seen, where no event calls [Reloader.Current].
+func (r *Reloader) Watch(ctx context.Context, now <-chan os.Signal) {
+	ticker := time.NewTicker(r.every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-now:
+		}
+		r.mu.Lock()
+		reloaded := r.reloaded
+		r.mu.Unlock()
+		if reloaded != nil { // what is being read may be older than the wish to have it read
+			select {
+			case <-ctx.Done():
+				return
+			case <-reloaded:
+			}
+		}
+		r.mu.Lock()
+		r.checked = time.Time{}
+		r.mu.Unlock()
+		r.Current(ctx)
+	}
+}
+
+// tell says that rules that were just compiled are in force.
+func (r *Reloader) tell(name string, set *Set) {
+	if r.notices.InForce != nil {
+		r.notices.InForce(Version{Name: name, Hash: r.last.hash(), Rules: set.Len()})
+	}
 }
 
 // Current returns the rules in force. When a check is due, one caller reads the rules; the others go on with the last
@@ -74,7 +130,9 @@ func Open(
 func (r *Reloader) Current(ctx context.Context) *Set {
 	r.mu.Lock()
 	set, due := r.set, !r.reloading && time.Since(r.checked) >= r.every
-	r.reloading = r.reloading || due
+	if due {
+		r.reloading, r.reloaded = true, make(chan struct{})
+	}
 	r.mu.Unlock()
 	if !due {
 		return set
@@ -82,7 +140,7 @@ func (r *Reloader) Current(ctx context.Context) *Set {
 	handedOn := false
 	defer func() { // after a panic too
 		if !handedOn {
-			r.reloaded(nil)
+			r.finish(nil)
 		}
 	}()
 	// The caller reads, not a goroutine: AWS Lambda freezes the process after an answer, and a call to the cloud
@@ -106,7 +164,7 @@ func (r *Reloader) reload(source Source) {
 		if p := recover(); p != nil { // no caller recovers for this goroutine
 			r.notices.Refused(fmt.Errorf("compile %s: panic: %v", source.Name, p))
 		}
-		r.reloaded(newer)
+		r.finish(newer)
 	}()
 	if r.last.is(source) {
 		if r.last.err != nil {
@@ -120,6 +178,7 @@ func (r *Reloader) reload(source Source) {
 		return
 	}
 	newer = set
+	r.tell(source.Name, set)
 }
 
 // compiled compiles a source and remembers it.
@@ -136,14 +195,16 @@ func (r *Reloader) compiled(source Source) (*Set, error) {
 	return set, err
 }
 
-// reloaded ends reloading, with newer rules or without.
-func (r *Reloader) reloaded(newer *Set) {
+// finish ends reloading, with newer rules or without.
+func (r *Reloader) finish(newer *Set) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if newer != nil {
 		r.set = newer
 	}
 	r.reloading, r.checked = false, time.Now()
+	close(r.reloaded)
+	r.reloaded = nil
 }
 
 // is reports whether a source, with the files that its tables refer to, is this version.
@@ -160,6 +221,20 @@ func (v version) is(source Source) bool {
 		}
 	}
 	return true
+}
+
+// hash identifies a version.
+func (v version) hash() string {
+	h := sha256.New()
+	h.Write(v.text[:])
+	if v.files != nil {
+		for _, name := range slices.Sorted(maps.Keys(v.files.sums)) {
+			sum := v.files.sums[name]
+			fmt.Fprintf(h, "%q", name)
+			h.Write(sum[:])
+		}
+	}
+	return fmt.Sprintf("%x", h.Sum(nil))[:12]
 }
 
 // recordedFiles remembers which files were read from a folder, and their contents.

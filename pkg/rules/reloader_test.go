@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -80,6 +81,51 @@ func TestReloader(t *testing.T) {
 				t.Errorf("%s: %s, refused %v; want %s and %d", step.name, got, refused, step.want, step.bad)
 			}
 		}
+	})
+}
+
+// Changes come into force, and faults are told, where no event comes; a signal does not wait for the period's end.
+func TestReloaderWatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{text: version(1)}
+		var told []string
+		reloader, err := rules.Open(t.Context(), s.read, compileSource, time.Minute, rules.Notices{
+			Unread: func(error) { told = append(told, "unread") }, Refused: func(error) { told = append(told, "refused") },
+			InForce: func(v rules.Version) { told = append(told, v.Hash) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := make(chan os.Signal)
+		ctx, cancel := context.WithCancel(t.Context())
+		go reloader.Watch(ctx, now)
+		hash := func(n int) string { return rules.Source{Text: []byte(version(n))}.Hash() }
+		for _, step := range []struct {
+			name, text string
+			wait       time.Duration
+			want       []string
+		}{
+			{"first", version(1), 0, []string{hash(1)}},
+			{"the same", version(1), time.Minute, nil},
+			{"another", version(2), time.Minute, []string{hash(2)}},
+			{"by signal", version(3), -1, []string{hash(3)}},
+			{"does not compile", "rules: []", time.Minute, []string{"refused"}},
+			{"still not", "rules: []", time.Minute, []string{"refused"}},
+			{"as before", version(3), time.Minute, []string{hash(3)}},
+		} {
+			s.put(step.text, nil)
+			if step.wait < 0 {
+				now <- os.Interrupt
+			} else {
+				<-time.NewTimer(step.wait).C
+			}
+			synctest.Wait()
+			if !slices.Equal(told, step.want) {
+				t.Errorf("%s: %v, want %v", step.name, told, step.want)
+			}
+			told = nil
+		}
+		cancel()
 	})
 }
 

@@ -35,6 +35,7 @@ type Set struct {
 	readings     Readings
 	given        bool // readings are all there is to know
 	policy       Policy
+	hash         string
 	notices      []Warning // of sections other than rules:
 }
 
@@ -47,6 +48,9 @@ type rule struct {
 	// guards are parts of when that must all be true; needs is which readings the rule uses.
 	guards []*expression
 	needs  Needs
+	// reconcile says that the rule is for existing resources even if it mentions time, data or event. uncertain says that
+	// nothing is known of its condition but its guards.
+	reconcile, uncertain bool
 }
 
 // operation is what one rule wants of one key.
@@ -66,6 +70,7 @@ const (
 	remove
 	rename
 	inherit
+	omit // only in a set for existing resources
 )
 
 func parentOf(kind lifecycle.Kind) metadata.Kind { return metadata.Kind(kind).Parent() }
@@ -74,6 +79,9 @@ func parentOf(kind lifecycle.Kind) metadata.Kind { return metadata.Kind(kind).Pa
 func FamilyOf(api metadata.API, kind lifecycle.Kind) metadata.Family {
 	return metadata.Kind(kind).Family(api)
 }
+
+// Hash identifies the rules and the contents of their tables: 64 hexadecimal digits.
+func (s *Set) Hash() string { return s.hash }
 
 // Len returns the number of rules.
 func (s *Set) Len() int { return len(s.rules) }

@@ -14,9 +14,10 @@ import (
 
 // Parts are what configuration does not hold.
 type Parts struct {
-	// Cloud, Actions, Log and Observe are those of [Options].
+	// Cloud, Actions, Held, Log and Observe are those of [Options].
 	Cloud   Cloud
 	Actions []lifecycle.Action
+	Held    func() bool
 	Log     *slog.Logger
 	Observe func(Result)
 	// Region becomes every resource's region.
@@ -58,7 +59,10 @@ func Compose(ctx context.Context, s config.Settings, book Rulebook, p Parts) (*T
 		WriteLocked: s.WriteLocked,
 		API:         metadata.API(s.API),
 
-		Actions: p.Actions,
+		Actions:  p.Actions,
+		Held:     p.Held,
+		LogNames: s.LogNames,
+
 		Log:     p.Log,
 		Observe: p.Observe,
 	})

@@ -17,6 +17,7 @@ import (
 // Where a job reads metadata first, the one GET serves for both, so only a job that would only write costs a call more.
 type proof struct {
 	apply.Resource
+	one     *metadata.Resource // the same, for reading one key
 	project string
 	// wide says that the token sees more than one project, or would have to in order to see this resource.
 	wide        bool

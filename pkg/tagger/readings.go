@@ -79,11 +79,7 @@ func (t *Tagger) readParents(ctx context.Context, p Plan, api connection, d Deli
 		return nil
 	}
 	for _, id := range ids {
-		resource, err := api.open(kind, id)
-		if err != nil {
-			return t.unreadable(p, d, err)
-		}
-		v, err := resource.Get(ctx)
+		v, err := api.view(ctx, kind, id)
 		switch {
 		case metadata.IsClass(err, metadata.Gone):
 			r.Unknown["parent"] = fmt.Sprintf("%s %s is not there", kind, id)
@@ -105,6 +101,20 @@ func (t *Tagger) readParents(ctx context.Context, p Plan, api connection, d Deli
 		}
 	}
 	return nil
+}
+
+// view returns a resource of the same project, from memory where it was read already.
+func (c connection) view(ctx context.Context, kind metadata.Kind, id string) (metadata.View, error) {
+	if c.known != nil {
+		if v, ok := c.known(kind, id); ok {
+			return v, nil
+		}
+	}
+	resource, err := c.open(kind, id)
+	if err != nil {
+		return metadata.View{}, err
+	}
+	return resource.Get(ctx)
 }
 
 // parentToCome says why a parent's metadata is not final yet: the parent is younger than the grace, and lacks a key that
@@ -172,6 +182,9 @@ func (t *Tagger) told(p Plan, d Delivery, name string, err error, r *rules.Readi
 
 // unreadable is the decision about a reading that failed. A resource that is not there is judged as at a write.
 func (t *Tagger) unreadable(p Plan, d Delivery, err error) *apply.Decision {
+	if d.unread != nil {
+		d.unread(err)
+	}
 	if foreign := t.foreign(err); foreign != nil {
 		return foreign
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -71,6 +73,8 @@ type Result struct {
 	Attempts int           `json:"-"`
 
 	calls []metadata.Call
+	// metadata is all of the resource's as it was read back, nil where it was not.
+	metadata map[string]string
 }
 
 // EventRef names an event.
@@ -109,22 +113,6 @@ type RequestRef struct {
 	Method string          `json:"method"`
 	Path   string          `json:"path"`
 	Body   json.RawMessage `json:"body"`
-}
-
-// Worst returns the result that decides for a record with all of these: one whose configuration or credentials are at fault, else that
-// with the worst outcome. There must be one at least.
-func Worst(results []Result) Result {
-	order := apply.Outcomes()
-	return slices.MaxFunc(results, func(a, b Result) int {
-		if (a.Fault.Err == nil) != (b.Fault.Err == nil) {
-			if a.Fault.Err != nil {
-				return 1
-			}
-			return -1
-		}
-		// Of those that come back, the one that wants to be left alone the longest.
-		return cmp.Or(cmp.Compare(slices.Index(order, a.Outcome), slices.Index(order, b.Outcome)), cmp.Compare(a.Delay, b.Delay))
-	})
 }
 
 // EmptyBatch is the result of a record without events, which the JSON format allows: it is done.
@@ -197,9 +185,22 @@ func (t *Tagger) report(ctx context.Context, d Delivery, r Result) {
 	attrs := []slog.Attr{
 		slog.String("event_id", r.Event.ID), slog.String("source", r.Event.Source), slog.String("type", r.Event.Type),
 		slog.String("action", string(r.Action)), slog.String("kind", string(r.Resource.Kind)), slog.String("resource_id", r.Resource.ID),
+		slog.String("resource_name", r.Resource.Name),
 		slog.String("project", r.Resource.Project), slog.String("outcome", string(r.Outcome)), slog.String("reason", r.Reason),
 		slog.Any("rules", r.Rules), slog.Int("calls", r.Calls), slog.Int("attempts", r.Attempts), slog.String("waited", r.Waited),
 		slog.Int("receives", d.Receives),
+	}
+	if len(r.Written) > 0 {
+		attrs = append(attrs, slog.Any("written", slices.Sorted(maps.Keys(r.Written))))
+	}
+	if len(r.Removed) > 0 {
+		attrs = append(attrs, slog.Any("removed", r.Removed))
+	}
+	if t.options.LogNames {
+		attrs = append(attrs, slog.String("actor", cmp.Or(r.Actor.Name, r.Actor.ID)))
+		if len(r.Written) > 0 {
+			attrs = append(attrs, slog.Any("values", r.Written))
+		}
 	}
 	if r.Age > 0 {
 		attrs = append(attrs, slog.String("age", r.Age.Round(time.Millisecond).String()))
@@ -221,6 +222,17 @@ func (r Result) Throttled() int {
 	n := 0
 	for _, call := range r.calls {
 		if metadata.IsClass(call.Err, metadata.Throttled) {
+			n++
+		}
+	}
+	return n
+}
+
+// Writes counts the calls that write, refused ones included.
+func (r Result) Writes() int {
+	n := 0
+	for _, call := range r.calls {
+		if call.Request.Method != http.MethodGet {
 			n++
 		}
 	}

@@ -49,8 +49,13 @@ type Options struct {
 	API metadata.API
 	// Actions are the ones that this function handles; nil for all.
 	Actions []lifecycle.Action
+	// Held, if not nil, reports whether writing is on hold: what would be written is then deferred. It is called before
+	// each write.
+	Held func() bool
 	// Log, if not nil, gets one line for each change.
 	Log *slog.Logger
+	// LogNames lets the log hold values and the names of users.
+	LogNames bool
 	// Observe, if not nil, is told of each result.
 	Observe func(Result)
 }
@@ -80,6 +85,9 @@ type Delivery struct {
 	Wait               time.Duration
 	// Progress is told, if its functions are not nil, what happens while it happens.
 	Progress Progress
+
+	// unread, if not nil, is told what could not be read.
+	unread func(error)
 }
 
 // Progress lets somebody watch.
@@ -292,6 +300,10 @@ func (t *Tagger) Unreadable(ctx context.Context, err error) Result {
 func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 	r := Result{Plan: p}
 	r.Requests = nil
+	if t.held() {
+		r.Decision = heldDecision()
+		return r
+	}
 	api, err := t.connect(ctx, p, func(call metadata.Call) {
 		r.calls = append(r.calls, call)
 		if d.Progress.Called != nil {
@@ -315,7 +327,13 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 			"event_id", r.Event.ID, "resource_id", r.Resource.ID, "from", from, "to", to, "value", value)
 	}
 	job.SentAt, job.ReceivedAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.ReceivedAt, d.Receives, d.Wait, d.Progress.Pausing
-	done := t.applier.Apply(ctx, api.resource, job)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	resource := &holdable{Resource: api.resource, held: t.held, stop: cancel}
+	done := t.applier.Apply(ctx, resource, job)
+	if resource.refused {
+		done.Decision = *heldDecision()
+	}
 	r.Decision, r.Attempts = &done.Decision, done.Attempts
 	for _, p := range done.Problems {
 		r.Problems = append(r.Problems, rules.Problem{Key: p.Key, Why: p.Why})
@@ -323,6 +341,7 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 	if decision := t.foreign(api.proof.failed()); decision != nil {
 		r.Decision = decision
 	}
+	r.metadata = done.Metadata
 	r.Written, r.Removed, r.Waited = done.Written, done.Removed, done.Waited.Round(100*time.Millisecond).String()
 	return r.sent(api.path)
 }
@@ -419,9 +438,11 @@ type connection struct {
 	// open gives the operations on another resource of the same project.
 	open     func(kind metadata.Kind, id string) (*metadata.Resource, error)
 	resource apply.Resource
-	project  string // that the token is for
-	admin    bool   // the token is an administrator's, who sees every project's resources
-	path     string // of the endpoint, before a request's own
+	// known, if not nil, has resources that were read already.
+	known   func(kind metadata.Kind, id string) (metadata.View, bool)
+	project string // that the token is for
+	admin   bool   // the token is an administrator's, who sees every project's resources
+	path    string // of the endpoint, before a request's own
 	// proof is the resource again.
 	proof *proof
 }
@@ -451,7 +472,7 @@ func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call
 	}
 	proven := &proof{
 		// An event without a project is taken to be of the credentials' own.
-		Resource: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide, writeLocked: t.options.WriteLocked,
+		Resource: resource, one: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide, writeLocked: t.options.WriteLocked,
 	}
 	return connection{open: open, resource: proven, project: session.Project, admin: session.Admin(), path: path, proof: proven}, nil
 }

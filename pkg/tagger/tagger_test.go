@@ -150,6 +150,26 @@ func TestPreview(t *testing.T) {
 	}
 }
 
+// Values and the names of users are in the log only where that is wanted.
+func TestLogNames(t *testing.T) {
+	for _, names := range []bool{false, true} {
+		sim := simcloud.New(simcloud.Options{})
+		sim.PutServer(simcloud.Server{ID: id})
+		var log bytes.Buffer
+		s := settings()
+		s.LogNames = names
+		tg := compose(t, s, tagger.Parts{Cloud: login(sim, "secret"), Log: slog.New(slog.NewJSONHandler(&log, nil))})
+		got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", "")})[0]
+		owner := got.Written["owner"]
+		if owner == "" || !strings.Contains(log.String(), `"written":["by","env","owner"]`) || !strings.Contains(log.String(), `"resource_name":"`) {
+			t.Errorf("owner %q: %s", owner, log.String())
+		}
+		if strings.Contains(log.String(), owner) != names {
+			t.Errorf("names %t: %s", names, log.String())
+		}
+	}
+}
+
 // A line says what an operator asks first, and holds no secret.
 func TestLog(t *testing.T) {
 	sim := simcloud.New(simcloud.Options{})
@@ -214,35 +234,6 @@ func TestNothingIsGivenUpUntried(t *testing.T) {
 			t.Errorf("after it: %s %s", got.Outcome, got.Reason)
 		}
 	})
-}
-
-// Worst: configuration at fault before everything, then what is not final.
-func TestWorst(t *testing.T) {
-	decided := func(d apply.Decision) tagger.Result { return tagger.Result{Plan: tagger.Plan{Decision: &d}} }
-	result := func(o apply.Outcome) tagger.Result { return decided(apply.Decision{Outcome: o}) }
-	broken := decided(apply.Decision{Outcome: apply.Deferred, Fault: apply.Fault{Err: errors.New("x")}})
-	for _, tt := range []struct {
-		all  []tagger.Result
-		want apply.Outcome
-	}{
-		{[]tagger.Result{result(apply.Tagged)}, apply.Tagged},
-		{[]tagger.Result{result(apply.Tagged), result(apply.Deferred), result(apply.Rejected)}, apply.Deferred},
-		{[]tagger.Result{result(apply.Gone), result(apply.Rejected), result(apply.Unchanged)}, apply.Rejected},
-	} {
-		if got := tagger.Worst(tt.all); got.Outcome != tt.want {
-			t.Errorf("got %s, want %s", got.Outcome, tt.want)
-		}
-	}
-	late := decided(apply.Decision{Outcome: apply.Deferred, Delay: time.Hour})
-	soon := decided(apply.Decision{Outcome: apply.Deferred, Delay: time.Second})
-	for _, all := range [][]tagger.Result{{late, soon}, {soon, late}} {
-		if got := tagger.Worst(all); got.Delay != time.Hour {
-			t.Errorf("comes back after %s, want what the longest asks for", got.Delay)
-		}
-	}
-	if got := tagger.Worst([]tagger.Result{result(apply.Deferred), broken, result(apply.Rejected)}); got.Fault.Err == nil {
-		t.Errorf("got %+v", got)
-	}
 }
 
 func TestJSON(t *testing.T) {

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/coverage"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/nearest"
+)
+
+// exitBelow says that a figure is below the minimum that was asked for.
+const exitBelow = 3
+
+// coverageFlags are the flags of tagger coverage.
+type coverageFlags struct {
+	rulesFile, scope, key, form, by string
+	minimum                         float64
+	history, prometheus, html       string
+	perProject                      bool
+	names                           string
+}
+
+func coverageCommand(s streams) *cobra.Command {
+	var f coverageFlags
+	cmd := &cobra.Command{
+		Use:   "coverage [--scope own|IDS|domain:NAME|roles|all] [--min-coverage PERCENT] [--html FILE]",
+		Short: "Count how much of the fleet has the metadata that the rules require",
+		Long: "List servers, volumes and snapshots, and count for each key that required: names how many have it, by number and by\n" +
+			"size. Nothing is written to the cloud. The exit status is 3 when a figure is below --min-coverage, and 5 when\n" +
+			"something could not be read. See docs/coverage.md.",
+		Args: cobra.NoArgs,
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
+	flags.StringVar(&f.scope, "scope", "",
+		"whose resources: own, project ids, domain:NAME, roles or all, separated by commas (default: TAGGER_PROJECTS, or own)")
+	flags.StringVar(&f.key, "key", "", "required key that says who pays (default: the first)")
+	flags.StringVarP(&f.form, "output", "o", "text", "form of the output: text, json, or csv with a row for each resource and key")
+	flags.StringVar(&f.by, "by", "", "show a second table by project, key, kind or owner")
+	flags.Float64Var(&f.minimum, "min-coverage", 0, "exit with status 3 if less than this many percent of the resources of a kind have a key")
+	flags.StringVar(&f.history, "history", "", "file to compare with, and to append this run to")
+	flags.StringVar(&f.prometheus, "prometheus", "", "file for metrics, for the textfile collector of Prometheus' node exporter")
+	flags.BoolVar(&f.perProject, "prometheus-projects", false, "with --prometheus: series for each project too")
+	flags.StringVar(&f.html, "html", "", "file for a page that needs no network")
+	flags.StringVar(&f.names, "names", "id", "what the page and the CSV call things by: none, id or full")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := f.check(); err != nil {
+			return err
+		}
+		return f.run(cmd.Context(), s)
+	}
+	return cmd
+}
+
+func (f coverageFlags) check() error {
+	for _, one := range []struct {
+		flag, value string
+		words       []string
+	}{
+		{"--output", f.form, []string{"text", "json", "csv"}},
+		{"--by", f.by, []string{"", "project", "key", "kind", "owner"}},
+		{"--names", f.names, []string{"none", "id", "full"}},
+	} {
+		if !slices.Contains(one.words, one.value) {
+			words := slices.DeleteFunc(slices.Clone(one.words), func(w string) bool { return w == "" })
+			return fmt.Errorf("coverage: %s %q: want %s%s", one.flag, one.value, strings.Join(words, ", "), nearest.Hint(one.value, words))
+		}
+	}
+	if f.minimum < 0 || f.minimum > 100 {
+		return fmt.Errorf("coverage: --min-coverage %g: want percent between 0 and 100", f.minimum)
+	}
+	if f.perProject && f.prometheus == "" {
+		return errors.New("coverage: --prometheus-projects needs --prometheus FILE")
+	}
+	return nil
+}
+
+func (f coverageFlags) run(ctx context.Context, s streams) error {
+	o, err := f.options(ctx, s)
+	if err != nil {
+		return err
+	}
+	var history []coverage.Point
+	if f.history != "" { // a file that cannot be read is found before minutes of reading
+		if history, err = coverage.ReadHistory(f.history); err != nil {
+			return err
+		}
+	}
+	var rows *coverage.CSV
+	if f.form == "csv" {
+		rows = coverage.NewCSV(s.out, f.names == "full")
+		o.Each = rows.Write
+	}
+	r, err := coverage.Read(ctx, o)
+	if errors.Is(err, coverage.ErrNothingRequired) {
+		return err
+	}
+	if err != nil {
+		return ended{exitUnread, err}
+	}
+	r.Changes = coverage.Compare(r, history)
+	if err := f.print(s, r, rows); err != nil {
+		return err
+	}
+	if err := f.files(r, history); err != nil {
+		return ended{exitUndone, err}
+	}
+	switch {
+	case !r.Complete:
+		if f.form != "text" {
+			return ended{exitUnread, fmt.Errorf("incomplete: %s", strings.Join(r.Errors, "; "))}
+		}
+		return ended{status: exitUnread}
+	case len(r.Below(f.minimum)) > 0:
+		return ended{status: exitBelow}
+	}
+	return nil
+}
+
+// options reads the settings and rules, and makes a cloud with the scope as its bounds: nothing is written to it.
+func (f coverageFlags) options(ctx context.Context, s streams) (coverage.Options, error) {
+	settings, set, err := configure(ctx, f.rulesFile, s)
+	if err != nil {
+		return coverage.Options{}, err
+	}
+	scope := settings.Projects
+	if f.scope != "" {
+		scope = nil
+		if err := scope.Decode(strings.ReplaceAll(","+f.scope+",", ",all,", ",*,")); err != nil {
+			return coverage.Options{}, fmt.Errorf("coverage: --scope: %w", err)
+		}
+	}
+	if len(scope) == 0 {
+		scope = config.Projects{config.OwnProject}
+	}
+	credentials, err := cloudsyaml.Read(ctx)
+	if err != nil {
+		return coverage.Options{}, err
+	}
+	if _, err := credentials.Resolve(); err != nil {
+		return coverage.Options{}, err
+	}
+	within := options(settings, credentials)
+	within.Projects = scope
+	return coverage.Options{
+		Rules: set, API: metadata.API(settings.API), Cloud: cloud.New(within), Scope: scope, Region: credentials.RegionName,
+		Key: f.key, Owners: f.by == "owner", WriteLocked: settings.WriteLocked, Now: time.Now(),
+	}, nil
+}
+
+// print writes what goes to standard output.
+func (f coverageFlags) print(s streams, r coverage.Report, rows *coverage.CSV) error {
+	switch f.form {
+	case "csv":
+		return rows.Close()
+	case "json":
+		if f.by != "project" {
+			r.Projects = nil
+		}
+		return printJSON(s.out, r)
+	}
+	return coverage.WriteText(s.out, r, coverage.By(f.by), f.minimum)
+}
+
+// files writes the other forms.
+func (f coverageFlags) files(r coverage.Report, history []coverage.Point) error {
+	if f.prometheus != "" {
+		err := replaceFile(f.prometheus, 0o644, func(w io.Writer) error { return coverage.WritePrometheus(w, r, f.perProject) })
+		if err != nil {
+			return fmt.Errorf("write the metrics: %w", err)
+		}
+	}
+	if f.html != "" {
+		err := replaceFile(f.html, 0o600, func(w io.Writer) error {
+			return coverage.WriteHTML(w, r, coverage.PageOptions{Names: coverage.Names(f.names), History: history})
+		})
+		if err != nil {
+			return fmt.Errorf("write the page: %w", err)
+		}
+	}
+	if f.history != "" {
+		return coverage.AppendHistory(f.history, r.Point())
+	}
+	return nil
+}
+
+// replaceFile writes a file in one step: a reader sees the old one or the new one.
+func replaceFile(path string, mode os.FileMode, write func(io.Writer) error) error {
+	file, err := os.CreateTemp(filepath.Dir(path), ".tagger-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name()) // which fails after the renaming
+	if err = write(file); err == nil {
+		err = file.Chmod(mode)
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	// maxLogLine bounds a line of a log; longer ones are passed over and counted.
+	maxLogLine = 1 << 20
+	// maxLogEntries is how many of the last entries of a resource are kept.
+	maxLogEntries = 20
+	// longSilence is how long the log must say nothing around the creation for that to be worth mentioning.
+	longSilence = 5 * time.Minute
+)
+
+// logEntry is a line of Tagger's log about one event.
+type logEntry struct {
+	Time       time.Time `json:"time"`
+	Message    string    `json:"msg"`
+	Resource   string    `json:"resource_id"`
+	Event      string    `json:"event_id"`
+	Action     string    `json:"action"`
+	Type       string    `json:"type"`
+	Outcome    string    `json:"outcome"`
+	Reason     string    `json:"reason"`
+	AgainIn    string    `json:"again_in"`
+	ReceivedNo int       `json:"receives"`
+}
+
+// logFindings is what logs say of a resource.
+type logFindings struct {
+	given    bool
+	entries  []logEntry // the last ones
+	count    int        // of entries about the resource
+	lines    int
+	unusable int // lines that are no JSON with a time
+	from, to time.Time
+	err      error
+	times    []time.Time // of lines, kept sparsely: see note
+}
+
+// readLogs reads logs and keeps what is about a resource.
+func readLogs(paths []string, stdin io.Reader, id string) logFindings {
+	f := logFindings{given: len(paths) > 0}
+	for _, path := range paths {
+		if f.err = f.readPath(path, stdin, id); f.err != nil {
+			f.err = fmt.Errorf("read the log: %w", f.err)
+			return f
+		}
+	}
+	return f
+}
+
+func (f *logFindings) readPath(path string, stdin io.Reader, id string) error {
+	if path == "-" {
+		return f.read(stdin, id)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	files := []string{path}
+	if info.IsDir() {
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return err
+		}
+		files = nil
+		for _, entry := range entries {
+			if entry.Type().IsRegular() {
+				files = append(files, filepath.Join(path, entry.Name()))
+			}
+		}
+	}
+	for _, name := range files {
+		file, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		err = f.read(file, id)
+		if err = errors.Join(err, file.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *logFindings) read(r io.Reader, id string) error {
+	in := bufio.NewReaderSize(r, maxLogLine)
+	wanted := []byte(id)
+	for {
+		line, err := in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			for errors.Is(err, bufio.ErrBufferFull) {
+				_, err = in.ReadSlice('\n')
+			}
+			line = nil
+		}
+		if len(line) > 0 || err == nil {
+			f.note(line, wanted)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// note takes a line into account. A log collector may have put something before the JSON.
+func (f *logFindings) note(line, wanted []byte) {
+	f.lines++
+	var e logEntry
+	at := bytes.IndexByte(line, '{')
+	if at < 0 || json.Unmarshal(line[at:], &e) != nil || e.Time.IsZero() {
+		f.unusable++
+		return
+	}
+	if f.from.IsZero() || e.Time.Before(f.from) {
+		f.from = e.Time
+	}
+	if e.Time.After(f.to) {
+		f.to = e.Time
+	}
+	f.sample(e.Time)
+	if e.Resource != string(wanted) || e.Outcome == "" {
+		return
+	}
+	f.count++
+	if f.entries = append(f.entries, e); len(f.entries) > maxLogEntries {
+		f.entries = f.entries[1:]
+	}
+}
+
+// sample keeps a time for each minute in which the log says something, as far back as a month of them reaches.
+func (f *logFindings) sample(t time.Time) {
+	const most = 31 * 24 * 60
+	minute := t.Truncate(time.Minute)
+	if n := len(f.times); n > 0 && f.times[n-1].Equal(minute) || n >= most {
+		return
+	}
+	f.times = append(f.times, minute)
+}
+
+// silence returns the time around t in which the log says nothing, if that is long.
+func (f *logFindings) silence(t time.Time) (from, to time.Time, long bool) {
+	for _, at := range f.times {
+		if !at.After(t) && at.After(from) {
+			from = at
+		}
+		if at.After(t) && (to.IsZero() || at.Before(to)) {
+			to = at
+		}
+	}
+	return from, to, !from.IsZero() && !to.IsZero() && to.Sub(from) >= longSilence
+}
+
+// covers reports whether the logs reach from before a time to after it.
+func (f *logFindings) covers(t time.Time) bool {
+	return !f.from.IsZero() && !t.Before(f.from) && !t.After(f.to)
+}
+
+// cause says in a clause why a resource that was created at a time can lack keys.
+func (f *logFindings) cause(created time.Time) string {
+	if n := len(f.entries); n > 0 {
+		last := f.entries[n-1]
+		text := fmt.Sprintf("its last event (%s) was %s", last.Action, last.Outcome)
+		if last.Reason != "" {
+			text += ": " + last.Reason
+		}
+		if last.AgainIn != "" {
+			text += "; next try " + last.AgainIn + " after " + clock(last.Time)
+		}
+		if last.Outcome == "tagged" || last.Outcome == "unchanged" {
+			text += ", so the keys were removed, or the rules changed, since " + clock(last.Time)
+		}
+		return text
+	}
+	switch {
+	case !f.given:
+		return "what became of its creation event is unknown (--log was not given)"
+	case f.from.IsZero():
+		return "what became of its creation event is unknown: the logs have no usable line"
+	case !f.covers(created):
+		return fmt.Sprintf("what became of its creation event is unknown: the logs cover only %s … %s", clock(f.from), clock(f.to))
+	}
+	text := "there is no trace of its creation event in the logs"
+	if from, to, long := f.silence(created); long {
+		text += fmt.Sprintf(", which say nothing from %s to %s; it was created at %s", clock(from), clock(to), clock(created))
+	}
+	return text
+}
+
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
+
+// printLog shows the entries about the resource, what the logs cover, and the queries for logs elsewhere.
+func (e *explanation) printLog(created time.Time) {
+	f := e.log
+	id := e.view.ID
+	if id == "" {
+		id = e.wanted
+	}
+	for i, entry := range f.entries {
+		name := ""
+		if i == 0 {
+			name = "events"
+		}
+		text := fmt.Sprintf("%s  %s  %s", clock(entry.Time), entry.Action, entry.Outcome)
+		if entry.Reason != "" {
+			text += ": " + entry.Reason
+		}
+		if entry.ReceivedNo > 1 {
+			text += fmt.Sprintf(" (delivery %d)", entry.ReceivedNo)
+		}
+		e.line(name, "%s", text)
+	}
+	switch {
+	case !f.given:
+		e.line("events", "unknown: no log was given (--log FILE, DIR or -)")
+	case f.from.IsZero():
+		e.line("looked", "%d lines of logs, none of them usable", f.lines)
+	default:
+		text := fmt.Sprintf("logs %s … %s, %d lines, %d about it", clock(f.from), clock(f.to), f.lines, f.count)
+		if f.unusable > 0 {
+			text += fmt.Sprintf("; %d lines are no JSON of Tagger's", f.unusable)
+		}
+		if !created.IsZero() && !f.covers(created) && f.count == 0 {
+			text += "; they do not cover its creation at " + clock(created)
+		}
+		e.line("looked", "%s", text)
+	}
+	e.line("", "not looked at: queues of the broker")
+	if f.count == 0 {
+		e.line("query", `CloudWatch Logs Insights: fields @timestamp, outcome, reason | filter resource_id = "%s" | sort @timestamp`, id)
+		e.line("", "LogQL: {app=\"tagger\"} | json | resource_id=`%s`", strings.ReplaceAll(id, "`", ""))
+	}
+}

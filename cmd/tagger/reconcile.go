@@ -1,0 +1,575 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/reconcile"
+	"github.com/cloudtagger/tagger/pkg/rules"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+	"github.com/cloudtagger/tagger/pkg/visible"
+)
+
+// reconcileFlags are the flags of tagger reconcile.
+type reconcileFlags struct {
+	rulesFile, scope, name, created, out string
+	kinds, overwrite, protected          []string
+	pastDates                            bool
+	settled                              time.Duration
+
+	apply, revert, show, project string
+	limits                       reconcile.Limits
+	perProject                   string
+	canary                       int
+	canaryWait                   time.Duration
+	maxFailures                  float64
+	rate                         float64
+	concurrency                  int
+	resume                       bool
+	output                       *output
+}
+
+func reconcileCommand(s streams) *cobra.Command {
+	f := reconcileFlags{limits: reconcile.DefaultLimits()}
+	cmd := &cobra.Command{
+		Use:   "reconcile --scope own|IDS|domain:NAME|roles|all --out FILE | --apply FILE | --revert JOURNAL | --show FILE",
+		Short: "Find resources that lack metadata, and correct them",
+		Long: "List servers, volumes and snapshots, plan each as its creation would have been planned, and write a plan to a file.\n" +
+			"Nothing else is written. --apply sends what such a file says, after all limits were checked. --revert takes back what\n" +
+			"a run wrote. See docs/reconcile.md.",
+		Args: cobra.NoArgs,
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
+	flags.StringVar(&f.scope, "scope", "", "whose resources: own, project ids, domain:NAME, roles or all, separated by commas")
+	flags.StringSliceVar(&f.kinds, "kind", []string{"server", "volume", "snapshot"}, "kinds of resources")
+	flags.StringVar(&f.name, "name", "", "pattern of names; * stands for any characters, ? for one")
+	flags.StringVar(&f.created, "created-between", "", "two times (RFC 3339), separated by a comma")
+	flags.StringVar(&f.out, "out", "plan.jsonl", "file for the plan")
+	flags.StringSliceVar(&f.overwrite, "overwrite", nil, "keys that may replace another value, as set: or on_differs: overwrite says")
+	flags.StringSliceVar(&f.protected, "protected", nil, "protected keys that may be written")
+	flags.BoolVar(&f.pastDates, "allow-past-dates", false, "allow values that are dates in the past")
+	flags.DurationVar(&f.settled, "settled", 10*time.Minute, "how long ago the last change of a resource must be")
+	flags.StringVar(&f.apply, "apply", "", "plan to apply")
+	flags.StringVar(&f.revert, "revert", "", "journal of the run to take back")
+	flags.StringVar(&f.show, "show", "", "plan to show")
+	flags.StringVar(&f.project, "project", "", "with --show: only this project's resources")
+	flags.IntVar(&f.limits.Resources, "max", f.limits.Resources, "how many resources may be written")
+	flags.Float64Var(&f.limits.Percent, "max-percent", f.limits.Percent, "how many in a hundred resources may be written")
+	flags.StringVar(&f.perProject, "max-per-project", "25%", "how many in a hundred resources of one project may be written")
+	flags.IntVar(&f.limits.Confirm, "confirm", f.limits.Confirm, "the exact number of resources: lifts every limit but --max-per-project")
+	flags.IntVar(&f.canary, "canary", 0, "write this many resources, wait, verify them, and stop")
+	flags.DurationVar(&f.canaryWait, "canary-wait", 30*time.Second, "how long a canary waits before it verifies")
+	flags.Float64Var(&f.maxFailures, "max-failures", 5, "stop when more than this many in a hundred resources fail")
+	flags.Float64Var(&f.rate, "rate", 0, "writes a second to one API (default: TAGGER_RATE)")
+	flags.IntVar(&f.concurrency, "concurrency", 0, "how many resources are written at a time (default: TAGGER_CONCURRENCY)")
+	flags.BoolVar(&f.resume, "resume", false, "go on with the journal of a run that was stopped")
+	f.output = outputFlag(flags)
+	cmd.MarkFlagsMutuallyExclusive("apply", "revert", "show")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if f.show != "" {
+			return showPlan(s, f)
+		}
+		d, err := openReconciler(cmd.Context(), s, &f)
+		if err != nil {
+			return err
+		}
+		switch {
+		case f.apply != "":
+			return d.apply(cmd.Context(), f)
+		case f.revert != "":
+			return d.revert(cmd.Context(), f)
+		}
+		return d.plan(cmd.Context(), f)
+	}
+	return cmd
+}
+
+// reconciler is what the modes of tagger reconcile share.
+type reconciler struct {
+	streams
+	options   reconcile.Options
+	settings  config.Settings
+	eventOnly []rules.EventOnly
+	session   *cloud.Session
+}
+
+// openReconciler reads settings and rules, and logs in.
+func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconciler, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	settings, set, err := configure(ctx, f.rulesFile, s)
+	if err != nil {
+		return nil, err
+	}
+	if f.rate > 0 {
+		settings.Rate = f.rate
+	}
+	var scope config.Projects
+	if err := scope.Decode(strings.ReplaceAll(","+f.scope+",", ",all,", ",*,")); err != nil {
+		return nil, fmt.Errorf("--scope: %w", err)
+	}
+	if len(scope) == 0 && f.apply == "" && f.revert == "" {
+		return nil, errors.New("reconcile: say whose resources: --scope own, project ids, domain:NAME, roles or all")
+	}
+	d, err := connectReconciler(ctx, s, settings, set, scope)
+	if err != nil {
+		return nil, err
+	}
+	d.options.Name, d.options.Overwrite, d.options.Protected = f.name, f.overwrite, f.protected
+	d.options.AllowPastDates, d.options.Settled = f.pastDates, f.settled
+	for _, kind := range lifecycle.Kinds() { // in this order: parents come first
+		if slices.Contains(f.kinds, string(kind)) {
+			d.options.Kinds = append(d.options.Kinds, kind)
+		}
+	}
+	d.options.CreatedFrom, d.options.CreatedTo, err = f.between()
+	return d, err
+}
+
+// connectReconciler logs in to the configured cloud.
+func connectReconciler(ctx context.Context, s streams, settings config.Settings, set *rules.Set, scope config.Projects) (*reconciler, error) {
+	existing, eventOnly, err := set.ForExisting()
+	if err != nil {
+		return nil, err
+	}
+	credentials, err := cloudsyaml.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bounds := cloud.New(options(settings, credentials))
+	session, err := bounds.Login(ctx)
+	if err != nil {
+		return nil, ended{exitUnread, err}
+	}
+	if _, err := bounds.Session(ctx, ""); errors.Is(err, cloud.ErrNoBounds) {
+		return nil, err
+	}
+	within := options(settings, credentials)
+	within.Projects = scope
+	t, err := tagger.Compose(ctx, settings, existing, tagger.Parts{Cloud: bounds, Region: credentials.RegionName})
+	if err != nil {
+		return nil, err
+	}
+	return &reconciler{
+		streams: s, settings: settings, eventOnly: eventOnly, session: session,
+		options: reconcile.Options{
+			Tagger: t, Policy: set.Policy(), Rules: set.Hash(), API: metadata.API(settings.API),
+			Cloud: cloud.New(within), Bounds: bounds, Scope: scope, Grace: settings.Grace,
+		},
+	}, nil
+}
+
+func (f *reconcileFlags) check() error {
+	known := lifecycle.Kinds()
+	for _, kind := range f.kinds {
+		if !slices.Contains(known, lifecycle.Kind(kind)) {
+			return fmt.Errorf("--kind %s: want server, volume or snapshot", kind)
+		}
+	}
+	share, err := strconv.ParseFloat(strings.TrimSuffix(f.perProject, "%"), 64)
+	if err != nil || share < 0 || share > 100 {
+		return fmt.Errorf("--max-per-project %s: want a share such as 25%%", f.perProject)
+	}
+	f.limits.PerProject = share
+	return nil
+}
+
+// between returns the times of --created-between, zero where there are none.
+func (f *reconcileFlags) between() (from, to time.Time, err error) {
+	if f.created == "" {
+		return from, to, nil
+	}
+	first, second, _ := strings.Cut(f.created, ",")
+	for _, one := range []struct {
+		text string
+		at   *time.Time
+	}{{first, &from}, {second, &to}} {
+		text := strings.TrimSpace(one.text)
+		for _, layout := range []string{time.RFC3339, "2006-01-02T15:04Z07:00", time.DateOnly} {
+			if *one.at, err = time.Parse(layout, text); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			return from, to, fmt.Errorf("--created-between: %.40q is not a time such as 2026-11-18T02:10Z", text)
+		}
+	}
+	return from, to, nil
+}
+
+// progress shows how far a run is, on a terminal only.
+func (d *reconciler) progress(what string) func(done, of int) {
+	file, ok := d.err.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return nil
+	}
+	start, last := time.Now(), time.Time{}
+	return func(done, of int) {
+		if time.Since(last) < 500*time.Millisecond && done != of {
+			return
+		}
+		last = time.Now()
+		rate := float64(done) / max(time.Since(start).Seconds(), 0.001)
+		if of == 0 {
+			fmt.Fprintf(d.err, "\r%s %d, %.0f/s ", what, done, rate)
+			return
+		}
+		left := time.Duration(float64(of-done) / max(rate, 0.001) * float64(time.Second))
+		fmt.Fprintf(d.err, "\r%s %d of %d, %.1f/s, %s left ", what, done, of, rate, left.Round(time.Second))
+		if done == of {
+			fmt.Fprintln(d.err)
+		}
+	}
+}
+
+func (d *reconciler) plan(ctx context.Context, f reconcileFlags) error {
+	if shown := d.progress("read"); shown != nil {
+		d.options.Progress = func(read int) { shown(read, 0) }
+	}
+	summary, err := reconcile.Plan(ctx, d.options, f.out)
+	if _, past := errors.AsType[*reconcile.PastDateError](err); past {
+		return err
+	}
+	if err != nil {
+		return ended{exitUnread, err}
+	}
+	measures, err := reconcile.Measure(f.out, func(int, reconcile.Entry) bool { return true })
+	if err != nil {
+		return ended{exitUnread, err}
+	}
+	checks, capped := f.limits.Check(summary.Header, measures)
+	if *f.output == asJSON {
+		out := struct {
+			Outcome string `json:"outcome"`
+			File    string `json:"file"`
+			reconcile.Summary
+			EventOnly []rules.EventOnly `json:"event_only"`
+			Checks    []reconcile.Check `json:"checks"`
+		}{"planned", f.out, summary, d.eventOnly, checks}
+		if err := printJSON(d.out, out); err != nil {
+			return err
+		}
+	} else {
+		d.printSummary(f.out, summary, measures, capped)
+	}
+	if !summary.Complete {
+		return ended{status: exitUnread}
+	}
+	return nil
+}
+
+// printSummary shows what a plan found.
+func (d *reconciler) printSummary(file string, s reconcile.Summary, m reconcile.Measures, capped error) {
+	st := styleFor(d.out)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(d.out, "%-10s%s\n", name, visible.Line(fmt.Sprintf(format, args...), maxComplaint))
+	}
+	var listed []string
+	for _, kind := range d.options.Kinds {
+		listed = append(listed, fmt.Sprintf("%d %ss", s.Listed[kind], kind))
+	}
+	line("cloud", "%s, user %s, scope %s", s.Cloud, s.User, strings.Join(s.Scope, ","))
+	line("read", "%s in %d calls, %s; %d projects; %d errors", strings.Join(listed, ", "), s.Calls, s.Elapsed.Round(time.Second/10),
+		s.ProjectCount, s.NotRead)
+	if s.OlderCloud {
+		line("", "this cloud's API is older than 2.69: servers of a cell that is down are in no list")
+	}
+	text := fmt.Sprintf("%.8s", s.Rules)
+	if len(d.eventOnly) > 0 {
+		var names []string
+		for _, e := range d.eventOnly {
+			names = append(names, e.String())
+		}
+		text += "; events only: " + strings.Join(names, ", ")
+	}
+	line("rules", "%s", text)
+	d.printStates(s, m)
+	for _, reason := range slices.Sorted(maps.Keys(s.LeftOut)) {
+		line("left out", "%s ×%d", reason, s.LeftOut[reason])
+	}
+	d.printValues(line, s, m)
+	if m.Resources > 0 {
+		took := ""
+		if d.settings.Rate > 0 {
+			took = fmt.Sprintf("; %s at %g writes a second",
+				time.Duration(float64(m.Resources)/d.settings.Rate*float64(time.Second)).Round(time.Second), d.settings.Rate)
+		}
+		line("cost", "about %d calls%s", callsPerResource*m.Resources, took)
+	}
+	for _, e := range s.Errors {
+		line(st.paint(red, "error     "), "%s", e)
+	}
+	if more := s.NotRead - len(s.Errors); more > 0 {
+		line("", "and %d more errors", more)
+	}
+	line("plan", "%s, id %s, valid until %s, file mode 0600", file, s.ID, s.Made.Add(reconcile.Validity).Format("2 Jan 15:04 MST"))
+	if !s.Complete {
+		fmt.Fprintln(d.out, "INCOMPLETE: what could not be read is unknown. It does not count as missing.")
+	}
+	fmt.Fprint(d.out, "Nothing was written.")
+	if m.Resources == 0 {
+		fmt.Fprintln(d.out)
+		return
+	}
+	confirm := ""
+	if capped != nil {
+		confirm = fmt.Sprintf(" --confirm %d", m.Resources)
+	}
+	fmt.Fprintf(d.out, " To apply:  tagger reconcile --apply %s%s\n", file, confirm)
+}
+
+// callsPerResource is one to read a resource, one to write it and one to verify it.
+const callsPerResource = 3
+
+func (d *reconciler) printStates(s reconcile.Summary, m reconcile.Measures) {
+	w := tabwriter.NewWriter(d.out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(w, "\t")
+	for _, kind := range d.options.Kinds {
+		fmt.Fprintf(w, "%s\t", kind)
+	}
+	fmt.Fprintln(w)
+	for _, state := range reconcile.States() {
+		counts, ok := s.States[state]
+		if !ok {
+			continue
+		}
+		fmt.Fprintf(w, "%s\t", state)
+		for _, kind := range d.options.Kinds {
+			fmt.Fprintf(w, "%d\t", counts[kind])
+		}
+		var why []string
+		for _, reason := range slices.Sorted(maps.Keys(s.Why[state])) {
+			why = append(why, fmt.Sprintf("%s %d", visible.Line(reason, maxComplaint), s.Why[state][reason]))
+		}
+		text := strings.Join(why, ", ")
+		if state == reconcile.Add {
+			text = fmt.Sprintf("%d resources, %d keys", m.Resources, m.Keys)
+		}
+		if text != "" {
+			text = "  " + text
+		}
+		fmt.Fprintf(w, "%s\n", text)
+	}
+	_ = w.Flush()
+}
+
+const (
+	// shownValues is how many values of a key a summary names.
+	shownValues = 3
+	// warnedShare is the share of one project's resources, in a hundred of the planned ones, that is worth a warning.
+	warnedShare = 40
+)
+
+// printValues names the most frequent values of each key.
+func (d *reconciler) printValues(line func(name, format string, args ...any), s reconcile.Summary, m reconcile.Measures) {
+	shown := map[string][]string{}
+	for _, v := range m.Values {
+		if len(shown[v.Key]) < shownValues {
+			shown[v.Key] = append(shown[v.Key], fmt.Sprintf("%s ×%d", v.Value, v.Count))
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(shown)) {
+		text := key + " " + strings.Join(shown[key], ", ")
+		if others := m.Others[key] - len(shown[key]); others > 0 {
+			text += fmt.Sprintf(", %d others", others)
+		}
+		line("values", "%s", text)
+	}
+	if len(m.Values) > 0 {
+		v := m.Values[0]
+		if v.Project != "" && s.ProjectCount > 1 && v.Count > 10 && 100*v.Count >= warnedShare*m.Resources {
+			name := v.Project
+			if s.Projects[v.Project].Name != "" {
+				name = s.Projects[v.Project].Name
+			}
+			line("warning", "%s=%s goes to %d resources of one project (%s)", v.Key, v.Value, v.Count, name)
+		}
+	}
+}
+
+func (d *reconciler) run(f reconcileFlags) (reconcile.Run, error) {
+	if d.settings.DryRun {
+		return reconcile.Run{}, errors.New("reconcile: TAGGER_DRY_RUN is set: unset it to write")
+	}
+	concurrency := f.concurrency
+	if concurrency == 0 {
+		concurrency = d.settings.Concurrency
+	}
+	return reconcile.Run{
+		Tagger: d.options.Tagger, Cloud: reconcile.CloudName(d.session), Rules: d.options.Rules, Operator: operator(d.session),
+		Limits: f.limits, Canary: f.canary, CanaryWait: f.canaryWait, MaxFailures: f.maxFailures, Concurrency: concurrency,
+		Resume: f.resume, Progress: d.progress("tried"),
+	}, nil
+}
+
+// operator is who runs the command: the cloud's user, and the machine's.
+func operator(s *cloud.Session) string {
+	if name := os.Getenv("USER"); name != "" {
+		return s.User + " (" + name + ")"
+	}
+	return s.User
+}
+
+func (d *reconciler) apply(ctx context.Context, f reconcileFlags) error {
+	run, err := d.run(f)
+	if err != nil {
+		return err
+	}
+	r, err := reconcile.Apply(ctx, f.apply, run)
+	if _, refused := errors.AsType[*reconcile.RefusedError](err); refused {
+		return err
+	}
+	if *f.output == asJSON {
+		if err := printJSON(d.out, r); err != nil {
+			return err
+		}
+	}
+	if e, capped := errors.AsType[*reconcile.LimitError](err); capped {
+		if *f.output == asText {
+			d.printLimits(f, r, e)
+		}
+		return ended{status: exitCapped}
+	}
+	if *f.output == asText {
+		d.printReport(r)
+		if r.Left > 0 {
+			fmt.Fprintf(d.out, "%d are left. To go on:  tagger reconcile --apply %s --resume --confirm %d\n", r.Left, f.apply, r.Left)
+		}
+		if r.Written > 0 {
+			fmt.Fprintf(d.out, "To undo:  tagger reconcile --revert %s\n", r.Journal)
+		}
+	}
+	return d.status(r, err)
+}
+
+// status is the command's result after a run.
+func (d *reconciler) status(r reconcile.Report, err error) error {
+	_, stopped := errors.AsType[*reconcile.StoppedError](err)
+	switch {
+	case stopped:
+		return ended{exitCapped, err}
+	case err != nil:
+		return undone{err}
+	case r.Failed > 0 || r.Lost > 0:
+		return undone{}
+	}
+	return nil
+}
+
+func (d *reconciler) printReport(r reconcile.Report) {
+	fmt.Fprintf(d.out, "%d of %d tried: %d written, %d as planned already, %d changed since the plan and left alone, %d gone, %d failed\n",
+		r.Tried, r.Planned, r.Written, r.Unchanged, r.Changed, r.Gone, r.Failed)
+	for _, reason := range slices.Sorted(maps.Keys(r.Failures)) {
+		fmt.Fprintf(d.out, "  failed ×%d: %s\n", r.Failures[reason], visible.Line(reason, maxComplaint))
+	}
+	if r.Lost > 0 {
+		fmt.Fprintf(d.out, "%d were not as written when they were read again: another writer undoes what is written\n", r.Lost)
+	}
+	fmt.Fprintf(d.out, "Journal: %s\n", r.Journal)
+}
+
+// printLimits shows which limits a plan is over, and the ways on.
+func (d *reconciler) printLimits(f reconcileFlags, r reconcile.Report, e *reconcile.LimitError) {
+	fmt.Fprintln(d.out, styleFor(d.out).paint(red, "STOPPED before the first write.")+" Nothing was written.")
+	w := tabwriter.NewWriter(d.out, 0, 0, 3, ' ', 0)
+	for _, c := range e.Checks {
+		verdict := "ok"
+		switch {
+		case c.Lifted:
+			verdict = "confirmed"
+		case c.Over:
+			verdict = "over"
+		}
+		fmt.Fprintf(w, "  %s\t%s\tlimit %s\t(%s)\t%s\n", c.Name, visible.Line(c.Planned, maxComplaint), c.Limit, c.Flag, verdict)
+	}
+	_ = w.Flush()
+	if e.Confirm >= 0 && e.Confirm != e.Resources {
+		fmt.Fprintf(d.out, "--confirm %d is not the number of resources, %d.\n", e.Confirm, e.Resources)
+	}
+	review, all := "", fmt.Sprintf(" --confirm %d", e.Resources)
+	if e.Project != "" {
+		review = " --project " + e.Project
+		all += fmt.Sprintf(" --max-per-project %d%%", int(e.Share)+1)
+	}
+	resume := ""
+	if f.resume {
+		resume = " --resume"
+	}
+	fmt.Fprintf(d.out, "Review:    tagger reconcile --show %s%s\n", f.apply, review)
+	fmt.Fprintf(d.out, "Canary:    tagger reconcile --apply %s%s --canary %d\n", f.apply, resume, min(20, r.Planned))
+	fmt.Fprintf(d.out, "All:       tagger reconcile --apply %s%s%s\n", f.apply, resume, all)
+}
+
+func (d *reconciler) revert(ctx context.Context, f reconcileFlags) error {
+	run, err := d.run(f)
+	if err != nil {
+		return err
+	}
+	r, err := reconcile.Revert(ctx, f.revert, run)
+	if _, refused := errors.AsType[*reconcile.RefusedError](err); refused {
+		return err
+	}
+	if *f.output == asJSON {
+		if err := printJSON(d.out, r); err != nil {
+			return err
+		}
+	} else {
+		d.printReport(r)
+	}
+	return d.status(r, err)
+}
+
+// showPlan prints a plan's entries.
+func showPlan(s streams, f reconcileFlags) error {
+	h, err := reconcile.ReadHeader(f.show)
+	if err != nil {
+		return err
+	}
+	if *f.output == asText {
+		fmt.Fprintf(s.out, "plan %s of %s, cloud %s, rules %.8s: %d resources, %d keys\n",
+			h.ID, h.Made.Format(time.RFC3339), visible.Line(h.Cloud, maxComplaint), h.Rules, h.Resources, h.Changes)
+	}
+	return reconcile.Entries(f.show, func(_ int, e reconcile.Entry) (bool, error) {
+		if f.project != "" && f.project != e.Project {
+			return true, nil
+		}
+		if *f.output == asJSON {
+			return true, printJSON(s.out, e)
+		}
+		return true, printEntry(s.out, e)
+	})
+}
+
+func printEntry(w io.Writer, e reconcile.Entry) error {
+	var keys []string
+	for _, key := range slices.Sorted(maps.Keys(e.Keys)) {
+		r := e.Keys[key]
+		text := key + "=" + *r.To
+		if r.From != nil {
+			text += fmt.Sprintf(" (was %q)", *r.From)
+		}
+		keys = append(keys, text)
+	}
+	text := fmt.Sprintf("%s %s %s  project %s  %s", e.Kind, e.ID, e.Name, e.Project, strings.Join(keys, ", "))
+	_, err := fmt.Fprintln(w, visible.Line(text, maxComplaint))
+	return err
+}

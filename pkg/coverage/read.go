@@ -1,0 +1,394 @@
+package coverage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
+)
+
+const (
+	// pageSize is how many resources one request lists.
+	pageSize = 500
+	// maxErrors is how many errors a report has in full.
+	maxErrors = 10
+)
+
+// Options say what to read.
+type Options struct {
+	Rules *rules.Set
+	API   metadata.API
+	// Cloud gives sessions for the projects of the scope.
+	Cloud  *cloud.Cloud
+	Scope  config.Projects
+	Region string
+	// Key is the required key that says who pays; the first one by default.
+	Key string
+	// Owners counts by the value of the key owner too.
+	Owners bool
+	// WriteLocked says that locked servers are written too.
+	WriteLocked bool
+	// Each, if not nil, gets every finding. Its error ends the run.
+	Each func(Finding) error
+	// Now is the time that exemptions are compared with.
+	Now time.Time
+}
+
+// kinds returns the kinds that are listed, servers first.
+func (o Options) kinds() []lifecycle.Kind {
+	var all []lifecycle.Kind
+	for _, kind := range lifecycle.Kinds() {
+		required := slices.ContainsFunc(o.Rules.Policy().Required, func(r rules.Required) bool { return slices.Contains(r.Kinds, kind) })
+		if required && !metadata.Kind(kind).ListsOthers() {
+			all = append(all, kind)
+		}
+	}
+	return all
+}
+
+// ErrNothingRequired is the error for rules without required:.
+var ErrNothingRequired = errors.New("the rules require no key: add a section required: (docs/rules.md)")
+
+// reader is a run.
+type reader struct {
+	Options
+	judge    judge
+	counter  *counter
+	report   *Report
+	names    map[string]cloud.Project
+	seen     map[string]bool // projects, and whether all their lists were read
+	scope    map[string]bool // whether a project is in the scope
+	flavors  map[string]int
+	older    bool
+	admin    bool
+	required map[lifecycle.Kind][]rules.Required
+}
+
+// Read reads and counts. A report that is not complete says why; what it has is right as far as it goes. The error is
+// one of the login, of the context, of [Options].Each, or of the options.
+func Read(ctx context.Context, o Options) (Report, error) {
+	policy := o.Rules.Policy()
+	if len(policy.Required) == 0 {
+		return Report{}, ErrNothingRequired
+	}
+	if o.Key == "" {
+		o.Key = policy.Required[0].Key
+	}
+	if !slices.ContainsFunc(policy.Required, func(r rules.Required) bool { return r.Key == o.Key }) {
+		return Report{}, fmt.Errorf("the rules do not require the key %q, which is to say who pays", o.Key)
+	}
+	own, err := o.Cloud.Login(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	rd := &reader{
+		Options: o, counter: newCounter(policy, o.Key, o.kinds(), o.Owners),
+		judge: judge{set: o.Rules, policy: policy, region: o.Region, writeLocked: o.WriteLocked, now: o.Now, unknown: map[string]int{}},
+		report: &Report{
+			At: o.Now.UTC(), Complete: true, Cloud: own.Cloud, Scope: o.Scope, Rules: o.Rules.Hash(), Errors: []string{}, Notes: []string{},
+		},
+		seen: map[string]bool{}, scope: map[string]bool{}, required: map[lifecycle.Kind][]rules.Required{},
+	}
+	for _, r := range policy.Required {
+		for _, kind := range r.Kinds {
+			rd.required[kind] = append(rd.required[kind], r)
+		}
+	}
+	if rd.names, err = o.Cloud.Projects(ctx); err != nil {
+		if ctx.Err() != nil {
+			return Report{}, err
+		}
+		rd.note("the projects' names are not known (" + err.Error() + "): rules that need them have no effect")
+	}
+	rd.admin = own.Admin()
+	lists, err := rd.lists(ctx, own)
+	if err != nil {
+		return Report{}, err
+	}
+	for _, kind := range o.kinds() {
+		for _, l := range lists {
+			var broken error
+			err := rd.read(ctx, l, kind, func(v metadata.View) error {
+				broken = rd.consider(ctx, kind, v)
+				return broken
+			})
+			switch {
+			case ctx.Err() != nil:
+				return Report{}, fmt.Errorf("read the resources: %w", context.Cause(ctx))
+			case broken != nil:
+				return Report{}, broken
+			case err != nil:
+				rd.failed(fmt.Errorf("list the %ss%s: %w", kind, l.where(), err))
+				rd.incomplete(l)
+			}
+		}
+	}
+	return rd.finish(policy), nil
+}
+
+func (rd *reader) note(text string) { rd.report.Notes = append(rd.report.Notes, text) }
+
+func (rd *reader) failed(err error) {
+	rd.report.Complete = false
+	rd.report.NotRead++
+	if len(rd.report.Errors) < maxErrors {
+		rd.report.Errors = append(rd.report.Errors, err.Error())
+	}
+}
+
+// incomplete notes that a list was not read to its end.
+func (rd *reader) incomplete(l list) {
+	if !l.all {
+		rd.seen[l.session.Project] = false
+		return
+	}
+	if l.project != "" {
+		rd.seen[l.project] = false
+		return
+	}
+	for id := range rd.seen { // what the list still had could be in any project
+		rd.seen[id] = false
+	}
+}
+
+// list is one list of resources that the API gives.
+type list struct {
+	session *cloud.Session
+	// all lists every project, or one by its id.
+	all     bool
+	project string
+}
+
+func (l list) where() string {
+	switch {
+	case !l.all:
+		return " of project " + l.session.Project
+	case l.project != "":
+		return " of project " + l.project
+	}
+	return " of all projects"
+}
+
+// lists returns the lists that make up the scope. Projects that cannot be opened are noted.
+func (rd *reader) lists(ctx context.Context, own *cloud.Session) ([]list, error) {
+	s := rd.Scope
+	if own.Admin() {
+		if s.Any() || s.Roles() || len(s.Domains()) > 0 {
+			return []list{{session: own, all: true}}, nil
+		}
+		var all []list
+		ids := s.IDs()
+		if s.Own() || len(ids) == 0 {
+			ids = append(ids, own.Project)
+		}
+		slices.Sort(ids)
+		for _, id := range slices.Compact(ids) {
+			rd.seen[id] = true
+			all = append(all, list{session: own, all: true, project: id})
+		}
+		return all, nil
+	}
+	named := map[string]bool{}
+	for _, id := range s.IDs() {
+		named[id] = true
+	}
+	if s.Own() || s.Any() || len(s) == 0 {
+		named[own.Project] = true
+	}
+	wanted := maps.Clone(named)
+	if s.Roles() || len(s.Domains()) > 0 {
+		if rd.names == nil {
+			return nil, errors.New("the projects in which the credentials have a role cannot be listed: name ids with --scope")
+		}
+		for id, p := range rd.names {
+			if id != own.Project || s.Roles() {
+				wanted[id] = true
+			} else if in, err := rd.Cloud.Covers(ctx, p); err != nil {
+				return nil, err
+			} else if in {
+				wanted[id] = true
+			}
+		}
+	}
+	var all []list
+	for _, id := range slices.Sorted(maps.Keys(wanted)) {
+		session, err := rd.Cloud.Session(ctx, id)
+		_, foreign := errors.AsType[*cloud.ForeignError](err)
+		switch {
+		case foreign && !named[id]: // of another domain, or the project service
+		case err != nil:
+			rd.seen[id] = false
+			rd.failed(fmt.Errorf("open project %s: %w", id, err))
+		default:
+			rd.seen[session.Project] = true
+			all = append(all, list{session: session})
+		}
+	}
+	return all, nil
+}
+
+// read calls each with every resource of a list, and returns the error that ended it.
+func (rd *reader) read(ctx context.Context, l list, kind lifecycle.Kind, each func(metadata.View) error) error {
+	k := metadata.Kind(kind)
+	service, err := l.session.Service(string(k.Service()))
+	if err != nil {
+		return err
+	}
+	for v, err := range metadata.List(ctx, service, k, metadata.ListOptions{
+		Options: metadata.Options{
+			Family: k.Family(rd.API), Breaker: l.session.Breaker(), Project: l.session.Project,
+		},
+		AllProjects: l.all, Project: l.project, PageSize: pageSize,
+		DownCells: true, Older: func() { rd.older = true }, NoMicroversion: rd.API == metadata.HuaweiCloud,
+	}) {
+		if err != nil {
+			return err
+		}
+		switch {
+		case v.Project == "" && l.all:
+			return fmt.Errorf("%s %s: the list does not say which project it belongs to", kind, v.ID)
+		case v.Project == "":
+			v.Project = l.session.Project
+		case !l.all && v.Project != l.session.Project, l.project != "" && v.Project != l.project:
+			return fmt.Errorf("%s %s is of project %s, which was not asked for", kind, v.ID, v.Project)
+		}
+		if k.Unit() == metadata.VCPU && v.Size == 0 && v.Flavor != "" {
+			v.Size = rd.processors(ctx, l.session, v.Flavor)
+		}
+		if err := each(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// processors returns the number of processors of a flavor, for an API that does not list them with the server.
+func (rd *reader) processors(ctx context.Context, session *cloud.Session, flavor string) int {
+	if rd.flavors == nil {
+		rd.flavors = map[string]int{}
+		if err := rd.readFlavors(ctx, session); err != nil {
+			rd.note("the sizes of flavors are not known: " + err.Error())
+		}
+	}
+	return rd.flavors[flavor]
+}
+
+func (rd *reader) readFlavors(ctx context.Context, session *cloud.Session) error {
+	service, err := session.Compute()
+	if err != nil {
+		return err
+	}
+	var answer struct {
+		Flavors []struct {
+			ID    string `json:"id"`
+			Name  string `json:"name"`
+			VCPUs int    `json:"vcpus"`
+		} `json:"flavors"`
+	}
+	if _, err := service.Get(ctx, service.ServiceURL("flavors", "detail")+"?limit=1000", &answer, nil); err != nil { //nolint:bodyclose // decoded
+		return fmt.Errorf("list the flavors: %w", err)
+	}
+	for _, f := range answer.Flavors {
+		rd.flavors[f.ID], rd.flavors[f.Name] = f.VCPUs, f.VCPUs
+	}
+	return nil
+}
+
+// consider counts one resource. Its error ends the run.
+func (rd *reader) consider(ctx context.Context, kind lifecycle.Kind, v metadata.View) error {
+	in, err := rd.inScope(ctx, v.Project)
+	if err != nil {
+		rd.failed(fmt.Errorf("project %s: %w", v.Project, err))
+		return nil
+	}
+	if !in || metadata.Kind(kind).Readiness(v.State) == metadata.Deleted {
+		return nil
+	}
+	if _, there := rd.seen[v.Project]; !there {
+		rd.seen[v.Project] = true
+	}
+	if v.State == metadata.Unread {
+		rd.failed(fmt.Errorf("%s %s: its cell is down, and nothing is known of its metadata", kind, v.ID))
+		rd.seen[v.Project] = false
+		return nil
+	}
+	project, known := rd.names[v.Project]
+	rd.counter.resource(kind, v, project.Name)
+	resource := rd.judge.resource(kind, v, project.Name)
+	readings := rules.Readings{Metadata: v.Metadata}
+	if known {
+		readings.Project = &rules.Project{Name: project.Name, Description: project.Description, Tags: project.Tags, Extra: project.Extra}
+	}
+	for _, r := range rd.required[kind] {
+		f := rd.judge.find(r, v, resource, readings)
+		rd.counter.finding(f)
+		if rd.Each != nil {
+			if err := rd.Each(f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// inScope reports whether a project is in the scope. Only lists of all projects have others.
+func (rd *reader) inScope(ctx context.Context, project string) (bool, error) {
+	if !rd.admin {
+		return true, nil
+	}
+	if in, known := rd.scope[project]; known {
+		return in, nil
+	}
+	in := true
+	p, known := rd.names[project]
+	if known && !rd.Scope.Roles() {
+		var err error
+		if in, err = rd.Cloud.Covers(ctx, p); err != nil {
+			return false, err
+		}
+	} else if _, err := rd.Cloud.Session(ctx, project); err != nil {
+		if _, in = errors.AsType[*cloud.ForeignError](err); !in {
+			return false, err
+		}
+		in = false
+	}
+	rd.scope[project] = in
+	return in, nil
+}
+
+func (rd *reader) finish(policy rules.Policy) Report {
+	r := rd.report
+	rd.counter.report(r)
+	r.SelfAccepted = policy.SelfExemption == rules.AcceptSelfExemption
+	for _, read := range rd.seen {
+		r.ProjectsTotal++
+		if read {
+			r.ProjectsRead++
+		}
+	}
+	for _, x := range policy.Exemptions {
+		end := x.Until.AddDate(0, 0, 1)
+		r.Exemptions = append(r.Exemptions, ExemptionUse{
+			Name: x.Name, Keys: x.Keys, Reason: x.Reason, By: x.By, Ticket: x.Ticket, AllocateTo: x.AllocateTo, Until: x.Until,
+			Ended: rd.Now.After(end), EndsSoon: !rd.Now.After(end) && rd.Now.Add(Soon).After(end), Covered: rd.counter.covered[x.Name],
+		})
+	}
+	if rd.older {
+		rd.note("this cloud's Nova is older than microversion 2.69: servers of a cell that is down are left out without a word")
+	}
+	for _, key := range slices.Sorted(maps.Keys(rd.judge.unknown)) {
+		rd.note(fmt.Sprintf("%s: the expected value is not known of %d resources; any allowed value counts as ok", key, rd.judge.unknown[key]))
+	}
+	for _, kind := range slices.Sorted(maps.Keys(r.Unsized)) {
+		rd.note(fmt.Sprintf("the size of %d %ss is not known; they weigh nothing", r.Unsized[kind], kind))
+	}
+	return *r
+}

@@ -1,0 +1,297 @@
+package coverage
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/cloudtagger/tagger/pkg/visible"
+)
+
+// By says what the second table of the text is about.
+type By string
+
+// The values of By. NotBy is no second table.
+const (
+	NotBy     By = ""
+	ByProject By = "project"
+	ByKey     By = "key"
+	ByKind    By = "kind"
+	ByOwner   By = "owner"
+)
+
+const (
+	// maxNamed is how many projects the line about unallocated resources names.
+	maxNamed = 3
+	// maxTextGroups is how many projects or owners a text shows; JSON has all.
+	maxTextGroups = 50
+	// maxLabel bounds a name, and maxLine an error, in characters.
+	maxLabel = 40
+	maxLine  = 300
+)
+
+// percent writes a share with one digit. It never rounds up to 100, or down to 0.
+func percent(share float64) string {
+	switch rounded := math.Round(share*10) / 10; {
+	case rounded >= 100 && share < 100:
+		return "99.9"
+	case rounded <= 0 && share > 0:
+		return "0.1"
+	default:
+		return fmt.Sprintf("%.1f", rounded)
+	}
+}
+
+// thousands writes a number with commas.
+func thousands(n int) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func shortHash(s string) string { return s[:min(len(s), 8)] }
+
+// label is a group's name for a terminal.
+func (g Group) label() string { return visible.Line(cmp.Or(g.Name, g.ID, "(none)"), maxLabel) }
+
+// WriteText writes the report for people. minimum is that of [Report.Below], negative for none.
+func WriteText(w io.Writer, r Report, by By, minimum float64) error {
+	b := &strings.Builder{}
+	r.heading(b)
+	b.WriteByte('\n')
+	r.table(b, r.Rows)
+	b.WriteByte('\n')
+	r.details(b)
+	switch by {
+	case ByProject:
+		r.groupTable(b, "PROJECT", r.Projects)
+	case ByOwner:
+		r.groupTable(b, "OWNER", r.Owners)
+	case ByKey, ByKind:
+		r.sums(b, by)
+	}
+	if below := r.Below(minimum); len(below) > 0 {
+		slices.SortFunc(below, func(a, b Row) int {
+			return cmp.Compare(Share(a.Status[OK].Count, a.Total.Count), Share(b.Status[OK].Count, b.Total.Count))
+		})
+		var parts []string
+		for _, row := range below {
+			share := Share(row.Status[OK].Count, row.Total.Count)
+			text := percent(share)
+			if math.Round(share*10)/10 >= minimum {
+				text = fmt.Sprintf("%.3f", share)
+			}
+			parts = append(parts, fmt.Sprintf("%s/%s %s %%", row.Key, row.Kind, text))
+		}
+		fmt.Fprintf(b, "FAIL  %s < %g %%\n", strings.Join(parts, ", "), minimum)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (r Report) heading(b *strings.Builder) {
+	state := "complete read"
+	if !r.Complete {
+		b.WriteString("INCOMPLETE  ")
+		state = fmt.Sprintf("%d lists or resources not read", r.NotRead)
+	}
+	weight := "not weighted"
+	if rows := r.AllocationRows(); len(rows) > 0 && rows[0].Total.Size > 0 {
+		weight = fmt.Sprintf("weighted by %s (no prices)", rows[0].Unit)
+	}
+	fmt.Fprintf(b, "%s  %d/%d projects, %s, rules %s, %s\n", r.At.Format("02 Jan 15:04 UTC"), r.ProjectsRead, r.ProjectsTotal, state,
+		shortHash(r.Rules), weight)
+	for _, e := range r.Errors {
+		fmt.Fprintln(b, "not read  ", visible.Line(e, maxLine))
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintln(b, "note      ", visible.Line(n, maxLine))
+	}
+}
+
+// table writes the rows in columns.
+func (r Report) table(b *strings.Builder, rows []Row) {
+	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	since := ""
+	if r.Changes != nil {
+		since = "7 DAYS"
+		if !r.Changes.Week {
+			since = "SINCE " + strings.ToUpper(r.Changes.Since.Format("02 Jan"))
+		}
+	}
+	fmt.Fprintln(t, "KEY\tKIND\tCOUNT\tOK\tMISSING\tDIFFERS\tPLACEHOLDER\tNOT-WRITABLE\tEXEMPT\tBY WEIGHT\t"+since)
+	for _, row := range rows {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", row.Key, row.Kind, strings.Join(append(row.columns(), r.change(row)), "\t"))
+	}
+	_ = t.Flush() // a strings.Builder takes everything
+}
+
+// columns are the figures of a row as text.
+func (row Row) columns() []string {
+	s := row.Status
+	weight := "-"
+	if row.Total.Size > 0 {
+		weight = fmt.Sprintf("%s%% %s", percent(Share(s[OK].Size, row.Total.Size)), row.Unit)
+	}
+	ok := "-"
+	if row.Total.Count > 0 {
+		ok = percent(Share(s[OK].Count, row.Total.Count)) + "%"
+	}
+	return []string{
+		fmt.Sprint(row.Total.Count), ok, fmt.Sprint(s[Missing].Count), fmt.Sprint(s[Differs].Count), fmt.Sprint(s[Placeholder].Count),
+		fmt.Sprint(s[NotWritable].Count), fmt.Sprint(s[Exempt].Count), weight,
+	}
+}
+
+// change is how a row changed in percentage points, "" if that is not known.
+func (r Report) change(row Row) string {
+	if r.Changes == nil {
+		return ""
+	}
+	points, ok := r.Changes.Points[row.Key+"/"+string(row.Kind)]
+	if !ok {
+		return "-"
+	}
+	return signed(points)
+}
+
+func signed(points float64) string {
+	if math.Abs(points) < 0.05 {
+		return "0.0"
+	}
+	return fmt.Sprintf("%+.1f", points)
+}
+
+// details writes the lines below the table.
+func (r Report) details(b *strings.Builder) {
+	if rows := r.AllocationRows(); len(rows) > 0 {
+		total, none, of := rows[0].Total.Size, rows[0].Unallocated().Size, string(rows[0].Unit)
+		bySize := total > 0
+		if !bySize {
+			total, none, of = rows[0].Total.Count, rows[0].Unallocated().Count, string(rows[0].Kind)+"s"
+		}
+		fmt.Fprintf(b, "unallocated  %s %% of %s", percent(100-Share(total-none, total)), of)
+		var parts []string
+		others, rest := 0, 0
+		for _, g := range r.Projects {
+			amount := 0
+			for _, row := range rowsOf(g.Rows, r.Key) {
+				if row.Kind == rows[0].Kind {
+					a := row.Unallocated()
+					amount = a.Count
+					if bySize {
+						amount = a.Size
+					}
+				}
+			}
+			switch {
+			case amount == 0:
+			case len(parts) < maxNamed:
+				parts = append(parts, fmt.Sprintf("%s %s", g.label(), percent(Share(amount, total))))
+			default:
+				others++
+				rest += amount
+			}
+		}
+		if others > 0 {
+			parts = append(parts, fmt.Sprintf("%d others %s", others, percent(Share(rest, total))))
+		}
+		if len(parts) > 0 {
+			b.WriteString(": " + strings.Join(parts, ", "))
+		}
+		b.WriteByte('\n')
+	}
+	for _, row := range r.Rows {
+		if a, ok := r.Orphans[row.Kind]; ok && a.Count > 0 {
+			fmt.Fprintf(b, "unattached   %s %ss, %s %s\n", thousands(a.Count), row.Kind, thousands(a.Size), row.Unit)
+			break
+		}
+	}
+	exempt, self, soon, ended := 0, 0, 0, 0
+	for _, row := range r.Rows {
+		exempt += row.Status[Exempt].Count
+		self += row.SelfExempt.Count
+	}
+	for _, x := range r.Exemptions {
+		if x.EndsSoon {
+			soon++
+		}
+		if x.Ended {
+			ended++
+		}
+	}
+	if exempt+self+soon+ended > 0 {
+		fmt.Fprintf(b, "exempt       %d", exempt)
+		if soon > 0 {
+			fmt.Fprintf(b, ", %s within 14 days", exemptionsEnd(soon))
+		}
+		if ended > 0 {
+			fmt.Fprintf(b, ", %d ended", ended)
+		}
+		if self > 0 {
+			fmt.Fprintf(b, ", %d self-declared", self)
+			if !r.SelfAccepted {
+				b.WriteString(" (counted missing)")
+			}
+		}
+		b.WriteByte('\n')
+	}
+}
+
+func exemptionsEnd(n int) string {
+	if n == 1 {
+		return "1 exemption ends"
+	}
+	return fmt.Sprintf("%d exemptions end", n)
+}
+
+func (r Report) groupTable(b *strings.Builder, title string, groups []Group) {
+	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	b.WriteByte('\n')
+	fmt.Fprintln(t, title+"\tKEY\tKIND\tCOUNT\tOK\tMISSING\tDIFFERS\tPLACEHOLDER\tNOT-WRITABLE\tEXEMPT\tBY WEIGHT")
+	for _, g := range groups[:min(len(groups), maxTextGroups)] {
+		for _, row := range g.Rows {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", g.label(), row.Key, row.Kind, strings.Join(row.columns(), "\t"))
+		}
+	}
+	_ = t.Flush() // as above
+	if more := len(groups) - maxTextGroups; more > 0 {
+		fmt.Fprintf(b, "… %d more: -o json has all\n", more)
+	}
+}
+
+// sums writes the rows added up by key or by kind. A key's kinds have different units, so only counts add up.
+func (r Report) sums(b *strings.Builder, by By) {
+	sums := map[string]*Row{}
+	var order []string
+	for _, row := range r.Rows {
+		name := row.Key
+		if by == ByKind {
+			name = string(row.Kind)
+		}
+		sum := sums[name]
+		if sum == nil {
+			sum = &Row{Unit: row.Unit}
+			sums[name] = sum
+			order = append(order, name)
+		}
+		sum.merge(row.Tally)
+		if sum.Unit != row.Unit {
+			sum.Total.Size = 0
+		}
+	}
+	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	b.WriteByte('\n')
+	fmt.Fprintln(t, strings.ToUpper(string(by))+"\tCOUNT\tOK\tMISSING\tDIFFERS\tPLACEHOLDER\tNOT-WRITABLE\tEXEMPT")
+	for _, name := range order {
+		columns := sums[name].columns()
+		fmt.Fprintf(t, "%s\t%s\n", name, strings.Join(columns[:len(columns)-1], "\t"))
+	}
+	_ = t.Flush() // as above
+}

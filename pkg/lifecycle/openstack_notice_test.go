@@ -1,0 +1,76 @@
+package lifecycle_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloudtagger/tagger/pkg/ingress"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+)
+
+// Of all that a real Nova and Cinder sent, these save a server's record without a change of its state, or say that it
+// can be written again.
+func TestNotices(t *testing.T) {
+	const captures = "../contract/testdata/notifications/"
+	files, err := filepath.Glob(captures + "*.json")
+	if err != nil || len(files) < 90 {
+		t.Fatalf("%d captures, %v", len(files), err)
+	}
+	registry := lifecycle.New(lifecycle.Options{IgnoreActors: []string{"*"}})
+	var saved, unblocks []string
+	for _, file := range files {
+		batch := ingress.Decode(readFile(t, file))
+		n, ok := registry.Notice(batch.Records[0].Events[0])
+		name := strings.TrimSuffix(filepath.Base(file), ".json")
+		if ok && n.Saved {
+			saved = append(saved, name)
+		}
+		if ok && n.Unblocks {
+			unblocks = append(unblocks, name)
+		}
+		if update := strings.Contains(name, "instance.update."); ok != (update || n.Unblocks) {
+			t.Errorf("%s: a notice: %v", name, ok)
+		}
+		if ok && (n.Server == "" || n.Request == "" || n.Actor.ID == "" || n.Time.IsZero() || n.Metadata == nil) {
+			t.Errorf("%s: %+v", name, n)
+		}
+	}
+	want := []string{"compute.instance.update.metadata", "instance.update.metadata"}
+	if diff := cmp.Diff(want, saved); diff != "" {
+		t.Errorf("saved (-want +got):\n%s", diff)
+	}
+	want = []string{
+		"compute.instance.resize.confirm.end", "compute.instance.unrescue.end", "compute.instance.unshelve.end",
+		"instance.resize_confirm.end", "instance.unlock", "instance.unrescue.end", "instance.unshelve.end",
+	}
+	if diff := cmp.Diff(want, unblocks); diff != "" {
+		t.Errorf("unblocks (-want +got):\n%s", diff)
+	}
+
+	for name, actor := range map[string]lifecycle.Actor{
+		"compute.instance.update.metadata": {ID: "42f2b196cadd40b99fc4a4ad90000704", Name: "tagger", Kind: lifecycle.User},
+		"instance.update.metadata":         {ID: "42f2b196cadd40b99fc4a4ad90000704", Name: "tagger", Kind: lifecycle.User},
+		"instance.unlock":                  {ID: "3e08f05972684057b476ee23d09ff829", Name: "admin", Kind: lifecycle.User},
+	} {
+		n, _ := registry.Notice(ingress.Decode(readFile(t, captures+name+".json")).Records[0].Events[0])
+		if n.Actor != actor {
+			t.Errorf("%s: actor %+v", name, n.Actor)
+		}
+		if name == "instance.unlock" {
+			continue
+		}
+		n.Time = n.Time.Truncate(time.Second)
+		want := lifecycle.Notice{
+			Server: "66385ae3-03c2-4000-ae35-925a243d34d7", Request: "req-e657a8de-fdc7-4804-835b-44b2dc0dfbc4", Actor: actor, Saved: true,
+			Time:     time.Date(2026, 11, 25, 15, 52, 14, 0, time.UTC),
+			Metadata: map[string]string{"owner": "alice", "env": "prod", "x": "y"},
+		}
+		if diff := cmp.Diff(want, n); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package listen
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+)
+
+// Limits of the messages that are remembered while they wait in a delay queue.
+const (
+	// maxHeld and maxHeldBytes bound how many they are and how long all of them are; the oldest are forgotten first. A
+	// message that is forgotten is tried when its delay is over, as always.
+	maxHeld      = 1_000
+	maxHeldBytes = 16 << 20
+	// heldFor is longer than the longest delay: the queue's copy has come back by then.
+	heldFor = 2 * time.Hour
+)
+
+// deferrals remembers the messages about servers that wait in a delay queue, so that they can be tried as soon as Nova
+// says that the server was unlocked, unrescued or unshelved, or its resize confirmed. The message is tried as it was:
+// its actor is who caused the change, not who unlocked the server. The copy in the delay queue stays there, and is
+// unchanged when it comes back.
+type deferrals struct {
+	tried, changed atomic.Int64
+
+	mu    sync.Mutex
+	held  map[string]*list.Element // of *heldMessage, by the event's id
+	order list.List                // the one held longest is first
+	bytes int
+}
+
+// heldMessage is one message that waits. done says that its change has been applied since.
+type heldMessage struct {
+	event   string // its id
+	server  string
+	message delivery.Message
+	bytes   int
+	at      time.Time
+	request string // the unblocking request that it was tried for last
+	done    bool
+}
+
+func newDeferrals() *deferrals { return &deferrals{held: map[string]*list.Element{}} }
+
+// note remembers a message that was put into a delay queue, and forgets one that has its decision.
+func (d *deferrals) note(m Message, decision delivery.Decision) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	id := m.EventID()
+	d.forget(id)
+	if decision.Outcome != apply.Deferred || decision.Fault.Err != nil || len(m.Events) != 1 || len(decision.Results) != 1 {
+		return
+	}
+	r := decision.Results[0].Resource
+	if r.Kind != lifecycle.Server || r.ID == "" {
+		return
+	}
+	d.add(&heldMessage{event: id, server: r.ID, message: m.Message, bytes: len(m.Raw), at: time.Now()})
+}
+
+// add is for those who hold the lock.
+func (d *deferrals) add(h *heldMessage) {
+	d.held[h.event] = d.order.PushBack(h)
+	d.bytes += h.bytes
+	for d.order.Len() > 0 {
+		oldest := d.order.Front().Value.(*heldMessage)
+		if d.order.Len() <= maxHeld && d.bytes <= maxHeldBytes && time.Since(oldest.at) < heldFor {
+			return
+		}
+		d.forget(oldest.event)
+	}
+}
+
+// forget is for those who hold the lock.
+func (d *deferrals) forget(event string) {
+	if e := d.held[event]; e != nil {
+		d.bytes -= d.order.Remove(e).(*heldMessage).bytes
+		delete(d.held, event)
+	}
+}
+
+// of returns the messages about a server that wait and were not tried for this request, in the order in which they
+// came.
+func (d *deferrals) of(server, request string) []delivery.Message {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []delivery.Message
+	for e := d.order.Front(); e != nil; e = e.Next() {
+		h := e.Value.(*heldMessage)
+		if h.server != server || h.done || request != "" && h.request == request || time.Since(h.at) >= heldFor {
+			continue
+		}
+		h.request = request
+		all = append(all, h.message)
+	}
+	slices.SortStableFunc(all, func(a, b delivery.Message) int { return a.SentAt.Compare(b.SentAt) })
+	return all
+}
+
+// apply notes that a message's change has been applied, so that its copy has nothing left to do.
+func (d *deferrals) apply(event string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if e := d.held[event]; e != nil {
+		h := e.Value.(*heldMessage)
+		d.bytes -= h.bytes
+		h.done, h.bytes, h.message = true, 0, delivery.Message{} // only the id is needed from here on
+	}
+}
+
+// applied reports, once, whether the copy of a message has nothing left to do.
+func (d *deferrals) applied(event string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	e := d.held[event]
+	if e == nil || !e.Value.(*heldMessage).done || time.Since(e.Value.(*heldMessage).at) >= heldFor {
+		return false
+	}
+	d.forget(event)
+	return true
+}
+
+// unblocked tries at once what waits for a server.
+func (l *Listener) unblocked(ctx context.Context, n lifecycle.Notice) {
+	messages := l.deferrals.of(n.Server, n.Request)
+	if len(messages) == 0 {
+		return
+	}
+	batch := make([]delivery.Planned, len(messages))
+	for i, m := range messages {
+		m.ReceivedAt, m.Wait = time.Now(), l.options.Wait
+		batch[i] = l.options.Processor.Plan(ctx, m)
+	}
+	for i, d := range l.begin(ctx, batch)() {
+		l.deferrals.tried.Add(1)
+		switch d.Outcome {
+		case apply.Tagged, apply.Unchanged:
+			l.deferrals.changed.Add(1)
+			l.deferrals.apply(messages[i].EventID())
+		}
+		l.log.Info("tried at once what waited for the server", "resource_id", n.Server, "event_id", messages[i].EventID(),
+			"outcome", string(d.Outcome), "request_id", n.Request)
+	}
+}
+
+// writePrometheus writes the metrics in Prometheus' text format.
+func (d *deferrals) writePrometheus(w io.Writer) error {
+	d.mu.Lock()
+	waiting := d.order.Len()
+	d.mu.Unlock()
+	_, err := fmt.Fprintf(w, `# HELP tagger_listen_held_messages Messages in delay queues that are tried at once when their server can be written.
+# TYPE tagger_listen_held_messages gauge
+tagger_listen_held_messages %d
+# HELP tagger_listen_unblocked_total Deferred messages tried because their server was unlocked, unrescued, unshelved or its resize confirmed.
+# TYPE tagger_listen_unblocked_total counter
+tagger_listen_unblocked_total %d
+# HELP tagger_listen_unblocked_applied_total Those of them whose change could be applied.
+# TYPE tagger_listen_unblocked_applied_total counter
+tagger_listen_unblocked_applied_total %d
+`, waiting, d.tried.Load(), d.changed.Load())
+	return err
+}

@@ -1,0 +1,241 @@
+package listen
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// Broker is what the broker says of itself.
+type Broker struct{ Host, Product, Version string }
+
+// Broker returns what the broker said when the connection was made.
+func (q *Queues) Broker() Broker {
+	text := func(name string) string { s, _ := q.conn.Properties[name].(string); return s }
+	return Broker{Host: q.conn.RemoteAddr().String(), Product: text("product"), Version: text("version")}
+}
+
+// minimumVersion is the first release with at-least-once dead-lettering, which the delay queues need.
+// https://www.rabbitmq.com/docs/quorum-queues#dead-lettering
+var minimumVersion = [2]int{3, 10}
+
+// Supported reports whether the broker's version has what the queues need; true where the version cannot be read.
+func (b Broker) Supported() bool {
+	var major, minor int
+	if n, _ := fmt.Sscanf(b.Version, "%d.%d", &major, &minor); n != 2 {
+		return true
+	}
+	return major > minimumVersion[0] || major == minimumVersion[0] && minor >= minimumVersion[1]
+}
+
+// Rights tries what a listener does, on a queue of its own that is gone with the connection: declare, bind to each exchange,
+// put a message in and take it. It returns the exchanges that exist and those that do not; an error names the right that
+// is missing.
+func (q *Queues) Rights(ctx context.Context) (exchanges, missing []string, err error) {
+	name := q.topology.queue + ".check." + strings.ToLower(rand.Text()[:8])
+	conn := q.conn.Connection
+	if err := on(conn, func(ch *amqp.Channel) error {
+		_, err := ch.QueueDeclare(name, false, true, true, false, nil)
+		return err
+	}); err != nil {
+		return nil, nil, q.topology.declareError(name, err)
+	}
+	exchanges, missing, err = q.bind(name)
+	if err != nil {
+		return exchanges, missing, err
+	}
+	sending, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	if err := newConfirmed(conn).send(sending, name, amqp.Publishing{Body: []byte("{}")}); err != nil {
+		return exchanges, missing, fmt.Errorf("put a message into queue %s (this takes the right to write to amq.default): %w", name, oneLine(err))
+	}
+	err = on(conn, func(ch *amqp.Channel) error {
+		_, _, err := ch.Get(name, true)
+		return err
+	})
+	if err != nil {
+		return exchanges, missing, fmt.Errorf("take a message from queue %s (this takes the right to read it): %w", name, oneLine(err))
+	}
+	return exchanges, missing, nil
+}
+
+// bind binds a queue to the exchanges that exist.
+func (q *Queues) bind(name string) (exchanges, missing []string, err error) {
+	for _, exchange := range q.topology.exchanges {
+		err := on(q.conn.Connection, func(ch *amqp.Channel) error {
+			for _, key := range q.topology.keys {
+				if err := ch.QueueBind(name, key, exchange, false, nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		switch {
+		case code(err) == amqp.NotFound:
+			missing = append(missing, exchange)
+			continue
+		case err != nil:
+			return exchanges, missing, fmt.Errorf("bind queue %s to exchange %s: %w", name, exchange, oneLine(err))
+		}
+		exchanges = append(exchanges, exchange)
+	}
+	return exchanges, missing, nil
+}
+
+// Management is the broker's HTTP API, of its management plugin: https://www.rabbitmq.com/docs/management#http-api.
+type Management struct {
+	address  string // without a slash at the end
+	user     string
+	password config.Secret
+	vhost    string
+	queue    string
+	client   *http.Client
+}
+
+// managementTimeout bounds a request: where there is no management plugin, the port is often closed by a firewall.
+const managementTimeout = 3 * time.Second
+
+// NewManagement returns the HTTP API of the first broker: at TAGGER_AMQP_MANAGEMENT_URL, or at the broker's host on the
+// plugin's own port.
+func NewManagement(c config.Listen) (*Management, error) {
+	brokers, err := c.Brokers()
+	if err != nil {
+		return nil, err
+	}
+	uri, err := amqp.ParseURI(brokers[0].Reveal())
+	if err != nil {
+		return nil, readable(brokers[0])
+	}
+	settings, err := tlsConfig(c.CACert)
+	if err != nil {
+		return nil, err
+	}
+	address := strings.TrimSuffix(c.ManagementURL, "/")
+	if address == "" {
+		scheme, port := "http", "15672"
+		if uri.Scheme == "amqps" { // the password is not sent in the clear where it was not
+			scheme, port = "https", "15671"
+		}
+		address = scheme + "://" + net.JoinHostPort(uri.Host, port)
+	}
+	return &Management{
+		address: address, user: uri.Username, password: config.NewSecret(uri.Password), vhost: uri.Vhost, queue: c.Queue,
+		client: &http.Client{Timeout: managementTimeout, Transport: &http.Transport{TLSClientConfig: settings, Proxy: http.ProxyFromEnvironment}},
+	}, nil
+}
+
+// errNotThere says that the API does not know a thing.
+var errNotThere = errors.New("404 Not Found")
+
+func (m *Management) get(ctx context.Context, into any, path ...string) error {
+	address := m.address + "/api"
+	for _, p := range path {
+		address += "/" + url.PathEscape(p)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return errors.New("the address of the management API cannot be read")
+	}
+	req.SetBasicAuth(m.user, m.password.Reveal())
+	resp, err := m.client.Do(req)
+	if err != nil {
+		return withoutAddress(err)
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
+		return errNotThere
+	case http.StatusUnauthorized:
+		return errors.New("401: the user lacks the tag management (rabbitmqctl set_user_tags)")
+	default:
+		return errors.New(resp.Status)
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxManagementAnswer)).Decode(into); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	return nil
+}
+
+const maxManagementAnswer = 1 << 20
+
+// Policy is what a policy, or an operator's, does to one of Tagger's queues.
+type Policy struct {
+	Queue string
+	// Names of the policies, one or two.
+	Names []string
+	// Keys with a lifetime lose messages or whole queues: message-ttl, expires. The others limit what a queue holds.
+	Keys []string
+	// Deadly reports that a key gives a lifetime.
+	Deadly bool
+}
+
+// Policies returns the policies in force on the queues that exist, as far as they change what Tagger relies on.
+func (m *Management) Policies(ctx context.Context, queues []QueueState) ([]Policy, error) {
+	var all []Policy
+	for _, q := range queues {
+		var answer struct {
+			Policy         string          `json:"policy"`
+			OperatorPolicy string          `json:"operator_policy"`
+			Effective      json.RawMessage `json:"effective_policy_definition"`
+		}
+		err := m.get(ctx, &answer, "queues", m.vhost, q.Name)
+		if errors.Is(err, errNotThere) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("ask the management API at %s: %w", m.address, err)
+		}
+		var effective map[string]any
+		_ = json.Unmarshal(answer.Effective, &effective) // [] where there is none
+		p := Policy{Queue: q.Name}
+		for _, key := range slices.Sorted(maps.Keys(effective)) {
+			switch key {
+			case "message-ttl", "expires":
+				p.Deadly = true
+			case "max-length", "max-length-bytes", "overflow", "delivery-limit", "dead-letter-exchange", "dead-letter-routing-key":
+			default:
+				continue
+			}
+			p.Keys = append(p.Keys, key)
+		}
+		for _, name := range []string{answer.Policy, answer.OperatorPolicy} {
+			if name != "" {
+				p.Names = append(p.Names, name)
+			}
+		}
+		if len(p.Keys) > 0 {
+			all = append(all, p)
+		}
+	}
+	return all, nil
+}
+
+// DisabledFlags returns those of the feature flags that Tagger's queues need and that are not enabled.
+func (m *Management) DisabledFlags(ctx context.Context) ([]string, error) {
+	var flags []struct{ Name, State string }
+	if err := m.get(ctx, &flags, "feature-flags"); err != nil {
+		return nil, fmt.Errorf("ask the management API at %s: %w", m.address, err)
+	}
+	var disabled []string
+	for _, f := range flags {
+		if (f.Name == "quorum_queue" || f.Name == "stream_queue") && f.State != "enabled" {
+			disabled = append(disabled, f.Name)
+		}
+	}
+	return disabled, nil
+}

@@ -1,0 +1,291 @@
+package listen
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/config"
+)
+
+// Queues are Tagger's own queues in the broker, for those who look after them. Nothing here creates a durable queue.
+// Use it from one goroutine, and close it.
+type Queues struct {
+	topology *topology
+	conn     *connection
+	release  func() bool
+}
+
+// OpenQueues connects once to one of the brokers. The end of the context cuts the connection.
+func OpenQueues(ctx context.Context, c config.Listen) (*Queues, error) {
+	l, err := New(Options{Config: c, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
+	conn, err := l.connectOnce(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Queues{topology: l.topology, conn: conn, release: context.AfterFunc(ctx, conn.close)}, nil
+}
+
+// Close closes the connection. Messages that were looked at and not taken are back in their queue then.
+func (q *Queues) Close() {
+	q.release()
+	q.conn.close()
+}
+
+// MissingQueueError says that a queue does not exist.
+type MissingQueueError struct{ Name string }
+
+func (e *MissingQueueError) Error() string {
+	return fmt.Sprintf("there is no queue %s (TAGGER_AMQP_QUEUE names the main queue; tagger listen creates it)", e.Name)
+}
+
+// QueueState is the state of one queue.
+type QueueState struct {
+	Name string `json:"name"`
+	// Messages counts those that are ready, without those that a listener has taken and not settled.
+	Messages int `json:"messages"`
+	// Consumers counts those that take messages or stand by for them.
+	Consumers int `json:"consumers"`
+}
+
+// List returns the queues that exist, the main one first and the rejected one last.
+func (q *Queues) List() ([]QueueState, error) {
+	var all []QueueState
+	for _, each := range q.topology.queues() {
+		state, err := q.state(each.name)
+		if _, missing := errors.AsType[*MissingQueueError](err); missing {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, state)
+	}
+	return all, nil
+}
+
+// state returns the state of a queue, or a *MissingQueueError.
+func (q *Queues) state(name string) (QueueState, error) {
+	s := QueueState{Name: name}
+	err := on(q.conn.Connection, func(ch *amqp.Channel) error {
+		found, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
+		s.Messages, s.Consumers = found.Messages, found.Consumers
+		return err
+	})
+	switch {
+	case code(err) == amqp.NotFound:
+		return s, &MissingQueueError{name}
+	case err != nil:
+		return s, fmt.Errorf("look at queue %s: %w", name, oneLine(err))
+	}
+	return s, nil
+}
+
+// Rejected is a message in the queue of rejected ones.
+type Rejected struct {
+	Message
+	// ID is the event's, "" where the message could not be read.
+	ID         string
+	Outcome    apply.Outcome
+	Reason     string
+	RejectedAt time.Time // zero where the message does not say
+	Exchange   string
+	RoutingKey string
+}
+
+func readRejected(d amqp.Delivery) Rejected {
+	text := func(name string) string { s, _ := d.Headers[name].(string); return s }
+	r := Rejected{
+		Message: read(d, time.Now()), ID: text(headerEventID), Outcome: apply.Outcome(text(headerOutcome)), Reason: text(headerReason),
+	}
+	r.Exchange, r.RoutingKey = r.exchange, r.routingKey
+	if r.ID == "" {
+		r.ID = r.EventID()
+	}
+	r.RejectedAt, _ = time.Parse(time.RFC3339, text(headerRejectedAt))
+	return r
+}
+
+// Rejected calls visit with each rejected message, the oldest first, until it returns false. All of them stay.
+func (q *Queues) Rejected(ctx context.Context, visit func(Rejected) bool) error {
+	errEnough := errors.New("enough")
+	_, err := q.take(ctx, nil, func(d amqp.Delivery) (bool, error) {
+		if !visit(readRejected(d)) {
+			return false, errEnough
+		}
+		return false, nil
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// Replay puts rejected messages back into the main queue, and returns how many: those with one of the event ids, or
+// without ids all that were there when it began. They have all their time again. What a running listener rejects
+// meanwhile is not taken again.
+func (q *Queues) Replay(ctx context.Context, ids []string) (int, error) {
+	if _, err := q.state(q.topology.queue); err != nil {
+		return 0, err
+	}
+	s := newConfirmed(q.conn.Connection)
+	return q.take(ctx, ids, func(d amqp.Delivery) (bool, error) {
+		sending, cancel := context.WithTimeout(ctx, confirmTimeout)
+		defer cancel()
+		if err := s.send(sending, q.topology.queue, read(d, time.Now()).publishing()); err != nil {
+			return false, fmt.Errorf("put a message into queue %s: %w", q.topology.queue, err)
+		}
+		return true, nil
+	})
+}
+
+// Drop throws rejected messages away, and returns how many: those with one of the event ids, or without ids all that
+// were there when it began.
+func (q *Queues) Drop(ctx context.Context, ids []string) (int, error) {
+	return q.take(ctx, ids, func(amqp.Delivery) (bool, error) { return true, nil })
+}
+
+// take gets as many rejected messages as there were at first, and calls done with those that have one of the ids, or with
+// all where there are no ids. A message goes when done says so; the others are back in their places at the end.
+func (q *Queues) take(ctx context.Context, ids []string, done func(amqp.Delivery) (bool, error)) (taken int, err error) {
+	name := q.topology.rejected()
+	begun := time.Now()
+	at, err := q.state(name)
+	if err != nil {
+		return 0, err
+	}
+	err = on(q.conn.Connection, func(ch *amqp.Channel) error {
+		var kept amqp.Delivery // the last of those that stay
+		defer func() {
+			if kept.Acknowledger != nil && ctx.Err() == nil { // else the connection is cut, which gives them back too
+				_ = kept.Nack(true, true)
+			}
+		}()
+		for range at.Messages {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			d, ok, err := ch.Get(name, false)
+			switch {
+			case err != nil:
+				return fmt.Errorf("get a message from queue %s: %w", name, err)
+			case !ok: // others took some, or they expired
+				return nil
+			}
+			if r := readRejected(d); r.RejectedAt.After(begun) || len(ids) > 0 && !slices.Contains(ids, r.ID) {
+				kept = d
+				continue
+			}
+			gone, err := done(d)
+			if !gone || err != nil {
+				kept = d
+			}
+			switch {
+			case err != nil:
+				return err
+			case !gone:
+				continue
+			}
+			if err := d.Ack(false); err != nil {
+				return fmt.Errorf("take a message off queue %s: %w", name, err)
+			}
+			taken++
+		}
+		return nil
+	})
+	return taken, err
+}
+
+// Delete deletes the queues, and their bindings with them, and reports each with the messages that were in it. It deletes
+// none while a listener takes messages. Exchanges are the services' and stay.
+func (q *Queues) Delete(ctx context.Context, deleted func(QueueState)) error {
+	all, err := q.List()
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		if s.Consumers > 0 {
+			return fmt.Errorf("delete queue %s: a listener takes messages from it (consumers: %d); stop all listeners first", s.Name, s.Consumers)
+		}
+	}
+	for _, s := range all {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		err := on(q.conn.Connection, func(ch *amqp.Channel) (err error) {
+			s.Messages, err = ch.QueueDelete(s.Name, false, false, false) // quorum queues do not know if-unused
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("delete queue %s: %w", s.Name, oneLine(err))
+		}
+		deleted(s)
+	}
+	return nil
+}
+
+// tapBytes bounds what a tap that is read too slowly holds in the broker; the oldest messages go.
+const tapBytes = 16 << 20
+
+// Tap calls visit with each notification that the services publish from now on, until it returns false or the context
+// ends. It takes copies from a queue of its own, which is gone with the connection. Bound is told the exchanges that it
+// listens to and those that do not exist; if none exists, that is an error.
+func (q *Queues) Tap(ctx context.Context, bound func(exchanges, missing []string), visit func(Message) bool) error {
+	ch, err := q.conn.Channel()
+	if err != nil {
+		return fmt.Errorf("open a channel: %w", err)
+	}
+	name := q.topology.queue + ".tap." + strings.ToLower(rand.Text()[:8])
+	_, err = ch.QueueDeclare(name, false, true, true, false, amqp.Table{"x-max-length-bytes": int64(tapBytes), "x-overflow": "drop-head"})
+	if err != nil {
+		return q.topology.declareError(name, err)
+	}
+	exchanges, missing, err := q.bind(name)
+	if err != nil {
+		return err
+	}
+	if len(exchanges) == 0 {
+		return fmt.Errorf("none of the exchanges exists: %s; set TAGGER_AMQP_EXCHANGES to those of your services", strings.Join(missing, ", "))
+	}
+	if err := ch.Qos(tapPrefetch, 0, false); err != nil {
+		return fmt.Errorf("limit the messages under way: %w", err)
+	}
+	deliveries, err := ch.Consume(name, "tagger-tap", false, true, false, false, nil)
+	if err != nil {
+		return fmt.Errorf("take messages from queue %s: %w", name, oneLine(err))
+	}
+	bound(exchanges, missing)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case d, ok := <-deliveries:
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case !ok:
+				return errors.New("the broker has ended the connection")
+			}
+			if !visit(read(d, time.Now())) {
+				return nil
+			}
+			if err := d.Ack(false); err != nil {
+				return fmt.Errorf("acknowledge a message: %w", err)
+			}
+		}
+	}
+}
+
+// tapPrefetch is how many messages a tap takes at a time.
+const tapPrefetch = 50

@@ -1,0 +1,514 @@
+package listen
+
+import (
+	"cmp"
+	"container/list"
+	"context"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/fault"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+// Servers is what the listener does about servers beside working on messages; [tagger.Tagger] has it.
+type Servers interface {
+	// Notice returns what an event tells about a server.
+	Notice(e event.Event) (lifecycle.Notice, bool)
+	// YieldsTo reports whether the rules list the actor in yield_to:.
+	YieldsTo(ctx context.Context, a lifecycle.Actor) bool
+	// Restore writes those of the keys again that are absent, unless refuse says why not.
+	Restore(ctx context.Context, d tagger.Delivery, w tagger.Write, keys []string,
+		refuse func(absent []string) (why string)) tagger.Result
+}
+
+// Limits of what is remembered to notice undone writes.
+const (
+	// undoneWithin is how long after our write another writer can undo it without knowing of it. Later, it is on
+	// purpose.
+	undoneWithin = 30 * time.Second
+	// maxRepairs is how often in repairsPer the keys of one server are written again.
+	maxRepairs = 2
+	repairsPer = 24 * time.Hour
+	// maxRemovals is after how many removals of a key of one server by one actor it is a conflict.
+	maxRemovals = 3
+	// maxWatched and maxWatchedBytes are of how many servers, and how many bytes of metadata, writes are remembered.
+	// The server that was written to longest ago is forgotten first.
+	maxWatched      = 10_000
+	maxWatchedBytes = 32 << 20
+	// maxRequests is how many request ids are remembered of each server, and how many pairs of a key and an actor.
+	maxRequests = 32
+	// maxRemovedKeys is how many keys have a metric of their own; the others are counted together.
+	maxRemovedKeys = 100
+	otherKeys      = "(other)"
+)
+
+// undone notices writes to servers that another writer undid, and has them done again.
+//
+// Nova saves the whole map of a server's metadata when it changes one key: of two writers at the same time, one can
+// lose its keys although both were answered 200. The one that saved last sends an update whose map lacks the other's
+// keys. That map is what it had in memory and not what is in the database, so a GET decides.
+//
+// Updates go to the listener that takes the messages, and so do the changes that it writes: the main queue has a single
+// active consumer, or a lock in its place. Writes of a listener that is gone are not remembered.
+type undone struct {
+	servers Servers
+	log     *slog.Logger
+
+	mu       sync.Mutex
+	underway map[string]*underway
+	watched  map[string]*list.Element // of *watched, by the server's id
+	order    list.List                // the one written to longest ago is first
+	bytes    int
+
+	removed, restored   map[string]int64 // by key
+	checks, conflicting int64
+}
+
+// underway counts the changes of a server that are being worked on.
+type underway struct {
+	jobs int
+	idle chan struct{} // closed when there are none
+}
+
+// watched is what was written to one server.
+type watched struct {
+	write tagger.Write // the newest; its Keys and Others are nil
+	keys  map[string]watchedKey
+	// others is the fingerprint of the metadata beside keys, as we know it.
+	others uint64
+	// ours are the ids of our own requests and of those that caused our changes, seen those of updates that were
+	// judged.
+	ours, seen []string
+	repairs    []time.Time
+	removals   map[removal]int
+	bytes      int
+}
+
+type watchedKey struct {
+	value string
+	at    time.Time // when it was read back
+}
+
+// removal is one key and the actor who removed it.
+type removal struct{ key, actor string }
+
+func newUndone(s Servers, log *slog.Logger) *undone {
+	return &undone{
+		servers: s, log: log, underway: map[string]*underway{}, watched: map[string]*list.Element{},
+		removed: map[string]int64{}, restored: map[string]int64{},
+	}
+}
+
+// begin notes that changes of servers are being worked on: updates of them are judged when the function that it returns
+// was called. That may be called more than once.
+func (u *undone) begin(resources []tagger.ResourceRef) (end func()) {
+	if u.servers == nil {
+		return func() {}
+	}
+	var ids []string
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, r := range resources {
+		if r.Kind != lifecycle.Server {
+			continue
+		}
+		ids = append(ids, r.ID)
+		if u.underway[r.ID] == nil {
+			u.underway[r.ID] = &underway{idle: make(chan struct{})}
+		}
+		u.underway[r.ID].jobs++
+	}
+	return sync.OnceFunc(func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		for _, id := range ids {
+			if u.underway[id].jobs--; u.underway[id].jobs == 0 {
+				close(u.underway[id].idle)
+				delete(u.underway, id)
+			}
+		}
+	})
+}
+
+// begin gives planned messages their places in the order of work, as the processor's Begin does, and watches what they
+// write.
+func (l *Listener) begin(ctx context.Context, batch []delivery.Planned) (finish func() []delivery.Decision) {
+	var resources []tagger.ResourceRef
+	for _, p := range batch {
+		resources = append(resources, p.Resources()...)
+	}
+	end := l.undone.begin(resources)
+	defer func() {
+		if finish == nil { // a panic
+			end()
+		}
+	}()
+	wait := l.options.Processor.Begin(ctx, batch)
+	return func() []delivery.Decision {
+		defer end()
+		decisions := wait()
+		for _, d := range decisions {
+			l.undone.note(d.Results)
+		}
+		return decisions
+	}
+}
+
+// notices acts on what a message tells about a server beside changes. The decision is that on the message.
+func (l *Listener) notices(ctx context.Context, m Message, decision delivery.Decision) delivery.Decision {
+	if l.options.Servers == nil || len(m.Events) != 1 {
+		return decision
+	}
+	n, ok := l.options.Servers.Notice(m.Events[0])
+	switch {
+	case !ok:
+	case n.Unblocks:
+		l.unblocked(ctx, n)
+	case l.options.Repair:
+		r := l.undone.check(ctx, n, tagger.Delivery{SentAt: m.SentAt, ReceivedAt: m.ReceivedAt, Receives: m.Receives})
+		if r == nil || r.Outcome != apply.Deferred || decision.Outcome == apply.Deferred {
+			break
+		}
+		decision.Decision = *r.Decision
+		if r.Fault.Scope == fault.Everything {
+			l.breaker.open(r.Fault.Err)
+		}
+	}
+	return decision
+}
+
+// idle waits until no change of the server is being worked on, and reports false when the context ended first.
+func (u *undone) idle(ctx context.Context, server string) bool {
+	for {
+		u.mu.Lock()
+		busy := u.underway[server]
+		u.mu.Unlock()
+		if busy == nil {
+			return true
+		}
+		select {
+		case <-busy.idle:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// note remembers what results wrote, and forgets what they deleted.
+func (u *undone) note(results []tagger.Result) {
+	if u.servers == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, r := range results {
+		if r.Resource.Kind != lifecycle.Server {
+			continue
+		}
+		if r.Action == lifecycle.ServerDeleted {
+			u.forget(r.Resource.ID)
+			continue
+		}
+		if e := u.watched[r.Resource.ID]; e != nil {
+			w := e.Value.(*watched)
+			for _, key := range r.Removed {
+				delete(w.keys, key)
+			}
+		}
+		if write, ok := r.Confirmed(); ok {
+			u.watch(write)
+		}
+	}
+}
+
+// watch remembers a write. The caller holds the lock.
+func (u *undone) watch(write tagger.Write) {
+	id := write.Resource.ID
+	e := u.watched[id]
+	if e == nil {
+		e = u.order.PushBack(&watched{keys: map[string]watchedKey{}, removals: map[removal]int{}})
+		u.watched[id] = e
+	}
+	u.order.MoveToBack(e)
+	w := e.Value.(*watched)
+	for key, value := range write.Keys {
+		w.keys[key] = watchedKey{value, write.At}
+	}
+	maps.DeleteFunc(w.keys, func(key string, _ watchedKey) bool {
+		_, new := write.Keys[key]
+		_, old := write.Others[key]
+		return !new && !old
+	})
+	w.others = w.fingerprint(write.Others)
+	w.ours = lastOf(append(w.ours, append(write.Requests, write.Cause)...))
+	w.write = write
+	w.write.Keys, w.write.Others, w.write.Requests = nil, nil, nil
+	u.bytes -= w.bytes
+	w.bytes = 0
+	for key, k := range w.keys {
+		w.bytes += len(key) + len(k.value)
+	}
+	u.bytes += w.bytes
+	for u.order.Len() > maxWatched || u.bytes > maxWatchedBytes {
+		u.forget(u.order.Front().Value.(*watched).write.Resource.ID)
+	}
+}
+
+// forget is for those who hold the lock.
+func (u *undone) forget(server string) {
+	if e := u.watched[server]; e != nil {
+		u.bytes -= u.order.Remove(e).(*watched).bytes
+		delete(u.watched, server)
+	}
+}
+
+func lastOf(ids []string) []string {
+	ids = slices.DeleteFunc(ids, func(id string) bool { return id == "" })
+	return slices.Clone(ids[max(0, len(ids)-maxRequests):])
+}
+
+// fingerprintSeed makes fingerprints that only this process compares.
+var fingerprintSeed = maphash.MakeSeed()
+
+// fingerprint returns one of all keys and values that are not ours.
+func (w *watched) fingerprint(all map[string]string) uint64 {
+	var h maphash.Hash
+	h.SetSeed(fingerprintSeed)
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		if _, ours := w.keys[key]; !ours {
+			fmt.Fprintf(&h, "%q=%q\n", key, all[key])
+		}
+	}
+	return h.Sum64()
+}
+
+// check judges an update of a server, and has keys of ours written again that it undid. The result is nil if there was
+// nothing to ask the cloud. The delivery is the update's, without its event.
+func (u *undone) check(ctx context.Context, n lifecycle.Notice, d tagger.Delivery) *tagger.Result {
+	if u.servers == nil || !n.Saved || n.Request == "" || n.Metadata == nil || !u.knows(n.Server) || !u.idle(ctx, n.Server) {
+		return nil
+	}
+	write, keys := u.suspect(ctx, n, d.Receives > 1)
+	if len(keys) == 0 {
+		return nil
+	}
+	var granted []string
+	r := u.servers.Restore(ctx, d, write, keys, func(absent []string) string {
+		why := u.refuse(ctx, n, absent)
+		if why == "" {
+			granted = absent
+		}
+		return why
+	})
+	u.checked(n, r, granted)
+	return &r
+}
+
+// knows reports whether anything was written to the server, or is just being written.
+func (u *undone) knows(server string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.watched[server] != nil || u.underway[server] != nil
+}
+
+// suspect returns the keys that an update may have undone although its writer did not mean to. Keys that it lacks and
+// that were written long before it were removed on purpose. An update that comes back is judged again; another report
+// of the same request is not.
+func (u *undone) suspect(ctx context.Context, n lifecycle.Notice, again bool) (tagger.Write, []string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	e := u.watched[n.Server]
+	if e == nil {
+		return tagger.Write{}, nil
+	}
+	w := e.Value.(*watched)
+	if slices.Contains(w.ours, n.Request) || !again && slices.Contains(w.seen, n.Request) {
+		return tagger.Write{}, nil
+	}
+	w.seen = lastOf(append(w.seen, n.Request))
+	at := n.Time
+	if at.IsZero() {
+		at = time.Now()
+	}
+	var young, old []string
+	lacks := false
+	for _, key := range slices.Sorted(maps.Keys(w.keys)) {
+		if _, there := n.Metadata[key]; there {
+			continue
+		}
+		lacks = true
+		switch age := at.Sub(w.keys[key].at); {
+		case age > undoneWithin:
+			old = append(old, key)
+		case age > -undoneWithin: // clocks differ, and the GET decides
+			young = append(young, key)
+		}
+	}
+	if !lacks {
+		w.others = w.fingerprint(n.Metadata)
+	}
+	if len(old) > 0 {
+		u.left(ctx, w, n, old, "removed more than 30s after Tagger wrote them: left as they are")
+	}
+	write := w.write
+	write.Keys = map[string]string{}
+	for _, key := range young {
+		write.Keys[key] = w.keys[key].value
+	}
+	if len(young) > 0 {
+		u.checks++
+	}
+	return write, young
+}
+
+// refuse returns why keys that are absent are not to be written again, "" if they are.
+func (u *undone) refuse(ctx context.Context, n lifecycle.Notice, absent []string) string {
+	yields := u.servers.YieldsTo(ctx, n.Actor)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	e := u.watched[n.Server]
+	if e == nil {
+		return "the write is no longer remembered"
+	}
+	w := e.Value.(*watched)
+	now := time.Now()
+	w.repairs = slices.DeleteFunc(w.repairs, func(t time.Time) bool { return now.Sub(t) >= repairsPer })
+	why := ""
+	switch {
+	case w.fingerprint(n.Metadata) == w.others:
+		why = "removed on purpose: nothing else changed"
+	case yields:
+		why = "yield_to lists who removed them"
+	case u.conflict(w, n, absent) != "":
+		why = u.conflict(w, n, absent)
+	case len(w.repairs) >= maxRepairs:
+		why = fmt.Sprintf("written again %d times in a day already", maxRepairs)
+	default:
+		w.count(n.Actor, absent)
+		w.repairs = append(w.repairs, now)
+		return ""
+	}
+	u.left(ctx, w, n, absent, why)
+	return why
+}
+
+// conflict returns what to say of a key that the actor has removed too often with this time, "" if there is none. The
+// caller holds the lock.
+func (u *undone) conflict(w *watched, n lifecycle.Notice, absent []string) string {
+	for _, key := range absent {
+		if times := w.removals[removal{key, n.Actor.ID}] + 1; times >= maxRemovals {
+			return fmt.Sprintf("conflict: key %s removed %d times by user %s", key, times, who(n.Actor))
+		}
+	}
+	return ""
+}
+
+// count counts removals by an actor.
+func (w *watched) count(a lifecycle.Actor, keys []string) {
+	for _, key := range keys {
+		r := removal{key, a.ID}
+		if _, known := w.removals[r]; known || len(w.removals) < maxRequests {
+			w.removals[r]++
+		}
+	}
+}
+
+// left notes that keys stay removed. The caller holds the lock.
+func (u *undone) left(ctx context.Context, w *watched, n lifecycle.Notice, keys []string, why string) {
+	level := slog.LevelInfo
+	if conflict := u.conflict(w, n, keys); conflict != "" {
+		level, why = slog.LevelWarn, conflict
+		u.conflicting++
+	}
+	w.count(n.Actor, keys)
+	for _, key := range keys {
+		delete(w.keys, key)
+		count(u.removed, key)
+	}
+	w.others = w.fingerprint(n.Metadata)
+	u.log.LogAttrs(ctx, level, "keys were removed",
+		slog.String("resource_id", n.Server), slog.String("project", w.write.Resource.Project), slog.Any("keys", keys), slog.String("user_id", n.Actor.ID), slog.String("user_name", n.Actor.Name),
+		slog.String("request_id", n.Request), slog.String("reason", why))
+}
+
+func count(counts map[string]int64, key string) {
+	if _, known := counts[key]; !known && len(counts) >= maxRemovedKeys {
+		key = otherKeys
+	}
+	counts[key]++
+}
+
+// who names an actor by id, and by name if that is known.
+func who(a lifecycle.Actor) string {
+	if a.Name == "" {
+		return cmp.Or(a.ID, "unknown")
+	}
+	return a.ID + " (" + a.Name + ")"
+}
+
+// checked notes what became of a check, and of the keys that it was granted to write.
+func (u *undone) checked(n lifecycle.Notice, r tagger.Result, granted []string) {
+	u.note([]tagger.Result{r})
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(r.Written) > 0 {
+		for key := range r.Written {
+			count(u.restored, key)
+		}
+		u.log.Info("keys that another writer had undone were written again",
+			"resource_id", n.Server, "project", r.Resource.Project, "keys", slices.Sorted(maps.Keys(r.Written)), "user_id", n.Actor.ID, "user_name", n.Actor.Name, "request_id", n.Request)
+	}
+	// An update whose repair the cloud did not take comes back, and counts then.
+	e := u.watched[n.Server]
+	if e == nil || len(granted) == 0 || r.Outcome != apply.Deferred || len(r.WriteRequests()) > 0 {
+		return
+	}
+	w := e.Value.(*watched)
+	w.repairs = w.repairs[:max(0, len(w.repairs)-1)]
+	for _, key := range granted {
+		if of := (removal{key, n.Actor.ID}); w.removals[of] > 0 {
+			w.removals[of]--
+		}
+	}
+}
+
+// writePrometheus writes the metrics in Prometheus' text format.
+func (u *undone) writePrometheus(w io.Writer) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var b strings.Builder
+	head := func(name, kind, help string) { fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind) }
+	for _, c := range []struct {
+		name, help string
+		values     map[string]int64
+	}{
+		{"tagger_removed_total", "Keys that Tagger wrote and that another user removed, by key; they are left removed.", u.removed},
+		{"tagger_restored_total", "Keys written again because another writer had undone the write, by key.", u.restored},
+	} {
+		head(c.name, "counter", c.help)
+		for _, key := range slices.Sorted(maps.Keys(c.values)) {
+			fmt.Fprintf(&b, "%s{key=%q} %d\n", c.name, key, c.values[key])
+		}
+	}
+	head("tagger_undone_checks_total", "counter",
+		"Servers read because another writer's update lacked keys that Tagger had just written.")
+	fmt.Fprintf(&b, "tagger_undone_checks_total %d\n", u.checks)
+	head("tagger_conflicts_total", "counter",
+		"Removals by a user who has removed the same key of the same server three times or more.")
+	fmt.Fprintf(&b, "tagger_conflicts_total %d\n", u.conflicting)
+	_, err := io.WriteString(w, b.String())
+	return err
+}

@@ -1,0 +1,469 @@
+package listen
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+const twoKeys = `rules:
+- {name: owner, on: server.created, set: {owner: "${actor.name}", cost-center: CC-17}}
+- {name: started, on: server.started, remove: [owner]}
+`
+
+// bus is an embedded cloud with a listener on its bus: each write of metadata is told as Nova tells it, in both
+// formats, with the map that the writer had in memory.
+type bus struct {
+	*testing.T
+	sim      *simcloud.Cloud
+	project  string
+	listener *Listener
+	log      bytes.Buffer
+	rand     *rand.Rand
+
+	mu      sync.Mutex
+	last    int
+	delayed []amqp.Publishing
+	work    sync.WaitGroup
+}
+
+func newBus(t *testing.T, text string, repair bool, o simcloud.Options) *bus {
+	t.Helper()
+	o.JournalSize = 10_000
+	o.TokenLifetime = 100 * time.Hour
+	b := &bus{T: t, sim: simcloud.New(o), rand: rand.New(rand.NewPCG(7, 7))}
+	demo, _ := b.sim.Project("demo")
+	b.project = demo.ID
+	settings := config.Settings{API: "openstack", Verify: true, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour}
+	set, err := tagger.Compile(settings, rules.Source{Name: "R", Text: []byte(text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(&b.log, nil))
+	tg, err := tagger.Compose(t.Context(), settings, set, tagger.Parts{Cloud: b.cloud("ours-id", "tagger"), Log: log, Bus: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.listener, err = New(Options{
+		Config:    config.Listen{URL: config.NewSecret("amqp://a:b@127.0.0.1:1/"), Exchanges: config.List{"nova"}, RoutingKeys: config.List{"k"}, Queue: "tagger"},
+		Processor: delivery.New(delivery.Options{Tagger: tg, Concurrency: 10, GiveUpAfter: 24 * time.Hour, Tolerance: Tolerance, Log: log}),
+		Servers:   tg, Repair: repair, Concurrency: 10, GiveUpAfter: 24 * time.Hour, Log: log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.listener.breaker.reset()
+	return b
+}
+
+// cloud is a way to the cloud for a user whose writes are told on the bus.
+func (b *bus) cloud(id, name string) *cloud.Cloud {
+	return cloud.New(cloud.Options{
+		Credentials: config.Credentials{
+			AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: "demo", Password: config.NewSecret("secret"), UserDomainName: "Default", ProjectName: "demo",
+		},
+		Transport: telling{b, b.sim.Transport(), id, name},
+	})
+}
+
+// telling tells on the bus what was written.
+type telling struct {
+	bus      *bus
+	to       http.RoundTripper
+	id, name string
+}
+
+func (n telling) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := n.to.RoundTrip(r)
+	_, rest, ok := strings.Cut(r.URL.Path, "/servers/")
+	if err != nil || !ok || r.Method == http.MethodGet || resp.StatusCode >= 300 || !strings.Contains(rest, "/metadata") {
+		return resp, err
+	}
+	server, _, _ := strings.Cut(rest, "/")
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	var answer struct{ Metadata map[string]string }
+	if json.Unmarshal(body, &answer) != nil {
+		s, _ := n.bus.sim.Server(server)
+		answer.Metadata = s.Metadata
+	}
+	request := resp.Header.Get("X-Openstack-Request-Id")
+	for _, file := range []string{"compute.instance.update.metadata", "instance.update.metadata"} {
+		n.bus.tell(file, server, request, n.id, n.name, answer.Metadata)
+	}
+	return resp, nil
+}
+
+// tell puts a captured notification on the bus, as one about this server.
+func (b *bus) tell(file, server, request, user, userName string, keys map[string]string) {
+	b.Helper()
+	b.tellAs("", file, server, request, user, userName, keys)
+}
+
+// tellAs is tell with another event type, unless that is "".
+func (b *bus) tellAs(eventType, file, server, request, user, userName string, keys map[string]string) {
+	b.Helper()
+	text, err := os.ReadFile("../contract/testdata/notifications/" + file + ".json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var envelope map[string]string
+	var n map[string]any
+	if json.Unmarshal(text, &envelope) != nil || json.Unmarshal([]byte(envelope["oslo.message"]), &n) != nil {
+		b.Fatalf("%s is not a notification", file)
+	}
+	payload := n["payload"].(map[string]any)
+	if inner, ok := payload["nova_object.data"].(map[string]any); ok {
+		payload = inner
+		payload["uuid"], payload["request_id"], payload["action_initiator_user"] = server, request, user
+	} else {
+		payload["instance_id"] = server
+	}
+	if eventType != "" {
+		n["event_type"] = eventType
+	}
+	payload["tenant_id"], payload["metadata"] = b.project, keys
+	n["_context_request_id"], n["_context_user_id"], n["_context_user"], n["_context_user_name"] = request, user, user, userName
+	n["_context_project_id"], n["timestamp"] = b.project, time.Now().UTC().Format("2006-01-02 15:04:05.000000")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.last++
+	n["message_id"] = fmt.Sprintf("m-%d", b.last)
+	inner, err := json.Marshal(n)
+	if err != nil {
+		b.Fatal(err)
+	}
+	quoted, err := json.Marshal(string(inner))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.hand(amqp.Delivery{Body: fmt.Appendf(nil, `{"oslo.version": "2.0", "oslo.message": %s}`, quoted)})
+}
+
+// hand hands a message to the listener. The caller holds the lock: messages are taken one by one.
+func (b *bus) hand(d amqp.Delivery) {
+	d.Acknowledger = &broker{}
+	taken := b.listener.take(b.Context(), b, d)
+	b.work.Go(taken.finish)
+}
+
+// send keeps what is put into a delay queue until the test takes it out.
+func (b *bus) send(_ context.Context, queue string, p amqp.Publishing) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if strings.Contains(queue, ".rejected") {
+		b.Errorf("rejected: %s", p.Headers[headerReason])
+	}
+	b.delayed = append(b.delayed, p)
+	return nil
+}
+
+// expire hands out again what is in the delay queues.
+func (b *bus) expire() {
+	b.mu.Lock()
+	for _, p := range b.delayed {
+		b.hand(amqp.Delivery{Body: p.Body, Headers: p.Headers, ContentType: p.ContentType})
+	}
+	b.delayed = nil
+	b.mu.Unlock()
+	b.settle()
+}
+
+// settle waits until nothing is under way any more.
+func (b *bus) settle() { b.work.Wait() }
+
+func (b *bus) server(i int) string {
+	return fmt.Sprintf("8c1f0a6e-5b0d-4a3e-9f52-%012d", i)
+}
+
+// create makes a server and tells of it.
+func (b *bus) create(i int) string {
+	id := b.server(i)
+	b.sim.PutServer(simcloud.Server{ID: id, ProjectID: b.project, Metadata: map[string]string{"env": "prod"}})
+	b.tell("compute.instance.create.end.from-image", id, fmt.Sprintf("req-create-%d", i), "alice-id", "alice", nil)
+	return id
+}
+
+func (b *bus) metadata(id string) map[string]string {
+	s, _ := b.sim.Server(id)
+	return s.Metadata
+}
+
+// sent are the requests about a server.
+func (b *bus) sent(id string) []string {
+	var all []string
+	for _, r := range b.sim.Requests() {
+		if _, rest, ok := strings.Cut(r.Path, "/servers/"+id); ok {
+			all = append(all, strings.TrimSpace(r.Method+" "+rest))
+		}
+	}
+	return all
+}
+
+func (b *bus) metrics() string {
+	var text strings.Builder
+	if err := b.listener.undone.writePrometheus(&text); err != nil {
+		b.Fatal(err)
+	}
+	return text.String()
+}
+
+// resource is the server for a user.
+func (b *bus) resource(c *cloud.Cloud, id string) (*metadata.Resource, func(method string, keys map[string]string)) {
+	session, err := c.Session(b.Context(), "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	service, err := session.Service("compute")
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := metadata.New(service, metadata.Server, id, metadata.Options{Family: metadata.Server.Family(metadata.OpenStack)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return r, func(method string, keys map[string]string) {
+		_, err := service.Request(b.Context(), method, service.ServiceURL("servers", id, "metadata"), requestOf(keys))
+		if err != nil {
+			b.Error(err)
+		}
+	}
+}
+
+// An ordinary script that writes once per server makes Nova lose keys of ours. With repair none is lost in the end, and
+// servers that only we touch cost what they cost without.
+func TestUndoneWritesAreRepaired(t *testing.T) {
+	const all, beside = 85, 60 // the script writes to these
+	for _, repair := range []bool{false, true} {
+		t.Run(fmt.Sprintf("repair %t", repair), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBus(t, twoKeys, repair, simcloud.Options{LostUpdates: true, Latency: 200 * time.Millisecond})
+				script := b.cloud("script-id", "script")
+				var writers sync.WaitGroup
+				for i := range all {
+					id := b.create(i)
+					if i < beside {
+						after := time.Duration(b.rand.Int64N(int64(800 * time.Millisecond)))
+						writers.Go(func() {
+							sleep(t.Context(), after)
+							r, _ := b.resource(script, id)
+							if _, err := r.Write(t.Context(), map[string]string{"patched": "yes"}); err != nil {
+								t.Error(err)
+							}
+						})
+					}
+					sleep(t.Context(), 150*time.Millisecond)
+				}
+				writers.Wait()
+				b.settle()
+				b.expire()
+				lost, calls := 0, 0
+				for i := range all {
+					id := b.server(i)
+					calls += len(b.sent(id))
+					have := b.metadata(id)
+					if have["owner"] != "alice" || have["cost-center"] != "CC-17" {
+						lost++
+					}
+					if want := []string{"POST /metadata", "GET /metadata"}; i >= beside && !slices.Equal(want, b.sent(id)) {
+						t.Errorf("server %d, which nobody else touched: %q", i, b.sent(id))
+					}
+				}
+				t.Logf("repair %t: %d of %d servers lost keys; %d calls, %d of them the script's", repair, lost, all, calls, beside)
+				t.Log(b.metrics())
+				if repair != (lost == 0) {
+					t.Errorf("%d servers lost keys", lost)
+				}
+			})
+		})
+	}
+}
+
+// Who means it is not fought.
+func TestRemovalsOnPurpose(t *testing.T) {
+	kept := map[string]string{"env": "prod"}
+	for _, tt := range []struct {
+		name, rules string
+		act         func(b *bus, id string, replace func(method string, keys map[string]string))
+		want        map[string]string
+		calls       []string // after the first two
+		log         string
+		metrics     []string
+	}{
+		{
+			name: "all keys of ours, soon", want: kept,
+			act: func(b *bus, id string, replace func(string, map[string]string)) {
+				sleep(b.Context(), 5*time.Second)
+				replace(http.MethodPut, kept)
+			},
+			calls: []string{"PUT /metadata", "GET /metadata"}, log: `keys="[cost-center owner]" user_id=heat-id user_name=heat-svc`,
+			metrics: []string{`tagger_removed_total{key="owner"} 1`, "tagger_undone_checks_total 1"},
+		},
+		{
+			name: "one key, soon", want: map[string]string{"env": "prod", "cost-center": "CC-17"},
+			act: func(b *bus, id string, _ func(string, map[string]string)) {
+				r, _ := b.resource(b.cloud("heat-id", "heat-svc"), id)
+				if err := r.Remove(b.Context(), "owner"); err != nil {
+					b.Error(err)
+				}
+			},
+			calls: []string{"DELETE /metadata/owner", "GET /metadata/owner"}, log: "removed on purpose: nothing else changed",
+			metrics: []string{`tagger_removed_total{key="owner"} 1`},
+		},
+		{
+			name: "late, whatever it looks like", want: map[string]string{"env": "test"},
+			act: func(b *bus, id string, replace func(string, map[string]string)) {
+				sleep(b.Context(), 31*time.Second)
+				replace(http.MethodPut, map[string]string{"env": "test"})
+			},
+			calls: []string{"PUT /metadata"}, log: "user_id=heat-id user_name=heat-svc",
+			metrics: []string{`tagger_removed_total{key="cost-center"} 1`, `tagger_removed_total{key="owner"} 1`, "tagger_undone_checks_total 0"},
+		},
+		{
+			name: "another map each time", want: map[string]string{"env": "2"},
+			act: func(b *bus, id string, replace func(string, map[string]string)) {
+				for i := range 3 {
+					replace(http.MethodPut, map[string]string{"env": fmt.Sprint(i)})
+					b.settle()
+				}
+			},
+			calls: []string{
+				"PUT /metadata", "GET /metadata", "POST /metadata", "GET /metadata",
+				"PUT /metadata", "GET /metadata", "POST /metadata", "GET /metadata",
+				"PUT /metadata", "GET /metadata",
+			},
+			log:     `conflict: key cost-center removed 3 times by user heat-id (heat-svc)`,
+			metrics: []string{`tagger_restored_total{key="owner"} 2`, `tagger_removed_total{key="owner"} 1`, "tagger_conflicts_total 1"},
+		},
+		{
+			name: "whom the rules yield to", rules: "yield_to: [\"heat-*\"]\n", want: map[string]string{"env": "test"},
+			act: func(b *bus, id string, replace func(string, map[string]string)) {
+				replace(http.MethodPut, map[string]string{"env": "test"})
+			},
+			calls: []string{"PUT /metadata", "GET /metadata"}, log: "yield_to lists who removed them",
+		},
+		{
+			name: "protected keys", rules: "protected_keys: [owner]\n", want: map[string]string{"env": "test", "cost-center": "CC-17"},
+			act: func(b *bus, id string, replace func(string, map[string]string)) {
+				replace(http.MethodPut, map[string]string{"env": "test"})
+			},
+			calls: []string{"PUT /metadata", "GET /metadata/cost-center", "POST /metadata", "GET /metadata"},
+		},
+		{
+			name: "Tagger itself", want: map[string]string{"env": "prod", "cost-center": "CC-17"},
+			act: func(b *bus, id string, _ func(string, map[string]string)) {
+				b.tell("compute.instance.update.metadata", id, "req-nothing", "heat-id", "heat-svc", map[string]string{"env": "prod", "owner": "alice", "cost-center": "CC-17"})
+				b.started(id)
+			},
+			calls: []string{"GET", "DELETE /metadata/owner", "GET /metadata"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBus(t, tt.rules+twoKeys, true, simcloud.Options{})
+				id := b.create(1)
+				b.settle()
+				heat := b.cloud("heat-id", "heat-svc")
+				_, replace := b.resource(heat, id)
+				tt.act(b, id, replace)
+				b.settle()
+				b.expire()
+				if diff := cmp.Diff(tt.want, b.metadata(id)); diff != "" {
+					t.Errorf("metadata (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(append([]string{"POST /metadata", "GET /metadata"}, tt.calls...), b.sent(id)); diff != "" {
+					t.Errorf("requests (-want +got):\n%s", diff)
+				}
+				if !strings.Contains(b.log.String(), tt.log) {
+					t.Errorf("the log lacks %q:\n%s", tt.log, b.log.String())
+				}
+				for _, want := range tt.metrics {
+					if !strings.Contains(b.metrics(), want+"\n") {
+						t.Errorf("the metrics lack %q:\n%s", want, b.metrics())
+					}
+				}
+			})
+		})
+	}
+}
+
+// A repair that the cloud does not take now is tried again when the update comes back from the delay queue.
+func TestRepairComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBus(t, twoKeys, true, simcloud.Options{})
+		id := b.create(1)
+		b.settle()
+		_, replace := b.resource(b.cloud("heat-id", "heat-svc"), id)
+		b.sim.SetServerState(id, "active", "")
+		b.sim.Inject(simcloud.Fault{Service: "compute", Method: "POST", Path: "/metadata", Times: 3, Answer: simcloud.ServerError()})
+		replace(http.MethodPut, map[string]string{"env": "test"})
+		b.settle()
+		for range 3 {
+			if len(b.delayed) != 1 || len(b.metadata(id)) != 1 {
+				t.Fatalf("%d messages in the delay queues, %v", len(b.delayed), b.metadata(id))
+			}
+			sleep(t.Context(), 15*time.Second)
+			b.expire()
+		}
+		want := map[string]string{"env": "test", "owner": "alice", "cost-center": "CC-17"}
+		if diff := cmp.Diff(want, b.metadata(id)); diff != "" {
+			t.Errorf("metadata (-want +got):\n%s\n%s", diff, b.log.String())
+		}
+	})
+}
+
+// What is remembered has limits, and so have the keys that metrics name.
+func TestUndoneLimits(t *testing.T) {
+	u := newUndone(servers{}, slog.New(slog.DiscardHandler))
+	long := strings.Repeat("x", 64<<10)
+	for i := range maxWatched + 10 {
+		u.watch(tagger.Write{Resource: tagger.ResourceRef{Kind: "server", ID: fmt.Sprint(i)}, Keys: map[string]string{"k": "v"}})
+	}
+	if u.order.Len() != maxWatched || len(u.watched) != maxWatched || u.knows("9") || !u.knows("10") {
+		t.Errorf("%d servers are remembered", u.order.Len())
+	}
+	for i := range 1000 {
+		u.watch(tagger.Write{Resource: tagger.ResourceRef{Kind: "server", ID: fmt.Sprint("long-", i)}, Keys: map[string]string{"k": long}})
+	}
+	sum := 0
+	for e := u.order.Front(); e != nil; e = e.Next() {
+		sum += e.Value.(*watched).bytes
+	}
+	if u.bytes > maxWatchedBytes || u.bytes != sum || !u.knows("long-999") {
+		t.Errorf("%d bytes are remembered, %d by the count", sum, u.bytes)
+	}
+	for i := range 10 * maxRemovedKeys {
+		count(u.removed, fmt.Sprint("key-", i))
+	}
+	if len(u.removed) != maxRemovedKeys+1 || u.removed[otherKeys] != 9*maxRemovedKeys {
+		t.Errorf("%d keys, %d of them others", len(u.removed), u.removed[otherKeys])
+	}
+}
+
+type servers struct{ Servers }

@@ -1,0 +1,261 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
+)
+
+// Summary is what a plan found.
+type Summary struct {
+	Header
+	// States counts resources by state and kind, Why by the reason for the state.
+	States map[State]map[lifecycle.Kind]int `json:"states"`
+	Why    map[State]map[string]int         `json:"why"`
+	// LeftOut counts the keys that were left out although a rule names them, by key and reason.
+	LeftOut map[string]int `json:"left_out"`
+	// Errors are the first errors, NotRead counts all of them.
+	Errors  []string `json:"errors"`
+	NotRead int      `json:"not_read"`
+	// Calls counts the requests, Elapsed is how long reading took.
+	Calls   int           `json:"calls"`
+	Elapsed time.Duration `json:"-"`
+	// OlderCloud says that the cloud's API does not tell of servers whose cell is down.
+	OlderCloud bool `json:"older_cloud"`
+	// ProjectCount is how many projects have resources in the scope.
+	ProjectCount int `json:"project_count"`
+}
+
+func (s *Summary) failed(err error) {
+	s.Complete = false
+	s.NotRead++
+	if len(s.Errors) < maxErrors {
+		s.Errors = append(s.Errors, err.Error())
+	}
+}
+
+// maxReasons bounds how many different reasons a summary counts.
+const maxReasons = 200
+
+func count(in map[string]int, reason string) {
+	if _, ok := in[reason]; !ok && len(in) >= maxReasons {
+		reason = "other reasons"
+	}
+	in[reason]++
+}
+
+func (s *Summary) note(kind lifecycle.Kind, a Assessment) {
+	if s.States[a.State] == nil {
+		s.States[a.State], s.Why[a.State] = map[lifecycle.Kind]int{}, map[string]int{}
+	}
+	s.States[a.State][kind]++
+	if a.Why != "" && a.State != Busy { // which has a time in it
+		count(s.Why[a.State], a.Why)
+	}
+	for _, p := range a.Problems {
+		if p.Key != "" {
+			count(s.LeftOut, p.Key+": "+withoutValues(p.Why))
+		}
+	}
+}
+
+// withoutValues cuts what differs from resource to resource off a reason.
+func withoutValues(why string) string {
+	before, _, _ := strings.Cut(why, ", \"")
+	return before
+}
+
+// PastDateError says that a plan would write dates in the past, on which other programs may act.
+type PastDateError struct {
+	// Examples are the first ones, Count is how many there are.
+	Examples []string
+	Count    int
+}
+
+func (e *PastDateError) Error() string {
+	return fmt.Sprintf("plan: %d values are dates in the past, on which a program that deletes or stops what has expired would act: %s: "+
+		"leave the key out, or give --allow-past-dates", e.Count, strings.Join(e.Examples, ", "))
+}
+
+// maxExamples is how many examples an error names.
+const maxExamples = 3
+
+// Plan reads the resources of the scope and writes a plan to a new file at path, with mode 0600. A plan that is not
+// Complete lacks what the errors say; what it has is right. The error is a [*PastDateError], or says why there is no
+// plan at all.
+func Plan(ctx context.Context, o Options, path string) (Summary, error) {
+	start := time.Now()
+	s := Summary{
+		Header: Header{Complete: true, Rules: o.Rules, Scope: o.Scope, Made: start.UTC(), Listed: map[lifecycle.Kind]int{}},
+		States: map[State]map[lifecycle.Kind]int{}, Why: map[State]map[string]int{}, LeftOut: map[string]int{},
+	}
+	own, err := o.Cloud.Login(ctx)
+	if err != nil {
+		return s, err
+	}
+	s.Cloud, s.User = CloudName(own), own.User
+	if _, err := o.Bounds.Session(ctx, own.Project); err != nil && own.Admin() {
+		if _, foreign := err.(*cloud.ForeignError); !foreign { //nolint:errorlint // it is returned as it is
+			return s, err
+		}
+	}
+	listings, failed, err := o.listings(ctx)
+	if err != nil {
+		return s, err
+	}
+	for _, err := range failed {
+		s.failed(err)
+	}
+	d, err := newDraft(path)
+	if err != nil {
+		return s, err
+	}
+	p := planning{Options: o, draft: d, summary: &s, known: map[string]State{}, projects: map[string]ProjectCount{}, index: index{}}
+	if err := p.readAll(ctx, listings); err != nil {
+		d.discard()
+		return s, err
+	}
+	s.ProjectCount = len(p.projects)
+	maps.DeleteFunc(p.projects, func(_ string, c ProjectCount) bool { return c.Planned == 0 })
+	s.Projects = p.projects
+	p.nameProjects(ctx, listings)
+	s.Elapsed = time.Since(start)
+	if p.past.Count > 0 && !o.AllowPastDates {
+		d.discard()
+		return s, &p.past
+	}
+	return s, d.finish(path, &s.Header)
+}
+
+// CloudName names the cloud that a session is for: the host of its Identity API, and its region.
+func CloudName(s *cloud.Session) string {
+	if s.Region == "" {
+		return s.Cloud
+	}
+	return s.Cloud + " " + s.Region
+}
+
+// planning is a plan in the making.
+type planning struct {
+	Options
+	draft    *draft
+	summary  *Summary
+	known    map[string]State // by project
+	projects map[string]ProjectCount
+	index    index
+	past     PastDateError
+	read     int
+}
+
+// readAll reads every listing of every kind. What cannot be read is noted, and the others are read.
+func (p *planning) readAll(ctx context.Context, listings []listing) error {
+	called := func(metadata.Call) { p.summary.Calls++ }
+	older := func() { p.summary.OlderCloud = true }
+	for _, kind := range p.Kinds {
+		indexed := p.parents(kind)
+		for _, l := range listings {
+			var broken error // which is no fault of the cloud's
+			err := p.Options.read(ctx, l, metadata.Kind(kind), called, older, func(v metadata.View) error {
+				if indexed {
+					p.index.add(metadata.Kind(kind), v)
+				}
+				broken = p.consider(ctx, kind, v)
+				return broken
+			})
+			if ctx.Err() != nil {
+				return fmt.Errorf("read the resources: %w", context.Cause(ctx))
+			}
+			if broken != nil {
+				return broken
+			}
+			if err != nil {
+				p.summary.failed(fmt.Errorf("list %ss: %w", kind, err))
+			}
+		}
+	}
+	return nil
+}
+
+// consider plans one resource. Its error ends the plan.
+func (p *planning) consider(ctx context.Context, kind lifecycle.Kind, v metadata.View) error {
+	if p.Name != "" && !rules.MatchesGlob(p.Name, v.Name) ||
+		!p.CreatedFrom.IsZero() && v.Created.Before(p.CreatedFrom) || !p.CreatedTo.IsZero() && v.Created.After(p.CreatedTo) {
+		return nil
+	}
+	where, err := p.within(ctx, v.Project, p.known)
+	if err != nil {
+		p.summary.failed(fmt.Errorf("project %s: %w", v.Project, err))
+		p.summary.note(kind, Assessment{State: Unread})
+		return nil
+	}
+	if where == outOfScope {
+		return nil
+	}
+	p.summary.Listed[kind]++
+	if p.read++; p.Progress != nil {
+		p.Progress(p.read)
+	}
+	if where == OutOfBounds {
+		p.summary.note(kind, Assessment{State: OutOfBounds, Why: "TAGGER_PROJECTS does not name its project"})
+		return nil
+	}
+	project := p.projects[v.Project]
+	project.Listed++
+	defer func() { p.projects[v.Project] = project }()
+	a, err := Assess(ctx, p.Options, kind, v, p.index.find)
+	if err != nil {
+		p.summary.failed(fmt.Errorf("%s %s: %w", kind, v.ID, err))
+	}
+	p.summary.note(kind, a)
+	if a.State != Add {
+		return nil
+	}
+	project.Planned++
+	p.summary.Resources++
+	p.summary.Changes += len(a.Keys)
+	for _, key := range slices.Sorted(maps.Keys(a.Keys)) {
+		if value := *a.Keys[key].To; pastDate(value, time.Now()) {
+			if p.past.Count++; len(p.past.Examples) < maxExamples {
+				p.past.Examples = append(p.past.Examples, fmt.Sprintf("%s=%s on %s %s", key, value, kind, v.ID))
+			}
+		}
+	}
+	return p.draft.add(Entry{Kind: kind, ID: v.ID, Name: v.Name, Project: v.Project, Rules: a.Plan.Rules, Keys: a.Keys})
+}
+
+// maxNamed bounds how many projects' names are looked up.
+const maxNamed = 50
+
+// nameProjects gives the projects of the plan their names, as far as they are known or can be read.
+func (p *planning) nameProjects(ctx context.Context, listings []listing) {
+	for _, l := range listings {
+		if c, ok := p.projects[l.session.Project]; ok {
+			c.Name = l.session.ProjectName
+			p.projects[l.session.Project] = c
+		}
+	}
+	named := 0
+	for _, id := range slices.Sorted(maps.Keys(p.projects)) {
+		c := p.projects[id]
+		if c.Name != "" {
+			continue
+		}
+		if named++; named > maxNamed {
+			return
+		}
+		project, err := p.Cloud.Project(ctx, id)
+		if err != nil {
+			return // members cannot read them, and names only help
+		}
+		c.Name = project.Name
+		p.projects[id] = c
+	}
+}

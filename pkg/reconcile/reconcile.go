@@ -1,0 +1,233 @@
+// Package reconcile finds resources that lack the metadata that the rules want, and corrects them.
+//
+// It works in two steps. [Plan] lists resources page by page and writes a file with the corrections. [Apply] sends exactly
+// what such a file says, after all limits were checked, and keeps a journal that [Revert] takes back. Each resource is
+// planned as the change that its creation was, by package tagger and the rules that events use.
+//
+// Nothing is held in memory for each resource: plans and journals are read line by line.
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+const (
+	// pageSize is how many resources one request lists.
+	pageSize = 200
+	// pageRetries is how often a page is asked for again.
+	pageRetries = 4
+	// maxIndex is how many resources are kept for those that belong to them; others are read again.
+	maxIndex = 10_000
+	// maxErrors is how many errors a summary has in full.
+	maxErrors = 10
+)
+
+// Options say what to plan.
+type Options struct {
+	// Tagger plans and writes. Its rules are those of [rules.Set.ForExisting].
+	Tagger *tagger.Tagger
+	Policy rules.Policy
+	// Rules is the hash of the rules.
+	Rules string
+	API   metadata.API
+	// Cloud gives sessions for the projects of the scope, Bounds for those in which the Tagger may write.
+	Cloud, Bounds *cloud.Cloud
+	Scope         config.Projects
+	Kinds         []lifecycle.Kind
+	// Name is a pattern of names, "" for all. CreatedFrom and CreatedTo bound the time of creation, where not zero.
+	Name                   string
+	CreatedFrom, CreatedTo time.Time
+	// Overwrite are the keys that may replace another value, Protected the protected keys that may be written.
+	Overwrite, Protected []string
+	AllowPastDates       bool
+	// Grace is how old a resource must be; younger ones are left to their events.
+	Grace time.Duration
+	// Settled is how long ago the last change of a resource must be.
+	Settled time.Duration
+	// Progress, if not nil, is told how many resources were read.
+	Progress func(read int)
+}
+
+// State is what is to be done with a resource.
+type State string
+
+// The states. Only Add is in the plan.
+const (
+	Add         State = "would add"
+	Complete    State = "complete"
+	Differs     State = "differs"
+	Exempt      State = "exempt"
+	NotWritable State = "not writable"
+	TooYoung    State = "too young"
+	Busy        State = "busy"
+	NotManaged  State = "not managed"
+	NoRule      State = "no rule"
+	OutOfBounds State = "out of bounds"
+	Unread      State = "not read"
+)
+
+// States returns the states in the order in which summaries show them.
+func States() []State {
+	return []State{Add, Complete, Differs, Exempt, NotWritable, TooYoung, Busy, NotManaged, NoRule, OutOfBounds, Unread}
+}
+
+// Assessment is what is to be done with one resource.
+type Assessment struct {
+	State State
+	// Why is the reason where the state alone does not say it.
+	Why string
+	// Keys are the keys to change.
+	Keys map[string]tagger.Replacement
+	// Wanted are all keys that the rules want, Problems says of keys why they are not in Keys.
+	Wanted   map[string]string
+	Problems []rules.Problem
+	Plan     tagger.ExistingPlan
+}
+
+// Assess says what is to be done with a resource. An error says what could not be read.
+func Assess(ctx context.Context, o Options, kind lifecycle.Kind, v metadata.View, parent func(metadata.Kind, string) (metadata.View, bool),
+) (Assessment, error) {
+	if v.State == metadata.Unread {
+		return Assessment{State: Unread}, errors.New("its cell is down: nothing is known of its metadata")
+	}
+	plan, err := o.Tagger.PlanExisting(ctx, tagger.Existing{Kind: kind, View: v, Parent: parent})
+	if err != nil {
+		return Assessment{State: Unread}, err
+	}
+	a := Assessment{Wanted: plan.Wanted, Keys: map[string]tagger.Replacement{}, Plan: plan, Problems: slices.Concat(plan.Problems, plan.NoRoom)}
+	problem := func(key, why string) { a.Problems = append(a.Problems, rules.Problem{Key: key, Why: why}) }
+	if metadata.Kind(kind).Readiness(v.State) == metadata.Deleted {
+		a.State, a.Why = NotWritable, v.State
+		return a, nil
+	}
+	if plan.Decision != nil && plan.Outcome == apply.Deferred {
+		a.State, a.Why = TooYoung, plan.Reason
+		return a, nil
+	}
+	if plan.Decision != nil && len(plan.Wanted) == 0 {
+		a.State, a.Why = NoRule, plan.Reason
+		return a, nil
+	}
+	exempt, differs := 0, 0
+	for _, key := range slices.Sorted(maps.Keys(plan.Wanted)) {
+		want := plan.Wanted[key]
+		have, there := v.Metadata[key]
+		twin := ""
+		if !there {
+			twin = sameKey(v.Metadata, key)
+		}
+		switch {
+		case there && have == want:
+		case twin != "":
+			problem(key, fmt.Sprintf("%q is there, and differs in case only", twin))
+			differs++
+		case o.Policy.Protects(key) && !slices.Contains(o.Protected, key):
+			problem(key, "protected_keys: has it; --protected "+key+" writes it all the same")
+		case o.exempts(plan.Resource(), key, v.Metadata) != "":
+			problem(key, o.exempts(plan.Resource(), key, v.Metadata))
+			exempt++
+		case there && have != "" && !o.overwrites(key, plan.Set):
+			problem(key, fmt.Sprintf("has another value, %q; a reconcile replaces only what --overwrite names", have))
+			differs++
+		case there:
+			a.Keys[key] = tagger.Replacement{From: &have, To: &want}
+		default:
+			a.Keys[key] = tagger.Replacement{To: &want}
+		}
+	}
+	a.State = o.state(&a, kind, v, exempt, differs)
+	return a, nil
+}
+
+// state is the state of a resource whose keys are compared.
+func (o Options) state(a *Assessment, kind lifecycle.Kind, v metadata.View, exempt, differs int) State {
+	age := time.Since(v.Created)
+	switch {
+	case len(a.Keys) == 0 && exempt > 0:
+		return Exempt
+	case len(a.Keys) == 0 && differs > 0:
+		return Differs
+	case len(a.Keys) == 0:
+		return Complete
+	case metadata.Kind(kind).OwnedWhole() && o.Policy.VolumesWrite == rules.NoVolumes:
+		a.Why = "volumes: {write: never}"
+		return NotManaged
+	case a.Plan.Unmanageable != "":
+		a.Why = fmt.Sprintf("another program may manage its metadata: key %q is none of the rules'", a.Plan.Unmanageable)
+		return NotManaged
+	case !v.Created.IsZero() && age < o.Grace:
+		a.Why = "left to its events"
+		return TooYoung
+	case o.Tagger.Refusal(kind, v) != "" && v.Task == "":
+		a.Why = o.Tagger.Refusal(kind, v)
+		return NotWritable
+	case v.Task != "":
+		a.Why = "task " + v.Task
+		return Busy
+	case !v.Updated.IsZero() && time.Since(v.Updated) < o.Settled:
+		a.Why = "changed " + time.Since(v.Updated).Round(time.Second).String() + " ago"
+		return Busy
+	}
+	return Add
+}
+
+// overwrites reports whether a key may replace another value.
+func (o Options) overwrites(key string, set []string) bool {
+	if !slices.Contains(o.Overwrite, key) {
+		return false
+	}
+	return slices.Contains(set, key) ||
+		slices.ContainsFunc(o.Policy.Required, func(r rules.Required) bool { return r.Key == key && r.Overwrite })
+}
+
+// exempts says which exemption covers a key of a resource, "" if none does.
+func (o Options) exempts(r lifecycle.Resource, key string, have map[string]string) string {
+	for _, x := range o.Policy.Exemptions {
+		if slices.Contains(x.Keys, key) && x.Covers(r, time.Now()) {
+			return "exempt: " + x.Name
+		}
+	}
+	if reason, ok := have[selfExemptKey]; ok && o.Policy.SelfExemption == rules.AcceptSelfExemption {
+		return "exempt by its own key " + selfExemptKey + ": " + reason
+	}
+	return ""
+}
+
+// selfExemptKey is the key that self_exemption: is about.
+const selfExemptKey = "tagger-exempt"
+
+// sameKey returns a key that the cloud confuses with another one, "" if there is none.
+func sameKey(have map[string]string, key string) string {
+	for _, other := range slices.Sorted(maps.Keys(have)) {
+		if other != key && strings.EqualFold(strings.TrimSpace(other), key) {
+			return other
+		}
+	}
+	return ""
+}
+
+var datePrefix = regexp.MustCompile(`^\d{4}-\d\d-\d\d(?:$|[T ]\d\d:\d\d)`)
+
+// pastDate reports whether a value is a date, or a time, before today.
+func pastDate(value string, now time.Time) bool {
+	if !datePrefix.MatchString(value) {
+		return false
+	}
+	day, err := time.Parse(time.DateOnly, value[:len(time.DateOnly)])
+	return err == nil && day.Before(now.UTC().Truncate(24*time.Hour))
+}

@@ -1,0 +1,57 @@
+package tagger
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+)
+
+// holdDelay is how long a change is deferred while writing is on hold.
+const holdDelay = time.Minute
+
+func heldDecision() *apply.Decision {
+	return &apply.Decision{Outcome: apply.Deferred, Reason: "writing is on hold (TAGGER_HOLD_FILE)", Delay: holdDelay}
+}
+
+func (t *Tagger) held() bool { return t.options.Held != nil && t.options.Held() }
+
+// holdable refuses to write while writing is on hold. A job that has written something is finished all the same: a key that
+// is being renamed is nowhere in between.
+type holdable struct {
+	apply.Resource
+	held func() bool
+	stop func() // ends the job
+
+	begun, refused bool
+}
+
+var errHeld = errors.New("writing is on hold")
+
+func (h *holdable) Write(ctx context.Context, metadata map[string]string) (map[string]string, error) {
+	if h.refuses() {
+		return nil, errHeld
+	}
+	written, err := h.Resource.Write(ctx, metadata)
+	h.begun = h.begun || err == nil || len(written) > 0
+	return written, err
+}
+
+func (h *holdable) Remove(ctx context.Context, key string) error {
+	if h.refuses() {
+		return errHeld
+	}
+	err := h.Resource.Remove(ctx, key)
+	h.begun = h.begun || err == nil
+	return err
+}
+
+func (h *holdable) refuses() bool {
+	if h.begun || !h.held() {
+		return false
+	}
+	h.refused = true
+	h.stop()
+	return true
+}

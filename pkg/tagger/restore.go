@@ -1,0 +1,185 @@
+package tagger
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
+)
+
+// Write is what a change wrote to a server, as it was read back. It has what is needed to notice that another writer
+// undid it, and to write it again, and none of the event.
+type Write struct {
+	Event    EventRef
+	Action   lifecycle.Action
+	Resource ResourceRef
+	// Keys are the keys that were written, with their values, but for protected ones; Others is the rest of the
+	// server's metadata.
+	Keys, Others map[string]string
+	// At is when they were read back, Requests the ids that the service gave the requests that wrote.
+	At       time.Time
+	Requests []string
+	// Cause is the id of the request that caused the change, "" when unknown.
+	Cause string
+
+	rules  []string
+	family metadata.Family
+	time   time.Time // of the change
+}
+
+// Confirmed returns what the result wrote to a server. ok is false for anything else, and where nothing was read back.
+func (r Result) Confirmed() (w Write, ok bool) {
+	tagged := r.Decision != nil && r.Outcome == apply.Tagged && len(r.Written) > 0
+	if !tagged || r.Resource.Kind != lifecycle.Server || r.metadata == nil {
+		return Write{}, false
+	}
+	w = Write{
+		Event: r.Event, Action: r.Action, Resource: r.Resource, Keys: map[string]string{}, Others: map[string]string{},
+		Requests: r.WriteRequests(), Cause: r.change.Request, rules: r.Rules, family: r.plan.Family, time: r.change.Time,
+	}
+	for _, call := range r.calls {
+		w.At = call.Start.Add(call.Duration)
+	}
+	protects := func(string) bool { return false }
+	if r.Plan.rules != nil {
+		protects = r.Plan.rules.Policy().Protects
+	}
+	for key, value := range r.metadata {
+		if _, ours := r.Written[key]; ours && !protects(key) {
+			w.Keys[key] = value
+		} else {
+			w.Others[key] = value
+		}
+	}
+	return w, len(w.Keys) > 0
+}
+
+// WriteRequests returns the ids that the service gave the requests that wrote or deleted, and that it answered well.
+func (r Result) WriteRequests() []string {
+	var ids []string
+	for _, call := range r.calls {
+		if call.Request.Method != http.MethodGet && call.Err == nil && call.RequestID != "" {
+			ids = append(ids, call.RequestID)
+		}
+	}
+	return ids
+}
+
+// Notice returns what an event tells about a server beside changes; see [lifecycle.Registry.Notice].
+func (t *Tagger) Notice(e event.Event) (lifecycle.Notice, bool) { return t.options.Registry.Notice(e) }
+
+// YieldsTo reports whether the rules in force list the actor in yield_to:.
+func (t *Tagger) YieldsTo(ctx context.Context, a lifecycle.Actor) bool {
+	return t.options.Rules.Current(ctx).Policy().YieldsTo(a)
+}
+
+// Restore looks whether keys of an earlier write are still on its server, and writes those that are absent, once. A key
+// that is there stays, whatever its value. refuse is asked before it writes, with the keys that are absent; it returns
+// why they are not to be written, "" if they are. d is the delivery of what gave rise to it, without an event. The
+// result is unchanged if all keys are there, and ignored if refuse has a reason.
+func (t *Tagger) Restore(ctx context.Context, d Delivery, w Write, keys []string,
+	refuse func(absent []string) (why string)) Result {
+	r := t.restore(ctx, d, w, keys, refuse).filled()
+	t.report(ctx, d, r)
+	return r
+}
+
+func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string,
+	refuse func(absent []string) string) Result {
+	// The change has no action: the keys come back in whatever state the server is, for they would have stayed in it.
+	change := lifecycle.Change{Time: w.time, Resource: lifecycle.Resource{
+		Kind: w.Resource.Kind, ID: w.Resource.ID, Project: w.Resource.Project,
+	}}
+	r := Result{Plan: Plan{Event: w.Event, Action: w.Action, Resource: w.Resource, Rules: w.rules, change: change}}
+	api, err := t.connect(ctx, r.Plan, func(call metadata.Call) { r.calls = append(r.calls, call) })
+	if err == nil {
+		var absent []string
+		absent, r.metadata, err = api.absent(ctx, keys)
+		switch {
+		case err != nil:
+		case len(absent) == 0:
+			r.Decision = &apply.Decision{Outcome: apply.Unchanged, Reason: "another writer wrote; all keys are there"}
+			return r.sent(api.path)
+		default:
+			if why := refuse(absent); why != "" {
+				r.Decision = &apply.Decision{Outcome: apply.Ignored, Reason: why}
+				return r.sent(api.path)
+			}
+			t.rewrite(ctx, &r, w, absent, api, d)
+			return r.sent(api.path)
+		}
+	}
+	if r.Decision = t.foreign(err); r.Decision == nil {
+		r.Decision = t.unreadable(r.Plan, d, err)
+	}
+	return r.sent(api.path)
+}
+
+// absent returns which of the keys are not there, sorted, and all metadata if it was read: for one key only that is
+// read.
+func (c connection) absent(ctx context.Context, keys []string) (absent []string, all map[string]string, err error) {
+	if len(keys) == 1 {
+		_, err := c.proof.Metadatum(ctx, keys[0])
+		if metadata.IsClass(err, metadata.KeyNotFound) {
+			return keys, nil, nil
+		}
+		return nil, nil, err
+	}
+	all, err = c.resource.Metadata(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, key := range slices.Sorted(slices.Values(keys)) {
+		if _, there := all[key]; !there {
+			absent = append(absent, key)
+		}
+	}
+	return absent, all, nil
+}
+
+// rewrite writes keys of w again. Whoever undoes them meanwhile is noticed by the next notification: there is one
+// attempt.
+func (t *Tagger) rewrite(ctx context.Context, r *Result, w Write, absent []string, api connection, d Delivery) {
+	r.plan = rules.Plan{Family: w.family, Set: map[string]string{}}
+	for _, key := range absent {
+		r.plan.Set[key] = w.Keys[key]
+	}
+	r.Keys = PlanRef{Set: r.plan.Set}
+	job := r.job(api)
+	job.SentAt, job.ReceivedAt, job.Receives = d.SentAt, d.ReceivedAt, d.Receives
+	done := t.applier.Apply(ctx, api.resource, job)
+	r.Decision, r.Attempts, r.Written, r.metadata = &done.Decision, done.Attempts, done.Written, done.Metadata
+	for _, p := range done.Problems {
+		r.Problems = append(r.Problems, rules.Problem{Key: p.Key, Why: p.Why})
+	}
+	if decision := t.foreign(api.proof.failed()); decision != nil {
+		r.Decision = decision
+	}
+	if r.Outcome == apply.Tagged {
+		r.Reason = "written again: another writer had undone it"
+	}
+}
+
+// Metadatum reads the value of one key. An error of class [metadata.KeyNotFound] says that there is no such key.
+func (p *proof) Metadatum(ctx context.Context, key string) (string, error) {
+	v, err := p.prove(ctx)
+	if err != nil {
+		return "", err
+	}
+	if v == nil {
+		return p.one.Metadatum(ctx, key)
+	}
+	value, there := v.Metadata[key]
+	if !there {
+		request := metadata.Request{Method: http.MethodGet, Path: p.Path()}
+		return "", &metadata.Error{Request: request, Class: metadata.KeyNotFound, Message: "no such key"}
+	}
+	return value, nil
+}
