@@ -86,6 +86,10 @@ soak: ## Attack serve, a function and listen at once in control groups of the ma
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
+.PHONY: bench-function
+bench-function: ## Measure a function against an empty one and a bare client: cold start, CPU an event (bench is a module of its own)
+	cd bench && go vet ./... && go run .
+
 clean: ## Remove what was built
 	rm -rf dist
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -30,6 +31,8 @@ type attack struct {
 	body        []byte
 	// times is how often it is sent at once where it is small on the wire; 0 is atOnce.
 	times int
+	// absent says that its server is not there: the answer comes when the wait for it is over.
+	absent bool
 }
 
 // serverID is the id of a server; those below 1,000,000 are not there.
@@ -62,30 +65,38 @@ func attacks(size int) []attack {
 		`"trace_rating": "normal", "code": 200, "time": %d, "user": {"name": "alice"}, "request": {"os-stop": {"servers": [%s]}}}`,
 		time.Now().UnixMilli(), strings.Join(ids, ","))
 
-	var bomb bytes.Buffer
-	w := gzip.NewWriter(&bomb)
-	_, _ = io.CopyN(w, zeros{}, 256*mebibyte)
-	_ = w.Close()
-
+	bomb := bomb()
 	long := fill(size/8, "h")
 	one := func(name string, body []byte) attack { return attack{name: name, contentType: structured, body: body} }
+	absent := func(name string, body []byte) attack {
+		return attack{name: name, contentType: structured, body: body, absent: true}
+	}
 	return []attack{
 		one("objects", created(serverID(1), `{"a": [`+fill(min(size, 2*mebibyte)-600, `{"":0},`)+`0]}`)),
 		one("long bodies", created(serverID(2), `"`+fill(size-600, "x")+`"`)),
 		{name: "a trace of many servers", contentType: "application/json", body: []byte(trace)},
 		one("nesting", created(serverID(3), fill(size/2-600, "[")+fill(size/2-600, "]"))),
-		{name: "gzip", contentType: structured, encoding: "gzip", body: bomb.Bytes()[:min(size, bomb.Len())], times: 100},
-		one("absent servers", created(serverID(4), `{}`)),
+		{name: "gzip", contentType: structured, encoding: "gzip", body: bomb[:min(size, len(bomb))], times: 100},
+		absent("absent servers", created(serverID(4), `{}`)),
 		one("rule", created(serverID(1_000_000), string(costly))),
 		{name: "headers", contentType: "application/json", header: map[string]string{
 			"ce-specversion": "1.0", "ce-id": "h", "ce-source": "//soak", "ce-type": "io.github.cloudtagger.server.created", "ce-subject": long[:min(len(long), 700_000)],
 		}, body: []byte(`{"specversion": "1.0", "id": "` + long + `", "source": "//soak", "type": "` + long + `"}`), times: 100},
-		one("attributes in two cases", []byte(`{"specversion": "1.0", "SpecVersion": "0.3", "id": "a", "ID": "b", "source": "//soak", "Source": "//other", `+
+		absent("attributes in two cases", []byte(`{"specversion": "1.0", "SpecVersion": "0.3", "id": "a", "ID": "b", "source": "//soak", "Source": "//other", `+
 			`"type": "io.github.cloudtagger.server.created", "TYPE": "io.github.cloudtagger.server.deleted", "subject": "`+serverID(5)+`", `+
 			`"Subject": "`+serverID(1_000_000)+`"}`)),
-		one("invalid UTF-8", bytes.Replace(created(serverID(6), `{"name": "NAME"}`), []byte("NAME"), []byte("\xff\xfe\xc0\x80"), 1)),
+		absent("invalid UTF-8", bytes.Replace(created(serverID(6), `{"name": "NAME"}`), []byte("NAME"), []byte("\xff\xfe\xc0\x80"), 1)),
 	}
 }
+
+// bomb is gzip that inflates to 256 MiB.
+var bomb = sync.OnceValue(func() []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = io.CopyN(w, zeros{}, 256*mebibyte)
+	_ = w.Close()
+	return b.Bytes()
+})
 
 type zeros struct{}
 

@@ -14,6 +14,10 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
+// brokerMessage is the longest message that the broker takes: the max_message_size that docs/private-cloud.md asks for. The
+// broker hands a listener up to 100 messages at once, and RabbitMQ has no limit for their bytes.
+const brokerMessage = mebibyte
+
 // startBroker starts a RabbitMQ of our own on loopback, with Erlang's port mapper, and returns its URL.
 func startBroker(t *testing.T) string {
 	t.Helper()
@@ -22,10 +26,14 @@ func startBroker(t *testing.T) string {
 		t.Fatal("RabbitMQ is not installed: apt-get install rabbitmq-server")
 	}
 	dir := t.TempDir()
+	settings := filepath.Join(dir, "rabbitmq.conf")
+	if err := os.WriteFile(settings, fmt.Appendf(nil, "max_message_size = %d\n", brokerMessage), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	port, distribution, mapper := freePort(t), freePort(t), freePort(t)
 	environ := append(os.Environ(), "HOME="+dir, "ERL_EPMD_ADDRESS=127.0.0.1", fmt.Sprint("ERL_EPMD_PORT=", mapper),
 		fmt.Sprintf("RABBITMQ_NODENAME=tagger-soak-%d@localhost", os.Getpid()), "RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
-		fmt.Sprint("RABBITMQ_NODE_PORT=", port), fmt.Sprint("RABBITMQ_DIST_PORT=", distribution), "RABBITMQ_CONF_ENV_FILE=/dev/null",
+		fmt.Sprint("RABBITMQ_NODE_PORT=", port), fmt.Sprint("RABBITMQ_DIST_PORT=", distribution), "RABBITMQ_CONF_ENV_FILE=/dev/null", "RABBITMQ_CONFIG_FILE="+settings,
 		"RABBITMQ_BASE="+dir, "RABBITMQ_MNESIA_BASE="+filepath.Join(dir, "mnesia"), "RABBITMQ_LOG_BASE="+dir, "RABBITMQ_LOGS=-",
 		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(dir, "plugins"), "RABBITMQ_PLUGINS_DIR="+filepath.Join(found[0], "plugins"),
 		// With this the script becomes the broker instead of watching it.
