@@ -35,8 +35,8 @@ test-openstack: ## Run the tests that need a real OpenStack and its broker (star
 
 lint: ## Check formatting, go vet, staticcheck and go.mod
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt would change these files"; exit 1; }
-	go vet -tags chaos,openstack,sqs ./...
-	go run $(STATICCHECK) -tags chaos,openstack,sqs ./...
+	go vet -tags chaos,chromium,openstack,soak,sqs ./...
+	go run $(STATICCHECK) -tags chaos,chromium,openstack,soak,sqs ./...
 	go mod tidy -diff
 
 build: ## Build each function for AWS Lambda, arm64 and amd64, into dist/ (6 MiB zipped at most)
@@ -77,6 +77,11 @@ SEED   ?= 1
 chaos: ## 10,000 events under faults: EVENTS, SEED; the last line says how many were lost
 	@status=$$(mktemp); { go test -count=1 -tags chaos -run TestChaos ./pkg/host -v -timeout 15m -args -events $(EVENTS) -seed $(SEED) 2>&1; echo $$? > $$status; } \
 		| grep --line-buffered -vE '^(=== |--- |PASS|FAIL|ok )'; read code < $$status; rm -f $$status; exit $$code
+
+MINUTES ?= 5
+.PHONY: soak
+soak: ## Attack serve, a function and listen at once in control groups of the manifests' sizes: MINUTES (needs root and rabbitmq-server)
+	go test -count=1 -tags soak -v -timeout 60m ./soak -args -minutes $(MINUTES)
 
 bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
@@ -125,6 +130,11 @@ test-functiongraph: ## Check the Terraform module against the provider's documen
 	@command -v terraform >/dev/null || { echo "terraform is not installed: https://developer.hashicorp.com/terraform/install"; exit 1; }
 	terraform fmt -check -diff deploy/functiongraph
 	cd deploy/functiongraph && go vet ./... && go test -count=1 ./...
+
+.PHONY: test-page
+test-page: ## Look at the page of tagger coverage in headless Chromium (needs Chromium: apt-get install chromium); SCREENSHOTS=DIR keeps pictures
+	@command -v chromium >/dev/null || { echo "chromium is not installed: apt-get install chromium"; exit 1; }
+	go test -count=1 -timeout 10m -tags chromium -run 'TestPageInBrowser|TestScreenshots' ./pkg/coverage
 
 .PHONY: workflow-check
 workflow-check: ## Check the GitHub workflows (actionlint; their scripts by shellcheck where that is installed)

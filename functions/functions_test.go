@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cloudtagger/tagger/internal/lambdatest"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
@@ -55,8 +56,8 @@ func TestMain(m *testing.M) {
 // function is one running function.
 type function struct {
 	t       *testing.T
-	runtime *runtimeAPI
-	aws     *awsAPI
+	runtime *lambdatest.RuntimeAPI
+	aws     *lambdatest.AWS
 	sim     *simcloud.Cloud
 
 	mu  sync.Mutex
@@ -67,26 +68,15 @@ type function struct {
 // environment. Nothing of the test's own environment reaches it.
 func start(t *testing.T, name string, o simcloud.Options, more ...string) *function {
 	t.Helper()
-	f := &function{t: t, runtime: newRuntimeAPI(t), aws: newAWS(t), sim: simcloud.New(o)}
+	f := &function{t: t, runtime: lambdatest.NewRuntimeAPI(), aws: lambdatest.NewAWS(), sim: simcloud.New(o)}
 	server := httptest.NewServer(f.sim)
 	t.Cleanup(server.Close)
-	credentials := f.sim.Env(server.URL)
-	env := []string{
-		"AWS_LAMBDA_RUNTIME_API=" + f.runtime.host(), "AWS_ENDPOINT_URL=" + f.aws.URL, "AWS_REGION=eu-central-1",
-		"AWS_ACCESS_KEY_ID=AKIATEST", "AWS_SECRET_ACCESS_KEY=test-secret-key", "TAGGER_RULES=" + rulesText,
-		"TAGGER_SECRET_ARN=arn:aws:secretsmanager:eu-central-1:123456789012:secret:tagger-AbCdEf",
-	}
-	secret := map[string]string{}
-	for _, line := range append(credentials, more...) {
-		if key, value, _ := strings.Cut(line, "="); strings.HasPrefix(key, "OS_") {
-			secret[key] = value
-		}
-	}
-	text, err := json.Marshal(secret)
-	if err != nil {
+	t.Cleanup(f.runtime.Close)
+	t.Cleanup(f.aws.Close)
+	if err := f.aws.SetCredentials(append(f.sim.Env(server.URL), more...)); err != nil {
 		t.Fatal(err)
 	}
-	f.aws.secret = string(text)
+	env := append(f.aws.Environ(f.runtime), "TAGGER_RULES="+rulesText)
 	for _, line := range more {
 		if !strings.HasPrefix(line, "OS_") {
 			env = append(env, line)
@@ -139,11 +129,11 @@ func executable(name string) string {
 	return path
 }
 
-func (f *function) invoke(payload string) answer {
+func (f *function) invoke(payload string) lambdatest.Answer {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
 	defer cancel()
-	a, err := f.runtime.invoke(ctx, []byte(payload), 30*time.Second)
+	a, err := f.runtime.Invoke(ctx, []byte(payload), 30*time.Second)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -175,16 +165,16 @@ func TestDirectInvoke(t *testing.T) {
 			Requests []struct{ Method, Path string }
 		}
 	}
-	if err := json.Unmarshal(a.body, &got); err != nil || a.isErr {
-		t.Fatalf("answer %s, %v", a.body, err)
+	if err := json.Unmarshal(a.Body, &got); err != nil || a.Failed {
+		t.Fatalf("answer %s, %v", a.Body, err)
 	}
 	if got.Outcome != "tagged" || len(got.Results) != 1 || got.Results[0].Calls != 2 || got.Results[0].Written["env"] != "dev" {
-		t.Errorf("answer %s", a.body)
+		t.Errorf("answer %s", a.Body)
 	}
 	if diff := cmp.Diff(map[string]string{"env": "dev"}, f.metadata(serverID)); diff != "" {
 		t.Error(diff)
 	}
-	if calls := f.aws.made(); len(calls) != 1 || calls[0].target != "secretsmanager.GetSecretValue" {
+	if calls := f.aws.Calls(); len(calls) != 1 || calls[0].Target != "secretsmanager.GetSecretValue" {
 		t.Errorf("AWS was called for more than the secret: %v", calls)
 	}
 }
@@ -193,8 +183,8 @@ func TestDirectInvoke(t *testing.T) {
 func TestNotReadyThenReady(t *testing.T) {
 	f := start(t, "server-created", simcloud.Options{})
 	f.sim.PutServer(simcloud.Server{ID: serverID, VMState: "building", BuildTime: time.Second})
-	if a := f.invoke(created(serverID)); a.isErr || !strings.Contains(string(a.body), `"outcome":"tagged"`) {
-		t.Errorf("answer %s", a.body)
+	if a := f.invoke(created(serverID)); a.Failed || !strings.Contains(string(a.Body), `"outcome":"tagged"`) {
+		t.Errorf("answer %s", a.Body)
 	}
 	refused := 0
 	for _, r := range f.sim.Requests() {
@@ -229,11 +219,11 @@ func TestErrors(t *testing.T) {
 				tt.prepare(f.sim)
 			}
 			a := f.invoke(tt.payload)
-			if !a.isErr || a.kind != tt.kind || !strings.Contains(a.message, tt.message) {
-				t.Errorf("answer %s", a.body)
+			if !a.Failed || a.Kind != tt.kind || !strings.Contains(a.Message, tt.message) {
+				t.Errorf("answer %s", a.Body)
 			}
-			if strings.Contains(string(a.body), "not-the-secret-one") {
-				t.Errorf("the answer holds the password: %s", a.body)
+			if strings.Contains(string(a.Body), "not-the-secret-one") {
+				t.Errorf("the answer holds the password: %s", a.Body)
 			}
 		})
 	}
@@ -253,13 +243,13 @@ func record(name, body string, receives int) string {
 func batch(records ...string) string { return `{"Records": [` + strings.Join(records, ",") + `]}` }
 
 // failures are the records that a partial batch response hands back.
-func failures(t *testing.T, a answer) []string {
+func failures(t *testing.T, a lambdatest.Answer) []string {
 	t.Helper()
 	var response struct {
 		BatchItemFailures []struct{ ItemIdentifier string }
 	}
-	if err := json.Unmarshal(a.body, &response); err != nil || a.isErr {
-		t.Fatalf("answer %s, %v", a.body, err)
+	if err := json.Unmarshal(a.Body, &response); err != nil || a.Failed {
+		t.Fatalf("answer %s, %v", a.Body, err)
 	}
 	names := []string{}
 	for _, f := range response.BatchItemFailures {
@@ -280,22 +270,22 @@ func TestBatch(t *testing.T) {
 		t.Errorf("env %q", got)
 	}
 	var visibility, dead int
-	for _, call := range f.aws.made() {
-		switch call.target {
+	for _, call := range f.aws.Calls() {
+		switch call.Target {
 		case "AmazonSQS.ChangeMessageVisibility":
 			visibility++
-			seconds, _ := call.body["VisibilityTimeout"].(float64)
-			if call.body["ReceiptHandle"] != "receipt-deferred" || seconds < 48 || seconds > 72 { // the third receive: 60 s and a fifth
-				t.Errorf("visibility %v", call.body)
+			seconds, _ := call.Body["VisibilityTimeout"].(float64)
+			if call.Body["ReceiptHandle"] != "receipt-deferred" || seconds < 48 || seconds > 72 { // the third receive: 60 s and a fifth
+				t.Errorf("visibility %v", call.Body)
 			}
-			if call.body["QueueUrl"] != "https://sqs.eu-central-1.amazonaws.com/123456789012/tagger" {
-				t.Errorf("queue %v", call.body["QueueUrl"])
+			if call.Body["QueueUrl"] != "https://sqs.eu-central-1.amazonaws.com/123456789012/tagger" {
+				t.Errorf("queue %v", call.Body["QueueUrl"])
 			}
 		case "AmazonSQS.SendMessage":
 			dead++
-			text := fmt.Sprint(call.body["MessageAttributes"])
-			if call.body["MessageBody"] != `{"specversion": "1.0"}` || !strings.Contains(text, "rejected") || !strings.Contains(text, "arn:aws:sqs:eu-central-1:123456789012:tagger") {
-				t.Errorf("dead letter %v", call.body)
+			text := fmt.Sprint(call.Body["MessageAttributes"])
+			if call.Body["MessageBody"] != `{"specversion": "1.0"}` || !strings.Contains(text, "rejected") || !strings.Contains(text, "arn:aws:sqs:eu-central-1:123456789012:tagger") {
+				t.Errorf("dead letter %v", call.Body)
 			}
 		}
 	}
@@ -318,8 +308,8 @@ func TestBatchWithRefusedCredentials(t *testing.T) {
 	f := start(t, "server-created", simcloud.Options{}, "OS_PASSWORD=wrong")
 	f.sim.PutServer(simcloud.Server{ID: serverID})
 	a := f.invoke(batch(record("one", created(serverID), 1), record("two", created(otherID), 1)))
-	if !a.isErr || a.kind != "CredentialsError" {
-		t.Errorf("answer %s", a.body)
+	if !a.Failed || a.Kind != "CredentialsError" {
+		t.Errorf("answer %s", a.Body)
 	}
 }
 
@@ -327,11 +317,11 @@ func TestTheSecretIsReadOnce(t *testing.T) {
 	f := start(t, "server-created", simcloud.Options{})
 	f.sim.PutServer(simcloud.Server{ID: serverID})
 	for range 2 {
-		if a := f.invoke(created(serverID)); a.isErr {
-			t.Fatalf("answer %s", a.body)
+		if a := f.invoke(created(serverID)); a.Failed {
+			t.Fatalf("answer %s", a.Body)
 		}
 	}
-	if calls := f.aws.made(); len(calls) != 1 || calls[0].target != "secretsmanager.GetSecretValue" {
+	if calls := f.aws.Calls(); len(calls) != 1 || calls[0].Target != "secretsmanager.GetSecretValue" {
 		t.Errorf("AWS calls %v, want the secret once", calls)
 	}
 	logins := 0
@@ -385,8 +375,8 @@ func TestActions(t *testing.T) {
 				if kind == handles {
 					want = `"outcome":"tagged"`
 				}
-				if a.isErr || !strings.Contains(string(a.body), want) {
-					t.Errorf("%s: answer %s", kind, a.body)
+				if a.Failed || !strings.Contains(string(a.Body), want) {
+					t.Errorf("%s: answer %s", kind, a.Body)
 				}
 			}
 		})

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cloudtagger/tagger/internal/lambdatest"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
@@ -68,11 +69,11 @@ func (l *ledger) received(batch []types.Message) []context.Context {
 }
 
 // answered notes an answer: an error in one is none that was asked for.
-func (l *ledger) answered(a answer) {
+func (l *ledger) answered(a lambdatest.Answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if a.isErr {
-		l.errors = append(l.errors, string(a.body))
+	if a.Failed {
+		l.errors = append(l.errors, string(a.Body))
 	}
 }
 

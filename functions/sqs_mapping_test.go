@@ -20,13 +20,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/cloudtagger/tagger/internal/lambdatest"
 )
 
 var errEnded = errors.New("the function's process ended")
 
 // bootstrap is one running process of a function. Its context ends with it.
 type bootstrap struct {
-	runtime *runtimeAPI
+	runtime *lambdatest.RuntimeAPI
 	life    context.Context
 	kill    func()
 }
@@ -34,9 +36,10 @@ type bootstrap struct {
 // startBootstrap starts a process, which ends with the context at the latest. The lines of its log go to logged, all of them before
 // done is.
 func startBootstrap(ctx context.Context, t *testing.T, done *sync.WaitGroup, env []string, logged func(map[string]any)) (*bootstrap, error) {
-	runtime := newRuntimeAPI(t)
+	runtime := lambdatest.NewRuntimeAPI()
+	t.Cleanup(runtime.Close)
 	cmd := exec.CommandContext(ctx, executable("server-created"))
-	cmd.Env = append([]string{"AWS_LAMBDA_RUNTIME_API=" + runtime.host()}, env...)
+	cmd.Env = append([]string{"AWS_LAMBDA_RUNTIME_API=" + runtime.Host()}, env...)
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -156,7 +159,7 @@ func (m *mapping) deliver(b *bootstrap, messages []types.Message) ([]types.Messa
 	for _, crash := range crashes {
 		defer context.AfterFunc(crash, b.kill)()
 	}
-	a, err := b.runtime.invoke(ctx, payload, m.timeout)
+	a, err := b.runtime.Invoke(ctx, payload, m.timeout)
 	if err == nil {
 		m.ledger.answered(a)
 		return acknowledged(a, messages), nil
@@ -184,9 +187,9 @@ func (m *mapping) event(messages []types.Message) events.SQSEvent {
 
 // acknowledged returns the messages that the answer does not name. An error, an answer that is none and one that names an unknown message
 // acknowledge nothing.
-func acknowledged(a answer, messages []types.Message) []types.Message {
+func acknowledged(a lambdatest.Answer, messages []types.Message) []types.Message {
 	var response events.SQSEventResponse
-	if a.isErr || json.Unmarshal(a.body, &response) != nil {
+	if a.Failed || json.Unmarshal(a.Body, &response) != nil {
 		return nil
 	}
 	open := map[string]types.Message{}

@@ -154,7 +154,7 @@ func (e *explanation) find(ctx context.Context) (all []found, failed []error, er
 			}
 			for v, err := range metadata.List(ctx, service, metadata.Kind(kind), metadata.ListOptions{
 				Options: e.api(session, metadata.Kind(kind)), AllProjects: session.Admin(), PageSize: 200, Name: e.wanted, Retries: 2,
-				NoMicroversion: e.options.API == metadata.HuaweiCloud,
+				DownCells: true, NoMicroversion: e.options.API == metadata.HuaweiCloud,
 			}) {
 				if err != nil {
 					failed = append(failed, fmt.Errorf("list %ss: %w", kind, err))
@@ -202,13 +202,21 @@ func (e *explanation) api(session *cloud.Session, kind metadata.Kind) metadata.O
 }
 
 func (e *explanation) get(ctx context.Context, service *gophercloud.ServiceClient, session *cloud.Session, kind metadata.Kind) (metadata.View, error) {
-	resource, err := metadata.New(service, kind, e.wanted, e.api(session, kind))
-	if err != nil {
-		return metadata.View{}, err
+	o := e.api(session, kind)
+	o.ListView = o.FullView
+	for {
+		resource, err := metadata.New(service, kind, e.wanted, o)
+		if err != nil {
+			return metadata.View{}, err
+		}
+		v, err := resource.Get(ctx)
+		if failed, ok := errors.AsType[*metadata.Error](err); ok && failed.Status == http.StatusNotAcceptable && o.ListView {
+			o.ListView = false // an older cloud
+			continue
+		}
+		v.Project = cmp.Or(v.Project, session.Project)
+		return v, err
 	}
-	v, err := resource.Get(ctx)
-	v.Project = cmp.Or(v.Project, session.Project)
-	return v, err
 }
 
 // ambiguous lists the resources of a name.
@@ -310,12 +318,13 @@ func (e *explanation) answer() string {
 		return name + ": unknown, for something could not be read: " + e.unread.Error()
 	}
 	a, lacks := e.assessment, e.lacking()
+	if metadata.Kind(e.kind).Readiness(e.view.State) == metadata.Deleted {
+		return name + " is deleted: nothing can be written on it any more."
+	}
 	if len(lacks) == 0 {
 		switch {
 		case a.State == reconcile.NoRule:
 			return name + " gets no metadata: " + a.Why + "."
-		case a.State == reconcile.NotWritable:
-			return name + " is " + a.Why + ": nothing can be written on it."
 		case len(a.Plan.EventOnly) > 0:
 			return fmt.Sprintf("%s has every key that can be computed now; %s come of events only.", name, strings.Join(a.Plan.EventOnly, ", "))
 		}
@@ -473,6 +482,8 @@ func (e *explanation) next() string {
 	a, v := e.assessment, e.view
 	correct := fmt.Sprintf("tagger reconcile --scope %s --kind %s --name '%s' --out plan.jsonl", v.Project, e.kind, v.Name)
 	switch {
+	case metadata.Kind(e.kind).Readiness(v.State) == metadata.Deleted:
+		return "nothing to do"
 	case len(e.lacking()) == 0 && a.State == reconcile.NoRule:
 		return "if it should get metadata: write a rule for it, and try it with tagger plan"
 	case len(e.lacking()) == 0:

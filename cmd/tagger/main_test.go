@@ -284,7 +284,7 @@ func TestInvokeDryRun(t *testing.T) {
 	t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {env: test}}]`)
 	t.Setenv("TAGGER_DRY_RUN", "true")
 	out, _, status := taggerCommand(t, plainEvent("server.created"), "invoke", "--cloud", "env", "-")
-	if status != exitDone || !strings.Contains(out, "unchanged: dry run: would write env: dev → test") {
+	if status != exitDone || !strings.Contains(out, "planned: dry run: would write env: dev → test") {
 		t.Errorf("status %d: %s", status, out)
 	}
 	if server, _ := sim.Server(serverID); server.Metadata["env"] != "dev" {

@@ -23,7 +23,7 @@ func repairOn(on bool) string {
 // An ordinary script that writes three keys to each server when it is active, one by one, makes Nova lose keys that
 // were read back. With repair none is lost in the end. Some servers are nobody else's, and cost what they cost without.
 func TestLoopBesideAScript(t *testing.T) {
-	const all, beside = 20, 14
+	const all, beside = 12, 9
 	s, bin := newStand(t), buildTagger(t)
 	s.knob(t, "spawn_delay", "0 4")
 	for _, repair := range []bool{false, true} {
@@ -35,7 +35,7 @@ func TestLoopBesideAScript(t *testing.T) {
 			var writers sync.WaitGroup
 			for _, m := range b.made[:beside] {
 				writers.Go(func() {
-					until(t, "the server is active", 2*time.Minute, 20*time.Millisecond, func() bool {
+					until(t, "the server is active", 4*time.Minute, 300*time.Millisecond, func() bool {
 						v, err := servers.Get(t.Context(), s.compute, m.id).Extract()
 						return err == nil && v.Status == "ACTIVE"
 					})
@@ -47,7 +47,7 @@ func TestLoopBesideAScript(t *testing.T) {
 				})
 			}
 			writers.Wait()
-			until(t, "every server's event is done with", 2*time.Minute, time.Second, func() bool {
+			until(t, "every server's event is done with", 4*time.Minute, time.Second, func() bool {
 				done := map[string]bool{}
 				for _, line := range l.log() {
 					if line.Outcome == "tagged" || line.Outcome == "unchanged" {

@@ -173,7 +173,8 @@ func connectReconciler(ctx context.Context, s streams, settings config.Settings,
 		streams: s, settings: settings, eventOnly: eventOnly, session: session,
 		options: reconcile.Options{
 			Tagger: t, Policy: set.Policy(), Rules: set.Hash(), API: metadata.API(settings.API),
-			Cloud: cloud.New(within), Bounds: bounds, Scope: scope, Grace: settings.Grace,
+			Region: credentials.RegionName,
+			Cloud:  cloud.New(within), Bounds: bounds, Scope: scope, Grace: settings.Grace,
 		},
 	}, nil
 }
@@ -487,6 +488,9 @@ func (d *reconciler) printReport(r reconcile.Report) {
 	fmt.Fprintf(d.out, "Journal: %s\n", r.Journal)
 }
 
+// shownCanary is the canary that a run that was stopped suggests, if the limits allow it.
+const shownCanary = 20
+
 // printLimits shows which limits a plan is over, and the ways on.
 func (d *reconciler) printLimits(f reconcileFlags, r reconcile.Report, e *reconcile.LimitError) {
 	fmt.Fprintln(d.out, styleFor(d.out).paint(red, "STOPPED before the first write.")+" Nothing was written.")
@@ -515,7 +519,10 @@ func (d *reconciler) printLimits(f reconcileFlags, r reconcile.Report, e *reconc
 		resume = " --resume"
 	}
 	fmt.Fprintf(d.out, "Review:    tagger reconcile --show %s%s\n", f.apply, review)
-	fmt.Fprintf(d.out, "Canary:    tagger reconcile --apply %s%s --canary %d\n", f.apply, resume, min(20, r.Planned))
+	few := min(shownCanary, r.Planned, f.limits.Resources, int(min(f.limits.Percent, f.limits.OneValue)*float64(r.Plan.Total())/100))
+	if few > 0 {
+		fmt.Fprintf(d.out, "Canary:    tagger reconcile --apply %s%s --canary %d\n", f.apply, resume, few)
+	}
 	fmt.Fprintf(d.out, "All:       tagger reconcile --apply %s%s%s\n", f.apply, resume, all)
 }
 

@@ -58,7 +58,7 @@ func TestReconcile(t *testing.T) {
 		t.Fatalf("status %d: %s%s", status, out, errOut)
 	}
 	contains(out, "STOPPED before the first write. Nothing was written.", "120 planned", "limit 100", "--max-per-project 101%",
-		"Canary:    tagger reconcile --apply "+plan+" --canary 20")
+		"Canary:    tagger reconcile --apply "+plan+" --canary 12")
 	flags := []string{"reconcile", "--apply", plan, "--max-per-project", "100%", "--canary-wait", "0s"}
 	out, errOut, status = taggerCommand(t, "", append(flags, "--canary", "5", "--max-percent", "100", "--confirm", "5")...)
 	if status != exitDone || tagged() != 5 {
@@ -128,6 +128,7 @@ func TestExplain(t *testing.T) {
 	put(simcloud.Server{Name: "building", VMState: "building"})
 	put(simcloud.Server{Name: "broken", VMState: "error"})
 	put(simcloud.Server{Name: "other-value", Metadata: map[string]string{"owner": "bob"}})
+	going := put(simcloud.Server{Name: "going", VMState: "deleted"})
 	put(simcloud.Server{Name: "twins"})
 	put(simcloud.Server{Name: "twins"})
 	foreign := put(simcloud.Server{Name: "foreign", ProjectID: other.ID})
@@ -166,6 +167,7 @@ func TestExplain(t *testing.T) {
 		{"young", "", exitUndone, []string{"its event may still be on its way"}},
 		{"other-value", "", exitUndone, []string{`has another value, "bob"`, "--overwrite owner"}},
 		{"disk", "", exitDone, []string{"disk gets no metadata: no rule matches.\n"}},
+		{going, "", exitUndone, []string{"going is deleted: nothing can be written on it any more.\n", "next      nothing to do"}},
 		{"twins", "", exitUsage, []string{"twins is the name of 2 resources"}},
 		{foreign, "", exitUndone, []string{"is not there, or not to be seen with these credentials"}},
 		{"nothing", "", exitUndone, []string{"is not there, or not to be seen with these credentials"}},

@@ -94,7 +94,11 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 		if failed.Outcome != "" {
 			return failed
 		}
-		return Result{Decision: Decision{Outcome: Unchanged, Reason: "dry run: " + d.String()}, Attempts: 1}
+		outcome := Planned
+		if len(d.Write)+len(d.Remove) == 0 {
+			outcome = Unchanged
+		}
+		return Result{Decision: Decision{Outcome: outcome, Reason: "dry run: " + d.String()}, Attempts: 1}
 	}
 
 	var overtaken []Problem

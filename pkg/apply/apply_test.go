@@ -665,7 +665,7 @@ func TestDryRun(t *testing.T) {
 	s := newStand(t, simcloud.Options{}, o)
 	s.sim.PutServer(simcloud.Server{ID: id, Metadata: m{"env": "dev", "old": "x"}})
 	got := s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "production"}, Add: m{"owner": "alice"}, Remove: []string{"old"}}))
-	s.want("server", got, apply.Unchanged, "dry run: would write env: dev → production, owner: alice, old: x → removed")
+	s.want("server", got, apply.Planned, "dry run: would write env: dev → production, owner: alice, old: x → removed")
 	s.sim.PutSnapshot(simcloud.Snapshot{ID: id, Metadata: m{"env": "dev"}})
 	j := job(rules.Plan{Set: m{"env": "dev"}})
 	j.Change.Resource.Kind = lifecycle.Snapshot
@@ -857,5 +857,5 @@ func TestDryRunOfWhatIsSuperseded(t *testing.T) {
 	s.want("dry run", s.applier.Apply(t.Context(), s.servers, j), apply.Ignored, "superseded")
 	s.sim.SetServerState(id, "error", "")
 	j.Change.Action = lifecycle.ServerCreated
-	s.want("dry run", s.applier.Apply(t.Context(), s.servers, j), apply.Unchanged, "would write stopped-at: x; vm_state error does not allow it now")
+	s.want("dry run", s.applier.Apply(t.Context(), s.servers, j), apply.Planned, "would write stopped-at: x; vm_state error does not allow it now")
 }

@@ -16,6 +16,8 @@ const (
 	Tagged Outcome = "tagged"
 	// Unchanged: no write was needed.
 	Unchanged Outcome = "unchanged"
+	// Planned: a dry run, and something would be written.
+	Planned Outcome = "planned"
 	// Ignored: understood, and nothing to do for it: no rule, another function's action, or overtaken by later changes.
 	Ignored Outcome = "ignored"
 	// Unrecognised: not an event we know.
@@ -32,7 +34,7 @@ const (
 
 // Outcomes returns all outcomes, from the best to the worst: a record that holds several events has the worst of theirs.
 func Outcomes() []Outcome {
-	return []Outcome{Tagged, Unchanged, Ignored, Unrecognised, Gone, Blocked, Rejected, Deferred}
+	return []Outcome{Tagged, Unchanged, Planned, Ignored, Unrecognised, Gone, Blocked, Rejected, Deferred}
 }
 
 // Decision is what became of an event and what to do next. Every package up to the doors passes it on unchanged.

@@ -91,8 +91,12 @@ func WriteText(w io.Writer, r Report, by By, minimum float64) error {
 		}
 		fmt.Fprintf(b, "FAIL  %s < %g %%\n", strings.Join(parts, ", "), minimum)
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	for line := range strings.Lines(b.String()) { // columns end in blanks
+		if _, err := io.WriteString(w, strings.TrimRight(line, " \n")+"\n"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r Report) heading(b *strings.Builder) {

@@ -131,6 +131,13 @@ func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpAnswer, bool) {
 		http.Error(w, "the body did not come in time", http.StatusRequestTimeout)
 		return httpAnswer{}, false
 	}
+	if n := int64(ingress.Inflated(r.Header, body)); n > 0 {
+		if !h.bytes.take(n) {
+			busy(w, "as many bytes as may be in memory are")
+			return httpAnswer{}, false
+		}
+		defer h.bytes.left.Add(n)
+	}
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()

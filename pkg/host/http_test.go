@@ -1,6 +1,8 @@
 package host_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"io"
 	"net/http"
@@ -262,6 +264,44 @@ func TestBytesInFlight(t *testing.T) {
 	}
 	if w := send(ingress.MaxPayload+1, true); w.Code != 413 {
 		t.Errorf("too large: %d", w.Code)
+	}
+}
+
+// A body counts with its inflated size too, and what would inflate to more than may be is not kept.
+func TestInflatedBytesInFlight(t *testing.T) {
+	s := &script{entered: make(chan struct{}), release: make(chan struct{})}
+	h := newHTTP(s, "", 10)
+	send := func(size int) *httptest.ResponseRecorder {
+		var body bytes.Buffer
+		zip := gzip.NewWriter(&body)
+		_, _ = io.WriteString(zip, event("tagged")+strings.Repeat(" ", size))
+		_ = zip.Close()
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/", &body)
+		r.Header.Set("Content-Encoding", "gzip")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	var working sync.WaitGroup
+	for range 2 {
+		working.Go(func() {
+			if w := send(3 << 20); w.Code != 204 {
+				t.Errorf("%d: %s", w.Code, w.Body)
+			}
+		})
+		<-s.entered
+	}
+	if w := send(3 << 20); w.Code != 503 || !strings.Contains(w.Body.String(), "bytes") {
+		t.Errorf("a third body: %d: %s", w.Code, w.Body)
+	}
+	if w := send(ingress.MaxPayload); w.Code != 400 || !strings.Contains(w.Body.String()+w.Header().Get("Tagger-Reason"), "inflated has more than") {
+		t.Errorf("too large: %d %v: %s", w.Code, w.Header(), w.Body)
+	}
+	close(s.release)
+	working.Wait()
+	go func() { <-s.entered }()
+	if w := send(5 << 20); w.Code != 204 {
+		t.Errorf("when all are done: %d: %s", w.Code, w.Body)
 	}
 }
 

@@ -91,28 +91,73 @@ func (d *decoder) request(header map[string][]string, body []byte) Record {
 	return r
 }
 
-// inflate undoes a body's encoding. What comes out has MaxPayload bytes at most, however small the body is.
+// Inflated returns how many bytes of memory the inflated body takes besides the body: 0 for one that is not compressed, or
+// that will be rejected. It inflates the body without keeping what comes out, so that the caller can make room first.
+func Inflated(header http.Header, body []byte) int {
+	r, err := inflater(header["Content-Encoding"], body)
+	if r == nil || err != nil {
+		return 0
+	}
+	n, err := inflatedSize(r)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// inflate undoes a body's encoding. What comes out has MaxPayload bytes at most, however small the body is; nothing is
+// kept of what would be longer.
 func inflate(encodings []string, body []byte) ([]byte, error) {
+	r, err := inflater(encodings, body)
+	if r == nil || err != nil {
+		return body, err
+	}
+	n, err := inflatedSize(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Reset(bytes.NewReader(body)); err != nil {
+		return nil, errNotGzip
+	}
+	inflated := make([]byte, n)
+	if _, err := io.ReadFull(r, inflated); err != nil {
+		return nil, errBrokenGzip
+	}
+	return inflated, nil
+}
+
+var (
+	errNotGzip    = errors.New("body: is not gzip, Content-Encoding says it is")
+	errBrokenGzip = errors.New("body: is gzip that is broken or cut off")
+)
+
+// inflater returns a reader that inflates the body, or nil when it is not compressed.
+func inflater(encodings []string, body []byte) (*gzip.Reader, error) {
 	encoding := strings.ToLower(strings.TrimSpace(strings.Join(encodings, ",")))
 	switch encoding {
 	case "", "identity":
-		return body, nil
+		return nil, nil
 	case "gzip", "x-gzip": // RFC 9110, section 8.4.1.3
 	default:
 		return nil, fmt.Errorf("body: %w", &MediaTypeError{"Content-Encoding", cut(encoding), "gzip, or none"})
 	}
 	r, err := gzip.NewReader(bytes.NewReader(body))
 	if err != nil {
-		return nil, errors.New("body: is not gzip, Content-Encoding says it is")
+		return nil, errNotGzip
 	}
-	inflated, err := io.ReadAll(io.LimitReader(r, MaxPayload+1))
+	return r, nil
+}
+
+// inflatedSize reads to the end and returns how many bytes there were.
+func inflatedSize(r io.Reader) (int, error) {
+	n, err := io.Copy(io.Discard, io.LimitReader(r, MaxPayload+1))
 	switch {
-	case len(inflated) > MaxPayload:
-		return nil, fmt.Errorf("body: inflated %w", &document.LimitError{What: "bytes", Max: MaxPayload})
+	case n > MaxPayload:
+		return 0, fmt.Errorf("body: inflated %w", &document.LimitError{What: "bytes", Max: MaxPayload})
 	case err != nil:
-		return nil, errors.New("body: is gzip that is broken or cut off")
+		return 0, errBrokenGzip
 	}
-	return inflated, nil
+	return int(n), nil
 }
 
 // cut makes a header's value fit for an error.

@@ -229,6 +229,8 @@ type View struct {
 	Locked bool
 	// Flavor is a server's flavor: its id, or its name where the microversion has no id.
 	Flavor string
+	// Image is the id of a server's image, "" for a server that boots from a volume; Zone is the availability zone.
+	Image, Zone string
 	// Parents are the ids of the resources that this one belongs to: a snapshot's volume, the servers that a volume is
 	// attached to.
 	Parents  []string
@@ -248,6 +250,8 @@ type serverBody struct {
 	Task     string            `json:"OS-EXT-STS:task_state"`
 	Locked   bool              `json:"locked"`
 	Flavor   flavorBody        `json:"flavor"`
+	Image    json.RawMessage   `json:"image,omitempty"` // an object, or ""
+	Zone     string            `json:"OS-EXT-AZ:availability_zone,omitempty"`
 	Metadata map[string]string `json:"metadata"`
 }
 
@@ -271,8 +275,10 @@ func decodeServer(text []byte) (View, error) {
 	if flavor == "" {
 		flavor = b.Flavor.Name
 	}
+	var image struct{ ID string }
+	_ = json.Unmarshal(b.Image, &image)
 	return View{
-		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated,
+		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated, Image: image.ID, Zone: b.Zone,
 		State: b.VMState, Task: b.Task, Locked: b.Locked,
 		Flavor: flavor, Metadata: b.Metadata,
 	}, nil
@@ -337,6 +343,7 @@ type volumeBody struct {
 	Created     string            `json:"created_at,omitempty"`
 	Updated     string            `json:"updated_at,omitempty"`
 	Status      string            `json:"status"`
+	Zone        string            `json:"availability_zone,omitempty"`
 	Attachments []attachmentBody  `json:"attachments"`
 	Metadata    map[string]string `json:"metadata"`
 }
@@ -358,7 +365,10 @@ func decodeVolume(text []byte) (View, error) {
 	delete(b.Metadata, "attached_mode")
 	created, _ := time.Parse(cinderTime, b.Created)
 	updated, _ := time.Parse(cinderTime, b.Updated)
-	v := View{ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated, State: b.Status, Metadata: b.Metadata}
+	v := View{
+		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated, State: b.Status, Zone: b.Zone,
+		Metadata: b.Metadata,
+	}
 	for _, a := range b.Attachments {
 		v.Parents = append(v.Parents, ids(a.Server)...)
 	}

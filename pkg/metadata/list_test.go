@@ -103,3 +103,61 @@ func TestList(t *testing.T) {
 		})
 	}
 }
+
+// answers gives each request the next status and body.
+type answers struct {
+	all []struct {
+		status int
+		body   string
+	}
+	sent []string
+}
+
+func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
+	a.sent = append(a.sent, r.URL.RequestURI()+" "+r.Header.Get("OpenStack-API-Version"))
+	next := a.all[0]
+	a.all = a.all[1:]
+	return &http.Response{StatusCode: next.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(next.body)), Request: r}, nil
+}
+
+// A server whose cell is down is listed as one of which nothing is known; an older cloud is asked without it.
+func TestListDownCells(t *testing.T) {
+	type answer = struct {
+		status int
+		body   string
+	}
+	down := `{"id": "s2", "tenant_id": "p", "created": "2026-11-20T09:15:04Z", "status": "UNKNOWN"}`
+	page := answer{200, `{"servers": [` + serverJSON(1) + "," + down + `]}`}
+	for _, tt := range []struct {
+		name    string
+		answers []answer
+		sent    []string
+		older   bool
+	}{
+		{"at once", []answer{page}, []string{"/v2.1/servers/detail?limit=40 compute 2.69"}, false},
+		{"an older cloud", []answer{{406, "{}"}, page}, []string{"/v2.1/servers/detail?limit=40 compute 2.69", "/v2.1/servers/detail?limit=40 compute 2.9"}, true},
+		{
+			"smaller pages", []answer{{504, ""}, {504, ""}, page},
+			[]string{"/v2.1/servers/detail?limit=40 compute 2.69", "/v2.1/servers/detail?limit=20 compute 2.69", "/v2.1/servers/detail?limit=10 compute 2.69"},
+			false,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a, older := &answers{all: tt.answers}, false
+			o := metadata.ListOptions{PageSize: 40, DownCells: true, Older: func() { older = true }}
+			var states []string
+			for v, err := range metadata.List(t.Context(), service(a, "http://c/v2.1/"), metadata.Server, o) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				states = append(states, v.State)
+			}
+			if diff := cmp.Diff([]string{"active", metadata.Unread}, states); diff != "" || older != tt.older {
+				t.Errorf("older %v, states (-want +got):\n%s", older, diff)
+			}
+			if diff := cmp.Diff(tt.sent, a.sent); diff != "" {
+				t.Errorf("sent (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -60,6 +60,9 @@ type Options struct {
 	// FullView lets [Resource.Get] ask for the microversion in which a [View] is complete: by default Nova does not say
 	// whether a server is locked. Huawei Cloud knows no microversions.
 	FullView bool
+	// ListView lets Resource.Get ask for the microversion that [ListOptions].DownCells asks for, which has the flavor's
+	// name in place of its id.
+	ListView bool
 }
 
 // client sends requests to one service.

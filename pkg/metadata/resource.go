@@ -34,6 +34,9 @@ func New(service *gophercloud.ServiceClient, kind Kind, id string, o Options) (*
 	if err == nil && o.FullView {
 		r.microversion = r.row.apiVersion()
 	}
+	if err == nil && o.ListView && r.row.downCells != "" {
+		r.microversion = string(r.row.service) + " " + r.row.downCells
+	}
 	return r, err
 }
 

@@ -190,6 +190,9 @@ func (p *planning) consider(ctx context.Context, kind lifecycle.Kind, v metadata
 		!p.CreatedFrom.IsZero() && v.Created.Before(p.CreatedFrom) || !p.CreatedTo.IsZero() && v.Created.After(p.CreatedTo) {
 		return nil
 	}
+	if metadata.Kind(kind).Readiness(v.State) == metadata.Deleted {
+		return nil // an administrator sees servers for some time after they were deleted
+	}
 	where, err := p.within(ctx, v.Project, p.known)
 	if err != nil {
 		p.summary.failed(fmt.Errorf("project %s: %w", v.Project, err))

@@ -45,6 +45,8 @@ type Options struct {
 	// Rules is the hash of the rules.
 	Rules string
 	API   metadata.API
+	// Region is the configured one.
+	Region string
 	// Cloud gives sessions for the projects of the scope, Bounds for those in which the Tagger may write.
 	Cloud, Bounds *cloud.Cloud
 	Scope         config.Projects
@@ -105,7 +107,13 @@ func Assess(ctx context.Context, o Options, kind lifecycle.Kind, v metadata.View
 	if v.State == metadata.Unread {
 		return Assessment{State: Unread}, errors.New("its cell is down: nothing is known of its metadata")
 	}
-	plan, err := o.Tagger.PlanExisting(ctx, tagger.Existing{Kind: kind, View: v, Parent: parent})
+	name, err := o.projectName(ctx, v.Project)
+	if err != nil {
+		return Assessment{State: Unread}, err
+	}
+	plan, err := o.Tagger.PlanExisting(ctx, tagger.Existing{
+		Kind: kind, View: v, Region: o.Region, ProjectName: name, Parent: parent,
+	})
 	if err != nil {
 		return Assessment{State: Unread}, err
 	}
@@ -136,6 +144,8 @@ func Assess(ctx context.Context, o Options, kind lifecycle.Kind, v metadata.View
 		case twin != "":
 			problem(key, fmt.Sprintf("%q is there, and differs in case only", twin))
 			differs++
+		case !there && o.alias(kind, key, v.Metadata) != "":
+			problem(key, fmt.Sprintf("is there as %q", o.alias(kind, key, v.Metadata)))
 		case o.Policy.Protects(key) && !slices.Contains(o.Protected, key):
 			problem(key, "protected_keys: has it; --protected "+key+" writes it all the same")
 		case o.exempts(plan.Resource(), key, v.Metadata) != "":
@@ -230,4 +240,38 @@ func pastDate(value string, now time.Time) bool {
 	}
 	day, err := time.Parse(time.DateOnly, value[:len(time.DateOnly)])
 	return err == nil && day.Before(now.UTC().Truncate(24*time.Hour))
+}
+
+// alias returns the other spelling of a required key that a resource has, "" for none.
+func (o Options) alias(kind lifecycle.Kind, key string, have map[string]string) string {
+	for _, r := range o.Policy.Required {
+		if r.Key != key || !slices.Contains(r.Kinds, kind) {
+			continue
+		}
+		for _, alias := range r.Aliases {
+			if have[alias] != "" {
+				return alias
+			}
+		}
+	}
+	return ""
+}
+
+// projectName returns the name of a project if an exemption needs it, else "".
+func (o Options) projectName(ctx context.Context, id string) (string, error) {
+	if !slices.ContainsFunc(o.Policy.Exemptions, func(x rules.Exemption) bool { return x.Match["project_name"] != "" }) {
+		return "", nil
+	}
+	session, err := o.Bounds.Session(ctx, id)
+	if err != nil {
+		return "", fmt.Errorf("read the project's name, which an exemption needs: %w", err)
+	}
+	if session.Project == id && session.ProjectName != "" {
+		return session.ProjectName, nil
+	}
+	project, err := o.Bounds.Project(ctx, id)
+	if err != nil {
+		return "", fmt.Errorf("read the project's name, which an exemption needs: %w", err)
+	}
+	return project.Name, nil
 }

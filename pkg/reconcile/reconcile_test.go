@@ -122,7 +122,7 @@ func mixed(c *simcloud.Cloud) {
 		{Name: "bare"}, {Name: "half", Metadata: map[string]string{"env": "prod", "other": "x"}},
 		{Name: "empty", Metadata: map[string]string{"owner": "", "tier": "old"}},
 		{Name: "complete", Metadata: complete}, {Name: "cased", Metadata: map[string]string{"Owner": "bob", "env": "x", "tier": "m1.nano"}},
-		{Name: "error", VMState: "error"}, {Name: "locked", Locked: true}, {Name: "busy", TaskState: "rebooting"},
+		{Name: "gone", VMState: "deleted"}, {Name: "error", VMState: "error"}, {Name: "locked", Locked: true}, {Name: "busy", TaskState: "rebooting"},
 	} {
 		s.Created = time.Now().Add(-48 * time.Hour)
 		c.PutServer(s)
@@ -592,6 +592,41 @@ func TestLargeFleet(t *testing.T) {
 		}
 		if heap[100_000] > 2*heap[2_000]+4<<20 {
 			t.Errorf("memory grows with the fleet: %v", heap)
+		}
+	})
+}
+
+// What an exemption covers, and what is there under another name, is not missing.
+func TestExemptionsAndAliases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		until := time.Now().AddDate(0, 1, 0).Format(time.DateOnly)
+		text := `
+required:
+- {key: owner, aliases: [Besitzer]}
+exemptions:
+- {name: tests, match: {project_name: dem*, name: "test-*"}, keys: [owner], reason: tests, by: me, until: ` + until + `}
+rules:
+- {on: server.created, add: {owner: "${resource.image} ${resource.region}"}}
+`
+		w := newWorld(t, "demo", text, config.Projects{"own"}, simcloud.Options{}, func(c *simcloud.Cloud) {
+			c.PutServer(simcloud.Server{Name: "test-1"})
+			c.PutServer(simcloud.Server{Name: "alias", Metadata: map[string]string{"Besitzer": "bob"}})
+			c.PutServer(simcloud.Server{Name: "web"})
+		})
+		w.Region = "RegionOne"
+		s := w.plan()
+		want := map[State]map[lifecycle.Kind]int{Add: {"server": 1}, Exempt: {"server": 1}, Complete: {"server": 1}}
+		if diff := cmp.Diff(want, s.States); diff != "" {
+			t.Errorf("states (-want +got):\n%s", diff)
+		}
+		image, _ := w.cloud.Image("cirros")
+		if err := Entries(w.path, func(_ int, e Entry) (bool, error) {
+			if got := *e.Keys["owner"].To; e.Name != "web" || got != image.ID+" RegionOne" {
+				t.Errorf("%s: %s", e.Name, got)
+			}
+			return true, nil
+		}); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

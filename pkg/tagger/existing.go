@@ -20,6 +20,8 @@ type Existing struct {
 	Kind lifecycle.Kind
 	// View is the resource. Its Project must be set.
 	View metadata.View
+	// Region is the configured one, ProjectName the project's name; "" where they are not known.
+	Region, ProjectName string
 	// Parent, if not nil, returns a parent that was read already, and whether it was. Others are read.
 	Parent func(kind metadata.Kind, id string) (metadata.View, bool)
 }
@@ -51,6 +53,7 @@ func (p ExistingPlan) Resource() lifecycle.Resource { return p.change.Resource }
 // The Tagger's rules should be those of [rules.Set.ForExisting].
 func (t *Tagger) PlanExisting(ctx context.Context, x Existing) (ExistingPlan, error) {
 	c := creation(x.Kind, x.View)
+	c.Resource.Region, c.Resource.ProjectName = x.Region, x.ProjectName
 	p := t.plan(ctx, EventRef{}, event.New(), c)
 	if p.Pending() && p.needs.Any() {
 		var unread error
@@ -93,7 +96,8 @@ func (t *Tagger) PlanExisting(ctx context.Context, x Existing) (ExistingPlan, er
 func creation(kind lifecycle.Kind, v metadata.View) lifecycle.Change {
 	c := lifecycle.Change{
 		Resource: lifecycle.Resource{
-			Kind: kind, ID: v.ID, Name: v.Name, Project: v.Project, Flavor: v.Flavor, Created: v.Created, Metadata: v.Metadata,
+			Kind: kind, ID: v.ID, Name: v.Name, Project: v.Project, Flavor: v.Flavor, Image: v.Image, Zone: v.Zone,
+			Created: v.Created, Metadata: v.Metadata,
 		},
 		Time: v.Created,
 	}

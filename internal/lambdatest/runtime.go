@@ -1,0 +1,94 @@
+// Package lambdatest stands for AWS around a function's built bootstrap: the Lambda Runtime API, and the calls that the
+// function makes of other services.
+package lambdatest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// RuntimeAPI is the AWS Lambda Runtime API, as a bootstrap sees it.
+// https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+type RuntimeAPI struct {
+	*httptest.Server
+	next   chan invocation
+	done   chan Answer
+	polled chan struct{}
+}
+
+type invocation struct {
+	id       string
+	payload  []byte
+	deadline time.Time
+}
+
+// Answer is what the bootstrap posted for an invocation: a response or an error.
+type Answer struct {
+	Body   []byte
+	Failed bool
+	// Kind is the error's type, as failure destinations see it.
+	Kind, Message string
+}
+
+// NewRuntimeAPI starts a Runtime API on loopback. Close ends it.
+func NewRuntimeAPI() *RuntimeAPI {
+	r := &RuntimeAPI{next: make(chan invocation), done: make(chan Answer, 1), polled: make(chan struct{}, 1)}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", func(w http.ResponseWriter, req *http.Request) {
+		select {
+		case r.polled <- struct{}{}:
+		default:
+		}
+		select {
+		case i := <-r.next:
+			w.Header().Set("Lambda-Runtime-Aws-Request-Id", i.id)
+			w.Header().Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(i.deadline.UnixMilli(), 10))
+			w.Header().Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:eu-central-1:123456789012:function:tagger")
+			_, _ = w.Write(i.payload)
+		case <-req.Context().Done():
+		}
+	})
+	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", func(w http.ResponseWriter, req *http.Request) {
+		body, _ := io.ReadAll(req.Body)
+		w.WriteHeader(http.StatusAccepted)
+		r.done <- Answer{Body: body}
+	})
+	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", func(w http.ResponseWriter, req *http.Request) {
+		body, _ := io.ReadAll(req.Body)
+		var e struct{ ErrorType, ErrorMessage string }
+		_ = json.Unmarshal(body, &e)
+		w.WriteHeader(http.StatusAccepted)
+		r.done <- Answer{Body: body, Failed: true, Kind: e.ErrorType, Message: e.ErrorMessage}
+	})
+	r.Server = httptest.NewServer(mux)
+	return r
+}
+
+// Host is the value of AWS_LAMBDA_RUNTIME_API.
+func (r *RuntimeAPI) Host() string { return strings.TrimPrefix(r.URL, "http://") }
+
+// Polled is sent to when the bootstrap asks for an invocation: its cold start is over then.
+func (r *RuntimeAPI) Polled() <-chan struct{} { return r.polled }
+
+// Invoke hands a payload to the bootstrap and returns its answer.
+func (r *RuntimeAPI) Invoke(ctx context.Context, payload []byte, timeout time.Duration) (Answer, error) {
+	i := invocation{strconv.FormatInt(time.Now().UnixNano(), 10), payload, time.Now().Add(timeout)}
+	select {
+	case r.next <- i:
+	case <-ctx.Done():
+		return Answer{}, fmt.Errorf("hand out the invocation: %w", context.Cause(ctx))
+	}
+	select {
+	case a := <-r.done:
+		return a, nil
+	case <-ctx.Done():
+		return Answer{}, fmt.Errorf("wait for the answer: %w", context.Cause(ctx))
+	}
+}

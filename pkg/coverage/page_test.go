@@ -1,0 +1,201 @@
+package coverage_test
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/coverage"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
+)
+
+// madeUp is a report of a fleet with that many projects, with ten servers and five volumes in each.
+func madeUp(projects int) coverage.Report {
+	r := coverage.Report{
+		At: now, Cloud: "keystone.example", Rules: strings.Repeat("9f3c1a2e", 8), Complete: true, Key: "cost-center",
+		ProjectsRead: projects, ProjectsTotal: projects, Errors: []string{}, Notes: []string{},
+		Orphans: map[lifecycle.Kind]coverage.Amount{"volume": {Count: 41, Size: 8_200}},
+		Exemptions: []coverage.ExemptionUse{
+			{Name: "amphorae", Keys: []string{"owner"}, Reason: "Octavia's own servers", By: "m.weber", Ticket: "FIN-311",
+				AllocateTo: "CC-900", Until: now.AddDate(0, 0, 9), EndsSoon: true, Covered: 26},
+			{Name: "old-lab", Keys: []string{"owner", "cost-center"}, Reason: "closed", By: "m.weber", Until: now.AddDate(0, 0, -3), Ended: true},
+		},
+	}
+	add := func(rows []coverage.Row, i int, key string, kind lifecycle.Kind, unit metadata.Unit, n, size int, bad [6]int) []coverage.Row {
+		row := coverage.Row{Key: key, Kind: kind, Unit: unit}
+		row.Status = map[coverage.Status]coverage.Amount{}
+		ok := n
+		for s, status := range coverage.Statuses() {
+			if s == 0 {
+				continue
+			}
+			c := min(bad[s], ok)
+			ok -= c
+			row.Status[status] = coverage.Amount{Count: c, Size: c * size}
+		}
+		row.Status[coverage.OK] = coverage.Amount{Count: ok, Size: ok * size}
+		row.Total = coverage.Amount{Count: n, Size: n * size}
+		if i%2 == 0 {
+			row.Paid = row.Status[coverage.Exempt]
+		}
+		return append(rows, row)
+	}
+	for i := range projects {
+		var rows []coverage.Row
+		one := func(every, offset int) int {
+			if i%every == offset {
+				return 1 + i%3
+			}
+			return 0
+		}
+		rows = add(rows, i, "cost-center", "server", metadata.VCPU, 10, 1+i%8, [6]int{0, one(9, 2), one(11, 3), one(7, 1), one(5, 4), one(13, 5)})
+		rows = add(rows, i, "cost-center", "volume", metadata.GiB, 5, 20+i%80, [6]int{0, one(8, 2), 0, one(6, 1), one(2, 0), one(19, 5)})
+		rows = add(rows, i, "owner", "server", metadata.VCPU, 10, 1+i%8, [6]int{0, one(4, 2), 0, 0, one(3, 0), one(17, 5)})
+		if i%10 == 7 {
+			rows = rows[:1]
+		}
+		r.Projects = append(r.Projects, coverage.Group{
+			ID: fmt.Sprintf("%032x", 0x5f705ac7+i*7919), Name: fmt.Sprintf("shop-prod-%d", i), Owner: fmt.Sprintf("ann.%d@example.org", i), Rows: rows,
+		})
+		for n, row := range rows {
+			if len(r.Rows) <= n {
+				r.Rows = append(r.Rows, coverage.Row{Key: row.Key, Kind: row.Kind, Unit: row.Unit, Tally: coverage.Tally{Status: map[coverage.Status]coverage.Amount{}}})
+			}
+			sum := &r.Rows[n]
+			sum.Total = plus(sum.Total, row.Total)
+			sum.Paid = plus(sum.Paid, row.Paid)
+			for s, a := range row.Status {
+				sum.Status[s] = plus(sum.Status[s], a)
+			}
+		}
+	}
+	slices.SortStableFunc(r.Projects, func(a, b coverage.Group) int {
+		return b.Rows[0].Unallocated().Size - a.Rows[0].Unallocated().Size
+	})
+	for i := range 25 {
+		r.Paid = append(r.Paid, coverage.PaidBy{Value: fmt.Sprintf("CC-%d", 17+i), Sizes: map[metadata.Unit]coverage.Amount{
+			metadata.VCPU: {Count: 90 - i, Size: 900 - 30*i}, metadata.GiB: {Count: 40, Size: 4000 - 100*i},
+		}})
+	}
+	return r
+}
+
+func plus(a, b coverage.Amount) coverage.Amount {
+	return coverage.Amount{Count: a.Count + b.Count, Size: a.Size + b.Size}
+}
+
+// past is a history of 60 days before a report, with a gap and an incomplete run.
+func past(r coverage.Report) []coverage.Point {
+	var all []coverage.Point
+	for day := 60; day > 0; day-- {
+		if day > 30 && day < 38 {
+			continue
+		}
+		p := r.Point()
+		p.At, p.Complete = r.At.Add(-time.Duration(day)*24*time.Hour), day != 20
+		p.Rows = append([]coverage.PointRow(nil), p.Rows...)
+		lost := p.Rows[0].Total.Size * (day + day%7) / 500
+		p.Rows[0].Allocated.Size -= lost
+		p.Rows[0].OK.Count -= p.Rows[0].Total.Count * day / 500
+		all = append(all, p)
+	}
+	return all
+}
+
+func page(t *testing.T, r coverage.Report, names coverage.Names, history []coverage.Point) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := coverage.WriteHTML(&out, r, coverage.PageOptions{Names: names, History: history}); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+var (
+	barTable = regexp.MustCompile(`(?s)<th scope="col">Status</th>.*?</table>`)
+	shares   = regexp.MustCompile(`([0-9.]+) %</td>`)
+	widths   = regexp.MustCompile(`(?s)<svg class="bar".*?</svg>`)
+	width    = regexp.MustCompile(` width="([0-9.]+)" height="40"`)
+	outside  = regexp.MustCompile(`(?i)(?:src|href)="[^"#]*//|url\(|@import|https?://`)
+)
+
+func sum(t *testing.T, numbers [][]string) float64 {
+	t.Helper()
+	total := 0.0
+	for _, n := range numbers {
+		f, err := strconv.ParseFloat(n[1], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += f
+	}
+	return total
+}
+
+// The shares of a bar add up to 100.0 % as they are shown, whatever is rounded, and its parts to its width.
+func TestBarsAddUp(t *testing.T) {
+	for _, projects := range []int{1, 3, 7, 40, 1000} {
+		text := page(t, madeUp(projects), coverage.IDNames, nil)
+		tables, bars := barTable.FindAllString(text, -1), widths.FindAllString(text, -1)
+		if len(tables) != 3 || len(bars) != 3 {
+			t.Fatalf("%d tables, %d bars", len(tables), len(bars))
+		}
+		for i := range tables {
+			if got := sum(t, shares.FindAllStringSubmatch(tables[i], -1)); math.Abs(got-100) > 1e-9 {
+				t.Errorf("%d projects: shares of bar %d add up to %g", projects, i, got)
+			}
+			if got := sum(t, width.FindAllStringSubmatch(bars[i], -1)); math.Abs(got-1000) > 0.1 {
+				t.Errorf("%d projects: parts of bar %d are %g wide", projects, i, got)
+			}
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	r := madeUp(30)
+	id, name, approver := r.Projects[0].ID, r.Projects[0].Name, "m.weber"
+	for names, want := range map[coverage.Names][4]bool{
+		coverage.NoNames:   {false, false, false, false},
+		coverage.IDNames:   {true, false, false, true},
+		coverage.FullNames: {false, true, true, true},
+	} {
+		text := page(t, r, names, nil)
+		if got := [4]bool{strings.Contains(text, id), strings.Contains(text, name), strings.Contains(text, ">ann."), strings.Contains(text, approver)}; got != want {
+			t.Errorf("%s: id, name, owner, approver: %t, want %t", names, got, want)
+		}
+		if found := outside.FindString(text); found != "" {
+			t.Errorf("%s: the page asks for something outside: %s", names, found)
+		}
+	}
+}
+
+func TestPageIncompleteAndEmpty(t *testing.T) {
+	r := madeUp(2)
+	r.Complete, r.NotRead, r.Errors = false, 1, []string{"list the volumes: 500 <script>alert(1)</script>"}
+	text := page(t, r, coverage.FullNames, nil)
+	if !strings.Contains(text, "<strong>Incomplete:</strong> 1 lists") || strings.Contains(text, "<script>alert") {
+		t.Error("the page does not say that it is incomplete, or has an error's markup")
+	}
+	if text := page(t, coverage.Report{At: now, Complete: true, Key: "owner"}, coverage.IDNames, nil); !strings.Contains(text, "There is nothing to allocate.") {
+		t.Error("no word about an empty fleet")
+	}
+}
+
+// A large fleet's page stays below 2 MB.
+func TestPageSize(t *testing.T) {
+	for _, names := range []coverage.Names{coverage.IDNames, coverage.FullNames} {
+		r := madeUp(10_000)
+		text := page(t, r, names, past(r))
+		t.Logf("%s: %d bytes", names, len(text))
+		if len(text) > 2_000_000 || strings.Count(text, "\n") > 5000 {
+			t.Errorf("%s: %d bytes", names, len(text))
+		}
+	}
+}

@@ -1,0 +1,95 @@
+//go:build soak
+
+package soak_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// What the processes do with good events, and a rule whose cost a hostile event decides.
+const rulesText = `rules:
+- {name: env, on: server.created, set: {env: dev}}
+- name: costly
+  on: server.created
+  when: 'data.attack == true and len(reduce(data.many, #acc + .s, "")) > 0'
+  set: {size: large}
+`
+
+// attack is a request that wants to cost more than it may. Its body can go through each door.
+type attack struct {
+	name        string
+	contentType string
+	encoding    string
+	header      map[string]string
+	body        []byte
+	// times is how often it is sent at once where it is small on the wire; 0 is atOnce.
+	times int
+}
+
+// serverID is the id of a server; those below 1,000,000 are not there.
+func serverID(n int) string { return fmt.Sprintf("8c1f0a6e-5b0d-4a3e-9f52-%012d", n) }
+
+const structured = "application/cloudevents+json"
+
+// created is a plain event with data, which is JSON text.
+func created(server, data string) []byte {
+	return fmt.Appendf(nil, `{"specversion": "1.0", "id": "e-%[1]s", "source": "//soak", "type": "io.github.cloudtagger.server.created", "subject": %[1]q, `+
+		`"time": %[2]q, "data": %[3]s}`, server, time.Now().UTC().Format(time.RFC3339), data)
+}
+
+const mebibyte = 1 << 20
+
+// attacks are of the largest size that a door takes; size is the most bytes that a body may have.
+func attacks(size int) []attack {
+	fill := func(room int, text string) string { return strings.Repeat(text, max(0, room/len(text))) }
+	var many []map[string]string
+	for range min(size, mebibyte*9/10) / 9000 {
+		many = append(many, map[string]string{"s": strings.Repeat("s", 9000)})
+	}
+	costly, _ := json.Marshal(map[string]any{"attack": true, "many": many})
+
+	ids := make([]string, min(120_000, (size-2000)/47))
+	for i := range ids {
+		ids[i] = fmt.Sprintf(`{"id": %q}`, serverID(i))
+	}
+	trace := fmt.Sprintf(`{"trace_id": "t-1", "trace_name": "stopServer", "service_type": "ECS", "resource_type": "ecs", "trace_type": "ApiCall", `+
+		`"trace_rating": "normal", "code": 200, "time": %d, "user": {"name": "alice"}, "request": {"os-stop": {"servers": [%s]}}}`,
+		time.Now().UnixMilli(), strings.Join(ids, ","))
+
+	var bomb bytes.Buffer
+	w := gzip.NewWriter(&bomb)
+	_, _ = io.CopyN(w, zeros{}, 256*mebibyte)
+	_ = w.Close()
+
+	long := fill(size/8, "h")
+	one := func(name string, body []byte) attack { return attack{name: name, contentType: structured, body: body} }
+	return []attack{
+		one("objects", created(serverID(1), `{"a": [`+fill(min(size, 2*mebibyte)-600, `{"":0},`)+`0]}`)),
+		one("long bodies", created(serverID(2), `"`+fill(size-600, "x")+`"`)),
+		{name: "a trace of many servers", contentType: "application/json", body: []byte(trace)},
+		one("nesting", created(serverID(3), fill(size/2-600, "[")+fill(size/2-600, "]"))),
+		{name: "gzip", contentType: structured, encoding: "gzip", body: bomb.Bytes()[:min(size, bomb.Len())], times: 100},
+		one("absent servers", created(serverID(4), `{}`)),
+		one("rule", created(serverID(1_000_000), string(costly))),
+		{name: "headers", contentType: "application/json", header: map[string]string{
+			"ce-specversion": "1.0", "ce-id": "h", "ce-source": "//soak", "ce-type": "io.github.cloudtagger.server.created", "ce-subject": long[:min(len(long), 700_000)],
+		}, body: []byte(`{"specversion": "1.0", "id": "` + long + `", "source": "//soak", "type": "` + long + `"}`), times: 100},
+		one("attributes in two cases", []byte(`{"specversion": "1.0", "SpecVersion": "0.3", "id": "a", "ID": "b", "source": "//soak", "Source": "//other", `+
+			`"type": "io.github.cloudtagger.server.created", "TYPE": "io.github.cloudtagger.server.deleted", "subject": "`+serverID(5)+`", `+
+			`"Subject": "`+serverID(1_000_000)+`"}`)),
+		one("invalid UTF-8", bytes.Replace(created(serverID(6), `{"name": "NAME"}`), []byte("NAME"), []byte("\xff\xfe\xc0\x80"), 1)),
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}

@@ -1,0 +1,104 @@
+//go:build soak
+
+package soak_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// group is a control group that limits memory: of version 2 where the memory controller is there, else of version 1.
+type group struct {
+	dir   string
+	files groupFiles
+}
+
+type groupFiles struct{ root, limit, swap, peak, events string }
+
+var (
+	version2 = groupFiles{"/sys/fs/cgroup", "memory.max", "memory.swap.max", "memory.peak", "memory.events"}
+	version1 = groupFiles{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control"}
+)
+
+// newGroup makes a group whose processes may use so many bytes of memory, and none of swap. It needs root.
+func newGroup(t *testing.T, name string, limit int64) *group {
+	t.Helper()
+	files := version1
+	if controllers, err := os.ReadFile(filepath.Join(version2.root, "cgroup.controllers")); err == nil && bytes.Contains(controllers, []byte("memory")) {
+		files = version2
+	}
+	g := &group{filepath.Join(files.root, fmt.Sprintf("tagger-soak-%d-%s", os.Getpid(), name)), files}
+	if err := os.Mkdir(g.dir, 0o755); err != nil {
+		t.Fatalf("make a control group (needs root and the memory controller): %v", err)
+	}
+	t.Cleanup(func() { // the kernel takes a moment to see that the last process has ended
+		err := errors.New("not tried")
+		for range 50 {
+			if err = os.Remove(g.dir); err == nil {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		t.Errorf("remove the control group: %v", err)
+	})
+	if err := os.WriteFile(filepath.Join(g.dir, files.limit), []byte(strconv.FormatInt(limit, 10)), 0); err != nil {
+		t.Fatalf("limit the control group: %v", err)
+	}
+	swap := limit // version 1 counts memory and swap together
+	if files == version2 {
+		swap = 0
+	}
+	_ = os.WriteFile(filepath.Join(g.dir, files.swap), []byte(strconv.FormatInt(swap, 10)), 0) // a kernel without swap has no such file
+	return g
+}
+
+// command is the command line that runs another one in the group.
+func (g *group) command(argv ...string) []string {
+	return append([]string{"sh", "-c", `echo $$ >"$0" && exec "$@"`, filepath.Join(g.dir, "cgroup.procs")}, argv...)
+}
+
+// peak returns the most memory that the group has used, in bytes, page cache and kernel memory included; 0 where the kernel does not tell.
+func (g *group) peak() int64 {
+	text, _ := os.ReadFile(filepath.Join(g.dir, g.files.peak))
+	n, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	return n
+}
+
+// kills returns how many processes of the group the kernel has killed because memory was short.
+func (g *group) kills(t *testing.T) int64 {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(g.dir, g.files.events))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, value, _ := strings.Cut(strings.TrimSpace(line), " "); name == "oom_kill" {
+			n, err := strconv.ParseInt(value, 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("%s has no oom_kill: %s", g.files.events, text)
+	return 0
+}
+
+// resident returns how much memory a process has, in bytes; 0 when it is gone.
+func resident(pid int) int64 {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	fields := strings.Fields(string(text))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(fields[1], 10, 64)
+	return pages * int64(syscall.Getpagesize())
+}

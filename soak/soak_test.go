@@ -1,0 +1,453 @@
+//go:build soak
+
+// Package soak_test runs the built processes under hostile load, each in a control group of the size that its manifest gives it.
+package soak_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/internal/lambdatest"
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+)
+
+var (
+	minutes = flag.Float64("minutes", 2, "how long the load lasts")
+	older   = flag.String("tagger", "", "in place of the built tagger, this one is attacked (TestAttacks)")
+)
+
+// The limits of the manifests, in MiB: deploy/knative/tagger.yaml, template.yaml and deploy/kubernetes/chart/values.yaml.
+const (
+	serveMemory    = 128
+	functionMemory = 256
+	listenMemory   = 256
+)
+
+// atOnce is how many of an attack's requests are sent at the same time.
+const atOnce = 10
+
+// sqsMessage is the MaximumMessageSize of template.yaml's queues.
+const sqsMessage = 256 << 10
+
+// largest is the longest payload that Lambda invokes a function with, and that the other doors read.
+const largest = 6 * mebibyte
+
+// good is the good events of one door: those that were sent must be tagged in the end.
+type good struct {
+	sim  *simcloud.Cloud
+	next *atomic.Int64
+
+	mu  sync.Mutex
+	ids []string
+}
+
+// server puts a server into the cloud that is to be tagged, and returns its id.
+func (g *good) server() string {
+	id := serverID(2_000_000 + int(g.next.Add(1)))
+	g.sim.PutServer(simcloud.Server{ID: id})
+	g.mu.Lock()
+	g.ids = append(g.ids, id)
+	g.mu.Unlock()
+	return id
+}
+
+// untagged returns how many servers there are, and those that are not tagged.
+func (g *good) untagged() (all int, missing []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, id := range g.ids {
+		if s, _ := g.sim.Server(id); s.Metadata["env"] != "dev" {
+			missing = append(missing, id)
+		}
+	}
+	return len(g.ids), missing
+}
+
+func newCloud(t *testing.T) (sim *simcloud.Cloud, environ []string) {
+	t.Helper()
+	sim = simcloud.New(simcloud.Options{JournalSize: -1})
+	sim.PutServer(simcloud.Server{ID: serverID(1_000_000)})
+	server := httptest.NewServer(sim)
+	t.Cleanup(server.Close)
+	return sim, sim.Env(server.URL)
+}
+
+// TestSoak runs serve, a function and a listener at once.
+func TestSoak(t *testing.T) {
+	sim, credentials := newCloud(t)
+	broker := startBroker(t)
+	// As the manifest has them; a function waits a shorter time, because it takes one invocation at a time.
+	environ := append(credentials, "TAGGER_RULES="+rulesText)
+	serve := run(t, "serve", serveMemory, append(environ, "TAGGER_CONCURRENCY=10", "TAGGER_WAIT=20s"), binary("tagger"), "serve", "--listen", "127.0.0.1:0")
+	listener := run(t, "listen", listenMemory, append(environ, "TAGGER_AMQP_URL="+broker, "TAGGER_AMQP_EXCHANGES=nova"), binary("tagger"), "listen")
+
+	api, aws := lambdatest.NewRuntimeAPI(), lambdatest.NewAWS()
+	t.Cleanup(api.Close)
+	t.Cleanup(aws.Close)
+	if err := aws.SetCredentials(credentials); err != nil {
+		t.Fatal(err)
+	}
+	function := run(t, "function", functionMemory, append(aws.Environ(api), fmt.Sprint("AWS_LAMBDA_FUNCTION_MEMORY_SIZE=", functionMemory),
+		"TAGGER_RULES="+rulesText, "TAGGER_WAIT=1s"), binary("server-created"))
+
+	base := serve.listens(t)
+	serve.isLimited(t, "/sys/fs/cgroup")
+	listener.isLimited(t, "/sys/fs/cgroup")
+	function.isLimited(t, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+
+	processes := []*process{serve, listener, function}
+	var next atomic.Int64
+	goods := map[*process]*good{}
+	for _, p := range processes {
+		goods[p] = &good{sim: sim, next: &next}
+	}
+	lasts := time.Duration(*minutes * float64(time.Minute))
+	ctx, cancel := context.WithTimeout(t.Context(), lasts)
+	defer cancel()
+	time.AfterFunc(lasts/2, func() {
+		for _, p := range processes {
+			p.secondHalf()
+		}
+	})
+	var load sync.WaitGroup
+	load.Go(func() { attackHTTP(ctx, t, base) })
+	load.Go(func() { holdBodies(ctx, base) })
+	load.Go(func() { goodHTTP(ctx, t, base, goods[serve]) })
+	load.Go(func() { invokeFunction(ctx, t, api, goods[function]) })
+	load.Go(func() { publish(ctx, t, broker, goods[listener]) })
+	load.Wait()
+
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Second) {
+		left := 0
+		for _, p := range processes {
+			_, missing := goods[p].untagged()
+			left += len(missing)
+		}
+		if left == 0 || time.Now().After(end) {
+			break
+		}
+	}
+	for _, p := range processes {
+		if !p.isRunning() {
+			t.Errorf("%s has ended: %s", p.name, p.cmd.ProcessState)
+		}
+		if n := p.group.kills(t); n != 0 {
+			t.Errorf("%s: the kernel has killed %d processes", p.name, n)
+		}
+		all, missing := goods[p].untagged()
+		if len(missing) > 0 || all == 0 {
+			t.Errorf("%s: of %d good events %d are not tagged, such as %s", p.name, all, len(missing), missing[:min(3, len(missing))])
+		}
+		p.mu.Lock()
+		first, second := p.peaks[0], p.peaks[1]
+		p.mu.Unlock()
+		if second > first+first/4+16*mebibyte {
+			t.Errorf("%s: memory grows: at most %.1f MiB in the first half, %.1f in the second", p.name, mib(first), mib(second))
+		}
+		peak := p.group.peak()
+		if p != function {
+			if err := p.end(); err != nil {
+				t.Error(err)
+			}
+			if !p.cmd.ProcessState.Success() {
+				t.Errorf("%s ended with %s", p.name, p.cmd.ProcessState)
+			}
+		} else {
+			_ = p.cmd.Process.Kill()
+			<-p.ended
+		}
+		t.Logf("%-8s limit %d MiB, resident at most %.1f and %.1f MiB (halves), group %.1f MiB; CPU %.1f s, log %.1f MiB; %d good events",
+			p.name, p.limit/mebibyte, mib(first), mib(second), mib(peak), p.cpu().Seconds(), mib(p.logged.Load()), all)
+	}
+}
+
+func mib(n int64) float64 { return float64(n) / mebibyte }
+
+// burst sends an attack atOnce times at once and returns how many answers of each status came; 0 stands for none.
+func burst(ctx context.Context, base string, a attack) map[int]int {
+	var mu sync.Mutex
+	statuses := map[int]int{}
+	var all sync.WaitGroup
+	for range cmp.Or(a.times, atOnce) {
+		all.Go(func() {
+			status, _ := post(ctx, base, a)
+			mu.Lock()
+			defer mu.Unlock()
+			statuses[status]++
+		})
+	}
+	all.Wait()
+	return statuses
+}
+
+func post(ctx context.Context, base string, a attack) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base, bytes.NewReader(a.body))
+	if err != nil {
+		return 0, fmt.Errorf("post an event: %w", err)
+	}
+	req.Header.Set("Content-Type", a.contentType)
+	if a.encoding != "" {
+		req.Header.Set("Content-Encoding", a.encoding)
+	}
+	for name, value := range a.header {
+		req.Header.Set(name, value)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("post an event: %w", err)
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, nil
+}
+
+// attackHTTP sends one attack after the other. Events for absent servers are sent without waiting for the answers.
+func attackHTTP(ctx context.Context, t *testing.T, base string) {
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	sent := 0
+	defer func() { t.Logf("serve was attacked %d times", sent) }()
+	all := attacks(largest)
+	for ctx.Err() == nil {
+		for _, a := range all {
+			if a.name == "absent servers" {
+				waiting.Go(func() { burst(ctx, base, a) })
+			} else {
+				burst(ctx, base, a)
+			}
+			sent++
+			pause(ctx, 200*time.Millisecond)
+		}
+	}
+}
+
+// holdBodies announces bodies that never come.
+func holdBodies(ctx context.Context, base string) {
+	u, _ := url.Parse(base)
+	var all sync.WaitGroup
+	for range 2 * atOnce {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+				if err != nil {
+					return // the process has ended, which the test sees
+				}
+				_ = conn.SetDeadline(time.Now().Add(15 * time.Second))
+				fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: soak\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n{", structured, largest)
+				_, _ = io.Copy(io.Discard, conn)
+				_ = conn.Close()
+			}
+		})
+	}
+	all.Wait()
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// goodHTTP sends a good event twice a second, and sends it again while it is answered 503, as every broker does.
+func goodHTTP(ctx context.Context, t *testing.T, base string, g *good) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for ctx.Err() == nil {
+		id := g.server()
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+			defer cancel()
+			for ctx.Err() == nil {
+				status, err := post(ctx, base, attack{contentType: structured, body: created(id, "{}")})
+				switch {
+				case status == http.StatusNoContent:
+					return
+				case err == nil && status != http.StatusServiceUnavailable:
+					t.Errorf("a good event was answered %d", status)
+					return
+				}
+				pause(ctx, time.Second)
+			}
+		})
+		pause(ctx, 500*time.Millisecond)
+	}
+}
+
+// invokeFunction invokes the function with one attack after the other: alone, and in a batch of a queue together with good events.
+func invokeFunction(ctx context.Context, t *testing.T, api *lambdatest.RuntimeAPI, g *good) {
+	alone, queued := attacks(largest), attacks(sqsMessage)
+	var again []string // servers whose records were handed back
+	for round := 0; ctx.Err() == nil; round++ {
+		i := round % len(alone)
+		if _, err := api.Invoke(ctx, alone[i].body, time.Minute); err != nil {
+			if ctx.Err() == nil {
+				t.Error(err)
+			}
+			return
+		}
+		var batch events.SQSEvent
+		servers := map[string]string{}
+		add := func(id string, body []byte) {
+			batch.Records = append(batch.Records, events.SQSMessage{
+				MessageId: id, ReceiptHandle: "receipt-" + id, Body: string(body), EventSource: "aws:sqs", AWSRegion: "eu-central-1",
+				EventSourceARN: "arn:aws:sqs:eu-central-1:123456789012:tagger", Attributes: map[string]string{
+					"ApproximateReceiveCount": "1", "SentTimestamp": fmt.Sprint(time.Now().UnixMilli()),
+				},
+			})
+		}
+		for n := range 5 {
+			var id string
+			if len(again) > 0 {
+				id, again = again[0], again[1:]
+			} else {
+				id = g.server()
+			}
+			add(fmt.Sprint("good-", n), created(id, "{}"))
+			servers[fmt.Sprint("good-", n)] = id
+			add(fmt.Sprint("bad-", n), queued[(i+n)%len(queued)].body)
+		}
+		payload, err := json.Marshal(batch)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		// What was begun is brought to its end: a queue would hand it out again.
+		whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		answer, err := api.Invoke(whole, payload, time.Minute)
+		cancel()
+		var response events.SQSEventResponse
+		if err != nil || answer.Failed || json.Unmarshal(answer.Body, &response) != nil {
+			t.Errorf("a batch of %d bytes failed: %v: %.300s", len(payload), err, answer.Body)
+			return
+		}
+		for _, failed := range response.BatchItemFailures {
+			if server, ok := servers[failed.ItemIdentifier]; ok {
+				again = append(again, server)
+			}
+		}
+		pause(ctx, 200*time.Millisecond)
+	}
+	if len(again) > 0 {
+		t.Logf("%d good records of the last batches were handed back", len(again))
+	}
+}
+
+// publish publishes attacks and good events to the exchange of the services.
+func publish(ctx context.Context, t *testing.T, broker string, g *good) {
+	conn, err := amqp.Dial(broker)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if err := ch.ExchangeDeclare("nova", "topic", false, false, false, false, nil); err != nil {
+		t.Error(err)
+		return
+	}
+	if err := ch.Confirm(false); err != nil {
+		t.Error(err)
+		return
+	}
+	returned := ch.NotifyReturn(make(chan amqp.Return, 100))
+	send := func(a attack) bool { // whether a queue has taken it
+		c, err := ch.PublishWithDeferredConfirmWithContext(ctx, "nova", "notifications.info", true, false, amqp.Publishing{
+			ContentType: a.contentType, ContentEncoding: a.encoding, DeliveryMode: amqp.Persistent, Body: a.body,
+		})
+		if err != nil {
+			return false
+		}
+		if acked, err := c.WaitContext(ctx); err != nil || !acked {
+			return false
+		}
+		select {
+		case <-returned:
+			return false
+		default:
+			return true
+		}
+	}
+	for ctx.Err() == nil && !send(attack{contentType: "application/json", body: []byte("{}")}) { // the listener has bound its queue when this arrives
+		pause(ctx, time.Second)
+	}
+	all := attacks(largest)
+	for ctx.Err() == nil {
+		for _, a := range all {
+			for range atOnce {
+				send(a)
+			}
+			for range 3 {
+				id := g.server()
+				for event := (attack{contentType: structured, body: created(id, "{}")}); !send(event) && ctx.Err() == nil; {
+				}
+				if ctx.Err() != nil { // it may not have arrived
+					g.forget(id)
+				}
+			}
+			pause(ctx, time.Second)
+		}
+	}
+}
+
+// forget leaves the last server out.
+func (g *good) forget(id string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if last := len(g.ids) - 1; last >= 0 && g.ids[last] == id {
+		g.ids = g.ids[:last]
+	}
+}
+
+// TestAttacks sends each attack ten times at once to a "tagger serve" of its own, and says what that costs.
+func TestAttacks(t *testing.T) {
+	program := binary("tagger")
+	if *older != "" {
+		program = *older
+	}
+	for _, a := range attacks(largest) {
+		t.Run(strings.ReplaceAll(a.name, " ", "-"), func(t *testing.T) {
+			_, credentials := newCloud(t)
+			p := run(t, "serve", serveMemory, append(credentials, "TAGGER_RULES="+rulesText, "TAGGER_CONCURRENCY=10", "TAGGER_WAIT=2s"),
+				program, "serve", "--listen", "127.0.0.1:0")
+			base := p.listens(t)
+			began := time.Now()
+			statuses := burst(t.Context(), base, a)
+			took := time.Since(began)
+			running, kills := p.isRunning(), p.group.kills(t)
+			if !running || kills > 0 {
+				t.Errorf("it ended, killed %d times", kills)
+			}
+			p.mu.Lock()
+			peak := p.peaks[0]
+			p.mu.Unlock()
+			_ = p.cmd.Process.Kill()
+			<-p.ended
+			t.Logf("| %s | %.1f MB | %v | %.0f MiB | %.2f s | %.1f s | %.1f MiB |", a.name, float64(len(a.body))/1e6, statuses, mib(peak), p.cpu().Seconds(),
+				took.Seconds(), mib(p.logged.Load()))
+		})
+	}
+}
