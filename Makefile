@@ -52,7 +52,7 @@ template-check: ## Check template.yaml (needs cfn-lint)
 
 shell-check: ## Check the shell scripts (needs shellcheck)
 	@command -v shellcheck >/dev/null || { echo "shellcheck is not installed: apt-get install shellcheck"; exit 1; }
-	shellcheck -x -P SCRIPTDIR -P SCRIPTDIR/lib -- .ci/run $(addprefix deploy/openstack-dev/,up down install test rabbitmqctl lib/*.sh)
+	shellcheck -x -P SCRIPTDIR -P SCRIPTDIR/lib -- .ci/run $(addprefix deploy/openstack-dev/,up down install test evening rabbitmqctl lib/*.sh)
 
 # Records that a function itself sent to the dead-letter queue have no source queue for SQS, so that TO is not optional.
 redrive: ## Send dead letters to a queue again: FROM=<ARN of a dead-letter queue> TO=<ARN of a queue> (needs the AWS CLI)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cloudtagger/tagger/pkg/app"
+	"github.com/cloudtagger/tagger/pkg/awsapi"
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/listen"
@@ -131,6 +132,7 @@ func newSink(ctx context.Context, settings config.Settings, c config.Listen, log
 	}
 	sink, err := listen.NewSink(listen.SinkOptions{
 		URL: c.Sink, Overrides: c.CEOverrides, Secret: settings.HTTPSecret, Registry: registry, GiveUpAfter: settings.GiveUpAfter,
+		Sign: awsapi.FunctionURLSigner(c.Sink),
 		Held: app.WatchHold(ctx, settings.HoldFile, log), Log: log,
 	})
 	if err != nil {

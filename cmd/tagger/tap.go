@@ -67,8 +67,8 @@ type tap struct {
 	planner, expecting *tagger.Tagger
 	fixtures           *fixtures // nil without --save
 
-	messages, changes, shown, unreadable, unknown int
-	failed                                        error
+	messages, changes, shown, unreadable int
+	failed                               error
 }
 
 func (t *tap) open(ctx context.Context) error {

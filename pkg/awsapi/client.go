@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -214,6 +215,34 @@ func domain(china bool) string {
 		return "amazonaws.com.cn"
 	}
 	return "amazonaws.com"
+}
+
+// FunctionURLSigner returns a function that signs requests to a Lambda function's URL (AWS_IAM), with the access key of the
+// environment; nil for any other address. https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html
+func FunctionURLSigner(address string) func(ctx context.Context, req *http.Request, body []byte) error {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil
+	}
+	labels := strings.Split(u.Hostname(), ".")
+	if len(labels) < 5 || labels[1] != "lambda-url" || labels[3] != "on" {
+		return nil
+	}
+	if top := strings.Join(labels[4:], "."); top != "aws" && top != "amazonwebservices.com.cn" {
+		return nil
+	}
+	signer, region := v4.NewSigner(), labels[2]
+	return func(ctx context.Context, req *http.Request, body []byte) error {
+		credentials, err := credentials()
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(body)
+		if err := signer.SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), "lambda", region, time.Now()); err != nil {
+			return fmt.Errorf("sign the request: %w", err)
+		}
+		return nil
+	}
 }
 
 func credentials() (aws.Credentials, error) {

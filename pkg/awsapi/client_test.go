@@ -169,3 +169,40 @@ func TestNoAWSCredentials(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// Requests to a function's URL are signed for its region, and no others.
+func TestFunctionURLSigner(t *testing.T) {
+	for _, address := range []string{"https://example.com/", "https://abc.lambda-url.eu-west-1.on.aws.example.com/", "http://127.0.0.1:1/", ":"} {
+		if awsapi.FunctionURLSigner(address) != nil {
+			t.Errorf("%s is signed", address)
+		}
+	}
+	const address = "https://abc123.lambda-url.eu-west-1.on.aws/"
+	sign := awsapi.FunctionURLSigner(address)
+	if sign == nil {
+		t.Fatal("not signed")
+	}
+	request := func() *http.Request {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return req
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	if err := sign(t.Context(), request(), []byte("{}")); err == nil || !strings.Contains(err.Error(), "AWS_ACCESS_KEY_ID") {
+		t.Errorf("%v", err)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKID")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+	t.Setenv("AWS_SESSION_TOKEN", "token")
+	req := request()
+	if err := sign(t.Context(), req, []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	authorization := req.Header.Get("Authorization")
+	if !strings.HasPrefix(authorization, "AWS4-HMAC-SHA256 Credential=AKID/") || !strings.Contains(authorization, "/eu-west-1/lambda/aws4_request") ||
+		req.Header.Get("X-Amz-Security-Token") != "token" {
+		t.Errorf("%v", req.Header)
+	}
+}

@@ -42,7 +42,9 @@ type SinkOptions struct {
 	// Overrides is Knative's K_CE_OVERRIDES, "" for none.
 	Overrides string
 	// Secret, if set, is sent as a bearer token.
-	Secret      config.Secret
+	Secret config.Secret
+	// Sign, if not nil, signs each request, in place of Secret.
+	Sign        func(ctx context.Context, req *http.Request, body []byte) error
 	Registry    *lifecycle.Registry
 	GiveUpAfter time.Duration
 	// Held, if not nil, reports whether posting is on hold: events are then deferred.
@@ -184,7 +186,13 @@ func (s *Sink) post(ctx context.Context, m delivery.Message, e event.Event) (d a
 	}
 	// The structured mode keeps attributes as they are that are no ASCII.
 	req.Header.Set("Content-Type", event.ApplicationCloudEventsJSON)
-	if secret := s.options.Secret.Reveal(); secret != "" {
+	if sign := s.options.Sign; sign != nil {
+		if err := sign(ctx, req, body); err != nil {
+			return apply.Decision{
+				Outcome: apply.Deferred, Reason: err.Error(), Delay: steps()[0], Fault: apply.Fault{Err: err, Scope: fault.Everything},
+			}, false
+		}
+	} else if secret := s.options.Secret.Reveal(); secret != "" {
 		req.Header.Set("Authorization", "Bearer "+secret)
 	}
 	s.posts.Add(1)

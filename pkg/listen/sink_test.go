@@ -2,7 +2,9 @@ package listen
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -190,5 +192,61 @@ func TestSinkOptions(t *testing.T) {
 		if _, err := NewSink(SinkOptions{URL: tt.url, Overrides: tt.overrides}); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s %s: %v", tt.url, tt.overrides, err)
 		}
+	}
+}
+
+// While posting is on hold nothing is posted, and events wait.
+func TestSinkOnHold(t *testing.T) {
+	posts := 0
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { posts++ }))
+	defer server.Close()
+	on := true
+	s := newSink(t, SinkOptions{URL: server.URL, Held: func() bool { return on }})
+	if d := post(t, s, created(t)); d.Outcome != apply.Deferred || d.Delay != time.Minute || d.Fault.Err != nil || posts != 0 {
+		t.Errorf("%+v, %d posts", d, posts)
+	}
+	on = false
+	if d := post(t, s, created(t)); d.Outcome != sent || posts != 1 {
+		t.Errorf("%+v, %d posts", d, posts)
+	}
+}
+
+// A signature takes the place of the bearer token. Without a key nothing works, and no event is at fault.
+func TestSinkSigns(t *testing.T) {
+	var got string
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Get("Authorization") }))
+	defer server.Close()
+	var failure error
+	s := newSink(t, SinkOptions{URL: server.URL, Secret: config.NewSecret("hunter2"), Sign: func(_ context.Context, r *http.Request, body []byte) error {
+		r.Header.Set("Authorization", fmt.Sprint("signed ", len(body) > 0))
+		return failure
+	}})
+	if d := post(t, s, created(t)); d.Outcome != sent || got != "signed true" {
+		t.Errorf("%+v, %q", d, got)
+	}
+	got, failure = "", errors.New("no key")
+	if d := post(t, s, created(t)); d.Outcome != apply.Deferred || d.Fault.Scope != fault.Everything || got != "" {
+		t.Errorf("%+v, %q", d, got)
+	}
+}
+
+// A line names the resource; an event that reports no change is of interest to few.
+func TestSinkLogs(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	var log bytes.Buffer
+	s := newSink(t, SinkOptions{URL: server.URL, Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	post(t, s, created(t))
+	var line map[string]any
+	if err := json.Unmarshal(log.Bytes(), &line); err != nil {
+		t.Fatal(err)
+	}
+	if line["action"] != "server.created" || line["resource_id"] == "" || line["outcome"] != "sent" {
+		t.Errorf("%v", line)
+	}
+	log.Reset()
+	update := bytes.Replace(notification("m-2"), []byte("compute.instance.create.end"), []byte("compute.instance.update"), 1)
+	if d := post(t, s, read(amqp.Delivery{Body: update}, time.Now())); d.Outcome != apply.Ignored || log.Len() != 0 {
+		t.Errorf("%+v: %s", d, log.String())
 	}
 }
