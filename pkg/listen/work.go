@@ -100,7 +100,7 @@ func (t *taken) finish() {
 		if t.claim.covers(t.planned.Pending) {
 			t.counts.duplicates.Add(1)
 			_, of, _ := strings.Cut(t.claim.event, "\n")
-		t.log.Info("event duplicate", "event_id", t.message.EventID(), "of", of, "key", t.planned.Key)
+			t.log.Info("event duplicate", "event_id", t.message.EventID(), "of", of, "key", t.planned.Key)
 			t.ack(t.delivery, t.message)
 			return
 		}
