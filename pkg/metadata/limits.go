@@ -159,6 +159,11 @@ func (f Family) length(s string) (n int, unit string) {
 // bmsForbidden are the characters that the BMS page excludes from keys.
 const bmsForbidden = ":`~!@#$%^&*()=+<,>?/'\";{[]}|\\"
 
+// isHuaweiCloud reports whether the family is one of Huawei Cloud's.
+func (f Family) isHuaweiCloud() bool {
+	return f == ECS || f == BMS || f == EVS || f == EVSVolume
+}
+
 // isBlockStorage reports whether the family is that of Cinder or of Huawei Cloud's fork of it.
 func (f Family) isBlockStorage() bool {
 	return f == Cinder || f == EVS || f == CinderVolume || f == EVSVolume
@@ -218,12 +223,22 @@ func (f Family) reserved(key string) string {
 	// Whatever the case, and without blanks around it: to databases that distinguish neither, Agency_Name and
 	// "agency_name " are agency_name.
 	key = strings.ToLower(strings.TrimSpace(key))
-	for _, prefix := range []string{"metering.", "__system__", "cascaded."} {
+	prefixes := []string{"__system__", "cascaded."}
+	if f.isHuaweiCloud() {
+		// On OpenStack the prefix is the way to the bill: Ceilometer copies only keys that begin with it.
+		prefixes = append(prefixes, "metering.")
+	}
+	for _, prefix := range prefixes {
 		if strings.HasPrefix(key, prefix) {
 			return why + " (prefix " + prefix + ")"
 		}
 	}
 	switch key {
+	case "metering.order_id", "metering.product_id", "metering.image_id", "metering.imagetype", "metering.resourcespeccode",
+		"metering.resourcetype": // Huawei Cloud's
+		return why
+	case "metering.server_group": // Heat's autoscaling goes by it
+		return why
 	case "agency_name", "op_svc_userid", "__support_agent_list", "lockcheckendpoint", "locksource", "locksourceid", "lockscene", "charging_mode",
 		"ecmresstatus", "virtual_env_type", "hw:passthrough":
 		return why

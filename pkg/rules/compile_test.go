@@ -160,7 +160,7 @@ func TestCompileRefuses(t *testing.T) {
 
 		// remove, rename, inherit, priority
 		{"remove everything", rule("  remove: ['*']\n"), `R:3: rule "rule-1": remove: "*" matches every key; name a part of the keys that are meant`},
-		{"remove what the cloud writes", rule("  remove: ['metering.*']\n"), `remove: "metering.*": Nova key "metering.x": is written by the cloud itself`},
+		{"remove what the cloud writes", rule("  remove: ['cascaded.*']\n"), `remove: "cascaded.*": Nova key "cascaded.x": is written by the cloud itself`},
 		{"remove no key", rule("  remove: ['a/*']\n"), `'/' is not among them`},
 		{"set a pattern", rule("  set: {'a*': b}\n"), `R:3: rule "rule-1": set: key "a*": * and ? are for remove: and inherit:; no key has them`},
 		{"rename is a list", rule("  rename: [a]\n"), `R:3: rule "rule-1": rename: want a mapping of old keys to new ones, found a list`},
