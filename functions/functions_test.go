@@ -401,6 +401,7 @@ func TestLog(t *testing.T) {
 			if entry["_aws"] == nil || entry["tagged"] != 1.0 { // the metrics of an invocation
 				t.Errorf("unexpected line %v", entry)
 			}
+		case "rules in force":
 		case "event tagged":
 			told = true
 			for key, want := range map[string]any{

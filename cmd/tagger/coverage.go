@@ -48,11 +48,14 @@ func coverageCommand(s streams) *cobra.Command {
 	flags.StringVar(&f.scope, "scope", "",
 		"whose resources: own, project ids, domain:NAME, roles or all, separated by commas (default: TAGGER_PROJECTS, or own)")
 	flags.StringVar(&f.key, "key", "", "required key that says who pays (default: the first)")
-	flags.StringVarP(&f.form, "output", "o", "text", "form of the output: text, json, or csv with a row for each resource and key")
+	flags.StringVarP(&f.form, "output", "o", "text",
+		"form of the output: text, json, or csv with a row for each resource and key")
 	flags.StringVar(&f.by, "by", "", "show a second table by project, key, kind or owner")
-	flags.Float64Var(&f.minimum, "min-coverage", 0, "exit with status 3 if less than this many percent of the resources of a kind have a key")
+	flags.Float64Var(&f.minimum, "min-coverage", 0,
+		"exit with status 3 if less than this many percent of the resources of a kind have a key")
 	flags.StringVar(&f.history, "history", "", "file to compare with, and to append this run to")
-	flags.StringVar(&f.prometheus, "prometheus", "", "file for metrics, for the textfile collector of Prometheus' node exporter")
+	flags.StringVar(&f.prometheus, "prometheus", "",
+		"file for metrics, for the textfile collector of Prometheus' node exporter")
 	flags.BoolVar(&f.perProject, "prometheus-projects", false, "with --prometheus: series for each project too")
 	flags.StringVar(&f.html, "html", "", "file for a page that needs no network")
 	flags.StringVar(&f.names, "names", "id", "what the page and the CSV call things by: none, id or full")
@@ -76,7 +79,8 @@ func (f coverageFlags) check() error {
 	} {
 		if !slices.Contains(one.words, one.value) {
 			words := slices.DeleteFunc(slices.Clone(one.words), func(w string) bool { return w == "" })
-			return fmt.Errorf("coverage: %s %q: want %s%s", one.flag, one.value, strings.Join(words, ", "), nearest.Hint(one.value, words))
+			return fmt.Errorf("coverage: %s %q: want %s%s", one.flag, one.value, strings.Join(words, ", "),
+				nearest.Hint(one.value, words))
 		}
 	}
 	if f.minimum < 0 || f.minimum > 100 {
@@ -178,7 +182,9 @@ func (f coverageFlags) print(s streams, r coverage.Report, rows *coverage.CSV) e
 // files writes the other forms.
 func (f coverageFlags) files(r coverage.Report, history []coverage.Point) error {
 	if f.prometheus != "" {
-		err := replaceFile(f.prometheus, 0o644, func(w io.Writer) error { return coverage.WritePrometheus(w, r, f.perProject) })
+		err := replaceFile(f.prometheus, 0o644, func(w io.Writer) error {
+			return coverage.WritePrometheus(w, r, f.perProject)
+		})
 		if err != nil {
 			return fmt.Errorf("write the metrics: %w", err)
 		}

@@ -39,8 +39,10 @@ func explainCommand(s streams) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
-	cmd.Flags().StringSliceVar(&kinds, "kind", []string{"server", "volume", "snapshot"}, "kinds of resources to look for")
-	cmd.Flags().StringArrayVar(&logs, "log", nil, "file or directory of Tagger's JSON log, or - for standard input; can be repeated")
+	cmd.Flags().
+		StringSliceVar(&kinds, "kind", []string{"server", "volume", "snapshot"}, "kinds of resources to look for")
+	cmd.Flags().
+		StringArrayVar(&logs, "log", nil, "file or directory of Tagger's JSON log, or - for standard input; can be repeated")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		f := reconcileFlags{kinds: kinds, perProject: "25%"}
@@ -201,7 +203,12 @@ func (e *explanation) api(session *cloud.Session, kind metadata.Kind) metadata.O
 	}
 }
 
-func (e *explanation) get(ctx context.Context, service *gophercloud.ServiceClient, session *cloud.Session, kind metadata.Kind) (metadata.View, error) {
+func (e *explanation) get(
+	ctx context.Context,
+	service *gophercloud.ServiceClient,
+	session *cloud.Session,
+	kind metadata.Kind,
+) (metadata.View, error) {
 	o := e.api(session, kind)
 	o.ListView = o.FullView
 	for {
@@ -210,7 +217,10 @@ func (e *explanation) get(ctx context.Context, service *gophercloud.ServiceClien
 			return metadata.View{}, err
 		}
 		v, err := resource.Get(ctx)
-		if failed, ok := errors.AsType[*metadata.Error](err); ok && failed.Status == http.StatusNotAcceptable && o.ListView {
+		if failed, ok := errors.AsType[*metadata.Error](
+			err,
+		); ok && failed.Status == http.StatusNotAcceptable &&
+			o.ListView {
 			o.ListView = false // an older cloud
 			continue
 		}
@@ -221,7 +231,12 @@ func (e *explanation) get(ctx context.Context, service *gophercloud.ServiceClien
 
 // ambiguous lists the resources of a name.
 func (e *explanation) ambiguous(candidates []found) error {
-	fmt.Fprintf(e.out, "%s is the name of %d resources. Say which one, by its id:\n", visible.Line(e.wanted, maxComplaint), len(candidates))
+	fmt.Fprintf(
+		e.out,
+		"%s is the name of %d resources. Say which one, by its id:\n",
+		visible.Line(e.wanted, maxComplaint),
+		len(candidates),
+	)
 	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
 	for _, c := range candidates {
 		fmt.Fprintf(w, "  %s\t%s\tproject %s\t%s\tcreated %s\n",
@@ -249,11 +264,24 @@ func (e *explanation) notFound(ctx context.Context, failed []error) error {
 			return undone{}
 		}
 	}
-	fmt.Fprintf(e.out, "%s is not there, or not to be seen with these credentials. Which of the two, the cloud does not tell.\n", name)
-	e.line("looked", "%s, as %s in project %s", strings.Join(words(e.options.Kinds), "s, ")+"s", e.reconciler.session.User,
-		cmp.Or(e.reconciler.session.ProjectName, e.reconciler.session.Project))
+	fmt.Fprintf(
+		e.out,
+		"%s is not there, or not to be seen with these credentials. Which of the two, the cloud does not tell.\n",
+		name,
+	)
+	e.line(
+		"looked",
+		"%s, as %s in project %s",
+		strings.Join(words(e.options.Kinds), "s, ")+"s",
+		e.reconciler.session.User,
+		cmp.Or(e.reconciler.session.ProjectName, e.reconciler.session.Project),
+	)
 	e.printLog(time.Time{})
-	e.line("next", "check the id or the name, and the project that the credentials are for (openstack server show %s)", name)
+	e.line(
+		"next",
+		"check the id or the name, and the project that the credentials are for (openstack server show %s)",
+		name,
+	)
 	return undone{}
 }
 
@@ -315,7 +343,7 @@ func (e *explanation) print(ctx context.Context) {
 func (e *explanation) answer() string {
 	name := cmp.Or(e.view.Name, e.view.ID)
 	if e.unread != nil {
-		return name + ": unknown, for something could not be read: " + e.unread.Error()
+		return name + " is unknown: something could not be read: " + e.unread.Error()
 	}
 	a, lacks := e.assessment, e.lacking()
 	if metadata.Kind(e.kind).Readiness(e.view.State) == metadata.Deleted {
@@ -326,7 +354,11 @@ func (e *explanation) answer() string {
 		case a.State == reconcile.NoRule:
 			return name + " gets no metadata: " + a.Why + "."
 		case len(a.Plan.EventOnly) > 0:
-			return fmt.Sprintf("%s has every key that can be computed now; %s come of events only.", name, strings.Join(a.Plan.EventOnly, ", "))
+			return fmt.Sprintf(
+				"%s has every key that can be computed now; %s come of events only.",
+				name,
+				strings.Join(a.Plan.EventOnly, ", "),
+			)
 		}
 		return name + " has every key that the rules want."
 	}
@@ -419,8 +451,14 @@ func (e *explanation) printKeys() {
 	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "keys      KEY\tWANTED\tTHERE\tSTATUS")
 	row := func(key, want, there, status string) {
-		fmt.Fprintf(w, "          %s\t%s\t%s\t%s\n", visible.Line(key, maxComplaint), visible.Line(cmp.Or(want, "-"), maxComplaint),
-			visible.Line(cmp.Or(there, "-"), maxComplaint), visible.Line(status, maxComplaint))
+		fmt.Fprintf(
+			w,
+			"          %s\t%s\t%s\t%s\n",
+			visible.Line(key, maxComplaint),
+			visible.Line(cmp.Or(want, "-"), maxComplaint),
+			visible.Line(cmp.Or(there, "-"), maxComplaint),
+			visible.Line(status, maxComplaint),
+		)
 	}
 	for _, key := range slices.Sorted(maps.Keys(a.Wanted)) {
 		have, there := e.view.Metadata[key]
@@ -436,7 +474,12 @@ func (e *explanation) printKeys() {
 		row(key, a.Wanted[key], have, status)
 	}
 	for _, key := range a.Plan.EventOnly {
-		row(key, "?", e.view.Metadata[key], "of events only: its value depends on the event, and is not known afterwards")
+		row(
+			key,
+			"?",
+			e.view.Metadata[key],
+			"of events only: its value depends on the event, and is not known afterwards",
+		)
 	}
 	for _, key := range slices.Sorted(maps.Keys(e.view.Metadata)) {
 		if _, wanted := a.Wanted[key]; !wanted && !slices.Contains(a.Plan.EventOnly, key) {
@@ -480,7 +523,12 @@ func (e *explanation) printRequests() {
 // next says what to do.
 func (e *explanation) next() string {
 	a, v := e.assessment, e.view
-	correct := fmt.Sprintf("tagger reconcile --scope %s --kind %s --name '%s' --out plan.jsonl", v.Project, e.kind, v.Name)
+	correct := fmt.Sprintf(
+		"tagger reconcile --scope %s --kind %s --name '%s' --out plan.jsonl",
+		v.Project,
+		e.kind,
+		v.Name,
+	)
 	switch {
 	case metadata.Kind(e.kind).Readiness(v.State) == metadata.Deleted:
 		return "nothing to do"
@@ -495,11 +543,16 @@ func (e *explanation) next() string {
 	case strings.HasPrefix(v.State, "shelved"):
 		return "openstack server unshelve " + v.ID + ", then " + correct
 	case a.State == reconcile.NotWritable && metadata.Kind(e.kind).Readiness(v.State) == metadata.Stuck:
-		return "bring it out of state " + v.State + " (openstack " + string(e.kind) + " show " + v.ID + "), then " + correct
+		return "bring it out of state " + v.State + " (openstack " + string(
+			e.kind,
+		) + " show " + v.ID + "), then " + correct
 	case a.State == reconcile.NotWritable, a.State == reconcile.Busy, a.State == reconcile.TooYoung:
 		return "wait until it is ready, then explain it again"
 	case a.State == reconcile.Differs:
-		return "if the rules are right: " + correct + " --overwrite " + strings.Join(e.lacking(), ",") + " (for keys of set:, or with on_differs: overwrite)"
+		return "if the rules are right: " + correct + " --overwrite " + strings.Join(
+			e.lacking(),
+			",",
+		) + " (for keys of set:, or with on_differs: overwrite)"
 	case a.State == reconcile.NotManaged:
 		return "write the keys where the program that manages it has them, or set volumes: {write: all}"
 	}
@@ -532,9 +585,14 @@ func readActions(ctx context.Context, session *cloud.Session, id string) instanc
 	var answer struct {
 		Actions []instanceAction `json:"instanceActions"`
 	}
-	_, err = service.Get(ctx, service.ServiceURL("servers", id, "os-instance-actions"), &answer, &gophercloud.RequestOpts{
-		OkCodes: []int{http.StatusOK}, MoreHeaders: map[string]string{"OpenStack-API-Version": "compute 2.21"},
-	})
+	_, err = service.Get(
+		ctx,
+		service.ServiceURL("servers", id, "os-instance-actions"),
+		&answer,
+		&gophercloud.RequestOpts{
+			OkCodes: []int{http.StatusOK}, MoreHeaders: map[string]string{"OpenStack-API-Version": "compute 2.21"},
+		},
+	)
 	return instanceActions{answer.Actions, err}
 }
 
@@ -559,7 +617,13 @@ func (e *explanation) printActions(a instanceActions) {
 		if i == 0 {
 			name = "actions"
 		}
-		text := fmt.Sprintf("%s  %s by %s, %s", action.Start, action.Action, cmp.Or(action.User, "an unknown user"), action.Request)
+		text := fmt.Sprintf(
+			"%s  %s by %s, %s",
+			action.Start,
+			action.Action,
+			cmp.Or(action.User, "an unknown user"),
+			action.Request,
+		)
 		if action.Message != "" {
 			text += ": " + action.Message
 		}

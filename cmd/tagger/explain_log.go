@@ -192,11 +192,20 @@ func (f *logFindings) cause(created time.Time) string {
 	case f.from.IsZero():
 		return "what became of its creation event is unknown: the logs have no usable line"
 	case !f.covers(created):
-		return fmt.Sprintf("what became of its creation event is unknown: the logs cover only %s … %s", clock(f.from), clock(f.to))
+		return fmt.Sprintf(
+			"what became of its creation event is unknown: the logs cover only %s … %s",
+			clock(f.from),
+			clock(f.to),
+		)
 	}
 	text := "there is no trace of its creation event in the logs"
 	if from, to, long := f.silence(created); long {
-		text += fmt.Sprintf(", which say nothing from %s to %s; it was created at %s", clock(from), clock(to), clock(created))
+		text += fmt.Sprintf(
+			", which say nothing from %s to %s; it was created at %s",
+			clock(from),
+			clock(to),
+			clock(created),
+		)
 	}
 	return text
 }
@@ -241,7 +250,11 @@ func (e *explanation) printLog(created time.Time) {
 	}
 	e.line("", "not looked at: queues of the broker")
 	if f.count == 0 {
-		e.line("query", `CloudWatch Logs Insights: fields @timestamp, outcome, reason | filter resource_id = "%s" | sort @timestamp`, id)
+		e.line(
+			"query",
+			`CloudWatch Logs Insights: fields @timestamp, outcome, reason | filter resource_id = "%s" | sort @timestamp`,
+			id,
+		)
 		e.line("", "LogQL: {app=\"tagger\"} | json | resource_id=`%s`", strings.ReplaceAll(id, "`", ""))
 	}
 }

@@ -58,12 +58,22 @@ func reconcileCommand(s streams) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
-	flags.StringVar(&f.scope, "scope", "", "whose resources: own, project ids, domain:NAME, roles or all, separated by commas")
+	flags.StringVar(
+		&f.scope,
+		"scope",
+		"",
+		"whose resources: own, project ids, domain:NAME, roles or all, separated by commas",
+	)
 	flags.StringSliceVar(&f.kinds, "kind", []string{"server", "volume", "snapshot"}, "kinds of resources")
 	flags.StringVar(&f.name, "name", "", "pattern of names; * stands for any characters, ? for one")
 	flags.StringVar(&f.created, "created-between", "", "two times (RFC 3339), separated by a comma")
 	flags.StringVar(&f.out, "out", "plan.jsonl", "file for the plan")
-	flags.StringSliceVar(&f.overwrite, "overwrite", nil, "keys that may replace another value, as set: or on_differs: overwrite says")
+	flags.StringSliceVar(
+		&f.overwrite,
+		"overwrite",
+		nil,
+		"keys that may replace another value, as set: or on_differs: overwrite says",
+	)
 	flags.StringSliceVar(&f.protected, "protected", nil, "protected keys that may be written")
 	flags.BoolVar(&f.pastDates, "allow-past-dates", false, "allow values that are dates in the past")
 	flags.DurationVar(&f.settled, "settled", 10*time.Minute, "how long ago the last change of a resource must be")
@@ -72,14 +82,34 @@ func reconcileCommand(s streams) *cobra.Command {
 	flags.StringVar(&f.show, "show", "", "plan to show")
 	flags.StringVar(&f.project, "project", "", "with --show: only this project's resources")
 	flags.IntVar(&f.limits.Resources, "max", f.limits.Resources, "how many resources may be written")
-	flags.Float64Var(&f.limits.Percent, "max-percent", f.limits.Percent, "how many in a hundred resources may be written")
-	flags.StringVar(&f.perProject, "max-per-project", "25%", "how many in a hundred resources of one project may be written")
-	flags.IntVar(&f.limits.Confirm, "confirm", f.limits.Confirm, "the exact number of resources: lifts every limit but --max-per-project")
+	flags.Float64Var(
+		&f.limits.Percent,
+		"max-percent",
+		f.limits.Percent,
+		"how many in a hundred resources may be written",
+	)
+	flags.StringVar(
+		&f.perProject,
+		"max-per-project",
+		"25%",
+		"how many in a hundred resources of one project may be written",
+	)
+	flags.IntVar(
+		&f.limits.Confirm,
+		"confirm",
+		f.limits.Confirm,
+		"the exact number of resources: lifts every limit but --max-per-project",
+	)
 	flags.IntVar(&f.canary, "canary", 0, "write this many resources, wait, verify them, and stop")
 	flags.DurationVar(&f.canaryWait, "canary-wait", 30*time.Second, "how long a canary waits before it verifies")
 	flags.Float64Var(&f.maxFailures, "max-failures", 5, "stop when more than this many in a hundred resources fail")
 	flags.Float64Var(&f.rate, "rate", 0, "writes a second to one API (default: TAGGER_RATE)")
-	flags.IntVar(&f.concurrency, "concurrency", 0, "how many resources are written at a time (default: TAGGER_CONCURRENCY)")
+	flags.IntVar(
+		&f.concurrency,
+		"concurrency",
+		0,
+		"how many resources are written at a time (default: TAGGER_CONCURRENCY)",
+	)
 	flags.BoolVar(&f.resume, "resume", false, "go on with the journal of a run that was stopped")
 	f.output = outputFlag(flags)
 	cmd.MarkFlagsMutuallyExclusive("apply", "revert", "show")
@@ -146,7 +176,13 @@ func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconci
 }
 
 // connectReconciler logs in to the configured cloud.
-func connectReconciler(ctx context.Context, s streams, settings config.Settings, set *rules.Set, scope config.Projects) (*reconciler, error) {
+func connectReconciler(
+	ctx context.Context,
+	s streams,
+	settings config.Settings,
+	set *rules.Set,
+	scope config.Projects,
+) (*reconciler, error) {
 	existing, eventOnly, err := set.ForExisting()
 	if err != nil {
 		return nil, err
@@ -289,8 +325,15 @@ func (d *reconciler) printSummary(file string, s reconcile.Summary, m reconcile.
 		listed = append(listed, fmt.Sprintf("%d %ss", s.Listed[kind], kind))
 	}
 	line("cloud", "%s, user %s, scope %s", s.Cloud, s.User, strings.Join(s.Scope, ","))
-	line("read", "%s in %d calls, %s; %d projects; %d errors", strings.Join(listed, ", "), s.Calls, s.Elapsed.Round(time.Second/10),
-		s.ProjectCount, s.NotRead)
+	line(
+		"read",
+		"%s in %d calls, %s; %d projects; %d errors",
+		strings.Join(listed, ", "),
+		s.Calls,
+		s.Elapsed.Round(time.Second/10),
+		s.ProjectCount,
+		s.NotRead,
+	)
 	if s.OlderCloud {
 		line("", "this cloud's API is older than 2.69: servers of a cell that is down are in no list")
 	}
@@ -311,8 +354,12 @@ func (d *reconciler) printSummary(file string, s reconcile.Summary, m reconcile.
 	if m.Resources > 0 {
 		took := ""
 		if d.settings.Rate > 0 {
-			took = fmt.Sprintf("; %s at %g writes a second",
-				time.Duration(float64(m.Resources)/d.settings.Rate*float64(time.Second)).Round(time.Second), d.settings.Rate)
+			took = fmt.Sprintf(
+				"; %s at %g writes a second",
+				time.Duration(float64(m.Resources)/d.settings.Rate*float64(time.Second)).
+					Round(time.Second),
+				d.settings.Rate,
+			)
 		}
 		line("cost", "about %d calls%s", callsPerResource*m.Resources, took)
 	}
@@ -322,7 +369,13 @@ func (d *reconciler) printSummary(file string, s reconcile.Summary, m reconcile.
 	if more := s.NotRead - len(s.Errors); more > 0 {
 		line("", "and %d more errors", more)
 	}
-	line("plan", "%s, id %s, valid until %s, file mode 0600", file, s.ID, s.Made.Add(reconcile.Validity).Format("2 Jan 15:04 MST"))
+	line(
+		"plan",
+		"%s, id %s, valid until %s, file mode 0600",
+		file,
+		s.ID,
+		s.Made.Add(reconcile.Validity).Format("2 Jan 15:04 MST"),
+	)
 	if !s.Complete {
 		fmt.Fprintln(d.out, "INCOMPLETE: what could not be read is unknown. It does not count as missing.")
 	}
@@ -381,7 +434,11 @@ const (
 )
 
 // printValues names the most frequent values of each key.
-func (d *reconciler) printValues(line func(name, format string, args ...any), s reconcile.Summary, m reconcile.Measures) {
+func (d *reconciler) printValues(
+	line func(name, format string, args ...any),
+	s reconcile.Summary,
+	m reconcile.Measures,
+) {
 	shown := map[string][]string{}
 	for _, v := range m.Values {
 		if len(shown[v.Key]) < shownValues {
@@ -416,9 +473,17 @@ func (d *reconciler) run(f reconcileFlags) (reconcile.Run, error) {
 		concurrency = d.settings.Concurrency
 	}
 	return reconcile.Run{
-		Tagger: d.options.Tagger, Cloud: reconcile.CloudName(d.session), Rules: d.options.Rules, Operator: operator(d.session),
-		Limits: f.limits, Canary: f.canary, CanaryWait: f.canaryWait, MaxFailures: f.maxFailures, Concurrency: concurrency,
-		Resume: f.resume, Progress: d.progress("tried"),
+		Tagger:      d.options.Tagger,
+		Cloud:       reconcile.CloudName(d.session),
+		Rules:       d.options.Rules,
+		Operator:    operator(d.session),
+		Limits:      f.limits,
+		Canary:      f.canary,
+		CanaryWait:  f.canaryWait,
+		MaxFailures: f.maxFailures,
+		Concurrency: concurrency,
+		Resume:      f.resume,
+		Progress:    d.progress("tried"),
 	}, nil
 }
 
@@ -453,7 +518,13 @@ func (d *reconciler) apply(ctx context.Context, f reconcileFlags) error {
 	if *f.output == asText {
 		d.printReport(r)
 		if r.Left > 0 {
-			fmt.Fprintf(d.out, "%d are left. To go on:  tagger reconcile --apply %s --resume --confirm %d\n", r.Left, f.apply, r.Left)
+			fmt.Fprintf(
+				d.out,
+				"%d are left. To go on:  tagger reconcile --apply %s --resume --confirm %d\n",
+				r.Left,
+				f.apply,
+				r.Left,
+			)
 		}
 		if r.Written > 0 {
 			fmt.Fprintf(d.out, "To undo:  tagger reconcile --revert %s\n", r.Journal)
@@ -477,13 +548,26 @@ func (d *reconciler) status(r reconcile.Report, err error) error {
 }
 
 func (d *reconciler) printReport(r reconcile.Report) {
-	fmt.Fprintf(d.out, "%d of %d tried: %d written, %d as planned already, %d changed since the plan and left alone, %d gone, %d failed\n",
-		r.Tried, r.Planned, r.Written, r.Unchanged, r.Changed, r.Gone, r.Failed)
+	fmt.Fprintf(
+		d.out,
+		"%d of %d tried: %d written, %d as planned already, %d changed since the plan and left alone, %d gone, %d failed\n",
+		r.Tried,
+		r.Planned,
+		r.Written,
+		r.Unchanged,
+		r.Changed,
+		r.Gone,
+		r.Failed,
+	)
 	for _, reason := range slices.Sorted(maps.Keys(r.Failures)) {
 		fmt.Fprintf(d.out, "  failed ×%d: %s\n", r.Failures[reason], visible.Line(reason, maxComplaint))
 	}
 	if r.Lost > 0 {
-		fmt.Fprintf(d.out, "%d were not as written when they were read again: another writer undoes what is written\n", r.Lost)
+		fmt.Fprintf(
+			d.out,
+			"%d were not as written when they were read again: another writer undoes what is written\n",
+			r.Lost,
+		)
 	}
 	fmt.Fprintf(d.out, "Journal: %s\n", r.Journal)
 }
@@ -503,7 +587,15 @@ func (d *reconciler) printLimits(f reconcileFlags, r reconcile.Report, e *reconc
 		case c.Over:
 			verdict = "over"
 		}
-		fmt.Fprintf(w, "  %s\t%s\tlimit %s\t(%s)\t%s\n", c.Name, visible.Line(c.Planned, maxComplaint), c.Limit, c.Flag, verdict)
+		fmt.Fprintf(
+			w,
+			"  %s\t%s\tlimit %s\t(%s)\t%s\n",
+			c.Name,
+			visible.Line(c.Planned, maxComplaint),
+			c.Limit,
+			c.Flag,
+			verdict,
+		)
 	}
 	_ = w.Flush()
 	if e.Confirm >= 0 && e.Confirm != e.Resources {
@@ -519,7 +611,12 @@ func (d *reconciler) printLimits(f reconcileFlags, r reconcile.Report, e *reconc
 		resume = " --resume"
 	}
 	fmt.Fprintf(d.out, "Review:    tagger reconcile --show %s%s\n", f.apply, review)
-	few := min(shownCanary, r.Planned, f.limits.Resources, int(min(f.limits.Percent, f.limits.OneValue)*float64(r.Plan.Total())/100))
+	few := min(
+		shownCanary,
+		r.Planned,
+		f.limits.Resources,
+		int(min(f.limits.Percent, f.limits.OneValue)*float64(r.Plan.Total())/100),
+	)
 	if few > 0 {
 		fmt.Fprintf(d.out, "Canary:    tagger reconcile --apply %s%s --canary %d\n", f.apply, resume, few)
 	}

@@ -47,20 +47,48 @@ func TestReconcile(t *testing.T) {
 		}
 		return n
 	}
-	out, errOut, status := taggerCommand(t, "", "reconcile", "--scope", "own", "--kind", "server", "--settled", "0s", "--out", plan)
+	out, errOut, status := taggerCommand(
+		t,
+		"",
+		"reconcile",
+		"--scope",
+		"own",
+		"--kind",
+		"server",
+		"--settled",
+		"0s",
+		"--out",
+		plan,
+	)
 	if status != exitDone {
 		t.Fatalf("status %d: %s%s", status, out, errOut)
 	}
-	contains(out, "read      120 servers in 1 calls", "0 errors", "events only: lease.expires", "120 resources, 120 keys", "owner team-shop ×120",
-		"Nothing was written. To apply:  tagger reconcile --apply "+plan+" --confirm 120")
+	contains(
+		out,
+		"read      120 servers in 1 calls",
+		"0 errors",
+		"events only: lease.expires",
+		"120 resources, 120 keys",
+		"owner team-shop ×120",
+		"Nothing was written. To apply:  tagger reconcile --apply "+plan+" --confirm 120",
+	)
 	out, errOut, status = taggerCommand(t, "", "reconcile", "--apply", plan)
 	if status != exitCapped || tagged() != 0 {
 		t.Fatalf("status %d: %s%s", status, out, errOut)
 	}
-	contains(out, "STOPPED before the first write. Nothing was written.", "120 planned", "limit 100", "--max-per-project 101%",
-		"Canary:    tagger reconcile --apply "+plan+" --canary 12")
+	contains(
+		out,
+		"STOPPED before the first write. Nothing was written.",
+		"120 planned",
+		"limit 100",
+		"--max-per-project 101%",
+		"Canary:    tagger reconcile --apply "+plan+" --canary 12",
+	)
 	flags := []string{"reconcile", "--apply", plan, "--max-per-project", "100%", "--canary-wait", "0s"}
-	out, errOut, status = taggerCommand(t, "", append(flags, "--canary", "5", "--max-percent", "100", "--confirm", "5")...)
+	out, errOut, status = taggerCommand(
+		t,
+		"",
+		append(flags, "--canary", "5", "--max-percent", "100", "--confirm", "5")...)
 	if status != exitDone || tagged() != 5 {
 		t.Fatalf("status %d, %d tagged: %s%s", status, tagged(), out, errOut)
 	}
@@ -68,7 +96,11 @@ func TestReconcile(t *testing.T) {
 	if out, errOut, status = taggerCommand(t, "", append(flags, "--confirm", "115")...); status != exitUsage {
 		t.Fatalf("a second run without --resume: status %d: %s%s", status, out, errOut)
 	}
-	if out, errOut, status = taggerCommand(t, "", append(flags, "--resume", "--confirm", "120")...); status != exitCapped || tagged() != 5 {
+	if out, errOut, status = taggerCommand(
+		t,
+		"",
+		append(flags, "--resume", "--confirm", "120")...); status != exitCapped ||
+		tagged() != 5 {
 		t.Fatalf("a wrong count: status %d: %s%s", status, out, errOut)
 	}
 	out, errOut, status = taggerCommand(t, "", append(flags, "--resume", "--confirm", "115")...)
@@ -83,8 +115,21 @@ func TestReconcile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	contains(string(text), `"format":"tagger-journal/1"`, `"operator":"demo`, `"from":null,"to":"team-shop"`, `"requests":["req-`)
-	if out, errOut, status = taggerCommand(t, "", "reconcile", "--revert", journals[0]); status != exitDone || tagged() != 0 {
+	contains(
+		string(text),
+		`"format":"tagger-journal/1"`,
+		`"operator":"demo`,
+		`"from":null,"to":"team-shop"`,
+		`"requests":["req-`,
+	)
+	if out, errOut, status = taggerCommand(
+		t,
+		"",
+		"reconcile",
+		"--revert",
+		journals[0],
+	); status != exitDone ||
+		tagged() != 0 {
 		t.Fatalf("status %d, %d tagged: %s%s", status, tagged(), out, errOut)
 	}
 }
@@ -101,13 +146,31 @@ func TestReconcileStatuses(t *testing.T) {
 		}
 	}
 	sim.Inject(simcloud.Fault{Path: "/servers/detail", Skip: 1, Answer: &simcloud.Answer{Status: 400, Body: "{}"}})
-	out, errOut, status := taggerCommand(t, "", "reconcile", "--scope", "own", "--kind", "server", "--settled", "0s", "--out", plan, "-o", "json")
+	out, errOut, status := taggerCommand(
+		t,
+		"",
+		"reconcile",
+		"--scope",
+		"own",
+		"--kind",
+		"server",
+		"--settled",
+		"0s",
+		"--out",
+		plan,
+		"-o",
+		"json",
+	)
 	var got struct {
 		Outcome  string
 		Complete bool
 		Errors   []string
 	}
-	if err := json.Unmarshal([]byte(out), &got); err != nil || status != exitUnread || got.Outcome != "planned" || got.Complete || len(got.Errors) != 1 {
+	if err := json.Unmarshal(
+		[]byte(out),
+		&got,
+	); err != nil || status != exitUnread || got.Outcome != "planned" || got.Complete ||
+		len(got.Errors) != 1 {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
 }
@@ -135,8 +198,14 @@ func TestExplain(t *testing.T) {
 	sim.PutServer(simcloud.Server{Name: "young"})
 	sim.PutVolume(simcloud.Volume{Name: "disk", Created: created})
 	line := func(at time.Time, resource, outcome, reason string) string {
-		return fmt.Sprintf(`{"time":%q,"level":"INFO","msg":"event %s","resource_id":%q,"action":"server.created","outcome":%q,"reason":%q}`+"\n",
-			at.Format(time.RFC3339), outcome, resource, outcome, reason)
+		return fmt.Sprintf(
+			`{"time":%q,"level":"INFO","msg":"event %s","resource_id":%q,"action":"server.created","outcome":%q,"reason":%q}`+"\n",
+			at.Format(time.RFC3339),
+			outcome,
+			resource,
+			outcome,
+			reason,
+		)
 	}
 	around := line(created.Add(-time.Hour), "x", "tagged", "") + line(created.Add(time.Hour), "x", "tagged", "")
 	for _, tt := range []struct {
@@ -189,7 +258,13 @@ func TestExplain(t *testing.T) {
 		})
 	}
 	sim.Inject(simcloud.Fault{Path: "/servers", Answer: simcloud.ServerError()})
-	if out, _, status := taggerCommand(t, "", "explain", bare); status != exitUnread || !strings.Contains(out, "is unknown: not everything could be looked at") {
+	if out, _, status := taggerCommand(
+		t,
+		"",
+		"explain",
+		bare,
+	); status != exitUnread ||
+		!strings.Contains(out, "is unknown: not everything could be looked at") {
 		t.Errorf("status %d:\n%s", status, out)
 	}
 }

@@ -59,6 +59,9 @@ type Job struct {
 	Renaming func(from, to, value string)
 	// Pausing, if not nil, is told of every pause before it begins.
 	Pausing func(reason string, pause time.Duration)
+
+	// overtaken are the keys that a newer change decided.
+	overtaken map[string]bool
 }
 
 // Applier applies jobs. It is safe for concurrent use, and lets one job at a time write to one resource.
@@ -102,19 +105,18 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 	}
 
 	var overtaken []Problem
-	job.Plan, overtaken = a.watermarks.leaveOut(resource.Path(), job.Change.Time, job.Plan)
+	job.Plan, job.overtaken, overtaken = a.watermarks.leaveOut(resource.Path(), job.Change.Time, job.Plan)
 	if job.Plan.Empty() && len(overtaken) > 0 {
 		return Result{Decision: Decision{Outcome: Ignored, Reason: "a newer change decided all of its keys"}, Problems: overtaken}
 	}
 	r := newRun(resource, job, a.options.Verify)
-	pause := firstPause
-	var waited time.Duration
+	waiter := NewWaiter(job.Wait-time.Since(start), job.Pausing)
 	for {
 		r.attempts++
 		err := r.attempt(ctx)
 		if err == nil {
-			a.watermarks.note(resource.Path(), job.Change.Time, job.Plan)
-			result := r.result(waited)
+			a.watermarks.note(resource.Path(), job.Change.Time, r.decided())
+			result := r.result(waiter.Waited())
 			result.Problems = append(overtaken, r.problems()...)
 			return result
 		}
@@ -122,31 +124,13 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 			continue
 		}
 		v := a.judge(ctx, r, err)
-		result := Result{
-			Decision: v.Decision, Written: r.written, Removed: r.removedKeys(), Problems: overtaken,
-			Attempts: r.attempts, Waited: waited,
+		if !waiter.Again(ctx, v) {
+			return Result{
+				Decision: v.Decision, Written: r.written, Removed: r.removedKeys(), Problems: overtaken,
+				Attempts: r.attempts, Waited: waiter.Waited(),
+			}
 		}
-		left := job.Wait - time.Since(start)
-		if deadline, ok := ctx.Deadline(); ok {
-			left = min(left, time.Until(deadline)-forLastTry)
-		}
-		if v.Outcome != Deferred || !v.Wait || v.Fault.Err != nil || left < firstPause || ctx.Err() != nil {
-			return result
-		}
-		// The last pause ends with the time there is, for one try more then.
-		p := min(max(jitter(pause), spread(v.RetryAfter)), left)
-		if p < v.RetryAfter {
-			return result
-		}
-		if job.Pausing != nil {
-			job.Pausing(v.Reason, p)
-		}
-		if !sleep(ctx, p) {
-			return result
-		}
-		waited += p
-		r.known = nil // somebody else may have written meanwhile
-		pause = min(time.Duration(float64(pause)*pauseGrowth), longestPause)
+		r.known = nil // another writer may have written meanwhile
 	}
 }
 

@@ -140,3 +140,51 @@ func TestGraceCountsFromReceipt(t *testing.T) {
 		})
 	}
 }
+
+// Keys that a pattern or a rename decides have watermarks too, and a time in the future is not believed.
+func TestWatermarksOfPatternsAndRenames(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		have  m
+		jobs  []apply.Job
+		after m
+	}{
+		{
+			"a late removal by pattern keeps what a newer change set", m{},
+			[]apply.Job{at(20, rules.Plan{Set: m{"stopped-at": "x"}}), at(10, rules.Plan{RemoveGlobs: []string{"stopped-*"}})},
+			m{"stopped-at": "x"},
+		},
+		{
+			"a late set does not bring back what a newer pattern removed", m{"stopped-at": "x"},
+			[]apply.Job{at(20, rules.Plan{RemoveGlobs: []string{"stopped-*"}}), at(10, rules.Plan{Set: m{"stopped-at": "y", "a": "1"}})},
+			m{"a": "1"},
+		},
+		{
+			"a late rename leaves a newer value", m{},
+			[]apply.Job{at(20, rules.Plan{Set: m{"dept": "7"}}), at(10, rules.Plan{Rename: m{"dept": "department"}})},
+			m{"dept": "7"},
+		},
+		{
+			"an event from the future keeps no later one out", m{},
+			[]apply.Job{at(100*365*24*3600, rules.Plan{Set: m{"size": "1"}}), later(rules.Plan{Set: m{"size": "2"}})},
+			m{"size": "2"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newStand(t, simcloud.Options{}, options())
+			s.sim.PutServer(simcloud.Server{ID: id, Metadata: tt.have})
+			for _, j := range tt.jobs {
+				s.applier.Apply(t.Context(), s.servers, j)
+			}
+			server, _ := s.sim.Server(id)
+			diff(t, "metadata", tt.after, m(server.Metadata))
+		})
+	}
+}
+
+// later is a job of a change that happens after everything that has happened.
+func later(p rules.Plan) apply.Job {
+	j := job(p)
+	j.Change.Time = time.Now().Add(time.Second)
+	return j
+}

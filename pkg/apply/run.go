@@ -308,7 +308,21 @@ func (r *run) toRemove() []string {
 	if r.known == nil {
 		return nil
 	}
-	return slices.DeleteFunc(r.job.Plan.Removals(r.known), func(key string) bool { return r.twin(key) != "" })
+	return slices.DeleteFunc(r.job.Plan.Removals(r.known), func(key string) bool {
+		return r.twin(key) != "" || r.job.overtaken[key]
+	})
+}
+
+// decided returns the keys whose values the change decided: those that it sets, removed or renamed. A key that it adds it
+// does not decide: one that is there stays as it is.
+func (r *run) decided() []string {
+	keys := slices.Concat(slices.Collect(maps.Keys(r.job.Plan.Set)), r.job.Plan.Remove, slices.Collect(maps.Keys(r.removed)))
+	for from, to := range r.job.Plan.Rename {
+		if _, done := r.renamed[to]; done {
+			keys = append(keys, from, to)
+		}
+	}
+	return keys
 }
 
 func (r *run) changed() bool { return len(r.written) > 0 || len(r.removedKeys()) > 0 }

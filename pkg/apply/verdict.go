@@ -131,14 +131,17 @@ func scopeOf(class metadata.Class) fault.Scope {
 	return fault.Everything
 }
 
+// maxClockSkew is how far ahead of ours a clock may be. A time further in the future is not believed.
+const maxClockSkew = 5 * time.Minute
+
 // Situation returns the situation of a change at a time, zero where the event does not say it, which the carrier took and
 // we received at theirs. The age of an event without a time counts from when it was taken or received; without those it
 // is older than the grace.
 func (o Options) Situation(at, sentAt, receivedAt time.Time) Situation {
 	s := Situation{EventAge: o.Grace, CarrierAge: -1}
 	for _, first := range []time.Time{at, sentAt, receivedAt} {
-		if !first.IsZero() {
-			s.EventAge = time.Since(first)
+		if age := time.Since(first); !first.IsZero() && age > -maxClockSkew {
+			s.EventAge = max(0, age)
 			break
 		}
 	}
@@ -150,7 +153,7 @@ func (o Options) Situation(at, sentAt, receivedAt time.Time) Situation {
 
 // NotYet is the verdict about a change that has to wait for another resource.
 func (o Options) NotYet(reason string, receives int) Verdict {
-	return Verdict{Decision: Decision{Outcome: Deferred, Reason: reason, Delay: delay(receives, 0, shortest)}}
+	return Verdict{Decision: Decision{Outcome: Deferred, Reason: reason, Delay: delay(receives, 0, shortest)}, Wait: true}
 }
 
 // judge gathers the situation of a failed attempt, reading the server's state where the answer depends on it.

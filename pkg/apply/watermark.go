@@ -29,22 +29,30 @@ type watermark struct {
 	keys     map[string]time.Time
 }
 
-// leaveOut returns the plan without the keys that a newer change decided, and a problem for each of them, sorted. A
-// change without a time keeps all keys.
-func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rules.Plan, []Problem) {
+// leaveOut returns the plan without the keys that a newer change decided, those keys, and a problem for each of them that
+// the plan names. A change without a time keeps all keys.
+func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rules.Plan, map[string]bool, []Problem) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	e, ok := w.resources[resource]
 	if !ok || at.IsZero() {
-		return p, nil
+		return p, nil, nil
 	}
-	var overtaken []string
-	newer := func(key string) bool {
-		if !e.Value.(*watermark).keys[key].After(at) {
-			return false
+	overtaken := map[string]bool{}
+	for key, decided := range e.Value.(*watermark).keys {
+		if decided.After(at) {
+			overtaken[key] = true
 		}
-		overtaken = append(overtaken, key)
-		return true
+	}
+	if len(overtaken) == 0 {
+		return p, nil, nil
+	}
+	var named []string
+	newer := func(key string) bool {
+		if overtaken[key] {
+			named = append(named, key)
+		}
+		return overtaken[key]
 	}
 	keep := func(m map[string]string) map[string]string {
 		kept := maps.Clone(m)
@@ -52,19 +60,27 @@ func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rule
 		return kept
 	}
 	p.Set, p.Add, p.Remove = keep(p.Set), keep(p.Add), slices.DeleteFunc(slices.Clone(p.Remove), newer)
-	slices.Sort(overtaken)
+	p.Rename = maps.Clone(p.Rename)
+	maps.DeleteFunc(p.Rename, func(from, to string) bool {
+		old := newer(from)
+		return newer(to) || old
+	})
+	slices.Sort(named)
 	var problems []Problem
-	for _, key := range slices.Compact(overtaken) {
+	for _, key := range slices.Compact(named) {
 		problems = append(problems, Problem{key, "left out: a newer change of the resource decided it"})
 	}
-	return p, problems
+	return p, overtaken, problems
 }
 
-// note remembers that a change has been applied. The keys that a plan adds are not decided by it: a key that is there
-// stays as it is.
-func (w *watermarks) note(resource string, at time.Time, p rules.Plan) {
-	if at.IsZero() || len(p.Set)+len(p.Remove) == 0 {
+// note remembers that a change has decided keys. A time in the future counts as now: a wrong clock must not keep later
+// changes out.
+func (w *watermarks) note(resource string, at time.Time, keys []string) {
+	if at.IsZero() || len(keys) == 0 {
 		return
+	}
+	if now := time.Now(); at.After(now) {
+		at = now
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -81,16 +97,10 @@ func (w *watermarks) note(resource string, at time.Time, p rules.Plan) {
 		w.resources[resource] = e
 	}
 	w.order.MoveToBack(e)
-	keys := e.Value.(*watermark).keys
-	mark := func(key string) {
-		if keys[key].Before(at) {
-			keys[key] = at
+	decided := e.Value.(*watermark).keys
+	for _, key := range keys {
+		if decided[key].Before(at) {
+			decided[key] = at
 		}
-	}
-	for key := range p.Set {
-		mark(key)
-	}
-	for _, key := range p.Remove {
-		mark(key)
 	}
 }

@@ -1,7 +1,8 @@
 // Package coverage counts how much of a fleet has the metadata that the rules require.
 //
 // [Read] lists the resources of a scope page by page, as a reconcile does, and judges each resource for each key that
-// required: names. It returns a [Report] and keeps nothing of a single resource: memory grows with projects and keys only.
+// required: names. It returns a [Report] and keeps nothing of a single resource, so memory grows with projects and
+// keys only.
 // The other functions write a report as text, JSON, Prometheus metrics and an HTML page, and keep its history.
 //
 // docs/coverage.md defines every figure.

@@ -126,7 +126,8 @@ const barWidth = 1000
 func (t Tally) parts() [len(segmentNames)]Amount {
 	s := t.Status
 	return [...]Amount{
-		s[OK], t.Paid, {s[Exempt].Count - t.Paid.Count, s[Exempt].Size - t.Paid.Size}, s[Differs], s[Placeholder], s[Missing], s[NotWritable],
+		s[OK], t.Paid, {s[Exempt].Count - t.Paid.Count, s[Exempt].Size - t.Paid.Size}, s[Differs], s[Placeholder],
+		s[Missing], s[NotWritable],
 	}
 }
 
@@ -398,7 +399,8 @@ func newPage(r Report, o PageOptions) page {
 	p.paid(r, o.Names)
 	for _, row := range r.Rows {
 		if a := r.Orphans[row.Kind]; a.Count > 0 && row.Key == firstKey(r.Rows, row) {
-			p.Orphans = append(p.Orphans, fmt.Sprintf("%s %ss that no server has, %s %s", thousands(a.Count), row.Kind, thousands(a.Size), row.Unit))
+			p.Orphans = append(p.Orphans, fmt.Sprintf("%s %ss that no server has, %s %s", thousands(a.Count), row.Kind,
+				thousands(a.Size), row.Unit))
 		}
 	}
 	for _, x := range r.Exemptions {
@@ -443,7 +445,8 @@ func (p *page) sentences(r Report) {
 			noun = string(row.Kind) + " " + noun
 		}
 		if total == 0 {
-			total, allocated, what, noun = row.Total.Count, row.Allocated().Count, string(row.Kind)+"s", "all "+string(row.Kind)+"s"
+			total, allocated, what = row.Total.Count, row.Allocated().Count, string(row.Kind)+"s"
+			noun = "all " + what
 		} else {
 			units = append(units, string(row.Unit)+" of "+string(row.Kind)+"s")
 		}
@@ -451,8 +454,8 @@ func (p *page) sentences(r Report) {
 			continue
 		}
 		shares := tenths([]int{allocated, total - allocated})
-		text := fmt.Sprintf("%d.%d %% of %s is allocated; %d.%d %%, %s of %s %s, is not.", shares[0]/10, shares[0]%10, noun,
-			shares[1]/10, shares[1]%10, thousands(total-allocated), thousands(total), what)
+		text := fmt.Sprintf("%d.%d %% of %s is allocated; %d.%d %%, %s of %s %s, is not.", shares[0]/10, shares[0]%10,
+			noun, shares[1]/10, shares[1]%10, thousands(total-allocated), thousands(total), what)
 		if p.Sentence == "" {
 			p.Sentence = text
 		} else {
@@ -478,7 +481,10 @@ func (p *page) worst(r Report, label func(int, Group) string) {
 		if !ok || a.Count == 0 {
 			continue
 		}
-		row := worstRow{Label: label(n, g), Owner: g.Owner, Amount: thousands(a.Size), Of: string(rowsOf(g.Rows, r.Key)[0].Unit), Share: percent(share)}
+		row := worstRow{
+			Label: label(n, g), Owner: g.Owner, Amount: thousands(a.Size), Share: percent(share),
+			Of: string(rowsOf(g.Rows, r.Key)[0].Unit),
+		}
 		if a.Size == 0 {
 			row.Amount, row.Of = thousands(a.Count), "resources"
 		}

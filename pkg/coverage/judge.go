@@ -46,13 +46,14 @@ type judge struct {
 // resource is what rules and exemptions see.
 func (j *judge) resource(kind lifecycle.Kind, v metadata.View, projectName string) lifecycle.Resource {
 	return lifecycle.Resource{
-		Kind: kind, ID: v.ID, Name: v.Name, Project: v.Project, ProjectName: projectName, Region: j.region, Flavor: v.Flavor,
-		Created: v.Created, Metadata: v.Metadata,
+		Kind: kind, ID: v.ID, Name: v.Name, Project: v.Project, ProjectName: projectName, Region: j.region,
+		Flavor: v.Flavor, Created: v.Created, Metadata: v.Metadata,
 	}
 }
 
 // find decides about a key of a resource.
-func (j *judge) find(r rules.Required, v metadata.View, resource lifecycle.Resource, readings rules.Readings) Finding {
+func (j *judge) find(r rules.Required, v metadata.View, resource lifecycle.Resource, readings rules.Readings,
+) Finding {
 	f := Finding{
 		Kind: resource.Kind, View: v, ProjectName: resource.ProjectName, Region: resource.Region, Key: r.Key,
 	}
@@ -96,7 +97,9 @@ func (j *judge) find(r rules.Required, v metadata.View, resource lifecycle.Resou
 }
 
 // wrong says what is wrong with the value, "" if nothing is.
-func (j *judge) wrong(r rules.Required, f *Finding, v metadata.View, resource lifecycle.Resource, readings rules.Readings) string {
+func (j *judge) wrong(r rules.Required, f *Finding, v metadata.View, resource lifecycle.Resource,
+	readings rules.Readings,
+) string {
 	if !j.set.Allows(r, f.Value) {
 		return "not one of the values that are allowed"
 	}

@@ -36,7 +36,8 @@ func WritePrometheus(w io.Writer, r Report, perProject bool) error {
 	gauge("size", "Size of resources by the status of a required key, in vCPU or GiB.")
 	for _, row := range r.Rows {
 		for _, s := range Statuses() {
-			fmt.Fprintf(out, "tagger_coverage_size{%s,status=\"%s\",unit=\"%s\"} %d\n", labels(row), s, row.Unit, row.Status[s].Size)
+			fmt.Fprintf(out, "tagger_coverage_size{%s,status=\"%s\",unit=\"%s\"} %d\n", labels(row), s, row.Unit,
+				row.Status[s].Size)
 		}
 	}
 	gauge("ratio", "Share of the resources that have a required key, between 0 and 1.")
@@ -55,8 +56,8 @@ func WritePrometheus(w io.Writer, r Report, perProject bool) error {
 		for _, g := range r.Projects {
 			for _, row := range g.Rows {
 				for _, s := range Statuses() {
-					fmt.Fprintf(out, "tagger_coverage_project_resources{%s,status=\"%s\",project=\"%s\"} %d\n", labels(row), s,
-						labelValue(g.ID), row.Status[s].Count)
+					fmt.Fprintf(out, "tagger_coverage_project_resources{%s,status=\"%s\",project=\"%s\"} %d\n",
+						labels(row), s, labelValue(g.ID), row.Status[s].Count)
 				}
 			}
 		}

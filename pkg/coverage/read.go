@@ -46,7 +46,9 @@ type Options struct {
 func (o Options) kinds() []lifecycle.Kind {
 	var all []lifecycle.Kind
 	for _, kind := range lifecycle.Kinds() {
-		required := slices.ContainsFunc(o.Rules.Policy().Required, func(r rules.Required) bool { return slices.Contains(r.Kinds, kind) })
+		required := slices.ContainsFunc(o.Rules.Policy().Required, func(r rules.Required) bool {
+			return slices.Contains(r.Kinds, kind)
+		})
 		if required && !metadata.Kind(kind).ListsOthers() {
 			all = append(all, kind)
 		}
@@ -91,9 +93,12 @@ func Read(ctx context.Context, o Options) (Report, error) {
 	}
 	rd := &reader{
 		Options: o, counter: newCounter(policy, o.Key, o.kinds(), o.Owners),
-		judge: judge{set: o.Rules, policy: policy, region: o.Region, writeLocked: o.WriteLocked, now: o.Now, unknown: map[string]int{}},
+		judge: judge{
+			set: o.Rules, policy: policy, region: o.Region, writeLocked: o.WriteLocked, now: o.Now, unknown: map[string]int{},
+		},
 		report: &Report{
-			At: o.Now.UTC(), Complete: true, Cloud: own.Cloud, Scope: o.Scope, Rules: o.Rules.Hash(), Errors: []string{}, Notes: []string{},
+			At: o.Now.UTC(), Complete: true, Cloud: own.Cloud, Scope: o.Scope, Rules: o.Rules.Hash(),
+			Errors: []string{}, Notes: []string{},
 		},
 		seen: map[string]bool{}, scope: map[string]bool{}, required: map[lifecycle.Kind][]rules.Required{},
 	}
@@ -206,7 +211,8 @@ func (rd *reader) lists(ctx context.Context, own *cloud.Session) ([]list, error)
 	wanted := maps.Clone(named)
 	if s.Roles() || len(s.Domains()) > 0 {
 		if rd.names == nil {
-			return nil, errors.New("the projects in which the credentials have a role cannot be listed: name ids with --scope")
+			return nil, errors.New("the projects in which the credentials have a role cannot be listed: " +
+				"name ids with --scope")
 		}
 		for id, p := range rd.names {
 			if id != own.Project || s.Roles() {
@@ -293,7 +299,8 @@ func (rd *reader) readFlavors(ctx context.Context, session *cloud.Session) error
 			VCPUs int    `json:"vcpus"`
 		} `json:"flavors"`
 	}
-	if _, err := service.Get(ctx, service.ServiceURL("flavors", "detail")+"?limit=1000", &answer, nil); err != nil { //nolint:bodyclose // decoded
+	url := service.ServiceURL("flavors", "detail") + "?limit=1000"
+	if _, err := service.Get(ctx, url, &answer, nil); err != nil { //nolint:bodyclose // decoded
 		return fmt.Errorf("list the flavors: %w", err)
 	}
 	for _, f := range answer.Flavors {
@@ -325,7 +332,9 @@ func (rd *reader) consider(ctx context.Context, kind lifecycle.Kind, v metadata.
 	resource := rd.judge.resource(kind, v, project.Name)
 	readings := rules.Readings{Metadata: v.Metadata}
 	if known {
-		readings.Project = &rules.Project{Name: project.Name, Description: project.Description, Tags: project.Tags, Extra: project.Extra}
+		readings.Project = &rules.Project{
+			Name: project.Name, Description: project.Description, Tags: project.Tags, Extra: project.Extra,
+		}
 	}
 	for _, r := range rd.required[kind] {
 		f := rd.judge.find(r, v, resource, readings)
@@ -377,15 +386,18 @@ func (rd *reader) finish(policy rules.Policy) Report {
 	for _, x := range policy.Exemptions {
 		end := x.Until.AddDate(0, 0, 1)
 		r.Exemptions = append(r.Exemptions, ExemptionUse{
-			Name: x.Name, Keys: x.Keys, Reason: x.Reason, By: x.By, Ticket: x.Ticket, AllocateTo: x.AllocateTo, Until: x.Until,
-			Ended: rd.Now.After(end), EndsSoon: !rd.Now.After(end) && rd.Now.Add(Soon).After(end), Covered: rd.counter.covered[x.Name],
+			Name: x.Name, Keys: x.Keys, Reason: x.Reason, By: x.By, Ticket: x.Ticket, AllocateTo: x.AllocateTo,
+			Until: x.Until, Ended: rd.Now.After(end), EndsSoon: !rd.Now.After(end) && rd.Now.Add(Soon).After(end),
+			Covered: rd.counter.covered[x.Name],
 		})
 	}
 	if rd.older {
-		rd.note("this cloud's Nova is older than microversion 2.69: servers of a cell that is down are left out without a word")
+		rd.note("this cloud's Nova is older than microversion 2.69: " +
+			"servers of a cell that is down are left out without a word")
 	}
 	for _, key := range slices.Sorted(maps.Keys(rd.judge.unknown)) {
-		rd.note(fmt.Sprintf("%s: the expected value is not known of %d resources; any allowed value counts as ok", key, rd.judge.unknown[key]))
+		rd.note(fmt.Sprintf("%s: the expected value is not known of %d resources; any allowed value counts as ok",
+			key, rd.judge.unknown[key]))
 	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Unsized)) {
 		rd.note(fmt.Sprintf("the size of %d %ss is not known; they weigh nothing", r.Unsized[kind], kind))

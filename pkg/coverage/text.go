@@ -109,8 +109,8 @@ func (r Report) heading(b *strings.Builder) {
 	if rows := r.AllocationRows(); len(rows) > 0 && rows[0].Total.Size > 0 {
 		weight = fmt.Sprintf("weighted by %s (no prices)", rows[0].Unit)
 	}
-	fmt.Fprintf(b, "%s  %d/%d projects, %s, rules %s, %s\n", r.At.Format("02 Jan 15:04 UTC"), r.ProjectsRead, r.ProjectsTotal, state,
-		shortHash(r.Rules), weight)
+	fmt.Fprintf(b, "%s  %d/%d projects, %s, rules %s, %s\n", r.At.Format("02 Jan 15:04 UTC"), r.ProjectsRead,
+		r.ProjectsTotal, state, shortHash(r.Rules), weight)
 	for _, e := range r.Errors {
 		fmt.Fprintln(b, "not read  ", visible.Line(e, maxLine))
 	}
@@ -148,8 +148,8 @@ func (row Row) columns() []string {
 		ok = percent(Share(s[OK].Count, row.Total.Count)) + "%"
 	}
 	return []string{
-		fmt.Sprint(row.Total.Count), ok, fmt.Sprint(s[Missing].Count), fmt.Sprint(s[Differs].Count), fmt.Sprint(s[Placeholder].Count),
-		fmt.Sprint(s[NotWritable].Count), fmt.Sprint(s[Exempt].Count), weight,
+		fmt.Sprint(row.Total.Count), ok, fmt.Sprint(s[Missing].Count), fmt.Sprint(s[Differs].Count),
+		fmt.Sprint(s[Placeholder].Count), fmt.Sprint(s[NotWritable].Count), fmt.Sprint(s[Exempt].Count), weight,
 	}
 }
 

@@ -51,6 +51,15 @@ type Message struct {
 	Wait time.Duration
 }
 
+// Identity identifies the first event: its source and its id, which alone is unique within its source only
+// (https://github.com/cloudevents/spec/blob/main/cloudevents/spec.md#id). It is "" where none could be read.
+func (m Message) Identity() string {
+	if len(m.Events) == 0 {
+		return ""
+	}
+	return m.Events[0].Source() + "\n" + m.Events[0].ID()
+}
+
 // EventID is the id of the first event, "" where none could be read.
 func (m Message) EventID() string {
 	if len(m.Events) == 0 {

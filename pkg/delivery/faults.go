@@ -10,36 +10,45 @@ import (
 	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
-// streak counts the messages in a row that failed for their resource, without an answer of the cloud for any other.
+// streak collects the messages in a row that failed for their resource, without an answer of the cloud for any other.
+// One that comes back and fails again counts once.
 type streak struct {
 	mu    sync.Mutex
-	inRow int
+	inRow map[string]bool // by their identities
 }
 
 // note takes note of one call's decisions, and reports whether faults of single resources mean that everything is at
 // fault: there were so many in a row.
-func (s *streak) note(decisions []Decision, tolerance int) bool {
-	ofResources, reached := 0, false
-	for _, d := range decisions {
+func (s *streak) note(batch []Planned, decisions []Decision, tolerance int) bool {
+	var failed []string
+	reached := false
+	for i, d := range decisions {
 		reached = reached || d.Reached
 		if d.Fault.Err != nil && d.Fault.Scope == fault.Resource {
-			ofResources++
+			failed = append(failed, batch[i].Identity())
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if reached {
-		s.inRow = 0
+		s.inRow = nil
 		return false
 	}
-	s.inRow += ofResources
-	return ofResources > 0 && s.inRow >= tolerance
+	if s.inRow == nil {
+		s.inRow = map[string]bool{}
+	}
+	for _, identity := range failed {
+		if len(s.inRow) < tolerance { // more need not be told apart
+			s.inRow[identity] = true
+		}
+	}
+	return len(failed) > 0 && len(s.inRow) >= tolerance
 }
 
 // judge decides how far the faults of decisions reach, and gives up on those that concern one resource or project for
 // too long: others are worked on all the while, so that a person must look at this message.
 func (p *Processor) judge(batch []Planned, decisions []Decision) {
-	widen := p.streak.note(decisions, p.options.Tolerance)
+	widen := p.streak.note(batch, decisions, p.options.Tolerance)
 	for i := range decisions {
 		if f := &decisions[i].Fault; widen && f.Err != nil && f.Scope == fault.Resource {
 			f.Scope = fault.Everything

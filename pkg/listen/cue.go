@@ -55,7 +55,7 @@ func newDeferrals() *deferrals { return &deferrals{held: map[string]*list.Elemen
 func (d *deferrals) note(m Message, decision delivery.Decision) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	id := m.EventID()
+	id := m.Identity()
 	d.forget(id)
 	if decision.Outcome != apply.Deferred || decision.Fault.Err != nil || len(m.Events) != 1 || len(decision.Results) != 1 {
 		return
@@ -145,7 +145,7 @@ func (l *Listener) unblocked(ctx context.Context, n lifecycle.Notice) {
 		switch d.Outcome {
 		case apply.Tagged, apply.Unchanged:
 			l.deferrals.changed.Add(1)
-			l.deferrals.apply(messages[i].EventID())
+			l.deferrals.apply(messages[i].Identity())
 		}
 		l.log.Info("tried at once what waited for the server", "resource_id", n.Server, "event_id", messages[i].EventID(),
 			"outcome", string(d.Outcome), "request_id", n.Request)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -50,7 +51,7 @@ func (l *Listener) take(ctx context.Context, s sender, d amqp.Delivery) (t *take
 	}()
 	t.message.decode()
 	t.message.Wait = l.options.Wait
-	if t.applied = t.message.Receives > 1 && l.deferrals.applied(t.message.EventID()); t.applied {
+	if t.applied = t.message.Receives > 1 && l.deferrals.applied(t.message.Identity()); t.applied {
 		return t
 	}
 	t.planned = l.options.Processor.Plan(t.ctx, t.message.Message)
@@ -61,7 +62,7 @@ func (l *Listener) take(ctx context.Context, s sender, d amqp.Delivery) (t *take
 // begin gives the message its place, unless it waits for another report of its change.
 func (t *taken) begin() {
 	if t.planned.Key != "" {
-		t.claim, t.first = t.recent.claim(t.planned.Key, t.message.EventID(), t.planned.Pending, time.Now())
+		t.claim, t.first = t.recent.claim(t.planned.Key, t.message.Identity(), t.planned.Pending, time.Now())
 		if !t.first {
 			return
 		}
@@ -98,7 +99,8 @@ func (t *taken) finish() {
 		}
 		if t.claim.covers(t.planned.Pending) {
 			t.counts.duplicates.Add(1)
-			t.log.Info("event duplicate", "event_id", t.message.EventID(), "of", t.claim.event, "key", t.planned.Key)
+			_, of, _ := strings.Cut(t.claim.event, "\n")
+		t.log.Info("event duplicate", "event_id", t.message.EventID(), "of", of, "key", t.planned.Key)
 			t.ack(t.delivery, t.message)
 			return
 		}

@@ -36,6 +36,8 @@ const CallTimeout = 15 * time.Second
 // Call is one request that was sent, for logs and results.
 type Call struct {
 	Request Request
+	// Endpoint is the address that the request's path is relative to.
+	Endpoint string
 	// Status is the HTTP status of the answer, 0 when there was none.
 	Status int
 	// RequestID is the service's own id of the request, from X-Openstack-Request-Id, "" where the answer has none.
@@ -78,7 +80,7 @@ func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) erro
 	if err := c.Breaker.Allow(ctx, planned); err != nil {
 		return unsentError(r, err)
 	}
-	call := Call{Request: r, Start: time.Now()}
+	call := Call{Request: r, Endpoint: c.service.Endpoint, Start: time.Now()}
 	call.Status, call.RequestID, call.Err = c.send(ctx, r, out, okCodes)
 	call.Duration = time.Since(call.Start)
 	err := call.Err
@@ -121,7 +123,6 @@ func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (st
 		_, _ = io.Copy(io.Discard, resp.Body) // a connection is used again only when its answer was read to the end
 		_ = resp.Body.Close()
 	}()
-	id = resp.Header.Get("X-Openstack-Request-Id")
 	if out == nil {
 		return resp.StatusCode, id, nil
 	}

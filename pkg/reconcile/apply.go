@@ -83,7 +83,12 @@ type StoppedError struct {
 }
 
 func (e *StoppedError) Error() string {
-	return fmt.Sprintf("stopped: %d of %d resources failed, the limit is %s (--max-failures)", e.Failed, e.Tried, percent(e.Limit))
+	return fmt.Sprintf(
+		"stopped: %d of %d resources failed, the limit is %s (--max-failures)",
+		e.Failed,
+		e.Tried,
+		percent(e.Limit),
+	)
 }
 
 // JournalOf returns the path of a plan's journal: beside the plan, and named by its id.
@@ -120,7 +125,11 @@ func Apply(ctx context.Context, path string, run Run) (Report, error) {
 			return refused("the journal %s is for plan %s", r.Journal, before.header.Run)
 		}
 	} else if _, err := os.Stat(r.Journal); err == nil {
-		return refused("its journal %s is there already: go on with --resume, or take it back with --revert %s", r.Journal, r.Journal)
+		return refused(
+			"its journal %s is there already: go on with --resume, or take it back with --revert %s",
+			r.Journal,
+			r.Journal,
+		)
 	}
 	selected := run.selection(before)
 	measures, err := Measure(path, selected)
@@ -199,7 +208,12 @@ func (run Run) verify(ctx context.Context, path string, selected func(int, Entry
 			return true, nil
 		}
 		nothing := errors.New("nothing is written when a canary is verified")
-		c := run.Tagger.Correct(ctx, correction(e), tagger.Delivery{}, func(map[string]tagger.Replacement) error { return nothing })
+		c := run.Tagger.Correct(
+			ctx,
+			correction(e),
+			tagger.Delivery{},
+			func(map[string]tagger.Replacement) error { return nothing },
+		)
 		if len(c.Done) < len(e.Keys) && c.Outcome != apply.Gone {
 			r.Lost++
 		}
@@ -219,7 +233,13 @@ type job struct {
 }
 
 // all applies what entries gives it, several at a time. What is in flight when the run is cancelled is finished.
-func (run Run) all(ctx context.Context, r *Report, j *journal, before past, entries func(func(int, Entry) (bool, error)) error) error {
+func (run Run) all(
+	ctx context.Context,
+	r *Report,
+	j *journal,
+	before past,
+	entries func(func(int, Entry) (bool, error)) error,
+) error {
 	jobs := make(chan job)
 	var mu sync.Mutex // guards r and stop
 	var stop error
@@ -272,13 +292,18 @@ func (run Run) one(ctx context.Context, j *journal, job job) (Record, error) {
 	record := Record{N: job.n, Kind: e.Kind, ID: e.ID, Name: e.Name, Project: e.Project}
 	var begun map[string]tagger.Replacement
 	var failed error
-	c := run.Tagger.Correct(ctx, correction(e), tagger.Delivery{Wait: correctionWait}, func(keys map[string]tagger.Replacement) error {
-		begun = keys
-		begin := record
-		begin.Phase, begin.Keys = phaseBegin, keys
-		failed = j.write(begin)
-		return failed
-	})
+	c := run.Tagger.Correct(
+		ctx,
+		correction(e),
+		tagger.Delivery{Wait: correctionWait},
+		func(keys map[string]tagger.Replacement) error {
+			begun = keys
+			begin := record
+			begin.Phase, begin.Keys = phaseBegin, keys
+			failed = j.write(begin)
+			return failed
+		},
+	)
 	if failed != nil {
 		return record, failed
 	}
@@ -347,7 +372,11 @@ func Revert(ctx context.Context, path string, run Run) (Report, error) {
 		j, err = resumeJournal(r.Journal)
 	} else {
 		j, err = createJournal(r.Journal, JournalHeader{
-			Run: "revert-" + done.header.Run, Cloud: run.Cloud, Rules: run.Rules, Operator: run.Operator, At: time.Now().UTC(),
+			Run:      "revert-" + done.header.Run,
+			Cloud:    run.Cloud,
+			Rules:    run.Rules,
+			Operator: run.Operator,
+			At:       time.Now().UTC(),
 		})
 	}
 	if err != nil {
@@ -366,7 +395,11 @@ func Revert(ctx context.Context, path string, run Run) (Report, error) {
 				return nil
 			}
 			more, err := each(n, Entry{
-				Kind: record.Kind, ID: record.ID, Name: record.Name, Project: record.Project, Keys: reversed(record.Keys),
+				Kind:    record.Kind,
+				ID:      record.ID,
+				Name:    record.Name,
+				Project: record.Project,
+				Keys:    reversed(record.Keys),
 			})
 			if err == nil && !more {
 				err = ended

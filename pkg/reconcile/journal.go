@@ -76,7 +76,11 @@ type journal struct {
 func createJournal(path string, h JournalHeader) (*journal, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("write the journal: %s is there already: go on with --resume, or take it back with --revert %s", path, path)
+		return nil, fmt.Errorf(
+			"write the journal: %s is there already: go on with --resume, or take it back with --revert %s",
+			path,
+			path,
+		)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("write the journal: %w", err)

@@ -171,9 +171,19 @@ func (l Limits) Check(h Header, m Measures) ([]Check, error) {
 	lifted := l.Confirm == m.Resources
 	e := &LimitError{Resources: m.Resources, Confirm: l.Confirm}
 	add := func(name, flag, planned, limit string, over, lifted bool) {
-		e.Checks = append(e.Checks, Check{Name: name, Flag: flag, Planned: planned, Limit: limit, Over: over, Lifted: over && lifted})
+		e.Checks = append(
+			e.Checks,
+			Check{Name: name, Flag: flag, Planned: planned, Limit: limit, Over: over, Lifted: over && lifted},
+		)
 	}
-	add("resources", "--max", fmt.Sprintf("%d planned", m.Resources), fmt.Sprint(l.Resources), m.Resources > l.Resources, lifted)
+	add(
+		"resources",
+		"--max",
+		fmt.Sprintf("%d planned", m.Resources),
+		fmt.Sprint(l.Resources),
+		m.Resources > l.Resources,
+		lifted,
+	)
 	all := share(m.Resources, total)
 	add("share", "--max-percent", percent(all), percent(l.Percent), all > l.Percent, lifted)
 	value, most := 0.0, ""

@@ -81,8 +81,12 @@ type PastDateError struct {
 }
 
 func (e *PastDateError) Error() string {
-	return fmt.Sprintf("plan: %d values are dates in the past, on which a program that deletes or stops what has expired would act: %s: "+
-		"leave the key out, or give --allow-past-dates", e.Count, strings.Join(e.Examples, ", "))
+	return fmt.Sprintf(
+		"plan: %d values are dates in the past, on which a program that deletes or stops what has expired would act: %s: "+
+			"leave the key out, or give --allow-past-dates",
+		e.Count,
+		strings.Join(e.Examples, ", "),
+	)
 }
 
 // maxExamples is how many examples an error names.
@@ -94,8 +98,16 @@ const maxExamples = 3
 func Plan(ctx context.Context, o Options, path string) (Summary, error) {
 	start := time.Now()
 	s := Summary{
-		Header: Header{Complete: true, Rules: o.Rules, Scope: o.Scope, Made: start.UTC(), Listed: map[lifecycle.Kind]int{}},
-		States: map[State]map[lifecycle.Kind]int{}, Why: map[State]map[string]int{}, LeftOut: map[string]int{},
+		Header: Header{
+			Complete: true,
+			Rules:    o.Rules,
+			Scope:    o.Scope,
+			Made:     start.UTC(),
+			Listed:   map[lifecycle.Kind]int{},
+		},
+		States:  map[State]map[lifecycle.Kind]int{},
+		Why:     map[State]map[string]int{},
+		LeftOut: map[string]int{},
 	}
 	own, err := o.Cloud.Login(ctx)
 	if err != nil {
@@ -118,7 +130,14 @@ func Plan(ctx context.Context, o Options, path string) (Summary, error) {
 	if err != nil {
 		return s, err
 	}
-	p := planning{Options: o, draft: d, summary: &s, known: map[string]State{}, projects: map[string]ProjectCount{}, index: index{}}
+	p := planning{
+		Options:  o,
+		draft:    d,
+		summary:  &s,
+		known:    map[string]State{},
+		projects: map[string]ProjectCount{},
+		index:    index{},
+	}
 	if err := p.readAll(ctx, listings); err != nil {
 		d.discard()
 		return s, err
@@ -187,7 +206,8 @@ func (p *planning) readAll(ctx context.Context, listings []listing) error {
 // consider plans one resource. Its error ends the plan.
 func (p *planning) consider(ctx context.Context, kind lifecycle.Kind, v metadata.View) error {
 	if p.Name != "" && !rules.MatchesGlob(p.Name, v.Name) ||
-		!p.CreatedFrom.IsZero() && v.Created.Before(p.CreatedFrom) || !p.CreatedTo.IsZero() && v.Created.After(p.CreatedTo) {
+		!p.CreatedFrom.IsZero() &&
+			v.Created.Before(p.CreatedFrom) || !p.CreatedTo.IsZero() && v.Created.After(p.CreatedTo) {
 		return nil
 	}
 	if metadata.Kind(kind).Readiness(v.State) == metadata.Deleted {

@@ -134,7 +134,13 @@ type index map[string]metadata.View
 
 func (x index) add(kind metadata.Kind, v metadata.View) {
 	if len(x) < maxIndex {
-		x[string(kind)+"/"+v.ID] = metadata.View{ID: v.ID, Name: v.Name, Project: v.Project, Created: v.Created, Metadata: v.Metadata}
+		x[string(kind)+"/"+v.ID] = metadata.View{
+			ID:       v.ID,
+			Name:     v.Name,
+			Project:  v.Project,
+			Created:  v.Created,
+			Metadata: v.Metadata,
+		}
 	}
 }
 

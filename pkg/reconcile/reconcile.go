@@ -102,7 +102,12 @@ type Assessment struct {
 }
 
 // Assess says what is to be done with a resource. An error says what could not be read.
-func Assess(ctx context.Context, o Options, kind lifecycle.Kind, v metadata.View, parent func(metadata.Kind, string) (metadata.View, bool),
+func Assess(
+	ctx context.Context,
+	o Options,
+	kind lifecycle.Kind,
+	v metadata.View,
+	parent func(metadata.Kind, string) (metadata.View, bool),
 ) (Assessment, error) {
 	if v.State == metadata.Unread {
 		return Assessment{State: Unread}, errors.New("its cell is down: nothing is known of its metadata")
@@ -117,7 +122,12 @@ func Assess(ctx context.Context, o Options, kind lifecycle.Kind, v metadata.View
 	if err != nil {
 		return Assessment{State: Unread}, err
 	}
-	a := Assessment{Wanted: plan.Wanted, Keys: map[string]tagger.Replacement{}, Plan: plan, Problems: slices.Concat(plan.Problems, plan.NoRoom)}
+	a := Assessment{
+		Wanted:   plan.Wanted,
+		Keys:     map[string]tagger.Replacement{},
+		Plan:     plan,
+		Problems: slices.Concat(plan.Problems, plan.NoRoom),
+	}
 	problem := func(key, why string) { a.Problems = append(a.Problems, rules.Problem{Key: key, Why: why}) }
 	if metadata.Kind(kind).Readiness(v.State) == metadata.Deleted {
 		a.State, a.Why = NotWritable, v.State
@@ -178,7 +188,10 @@ func (o Options) state(a *Assessment, kind lifecycle.Kind, v metadata.View, exem
 		a.Why = "volumes: {write: never}"
 		return NotManaged
 	case a.Plan.Unmanageable != "":
-		a.Why = fmt.Sprintf("another program may manage its metadata: key %q is none of the rules'", a.Plan.Unmanageable)
+		a.Why = fmt.Sprintf(
+			"another program may manage its metadata: key %q is none of the rules'",
+			a.Plan.Unmanageable,
+		)
 		return NotManaged
 	case !v.Created.IsZero() && age < o.Grace:
 		a.Why = "left to its events"
@@ -259,7 +272,10 @@ func (o Options) alias(kind lifecycle.Kind, key string, have map[string]string) 
 
 // projectName returns the name of a project if an exemption needs it, else "".
 func (o Options) projectName(ctx context.Context, id string) (string, error) {
-	if !slices.ContainsFunc(o.Policy.Exemptions, func(x rules.Exemption) bool { return x.Match["project_name"] != "" }) {
+	if !slices.ContainsFunc(
+		o.Policy.Exemptions,
+		func(x rules.Exemption) bool { return x.Match["project_name"] != "" },
+	) {
 		return "", nil
 	}
 	session, err := o.Bounds.Session(ctx, id)

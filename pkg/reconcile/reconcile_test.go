@@ -32,7 +32,13 @@ type world struct {
 }
 
 // newWorld makes a cloud whose resources come from fill, and lets time pass until they count as old.
-func newWorld(t *testing.T, user, text string, scope config.Projects, o simcloud.Options, fill func(c *simcloud.Cloud)) *world {
+func newWorld(
+	t *testing.T,
+	user, text string,
+	scope config.Projects,
+	o simcloud.Options,
+	fill func(c *simcloud.Cloud),
+) *world {
 	t.Helper()
 	if o.JournalSize == 0 {
 		o.JournalSize = -1
@@ -85,7 +91,13 @@ func (w *world) run() Run {
 	limits := DefaultLimits()
 	limits.Percent, limits.OneValue, limits.PerProject = 100, 100, 100
 	return Run{
-		Tagger: w.Tagger, Cloud: CloudName(session), Rules: w.Rules, Operator: "test", Limits: limits, MaxFailures: 5, Concurrency: 1,
+		Tagger:      w.Tagger,
+		Cloud:       CloudName(session),
+		Rules:       w.Rules,
+		Operator:    "test",
+		Limits:      limits,
+		MaxFailures: 5,
+		Concurrency: 1,
 	}
 }
 
@@ -136,7 +148,14 @@ func TestPlanAndApply(t *testing.T) {
 		before := w.metadata()
 		s := w.plan()
 		want := map[State]map[lifecycle.Kind]int{
-			Add: {"server": 3}, Complete: {"server": 1}, Differs: {"server": 1}, NotWritable: {"server": 2}, Busy: {"server": 1}, TooYoung: {"server": 1},
+			Add: {
+				"server": 3,
+			},
+			Complete:    {"server": 1},
+			Differs:     {"server": 1},
+			NotWritable: {"server": 2},
+			Busy:        {"server": 1},
+			TooYoung:    {"server": 1},
 		}
 		if diff := cmp.Diff(want, s.States); diff != "" {
 			t.Errorf("states (-want +got):\n%s", diff)
@@ -194,10 +213,16 @@ func TestPlanAndApply(t *testing.T) {
 
 func TestOverwriteAndProtected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, "demo", "rules:\n- {on: server.created, set: {tier: new, guarded: g}}\nprotected_keys: [guard*]\n",
-			config.Projects{"own"}, simcloud.Options{}, func(c *simcloud.Cloud) {
+		w := newWorld(
+			t,
+			"demo",
+			"rules:\n- {on: server.created, set: {tier: new, guarded: g}}\nprotected_keys: [guard*]\n",
+			config.Projects{"own"},
+			simcloud.Options{},
+			func(c *simcloud.Cloud) {
 				c.PutServer(simcloud.Server{Name: "web", Metadata: map[string]string{"tier": "old"}})
-			})
+			},
+		)
 		if s := w.plan(); s.Resources != 0 || s.States[Differs]["server"] != 1 {
 			t.Errorf("summary %+v", s)
 		}
@@ -216,7 +241,12 @@ func TestOverwriteAndProtected(t *testing.T) {
 			t.Error(diff)
 		}
 		w.cloud.SetMetadata("server", server.ID, map[string]string{"tier": "newer", "guarded": "other"})
-		if back, err := Revert(t.Context(), r.Journal, w.run()); err != nil || back.Changed != 1 || w.metadata()["web"]["guarded"] != "other" {
+		if back, err := Revert(
+			t.Context(),
+			r.Journal,
+			w.run(),
+		); err != nil || back.Changed != 1 ||
+			w.metadata()["web"]["guarded"] != "other" {
 			t.Errorf("a value that is not ours any more is left alone: %+v %v", back, err)
 		}
 	})
@@ -258,7 +288,14 @@ func TestLimits(t *testing.T) {
 		{"all at once", func(l *Limits) { *l = DefaultLimits(); l.PerProject = 100; l.Resources = 10 }, "resources", 40},
 	} {
 		inBubble(t, tt.name, func(t *testing.T) {
-			w := newWorld(t, "demo", ownerRules, config.Projects{"own"}, simcloud.Options{}, func(c *simcloud.Cloud) { c.Fill(40, nil) })
+			w := newWorld(
+				t,
+				"demo",
+				ownerRules,
+				config.Projects{"own"},
+				simcloud.Options{},
+				func(c *simcloud.Cloud) { c.Fill(40, nil) },
+			)
 			w.plan()
 			before, run := w.metadata(), w.run()
 			tt.change(&run.Limits)
@@ -383,7 +420,14 @@ func TestKilledAndResumed(t *testing.T) {
 // A line that was cut off when the process was killed does no harm.
 func TestCutOffJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, "demo", ownerRules, config.Projects{"own"}, simcloud.Options{}, func(c *simcloud.Cloud) { c.Fill(3, nil) })
+		w := newWorld(
+			t,
+			"demo",
+			ownerRules,
+			config.Projects{"own"},
+			simcloud.Options{},
+			func(c *simcloud.Cloud) { c.Fill(3, nil) },
+		)
 		before := w.metadata()
 		w.plan()
 		run := w.run()
@@ -416,10 +460,19 @@ func TestCutOffJournal(t *testing.T) {
 func TestLostAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for skip := range 3 {
-			w := newWorld(t, "demo", ownerRules, config.Projects{"own"}, simcloud.Options{}, func(c *simcloud.Cloud) { c.Fill(3, nil) })
+			w := newWorld(
+				t,
+				"demo",
+				ownerRules,
+				config.Projects{"own"},
+				simcloud.Options{},
+				func(c *simcloud.Cloud) { c.Fill(3, nil) },
+			)
 			before := w.metadata()
 			w.plan()
-			w.cloud.Inject(simcloud.Fault{Method: "POST", Path: "/metadata", Skip: skip, Times: 1, Answer: simcloud.DropServed()})
+			w.cloud.Inject(
+				simcloud.Fault{Method: "POST", Path: "/metadata", Skip: skip, Times: 1, Answer: simcloud.DropServed()},
+			)
 			r, err := Apply(t.Context(), w.path, w.run())
 			if err != nil {
 				t.Fatal(err)
@@ -443,9 +496,22 @@ func TestLostAnswers(t *testing.T) {
 
 func TestMaxFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, "demo", ownerRules, config.Projects{"own"}, simcloud.Options{}, func(c *simcloud.Cloud) { c.Fill(50, nil) })
+		w := newWorld(
+			t,
+			"demo",
+			ownerRules,
+			config.Projects{"own"},
+			simcloud.Options{},
+			func(c *simcloud.Cloud) { c.Fill(50, nil) },
+		)
 		w.plan()
-		w.cloud.Inject(simcloud.Fault{Method: "POST", Path: "/metadata", Answer: &simcloud.Answer{Status: 403, Body: `{"forbidden": {"code": 403}}`}})
+		w.cloud.Inject(
+			simcloud.Fault{
+				Method: "POST",
+				Path:   "/metadata",
+				Answer: &simcloud.Answer{Status: 403, Body: `{"forbidden": {"code": 403}}`},
+			},
+		)
 		r, err := Apply(t.Context(), w.path, w.run())
 		e, stopped := errors.AsType[*StoppedError](err)
 		if !stopped || e.Failed != 2 || r.Written != 0 || r.Left != 50 {
@@ -457,7 +523,14 @@ func TestMaxFailures(t *testing.T) {
 // A run that is cancelled ends what it has begun, and no more.
 func TestCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, "demo", ownerRules, config.Projects{"own"}, simcloud.Options{}, func(c *simcloud.Cloud) { c.Fill(20, nil) })
+		w := newWorld(
+			t,
+			"demo",
+			ownerRules,
+			config.Projects{"own"},
+			simcloud.Options{},
+			func(c *simcloud.Cloud) { c.Fill(20, nil) },
+		)
 		w.plan()
 		ctx, cancel := context.WithCancel(t.Context())
 		run := w.run()
@@ -486,10 +559,18 @@ func TestIncomplete(t *testing.T) {
 		{"a page that takes too long", simcloud.Fault{Path: "/servers/detail", Skip: 1, Times: 2, Answer: &simcloud.Answer{Status: 504}}, true, 450},
 	} {
 		inBubble(t, tt.name, func(t *testing.T) {
-			w := newWorld(t, "demo", ownerRules, config.Projects{"own"}, simcloud.Options{}, func(c *simcloud.Cloud) { c.Fill(450, nil) })
+			w := newWorld(
+				t,
+				"demo",
+				ownerRules,
+				config.Projects{"own"},
+				simcloud.Options{},
+				func(c *simcloud.Cloud) { c.Fill(450, nil) },
+			)
 			w.cloud.Inject(tt.fault)
 			s := w.plan()
-			if s.Complete != tt.complete || s.Listed["server"] != tt.listed || s.Resources != tt.listed || (len(s.Errors) > 0) == tt.complete {
+			if s.Complete != tt.complete || s.Listed["server"] != tt.listed || s.Resources != tt.listed ||
+				(len(s.Errors) > 0) == tt.complete {
 				t.Errorf("summary %+v", s)
 			}
 		})
@@ -528,7 +609,10 @@ func TestScope(t *testing.T) {
 			}
 			s := w.plan()
 			var names []string
-			if err := Entries(w.path, func(_ int, e Entry) (bool, error) { names = append(names, e.Name); return true, nil }); err != nil {
+			if err := Entries(
+				w.path,
+				func(_ int, e Entry) (bool, error) { names = append(names, e.Name); return true, nil },
+			); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tt.want, names); diff != "" || !s.Complete {
@@ -570,7 +654,14 @@ func TestLargeFleet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		heap := map[int]uint64{}
 		for _, n := range []int{2_000, 100_000} {
-			w := newWorld(t, "demo", ownerRules, config.Projects{"own"}, simcloud.Options{}, func(c *simcloud.Cloud) { c.Fill(n, nil) })
+			w := newWorld(
+				t,
+				"demo",
+				ownerRules,
+				config.Projects{"own"},
+				simcloud.Options{},
+				func(c *simcloud.Cloud) { c.Fill(n, nil) },
+			)
 			runtime.GC()
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)

@@ -65,18 +65,30 @@ rules:
 		})
 	}
 	// The set that events use is as it was.
-	p := set.Plan(lifecycle.Change{Action: lifecycle.ServerCreated, Time: time.Now(), Resource: lifecycle.Resource{Kind: lifecycle.Server}}, event.New(), rules.Readings{})
+	p := set.Plan(
+		lifecycle.Change{
+			Action:   lifecycle.ServerCreated,
+			Time:     time.Now(),
+			Resource: lifecycle.Resource{Kind: lifecycle.Server},
+		},
+		event.New(),
+		rules.Readings{},
+	)
 	if p.Add["expires"] == "" || p.EventOnly != nil {
 		t.Errorf("the plan for an event is %+v", p)
 	}
 }
 
 func TestForExistingRefusesIgnoreThatNeedsAnEvent(t *testing.T) {
-	set, err := rules.Compile([]byte("ignore: data.kind == 'x'\nrules:\n- {on: server.created, add: {a: b}}\n"), rules.Options{Name: "r"})
+	set, err := rules.Compile(
+		[]byte("ignore: data.kind == 'x'\nrules:\n- {on: server.created, add: {a: b}}\n"),
+		rules.Options{Name: "r"},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := set.ForExisting(); err == nil || !strings.Contains(err.Error(), "ignore: data.kind == 'x' depends on data") {
+	if _, _, err := set.ForExisting(); err == nil ||
+		!strings.Contains(err.Error(), "ignore: data.kind == 'x' depends on data") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -91,7 +103,9 @@ func TestHash(t *testing.T) {
 		return set.Hash()
 	}
 	a := hash("rules:\n- {on: server.created, add: {a: b}}\n")
-	if a != hash("rules:\n- {on: server.created, add: {a: b}}\n") || a == hash("rules:\n- {on: server.created, add: {a: c}}\n") || len(a) != 64 {
+	if a != hash("rules:\n- {on: server.created, add: {a: b}}\n") ||
+		a == hash("rules:\n- {on: server.created, add: {a: c}}\n") ||
+		len(a) != 64 {
 		t.Errorf("hash %q", a)
 	}
 }

@@ -62,12 +62,12 @@ func (t *Tagger) PlanExisting(ctx context.Context, x Existing) (ExistingPlan, er
 			return ExistingPlan{}, fmt.Errorf("read what the rules need: %w", err)
 		}
 		api.known = x.Parent
-		readings, decision := t.readings(ctx, p, api, Delivery{unread: func(err error) { unread = err }})
+		readings, verdict := t.readings(ctx, p, api, Delivery{unread: func(err error) { unread = err }})
 		if unread != nil {
 			return ExistingPlan{}, fmt.Errorf("read what the rules need: %w", unread)
 		}
-		if p = p.with(readings); decision != nil {
-			p.Decision = decision
+		if p = p.with(readings); verdict != nil {
+			p.Decision = &verdict.Decision
 		}
 	}
 	out := ExistingPlan{Plan: p.filled(), Wanted: map[string]string{}, EventOnly: p.plan.EventOnly, change: p.change}
@@ -163,7 +163,12 @@ type Corrected struct {
 // Correct changes keys of a resource that are still as they were when the correction was decided, and leaves the others
 // alone. Begin is called with the keys that are about to be written, and stops the correction with an error; it can be
 // nil. Nothing is written in a state that does not allow it, or while the server has a task.
-func (t *Tagger) Correct(ctx context.Context, c Correction, d Delivery, begin func(keys map[string]Replacement) error) Corrected {
+func (t *Tagger) Correct(
+	ctx context.Context,
+	c Correction,
+	d Delivery,
+	begin func(keys map[string]Replacement) error,
+) Corrected {
 	kind := metadata.Kind(c.Kind)
 	change := creation(c.Kind, metadata.View{ID: c.ID, Name: c.Name, Project: c.Project})
 	p := Plan{
@@ -229,7 +234,7 @@ func (t *Tagger) Correct(ctx context.Context, c Correction, d Delivery, begin fu
 	job.Wait = d.Wait
 	done := t.applier.Apply(ctx, api.resource, job)
 	out.Decision, out.Attempts, out.Written, out.Removed = &done.Decision, done.Attempts, done.Written, done.Removed
-	out.Result = out.Result.sent(api.path).filled()
+	out.Result = out.Result.sent().filled()
 	for _, call := range out.calls {
 		if call.Request.Method != http.MethodGet && call.RequestID != "" {
 			out.RequestIDs = append(out.RequestIDs, call.RequestID)

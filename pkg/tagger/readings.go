@@ -8,6 +8,7 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/rules"
@@ -49,30 +50,32 @@ func notRead(n rules.Needs) rules.Readings {
 // readings reads what the rules need of the cloud for a change: at most one GET for the resource and one for each parent.
 // A decision says that a reading failed in a way that may pass, or that the parent is not ready to be inherited from.
 // What is not there, or of another project, is absent, and the plan has a problem that says so.
-func (t *Tagger) readings(ctx context.Context, p Plan, api connection, d Delivery) (rules.Readings, *apply.Decision) {
+func (t *Tagger) readings(ctx context.Context, p Plan, api connection, d Delivery) (rules.Readings, *apply.Verdict) {
 	r := rules.Readings{Unknown: map[string]string{}}
 	parent := p.change.Parent
 	var parents []string
 	if p.needs.Metadata || p.needs.Parent && parent.ID == "" {
 		v, err := api.resource.Get(ctx)
 		if err != nil {
-			return r, t.unreadable(p, d, err)
+			return r, t.unreadable(p, api, d, err)
 		}
 		r.Metadata, parents = v.Metadata, v.Parents
+	}
+	// Names come first: whether a parent is waited for can depend on them.
+	if verdict := t.readNames(ctx, p, api, d, &r); verdict != nil {
+		return r, verdict
 	}
 	if p.needs.Parent {
 		if parent.ID != "" {
 			parents = []string{parent.ID}
 		}
-		if decision := t.readParents(ctx, p, api, d, parents, &r); decision != nil {
-			return r, decision
-		}
+		return r, t.readParents(ctx, p, api, d, parents, &r)
 	}
-	return r, t.readNames(ctx, p, d, &r)
+	return r, nil
 }
 
 // readParents reads the resources that a change's resource belongs to.
-func (t *Tagger) readParents(ctx context.Context, p Plan, api connection, d Delivery, ids []string, r *rules.Readings) *apply.Decision {
+func (t *Tagger) readParents(ctx context.Context, p Plan, api connection, d Delivery, ids []string, r *rules.Readings) *apply.Verdict {
 	kind := metadata.Kind(p.Resource.Kind).Parent()
 	if len(ids) > maxParents {
 		r.Unknown["parent"] = fmt.Sprintf("it belongs to %d resources; at most %d are read", len(ids), maxParents)
@@ -85,7 +88,7 @@ func (t *Tagger) readParents(ctx context.Context, p Plan, api connection, d Deli
 			r.Unknown["parent"] = fmt.Sprintf("%s %s is not there", kind, id)
 			continue
 		case err != nil:
-			return t.unreadable(p, d, err)
+			return t.unreadable(p, api, d, err)
 		case v.Project != api.proof.project && (api.proof.wide || v.Project != ""):
 			r.Unknown["parent"] = fmt.Sprintf("%s %s is of another project", kind, id)
 			continue
@@ -96,8 +99,9 @@ func (t *Tagger) readParents(ctx context.Context, p Plan, api connection, d Deli
 		} else {
 			r.OtherParents = append(r.OtherParents, read)
 		}
-		if why := t.parentToCome(p, read, v.Created); why != "" {
-			return decision(t.options.Apply.NotYet(why, d.Receives))
+		if why := t.parentToCome(p, *r, read, v.Created); why != "" {
+			verdict := t.options.Apply.NotYet(why, d.Receives)
+			return &verdict
 		}
 	}
 	return nil
@@ -119,11 +123,12 @@ func (c connection) view(ctx context.Context, kind metadata.Kind, id string) (me
 
 // parentToCome says why a parent's metadata is not final yet: the parent is younger than the grace, and lacks a key that
 // the rules hand down and will give it. "" when it can be inherited from.
-func (t *Tagger) parentToCome(p Plan, parent lifecycle.Parent, created time.Time) string {
+func (t *Tagger) parentToCome(p Plan, r rules.Readings, parent lifecycle.Parent, created time.Time) string {
 	if created.IsZero() || time.Since(created) >= t.options.Apply.Grace {
 		return ""
 	}
-	key := t.toCome(p, parent, p.rules.Plan(p.change, p.event, rules.Readings{Parent: &parent}).Lacking)
+	r.Parent, r.OtherParents = &parent, nil
+	key := t.toCome(p, parent, p.rules.Plan(p.change, p.event, r).Lacking)
 	if key == "" {
 		return ""
 	}
@@ -143,21 +148,21 @@ func (t *Tagger) toCome(p Plan, parent lifecycle.Parent, keys []string) string {
 }
 
 // readNames looks up the names that the rules need.
-func (t *Tagger) readNames(ctx context.Context, p Plan, d Delivery, r *rules.Readings) *apply.Decision {
+func (t *Tagger) readNames(ctx context.Context, p Plan, api connection, d Delivery, r *rules.Readings) *apply.Verdict {
 	directory, ok := t.options.Cloud.(Directory)
 	if !ok {
 		return nil
 	}
 	if p.needs.ActorName {
 		user, err := directory.User(ctx, p.change.Actor.ID)
-		if decision := t.told(p, d, "actor.name", err, r); decision != nil {
+		if decision := t.told(p, api, d, "actor.name", err, r); decision != nil {
 			return decision
 		}
 		r.ActorName = user.Name
 	}
 	if p.needs.Project {
 		project, err := directory.Project(ctx, p.change.Resource.Project)
-		if decision := t.told(p, d, "project", err, r); decision != nil {
+		if decision := t.told(p, api, d, "project", err, r); decision != nil {
 			return decision
 		}
 		if err == nil {
@@ -169,7 +174,7 @@ func (t *Tagger) readNames(ctx context.Context, p Plan, d Delivery, r *rules.Rea
 
 // told returns the decision about a look-up that failed in a way that may pass. Where Keystone tells nothing, the reading
 // is unknown.
-func (t *Tagger) told(p Plan, d Delivery, name string, err error, r *rules.Readings) *apply.Decision {
+func (t *Tagger) told(p Plan, api connection, d Delivery, name string, err error, r *rules.Readings) *apply.Verdict {
 	if err == nil {
 		return nil
 	}
@@ -177,22 +182,31 @@ func (t *Tagger) told(p Plan, d Delivery, name string, err error, r *rules.Readi
 		r.Unknown[name] = unknown.Error()
 		return nil
 	}
-	return t.unreadable(p, d, err)
+	return t.unreadable(p, api, d, err)
 }
 
-// unreadable is the decision about a reading that failed. A resource that is not there is judged as at a write.
-func (t *Tagger) unreadable(p Plan, d Delivery, err error) *apply.Decision {
+// unreadable is the verdict about a reading that failed. A resource that is not there is judged as at a write.
+func (t *Tagger) unreadable(p Plan, api connection, d Delivery, err error) *apply.Verdict {
 	if d.unread != nil {
 		d.unread(err)
 	}
 	if foreign := t.foreign(err); foreign != nil {
-		return foreign
+		return &apply.Verdict{Decision: *foreign}
 	}
-	if e, ok := errors.AsType[*metadata.Error](err); ok {
-		s := t.options.Apply.Situation(p.change.Time, d.SentAt, d.ReceivedAt)
-		s.Kind, s.Visible, s.Receives = metadata.Kind(p.Resource.Kind), true, d.Receives
-		s.Class, s.RetryAfter, s.Message = e.Class, e.RetryAfter, err.Error()
-		return decision(t.options.Apply.Judge(s))
+	e, ok := errors.AsType[*metadata.Error](err)
+	if !ok {
+		v := t.unconnected(d, err)
+		return &v
 	}
-	return t.unconnected(d, err)
+	s := t.options.Apply.Situation(p.change.Time, d.SentAt, d.ReceivedAt)
+	s.Kind, s.Visible, s.Receives = metadata.Kind(p.Resource.Kind), p.job(api).Visible, d.Receives
+	s.Class, s.RetryAfter, s.Message = e.Class, e.RetryAfter, err.Error()
+	if e.Unsent {
+		s.CarrierAge = -1 // nothing is given up that was not tried
+	}
+	if scope := fault.ScopeOf(err); scope != "" {
+		s.Fault = apply.Fault{Err: err, Scope: scope}
+	}
+	v := t.options.Apply.Judge(s)
+	return &v
 }

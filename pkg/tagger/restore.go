@@ -106,20 +106,20 @@ func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string
 		case err != nil:
 		case len(absent) == 0:
 			r.Decision = &apply.Decision{Outcome: apply.Unchanged, Reason: "another writer wrote; all keys are there"}
-			return r.sent(api.path)
+			return r.sent()
 		default:
 			if why := refuse(absent); why != "" {
 				r.Decision = &apply.Decision{Outcome: apply.Ignored, Reason: why}
-				return r.sent(api.path)
+				return r.sent()
 			}
 			t.rewrite(ctx, &r, w, absent, api, d)
-			return r.sent(api.path)
+			return r.sent()
 		}
 	}
 	if r.Decision = t.foreign(err); r.Decision == nil {
-		r.Decision = t.unreadable(r.Plan, d, err)
+		r.Decision = &t.unreadable(r.Plan, api, d, err).Decision
 	}
-	return r.sent(api.path)
+	return r.sent()
 }
 
 // absent returns which of the keys are not there, sorted, and all metadata if it was read: for one key only that is

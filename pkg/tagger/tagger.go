@@ -169,7 +169,7 @@ func (p Plan) with(r rules.Readings) Plan {
 	case plan.Err != nil:
 		return p.decided(apply.Rejected, plan.Err.Error())
 	case plan.Ignored != "":
-		return p.decided(apply.Ignored, "the rules ignore it: "+plan.Ignored)
+		return p.decided(apply.Ignored, plan.Ignored)
 	case len(plan.Rules) == 0:
 		return p.decided(apply.Ignored, "no rule matches")
 	case plan.Empty() && len(plan.Problems) == 0:
@@ -235,7 +235,11 @@ func (t *Tagger) preview(ctx context.Context, p Plan) Preview {
 	if err != nil {
 		return Preview{Plan: p.decided(apply.Deferred, err.Error())}
 	}
-	if p = t.complete(ctx, p, api, Delivery{}); !p.Pending() {
+	p, verdict := t.complete(ctx, p, api, Delivery{})
+	if verdict != nil {
+		return Preview{Plan: p.decided(verdict.Outcome, verdict.Reason)}
+	}
+	if !p.Pending() {
 		return Preview{Plan: p}
 	}
 	d, failed := t.applier.Preview(ctx, api.resource, p.job(api))
@@ -263,7 +267,7 @@ func (t *Tagger) Handle(ctx context.Context, d Delivery) []Result {
 
 // Apply applies a plan that [Tagger.Plan] made for the delivery's event, and logs and counts what became of it.
 func (t *Tagger) Apply(ctx context.Context, p Plan, d Delivery) Result {
-	if d.Progress.Planned != nil {
+	if d.Progress.Planned != nil && !(p.Pending() && p.needs.Any()) { // else when it is complete
 		d.Progress.Planned(p)
 	}
 	r := Result{Plan: p}
@@ -304,29 +308,61 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 		r.Decision = heldDecision()
 		return r
 	}
-	api, err := t.connect(ctx, p, func(call metadata.Call) {
-		r.calls = append(r.calls, call)
-		if d.Progress.Called != nil {
+	// What a plan needs of the cloud is read first, and told only after the plan.
+	var untold []metadata.Call
+	told := !p.needs.Any()
+	tell := func(call metadata.Call) {
+		if !told {
+			untold = append(untold, call)
+		} else if d.Progress.Called != nil {
 			d.Progress.Called(call)
 		}
-	})
-	if r.Decision = t.foreign(err); r.Decision != nil {
-		return r
 	}
-	if err != nil {
-		r.Decision = t.unconnected(d, err)
-		return r
+	waiter := apply.NewWaiter(d.Wait, d.Progress.Pausing)
+	var api connection
+	for {
+		var verdict *apply.Verdict
+		var err error
+		api, err = t.connect(ctx, p, func(call metadata.Call) {
+			r.calls = append(r.calls, call)
+			tell(call)
+		})
+		switch foreign := t.foreign(err); {
+		case foreign != nil:
+			verdict = &apply.Verdict{Decision: *foreign}
+		case err != nil:
+			v := t.unconnected(d, err)
+			verdict = &v
+		default:
+			r.Plan, verdict = t.complete(ctx, p, api, d)
+		}
+		if verdict == nil {
+			break
+		}
+		if !waiter.Again(ctx, *verdict) {
+			r.Decision = &verdict.Decision
+			break
+		}
 	}
-	r.Plan = t.complete(ctx, p, api, d)
-	if r.Requests = nil; !r.Pending() {
-		return r.sent(api.path)
+	if !told {
+		if told = true; d.Progress.Planned != nil {
+			d.Progress.Planned(r.Plan)
+		}
+		for _, call := range untold {
+			tell(call)
+		}
+	}
+	r.Requests = nil
+	if !r.Pending() {
+		r.Waited = waiter.Waited().Round(100 * time.Millisecond).String()
+		return r.sent()
 	}
 	job := r.job(api)
 	job.Renaming = func(from, to, value string) {
 		t.log.Warn("renaming a key; until the new one is written, its value is only here",
 			"event_id", r.Event.ID, "resource_id", r.Resource.ID, "from", from, "to", to, "value", value)
 	}
-	job.SentAt, job.ReceivedAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.ReceivedAt, d.Receives, d.Wait, d.Progress.Pausing
+	job.SentAt, job.ReceivedAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.ReceivedAt, d.Receives, waiter.Left(), d.Progress.Pausing
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	resource := &holdable{Resource: api.resource, held: t.held, stop: cancel}
@@ -342,36 +378,36 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 		r.Decision = decision
 	}
 	r.metadata = done.Metadata
-	r.Written, r.Removed, r.Waited = done.Written, done.Removed, done.Waited.Round(100*time.Millisecond).String()
-	return r.sent(api.path)
+	r.Written, r.Removed, r.Waited = done.Written, done.Removed, (waiter.Waited() + done.Waited).Round(100*time.Millisecond).String()
+	return r.sent()
 }
 
-// sent returns the result with the requests that were sent, under the path of an endpoint.
-func (r Result) sent(path string) Result {
+// sent returns the result with the requests that were sent.
+func (r Result) sent() Result {
 	r.Calls = len(r.calls)
 	for _, call := range r.calls {
-		r.Requests = append(r.Requests, requestRef(path, call.Request))
+		r.Requests = append(r.Requests, requestRef(pathOf(call.Endpoint), call.Request))
 	}
 	return r
 }
 
-// complete returns the plan with what only the cloud tells. It has a decision where that cannot be read now, or where
-// nothing is to be done after all.
-func (t *Tagger) complete(ctx context.Context, p Plan, api connection, d Delivery) Plan {
+// complete returns the plan with what only the cloud tells. A verdict says that this cannot be read now. The plan has a
+// decision where nothing is to be done after all.
+func (t *Tagger) complete(ctx context.Context, p Plan, api connection, d Delivery) (Plan, *apply.Verdict) {
 	if p.needs.Any() {
-		readings, decision := t.readings(ctx, p, api, d)
-		if decision != nil {
-			p.Decision = decision
-			return p.filled()
+		readings, verdict := t.readings(ctx, p, api, d)
+		if verdict != nil {
+			return p, verdict
 		}
-		if p = p.with(readings); !p.Pending() {
-			return p
+		p = p.with(readings)
+		if p.Needs = nil; !p.Pending() {
+			return p, nil
 		}
 	}
 	if metadata.Kind(p.Resource.Kind).OwnedWhole() && p.rules.Policy().VolumesWrite == rules.NoVolumes {
-		return p.decided(apply.Ignored, "the rules say volumes: {write: never}")
+		return p.decided(apply.Ignored, "the rules say volumes: {write: never}"), nil
 	}
-	return p
+	return p, nil
 }
 
 // foreign returns the decision about an event whose project, or whose resource's, is out of bounds. It is nil for any other
@@ -412,7 +448,7 @@ func (p Plan) ours(key string) bool {
 }
 
 // unconnected is the decision where no session could be had.
-func (t *Tagger) unconnected(d Delivery, err error) *apply.Decision {
+func (t *Tagger) unconnected(d Delivery, err error) apply.Verdict {
 	s := d.situation()
 	s.Message, s.RetryAfter = err.Error(), metadata.RetryAfter(err)
 	if _, unsent := errors.AsType[*breaker.OpenError](err); unsent {
@@ -421,7 +457,7 @@ func (t *Tagger) unconnected(d Delivery, err error) *apply.Decision {
 	if scope := fault.ScopeOf(err); scope != "" {
 		s.Class, s.Fault = metadata.Unauthenticated, apply.Fault{Err: err, Scope: scope}
 	}
-	return decision(t.options.Apply.Judge(s))
+	return t.options.Apply.Judge(s)
 }
 
 // situation is that of a delivery for which the API could not be asked.
