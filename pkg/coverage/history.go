@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
@@ -122,6 +123,8 @@ func ReadHistory(path string) ([]Point, error) {
 	if bad > 0 && len(all) == 0 {
 		return nil, fmt.Errorf("read the history %s: it is no history of tagger coverage", path)
 	}
+	// Runs that overlap, and files joined by hand, leave points out of order.
+	slices.SortStableFunc(all, func(a, b Point) int { return a.At.Compare(b.At) })
 	return all, nil
 }
 
