@@ -170,7 +170,7 @@ func storm(sim *simcloud.Cloud, watch func(server string) context.Context) []*se
 		full[fmt.Sprintf("key-%d", i)] = "x"
 	}
 	quota := server("quota", simcloud.Server{}, isDead)
-	quota.later, quota.why = isTagged, "Maximum number of metadata items"
+	quota.later, quota.why = isTagged, "the resource has 128 of 128 items"
 	sim.SetServerMetadata(quota.server, full)
 
 	for _, state := range []string{"deleted", "soft-delete"} {
