@@ -121,9 +121,9 @@ func (b *batch) snapshots(t *testing.T, prefix string, n int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Cinder's notifications have no user name.
+		// Cinder's notifications have only the user's id: Tagger reads the name from Keystone.
 		b.add(made{"snapshot", snapshot.ID, map[string]string{
-			"mine": name, "owner": b.stand.creds.TaggerUserID, "project": b.stand.creds.DemoProjectID, "label": "tagged " + name, "volume": volume.ID,
+			"mine": name, "owner": "tagger", "project": b.stand.creds.DemoProjectID, "label": "tagged " + name, "volume": volume.ID,
 		}})
 	}
 }

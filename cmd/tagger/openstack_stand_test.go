@@ -31,7 +31,6 @@ type stand struct {
 		AuthURL       string `json:"auth_url"`
 		Password      string `json:"password"`
 		DemoProjectID string `json:"demo_project_id"`
-		TaggerUserID  string `json:"tagger_user_id"`
 		Flavor        string `json:"flavor"`
 		Image         string `json:"image"`
 	}
