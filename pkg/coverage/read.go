@@ -248,23 +248,19 @@ func (rd *reader) read(ctx context.Context, l list, kind lifecycle.Kind, each fu
 	if err != nil {
 		return err
 	}
-	for v, err := range metadata.List(ctx, service, k, metadata.ListOptions{
+	o := metadata.ListOptions{
 		Options: metadata.Options{
 			Family: k.Family(rd.API), Breaker: l.session.Breaker(), Project: l.session.Project,
 		},
 		AllProjects: l.all, Project: l.project, PageSize: pageSize,
 		DownCells: true, Older: func() { rd.older = true }, NoMicroversion: rd.API == metadata.HuaweiCloud,
-	}) {
+	}
+	for v, err := range metadata.List(ctx, service, k, o) {
 		if err != nil {
 			return err
 		}
-		switch {
-		case v.Project == "" && l.all:
-			return fmt.Errorf("%s %s: the list does not say which project it belongs to", kind, v.ID)
-		case v.Project == "":
-			v.Project = l.session.Project
-		case !l.all && v.Project != l.session.Project, l.project != "" && v.Project != l.project:
-			return fmt.Errorf("%s %s is of project %s, which was not asked for", kind, v.ID, v.Project)
+		if v.Project, err = o.Owner(k, v); err != nil {
+			return err
 		}
 		if k.Unit() == metadata.VCPU && v.Size == 0 && v.Flavor != "" {
 			v.Size = rd.processors(ctx, l.session, v.Flavor)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
@@ -33,6 +34,20 @@ type ListOptions struct {
 	Retries int
 	// NoMicroversion asks for the service's default. Huawei Cloud knows no microversions.
 	NoMicroversion bool
+}
+
+// Owner returns the project of a resource that the list has. A list that is not of all projects may leave it out. It
+// returns an error for a resource of a project that was not asked for: a list that has one is not to be relied on.
+func (o ListOptions) Owner(kind Kind, v View) (string, error) {
+	switch {
+	case v.Project == "" && o.AllProjects:
+		return "", fmt.Errorf("%s %s: the list does not say which project it belongs to", kind, v.ID)
+	case v.Project == "":
+		return o.Options.Project, nil
+	case !o.AllProjects && v.Project != o.Options.Project, o.Project != "" && v.Project != o.Project:
+		return "", fmt.Errorf("%s %s is of project %s, which was not asked for", kind, v.ID, v.Project)
+	}
+	return v.Project, nil
 }
 
 // Unread is the state of a server whose cell is down: nothing is known of it but its id, project and time of creation.

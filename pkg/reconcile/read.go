@@ -78,24 +78,19 @@ func (o Options) read(ctx context.Context, l listing, kind metadata.Kind, called
 	if err != nil {
 		return err
 	}
-	views := metadata.List(ctx, service, kind, metadata.ListOptions{
+	list := metadata.ListOptions{
 		Options: metadata.Options{
 			Family: kind.Family(o.API), Observe: called, Breaker: l.session.Breaker(), Project: l.session.Project,
 		},
 		AllProjects: l.all, Project: l.project, PageSize: pageSize, Retries: pageRetries,
 		DownCells: true, Older: older, NoMicroversion: o.API == metadata.HuaweiCloud,
-	})
-	for v, err := range views {
+	}
+	for v, err := range metadata.List(ctx, service, kind, list) {
 		if err != nil {
 			return err
 		}
-		switch {
-		case v.Project == "" && l.all:
-			return fmt.Errorf("%s %s: the list does not say which project it belongs to", kind, v.ID)
-		case v.Project == "":
-			v.Project = l.session.Project
-		case !l.all && v.Project != l.session.Project, l.project != "" && v.Project != l.project:
-			return fmt.Errorf("%s %s is of project %s, which was not asked for", kind, v.ID, v.Project)
+		if v.Project, err = list.Owner(kind, v); err != nil {
+			return err
 		}
 		if err := each(v); err != nil {
 			return err
