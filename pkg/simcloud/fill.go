@@ -166,57 +166,37 @@ func (c *Cloud) DeleteVolume(id string) bool {
 // last one now. describe, if it is not nil, changes what is to become the server i. Metadata is kept as it is, not
 // copied: servers may share a map, which must not change afterwards.
 func (c *Cloud) Fill(n int, describe func(i int, s *Server)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	none := map[string]string{}
-	for i := range n {
-		s := Server{
-			Name:     fmt.Sprintf("server-%06d", i),
-			Created:  now.Add(time.Duration(i-n+1) * time.Second),
-			Metadata: none,
-		}
-		if describe != nil {
-			describe(i, &s)
-		}
-		c.putServer(s, now)
-	}
+	fill(c, "server", n, describe, c.putServer, func(name string, created time.Time, none map[string]string) Server {
+		return Server{Name: name, Created: created, Metadata: none}
+	})
 }
 
 // FillVolumes makes many volumes, as Fill makes servers.
 func (c *Cloud) FillVolumes(n int, describe func(i int, v *Volume)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	none := map[string]string{}
-	for i := range n {
-		v := Volume{
-			Name:     fmt.Sprintf("volume-%06d", i),
-			Created:  now.Add(time.Duration(i-n+1) * time.Second),
-			Metadata: none,
-		}
-		if describe != nil {
-			describe(i, &v)
-		}
-		c.putVolume(v, now)
-	}
+	fill(c, "volume", n, describe, c.putVolume, func(name string, created time.Time, none map[string]string) Volume {
+		return Volume{Name: name, Created: created, Metadata: none}
+	})
 }
 
 // FillSnapshots makes many snapshots, as Fill makes servers. One that describe gives no volume gets one of its own.
 func (c *Cloud) FillSnapshots(n int, describe func(i int, s *Snapshot)) {
+	fill(c, "snapshot", n, describe, c.putSnapshot, func(name string, created time.Time, none map[string]string) Snapshot {
+		return Snapshot{Name: name, Created: created, Metadata: none}
+	})
+}
+
+func fill[R any](c *Cloud, kind string, n int, describe func(int, *R), put func(R, time.Time) string,
+	plain func(name string, created time.Time, none map[string]string) R,
+) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	none := map[string]string{}
 	for i := range n {
-		s := Snapshot{
-			Name:     fmt.Sprintf("snapshot-%06d", i),
-			Created:  now.Add(time.Duration(i-n+1) * time.Second),
-			Metadata: none,
-		}
+		r := plain(fmt.Sprintf("%s-%06d", kind, i), now.Add(time.Duration(i-n+1)*time.Second), none)
 		if describe != nil {
-			describe(i, &s)
+			describe(i, &r)
 		}
-		c.putSnapshot(s, now)
+		put(r, now)
 	}
 }
