@@ -430,35 +430,30 @@ func (c *compiler) selfExemption(node *yaml.Node) {
 }
 
 func (c *compiler) protectedKeys(node *yaml.Node) {
-	for _, item := range c.items(node, "protected_keys", "keys") {
-		key, ok := c.name(item, "protected_keys")
-		if !ok {
-			continue
-		}
-		if strings.Trim(key, "*?") == "" {
-			c.fail(item, "protected_keys: %q matches every key", key)
-		}
-		if slices.Contains(c.set.policy.ProtectedKeys, key) {
-			c.fail(item, "protected_keys: %q stands there twice", key)
-		}
-		c.set.policy.ProtectedKeys = append(c.set.policy.ProtectedKeys, key)
-	}
+	c.set.policy.ProtectedKeys = c.patterns(node, "protected_keys", "keys", "every key")
 }
 
 func (c *compiler) yieldTo(node *yaml.Node) {
-	for _, item := range c.items(node, "yield_to", "users") {
-		user, ok := c.name(item, "yield_to")
+	c.set.policy.YieldTo = c.patterns(node, "yield_to", "users", "every user; set TAGGER_REPAIR=false to write nothing again")
+}
+
+// patterns reads a list of names and patterns. None may match all, which everything describes in the error.
+func (c *compiler) patterns(node *yaml.Node, section, what, everything string) []string {
+	var all []string
+	for _, item := range c.items(node, section, what) {
+		name, ok := c.name(item, section)
 		if !ok {
 			continue
 		}
-		if strings.Trim(user, "*?") == "" {
-			c.fail(item, "yield_to: %q matches every user; set TAGGER_REPAIR=false to write nothing again", user)
+		if strings.Trim(name, "*?") == "" {
+			c.fail(item, "%s: %q matches %s", section, name, everything)
 		}
-		if slices.Contains(c.set.policy.YieldTo, user) {
-			c.fail(item, "yield_to: %q stands there twice", user)
+		if slices.Contains(all, name) {
+			c.fail(item, "%s: %q stands there twice", section, name)
 		}
-		c.set.policy.YieldTo = append(c.set.policy.YieldTo, user)
+		all = append(all, name)
 	}
+	return all
 }
 
 func (c *compiler) volumes(node *yaml.Node) {
