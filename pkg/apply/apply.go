@@ -134,25 +134,8 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 	}
 }
 
-// jitter spreads a duration by a fifth to both sides, so that what failed together does not come back together.
-func jitter(d time.Duration) time.Duration {
-	return d - d/5 + rand.N(2*d/5+1)
-}
-
 // spread lengthens a pause that many were told alike, so that they do not all end it at the same moment.
 func spread(d time.Duration) time.Duration { return d + rand.N(d/5+1) }
-
-// sleep reports false when the context ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
 
 func (a *Applier) deferred(job Job, reason string, retryAfter time.Duration) Result {
 	return Result{Decision: Decision{Outcome: Deferred, Reason: reason, Delay: delay(job.Receives, retryAfter, shortest)}}

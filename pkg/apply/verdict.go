@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cloudtagger/tagger/pkg/backoff"
 	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
@@ -54,7 +55,7 @@ func delay(receives int, retryAfter, least time.Duration) time.Duration {
 	for n := 1; n < receives && d < longest; n++ {
 		d *= 2
 	}
-	return max(jitter(min(max(d, least), longest)), retryAfter)
+	return max(backoff.Jitter(min(max(d, least), longest)), retryAfter)
 }
 
 // Judge decides what a failed call means. It is pure but for the jitter of delays.

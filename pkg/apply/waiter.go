@@ -3,6 +3,8 @@ package apply
 import (
 	"context"
 	"time"
+
+	"github.com/cloudtagger/tagger/pkg/backoff"
 )
 
 // Waiter waits between the attempts at something that is not ready, for so long in all, with growing pauses.
@@ -35,14 +37,14 @@ func (w *Waiter) Again(ctx context.Context, v Verdict) bool {
 		return false
 	}
 	// The last pause ends with the time there is, for one try more then.
-	p := min(max(jitter(w.pause), spread(v.RetryAfter)), left)
+	p := min(max(backoff.Jitter(w.pause), spread(v.RetryAfter)), left)
 	if p < v.RetryAfter {
 		return false
 	}
 	if w.pausing != nil {
 		w.pausing(v.Reason, p)
 	}
-	if !sleep(ctx, p) {
+	if !backoff.Sleep(ctx, p) {
 		return false
 	}
 	w.waited += p

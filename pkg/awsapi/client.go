@@ -35,6 +35,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/cloudtagger/tagger/pkg/backoff"
 )
 
 // Client calls AWS with the credentials, the region and the endpoint of the environment, as Lambda sets them
@@ -122,20 +124,9 @@ func (c *Client) call(ctx context.Context, o operation, region string, in, out a
 			return err // so much has failed that trying again would only add to it
 		}
 		pause, delayErr := c.retryer.RetryDelay(attempt, err)
-		if delayErr != nil || !sleep(ctx, pause) {
+		if delayErr != nil || !backoff.Sleep(ctx, pause) {
 			return err
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

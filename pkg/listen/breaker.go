@@ -3,6 +3,8 @@ package listen
 import (
 	"sync"
 	"time"
+
+	"github.com/cloudtagger/tagger/pkg/backoff"
 )
 
 // breaker stops the taking of messages while nothing works: it would only turn them round and round. Whether anything
@@ -82,5 +84,5 @@ func (p *pauses) next(worked bool) time.Duration {
 	if p.last = min(2*p.last, longestFaultPause); p.last == 0 || worked {
 		p.last = firstFaultPause
 	}
-	return jitter(p.last)
+	return backoff.Jitter(p.last)
 }

@@ -16,6 +16,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/cloudtagger/tagger/pkg/backoff"
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
@@ -68,7 +69,7 @@ func (l *Listener) connect(ctx context.Context, first bool) (*connection, error)
 			said = true
 			l.log.Error("cannot connect; trying on", "error", err.Error(), "brokers", len(l.brokers))
 		}
-		if !sleep(ctx, jitter(pause)) {
+		if !backoff.Sleep(ctx, backoff.Jitter(pause)) {
 			return nil, nil
 		}
 	}
@@ -183,19 +184,4 @@ func hostOf(broker config.Secret) string {
 		return "?"
 	}
 	return u.Host
-}
-
-// jitter spreads a pause by a fifth to both sides.
-func jitter(d time.Duration) time.Duration { return d - d/5 + rand.N(2*d/5+1) }
-
-// sleep reports false when the context ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -9,6 +9,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/backoff"
 	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/fault"
 )
@@ -193,7 +194,7 @@ func (l *Listener) unsent(ctx context.Context, d amqp.Delivery, m Message, err e
 	if errors.Is(err, errNotTaken) {
 		l.breaker.open(err)
 	} else {
-		sleep(ctx, jitter(unsentPause))
+		backoff.Sleep(ctx, backoff.Jitter(unsentPause))
 	}
 	l.nack(d, m)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/backoff"
 	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 	"github.com/cloudtagger/tagger/pkg/tagger"
@@ -122,7 +123,7 @@ func TestHeldLimits(t *testing.T) {
 		if got := d.of("s", "r-2"); len(got) != 1 || len(d.held) != 1 || d.bytes != maxHeldBytes-5 {
 			t.Errorf("%d messages, %d bytes", len(got), d.bytes)
 		}
-		sleep(t.Context(), heldFor)
+		backoff.Sleep(t.Context(), heldFor)
 		if got := d.of("s", "r-3"); len(got) != 0 {
 			t.Errorf("%d messages are held too long", len(got))
 		}

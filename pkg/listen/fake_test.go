@@ -14,6 +14,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/backoff"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/fault"
@@ -43,7 +44,7 @@ func (b *broker) notes() []string {
 
 func (b *broker) send(ctx context.Context, queue string, p amqp.Publishing) error {
 	b.note("publish to %s", queue)
-	if !sleep(ctx, b.takes) {
+	if !backoff.Sleep(ctx, b.takes) {
 		return ctx.Err()
 	}
 	if b.refuses != nil {
@@ -99,7 +100,7 @@ func (s *script) Begin(ctx context.Context, batch []delivery.Planned) func() []d
 	return func() (all []delivery.Decision) {
 		for _, m := range batch {
 			id := m.EventID()
-			sleep(ctx, s.takes[id])
+			backoff.Sleep(ctx, s.takes[id])
 			s.mu.Lock()
 			s.worked = append(s.worked, id)
 			all = append(all, s.says[id])

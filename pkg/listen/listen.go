@@ -18,6 +18,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/cloudtagger/tagger/pkg/backoff"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/delivery"
 )
@@ -115,7 +116,7 @@ func (l *Listener) Run(ctx context.Context) error {
 	over, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
-		sleep(over, drainTimeout)
+		backoff.Sleep(over, drainTimeout)
 		cancel()
 	})
 	defer stop()
@@ -142,7 +143,7 @@ func (l *Listener) Run(ctx context.Context) error {
 		if time.Since(begun) > time.Minute {
 			pause = firstPause
 		}
-		if !sleep(ctx, jitter(pause)) {
+		if !backoff.Sleep(ctx, backoff.Jitter(pause)) {
 			return nil
 		}
 		pause = min(2*pause, longestPause)
@@ -185,7 +186,7 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 			}
 			waiting = true
 			l.counts.standby.Store(true)
-			if !sleep(ctx, jitter(takenPause)) {
+			if !backoff.Sleep(ctx, backoff.Jitter(takenPause)) {
 				return context.Cause(ctx)
 			}
 			continue
@@ -194,7 +195,7 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 		if broken, ok := errors.AsType[*faultError](err); ok {
 			d := pause.next(l.breaker.hasWorked())
 			l.log.Error("nothing works; nothing is taken from the queue until a person mends it", "error", broken.Error(), "again_in", d.Round(time.Second).String())
-			if !sleep(ctx, d) {
+			if !backoff.Sleep(ctx, d) {
 				return context.Cause(ctx)
 			}
 			continue
@@ -204,7 +205,7 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 		}
 		// The channel is gone and the connection is not: somebody deleted the queue, or a message was settled twice.
 		l.log.Error("the channel is closed; opening another", "error", err.Error())
-		if !sleep(ctx, jitter(firstPause)) {
+		if !backoff.Sleep(ctx, backoff.Jitter(firstPause)) {
 			return context.Cause(ctx)
 		}
 		if err := l.topology.declare(conn.Connection); err != nil {

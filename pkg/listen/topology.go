@@ -12,6 +12,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/cloudtagger/tagger/pkg/backoff"
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
@@ -205,7 +206,7 @@ func (t *topology) declareError(name string, err error) error {
 // broker and take the bindings along, and somebody may delete a queue. It returns an error that ends the connection.
 func (t *topology) keep(ctx context.Context, conn *amqp.Connection) error {
 	search := search{longest: t.every}
-	for sleep(ctx, jitter(search.next(t.wanted()))) {
+	for backoff.Sleep(ctx, backoff.Jitter(search.next(t.wanted()))) {
 		if err := t.declare(conn); err != nil {
 			return err
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/cloudtagger/tagger/pkg/backoff"
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/delivery"
@@ -271,14 +272,14 @@ func TestUndoneWritesAreRepaired(t *testing.T) {
 					if i < beside {
 						after := time.Duration(b.rand.Int64N(int64(800 * time.Millisecond)))
 						writers.Go(func() {
-							sleep(t.Context(), after)
+							backoff.Sleep(t.Context(), after)
 							r, _ := b.resource(script, id)
 							if _, err := r.Write(t.Context(), map[string]string{"patched": "yes"}); err != nil {
 								t.Error(err)
 							}
 						})
 					}
-					sleep(t.Context(), 150*time.Millisecond)
+					backoff.Sleep(t.Context(), 150*time.Millisecond)
 				}
 				writers.Wait()
 				b.settle()
@@ -319,7 +320,7 @@ func TestRemovalsOnPurpose(t *testing.T) {
 		{
 			name: "all keys of ours, soon", want: kept,
 			act: func(b *bus, id string, replace func(string, map[string]string)) {
-				sleep(b.Context(), 5*time.Second)
+				backoff.Sleep(b.Context(), 5*time.Second)
 				replace(http.MethodPut, kept)
 			},
 			calls: []string{"PUT /metadata", "GET /metadata"}, log: `keys="[cost-center owner]" user_id=heat-id user_name=heat-svc`,
@@ -339,7 +340,7 @@ func TestRemovalsOnPurpose(t *testing.T) {
 		{
 			name: "late, whatever it looks like", want: map[string]string{"env": "test"},
 			act: func(b *bus, id string, replace func(string, map[string]string)) {
-				sleep(b.Context(), 31*time.Second)
+				backoff.Sleep(b.Context(), 31*time.Second)
 				replace(http.MethodPut, map[string]string{"env": "test"})
 			},
 			calls: []string{"PUT /metadata"}, log: "user_id=heat-id user_name=heat-svc",
@@ -428,7 +429,7 @@ func TestRepairComesBack(t *testing.T) {
 			if len(b.delayed) != 1 || len(b.metadata(id)) != 1 {
 				t.Fatalf("%d messages in the delay queues, %v", len(b.delayed), b.metadata(id))
 			}
-			sleep(t.Context(), 15*time.Second)
+			backoff.Sleep(t.Context(), 15*time.Second)
 			b.expire()
 		}
 		want := map[string]string{"env": "test", "owner": "alice", "cost-center": "CC-17"}

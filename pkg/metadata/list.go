@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
+
+	"github.com/cloudtagger/tagger/pkg/backoff"
 )
 
 // ListOptions say what to list.
@@ -100,7 +102,7 @@ func List(ctx context.Context, service *gophercloud.ServiceClient, kind Kind, o 
 					continue
 				case retries < o.Retries && (e.Class == Unavailable && e.Status != http.StatusOK || e.Class == Throttled):
 					retries++
-					if pause(ctx, max(e.RetryAfter, time.Second<<retries)) {
+					if backoff.Sleep(ctx, max(e.RetryAfter, time.Second<<retries)) {
 						continue
 					}
 				}
@@ -182,16 +184,4 @@ func undecodable(row *row, text []byte) (View, bool) {
 	}
 	created, _ := time.Parse(time.RFC3339, b.Created)
 	return View{ID: b.ID, Project: b.Project, Created: created, State: Unread}, true
-}
-
-// pause reports false when the context ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/cloudtagger/tagger/pkg/backoff"
 )
 
 // maxBody is more than any service takes. Longer bodies are cut there, and refused for their length.
@@ -180,17 +182,10 @@ func (c *Cloud) serve(ctx context.Context, r *request) (*response, error) {
 
 // sleep waits, and returns the context's error if that ends first.
 func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
+	if d > 0 && !backoff.Sleep(ctx, d) {
 		return ctx.Err()
 	}
+	return nil
 }
 
 // collapseSlashes makes one slash of several, as the services' URL maps do.
