@@ -12,9 +12,6 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// selfExemptKey is the key that self_exemption: is about.
-const selfExemptKey = "tagger-exempt"
-
 // Finding is the status of one required key on one resource.
 type Finding struct {
 	Kind        lifecycle.Kind
@@ -65,7 +62,7 @@ func (j *judge) find(r rules.Required, v metadata.View, resource lifecycle.Resou
 			}
 		}
 	}
-	_, f.SelfExempt = v.Metadata[selfExemptKey]
+	_, f.SelfExempt = v.Metadata[rules.SelfExemptKey]
 	f.SelfExempt = f.SelfExempt && j.policy.SelfExemption != rules.IgnoreSelfExemption
 	placeholder := f.Value != "" && slices.Contains(r.Placeholders, f.Value)
 	if f.Value != "" && !placeholder {
@@ -74,15 +71,13 @@ func (j *judge) find(r rules.Required, v metadata.View, resource lifecycle.Resou
 			return f
 		}
 	}
-	for _, x := range j.policy.Exemptions {
-		if slices.Contains(x.Keys, r.Key) && x.Covers(resource, j.now) {
-			f.Status, f.Why, f.Exemption, f.AllocateTo = Exempt, x.Reason, x.Name, x.AllocateTo
-			return f
-		}
+	if x, ok := j.policy.Exemption(r.Key, resource, j.now); ok {
+		f.Status, f.Why, f.Exemption, f.AllocateTo = Exempt, x.Reason, x.Name, x.AllocateTo
+		return f
 	}
 	switch {
 	case f.SelfExempt && j.policy.SelfExemption == rules.AcceptSelfExemption:
-		f.Status, f.Why = Exempt, "it has the key "+selfExemptKey
+		f.Status, f.Why = Exempt, "it has the key "+rules.SelfExemptKey
 	case placeholder:
 		f.Status = Placeholder
 	case f.Value != "":
@@ -103,7 +98,7 @@ func (j *judge) wrong(r rules.Required, f *Finding, v metadata.View, resource li
 	if !j.set.Allows(r, f.Value) {
 		return "not one of the values that are allowed"
 	}
-	change := lifecycle.Change{Resource: resource, Time: v.Created, Action: creation(resource.Kind)}
+	change := lifecycle.Change{Resource: resource, Time: v.Created, Action: resource.Kind.Creation()}
 	if v.User != "" {
 		change.Actor = lifecycle.Actor{ID: v.User, Kind: lifecycle.User}
 	}
@@ -113,16 +108,6 @@ func (j *judge) wrong(r rules.Required, f *Finding, v metadata.View, resource li
 	}
 	if f.Expected = expected; expected != "" && f.Value != expected {
 		return "another value is expected"
-	}
-	return ""
-}
-
-// creation is the action that makes a resource of the kind.
-func creation(kind lifecycle.Kind) lifecycle.Action {
-	for _, a := range lifecycle.Actions() {
-		if a.Creates() && slices.Contains(a.Kinds(), kind) {
-			return a
-		}
 	}
 	return ""
 }

@@ -117,6 +117,18 @@ func (a Action) Kinds() []Kind {
 	return all
 }
 
+// Creation returns the action that makes a resource of the kind, "" for a kind that is not known.
+func (k Kind) Creation() Action {
+	for _, row := range kinds {
+		for _, a := range row.actions {
+			if row.kind == k && a.creates {
+				return a.action
+			}
+		}
+	}
+	return ""
+}
+
 // Writable reports whether metadata can still be written after the action.
 func (a Action) Writable() bool { return !a.row().final }
 

@@ -220,19 +220,14 @@ func (o Options) overwrites(key string, set []string) bool {
 
 // exempts says which exemption covers a key of a resource, "" if none does.
 func (o Options) exempts(r lifecycle.Resource, key string, have map[string]string) string {
-	for _, x := range o.Policy.Exemptions {
-		if slices.Contains(x.Keys, key) && x.Covers(r, time.Now()) {
-			return "exempt: " + x.Name
-		}
+	if x, ok := o.Policy.Exemption(key, r, time.Now()); ok {
+		return "exempt: " + x.Name
 	}
-	if reason, ok := have[selfExemptKey]; ok && o.Policy.SelfExemption == rules.AcceptSelfExemption {
-		return "exempt by its own key " + selfExemptKey + ": " + reason
+	if reason, ok := have[rules.SelfExemptKey]; ok && o.Policy.SelfExemption == rules.AcceptSelfExemption {
+		return "exempt by its own key " + rules.SelfExemptKey + ": " + reason
 	}
 	return ""
 }
-
-// selfExemptKey is the key that self_exemption: is about.
-const selfExemptKey = "tagger-exempt"
 
 // sameKey returns a key that the cloud confuses with another one, "" if there is none.
 func sameKey(have map[string]string, key string) string {

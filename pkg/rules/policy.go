@@ -142,6 +142,19 @@ func (x Exemption) Covers(r lifecycle.Resource, at time.Time) bool {
 	return true
 }
 
+// Exemption returns the first exemption that covers a key of a resource at a time.
+func (p Policy) Exemption(key string, r lifecycle.Resource, at time.Time) (Exemption, bool) {
+	for _, x := range p.Exemptions {
+		if slices.Contains(x.Keys, key) && x.Covers(r, at) {
+			return x, true
+		}
+	}
+	return Exemption{}, false
+}
+
+// SelfExemptKey is the key with which a resource exempts itself: see [SelfExemption].
+const SelfExemptKey = "tagger-exempt"
+
 // exemptionFields has the fields that match: can use. It is only read.
 var exemptionFields = map[string]func(lifecycle.Resource) string{
 	"project":      func(r lifecycle.Resource) string { return r.Project },

@@ -99,12 +99,7 @@ func creation(kind lifecycle.Kind, v metadata.View) lifecycle.Change {
 			Kind: kind, ID: v.ID, Name: v.Name, Project: v.Project, Flavor: v.Flavor, Image: v.Image, Zone: v.Zone,
 			Created: v.Created, Metadata: v.Metadata,
 		},
-		Time: v.Created,
-	}
-	for _, a := range lifecycle.Actions() {
-		if a.Creates() && slices.Contains(a.Kinds(), kind) {
-			c.Action = a
-		}
+		Time: v.Created, Action: kind.Creation(),
 	}
 	if v.User != "" {
 		c.Actor = lifecycle.Actor{ID: v.User, Kind: lifecycle.User}
