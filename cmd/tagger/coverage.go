@@ -142,9 +142,8 @@ func (f coverageFlags) options(ctx context.Context, s streams) (coverage.Options
 	}
 	scope := settings.Projects
 	if f.scope != "" {
-		scope = nil
-		if err := scope.Decode(strings.ReplaceAll(","+f.scope+",", ",all,", ",*,")); err != nil {
-			return coverage.Options{}, fmt.Errorf("coverage: --scope: %w", err)
+		if scope, err = decodeScope(f.scope); err != nil {
+			return coverage.Options{}, fmt.Errorf("coverage: %w", err)
 		}
 	}
 	if len(scope) == 0 {

@@ -141,6 +141,14 @@ type reconciler struct {
 	session   *cloud.Session
 }
 
+// decodeScope reads --scope, which is TAGGER_PROJECTS' syntax with the word all for *.
+func decodeScope(flag string) (scope config.Projects, err error) {
+	if err := scope.Decode(strings.ReplaceAll(","+flag+",", ",all,", ",*,")); err != nil {
+		return nil, fmt.Errorf("--scope: %w", err)
+	}
+	return scope, nil
+}
+
 // openReconciler reads settings and rules, and logs in.
 func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconciler, error) {
 	if err := f.check(); err != nil {
@@ -153,9 +161,9 @@ func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconci
 	if f.rate > 0 {
 		settings.Rate = f.rate
 	}
-	var scope config.Projects
-	if err := scope.Decode(strings.ReplaceAll(","+f.scope+",", ",all,", ",*,")); err != nil {
-		return nil, fmt.Errorf("--scope: %w", err)
+	scope, err := decodeScope(f.scope)
+	if err != nil {
+		return nil, err
 	}
 	if len(scope) == 0 && f.apply == "" && f.revert == "" {
 		return nil, errors.New("reconcile: say whose resources: --scope own, project ids, domain:NAME, roles or all")
@@ -455,10 +463,7 @@ func (d *reconciler) printValues(
 	if len(m.Values) > 0 {
 		v := m.Values[0]
 		if v.Project != "" && s.ProjectCount > 1 && v.Count > 10 && 100*v.Count >= warnedShare*m.Resources {
-			name := v.Project
-			if s.Projects[v.Project].Name != "" {
-				name = s.Projects[v.Project].Name
-			}
+			name := s.ProjectName(v.Project)
 			line("warning", "%s=%s goes to %d resources of one project (%s)", v.Key, v.Value, v.Count, name)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -116,7 +117,7 @@ func Apply(ctx context.Context, path string, run Run) (Report, error) {
 		return refused("it is %s old, and %s is the most: make a new one", age.Round(time.Minute), Validity)
 	}
 	r.Journal = JournalOf(path, h)
-	before := past{begun: map[int]map[string]tagger.Replacement{}}
+	var before past
 	if run.Resume {
 		if before, err = readPast(r.Journal); err != nil {
 			return refused("%s", err)
@@ -140,18 +141,10 @@ func Apply(ctx context.Context, path string, run Run) (Report, error) {
 	if r.Checks, err = run.Limits.Check(h, measures); err != nil {
 		return r, err
 	}
-	var j *journal
-	if run.Resume {
-		j, err = resumeJournal(r.Journal)
-	} else {
-		j, err = createJournal(r.Journal, JournalHeader{
-			Run: h.ID, Cloud: run.Cloud, Rules: run.Rules, Operator: run.Operator, At: time.Now().UTC(),
-		})
-	}
+	j, err := run.openJournal(r.Journal, h.ID)
 	if err != nil {
 		return r, err
 	}
-	j.fault = run.fault
 	err = run.all(ctx, &r, j, before, func(each func(int, Entry) (bool, error)) error {
 		return Entries(path, func(n int, e Entry) (bool, error) {
 			if !selected(n, e) {
@@ -161,11 +154,13 @@ func Apply(ctx context.Context, path string, run Run) (Report, error) {
 		})
 	})
 	err = errors.Join(err, j.close())
-	left := run
-	left.Canary = 0
 	if after, pastErr := readPast(r.Journal); pastErr == nil {
-		m, _ := Measure(path, left.selection(after))
-		r.Left = m.Resources
+		_ = Entries(path, func(n int, _ Entry) (bool, error) {
+			if !after.done.has(n) {
+				r.Left++
+			}
+			return true, nil
+		})
 	}
 	if err == nil && run.Canary > 0 {
 		err = run.verify(ctx, path, selected, &r)
@@ -173,25 +168,36 @@ func Apply(ctx context.Context, path string, run Run) (Report, error) {
 	return r, err
 }
 
+// openJournal opens the journal of a run that is resumed, and otherwise begins one for the run with an id.
+func (run Run) openJournal(path, id string) (*journal, error) {
+	var j *journal
+	var err error
+	if run.Resume {
+		j, err = resumeJournal(path)
+	} else {
+		j, err = createJournal(path, JournalHeader{
+			Run: id, Cloud: run.Cloud, Rules: run.Rules, Operator: run.Operator, At: time.Now().UTC(),
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	j.fault = run.fault
+	return j, nil
+}
+
 // selection returns which entries a run is about: those that are not done, of a canary the first.
 func (run Run) selection(before past) func(n int, e Entry) bool {
-	return func(n int, _ Entry) bool {
-		if before.done.has(n) {
-			return false
-		}
-		if run.Canary <= 0 {
-			return true
-		}
-		earlier := 0
-		for i := range n {
-			if !before.done.has(i) {
-				if earlier++; earlier >= run.Canary {
-					return false
-				}
+	end := math.MaxInt
+	if run.Canary > 0 {
+		end = 0
+		for left := run.Canary; left > 0; end++ {
+			if !before.done.has(end) {
+				left--
 			}
 		}
-		return true
 	}
+	return func(n int, _ Entry) bool { return n < end && !before.done.has(n) }
 }
 
 // verify waits, reads the resources of a canary again, and counts those that are not as they were written.
@@ -363,26 +369,16 @@ func Revert(ctx context.Context, path string, run Run) (Report, error) {
 		return r, &RefusedError{fmt.Sprintf("the journal is of cloud %s, this is %s", done.header.Cloud, run.Cloud)}
 	}
 	r.Journal = filepath.Join(filepath.Dir(path), "revert-"+filepath.Base(path))
-	before := past{begun: map[int]map[string]tagger.Replacement{}}
-	var j *journal
+	var before past
 	if run.Resume {
 		if before, err = readPast(r.Journal); err != nil {
 			return r, &RefusedError{err.Error()}
 		}
-		j, err = resumeJournal(r.Journal)
-	} else {
-		j, err = createJournal(r.Journal, JournalHeader{
-			Run:      "revert-" + done.header.Run,
-			Cloud:    run.Cloud,
-			Rules:    run.Rules,
-			Operator: run.Operator,
-			At:       time.Now().UTC(),
-		})
 	}
+	j, err := run.openJournal(r.Journal, "revert-"+done.header.Run)
 	if err != nil {
 		return r, err
 	}
-	j.fault = run.fault
 	r.Planned = done.written + len(done.begun)
 	// Each of the journal's records is an entry of its own: its number is that of the record.
 	err = run.all(ctx, &r, j, before, func(each func(int, Entry) (bool, error)) error {

@@ -65,8 +65,8 @@ func (h Header) Total() int {
 	return n
 }
 
-// projectName returns a project's name, or its id where that is not known.
-func (h Header) projectName(id string) string {
+// ProjectName returns a project's name, or its id where that is not known.
+func (h Header) ProjectName(id string) string {
 	if name := h.Projects[id].Name; name != "" {
 		return name
 	}

@@ -200,7 +200,7 @@ func (l Limits) Check(h Header, m Measures) ([]Check, error) {
 	}
 	planned := percent(projectShare)
 	if project != "" {
-		planned = h.projectName(project) + " " + planned
+		planned = h.ProjectName(project) + " " + planned
 	}
 	add("per project", "--max-per-project", planned, percent(l.PerProject), projectShare > l.PerProject, false)
 	if projectShare > l.PerProject {
