@@ -205,13 +205,14 @@ func (c *counter) withTallies(cells []cell) []Row {
 }
 
 func (c *counter) groups(in map[string]*counted) []Group {
-	all := make([]Group, 0, len(in))
+	all, open := make([]Group, 0, len(in)), make(map[string]Amount, len(in))
 	for id, g := range in {
 		rows := slices.DeleteFunc(c.withTallies(g.cells), func(r Row) bool { return r.Total.Count == 0 })
-		all = append(all, Group{ID: id, Name: g.name, Owner: g.owner.result(), Rows: rows})
+		group := Group{ID: id, Name: g.name, Owner: g.owner.result(), Rows: rows}
+		all, open[id] = append(all, group), group.unallocated(c.key)
 	}
 	slices.SortFunc(all, func(a, b Group) int {
-		x, y := a.unallocated(c.key), b.unallocated(c.key)
+		x, y := open[a.ID], open[b.ID]
 		return cmp.Or(cmp.Compare(y.Size, x.Size), cmp.Compare(y.Count, x.Count), cmp.Compare(a.ID, b.ID))
 	})
 	return all

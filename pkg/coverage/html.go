@@ -90,7 +90,6 @@ type page struct {
 	Exempt   []exemptRow
 	Columns  []string // of the search
 	Projects []any
-	Found    int
 	LeftOut  int
 	Digest   string
 	Named    bool
@@ -547,6 +546,5 @@ func (p *page) search(r Report, label func(int, Group) string) {
 			return
 		}
 		p.Projects = append(p.Projects, item)
-		p.Found = n + 1
 	}
 }
