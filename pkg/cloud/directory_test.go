@@ -183,6 +183,29 @@ func TestNamesWithAnAccessKey(t *testing.T) {
 
 // The list of projects is read once for all that ask, again when it is old, and no more than once a minute for a project
 // that is not on it.
+// Keystone does not divide a list of projects into pages: an administrator's is as long as the cloud has projects.
+func TestLongListOfProjects(t *testing.T) {
+	const n = 8000
+	for role, want := range map[string]string{"member": "auth/projects", "admin": "projects"} {
+		f := newFake()
+		f.role = role
+		f.keystone(func(path string) (int, string) {
+			if path != want {
+				return 404, "{}"
+			}
+			var all []string
+			for i := range n {
+				all = append(all, fmt.Sprintf(`{"id": "p-%d", "name": "n", "description": %q}`, i, strings.Repeat("d", 150)))
+			}
+			return 200, `{"projects": [` + strings.Join(all, ",") + `]}`
+		})
+		c := cloud.New(cloud.Options{Credentials: passwordCredentials(), Transport: f})
+		if all, err := c.Projects(t.Context()); err != nil || len(all) != n {
+			t.Errorf("%s: %d projects, error %v", role, len(all), err)
+		}
+	}
+}
+
 func TestRoleProjects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()

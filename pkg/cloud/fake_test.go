@@ -43,10 +43,11 @@ type fake struct {
 	logins    []string                          // body of each login
 	api       func(*http.Request) (int, string) // answers the APIs in place of the usual
 	userAgent string
+	role      string // of every token
 }
 
 func newFake() *fake {
-	return &fake{password: thePassword, project: "p-demo", tokens: make(map[string]string), catalog: catalogJSON}
+	return &fake{password: thePassword, project: "p-demo", role: "member", tokens: make(map[string]string), catalog: catalogJSON}
 }
 
 const catalogJSON = `[
@@ -174,8 +175,8 @@ func (f *fake) writeToken(w http.ResponseWriter, status int, token, project stri
 		scope = fmt.Sprintf(`"project": {"id": %q, "name": %q, "domain": {"id": "default", "name": "Default"}}, "catalog": %s, `,
 			project, strings.TrimPrefix(project, "p-"), strings.ReplaceAll(f.catalog, "PROJECT", project))
 	}
-	fmt.Fprintf(w, `{"token": {%s"user": {"id": "u1", "name": "tagger"}, "roles": [{"id": "r1", "name": "member"}],
-		"methods": ["password"], "expires_at": "2030-01-01T00:00:00.000000Z"}}`, scope)
+	fmt.Fprintf(w, `{"token": {%s"user": {"id": "u1", "name": "tagger"}, "roles": [{"id": "r1", "name": %q}],
+		"methods": ["password"], "expires_at": "2030-01-01T00:00:00.000000Z"}}`, scope, f.role)
 }
 
 func keystoneFault(w http.ResponseWriter, status int) {

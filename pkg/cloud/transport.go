@@ -89,7 +89,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 			"correct OS_AUTH_URL or the endpoint", req.URL.Scheme, req.URL.Host, resp.StatusCode, to)
 	}
 	most := int64(maxBody)
-	if strings.HasSuffix(req.URL.Path, "/"+pathOfRoleProjects) {
+	if strings.HasSuffix(req.URL.Path, "/"+pathOfProjects) {
 		most = maxProjectList
 	}
 	resp.Body = &boundedBody{ReadCloser: resp.Body, left: most, most: most, host: req.URL.Host}
