@@ -69,9 +69,6 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 		return nil, err
 	}
 	p := c.options.Projects
-	foreign := func(why string, args ...any) (*Session, error) {
-		return nil, &ForeignError{Project: project, Own: own.Project, Why: fmt.Sprintf(why, args...)}
-	}
 	switch {
 	case own.Admin() && len(p) == 0:
 		return nil, &RefusedError{Err: fmt.Errorf("log in at %s as %s: %w, and the role admin reaches every project: "+
@@ -80,7 +77,7 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 	case project == "" || project == own.Project:
 		project = own.Project
 		if len(p) > 0 && len(p.IDs()) == 0 && !p.Own() && isServiceProject(own.ProjectName) {
-			return foreign("the project %s counts only if TAGGER_PROJECTS names it by its id, or says own", own.ProjectName)
+			return nil, foreignf(own, project, "the project %s counts only if TAGGER_PROJECTS names it by its id, or says own", own.ProjectName)
 		}
 		return own, nil
 	case p.Listed(project) && own.Admin():
@@ -102,7 +99,7 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 	case own.Admin() && (p.Any() || len(p.Domains()) > 0):
 		return c.byDirectory(ctx, own, project)
 	}
-	return foreign("it is neither that of the credentials (%s) nor in TAGGER_PROJECTS: list it in TAGGER_PROJECTS, "+
+	return nil, foreignf(own, project, "it is neither that of the credentials (%s) nor in TAGGER_PROJECTS: list it in TAGGER_PROJECTS, "+
 		"or set that to roles for every project that they have a role in", own.Project)
 }
 
@@ -117,26 +114,23 @@ func (c *Cloud) openListed(ctx context.Context, project string) (*Session, error
 // byRole returns a session in a project that the credentials have a role in.
 func (c *Cloud) byRole(ctx context.Context, own *Session, project string) (*Session, error) {
 	p := c.options.Projects
-	foreign := func(why string, args ...any) error {
-		return &ForeignError{Project: project, Own: own.Project, Why: fmt.Sprintf(why, args...)}
-	}
 	if own.Method != config.Password && !own.Admin() {
-		return nil, foreign("%s cannot leave its project (%s): use a user and password", phrase(own.Method), own.Project)
+		return nil, foreignf(own, project, "%s cannot leave its project (%s): use a user and password", phrase(own.Method), own.Project)
 	}
 	name, found, err := c.roles.find(ctx, project)
 	switch {
 	case err != nil:
 		return nil, err
 	case !found:
-		return nil, foreign("the credentials have no role in it (TAGGER_PROJECTS)")
+		return nil, foreignf(own, project, "the credentials have no role in it (TAGGER_PROJECTS)")
 	case isServiceProject(name):
-		return nil, foreign("the project %s counts only if TAGGER_PROJECTS names it by its id", name)
+		return nil, foreignf(own, project, "the project %s counts only if TAGGER_PROJECTS names it by its id", name)
 	case own.Method != config.Password:
 		return own, nil
 	}
 	s, err := c.openListed(ctx, project)
 	if err == nil && !p.Roles() && !inDomain(p, s.grant.domain, s.grant.domainName) {
-		return nil, foreign("it is in domain %s, which TAGGER_PROJECTS does not name", s.grant.domainName)
+		return nil, foreignf(own, project, "it is in domain %s, which TAGGER_PROJECTS does not name", s.grant.domainName)
 	}
 	return s, err
 }
@@ -144,13 +138,10 @@ func (c *Cloud) byRole(ctx context.Context, own *Session, project string) (*Sess
 // byDirectory returns an administrator's own session for a project that is within bounds by its name or domain.
 func (c *Cloud) byDirectory(ctx context.Context, own *Session, project string) (*Session, error) {
 	p := c.options.Projects
-	foreign := func(why string, args ...any) error {
-		return &ForeignError{Project: project, Own: own.Project, Why: fmt.Sprintf(why, args...)}
-	}
 	found, err := c.Project(ctx, project)
 	if unknown, ok := errors.AsType[*UnknownError](err); ok {
 		if unknown.Missing || !p.Any() {
-			return nil, foreign("%s", err)
+			return nil, foreignf(own, project, "%s", err)
 		}
 		return own, nil // Keystone tells these credentials nothing of it; * allows it all the same
 	}
@@ -158,7 +149,7 @@ func (c *Cloud) byDirectory(ctx context.Context, own *Session, project string) (
 	case err != nil:
 		return nil, err
 	case isServiceProject(found.Name):
-		return nil, foreign("the project %s counts only if TAGGER_PROJECTS names it by its id", found.Name)
+		return nil, foreignf(own, project, "the project %s counts only if TAGGER_PROJECTS names it by its id", found.Name)
 	case p.Any(), inDomain(p, found.DomainID, ""):
 		return own, nil
 	}
@@ -167,9 +158,14 @@ func (c *Cloud) byDirectory(ctx context.Context, own *Session, project string) (
 		return nil, err
 	}
 	if !inDomain(p, found.DomainID, domain.Name) {
-		return nil, foreign("it is in domain %s, which TAGGER_PROJECTS does not name", cmp.Or(domain.Name, found.DomainID))
+		return nil, foreignf(own, project, "it is in domain %s, which TAGGER_PROJECTS does not name", cmp.Or(domain.Name, found.DomainID))
 	}
 	return own, nil
+}
+
+// foreignf returns the error for a project that is not within bounds.
+func foreignf(own *Session, project, why string, args ...any) error {
+	return &ForeignError{Project: project, Own: own.Project, Why: fmt.Sprintf(why, args...)}
 }
 
 // inDomain reports whether a domain is named. Keystone compares names regardless of case.
