@@ -102,7 +102,6 @@ type Management struct {
 	user     string
 	password config.Secret
 	vhost    string
-	queue    string
 	client   *http.Client
 }
 
@@ -133,7 +132,7 @@ func NewManagement(c config.Listen) (*Management, error) {
 		address = scheme + "://" + net.JoinHostPort(uri.Host, port)
 	}
 	return &Management{
-		address: address, user: uri.Username, password: config.NewSecret(uri.Password), vhost: uri.Vhost, queue: c.Queue,
+		address: address, user: uri.Username, password: config.NewSecret(uri.Password), vhost: uri.Vhost,
 		client: &http.Client{Timeout: managementTimeout, Transport: &http.Transport{TLSClientConfig: settings, Proxy: http.ProxyFromEnvironment}},
 	}, nil
 }

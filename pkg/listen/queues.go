@@ -120,8 +120,8 @@ func readRejected(d amqp.Delivery) Rejected {
 // Rejected calls visit with each rejected message, the oldest first, until it returns false. All of them stay.
 func (q *Queues) Rejected(ctx context.Context, visit func(Rejected) bool) error {
 	errEnough := errors.New("enough")
-	_, err := q.take(ctx, nil, func(d amqp.Delivery) (bool, error) {
-		if !visit(readRejected(d)) {
+	_, err := q.take(ctx, nil, func(r Rejected) (bool, error) {
+		if !visit(r) {
 			return false, errEnough
 		}
 		return false, nil
@@ -140,10 +140,10 @@ func (q *Queues) Replay(ctx context.Context, ids []string) (int, error) {
 		return 0, err
 	}
 	s := newConfirmed(q.conn.Connection)
-	return q.take(ctx, ids, func(d amqp.Delivery) (bool, error) {
+	return q.take(ctx, ids, func(r Rejected) (bool, error) {
 		sending, cancel := context.WithTimeout(ctx, confirmTimeout)
 		defer cancel()
-		if err := s.send(sending, q.topology.queue, read(d, time.Now()).publishing()); err != nil {
+		if err := s.send(sending, q.topology.queue, r.publishing()); err != nil {
 			return false, fmt.Errorf("put a message into queue %s: %w", q.topology.queue, err)
 		}
 		return true, nil
@@ -153,12 +153,12 @@ func (q *Queues) Replay(ctx context.Context, ids []string) (int, error) {
 // Drop throws rejected messages away, and returns how many: those with one of the event ids, or without ids all that
 // were there when it began.
 func (q *Queues) Drop(ctx context.Context, ids []string) (int, error) {
-	return q.take(ctx, ids, func(amqp.Delivery) (bool, error) { return true, nil })
+	return q.take(ctx, ids, func(Rejected) (bool, error) { return true, nil })
 }
 
 // take gets as many rejected messages as there were at first, and calls done with those that have one of the ids, or with
 // all where there are no ids. A message goes when done says so; the others are back in their places at the end.
-func (q *Queues) take(ctx context.Context, ids []string, done func(amqp.Delivery) (bool, error)) (taken int, err error) {
+func (q *Queues) take(ctx context.Context, ids []string, done func(Rejected) (bool, error)) (taken int, err error) {
 	name := q.topology.rejected()
 	begun := time.Now()
 	at, err := q.state(name)
@@ -183,11 +183,12 @@ func (q *Queues) take(ctx context.Context, ids []string, done func(amqp.Delivery
 			case !ok: // others took some, or they expired
 				return nil
 			}
-			if r := readRejected(d); r.RejectedAt.After(begun) || len(ids) > 0 && !slices.Contains(ids, r.ID) {
+			r := readRejected(d)
+			if r.RejectedAt.After(begun) || len(ids) > 0 && !slices.Contains(ids, r.ID) {
 				kept = d
 				continue
 			}
-			gone, err := done(d)
+			gone, err := done(r)
 			if !gone || err != nil {
 				kept = d
 			}

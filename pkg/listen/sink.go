@@ -30,9 +30,10 @@ import (
 // functions. Each event goes as a structured CloudEvent in a request of its own. Only events that report a change are
 // sent; the others of a bus are ignored.
 type Sink struct {
-	options SinkOptions
-	client  *http.Client
-	posts   atomic.Int64
+	extensions map[string]string // which K_CE_OVERRIDES adds to each event
+	options    SinkOptions
+	client     *http.Client
+	posts      atomic.Int64
 }
 
 // SinkOptions is what a Sink is made of.
@@ -61,10 +62,11 @@ func NewSink(o SinkOptions) (*Sink, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.New("read the sink's address: it is not http://host/path or https://host/path")
 	}
-	if _, err := overrides(o.Overrides); err != nil {
+	extensions, err := overrides(o.Overrides)
+	if err != nil {
 		return nil, err
 	}
-	return &Sink{options: o, client: &http.Client{
+	return &Sink{options: o, extensions: extensions, client: &http.Client{
 		Timeout: answerTimeout,
 		// A redirect would carry the secret to another place.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -172,8 +174,7 @@ func (s *Sink) event(ctx context.Context, m delivery.Message, e event.Event, rea
 
 func (s *Sink) post(ctx context.Context, m delivery.Message, e event.Event) (d apply.Decision, answered bool) {
 	e = e.Clone()
-	extensions, _ := overrides(s.options.Overrides) // read once already
-	for name, value := range extensions {
+	for name, value := range s.extensions {
 		e.SetExtension(name, value)
 	}
 	body, err := encode(e)
