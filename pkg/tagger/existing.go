@@ -39,8 +39,6 @@ type ExistingPlan struct {
 	// Unmanageable is a key that is none of the rules' on a resource whose metadata belongs to another program, "" for
 	// none.
 	Unmanageable string
-
-	change lifecycle.Change
 }
 
 // Resource is what rules, exemptions and other conditions see of the resource.
@@ -70,8 +68,7 @@ func (t *Tagger) PlanExisting(ctx context.Context, x Existing) (ExistingPlan, er
 			p.Decision = &verdict.Decision
 		}
 	}
-	out := ExistingPlan{Plan: p.filled(), Wanted: map[string]string{}, EventOnly: p.plan.EventOnly, change: p.change}
-	out.change = c
+	out := ExistingPlan{Plan: p.filled(), Wanted: map[string]string{}, EventOnly: p.plan.EventOnly}
 	if p.plan.Err != nil || p.plan.Ignored != "" {
 		return out, nil
 	}

@@ -49,6 +49,12 @@ func (p *proof) failed() error {
 	return p.err
 }
 
+// isForeign reports whether a resource is of another project. One that does not say is not, unless the token sees more
+// than the project.
+func (p *proof) isForeign(v metadata.View) bool {
+	return v.Project != p.project && (p.wide || v.Project != "")
+}
+
 // Get reads the resource and compares its project.
 func (p *proof) Get(ctx context.Context) (metadata.View, error) {
 	v, err := p.Resource.Get(ctx)
@@ -57,7 +63,7 @@ func (p *proof) Get(ctx context.Context) (metadata.View, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if v.Project != p.project && (p.wide || v.Project != "") {
+	if p.isForeign(v) {
 		p.err = &otherProjectError{p.Path(), p.project, v.Project}
 		return metadata.View{}, p.err
 	}

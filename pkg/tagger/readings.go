@@ -24,24 +24,10 @@ type Directory interface {
 	Project(ctx context.Context, id string) (cloud.Project, error)
 }
 
-// needed says in the words of rules what the rules need.
-func needed(n rules.Needs) []string {
-	var all []string
-	for _, one := range []struct {
-		needed bool
-		name   string
-	}{{n.Metadata, "resource.metadata"}, {n.Parent, "parent"}, {n.ActorName, "actor.name"}, {n.Project, "project"}} {
-		if one.needed {
-			all = append(all, one.name)
-		}
-	}
-	return all
-}
-
 // notRead are the readings of a plan that asks nothing of the cloud.
 func notRead(n rules.Needs) rules.Readings {
 	unknown := map[string]string{}
-	for _, name := range needed(n) {
+	for _, name := range n.Names() {
 		unknown[name] = "only the cloud tells"
 	}
 	return rules.Readings{Unknown: unknown}
@@ -89,7 +75,7 @@ func (t *Tagger) readParents(ctx context.Context, p Plan, api connection, d Deli
 			continue
 		case err != nil:
 			return t.unreadable(p, api, d, err)
-		case v.Project != api.proof.project && (api.proof.wide || v.Project != ""):
+		case api.proof.isForeign(v):
 			r.Unknown["parent"] = fmt.Sprintf("%s %s is of another project", kind, id)
 			continue
 		}

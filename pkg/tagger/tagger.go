@@ -147,7 +147,7 @@ func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecy
 	}
 	// What the rules want is known when the cloud was read; until then the plan shows what can be told without.
 	if p = p.with(notRead(p.needs)); p.plan.Err == nil {
-		p.Needs, p.Decision = needed(p.needs), nil
+		p.Needs, p.Decision = p.needs.Names(), nil
 	}
 	return p
 }
