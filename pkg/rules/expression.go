@@ -26,6 +26,7 @@ type expression struct {
 	checked ast.Node // as it is written
 	program *vm.Program
 	needs   Needs
+	tables  bool // it reads one
 }
 
 // compileExpression compiles twice. The first time every field has its type, which finds misspelt names and senseless
@@ -64,7 +65,8 @@ func compileExpression(source string, s scope, isCondition bool) (*expression, e
 	if err != nil {
 		return nil, explain(source, err, s)
 	}
-	return &expression{source: strings.TrimSpace(source), checked: checked.Node(), program: program, needs: needsOf(checked.Node())}, nil
+	return &expression{source: strings.TrimSpace(source), checked: checked.Node(), program: program, needs: needsOf(checked.Node()),
+		tables: readsTables(checked.Node())}, nil
 }
 
 // readsAll reports whether an expression has expr's name for the whole environment.

@@ -94,6 +94,13 @@ func follow(path ast.Node, env map[string]any) any {
 // pathText is a path as its author would write it.
 func pathText(path ast.Node) string { return strings.ReplaceAll(path.String(), "?.", ".") }
 
+// readsTables reports whether an expression reads a table.
+func readsTables(root ast.Node) bool {
+	return slices.ContainsFunc(reads(root, false), func(path ast.Node) bool {
+		return strings.HasPrefix(pathText(path), "tables")
+	})
+}
+
 // missing says which of the paths that an expression needs are absent, "" when none is.
 func missing(root ast.Node, env map[string]any) string {
 	var absent []string

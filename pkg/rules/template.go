@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,17 +57,7 @@ func (t template) render(env map[string]any, left *budget) (value, why string, e
 
 // readsTables reports whether an expression of the template reads a table.
 func (t template) readsTables() bool {
-	for _, s := range t {
-		if s.code == nil {
-			continue
-		}
-		for _, path := range reads(s.code.checked, false) {
-			if strings.HasPrefix(pathText(path), "tables") {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(t, func(s segment) bool { return s.code != nil && s.code.tables })
 }
 
 // unknown says why something that an expression reads could not be read.
