@@ -20,12 +20,16 @@ const maxSecretFile = 64 << 10
 // line feed at the file's end does not count.
 func readSecretFiles(s any) error {
 	v := reflect.ValueOf(s).Elem()
-	for _, name := range secretNames(v.Type()) {
+	for f := range v.Type().Fields() {
+		if f.Type != reflect.TypeFor[Secret]() {
+			continue
+		}
+		name := f.Tag.Get("envconfig")
 		file := os.Getenv(name + fileSuffix)
 		if file == "" {
 			continue
 		}
-		field := v.FieldByIndex(fieldOf(v.Type(), name))
+		field := v.FieldByIndex(f.Index)
 		if !field.Interface().(Secret).IsZero() {
 			return fmt.Errorf("%s and %s%s are both set; keep one", name, name, fileSuffix)
 		}
@@ -67,13 +71,4 @@ func secretNames(t reflect.Type) []string {
 		}
 	}
 	return names
-}
-
-func fieldOf(t reflect.Type, variable string) []int {
-	for f := range t.Fields() {
-		if f.Tag.Get("envconfig") == variable {
-			return f.Index
-		}
-	}
-	return nil
 }

@@ -180,17 +180,6 @@ func (k Kind) OwnedWhole() bool { return k.row().ownedWhole }
 // Parent returns the kind that a resource of this kind belongs to, "" for none.
 func (k Kind) Parent() Kind { return k.row().parent }
 
-// Children returns the kinds that belong to a resource of this kind.
-func (k Kind) Children() []Kind {
-	var all []Kind
-	for i := range table {
-		if table[i].parent == k {
-			all = append(all, table[i].kind)
-		}
-	}
-	return all
-}
-
 // FoldsCase reports whether the service takes keys that differ in case only for one.
 func (k Kind) FoldsCase() bool { return k.row().foldsCase }
 
