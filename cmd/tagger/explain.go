@@ -613,10 +613,7 @@ func (e *explanation) printActions(a instanceActions) {
 			e.line("", "and %d earlier ones", len(a.all)-i)
 			return
 		}
-		name := ""
-		if i == 0 {
-			name = "actions"
-		}
+		name := first(i, "actions")
 		text := fmt.Sprintf(
 			"%s  %s by %s, %s",
 			action.Start,

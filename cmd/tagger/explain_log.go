@@ -25,11 +25,8 @@ const (
 // logEntry is a line of Tagger's log about one event.
 type logEntry struct {
 	Time       time.Time `json:"time"`
-	Message    string    `json:"msg"`
 	Resource   string    `json:"resource_id"`
-	Event      string    `json:"event_id"`
 	Action     string    `json:"action"`
-	Type       string    `json:"type"`
 	Outcome    string    `json:"outcome"`
 	Reason     string    `json:"reason"`
 	AgainIn    string    `json:"again_in"`
@@ -220,10 +217,7 @@ func (e *explanation) printLog(created time.Time) {
 		id = e.wanted
 	}
 	for i, entry := range f.entries {
-		name := ""
-		if i == 0 {
-			name = "events"
-		}
+		name := first(i, "events")
 		text := fmt.Sprintf("%s  %s  %s", clock(entry.Time), entry.Action, entry.Outcome)
 		if entry.Reason != "" {
 			text += ": " + entry.Reason

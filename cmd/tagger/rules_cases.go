@@ -87,12 +87,12 @@ func (r caseReadings) readings() rules.Readings {
 }
 
 type expectation struct {
-	Rules   []string          `yaml:"rules"`
-	Set     map[string]string `yaml:"set"`
-	Add     map[string]string `yaml:"add"`
-	Remove  []string          `yaml:"remove"`
-	Rename  map[string]string `yaml:"rename"`
-	Outcome string            `yaml:"outcome"`
+	Rules   []string          `yaml:"rules" json:"rules,omitempty"`
+	Set     map[string]string `yaml:"set" json:"set,omitempty"`
+	Add     map[string]string `yaml:"add" json:"add,omitempty"`
+	Remove  []string          `yaml:"remove" json:"remove,omitempty"`
+	Rename  map[string]string `yaml:"rename" json:"rename,omitempty"`
+	Outcome string            `yaml:"outcome" json:"outcome,omitempty"`
 }
 
 // openSuite reads a file of cases and the rules that it names.

@@ -231,15 +231,7 @@ func (f *fixtures) save(e event.Event, planned []tagger.Plan) error {
 
 // addCase appends a case to the file of cases. JSON is YAML too.
 func (f *fixtures) addCase(name string, p tagger.Plan) error {
-	type expected struct {
-		Rules   []string          `json:"rules,omitempty"`
-		Set     map[string]string `json:"set,omitempty"`
-		Add     map[string]string `json:"add,omitempty"`
-		Remove  []string          `json:"remove,omitempty"`
-		Rename  map[string]string `json:"rename,omitempty"`
-		Outcome string            `json:"outcome,omitempty"`
-	}
-	x := expected{Rules: p.Rules, Set: p.Keys.Set, Add: p.Keys.Add, Remove: p.Keys.Remove, Rename: p.Keys.Rename}
+	x := expectation{Rules: p.Rules, Set: p.Keys.Set, Add: p.Keys.Add, Remove: p.Keys.Remove, Rename: p.Keys.Rename}
 	if !p.Pending() {
 		x.Outcome = string(p.Outcome)
 	}
