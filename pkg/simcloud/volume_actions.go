@@ -106,16 +106,14 @@ func volumeActionOf(name string) (volumeAction, bool) {
 	return a, ok
 }
 
+func (r *request) unknownAction(name string) *response {
+	return r.badRequest("There is no such action: %s. Verify the request body and Content-Type header and try again.", name)
+}
+
 // actionOf reads the name of an action and its argument, or refuses.
 func (r *request) actionOf() (string, any, *response) {
-	unknown := func(name string) *response {
-		return r.badRequest(
-			"There is no such action: %s. Verify the request body and Content-Type header and try again.",
-			name,
-		)
-	}
 	if !r.hasBody {
-		return "", nil, unknown("None")
+		return "", nil, r.unknownAction("None")
 	}
 	o, ok := r.decoded.(object)
 	if !ok || len(o) != 1 {
@@ -131,10 +129,7 @@ func (c *Cloud) actOnVolume(r *request) *response {
 	}
 	a, ok := volumeActionOf(name)
 	if !ok {
-		return r.badRequest(
-			"There is no such action: %s. Verify the request body and Content-Type header and try again.",
-			name,
-		)
+		return r.unknownAction(name)
 	}
 	if message := (schema{properties: []property{{name, a.argument}}}).validate(
 		object{{name, argument}},
@@ -331,10 +326,7 @@ func (c *Cloud) actOnSnapshot(r *request) *response {
 		return refused
 	}
 	if name != "os-reset_status" && name != "os-force_delete" {
-		return r.badRequest(
-			"There is no such action: %s. Verify the request body and Content-Type header and try again.",
-			name,
-		)
+		return r.unknownAction(name)
 	}
 	o, _ := argument.(object)
 	if name == "os-reset_status" {
