@@ -25,7 +25,7 @@ func (c *Cloud) kinds() map[string]kindOperations {
 				}
 				c.PutVolume(v)
 			},
-			set: func(id string, m map[string]string) { c.SetVolumeMetadata(id, m) },
+			set:      func(id string, m map[string]string) { c.SetVolumeMetadata(id, m) },
 			metadata: func(id string) map[string]string { v, _ := c.Volume(id); return v.Metadata },
 		},
 		"snapshot": {
