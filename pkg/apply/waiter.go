@@ -36,8 +36,12 @@ func (w *Waiter) Again(ctx context.Context, v Verdict) bool {
 	if v.Outcome != Deferred || !v.Wait || v.Fault.Err != nil || left < firstPause || ctx.Err() != nil {
 		return false
 	}
-	// The last pause ends with the time there is, for one try more then.
-	p := min(max(backoff.Jitter(w.pause), spread(v.RetryAfter)), left)
+	// The last pause ends with the time there is, for one try more then. A rest too short for a pause of its own belongs
+	// to this one, so that no time is given away.
+	p := max(backoff.Jitter(w.pause), spread(v.RetryAfter))
+	if left-p < firstPause {
+		p = left
+	}
 	if p < v.RetryAfter {
 		return false
 	}
