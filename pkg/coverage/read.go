@@ -114,7 +114,7 @@ func Read(ctx context.Context, o Options) (Report, error) {
 		rd.note("the projects' names are not known (" + err.Error() + "): rules that need them have no effect")
 	}
 	rd.admin = own.Admin()
-	lists, err := rd.lists(ctx, own)
+	lists, err := rd.lists(ctx)
 	if err != nil {
 		return Report{}, err
 	}
@@ -131,7 +131,7 @@ func Read(ctx context.Context, o Options) (Report, error) {
 			case broken != nil:
 				return Report{}, broken
 			case err != nil:
-				rd.failed(fmt.Errorf("list the %ss%s: %w", kind, l.where(), err))
+				rd.failed(fmt.Errorf("list the %ss%s: %w", kind, where(l), err))
 				rd.incomplete(l)
 			}
 		}
@@ -150,13 +150,9 @@ func (rd *reader) failed(err error) {
 }
 
 // incomplete notes that a list was not read to its end.
-func (rd *reader) incomplete(l list) {
-	if !l.all {
-		rd.seen[l.session.Project] = false
-		return
-	}
-	if l.project != "" {
-		rd.seen[l.project] = false
+func (rd *reader) incomplete(l cloud.Listing) {
+	if id := l.Of(); id != "" {
+		rd.seen[id] = false
 		return
 	}
 	for id := range rd.seen { // what the list still had could be in any project
@@ -164,95 +160,41 @@ func (rd *reader) incomplete(l list) {
 	}
 }
 
-// list is one list of resources that the API gives.
-type list struct {
-	session *cloud.Session
-	// all lists every project, or one by its id.
-	all     bool
-	project string
-}
-
-func (l list) where() string {
-	switch {
-	case !l.all:
-		return " of project " + l.session.Project
-	case l.project != "":
-		return " of project " + l.project
+// where names a list in an error.
+func where(l cloud.Listing) string {
+	if id := l.Of(); id != "" {
+		return " of project " + id
 	}
 	return " of all projects"
 }
 
 // lists returns the lists that make up the scope. Projects that cannot be opened are noted.
-func (rd *reader) lists(ctx context.Context, own *cloud.Session) ([]list, error) {
-	s := rd.Scope
-	if own.Admin() {
-		if s.Any() || s.Roles() || len(s.Domains()) > 0 {
-			return []list{{session: own, all: true}}, nil
-		}
-		var all []list
-		ids := s.IDs()
-		if s.Own() || len(ids) == 0 {
-			ids = append(ids, own.Project)
-		}
-		slices.Sort(ids)
-		for _, id := range slices.Compact(ids) {
+func (rd *reader) lists(ctx context.Context) ([]cloud.Listing, error) {
+	all, failed, err := rd.Cloud.Listings(ctx)
+	for _, f := range failed {
+		rd.seen[f.Project] = false
+		rd.failed(f)
+	}
+	for _, l := range all {
+		if id := l.Of(); id != "" {
 			rd.seen[id] = true
-			all = append(all, list{session: own, all: true, project: id})
-		}
-		return all, nil
-	}
-	named := map[string]bool{}
-	for _, id := range s.IDs() {
-		named[id] = true
-	}
-	if s.Own() || s.Any() || len(s) == 0 {
-		named[own.Project] = true
-	}
-	wanted := maps.Clone(named)
-	if s.Roles() || len(s.Domains()) > 0 {
-		if rd.names == nil {
-			return nil, errors.New("the projects in which the credentials have a role cannot be listed: " +
-				"name ids with --scope")
-		}
-		for id, p := range rd.names {
-			if id != own.Project || s.Roles() {
-				wanted[id] = true
-			} else if in, err := rd.Cloud.Covers(ctx, p); err != nil {
-				return nil, err
-			} else if in {
-				wanted[id] = true
-			}
 		}
 	}
-	var all []list
-	for _, id := range slices.Sorted(maps.Keys(wanted)) {
-		session, err := rd.Cloud.Session(ctx, id)
-		_, foreign := errors.AsType[*cloud.ForeignError](err)
-		switch {
-		case foreign && !named[id]: // of another domain, or the project service
-		case err != nil:
-			rd.seen[id] = false
-			rd.failed(fmt.Errorf("open project %s: %w", id, err))
-		default:
-			rd.seen[session.Project] = true
-			all = append(all, list{session: session})
-		}
-	}
-	return all, nil
+	return all, err
 }
 
 // read calls each with every resource of a list, and returns the error that ended it.
-func (rd *reader) read(ctx context.Context, l list, kind lifecycle.Kind, each func(metadata.View) error) error {
+func (rd *reader) read(ctx context.Context, l cloud.Listing, kind lifecycle.Kind, each func(metadata.View) error) error {
 	k := metadata.Kind(kind)
-	service, err := l.session.Service(string(k.Service()))
+	service, err := l.Session.Service(string(k.Service()))
 	if err != nil {
 		return err
 	}
 	o := metadata.ListOptions{
 		Options: metadata.Options{
-			Family: k.Family(rd.API), Breaker: l.session.Breaker(), Project: l.session.Project,
+			Family: k.Family(rd.API), Breaker: l.Session.Breaker(), Project: l.Session.Project,
 		},
-		AllProjects: l.all, Project: l.project, PageSize: pageSize,
+		AllProjects: l.All, Project: l.Project, PageSize: pageSize,
 		DownCells: true, Older: func() { rd.older = true }, NoMicroversion: rd.API == metadata.HuaweiCloud,
 	}
 	for v, err := range metadata.List(ctx, service, k, o) {
@@ -263,7 +205,7 @@ func (rd *reader) read(ctx context.Context, l list, kind lifecycle.Kind, each fu
 			return err
 		}
 		if k.Unit() == metadata.VCPU && v.Size == 0 && v.Flavor != "" {
-			v.Size = rd.processors(ctx, l.session, v.Flavor)
+			v.Size = rd.processors(ctx, l.Session, v.Flavor)
 		}
 		if err := each(v); err != nil {
 			return err

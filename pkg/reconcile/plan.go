@@ -119,7 +119,7 @@ func Plan(ctx context.Context, o Options, path string) (Summary, error) {
 			return s, err
 		}
 	}
-	listings, failed, err := o.listings(ctx)
+	listings, failed, err := o.Cloud.Listings(ctx)
 	if err != nil {
 		return s, err
 	}
@@ -175,7 +175,7 @@ type planning struct {
 }
 
 // readAll reads every listing of every kind. What cannot be read is noted, and the others are read.
-func (p *planning) readAll(ctx context.Context, listings []listing) error {
+func (p *planning) readAll(ctx context.Context, listings []cloud.Listing) error {
 	called := func(metadata.Call) { p.summary.Calls++ }
 	older := func() { p.summary.OlderCloud = true }
 	for _, kind := range p.Kinds {
@@ -203,15 +203,21 @@ func (p *planning) readAll(ctx context.Context, listings []listing) error {
 	return nil
 }
 
+// selects reports whether the name and the time of creation are asked for.
+func (o Options) selects(v metadata.View) bool {
+	return (o.Name == "" || rules.MatchesGlob(o.Name, v.Name)) &&
+		(o.CreatedFrom.IsZero() || !v.Created.Before(o.CreatedFrom)) &&
+		(o.CreatedTo.IsZero() || !v.Created.After(o.CreatedTo))
+}
+
 // consider plans one resource. Its error ends the plan.
 func (p *planning) consider(ctx context.Context, kind lifecycle.Kind, v metadata.View) error {
-	if p.Name != "" && !rules.MatchesGlob(p.Name, v.Name) ||
-		!p.CreatedFrom.IsZero() &&
-			v.Created.Before(p.CreatedFrom) || !p.CreatedTo.IsZero() && v.Created.After(p.CreatedTo) {
-		return nil
-	}
 	if metadata.Kind(kind).Readiness(v.State) == metadata.Deleted {
 		return nil // an administrator sees servers for some time after they were deleted
+	}
+	wanted := p.selects(v)
+	if !wanted && p.Options.Listed == nil {
+		return nil
 	}
 	where, err := p.within(ctx, v.Project, p.known)
 	if err != nil {
@@ -220,6 +226,14 @@ func (p *planning) consider(ctx context.Context, kind lifecycle.Kind, v metadata
 		return nil
 	}
 	if where == outOfScope {
+		return nil
+	}
+	if p.Options.Listed != nil {
+		if err := p.Options.Listed(kind, v); err != nil {
+			return err
+		}
+	}
+	if !wanted {
 		return nil
 	}
 	p.summary.Listed[kind]++
@@ -258,11 +272,11 @@ func (p *planning) consider(ctx context.Context, kind lifecycle.Kind, v metadata
 const maxNamed = 50
 
 // nameProjects gives the projects of the plan their names, as far as they are known or can be read.
-func (p *planning) nameProjects(ctx context.Context, listings []listing) {
+func (p *planning) nameProjects(ctx context.Context, listings []cloud.Listing) {
 	for _, l := range listings {
-		if c, ok := p.projects[l.session.Project]; ok {
-			c.Name = l.session.ProjectName
-			p.projects[l.session.Project] = c
+		if c, ok := p.projects[l.Session.Project]; ok {
+			c.Name = l.Session.ProjectName
+			p.projects[l.Session.Project] = c
 		}
 	}
 	named := 0

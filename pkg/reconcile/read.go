@@ -3,8 +3,6 @@ package reconcile
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/cloudtagger/tagger/pkg/cloud"
@@ -12,77 +10,20 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// listing is one list of resources that the API gives.
-type listing struct {
-	session *cloud.Session
-	// all lists every project, or one by its id.
-	all     bool
-	project string
-}
-
-// listings returns the lists that make up the scope. Projects of the scope that could not be opened are errors.
-func (o Options) listings(ctx context.Context) (all []listing, failed []error, err error) {
-	own, err := o.Cloud.Login(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	s := o.Scope
-	if own.Admin() {
-		if s.Any() || s.Roles() || len(s.Domains()) > 0 {
-			return []listing{{session: own, all: true}}, nil, nil
-		}
-		if s.Own() {
-			all = append(all, listing{session: own, all: true, project: own.Project})
-		}
-		for _, id := range s.IDs() {
-			all = append(all, listing{session: own, all: true, project: id})
-		}
-		return all, nil, nil
-	}
-	projects := map[string]bool{} // the value says that it must be open to us
-	if s.Own() || s.Any() {
-		projects[own.Project] = true
-	}
-	if s.Roles() || len(s.Domains()) > 0 {
-		byRole, err := o.Cloud.RoleProjects(ctx)
-		if err != nil {
-			return nil, nil, err
-		}
-		for id := range byRole {
-			projects[id] = false
-		}
-	}
-	for _, id := range s.IDs() {
-		projects[id] = true
-	}
-	for _, id := range slices.Sorted(maps.Keys(projects)) {
-		session, err := o.Cloud.Session(ctx, id)
-		_, foreign := errors.AsType[*cloud.ForeignError](err)
-		switch {
-		case foreign && !projects[id]: // another domain's, or the project service
-		case err != nil:
-			failed = append(failed, fmt.Errorf("project %s: %w", id, err))
-		default:
-			all = append(all, listing{session: session})
-		}
-	}
-	return all, failed, nil
-}
-
 // read calls each with every resource of a listing, and returns the error that ended it. A page that fails, or a resource
 // that should not be there, makes the list incomplete.
-func (o Options) read(ctx context.Context, l listing, kind metadata.Kind, called func(metadata.Call), older func(),
+func (o Options) read(ctx context.Context, l cloud.Listing, kind metadata.Kind, called func(metadata.Call), older func(),
 	each func(metadata.View) error,
 ) error {
-	service, err := l.session.Service(string(kind.Service()))
+	service, err := l.Session.Service(string(kind.Service()))
 	if err != nil {
 		return err
 	}
 	list := metadata.ListOptions{
 		Options: metadata.Options{
-			Family: kind.Family(o.API), Observe: called, Breaker: l.session.Breaker(), Project: l.session.Project,
+			Family: kind.Family(o.API), Observe: called, Breaker: l.Session.Breaker(), Project: l.Session.Project,
 		},
-		AllProjects: l.all, Project: l.project, PageSize: pageSize, Retries: pageRetries,
+		AllProjects: l.All, Project: l.Project, PageSize: pageSize, Retries: pageRetries,
 		DownCells: true, Older: older, NoMicroversion: o.API == metadata.HuaweiCloud,
 	}
 	for v, err := range metadata.List(ctx, service, kind, list) {

@@ -61,6 +61,11 @@ type Options struct {
 	Grace time.Duration
 	// Settled is how long ago the last change of a resource must be.
 	Settled time.Duration
+	// Listed, if not nil, is told of each resource that was listed in the scope, before it is planned, so that others can
+	// count in the same pass: whatever its name, age and bounds, and with [metadata.Unread] for its state where nothing
+	// is known of its metadata. Deleted ones are left out. Its error ends the plan. Whether all of them were listed says
+	// [Summary].Complete.
+	Listed func(kind lifecycle.Kind, v metadata.View) error
 	// Progress, if not nil, is told how many resources were read.
 	Progress func(read int)
 }
@@ -149,17 +154,18 @@ func Assess(
 		if !there {
 			twin = sameKey(v.Metadata, key)
 		}
+		alias, exemption := o.alias(kind, key, v.Metadata), o.exempts(plan.Resource(), key, v.Metadata)
 		switch {
 		case there && have == want:
 		case twin != "":
 			problem(key, fmt.Sprintf("%q is there, and differs in case only", twin))
 			differs++
-		case !there && o.alias(kind, key, v.Metadata) != "":
-			problem(key, fmt.Sprintf("is there as %q", o.alias(kind, key, v.Metadata)))
+		case !there && alias != "":
+			problem(key, fmt.Sprintf("is there as %q", alias))
 		case o.Policy.Protects(key) && !slices.Contains(o.Protected, key):
 			problem(key, "protected_keys: has it; --protected "+key+" writes it all the same")
-		case o.exempts(plan.Resource(), key, v.Metadata) != "":
-			problem(key, o.exempts(plan.Resource(), key, v.Metadata))
+		case exemption != "":
+			problem(key, exemption)
 			exempt++
 		case there && have != "" && !o.overwrites(key, plan.Set):
 			problem(key, fmt.Sprintf("has another value, %q; a reconcile replaces only what --overwrite names", have))

@@ -18,6 +18,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/rules"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 	"github.com/cloudtagger/tagger/pkg/tagger"
@@ -631,11 +632,22 @@ func TestParents(t *testing.T) {
 			for i := range 30 {
 				c.PutVolume(simcloud.Volume{Name: fmt.Sprintf("data-%d", i), ServerID: id})
 			}
-			c.PutVolume(simcloud.Volume{Name: "terraformed", ServerID: id, Metadata: map[string]string{"tf": "1"}})
+			c.PutVolume(simcloud.Volume{Name: "data-of-terraform", ServerID: id, Metadata: map[string]string{"tf": "1"}})
 			c.PutVolume(simcloud.Volume{Name: "loose"})
 		})
-		w.Kinds = []lifecycle.Kind{lifecycle.Server, lifecycle.Volume}
+		w.Kinds, w.Name = []lifecycle.Kind{lifecycle.Server, lifecycle.Volume}, "data-*"
+		told := map[lifecycle.Kind]int{}
+		w.Listed = func(kind lifecycle.Kind, v metadata.View) error {
+			if v.Project == "" || v.Metadata == nil {
+				t.Errorf("%+v", v)
+			}
+			told[kind]++
+			return nil
+		}
 		s := w.plan()
+		if want := map[lifecycle.Kind]int{"server": 1, "volume": 32}; !cmp.Equal(told, want) {
+			t.Errorf("told of %v, want every resource, also those that --name leaves out: %v", told, want)
+		}
 		if s.Resources != 30 || s.States[NotManaged]["volume"] != 1 || s.Calls != 2 {
 			t.Errorf("summary %+v", s)
 		}
