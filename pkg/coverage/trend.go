@@ -1,0 +1,102 @@
+package coverage
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+)
+
+// trend is a line of the share that is allocated.
+type trend struct {
+	Points []trendPoint
+	// Line is the line's points in the drawing, 600 wide and 160 high.
+	Line string
+	// Top and Bottom are the shares at the upper and the lower edge in percent.
+	Top, Bottom string
+	// Mean is weighted by how long each figure held.
+	Mean     string
+	From, To string
+	// LeftOut says how many incomplete runs are not in it, "" for none.
+	LeftOut string
+}
+
+type trendPoint struct {
+	Date, Share string
+	X, Y        float64
+}
+
+const trendWidth, trendHeight = 600, 160
+
+// allocated is the share of a run that is allocated, in the first row of its key.
+func (p Point) allocated() (float64, bool) {
+	for _, row := range p.Rows {
+		if row.Key != p.Key {
+			continue
+		}
+		if row.Total.Size > 0 {
+			return Share(row.Allocated.Size, row.Total.Size), true
+		}
+		if row.Total.Count > 0 {
+			return Share(row.Allocated.Count, row.Total.Count), true
+		}
+		return 0, false
+	}
+	return 0, false
+}
+
+func newTrend(r Report, history []Point) *trend {
+	t := &trend{}
+	incomplete := 0
+	type at struct {
+		when  time.Time
+		share float64
+	}
+	var all []at
+	for _, p := range append(history[:len(history):len(history)], r.Point()) {
+		share, ok := p.allocated()
+		switch {
+		case !p.Complete:
+			incomplete++
+		case ok && p.Key == r.Key && (len(all) == 0 || p.At.After(all[len(all)-1].when)):
+			all = append(all, at{p.At, share})
+		}
+	}
+	if len(all) < 2 {
+		return nil
+	}
+	first, last := all[0].when, all[len(all)-1].when
+	sum, low, high := 0.0, 100.0, 0.0
+	for i, p := range all {
+		if i+1 < len(all) {
+			sum += p.share * all[i+1].when.Sub(p.when).Seconds()
+		}
+		low, high = math.Min(low, p.share), math.Max(high, p.share)
+	}
+	bottom, top := math.Max(0, math.Floor(low/5)*5), math.Min(100, math.Ceil(high/5)*5)
+	if bottom == top {
+		bottom = math.Max(0, top-5)
+		top = bottom + 5
+	}
+	switch {
+	case incomplete == 1:
+		t.LeftOut = "One incomplete run is left out."
+	case incomplete > 1:
+		t.LeftOut = fmt.Sprintf("%d incomplete runs are left out.", incomplete)
+	}
+	step := max(1, (len(all)+trendPoints-1)/trendPoints)
+	var line []string
+	for i, p := range all {
+		if i%step != 0 && i != len(all)-1 {
+			continue
+		}
+		x := trendWidth * p.when.Sub(first).Seconds() / last.Sub(first).Seconds()
+		y := trendHeight * (top - p.share) / (top - bottom)
+		t.Points = append(t.Points, trendPoint{p.when.UTC().Format("2 Jan 2006 15:04"), percent(p.share), x, y})
+		line = append(line, fmt.Sprintf("%.1f,%.1f", x, y))
+	}
+	t.Line, t.Mean = strings.Join(line, " "), percent(sum/last.Sub(first).Seconds())
+	t.Top, t.Bottom = fmt.Sprintf("%g", top), fmt.Sprintf("%g", bottom)
+	t.From, t.To = first.UTC().Format("2 Jan 2006"), last.UTC().Format("2 Jan 2006")
+	return t
+}
