@@ -28,6 +28,7 @@ const exitBelow = 3
 type coverageFlags struct {
 	rulesFile, scope, key, form, by string
 	minimum                         float64
+	journals, logs                  []string
 	history, prometheus, html       string
 	perProject                      bool
 	names                           string
@@ -53,6 +54,10 @@ func coverageCommand(s streams) *cobra.Command {
 	flags.StringVar(&f.by, "by", "", "show a second table by project, key, kind or owner")
 	flags.Float64Var(&f.minimum, "min-coverage", 0,
 		"exit with status 3 if less than this many percent of the resources of a kind have a key")
+	flags.StringArrayVar(&f.journals, "journal", nil,
+		"journal of tagger reconcile, or directory of them: shows which keys were lost this week; can be repeated")
+	flags.StringArrayVar(&f.logs, "log", nil,
+		"file or directory of Tagger's JSON log, or - for standard input: shows who removed keys; can be repeated")
 	flags.StringVar(&f.history, "history", "", "file to compare with, and to append this run to")
 	flags.StringVar(&f.prometheus, "prometheus", "",
 		"file for metrics, for the textfile collector of Prometheus' node exporter")
@@ -102,6 +107,9 @@ func (f coverageFlags) run(ctx context.Context, s streams) error {
 		if history, err = coverage.ReadHistory(f.history); err != nil {
 			return err
 		}
+	}
+	if o.Trail, err = readTrail(f.journals, f.logs, s.in, o.Now); err != nil {
+		return err
 	}
 	var rows *coverage.CSV
 	if f.form == "csv" {

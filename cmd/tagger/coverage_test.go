@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/csv"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cloudtagger/tagger/pkg/coverage"
+	"github.com/cloudtagger/tagger/pkg/listen"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
@@ -97,6 +100,55 @@ func TestCoverageUsage(t *testing.T) {
 		_, errOut, status := taggerCommand(t, "", append([]string{"coverage"}, strings.Fields(tt.args)...)...)
 		if status != exitUsage || !strings.Contains(errOut, tt.want) {
 			t.Errorf("%s: status %d: %s", tt.args, status, errOut)
+		}
+	}
+}
+
+// What a reconcile wrote and what is absent now is lost; the log says who removed it.
+func TestCoverageLostKeys(t *testing.T) {
+	sim, plan := fleet(t, 6)
+	t.Setenv("TAGGER_RULES", strings.Replace(fleetRules, "rules:", "required: [{key: owner, kinds: [server]}]\nrules:", 1))
+	for _, args := range []string{"--scope own --kind server --settled 0s --out " + plan, "--apply " + plan + " --confirm 6 --max-per-project 100"} {
+		if out, errOut, status := taggerCommand(t, "", append([]string{"reconcile"}, strings.Fields(args)...)...); status != exitDone {
+			t.Fatalf("status %d: %s%s", status, out, errOut)
+		}
+	}
+	var log strings.Builder
+	lines := slog.New(slog.NewJSONHandler(&log, nil))
+	for i, s := range sim.Servers()[:3] {
+		s.Metadata = map[string]string{}
+		sim.PutServer(s)
+		if i < 2 {
+			lines.Info(listen.LogRemoved, "resource_id", s.ID, "keys", []string{"owner"}, "user_id", "3f5a0c119e", "user_name", "heat-svc")
+		}
+	}
+	dir := filepath.Dir(plan)
+	out, errOut, status := taggerCommand(t, log.String(), "coverage", "--journal", dir, "--log", "-")
+	if status != exitDone || !regexp.MustCompile(`\nlost keys    3 this week \(the log begins .* UTC\): 2 by user heat-svc \(3f5a0c11…\), 1 by whom is not known\n`).MatchString(out) {
+		t.Errorf("status %d: %s%s", status, out, errOut)
+	}
+	page := filepath.Join(dir, "page.html")
+	out, errOut, status = taggerCommand(t, "", "coverage", "--journal", dir, "-o", "json", "--html", page)
+	var report coverage.Report
+	if err := json.Unmarshal([]byte(out), &report); err != nil || status != exitDone {
+		t.Fatalf("status %d, %v: %s", status, err, errOut)
+	}
+	if l := report.Lost; l == nil || l.Count != 3 || l.Resources != 3 || l.Compared != 6 || len(l.Keys) != 3 || l.Keys[0].Written.IsZero() {
+		t.Errorf("%+v", l)
+	}
+	if text := readFile(t, page); !strings.Contains(text, "3 keys that Tagger wrote are gone, from 3 resources.") {
+		t.Error("the page does not say it")
+	}
+
+	for want, args := range map[string][]string{
+		"it is no journal of tagger reconcile":          {"--journal", plan},
+		"no such file":                                  {"--journal", filepath.Join(dir, "none")},
+		"it has no line of Tagger's JSON log":           {"--log", page},
+		"read the log: open " + filepath.Join(dir, "x"): {"--log", filepath.Join(dir, "x")},
+	} {
+		_, errOut, status := taggerCommand(t, "", append([]string{"coverage"}, args...)...)
+		if status != exitUsage || !strings.Contains(strings.ReplaceAll(errOut, "stat ", "open "), want) {
+			t.Errorf("%q: status %d: %s", args, status, errOut)
 		}
 	}
 }

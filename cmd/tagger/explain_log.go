@@ -48,52 +48,59 @@ type logFindings struct {
 // readLogs reads logs and keeps what is about a resource.
 func readLogs(paths []string, stdin io.Reader, id string) logFindings {
 	f := logFindings{given: len(paths) > 0}
-	for _, path := range paths {
-		if f.err = f.readPath(path, stdin, id); f.err != nil {
-			f.err = fmt.Errorf("read the log: %w", f.err)
-			return f
-		}
-	}
+	wanted := []byte(id)
+	f.err = eachLogLine(paths, stdin, func(line []byte) { f.note(line, wanted) })
 	return f
 }
 
-func (f *logFindings) readPath(path string, stdin io.Reader, id string) error {
-	if path == "-" {
-		return f.read(stdin, id)
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	files := []string{path}
-	if info.IsDir() {
-		entries, err := os.ReadDir(path)
+// eachLogLine calls each with every line of logs: files, directories of them, and - for stdin. A line that is too long
+// is empty.
+func eachLogLine(paths []string, stdin io.Reader, each func(line []byte)) error {
+	for _, path := range paths {
+		var err error
+		if path == "-" {
+			err = eachLine(stdin, each)
+		} else {
+			err = eachFile(path, func(name string) error {
+				file, err := os.Open(name)
+				if err != nil {
+					return err
+				}
+				return errors.Join(eachLine(file, each), file.Close())
+			})
+		}
 		if err != nil {
-			return err
-		}
-		files = nil
-		for _, entry := range entries {
-			if entry.Type().IsRegular() {
-				files = append(files, filepath.Join(path, entry.Name()))
-			}
-		}
-	}
-	for _, name := range files {
-		file, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		err = f.read(file, id)
-		if err = errors.Join(err, file.Close()); err != nil {
-			return err
+			return fmt.Errorf("read the log: %w", err)
 		}
 	}
 	return nil
 }
 
-func (f *logFindings) read(r io.Reader, id string) error {
+// eachFile calls each with a file's path, or with those of the files in a directory.
+func eachFile(path string, each func(name string) error) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return each(path)
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.Type().IsRegular() {
+			if err := each(filepath.Join(path, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func eachLine(r io.Reader, each func(line []byte)) error {
 	in := bufio.NewReaderSize(r, maxLogLine)
-	wanted := []byte(id)
 	for {
 		line, err := in.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
@@ -103,7 +110,7 @@ func (f *logFindings) read(r io.Reader, id string) error {
 			line = nil
 		}
 		if len(line) > 0 || err == nil {
-			f.note(line, wanted)
+			each(line)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

@@ -176,6 +176,8 @@ type Report struct {
 	Exemptions []ExemptionUse            `json:"exemptions"`
 	// SelfAccepted says that resources may exempt themselves (self_exemption: accept).
 	SelfAccepted bool `json:"self_accepted,omitempty"`
+	// Lost has the keys that Tagger wrote and that are absent now, nil if its records were not given.
+	Lost *Lost `json:"lost,omitempty"`
 	// Changes compares with an earlier run, nil without one.
 	Changes *Changes `json:"changes,omitempty"`
 }

@@ -33,10 +33,11 @@ type PageOptions struct {
 }
 
 const (
-	// heatProjects is how many projects the heat map shows, worstProjects the table of the worst, paidRows that of who
-	// pays, trendPoints the trend.
+	// heatProjects is how many projects the heat map shows, worstProjects the table of the worst, lostRows how many users
+	// that of lost keys, paidRows that of who pays, trendPoints the trend.
 	heatProjects  = 40
 	worstProjects = 10
+	lostRows      = 10
 	paidRows      = 20
 	trendPoints   = 120
 	// maxPageProjects is how many projects one can search for, maxPageData how many bytes their data has at most.
@@ -81,6 +82,7 @@ type page struct {
 	Heat     heat
 	Worst    []worstRow
 	Since    string
+	Lost     *lostKeys
 	Paid     []paidRow
 	PaidUnit []string
 	PaidMore int
@@ -120,6 +122,7 @@ func newPage(r Report, o PageOptions) page {
 	p.Trend = newTrend(r, o.History)
 	p.Heat = newHeat(r, label)
 	p.worst(r, label)
+	p.Lost = newLostKeys(r.Lost, o.Names)
 	p.paid(r, o.Names)
 	for _, row := range r.Rows {
 		if a := r.Orphans[row.Kind]; a.Count > 0 && row.Key == firstKey(r.Rows, row) {

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -44,6 +46,16 @@ func WritePrometheus(w io.Writer, r Report, perProject bool) error {
 	for _, row := range r.Rows {
 		if row.Total.Count > 0 {
 			fmt.Fprintf(out, "tagger_coverage_ratio{%s} %g\n", labels(row), Share(row.Status[OK].Count, row.Total.Count)/100)
+		}
+	}
+	if r.Lost != nil && !r.Lost.unknown() {
+		gauge("lost_keys", "Keys that Tagger wrote and that were lost in the last week.")
+		counts := maps.Clone(r.Lost.PerKey)
+		for _, row := range r.Rows { // a required key that none lost has a series too
+			counts[row.Key] += 0
+		}
+		for _, key := range slices.Sorted(maps.Keys(counts)) {
+			fmt.Fprintf(out, "tagger_coverage_lost_keys{key=\"%s\"} %d\n", labelValue(key), counts[key])
 		}
 	}
 	gauge("exemption_end_timestamp_seconds", "When an exemption ends.")

@@ -38,6 +38,8 @@ type Options struct {
 	WriteLocked bool
 	// Each, if not nil, gets every finding. Its error ends the run.
 	Each func(Finding) error
+	// Trail, if not nil, has what Tagger's records say: keys that were lost are counted.
+	Trail *Trail
 	// Now is the time that exemptions are compared with.
 	Now time.Time
 }
@@ -64,6 +66,7 @@ type reader struct {
 	Options
 	judge    judge
 	counter  *counter
+	loss     *loss
 	report   *Report
 	names    map[string]cloud.Project
 	seen     map[string]bool // projects, and whether all their lists were read
@@ -92,7 +95,7 @@ func Read(ctx context.Context, o Options) (Report, error) {
 		return Report{}, err
 	}
 	rd := &reader{
-		Options: o, counter: newCounter(policy, o.Key, o.kinds(), o.Owners),
+		Options: o, counter: newCounter(policy, o.Key, o.kinds(), o.Owners), loss: newLoss(o.Trail),
 		judge: judge{
 			set: o.Rules, policy: policy, region: o.Region, writeLocked: o.WriteLocked, now: o.Now, unknown: map[string]int{},
 		},
@@ -267,6 +270,7 @@ func (rd *reader) consider(ctx context.Context, kind lifecycle.Kind, v metadata.
 	}
 	project, known := rd.names[v.Project]
 	rd.counter.resource(kind, v, project.Name)
+	rd.loss.look(kind, v)
 	resource := rd.judge.resource(kind, v, project.Name)
 	readings := rules.Readings{Metadata: v.Metadata}
 	if known {
@@ -314,6 +318,7 @@ func (rd *reader) inScope(ctx context.Context, project string) (bool, error) {
 func (rd *reader) finish(policy rules.Policy) Report {
 	r := rd.report
 	rd.counter.report(r)
+	r.Lost = rd.loss.result()
 	r.SelfAccepted = policy.SelfExemption == rules.AcceptSelfExemption
 	for _, read := range rd.seen {
 		r.ProjectsTotal++

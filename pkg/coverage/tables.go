@@ -4,9 +4,74 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
+
+// lostKeys is what a page says of lost keys.
+type lostKeys struct {
+	Sentence string
+	Rows     []lostRow
+	More     int
+}
+
+type lostRow struct {
+	By, Keys, Count, Last string
+}
+
+// newLostKeys names users as the page names projects.
+func newLostKeys(l *Lost, names Names) *lostKeys {
+	switch {
+	case l == nil:
+		return nil
+	case l.unknown():
+		return &lostKeys{Sentence: "It is not known: Tagger's records have nothing of this week."}
+	}
+	out := &lostKeys{Sentence: "None of the keys that Tagger wrote this week is gone."}
+	if l.Count > 0 {
+		out.Sentence = fmt.Sprintf("%s that Tagger wrote %s gone, from %s.", numbered(l.Count, "key", "keys"),
+			isOrAre(l.Count), numbered(l.Resources, "resource", "resources"))
+	}
+	if late := l.late(); late != "" {
+		out.Sentence += " Who removed keys is known as far as the log reaches: " + late + "."
+	}
+	for i, by := range l.By {
+		if i >= lostRows && by.known() {
+			out.More += max(by.Others, 1)
+			continue
+		}
+		row := lostRow{By: "not known", Keys: cut(strings.Join(keysOf(by.PerKey), ", "), 80), Count: thousands(by.Count), Last: "–"}
+		switch {
+		case by.Others > 0:
+			row.By = thousands(by.Others) + " other users"
+		case by.known() && names == NoNames:
+			row.By = fmt.Sprintf("user %d", i+1)
+		case by.known():
+			row.By = by.label(names == FullNames)
+		}
+		if !by.Last.IsZero() {
+			row.Last = by.Last.Format("2 Jan 15:04")
+		}
+		out.Rows = append(out.Rows, row)
+	}
+	return out
+}
+
+// numbered is a number with its noun.
+func numbered(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return thousands(n) + " " + more
+}
+
+func isOrAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
 
 type worstRow struct {
 	Label, Owner, Amount, Share, Of, Change string

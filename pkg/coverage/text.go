@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/cloudtagger/tagger/pkg/visible"
 )
@@ -217,6 +218,7 @@ func (r Report) details(b *strings.Builder) {
 			break
 		}
 	}
+	fmt.Fprintln(b, "lost keys    "+r.Lost.text())
 	exempt, self, soon, ended := 0, 0, 0, 0
 	for _, row := range r.Rows {
 		exempt += row.Status[Exempt].Count
@@ -246,6 +248,88 @@ func (r Report) details(b *strings.Builder) {
 		}
 		b.WriteByte('\n')
 	}
+}
+
+// text says how many keys were lost, and by whom.
+func (l *Lost) text() string {
+	switch {
+	case l == nil:
+		return "unknown: give Tagger's records (--journal, --log)"
+	case l.unknown():
+		return "unknown: the records have nothing of this week"
+	}
+	text := thousands(l.Count) + " this week"
+	if late := l.late(); late != "" {
+		text += " (" + late + ")"
+	}
+	var parts []string
+	if l.Count > 0 && !l.By[0].known() {
+		text += ", by whom is not known"
+	} else {
+		parts = l.users()
+	}
+	if len(parts) > 0 {
+		text += ": " + strings.Join(parts, ", ")
+	}
+	if l.LeftOut > 0 {
+		text += fmt.Sprintf(" (%s records more than are compared)", thousands(l.LeftOut))
+	}
+	return text
+}
+
+// unknown says that the records have nothing of the week.
+func (l *Lost) unknown() bool { return l.Compared == 0 && !l.To.After(l.Since) }
+
+// late says when the log begins if it does not have the whole week, and "" if it does or there is none.
+func (l *Lost) late() string {
+	if l.From.Sub(l.Since) <= time.Hour {
+		return ""
+	}
+	return "the log begins " + l.From.Format("02 Jan 15:04 UTC")
+}
+
+// users are who removed keys, as in "11 by user heat-svc (3f5a0c11…)". Those with one key each are counted together.
+func (l *Lost) users() []string {
+	var parts []string
+	once, more, users, unknown := 0, 0, 0, 0
+	for _, by := range l.By {
+		switch {
+		case !by.known():
+			unknown += by.Count
+		case by.Others == 0 && by.Count == 1:
+			once++
+		case by.Others == 0 && len(parts) < maxNamed:
+			parts = append(parts, fmt.Sprintf("%s by user %s", thousands(by.Count), by.label(true)))
+		default:
+			more += by.Count
+			users += max(by.Others, 1)
+		}
+	}
+	if users > 0 {
+		parts = append(parts, fmt.Sprintf("%s by %d other users", thousands(more), users))
+	}
+	if once > 0 {
+		parts = append(parts, fmt.Sprintf("%d once", once))
+	}
+	if unknown > 0 {
+		parts = append(parts, thousands(unknown)+" by whom is not known")
+	}
+	return parts
+}
+
+// label is a user's name and the beginning of the id, or the id alone.
+func (u User) label(names bool) string {
+	id := []rune(u.ID)
+	if len(id) > 8 {
+		id = append(id[:8:8], '…')
+	}
+	switch {
+	case !names || u.Name == "":
+		return visible.Line(u.ID, maxLabel)
+	case u.ID == "" || u.ID == u.Name:
+		return visible.Line(u.Name, maxLabel)
+	}
+	return visible.Line(fmt.Sprintf("%s (%s)", u.Name, string(id)), maxLabel+11)
 }
 
 func exemptionsEnd(n int) string {

@@ -55,6 +55,13 @@ const (
 	otherKeys      = "(other)"
 )
 
+// Messages of the log with which [github.com/cloudtagger/tagger/pkg/coverage] counts lost keys. Their lines have
+// resource_id, keys, user_id and user_name.
+const (
+	LogRemoved  = "keys were removed"
+	LogRestored = "keys that another writer had undone were written again"
+)
+
 // undone notices writes to servers that another writer undid, and has them done again.
 //
 // Nova saves the whole map of a server's metadata when it changes one key: of two writers at the same time, one can
@@ -439,7 +446,7 @@ func (u *undone) left(ctx context.Context, w *watched, n lifecycle.Notice, keys 
 		count(u.removed, key)
 	}
 	w.others = w.fingerprint(n.Metadata)
-	u.log.LogAttrs(ctx, level, "keys were removed",
+	u.log.LogAttrs(ctx, level, LogRemoved,
 		slog.String("resource_id", n.Server), slog.String("project", w.write.Resource.Project), slog.Any("keys", keys), slog.String("user_id", n.Actor.ID), slog.String("user_name", n.Actor.Name),
 		slog.String("request_id", n.Request), slog.String("reason", why))
 }
@@ -468,7 +475,7 @@ func (u *undone) checked(n lifecycle.Notice, r tagger.Result, granted []string) 
 		for key := range r.Written {
 			count(u.restored, key)
 		}
-		u.log.Info("keys that another writer had undone were written again",
+		u.log.Info(LogRestored,
 			"resource_id", n.Server, "project", r.Resource.Project, "keys", slices.Sorted(maps.Keys(r.Written)), "user_id", n.Actor.ID, "user_name", n.Actor.Name, "request_id", n.Request)
 	}
 	// An update whose repair the cloud did not take comes back, and counts then.

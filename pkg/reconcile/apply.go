@@ -384,7 +384,7 @@ func Revert(ctx context.Context, path string, run Run) (Report, error) {
 	err = run.all(ctx, &r, j, before, func(each func(int, Entry) (bool, error)) error {
 		n := -1
 		ended := errors.New("no more")
-		_, err := records(path, func(record Record) error {
+		_, err := Records(path, func(record Record) error {
 			n++
 			_, pending := done.begun[record.N]
 			if len(record.Keys) == 0 || record.Phase == phaseBegin && !pending || before.done.has(n) {

@@ -151,8 +151,12 @@ func (j *journal) write(r Record) error {
 
 func (j *journal) close() error { return j.file.Close() }
 
-// records calls each with every record of a journal. A last line that was cut off is left out.
-func records(path string, each func(Record) error) (JournalHeader, error) {
+// ErrNoJournal says that a file is something else.
+var ErrNoJournal = errors.New("it is no journal of tagger reconcile")
+
+// Records calls each with every record of a journal, until each returns an error. A last line that was cut off is left
+// out. The error wraps [ErrNoJournal] for another kind of file.
+func Records(path string, each func(Record) error) (JournalHeader, error) {
 	var h JournalHeader
 	l, err := openLines(path)
 	if err != nil {
@@ -160,7 +164,7 @@ func records(path string, each func(Record) error) (JournalHeader, error) {
 	}
 	defer l.Close()
 	if err := l.next(&h); err != nil || h.Format != journalFormat {
-		return h, fmt.Errorf("read the journal %s: it is no journal of tagger reconcile", path)
+		return h, fmt.Errorf("read the journal %s: %w", path, ErrNoJournal)
 	}
 	for {
 		var r Record
@@ -209,7 +213,7 @@ type past struct {
 func readPast(path string) (past, error) {
 	p := past{begun: map[int]map[string]tagger.Replacement{}}
 	var err error
-	p.header, err = records(path, func(r Record) error {
+	p.header, err = Records(path, func(r Record) error {
 		if r.Phase == phaseBegin {
 			p.begun[r.N] = r.Keys
 			return nil
