@@ -104,7 +104,7 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 		return Result{Decision: Decision{Outcome: outcome, Reason: "dry run: " + d.String()}, Attempts: 1}
 	}
 
-	var overtaken []Problem
+	var overtaken []rules.Problem
 	job.Plan, job.overtaken, overtaken = a.watermarks.leaveOut(resource.Path(), job.Change.Time, job.Plan)
 	if job.Plan.Empty() && len(overtaken) > 0 {
 		return Result{Decision: Decision{Outcome: Ignored, Reason: "a newer change decided all of its keys"}, Problems: overtaken}

@@ -110,7 +110,7 @@ func TestResizedAgain(t *testing.T) {
 	}
 }
 
-func keysOf(problems []apply.Problem) []string {
+func keysOf(problems []rules.Problem) []string {
 	var keys []string
 	for _, p := range problems {
 		keys = append(keys, p.Key)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/fault"
+	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
 // Outcome is what became of an event, in the words that operators see.
@@ -76,9 +77,6 @@ func (d Decision) String() string {
 	return fmt.Sprintf("%s: %s", d.Outcome, d.Reason)
 }
 
-// Problem is what kept a key from being as planned.
-type Problem struct{ Key, Why string }
-
 // Result is what became of a job.
 type Result struct {
 	Decision
@@ -89,7 +87,7 @@ type Result struct {
 	// Metadata is all of the resource's metadata as it was read back, nil where nothing was verified.
 	Metadata map[string]string
 	// Problems are keys of the plan that were left out, or that stand beside one that the cloud confuses with them.
-	Problems []Problem
+	Problems []rules.Problem
 	// Attempts counts passes, Waited sums the pauses between them.
 	Attempts int
 	Waited   time.Duration

@@ -40,7 +40,7 @@ type run struct {
 	// renamed are the new keys of renames that were begun, with their values: the old keys may be gone already.
 	renamed map[string]string
 	// left says of keys why they were left out.
-	left []Problem
+	left []rules.Problem
 }
 
 func newRun(resource Resource, job Job, verify bool) *run {
@@ -257,11 +257,8 @@ func (r *run) plan() rules.Plan {
 	if r.known == nil || r.most == 0 {
 		return r.job.Plan
 	}
-	p, problems := r.job.Plan.Fit(r.known, r.most)
-	r.left = nil
-	for _, problem := range problems {
-		r.left = append(r.left, Problem{problem.Key, problem.Why})
-	}
+	var p rules.Plan
+	p, r.left = r.job.Plan.Fit(r.known, r.most)
 	return p
 }
 
@@ -361,28 +358,28 @@ func (r *run) plans(key string) bool {
 }
 
 // problems says which keys were left out, or stand beside another that the services confuse with them.
-func (r *run) problems() []Problem {
+func (r *run) problems() []rules.Problem {
 	all := slices.Clone(r.left)
 	_, renames := r.job.Plan.Renames(r.seen)
 	for _, p := range renames {
 		if _, done := r.renamed[r.job.Plan.Rename[p.Key]]; !done {
-			all = append(all, Problem{p.Key, p.Why})
+			all = append(all, p)
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.job.Plan.Add)) {
 		if twin := r.twin(key); twin != "" && r.seen[key] == "" {
-			all = append(all, Problem{key, fmt.Sprintf("not added: %q is there, and differs in case only", twin)})
+			all = append(all, rules.Problem{Key: key, Why: fmt.Sprintf("not added: %q is there, and differs in case only", twin)})
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.job.Plan.Set)) {
 		if twin := r.twin(key); twin != "" {
-			all = append(all, Problem{key, fmt.Sprintf("written beside %q, which differs in case only: deleting one deletes both", twin)})
+			all = append(all, rules.Problem{Key: key, Why: fmt.Sprintf("written beside %q, which differs in case only: deleting one deletes both", twin)})
 		}
 	}
 	for _, key := range r.job.Plan.Removals(r.seen) {
 		if twin := r.twin(key); twin != "" {
 			if _, there := r.seen[key]; there {
-				all = append(all, Problem{key, fmt.Sprintf("not removed: the cloud would delete %q too, which differs in case only", twin)})
+				all = append(all, rules.Problem{Key: key, Why: fmt.Sprintf("not removed: the cloud would delete %q too, which differs in case only", twin)})
 			}
 		}
 	}

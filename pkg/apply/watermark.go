@@ -31,7 +31,7 @@ type watermark struct {
 
 // leaveOut returns the plan without the keys that a newer change decided, those keys, and a problem for each of them that
 // the plan names. A change without a time keeps all keys.
-func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rules.Plan, map[string]bool, []Problem) {
+func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rules.Plan, map[string]bool, []rules.Problem) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	e, ok := w.resources[resource]
@@ -66,9 +66,9 @@ func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rule
 		return newer(to) || old
 	})
 	slices.Sort(named)
-	var problems []Problem
+	var problems []rules.Problem
 	for _, key := range slices.Compact(named) {
-		problems = append(problems, Problem{key, "left out: a newer change of the resource decided it"})
+		problems = append(problems, rules.Problem{Key: key, Why: "left out: a newer change of the resource decided it"})
 	}
 	return p, overtaken, problems
 }

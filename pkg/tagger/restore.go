@@ -156,9 +156,7 @@ func (t *Tagger) rewrite(ctx context.Context, r *Result, w Write, absent []strin
 	job.SentAt, job.ReceivedAt, job.Receives = d.SentAt, d.ReceivedAt, d.Receives
 	done := t.applier.Apply(ctx, api.resource, job)
 	r.Decision, r.Attempts, r.Written, r.metadata = &done.Decision, done.Attempts, done.Written, done.Metadata
-	for _, p := range done.Problems {
-		r.Problems = append(r.Problems, rules.Problem{Key: p.Key, Why: p.Why})
-	}
+	r.Problems = append(r.Problems, done.Problems...)
 	if decision := t.foreign(api.proof.failed()); decision != nil {
 		r.Decision = decision
 	}

@@ -371,9 +371,7 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 		done.Decision = *heldDecision()
 	}
 	r.Decision, r.Attempts = &done.Decision, done.Attempts
-	for _, p := range done.Problems {
-		r.Problems = append(r.Problems, rules.Problem{Key: p.Key, Why: p.Why})
-	}
+	r.Problems = append(r.Problems, done.Problems...)
 	if decision := t.foreign(api.proof.failed()); decision != nil {
 		r.Decision = decision
 	}
