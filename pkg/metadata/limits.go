@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -53,7 +54,17 @@ func (e *LimitError) Error() string {
 	if e.Value {
 		what = "value of key"
 	}
-	return fmt.Sprintf("%s %s %.60q: %s", e.Family, what, e.Key, e.Rule)
+	return fmt.Sprintf("%s %s %s: %s", e.Family, what, quoted(e.Key), e.Rule)
+}
+
+// quoted is a key in quotes, cut after longestShown characters.
+func quoted(key string) string {
+	const longestShown = 60
+	text := []rune(key)
+	if len(text) <= longestShown {
+		return strconv.Quote(key)
+	}
+	return strconv.Quote(string(text[:longestShown]) + "…")
 }
 
 // Check returns a *LimitError unless the family takes both key and value.

@@ -73,7 +73,7 @@ func Compile(text []byte, o Options) (*Set, error) {
 	if o.Now.IsZero() {
 		o.Now = time.Now()
 	}
-	c := &compiler{Options: o, keys: map[string]string{}, set: &Set{
+	c := &compiler{Options: o, keys: map[string]string{}, misspelt: map[*yaml.Node][]string{}, set: &Set{
 		api:    o.API,
 		scope:  scope{tables: map[string]table{}, conditions: map[string]string{}},
 		policy: Policy{SelfExemption: ReportSelfExemption, VolumesWrite: UnmanagedVolumes},
@@ -108,6 +108,8 @@ type compiler struct {
 	rule   string            // the rule being compiled
 	keys   map[string]string // as they are written, by themselves in small letters
 	errors Errors
+	// misspelt has, for each unknown field of a mapping, the one that is most likely meant, "" for none.
+	misspelt map[*yaml.Node][]string
 }
 
 func (c *compiler) fail(node *yaml.Node, format string, args ...any) {
@@ -139,9 +141,11 @@ func (c *compiler) document(root *yaml.Node) {
 			section.read(node)
 		}
 	}
+	if c.misses(root, fields, "rules") {
+		c.fail(root, "no rules: section")
+	}
 	rules, ok := fields["rules"]
 	if !ok {
-		c.fail(root, "no rules: section")
 		return
 	}
 	if rules.Kind != yaml.SequenceNode {
@@ -170,15 +174,16 @@ func (c *compiler) compileRule(node *yaml.Node) rule {
 		c.fail(node, "want a mapping with on: and one of add:, set:, remove:, rename:, inherit:, found %s", describe(node))
 		return r
 	}
+	if name := nameOf(node); name != "" { // first: faults name the rule
+		r.name, c.rule = name, name
+	}
 	fields := c.fields(node, "name", "on", "when", "add", "set", "remove", "rename", "inherit", "reconcile")
 	if name, ok := fields["name"]; ok {
-		if text, ok := c.scalar(name, "name"); ok {
-			r.name, c.rule = text, text
-		}
+		c.scalar(name, "name")
 	}
 	if on, ok := fields["on"]; ok {
 		r.on = c.actions(on)
-	} else if !rewritten(node) { // of which the unknown field tells
+	} else if c.misses(node, fields, "on") {
 		c.fail(node, "no on: which actions is it for?")
 	}
 	if when, ok := fields["when"]; ok {
@@ -189,13 +194,11 @@ func (c *compiler) compileRule(node *yaml.Node) rule {
 	}
 	r.reconcile = c.reconciles(fields)
 	owner := map[string]string{}
-	nothing := true
 	for _, section := range sections {
 		body, ok := fields[section.name]
 		if !ok {
 			continue
 		}
-		nothing = false
 		for _, op := range section.read(c, body, r.on) {
 			if other, ok := owner[op.key]; ok {
 				c.fail(body, "key %q stands in %s: and in %s:", op.key, other, section.name)
@@ -208,7 +211,7 @@ func (c *compiler) compileRule(node *yaml.Node) rule {
 			r.operations = append(r.operations, op)
 		}
 	}
-	if nothing {
+	if c.misses(node, fields, "add", "set", "remove", "rename", "inherit") {
 		c.fail(node, "nothing to do: it has none of add:, set:, remove:, rename:, inherit:")
 	}
 	c.set.reads = c.set.reads.and(r.needs)
@@ -231,14 +234,14 @@ var sections = []struct {
 	{"rename", (*compiler).renamed},
 }
 
-// rewritten reports whether a rule's on: has become true:.
-func rewritten(rule *yaml.Node) bool {
-	for i := 0; i < len(rule.Content); i += 2 {
-		if isTrue(rule.Content[i].Value) {
-			return true
+// nameOf returns the text of a rule's first name:, "" if there is none.
+func nameOf(rule *yaml.Node) string {
+	for i := 0; i+1 < len(rule.Content); i += 2 {
+		if value := rule.Content[i+1]; rule.Content[i].Value == "name" && value.Kind == yaml.ScalarNode && !isEmpty(value) {
+			return value.Value
 		}
 	}
-	return false
+	return ""
 }
 
 func (c *compiler) actions(node *yaml.Node) []lifecycle.Action {
@@ -292,7 +295,7 @@ func (c *compiler) values(node *yaml.Node, section string, v verb, on []lifecycl
 			continue
 		}
 		text, ok := c.value(e.value, section, e.name)
-		if !ok || !c.key(e.key, e.name, on) {
+		if !ok || !c.key(e.key, section, e.name, on) {
 			continue
 		}
 		t, err := parseTemplate(text, func(source string) (*expression, error) {
@@ -314,23 +317,23 @@ func (c *compiler) values(node *yaml.Node, section string, v verb, on []lifecycl
 	return ops
 }
 
-// key checks a literal key.
-func (c *compiler) key(node *yaml.Node, key string, on []lifecycle.Action) bool {
+// key checks a literal key of a section.
+func (c *compiler) key(node *yaml.Node, section, key string, on []lifecycle.Action) bool {
 	if strings.Contains(key, "${") {
-		c.fail(node, "key %q: a key cannot be computed", key)
+		c.fail(node, "%s: key %q: a key cannot be computed", section, key)
 		return false
 	}
 	for _, f := range c.families(on) {
 		if err := f.CheckKey(key); err != nil {
-			c.fail(node, "%v", err)
+			c.fail(node, "%s: %v", section, err)
 			return false
 		}
 	}
 	lower := strings.ToLower(key)
 	if other, ok := c.keys[lower]; ok && other != key {
 		// Nova adds them as two, and deletes both when one is deleted.
-		c.fail(node, "key %q: another rule writes it %q; the cloud confuses keys that differ in case only "+
-			"(rename: {%s: %s} changes the case)", key, other, key, other)
+		c.fail(node, "%s: key %q: another rule writes it %q; the cloud confuses keys that differ in case only "+
+			"(rename: {%s: %s} changes the case)", section, key, other, key, other)
 		return false
 	}
 	c.keys[lower] = key

@@ -47,7 +47,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"a list", "- on: x\n", "R:1: want a mapping with rules:, found a list"},
 		{"a sentence", "please tag everything", "R:1: want a mapping with rules:, found a single value"},
 		{"rules is a mapping", "rules:\n  on: server.created\n", "R:2: rules: want a list, found a mapping"},
-		{"unknown section", "rule:\n- on: server.created\n", `R:1: unknown field "rule"; did you mean rules? (and 1 more)`},
+		{"unknown section", "rule:\n- on: server.created\n", `R:1: unknown field "rule"; did you mean rules?`},
 		{"second document", rule("  set: {a: b}\n") + "---\nrules: []\n", "R:4: a second document (---); put all rules under one rules:"},
 		{"broken second document", rule("  set: {a: b}\n") + "---\n{\n", "R:6: not YAML: did not find expected node content"},
 		{"not YAML", "rules:\n- on: [server.created\n  set: {a: b}\n", "R:3: not YAML: did not find expected ',' or ']'"},
@@ -57,8 +57,8 @@ func TestCompileRefuses(t *testing.T) {
 		{"a rule that is text", "rules:\n- everything\n", `R:2: rule "rule-1": want a mapping with on: and one of add:, set:, remove:, rename:, inherit:, found a single value`},
 		{"unknown field", rule("  wehn: true\n  set: {a: b}\n"), `R:3: rule "rule-1": unknown field "wehn"; did you mean when?`},
 		{"unknown field, nothing near", rule("  annotations: {a: b}\n  set: {a: b}\n"), `R:3: rule "rule-1": unknown field "annotations"; known: name, on, when, add, set, remove`},
-		{"on rewritten", "rules:\n- name: a\n  true: server.created\n  set: {a: b}\n", `R:3: rule "rule-1": unknown field "true"; another tool has rewritten on:, which YAML 1.1 reads as true; write "on": in quotes`},
-		{"on rewritten and quoted", "rules:\n- name: a\n  \"True\": server.created\n  set: {a: b}\n", `R:3: rule "rule-1": unknown field "True"; another tool has rewritten on:`},
+		{"on rewritten", "rules:\n- name: a\n  true: server.created\n  set: {a: b}\n", `R:3: rule "a": unknown field "true"; another tool has rewritten on:, which YAML 1.1 reads as true; write "on": in quotes`},
+		{"on rewritten and quoted", "rules:\n- name: a\n  \"True\": server.created\n  set: {a: b}\n", `R:3: rule "a": unknown field "True"; another tool has rewritten on:`},
 		{"no on", "rules:\n- name: x\n  set: {a: b}\n", `R:2: rule "x": no on: which actions is it for?`},
 		{"empty on", "rules:\n- on: []\n  set: {a: b}\n", `R:2: rule "rule-1": on: is empty; want at least one action; known: server.created`},
 		{"unknown action", "rules:\n- on: server.craeted\n  set: {a: b}\n", `R:2: rule "rule-1": on: unknown action "server.craeted"; did you mean server.created?`},
@@ -113,10 +113,10 @@ func TestCompileRefuses(t *testing.T) {
 		{"computed key", rule("  set: {'${resource.name}': b}\n"), `key "${resource.name}": a key cannot be computed`},
 
 		// Keys and values
-		{"bad key", rule("  set: {a/b: c}\n"), `R:3: rule "rule-1": Nova key "a/b": takes letters A-Z a-z, digits, - _ : . and space; '/' is not among them`},
+		{"bad key", rule("  set: {a/b: c}\n"), `R:3: rule "rule-1": set: Nova key "a/b": takes letters A-Z a-z, digits, - _ : . and space; '/' is not among them`},
 		{"dot dot", rule("  remove: ['..']\n"), `".." is a step in a path`},
 		{"privilege escalation", rule("  set: {agency_name: admin}\n"), `Nova key "agency_name": is written by the cloud itself`},
-		{"keys that differ in case", "rules:\n- {on: server.created, set: {owner: a}}\n- {on: server.created, remove: [Owner]}\n", `R:3: rule "rule-2": key "Owner": another rule writes it "owner"; the cloud confuses keys`},
+		{"keys that differ in case", "rules:\n- {on: server.created, set: {owner: a}}\n- {on: server.created, remove: [Owner]}\n", `R:3: rule "rule-2": remove: key "Owner": another rule writes it "owner"; the cloud confuses keys`},
 		{"long value", rule("  set: {a: " + strings.Repeat("v", 300) + "}\n"), `R:3: rule "rule-1": set: Nova value of key "a": at most 255 characters, has 300`},
 		{"emoji", rule("  set: {a: 😀}\n"), `takes characters up to U+FFFF`},
 		{"only a snapshot refuses", "rules:\n- on: [server.created, snapshot.created]\n  set: {a.json: b}\n", `Cinder key "a.json": must not end in .json`},
@@ -308,5 +308,40 @@ func BenchmarkCompileLargeTable(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		compile(b, text.String(), "")
+	}
+}
+
+// One mistake is one fault, with the name that its rule has.
+func TestOneMistakeIsOneFault(t *testing.T) {
+	rule := func(body string) string { return "rules:\n- name: owner\n  on: server.created\n" + body }
+	long := strings.Repeat("k", 300)
+	for _, tt := range []struct{ name, text, want string }{
+		{"rules", "rulez:\n- on: server.created\n  set: {a: b}\n", `R:1: unknown field "rulez"; did you mean rules?`},
+		{"set", rule("  sett: {a: b}\n"), `R:4: rule "owner": unknown field "sett"; did you mean set?`},
+		{"another word for set", rule("  write: {a: b}\n"), `R:4: rule "owner": unknown field "write"; known: name, on, when, add, set, remove, rename, inherit, reconcile`},
+		{"on", "rules:\n- name: owner\n  onn: server.created\n  set: {a: b}\n", `R:3: rule "owner": unknown field "onn"; did you mean on?`},
+		{"before the name", "rules:\n- on: server.created\n  on: server.created\n  set: {a: b}\n  name: owner\n", `R:3: rule "owner": "on" stands there twice`},
+		{"name", "rules:\n- nmae: owner\n  on: server.created\n  set: {a: b}\n", `R:2: rule "rule-1": unknown field "nmae"; did you mean name?`},
+		{"a condition", "conditions: {prod: resource.nmae == \"x\"}\n" + rule("  when: prod\n  set: {a: b}\n"),
+			`R:1: conditions: prod: expression resource.nmae == "x": unknown field nmae at character 10; did you mean name?`},
+		{"a table", "tables: {cost: {file: no.csv}}\n" + rule("  set: {a: \"${tables.cost[resource.project].centre}\"}\n"),
+			`R:1: tables: cost: read no.csv: file does not exist`},
+		{"a table that is a list", "tables: {cost: [a]}\n" + rule("  set: {a: \"${tables.cost[resource.project].centre}\"}\n"),
+			`R:1: tables: cost: want a mapping, found a list`},
+		{"a required key", "required: [{kye: owner}]\n" + rule("  set: {a: b}\n"), `R:1: unknown field "kye"; did you mean key?`},
+		{"what is expected", "required: [{key: a, expct: b, on_differs: report}]\n" + rule("  set: {a: b}\n"), `R:1: unknown field "expct"; did you mean expect?`},
+		{"a long key", rule("  set: {" + long + ": b}\n"),
+			`R:4: rule "owner": set: Nova key "` + long[:60] + `…": at most 255 characters, has 300`},
+		{"no such name", rule("  set: {a: \"${nope}\"}\n"),
+			`R:4: rule "owner": set: a: expression nope: unknown name nope at character 1; a text stands in quotes`},
+		{"no such function", rule("  set: {a: \"${uper(action)}\"}\n"),
+			`R:4: rule "owner": set: a: expression uper(action): unknown name uper at character 1; did you mean upper?`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := rules.Compile([]byte(tt.text), rules.Options{Name: "R", Files: files()})
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("got  %v\nwant %s", err, tt.want)
+			}
+		})
 	}
 }

@@ -100,7 +100,7 @@ func (e *expression) run(env map[string]any) (any, error) {
 			message = fe.Message
 		}
 		if absentFault.MatchString(message) {
-			if why := missing(e.checked, env); why != "" {
+			if why := missing(e.checked, env, optional); why != "" {
 				return nil, fmt.Errorf("%s: %s", e.source, why)
 			}
 		}

@@ -48,7 +48,7 @@ func readsField(source string, s scope, marked bool) bool {
 		return false
 	}
 	_, calls := e.checked.(*ast.CallNode)
-	for _, path := range reads(e.checked, false) {
+	for _, path := range reads(e.checked, nil) {
 		name, alone := path.(*ast.IdentifierNode)
 		if !alone || calls || marked && (name.Value == "action" || name.Value == "time") {
 			return true

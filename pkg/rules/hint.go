@@ -42,7 +42,8 @@ func hint(source string, err *file.Error, s scope) string {
 	at := min(max(err.From, 0), len(runes))
 	before, rest := string(runes[:at]), string(runes[at:])
 	if m := unknownName.FindStringSubmatch(err.Message); m != nil {
-		return nameHint(m[1], s)
+		called := strings.HasPrefix(strings.TrimSpace(strings.TrimPrefix(rest, m[1])), "(")
+		return nameHint(m[1], called, s)
 	}
 	if m := unknownField.FindStringSubmatch(err.Message); m != nil {
 		return fieldHint(m[1], objectAt(source, err.From), s)
@@ -124,8 +125,8 @@ func foreignHint(message, source, rest string) string {
 }
 
 // nameHint is for a name that expressions do not have: a field without its object, another language's word, a misspelt
-// one.
-func nameHint(name string, s scope) string {
+// one. called says that it is used as a function.
+func nameHint(name string, called bool, s scope) string {
 	if name == "now" {
 		return "; use time, the event's, so that a replay plans the same"
 	}
@@ -143,16 +144,22 @@ func nameHint(name string, s scope) string {
 	if qualified != nil {
 		return "; did you mean " + strings.Join(qualified, " or ") + "?"
 	}
-	for _, f := range functions() {
-		known = append(known, f.name)
+	if called {
+		known = slices.Clone(builtin.Names)
+		for _, f := range functions() {
+			known = append(known, f.name)
+		}
+	} else {
+		known = slices.AppendSeq(known, maps.Keys(s.conditions))
 	}
-	known = append(known, builtin.Names...)
-	known = slices.AppendSeq(known, maps.Keys(s.conditions))
-	if h := nearest.Hint(name, known); h != "" {
+	if h := didYouMean(name, known); h != "" {
 		return h
 	}
 	if own := ownWord(name); own != "" {
 		return "; did you mean " + own + "?"
+	}
+	if called {
+		return ""
 	}
 	return "; a text stands in quotes"
 }

@@ -22,12 +22,9 @@ func (o operation) needs() Needs {
 	return n
 }
 
-// guards returns the parts of a condition that are joined with and, if the condition uses readings or an event: a part
-// that is false without them makes them unnecessary. For other conditions it returns the condition itself.
+// guards returns the parts of a condition that are joined with and. A part that is false makes the others, and what they
+// would read, unnecessary.
 func (c *compiler) guards(when *expression) []*expression {
-	if !when.needs.Any() && when.eventRoot() == "" {
-		return []*expression{when}
-	}
 	var guards []*expression
 	var split func(node ast.Node)
 	split = func(node ast.Node) {
@@ -61,7 +58,7 @@ func (c *compiler) removed(node *yaml.Node, on []lifecycle.Action) []operation {
 	var ops []operation
 	for _, item := range c.items(node, "remove", "keys") {
 		key, ok := c.name(item, "remove")
-		if ok && (isGlob(key) && c.pattern(item, "remove", key, on) || !isGlob(key) && c.key(item, key, on)) {
+		if ok && (isGlob(key) && c.pattern(item, "remove", key, on) || !isGlob(key) && c.key(item, "remove", key, on)) {
 			ops = append(ops, operation{key: key, line: item.Line, verb: remove})
 		}
 	}
@@ -82,7 +79,7 @@ func (c *compiler) inherited(node *yaml.Node, on []lifecycle.Action) []operation
 		switch {
 		case slices.ContainsFunc(neverCopied, func(never string) bool { return never == key || matchesGlob(never, key) }):
 			c.fail(item, "inherit: %q is never copied: it belongs to the parent itself", key)
-		case isGlob(key) && c.pattern(item, "inherit", key, on) || !isGlob(key) && c.key(item, key, on):
+		case isGlob(key) && c.pattern(item, "inherit", key, on) || !isGlob(key) && c.key(item, "inherit", key, on):
 			ops = append(ops, operation{key: key, line: item.Line, verb: inherit})
 		}
 	}
@@ -145,7 +142,7 @@ func (c *compiler) renamed(node *yaml.Node, on []lifecycle.Action) []operation {
 				break
 			}
 		}
-		if valid && c.key(e.value, to, on) {
+		if valid && c.key(e.value, "rename", to, on) {
 			ops = append(ops, operation{key: e.name, line: e.key.Line, verb: rename, to: to})
 		}
 	}

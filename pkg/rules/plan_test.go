@@ -160,7 +160,7 @@ func TestIgnoreWithoutValue(t *testing.T) {
 	}
 	want := []string{
 		"rule ignore: data.size > 'x': invalid operation: int64 > string",
-		"rule ignore: data.missing > 5: data.missing is absent: the event has no data.missing",
+		"rule ignore: data.missing > 5: data.missing is absent: the event does not tell it",
 		"rule ignore: is neither true nor false: data.quote",
 	}
 	if diff := cmp.Diff(want, why); diff != "" || plan.Set["k"] != "v" {

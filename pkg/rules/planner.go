@@ -135,7 +135,21 @@ func (p *planner) skips(r rule) string {
 		p.problem(r, "", fmt.Sprintf("when is neither true nor false: %s", r.when.source))
 		return "when is neither true nor false: " + r.when.source
 	case !matched:
-		return "when is false: " + r.when.source
+		return "when is false: " + r.when.source + p.because(r)
+	}
+	return ""
+}
+
+// because says which fields are absent and make a rule's condition false, "" if none does.
+func (p *planner) because(r rule) string {
+	for _, guard := range r.guards {
+		if v, err := guard.run(p.env); err != nil || v != false {
+			continue
+		}
+		if why := missing(guard.checked, p.env, replaced); why != "" {
+			return " (" + why + ")"
+		}
+		return ""
 	}
 	return ""
 }

@@ -265,8 +265,10 @@ func (c *compiler) required(node *yaml.Node) {
 			continue
 		}
 		keyNode, ok := fields["key"]
-		if !ok {
+		if c.misses(item, fields, "key") {
 			c.fail(item, "required: no key: which key must be there?")
+		}
+		if !ok {
 			continue
 		}
 		key, ok := c.scalar(keyNode, "required: key")
@@ -295,7 +297,7 @@ func (c *compiler) required(node *yaml.Node) {
 		}
 		r.Overwrite = c.word(fields["on_differs"], where+": on_differs", "report", "overwrite") == "overwrite"
 		r.Restore = c.word(fields["on_removed"], where+": on_removed", "leave", "restore") == "restore"
-		if fields["on_differs"] != nil && r.expect == nil {
+		if fields["on_differs"] != nil && c.misses(item, fields, "expect") {
 			c.fail(fields["on_differs"], "%s: on_differs: differs from what? expect: says what is expected", where)
 		}
 		c.set.policy.Required = append(c.set.policy.Required, r)
@@ -361,7 +363,7 @@ func (c *compiler) exemptions(node *yaml.Node) {
 		}
 		where := "exemptions"
 		for _, needed := range []string{"name", "match", "keys", "reason", "by", "until"} {
-			if fields[needed] == nil {
+			if c.misses(item, fields, needed) {
 				c.fail(item, "exemptions: no %s:", needed)
 			}
 		}

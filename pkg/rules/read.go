@@ -10,30 +10,23 @@ import (
 )
 
 // reads returns the paths that an expression reads, such as resource.name and data.list[0].a, each as far as it goes.
-// Those that it only reads to see whether they are there, left of ?? or in first(…), are left out where needed is asked
-// for.
-func reads(root ast.Node, needed bool) []ast.Node {
+// without, if not nil, returns the parts of a node whose paths are left out.
+func reads(root ast.Node, without func(ast.Node) []ast.Node) []ast.Node {
 	var paths []ast.Node
 	apart := map[ast.Node]bool{} // parts of a longer path, and what need not be there
 	leave := func(node ast.Node) {
 		ast.Walk(&node, visit(func(inner ast.Node) { apart[inner] = true }))
 	}
 	ast.Walk(&root, visit(func(node ast.Node) {
-		switch n := node.(type) {
-		case *ast.BinaryNode:
-			switch {
-			case !needed:
-			case n.Operator == "??":
-				leave(n.Left)
-			case slices.Contains(takeAbsent, n.Operator):
-				leave(n)
+		if without != nil {
+			for _, part := range without(node) {
+				leave(part)
 			}
+		}
+		switch n := node.(type) {
 		case *ast.CallNode:
 			if callee, ok := n.Callee.(*ast.IdentifierNode); ok {
 				apart[callee] = true
-				if needed && callee.Value == "first" {
-					leave(node)
-				}
 			}
 		case *ast.MemberNode:
 			if isPath(n) {
@@ -51,6 +44,36 @@ func reads(root ast.Node, needed bool) []ast.Node {
 
 // takeAbsent are the operators that have a value where an operand is absent.
 var takeAbsent = []string{"==", "!=", "in", "matches", "contains", "startsWith", "endsWith"}
+
+// replaced returns the parts of a node that may be absent because the expression says what takes their place, or asks
+// whether they are there: what is left of ??, the arguments of first(…), and what is compared with nil.
+func replaced(node ast.Node) []ast.Node {
+	switch n := node.(type) {
+	case *ast.BinaryNode:
+		_, leftNil := n.Left.(*ast.NilNode)
+		_, rightNil := n.Right.(*ast.NilNode)
+		switch {
+		case n.Operator == "??":
+			return []ast.Node{n.Left}
+		case leftNil || rightNil:
+			return []ast.Node{n}
+		}
+	case *ast.CallNode:
+		if callee, ok := n.Callee.(*ast.IdentifierNode); ok && callee.Value == "first" {
+			return []ast.Node{n}
+		}
+	}
+	return nil
+}
+
+// optional returns the parts of a node that may be absent although it has a value: the replaced ones, and operands of
+// takeAbsent.
+func optional(node ast.Node) []ast.Node {
+	if n, ok := node.(*ast.BinaryNode); ok && slices.Contains(takeAbsent, n.Operator) {
+		return []ast.Node{n}
+	}
+	return replaced(node)
+}
 
 // variables are the names of what expressions see.
 var variables = []string{"action", "resource", "actor", "time", "data", "event", "tables", "parent", "project"}
@@ -96,16 +119,16 @@ func pathText(path ast.Node) string { return strings.ReplaceAll(path.String(), "
 
 // readsTables reports whether an expression reads a table.
 func readsTables(root ast.Node) bool {
-	return slices.ContainsFunc(reads(root, false), func(path ast.Node) bool {
+	return slices.ContainsFunc(reads(root, nil), func(path ast.Node) bool {
 		return strings.HasPrefix(pathText(path), "tables")
 	})
 }
 
-// missing says which of the paths that an expression needs are absent, "" when none is.
-func missing(root ast.Node, env map[string]any) string {
+// missing says which of the paths that an expression reads are absent, "" when none is. without is that of reads.
+func missing(root ast.Node, env map[string]any, without func(ast.Node) []ast.Node) string {
 	var absent []string
 	ofEvent, unknown := true, ""
-	for _, path := range reads(root, true) {
+	for _, path := range reads(root, without) {
 		if text := pathText(path); !present(follow(path, env)) && !slices.Contains(absent, text) {
 			absent = append(absent, text)
 			ofEvent = ofEvent && !ofElsewhere.MatchString(text)
@@ -118,7 +141,7 @@ func missing(root ast.Node, env map[string]any) string {
 	last := len(absent) - 1
 	switch {
 	case last == 0 && ofEvent:
-		return absent[0] + " is absent: the event has no " + absent[0]
+		return absent[0] + " is absent: the event does not tell it"
 	case last == 0:
 		return absent[0] + " is absent" + unknown
 	}

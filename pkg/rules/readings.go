@@ -241,7 +241,7 @@ func readingTypes(env types.Map, text types.Type) {
 // needsOf returns which readings an expression reads.
 func needsOf(root ast.Node) Needs {
 	var n Needs
-	for _, path := range reads(root, false) {
+	for _, path := range reads(root, nil) {
 		text := pathText(path)
 		is := func(name string) bool {
 			return text == name || strings.HasPrefix(text, name+".") || strings.HasPrefix(text, name+"[")

@@ -98,7 +98,7 @@ func TestPlanWithLittleKnown(t *testing.T) {
 			{Rule: "rule-3", Why: "it is for server.started, this is snapshot.created", OtherAction: true},
 		},
 		Problems: []rules.Problem{{
-			Rule: "owner", Key: "expires", Why: "left out: date(time + days(14)): time is absent: the event has no time",
+			Rule: "owner", Key: "expires", Why: "left out: date(time + days(14)): time is absent: the event does not tell it",
 		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -152,7 +152,7 @@ func TestValues(t *testing.T) {
 		{`${event.extensions.sequence}`, "42", ""},
 		{`${date(time + days(200000))}`, "", "days() takes at most 36500"},
 		{`${date(time - hours(900001))}`, "", "hours() takes at most 876000"},
-		{`${date(time + days(data.none))}`, "", "data.none is absent: the event has no data.none"},
+		{`${date(time + days(data.none))}`, "", "data.none is absent: the event does not tell it"},
 		{`${date(time + days(data.ratio))}`, "", "days() wants a whole number, found the number 0.25"},
 		{`${date(time + days(data.days))}`, "2026-11-24", ""},
 
@@ -173,8 +173,8 @@ func TestValues(t *testing.T) {
 		{`${resource.flavor ?? resource.image ?? "none"}`, "none", ""},
 		{`${first(resource.flavor, data.empty, resource.zone)}`, "az1", ""},
 		{`${first()}`, "", "first() is absent"},
-		{`${upper(resource.flavor)}`, "", "upper(resource.flavor): resource.flavor is absent: the event has no resource.flavor"},
-		{`${resource.flavor + "x"}`, "", "resource.flavor is absent: the event has no resource.flavor"},
+		{`${upper(resource.flavor)}`, "", "upper(resource.flavor): resource.flavor is absent: the event does not tell it"},
+		{`${resource.flavor + "x"}`, "", "resource.flavor is absent: the event does not tell it"},
 		{`'${resource.flavor == "x" ? "y" : "n"}'`, "n", ""},
 		{`'${resource.flavor != "x" ? "y" : "n"}'`, "y", ""},
 		{`'${resource.flavor in ["x"] ? "y" : "n"}'`, "n", ""},
@@ -255,11 +255,11 @@ func TestPathsThatEndInNothing(t *testing.T) {
 func TestPathsThatEndInNothingAreNamed(t *testing.T) {
 	for expression, want := range map[string]string{
 		`data.s.a.b`:                      "data.s.a.b is absent",
-		`upper(data.s.a)`:                 "upper(data.s.a): data.s.a is absent: the event has no data.s.a",
-		`data.list.a + "x"`:               "data.list.a is absent: the event has no data.list.a",
+		`upper(data.s.a)`:                 "upper(data.s.a): data.s.a is absent: the event does not tell it",
+		`data.list.a + "x"`:               "data.list.a is absent: the event does not tell it",
 		`data.s.Format("2006")`:           `the text "x" has no method Format`,
-		`data.none.Format("2006")`:        "data.none is absent: the event has no data.none",
-		`data.s.a.Format("2006")`:         "data.s.a is absent: the event has no data.s.a",
+		`data.none.Format("2006")`:        "data.none is absent: the event does not tell it",
+		`data.s.a.Format("2006")`:         "data.s.a is absent: the event does not tell it",
 		`data.none?.Format("2006") ?? ""`: " is absent",
 	} {
 		plan := planWith(t, expression, map[string]any{"s": "x", "list": []any{"x"}})
@@ -295,14 +295,14 @@ func TestTimes(t *testing.T) {
 		{`date(data.obj)`, "", "found an object"},
 		{`date(data.list)`, "", "found a list"},
 		{`date(data.soon)`, "", `date() wants a time, or a text such as 2026-12-31 or 2026-12-31T09:15:04Z; found the text "soon"`},
-		{`date(data.none)`, "", "data.none is absent: the event has no data.none"},
+		{`date(data.none)`, "", "data.none is absent: the event does not tell it"},
 		{`date(resource.name)`, "", `found the text "prod-web-1"`},
 		{`date(time + days(data.n))`, "2026-12-05", ""},
 		{`date(time + days(data.nf))`, "2026-12-05", ""},
 		{`date(time + days(int(data.ns)))`, "2026-12-05", ""},
 		{`date(time + days(data.ns))`, "", `days() wants a whole number, found the text "14"`},
 		{`date(time + days(data.half))`, "", "found the number 1.5"},
-		{`date(time + days(data.none))`, "", "data.none is absent: the event has no data.none"},
+		{`date(time + days(data.none))`, "", "data.none is absent: the event does not tell it"},
 		{`date(time + hours(data.none ?? 5))`, "2026-11-22", ""},
 		{`date(time + days(data.big))`, "", "days() takes at most 36500"},
 		{`date(time + duration("14d"))`, "2026-12-05", ""},
@@ -369,11 +369,23 @@ func TestWhen(t *testing.T) {
 		{`resource.flavor != "x"`, true, "", false},
 		{`data.ok`, true, "", false},
 		{`data.size > 5`, true, "", false},
-		{`data.missing > 5`, false, "when has no value: data.missing > 5: data.missing is absent: the event has no data.missing", true},
+		{`data.missing > 5`, false, "when has no value: data.missing > 5: data.missing is absent: the event does not tell it", true},
 		{`data.missing`, false, "when is absent: data.missing", true},
 		{`data.size`, false, "when is neither true nor false: data.size", true},
 		{`any(data.list, .a == "x")`, true, "", false},
 		{`resource.created < time`, true, "", false},
+		{`resource.flavor startsWith "c6"`, false,
+			`when is false: resource.flavor startsWith "c6" (resource.flavor is absent: the event does not tell it)`, false},
+		{`resource.name startsWith "prod-" and resource.flavor == "x"`, false,
+			`when is false: resource.name startsWith "prod-" and resource.flavor == "x" (resource.flavor is absent: the event does not tell it)`, false},
+		{`resource.flavor == "x" and resource.image == "y"`, false,
+			`when is false: resource.flavor == "x" and resource.image == "y" (resource.flavor is absent: the event does not tell it)`, false},
+		{`resource.name startsWith "dev-" and resource.flavor == "x"`, false, // whatever the flavor is
+			`when is false: resource.name startsWith "dev-" and resource.flavor == "x"`, false},
+		{`resource.flavor == "x" or resource.image == "y"`, false,
+			`when is false: resource.flavor == "x" or resource.image == "y" (resource.flavor and resource.image are absent)`, false},
+		{`data.ticket != nil`, false, "when is false: data.ticket != nil", false},
+		{`(resource.flavor ?? "none") == "x"`, false, `when is false: (resource.flavor ?? "none") == "x"`, false},
 		{`action in ["server.created"]`, true, "", false},
 	} {
 		t.Run(tt.when, func(t *testing.T) {

@@ -29,7 +29,10 @@ func (s scope) values() map[string]any {
 
 // types returns the types of a table's rows. text is the type of a text.
 func (t table) types(text types.Type) types.Map {
-	if t.columns == nil {
+	switch {
+	case t.faulty:
+		return types.Map{types.Extra: types.Any}
+	case t.columns == nil:
 		return types.Map{types.Extra: text}
 	}
 	row := types.Map{}
@@ -58,9 +61,11 @@ func (c *compiler) conditions(node *yaml.Node) {
 			continue
 		}
 		// The condition can only use those above it, so there are no cycles.
+		source := "true" // where it has a fault, its uses are not faults too
 		if compiled := c.condition(e.value, "conditions: "+e.name); compiled != nil {
-			c.set.scope.conditions[e.name] = compiled.source
+			source = compiled.source
 		}
+		c.set.scope.conditions[e.name] = source
 	}
 }
 

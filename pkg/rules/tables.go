@@ -23,6 +23,8 @@ type table struct {
 	rows map[string]any // string, or map[string]any of strings
 	// columns are the names that a row can have, nil for a table of texts.
 	columns []string
+	// faulty says that the table could not be read, so that its columns are not known.
+	faulty bool
 }
 
 // tables reads the tables: section: each is a mapping of texts to texts or to rows, or {file: …}.
@@ -32,19 +34,21 @@ func (c *compiler) tables(node *yaml.Node) {
 		return
 	}
 	for _, e := range c.mapping(node, "tables") {
-		name, body := e.name, e.value
+		name, body, before := e.name, e.value, len(c.errors)
 		if !tableName.MatchString(name) {
 			c.fail(e.key, "tables: %q cannot be used as tables.%s; take letters, digits and _", name, name)
 		}
 		if body.Kind != yaml.MappingNode {
 			c.fail(body, "tables: %s: want a mapping, found %s", name, describe(body))
-			continue
 		}
+		var t table
 		if file, heading, ok := fileOf(body); ok {
-			c.set.scope.tables[name] = c.tableFile(name, file, heading)
+			t = c.tableFile(name, file, heading)
 		} else {
-			c.set.scope.tables[name] = c.tableRows(name, body)
+			t = c.tableRows(name, body)
 		}
+		t.faulty = len(c.errors) > before
+		c.set.scope.tables[name] = t
 	}
 }
 

@@ -62,7 +62,7 @@ func (t template) readsTables() bool {
 
 // unknown says why something that an expression reads could not be read.
 func (e *expression) unknown(env map[string]any) string {
-	for _, path := range reads(e.checked, false) {
+	for _, path := range reads(e.checked, nil) {
 		if why := unknownHere(env, pathText(path)); why != "" {
 			return why
 		}

@@ -108,12 +108,28 @@ func (c *compiler) mapping(node *yaml.Node, where string, known ...string) []ent
 		case where == "" && strings.HasPrefix(name, "x-"): // a place for anchors
 		case len(known) > 0 && !slices.Contains(known, name):
 			c.fail(key, "unknown field %q%s", name, fieldNameHint(name, known))
+			c.misspelt[node] = append(c.misspelt[node], fieldMeant(name, known))
 		default:
 			seen[name] = true
 			entries = append(entries, entry{name, key, node.Content[i+1]})
 		}
 	}
 	return entries
+}
+
+// misses reports whether a mapping lacks all of the fields, and has no unknown field that may be one of them: one typing
+// error is one fault.
+func (c *compiler) misses(node *yaml.Node, fields map[string]*yaml.Node, names ...string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return fields[name] != nil }) &&
+		!slices.ContainsFunc(c.misspelt[node], func(meant string) bool { return meant == "" || slices.Contains(names, meant) })
+}
+
+// fieldMeant is the field that an unknown one most likely is, "" where none is near.
+func fieldMeant(name string, known []string) string {
+	if isTrue(name) && slices.Contains(known, "on") {
+		return "on"
+	}
+	return nearest.Word(name, known)
 }
 
 func isTrue(name string) bool { return strings.EqualFold(name, "true") }
