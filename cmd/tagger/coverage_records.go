@@ -11,8 +11,8 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/coverage"
+	"github.com/cloudtagger/tagger/pkg/journal"
 	"github.com/cloudtagger/tagger/pkg/listen"
-	"github.com/cloudtagger/tagger/pkg/reconcile"
 )
 
 // recordLine is what a trail needs of a line of Tagger's log: an event's result, or that keys were removed.
@@ -41,7 +41,7 @@ func readTrail(journals, logs []string, stdin io.Reader, now time.Time) (*covera
 		}
 		err = eachFile(path, func(name string) error {
 			err := readJournal(t, name)
-			if info.IsDir() && errors.Is(err, reconcile.ErrNoJournal) {
+			if info.IsDir() && errors.Is(err, journal.ErrNoJournal) {
 				return nil // a plan, for example
 			}
 			return err
@@ -68,7 +68,7 @@ func readTrail(journals, logs []string, stdin io.Reader, now time.Time) (*covera
 
 // readJournal takes the writes of a journal into a trail. A write that failed is no write: nothing is known of it.
 func readJournal(t *coverage.Trail, name string) error {
-	_, err := reconcile.Records(name, func(r reconcile.Record) error {
+	_, err := journal.Read(name, func(_ journal.Header, r journal.Record) error {
 		if r.Outcome != apply.Tagged && r.Outcome != apply.Unchanged {
 			return nil
 		}

@@ -43,6 +43,7 @@ type reconcileFlags struct {
 	rate                         float64
 	concurrency                  int
 	resume                       bool
+	writtenBy, writtenBetween    string
 	output                       *output
 }
 
@@ -79,6 +80,18 @@ func reconcileCommand(s streams) *cobra.Command {
 	flags.DurationVar(&f.settled, "settled", 10*time.Minute, "how long ago the last change of a resource must be")
 	flags.StringVar(&f.apply, "apply", "", "plan to apply")
 	flags.StringVar(&f.revert, "revert", "", "journal of the run to take back")
+	flags.StringVar(
+		&f.writtenBy,
+		"written-by",
+		"",
+		"with --revert: only what this run, or rules of this hash, wrote; the first digits are enough",
+	)
+	flags.StringVar(
+		&f.writtenBetween,
+		"written-between",
+		"",
+		"with --revert: only what was written between two times (RFC 3339), separated by a comma",
+	)
 	flags.StringVar(&f.show, "show", "", "plan to show")
 	flags.StringVar(&f.project, "project", "", "with --show: only this project's resources")
 	flags.IntVar(&f.limits.Resources, "max", f.limits.Resources, "how many resources may be written")
@@ -179,7 +192,7 @@ func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconci
 			d.options.Kinds = append(d.options.Kinds, kind)
 		}
 	}
-	d.options.CreatedFrom, d.options.CreatedTo, err = f.between()
+	d.options.CreatedFrom, d.options.CreatedTo, err = between("--created-between", f.created)
 	return d, err
 }
 
@@ -209,7 +222,13 @@ func connectReconciler(
 	}
 	within := options(settings, credentials)
 	within.Projects = scope
-	t, err := tagger.Compose(ctx, settings, existing, tagger.Parts{Cloud: bounds, Region: credentials.RegionName})
+	audit, err := openAudit(settings, s)
+	if err != nil {
+		return nil, err
+	}
+	t, err := tagger.Compose(ctx, settings, existing, tagger.Parts{
+		Cloud: bounds, Region: credentials.RegionName, Journal: audit,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -238,12 +257,12 @@ func (f *reconcileFlags) check() error {
 	return nil
 }
 
-// between returns the times of --created-between, zero where there are none.
-func (f *reconcileFlags) between() (from, to time.Time, err error) {
-	if f.created == "" {
+// between reads two times, zero where there are none.
+func between(flag, times string) (from, to time.Time, err error) {
+	if times == "" {
 		return from, to, nil
 	}
-	first, second, _ := strings.Cut(f.created, ",")
+	first, second, _ := strings.Cut(times, ",")
 	for _, one := range []struct {
 		text string
 		at   *time.Time
@@ -255,7 +274,7 @@ func (f *reconcileFlags) between() (from, to time.Time, err error) {
 			}
 		}
 		if err != nil {
-			return from, to, fmt.Errorf("--created-between: %.40q is not a time such as 2026-11-18T02:10Z", text)
+			return from, to, fmt.Errorf("%s: %.40q is not a time such as 2026-11-18T02:10Z", flag, text)
 		}
 	}
 	return from, to, nil
@@ -287,6 +306,9 @@ func (d *reconciler) progress(what string) func(done, of int) {
 }
 
 func (d *reconciler) plan(ctx context.Context, f reconcileFlags) error {
+	if _, err := os.Stat(f.out); err == nil {
+		return fmt.Errorf("reconcile: %s is there already: apply it, remove it, or name another file with --out", f.out)
+	}
 	if shown := d.progress("read"); shown != nil {
 		d.options.Progress = func(read int) { shown(read, 0) }
 	}
@@ -479,7 +501,7 @@ func (d *reconciler) run(f reconcileFlags) (reconcile.Run, error) {
 	}
 	return reconcile.Run{
 		Tagger:      d.options.Tagger,
-		Cloud:       reconcile.CloudName(d.session),
+		Cloud:       d.session.CloudName(),
 		Rules:       d.options.Rules,
 		Operator:    operator(d.session),
 		Limits:      f.limits,
@@ -574,6 +596,13 @@ func (d *reconciler) printReport(r reconcile.Report) {
 			r.Lost,
 		)
 	}
+	if r.Unknown > 0 {
+		fmt.Fprintf(
+			d.out,
+			"%d have keys whose values before were not read when they were written: those are left alone\n",
+			r.Unknown,
+		)
+	}
 	fmt.Fprintf(d.out, "Journal: %s\n", r.Journal)
 }
 
@@ -630,6 +659,11 @@ func (d *reconciler) printLimits(f reconcileFlags, r reconcile.Report, e *reconc
 
 func (d *reconciler) revert(ctx context.Context, f reconcileFlags) error {
 	run, err := d.run(f)
+	if err != nil {
+		return err
+	}
+	run.Selection.By = f.writtenBy
+	run.Selection.From, run.Selection.To, err = between("--written-between", f.writtenBetween)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cloudtagger/tagger/pkg/app"
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
@@ -49,7 +50,15 @@ func connect(ctx context.Context, settings config.Settings, s streams) (tagger.P
 		fmt.Fprintln(s.err, "warning:", visible.Line(w.String(), maxComplaint))
 	}
 	fmt.Fprintln(s.err, visible.Line(fmt.Sprintf("cloud %s, project %s, user %s", session.Cloud, project, session.User), maxComplaint))
-	return tagger.Parts{Cloud: made, Region: c.RegionName}, nil
+	audit, err := openAudit(settings, s)
+	return tagger.Parts{Cloud: made, Region: c.RegionName, Journal: audit}, err
+}
+
+// openAudit opens the audit file of the settings; nil where there is none.
+func openAudit(settings config.Settings, s streams) (tagger.Journal, error) {
+	return app.OpenAudit(settings, func(err error) {
+		fmt.Fprintln(s.err, "warning: a write is not in the audit file:", visible.Line(err.Error(), maxComplaint))
+	})
 }
 
 // embeddedCloud is a cloud in this process that has the resources which events are about.

@@ -24,6 +24,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/host"
+	"github.com/cloudtagger/tagger/pkg/journal"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metrics"
 	"github.com/cloudtagger/tagger/pkg/rules"
@@ -232,14 +233,35 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 			go watchRules(ctx, reloader, log)
 		}
 	}
+	audit, err := OpenAudit(settings, func(err error) {
+		counts.AuditFailed()
+		log.Error("a write is not in the audit file", "error", err.Error())
+	})
+	if err != nil {
+		return Composed{}, err
+	}
 	t, err := tagger.Compose(ctx, settings, book, tagger.Parts{
-		Cloud: made, Actions: f.Actions, Held: held, Log: log, Observe: counts.Observe, Region: credentials.RegionName, Bus: f.Bus,
+		Cloud: made, Actions: f.Actions, Held: held, Log: log, Observe: counts.Observe, Journal: audit,
+		Region: credentials.RegionName, Bus: f.Bus,
 	})
 	if err != nil {
 		return Composed{}, err
 	}
 	log.Info("started", "platform", string(p), "api", settings.API, "dry_run", settings.DryRun)
 	return Composed{Tagger: t, Settings: settings, Log: log, Metrics: counts}, nil
+}
+
+// OpenAudit opens the audit file of the settings; nil where there is none. Failed is told of each record that could not
+// be written.
+func OpenAudit(s config.Settings, failed func(error)) (tagger.Journal, error) {
+	if s.AuditFile == "" {
+		return nil, nil
+	}
+	a, err := journal.OpenAudit(s.AuditFile, failed)
+	if err != nil {
+		return nil, fmt.Errorf("TAGGER_AUDIT_FILE: %w", err)
+	}
+	return a, nil
 }
 
 // onlyFromASecret refuses credentials in a Lambda function's environment, where everybody who may look at the function

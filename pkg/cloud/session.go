@@ -46,6 +46,14 @@ func (s *Session) Admin() bool {
 	return slices.ContainsFunc(s.Roles, func(role string) bool { return strings.EqualFold(role, "admin") })
 }
 
+// CloudName names the cloud: the host of its Identity API, and the region.
+func (s *Session) CloudName() string {
+	if s.Region == "" {
+		return s.Cloud
+	}
+	return s.Cloud + " " + s.Region
+}
+
 // Breaker is what all calls of the process ask before they are sent.
 func (s *Session) Breaker() *breaker.Breaker { return s.cloud.breaker }
 

@@ -53,6 +53,8 @@ type Settings struct {
 
 	HoldFile string `envconfig:"TAGGER_HOLD_FILE" desc:"Read by tagger serve and tagger listen: while a file of this name exists, nothing is written; events are taken and deferred."`
 
+	AuditFile string `envconfig:"TAGGER_AUDIT_FILE" desc:"A file that gets a line before each write and after it, with each key's value before and after; made with mode 0600. tagger reconcile --revert takes back what it says. It grows: rotate it by renaming it."`
+
 	LogNames bool   `envconfig:"TAGGER_LOG_NAMES" default:"false" desc:"Whether the log may hold values that are written and the names of users, beside the keys."`
 	LogLevel string `envconfig:"TAGGER_LOG_LEVEL" default:"info" desc:"The least level that is logged: debug, info, warn or error."`
 }

@@ -35,7 +35,7 @@ type Metrics struct {
 type counts struct {
 	outcomes map[apply.Outcome]int64
 	// failures counts results that configuration or credentials were at fault for, and that are no event's outcome.
-	failures, calls, writes, retries, throttles, unusableKeys, rulesRefused int64
+	failures, calls, writes, retries, throttles, unusableKeys, rulesRefused, auditFailures int64
 	// perRule counts changes by the rules that matched.
 	perRule map[string]int64
 	// buckets and sum are the histogram of the seconds from event to tagged.
@@ -74,6 +74,14 @@ func (m *Metrics) RulesRefused() {
 	defer m.mu.Unlock()
 	m.total.rulesRefused++
 	m.since.rulesRefused++
+}
+
+// AuditFailed counts a record that could not be written to the audit file.
+func (m *Metrics) AuditFailed() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.total.auditFailures++
+	m.since.auditFailures++
 }
 
 // RulesInForce notes which rules are in force.
@@ -147,6 +155,7 @@ func (m *Metrics) WritePrometheus(w io.Writer) error {
 		{"tagger_throttles_total", "Calls that the API throttled.", m.total.throttles},
 		{"tagger_unusable_keys_total", "Keys that were left out, or altered to fit.", m.total.unusableKeys},
 		{"tagger_rules_refused_total", "Versions of the rules that did not compile.", m.total.rulesRefused},
+		{"tagger_audit_failures_total", "Records that could not be written to the audit file.", m.total.auditFailures},
 	} {
 		head(c.name, "counter", c.help)
 		fmt.Fprintf(&b, "%s{%s} %d\n", c.name, label, c.value)
@@ -211,6 +220,7 @@ func (m *Metrics) FlushEMF(w io.Writer) error {
 	}
 	for name, n := range map[string]int64{
 		"failures": c.failures, "calls": c.calls, "retries": c.retries, "throttles": c.throttles, "unusable_keys": c.unusableKeys, "rules_refused": c.rulesRefused,
+		"audit_failures": c.auditFailures,
 	} {
 		if n > 0 {
 			values[name] = n

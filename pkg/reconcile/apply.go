@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/journal"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
@@ -32,6 +32,8 @@ type Run struct {
 	Concurrency int
 	// Resume goes on with a journal that is there.
 	Resume bool
+	// Selection is what to take back of a journal.
+	Selection Selection
 	// Progress, if not nil, is told how many of the resources were tried.
 	Progress func(tried, of int)
 
@@ -62,6 +64,8 @@ type Report struct {
 	Changed int `json:"changed"`
 	Gone    int `json:"gone"`
 	Failed  int `json:"failed"`
+	// Unknown counts resources with keys that were not taken back because their values before are not known.
+	Unknown int `json:"unknown,omitempty"`
 	// Unchanged counts resources that were as planned already.
 	Unchanged int `json:"unchanged"`
 	// Failures counts the failures by reason.
@@ -153,7 +157,7 @@ func Apply(ctx context.Context, path string, run Run) (Report, error) {
 			return each(n, e)
 		})
 	})
-	err = errors.Join(err, j.close())
+	err = errors.Join(err, j.Close())
 	if after, pastErr := readPast(r.Journal); pastErr == nil {
 		_ = Entries(path, func(n int, _ Entry) (bool, error) {
 			if !after.done.has(n) {
@@ -169,21 +173,17 @@ func Apply(ctx context.Context, path string, run Run) (Report, error) {
 }
 
 // openJournal opens the journal of a run that is resumed, and otherwise begins one for the run with an id.
-func (run Run) openJournal(path, id string) (*journal, error) {
-	var j *journal
+func (run Run) openJournal(path, id string) (runJournal, error) {
+	j := runJournal{fault: run.fault}
 	var err error
 	if run.Resume {
-		j, err = resumeJournal(path)
+		j.File, err = journal.Resume(path)
 	} else {
-		j, err = createJournal(path, JournalHeader{
+		j.File, err = journal.Create(path, journal.Header{
 			Run: id, Cloud: run.Cloud, Rules: run.Rules, Operator: run.Operator, At: time.Now().UTC(),
 		})
 	}
-	if err != nil {
-		return nil, err
-	}
-	j.fault = run.fault
-	return j, nil
+	return j, err
 }
 
 // selection returns which entries a run is about: those that are not done, of a canary the first.
@@ -218,7 +218,7 @@ func (run Run) verify(ctx context.Context, path string, selected func(int, Entry
 			ctx,
 			correction(e),
 			tagger.Delivery{},
-			func(map[string]tagger.Replacement) error { return nothing },
+			func(map[string]journal.Replacement) error { return nothing },
 		)
 		if len(c.Done) < len(e.Keys) && c.Outcome != apply.Gone {
 			r.Lost++
@@ -235,14 +235,14 @@ func correction(e Entry) tagger.Correction {
 type job struct {
 	n     int
 	entry Entry
-	begun map[string]tagger.Replacement
+	begun map[string]journal.Replacement
 }
 
 // all applies what entries gives it, several at a time. What is in flight when the run is cancelled is finished.
 func (run Run) all(
 	ctx context.Context,
 	r *Report,
-	j *journal,
+	j runJournal,
 	before past,
 	entries func(func(int, Entry) (bool, error)) error,
 ) error {
@@ -291,21 +291,21 @@ func (run Run) all(
 }
 
 // one applies one entry, with a record before the write and one after it. The error is one of the journal.
-func (run Run) one(ctx context.Context, j *journal, job job) (Record, error) {
+func (run Run) one(ctx context.Context, j runJournal, job job) (journal.Record, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), inFlight)
 	defer cancel()
 	e := job.entry
-	record := Record{N: job.n, Kind: e.Kind, ID: e.ID, Name: e.Name, Project: e.Project}
-	var begun map[string]tagger.Replacement
+	record := journal.Record{N: job.n, Kind: e.Kind, ID: e.ID, Name: e.Name, Project: e.Project}
+	var begun map[string]journal.Replacement
 	var failed error
 	c := run.Tagger.Correct(
 		ctx,
 		correction(e),
 		tagger.Delivery{Wait: correctionWait},
-		func(keys map[string]tagger.Replacement) error {
+		func(keys map[string]journal.Replacement) error {
 			begun = keys
 			begin := record
-			begin.Phase, begin.Keys = phaseBegin, keys
+			begin.Phase, begin.Keys = journal.Begin, keys
 			failed = j.write(begin)
 			return failed
 		},
@@ -313,17 +313,17 @@ func (run Run) one(ctx context.Context, j *journal, job job) (Record, error) {
 	if failed != nil {
 		return record, failed
 	}
-	record.Phase, record.Outcome, record.Reason, record.Changed = phaseEnd, c.Outcome, c.Reason, c.Changed
+	record.Phase, record.Outcome, record.Reason, record.Changed = journal.End, c.Outcome, c.Reason, c.Changed
 	record.Requests = c.RequestIDs
-	record.Keys = map[string]tagger.Replacement{}
+	record.Keys = map[string]journal.Replacement{}
 	for key, replacement := range job.begun { // which an earlier run may have written
-		if record.failed() || slices.Contains(c.Done, key) {
+		if record.Failed() || slices.Contains(c.Done, key) {
 			record.Keys[key] = replacement
 		}
 	}
 	for key, replacement := range begun {
 		_, written := c.Written[key]
-		if record.failed() || written || slices.Contains(c.Removed, key) {
+		if record.Failed() || written || slices.Contains(c.Removed, key) {
 			record.Keys[key] = replacement
 		}
 	}
@@ -331,10 +331,10 @@ func (run Run) one(ctx context.Context, j *journal, job job) (Record, error) {
 }
 
 // note counts a record of an end.
-func (r *Report) note(end Record) {
+func (r *Report) note(end journal.Record) {
 	r.Tried++
 	switch {
-	case end.failed():
+	case end.Failed():
 		r.Failed++
 		count(r.Failures, reasonOf(end))
 	case end.Outcome == apply.Gone:
@@ -349,7 +349,7 @@ func (r *Report) note(end Record) {
 }
 
 // reasonOf is a failure's reason without what differs from resource to resource.
-func reasonOf(end Record) string {
+func reasonOf(end journal.Record) string {
 	why := strings.ReplaceAll(end.Reason, end.ID, "{id}")
 	if len(why) > 100 {
 		why = why[:100] + "…"
@@ -357,63 +357,42 @@ func reasonOf(end Record) string {
 	return why
 }
 
-// Revert takes back what a journal says was written, where the value there still is that. It keeps a journal of its own,
-// which can be reverted too, and goes on with it if run.Resume is set.
+// Revert takes back what a journal says was written, where the value there still is that: of a run, or of events
+// ([journal.Audit]). It keeps a journal of its own, which can be reverted too, and goes on with it if run.Resume is set.
 func Revert(ctx context.Context, path string, run Run) (Report, error) {
 	r := Report{Failures: map[string]int{}}
-	done, err := readPast(path)
+	all, err := readRevertible(path, run.Selection)
 	if err != nil {
 		return r, &RefusedError{err.Error()}
 	}
-	if done.header.Cloud != run.Cloud {
-		return r, &RefusedError{fmt.Sprintf("the journal is of cloud %s, this is %s", done.header.Cloud, run.Cloud)}
+	if all.cloud == "" {
+		return r, &RefusedError{"the journal has no record of what is to be taken back"}
 	}
-	r.Journal = filepath.Join(filepath.Dir(path), "revert-"+filepath.Base(path))
+	if all.cloud != run.Cloud {
+		return r, &RefusedError{fmt.Sprintf("the journal is of cloud %s, this is %s", all.cloud, run.Cloud)}
+	}
+	r.Journal = filepath.Join(filepath.Dir(path), "revert-"+run.Selection.name()+filepath.Base(path))
 	var before past
 	if run.Resume {
 		if before, err = readPast(r.Journal); err != nil {
 			return r, &RefusedError{err.Error()}
 		}
 	}
-	j, err := run.openJournal(r.Journal, "revert-"+done.header.Run)
+	j, err := run.openJournal(r.Journal, "revert-"+all.run)
 	if err != nil {
 		return r, err
 	}
-	r.Planned = done.written + len(done.begun)
-	// Each of the journal's records is an entry of its own: its number is that of the record.
+	r.Planned, r.Unknown = len(all.entries), all.unknown
 	err = run.all(ctx, &r, j, before, func(each func(int, Entry) (bool, error)) error {
-		n := -1
-		ended := errors.New("no more")
-		_, err := Records(path, func(record Record) error {
-			n++
-			_, pending := done.begun[record.N]
-			if len(record.Keys) == 0 || record.Phase == phaseBegin && !pending || before.done.has(n) {
-				return nil
+		for _, w := range all.entries {
+			if before.done.has(w.n) {
+				continue
 			}
-			more, err := each(n, Entry{
-				Kind:    record.Kind,
-				ID:      record.ID,
-				Name:    record.Name,
-				Project: record.Project,
-				Keys:    reversed(record.Keys),
-			})
-			if err == nil && !more {
-				err = ended
+			if more, err := each(w.n, w.entry); !more || err != nil {
+				return err
 			}
-			return err
-		})
-		if errors.Is(err, ended) {
-			return nil
 		}
-		return err
+		return nil
 	})
-	return r, errors.Join(err, j.close())
-}
-
-func reversed(keys map[string]tagger.Replacement) map[string]tagger.Replacement {
-	back := maps.Clone(keys)
-	for key, r := range back {
-		back[key] = tagger.Replacement{From: r.To, To: r.From}
-	}
-	return back
+	return r, errors.Join(err, j.Close())
 }

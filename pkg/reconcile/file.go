@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cloudtagger/tagger/pkg/journal"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
-	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
 const (
@@ -75,12 +75,12 @@ func (h Header) ProjectName(id string) string {
 
 // Entry is one of the other lines of a plan: what to change on one resource.
 type Entry struct {
-	Kind    lifecycle.Kind                `json:"kind"`
-	ID      string                        `json:"id"`
-	Name    string                        `json:"name,omitempty"`
-	Project string                        `json:"project"`
-	Rules   []string                      `json:"rules,omitempty"`
-	Keys    map[string]tagger.Replacement `json:"keys"`
+	Kind    lifecycle.Kind                 `json:"kind"`
+	ID      string                         `json:"id"`
+	Name    string                         `json:"name,omitempty"`
+	Project string                         `json:"project"`
+	Rules   []string                       `json:"rules,omitempty"`
+	Keys    map[string]journal.Replacement `json:"keys"`
 }
 
 // draft is a plan whose header is not known yet.

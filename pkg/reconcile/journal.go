@@ -1,187 +1,30 @@
 package reconcile
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
-	"io"
-	"os"
-	"sync"
+	"slices"
+	"strings"
 	"time"
 
-	"github.com/cloudtagger/tagger/pkg/apply"
-	"github.com/cloudtagger/tagger/pkg/lifecycle"
-	"github.com/cloudtagger/tagger/pkg/tagger"
+	"github.com/cloudtagger/tagger/pkg/journal"
 )
 
-const journalFormat = "tagger-journal/1"
-
-// JournalHeader is the first line of a journal.
-type JournalHeader struct {
-	Format string `json:"format"`
-	// Run is the plan's id, or that of the journal that is taken back with "revert-" before it.
-	Run   string `json:"run"`
-	Cloud string `json:"cloud"`
-	// Rules is the hash of the rules, Operator who began the run.
-	Rules    string    `json:"rules"`
-	Operator string    `json:"operator"`
-	At       time.Time `json:"at"`
-}
-
-// Record is one of the other lines of a journal.
-type Record struct {
-	At time.Time `json:"at"`
-	// Phase is "begin" before a write and "end" after it.
-	Phase string `json:"phase"`
-	// N is the number of the plan's entry, from 0.
-	N       int            `json:"n"`
-	Kind    lifecycle.Kind `json:"kind"`
-	ID      string         `json:"id"`
-	Name    string         `json:"name,omitempty"`
-	Project string         `json:"project"`
-	// Keys are the keys that are about to be written, or that were.
-	Keys map[string]tagger.Replacement `json:"keys"`
-	// Outcome, Reason and Requests (the ids that the API gave the requests, as far as it did) are those of the end.
-	Outcome apply.Outcome `json:"outcome,omitempty"`
-	Reason  string        `json:"reason,omitempty"`
-	// Changed are the keys that another writer changed since the plan was made.
-	Changed  []string `json:"changed,omitempty"`
-	Requests []string `json:"requests,omitempty"`
-}
-
-const (
-	phaseBegin = "begin"
-	phaseEnd   = "end"
-)
-
-// failed reports whether the resource is still to be done.
-func (r Record) failed() bool {
-	switch r.Outcome {
-	case apply.Tagged, apply.Unchanged, apply.Gone, apply.Ignored:
-		return false
-	}
-	return true
-}
-
-// journal is written a line at a time, and each line reaches the disk before what it announces is done.
-type journal struct {
-	mu   sync.Mutex
-	file *os.File
+// runJournal is the journal of a run.
+type runJournal struct {
+	*journal.File
 	// fault, if not nil, is asked before each line, for tests.
 	fault func() error
 }
 
-// createJournal makes a new file with mode 0600.
-func createJournal(path string, h JournalHeader) (*journal, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf(
-			"write the journal: %s is there already: go on with --resume, or take it back with --revert %s",
-			path,
-			path,
-		)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("write the journal: %w", err)
-	}
-	h.Format = journalFormat
-	if err := encodeLine(f, h); err != nil {
-		return nil, errors.Join(fmt.Errorf("write the journal: %w", err), f.Close())
-	}
-	return &journal{file: f}, nil
-}
-
-// resumeJournal opens a journal to go on with it. A last line that was cut off is removed.
-func resumeJournal(path string) (*journal, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return nil, fmt.Errorf("go on with the journal: %w", err)
-	}
-	end, err := endOfLines(f)
-	if err == nil {
-		if err = f.Truncate(end); err == nil {
-			_, err = f.Seek(end, io.SeekStart)
-		}
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("go on with the journal: %w", err), f.Close())
-	}
-	return &journal{file: f}, nil
-}
-
-// endOfLines returns where the last whole line ends.
-func endOfLines(f *os.File) (int64, error) {
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return 0, err
-	}
-	buffer := make([]byte, 64<<10)
-	for size > 0 {
-		from := max(size-int64(len(buffer)), 0)
-		part := buffer[:size-from]
-		if _, err := f.ReadAt(part, from); err != nil {
-			return 0, err
-		}
-		if i := bytes.LastIndexByte(part, '\n'); i >= 0 {
-			return from + int64(i) + 1, nil
-		}
-		size = from
-	}
-	return 0, nil
-}
-
-func (j *journal) write(r Record) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+func (j runJournal) write(r journal.Record) error {
 	if j.fault != nil {
 		if err := j.fault(); err != nil {
 			return err
 		}
 	}
-	r.At = time.Now().UTC()
-	if err := encodeLine(j.file, r); err != nil {
-		return fmt.Errorf("write the journal: %w", err)
-	}
-	if err := j.file.Sync(); err != nil {
-		return fmt.Errorf("write the journal: %w", err)
-	}
-	return nil
-}
-
-func (j *journal) close() error { return j.file.Close() }
-
-// ErrNoJournal says that a file is something else.
-var ErrNoJournal = errors.New("it is no journal of tagger reconcile")
-
-// Records calls each with every record of a journal, until each returns an error. A last line that was cut off is left
-// out. The error wraps [ErrNoJournal] for another kind of file.
-func Records(path string, each func(Record) error) (JournalHeader, error) {
-	var h JournalHeader
-	l, err := openLines(path)
-	if err != nil {
-		return h, fmt.Errorf("read the journal: %w", err)
-	}
-	defer l.Close()
-	if err := l.next(&h); err != nil || h.Format != journalFormat {
-		return h, fmt.Errorf("read the journal %s: %w", path, ErrNoJournal)
-	}
-	for {
-		var r Record
-		err := l.next(&r)
-		if errors.Is(err, io.EOF) {
-			return h, nil
-		}
-		if _, cut := errors.AsType[*json.SyntaxError](err); cut && !l.scanner.Scan() {
-			return h, nil
-		}
-		if err != nil {
-			return h, err
-		}
-		if err := each(r); err != nil {
-			return h, err
-		}
-	}
+	return j.Write(r)
 }
 
 // bits is a set of numbers.
@@ -202,31 +45,174 @@ func (b bits) has(n int) bool { return n/64 < len(b) && b[n/64]&(1<<(n%64)) != 0
 
 // past is what a journal says of the entries of its plan.
 type past struct {
-	header JournalHeader
+	header journal.Header
 	// done are the entries that need nothing more, begun the keys that may have been written although no record says so:
 	// the run ended meanwhile, or the write failed.
-	done    bits
-	begun   map[int]map[string]tagger.Replacement
-	written int
+	done  bits
+	begun map[int]map[string]journal.Replacement
 }
 
 func readPast(path string) (past, error) {
-	p := past{begun: map[int]map[string]tagger.Replacement{}}
+	p := past{begun: map[int]map[string]journal.Replacement{}}
 	var err error
-	p.header, err = Records(path, func(r Record) error {
-		if r.Phase == phaseBegin {
+	p.header, err = journal.Read(path, func(_ journal.Header, r journal.Record) error {
+		if r.Phase == journal.Begin {
 			p.begun[r.N] = r.Keys
 			return nil
 		}
 		delete(p.begun, r.N)
-		if r.failed() && len(r.Keys) > 0 {
+		if r.Failed() && len(r.Keys) > 0 {
 			p.begun[r.N] = r.Keys // what became of them is not certain
 		}
-		p.done.set(r.N, !r.failed())
-		if len(r.Keys) > 0 {
-			p.written++
-		}
+		p.done.set(r.N, !r.Failed())
 		return nil
 	})
 	return p, err
+}
+
+// Selection says which records of a journal to take back; its zero value selects all.
+type Selection struct {
+	// By is the id of a run or the hash of its rules, or the first digits of either.
+	By string
+	// From and To bound the time of the record, where they are not zero.
+	From, To time.Time
+}
+
+func (s Selection) selects(h journal.Header, r journal.Record) bool {
+	hash := r.Rules
+	if hash == "" {
+		hash = h.Rules
+	}
+	return (s.By == "" || strings.HasPrefix(h.Run, s.By) || strings.HasPrefix(hash, s.By)) &&
+		(s.From.IsZero() || !r.At.Before(s.From)) && (s.To.IsZero() || !r.At.After(s.To))
+}
+
+// name tells the journals of different selections apart, "" for that of all.
+func (s Selection) name() string {
+	if s == (Selection{}) {
+		return ""
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s", s.By, s.From, s.To))
+	return hex.EncodeToString(sum[:4]) + "-"
+}
+
+// maxReverted bounds how many resources one run takes back; they are kept in memory.
+const maxReverted = 250_000
+
+// written is what a journal says was written to one resource.
+type written struct {
+	n     int // the number of the first record about it
+	entry Entry
+	// pieces are the writes, in the order in which they began.
+	pieces []*piece
+}
+
+// piece is what one record says was, or may have been, written.
+type piece struct {
+	keys    map[string]journal.Replacement
+	unknown []string
+}
+
+// revertible is what there is to take back on the resources that a journal is about.
+type revertible struct {
+	cloud, run string
+	entries    []written
+	// unknown counts the resources with keys whose values before are not known.
+	unknown int
+}
+
+// readRevertible reads what a journal says was written, and makes one entry of all that was written to one resource.
+func readRevertible(path string, s Selection) (revertible, error) {
+	var out revertible
+	resources := map[string]int{}
+	type correction struct {
+		run string
+		n   int
+	}
+	begun := map[correction]*piece{}
+	number := -1
+	_, err := journal.Read(path, func(h journal.Header, r journal.Record) error {
+		if number++; !s.selects(h, r) {
+			return nil
+		}
+		switch out.run = h.Run; {
+		case out.cloud == "":
+			out.cloud = h.Cloud
+		case out.cloud != h.Cloud:
+			return fmt.Errorf("the journal is of several clouds, %s and %s: pick one by --written-by or --written-between",
+				out.cloud, h.Cloud)
+		}
+		id := correction{h.Run, r.N}
+		if p, there := begun[id]; there {
+			p.keys, p.unknown = r.Keys, r.Unknown // as written, or as about to be written once more
+			if r.Phase == journal.End {
+				delete(begun, id)
+			}
+			return nil
+		}
+		if r.Phase == journal.End && len(r.Keys) == 0 {
+			return nil
+		}
+		name := string(r.Kind) + "/" + r.ID
+		i, there := resources[name]
+		if !there {
+			if i = len(out.entries); i == maxReverted {
+				return fmt.Errorf("the journal is about more than %d resources: "+
+					"take it back in parts, by --written-between", maxReverted)
+			}
+			resources[name] = i
+			e := Entry{Kind: r.Kind, ID: r.ID, Name: r.Name, Project: r.Project}
+			out.entries = append(out.entries, written{n: number, entry: e})
+		}
+		p := &piece{r.Keys, r.Unknown}
+		out.entries[i].pieces = append(out.entries[i].pieces, p)
+		if r.Phase == journal.Begin {
+			begun[id] = p
+		}
+		return nil
+	})
+	if err != nil {
+		return out, err
+	}
+	for i := range out.entries {
+		if out.entries[i].reverse() {
+			out.unknown++
+		}
+	}
+	out.entries = slices.DeleteFunc(out.entries, func(w written) bool { return len(w.entry.Keys) == 0 })
+	return out, nil
+}
+
+// reverse makes the keys of the entry: from the value that was written last to the one that was there first. Where
+// another writer's value came between two of ours, that one was there first. It reports whether values before are
+// unknown.
+func (w *written) reverse() (unknown bool) {
+	all, guessed := map[string]journal.Replacement{}, map[string]bool{}
+	for _, p := range w.pieces {
+		for key, r := range p.keys {
+			if before, ours := all[key]; ours && r.Holds(valueOf(before.To)) {
+				all[key] = journal.Replacement{From: before.From, To: r.To}
+				continue
+			}
+			all[key], guessed[key] = r, slices.Contains(p.unknown, key)
+		}
+	}
+	w.pieces, w.entry.Keys = nil, map[string]journal.Replacement{}
+	for key, r := range all {
+		switch {
+		case guessed[key]:
+			unknown = true
+		case r.From == nil && r.To == nil, r.From != nil && r.To != nil && *r.From == *r.To:
+		default:
+			w.entry.Keys[key] = journal.Replacement{From: r.To, To: r.From}
+		}
+	}
+	return unknown
+}
+
+func valueOf(value *string) (string, bool) {
+	if value == nil {
+		return "", false
+	}
+	return *value, true
 }

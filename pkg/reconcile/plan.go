@@ -113,7 +113,7 @@ func Plan(ctx context.Context, o Options, path string) (Summary, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Cloud, s.User = CloudName(own), own.User
+	s.Cloud, s.User = own.CloudName(), own.User
 	if _, err := o.Bounds.Session(ctx, own.Project); err != nil && own.Admin() {
 		if _, foreign := err.(*cloud.ForeignError); !foreign { //nolint:errorlint // it is returned as it is
 			return s, err
@@ -152,14 +152,6 @@ func Plan(ctx context.Context, o Options, path string) (Summary, error) {
 		return s, &p.past
 	}
 	return s, d.finish(path, &s.Header)
-}
-
-// CloudName names the cloud that a session is for: the host of its Identity API, and its region.
-func CloudName(s *cloud.Session) string {
-	if s.Region == "" {
-		return s.Cloud
-	}
-	return s.Cloud + " " + s.Region
 }
 
 // planning is a plan in the making.

@@ -20,6 +20,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/journal"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/rules"
@@ -99,7 +100,7 @@ type Assessment struct {
 	// Why is the reason where the state alone does not say it.
 	Why string
 	// Keys are the keys to change.
-	Keys map[string]tagger.Replacement
+	Keys map[string]journal.Replacement
 	// Wanted are all keys that the rules want, Problems says of keys why they are not in Keys.
 	Wanted   map[string]string
 	Problems []rules.Problem
@@ -129,7 +130,7 @@ func Assess(
 	}
 	a := Assessment{
 		Wanted:   plan.Wanted,
-		Keys:     map[string]tagger.Replacement{},
+		Keys:     map[string]journal.Replacement{},
 		Plan:     plan,
 		Problems: slices.Concat(plan.Problems, plan.NoRoom),
 	}
@@ -171,9 +172,9 @@ func Assess(
 			problem(key, fmt.Sprintf("has another value, %q; a reconcile replaces only what --overwrite names", have))
 			differs++
 		case there:
-			a.Keys[key] = tagger.Replacement{From: &have, To: &want}
+			a.Keys[key] = journal.Replacement{From: &have, To: &want}
 		default:
-			a.Keys[key] = tagger.Replacement{To: &want}
+			a.Keys[key] = journal.Replacement{To: &want}
 		}
 	}
 	a.State = o.state(&a, kind, v, exempt, differs)

@@ -14,12 +14,13 @@ import (
 
 // Parts are what configuration does not hold.
 type Parts struct {
-	// Cloud, Actions, Held, Log and Observe are those of [Options].
+	// Cloud, Actions, Held, Log, Observe and Journal are those of [Options].
 	Cloud   Cloud
 	Actions []lifecycle.Action
 	Held    func() bool
 	Log     *slog.Logger
 	Observe func(Result)
+	Journal Journal
 	// Region becomes every resource's region.
 	Region string
 	// Bus is that of [Options].
@@ -65,6 +66,7 @@ func Compose(ctx context.Context, s config.Settings, book Rulebook, p Parts) (*T
 
 		Log:     p.Log,
 		Observe: p.Observe,
+		Journal: p.Journal,
 	})
 	for _, w := range book.Current(ctx).Warnings() {
 		t.log.Warn("a rule is probably not what is meant", "rule", w.Rule, "line", w.Line, "warning", w.Text)

@@ -10,6 +10,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/journal"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/rules"
@@ -116,29 +117,7 @@ type Correction struct {
 	Kind              lifecycle.Kind
 	ID, Name, Project string
 	// Keys are the changes, by key.
-	Keys map[string]Replacement
-}
-
-// Replacement is a key's value before and after, nil for no key. A key with an empty value counts as none.
-type Replacement struct {
-	From *string `json:"from"`
-	To   *string `json:"to"`
-}
-
-// holds reports whether the value there is the one that is to be replaced.
-func (r Replacement) holds(have string, there bool) bool {
-	if r.From == nil {
-		return !there || have == ""
-	}
-	return there && have == *r.From
-}
-
-// done reports whether the value there is the one that is wanted.
-func (r Replacement) done(have string, there bool) bool {
-	if r.To == nil {
-		return !there
-	}
-	return there && have == *r.To
+	Keys map[string]journal.Replacement
 }
 
 // Corrected is what became of a correction.
@@ -159,7 +138,7 @@ func (t *Tagger) Correct(
 	ctx context.Context,
 	c Correction,
 	d Delivery,
-	begin func(keys map[string]Replacement) error,
+	begin func(keys map[string]journal.Replacement) error,
 ) Corrected {
 	kind := metadata.Kind(c.Kind)
 	change := creation(c.Kind, metadata.View{ID: c.ID, Name: c.Name, Project: c.Project})
@@ -193,13 +172,13 @@ func (t *Tagger) Correct(
 	if why := t.refusal(kind, v); why != "" {
 		return decided(apply.Deferred, why)
 	}
-	begun := map[string]Replacement{}
+	begun := map[string]journal.Replacement{}
 	for key, r := range c.Keys {
 		have, there := v.Metadata[key]
 		switch {
-		case r.done(have, there):
+		case r.Done(have, there):
 			out.Done = append(out.Done, key)
-		case !r.holds(have, there):
+		case !r.Holds(have, there):
 			out.Changed = append(out.Changed, key)
 		case r.To == nil:
 			begun[key] = r
@@ -226,6 +205,7 @@ func (t *Tagger) Correct(
 	job.Wait = d.Wait
 	done := t.applier.Apply(ctx, api.resource, job)
 	out.Decision, out.Attempts, out.Written, out.Removed = &done.Decision, done.Attempts, done.Written, done.Removed
+	api.journaled.end(out.Result)
 	out.Result = out.Result.sent().filled()
 	for _, call := range out.calls {
 		if call.Request.Method != http.MethodGet && call.RequestID != "" {

@@ -97,7 +97,7 @@ func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string
 	change := lifecycle.Change{Time: w.time, Resource: lifecycle.Resource{
 		Kind: w.Resource.Kind, ID: w.Resource.ID, Project: w.Resource.Project,
 	}}
-	r := Result{Plan: Plan{Event: w.Event, Action: w.Action, Resource: w.Resource, Rules: w.rules, change: change}}
+	r := Result{Plan: Plan{Event: w.Event, Action: w.Action, Resource: w.Resource, Rules: w.rules, change: change, rules: t.options.Rules.Current(ctx)}}
 	api, err := t.connect(ctx, r.Plan, func(call metadata.Call) { r.calls = append(r.calls, call) })
 	if err == nil {
 		var absent []string
@@ -163,6 +163,7 @@ func (t *Tagger) rewrite(ctx context.Context, r *Result, w Write, absent []strin
 	if r.Outcome == apply.Tagged {
 		r.Reason = "written again: another writer had undone it"
 	}
+	api.journaled.end(*r)
 }
 
 // Metadatum reads the value of one key. An error of class [metadata.KeyNotFound] says that there is no such key.

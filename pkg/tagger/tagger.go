@@ -58,6 +58,8 @@ type Options struct {
 	LogNames bool
 	// Observe, if not nil, is told of each result.
 	Observe func(Result)
+	// Journal, if not nil, takes what is written.
+	Journal Journal
 }
 
 // Tagger handles events. It is safe for concurrent use.
@@ -377,6 +379,7 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 	}
 	r.metadata = done.Metadata
 	r.Written, r.Removed, r.Waited = done.Written, done.Removed, (waiter.Waited() + done.Waited).Round(100*time.Millisecond).String()
+	api.journaled.end(r)
 	return r.sent()
 }
 
@@ -477,8 +480,9 @@ type connection struct {
 	project string // that the token is for
 	admin   bool   // the token is an administrator's, who sees every project's resources
 	path    string // of the endpoint, before a request's own
-	// proof is the resource again.
-	proof *proof
+	// proof is the resource again, and so is journaled, which is nil without a journal.
+	proof     *proof
+	journaled *journaled
 }
 
 func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call)) (connection, error) {
@@ -504,11 +508,12 @@ func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call
 	if err != nil {
 		return connection{}, err
 	}
+	recorded, record := t.journaled(p, session, resource)
 	proven := &proof{
 		// An event without a project is taken to be of the credentials' own.
-		Resource: resource, one: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide, writeLocked: t.options.WriteLocked,
+		Resource: recorded, one: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide, writeLocked: t.options.WriteLocked,
 	}
-	return connection{open: open, resource: proven, project: session.Project, admin: session.Admin(), path: path, proof: proven}, nil
+	return connection{open: open, resource: proven, project: session.Project, admin: session.Admin(), path: path, proof: proven, journaled: record}, nil
 }
 
 func decision(v apply.Verdict) *apply.Decision { return &v.Decision }

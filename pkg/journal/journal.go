@@ -1,0 +1,177 @@
+// Package journal writes and reads what Tagger wrote to a cloud: each key with its value before and after.
+//
+// A journal is a file of JSON lines with mode 0600. A line with a format begins a run and is a [Header]; the others are
+// [Record] values, one before each write ([Begin]) and one after it ([End]). A run of tagger reconcile has a file of its
+// own ([Create], [Resume]); what events write goes to one file, run after run ([OpenAudit]).
+package journal
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/lifecycle"
+)
+
+const (
+	format = "tagger-journal/1"
+	// maxLine bounds a line: 128 keys of 255 characters each, twice, as JSON.
+	maxLine = 1 << 20
+)
+
+// Header is the line that begins a run.
+type Header struct {
+	Format string `json:"format"`
+	// Run is the run's id.
+	Run   string `json:"run"`
+	Cloud string `json:"cloud"`
+	// Rules is the hash of the rules when the run began, Operator the user of the cloud.
+	Rules    string    `json:"rules"`
+	Operator string    `json:"operator"`
+	At       time.Time `json:"at"`
+}
+
+// Record is one of the other lines.
+type Record struct {
+	At time.Time `json:"at"`
+	// Phase is Begin or End.
+	Phase Phase `json:"phase"`
+	// N is the number of the correction in its run: what begins and what ends have the same.
+	N int `json:"n"`
+	// Run, Rules, Action, Event and Cause are told where events share a file: the run, the hash of the rules, what
+	// happened, the event's id, and the id of the request that caused it.
+	Run    string           `json:"run,omitempty"`
+	Rules  string           `json:"rules,omitempty"`
+	Action lifecycle.Action `json:"action,omitempty"`
+	Event  string           `json:"event,omitempty"`
+	Cause  string           `json:"cause,omitempty"`
+
+	Kind    lifecycle.Kind `json:"kind"`
+	ID      string         `json:"id"`
+	Name    string         `json:"name,omitempty"`
+	Project string         `json:"project"`
+	// Keys are the keys that are about to be written, or that were.
+	Keys map[string]Replacement `json:"keys"`
+	// Unknown are those of the keys whose values before are not known: nothing was read before they were written.
+	Unknown []string `json:"unknown,omitempty"`
+	// Outcome, Reason and Requests (the ids that the API gave the requests, as far as it did) are those of the end.
+	Outcome apply.Outcome `json:"outcome,omitempty"`
+	Reason  string        `json:"reason,omitempty"`
+	// Changed are the keys that another writer changed since the plan was made.
+	Changed  []string `json:"changed,omitempty"`
+	Requests []string `json:"requests,omitempty"`
+}
+
+// Phase is when a record was written.
+type Phase string
+
+// Begin is before a write, End after it.
+const (
+	Begin Phase = "begin"
+	End   Phase = "end"
+)
+
+// Failed reports, of a record of an end, whether what became of its keys is not certain: some of them may have been
+// written.
+func (r Record) Failed() bool {
+	switch r.Outcome {
+	case apply.Tagged, apply.Unchanged, apply.Gone, apply.Ignored:
+		return false
+	}
+	return true
+}
+
+// Replacement is a key's value before and after, nil for no key. A key with an empty value counts as none.
+type Replacement struct {
+	From *string `json:"from"`
+	To   *string `json:"to"`
+}
+
+// Holds reports whether the value there is the one that is to be replaced.
+func (r Replacement) Holds(have string, there bool) bool {
+	if r.From == nil {
+		return !there || have == ""
+	}
+	return there && have == *r.From
+}
+
+// Done reports whether the value there is the one that is wanted.
+func (r Replacement) Done(have string, there bool) bool {
+	if r.To == nil {
+		return !there
+	}
+	return there && have == *r.To
+}
+
+// ErrNoJournal says that a file is something else.
+var ErrNoJournal = errors.New("it is no journal of tagger's")
+
+// Read calls each with every record of a journal and the header of its run, until each returns an error, and returns the
+// header of the last run. A line that was cut off because its process ended is left out. The error is that of each, or
+// says why the file cannot be read.
+func Read(path string, each func(Header, Record) error) (header Header, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return header, fmt.Errorf("read the journal: %w", err)
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
+	runs := map[string]Header{}
+	var cut error // of a line that may have been cut off: then it is the last one, or that of a new run follows
+	for n := 1; lines.Scan(); n++ {
+		var first struct{ Format string }
+		var r Record
+		err := json.Unmarshal(lines.Bytes(), &first)
+		if err == nil && first.Format == format {
+			cut, header = nil, Header{}
+			if err := json.Unmarshal(lines.Bytes(), &header); err != nil {
+				return header, fmt.Errorf("read the journal %s: line %d: %w", path, n, err)
+			}
+			runs[header.Run] = header
+			continue
+		}
+		if err == nil {
+			err = json.Unmarshal(lines.Bytes(), &r)
+		}
+		switch {
+		case len(lines.Bytes()) == 0:
+			continue
+		case header.Format == "":
+			return header, fmt.Errorf("read the journal %s: %w", path, ErrNoJournal)
+		case cut != nil:
+			return header, cut
+		case err != nil:
+			cut = fmt.Errorf("read the journal %s: line %d: %w", path, n, err)
+			if _, syntax := errors.AsType[*json.SyntaxError](err); !syntax {
+				return header, cut
+			}
+			continue
+		}
+		h := header
+		if own, ok := runs[r.Run]; ok {
+			h = own
+		}
+		if err := each(h, r); err != nil {
+			return header, err
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return header, fmt.Errorf("read the journal %s: %w", path, err)
+	}
+	if header.Format == "" {
+		return header, fmt.Errorf("read the journal %s: %w", path, ErrNoJournal)
+	}
+	return header, nil
+}
+
+func encodeLine(w io.Writer, v any) error {
+	enc := json.NewEncoder(w) // one line, in one write
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
