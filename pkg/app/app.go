@@ -305,7 +305,7 @@ func openRules(
 		if err != nil {
 			return nil, err
 		}
-		inForce(rules.Version{Name: source.Name, Hash: source.Hash(), Rules: set.Len()})
+		inForce(set.Version(source.Name))
 		return set, nil
 	}
 	return rules.Open(ctx, read, compile, settings.RulesRefresh, rules.Notices{

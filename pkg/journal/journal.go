@@ -109,7 +109,7 @@ func (r Replacement) Done(have string, there bool) bool {
 }
 
 // ErrNoJournal says that a file is something else.
-var ErrNoJournal = errors.New("it is no journal of tagger's")
+var ErrNoJournal = errors.New("it is no journal of tagger reconcile or TAGGER_AUDIT_FILE")
 
 // Read calls each with every record of a journal and the header of its run, until each returns an error, and returns the
 // header of the last run. A line that was cut off because its process ended is left out. The error is that of each, or

@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
-	"slices"
 	"sync"
 	"time"
 )
@@ -19,9 +17,6 @@ type Source struct {
 	// Files is the folder of the rules' file, nil where they came from elsewhere.
 	Files fs.FS
 }
-
-// Hash identifies rules that refer to no files; see [Version].
-func (s Source) Hash() string { return version{text: sha256.Sum256(s.Text)}.hash() }
 
 // Reloader has rules that can change while the process runs. A version that cannot be read or does not compile is
 // refused, and the last good one stays in force. It is safe for concurrent use.
@@ -121,7 +116,7 @@ func (r *Reloader) Watch(ctx context.Context, now <-chan os.Signal) {
 // tell says that rules that were just compiled are in force.
 func (r *Reloader) tell(name string, set *Set) {
 	if r.notices.InForce != nil {
-		r.notices.InForce(Version{Name: name, Hash: r.last.hash(), Rules: set.Len()})
+		r.notices.InForce(set.Version(name))
 	}
 }
 
@@ -221,20 +216,6 @@ func (v version) is(source Source) bool {
 		}
 	}
 	return true
-}
-
-// hash identifies a version.
-func (v version) hash() string {
-	h := sha256.New()
-	h.Write(v.text[:])
-	if v.files != nil {
-		for _, name := range slices.Sorted(maps.Keys(v.files.sums)) {
-			sum := v.files.sums[name]
-			fmt.Fprintf(h, "%q", name)
-			h.Write(sum[:])
-		}
-	}
-	return fmt.Sprintf("%x", h.Sum(nil))[:12]
 }
 
 // recordedFiles remembers which files were read from a folder, and their contents.

@@ -99,7 +99,13 @@ func TestReloaderWatches(t *testing.T) {
 		now := make(chan os.Signal)
 		ctx, cancel := context.WithCancel(t.Context())
 		go reloader.Watch(ctx, now)
-		hash := func(n int) string { return rules.Source{Text: []byte(version(n))}.Hash() }
+		hash := func(n int) string {
+			set, err := compileSource(rules.Source{Text: []byte(version(n))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return set.Hash()[:12] // the one that plans and journals have
+		}
 		for _, step := range []struct {
 			name, text string
 			wait       time.Duration

@@ -83,6 +83,14 @@ func FamilyOf(api metadata.API, kind lifecycle.Kind) metadata.Family {
 // Hash identifies the rules and the contents of their tables: 64 hexadecimal digits.
 func (s *Set) Hash() string { return s.hash }
 
+// shownDigits is how many digits of a hash tell versions apart for people.
+const shownDigits = 12
+
+// Version identifies the rules. Name is where they are from. The hash is the beginning of [Set.Hash].
+func (s *Set) Version(name string) Version {
+	return Version{Name: name, Hash: s.hash[:shownDigits], Rules: s.Len()}
+}
+
 // Len returns the number of rules.
 func (s *Set) Len() int { return len(s.rules) }
 
