@@ -52,7 +52,8 @@ func (k *accessKey) refusal() *RefusedError {
 		return nil
 	}
 	left := time.Until(k.held.Until).Round(time.Second)
-	return &RefusedError{Err: fmt.Errorf("%w; nothing is signed with it for another %s", k.held.Err, left), Until: k.held.Until}
+	return &RefusedError{Err: fmt.Errorf("%w; nothing is signed with it for another %s", k.held.Err, left),
+		Until: k.held.Until}
 }
 
 // enter waits until a request may be signed. The caller calls leave when the answer is there.
@@ -121,7 +122,8 @@ func (t *signingTransport) send(req *http.Request) (*http.Response, error) {
 		return nil, noTokenError{err}
 	}
 	if l.Method != config.AccessKey || l.AccessKeyProjectID != t.project {
-		return nil, noTokenError{errors.New("sign the request: the credentials have changed, and their project or kind with them: begin again")}
+		return nil, noTokenError{errors.New(
+			"sign the request: the credentials have changed, and their project or kind with them: begin again")}
 	}
 	key := t.cloud.accessKey(l.AccessKey)
 	leave, err := key.enter(req.Context())
@@ -157,7 +159,7 @@ func signatureRefused(req *http.Request, resp *http.Response, body []byte, l con
 	if m := message(body); m != "" {
 		text += " " + m
 	}
-	text += fmt.Sprintf(" (HUAWEICLOUD_SDK_SK is wrong, the key was deleted or has expired, or this machine's clock is off: it says %s)",
-		time.Now().UTC().Format(time.RFC3339))
+	text += " (HUAWEICLOUD_SDK_SK is wrong, the key was deleted or has expired, or this machine's clock is off: it says " +
+		time.Now().UTC().Format(time.RFC3339) + ")"
 	return newAnswerError(text, req.Method, req.URL.String(), resp.StatusCode, resp.Header)
 }

@@ -49,7 +49,8 @@ func (g *gateway) set(status int, body string) {
 }
 
 func keyOptions(g *gateway) cloud.Options {
-	return cloud.Options{Credentials: keyCredentials(), Transport: g, ComputeEndpoint: "https://ecs.test/v2.1/{project_id}"}
+	return cloud.Options{Credentials: keyCredentials(), Transport: g,
+		ComputeEndpoint: "https://ecs.test/v2.1/{project_id}"}
 }
 
 func TestAccessKeySession(t *testing.T) {
@@ -91,7 +92,8 @@ func TestRefusedSignatureHoldsTheKey(t *testing.T) {
 		err := get(t.Context(), s)
 		refused, ok := errors.AsType[*cloud.RefusedError](err)
 		if !ok || !strings.Contains(err.Error(), "nothing is signed with it for another 10m0s") ||
-			!strings.Contains(err.Error(), "ecs.test refuses access key AK1: 401 APIG.0301 Incorrect IAM authentication information") ||
+			!strings.Contains(err.Error(),
+				"ecs.test refuses access key AK1: 401 APIG.0301 Incorrect IAM authentication information") ||
 			time.Until(refused.Until) != 10*time.Minute {
 			t.Errorf("error = %v", err)
 		}
@@ -173,7 +175,8 @@ func TestCredentialsOfTheInvocation(t *testing.T) {
 	c := cloud.New(o)
 	with := func(key, project string) context.Context {
 		return context.WithValue(t.Context(), credentialsKey{}, config.Credentials{
-			AccessKey: key, SecretKey: config.NewSecret(theKey), SecurityToken: config.NewSecret(theSTSToken), AccessKeyProjectID: project,
+			AccessKey: key, SecretKey: config.NewSecret(theKey), SecurityToken: config.NewSecret(theSTSToken),
+			AccessKeyProjectID: project,
 		})
 	}
 	s, err := c.Session(with("STS1", "p-demo"), "")
@@ -191,7 +194,8 @@ func TestCredentialsOfTheInvocation(t *testing.T) {
 	if err := get(with("STS3", "p-demo"), s); err != nil {
 		t.Error(err)
 	}
-	if err := get(with("STS2", "p-demo"), s); err == nil || !strings.Contains(err.Error(), "nothing is signed with it for another 15m0s") {
+	if err := get(with("STS2", "p-demo"), s); err == nil ||
+		!strings.Contains(err.Error(), "nothing is signed with it for another 15m0s") {
 		t.Errorf("error = %v", err)
 	}
 	if err := get(with("STS4", "p-other"), s); err == nil || !strings.Contains(err.Error(), "begin again") {

@@ -77,14 +77,16 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 	case project == "" || project == own.Project:
 		project = own.Project
 		if len(p) > 0 && len(p.IDs()) == 0 && !p.Own() && isServiceProject(own.ProjectName) {
-			return nil, foreignf(own, project, "the project %s counts only if TAGGER_PROJECTS names it by its id, or says own", own.ProjectName)
+			return nil, foreignf(own, project, "the project %s counts only if TAGGER_PROJECTS names it by its id, or says own",
+				own.ProjectName)
 		}
 		return own, nil
 	case p.Listed(project) && own.Admin():
 		return own, nil
 	case p.Listed(project) && own.Method != config.Password:
-		return nil, inProject(refusedf("act in project %s: it is listed as one of the projects to act in, but %s cannot leave "+
-			"its project (%s): take it off the list, or use a user and password", project, phrase(own.Method), own.Project))
+		return nil, inProject(refusedf(
+			"act in project %s: it is in TAGGER_PROJECTS, but %s cannot leave its project (%s): "+
+				"take it off the list, or use a user and password", project, phrase(own.Method), own.Project))
 	case p.Listed(project):
 		return c.openListed(ctx, project)
 	case p.Roles() || len(p.Domains()) > 0 && !own.Admin():
@@ -99,8 +101,9 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 	case own.Admin() && (p.Any() || len(p.Domains()) > 0):
 		return c.byDirectory(ctx, own, project)
 	}
-	return nil, foreignf(own, project, "it is neither that of the credentials (%s) nor in TAGGER_PROJECTS: list it in TAGGER_PROJECTS, "+
-		"or set that to roles for every project that they have a role in", own.Project)
+	return nil, foreignf(own, project,
+		"it is neither that of the credentials (%s) nor in TAGGER_PROJECTS: list it in TAGGER_PROJECTS, "+
+			"or set that to roles for every project that they have a role in", own.Project)
 }
 
 func (c *Cloud) openListed(ctx context.Context, project string) (*Session, error) {
@@ -115,7 +118,8 @@ func (c *Cloud) openListed(ctx context.Context, project string) (*Session, error
 func (c *Cloud) byRole(ctx context.Context, own *Session, project string) (*Session, error) {
 	p := c.options.Projects
 	if own.Method != config.Password && !own.Admin() {
-		return nil, foreignf(own, project, "%s cannot leave its project (%s): use a user and password", phrase(own.Method), own.Project)
+		return nil, foreignf(own, project, "%s cannot leave its project (%s): use a user and password", phrase(own.Method),
+			own.Project)
 	}
 	name, found, err := c.roles.find(ctx, project)
 	switch {
@@ -158,7 +162,8 @@ func (c *Cloud) byDirectory(ctx context.Context, own *Session, project string) (
 		return nil, err
 	}
 	if !inDomain(p, found.DomainID, domain.Name) {
-		return nil, foreignf(own, project, "it is in domain %s, which TAGGER_PROJECTS does not name", cmp.Or(domain.Name, found.DomainID))
+		return nil, foreignf(own, project, "it is in domain %s, which TAGGER_PROJECTS does not name",
+			cmp.Or(domain.Name, found.DomainID))
 	}
 	return own, nil
 }

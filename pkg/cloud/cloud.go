@@ -189,7 +189,8 @@ func (c *Cloud) recordIdentity(ctx context.Context, call breaker.Call, start tim
 		r.RetryAfter = 0
 	case answered && answer.Actual == http.StatusTooManyRequests:
 		r.Kind = breaker.Throttled
-	case answered && answer.Actual < 500 && !slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooEarly}, answer.Actual):
+	case answered && answer.Actual < 500 && !slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooEarly},
+		answer.Actual):
 		r.RetryAfter = 0
 	default:
 		r.Kind = breaker.Unavailable

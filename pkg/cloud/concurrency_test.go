@@ -135,7 +135,8 @@ func TestFailureThatPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		f.answers = []int{0, 503}
-		c := cloud.New(cloud.Options{Credentials: passwordCredentials(), Projects: []string{"p-other", "p-third"}, Transport: f})
+		c := cloud.New(cloud.Options{Credentials: passwordCredentials(), Projects: []string{"p-other", "p-third"},
+			Transport: f})
 		mustSession(t, c, "")
 		if _, err := c.Session(t.Context(), "p-other"); err == nil {
 			t.Fatal("no error")
@@ -143,7 +144,8 @@ func TestFailureThatPasses(t *testing.T) {
 		for _, project := range []string{"p-other", "p-third"} {
 			_, err := c.Session(t.Context(), project)
 			open, ok := errors.AsType[*breaker.OpenError](err)
-			if !ok || open.RetryAfter != 7*time.Second || f.loginCount() != 2 || !strings.Contains(err.Error(), "503 Service Unavailable") {
+			if !ok || open.RetryAfter != 7*time.Second || f.loginCount() != 2 ||
+				!strings.Contains(err.Error(), "503 Service Unavailable") {
 				t.Errorf("%v after %d logins", err, f.loginCount())
 			}
 		}

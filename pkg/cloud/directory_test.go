@@ -48,7 +48,8 @@ func TestNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := cloud.User{ID: "u7", Name: "alice", DomainID: "default", Description: "on call", Extra: map[string]string{"email": "alice@example.com"}}
+		want := cloud.User{ID: "u7", Name: "alice", DomainID: "default", Description: "on call",
+			Extra: map[string]string{"email": "alice@example.com"}}
 		if diff := cmp.Diff(want, user); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
@@ -58,7 +59,8 @@ func TestNames(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantProject := cloud.Project{
-			ID: "p7", Name: "billing", DomainID: "default", Description: "invoices", Tags: []string{"gold", "eu"}, Extra: map[string]string{"cost_center": "4711"},
+			ID: "p7", Name: "billing", DomainID: "default", Description: "invoices", Tags: []string{"gold", "eu"},
+			Extra: map[string]string{"cost_center": "4711"},
 		}
 		if diff := cmp.Diff(wantProject, project); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
@@ -73,7 +75,8 @@ func TestNames(t *testing.T) {
 func TestProjectIsReadWithItsOwnToken(t *testing.T) {
 	sim := simcloud.New(simcloud.Options{
 		Projects: []simcloud.Project{{Name: "demo"}, {Name: "second"}, {Name: "third"}},
-		Users:    []simcloud.User{{Name: "tagger", Password: thePassword, Roles: map[string]string{"demo": "member", "second": "member"}}},
+		Users: []simcloud.User{{Name: "tagger", Password: thePassword,
+			Roles: map[string]string{"demo": "member", "second": "member"}}},
 	})
 	var tokens []string
 	transport := roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -116,7 +119,8 @@ func TestNamesThatAreNotTold(t *testing.T) {
 		for range 100 {
 			for id, missing := range map[string]bool{"secret": false, "missing": true} {
 				_, err := c.User(t.Context(), id)
-				if unknown, ok := errors.AsType[*cloud.UnknownError](err); !ok || unknown.Missing != missing || unknown.ID != id || unknown.Kind != "user" {
+				if unknown, ok := errors.AsType[*cloud.UnknownError](err); !ok || unknown.Missing != missing || unknown.ID != id ||
+					unknown.Kind != "user" {
 					t.Fatalf("error %v", err)
 				}
 			}
@@ -135,7 +139,8 @@ func TestNamesThatAreNotTold(t *testing.T) {
 			t.Errorf("while Keystone fails: %+v, %v", user, err)
 		}
 		_, err := c.User(t.Context(), "u7")
-		if _, ok := errors.AsType[*cloud.UnknownError](err); err == nil || ok || fault.ScopeOf(err) != "" || strings.Contains(err.Error(), "\x1b") {
+		if _, ok := errors.AsType[*cloud.UnknownError](err); err == nil || ok || fault.ScopeOf(err) != "" ||
+			strings.Contains(err.Error(), "\x1b") {
 			t.Errorf("error %v", err)
 		}
 		for _, id := range []string{"", strings.Repeat("x", 65)} {
@@ -181,9 +186,9 @@ func TestNamesWithAnAccessKey(t *testing.T) {
 	}
 }
 
-// The list of projects is read once for all that ask, again when it is old, and no more than once a minute for a project
-// that is not on it.
-// Keystone does not divide a list of projects into pages: an administrator's is as long as the cloud has projects.
+// The list of projects is read once for all that ask, again when it is old, and no more than once a minute for a
+// project that is not on it. Keystone does not divide a list of projects into pages: an administrator's is as long as
+// the cloud has projects.
 func TestLongListOfProjects(t *testing.T) {
 	const n = 8000
 	for role, want := range map[string]string{"member": "auth/projects", "admin": "projects"} {
@@ -217,7 +222,8 @@ func TestRoleProjects(t *testing.T) {
 			}
 			var all []string
 			for _, id := range listed {
-				all = append(all, fmt.Sprintf(`{"id": %q, "name": %q, "domain_id": "default", "enabled": %t}`, id, id, id != "p-disabled"))
+				all = append(all, fmt.Sprintf(`{"id": %q, "name": %q, "domain_id": "default", "enabled": %t}`, id, id,
+					id != "p-disabled"))
 			}
 			return 200, `{"projects": [` + strings.Join(all, ",") + `], "links": {}}`
 		})
@@ -267,7 +273,8 @@ func TestRoleProjects(t *testing.T) {
 	})
 }
 
-// A token is an administrator's whatever the case of the role, as for Nova's policies; and the process says what is missing.
+// A token is an administrator's whatever the case of the role, as for Nova's policies; and the process says what is
+// missing.
 func TestAdmin(t *testing.T) {
 	for _, role := range []string{"admin", "Admin", "ADMIN"} {
 		if s := (&cloud.Session{Roles: []string{"member", role}}); !s.Admin() {
@@ -279,12 +286,14 @@ func TestAdmin(t *testing.T) {
 	}
 	sim := simcloud.New(simcloud.Options{})
 	credentials := passwordCredentials()
-	credentials.AuthURL, credentials.Username, credentials.ProjectName = simcloud.DefaultEndpoint+"/identity/v3", "admin", "admin"
+	credentials.AuthURL = simcloud.DefaultEndpoint + "/identity/v3"
+	credentials.Username, credentials.ProjectName = "admin", "admin"
 	if err := credentials.Password.UnmarshalText([]byte("secret")); err != nil {
 		t.Fatal(err)
 	}
 	o := cloud.Options{Credentials: credentials, Transport: sim.Transport()}
-	if err := cloud.New(o).CheckBounds(t.Context()); !errors.Is(err, cloud.ErrNoBounds) || fault.ScopeOf(err) != fault.Everything {
+	if err := cloud.New(o).CheckBounds(t.Context()); !errors.Is(err, cloud.ErrNoBounds) ||
+		fault.ScopeOf(err) != fault.Everything {
 		t.Errorf("error %v", err)
 	}
 	if _, err := cloud.New(o).Login(t.Context()); err != nil {

@@ -50,7 +50,7 @@ func (s service) endpoint(g *grant) (string, error) {
 	case s.override != "":
 		return s.fromOverride(g.project)
 	case g.login.Method == config.AccessKey:
-		return "", fmt.Errorf("find the %s endpoint: with an access key there is no catalog to find it in: set %s, on Huawei Cloud to %s",
+		return "", fmt.Errorf("find the %s endpoint: an access key has no catalog: set %s, on Huawei Cloud to %s",
 			s.name, s.variable, fmt.Sprintf(s.pattern, cmp.Or(g.login.RegionName, "<region>")))
 	}
 	return s.fromCatalog(g)
@@ -62,7 +62,8 @@ func (s service) fromOverride(project string) (string, error) {
 		"{tenant_id}", project, "$(tenant_id)s", project, "%(tenant_id)s", project,
 	).Replace(strings.TrimSpace(s.override))
 	if strings.ContainsAny(filled, "{}$%()<>") {
-		return "", fmt.Errorf("find the %s endpoint: %s has something to fill in that is not known: only {project_id} is", s.name, s.variable)
+		return "", fmt.Errorf("find the %s endpoint: %s has something to fill in that is not known: only {project_id} is",
+			s.name, s.variable)
 	}
 	if err := checkEndpoint(filled); err != nil {
 		return "", fmt.Errorf("find the %s endpoint: %s %w", s.name, s.variable, err)

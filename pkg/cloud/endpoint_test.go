@@ -17,7 +17,8 @@ func entry(serviceType string, endpoints ...string) string {
 	var list []string
 	for _, e := range endpoints {
 		f := strings.Fields(e)
-		list = append(list, fmt.Sprintf(`{"interface": %q, "region": %q, "region_id": %q, "url": %q}`, f[0], f[1], f[1], f[2]))
+		list = append(list, fmt.Sprintf(`{"interface": %q, "region": %q, "region_id": %q, "url": %q}`, f[0], f[1], f[1],
+			f[2]))
 	}
 	return fmt.Sprintf(`{"type": %q, "name": "x", "endpoints": [%s]}`, serviceType, strings.Join(list, ","))
 }
@@ -26,7 +27,8 @@ func catalog(entries ...string) string { return "[" + strings.Join(entries, ",")
 
 func TestEndpoints(t *testing.T) {
 	const compute, volume = "compute", "volume"
-	twoRegions := catalog(entry("compute", "public A http://nova.a/v2.1", "public B http://nova.b/v2.1", "internal A http://nova.internal/v2.1/PROJECT"))
+	twoRegions := catalog(entry("compute", "public A http://nova.a/v2.1", "public B http://nova.b/v2.1",
+		"internal A http://nova.internal/v2.1/PROJECT"))
 	tests := []struct {
 		name    string
 		service string
@@ -35,33 +37,46 @@ func TestEndpoints(t *testing.T) {
 		want    string // the endpoint, or what the error has in it
 		refused bool
 	}{
-		{name: "Nova", service: compute, catalog: catalog(entry("compute", "public A https://nova/v2.1")), want: "https://nova/v2.1/"},
-		{name: "Nova with a project", service: compute, catalog: catalog(entry("compute", "public A https://nova/v2.1/PROJECT/")), want: "https://nova/v2.1/p-demo/"},
-		{name: "Nova below a path", service: compute, catalog: catalog(entry("compute", "public A https://cloud/compute/v2.1")), want: "https://cloud/compute/v2.1/"},
+		{name: "Nova", service: compute, catalog: catalog(entry("compute", "public A https://nova/v2.1")),
+			want: "https://nova/v2.1/"},
+		{name: "Nova with a project", service: compute,
+			catalog: catalog(entry("compute", "public A https://nova/v2.1/PROJECT/")), want: "https://nova/v2.1/p-demo/"},
+		{name: "Nova below a path", service: compute,
+			catalog: catalog(entry("compute", "public A https://cloud/compute/v2.1")), want: "https://cloud/compute/v2.1/"},
 		{
 			name: "Huawei Cloud", service: compute, want: "https://ecs.eu-west-101.myhuaweicloud.eu/v2/p-demo/",
 			catalog: catalog(entry("ecs", "public eu-west-101 https://ecs.eu-west-101.myhuaweicloud.eu/v1/PROJECT"),
 				entry("compute", "public eu-west-101 https://ecs.eu-west-101.myhuaweicloud.eu/v2/PROJECT")),
 		},
-		{name: "legacy Nova is not taken", service: compute, catalog: catalog(entry("compute_legacy", "public A https://nova/v2/PROJECT")), refused: true, want: "it has compute_legacy"},
+		{name: "legacy Nova is not taken", service: compute,
+			catalog: catalog(entry("compute_legacy", "public A https://nova/v2/PROJECT")), refused: true,
+			want: "it has compute_legacy"},
 
-		{name: "EVS", service: volume, catalog: catalog(entry("volumev2", "public A https://evs/v2/PROJECT")), want: "https://evs/v2/p-demo/"},
+		{name: "EVS", service: volume, catalog: catalog(entry("volumev2", "public A https://evs/v2/PROJECT")),
+			want: "https://evs/v2/p-demo/"},
 		{
 			name: "the official type first", service: volume, want: "https://new/v3/p-demo/",
-			catalog: catalog(entry("volume", "public A https://old/v1/PROJECT"), entry("volumev2", "public A https://old/v2/PROJECT"),
+			catalog: catalog(entry("volume", "public A https://old/v1/PROJECT"),
+				entry("volumev2", "public A https://old/v2/PROJECT"),
 				entry("volumev3", "public A https://old/v3/PROJECT"), entry("block-storage", "public A https://new/v3/PROJECT")),
 		},
 		{
 			name: "the newer version first", service: volume, want: "https://cinder/v3/p-demo/",
-			catalog: catalog(entry("volumev2", "public A https://cinder/v2/PROJECT"), entry("volumev3", "public A https://cinder/v3/PROJECT")),
+			catalog: catalog(entry("volumev2", "public A https://cinder/v2/PROJECT"),
+				entry("volumev3", "public A https://cinder/v3/PROJECT")),
 		},
-		{name: "version 1 is not taken", service: volume, catalog: catalog(entry("volume", "public A https://cinder/v1/PROJECT")), refused: true, want: "it has volume public in region A"},
+		{name: "version 1 is not taken", service: volume,
+			catalog: catalog(entry("volume", "public A https://cinder/v1/PROJECT")), refused: true,
+			want: "it has volume public in region A"},
 		{
 			name: "a type without a fitting interface is passed over", service: volume, want: "https://cinder/v3/p-demo/",
-			catalog: catalog(entry("block-storage", "internal A https://internal/v3/PROJECT"), entry("volumev3", "public A https://cinder/v3/PROJECT")),
+			catalog: catalog(entry("block-storage", "internal A https://internal/v3/PROJECT"),
+				entry("volumev3", "public A https://cinder/v3/PROJECT")),
 		},
 
-		{name: "region", service: compute, catalog: twoRegions, change: func(o *cloud.Options) { o.Credentials.RegionName = "B" }, want: "http://nova.b/v2.1/"},
+		{name: "region", service: compute, catalog: twoRegions, change: func(o *cloud.Options) {
+			o.Credentials.RegionName = "B"
+		}, want: "http://nova.b/v2.1/"},
 		{
 			name: "interface", service: compute, catalog: twoRegions, want: "http://nova.internal/v2.1/p-demo/",
 			change: func(o *cloud.Options) { o.Credentials.EndpointType = "internalURL" },
@@ -76,12 +91,14 @@ func TestEndpoints(t *testing.T) {
 			want: "the catalog of keystone.test has none with interface public in region C; " +
 				"it has compute internal in region A, compute public in region A, compute public in region B",
 		},
-		{name: "empty catalog", service: compute, catalog: "[]", refused: true, want: "it has nothing (set TAGGER_COMPUTE_ENDPOINT)"},
+		{name: "empty catalog", service: compute, catalog: "[]", refused: true,
+			want: "it has nothing (set TAGGER_COMPUTE_ENDPOINT)"},
 		{
-			name: "no version", service: compute, catalog: catalog(entry("compute", "public A https://cloud/compute")), refused: true,
-			want: "https://cloud/compute, names no version: set TAGGER_COMPUTE_ENDPOINT",
+			name: "no version", service: compute, catalog: catalog(entry("compute", "public A https://cloud/compute")),
+			refused: true, want: "https://cloud/compute, names no version: set TAGGER_COMPUTE_ENDPOINT",
 		},
-		{name: "not an address", service: volume, catalog: catalog(entry("volumev3", "public A /v3/PROJECT")), refused: true, want: "the catalog's is not an address"},
+		{name: "not an address", service: volume, catalog: catalog(entry("volumev3", "public A /v3/PROJECT")), refused: true,
+			want: "the catalog's is not an address"},
 
 		{
 			name: "override", service: compute, catalog: "[]", want: "https://nova.example.com/v2.1/",
@@ -92,7 +109,8 @@ func TestEndpoints(t *testing.T) {
 			change: func(o *cloud.Options) { o.ComputeEndpoint = "https://nova/v2.1/{project_id}" },
 		},
 		{
-			name: "override with a project as Keystone writes it", service: volume, catalog: "[]", want: "https://cinder/v3/p-demo/",
+			name: "override with a project as Keystone writes it", service: volume, catalog: "[]",
+			want:   "https://cinder/v3/p-demo/",
 			change: func(o *cloud.Options) { o.VolumeEndpoint = "https://cinder/v3/$(project_id)s/" },
 		},
 		{
@@ -100,11 +118,13 @@ func TestEndpoints(t *testing.T) {
 			change: func(o *cloud.Options) { o.VolumeEndpoint = "https://evs.{region}.example.com/v2/{project_id}" },
 		},
 		{
-			name: "override without a scheme", service: volume, catalog: "[]", refused: true, want: "TAGGER_VOLUME_ENDPOINT is not an address",
+			name: "override without a scheme", service: volume, catalog: "[]", refused: true,
+			want:   "TAGGER_VOLUME_ENDPOINT is not an address",
 			change: func(o *cloud.Options) { o.VolumeEndpoint = "evs.example.com/v2" },
 		},
 		{
-			name: "override with a password", service: volume, catalog: "[]", refused: true, want: "TAGGER_VOLUME_ENDPOINT holds more than scheme, host and path",
+			name: "override with a password", service: volume, catalog: "[]", refused: true,
+			want:   "TAGGER_VOLUME_ENDPOINT holds more than scheme, host and path",
 			change: func(o *cloud.Options) { o.VolumeEndpoint = "https://u:" + thePassword + "@evs.example.com/v2" },
 		},
 

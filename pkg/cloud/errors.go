@@ -65,7 +65,8 @@ func newAnswerError(text, method, address string, status int, header http.Header
 	if after := header.Get("Retry-After"); after != "" {
 		kept.Set("Retry-After", after)
 	}
-	return &answerError{text, gophercloud.ErrUnexpectedResponseCode{URL: address, Method: method, Actual: status, ResponseHeader: kept}}
+	return &answerError{text, gophercloud.ErrUnexpectedResponseCode{URL: address, Method: method, Actual: status,
+		ResponseHeader: kept}}
 }
 
 func (e *answerError) Error() string { return e.text }

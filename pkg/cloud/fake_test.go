@@ -31,9 +31,10 @@ const (
 // fake is Keystone, Nova and Cinder in memory. As a RoundTripper it needs no sockets, so that testing/synctest can
 // tell when everything waits.
 type fake struct {
-	mu        sync.Mutex
-	password  string
-	project   string                            // of the application credential, and of users who ask for none; "" for none
+	mu       sync.Mutex
+	password string
+	// of the application credential, and of users who ask for none; "" for none
+	project   string
 	denied    string                            // a project in which the user has no role
 	catalog   string                            // a JSON array in which PROJECT is the token's project
 	answers   []int                             // statuses of the next logins; 0 is the usual one
@@ -47,7 +48,8 @@ type fake struct {
 }
 
 func newFake() *fake {
-	return &fake{password: thePassword, project: "p-demo", role: "member", tokens: make(map[string]string), catalog: catalogJSON}
+	return &fake{password: thePassword, project: "p-demo", role: "member", tokens: make(map[string]string),
+		catalog: catalogJSON}
 }
 
 const catalogJSON = `[

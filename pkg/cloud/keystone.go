@@ -22,7 +22,9 @@ import (
 // http:// addresses behind a TLS proxy, and the password would go there.
 //
 // A [*RefusedError] has Until set, for the same question would get the same answer.
-func issueToken(ctx context.Context, transport http.RoundTripper, l config.Login, project, userAgent string) (*grant, error) {
+func issueToken(
+	ctx context.Context, transport http.RoundTripper, l config.Login, project, userAgent string,
+) (*grant, error) {
 	client := newProviderClient(&idempotent{transport}, userAgent)
 	identity := &gophercloud.ServiceClient{ProviderClient: client, Endpoint: l.AuthURL, Type: "identity"}
 
@@ -42,7 +44,9 @@ func issueToken(ctx context.Context, transport http.RoundTripper, l config.Login
 	return g, nil
 }
 
-func requestToken(ctx context.Context, identity *gophercloud.ServiceClient, l config.Login, project string) (*grant, error) {
+func requestToken(
+	ctx context.Context, identity *gophercloud.ServiceClient, l config.Login, project string,
+) (*grant, error) {
 	if l.Method == config.Token {
 		// The token as it is: exchanging one that has a scope is forbidden on many clouds.
 		identity.SetToken(l.Token.Reveal())
@@ -131,10 +135,10 @@ func (g *grant) checkProject(asked string) error {
 	case asked != "":
 		return nil
 	case l.ProjectID != "" && g.project != l.ProjectID:
-		return refusedf("%s: it belongs to project %s (%s) and not to the one that OS_PROJECT_ID names: correct one of the two",
+		return refusedf("%s: the credentials belong to project %s (%s), not to that of OS_PROJECT_ID: correct one of the two",
 			doing, g.project, g.projectName)
 	case l.ProjectID == "" && l.ProjectName != "" && !strings.EqualFold(g.projectName, l.ProjectName):
-		return refusedf("%s: it belongs to project %s (%s) and not to the one that OS_PROJECT_NAME names: correct one of the two",
+		return refusedf("%s: the credentials belong to project %s (%s), not to that of OS_PROJECT_NAME: correct one of the two",
 			doing, g.project, g.projectName)
 	}
 	return nil
@@ -149,7 +153,8 @@ func loginError(l config.Login, project string, err error) error {
 		if m := message(answer.Body, l.Password, l.ApplicationCredentialSecret, l.Token); m != "" {
 			text += ": " + m
 		}
-		if status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status == http.StatusTooEarly {
+		if status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout ||
+			status == http.StatusTooEarly {
 			return newAnswerError(text, answer.Method, answer.URL, status, answer.ResponseHeader)
 		}
 		text += " (" + hint(status, l.Method) + ")"

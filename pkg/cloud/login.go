@@ -67,7 +67,8 @@ func (l *login) grant(ctx context.Context, stale *grant) (*grant, error) {
 		if left := time.Until(l.refusal.Until); left > 0 {
 			defer l.mu.Unlock()
 			return nil, &RefusedError{
-				Err:   fmt.Errorf("%w (so said the cloud a moment ago; it is asked again in %s)", l.refusal.Err, left.Round(time.Second)),
+				Err: fmt.Errorf("%w (so said the cloud a moment ago; it is asked again in %s)", l.refusal.Err,
+					left.Round(time.Second)),
 				Until: l.refusal.Until, Scope: l.refusal.Scope,
 			}
 		}

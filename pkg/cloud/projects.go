@@ -28,7 +28,8 @@ func (c *Cloud) Projects(ctx context.Context) (map[string]Project, error) {
 		return nil, fmt.Errorf("list the projects: %w", err)
 	}
 	if len(list.Projects) > maxRoleProjects {
-		return nil, fmt.Errorf("list the projects: Keystone has %d of them, and %d are the most", len(list.Projects), maxRoleProjects)
+		return nil, fmt.Errorf("list the projects: Keystone has %d of them, and %d are the most", len(list.Projects),
+			maxRoleProjects)
 	}
 	all := make(map[string]Project, len(list.Projects))
 	for _, text := range list.Projects {
@@ -44,8 +45,8 @@ func (c *Cloud) Projects(ctx context.Context) (map[string]Project, error) {
 	return all, nil
 }
 
-// Covers reports whether [Options].Projects covers a project that Keystone has listed, by its id, name or domain. Unlike
-// [Cloud.Session] it looks up nothing but the names of domains, and does not ask for roles.
+// Covers reports whether [Options].Projects covers a project that Keystone has listed, by its id, name or domain.
+// Unlike [Cloud.Session] it looks up nothing but the names of domains, and does not ask for roles.
 func (c *Cloud) Covers(ctx context.Context, project Project) (bool, error) {
 	own, err := c.Login(ctx)
 	if err != nil {

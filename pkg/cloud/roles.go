@@ -113,8 +113,8 @@ func (c *Cloud) RoleProjects(ctx context.Context) (map[string]string, error) {
 	return maps.Clone(c.roles.names), nil
 }
 
-// RoleProjectNames returns the names of the projects that TAGGER_PROJECTS=roles means now, sorted: those in which the credentials
-// have a role, without the services' own.
+// RoleProjectNames returns the names of the projects that TAGGER_PROJECTS=roles means now, sorted: those in which the
+// credentials have a role, without the services' own.
 func (c *Cloud) RoleProjectNames(ctx context.Context) ([]string, error) {
 	if err := c.roles.load(ctx); err != nil {
 		return nil, fmt.Errorf("list the projects that the credentials have a role in: %w", err)

@@ -34,10 +34,12 @@ func TestNoSecretIsShown(t *testing.T) {
 	token := config.Credentials{AuthURL: "http://keystone.test", Token: config.NewSecret(tokenPrefix + "given")}
 	key := keyCredentials()
 	key.SecurityToken = config.NewSecret(theSTSToken)
-	for _, credentials := range []config.Credentials{passwordCredentials(), bad, applicationCredentials(), badApp, token, key} {
+	for _, credentials := range []config.Credentials{passwordCredentials(), bad, applicationCredentials(), badApp, token,
+		key} {
 		var own []string
 		for _, s := range []config.Secret{
-			credentials.Password, credentials.ApplicationCredentialSecret, credentials.Token, credentials.SecretKey, credentials.SecurityToken,
+			credentials.Password, credentials.ApplicationCredentialSecret, credentials.Token, credentials.SecretKey,
+			credentials.SecurityToken,
 		} {
 			own = append(own, s.Reveal())
 		}

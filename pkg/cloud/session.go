@@ -40,8 +40,8 @@ type Session struct {
 }
 
 // Admin reports that the token has the role admin, with which Nova's and Cinder's default policies let it act on every
-// project's resources, whatever project it is for. Policies compare the names of roles regardless of case. No other role
-// of a token for a project reaches beyond it; those that do (reader, manager) need a token for the system.
+// project's resources, whatever project it is for. Policies compare the names of roles regardless of case. No other
+// role of a token for a project reaches beyond it; those that do (reader, manager) need a token for the system.
 func (s *Session) Admin() bool {
 	return slices.ContainsFunc(s.Roles, func(role string) bool { return strings.EqualFold(role, "admin") })
 }

@@ -32,8 +32,8 @@ func TestLogin(t *testing.T) {
 			"scope": project,
 		}},
 		{"password by ids", config.Credentials{
-			AuthURL: "http://keystone.test/v3", UserID: "u1", Username: "ignored", Password: config.NewSecret(thePassword), ProjectID: "p-demo",
-			ProjectName: "ignored", RegionName: "RegionOne",
+			AuthURL: "http://keystone.test/v3", UserID: "u1", Username: "ignored", Password: config.NewSecret(thePassword),
+			ProjectID: "p-demo", ProjectName: "ignored", RegionName: "RegionOne",
 		}, map[string]any{
 			"identity": map[string]any{"methods": []any{"password"}, "password": map[string]any{"user": map[string]any{
 				"id": "u1", "password": thePassword,
@@ -47,8 +47,9 @@ func TestLogin(t *testing.T) {
 			},
 		}},
 		{"application credential by name", config.Credentials{
-			AuthURL: "http://keystone.test", ApplicationCredentialName: "ac", ApplicationCredentialSecret: config.NewSecret(theSecret),
-			Username: "tagger", UserDomainID: "default", ProjectName: "Demo", RegionName: "RegionOne",
+			AuthURL: "http://keystone.test", ApplicationCredentialName: "ac",
+			ApplicationCredentialSecret: config.NewSecret(theSecret),
+			Username:                    "tagger", UserDomainID: "default", ProjectName: "Demo", RegionName: "RegionOne",
 		}, map[string]any{
 			"identity": map[string]any{
 				"methods": []any{"application_credential"},
@@ -89,7 +90,8 @@ func TestLogin(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			want2 := []string{"POST keystone.test/v3/auth/tokens", "GET nova.test/v2.1/servers/s1", "GET nova.test/v2.1/servers/s1", "GET nova.test/v2.1/servers/s1"}
+			want2 := []string{"POST keystone.test/v3/auth/tokens", "GET nova.test/v2.1/servers/s1",
+				"GET nova.test/v2.1/servers/s1", "GET nova.test/v2.1/servers/s1"}
 			if diff := cmp.Diff(want2, f.requests); diff != "" {
 				t.Errorf("requests (-want +got)\n%s", diff)
 			}
@@ -217,7 +219,8 @@ func TestOtherProjects(t *testing.T) {
 		f.denied = "p-denied"
 		c := cloud.New(options(passwordCredentials(), f))
 		_, err := c.Session(t.Context(), "p-denied")
-		if _, ok := errors.AsType[*cloud.RefusedError](err); !ok || !strings.Contains(err.Error(), "in project p-denied: 401") {
+		if _, ok := errors.AsType[*cloud.RefusedError](err); !ok ||
+			!strings.Contains(err.Error(), "in project p-denied: 401") {
 			t.Errorf("error = %v", err)
 		}
 		mustSession(t, c, "")
@@ -229,7 +232,8 @@ func TestOtherProjects(t *testing.T) {
 		token := config.Credentials{AuthURL: "http://keystone.test/v3", Token: config.NewSecret(tokenPrefix + "given")}
 		for _, credentials := range []config.Credentials{applicationCredentials(), token, keyCredentials()} {
 			_, err := cloud.New(options(credentials, f)).Session(t.Context(), "p-other")
-			if _, ok := errors.AsType[*cloud.RefusedError](err); !ok || !strings.Contains(err.Error(), "cannot leave its project (p-demo)") {
+			if _, ok := errors.AsType[*cloud.RefusedError](err); !ok ||
+				!strings.Contains(err.Error(), "cannot leave its project (p-demo)") {
 				t.Errorf("error = %v", err)
 			}
 		}
@@ -250,16 +254,19 @@ func TestLoginErrors(t *testing.T) {
 	}{
 		{
 			"wrong password", wrong, 0, true,
-			"log in at keystone.test as user tagger in project demo: 401 Unauthorized: The request you have made requires authentication. " +
+			"log in at keystone.test as user tagger in project demo: 401 Unauthorized: The request you have made requires " +
+				"authentication. " +
 				"(the password is wrong, the user is disabled or locked, or has no role in that project)",
 		},
 		{"wrong secret", wrongApp, 0, true, "log in at keystone.test as application credential ac1: 401 Unauthorized"},
 		{"bad request", passwordCredentials(), 400, true, "check user, project and domains"},
 		{"forbidden", passwordCredentials(), 403, true, "403 Forbidden (Keystone's policy"},
-		{"not Keystone", passwordCredentials(), 404, true, "OS_AUTH_URL is probably not the address of the Identity API version 3"},
+		{"not Keystone", passwordCredentials(), 404, true,
+			"OS_AUTH_URL is probably not the address of the Identity API version 3"},
 		{"a web page", passwordCredentials(), 200, true, "200 OK (OS_AUTH_URL is probably not"},
 		{"too many requests", passwordCredentials(), 429, false, "429 Too Many Requests"},
-		{"unavailable", passwordCredentials(), 503, false, "log in at keystone.test as user tagger in project demo: 503 Service Unavailable"},
+		{"unavailable", passwordCredentials(), 503, false,
+			"log in at keystone.test as user tagger in project demo: 503 Service Unavailable"},
 		{"nothing set", config.Credentials{}, 0, true, "nothing to log in with is set"},
 		{"not JSON", passwordCredentials(), 201, false, "invalid character"},
 	}
@@ -296,10 +303,11 @@ func TestBodyHasALengthAndCanBeSentAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFake()
 			var lengths []int64
-			c := cloud.New(cloud.Options{Credentials: passwordCredentials(), Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
-				lengths = append(lengths, req.ContentLength)
-				return f.RoundTrip(req)
-			})})
+			c := cloud.New(cloud.Options{Credentials: passwordCredentials(),
+				Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+					lengths = append(lengths, req.ContentLength)
+					return f.RoundTrip(req)
+				})})
 			s := mustSession(t, c, "")
 			f.revokeAll()
 			compute, err := s.Compute()
@@ -307,7 +315,8 @@ func TestBodyHasALengthAndCanBeSentAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got struct{ Body string }
-			_, err = compute.Post(context.Background(), compute.ServiceURL("servers", "s1", "metadata"), body, &got, &gophercloud.RequestOpts{OkCodes: []int{200}})
+			_, err = compute.Post(context.Background(), compute.ServiceURL("servers", "s1", "metadata"), body, &got,
+				&gophercloud.RequestOpts{OkCodes: []int{200}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -334,7 +343,8 @@ func TestEVSRefusesTokensWith400(t *testing.T) {
 	}
 	s := mustSession(t, cloud.New(cloud.Options{Credentials: passwordCredentials(), Transport: f}), "")
 	err := get(t.Context(), s)
-	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); !ok || !strings.Contains(string(answer.Body), "EVS.2045") {
+	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); !ok ||
+		!strings.Contains(string(answer.Body), "EVS.2045") {
 		t.Errorf("error = %v, want the answer to the second attempt with its body", err)
 	}
 	if f.loginCount() != 2 {

@@ -89,14 +89,16 @@ func canonicalRequest(method string, u *url.URL, headers map[string]string, body
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		lines.WriteString(name + ":" + strings.TrimSpace(headers[name]) + "\n")
 	}
-	return strings.Join([]string{method, uri, strings.Join(query, "&"), lines.String(), signedNames(headers), bodyHash}, "\n")
+	parts := []string{method, uri, strings.Join(query, "&"), lines.String(), signedNames(headers), bodyHash}
+	return strings.Join(parts, "\n")
 }
 
 // authorization returns the value of the Authorization header.
 func authorization(canonical string, headers map[string]string, accessKey, secretKey string) string {
 	mac := hmac.New(sha256.New, []byte(secretKey))
 	mac.Write([]byte(stringToSign(canonical, headers["x-sdk-date"])))
-	return fmt.Sprintf("%s Access=%s, SignedHeaders=%s, Signature=%x", signatureAlgorithm, accessKey, signedNames(headers), mac.Sum(nil))
+	return fmt.Sprintf("%s Access=%s, SignedHeaders=%s, Signature=%x", signatureAlgorithm, accessKey, signedNames(headers),
+		mac.Sum(nil))
 }
 
 func stringToSign(canonical, date string) string {

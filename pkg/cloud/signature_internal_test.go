@@ -100,7 +100,8 @@ func TestSignatureVectors(t *testing.T) {
 		})
 	}
 	t.Run("documentation", func(t *testing.T) {
-		u := &url.URL{Path: "/v1/77b6a44cba5143ab91d13ab9a8ff44fd/vpcs", RawQuery: "marker=13551d6b-755d-4757-b956-536f674975c0&limit=2"}
+		u := &url.URL{Path: "/v1/77b6a44cba5143ab91d13ab9a8ff44fd/vpcs",
+			RawQuery: "marker=13551d6b-755d-4757-b956-536f674975c0&limit=2"}
 		canonical := canonicalRequest("GET", u, map[string]string{
 			"content-type": "application/json", "host": "service.region.example.com", "x-sdk-date": "20191115T033655Z",
 		}, hash(""))
@@ -154,14 +155,16 @@ func TestSignRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if signed.Header.Get("X-Security-Token") != "sts" ||
-		!strings.Contains(signed.Header.Get("Authorization"), "SignedHeaders=host;x-project-id;x-sdk-date;x-security-token,") {
+		!strings.Contains(signed.Header.Get("Authorization"),
+			"SignedHeaders=host;x-project-id;x-sdk-date;x-security-token,") {
 		t.Errorf("headers %v", signed.Header)
 	}
 }
 
 func TestEscape(t *testing.T) {
 	for give, want := range map[string]string{
-		"AZaz09-_.~": "AZaz09-_.~", "a b": "a%20b", "a+b": "a%2Bb", "a:b": "a%3Ab", "é": "%C3%A9", "*'()!": "%2A%27%28%29%21", "a/b": "a%2Fb",
+		"AZaz09-_.~": "AZaz09-_.~", "a b": "a%20b", "a+b": "a%2Bb", "a:b": "a%3Ab", "é": "%C3%A9",
+		"*'()!": "%2A%27%28%29%21", "a/b": "a%2Fb",
 	} {
 		if got := escape(give); got != want {
 			t.Errorf("escape(%q) = %q, want %q", give, got, want)

@@ -46,8 +46,8 @@ func (t *tokenTransport) grant(req *http.Request, stale *grant) (*grant, error) 
 		return nil, noTokenError{err}
 	}
 	if g.project != t.project {
-		return nil, noTokenError{fmt.Errorf("the credentials have changed, and their project with them, from %s to %s: begin again",
-			t.project, g.project)}
+		return nil, noTokenError{fmt.Errorf(
+			"the credentials have changed, and their project with them, from %s to %s: begin again", t.project, g.project)}
 	}
 	return g, nil
 }

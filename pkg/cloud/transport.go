@@ -16,7 +16,8 @@ import (
 )
 
 // maxBody is the most that is read of an answer, in bytes, and the most that is buffered of a request without a length.
-// maxProjectList is the most that is read of a list of projects, which Keystone does not divide into pages: some 30,000.
+// maxProjectList is the most that is read of a list of projects, which Keystone does not divide into pages: some
+// 30,000.
 const (
 	maxBody        = 1 << 20
 	maxProjectList = 10 << 20
@@ -79,7 +80,8 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, connectError(req.URL.Host, err)
 	}
 	switch resp.StatusCode {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect,
+		http.StatusPermanentRedirect:
 		_ = resp.Body.Close()
 		to := "another address"
 		if u, err := req.URL.Parse(resp.Header.Get("Location")); err == nil && u.Host != "" {

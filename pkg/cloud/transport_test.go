@@ -28,13 +28,14 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		t.Run("of Nova", func(t *testing.T) {
 			f := newFake()
 			var sent []string
-			c := cloud.New(cloud.Options{Credentials: passwordCredentials(), Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
-				sent = append(sent, req.URL.Host)
-				if req.URL.Host == "nova.test" {
-					return answer(status, header, "")(req)
-				}
-				return f.RoundTrip(req)
-			})})
+			c := cloud.New(cloud.Options{Credentials: passwordCredentials(),
+				Transport: roundTripper(func(req *http.Request) (*http.Response, error) {
+					sent = append(sent, req.URL.Host)
+					if req.URL.Host == "nova.test" {
+						return answer(status, header, "")(req)
+					}
+					return f.RoundTrip(req)
+				})})
 			checkRedirect(t, get(t.Context(), mustSession(t, c, "")), "http://nova.test redirects")
 			if len(sent) != 2 {
 				t.Errorf("requests to %v", sent)
@@ -45,7 +46,8 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 
 func checkRedirect(t *testing.T, err error, want string) {
 	t.Helper()
-	if _, ok := errors.AsType[*cloud.RefusedError](err); !ok || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "to https://elsewhere.test, which") {
+	if _, ok := errors.AsType[*cloud.RefusedError](err); !ok || !strings.Contains(err.Error(), want) ||
+		!strings.Contains(err.Error(), "to https://elsewhere.test, which") {
 		t.Errorf("error = %v, want a RefusedError with %q", err, want)
 	}
 	if err != nil && strings.Contains(err.Error(), thePassword) {
@@ -64,7 +66,8 @@ func TestAnswersAreBounded(t *testing.T) {
 		t.Error("an answer of exactly the limit is refused")
 	}
 	body = object(most + 1)
-	if err := get(t.Context(), s); err == nil || !strings.Contains(err.Error(), "the answer of nova.test is longer than 1048576 bytes") {
+	if err := get(t.Context(), s); err == nil ||
+		!strings.Contains(err.Error(), "the answer of nova.test is longer than 1048576 bytes") {
 		t.Errorf("error = %v", err)
 	}
 }
@@ -123,7 +126,8 @@ func TestAddressWithWrongSchemeOrNobodyThere(t *testing.T) {
 	credentials := passwordCredentials()
 	credentials.AuthURL = strings.Replace(plain.URL, "http:", "https:", 1)
 	_, err := cloud.New(cloud.Options{Credentials: credentials}).Session(t.Context(), "")
-	if _, ok := errors.AsType[*cloud.RefusedError](err); !ok || !strings.Contains(err.Error(), "does not speak TLS: its address begins with http://") {
+	if _, ok := errors.AsType[*cloud.RefusedError](err); !ok ||
+		!strings.Contains(err.Error(), "does not speak TLS: its address begins with http://") {
 		t.Errorf("error = %v", err)
 	}
 
@@ -136,7 +140,8 @@ func TestAddressWithWrongSchemeOrNobodyThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = cloud.New(cloud.Options{Credentials: credentials}).Session(t.Context(), "")
-	if _, ok := errors.AsType[*cloud.RefusedError](err); ok || err == nil || !strings.Contains(err.Error(), "connection refused") {
+	if _, ok := errors.AsType[*cloud.RefusedError](err); ok || err == nil ||
+		!strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("error = %v, want one that may pass", err)
 	}
 }

@@ -13,15 +13,16 @@ import (
 	"strings"
 )
 
-// step is one request of the table. Words in braces stand for what is not the same in every cloud: the roots of the services, the ids of
-// projects and of the group's resources.
+// step is one request of the table. Words in braces stand for what is not the same in every cloud: the roots of the
+// services, the ids of projects and of the group's resources.
 type step struct {
 	name string
 	// as is who sends it, the member by default.
 	as           string
 	method, path string
 	body         string
-	// header adds to what every request has, or with "" takes away. These are Accept, and Content-Type where there is a body.
+	// header adds to what every request has, or with "" takes away. These are Accept, and Content-Type where there is a
+	// body.
 	header map[string]string
 	// chunked sends the body without its length.
 	chunked bool
@@ -43,13 +44,15 @@ type answer struct {
 	After any `json:"after,omitempty"`
 }
 
-// apart is where two answers to one request part, in a line for each: by their status, or else by the members that differ.
+// apart is where two answers to one request part, in a line for each: by their status, or else by the members that
+// differ.
 func apart(a, b answer) (string, string) {
 	if a.Status != b.Status {
 		return fmt.Sprint(a.Status), fmt.Sprint(b.Status)
 	}
 	var inA, inB []string
-	members, others := flat("", map[string]any{"header": a.Header, "body": a.Body, "after": a.After}), flat("", map[string]any{"header": b.Header, "body": b.Body, "after": b.After})
+	members, others := flat("", map[string]any{"header": a.Header, "body": a.Body, "after": a.After}),
+		flat("", map[string]any{"header": b.Header, "body": b.Body, "after": b.After})
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		if members[name] != others[name] {
 			inA = append(inA, path.Base(name)+" "+members[name])
@@ -83,11 +86,12 @@ func flat(at string, v any) map[string]string {
 
 // comparedHeaders are those that mean something to a client.
 var comparedHeaders = []string{
-	"Content-Type", "OpenStack-API-Version", "X-OpenStack-Nova-API-Version", "Vary", "Allow", "Location", "WWW-Authenticate", "Retry-After",
-	"X-OpenStack-Request-Id", "X-Compute-Request-Id", "ETag",
+	"Content-Type", "OpenStack-API-Version", "X-OpenStack-Nova-API-Version", "Vary", "Allow", "Location",
+	"WWW-Authenticate", "Retry-After", "X-OpenStack-Request-Id", "X-Compute-Request-Id", "ETag",
 }
 
-// ask sends a step and returns what came back, made comparable. The metadata at a path is looked at afterwards, unless that is "".
+// ask sends a step and returns what came back, made comparable. The metadata at a path is looked at afterwards, unless
+// that is "".
 func (s *session) ask(ctx context.Context, st step, names map[string]string, metadata string) (answer, error) {
 	who := st.as
 	if who == "" {
@@ -117,7 +121,8 @@ func (s *session) ask(ctx context.Context, st step, names map[string]string, met
 	}
 	st.learn(res.Header, text, names)
 	_, hide := replacers(names)
-	a := answer{Case: st.name, Request: st.describe(who), Status: res.StatusCode, Header: map[string]string{}, Body: decoded(hide.Replace(string(text)))}
+	a := answer{Case: st.name, Request: st.describe(who), Status: res.StatusCode, Header: map[string]string{},
+		Body: decoded(hide.Replace(string(text)))}
 	for _, name := range comparedHeaders {
 		value := strings.Join(res.Header.Values(name), ", ")
 		switch {
@@ -194,8 +199,8 @@ func replacers(names map[string]string) (fill, hide *strings.Replacer) {
 	return strings.NewReplacer(in...), strings.NewReplacer(out...)
 }
 
-// decoded makes JSON a value, and of other texts their words. A server, with its dozens of members, shows which members it has, of
-// what type, and those that matter with their values.
+// decoded makes JSON a value, and of other texts their words. A server, with its dozens of members, shows which members
+// it has, of what type, and those that matter with their values.
 func decoded(text string) any {
 	text = requestID.ReplaceAllString(text, "(request id)")
 	var v any
@@ -294,7 +299,8 @@ func shown(name string, value any) any {
 // shape is the value of a server's or a snapshot's member if that matters, and otherwise its type.
 func shape(name string, value any) any {
 	switch name {
-	case "status", "OS-EXT-STS:vm_state", "OS-EXT-STS:task_state", "OS-EXT-STS:power_state", "locked", "metadata", "progress",
+	case "status", "OS-EXT-STS:vm_state", "OS-EXT-STS:task_state", "OS-EXT-STS:power_state", "locked", "metadata",
+		"progress",
 		"os-extended-snapshot-attributes:progress", "name", "config_drive", "locked_reason", "description", "host_status",
 		"OS-EXT-SRV-ATTR:hostname", "OS-EXT-SRV-ATTR:launch_index", "OS-EXT-SRV-ATTR:root_device_name",
 		"OS-EXT-SRV-ATTR:user_data", "os-extended-volumes:volumes_attached":

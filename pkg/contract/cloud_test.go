@@ -176,7 +176,8 @@ func signIn(ctx context.Context, c cloud) (*session, error) {
 			return nil, err
 		}
 	}
-	if err := s.send(ctx, http.MethodDelete, identity+"/auth/tokens", "admin", nil, nil, "X-Subject-Token", s.tokens["revoked"]); err != nil {
+	if err := s.send(ctx, http.MethodDelete, identity+"/auth/tokens", "admin", nil, nil, "X-Subject-Token",
+		s.tokens["revoked"]); err != nil {
 		return nil, fmt.Errorf("revoke a token: %w", err)
 	}
 	if s.tokens["expired"], err = c.expired(ctx, s); err != nil {
@@ -243,7 +244,8 @@ func (s *session) authenticate(ctx context.Context, auth, answer any) (string, e
 	if err != nil {
 		return "", err
 	}
-	res, text, err := s.do(ctx, http.MethodPost, s.identity+"/auth/tokens", bytes.NewReader(body), http.Header{"Content-Type": {"application/json"}})
+	res, text, err := s.do(ctx, http.MethodPost, s.identity+"/auth/tokens", bytes.NewReader(body),
+		http.Header{"Content-Type": {"application/json"}})
 	switch {
 	case err != nil:
 		return "", err
@@ -254,7 +256,9 @@ func (s *session) authenticate(ctx context.Context, auth, answer any) (string, e
 }
 
 // do sends one request and reads its answer.
-func (s *session) do(ctx context.Context, method, url string, body io.Reader, header http.Header) (*http.Response, []byte, error) {
+func (s *session) do(
+	ctx context.Context, method, url string, body io.Reader, header http.Header,
+) (*http.Response, []byte, error) {
 	r, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
 		return nil, nil, err
@@ -312,7 +316,8 @@ func (s *session) createServer(ctx context.Context, flavor string, metadata map[
 	small, _ := s.cloud.flavors()
 	var answer struct{ Server struct{ ID string } }
 	err := s.send(ctx, http.MethodPost, s.names["nova"]+"/v2.1/servers", "member", map[string]any{"server": map[string]any{
-		"name": "contract", "imageRef": s.cloud.image(), "flavorRef": cmp.Or(flavor, small), "networks": "none", "metadata": metadata,
+		"name": "contract", "imageRef": s.cloud.image(), "flavorRef": cmp.Or(flavor, small), "networks": "none",
+		"metadata": metadata,
 	}}, &answer, "OpenStack-API-Version", "compute 2.37")
 	if err == nil {
 		s.remember("server", answer.Server.ID)
@@ -335,7 +340,8 @@ func (s *session) createSnapshot(ctx context.Context, volume string) (string, er
 // createVolume makes a volume and waits until it is available.
 func (s *session) createVolume(ctx context.Context) (string, error) {
 	var answer struct{ Volume struct{ ID string } }
-	err := s.send(ctx, http.MethodPost, s.volumes()+"/volumes", "member", map[string]any{"volume": map[string]any{"name": "contract", "size": 1}}, &answer)
+	err := s.send(ctx, http.MethodPost, s.volumes()+"/volumes", "member",
+		map[string]any{"volume": map[string]any{"name": "contract", "size": 1}}, &answer)
 	if err != nil {
 		return "", err
 	}

@@ -45,7 +45,8 @@ func concurrentWriters(t *testing.T, s *session) {
 				wg.Go(func() {
 					key := fmt.Sprintf("key-%d", i)
 					var answer metadata
-					if err := s.send(t.Context(), http.MethodPost, url+"/metadata", "member", metadata{map[string]string{key: written[key]}}, &answer); err != nil {
+					if err := s.send(t.Context(), http.MethodPost, url+"/metadata", "member",
+						metadata{map[string]string{key: written[key]}}, &answer); err != nil {
 						t.Error(err)
 					}
 					if answer.Metadata[key] != written[key] || answer.Metadata["env"] != "dev" {

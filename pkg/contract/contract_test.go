@@ -20,7 +20,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the real cloud's answers to testdata (with the build tag openstack, and -run OpenStack)")
+var update = flag.Bool("update", false,
+	"write the real cloud's answers to testdata (with the build tag openstack, and -run OpenStack)")
 
 var only = flag.String("groups", "", "a regular expression: send the requests of these groups alone")
 
@@ -95,7 +96,8 @@ func run(t *testing.T, c cloud, isReal bool) {
 		tally.write(t)
 	}
 	t.Logf("%d requests compared, %d equal, %d different with a reason; %d operations of our own; %s",
-		tally.requests, tally.requests-len(tally.differing), len(tally.differing), tally.operations, time.Since(start).Round(time.Second))
+		tally.requests, tally.requests-len(tally.differing), len(tally.differing), tally.operations,
+		time.Since(start).Round(time.Second))
 }
 
 // allGroups is the whole table. Those of which the resources are soonest ready come first.
@@ -123,7 +125,8 @@ func chosenGroups(t *testing.T) []group {
 	return slices.DeleteFunc(allGroups(), func(g group) bool { return !re.MatchString(g.name) })
 }
 
-// checkUndisturbed looks at a server that nobody has touched. Every answer is worthless where somebody else writes metadata.
+// checkUndisturbed looks at a server that nobody has touched. Every answer is worthless where somebody else writes
+// metadata.
 func checkUndisturbed(t *testing.T, s *session, id string) {
 	t.Helper()
 	var got struct{ Metadata map[string]string }
@@ -227,7 +230,8 @@ func compare(t *testing.T, s *session, g group, names map[string]string, tally *
 			switch {
 			case writing:
 			case !ok:
-				t.Errorf("%s has no answer to this; the real cloud's is written with: go test -tags openstack -run OpenStack -update ./pkg/contract", file)
+				t.Errorf("%s has no answer to this; the real cloud's is written with: go test -tags openstack -run OpenStack "+
+					"-update ./pkg/contract", file)
 			default:
 				tally.count(t, g.name, w, a)
 			}

@@ -5,7 +5,7 @@
 // one, and with -update as well they write its answers to testdata; -groups chooses among the groups of requests. What
 // remains different is in the tests' table of differences.
 //
-// testdata/notifications holds notifications of that cloud's broker, as they were sent: the body of an AMQP message in a
-// file, named for the event type, and for what tells apart several of a type. The values of tokens, connectors and
+// testdata/notifications holds notifications of that cloud's broker, as they were sent: the body of an AMQP message in
+// a file, named for the event type, and for what tells apart several of a type. The values of tokens, connectors and
 // connection_info are replaced by REMOVED.
 package contract

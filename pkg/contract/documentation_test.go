@@ -44,7 +44,8 @@ func size() string {
 		requests += len(g.steps)
 		operations += len(g.ours)
 	}
-	return fmt.Sprintf("\n%d requests about %d resources in their states; %d of the answers are equal; %d operations of Tagger's own.\n",
+	return fmt.Sprintf("\n%d requests about %d resources in their states; "+
+		"%d of the answers are equal; %d operations of Tagger's own.\n",
 		requests, len(groups), requests-len(differences), operations)
 }
 
@@ -54,7 +55,9 @@ func differenceTable() string {
 	for _, name := range slices.Sorted(maps.Keys(differences)) {
 		cases[differences[name]] = append(cases[differences[name]], name)
 	}
-	rows := slices.SortedFunc(maps.Keys(cases), func(a, b difference) int { return strings.Compare(cases[a][0], cases[b][0]) })
+	rows := slices.SortedFunc(maps.Keys(cases), func(a, b difference) int {
+		return strings.Compare(cases[a][0], cases[b][0])
+	})
 	var b strings.Builder
 	b.WriteString("\n| case | real | embedded | why it stays |\n| --- | --- | --- | --- |\n")
 	for _, d := range rows {

@@ -137,7 +137,8 @@ func (e *embedded) setSnapshotStatus(_ context.Context, _ *session, id, status s
 // withApplicationCredential is what Keystone is told by who signs in so.
 func withApplicationCredential(id, secret string) any {
 	return map[string]any{"identity": map[string]any{
-		"methods": []string{"application_credential"}, "application_credential": map[string]string{"id": id, "secret": secret},
+		"methods":                []string{"application_credential"},
+		"application_credential": map[string]string{"id": id, "secret": secret},
 	}}
 }
 

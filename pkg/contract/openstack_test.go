@@ -79,9 +79,9 @@ func (o *openstack) image() string { return o.creds.Image }
 
 func (o *openstack) hold(k knob) (release func(), err error) {
 	name := map[knob]string{
-		builds: "spawn_delay", stops: "power_off_delay", deletions: "destroy_delay", snapshots: "snapshot_delay", snapshotRemovals: "snapshot_delete_delay",
-		volumes: "volume_delay", volumeRemovals: "volume_delete_delay", attaching: "attach_delay", detaching: "detach_delay",
-		extending: "extend_delay", uploading: "upload_delay",
+		builds: "spawn_delay", stops: "power_off_delay", deletions: "destroy_delay", snapshots: "snapshot_delay",
+		snapshotRemovals: "snapshot_delete_delay", volumes: "volume_delay", volumeRemovals: "volume_delete_delay",
+		attaching: "attach_delay", detaching: "detach_delay", extending: "extend_delay", uploading: "upload_delay",
 	}[k]
 	if name == "" {
 		return func() {}, nil
@@ -136,7 +136,8 @@ func (o *openstack) expired(ctx context.Context, s *session) (string, error) {
 	var who struct {
 		Token struct{ User struct{ ID string } }
 	}
-	if err := s.send(ctx, http.MethodGet, s.identity+"/auth/tokens", "member", nil, &who, "X-Subject-Token", s.tokens["member"]); err != nil {
+	if err := s.send(ctx, http.MethodGet, s.identity+"/auth/tokens", "member", nil, &who, "X-Subject-Token",
+		s.tokens["member"]); err != nil {
 		return "", err
 	}
 	const life = 4 * time.Second
@@ -145,7 +146,8 @@ func (o *openstack) expired(ctx context.Context, s *session) (string, error) {
 		Credential struct{ ID, Secret string } `json:"application_credential"`
 	}
 	if err := s.send(ctx, http.MethodPost, own, "member", map[string]any{"application_credential": map[string]any{
-		"name": "contract " + time.Now().Format(time.RFC3339Nano), "expires_at": time.Now().Add(life).UTC().Format("2006-01-02T15:04:05"),
+		"name":       "contract " + time.Now().Format(time.RFC3339Nano),
+		"expires_at": time.Now().Add(life).UTC().Format("2006-01-02T15:04:05"),
 	}}, &made); err != nil {
 		return "", err
 	}

@@ -89,7 +89,8 @@ func (r resources) DeleteMetadatum(ctx context.Context, id, key string) error {
 // ours returns the operations in somebody's name, at the endpoints.
 func (s *session) ours(who, compute, volume string) ourAPI {
 	service := func(endpoint string) *gophercloud.ServiceClient {
-		provider := &gophercloud.ProviderClient{HTTPClient: http.Client{Transport: s.client.Transport, CheckRedirect: s.client.CheckRedirect}}
+		provider := &gophercloud.ProviderClient{HTTPClient: http.Client{Transport: s.client.Transport,
+			CheckRedirect: s.client.CheckRedirect}}
 		provider.UseTokenLock()
 		provider.SetToken(s.tokens[who])
 		return &gophercloud.ServiceClient{ProviderClient: provider, Endpoint: endpoint}
@@ -107,7 +108,8 @@ func (o operation) check(t *testing.T, s *session, names map[string]string) {
 		who = "member"
 	}
 	fill, _ := replacers(names)
-	api := s.ours(who, fill.Replace(cmp.Or(o.compute, "{nova}/v2.1/")), fill.Replace(cmp.Or(o.volume, "{cinder}/v3/{demo}/")))
+	api := s.ours(who, fill.Replace(cmp.Or(o.compute, "{nova}/v2.1/")),
+		fill.Replace(cmp.Or(o.volume, "{cinder}/v3/{demo}/")))
 	err := o.do(t.Context(), api, names[o.id])
 	e, _ := errors.AsType[*metadata.Error](err)
 	switch {
@@ -122,7 +124,10 @@ func (o operation) check(t *testing.T, s *session, names map[string]string) {
 // The operations on a server that has the key env.
 func ourServerOperations(read, write, remove, missing metadata.Class) []operation {
 	return []operation{
-		{name: "Get", id: "server", do: func(ctx context.Context, api ourAPI, id string) error { _, err := api.servers.Get(ctx, id); return err }, class: read},
+		{name: "Get", id: "server", do: func(ctx context.Context, api ourAPI, id string) error {
+			_, err := api.servers.Get(ctx, id)
+			return err
+		}, class: read},
 		{name: "Metadata", id: "server", do: func(ctx context.Context, api ourAPI, id string) error {
 			_, err := api.servers.Metadata(ctx, id)
 			return err

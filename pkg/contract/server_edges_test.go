@@ -24,7 +24,8 @@ func serverEdges() []group {
 			}},
 		}},
 		{name: "server paths", metadata: serverMetadata, prepare: newServer, steps: serverPaths(), ours: serverPathsOurs()},
-		{name: "server people", metadata: serverMetadata, prepare: newServer, steps: serverPeople(), ours: serverPeopleOurs()},
+		{name: "server people", metadata: serverMetadata, prepare: newServer, steps: serverPeople(),
+			ours: serverPeopleOurs()},
 		{name: "server versions", metadata: serverMetadata, prepare: newServer, steps: serverVersions()},
 	}
 }
@@ -36,7 +37,8 @@ func post(name, path string, metadata any) step {
 
 // put is a PUT of one key.
 func put(name, path, key string, value any) step {
-	return step{name: name, method: "PUT", path: path + "/" + url.PathEscape(key), body: jsonText(map[string]any{"meta": map[string]any{key: value}})}
+	return step{name: name, method: "PUT", path: path + "/" + url.PathEscape(key),
+		body: jsonText(map[string]any{"meta": map[string]any{key: value}})}
 }
 
 func jsonText(v any) string {
@@ -49,11 +51,13 @@ func jsonText(v any) string {
 
 // oddKeys are keys with something about them.
 var oddKeys = []struct{ name, key string }{
-	{"of 255", strings.Repeat("k", 255)}, {"of 256", strings.Repeat("k", 256)}, {"space", "a b"}, {"leading space", " a"}, {"trailing space", "a "},
-	{"dot", "a.b"}, {"colon", "a:b"}, {"underscore", "a_b"}, {"hyphen", "a-b"}, {"slash", "a/b"}, {"percent", "a%b"}, {"percent-encoded slash", "a%2Fb"},
-	{"plus", "a+b"}, {"comma", "a,b"}, {"hash", "a#b"}, {"question mark", "a?b"}, {"ampersand", "a&b"}, {"semicolon", "a;b"}, {"quote", `a"b`},
-	{"apostrophe", "a'b"}, {"backslash", `a\b`}, {"non-ASCII", "é"}, {"CJK", "标签"}, {"emoji", "\U0001F600"}, {"newline", "a\nb"},
-	{"trailing newline", "a\n"}, {"control character", "a\x01b"}, {"ends in .json", "x.json"}, {"ends in .xml", "x.xml"}, {"a dot alone", "."}, {"two dots", ".."},
+	{"of 255", strings.Repeat("k", 255)}, {"of 256", strings.Repeat("k", 256)}, {"space", "a b"},
+	{"leading space", " a"}, {"trailing space", "a "}, {"dot", "a.b"}, {"colon", "a:b"}, {"underscore", "a_b"},
+	{"hyphen", "a-b"}, {"slash", "a/b"}, {"percent", "a%b"}, {"percent-encoded slash", "a%2Fb"}, {"plus", "a+b"},
+	{"comma", "a,b"}, {"hash", "a#b"}, {"question mark", "a?b"}, {"ampersand", "a&b"}, {"semicolon", "a;b"},
+	{"quote", `a"b`}, {"apostrophe", "a'b"}, {"backslash", `a\b`}, {"non-ASCII", "é"}, {"CJK", "标签"},
+	{"emoji", "\U0001F600"}, {"newline", "a\nb"}, {"trailing newline", "a\n"}, {"control character", "a\x01b"},
+	{"ends in .json", "x.json"}, {"ends in .xml", "x.xml"}, {"a dot alone", "."}, {"two dots", ".."},
 	{"three dots", "..."}, {"metadata", "metadata"}, {"upper case", "ENV"},
 }
 
@@ -87,11 +91,11 @@ var oddValues = []struct {
 	name  string
 	value any
 }{
-	{"empty", ""}, {"space", " "}, {"of 255", strings.Repeat("v", 255)}, {"of 256", strings.Repeat("v", 256)}, {"of 255 non-ASCII", strings.Repeat("é", 255)},
-	{"of 256 non-ASCII", strings.Repeat("é", 256)}, {"CJK", "标签"}, {"emoji", "\U0001F600"}, {"newline", "a\nb"}, {"tab", "a\tb"},
-	{"escape", "\x1b[31m"}, {"zero", "a\x00b"}, {"quotes", `"'\`}, {"HTML", "<b>&"}, {"integer", 1}, {"float", 1.5},
-	{"true", true}, {"null", nil}, {"list", []any{}}, {"object", map[string]any{}},
-	{"lone surrogate", json.RawMessage(`"\ud800"`)},
+	{"empty", ""}, {"space", " "}, {"of 255", strings.Repeat("v", 255)}, {"of 256", strings.Repeat("v", 256)},
+	{"of 255 non-ASCII", strings.Repeat("é", 255)}, {"of 256 non-ASCII", strings.Repeat("é", 256)}, {"CJK", "标签"},
+	{"emoji", "\U0001F600"}, {"newline", "a\nb"}, {"tab", "a\tb"}, {"escape", "\x1b[31m"}, {"zero", "a\x00b"},
+	{"quotes", `"'\`}, {"HTML", "<b>&"}, {"integer", 1}, {"float", 1.5}, {"true", true}, {"null", nil},
+	{"list", []any{}}, {"object", map[string]any{}}, {"lone surrogate", json.RawMessage(`"\ud800"`)},
 }
 
 func serverValues() []step {
@@ -109,24 +113,28 @@ func serverValues() []step {
 func oddBodies(path, method, member string) []step {
 	var steps []step
 	for _, b := range []struct{ name, body string }{
-		{"none", ""}, {"empty object", `{}`}, {"null", `null`}, {"list", `[]`}, {"text", `"x"`}, {"not JSON", `hello`}, {"truncated", `{"` + member + `": {"a"`},
-		{"invalid UTF-8", "{\"" + member + "\": {\"a\": \"\xff\"}}"}, {"byte order mark", "\ufeff{\"" + member + "\": {\"a\": \"1\"}}"},
-		{"member null", `{"` + member + `": null}`}, {"member list", `{"` + member + `": []}`}, {"member text", `{"` + member + `": "x"}`},
+		{"none", ""}, {"empty object", `{}`}, {"null", `null`}, {"list", `[]`}, {"text", `"x"`}, {"not JSON", `hello`},
+		{"truncated", `{"` + member + `": {"a"`}, {"invalid UTF-8", "{\"" + member + "\": {\"a\": \"\xff\"}}"},
+		{"byte order mark", "\ufeff{\"" + member + "\": {\"a\": \"1\"}}"}, {"member null", `{"` + member + `": null}`},
+		{"member list", `{"` + member + `": []}`}, {"member text", `{"` + member + `": "x"}`},
 		{"other member", `{"other": {"a": "1"}}`}, {"one member more", `{"` + member + `": {"a": "1"}, "other": 1}`},
-		{"the same key twice", `{"` + member + `": {"a": "1", "a": "2"}}`}, {"two values", `{"` + member + `": {"a": "1"}} {}`},
-		{"empty map", `{"` + member + `": {}}`}, {"NaN", `{"` + member + `": {"a": NaN}}`},
+		{"the same key twice", `{"` + member + `": {"a": "1", "a": "2"}}`},
+		{"two values", `{"` + member + `": {"a": "1"}} {}`}, {"empty map", `{"` + member + `": {}}`},
+		{"NaN", `{"` + member + `": {"a": NaN}}`},
 		{"too large", `{"` + member + `": {"a": "` + strings.Repeat("v", 114_688) + `"}}`},
 	} {
 		steps = append(steps, step{name: method + " body " + b.name, method: method, path: path, body: b.body})
 	}
 	good := `{"` + member + `": {"a": "1"}}`
 	steps = append(steps, step{name: method + " chunked", method: method, path: path, body: good, chunked: true})
-	for _, contentType := range []string{"", "text/plain", "application/xml", "application/json; charset=utf-8", "application/JSON", "json", "application/json;", "multipart/form-data"} {
+	for _, contentType := range []string{"", "text/plain", "application/xml", "application/json; charset=utf-8",
+		"application/JSON", "json", "application/json;", "multipart/form-data"} {
 		name := contentType
 		if name == "" {
 			name = "none"
 		}
-		steps = append(steps, step{name: method + " type " + name, method: method, path: path, body: good, header: map[string]string{"Content-Type": contentType}})
+		steps = append(steps, step{name: method + " type " + name, method: method, path: path, body: good,
+			header: map[string]string{"Content-Type": contentType}})
 	}
 	for _, accept := range []string{"", "*/*", "text/html", "application/xml"} {
 		name := accept
@@ -134,9 +142,12 @@ func oddBodies(path, method, member string) []step {
 			name = "none"
 		}
 		steps = append(steps,
-			step{name: method + " accept " + name, method: method, path: path, body: good, header: map[string]string{"Accept": accept}},
-			step{name: method + " accept " + name + ", refused", method: method, path: path, body: `{}`, header: map[string]string{"Accept": accept}},
-			step{name: method + " accept " + name + ", no route", method: method, path: path + "/a/b", body: good, header: map[string]string{"Accept": accept}})
+			step{name: method + " accept " + name, method: method, path: path, body: good,
+				header: map[string]string{"Accept": accept}},
+			step{name: method + " accept " + name + ", refused", method: method, path: path, body: `{}`,
+				header: map[string]string{"Accept": accept}},
+			step{name: method + " accept " + name + ", no route", method: method, path: path + "/a/b", body: good,
+				header: map[string]string{"Accept": accept}})
 	}
 	return steps
 }
@@ -227,7 +238,8 @@ func everybody(metadata, member string, people ...string) []step {
 		steps = append(steps,
 			step{name: "GET as " + who, as: who, method: "GET", path: metadata},
 			step{name: "POST as " + who, as: who, method: "POST", path: metadata, body: `{"metadata": {"by": "` + who + `"}}`},
-			step{name: "PUT as " + who, as: who, method: "PUT", path: metadata + "/by", body: `{"meta": {"by": "` + who + `, too"}}`},
+			step{name: "PUT as " + who, as: who, method: "PUT", path: metadata + "/by",
+				body: `{"meta": {"by": "` + who + `, too"}}`},
 			step{name: "GET key as " + who, as: who, method: "GET", path: metadata + "/env"},
 			step{name: "DELETE as " + who, as: who, method: "DELETE", path: metadata + "/by"})
 	}
@@ -235,63 +247,78 @@ func everybody(metadata, member string, people ...string) []step {
 }
 
 func serverPeople() []step {
-	steps := everybody(serverMetadata, "server", "admin", "demo admin", "reader", "stranger", "nobody", "wrong", "revoked", "expired")
+	steps := everybody(serverMetadata, "server",
+		"admin", "demo admin", "reader", "stranger", "nobody", "wrong", "revoked", "expired")
 	for _, who := range []string{"stranger", "nobody", "wrong", "expired", "admin"} {
 		steps = append(steps, step{name: "GET server as " + who, as: who, method: "GET", path: oneServer})
 	}
 	return append(steps,
-		step{name: "nobody, accepting HTML", as: "nobody", method: "GET", path: serverMetadata, header: map[string]string{"Accept": "text/html"}},
-		step{name: "a stranger with our project in the path", as: "stranger", method: "POST", path: "{nova}/v2.1/{demo}/servers/{server}/metadata",
+		step{name: "nobody, accepting HTML", as: "nobody", method: "GET", path: serverMetadata,
+			header: map[string]string{"Accept": "text/html"}},
+		step{name: "a stranger with our project in the path", as: "stranger", method: "POST",
+			path: "{nova}/v2.1/{demo}/servers/{server}/metadata",
 			body: `{"metadata": {"a": "1"}}`},
-		step{name: "a stranger with the own project in the path", as: "stranger", method: "POST", path: "{nova}/v2.1/{other}/servers/{server}/metadata",
+		step{name: "a stranger with the own project in the path", as: "stranger", method: "POST",
+			path: "{nova}/v2.1/{other}/servers/{server}/metadata",
 			body: `{"metadata": {"a": "1"}}`},
-		step{name: "an admin of another project with ours in the path", as: "admin", method: "POST", path: "{nova}/v2.1/{demo}/servers/{server}/metadata",
+		step{name: "an admin of another project with ours in the path", as: "admin", method: "POST",
+			path: "{nova}/v2.1/{demo}/servers/{server}/metadata",
 			body: `{"metadata": {"a": "1"}}`},
-		step{name: "an admin with the own project in the path", as: "admin", method: "POST", path: "{nova}/v2.1/{admin}/servers/{server}/metadata",
+		step{name: "an admin with the own project in the path", as: "admin", method: "POST",
+			path: "{nova}/v2.1/{admin}/servers/{server}/metadata",
 			body: `{"metadata": {"a": "1"}}`},
 	)
 }
 
 func serverPeopleOurs() []operation {
 	update := func(who string, class metadata.Class) operation {
-		return operation{name: "Update as " + who, as: who, id: "server", class: class, do: func(ctx ctx, api ourAPI, id string) error {
-			return api.servers.Update(ctx, id, map[string]string{"ours": "1"})
-		}}
+		return operation{name: "Update as " + who, as: who, id: "server", class: class,
+			do: func(ctx ctx, api ourAPI, id string) error {
+				return api.servers.Update(ctx, id, map[string]string{"ours": "1"})
+			}}
 	}
 	return []operation{
-		update("admin", ""), update("reader", ""), update("stranger", metadata.Gone), update("nobody", metadata.Unauthenticated),
-		update("wrong", metadata.Unauthenticated), update("revoked", metadata.Unauthenticated), update("expired", metadata.Unauthenticated),
+		update("admin", ""), update("reader", ""), update("stranger", metadata.Gone),
+		update("nobody", metadata.Unauthenticated), update("wrong", metadata.Unauthenticated),
+		update("revoked", metadata.Unauthenticated), update("expired", metadata.Unauthenticated),
 	}
 }
 
 // The endpoints that are configured wrongly or oddly.
 func serverPathsOurs() []operation {
 	update := func(name, endpoint string, class metadata.Class) operation {
-		return operation{name: "Update at " + name, id: "server", compute: endpoint, class: class, do: func(ctx ctx, api ourAPI, id string) error {
-			return api.servers.Update(ctx, id, map[string]string{"ours": "1"})
-		}}
+		return operation{name: "Update at " + name, id: "server", compute: endpoint, class: class,
+			do: func(ctx ctx, api ourAPI, id string) error {
+				return api.servers.Update(ctx, id, map[string]string{"ours": "1"})
+			}}
 	}
 	return []operation{
-		update("an endpoint with the project", "{nova}/v2.1/{demo}/", ""), update("the legacy endpoint", "{nova}/v2/{demo}/", ""),
-		update("another project's endpoint", "{nova}/v2.1/{other}/", metadata.Invalid), update("another version", "{nova}/v9/", metadata.Unavailable),
-		update("no version", "{nova}/", metadata.Unavailable), update("another service", "{cinder}/v3/{demo}/", metadata.Unavailable),
-		{name: "Get of a server that never was", id: "unknown", class: metadata.Gone, do: func(ctx ctx, api ourAPI, _ string) error {
-			_, err := api.servers.Get(ctx, unknownID)
-			return err
-		}},
+		update("an endpoint with the project", "{nova}/v2.1/{demo}/", ""),
+		update("the legacy endpoint", "{nova}/v2/{demo}/", ""),
+		update("another project's endpoint", "{nova}/v2.1/{other}/", metadata.Invalid),
+		update("another version", "{nova}/v9/", metadata.Unavailable),
+		update("no version", "{nova}/", metadata.Unavailable),
+		update("another service", "{cinder}/v3/{demo}/", metadata.Unavailable),
+		{name: "Get of a server that never was", id: "unknown", class: metadata.Gone,
+			do: func(ctx ctx, api ourAPI, _ string) error {
+				_, err := api.servers.Get(ctx, unknownID)
+				return err
+			}},
 	}
 }
 
 func serverVersions() []step {
 	var steps []step
-	for _, v := range []string{"compute 2.1", "compute 2.60", "compute 2.93", "compute 2.94", "compute 2.0", "compute 3.0", "compute latest", "compute x", "compute", "2.93", "volume 3.70"} {
+	for _, v := range []string{"compute 2.1", "compute 2.60", "compute 2.93", "compute 2.94", "compute 2.0", "compute 3.0",
+		"compute latest", "compute x", "compute", "2.93", "volume 3.70"} {
 		h := map[string]string{"OpenStack-API-Version": v}
 		steps = append(steps,
 			step{name: "GET server, " + v, method: "GET", path: oneServer, header: h},
 			step{name: "POST, " + v, method: "POST", path: serverMetadata, body: `{"metadata": {"a": "1"}}`, header: h})
 	}
 	for _, v := range []string{"2.9", "2.94"} {
-		steps = append(steps, step{name: "GET server, old header " + v, method: "GET", path: oneServer, header: map[string]string{"X-OpenStack-Nova-API-Version": v}})
+		steps = append(steps, step{name: "GET server, old header " + v, method: "GET", path: oneServer,
+			header: map[string]string{"X-OpenStack-Nova-API-Version": v}})
 	}
 	return append(steps, step{name: "legacy with a version", method: "GET", path: "{nova}/v2/servers/{server}/metadata",
 		header: map[string]string{"OpenStack-API-Version": "compute 2.94"}})

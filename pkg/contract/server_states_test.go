@@ -16,7 +16,8 @@ const (
 func serverSteps() []step {
 	return []step{
 		{name: "GET server", method: "GET", path: oneServer},
-		{name: "GET server, latest", method: "GET", path: oneServer, header: map[string]string{"OpenStack-API-Version": "compute 2.93"}},
+		{name: "GET server, latest", method: "GET", path: oneServer,
+			header: map[string]string{"OpenStack-API-Version": "compute 2.93"}},
 		{name: "GET metadata", method: "GET", path: serverMetadata},
 		{name: "GET key", method: "GET", path: serverMetadata + "/env"},
 		{name: "GET missing key", method: "GET", path: serverMetadata + "/missing"},
@@ -40,7 +41,9 @@ func newServer(ctx context.Context, s *session, names map[string]string) error {
 }
 
 // afterAction makes an active server and does something to it that ends in another vm_state.
-func afterAction(who, action string, argument any, vmState string) func(context.Context, *session, map[string]string) error {
+func afterAction(
+	who, action string, argument any, vmState string,
+) func(context.Context, *session, map[string]string) error {
 	return func(ctx context.Context, s *session, names map[string]string) error {
 		if err := newServer(ctx, s, names); err != nil {
 			return err
@@ -64,20 +67,22 @@ func serverStates() []group {
 			names["server"], err = s.cloud.building(ctx, s)
 			return err
 		}, ours: refused},
-		{name: "powering off", prepare: newServer, knob: stops, enter: func(ctx context.Context, s *session, names map[string]string) error {
-			id := names["server"]
-			if err := s.act(ctx, "member", id, "os-stop", nil); err != nil {
-				return err
-			}
-			return s.awaitServer(ctx, id, "active", "powering-off")
-		}, ours: writable},
-		{name: "deleting", prepare: newServer, knob: deletions, enter: func(ctx context.Context, s *session, names map[string]string) error {
-			id := names["server"]
-			if err := s.send(ctx, "DELETE", s.server(id), "member", nil, nil); err != nil {
-				return err
-			}
-			return s.awaitServer(ctx, id, "active", "deleting")
-		}, ours: writable},
+		{name: "powering off", prepare: newServer, knob: stops,
+			enter: func(ctx context.Context, s *session, names map[string]string) error {
+				id := names["server"]
+				if err := s.act(ctx, "member", id, "os-stop", nil); err != nil {
+					return err
+				}
+				return s.awaitServer(ctx, id, "active", "powering-off")
+			}, ours: writable},
+		{name: "deleting", prepare: newServer, knob: deletions,
+			enter: func(ctx context.Context, s *session, names map[string]string) error {
+				id := names["server"]
+				if err := s.send(ctx, "DELETE", s.server(id), "member", nil, nil); err != nil {
+					return err
+				}
+				return s.awaitServer(ctx, id, "active", "deleting")
+			}, ours: writable},
 		{name: "active", prepare: newServer, ours: writable},
 		{name: "stopped", prepare: afterAction("member", "os-stop", nil, "stopped"), ours: writable},
 		{name: "paused", prepare: afterAction("member", "pause", nil, "paused"), ours: writable},
@@ -88,7 +93,8 @@ func serverStates() []group {
 			_, large := s.cloud.flavors()
 			return afterAction("member", "resize", map[string]any{"flavorRef": large}, "resized")(ctx, s, names)
 		}, ours: refused},
-		{name: "error after active", prepare: afterAction("admin", "os-resetState", map[string]any{"state": "error"}, "error"), ours: refused},
+		{name: "error after active", prepare: afterAction("admin", "os-resetState", map[string]any{"state": "error"},
+			"error"), ours: refused},
 		{name: "error after building", prepare: func(ctx context.Context, s *session, names map[string]string) (err error) {
 			names["server"], err = s.cloud.unbuilt(ctx, s)
 			return err
@@ -116,7 +122,8 @@ func serverStates() []group {
 		groups[i].metadata, groups[i].steps = serverMetadata, serverSteps()
 		if strings.HasPrefix(groups[i].name, "locked") {
 			groups[i].steps = append(groups[i].steps,
-				step{name: "POST as an administrator", as: "admin", method: "POST", path: serverMetadata, body: `{"metadata": {"by": "admin"}}`},
+				step{name: "POST as an administrator", as: "admin", method: "POST", path: serverMetadata,
+					body: `{"metadata": {"by": "admin"}}`},
 				step{name: "DELETE as an administrator", as: "admin", method: "DELETE", path: serverMetadata + "/by"})
 		}
 	}

@@ -53,18 +53,20 @@ func snapshotStates() []group {
 	writable := ourSnapshotOperations("", "", metadata.KeyNotFound)
 	gone := ourSnapshotOperations(metadata.Gone, metadata.Gone, metadata.Gone)
 	groups := []group{
-		{name: "snapshot creating", prepare: newVolume, knob: snapshots, enter: func(ctx ctx, s *session, names map[string]string) (err error) {
-			if names["snapshot"], err = s.createSnapshot(ctx, names["volume"]); err != nil {
-				return err
-			}
-			return s.awaitVolume(ctx, "snapshot", names["snapshot"], "creating")
-		}, ours: writable},
-		{name: "snapshot deleting", prepare: newSnapshot, knob: snapshotRemovals, enter: func(ctx ctx, s *session, names map[string]string) error {
-			if err := s.send(ctx, "DELETE", s.volumes()+"/snapshots/"+names["snapshot"], "member", nil, nil); err != nil {
-				return err
-			}
-			return s.awaitVolume(ctx, "snapshot", names["snapshot"], "deleting")
-		}, ours: writable},
+		{name: "snapshot creating", prepare: newVolume, knob: snapshots,
+			enter: func(ctx ctx, s *session, names map[string]string) (err error) {
+				if names["snapshot"], err = s.createSnapshot(ctx, names["volume"]); err != nil {
+					return err
+				}
+				return s.awaitVolume(ctx, "snapshot", names["snapshot"], "creating")
+			}, ours: writable},
+		{name: "snapshot deleting", prepare: newSnapshot, knob: snapshotRemovals,
+			enter: func(ctx ctx, s *session, names map[string]string) error {
+				if err := s.send(ctx, "DELETE", s.volumes()+"/snapshots/"+names["snapshot"], "member", nil, nil); err != nil {
+					return err
+				}
+				return s.awaitVolume(ctx, "snapshot", names["snapshot"], "deleting")
+			}, ours: writable},
 		{name: "snapshot available", prepare: newSnapshot, ours: writable},
 		{name: "snapshot in error", prepare: func(ctx ctx, s *session, names map[string]string) error {
 			if err := newSnapshot(ctx, s, names); err != nil {
@@ -94,8 +96,10 @@ func snapshotEdges() []group {
 		{name: "snapshot keys", metadata: snapshotMetadata, prepare: newSnapshot, steps: snapshotKeys()},
 		{name: "snapshot values", metadata: snapshotMetadata, prepare: newSnapshot, steps: snapshotValues()},
 		{name: "snapshot bodies", metadata: snapshotMetadata, prepare: newSnapshot, steps: snapshotBodies()},
-		{name: "snapshot paths", metadata: snapshotMetadata, prepare: newSnapshot, steps: snapshotPaths(), ours: snapshotPathsOurs()},
-		{name: "snapshot people", metadata: snapshotMetadata, prepare: newSnapshot, steps: snapshotPeople(), ours: snapshotPeopleOurs()},
+		{name: "snapshot paths", metadata: snapshotMetadata, prepare: newSnapshot, steps: snapshotPaths(),
+			ours: snapshotPathsOurs()},
+		{name: "snapshot people", metadata: snapshotMetadata, prepare: newSnapshot, steps: snapshotPeople(),
+			ours: snapshotPeopleOurs()},
 		{name: "snapshot versions", metadata: snapshotMetadata, prepare: newSnapshot, steps: snapshotVersions()},
 	}
 }
@@ -127,7 +131,8 @@ func snapshotValues() []step {
 		steps = append(steps, put("PUT value "+v.name, snapshotMetadata, "v", v.value))
 	}
 	for _, i := range []int{0, 3, 7, 14, 17} {
-		steps = append(steps, post("POST value "+oddValues[i].name, snapshotMetadata, map[string]any{"v": oddValues[i].value}))
+		steps = append(steps, post("POST value "+oddValues[i].name, snapshotMetadata,
+			map[string]any{"v": oddValues[i].value}))
 	}
 	return steps
 }
@@ -140,7 +145,8 @@ func snapshotBodies() []step {
 		step{name: "POST nothing", method: "POST", path: snapshotMetadata},
 		step{name: "POST empty map", method: "POST", path: snapshotMetadata, body: `{"metadata": {}}`},
 		step{name: "POST chunked", method: "POST", path: snapshotMetadata, body: `{"metadata": {"a": "1"}}`, chunked: true},
-		step{name: "POST without a type", method: "POST", path: snapshotMetadata, body: `{"metadata": {"a": "1"}}`, header: map[string]string{"Content-Type": ""}},
+		step{name: "POST without a type", method: "POST", path: snapshotMetadata, body: `{"metadata": {"a": "1"}}`,
+			header: map[string]string{"Content-Type": ""}},
 		step{name: "DELETE with a body", method: "DELETE", path: snapshotMetadata + "/a", body: `{}`},
 		step{name: "GET with a body", method: "GET", path: snapshotMetadata, body: `{"x": 1}`},
 	)
@@ -183,45 +189,54 @@ func snapshotPaths() []step {
 }
 
 func snapshotPeople() []step {
-	return append(everybody(snapshotMetadata, "snapshot", "demo admin", "admin", "reader", "stranger", "nobody", "wrong", "revoked", "expired"),
-		step{name: "a stranger with the own project in the path", as: "stranger", method: "PUT", path: "{cinder}/v3/{other}/snapshots/{snapshot}/metadata/a",
+	return append(everybody(snapshotMetadata, "snapshot",
+		"demo admin", "admin", "reader", "stranger", "nobody", "wrong", "revoked", "expired"),
+		step{name: "a stranger with the own project in the path", as: "stranger", method: "PUT",
+			path: "{cinder}/v3/{other}/snapshots/{snapshot}/metadata/a",
 			body: `{"meta": {"a": "1"}}`},
-		step{name: "an admin with the own project in the path", as: "admin", method: "PUT", path: "{cinder}/v3/{admin}/snapshots/{snapshot}/metadata/a",
+		step{name: "an admin with the own project in the path", as: "admin", method: "PUT",
+			path: "{cinder}/v3/{admin}/snapshots/{snapshot}/metadata/a",
 			body: `{"meta": {"a": "1"}}`},
-		step{name: "an admin without a project in the path", as: "admin", method: "PUT", path: "{cinder}/v3/snapshots/{snapshot}/metadata/a",
+		step{name: "an admin without a project in the path", as: "admin", method: "PUT",
+			path: "{cinder}/v3/snapshots/{snapshot}/metadata/a",
 			body: `{"meta": {"a": "2"}}`},
 	)
 }
 
 func snapshotPeopleOurs() []operation {
 	set := func(who string, class metadata.Class) operation {
-		return operation{name: "SetMetadatum as " + who, as: who, id: "snapshot", class: class, do: func(ctx ctx, api ourAPI, id string) error {
-			return api.snapshots.SetMetadatum(ctx, id, "ours", "1")
-		}}
+		return operation{name: "SetMetadatum as " + who, as: who, id: "snapshot", class: class,
+			do: func(ctx ctx, api ourAPI, id string) error {
+				return api.snapshots.SetMetadatum(ctx, id, "ours", "1")
+			}}
 	}
 	return []operation{
 		set("demo admin", ""), set("reader", ""), set("admin", metadata.Invalid), set("stranger", metadata.Invalid),
-		set("nobody", metadata.Unauthenticated), set("wrong", metadata.Unauthenticated), set("revoked", metadata.Unauthenticated),
-		set("expired", metadata.Unauthenticated),
+		set("nobody", metadata.Unauthenticated), set("wrong", metadata.Unauthenticated),
+		set("revoked", metadata.Unauthenticated), set("expired", metadata.Unauthenticated),
 	}
 }
 
 // The endpoints that are configured wrongly or oddly.
 func snapshotPathsOurs() []operation {
 	set := func(name, endpoint string, class metadata.Class) operation {
-		return operation{name: "SetMetadatum at " + name, id: "snapshot", volume: endpoint, class: class, do: func(ctx ctx, api ourAPI, id string) error {
-			return api.snapshots.SetMetadatum(ctx, id, "ours", "1")
-		}}
+		return operation{name: "SetMetadatum at " + name, id: "snapshot", volume: endpoint, class: class,
+			do: func(ctx ctx, api ourAPI, id string) error {
+				return api.snapshots.SetMetadatum(ctx, id, "ours", "1")
+			}}
 	}
 	return []operation{
-		set("an endpoint without the project", "{cinder}/v3/", ""), set("another project's endpoint", "{cinder}/v3/{other}/", metadata.Invalid),
-		set("a version that is gone", "{cinder}/v2/{demo}/", metadata.Unavailable), set("another service", "{nova}/v2.1/", metadata.Unavailable),
+		set("an endpoint without the project", "{cinder}/v3/", ""),
+		set("another project's endpoint", "{cinder}/v3/{other}/", metadata.Invalid),
+		set("a version that is gone", "{cinder}/v2/{demo}/", metadata.Unavailable),
+		set("another service", "{nova}/v2.1/", metadata.Unavailable),
 	}
 }
 
 func snapshotVersions() []step {
 	var steps []step
-	for _, v := range []string{"volume 3.0", "volume 3.70", "volume 3.71", "volume 2.0", "volume latest", "volume x", "volume", "3.70", "compute 2.93"} {
+	for _, v := range []string{"volume 3.0", "volume 3.70", "volume 3.71", "volume 2.0", "volume latest", "volume x",
+		"volume", "3.70", "compute 2.93"} {
 		h := map[string]string{"OpenStack-API-Version": v}
 		steps = append(steps,
 			step{name: "GET snapshot, " + v, method: "GET", path: oneSnapshot, header: h},

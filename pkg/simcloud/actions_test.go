@@ -29,21 +29,23 @@ func argument(action string) string {
 
 func act(t *testing.T, c *simcloud.Cloud, token, action string) answer {
 	t.Helper()
-	return call(t, c, "POST", "/compute/v2.1/servers/"+serverID+"/action", fmt.Sprintf(`{%q: %s}`, action, argument(action)), "X-Auth-Token", token)
+	return call(t, c, "POST", "/compute/v2.1/servers/"+serverID+"/action",
+		fmt.Sprintf(`{%q: %s}`, action, argument(action)), "X-Auth-Token", token)
 }
 
 // TestActionsByState tries every action in every vm_state. What is not in the table is refused with 409.
 func TestActionsByState(t *testing.T) {
 	allowed := map[string]map[string]string{ // action → vm_state before → after
-		"os-start":      {"stopped": "active"},
-		"os-stop":       {"active": "stopped", "error": "stopped"},
-		"pause":         {"active": "paused"},
-		"unpause":       {"paused": "active"},
-		"suspend":       {"active": "suspended"},
-		"resume":        {"suspended": "active"},
-		"rescue":        {"active": "rescued", "stopped": "rescued", "error": "rescued"},
-		"unrescue":      {"rescued": "active"},
-		"shelve":        {"active": "shelved_offloaded", "stopped": "shelved_offloaded", "paused": "shelved_offloaded", "suspended": "shelved_offloaded"},
+		"os-start": {"stopped": "active"},
+		"os-stop":  {"active": "stopped", "error": "stopped"},
+		"pause":    {"active": "paused"},
+		"unpause":  {"paused": "active"},
+		"suspend":  {"active": "suspended"},
+		"resume":   {"suspended": "active"},
+		"rescue":   {"active": "rescued", "stopped": "rescued", "error": "rescued"},
+		"unrescue": {"rescued": "active"},
+		"shelve": {"active": "shelved_offloaded", "stopped": "shelved_offloaded", "paused": "shelved_offloaded",
+			"suspended": "shelved_offloaded"},
 		"shelveOffload": {"shelved": "shelved_offloaded"},
 		"unshelve":      {"shelved": "active", "shelved_offloaded": "active"},
 		"resize":        {"active": "resized", "stopped": "resized"},
@@ -54,7 +56,8 @@ func TestActionsByState(t *testing.T) {
 	}
 	status := map[string]int{"rescue": http.StatusOK, "confirmResize": http.StatusNoContent}
 	label := map[string]string{"os-start": "start", "os-stop": "stop"}
-	states := []string{"building", "active", "stopped", "paused", "suspended", "rescued", "resized", "error", "shelved", "shelved_offloaded", "soft-delete", "deleted"}
+	states := []string{"building", "active", "stopped", "paused", "suspended", "rescued", "resized", "error", "shelved",
+		"shelved_offloaded", "soft-delete", "deleted"}
 	c := simcloud.New(simcloud.Options{})
 	admin := tokenFor(t, c, "admin", "demo")
 	for action, from := range allowed {
@@ -66,7 +69,8 @@ func TestActionsByState(t *testing.T) {
 				s, _ := c.Server(serverID)
 				if !ok {
 					wantStatus(t, action, a, http.StatusConflict)
-					want := fmt.Sprintf("Cannot '%s' instance %s while it is in vm_state %s", stdcmp.Or(label[action], action), serverID, state)
+					want := fmt.Sprintf("Cannot '%s' instance %s while it is in vm_state %s", stdcmp.Or(label[action], action),
+						serverID, state)
 					if strings.HasPrefix(action, "os-") && (state == "building" || state == "shelved_offloaded") {
 						want = "Instance " + serverID + " is not ready"
 					}
@@ -99,7 +103,8 @@ func TestActionTakesTime(t *testing.T) {
 		if got := message(t, a); !strings.HasSuffix(got, "while it is in task_state powering-off") {
 			t.Errorf("got %q", got)
 		}
-		wantStatus(t, "metadata meanwhile", call(t, c, "POST", metadataPath(""), `{"metadata": {}}`, "X-Auth-Token", token), http.StatusOK)
+		wantStatus(t, "metadata meanwhile", call(t, c, "POST", metadataPath(""), `{"metadata": {}}`, "X-Auth-Token", token),
+			http.StatusOK)
 		time.Sleep(10 * time.Second)
 		if got := showServer(t, c, serverID, token); got.Status != "SHUTOFF" || got.Task != "" {
 			t.Errorf("got %+v", got)
@@ -128,10 +133,12 @@ func TestResizeKeepsWhatItWas(t *testing.T) {
 		if got := showServer(t, c, serverID, token); got.Status != "VERIFY_RESIZE" {
 			t.Errorf("got %+v", got)
 		}
-		wantStatus(t, "metadata", call(t, c, "POST", metadataPath(""), `{"metadata": {}}`, "X-Auth-Token", token), http.StatusConflict)
+		wantStatus(t, "metadata", call(t, c, "POST", metadataPath(""), `{"metadata": {}}`, "X-Auth-Token", token),
+			http.StatusConflict)
 		act(t, c, token, test.end)
 		if s, _ := c.Server(serverID); s.Flavor != test.flavor || s.VMState != test.after {
-			t.Errorf("%s from %s: flavor %s and %s, want %s and %s", test.end, test.state, s.Flavor, s.VMState, test.flavor, test.after)
+			t.Errorf("%s from %s: flavor %s and %s, want %s and %s", test.end, test.state, s.Flavor, s.VMState, test.flavor,
+				test.after)
 		}
 	}
 }
@@ -149,7 +156,8 @@ func TestLock(t *testing.T) {
 	if got, want := message(t, a), "Instance "+serverID+" is locked"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	wantStatus(t, "delete", call(t, c, "DELETE", "/compute/v2.1/servers/"+serverID, nil, "X-Auth-Token", token), http.StatusConflict)
+	wantStatus(t, "delete", call(t, c, "DELETE", "/compute/v2.1/servers/"+serverID, nil, "X-Auth-Token", token),
+		http.StatusConflict)
 	wantStatus(t, "an administrator", write(admin), http.StatusOK)
 	wantStatus(t, "unlock", act(t, c, token, "unlock"), http.StatusAccepted)
 	wantStatus(t, "unlocked", write(token), http.StatusOK)
@@ -172,12 +180,15 @@ func TestActionsThatAreRefused(t *testing.T) {
 		{"none", token, `{}`, 400, "Malformed request body"},
 		{"no JSON", token, `{`, 400, "Malformed request body"},
 		{"another's server", stranger, `{"pause": null}`, 404, "Instance " + serverID + " could not be found."},
-		{"reset state by a member", token, `{"os-resetState": {"state": "active"}}`, 403, "Policy doesn't allow os_compute_api:os-admin-actions:reset_state to be performed."},
+		{"reset state by a member", token, `{"os-resetState": {"state": "active"}}`, 403,
+			"Policy doesn't allow os_compute_api:os-admin-actions:reset_state to be performed."},
 		{"kind of reboot", token, `{"reboot": {"type": "x"}}`, 400,
-			"Invalid input for field/attribute type. Value: x. 'x' is not one of ['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']"},
+			"Invalid input for field/attribute type. Value: x. 'x' is not one of ['HARD', 'Hard', 'hard', 'SOFT', 'Soft', " +
+				"'soft']"},
 		{"same flavor", token, `{"resize": {"flavorRef": "42"}}`, 400, "When resizing, instances must change flavor!"},
 		{"unknown flavor", token, `{"resize": {"flavorRef": "nope"}}`, 400, "Flavor nope could not be found."},
-		{"no flavor", token, `{"resize": {}}`, 400, "Invalid input for field/attribute resize. Value: {}. 'flavorRef' is a required property"},
+		{"no flavor", token, `{"resize": {}}`, 400,
+			"Invalid input for field/attribute resize. Value: {}. 'flavorRef' is a required property"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := call(t, c, "POST", "/compute/v2.1/servers/"+serverID+"/action", test.body, "X-Auth-Token", test.who)
@@ -210,21 +221,29 @@ func TestCreateServerIsRefused(t *testing.T) {
 		status                int
 		text                  string
 	}{
-		{"no name", `"imageRef": "` + image.ID + `", "flavorRef": "42", "networks": "none"`, "2.37", 400, "'name' is a required property"},
-		{"no networks", `"name": "web", "imageRef": "` + image.ID + `", "flavorRef": "42"`, "2.37", 400, "'networks' is a required property"},
-		{"networks none before 2.37", whole, "2.36", 400, "Invalid input for field/attribute networks. Value: none. 'none' is not of type 'array'"},
+		{"no name", `"imageRef": "` + image.ID + `", "flavorRef": "42", "networks": "none"`, "2.37", 400,
+			"'name' is a required property"},
+		{"no networks", `"name": "web", "imageRef": "` + image.ID + `", "flavorRef": "42"`, "2.37", 400,
+			"'networks' is a required property"},
+		{"networks none before 2.37", whole, "2.36", 400,
+			"Invalid input for field/attribute networks. Value: none. 'none' is not of type 'array'"},
 		{"unknown flavor", strings.Replace(whole, `"42"`, `"43"`, 1), "2.37", 400, "Flavor 43 could not be found."},
-		{"unknown image", strings.Replace(whole, image.ID, "00000000-0000-4000-8000-000000000000", 1), "2.37", 400, "Can not find requested image"},
+		{"unknown image", strings.Replace(whole, image.ID, "00000000-0000-4000-8000-000000000000", 1), "2.37", 400,
+			"Can not find requested image"},
 		{"no UUID", strings.Replace(whole, image.ID, "nope", 1), "2.37", 400,
 			"Invalid input for field/attribute imageRef. Value: nope. 'nope' is not valid under any of the given schemas"},
-		{"unknown field", whole + `, "bogus": 1`, "2.37", 400, "Additional properties are not allowed ('bogus' was unexpected)"},
+		{"unknown field", whole + `, "bogus": 1`, "2.37", 400,
+			"Additional properties are not allowed ('bogus' was unexpected)"},
 		{"white space", strings.Replace(whole, "web", " web", 1), "2.37", 400,
 			"An invalid 'name' value was provided. The name must be: printable characters. Can not start or end with whitespace."},
-		{"metadata value", whole + `, "metadata": {"a": 1}`, "2.37", 400, "Invalid input for field/attribute a. Value: 1. 1 is not of type 'string'"},
-		{"metadata quota", whole + `, "metadata": {"a": "1", "b": "2", "c": "3"}`, "2.37", 403, "Maximum number of metadata items exceeds 2"},
+		{"metadata value", whole + `, "metadata": {"a": 1}`, "2.37", 400,
+			"Invalid input for field/attribute a. Value: 1. 1 is not of type 'string'"},
+		{"metadata quota", whole + `, "metadata": {"a": "1", "b": "2", "c": "3"}`, "2.37", 403,
+			"Maximum number of metadata items exceeds 2"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			a := call(t, c, "POST", "/compute/v2.1/servers", `{"server": {`+test.server+`}}`, "X-Auth-Token", token, "OpenStack-API-Version", "compute "+test.version)
+			a := call(t, c, "POST", "/compute/v2.1/servers", `{"server": {`+test.server+`}}`, "X-Auth-Token", token,
+				"OpenStack-API-Version", "compute "+test.version)
 			wantStatus(t, test.name, a, test.status)
 			if got := message(t, a); !strings.HasSuffix(got, test.text) {
 				t.Errorf("got %q, want %q at its end", got, test.text)

@@ -8,7 +8,8 @@ func (c *Cloud) catalog(r *request, p Project) []object {
 		endpoints := []object{}
 		for _, i := range []string{"public", "internal", "admin"} {
 			endpoints = append(endpoints, object{
-				{"id", stableID("endpoint", kind+i)}, {"interface", i}, {"region_id", c.options.Region}, {"url", r.base + path}, {"region", c.options.Region},
+				{"id", stableID("endpoint", kind+i)}, {"interface", i}, {"region_id", c.options.Region}, {"url", r.base + path},
+				{"region", c.options.Region},
 			})
 		}
 		return object{{"endpoints", endpoints}, {"id", stableID("service", kind)}, {"type", kind}, {"name", name}}
@@ -51,11 +52,14 @@ func (r *request) serviceUnauthorized() *response {
 	if r.huawei && r.service != serviceImage && r.service != serviceNetwork {
 		return r.gatewayUnauthorized("Incorrect IAM authentication information: decrypt token fail")
 	}
-	res := r.webError(http.StatusUnauthorized, "This server could not verify that you are authorized to access the document you requested. Either you "+
-		"supplied the wrong credentials (e.g., bad password), or your browser does not understand how to supply the credentials required.")
+	res := r.webError(http.StatusUnauthorized,
+		"This server could not verify that you are authorized to access the document you requested. Either you "+
+			"supplied the wrong credentials (e.g., bad password), or your browser does not understand how to supply the "+
+			"credentials required.")
 	if r.service != serviceImage {
 		res = r.json(http.StatusUnauthorized, object{{"error", object{
-			{"code", http.StatusUnauthorized}, {"title", http.StatusText(http.StatusUnauthorized)}, {"message", unauthorizedMessage},
+			{"code", http.StatusUnauthorized}, {"title", http.StatusText(http.StatusUnauthorized)},
+			{"message", unauthorizedMessage},
 		}}})
 		r.outside(res)
 	}

@@ -1,10 +1,11 @@
-// Package simcloud is a cloud in memory: Keystone, Compute and Block Storage (and as much of Image and Network as clients
-// ask for), answering as the real services do, refusals, odd status codes and wording included. The model is OpenStack Zed
-// (Keystone 22, Nova 26.2, Cinder 21.3), and, with [Options.HuaweiCloud], what the documentation of Huawei Cloud says.
+// Package simcloud is a cloud in memory: Keystone, Compute and Block Storage (and as much of Image and Network as
+// clients ask for), answering as the real services do, refusals, odd status codes and wording included. The model is
+// OpenStack Zed (Keystone 22, Nova 26.2, Cinder 21.3), and, with [Options.HuaweiCloud], what the documentation of
+// Huawei Cloud says.
 //
-// A [Cloud] is an [http.Handler] for any OpenStack client, and has an [http.RoundTripper] that needs no socket. It starts no
-// goroutine and has no timer of its own: what changes with time (a server that builds, a token that expires) is computed from
-// the clock when somebody looks, so a test in a testing/synctest bubble owns time completely.
+// A [Cloud] is an [http.Handler] for any OpenStack client, and has an [http.RoundTripper] that needs no socket. It
+// starts no goroutine and has no timer of its own: what changes with time (a server that builds, a token that expires)
+// is computed from the clock when somebody looks, so a test in a testing/synctest bubble owns time completely.
 //
 // Every service is below one address: /identity/v3, /compute/v2.1, /volume/v3, /image/v2, /network/v2.0.
 package simcloud
@@ -16,8 +17,8 @@ import (
 	"sync"
 )
 
-// DefaultEndpoint is the base URL of links and of the catalog when neither the request nor [Options.Endpoint] gives one. The
-// name never resolves (RFC 2606), so a client that left the in-memory transport is noticed.
+// DefaultEndpoint is the base URL of links and of the catalog when neither the request nor [Options.Endpoint] gives
+// one. The name never resolves (RFC 2606), so a client that left the in-memory transport is noticed.
 const DefaultEndpoint = "http://simcloud.invalid"
 
 // Cloud is one cloud. Make it with [New]. All methods may be called from any goroutine.

@@ -8,7 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// maxServiceBody is the largest body that Compute and Block Storage take, in bytes: max_request_body_size of oslo.middleware.
+// maxServiceBody is the largest body that Compute and Block Storage take, in bytes: max_request_body_size of
+// oslo.middleware.
 const maxServiceBody = 114688
 
 // computeRoutes are the operations of Nova. Source: https://docs.openstack.org/api-ref/compute/
@@ -57,14 +58,16 @@ func (c *Cloud) compute(r *request) *response {
 	}
 	switch root {
 	case "":
-		return r.plainJSON(http.StatusOK, object{{"versions", []object{r.computeVersion("v2.0", false), r.computeVersion("v2.1", false)}}})
+		return r.plainJSON(http.StatusOK,
+			object{{"versions", []object{r.computeVersion("v2.0", false), r.computeVersion("v2.1", false)}}})
 	case "v2.1":
 	case "v2": // the same without microversions
 		r.header = r.header.Clone()
 		r.header.Del("OpenStack-API-Version")
 		r.header.Del("X-OpenStack-Nova-API-Version")
 	default:
-		return r.plainJSON(http.StatusMultipleChoices, object{{"choices", []object{r.computeChoice("v2.0"), r.computeChoice("v2.1")}}})
+		return r.plainJSON(http.StatusMultipleChoices,
+			object{{"choices", []object{r.computeChoice("v2.0"), r.computeChoice("v2.1")}}})
 	}
 	if len(r.body) > maxServiceBody {
 		return r.tooLarge()
@@ -96,7 +99,8 @@ func (c *Cloud) compute(r *request) *response {
 		r.versioned = false
 	}
 	if t := r.header.Get("Content-Type"); t != "" {
-		if !slices.Contains([]string{"application/json", "application/vnd.openstack.compute+json", "text/plain"}, mediaType(t)) {
+		if !slices.Contains([]string{"application/json", "application/vnd.openstack.compute+json", "text/plain"},
+			mediaType(t)) {
 			return r.refuse(refusal{status: http.StatusUnsupportedMediaType, message: "Unsupported Content-Type"})
 		}
 	}
@@ -142,7 +146,8 @@ func (c *Cloud) authorize(r *request) *response {
 
 // tooLarge refuses a body for its length alone.
 func (r *request) tooLarge() *response {
-	return r.webError(http.StatusRequestEntityTooLarge, "Request is too large. Larger than max_request_body_size (114688).")
+	return r.webError(http.StatusRequestEntityTooLarge,
+		"Request is too large. Larger than max_request_body_size (114688).")
 }
 
 // decodeComputeBody reads the body as Nova does: only of requests that may have one, whatever its type, and none
@@ -179,7 +184,8 @@ func (r *request) plainJSON(status int, v any) *response {
 }
 
 func (r *request) computeVersion(id string, detailed bool) object {
-	path, media, status, updated, lowest, highest := "v2.1", "2.1", "CURRENT", "2013-07-23T11:33:21Z", computeMin.String(), computeMax.String()
+	path, media, status, updated := "v2.1", "2.1", "CURRENT", "2013-07-23T11:33:21Z"
+	lowest, highest := computeMin.String(), computeMax.String()
 	if id == "v2.0" {
 		path, media, status, updated, lowest, highest = "v2", "2", "SUPPORTED", "2011-01-21T11:33:21Z", "", ""
 	}
@@ -187,7 +193,8 @@ func (r *request) computeVersion(id string, detailed bool) object {
 	if detailed {
 		links = append(links, object{{"rel", "describedby"}, {"type", "text/html"}, {"href", "http://docs.openstack.org/"}})
 	}
-	view := object{{"id", id}, {"status", status}, {"version", highest}, {"min_version", lowest}, {"updated", updated}, {"links", links}}
+	view := object{{"id", id}, {"status", status}, {"version", highest}, {"min_version", lowest}, {"updated", updated},
+		{"links", links}}
 	if detailed {
 		view = append(view, member{"media-types", computeMedia(media)})
 	}
@@ -204,7 +211,8 @@ func (r *request) computeChoice(id string) object {
 		path, media, status = "v2", "2", "SUPPORTED"
 	}
 	return object{
-		{"id", id}, {"status", status}, {"links", []object{{{"rel", "self"}, {"href", r.base + "/compute/" + path + r.path}}}},
+		{"id", id}, {"status", status},
+		{"links", []object{{{"rel", "self"}, {"href", r.base + "/compute/" + path + r.path}}}},
 		{"media-types", computeMedia(media)},
 	}
 }

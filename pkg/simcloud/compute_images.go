@@ -13,8 +13,8 @@ func (c *Cloud) computeImageView(r *request, m Image, detailed bool) object {
 	view := object{{"id", m.ID}, {"name", m.Name}}
 	if detailed {
 		view = append(view, object{
-			{"minRam", 0}, {"minDisk", 0}, {"metadata", object{}}, {"created", made}, {"updated", made}, {"status", "ACTIVE"}, {"progress", 100},
-			{"OS-EXT-IMG-SIZE:size", 1024},
+			{"minRam", 0}, {"minDisk", 0}, {"metadata", object{}}, {"created", made}, {"updated", made}, {"status", "ACTIVE"},
+			{"progress", 100}, {"OS-EXT-IMG-SIZE:size", 1024},
 		}...)
 	}
 	links := append(r.links("compute", "images/"+m.ID), object{

@@ -52,8 +52,9 @@ func (c *Cloud) listExtraSpecs(r *request) *response {
 func (c *Cloud) showComputeLimits(r *request) *response {
 	used := len(c.servers.in(r.who.project.ID, false).list)
 	return r.json(http.StatusOK, object{{"limits", object{{"rate", []string{}}, {"absolute", object{
-		{"maxTotalInstances", -1}, {"maxTotalCores", -1}, {"maxTotalRAMSize", -1}, {"maxServerMeta", c.options.MaxMetadataItems},
-		{"maxTotalKeypairs", 100}, {"maxServerGroups", 10}, {"maxServerGroupMembers", 10}, {"totalInstancesUsed", used},
+		{"maxTotalInstances", -1}, {"maxTotalCores", -1}, {"maxTotalRAMSize", -1},
+		{"maxServerMeta", c.options.MaxMetadataItems}, {"maxTotalKeypairs", 100}, {"maxServerGroups", 10},
+		{"maxServerGroupMembers", 10}, {"totalInstancesUsed", used},
 	}}}}})
 }
 

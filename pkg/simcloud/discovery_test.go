@@ -61,7 +61,8 @@ func TestErrorsBelowTheAPI(t *testing.T) {
 	c := simcloud.New(simcloud.Options{})
 	token := tokenFor(t, c, "demo", "demo")
 	const (
-		html = "<html>\n <head>\n  <title>404 Not Found</title>\n </head>\n <body>\n  <h1>404 Not Found</h1>\n  The resource could not be found.<br /><br />\n\n\n\n </body>\n</html>"
+		html = "<html>\n <head>\n  <title>404 Not Found</title>\n </head>\n <body>\n  <h1>404 Not Found</h1>\n  The " +
+			"resource could not be found.<br /><br />\n\n\n\n </body>\n</html>"
 		text = "404 Not Found\n\nThe resource could not be found.\n\n   "
 		json = `{"message": "The resource could not be found.<br /><br />\n\n\n", "code": "404 Not Found", "title": "Not Found"}`
 	)
@@ -99,14 +100,20 @@ func TestBodies(t *testing.T) {
 		status           int
 		answer           string
 	}{
-		{"Nova, too long", metadataPath(""), long, false, 413, "Request is too large. Larger than max_request_body_size (114688)."},
-		{"Cinder, too long", snapshotPath(t, c, "/metadata"), long, false, 413, "Request is too large. Larger than max_request_body_size (114688)."},
-		{"Nova, chunked", metadataPath(""), `{"metadata": {"a": "b"}}`, true, 400, `{"badRequest": {"code": 400, "message": "None is not of type 'object'"}}`},
-		{"Cinder, chunked", snapshotPath(t, c, "/metadata"), `{"metadata": {"a": "b"}}`, true, 400, "The server could not comply with the request"},
-		{"Keystone, chunked", "/identity/v3/auth/tokens", `{"auth": {}}`, true, 400, "Expecting to find auth in request body."},
+		{"Nova, too long", metadataPath(""), long, false, 413,
+			"Request is too large. Larger than max_request_body_size (114688)."},
+		{"Cinder, too long", snapshotPath(t, c, "/metadata"), long, false, 413,
+			"Request is too large. Larger than max_request_body_size (114688)."},
+		{"Nova, chunked", metadataPath(""), `{"metadata": {"a": "b"}}`, true, 400,
+			`{"badRequest": {"code": 400, "message": "None is not of type 'object'"}}`},
+		{"Cinder, chunked", snapshotPath(t, c, "/metadata"), `{"metadata": {"a": "b"}}`, true, 400,
+			"The server could not comply with the request"},
+		{"Keystone, chunked", "/identity/v3/auth/tokens", `{"auth": {}}`, true, 400,
+			"Expecting to find auth in request body."},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r, err := http.NewRequestWithContext(t.Context(), "POST", simcloud.DefaultEndpoint+test.path, strings.NewReader(test.body))
+			r, err := http.NewRequestWithContext(t.Context(), "POST", simcloud.DefaultEndpoint+test.path,
+				strings.NewReader(test.body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -140,7 +147,8 @@ func TestFieldsByMicroversion(t *testing.T) {
 		{"2.93", `"OS-EXT-SRV-ATTR:hostname": "web-1"`, `"OS-EXT-SRV-ATTR:host"`},
 		{"latest", `"OS-EXT-SRV-ATTR:hostname": "web-1"`, `"nothing"`},
 	} {
-		a := call(t, c, "GET", "/compute/v2.1/servers/"+serverID, nil, "X-Auth-Token", token, "OpenStack-API-Version", "compute "+test.version)
+		a := call(t, c, "GET", "/compute/v2.1/servers/"+serverID, nil, "X-Auth-Token", token, "OpenStack-API-Version",
+			"compute "+test.version)
 		wantStatus(t, test.version, a, http.StatusOK)
 		if !strings.Contains(a.body, test.has) {
 			t.Errorf("%s: %s is missing: %s", test.version, test.has, a.body)

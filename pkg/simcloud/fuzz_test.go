@@ -17,25 +17,32 @@ func FuzzRequest(f *testing.F) {
 		{"POST", "/compute/v2.1/servers/{server}/metadata", `{"metadata": {"a": "b"}}`, "compute 2.93"},
 		{"PUT", "/compute/v2.1/servers/{server}/metadata/a%2Fb", `{"meta": {"a": 1e400}}`, "latest"},
 		{"POST", "/compute/v2.1/servers/{server}/action", `{"reboot": {"type": "HARD"}}`, ""},
-		{"POST", "/compute/v2.1/servers", `{"server": {"name": "x", "flavorRef": 42, "networks": "none", "imageRef": ""}}`, "compute 2.37"},
+		{"POST", "/compute/v2.1/servers", `{"server": {"name": "x", "flavorRef": 42, "networks": "none", "imageRef": ""}}`,
+			"compute 2.37"},
 		{"GET", "/compute/v2.1/servers/detail?limit=1&marker=x&name=[", "", "compute x"},
 		{"PUT", "/volume/v3/snapshots/{snapshot}/metadata/x.json", `{"meta": {"x": "\ud800"}}`, "volume 3.70"},
 		{"POST", "/volume/v3/snapshots/{snapshot}/metadata", `{"metadata": ["metadata"]}`, "volume"},
 		{"POST", "/volume/v3/volumes", `{"volume": {"size": "1", "metadata": null}}`, ""},
-		{"GET", "/compute/v2.1/servers?sort_key=display_name&sort_dir=asc&changes-since=2026-01-01&deleted=1&limit=1", "", "compute 2.75"},
-		{"POST", "/compute/v2.1/servers", `{"server": {"name": "x", "flavorRef": "42", "networks": "none", "block_device_mapping_v2": [{"boot_index": 0, ` +
-			`"uuid": "{volume}", "source_type": "volume", "destination_type": "volume"}, 1]}}`, "compute 2.90"},
+		{"GET", "/compute/v2.1/servers?sort_key=display_name&sort_dir=asc&changes-since=2026-01-01&deleted=1&limit=1", "",
+			"compute 2.75"},
+		{"POST", "/compute/v2.1/servers",
+			`{"server": {"name": "x", "flavorRef": "42", "networks": "none", "block_device_mapping_v2": [{"boot_index": 0, ` +
+				`"uuid": "{volume}", "source_type": "volume", "destination_type": "volume"}, 1]}}`, "compute 2.90"},
 		{"POST", "/compute/v2.1/servers/{server}/action", `{"rebuild": {"imageRef": "x", "metadata": {"a": "b"}}}`, ""},
-		{"POST", "/compute/v2.1/servers/{server}/os-volume_attachments", `{"volumeAttachment": {"volumeId": "{volume}"}}`, "compute 2.79"},
-		{"PUT", "/compute/v2.1/servers/{server}/os-volume_attachments/{volume}", `{"volumeAttachment": {"volumeId": "{volume}"}}`, "compute 2.85"},
+		{"POST", "/compute/v2.1/servers/{server}/os-volume_attachments", `{"volumeAttachment": {"volumeId": "{volume}"}}`,
+			"compute 2.79"},
+		{"PUT", "/compute/v2.1/servers/{server}/os-volume_attachments/{volume}",
+			`{"volumeAttachment": {"volumeId": "{volume}"}}`, "compute 2.85"},
 		{"POST", "/volume/v3/volumes/{volume}/action", `{"os-extend": {"new_size": "99999999999999999999"}}`, ""},
 		{"POST", "/volume/v3/volumes/{volume}/action", `{"os-reset_status": {"status": null}}`, ""},
 		{"POST", "/volume/v3/snapshots/{snapshot}/action", `{"os-reset_status": []}`, ""},
-		{"POST", "/volume/v3/volume-transfers", `{"transfer": {"volume_id": "{volume}", "no_snapshots": true}}`, "volume 3.57"},
+		{"POST", "/volume/v3/volume-transfers", `{"transfer": {"volume_id": "{volume}", "no_snapshots": true}}`,
+			"volume 3.57"},
 		{"DELETE", "/volume/v3/volumes/{volume}?cascade=1&force=x", "", "volume 3.70"},
 		{"GET", "/volume/v3/volumes/detail?sort=name,size:asc&metadata={&offset=9&limit=0&with_count=1", "", "volume 3.70"},
 		{"GET", "/identity/v3/projects?tags=,&domain_id=x", "", ""},
-		{"POST", "/identity/v3/auth/tokens", `{"auth": {"identity": {"methods": [1], "password": []}, "scope": {"project": {"id": 1}}}}`, ""},
+		{"POST", "/identity/v3/auth/tokens",
+			`{"auth": {"identity": {"methods": [1], "password": []}, "scope": {"project": {"id": 1}}}}`, ""},
 		{"GET", "/image/v2/images/%00", "", ""},
 		{"DELETE", "//compute//v2.1///servers/..", "[[[[", ""},
 	} {
@@ -49,7 +56,8 @@ func FuzzRequest(f *testing.F) {
 		c.PutSnapshot(simcloud.Snapshot{ID: snapshotID, VolumeID: volumeID})
 		body = strings.ReplaceAll(body, "{volume}", volumeID)
 		target, err := url.Parse(
-			simcloud.DefaultEndpoint + "/" + strings.NewReplacer("{server}", serverID, "{snapshot}", snapshotID, "{volume}", volumeID).
+			simcloud.DefaultEndpoint + "/" + strings.NewReplacer("{server}", serverID, "{snapshot}", snapshotID, "{volume}",
+				volumeID).
 				Replace(strings.TrimPrefix(path, "/")),
 		)
 		if err != nil {

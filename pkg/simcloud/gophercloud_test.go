@@ -37,7 +37,9 @@ func reach(t *testing.T, c *simcloud.Cloud) map[string]struct {
 }
 
 // authenticate logs a gophercloud client in.
-func authenticate(t *testing.T, url string, transport http.RoundTripper, o gophercloud.AuthOptions) (*gophercloud.ProviderClient, error) {
+func authenticate(
+	t *testing.T, url string, transport http.RoundTripper, o gophercloud.AuthOptions,
+) (*gophercloud.ProviderClient, error) {
 	t.Helper()
 	o.IdentityEndpoint = url + "/identity/v3"
 	p, err := openstack.NewClient(o.IdentityEndpoint)
@@ -58,10 +60,12 @@ func TestGophercloudAuthenticates(t *testing.T) {
 	credential, _ := c.ApplicationCredential("tagger")
 	user, _ := c.User("demo")
 	options := map[string]gophercloud.AuthOptions{
-		"password":                        passwordOptions,
-		"user and project by id":          {UserID: user.ID, Password: "secret", TenantID: demo(t, c)},
-		"application credential by id":    {ApplicationCredentialID: credential.ID, ApplicationCredentialSecret: string(credential.Secret)},
-		"application credential by name":  {ApplicationCredentialName: "tagger", ApplicationCredentialSecret: string(credential.Secret), Username: "demo", DomainName: "Default"},
+		"password":               passwordOptions,
+		"user and project by id": {UserID: user.ID, Password: "secret", TenantID: demo(t, c)},
+		"application credential by id": {ApplicationCredentialID: credential.ID,
+			ApplicationCredentialSecret: string(credential.Secret)},
+		"application credential by name": {ApplicationCredentialName: "tagger",
+			ApplicationCredentialSecret: string(credential.Secret), Username: "demo", DomainName: "Default"},
 		"token":                           {TokenID: tokenFor(t, c, "demo", ""), Scope: passwordOptions.Scope},
 		"token that was scoped elsewhere": {TokenID: tokenFor(t, c, "admin", "admin"), Scope: passwordOptions.Scope},
 	}
@@ -72,8 +76,10 @@ func TestGophercloudAuthenticates(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for service, make := range map[string]func(*gophercloud.ProviderClient, gophercloud.EndpointOpts) (*gophercloud.ServiceClient, error){
-					"/compute/v2.1/": openstack.NewComputeV2, "/volume/v3/" + demo(t, c) + "/": openstack.NewBlockStorageV3, "/image/v2/": openstack.NewImageV2,
+				for service, make := range map[string]func(*gophercloud.ProviderClient,
+					gophercloud.EndpointOpts) (*gophercloud.ServiceClient, error){
+					"/compute/v2.1/": openstack.NewComputeV2, "/volume/v3/" + demo(t, c) + "/": openstack.NewBlockStorageV3,
+					"/image/v2/": openstack.NewImageV2,
 				} {
 					client, err := make(p, gophercloud.EndpointOpts{Region: "RegionOne"})
 					if err != nil {
@@ -131,7 +137,8 @@ func TestGophercloudServers(t *testing.T) {
 
 			compute.Microversion = "2.93"
 			made, err := servers.Create(ctx, compute, servers.CreateOpts{
-				Name: "web", ImageRef: image[0].ID, FlavorRef: flavor[0].ID, Networks: "none", Metadata: map[string]string{"from": "create"},
+				Name: "web", ImageRef: image[0].ID, FlavorRef: flavor[0].ID, Networks: "none",
+				Metadata: map[string]string{"from": "create"},
 			}, nil).Extract()
 			if err != nil {
 				t.Fatal(err)
@@ -143,7 +150,8 @@ func TestGophercloudServers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.Name != "web" || got.Status != "ACTIVE" || got.VmState != "active" || got.LaunchedAt.IsZero() || *got.Locked || got.TenantID != demo(t, c) {
+			if got.Name != "web" || got.Status != "ACTIVE" || got.VmState != "active" || got.LaunchedAt.IsZero() ||
+				*got.Locked || got.TenantID != demo(t, c) {
 				t.Errorf("got %+v", got)
 			}
 			pages, err := servers.List(compute, servers.ListOpts{Name: "web"}).AllPages(ctx)
@@ -215,7 +223,8 @@ func TestGophercloudSnapshots(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, err := snapshots.Create(ctx, client, snapshots.CreateOpts{VolumeID: v.ID, Name: "nightly", Metadata: map[string]string{"from": "create"}}).Extract()
+			s, err := snapshots.Create(ctx, client, snapshots.CreateOpts{VolumeID: v.ID, Name: "nightly",
+				Metadata: map[string]string{"from": "create"}}).Extract()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -234,7 +243,8 @@ func TestGophercloudSnapshots(t *testing.T) {
 			if err != nil || len(list) != 1 || list[0].ID != s.ID {
 				t.Errorf("got the list %v, %v", list, err)
 			}
-			if _, err := client.Put(ctx, client.ServiceURL("snapshots", s.ID, "metadata", "env"), map[string]any{"meta": map[string]string{"env": "dev"}}, nil,
+			if _, err := client.Put(ctx, client.ServiceURL("snapshots", s.ID, "metadata", "env"),
+				map[string]any{"meta": map[string]string{"env": "dev"}}, nil,
 				&gophercloud.RequestOpts{OkCodes: []int{http.StatusOK}}); err != nil {
 				t.Error(err)
 			}
@@ -243,7 +253,8 @@ func TestGophercloudSnapshots(t *testing.T) {
 				t.Errorf("metadata (-want +got):\n%s", diff)
 			}
 			// gophercloud's own call replaces the map, as Cinder's PUT does.
-			if _, err := snapshots.UpdateMetadata(ctx, client, s.ID, snapshots.UpdateMetadataOpts{Metadata: map[string]any{"only": "one"}}).ExtractMetadata(); err != nil {
+			if _, err := snapshots.UpdateMetadata(ctx, client, s.ID,
+				snapshots.UpdateMetadataOpts{Metadata: map[string]any{"only": "one"}}).ExtractMetadata(); err != nil {
 				t.Error(err)
 			}
 			got, _ = c.Snapshot(s.ID)

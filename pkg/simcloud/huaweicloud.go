@@ -28,7 +28,8 @@ func ecsMessage(code, other string) string {
 
 // gatewayUnauthorized is how the API gateway refuses a token or a signature.
 func (r *request) gatewayUnauthorized(message string) *response {
-	return r.json(http.StatusUnauthorized, object{{"error_msg", message}, {"error_code", "APIG.0301"}, {"request_id", r.id}})
+	return r.json(http.StatusUnauthorized,
+		object{{"error_msg", message}, {"error_code", "APIG.0301"}, {"request_id", r.id}})
 }
 
 // accessKeyState counts how often in a row a key's signature was wrong.

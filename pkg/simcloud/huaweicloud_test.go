@@ -25,28 +25,41 @@ func TestHuaweiCloudAnswers(t *testing.T) {
 		status       int
 		answer       string // a part of it
 	}{
-		{"active", simcloud.Server{}, "POST", "/compute/v2.1/{project}/servers/{server}/metadata", `{"metadata": {"a": "b"}}`, 200, `{"metadata": {"a": "b"}}`},
-		{"building", simcloud.Server{VMState: "building", BuildTime: time.Hour}, "POST", "/compute/v2.1/{project}/servers/{server}/metadata",
+		{"active", simcloud.Server{}, "POST", "/compute/v2.1/{project}/servers/{server}/metadata", `{"metadata": {"a": "b"}}`,
+			200, `{"metadata": {"a": "b"}}`},
+		{"building", simcloud.Server{VMState: "building", BuildTime: time.Hour}, "POST",
+			"/compute/v2.1/{project}/servers/{server}/metadata",
 			`{"metadata": {}}`, 400, `{"error": {"code": "Ecs.0100", "message": "The ECS status does not meet requirements.`},
-		{"locked", simcloud.Server{Locked: true}, "POST", "/compute/v2.1/{project}/servers/{server}/metadata", `{"metadata": {}}`, 400, `"code": "Ecs.0605"`},
-		{"no such server", simcloud.Server{}, "GET", "/compute/v2.1/{project}/servers/nope/metadata", "", 404, `"code": "Ecs.0114"`},
-		{"no such key", simcloud.Server{}, "GET", "/compute/v2.1/{project}/servers/{server}/metadata/zz", "", 404, `{"itemNotFound": {"code": 404`},
-		{"bad value", simcloud.Server{}, "POST", "/compute/v2.1/{project}/servers/{server}/metadata", `{"metadata": {"a": 1}}`, 400, `"code": "Ecs.0005"`},
-		{"another project", simcloud.Server{}, "GET", "/compute/v2.1/" + other + "/servers/{server}/metadata", "", 400, `"code": "Common.0018"`},
-		{"key deleted", simcloud.Server{Metadata: map[string]string{"a": "b"}}, "DELETE", "/compute/v2.1/{project}/servers/{server}/metadata/a", "", 200, ""},
-		{"EVS", simcloud.Server{}, "PUT", "/volume/v2/{project}/snapshots/{snapshot}/metadata/k", `{"meta": {"k": "v"}}`, 200, `{"meta": {"k": "v"}}`},
-		{"EVS, key deleted", simcloud.Server{}, "DELETE", "/volume/v2/{project}/snapshots/{snapshot}/metadata/from", "", 204, ""},
-		{"EVS, no such key", simcloud.Server{}, "GET", "/volume/v2/{project}/snapshots/{snapshot}/metadata/zz", "", 404, `has no metadata with key zz`},
+		{"locked", simcloud.Server{Locked: true}, "POST", "/compute/v2.1/{project}/servers/{server}/metadata",
+			`{"metadata": {}}`, 400, `"code": "Ecs.0605"`},
+		{"no such server", simcloud.Server{}, "GET", "/compute/v2.1/{project}/servers/nope/metadata", "", 404,
+			`"code": "Ecs.0114"`},
+		{"no such key", simcloud.Server{}, "GET", "/compute/v2.1/{project}/servers/{server}/metadata/zz", "", 404,
+			`{"itemNotFound": {"code": 404`},
+		{"bad value", simcloud.Server{}, "POST", "/compute/v2.1/{project}/servers/{server}/metadata",
+			`{"metadata": {"a": 1}}`, 400, `"code": "Ecs.0005"`},
+		{"another project", simcloud.Server{}, "GET", "/compute/v2.1/" + other + "/servers/{server}/metadata", "", 400,
+			`"code": "Common.0018"`},
+		{"key deleted", simcloud.Server{Metadata: map[string]string{"a": "b"}}, "DELETE",
+			"/compute/v2.1/{project}/servers/{server}/metadata/a", "", 200, ""},
+		{"EVS", simcloud.Server{}, "PUT", "/volume/v2/{project}/snapshots/{snapshot}/metadata/k", `{"meta": {"k": "v"}}`, 200,
+			`{"meta": {"k": "v"}}`},
+		{"EVS, key deleted", simcloud.Server{}, "DELETE", "/volume/v2/{project}/snapshots/{snapshot}/metadata/from", "", 204,
+			""},
+		{"EVS, no such key", simcloud.Server{}, "GET", "/volume/v2/{project}/snapshots/{snapshot}/metadata/zz", "", 404,
+			`has no metadata with key zz`},
 		{"EVS, no such snapshot", simcloud.Server{}, "GET", "/volume/v2/{project}/snapshots/nope", "", 404,
 			`{"itemNotFound": {"message": "Snapshot nope could not be found.", "code": "EVS.5404"}}`},
-		{"Cinder v3 too", simcloud.Server{}, "GET", "/volume/v3/{project}/snapshots/{snapshot}/metadata", "", 200, `{"metadata": {"from": "put"}}`},
+		{"Cinder v3 too", simcloud.Server{}, "GET", "/volume/v3/{project}/snapshots/{snapshot}/metadata", "", 200,
+			`{"metadata": {"from": "put"}}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := simcloud.New(simcloud.Options{HuaweiCloud: true})
 			test.server.ID = serverID
 			c.PutServer(test.server)
 			c.PutSnapshot(simcloud.Snapshot{ID: snapshotID, Metadata: map[string]string{"from": "put"}})
-			path := strings.NewReplacer("{project}", demo(t, c), "{server}", serverID, "{snapshot}", snapshotID).Replace(test.path)
+			ids := strings.NewReplacer("{project}", demo(t, c), "{server}", serverID, "{snapshot}", snapshotID)
+			path := ids.Replace(test.path)
 			var body any
 			if test.body != "" {
 				body = test.body
@@ -78,10 +91,12 @@ func sign(r *http.Request, body, accessKey, secretKey string, date time.Time) {
 		path += "/"
 	}
 	canonical := fmt.Sprintf("%s\n%s\n%s\nhost:%s\nx-project-id:%s\nx-sdk-date:%s\n\nhost;x-project-id;x-sdk-date\n%x",
-		r.Method, path, r.URL.RawQuery, r.URL.Host, r.Header.Get("X-Project-Id"), r.Header.Get("X-Sdk-Date"), sha256.Sum256([]byte(body)))
+		r.Method, path, r.URL.RawQuery, r.URL.Host, r.Header.Get("X-Project-Id"), r.Header.Get("X-Sdk-Date"),
+		sha256.Sum256([]byte(body)))
 	mac := hmac.New(sha256.New, []byte(secretKey))
 	fmt.Fprintf(mac, "SDK-HMAC-SHA256\n%s\n%x", r.Header.Get("X-Sdk-Date"), sha256.Sum256([]byte(canonical)))
-	r.Header.Set("Authorization", fmt.Sprintf("SDK-HMAC-SHA256 Access=%s, SignedHeaders=host;x-project-id;x-sdk-date, Signature=%x", accessKey, mac.Sum(nil)))
+	r.Header.Set("Authorization", fmt.Sprintf(
+		"SDK-HMAC-SHA256 Access=%s, SignedHeaders=host;x-project-id;x-sdk-date, Signature=%x", accessKey, mac.Sum(nil)))
 }
 
 // The key of simcloud's defaults.
@@ -91,10 +106,12 @@ const (
 )
 
 // signedWrite sends a signed metadata write; change may alter what is signed.
-func signedWrite(t *testing.T, c *simcloud.Cloud, change func(r *http.Request, secret *string, date *time.Time)) answer {
+func signedWrite(t *testing.T, c *simcloud.Cloud,
+	change func(r *http.Request, secret *string, date *time.Time)) answer {
 	t.Helper()
 	const body = `{"metadata": {"a b": "é"}}`
-	r, err := http.NewRequestWithContext(t.Context(), "POST", simcloud.DefaultEndpoint+"/compute/v2.1/"+demo(t, c)+"/servers/"+serverID+"/metadata?b=1&b=2", strings.NewReader(body))
+	r, err := http.NewRequestWithContext(t.Context(), "POST", simcloud.DefaultEndpoint+"/compute/v2.1/"+demo(t, c)+
+		"/servers/"+serverID+"/metadata?b=1&b=2", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,9 @@ func (c *Cloud) image(r *request) *response {
 			{{"id", "v2.0"}, {"status", "SUPPORTED"}, {"links", []object{{{"rel", "self"}, {"href", r.base + "/image/v2/"}}}}},
 		}}})
 	}
-	return c.serveStub(r, "/v2/", func(r *request) *response { return r.webError(http.StatusNotFound, "The resource could not be found.") })
+	return c.serveStub(r, "/v2/", func(r *request) *response {
+		return r.webError(http.StatusNotFound, "The resource could not be found.")
+	})
 }
 
 // serveStub routes a request to a service that has little to say.
@@ -41,10 +43,11 @@ func (c *Cloud) serveStub(r *request, prefix string, missing func(*request) *res
 
 func imageView(m Image) object {
 	return object{
-		{"name", m.Name}, {"disk_format", "raw"}, {"container_format", "bare"}, {"visibility", "public"}, {"size", 1024}, {"virtual_size", 1024},
-		{"status", "active"}, {"checksum", "0f343b0931126a20f133d67c2b018a3b"}, {"protected", false}, {"min_ram", 0}, {"min_disk", 0},
-		{"owner", stableID("project", "admin")}, {"os_hidden", false}, {"id", m.ID}, {"created_at", "2026-01-01T00:00:00Z"},
-		{"updated_at", "2026-01-01T00:00:00Z"}, {"tags", []string{}}, {"self", "/v2/images/" + m.ID}, {"file", "/v2/images/" + m.ID + "/file"},
+		{"name", m.Name}, {"disk_format", "raw"}, {"container_format", "bare"}, {"visibility", "public"}, {"size", 1024},
+		{"virtual_size", 1024}, {"status", "active"}, {"checksum", "0f343b0931126a20f133d67c2b018a3b"},
+		{"protected", false}, {"min_ram", 0}, {"min_disk", 0}, {"owner", stableID("project", "admin")},
+		{"os_hidden", false}, {"id", m.ID}, {"created_at", "2026-01-01T00:00:00Z"}, {"updated_at", "2026-01-01T00:00:00Z"},
+		{"tags", []string{}}, {"self", "/v2/images/" + m.ID}, {"file", "/v2/images/" + m.ID + "/file"},
 		{"schema", "/v2/schemas/image"},
 	}
 }

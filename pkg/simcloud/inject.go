@@ -59,7 +59,8 @@ func (c *Cloud) ClearFaults() {
 func (c *Cloud) faultFor(r *request) Fault {
 	for i, f := range c.faults {
 		switch {
-		case f.Service != "" && f.Service != r.service, f.Method != "" && f.Method != r.method, !strings.Contains(r.fullPath, f.Path):
+		case f.Service != "" && f.Service != r.service, f.Method != "" && f.Method != r.method,
+			!strings.Contains(r.fullPath, f.Path):
 			continue
 		case f.Skip > 0:
 			f.Skip--
@@ -133,8 +134,9 @@ func Throttled(retryAfter time.Duration) *Answer {
 
 // ThrottledByGateway is 429 of Huawei Cloud's API gateway, which names no time.
 func ThrottledByGateway() *Answer {
-	return jsonAnswer(http.StatusTooManyRequests, 0, `{"error_msg":"The throttling threshold has been reached: policy user over ratelimit,limit:200,`+
-		`time:1 second","error_code":"APIG.0308","request_id":"0123456789abcdef0123456789abcdef"}`)
+	return jsonAnswer(http.StatusTooManyRequests, 0,
+		`{"error_msg":"The throttling threshold has been reached: policy user over ratelimit,limit:200,`+
+			`time:1 second","error_code":"APIG.0308","request_id":"0123456789abcdef0123456789abcdef"}`)
 }
 
 // FlowControl is Huawei Cloud's Common.0024: a refusal with the status 202.
@@ -144,8 +146,9 @@ func FlowControl() *Answer {
 
 // ServerError is 500 in Nova's form.
 func ServerError() *Answer {
-	return jsonAnswer(http.StatusInternalServerError, 0, `{"computeFault": {"code": 500, "message": "Unexpected API Error. Please report this at `+
-		`http://bugs.launchpad.net/nova/ and attach the Nova API log if possible.\n<class 'oslo_db.exception.DBConnectionError'>"}}`)
+	return jsonAnswer(http.StatusInternalServerError, 0,
+		`{"computeFault": {"code": 500, "message": "Unexpected API Error. Please report this at `+
+			`http://bugs.launchpad.net/nova/ and attach the Nova API log if possible.\n<class 'oslo_db.exception.DBConnectionError'>"}}`)
 }
 
 // Unavailable is 503 in JSON.
@@ -156,9 +159,11 @@ func Unavailable(retryAfter time.Duration) *Answer {
 
 // UnavailableHTML is 503 as the services answer while Keystone cannot be reached, or as a proxy does.
 func UnavailableHTML(retryAfter time.Duration) *Answer {
-	return answer(http.StatusServiceUnavailable, retryAfter, "text/html; charset=UTF-8", "<html>\n <head>\n  <title>503 Service Unavailable</title>\n </head>\n "+
-		"<body>\n  <h1>503 Service Unavailable</h1>\n  The server is currently unavailable. Please try again at a later time.<br /><br />\n"+
-		"The Keystone service is temporarily unavailable.\n\n\n </body>\n</html>")
+	return answer(http.StatusServiceUnavailable, retryAfter, "text/html; charset=UTF-8",
+		"<html>\n <head>\n  <title>503 Service Unavailable</title>\n </head>\n "+
+			"<body>\n  <h1>503 Service Unavailable</h1>\n  "+
+			"The server is currently unavailable. Please try again at a later time.<br /><br />\n"+
+			"The Keystone service is temporarily unavailable.\n\n\n </body>\n</html>")
 }
 
 // NotFoundHTML is the 404 of something that is not the API, such as a web server at a wrong endpoint.

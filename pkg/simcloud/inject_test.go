@@ -25,8 +25,10 @@ func TestFaultAnswers(t *testing.T) {
 		retryAfter string
 		body       string // a part of it
 	}{
-		{"throttled", simcloud.Throttled(90 * time.Second), 429, "90", `{"overLimit": {"code": 429, "message": "This request was rate-limited.", "retryAfter": "90"}}`},
-		{"throttled, no time", simcloud.Throttled(0), 429, "", `{"overLimit": {"code": 429, "message": "This request was rate-limited."}}`},
+		{"throttled", simcloud.Throttled(90 * time.Second), 429, "90",
+			`{"overLimit": {"code": 429, "message": "This request was rate-limited.", "retryAfter": "90"}}`},
+		{"throttled, no time", simcloud.Throttled(0), 429, "",
+			`{"overLimit": {"code": 429, "message": "This request was rate-limited."}}`},
 		{"throttled by the gateway", simcloud.ThrottledByGateway(), 429, "", `"error_code":"APIG.0308"`},
 		{"flow control", simcloud.FlowControl(), 202, "", `"Common.0024"`},
 		{"server error", simcloud.ServerError(), 500, "", `{"computeFault": {"code": 500`},
@@ -95,7 +97,8 @@ func TestFaultSelection(t *testing.T) {
 
 func TestRandomFaultsAreRepeatable(t *testing.T) {
 	run := func(seed uint64) []int {
-		c := simcloud.New(simcloud.Options{Seed: seed, Faults: []simcloud.Fault{{Service: "compute", Probability: 0.3, Answer: simcloud.ServerError()}}})
+		c := simcloud.New(simcloud.Options{Seed: seed,
+			Faults: []simcloud.Fault{{Service: "compute", Probability: 0.3, Answer: simcloud.ServerError()}}})
 		token := tokenFor(t, c, "demo", "demo")
 		var out []int
 		for range 200 {
@@ -141,7 +144,8 @@ func TestDroppedConnection(t *testing.T) {
 				c.PutServer(simcloud.Server{ID: serverID})
 				token := tokenFor(t, c, "demo", "demo")
 				c.Inject(simcloud.Fault{Method: "POST", Path: "/metadata", Times: 1, Answer: test.answer})
-				r, err := http.NewRequestWithContext(t.Context(), "POST", way.url+metadataPath(""), strings.NewReader(`{"metadata": {"a": "b"}}`))
+				r, err := http.NewRequestWithContext(t.Context(), "POST", way.url+metadataPath(""),
+					strings.NewReader(`{"metadata": {"a": "b"}}`))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -178,7 +182,8 @@ func TestAnswerThatNeverComes(t *testing.T) {
 				c.Inject(simcloud.Fault{Method: "POST", Path: "/metadata", Answer: test.answer})
 				ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 				defer cancel()
-				r, err := http.NewRequestWithContext(ctx, "POST", simcloud.DefaultEndpoint+metadataPath(""), strings.NewReader(`{"metadata": {"a": "b"}}`))
+				r, err := http.NewRequestWithContext(ctx, "POST", simcloud.DefaultEndpoint+metadataPath(""),
+					strings.NewReader(`{"metadata": {"a": "b"}}`))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -122,10 +122,9 @@ func (c *Cloud) Server(id string) (Server, bool) {
 
 func (s *server) public() Server {
 	return Server{
-		ID: s.id, Name: s.name, Description: s.description, ProjectID: s.projectID, UserID: s.userID, Image: s.image, Flavor: s.flavor,
-		VMState: s.vmState, TaskState: s.taskState, Locked: s.locked, Metadata: maps.Clone(s.metadata),
-		Volumes: slices.Clone(s.volumes),
-		Created: s.created, Launched: s.launched, NeverLaunched: s.launched.IsZero(),
+		ID: s.id, Name: s.name, Description: s.description, ProjectID: s.projectID, UserID: s.userID, Image: s.image,
+		Flavor: s.flavor, VMState: s.vmState, TaskState: s.taskState, Locked: s.locked, Metadata: maps.Clone(s.metadata),
+		Volumes: slices.Clone(s.volumes), Created: s.created, Launched: s.launched, NeverLaunched: s.launched.IsZero(),
 	}
 }
 
@@ -239,8 +238,8 @@ func (c *Cloud) putSnapshot(v Snapshot, now time.Time) string {
 	if s.volumeID == "" {
 		s.volumeID = c.newUUID()
 		c.volumes.put(&volume{
-			id: s.volumeID, name: "volume of " + s.id, projectID: project, userID: user, status: "available", size: 1, metadata: map[string]string{},
-			created: s.created, updated: s.created, sequence: c.nextSequence(),
+			id: s.volumeID, name: "volume of " + s.id, projectID: project, userID: user, status: "available", size: 1,
+			metadata: map[string]string{}, created: s.created, updated: s.created, sequence: c.nextSequence(),
 		})
 	}
 	s.taken = s.status != "creating" && s.status != "error"

@@ -27,7 +27,8 @@ func TestPutServer(t *testing.T) {
 	if again, _ := c.Server(serverID); again.Metadata["a"] != "b" {
 		t.Error("the cloud's map was handed out")
 	}
-	if !c.SetServerState(serverID, "rescued", "") || !c.SetServerMetadata(serverID, map[string]string{"x": "y"}) || !c.SetServerLocked(serverID, true) {
+	if !c.SetServerState(serverID, "rescued", "") || !c.SetServerMetadata(serverID, map[string]string{"x": "y"}) ||
+		!c.SetServerLocked(serverID, true) {
 		t.Error("the server was not found")
 	}
 	s, _ = c.Server(serverID)
@@ -37,7 +38,8 @@ func TestPutServer(t *testing.T) {
 	if !c.DeleteServer(serverID) || c.DeleteServer(serverID) {
 		t.Error("the server was not deleted once")
 	}
-	if c.SetServerState(serverID, "active", "") || c.SetServerMetadata(serverID, nil) || c.SetServerLocked(serverID, true) {
+	if c.SetServerState(serverID, "active", "") || c.SetServerMetadata(serverID, nil) ||
+		c.SetServerLocked(serverID, true) {
 		t.Error("a deleted server was found")
 	}
 }
@@ -65,9 +67,12 @@ func TestProjectWithAnyID(t *testing.T) {
 	c.PutServer(simcloud.Server{ID: serverID})
 	c.PutSnapshot(simcloud.Snapshot{ID: snapshotID})
 	token := tokenFor(t, c, "demo", "demo")
-	wantStatus(t, "server", call(t, c, "GET", "/compute/v2.1/p-1/servers/"+serverID, nil, "X-Auth-Token", token), http.StatusOK)
-	wantStatus(t, "snapshot", call(t, c, "GET", "/volume/v3/p-1/snapshots/"+snapshotID, nil, "X-Auth-Token", token), http.StatusOK)
-	wantStatus(t, "unknown project", call(t, c, "GET", "/volume/v3/p-2/snapshots/"+snapshotID, nil, "X-Auth-Token", token), http.StatusNotFound)
+	wantStatus(t, "server", call(t, c, "GET", "/compute/v2.1/p-1/servers/"+serverID, nil, "X-Auth-Token", token),
+		http.StatusOK)
+	wantStatus(t, "snapshot", call(t, c, "GET", "/volume/v3/p-1/snapshots/"+snapshotID, nil, "X-Auth-Token", token),
+		http.StatusOK)
+	wantStatus(t, "unknown project", call(t, c, "GET", "/volume/v3/p-2/snapshots/"+snapshotID, nil, "X-Auth-Token", token),
+		http.StatusNotFound)
 }
 
 func TestPutSnapshot(t *testing.T) {
@@ -79,8 +84,10 @@ func TestPutSnapshot(t *testing.T) {
 		t.Errorf("got %+v, %t", s, found)
 	}
 	path := "/volume/v3/snapshots/" + id
-	wantStatus(t, "its owner", call(t, c, "GET", path, nil, "X-Auth-Token", tokenFor(t, c, "stranger", "other")), http.StatusOK)
-	wantStatus(t, "somebody else", call(t, c, "GET", path, nil, "X-Auth-Token", tokenFor(t, c, "demo", "demo")), http.StatusNotFound)
+	wantStatus(t, "its owner", call(t, c, "GET", path, nil, "X-Auth-Token", tokenFor(t, c, "stranger", "other")),
+		http.StatusOK)
+	wantStatus(t, "somebody else", call(t, c, "GET", path, nil, "X-Auth-Token", tokenFor(t, c, "demo", "demo")),
+		http.StatusNotFound)
 	if !c.SetSnapshotStatus(id, "error_deleting") {
 		t.Error("the snapshot was not found")
 	}
@@ -148,8 +155,9 @@ func TestLists(t *testing.T) {
 		}
 	}
 	for path, status := range map[string]int{
-		"/compute/v2.1/servers?all_tenants=1": 403, "/compute/v2.1/servers?limit=x": 400, "/compute/v2.1/servers?marker=nope": 400,
-		"/volume/v3/snapshots?limit=x": 400, "/volume/v3/snapshots?limit=-1": 400, "/volume/v3/snapshots?marker=nope": 404,
+		"/compute/v2.1/servers?all_tenants=1": 403, "/compute/v2.1/servers?limit=x": 400,
+		"/compute/v2.1/servers?marker=nope": 400, "/volume/v3/snapshots?limit=x": 400, "/volume/v3/snapshots?limit=-1": 400,
+		"/volume/v3/snapshots?marker=nope": 404,
 	} {
 		wantStatus(t, path, call(t, c, "GET", path, nil, "X-Auth-Token", token), status)
 	}
@@ -162,7 +170,8 @@ func TestPages(t *testing.T) {
 		c.PutSnapshot(simcloud.Snapshot{ID: id})
 	}
 	token := tokenFor(t, c, "demo", "demo")
-	for kind, path := range map[string]string{"servers": "/compute/v2.1/servers?limit=2", "snapshots": "/volume/v3/snapshots?limit=2"} {
+	for kind, path := range map[string]string{"servers": "/compute/v2.1/servers?limit=2",
+		"snapshots": "/volume/v3/snapshots?limit=2"} {
 		var got [][]string
 		for path != "" {
 			page, next := ids(t, call(t, c, "GET", path, nil, "X-Auth-Token", token), kind)

@@ -47,7 +47,8 @@ func (c *Cloud) ForgetRequests() {
 // remember writes a request into the journal and calls the hook. A nil response is that of a client who got none.
 func (c *Cloud) remember(r *request, res *response) {
 	entry := Request{
-		Time: r.start, Duration: time.Since(r.start), Service: r.service, Method: r.method, Path: r.fullPath, Body: r.redactedBody(),
+		Time: r.start, Duration: time.Since(r.start), Service: r.service, Method: r.method, Path: r.fullPath,
+		Body: r.redactedBody(),
 	}
 	if len(r.query) > 0 {
 		entry.Query = r.query
@@ -100,7 +101,8 @@ func redact(v any, identity bool) (found bool) {
 		for i, m := range v {
 			_, nested := m.value.(object)
 			switch {
-			case slices.Contains([]string{"password", "secret", "adminPass", "original_password", "passcode"}, m.name) && !nested:
+			case slices.Contains([]string{"password", "secret", "adminPass", "original_password", "passcode"}, m.name) &&
+				!nested:
 				v[i].value, found = hidden, true
 			case identity && m.name == "token" && nested:
 				v[i].value, found = hidden, true

@@ -19,9 +19,11 @@ func TestJournal(t *testing.T) {
 	call(t, c, "GET", metadataPath("zz"), nil, "X-Auth-Token", token)
 	got := c.Requests()
 	want := []simcloud.Request{
-		{Service: "identity", Method: "POST", Path: "/identity/v3/auth/tokens", Status: 201, Body: `{"auth": {"identity": {"methods": ["password"], "password": ` +
-			`{"user": {"name": "demo", "domain": {"id": "default"}, "password": "(secret)"}}}, "scope": {"project": {"name": "demo", "domain": {"id": "default"}}}}}`},
-		{Service: "compute", Method: "POST", Path: metadataPath(""), Status: 200, Body: `{"metadata": {"password": "kept"}}`, User: "demo", Project: "demo"},
+		{Service: "identity", Method: "POST", Path: "/identity/v3/auth/tokens", Status: 201,
+			Body: `{"auth": {"identity": {"methods": ["password"], "password": ` +
+				`{"user": {"name": "demo", "domain": {"id": "default"}, "password": "(secret)"}}}, "scope": {"project": {"name": "demo", "domain": {"id": "default"}}}}}`},
+		{Service: "compute", Method: "POST", Path: metadataPath(""), Status: 200, Body: `{"metadata": {"password": "kept"}}`,
+			User: "demo", Project: "demo"},
 		{Service: "compute", Method: "GET", Path: metadataPath("zz"), Status: 404, User: "demo", Project: "demo"},
 	}
 	for where, list := range map[string][]simcloud.Request{"journal": got, "hook": hooked} {

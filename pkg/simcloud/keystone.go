@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// identityRoutes are the operations of Keystone that clients use. Source: https://docs.openstack.org/api-ref/identity/v3/
+// identityRoutes are the operations of Keystone that clients use. Source:
+// https://docs.openstack.org/api-ref/identity/v3/
 func identityRoutes() routes {
 	return routes{
 		{"POST", "auth/tokens", (*Cloud).createToken},
@@ -34,7 +35,8 @@ func identityRoutes() routes {
 func (c *Cloud) identity(r *request) *response {
 	switch r.path {
 	case "", "/":
-		res := r.identityJSON(http.StatusMultipleChoices, object{{"versions", object{{"values", []object{r.identityVersion()}}}}})
+		res := r.identityJSON(http.StatusMultipleChoices,
+			object{{"versions", object{{"values", []object{r.identityVersion()}}}}})
 		res.header.Set("Location", r.base+"/identity/v3/")
 		return res
 	case "/v3", "/v3/":
@@ -52,8 +54,10 @@ func (c *Cloud) identity(r *request) *response {
 		res.header.Set("Allow", strings.Join(append(methods, "OPTIONS"), ", "))
 		return res
 	}
-	return r.identityRespond(http.StatusNotFound, "text/html; charset=utf-8", []byte("<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n"+
-		"<h1>Not Found</h1>\n<p>The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.</p>\n"))
+	return r.identityRespond(http.StatusNotFound, "text/html; charset=utf-8",
+		[]byte("<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n"+
+			"<h1>Not Found</h1>\n<p>The requested URL was not found on the server. If you entered the URL manually please "+
+			"check your spelling and try again.</p>\n"))
 }
 
 func (r *request) identityVersion() object {
@@ -92,11 +96,13 @@ func (r *request) identityUnauthorized() *response {
 }
 
 func (r *request) identityForbidden(action string) *response {
-	return r.identityError(http.StatusForbidden, "You are not authorized to perform the requested action: identity:"+action+".")
+	return r.identityError(http.StatusForbidden,
+		"You are not authorized to perform the requested action: identity:"+action+".")
 }
 
 func (r *request) identityMalformed(what, where string) *response {
-	return r.identityError(http.StatusBadRequest, "Expecting to find "+what+" in "+where+". The server could not comply with the request since "+
+	return r.identityError(http.StatusBadRequest, "Expecting to find "+what+" in "+where+". "+
+		"The server could not comply with the request since "+
 		"it is either malformed or otherwise incorrect. The client is assumed to be in error.")
 }
 
@@ -117,7 +123,8 @@ func (r *request) resource(v any) *response {
 }
 
 func (r *request) collection(name string, list []object, path string) *response {
-	return r.resource(object{{name, list}, {"links", object{{"next", nil}, {"self", r.base + "/identity/v3/" + path}, {"previous", nil}}}})
+	return r.resource(object{{name, list},
+		{"links", object{{"next", nil}, {"self", r.base + "/identity/v3/" + path}, {"previous", nil}}}})
 }
 
 func (r *request) projectView(p Project) object {
@@ -170,8 +177,8 @@ func (r *request) domainView() object {
 	}
 }
 
-// readsDomain reports whether the token may read everything in the domain: an administrator's, and one that is scoped to
-// the domain.
+// readsDomain reports whether the token may read everything in the domain: an administrator's, and one that is scoped
+// to the domain.
 func (i *identity) readsDomain() bool {
 	return i.admin() || i.domain && slices.Contains(i.roles, "reader")
 }
@@ -368,7 +375,8 @@ func (c *Cloud) listRegions(r *request) *response {
 		return r.identityUnauthorized()
 	}
 	return r.collection("regions", []object{{
-		{"id", c.options.Region}, {"description", ""}, {"parent_region_id", nil}, {"links", object{{"self", r.base + "/identity/v3/regions/" + c.options.Region}}},
+		{"id", c.options.Region}, {"description", ""}, {"parent_region_id", nil},
+		{"links", object{{"self", r.base + "/identity/v3/regions/" + c.options.Region}}},
 	}}, "regions")
 }
 

@@ -17,10 +17,12 @@ import (
 func TestTokenRequests(t *testing.T) {
 	const (
 		unauthorized = `{"error":{"code":401,"message":"The request you have made requires authentication.","title":"Unauthorized"}}` + "\n"
-		client       = ". The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error."
+		client       = ". The server could not comply with the request since it is either malformed or otherwise " +
+			"incorrect. The client is assumed to be in error."
 	)
 	password := func(user, secret, scope string) string {
-		return fmt.Sprintf(`{"auth": {"identity": {"methods": ["password"], "password": {"user": {%s, "password": %q}}}%s}}`, user, secret, scope)
+		return fmt.Sprintf(`{"auth": {"identity": {"methods": ["password"], "password": {"user": {%s, "password": %q}}}%s}}`,
+			user, secret, scope)
 	}
 	const (
 		byName = `"name": "demo", "domain": {"id": "default"}`
@@ -38,31 +40,40 @@ func TestTokenRequests(t *testing.T) {
 		status     int
 		answer     string // the whole, or a part
 	}{
-		{"password", password(byName, "secret", scope), 201, `"project": {"domain": {"id": "default", "name": "Default"}, "id": "` + demo(t, c)},
+		{"password", password(byName, "secret", scope), 201,
+			`"project": {"domain": {"id": "default", "name": "Default"}, "id": "` + demo(t, c)},
 		{"user by id", password(`"id": "`+user.ID+`"`, "secret", scope), 201, `"roles": [{`},
 		{"unscoped", password(byName, "secret", ""), 201, `"methods": ["password"]`},
 		{"explicitly unscoped", password(byName, "secret", `, "scope": "unscoped"`), 201, `"expires_at"`},
-		{"names without regard to case", password(`"name": "DEMO", "domain": {"name": "Default"}`, "secret", scope), 201, `"name": "demo"`},
+		{"names without regard to case", password(`"name": "DEMO", "domain": {"name": "Default"}`, "secret", scope), 201,
+			`"name": "demo"`},
 		{"application credential", credential(`"id": "`+a.ID+`", "secret": "application-secret"`, ""), 201,
 			`"application_credential": {"id": "` + a.ID + `", "name": "tagger", "restricted": true}`},
-		{"application credential by name", credential(`"name": "tagger", "secret": "application-secret", "user": {`+byName+`}`, ""), 201, `"roles": [{`},
+		{"application credential by name", credential(`"name": "tagger", "secret": "application-secret", "user": {`+byName+
+			`}`, ""), 201, `"roles": [{`},
 		{"wrong password", password(byName, "guess", scope), 401, unauthorized},
 		{"unknown user", password(`"name": "who", "domain": {"id": "default"}`, "secret", scope), 401, unauthorized},
 		{"unknown domain", password(`"name": "demo", "domain": {"id": "nope"}`, "secret", scope), 401, unauthorized},
-		{"another's project", password(byName, "secret", `, "scope": {"project": {"id": "`+other.ID+`"}}`), 401, unauthorized},
+		{"another's project", password(byName, "secret", `, "scope": {"project": {"id": "`+other.ID+`"}}`), 401,
+			unauthorized},
 		{"unknown project", password(byName, "secret", `, "scope": {"project": {"id": "nope"}}`), 401, unauthorized},
 		{"domain scope", password(byName, "secret", `, "scope": {"domain": {"id": "default"}}`), 401, unauthorized},
 		{"system scope", password(byName, "secret", `, "scope": {"system": {"all": true}}`), 401, unauthorized},
-		{"no domain of the user", password(`"name": "demo"`, "secret", scope), 400, "Expecting to find domain in user" + client},
-		{"no domain of the project", password(byName, "secret", `, "scope": {"project": {"name": "demo"}}`), 400, "Expecting to find domain in project" + client},
+		{"no domain of the user", password(`"name": "demo"`, "secret", scope), 400,
+			"Expecting to find domain in user" + client},
+		{"no domain of the project", password(byName, "secret", `, "scope": {"project": {"name": "demo"}}`), 400,
+			"Expecting to find domain in project" + client},
 		{"wrong secret", credential(`"id": "`+a.ID+`", "secret": "guess"`, ""), 401, unauthorized},
-		{"unknown application credential", credential(`"id": "nope", "secret": "guess"`, ""), 404, "Could not find Application Credential: nope."},
+		{"unknown application credential", credential(`"id": "nope", "secret": "guess"`, ""), 404,
+			"Could not find Application Credential: nope."},
 		{"application credential with a scope", credential(`"id": "`+a.ID+`", "secret": "application-secret"`, scope), 401,
 			"Application credentials cannot request a scope."},
-		{"unknown token", `{"auth": {"identity": {"methods": ["token"], "token": {"id": "nope"}}}}`, 404, "Could not recognize Fernet token"},
+		{"unknown token", `{"auth": {"identity": {"methods": ["token"], "token": {"id": "nope"}}}}`, 404,
+			"Could not recognize Fernet token"},
 		{"unknown method", `{"auth": {"identity": {"methods": ["foo"]}}}`, 400, "Expecting to find foo in identity" + client},
 		{"no methods", `{"auth": {"identity": {"methods": []}}}`, 401, unauthorized},
-		{"methods of another type", `{"auth": {"identity": {"methods": "password"}}}`, 400, "'password' is not of type 'array'"},
+		{"methods of another type", `{"auth": {"identity": {"methods": "password"}}}`, 400,
+			"'password' is not of type 'array'"},
 		{"no identity", `{"auth": {}}`, 400, "'identity' is a required property"},
 		{"no auth", `{"x": 1}`, 400, "Expecting to find auth in request body" + client},
 		{"no JSON", `{"auth"`, 400, "Expecting to find valid JSON in request body" + client},
@@ -90,7 +101,8 @@ func TestTokenRequests(t *testing.T) {
 
 func TestTokenIsShownAndRevoked(t *testing.T) {
 	c := simcloud.New(simcloud.Options{})
-	token, admin, stranger := tokenFor(t, c, "demo", "demo"), tokenFor(t, c, "admin", "admin"), tokenFor(t, c, "stranger", "other")
+	token, admin := tokenFor(t, c, "demo", "demo"), tokenFor(t, c, "admin", "admin")
+	stranger := tokenFor(t, c, "stranger", "other")
 	about := func(method, who, subject string) answer {
 		return call(t, c, method, "/identity/v3/auth/tokens", nil, "X-Auth-Token", who, "X-Subject-Token", subject)
 	}
@@ -114,7 +126,8 @@ func TestTokenIsShownAndRevoked(t *testing.T) {
 	} {
 		wantStatus(t, test.name, about(test.method, test.who, test.subject), test.status)
 	}
-	wantStatus(t, "a service", call(t, c, "GET", "/volume/v3/snapshots", nil, "X-Auth-Token", token), http.StatusUnauthorized)
+	wantStatus(t, "a service", call(t, c, "GET", "/volume/v3/snapshots", nil, "X-Auth-Token", token),
+		http.StatusUnauthorized)
 }
 
 func TestCatalog(t *testing.T) {
@@ -125,16 +138,19 @@ func TestCatalog(t *testing.T) {
 		want    map[string]string // type → public endpoint, without its base
 	}{
 		{"OpenStack", simcloud.Options{}, simcloud.DefaultEndpoint, map[string]string{
-			"identity": "/identity/v3", "compute": "/compute/v2.1", "compute_legacy": "/compute/v2/P", "block-storage": "/volume/v3/P",
-			"volumev3": "/volume/v3/P", "image": "/image", "network": "/network",
+			"identity": "/identity/v3", "compute": "/compute/v2.1", "compute_legacy": "/compute/v2/P",
+			"block-storage": "/volume/v3/P", "volumev3": "/volume/v3/P", "image": "/image", "network": "/network",
 		}},
-		{"Huawei Cloud", simcloud.Options{HuaweiCloud: true, Region: "cn-north-4"}, simcloud.DefaultEndpoint, map[string]string{
-			"identity": "/identity/v3", "compute": "/compute/v2.1/P", "volumev2": "/volume/v2/P", "volumev3": "/volume/v3/P", "image": "/image", "network": "/network",
-		}},
-		{"another endpoint", simcloud.Options{Endpoint: "https://cloud.example.com/"}, "https://cloud.example.com", map[string]string{
-			"identity": "/identity/v3", "compute": "/compute/v2.1", "compute_legacy": "/compute/v2/P", "block-storage": "/volume/v3/P",
-			"volumev3": "/volume/v3/P", "image": "/image", "network": "/network",
-		}},
+		{"Huawei Cloud", simcloud.Options{HuaweiCloud: true, Region: "cn-north-4"}, simcloud.DefaultEndpoint,
+			map[string]string{
+				"identity": "/identity/v3", "compute": "/compute/v2.1/P", "volumev2": "/volume/v2/P", "volumev3": "/volume/v3/P",
+				"image": "/image", "network": "/network",
+			}},
+		{"another endpoint", simcloud.Options{Endpoint: "https://cloud.example.com/"}, "https://cloud.example.com",
+			map[string]string{
+				"identity": "/identity/v3", "compute": "/compute/v2.1", "compute_legacy": "/compute/v2/P",
+				"block-storage": "/volume/v3/P", "volumev3": "/volume/v3/P", "image": "/image", "network": "/network",
+			}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := simcloud.New(test.options)
@@ -190,7 +206,8 @@ func TestProjectsOfAUser(t *testing.T) {
 		user, project string
 		want          []string
 	}{
-		{"demo", "", []string{"demo"}}, {"admin", "admin", []string{"demo", "admin"}}, {"reader", "demo", []string{"demo"}}, {"stranger", "other", []string{"other"}},
+		{"demo", "", []string{"demo"}}, {"admin", "admin", []string{"demo", "admin"}}, {"reader", "demo", []string{"demo"}},
+		{"stranger", "other", []string{"other"}},
 	} {
 		if diff := cmp.Diff(test.want, names(test.user, test.project)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.user, diff)
@@ -221,19 +238,20 @@ func TestEnv(t *testing.T) {
 		want     []string
 	}{
 		{"OpenStack", simcloud.Options{}, "http://127.0.0.1:5000/", []string{
-			"OS_AUTH_URL=http://127.0.0.1:5000/identity/v3", "OS_IDENTITY_API_VERSION=3", "OS_REGION_NAME=RegionOne", "OS_INTERFACE=public",
-			"OS_USERNAME=demo", "OS_PASSWORD=secret", "OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_NAME=demo", "OS_PROJECT_DOMAIN_NAME=Default",
-			"OS_PROJECT_ID=2a7dad41a028167a2c64e6bc150fb6cd",
+			"OS_AUTH_URL=http://127.0.0.1:5000/identity/v3", "OS_IDENTITY_API_VERSION=3", "OS_REGION_NAME=RegionOne",
+			"OS_INTERFACE=public", "OS_USERNAME=demo", "OS_PASSWORD=secret", "OS_USER_DOMAIN_NAME=Default",
+			"OS_PROJECT_NAME=demo", "OS_PROJECT_DOMAIN_NAME=Default", "OS_PROJECT_ID=2a7dad41a028167a2c64e6bc150fb6cd",
 		}},
 		{"Huawei Cloud", simcloud.Options{HuaweiCloud: true, Region: "cn-north-4"}, "", []string{
-			"OS_AUTH_URL=http://simcloud.invalid/identity/v3", "OS_IDENTITY_API_VERSION=3", "OS_REGION_NAME=cn-north-4", "OS_INTERFACE=public",
-			"OS_USERNAME=demo", "OS_PASSWORD=secret", "OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_NAME=demo", "OS_PROJECT_DOMAIN_NAME=Default",
-			"OS_PROJECT_ID=2a7dad41a028167a2c64e6bc150fb6cd", "HUAWEICLOUD_SDK_AK=SIMCLOUDACCESSKEY000", "HUAWEICLOUD_SDK_SK=simcloud-secret-key",
+			"OS_AUTH_URL=http://simcloud.invalid/identity/v3", "OS_IDENTITY_API_VERSION=3", "OS_REGION_NAME=cn-north-4",
+			"OS_INTERFACE=public", "OS_USERNAME=demo", "OS_PASSWORD=secret", "OS_USER_DOMAIN_NAME=Default",
+			"OS_PROJECT_NAME=demo", "OS_PROJECT_DOMAIN_NAME=Default", "OS_PROJECT_ID=2a7dad41a028167a2c64e6bc150fb6cd",
+			"HUAWEICLOUD_SDK_AK=SIMCLOUDACCESSKEY000", "HUAWEICLOUD_SDK_SK=simcloud-secret-key",
 			"HUAWEICLOUD_SDK_PROJECT_ID=2a7dad41a028167a2c64e6bc150fb6cd",
 		}},
 		{"a user without a project", simcloud.Options{Users: []simcloud.User{{Name: "u", Password: "p"}}}, "", []string{
-			"OS_AUTH_URL=http://simcloud.invalid/identity/v3", "OS_IDENTITY_API_VERSION=3", "OS_REGION_NAME=RegionOne", "OS_INTERFACE=public",
-			"OS_USERNAME=u", "OS_PASSWORD=p", "OS_USER_DOMAIN_NAME=Default",
+			"OS_AUTH_URL=http://simcloud.invalid/identity/v3", "OS_IDENTITY_API_VERSION=3", "OS_REGION_NAME=RegionOne",
+			"OS_INTERFACE=public", "OS_USERNAME=u", "OS_PASSWORD=p", "OS_USER_DOMAIN_NAME=Default",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -94,7 +94,8 @@ func (r *request) negotiate(asked string, lowest, highest microversion) *respons
 			// Cinder tells the version only of the API that answers, and this one is none of 3.
 			r.versioned = r.service == serviceCompute || r.version.major == lowest.major
 			return r.refuse(refusal{status: http.StatusNotAcceptable,
-				message: fmt.Sprintf("Version %s is not supported by the API. Minimum is %s and maximum is %s.", asked, lowest, highest)})
+				message: fmt.Sprintf("Version %s is not supported by the API. Minimum is %s and maximum is %s.", asked, lowest,
+					highest)})
 		}
 	}
 	r.versioned = true

@@ -33,7 +33,8 @@ func (c *Cloud) network(r *request) *response {
 }
 
 func (r *request) networkError(kind, message string) *response {
-	return r.json(http.StatusNotFound, object{{"NeutronError", object{{"type", kind}, {"message", message}, {"detail", ""}}}})
+	return r.json(http.StatusNotFound,
+		object{{"NeutronError", object{{"type", kind}, {"message", message}, {"detail", ""}}}})
 }
 
 func (c *Cloud) showNetwork(r *request) *response {

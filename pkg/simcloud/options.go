@@ -16,7 +16,8 @@ type Options struct {
 	Endpoint string
 	// Region is the catalog's only region, RegionOne by default.
 	Region string
-	// Projects, Users, ApplicationCredentials and AccessKeys replace the defaults. The first user is the one of [Cloud.Env].
+	// Projects, Users, ApplicationCredentials and AccessKeys replace the defaults. The first user is the one of
+	// [Cloud.Env].
 	Projects               []Project
 	Users                  []User
 	ApplicationCredentials []ApplicationCredential
@@ -166,13 +167,15 @@ func (o Options) withDefaults() Options {
 		o.Projects = []Project{{Name: "demo"}, {Name: "admin"}, {Name: "other"}}
 	}
 	if o.ApplicationCredentials == nil && defaultUsers {
-		o.ApplicationCredentials = []ApplicationCredential{{Name: "tagger", Secret: "application-secret", User: "demo", Project: "demo"}}
+		o.ApplicationCredentials = []ApplicationCredential{{Name: "tagger", Secret: "application-secret", User: "demo",
+			Project: "demo"}}
 	}
 	if o.AccessKeys == nil && defaultUsers {
 		o.AccessKeys = []AccessKey{{AccessKey: "SIMCLOUDACCESSKEY000", SecretKey: "simcloud-secret-key", User: "demo"}}
 	}
 	if o.Flavors == nil {
-		o.Flavors = []Flavor{{ID: "42", Name: "m1.nano", VCPUs: 1, RAM: 128, Disk: 1}, {ID: "84", Name: "m1.micro", VCPUs: 1, RAM: 192, Disk: 1}}
+		o.Flavors = []Flavor{{ID: "42", Name: "m1.nano", VCPUs: 1, RAM: 128, Disk: 1},
+			{ID: "84", Name: "m1.micro", VCPUs: 1, RAM: 192, Disk: 1}}
 	}
 	if o.Images == nil {
 		o.Images = []Image{{Name: "cirros"}}

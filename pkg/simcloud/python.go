@@ -13,8 +13,8 @@ import (
 	"unicode/utf8"
 )
 
-// The services are Python programs, and it shows: answers are json.dumps output, and messages quote values as repr() writes
-// them, with the members of an object in the order in which they were sent. object keeps that order.
+// The services are Python programs, and it shows: answers are json.dumps output, and messages quote values as repr()
+// writes them, with the members of an object in the order in which they were sent. object keeps that order.
 
 // member is a name and a value of an object. Values are nil, bool, string, json.Number, int, float64, object, []object,
 // []any, []string or map[string]string.
@@ -55,7 +55,8 @@ func (o object) text(path ...string) string {
 	return s
 }
 
-// decodeJSON reads one JSON value. As in Python, the last of two members of the same name wins, in the place of the first.
+// decodeJSON reads one JSON value. As in Python, the last of two members of the same name wins, in the place of the
+// first.
 func decodeJSON(data []byte) (any, error) {
 	if !utf8.Valid(data) {
 		return nil, fmt.Errorf("decode JSON: not UTF-8")

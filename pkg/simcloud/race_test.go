@@ -23,10 +23,12 @@ func TestLostUpdates(t *testing.T) {
 			return call(t, c, "PUT", metadataPath(key), fmt.Sprintf(`{"meta": {%q: "v"}}`, key), "X-Auth-Token", token)
 		},
 		"snapshot, POST": func(t *testing.T, c *simcloud.Cloud, token, key string) answer {
-			return call(t, c, "POST", snapshotPath(t, c, "/metadata"), fmt.Sprintf(`{"metadata": {%q: "v"}}`, key), "X-Auth-Token", token)
+			return call(t, c, "POST", snapshotPath(t, c, "/metadata"), fmt.Sprintf(`{"metadata": {%q: "v"}}`, key),
+				"X-Auth-Token", token)
 		},
 		"snapshot, PUT": func(t *testing.T, c *simcloud.Cloud, token, key string) answer {
-			return call(t, c, "PUT", snapshotPath(t, c, "/metadata/"+key), fmt.Sprintf(`{"meta": {%q: "v"}}`, key), "X-Auth-Token", token)
+			return call(t, c, "PUT", snapshotPath(t, c, "/metadata/"+key), fmt.Sprintf(`{"meta": {%q: "v"}}`, key),
+				"X-Auth-Token", token)
 		},
 	}
 	for _, test := range []struct {
@@ -104,7 +106,8 @@ func TestLostUpdateIsAnswered200(t *testing.T) {
 
 // TestConcurrentRequests is for the race detector.
 func TestConcurrentRequests(t *testing.T) {
-	c := simcloud.New(simcloud.Options{JournalSize: 10, Faults: []simcloud.Fault{{Probability: 0.1, Answer: simcloud.ServerError(), Service: "compute"}}, Seed: 1})
+	c := simcloud.New(simcloud.Options{JournalSize: 10,
+		Faults: []simcloud.Fault{{Probability: 0.1, Answer: simcloud.ServerError(), Service: "compute"}}, Seed: 1})
 	c.PutServer(simcloud.Server{ID: serverID})
 	token := tokenFor(t, c, "demo", "demo")
 	var wg sync.WaitGroup

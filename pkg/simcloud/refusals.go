@@ -30,7 +30,8 @@ func (r *request) refuse(f refusal) *response {
 	if r.service == serviceCompute {
 		contentType = "application/json; charset=UTF-8"
 	}
-	return r.respond(f.status, contentType, dumps(object{{faultName(f.status), object{{"code", f.status}, {"message", f.message}}}}))
+	return r.respond(f.status, contentType,
+		dumps(object{{faultName(f.status), object{{"code", f.status}, {"message", f.message}}}}))
 }
 
 func (r *request) badRequest(format string, args ...any) *response {
@@ -63,7 +64,8 @@ func (r *request) malformed() *response {
 func (r *request) brokenInside(kind string) *response {
 	message := "The server has either erred or is incapable of performing the requested operation."
 	if r.service == serviceCompute && kind != "" {
-		message = "Unexpected API Error. Please report this at http://bugs.launchpad.net/nova/ and attach the Nova API log if possible.\n<class '" + kind + "'>"
+		message = "Unexpected API Error. Please report this at http://bugs.launchpad.net/nova/ and attach the Nova API log " +
+			"if possible.\n<class '" + kind + "'>"
 	}
 	return r.refuse(refusal{status: http.StatusInternalServerError, message: message})
 }
@@ -121,7 +123,8 @@ func (r *request) webErrorBody(status int, explanation string) *response {
 	switch preferred {
 	case "text/html":
 		return r.respond(status, "text/html; charset=UTF-8", fmt.Appendf(nil,
-			"<html>\n <head>\n  <title>%s</title>\n </head>\n <body>\n  <h1>%s</h1>\n  %s<br /><br />\n\n\n\n </body>\n</html>", line, line, explanation))
+			"<html>\n <head>\n  <title>%s</title>\n </head>\n <body>\n  <h1>%s</h1>\n  %s<br /><br />\n\n\n\n </body>\n</html>",
+			line, line, explanation))
 	case "application/json":
 		return r.json(status, object{{"message", explanation + "<br /><br />\n\n\n"}, {"code", line}, {"title", title}})
 	}

@@ -56,19 +56,24 @@ func readExchanges(t *testing.T, file string) []exchange {
 func replay(t *testing.T, c *simcloud.Cloud, file string, ids map[string]string) {
 	t.Helper()
 	credential, _ := c.ApplicationCredential("tagger")
-	signIn := call(t, c, "POST", "/identity/v3/auth/tokens", map[string]any{"auth": map[string]any{"identity": map[string]any{
-		"methods": []string{"application_credential"}, "application_credential": map[string]string{"id": credential.ID, "secret": string(credential.Secret)},
-	}}})
+	signIn := call(t, c, "POST", "/identity/v3/auth/tokens",
+		map[string]any{"auth": map[string]any{"identity": map[string]any{
+			"methods":                []string{"application_credential"},
+			"application_credential": map[string]string{"id": credential.ID, "secret": string(credential.Secret)},
+		}}})
 	tokens := map[string]string{
-		"member": tokenFor(t, c, "demo", "demo"), "admin": tokenFor(t, c, "admin", "admin"), "reader": tokenFor(t, c, "reader", "demo"),
-		"stranger": tokenFor(t, c, "stranger", "other"), "revoked": tokenFor(t, c, "demo", "demo"), "nonsense": "nonsense",
+		"member": tokenFor(t, c, "demo", "demo"), "admin": tokenFor(t, c, "admin", "admin"),
+		"reader": tokenFor(t, c, "reader", "demo"), "stranger": tokenFor(t, c, "stranger", "other"),
+		"revoked": tokenFor(t, c, "demo", "demo"), "nonsense": "nonsense",
 		"application credential": signIn.header.Get("X-Subject-Token"),
 	}
-	wantStatus(t, "revoke", call(t, c, "DELETE", "/identity/v3/auth/tokens", nil, "X-Auth-Token", tokens["admin"], "X-Subject-Token", tokens["revoked"]), 204)
+	wantStatus(t, "revoke", call(t, c, "DELETE", "/identity/v3/auth/tokens", nil, "X-Auth-Token", tokens["admin"],
+		"X-Subject-Token", tokens["revoked"]), 204)
 	replacements := []string{"{base}", simcloud.DefaultEndpoint}
 	for _, project := range []string{"demo", "admin", "other"} {
 		p, _ := c.Project(project)
-		replacements = append(replacements, map[string]string{"demo": "{project}", "admin": "{admin}", "other": "{other}"}[project], p.ID)
+		braced := map[string]string{"demo": "{project}", "admin": "{admin}", "other": "{other}"}
+		replacements = append(replacements, braced[project], p.ID)
 	}
 	for name, id := range ids {
 		replacements = append(replacements, "{"+name+"}", id)
@@ -118,7 +123,8 @@ func TestSnapshotMetadataAnswersAsCinder(t *testing.T) {
 	c := simcloud.New(simcloud.Options{})
 	c.PutSnapshot(simcloud.Snapshot{ID: snapshotID, Metadata: map[string]string{"from": "create"}})
 	s, _ := c.Snapshot(snapshotID)
-	replay(t, c, "testdata/snapshot-metadata-exchanges.jsonl", map[string]string{"snapshot": snapshotID, "volume": s.VolumeID})
+	replay(t, c, "testdata/snapshot-metadata-exchanges.jsonl",
+		map[string]string{"snapshot": snapshotID, "volume": s.VolumeID})
 }
 
 // readTable reads the rows of a file of tab-separated columns.

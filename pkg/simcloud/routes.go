@@ -54,7 +54,8 @@ next:
 // methods returns the methods that a path takes.
 func (rs routes) methods(path string) []string {
 	var out []string
-	for _, m := range []string{http.MethodHead, http.MethodPost, http.MethodGet, http.MethodDelete, http.MethodPut, http.MethodPatch} {
+	for _, m := range []string{http.MethodHead, http.MethodPost, http.MethodGet, http.MethodDelete, http.MethodPut,
+		http.MethodPatch} {
 		if h, _ := rs.match(m, path); h != nil {
 			out = append(out, m)
 		}

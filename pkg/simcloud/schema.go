@@ -56,7 +56,8 @@ func (s schema) validate(v any) string {
 	case m.whole || len(m.path) == 0:
 		return m.message
 	}
-	return fmt.Sprintf("Invalid input for field/attribute %s. Value: %s. %s", m.path[len(m.path)-1], pythonStr(m.value), m.message)
+	return fmt.Sprintf("Invalid input for field/attribute %s. Value: %s. %s", m.path[len(m.path)-1], pythonStr(m.value),
+		m.message)
 }
 
 // check looks for the first mismatch in the order of the keywords in the services' schemas: the type, what is below,
@@ -166,7 +167,8 @@ func (s schema) checkObject(o object) string {
 func (s schema) checkExtras(o object) string {
 	var extras []string
 	for _, m := range o {
-		known := slices.ContainsFunc(s.properties, func(p property) bool { return p.name == m.name }) || s.keys != nil && pythonSearch(s.keys, m.name)
+		known := slices.ContainsFunc(s.properties, func(p property) bool { return p.name == m.name }) ||
+			s.keys != nil && pythonSearch(s.keys, m.name)
 		if !known {
 			extras = append(extras, m.name)
 		}
@@ -209,7 +211,8 @@ func isType(v any, t string) bool {
 
 // pythonSearch is re.search: a $ at the pattern's end also matches before a newline at the string's end.
 func pythonSearch(re *regexp.Regexp, s string) bool {
-	return re.MatchString(s) || strings.HasSuffix(re.String(), "$") && strings.HasSuffix(s, "\n") && re.MatchString(strings.TrimSuffix(s, "\n"))
+	return re.MatchString(s) || strings.HasSuffix(re.String(), "$") && strings.HasSuffix(s, "\n") &&
+		re.MatchString(strings.TrimSuffix(s, "\n"))
 }
 
 // checkName is Nova's format "name".
@@ -218,7 +221,8 @@ func checkName(s string) string {
 	if strings.TrimFunc(s, unicode.IsSpace) == s && strings.IndexFunc(s, func(r rune) bool { return !printable(r) }) < 0 {
 		return ""
 	}
-	return "An invalid 'name' value was provided. The name must be: printable characters. Can not start or end with whitespace."
+	return "An invalid 'name' value was provided. The name must be: printable characters. " +
+		"Can not start or end with whitespace."
 }
 
 // checkVolumeID is checkUUID with a message that has its introduction.

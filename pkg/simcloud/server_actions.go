@@ -37,23 +37,27 @@ func serverAction(name string) (action, bool) {
 		"unpause":  {label: "unpause", from: []string{vmPaused}, task: "unpausing", to: vmActive},
 		"suspend":  {label: "suspend", from: []string{vmActive}, task: "suspending", to: vmSuspended},
 		"resume":   {label: "resume", from: []string{vmSuspended}, task: "resuming", to: vmActive},
-		"rescue": {label: "rescue", from: []string{vmActive, vmStopped, vmError}, task: "rescuing", to: vmRescued, status: http.StatusOK,
+		"rescue": {label: "rescue", from: []string{vmActive, vmStopped, vmError}, task: "rescuing", to: vmRescued,
+			status:  http.StatusOK,
 			perform: (*Cloud).rescue},
 		"unrescue": {label: "unrescue", from: []string{vmRescued}, task: "unrescuing", to: vmActive},
 		"shelve":   {label: "shelve", from: running, perform: (*Cloud).shelve},
-		"shelveOffload": {label: "shelveOffload", from: []string{vmShelved}, policy: "os_compute_api:os-shelve:shelve_offload",
-			task: "shelving_offloading", to: vmShelvedOffloaded},
-		"unshelve":      {label: "unshelve", from: []string{vmShelved, vmShelvedOffloaded}, task: "unshelving", to: vmActive},
-		"resize":        {label: "resize", from: []string{vmActive, vmStopped}, perform: (*Cloud).resize},
-		"confirmResize": {label: "confirmResize", from: []string{vmResized}, status: http.StatusNoContent, perform: (*Cloud).confirmResize},
-		"revertResize":  {label: "revertResize", from: []string{vmResized}, perform: (*Cloud).revertResize},
-		"reboot":        {label: "reboot", anyTask: true, unlaunched: true, perform: (*Cloud).reboot},
-		"rebuild":       {label: "rebuild", from: []string{vmActive, vmStopped, vmError}, perform: (*Cloud).rebuild},
-		"lock":          {anyTask: true, unlaunched: true, anyLock: true, perform: (*Cloud).lock},
-		"unlock":        {anyTask: true, unlaunched: true, anyLock: true, perform: (*Cloud).unlock},
-		"restore":       {label: "restore", from: []string{vmSoftDeleted}, task: "restoring", to: vmActive},
-		"forceDelete":   {label: "delete", anyTask: true, unlaunched: true, perform: (*Cloud).forceDelete},
-		"os-resetState": {anyTask: true, unlaunched: true, anyLock: true, policy: "os_compute_api:os-admin-actions:reset_state",
+		"shelveOffload": {label: "shelveOffload", from: []string{vmShelved},
+			policy: "os_compute_api:os-shelve:shelve_offload",
+			task:   "shelving_offloading", to: vmShelvedOffloaded},
+		"unshelve": {label: "unshelve", from: []string{vmShelved, vmShelvedOffloaded}, task: "unshelving", to: vmActive},
+		"resize":   {label: "resize", from: []string{vmActive, vmStopped}, perform: (*Cloud).resize},
+		"confirmResize": {label: "confirmResize", from: []string{vmResized}, status: http.StatusNoContent,
+			perform: (*Cloud).confirmResize},
+		"revertResize": {label: "revertResize", from: []string{vmResized}, perform: (*Cloud).revertResize},
+		"reboot":       {label: "reboot", anyTask: true, unlaunched: true, perform: (*Cloud).reboot},
+		"rebuild":      {label: "rebuild", from: []string{vmActive, vmStopped, vmError}, perform: (*Cloud).rebuild},
+		"lock":         {anyTask: true, unlaunched: true, anyLock: true, perform: (*Cloud).lock},
+		"unlock":       {anyTask: true, unlaunched: true, anyLock: true, perform: (*Cloud).unlock},
+		"restore":      {label: "restore", from: []string{vmSoftDeleted}, task: "restoring", to: vmActive},
+		"forceDelete":  {label: "delete", anyTask: true, unlaunched: true, perform: (*Cloud).forceDelete},
+		"os-resetState": {anyTask: true, unlaunched: true, anyLock: true,
+			policy:  "os_compute_api:os-admin-actions:reset_state",
 			perform: (*Cloud).resetState},
 	}[name]
 	return a, ok
@@ -109,10 +113,12 @@ func actionSchema(name string, v microversion) schema {
 	switch name {
 	case "reboot":
 		kinds := []any{"HARD", "Hard", "hard", "SOFT", "Soft", "soft"}
-		argument = schema{types: []string{"object"}, closed: true, required: []string{"type"}, properties: []property{{"type", schema{enum: kinds}}}}
+		argument = schema{types: []string{"object"}, closed: true, required: []string{"type"},
+			properties: []property{{"type", schema{enum: kinds}}}}
 	case "resize":
 		argument = schema{types: []string{"object"}, closed: true, required: []string{"flavorRef"}, properties: []property{
-			{"flavorRef", schema{types: []string{"string", "integer"}, minLength: 1}}, {"OS-DCF:diskConfig", schema{types: []string{"string"}}},
+			{"flavorRef", schema{types: []string{"string", "integer"}, minLength: 1}},
+			{"OS-DCF:diskConfig", schema{types: []string{"string"}}},
 		}}
 	case "lock":
 		if v.atLeast(2, 73) {
@@ -255,7 +261,9 @@ func (c *Cloud) confirmResize(r *request, s *server, _ any) *response {
 }
 
 func (c *Cloud) revertResize(r *request, s *server, _ any) *response {
-	s.become(r.start, c.options.ActionTime, "resize_reverting", s.afterResize(), func(s *server) { s.flavor = s.flavorBefore })
+	s.become(r.start, c.options.ActionTime, "resize_reverting", s.afterResize(), func(s *server) {
+		s.flavor = s.flavorBefore
+	})
 	return nil
 }
 
@@ -296,6 +304,7 @@ func (c *Cloud) forceDelete(r *request, s *server, _ any) *response {
 }
 
 func (c *Cloud) resetState(r *request, s *server, argument any) *response {
-	s.vmState, s.taskState, s.plan, s.updated = argument.(object).text("state"), "", nil, r.start // the schema has checked it
+	// The schema has checked that the argument is an object with a state.
+	s.vmState, s.taskState, s.plan, s.updated = argument.(object).text("state"), "", nil, r.start
 	return nil
 }

@@ -83,7 +83,9 @@ func (c *Cloud) setServerMetadata(r *request) *response {
 }
 
 // saveServerMetadata checks what Nova checks, in its order, and returns the map as this writer saw and saved it.
-func (c *Cloud) saveServerMetadata(r *request, s *server, changes map[string]string, replace bool) (map[string]string, *response) {
+func (c *Cloud) saveServerMetadata(
+	r *request, s *server, changes map[string]string, replace bool,
+) (map[string]string, *response) {
 	if refused := r.metadataAllowed(s, "update metadata"); refused != nil {
 		return nil, refused
 	}
@@ -141,8 +143,8 @@ func (c *Cloud) checkMetadataQuota(r *request, metadata map[string]string) *resp
 	return nil
 }
 
-// sameInDatabase reports whether MySQL and MariaDB take two keys for the same, in their usual collations for three bytes per
-// character: neither case nor spaces at the end make a difference. The services' own maps do tell them apart.
+// sameInDatabase reports whether MySQL and MariaDB take two keys for the same, in their usual collations for three
+// bytes per character: neither case nor spaces at the end make a difference. The services' own maps do tell them apart.
 func sameInDatabase(a, b string) bool {
 	return strings.EqualFold(strings.TrimRight(a, " "), strings.TrimRight(b, " "))
 }

@@ -88,7 +88,8 @@ func (s *server) later(at time.Time, do func(*server)) {
 	slices.SortStableFunc(s.plan, func(a, b step) int { return a.at.Compare(b.at) })
 }
 
-// build schedules the way from building to active, or to error. The task_states are Nova's, in shares of the whole time.
+// build schedules the way from building to active, or to error. The task_states are Nova's, in shares of the whole
+// time.
 func (s *server) build(from time.Time, duration time.Duration, fails bool) {
 	s.vmState, s.taskState, s.plan = vmBuilding, "scheduling", nil
 	task := func(share time.Duration, name string) {
@@ -100,7 +101,8 @@ func (s *server) build(from time.Time, duration time.Duration, fails bool) {
 	s.later(from.Add(duration), func(s *server) {
 		if fails {
 			s.vmState, s.taskState, s.faultAt = vmError, "", s.updated
-			s.fault = "Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures for instance " + s.id + "."
+			s.fault = "Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures for " +
+				"instance " + s.id + "."
 			return
 		}
 		s.vmState, s.taskState, s.launched = vmActive, "", s.updated

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// serverView shows a server as GET /servers/{id} does at the request's microversion; not extended, as PUT did before 2.75.
-// Source: nova/api/openstack/compute/views/servers.py, and answers of Nova 26.2.
+// serverView shows a server as GET /servers/{id} does at the request's microversion; not extended, as PUT did before
+// 2.75. Source: nova/api/openstack/compute/views/servers.py, and answers of Nova 26.2.
 func (c *Cloud) serverView(r *request, s *server, extended bool) object {
 	v := r.version
 	host := sha256.Sum224([]byte(s.projectID + "simcloud"))
@@ -25,7 +25,8 @@ func (c *Cloud) serverView(r *request, s *server, extended bool) object {
 		{"accessIPv4", ""}, {"accessIPv6", ""}, {"links", r.serverLinks(s)}, {"OS-DCF:diskConfig", "MANUAL"},
 	}
 	if s.fault != "" && slices.Contains([]string{"ERROR", "DELETED"}, s.status()) {
-		view = append(view, member{"fault", object{{"code", http.StatusInternalServerError}, {"created", computeTime(s.faultAt)}, {"message", s.fault}}})
+		view = append(view, member{"fault",
+			object{{"code", http.StatusInternalServerError}, {"created", computeTime(s.faultAt)}, {"message", s.fault}}})
 	}
 	if slices.Contains([]string{"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"}, s.status()) {
 		view = append(view, member{"progress", 0})
@@ -96,8 +97,8 @@ func (c *Cloud) extendedView(r *request, s *server) object {
 		}
 	}
 	return append(view, object{
-		{"OS-EXT-STS:task_state", textOrNil(s.taskState)}, {"OS-EXT-STS:vm_state", s.vmState}, {"OS-EXT-STS:power_state", s.powerState()},
-		{"os-extended-volumes:volumes_attached", c.attachedVolumes(r, s)},
+		{"OS-EXT-STS:task_state", textOrNil(s.taskState)}, {"OS-EXT-STS:vm_state", s.vmState},
+		{"OS-EXT-STS:power_state", s.powerState()}, {"os-extended-volumes:volumes_attached", c.attachedVolumes(r, s)},
 	}...)
 }
 
@@ -110,7 +111,8 @@ func (r *request) links(service, path string) []object {
 	if r.projectInURL != "" {
 		bookmark += "/" + r.projectInURL
 	}
-	return []object{{{"rel", "self"}, {"href", r.linkPrefix + "/" + path}}, {{"rel", "bookmark"}, {"href", bookmark + "/" + path}}}
+	return []object{{{"rel", "self"}, {"href", r.linkPrefix + "/" + path}},
+		{{"rel", "bookmark"}, {"href", bookmark + "/" + path}}}
 }
 
 func (c *Cloud) imageOf(r *request, s *server) any {
@@ -126,7 +128,8 @@ func (c *Cloud) flavorOf(r *request, s *server) object {
 	}
 	f, _ := c.directory.flavor(s.flavor)
 	return object{
-		{"vcpus", f.VCPUs}, {"ram", f.RAM}, {"disk", f.Disk}, {"ephemeral", 0}, {"swap", 0}, {"original_name", f.Name}, {"extra_specs", object{}},
+		{"vcpus", f.VCPUs}, {"ram", f.RAM}, {"disk", f.Disk}, {"ephemeral", 0}, {"swap", 0}, {"original_name", f.Name},
+		{"extra_specs", object{}},
 	}
 }
 

@@ -73,15 +73,17 @@ func createServerSchema(v microversion) schema {
 		{"name", name},
 		{"imageRef", schema{anyOf: []schema{{types: []string{"string"}, format: checkUUID}, {enum: []any{""}}}}},
 		{"flavorRef", schema{types: []string{"string", "integer"}, minLength: 1}},
-		{"adminPass", text}, {"metadata", metadataSchema}, {"networks", list}, {"OS-DCF:diskConfig", text}, {"accessIPv4", text}, {"accessIPv6", text},
-		{"availability_zone", name}, {"block_device_mapping", list}, {"block_device_mapping_v2", list}, {"config_drive", flag}, {"key_name", name},
-		{"min_count", count}, {"max_count", count}, {"return_reservation_id", flag}, {"security_groups", list}, {"user_data", text},
+		{"adminPass", text}, {"metadata", metadataSchema}, {"networks", list}, {"OS-DCF:diskConfig", text},
+		{"accessIPv4", text}, {"accessIPv6", text}, {"availability_zone", name}, {"block_device_mapping", list},
+		{"block_device_mapping_v2", list}, {"config_drive", flag}, {"key_name", name}, {"min_count", count},
+		{"max_count", count}, {"return_reservation_id", flag}, {"security_groups", list}, {"user_data", text},
 	}}
 	if !v.atLeast(2, 57) {
 		s.properties = append(s.properties, property{"personality", list})
 	}
 	if v.atLeast(2, 19) {
-		s.properties = append(s.properties, property{"description", schema{types: []string{"string", "null"}, maxLength: 255}})
+		s.properties = append(s.properties,
+			property{"description", schema{types: []string{"string", "null"}, maxLength: 255}})
 	}
 	if v.atLeast(2, 37) {
 		s.required = append(s.required, "networks")
@@ -131,8 +133,8 @@ func (c *Cloud) createServer(r *request) *response {
 		return refused
 	}
 	s := &server{
-		id: c.newUUID(), name: body.text("server", "name"), description: body.text("server", "description"), image: image, flavor: flavor,
-		projectID: r.who.project.ID, userID: r.who.user.ID, metadata: metadata, sequence: c.nextSequence(),
+		id: c.newUUID(), name: body.text("server", "name"), description: body.text("server", "description"), image: image,
+		flavor: flavor, projectID: r.who.project.ID, userID: r.who.user.ID, metadata: metadata, sequence: c.nextSequence(),
 		created: r.start, updated: r.start, zone: cmp.Or(body.text("server", "availability_zone"), "nova"),
 		hostName: body.text("server", "hostname"), userData: body.text("server", "user_data"),
 		configDrive: truth(body.at("server", "config_drive")),
@@ -150,7 +152,8 @@ func (c *Cloud) createServer(r *request) *response {
 	}
 	links := r.serverLinks(s)
 	res := r.json(http.StatusAccepted, object{{"server", object{
-		{"id", s.id}, {"links", links}, {"OS-DCF:diskConfig", "MANUAL"}, {"security_groups", []object{{{"name", "default"}}}}, {"adminPass", password},
+		{"id", s.id}, {"links", links}, {"OS-DCF:diskConfig", "MANUAL"},
+		{"security_groups", []object{{{"name", "default"}}}}, {"adminPass", password},
 	}}})
 	res.header.Set("Location", links[0].text("href"))
 	return res
@@ -163,7 +166,8 @@ func (c *Cloud) server(r *request) (*server, *response) {
 		return nil, r.brokenInside("nova.exception.NovaException") // Nova cannot target a cell for nobody's project
 	}
 	if s == nil || !r.who.sees(s.projectID) {
-		return nil, r.refuse(refusal{http.StatusNotFound, "Instance " + r.vars["id"] + " could not be found.", "Ecs.0114", http.StatusNotFound})
+		return nil, r.refuse(refusal{http.StatusNotFound, "Instance " + r.vars["id"] + " could not be found.", "Ecs.0114",
+			http.StatusNotFound})
 	}
 	return s, nil
 }
@@ -183,12 +187,14 @@ func (c *Cloud) updateServer(r *request) *response {
 		{"OS-DCF:diskConfig", text}, {"accessIPv4", text}, {"accessIPv6", text},
 	}}
 	if r.version.atLeast(2, 19) {
-		s.properties = append(s.properties, property{"description", schema{types: []string{"string", "null"}, maxLength: 255}})
+		s.properties = append(s.properties,
+			property{"description", schema{types: []string{"string", "null"}, maxLength: 255}})
 	}
 	if r.version.atLeast(2, 90) {
 		s.properties = append(s.properties, property{"hostname", hostnameSchema})
 	}
-	body, refused := r.checkedBody(schema{types: []string{"object"}, closed: true, required: []string{"server"}, properties: []property{{"server", s}}})
+	body, refused := r.checkedBody(schema{types: []string{"object"}, closed: true, required: []string{"server"},
+		properties: []property{{"server", s}}})
 	if refused != nil {
 		return refused
 	}

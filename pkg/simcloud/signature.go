@@ -118,7 +118,8 @@ func (a authorization) canonicalRequest(p signedParts, body []byte) string {
 	if hash == "" {
 		hash = fmt.Sprintf("%x", sha256.Sum256(body))
 	}
-	return strings.Join([]string{p.method, path.String(), strings.Join(query, "&"), headers.String(), strings.Join(a.headers, ";"), hash}, "\n")
+	return strings.Join([]string{p.method, path.String(), strings.Join(query, "&"), headers.String(),
+		strings.Join(a.headers, ";"), hash}, "\n")
 }
 
 // escapeRFC3986 escapes everything but letters, digits and -_.~

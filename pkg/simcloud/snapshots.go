@@ -12,13 +12,14 @@ var cinderBooleans = []any{
 	false, "False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no", "n", "f",
 }
 
-var createSnapshotSchema = schema{types: []string{"object"}, closed: true, required: []string{"snapshot"}, properties: []property{
-	{"snapshot", schema{types: []string{"object"}, closed: true, required: []string{"volume_id"}, properties: []property{
-		{"name", optionalText}, {"display_name", optionalText}, {"description", optionalText},
-		{"volume_id", schema{anyOf: []schema{{types: []string{"string"}, format: checkUUID}, {types: []string{"null"}}}}},
-		{"force", schema{enum: cinderBooleans}}, {"metadata", resourceMetadataSchema},
-	}}},
-}}
+var createSnapshotSchema = schema{types: []string{"object"}, closed: true, required: []string{"snapshot"},
+	properties: []property{
+		{"snapshot", schema{types: []string{"object"}, closed: true, required: []string{"volume_id"}, properties: []property{
+			{"name", optionalText}, {"display_name", optionalText}, {"description", optionalText},
+			{"volume_id", schema{anyOf: []schema{{types: []string{"string"}, format: checkUUID}, {types: []string{"null"}}}}},
+			{"force", schema{enum: cinderBooleans}}, {"metadata", resourceMetadataSchema},
+		}}},
+	}}
 
 func (c *Cloud) createSnapshot(r *request) *response {
 	body, refused := r.checkedVolumeBody(createSnapshotSchema)
@@ -35,9 +36,10 @@ func (c *Cloud) createSnapshot(r *request) *response {
 		return r.badRequest("Invalid volume: Volume %s status must be available, but current status is: %s.", v.id, v.status)
 	}
 	s := &snapshot{
-		id: c.newUUID(), name: body.text("snapshot", "name"), description: body.text("snapshot", "description"), projectID: r.who.project.ID,
-		userID: r.who.user.ID, volumeID: v.id, status: "creating", size: v.size, metadata: textMap(body.at("snapshot", "metadata")),
-		created: r.start, sequence: c.nextSequence(), until: r.start.Add(c.options.SnapshotTime), then: "available",
+		id: c.newUUID(), name: body.text("snapshot", "name"), description: body.text("snapshot", "description"),
+		projectID: r.who.project.ID, userID: r.who.user.ID, volumeID: v.id, status: "creating", size: v.size,
+		metadata: textMap(body.at("snapshot", "metadata")), created: r.start, sequence: c.nextSequence(),
+		until: r.start.Add(c.options.SnapshotTime), then: "available",
 	}
 	if c.options.SnapshotFails {
 		s.then = "error"
@@ -51,7 +53,8 @@ func (c *Cloud) createSnapshot(r *request) *response {
 func (c *Cloud) snapshotOf(r *request) (*snapshot, *response) {
 	s := c.snapshots.get(strings.ToLower(r.vars["id"])) // to the database, upper case is the same
 	if s == nil || !r.who.sees(s.projectID) {
-		return nil, r.refuse(refusal{http.StatusNotFound, "Snapshot " + r.vars["id"] + " could not be found.", "EVS.5404", http.StatusNotFound})
+		return nil, r.refuse(refusal{http.StatusNotFound, "Snapshot " + r.vars["id"] + " could not be found.", "EVS.5404",
+			http.StatusNotFound})
 	}
 	return s, nil
 }
@@ -59,8 +62,9 @@ func (c *Cloud) snapshotOf(r *request) (*snapshot, *response) {
 // snapshotView shows a snapshot; detailed as GET does, otherwise as lists and the operations that change it do.
 func (r *request) snapshotView(s *snapshot, detailed bool) object {
 	view := object{
-		{"id", s.id}, {"created_at", momentOrNil(s.created)}, {"updated_at", momentOrNil(s.updated)}, {"name", textOrNil(s.name)},
-		{"description", textOrNil(s.description)}, {"volume_id", s.volumeID}, {"status", s.status}, {"size", s.size}, {"metadata", s.metadata},
+		{"id", s.id}, {"created_at", momentOrNil(s.created)}, {"updated_at", momentOrNil(s.updated)},
+		{"name", textOrNil(s.name)}, {"description", textOrNil(s.description)}, {"volume_id", s.volumeID},
+		{"status", s.status}, {"size", s.size}, {"metadata", s.metadata},
 	}
 	since := func(minor int, m member) {
 		if r.version.atLeast(3, minor) {
@@ -75,7 +79,8 @@ func (r *request) snapshotView(s *snapshot, detailed bool) object {
 		if s.taken {
 			progress = "100%"
 		}
-		view = append(view, object{{"os-extended-snapshot-attributes:project_id", s.projectID}, {"os-extended-snapshot-attributes:progress", progress}}...)
+		view = append(view, object{{"os-extended-snapshot-attributes:project_id", s.projectID},
+			{"os-extended-snapshot-attributes:progress", progress}}...)
 	}
 	return view
 }
@@ -90,11 +95,13 @@ func (c *Cloud) showSnapshot(r *request) *response {
 
 func (c *Cloud) updateSnapshot(r *request) *response {
 	some := func(name string) schema { return schema{required: []string{name}} }
-	body, refused := r.checkedVolumeBody(schema{types: []string{"object"}, closed: true, required: []string{"snapshot"}, properties: []property{
-		{"snapshot", schema{types: []string{"object"}, closed: true, properties: []property{
-			{"name", optionalText}, {"description", optionalText}, {"display_name", optionalText}, {"display_description", optionalText},
-		}, anyOf: []schema{some("name"), some("description"), some("display_name"), some("display_description")}}},
-	}})
+	body, refused := r.checkedVolumeBody(schema{types: []string{"object"}, closed: true, required: []string{"snapshot"},
+		properties: []property{
+			{"snapshot", schema{types: []string{"object"}, closed: true, properties: []property{
+				{"name", optionalText}, {"description", optionalText}, {"display_name", optionalText},
+				{"display_description", optionalText},
+			}, anyOf: []schema{some("name"), some("description"), some("display_name"), some("display_description")}}},
+		}})
 	if refused != nil {
 		return refused
 	}

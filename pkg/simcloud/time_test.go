@@ -68,8 +68,9 @@ func TestServerBuilds(t *testing.T) {
 			return show{Status: "BUILD", VMState: "building", Task: task, Zone: zone}
 		}
 		want := []show{
-			building("scheduling", ""), building("", "nova"), building("networking", "nova"), building("networking", "nova"), building("spawning", "nova"),
-			building("spawning", "nova"), building("spawning", "nova"), building("spawning", "nova"), building("spawning", "nova"), building("spawning", "nova"),
+			building("scheduling", ""), building("", "nova"), building("networking", "nova"), building("networking", "nova"),
+			building("spawning", "nova"), building("spawning", "nova"), building("spawning", "nova"),
+			building("spawning", "nova"), building("spawning", "nova"), building("spawning", "nova"),
 			{Status: "ACTIVE", VMState: "active", Power: 1, Launched: "2000-01-01T00:00:10.000000", Zone: "nova"},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -144,7 +145,8 @@ func TestDeletedServerIsVisibleForAMoment(t *testing.T) {
 		write := func() answer {
 			return call(t, c, "POST", metadataPath(""), `{"metadata": {"a": "b"}}`, "X-Auth-Token", token)
 		}
-		wantStatus(t, "delete", call(t, c, "DELETE", "/compute/v2.1/servers/"+serverID, nil, "X-Auth-Token", token), http.StatusNoContent)
+		wantStatus(t, "delete", call(t, c, "DELETE", "/compute/v2.1/servers/"+serverID, nil, "X-Auth-Token", token),
+			http.StatusNoContent)
 		if got := showServer(t, c, serverID, token); got.VMState != "active" || got.Task != "deleting" {
 			t.Errorf("got %+v", got)
 		}
@@ -173,10 +175,13 @@ func TestSoftDelete(t *testing.T) {
 	if got := message(t, a); !strings.HasSuffix(got, "while it is in vm_state soft-delete") {
 		t.Errorf("got %q", got)
 	}
-	wantStatus(t, "restore", call(t, c, "POST", server+"/action", `{"restore": null}`, "X-Auth-Token", token), http.StatusAccepted)
-	wantStatus(t, "restored", call(t, c, "POST", metadataPath(""), `{"metadata": {}}`, "X-Auth-Token", token), http.StatusOK)
+	wantStatus(t, "restore", call(t, c, "POST", server+"/action", `{"restore": null}`, "X-Auth-Token", token),
+		http.StatusAccepted)
+	wantStatus(t, "restored", call(t, c, "POST", metadataPath(""), `{"metadata": {}}`, "X-Auth-Token", token),
+		http.StatusOK)
 	wantStatus(t, "delete", call(t, c, "DELETE", server, nil, "X-Auth-Token", token), http.StatusNoContent)
-	wantStatus(t, "forceDelete", call(t, c, "POST", server+"/action", `{"forceDelete": null}`, "X-Auth-Token", token), http.StatusAccepted)
+	wantStatus(t, "forceDelete", call(t, c, "POST", server+"/action", `{"forceDelete": null}`, "X-Auth-Token", token),
+		http.StatusAccepted)
 	wantStatus(t, "gone", call(t, c, "GET", server, nil, "X-Auth-Token", token), http.StatusNotFound)
 }
 
@@ -236,7 +241,8 @@ func TestLatencyKeepsToTheContext(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		r, err := http.NewRequestWithContext(ctx, "POST", simcloud.DefaultEndpoint+metadataPath(""), strings.NewReader(`{"metadata": {"a": "b"}}`))
+		r, err := http.NewRequestWithContext(ctx, "POST", simcloud.DefaultEndpoint+metadataPath(""),
+			strings.NewReader(`{"metadata": {"a": "b"}}`))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -96,7 +96,8 @@ func (c *Cloud) authenticate(r *request, o object, method string, t *token) *res
 			return r.identityMalformed("user", "None") // Keystone's own words
 		}
 		if credentials("user", "id") == "" && credentials("user", "name") == "" {
-			return r.identityError(http.StatusBadRequest, "Invalid input for field identity/password/user: id or name must be present.")
+			return r.identityError(http.StatusBadRequest,
+				"Invalid input for field identity/password/user: id or name must be present.")
 		}
 		user, refused := c.namedUser(r, o, "auth", "identity", method, "user")
 		if refused != nil {
@@ -197,7 +198,8 @@ func (c *Cloud) scope(r *request, o object, t *token) *response {
 		return r.identityUnauthorized() // no user has a role on the system
 	}
 	id := o.text("auth", "scope", "project", "id")
-	domain, domainByName := o.text("auth", "scope", "project", "domain", "id"), o.text("auth", "scope", "project", "domain", "name")
+	domain := o.text("auth", "scope", "project", "domain", "id")
+	domainByName := o.text("auth", "scope", "project", "domain", "name")
 	if id == "" && domain == "" && domainByName == "" {
 		return r.identityMalformed("domain", "project")
 	}

@@ -156,19 +156,21 @@ func (r *request) checkedVolumeBody(s schema) (object, *response) {
 
 func (r *request) volumeVersion() object {
 	return object{
-		{"id", "v3.0"}, {"status", "CURRENT"}, {"version", volumeMax.String()}, {"min_version", volumeMin.String()}, {"updated", "2022-08-31T00:00:00Z"},
+		{"id", "v3.0"}, {"status", "CURRENT"}, {"version", volumeMax.String()}, {"min_version", volumeMin.String()},
+		{"updated", "2022-08-31T00:00:00Z"},
 		{"links", []object{
 			{{"rel", "describedby"}, {"type", "text/html"}, {"href", "https://docs.openstack.org/"}},
 			{{"rel", "self"}, {"href", r.base + "/volume/v3/"}},
 		}},
-		{"media-types", []object{{{"base", "application/json"}, {"type", "application/vnd.openstack.volume+json;version=3"}}}},
+		{"media-types", []object{{{"base", "application/json"},
+			{"type", "application/vnd.openstack.volume+json;version=3"}}}},
 	}
 }
 
 func volumeTypeView() object {
 	return object{
-		{"id", stableUUID("volume type", "default")}, {"name", defaultVolumeType}, {"is_public", true}, {"description", "Default Volume Type"},
-		{"extra_specs", object{}}, {"os-volume-type-access:is_public", true},
+		{"id", stableUUID("volume type", "default")}, {"name", defaultVolumeType}, {"is_public", true},
+		{"description", "Default Volume Type"}, {"extra_specs", object{}}, {"os-volume-type-access:is_public", true},
 	}
 }
 
@@ -186,11 +188,13 @@ func (c *Cloud) showVolumeType(r *request) *response {
 
 func (c *Cloud) showVolumeLimits(r *request) *response {
 	return r.json(http.StatusOK, object{{"limits", object{{"rate", []string{}}, {"absolute", object{
-		{"maxTotalVolumes", -1}, {"maxTotalSnapshots", -1}, {"maxTotalVolumeGigabytes", -1}, {"maxTotalBackups", 10}, {"maxTotalBackupGigabytes", 1000},
-		{"totalVolumesUsed", len(c.volumes.byID)}, {"totalSnapshotsUsed", len(c.snapshots.byID)},
+		{"maxTotalVolumes", -1}, {"maxTotalSnapshots", -1}, {"maxTotalVolumeGigabytes", -1}, {"maxTotalBackups", 10},
+		{"maxTotalBackupGigabytes", 1000}, {"totalVolumesUsed", len(c.volumes.byID)},
+		{"totalSnapshotsUsed", len(c.snapshots.byID)},
 	}}}}})
 }
 
 func (c *Cloud) listVolumeZones(r *request) *response {
-	return r.json(http.StatusOK, object{{"availabilityZoneInfo", []object{{{"zoneName", "nova"}, {"zoneState", object{{"available", true}}}}}}})
+	return r.json(http.StatusOK,
+		object{{"availabilityZoneInfo", []object{{{"zoneName", "nova"}, {"zoneState", object{{"available", true}}}}}}})
 }

@@ -69,20 +69,23 @@ func volumeActionOf(name string) (volumeAction, bool) {
 			}
 			return nil
 		}},
-		"os-set_bootable": {schema{types: []string{"object"}, closed: true, required: []string{"bootable"}, properties: []property{
-			{"bootable", schema{enum: cinderBooleans}},
-		}}, func(_ *Cloud, r *request, v *volume, argument object) *response {
+		"os-set_bootable": {schema{types: []string{"object"}, closed: true, required: []string{"bootable"},
+			properties: []property{
+				{"bootable", schema{enum: cinderBooleans}},
+			}}, func(_ *Cloud, r *request, v *volume, argument object) *response {
 			v.bootable = truth(argument.at("bootable"))
 			res := r.accepted()
 			res.status = http.StatusOK
 			return res
 		}},
-		"os-attach": {schema{types: []string{"object"}, closed: true, required: []string{"mountpoint"}, properties: []property{
-			{"instance_uuid", text}, {"host_name", text},
-			{"mountpoint", schema{types: []string{"string"}, minLength: 1, maxLength: 255}},
-			{"mode", schema{types: []string{"string"}, enum: []any{"rw", "ro"}}},
-		}}, (*Cloud).attachByCinder},
-		"os-detach": {schema{types: []string{"object", "null"}, closed: true, properties: []property{{"attachment_id", text}}},
+		"os-attach": {schema{types: []string{"object"}, closed: true, required: []string{"mountpoint"},
+			properties: []property{
+				{"instance_uuid", text}, {"host_name", text},
+				{"mountpoint", schema{types: []string{"string"}, minLength: 1, maxLength: 255}},
+				{"mode", schema{types: []string{"string"}, enum: []any{"rw", "ro"}}},
+			}}, (*Cloud).attachByCinder},
+		"os-detach": {schema{types: []string{"object", "null"}, closed: true,
+			properties: []property{{"attachment_id", text}}},
 			func(c *Cloud, r *request, v *volume, _ object) *response {
 				if v.attachment != nil {
 					c.detach(r.start, v, 0)
@@ -107,7 +110,8 @@ func volumeActionOf(name string) (volumeAction, bool) {
 }
 
 func (r *request) unknownAction(name string) *response {
-	return r.badRequest("There is no such action: %s. Verify the request body and Content-Type header and try again.", name)
+	return r.badRequest("There is no such action: %s. Verify the request body and Content-Type header and try again.",
+		name)
 }
 
 // actionOf reads the name of an action and its argument, or refuses.

@@ -251,7 +251,9 @@ func (c *Cloud) writeVolumeMetadata(r *request, replace bool) *response {
 			return refused
 		}
 	}
-	return r.saveVolumeMetadata(v, textMap(body.at("metadata")), replace, func() *response { return r.showMetadata(v.metadata) })
+	return r.saveVolumeMetadata(v, textMap(body.at("metadata")), replace, func() *response {
+		return r.showMetadata(v.metadata)
+	})
 }
 
 func (c *Cloud) setVolumeMetadata(r *request) *response {
@@ -272,7 +274,9 @@ func (c *Cloud) setVolumeMetadata(r *request) *response {
 	if refused := r.checkETag(v); refused != nil {
 		return refused
 	}
-	return r.saveVolumeMetadata(v, textMap(meta), false, func() *response { return r.json(http.StatusOK, object{{"meta", meta}}) })
+	return r.saveVolumeMetadata(v, textMap(meta), false, func() *response {
+		return r.json(http.StatusOK, object{{"meta", meta}})
+	})
 }
 
 // volumeMetadataAllowed refuses changes in the two statuses that do not allow them.
@@ -284,7 +288,9 @@ func (r *request) volumeMetadataAllowed(v *volume, what string) *response {
 }
 
 // saveVolumeMetadata saves in one go: for volumes, Cinder merges in the database.
-func (r *request) saveVolumeMetadata(v *volume, changes map[string]string, replace bool, answer func() *response) *response {
+func (r *request) saveVolumeMetadata(
+	v *volume, changes map[string]string, replace bool, answer func() *response,
+) *response {
 	if refused := r.volumeMetadataAllowed(v, "Updating"); refused != nil {
 		return refused
 	}

@@ -100,14 +100,15 @@ var resourceMetadataSchema = schema{
 // optionalText is a text of up to 255 characters, or null.
 var optionalText = schema{types: []string{"string", "null"}, maxLength: 255}
 
-var createVolumeSchema = schema{types: []string{"object"}, closed: true, required: []string{"volume"}, properties: []property{
-	{"volume", schema{types: []string{"object"}, properties: []property{
-		{"name", schema{types: []string{"string", "null"}}}, {"description", schema{types: []string{"string", "null"}}},
-		{"volume_type", optionalText}, {"metadata", resourceMetadataSchema},
-		{"size", schema{types: []string{"integer", "string", "null"}, minimum: 1, pattern: regexp.MustCompile(`^[0-9]+$`)}},
-	}}},
-	{"OS-SCH-HNT:scheduler_hints", schema{types: []string{"object", "null"}}},
-}}
+var createVolumeSchema = schema{types: []string{"object"}, closed: true, required: []string{"volume"},
+	properties: []property{
+		{"volume", schema{types: []string{"object"}, properties: []property{
+			{"name", schema{types: []string{"string", "null"}}}, {"description", schema{types: []string{"string", "null"}}},
+			{"volume_type", optionalText}, {"metadata", resourceMetadataSchema},
+			{"size", schema{types: []string{"integer", "string", "null"}, minimum: 1, pattern: regexp.MustCompile(`^[0-9]+$`)}},
+		}}},
+		{"OS-SCH-HNT:scheduler_hints", schema{types: []string{"object", "null"}}},
+	}}
 
 func (c *Cloud) createVolume(r *request) *response {
 	body, refused := r.checkedVolumeBody(createVolumeSchema)
@@ -201,7 +202,8 @@ func (c *Cloud) makeVolume(v *volume, now time.Time) {
 func (c *Cloud) volumeOf(r *request) (*volume, *response) {
 	v := c.volumes.get(strings.ToLower(r.vars["id"])) // to the database, upper case is the same
 	if v == nil || !r.who.sees(v.projectID) {
-		return nil, r.refuse(refusal{http.StatusNotFound, "Volume " + r.vars["id"] + " could not be found.", "EVS.5404", http.StatusNotFound})
+		return nil, r.refuse(refusal{http.StatusNotFound, "Volume " + r.vars["id"] + " could not be found.", "EVS.5404",
+			http.StatusNotFound})
 	}
 	return v, nil
 }
@@ -226,12 +228,12 @@ func (c *Cloud) volumeView(r *request, v *volume, detailed bool) object {
 		updated = v.created // when the scheduler found a place for it
 	}
 	view := object{
-		{"id", v.id}, {"status", v.status}, {"size", v.size}, {"availability_zone", "nova"}, {"created_at", momentOrNil(v.created)},
-		{"updated_at", momentOrNil(updated)}, {"name", v.text(v.name)}, {"description", v.text(v.description)},
-		{"volume_type", defaultVolumeType}, {"snapshot_id", textOrNil(v.snapshotID)},
-		{"source_volid", textOrNil(v.sourceID)}, {"metadata", shown}, {"links", r.links("volume", "volumes/"+v.id)},
-		{"user_id", v.userID}, {"bootable", strconv.FormatBool(v.bootable)}, {"encrypted", false},
-		{"replication_status", nil}, {"consistencygroup_id", nil}, {"multiattach", false},
+		{"id", v.id}, {"status", v.status}, {"size", v.size}, {"availability_zone", "nova"},
+		{"created_at", momentOrNil(v.created)}, {"updated_at", momentOrNil(updated)}, {"name", v.text(v.name)},
+		{"description", v.text(v.description)}, {"volume_type", defaultVolumeType},
+		{"snapshot_id", textOrNil(v.snapshotID)}, {"source_volid", textOrNil(v.sourceID)}, {"metadata", shown},
+		{"links", r.links("volume", "volumes/"+v.id)}, {"user_id", v.userID}, {"bootable", strconv.FormatBool(v.bootable)},
+		{"encrypted", false}, {"replication_status", nil}, {"consistencygroup_id", nil}, {"multiattach", false},
 		{"attachments", r.cinderAttachments(v)},
 	}
 	if r.who.admin() {
@@ -287,12 +289,13 @@ func (c *Cloud) showVolume(r *request) *response {
 }
 
 func (c *Cloud) updateVolume(r *request) *response {
-	body, refused := r.checkedVolumeBody(schema{types: []string{"object"}, closed: true, required: []string{"volume"}, properties: []property{
-		{"volume", schema{types: []string{"object"}, closed: true, properties: []property{
-			{"name", schema{types: []string{"string", "null"}}}, {"description", schema{types: []string{"string", "null"}}},
-			{"metadata", resourceMetadataSchema},
-		}}},
-	}})
+	body, refused := r.checkedVolumeBody(schema{types: []string{"object"}, closed: true, required: []string{"volume"},
+		properties: []property{
+			{"volume", schema{types: []string{"object"}, closed: true, properties: []property{
+				{"name", schema{types: []string{"string", "null"}}}, {"description", schema{types: []string{"string", "null"}}},
+				{"metadata", resourceMetadataSchema},
+			}}},
+		}})
 	if refused != nil {
 		return refused
 	}
@@ -357,7 +360,8 @@ func (c *Cloud) deleteVolume(r *request) *response {
 	if len(snapshots) > 0 && !cascade || !deletable || v.attachment != nil {
 		return r.badRequest(
 			"Invalid volume: Volume status must be available or error or error_restoring or error_extending or error_managing " +
-				"and must not be migrating, attached, belong to a group, have snapshots, awaiting a transfer, or be disassociated from snapshots " +
+				"and must not be migrating, attached, belong to a group, have snapshots, awaiting a transfer, or be " +
+				"disassociated from snapshots " +
 				"after volume transfer.",
 		)
 	}

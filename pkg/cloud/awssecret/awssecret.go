@@ -105,7 +105,8 @@ func (s *Secret) read(ctx context.Context) (config.Credentials, error) {
 		return config.Credentials{}, err
 	}
 	if text == nil {
-		return config.Credentials{}, &cloud.RefusedError{Err: fmt.Errorf("read the secret %s: it is binary; store a JSON object as its SecretString", s.arn)}
+		err := fmt.Errorf("read the secret %s: it is binary; store a JSON object as its SecretString", s.arn)
+		return config.Credentials{}, &cloud.RefusedError{Err: err}
 	}
 	credentials, err := config.ParseCredentials([]byte(*text))
 	if err != nil {
@@ -118,7 +119,8 @@ func (s *Secret) read(ctx context.Context) (config.Credentials, error) {
 func regionOf(secret string) (string, error) {
 	a, err := arn.Parse(secret)
 	if err != nil || a.Service != "secretsmanager" || a.Region == "" {
-		return "", fmt.Errorf("read the secret %.200q: not an ARN such as arn:aws:secretsmanager:eu-central-1:123456789012:secret:tagger-AbCdEf", secret)
+		return "", fmt.Errorf("read the secret %.200q: not an ARN such as "+
+			"arn:aws:secretsmanager:eu-central-1:123456789012:secret:tagger-AbCdEf", secret)
 	}
 	return a.Region, nil
 }
@@ -128,8 +130,9 @@ func regionOf(secret string) (string, error) {
 func permanent(err error) bool {
 	answer, ok := errors.AsType[*awsapi.Error](err)
 	return ok && slices.Contains([]string{
-		"AccessDeniedException", "DecryptionFailure", "IncompleteSignature", "InvalidClientTokenId", "InvalidParameterException",
-		"InvalidRequestException", "InvalidSignatureException", "NotAuthorized", "OptInRequired", "ResourceNotFoundException",
-		"UnrecognizedClientException", "ValidationError", "ValidationException",
+		"AccessDeniedException", "DecryptionFailure", "IncompleteSignature", "InvalidClientTokenId",
+		"InvalidParameterException", "InvalidRequestException", "InvalidSignatureException", "NotAuthorized",
+		"OptInRequired", "ResourceNotFoundException", "UnrecognizedClientException", "ValidationError",
+		"ValidationException",
 	}, answer.Code)
 }

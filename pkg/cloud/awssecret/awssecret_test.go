@@ -82,9 +82,10 @@ func (m *secretsManager) count() int {
 func environment(t *testing.T, endpoint string) {
 	nowhere := filepath.Join(t.TempDir(), "none")
 	for name, value := range map[string]string{
-		"AWS_ENDPOINT_URL": endpoint, "AWS_ENDPOINT_URL_SECRETS_MANAGER": "", "AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "x",
-		"AWS_SESSION_TOKEN": "", "AWS_REGION": "", "AWS_DEFAULT_REGION": "", "AWS_PROFILE": "", "AWS_CA_BUNDLE": "",
-		"AWS_CONFIG_FILE": nowhere, "AWS_SHARED_CREDENTIALS_FILE": nowhere, "AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1",
+		"AWS_ENDPOINT_URL": endpoint, "AWS_ENDPOINT_URL_SECRETS_MANAGER": "", "AWS_ACCESS_KEY_ID": "AKID",
+		"AWS_SECRET_ACCESS_KEY": "x", "AWS_SESSION_TOKEN": "", "AWS_REGION": "", "AWS_DEFAULT_REGION": "",
+		"AWS_PROFILE": "", "AWS_CA_BUNDLE": "", "AWS_CONFIG_FILE": nowhere, "AWS_SHARED_CREDENTIALS_FILE": nowhere,
+		"AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1",
 	} {
 		t.Setenv(name, value)
 	}
@@ -148,16 +149,21 @@ func TestErrors(t *testing.T) {
 		want    string
 	}{
 		{name: "no permission", fault: "AccessDeniedException", status: 400, refused: true, want: "read the secret " + arn},
-		{name: "no such secret", fault: "ResourceNotFoundException", status: 400, refused: true, want: "ResourceNotFoundException"},
-		{name: "to be deleted", fault: "InvalidRequestException", status: 400, refused: true, want: "InvalidRequestException"},
+		{name: "no such secret", fault: "ResourceNotFoundException", status: 400, refused: true,
+			want: "ResourceNotFoundException"},
+		{name: "to be deleted", fault: "InvalidRequestException", status: 400, refused: true,
+			want: "InvalidRequestException"},
 		{name: "key not usable", fault: "DecryptionFailure", status: 400, refused: true, want: "DecryptionFailure"},
 		{name: "throttled", fault: "ThrottlingException", status: 400, refused: false, want: "ThrottlingException"},
 		{name: "broken", fault: "InternalServiceError", status: 500, refused: false, want: "InternalServiceError"},
 		{name: "binary", secret: nil, refused: true, want: "it is binary"},
 		{name: "text", secret: "hunter2", refused: true, want: "not a JSON object"},
-		{name: "misspelt", secret: `{"OS_PASWORD": "hunter2"}`, refused: true, want: `unknown name "OS_PASWORD"; did you mean OS_PASSWORD?`},
-		{name: "not an ARN", arn: "tagger", refused: true, want: `read the secret "tagger": not an ARN such as arn:aws:secretsmanager:`},
-		{name: "ARN of something else", arn: "arn:aws:ssm:eu-central-1:123456789012:parameter/tagger", refused: true, want: "not an ARN such as"},
+		{name: "misspelt", secret: `{"OS_PASWORD": "hunter2"}`, refused: true,
+			want: `unknown name "OS_PASWORD"; did you mean OS_PASSWORD?`},
+		{name: "not an ARN", arn: "tagger", refused: true,
+			want: `read the secret "tagger": not an ARN such as arn:aws:secretsmanager:`},
+		{name: "ARN of something else", arn: "arn:aws:ssm:eu-central-1:123456789012:parameter/tagger", refused: true,
+			want: "not an ARN such as"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

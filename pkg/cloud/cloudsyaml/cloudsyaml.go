@@ -89,7 +89,8 @@ func find(name string) (c entry, file string, err error) {
 		return entry{}, "", err
 	}
 	if file == "" {
-		return entry{}, "", fmt.Errorf("read cloud %s: there is no clouds.yaml (looked for %s): unset OS_CLOUD to use OS_* variables",
+		return entry{}, "", fmt.Errorf(
+			"read cloud %s: there is no clouds.yaml (looked for %s): unset OS_CLOUD to use OS_* variables",
 			name, strings.Join(places("clouds.yaml"), ", "))
 	}
 	c, ok := clouds[name]
@@ -114,7 +115,8 @@ func find(name string) (c entry, file string, err error) {
 			if where == "" {
 				where = "a clouds-public.yaml, which does not exist"
 			}
-			return entry{}, "", fmt.Errorf("read cloud %s in %s: its profile %s is not in %s: write auth_url and the rest into the cloud",
+			return entry{}, "", fmt.Errorf(
+				"read cloud %s in %s: its profile %s is not in %s: write auth_url and the rest into the cloud",
 				name, file, profile, where)
 		}
 		c = overlay(c, p)
@@ -220,7 +222,8 @@ func overlay(top, under entry) entry {
 // credentials returns what the entry says, by way of the names of the variables it corresponds to.
 func (e entry) credentials() (config.Credentials, error) {
 	if e.Verify != nil && !*e.Verify {
-		return config.Credentials{}, errors.New("verify: false is not supported, for the password would go to whoever answers: name the authority's file in cacert")
+		return config.Credentials{}, errors.New("verify: false is not supported, " +
+			"because the password would go to whoever answers: name the certificate authority's file in cacert")
 	}
 	if e.Cert != "" {
 		return config.Credentials{}, errors.New("cert (a client certificate) is not supported")

@@ -102,16 +102,16 @@ func TestClouds(t *testing.T) {
 	}{
 		{"demo", config.Credentials{
 			AuthURL: "https://keystone.example.com:5000/v3", Username: "tagger", Password: config.NewSecret("hunter2"),
-			ProjectName: "demo", UserDomainName: "Default", ProjectDomainName: "Default", RegionName: "RegionOne", Interface: "internal",
-			IdentityAPIVersion: "3", CACert: filepath.Join(home, "ca.pem"),
+			ProjectName: "demo", UserDomainName: "Default", ProjectDomainName: "Default", RegionName: "RegionOne",
+			Interface: "internal", IdentityAPIVersion: "3", CACert: filepath.Join(home, "ca.pem"),
 		}},
 		{"app", config.Credentials{
 			AuthURL: "https://keystone.example.com:5000/v3", AuthType: "v3applicationcredential",
 			ApplicationCredentialID: "a1", ApplicationCredentialSecret: config.NewSecret("012345"),
 		}},
 		{"vendor", config.Credentials{
-			AuthURL: "https://acme.example.com/v3", Username: "tagger", Password: config.NewSecret("hunter2"), UserDomainName: "Acme",
-			RegionName: "north", EndpointType: "publicURL",
+			AuthURL: "https://acme.example.com/v3", Username: "tagger", Password: config.NewSecret("hunter2"),
+			UserDomainName: "Acme", RegionName: "north", EndpointType: "publicURL",
 		}},
 	}
 	for _, tt := range tests {
@@ -178,17 +178,21 @@ func TestPlaces(t *testing.T) {
 func TestErrors(t *testing.T) {
 	tests := []struct{ name, cloud, clouds, secure, want string }{
 		{"no such cloud", "dmeo", cloudsYAML, "", "read cloud dmeo: it is not in clouds.yaml; did you mean demo?"},
-		{"no such cloud, few others", "xyz", "clouds: {north: {}, south: {}}", "", "it is not in clouds.yaml; known: north, south"},
+		{"no such cloud, few others", "xyz", "clouds: {north: {}, south: {}}", "",
+			"it is not in clouds.yaml; known: north, south"},
 		{"no file", "demo", "", "", "read cloud demo: there is no clouds.yaml (looked for clouds.yaml, "},
 		{"verify", "insecure", cloudsYAML, "", "read cloud insecure in clouds.yaml: verify: false is not supported"},
 		{"client certificate", "certificate", cloudsYAML, "", "cert (a client certificate) is not supported"},
 		{"misspelt", "misspelt", cloudsYAML, "", "auth.pasword is not supported; did you mean password?"},
 		{"not supported", "system", cloudsYAML, "", "auth.system_scope is not supported"},
-		{"unknown profile", "unknown-profile", cloudsYAML, "", "its profile nowhere is not in a clouds-public.yaml, which does not exist"},
+		{"unknown profile", "unknown-profile", cloudsYAML, "",
+			"its profile nowhere is not in a clouds-public.yaml, which does not exist"},
 		{"not YAML", "demo", "clouds:\n  demo: {password: hunter2", "", "read clouds.yaml: not valid YAML at line "},
-		{"alias", "demo", "clouds:\n  demo: {auth: {password: *hunter2}}", "", "read clouds.yaml: not valid YAML: quote values"},
+		{"alias", "demo", "clouds:\n  demo: {auth: {password: *hunter2}}", "",
+			"read clouds.yaml: not valid YAML: quote values"},
 		{"no clouds", "demo", "cloud: {demo: hunter2}", "", `read clouds.yaml: it has no "clouds" at the top`},
-		{"not a cloud", "demo", "clouds:\n  demo: hunter2", "", "read clouds.yaml: clouds is not in the form that clouds.yaml has at line 2"},
+		{"not a cloud", "demo", "clouds:\n  demo: hunter2", "",
+			"read clouds.yaml: clouds is not in the form that clouds.yaml has at line 2"},
 		{"auth is a list", "demo", "clouds:\n  demo:\n    auth: [hunter2]", "", "at line 3"},
 		{"secure.yaml", "demo", cloudsYAML, "clouds:\n  demo: hunter2", "read secure.yaml: clouds is not in the form"},
 	}
@@ -229,7 +233,8 @@ func TestErrors(t *testing.T) {
 		if err := os.Mkdir(filepath.Join(dir, "clouds.yaml"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := cloudsyaml.Read(t.Context()); err == nil || !strings.Contains(err.Error(), "read clouds: ") || !strings.Contains(err.Error(), "clouds.yaml") {
+		if _, err := cloudsyaml.Read(t.Context()); err == nil || !strings.Contains(err.Error(), "read clouds: ") ||
+			!strings.Contains(err.Error(), "clouds.yaml") {
 			t.Errorf("error = %v", err)
 		}
 	})
