@@ -18,7 +18,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/coverage"
 	"github.com/cloudtagger/tagger/pkg/metadata"
-	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 // exitBelow says that a figure is below the minimum that was asked for.
@@ -85,7 +85,7 @@ func (f coverageFlags) check() error {
 		if !slices.Contains(one.words, one.value) {
 			words := slices.DeleteFunc(slices.Clone(one.words), func(w string) bool { return w == "" })
 			return fmt.Errorf("coverage: %s %q: want %s%s", one.flag, one.value, strings.Join(words, ", "),
-				nearest.Hint(one.value, words))
+				suggest.Hint(one.value, words))
 		}
 	}
 	if f.minimum < 0 || f.minimum > 100 {

@@ -6,7 +6,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 // asJUnit is a form of output for the results of tests only.
@@ -22,7 +22,7 @@ func (o testOutput) Set(s string) error {
 		*o.output = output(s)
 		return nil
 	}
-	return fmt.Errorf("want text, json or junit%s", nearest.Hint(s, words))
+	return fmt.Errorf("want text, json or junit%s", suggest.Hint(s, words))
 }
 
 func (o testOutput) Type() string { return "text|json|junit" }

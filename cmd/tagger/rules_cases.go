@@ -22,8 +22,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/ingress"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
-	"github.com/cloudtagger/tagger/pkg/nearest"
 	"github.com/cloudtagger/tagger/pkg/rules"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
@@ -133,7 +133,7 @@ func openSuite(ctx context.Context, settings config.Settings, file string) (suit
 func (e expectation) check(known []string) error {
 	for _, name := range e.Rules {
 		if !slices.Contains(known, name) {
-			return fmt.Errorf("expect: rules: no rule is named %q%s", name, nearest.Hint(name, known))
+			return fmt.Errorf("expect: rules: no rule is named %q%s", name, suggest.Hint(name, known))
 		}
 	}
 	switch apply.Outcome(e.Outcome) {
@@ -187,7 +187,7 @@ func suiteError(text []byte, err error) error {
 	first := faults.Errors[0]
 	message := first.Message
 	if m := unknownYAML.FindStringSubmatch(message); m != nil {
-		message = fmt.Sprintf("unknown field %s%s", m[1], nearest.Hint(m[1], members(m[2])))
+		message = fmt.Sprintf("unknown field %s%s", m[1], suggest.Hint(m[1], members(m[2])))
 	} else if m := wrongYAML.FindStringSubmatch(message); m != nil {
 		message = fmt.Sprintf("want %s, found %s", yamlWord(m[2]), yamlWord(m[1]))
 	}

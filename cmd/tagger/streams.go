@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
-	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 // streams are a command's standard input and outputs.
@@ -31,7 +31,7 @@ func (o *output) String() string { return string(*o) }
 
 func (o *output) Set(s string) error {
 	if s != string(asText) && s != string(asJSON) {
-		return fmt.Errorf("want text or json%s", nearest.Hint(s, []string{string(asText), string(asJSON)}))
+		return fmt.Errorf("want text or json%s", suggest.Hint(s, []string{string(asText), string(asJSON)}))
 	}
 	*o = output(s)
 	return nil

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 func versionCommand(s streams) *cobra.Command {
@@ -66,7 +66,7 @@ func oneOf(cmd *cobra.Command, all ...*cobra.Command) *cobra.Command {
 			}
 		}
 		slices.Sort(names)
-		return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), nearest.Hint(args[0], names))
+		return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), suggest.Hint(args[0], names))
 	}
 	return cmd
 }

@@ -19,7 +19,7 @@ const keyHold = 15 * time.Minute
 type accessKey struct {
 	// turn lets one request through at a time until an answer has shown that the key is good, so that ten parallel
 	// requests with a wrong key are one refused signature and not ten.
-	turn chan struct{}
+	sem chan struct{}
 
 	mu     sync.Mutex
 	proven bool
@@ -38,7 +38,7 @@ func (c *Cloud) accessKey(id string) *accessKey {
 				delete(c.keys, other)
 			}
 		}
-		k = &accessKey{turn: make(chan struct{}, 1)}
+		k = &accessKey{sem: make(chan struct{}, 1)}
 		c.keys[id] = k
 	}
 	return k
@@ -59,11 +59,11 @@ func (k *accessKey) refusal() *RefusedError {
 // enter waits until a request may be signed. The caller calls leave when the answer is there.
 func (k *accessKey) enter(ctx context.Context) (leave func(), err error) {
 	select {
-	case k.turn <- struct{}{}:
+	case k.sem <- struct{}{}:
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for the first answer to the access key: %w", ctx.Err())
 	}
-	leave = func() { <-k.turn }
+	leave = func() { <-k.sem }
 	if refused := k.refusal(); refused != nil {
 		leave()
 		return nil, refused
@@ -140,7 +140,7 @@ func (t *signingTransport) send(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	body := redactAnswer(resp, l.SecretKey, l.SecurityToken)
+	body := redactResponse(resp, l.SecretKey, l.SecurityToken)
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
 		err := key.refused(signatureRefused(signed, resp, body, l))
@@ -155,11 +155,11 @@ func (t *signingTransport) send(req *http.Request) (*http.Response, error) {
 }
 
 func signatureRefused(req *http.Request, resp *http.Response, body []byte, l config.Login) error {
-	text := fmt.Sprintf("%s refuses %s: 401", req.URL.Host, who(l))
+	text := fmt.Sprintf("%s refuses %s: 401", req.URL.Host, actor(l))
 	if m := message(body); m != "" {
 		text += " " + m
 	}
 	text += " (HUAWEICLOUD_SDK_SK is wrong, the key was deleted or has expired, or this machine's clock is off: it says " +
 		time.Now().UTC().Format(time.RFC3339) + ")"
-	return newAnswerError(text, req.Method, req.URL.String(), resp.StatusCode, resp.Header)
+	return newResponseError(text, req.Method, req.URL.String(), resp.StatusCode, resp.Header)
 }

@@ -15,15 +15,15 @@ import (
 // ErrNoBounds is in the chain of the error that an administrator's credentials get where TAGGER_PROJECTS is not set.
 var ErrNoBounds = errors.New("TAGGER_PROJECTS is not set")
 
-// ForeignError says that a project is out of bounds.
-type ForeignError struct {
+// OutOfBoundsError says that a project is out of bounds.
+type OutOfBoundsError struct {
 	// Project is the project asked for, Own the one of the credentials.
 	Project, Own string
 	// Why says what keeps it out, and the way out.
 	Why string
 }
 
-func (e *ForeignError) Error() string {
+func (e *OutOfBoundsError) Error() string {
 	return fmt.Sprintf("project %s is out of bounds: %s", e.Project, e.Why)
 }
 
@@ -61,7 +61,7 @@ func (c *Cloud) CheckBounds(ctx context.Context) error {
 // credentials' own project. Where the token sees more than the project (see [Session.Admin]), the caller must compare a
 // resource's project before it writes.
 //
-// A project that is not within [Options].Projects is a [*ForeignError]. Errors are otherwise those of [Cloud.Login];
+// A project that is not within [Options].Projects is a [*OutOfBoundsError]. Errors are otherwise those of [Cloud.Login];
 // for an administrator without bounds it is a [*RefusedError] with [ErrNoBounds].
 func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 	own, err := c.Login(ctx)
@@ -77,21 +77,21 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 	case project == "" || project == own.Project:
 		project = own.Project
 		if len(p) > 0 && len(p.IDs()) == 0 && !p.Own() && isServiceProject(own.ProjectName) {
-			return nil, foreignf(own, project, "the project %s counts only if TAGGER_PROJECTS names it by its id, or says own",
+			return nil, outOfBoundsf(own, project, "the project %s counts only if TAGGER_PROJECTS names it by its id, or says own",
 				own.ProjectName)
 		}
 		return own, nil
 	case p.Listed(project) && own.Admin():
 		return own, nil
 	case p.Listed(project) && own.Method != config.Password:
-		return nil, inProject(refusedf(
+		return nil, projectScoped(refusedf(
 			"act in project %s: it is in TAGGER_PROJECTS, but %s cannot leave its project (%s): "+
-				"take it off the list, or use a user and password", project, phrase(own.Method), own.Project))
+				"take it off the list, or use a user and password", project, methodName(own.Method), own.Project))
 	case p.Listed(project):
 		return c.openListed(ctx, project)
 	case p.Roles() || len(p.Domains()) > 0 && !own.Admin():
 		s, err := c.byRole(ctx, own, project)
-		if _, out := errors.AsType[*ForeignError](err); !out || !p.Any() && (len(p.Domains()) == 0 || !own.Admin()) {
+		if _, out := errors.AsType[*OutOfBoundsError](err); !out || !p.Any() && (len(p.Domains()) == 0 || !own.Admin()) {
 			return s, err
 		}
 	}
@@ -101,7 +101,7 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 	case own.Admin() && (p.Any() || len(p.Domains()) > 0):
 		return c.byDirectory(ctx, own, project)
 	}
-	return nil, foreignf(own, project,
+	return nil, outOfBoundsf(own, project,
 		"it is neither that of the credentials (%s) nor in TAGGER_PROJECTS: list it in TAGGER_PROJECTS, "+
 			"or set that to roles for every project that they have a role in", own.Project)
 }
@@ -109,7 +109,7 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 func (c *Cloud) openListed(ctx context.Context, project string) (*Session, error) {
 	s, err := c.open(ctx, project)
 	if err != nil {
-		return nil, inProject(err)
+		return nil, projectScoped(err)
 	}
 	return s, nil
 }
@@ -118,7 +118,7 @@ func (c *Cloud) openListed(ctx context.Context, project string) (*Session, error
 func (c *Cloud) byRole(ctx context.Context, own *Session, project string) (*Session, error) {
 	p := c.options.Projects
 	if own.Method != config.Password && !own.Admin() {
-		return nil, foreignf(own, project, "%s cannot leave its project (%s): use a user and password", phrase(own.Method),
+		return nil, outOfBoundsf(own, project, "%s cannot leave its project (%s): use a user and password", methodName(own.Method),
 			own.Project)
 	}
 	name, found, err := c.roles.find(ctx, project)
@@ -126,15 +126,15 @@ func (c *Cloud) byRole(ctx context.Context, own *Session, project string) (*Sess
 	case err != nil:
 		return nil, err
 	case !found:
-		return nil, foreignf(own, project, "the credentials have no role in it (TAGGER_PROJECTS)")
+		return nil, outOfBoundsf(own, project, "the credentials have no role in it (TAGGER_PROJECTS)")
 	case isServiceProject(name):
-		return nil, foreignf(own, project, "the project %s counts only if TAGGER_PROJECTS names it by its id", name)
+		return nil, outOfBoundsf(own, project, "the project %s counts only if TAGGER_PROJECTS names it by its id", name)
 	case own.Method != config.Password:
 		return own, nil
 	}
 	s, err := c.openListed(ctx, project)
 	if err == nil && !p.Roles() && !inDomain(p, s.grant.domain, s.grant.domainName) {
-		return nil, foreignf(own, project, "it is in domain %s, which TAGGER_PROJECTS does not name", s.grant.domainName)
+		return nil, outOfBoundsf(own, project, "it is in domain %s, which TAGGER_PROJECTS does not name", s.grant.domainName)
 	}
 	return s, err
 }
@@ -145,7 +145,7 @@ func (c *Cloud) byDirectory(ctx context.Context, own *Session, project string) (
 	found, err := c.Project(ctx, project)
 	if unknown, ok := errors.AsType[*UnknownError](err); ok {
 		if unknown.Missing || !p.Any() {
-			return nil, foreignf(own, project, "%s", err)
+			return nil, outOfBoundsf(own, project, "%s", err)
 		}
 		return own, nil // Keystone tells these credentials nothing of it; * allows it all the same
 	}
@@ -153,7 +153,7 @@ func (c *Cloud) byDirectory(ctx context.Context, own *Session, project string) (
 	case err != nil:
 		return nil, err
 	case isServiceProject(found.Name):
-		return nil, foreignf(own, project, "the project %s counts only if TAGGER_PROJECTS names it by its id", found.Name)
+		return nil, outOfBoundsf(own, project, "the project %s counts only if TAGGER_PROJECTS names it by its id", found.Name)
 	case p.Any(), inDomain(p, found.DomainID, ""):
 		return own, nil
 	}
@@ -162,15 +162,15 @@ func (c *Cloud) byDirectory(ctx context.Context, own *Session, project string) (
 		return nil, err
 	}
 	if !inDomain(p, found.DomainID, domain.Name) {
-		return nil, foreignf(own, project, "it is in domain %s, which TAGGER_PROJECTS does not name",
+		return nil, outOfBoundsf(own, project, "it is in domain %s, which TAGGER_PROJECTS does not name",
 			cmp.Or(domain.Name, found.DomainID))
 	}
 	return own, nil
 }
 
-// foreignf returns the error for a project that is not within bounds.
-func foreignf(own *Session, project, why string, args ...any) error {
-	return &ForeignError{Project: project, Own: own.Project, Why: fmt.Sprintf(why, args...)}
+// outOfBoundsf returns the error for a project that is not within bounds.
+func outOfBoundsf(own *Session, project, why string, args ...any) error {
+	return &OutOfBoundsError{Project: project, Own: own.Project, Why: fmt.Sprintf(why, args...)}
 }
 
 // inDomain reports whether a domain is named. Keystone compares names regardless of case.

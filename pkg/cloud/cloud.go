@@ -117,7 +117,7 @@ func (c *Cloud) login(project string) *login {
 	l := c.logins[project]
 	if l == nil {
 		if len(c.logins) >= maxLogins {
-			c.forgetLogin()
+			c.evictLogin()
 		}
 		l = &login{issue: func(ctx context.Context) (*grant, error) { return c.issue(ctx, project) }}
 		c.logins[project] = l
@@ -126,8 +126,8 @@ func (c *Cloud) login(project string) *login {
 	return l
 }
 
-// forgetLogin forgets the login that was not used for the longest time. Sessions that have it keep it.
-func (c *Cloud) forgetLogin() {
+// evictLogin forgets the login that was not used for the longest time. Sessions that have it keep it.
+func (c *Cloud) evictLogin() {
 	oldest := ""
 	for project, l := range c.logins {
 		if project != "" && (oldest == "" || l.used.Before(c.logins[oldest].used)) {
@@ -165,7 +165,7 @@ func (c *Cloud) authenticate(ctx context.Context, credentials config.Credentials
 	}
 	call := breaker.Call{Endpoint: l.AuthURL}
 	if err := c.breaker.Allow(ctx, call); err != nil {
-		return nil, fmt.Errorf("%s: %w", attempting(l, project), err)
+		return nil, fmt.Errorf("%s: %w", loginAction(l, project), err)
 	}
 	start := time.Now()
 	g, err := issueToken(ctx, transport, l, project, c.options.UserAgent)

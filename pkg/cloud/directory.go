@@ -58,29 +58,29 @@ func (e *UnknownError) Error() string {
 }
 
 const (
-	// nameAge is for how long an answer holds, a refusal included. An older one still serves while Keystone fails.
-	nameAge = 10 * time.Minute
-	// maxNames is how many answers are kept of each kind.
-	maxNames = 10_000
-	// namesPerSecond and nameBurst bound the look-ups, maxNameWait how long one waits for its turn.
-	namesPerSecond = 10
-	nameBurst      = 50
-	maxNameWait    = 5 * time.Second
+	// directoryTTL is for how long an answer holds, a refusal included. An older one still serves while Keystone fails.
+	directoryTTL = 10 * time.Minute
+	// maxDirectoryEntries is how many answers are kept of each kind.
+	maxDirectoryEntries = 10_000
+	// lookupsPerSecond and lookupBurst bound the look-ups, maxLookupWait how long one waits for its turn.
+	lookupsPerSecond = 10
+	lookupBurst      = 50
+	maxLookupWait    = 5 * time.Second
 )
 
 // directory looks up what Keystone tells of users, projects and domains, and remembers it.
 type directory struct {
-	users    names[User]
-	projects names[Project]
-	domains  names[Project]
+	users    cache[User]
+	projects cache[Project]
+	domains  cache[Project]
 }
 
 func newDirectory(c *Cloud) *directory {
-	limiter := rate.NewLimiter(namesPerSecond, nameBurst)
+	limiter := rate.NewLimiter(lookupsPerSecond, lookupBurst)
 	return &directory{
-		users:    newNames[User](c, c.ownSession, limiter, "user", "users"),
-		projects: newNames[Project](c, c.projectSession, limiter, "project", "projects"),
-		domains:  newNames[Project](c, c.ownSession, limiter, "domain", "domains"),
+		users:    newCache[User](c, c.ownSession, limiter, "user", "users"),
+		projects: newCache[Project](c, c.projectSession, limiter, "project", "projects"),
+		domains:  newCache[Project](c, c.ownSession, limiter, "domain", "domains"),
 	}
 }
 
@@ -104,105 +104,105 @@ func (c *Cloud) Project(ctx context.Context, id string) (Project, error) {
 }
 
 // names are the answers for one kind.
-type names[T any] struct {
+type cache[T any] struct {
 	cloud            *Cloud
-	session          opener // of the session that reads
+	session          sessionFunc // of the session that reads
 	limiter          *rate.Limiter
 	kind, collection string
-	turn             chan struct{} // one is looked up at a time
+	sem              chan struct{} // one is looked up at a time
 
 	mu    *sync.Mutex
-	known map[string]answerOf[T]
+	known map[string]cacheEntry[T]
 }
 
-type answerOf[T any] struct {
+type cacheEntry[T any] struct {
 	value T
 	err   error // an *UnknownError, or nil
 	read  time.Time
 }
 
-// opener opens the session to read what has an id.
-type opener func(ctx context.Context, id string) (*Session, error)
+// sessionFunc opens the session to read what has an id.
+type sessionFunc func(ctx context.Context, id string) (*Session, error)
 
-func newNames[T any](c *Cloud, session opener, limiter *rate.Limiter, kind, collection string) names[T] {
-	return names[T]{
-		cloud: c, session: session, limiter: limiter, kind: kind, collection: collection, turn: make(chan struct{}, 1),
-		mu: &sync.Mutex{}, known: map[string]answerOf[T]{},
+func newCache[T any](c *Cloud, session sessionFunc, limiter *rate.Limiter, kind, collection string) cache[T] {
+	return cache[T]{
+		cloud: c, session: session, limiter: limiter, kind: kind, collection: collection, sem: make(chan struct{}, 1),
+		mu: &sync.Mutex{}, known: map[string]cacheEntry[T]{},
 	}
 }
 
-func (n *names[T]) recall(id string) (a answerOf[T], found, fresh bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	a, found = n.known[id]
-	return a, found, found && time.Since(a.read) < nameAge
+func (c *cache[T]) cached(id string) (a cacheEntry[T], found, fresh bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a, found = c.known[id]
+	return a, found, found && time.Since(a.read) < directoryTTL
 }
 
-func (n *names[T]) find(ctx context.Context, id string) (T, error) {
+func (c *cache[T]) find(ctx context.Context, id string) (T, error) {
 	var none T
 	if id == "" || len(id) > maxIDLength {
-		return none, &UnknownError{Kind: n.kind, ID: id, Missing: true}
+		return none, &UnknownError{Kind: c.kind, ID: id, Missing: true}
 	}
-	if a, _, fresh := n.recall(id); fresh {
+	if a, _, fresh := c.cached(id); fresh {
 		return a.value, a.err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, loginTimeout, fmt.Errorf("no answer within %s", loginTimeout))
 	defer cancel()
 	select {
-	case n.turn <- struct{}{}:
-		defer func() { <-n.turn }()
+	case c.sem <- struct{}{}:
+		defer func() { <-c.sem }()
 	case <-ctx.Done():
-		return none, fmt.Errorf("look up %s %s: %w", n.kind, id, context.Cause(ctx))
+		return none, fmt.Errorf("look up %s %s: %w", c.kind, id, context.Cause(ctx))
 	}
-	old, found, fresh := n.recall(id)
+	old, found, fresh := c.cached(id)
 	if fresh {
 		return old.value, old.err
 	}
-	a, err := n.read(ctx, id)
+	a, err := c.read(ctx, id)
 	if err != nil {
 		if found {
 			return old.value, old.err
 		}
-		return none, fmt.Errorf("look up %s %s: %w", n.kind, id, err)
+		return none, fmt.Errorf("look up %s %s: %w", c.kind, id, err)
 	}
-	n.remember(id, a)
+	c.store(id, a)
 	return a.value, a.err
 }
 
 // maxIDLength is that of Keystone's columns.
 const maxIDLength = 64
 
-func (n *names[T]) read(ctx context.Context, id string) (answerOf[T], error) {
-	waiting, cancel := context.WithTimeout(ctx, maxNameWait)
+func (c *cache[T]) read(ctx context.Context, id string) (cacheEntry[T], error) {
+	waiting, cancel := context.WithTimeout(ctx, maxLookupWait)
 	defer cancel()
-	if err := n.limiter.Wait(waiting); err != nil {
-		return answerOf[T]{}, fmt.Errorf("more than %d look-ups a second: %w", namesPerSecond, err)
+	if err := c.limiter.Wait(waiting); err != nil {
+		return cacheEntry[T]{}, fmt.Errorf("more than %d look-ups a second: %w", lookupsPerSecond, err)
 	}
-	session, err := n.session(ctx, id)
+	session, err := c.session(ctx, id)
 	if err != nil {
-		return answerOf[T]{}, err
+		return cacheEntry[T]{}, err
 	}
 	if session.Method == config.AccessKey { // Keystone takes tokens only
-		return answerOf[T]{read: time.Now(), err: &UnknownError{Kind: n.kind, ID: id}}, nil
+		return cacheEntry[T]{read: time.Now(), err: &UnknownError{Kind: c.kind, ID: id}}, nil
 	}
 	var text map[string]json.RawMessage
-	err = n.cloud.readIdentity(ctx, session, n.collection+"/"+url.PathEscape(id), &text)
-	a := answerOf[T]{read: time.Now()}
+	err = c.cloud.readIdentity(ctx, session, c.collection+"/"+url.PathEscape(id), &text)
+	a := cacheEntry[T]{read: time.Now()}
 	switch {
 	case gophercloud.ResponseCodeIs(err, http.StatusNotFound):
-		a.err = &UnknownError{Kind: n.kind, ID: id, Missing: true}
+		a.err = &UnknownError{Kind: c.kind, ID: id, Missing: true}
 		return a, nil
 	case gophercloud.ResponseCodeIs(err, http.StatusForbidden):
-		a.err = &UnknownError{Kind: n.kind, ID: id}
+		a.err = &UnknownError{Kind: c.kind, ID: id}
 		return a, nil
 	case err != nil:
-		return answerOf[T]{}, err
+		return cacheEntry[T]{}, err
 	}
-	if err := json.Unmarshal(text[n.kind], &a.value); err != nil {
-		return answerOf[T]{}, fmt.Errorf("the answer is not the %s that the API documents", n.kind)
+	if err := json.Unmarshal(text[c.kind], &a.value); err != nil {
+		return cacheEntry[T]{}, fmt.Errorf("the answer is not the %s that the API documents", c.kind)
 	}
 	var members map[string]any
-	_ = json.Unmarshal(text[n.kind], &members) // as above
+	_ = json.Unmarshal(text[c.kind], &members) // as above
 	extra := extraOf(members)
 	switch v := any(&a.value).(type) {
 	case *User:
@@ -229,19 +229,19 @@ func extraOf(members map[string]any) map[string]string {
 }
 
 // remember keeps an answer, and forgets some when there are too many: first the old ones, then any.
-func (n *names[T]) remember(id string, a answerOf[T]) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if _, found := n.known[id]; !found && len(n.known) >= maxNames {
-		maps.DeleteFunc(n.known, func(_ string, a answerOf[T]) bool { return time.Since(a.read) >= nameAge })
-		for other := range n.known {
-			if len(n.known) < maxNames*9/10 {
+func (c *cache[T]) store(id string, a cacheEntry[T]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, found := c.known[id]; !found && len(c.known) >= maxDirectoryEntries {
+		maps.DeleteFunc(c.known, func(_ string, a cacheEntry[T]) bool { return time.Since(a.read) >= directoryTTL })
+		for other := range c.known {
+			if len(c.known) < maxDirectoryEntries*9/10 {
 				break
 			}
-			delete(n.known, other)
+			delete(c.known, other)
 		}
 	}
-	n.known[id] = a
+	c.known[id] = a
 }
 
 func (c *Cloud) ownSession(ctx context.Context, _ string) (*Session, error) { return c.Login(ctx) }
@@ -257,7 +257,7 @@ func (c *Cloud) projectSession(ctx context.Context, id string) (*Session, error)
 	if fault.ScopeOf(err) == fault.Project {
 		return own, nil
 	}
-	if _, foreign := errors.AsType[*ForeignError](err); foreign {
+	if _, outOfBounds := errors.AsType[*OutOfBoundsError](err); outOfBounds {
 		return own, nil
 	}
 	return s, err
@@ -278,7 +278,7 @@ func (c *Cloud) readIdentity(ctx context.Context, session *Session, path string,
 	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
 		status := answer.Actual
 		text := fmt.Sprintf("%s: %d %s %s", session.Cloud, status, http.StatusText(status), message(answer.Body))
-		err = newAnswerError(text, answer.Method, answer.URL, answer.Actual, answer.ResponseHeader)
+		err = newResponseError(text, answer.Method, answer.URL, answer.Actual, answer.ResponseHeader)
 	}
 	c.recordIdentity(ctx, call, start, err)
 	return err

@@ -243,7 +243,7 @@ func TestRoleProjects(t *testing.T) {
 		}
 		foreign := func(project string) bool {
 			_, err := c.Session(t.Context(), project)
-			_, ok := errors.AsType[*cloud.ForeignError](err)
+			_, ok := errors.AsType[*cloud.OutOfBoundsError](err)
 			return ok
 		}
 		for range 100 {

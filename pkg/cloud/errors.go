@@ -42,7 +42,7 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 func (e *RefusedError) FaultScope() fault.Scope { return cmp.Or(e.Scope, fault.Everything) }
 
 // inProject returns err as one that concerns a single project.
-func inProject(err error) error {
+func projectScoped(err error) error {
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		return &RefusedError{Err: refused.Err, Until: refused.Until, Scope: fault.Project}
 	}
@@ -53,24 +53,24 @@ func refusedf(format string, args ...any) *RefusedError {
 	return &RefusedError{Err: fmt.Errorf(format, args...)}
 }
 
-// answerError is an answer of the cloud with a text of our own: gophercloud's quotes the whole body.
-type answerError struct {
+// responseError is an answer of the cloud with a text of our own: gophercloud's quotes the whole body.
+type responseError struct {
 	text   string
 	answer gophercloud.ErrUnexpectedResponseCode
 }
 
-// newAnswerError keeps of the answer what decisions are made on. Body and other headers could quote anything.
-func newAnswerError(text, method, address string, status int, header http.Header) *answerError {
+// newResponseError keeps of the answer what decisions are made on. Body and other headers could quote anything.
+func newResponseError(text, method, address string, status int, header http.Header) *responseError {
 	kept := make(http.Header)
 	if after := header.Get("Retry-After"); after != "" {
 		kept.Set("Retry-After", after)
 	}
-	return &answerError{text, gophercloud.ErrUnexpectedResponseCode{URL: address, Method: method, Actual: status,
+	return &responseError{text, gophercloud.ErrUnexpectedResponseCode{URL: address, Method: method, Actual: status,
 		ResponseHeader: kept}}
 }
 
-func (e *answerError) Error() string { return e.text }
-func (e *answerError) Unwrap() error { return e.answer }
+func (e *responseError) Error() string { return e.text }
+func (e *responseError) Unwrap() error { return e.answer }
 
 // unauthorized reports whether the error is the cloud's answer 401.
 func unauthorized(err error) bool { return gophercloud.ResponseCodeIs(err, 401) }
@@ -117,9 +117,9 @@ func redact(text []byte, secrets []config.Secret) []byte {
 	return text
 }
 
-// redactAnswer replaces the secrets in the body of an answer that is not 200 and so may end up in an error: some
+// redactResponse replaces the secrets in the body of an answer that is not 200 and so may end up in an error: some
 // gateways quote the request. It returns the body, which can still be read from the answer.
-func redactAnswer(resp *http.Response, secrets ...config.Secret) []byte {
+func redactResponse(resp *http.Response, secrets ...config.Secret) []byte {
 	if resp.StatusCode == http.StatusOK {
 		return nil
 	}

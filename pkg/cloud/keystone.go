@@ -36,7 +36,7 @@ func issueToken(
 		err = g.checkProject(project)
 	}
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
-		refused.Until = time.Now().Add(refusalMemory)
+		refused.Until = time.Now().Add(refusalTTL)
 	}
 	if err != nil {
 		return nil, err
@@ -126,50 +126,50 @@ func authOptions(l config.Login, project string) *gophercloud.AuthOptions {
 // checkProject compares the project of the issued token with the one that was meant.
 func (g *grant) checkProject(asked string) error {
 	l := g.login
-	doing := attempting(l, asked)
+	action := loginAction(l, asked)
 	switch {
 	case g.project == "":
-		return refusedf("%s: the token is not for a project: set OS_PROJECT_ID, or OS_PROJECT_NAME and its domain", doing)
+		return refusedf("%s: the token is not for a project: set OS_PROJECT_ID, or OS_PROJECT_NAME and its domain", action)
 	case asked != "" && g.project != asked:
-		return refusedf("%s: the token is for project %s", doing, g.project)
+		return refusedf("%s: the token is for project %s", action, g.project)
 	case asked != "":
 		return nil
 	case l.ProjectID != "" && g.project != l.ProjectID:
 		return refusedf("%s: the credentials belong to project %s (%s), not to that of OS_PROJECT_ID: correct one of the two",
-			doing, g.project, g.projectName)
+			action, g.project, g.projectName)
 	case l.ProjectID == "" && l.ProjectName != "" && !strings.EqualFold(g.projectName, l.ProjectName):
 		return refusedf("%s: the credentials belong to project %s (%s), not to that of OS_PROJECT_NAME: correct one of the two",
-			doing, g.project, g.projectName)
+			action, g.project, g.projectName)
 	}
 	return nil
 }
 
 // loginError says who tried to log in where and why it failed, and whether a person has to mend it.
 func loginError(l config.Login, project string, err error) error {
-	doing := attempting(l, project)
+	action := loginAction(l, project)
 	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
 		status := answer.Actual
-		text := fmt.Sprintf("%s: %d %s", doing, status, http.StatusText(status))
+		text := fmt.Sprintf("%s: %d %s", action, status, http.StatusText(status))
 		if m := message(answer.Body, l.Password, l.ApplicationCredentialSecret, l.Token); m != "" {
 			text += ": " + m
 		}
 		if status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout ||
 			status == http.StatusTooEarly {
-			return newAnswerError(text, answer.Method, answer.URL, status, answer.ResponseHeader)
+			return newResponseError(text, answer.Method, answer.URL, status, answer.ResponseHeader)
 		}
 		text += " (" + hint(status, l.Method) + ")"
-		return &RefusedError{Err: newAnswerError(text, answer.Method, answer.URL, status, answer.ResponseHeader)}
+		return &RefusedError{Err: newResponseError(text, answer.Method, answer.URL, status, answer.ResponseHeader)}
 	}
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
-		return &RefusedError{Err: fmt.Errorf("%s: %w", doing, refused.Err)}
+		return &RefusedError{Err: fmt.Errorf("%s: %w", action, refused.Err)}
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // its text repeats the address
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%s: no answer within %s: %w", doing, loginTimeout, err)
+		return fmt.Errorf("%s: no answer within %s: %w", action, loginTimeout, err)
 	}
-	return fmt.Errorf("%s: %w", doing, err)
+	return fmt.Errorf("%s: %w", action, err)
 }
 
 func hint(status int, m config.Method) string {
@@ -189,15 +189,15 @@ func hint(status int, m config.Method) string {
 }
 
 // attempting says what is being done, where, and as whom.
-func attempting(l config.Login, project string) string {
-	s := "log in at " + host(l.AuthURL) + " as " + who(l)
+func loginAction(l config.Login, project string) string {
+	s := "log in at " + host(l.AuthURL) + " as " + actor(l)
 	if p := cmp.Or(project, l.ProjectID, l.ProjectName); p != "" {
 		s += " in project " + p
 	}
 	return s
 }
 
-func who(l config.Login) string {
+func actor(l config.Login) string {
 	switch l.Method {
 	case config.Password:
 		return "user " + cmp.Or(l.Username, l.UserID)
@@ -209,7 +209,7 @@ func who(l config.Login) string {
 	return "the holder of the token"
 }
 
-func phrase(m config.Method) string {
+func methodName(m config.Method) string {
 	switch m {
 	case config.ApplicationCredential:
 		return "an application credential"

@@ -18,27 +18,27 @@ type Listing struct {
 }
 
 // Of returns the project whose resources the list has, "" for every project's.
-func (l Listing) Of() string {
+func (l Listing) ProjectID() string {
 	if l.All {
 		return l.Project
 	}
 	return l.Session.Project
 }
 
-// Unlisted is a project whose resources cannot be listed.
-type Unlisted struct {
+// ProjectError is a project whose resources cannot be listed.
+type ProjectError struct {
 	Project string
 	Err     error
 }
 
-func (u Unlisted) Error() string { return fmt.Sprintf("open project %s: %s", u.Project, u.Err) }
+func (u ProjectError) Error() string { return fmt.Sprintf("open project %s: %s", u.Project, u.Err) }
 
-func (u Unlisted) Unwrap() error { return u.Err }
+func (u ProjectError) Unwrap() error { return u.Err }
 
 // Listings returns the lists that together have every resource of [Options].Projects; the own project's where that is
 // empty. A list of every project has others too: ask [Cloud.Session], or [Cloud.Covers]. Failed are the projects that
 // could not be opened.
-func (c *Cloud) Listings(ctx context.Context) (all []Listing, failed []Unlisted, err error) {
+func (c *Cloud) Listings(ctx context.Context) (all []Listing, failed []ProjectError, err error) {
 	own, err := c.Login(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -87,11 +87,11 @@ func (c *Cloud) Listings(ctx context.Context) (all []Listing, failed []Unlisted,
 	}
 	for _, id := range slices.Sorted(maps.Keys(projects)) {
 		session, err := c.Session(ctx, id)
-		_, foreign := errors.AsType[*ForeignError](err)
+		_, outOfBounds := errors.AsType[*OutOfBoundsError](err)
 		switch {
-		case foreign && !projects[id]: // another domain's, or the project service
+		case outOfBounds && !projects[id]: // another domain's, or the project service
 		case err != nil:
-			failed = append(failed, Unlisted{id, err})
+			failed = append(failed, ProjectError{id, err})
 		default:
 			all = append(all, Listing{Session: session})
 		}

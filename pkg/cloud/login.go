@@ -16,9 +16,9 @@ import (
 const (
 	// loginTimeout is how long one login may take.
 	loginTimeout = 15 * time.Second
-	// refusalMemory is for how long a refused login is not tried again, so that a batch of ten events does not make
+	// refusalTTL is for how long a refused login is not tried again, so that a batch of ten events does not make
 	// ten failed logins, which can lock a user out.
-	refusalMemory = 30 * time.Second
+	refusalTTL = 30 * time.Second
 )
 
 // grant is what a login gave: a token and what Keystone says of it, or the leave to sign.

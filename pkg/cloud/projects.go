@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// pathOfProjects is that of https://docs.openstack.org/api-ref/identity/v3/#list-projects
-const pathOfProjects = "projects"
+// projectsPath is that of https://docs.openstack.org/api-ref/identity/v3/#list-projects
+const projectsPath = "projects"
 
 // Projects returns, by id, the projects that Keystone lists: all of them for an administrator, otherwise those in which
 // the credentials have a role. It is for names only: a project that is missing can still be there.
@@ -17,9 +17,9 @@ func (c *Cloud) Projects(ctx context.Context) (map[string]Project, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := pathOfRoleProjects
+	path := roleProjectsPath
 	if own.Admin() {
-		path = pathOfProjects
+		path = projectsPath
 	}
 	var list struct {
 		Projects []json.RawMessage `json:"projects"`

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// pathOfRoleProjects is that of https://docs.openstack.org/api-ref/identity/v3/#get-available-project-scopes
-const pathOfRoleProjects = "auth/projects"
+// roleProjectsPath is that of https://docs.openstack.org/api-ref/identity/v3/#get-available-project-scopes
+const roleProjectsPath = "auth/projects"
 
 const (
-	// rolesAge is for how long the list of projects holds; roleRereads is how soon it may be read again for a project that
+	// rolesTTL is for how long the list of projects holds; roleMissTTL is how soon it may be read again for a project that
 	// is not on it, which may be one whose role was granted since.
-	rolesAge    = 10 * time.Minute
-	roleRereads = time.Minute
+	rolesTTL    = 10 * time.Minute
+	roleMissTTL = time.Minute
 	// maxRoleProjects bounds the list.
 	maxRoleProjects = 50_000
 )
@@ -24,7 +24,7 @@ const (
 // roleProjects are the projects in which the credentials have a role.
 type roleProjects struct {
 	cloud *Cloud
-	turn  chan struct{} // one reads at a time; the others wait for what it reads
+	sem   chan struct{} // one reads at a time; the others wait for what it reads
 
 	mu    sync.Mutex
 	names map[string]string // by id
@@ -32,7 +32,7 @@ type roleProjects struct {
 }
 
 func newRoleProjects(c *Cloud) *roleProjects {
-	return &roleProjects{cloud: c, turn: make(chan struct{}, 1)}
+	return &roleProjects{cloud: c, sem: make(chan struct{}, 1)}
 }
 
 // find returns the name of a project, and whether the credentials have a role in it.
@@ -41,8 +41,8 @@ func (r *roleProjects) find(ctx context.Context, id string) (name string, found 
 		return name, found, nil
 	}
 	select {
-	case r.turn <- struct{}{}:
-		defer func() { <-r.turn }()
+	case r.sem <- struct{}{}:
+		defer func() { <-r.sem }()
 	case <-ctx.Done():
 		return "", false, fmt.Errorf("wait for the list of projects: %w", context.Cause(ctx))
 	}
@@ -65,9 +65,9 @@ func (r *roleProjects) known(id string) (name string, found, fresh bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	name, found = r.names[id]
-	age := rolesAge
+	age := rolesTTL
 	if !found {
-		age = roleRereads
+		age = roleMissTTL
 	}
 	return name, found, r.names != nil && time.Since(r.read) < age
 }
@@ -84,7 +84,7 @@ func (r *roleProjects) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.cloud.readIdentity(ctx, own, pathOfRoleProjects, &list); err != nil {
+	if err := r.cloud.readIdentity(ctx, own, roleProjectsPath, &list); err != nil {
 		return err
 	}
 	if len(list.Projects) > maxRoleProjects {

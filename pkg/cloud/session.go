@@ -65,7 +65,7 @@ func (c *Cloud) newSession(l *login, g *grant) *Session {
 		cloud: c, grant: g,
 	}
 	if s.Method == config.AccessKey {
-		s.User = who(g.login)
+		s.User = actor(g.login)
 		s.Cloud = cmp.Or(host(c.options.ComputeEndpoint), host(c.options.VolumeEndpoint))
 		s.transport = &signingTransport{cloud: c, project: g.project}
 	} else {

@@ -151,12 +151,12 @@ func TestProjectOfIssuedToken(t *testing.T) {
 			"application credential of another project, by id",
 			change(applicationCredentials(), func(c *config.Credentials) { c.ProjectID = "p-mine" }), "p-demo",
 			"log in at keystone.test as application credential ac1 in project p-mine: " +
-				"it belongs to project p-demo (demo) and not to the one that OS_PROJECT_ID names: correct one of the two",
+				"the credentials belong to project p-demo (demo), not to that of OS_PROJECT_ID: correct one of the two",
 		},
 		{
 			"application credential of another project, by name",
 			change(applicationCredentials(), func(c *config.Credentials) { c.ProjectName = "mine" }), "p-demo",
-			"it belongs to project p-demo (demo) and not to the one that OS_PROJECT_NAME names",
+			"the credentials belong to project p-demo (demo), not to that of OS_PROJECT_NAME",
 		},
 		{
 			"no project",
@@ -209,7 +209,7 @@ func TestOtherProjects(t *testing.T) {
 	t.Run("not listed", func(t *testing.T) {
 		f := newFake()
 		_, err := cloud.New(options(passwordCredentials(), f)).Session(t.Context(), "p-foreign")
-		foreign, ok := errors.AsType[*cloud.ForeignError](err)
+		foreign, ok := errors.AsType[*cloud.OutOfBoundsError](err)
 		if !ok || foreign.Project != "p-foreign" || foreign.Own != "p-demo" || f.loginCount() != 1 {
 			t.Errorf("error %v after %d logins", err, f.loginCount())
 		}

@@ -33,7 +33,7 @@ func (t *tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if g, err = t.grant(req, g); err != nil {
 		return nil, err
 	}
-	if req, err = again(req); err != nil {
+	if req, err = rewind(req); err != nil {
 		return nil, err
 	}
 	resp, _, err = g.do(req)
@@ -71,7 +71,7 @@ func (g *grant) do(req *http.Request) (resp *http.Response, refused bool, err er
 	if err != nil {
 		return nil, false, err
 	}
-	body := redactAnswer(resp, g.token)
+	body := redactResponse(resp, g.token)
 	refused = resp.StatusCode == http.StatusUnauthorized ||
 		resp.StatusCode == http.StatusBadRequest && bytes.Contains(body, []byte(`"EVS.0002"`))
 	return resp, refused, nil

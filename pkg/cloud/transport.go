@@ -91,7 +91,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 			"correct OS_AUTH_URL or the endpoint", req.URL.Scheme, req.URL.Host, resp.StatusCode, to)
 	}
 	most := int64(maxBody)
-	if strings.HasSuffix(req.URL.Path, "/"+pathOfProjects) {
+	if strings.HasSuffix(req.URL.Path, "/"+projectsPath) {
 		most = maxProjectList
 	}
 	resp.Body = &boundedBody{ReadCloser: resp.Body, left: most, most: most, host: req.URL.Host}
@@ -155,7 +155,7 @@ func replayable(req *http.Request) (*http.Request, error) {
 }
 
 // again returns a copy of a replayable request for another attempt.
-func again(req *http.Request) (*http.Request, error) {
+func rewind(req *http.Request) (*http.Request, error) {
 	req = req.Clone(req.Context())
 	if req.GetBody == nil {
 		return req, nil

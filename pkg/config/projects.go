@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 // Projects are the words of TAGGER_PROJECTS, which together say in which projects resources may be written.
@@ -35,9 +35,9 @@ func (p *Projects) Decode(value string) error {
 		case isDomain && strings.TrimSpace(name) == "":
 			return fmt.Errorf("%s needs the name of a domain", word)
 		case isDomain, word == AnyProject, word == OwnProject, word == RoleProjects:
-		case !projectID.MatchString(word), nearest.Word(word, []string{OwnProject, RoleProjects}) != "":
+		case !projectID.MatchString(word), suggest.Word(word, []string{OwnProject, RoleProjects}) != "":
 			known := []string{OwnProject, RoleProjects, AnyProject, domainPrefix + "NAME"}
-			return fmt.Errorf("%.40q is no project id%s", word, nearest.Hint(word, known))
+			return fmt.Errorf("%.40q is no project id%s", word, suggest.Hint(word, known))
 		}
 	}
 	*p = Projects(words)

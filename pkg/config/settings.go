@@ -12,7 +12,7 @@ import (
 
 	"github.com/kelseyhightower/envconfig"
 
-	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 // Settings are the TAGGER_ variables. Credentials are apart, in [Credentials].
@@ -141,7 +141,7 @@ func (s Settings) check() error {
 		if slices.Contains(words, value) {
 			return nil
 		}
-		return fmt.Errorf("%s=%.60q is unknown%s", name, value, nearest.Hint(value, words))
+		return fmt.Errorf("%s=%.60q is unknown%s", name, value, suggest.Hint(value, words))
 	}
 	if err := oneOf("TAGGER_API", s.API, "openstack", "huaweicloud"); err != nil {
 		return err
@@ -241,7 +241,7 @@ func Unknown(environ []string) []string {
 	for _, pair := range environ {
 		name, _, _ := strings.Cut(pair, "=")
 		if strings.HasPrefix(name, "TAGGER_") && !slices.Contains(known, name) {
-			warnings = append(warnings, "unknown variable "+name+nearest.Hint(name, known))
+			warnings = append(warnings, "unknown variable "+name+suggest.Hint(name, known))
 		}
 	}
 	slices.Sort(warnings)

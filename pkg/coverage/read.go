@@ -154,7 +154,7 @@ func (rd *reader) failed(err error) {
 
 // incomplete notes that a list was not read to its end.
 func (rd *reader) incomplete(l cloud.Listing) {
-	if id := l.Of(); id != "" {
+	if id := l.ProjectID(); id != "" {
 		rd.seen[id] = false
 		return
 	}
@@ -165,7 +165,7 @@ func (rd *reader) incomplete(l cloud.Listing) {
 
 // where names a list in an error.
 func where(l cloud.Listing) string {
-	if id := l.Of(); id != "" {
+	if id := l.ProjectID(); id != "" {
 		return " of project " + id
 	}
 	return " of all projects"
@@ -179,7 +179,7 @@ func (rd *reader) lists(ctx context.Context) ([]cloud.Listing, error) {
 		rd.failed(f)
 	}
 	for _, l := range all {
-		if id := l.Of(); id != "" {
+		if id := l.ProjectID(); id != "" {
 			rd.seen[id] = true
 		}
 	}
@@ -306,7 +306,7 @@ func (rd *reader) inScope(ctx context.Context, project string) (bool, error) {
 			return false, err
 		}
 	} else if _, err := rd.Cloud.Session(ctx, project); err != nil {
-		if _, in = errors.AsType[*cloud.ForeignError](err); !in {
+		if _, in = errors.AsType[*cloud.OutOfBoundsError](err); !in {
 			return false, err
 		}
 		in = false

@@ -115,7 +115,7 @@ func Plan(ctx context.Context, o Options, path string) (Summary, error) {
 	}
 	s.Cloud, s.User = own.CloudName(), own.User
 	if _, err := o.Bounds.Session(ctx, own.Project); err != nil && own.Admin() {
-		if _, foreign := err.(*cloud.ForeignError); !foreign { //nolint:errorlint // it is returned as it is
+		if _, foreign := err.(*cloud.OutOfBoundsError); !foreign { //nolint:errorlint // it is returned as it is
 			return s, err
 		}
 	}

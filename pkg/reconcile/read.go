@@ -50,7 +50,7 @@ func (o Options) within(ctx context.Context, project string, known map[string]St
 		out   State
 	}{{o.Cloud, outOfScope}, {o.Bounds, OutOfBounds}} {
 		_, err := c.cloud.Session(ctx, project)
-		if _, foreign := errors.AsType[*cloud.ForeignError](err); foreign {
+		if _, foreign := errors.AsType[*cloud.OutOfBoundsError](err); foreign {
 			known[project] = c.out
 			return c.out, nil
 		}

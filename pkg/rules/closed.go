@@ -7,7 +7,7 @@ import (
 
 	"github.com/expr-lang/expr/ast"
 
-	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 // closed returns the words that a path can ever be, and those that it can be in the rule; nil for a path that can be
@@ -91,7 +91,7 @@ func (r rule) impossible(root ast.Node) []string {
 			case slices.Contains(all, w):
 				found = append(found, fmt.Sprintf("%s is never %q in a rule for %s", path, w, list(r.on)))
 			default:
-				found = append(found, fmt.Sprintf("%s is never %q%s", path, w, nearest.Hint(w, all)))
+				found = append(found, fmt.Sprintf("%s is never %q%s", path, w, suggest.Hint(w, all)))
 			}
 		}
 	}))

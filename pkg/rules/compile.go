@@ -16,7 +16,7 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
-	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 // Options say how rules are compiled.
@@ -279,7 +279,7 @@ func knownActions(word string) string {
 			known = append(known, string(a))
 		}
 	}
-	return nearest.Hint(word, known)
+	return suggest.Hint(word, known)
 }
 
 // values reads add: and set:.

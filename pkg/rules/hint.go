@@ -14,7 +14,7 @@ import (
 	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/types"
 
-	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 // explain makes one line of expr's error, with what was probably meant.
@@ -91,7 +91,7 @@ func ownWord(w string) string {
 	if len(w) < 5 { // three letters are near to any word
 		return ""
 	}
-	return nearest.Word(w, operators)
+	return suggest.Word(w, operators)
 }
 
 // complaints are what expr says of other mistakes, and what helps. A pattern sees expr's message, the source, and the
@@ -170,7 +170,7 @@ func fieldHint(name, object string, s scope) string {
 		return "; did you mean resource.metadata?"
 	}
 	if table, ok := strings.CutPrefix(object, "tables."); ok {
-		return nearest.Hint(name, s.tables[table].columns)
+		return suggest.Hint(name, s.tables[table].columns)
 	}
 	fields, ok := environmentTypes(s, types.String)[object].(types.Map)
 	if !ok {
@@ -179,7 +179,7 @@ func fieldHint(name, object string, s scope) string {
 	if object == "tables" && len(fields) == 0 {
 		return "; these rules have no tables:"
 	}
-	return nearest.Hint(name, slices.Sorted(maps.Keys(fields)))
+	return suggest.Hint(name, slices.Sorted(maps.Keys(fields)))
 }
 
 // objectAt names the object of which the field at a place of the source is asked, "" for one that is no name.

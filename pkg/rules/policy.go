@@ -11,7 +11,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
-	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 // Policy is what a rules file says about the fleet as a whole: which keys are required, and what is exempt. It has no
@@ -213,7 +213,7 @@ func (c *compiler) word(node *yaml.Node, where string, words ...string) string {
 }
 
 func didYouMean(word string, words []string) string {
-	if best := nearest.Word(word, words); best != "" {
+	if best := suggest.Word(word, words); best != "" {
 		return "; did you mean " + best + "?"
 	}
 	return ""
@@ -250,7 +250,7 @@ func (c *compiler) kinds(fields map[string]*yaml.Node, where string) []lifecycle
 
 func (c *compiler) kind(node *yaml.Node, where, text string) bool {
 	if !slices.Contains(lifecycle.Kinds(), lifecycle.Kind(text)) {
-		c.fail(node, "%s: unknown kind %q%s", where, text, nearest.Hint(text, words(lifecycle.Kinds())))
+		c.fail(node, "%s: unknown kind %q%s", where, text, suggest.Hint(text, words(lifecycle.Kinds())))
 		return false
 	}
 	return true
@@ -341,7 +341,7 @@ func (c *compiler) allowed(r *Required, node *yaml.Node, where string) {
 				known = append(known, name)
 			}
 			slices.Sort(known)
-			c.fail(fields["table"], "%s: no table is named %q%s", where, r.Table, nearest.Hint(r.Table, known))
+			c.fail(fields["table"], "%s: no table is named %q%s", where, r.Table, suggest.Hint(r.Table, known))
 		}
 	}
 	if pattern := c.text(fields, "pattern", where); pattern != "" {

@@ -11,7 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 // entry is one name and its value in a mapping.
@@ -129,7 +129,7 @@ func fieldMeant(name string, known []string) string {
 	if isTrue(name) && slices.Contains(known, "on") {
 		return "on"
 	}
-	return nearest.Word(name, known)
+	return suggest.Word(name, known)
 }
 
 func isTrue(name string) bool { return strings.EqualFold(name, "true") }
@@ -138,7 +138,7 @@ func fieldNameHint(name string, known []string) string {
 	if isTrue(name) && slices.Contains(known, "on") {
 		return `; another tool has rewritten on:, which YAML 1.1 reads as true; write "on": in quotes, which no tool changes`
 	}
-	return nearest.Hint(name, known)
+	return suggest.Hint(name, known)
 }
 
 // fields is mapping for a mapping whose names are all known, by name.

@@ -414,7 +414,7 @@ func (t *Tagger) complete(ctx context.Context, p Plan, api connection, d Deliver
 // foreign returns the decision about an event whose project, or whose resource's, is out of bounds. It is nil for any other
 // error, and for none.
 func (t *Tagger) foreign(err error) *apply.Decision {
-	_, outOfBounds := errors.AsType[*cloud.ForeignError](err)
+	_, outOfBounds := errors.AsType[*cloud.OutOfBoundsError](err)
 	_, otherProject := errors.AsType[*otherProjectError](err)
 	switch {
 	case !outOfBounds && !otherProject:

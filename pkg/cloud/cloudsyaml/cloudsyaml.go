@@ -20,7 +20,7 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/config"
-	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 // Read returns the credentials of the cloud that OS_CLOUD names, or when OS_CLOUD is not set, those of the OS_* and
@@ -187,7 +187,7 @@ func atLines(err error) string {
 // known lists the clouds that there are.
 func known(name string, clouds map[string]entry) string {
 	names := slices.Sorted(maps.Keys(clouds))
-	if hint := nearest.Hint(name, names); hint != "" || len(names) == 0 {
+	if hint := suggest.Hint(name, names); hint != "" || len(names) == 0 {
 		return hint
 	}
 	return fmt.Sprintf("; it has %d others", len(names))
@@ -247,7 +247,7 @@ func (e entry) credentials() (config.Credentials, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Auth)) {
 		if !slices.Contains(auth, name) {
-			return config.Credentials{}, fmt.Errorf("auth.%s is not supported%s", name, nearest.Hint(name, auth))
+			return config.Credentials{}, fmt.Errorf("auth.%s is not supported%s", name, suggest.Hint(name, auth))
 		}
 		values["OS_"+strings.ToUpper(name)] = e.Auth[name]
 	}

@@ -1,10 +1,10 @@
-package nearest_test
+package suggest_test
 
 import (
 	"slices"
 	"testing"
 
-	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 func TestHint(t *testing.T) {
@@ -14,11 +14,11 @@ func TestHint(t *testing.T) {
 		"removes": "; did you mean remove?",
 		"tags":    "; known: name, on, when, add, set, remove",
 	} {
-		if got := nearest.Hint(word, words); got != want {
+		if got := suggest.Hint(word, words); got != want {
 			t.Errorf("Hint(%q) = %q, want %q", word, got, want)
 		}
 	}
-	if got := nearest.Hint("something", slices.Repeat([]string{"far-away"}, 13)); got != "" {
+	if got := suggest.Hint("something", slices.Repeat([]string{"far-away"}, 13)); got != "" {
 		t.Errorf("a long list is shown: %q", got)
 	}
 }

@@ -1,5 +1,5 @@
-// Package nearest finds the word that somebody most likely meant.
-package nearest
+// Package suggest finds the known word that a misspelt one most likely stands for.
+package suggest
 
 import (
 	"strings"
@@ -7,12 +7,12 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// Word returns the candidate closest to word, "" when none is close enough to be what was meant.
+// Word returns the candidate closest to word, "" when none is close enough to be a misspelling of it.
 func Word(word string, candidates []string) string {
 	best, bestDistance := "", 4*(len(word)/3+1)+1
 	for _, c := range candidates {
 		d := 4 * levenshtein.ComputeDistance(word, c)
-		// Two letters swapped count as two changes; that length and first letter are right then is what tells.
+		// Two swapped letters count as two changes. An equal length and first letter make up for that.
 		if len(c) == len(word) {
 			d--
 		}
@@ -26,13 +26,13 @@ func Word(word string, candidates []string) string {
 	return best
 }
 
-// Hint returns "; did you mean X?" where a candidate is close, else "; known: A, B, C" unless that is long.
+// Hint returns "; did you mean X?" if a candidate is close to word, else "; known: A, B, C" unless they are many, else "".
 func Hint(word string, candidates []string) string {
 	if best := Word(word, candidates); best != "" {
 		return "; did you mean " + best + "?"
 	}
-	const many = 12
-	if len(candidates) == 0 || len(candidates) > many {
+	const maxListed = 12
+	if len(candidates) == 0 || len(candidates) > maxListed {
 		return ""
 	}
 	return "; known: " + strings.Join(candidates, ", ")
