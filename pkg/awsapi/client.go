@@ -208,8 +208,8 @@ func domain(china bool) string {
 	return "amazonaws.com"
 }
 
-// FunctionURLSigner returns a function that signs requests to a Lambda function's URL (AWS_IAM), with the access key of the
-// environment; nil for any other address. https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html
+// FunctionURLSigner returns a function that signs requests to a Lambda function's URL (AWS_IAM), with the access key of
+// the environment; nil for any other address. https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html
 func FunctionURLSigner(address string) func(ctx context.Context, req *http.Request, body []byte) error {
 	u, err := url.Parse(address)
 	if err != nil {

@@ -74,11 +74,14 @@ func TestParameter(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	r := s.requests[0]
-	if r.Method != "POST" || r.URL.String() != "https://ssm.eu-central-1.amazonaws.com/" || r.Header.Get("X-Amz-Target") != "AmazonSSM.GetParameter" ||
-		r.Header.Get("Content-Type") != "application/x-amz-json-1.1" || s.bodies[0] != `{"Name":"/rules","WithDecryption":true}` || r.ContentLength != int64(len(s.bodies[0])) {
+	if r.Method != "POST" || r.URL.String() != "https://ssm.eu-central-1.amazonaws.com/" ||
+		r.Header.Get("X-Amz-Target") != "AmazonSSM.GetParameter" ||
+		r.Header.Get("Content-Type") != "application/x-amz-json-1.1" ||
+		s.bodies[0] != `{"Name":"/rules","WithDecryption":true}` || r.ContentLength != int64(len(s.bodies[0])) {
 		t.Errorf("%s %s %v: %s", r.Method, r.URL, r.Header, s.bodies[0])
 	}
-	if a := r.Header.Get("Authorization"); !strings.HasPrefix(a, "AWS4-HMAC-SHA256 Credential=AKIA/") || !strings.Contains(a, "/eu-central-1/ssm/aws4_request, ") ||
+	if a := r.Header.Get("Authorization"); !strings.HasPrefix(a, "AWS4-HMAC-SHA256 Credential=AKIA/") ||
+		!strings.Contains(a, "/eu-central-1/ssm/aws4_request, ") ||
 		r.Header.Get("X-Amz-Security-Token") != "the-session" {
 		t.Errorf("Authorization %q", a)
 	}
@@ -92,7 +95,8 @@ func TestEndpoints(t *testing.T) {
 	} {
 		c, s := newClient(t, answer{status: 200, body: `{"SecretString": "s"}`})
 		t.Setenv("AWS_ENDPOINT_URL", tt.override)
-		if got, err := c.SecretString(t.Context(), tt.region, "arn"); err != nil || got == nil || *got != "s" || s.requests[0].URL.String() != tt.want {
+		if got, err := c.SecretString(t.Context(), tt.region, "arn"); err != nil || got == nil || *got != "s" ||
+			s.requests[0].URL.String() != tt.want {
 			t.Errorf("%+v: %s, %v", tt, s.requests[0].URL, err)
 		}
 	}
@@ -117,14 +121,16 @@ func TestRetries(t *testing.T) {
 		{"a page", []answer{{status: 503, body: "<html>"}}, 3, "Service Unavailable (HTTP 503)"},
 		{"not allowed", []answer{fault(400, "AccessDeniedException")}, 1, "AccessDeniedException (HTTP 400)"},
 		{"no JSON", []answer{{status: 200, body: "hunter2"}}, 1, "it is not the JSON object that it should be"},
-		{"a redirect", []answer{{status: 307, header: http.Header{"Location": {"http://elsewhere/"}}}}, 1, "Temporary Redirect (HTTP 307)"},
+		{"a redirect", []answer{{status: 307, header: http.Header{"Location": {"http://elsewhere/"}}}}, 1,
+			"Temporary Redirect (HTTP 307)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, s := newClient(t, tt.answers...)
 			c.HTTP.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 			synctest.Test(t, func(t *testing.T) {
 				_, err := c.Parameter(t.Context(), "/rules")
-				if (err == nil) != (tt.want == "") || err != nil && (!strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2")) {
+				if (err == nil) != (tt.want == "") || err != nil && (!strings.Contains(err.Error(), tt.want) ||
+					strings.Contains(err.Error(), "hunter2")) {
 					t.Errorf("error %v", err)
 				}
 				if len(s.requests) != tt.tries {
@@ -141,11 +147,13 @@ func TestErrorCodes(t *testing.T) {
 		{status: 400, body: `{"__type": "ParameterNotFound", "message": "why"}`},
 		{status: 400, body: `{"__type": "com.amazonaws.ssm#ParameterNotFound", "Message": "why"}`},
 		{status: 400, body: `{"code": "ParameterNotFound", "message": "why"}`},
-		{status: 400, header: http.Header{"X-Amzn-Errortype": {"ParameterNotFound:http://internal.amazon.com/"}}, body: `{"message": "why"}`},
+		{status: 400, header: http.Header{"X-Amzn-Errortype": {"ParameterNotFound:http://internal.amazon.com/"}},
+			body: `{"message": "why"}`},
 	} {
 		c, _ := newClient(t, a)
 		_, err := c.Parameter(t.Context(), "/rules")
-		if e, ok := errors.AsType[*awsapi.Error](err); !ok || e.Code != "ParameterNotFound" || e.Status != 400 || e.Message != "why" {
+		if e, ok := errors.AsType[*awsapi.Error](err); !ok || e.Code != "ParameterNotFound" || e.Status != 400 ||
+			e.Message != "why" {
 			t.Errorf("%+v: %v", a, err)
 		}
 	}
@@ -165,14 +173,16 @@ func TestEnds(t *testing.T) {
 func TestNoAWSCredentials(t *testing.T) {
 	c, s := newClient(t, answer{status: 200})
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
-	if _, err := c.Parameter(t.Context(), "/rules"); err == nil || !strings.Contains(err.Error(), "AWS_SECRET_ACCESS_KEY are not set") || len(s.requests) != 0 {
+	if _, err := c.Parameter(t.Context(), "/rules"); err == nil ||
+		!strings.Contains(err.Error(), "AWS_SECRET_ACCESS_KEY are not set") || len(s.requests) != 0 {
 		t.Errorf("error %v", err)
 	}
 }
 
 // Requests to a function's URL are signed for its region, and no others.
 func TestFunctionURLSigner(t *testing.T) {
-	for _, address := range []string{"https://example.com/", "https://abc.lambda-url.eu-west-1.on.aws.example.com/", "http://127.0.0.1:1/", ":"} {
+	for _, address := range []string{"https://example.com/", "https://abc.lambda-url.eu-west-1.on.aws.example.com/",
+		"http://127.0.0.1:1/", ":"} {
 		if awsapi.FunctionURLSigner(address) != nil {
 			t.Errorf("%s is signed", address)
 		}
@@ -190,7 +200,8 @@ func TestFunctionURLSigner(t *testing.T) {
 		return req
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
-	if err := sign(t.Context(), request(), []byte("{}")); err == nil || !strings.Contains(err.Error(), "AWS_ACCESS_KEY_ID") {
+	if err := sign(t.Context(), request(), []byte("{}")); err == nil ||
+		!strings.Contains(err.Error(), "AWS_ACCESS_KEY_ID") {
 		t.Errorf("%v", err)
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKID")
@@ -201,7 +212,8 @@ func TestFunctionURLSigner(t *testing.T) {
 		t.Fatal(err)
 	}
 	authorization := req.Header.Get("Authorization")
-	if !strings.HasPrefix(authorization, "AWS4-HMAC-SHA256 Credential=AKID/") || !strings.Contains(authorization, "/eu-west-1/lambda/aws4_request") ||
+	if !strings.HasPrefix(authorization, "AWS4-HMAC-SHA256 Credential=AKID/") ||
+		!strings.Contains(authorization, "/eu-west-1/lambda/aws4_request") ||
 		req.Header.Get("X-Amz-Security-Token") != "token" {
 		t.Errorf("%v", req.Header)
 	}

@@ -115,10 +115,14 @@ func TestResolveErrors(t *testing.T) {
 	}{
 		{"nothing", config.Credentials{}, "nothing to log in with is set: set OS_AUTH_URL"},
 		{"only an address", config.Credentials{AuthURL: "http://k/v3"}, "nothing to log in with is set"},
-		{"blank is missing", change(password(), func(c *config.Credentials) { c.Username = "  " }), "OS_USERNAME or OS_USER_ID is missing: OS_PASSWORD needs it"},
-		{"no password", change(password(), func(c *config.Credentials) { c.Password = secret("") }), "OS_PASSWORD is missing: OS_USERNAME needs it"},
-		{"no address", change(password(), func(c *config.Credentials) { c.AuthURL = "" }), "OS_AUTH_URL is missing: OS_PASSWORD needs it"},
-		{"no user domain", change(password(), func(c *config.Credentials) { c.UserDomainName = "" }), "OS_USER_DOMAIN_NAME or OS_USER_DOMAIN_ID is missing"},
+		{"blank is missing", change(password(), func(c *config.Credentials) { c.Username = "  " }),
+			"OS_USERNAME or OS_USER_ID is missing: OS_PASSWORD needs it"},
+		{"no password", change(password(), func(c *config.Credentials) { c.Password = secret("") }),
+			"OS_PASSWORD is missing: OS_USERNAME needs it"},
+		{"no address", change(password(), func(c *config.Credentials) { c.AuthURL = "" }),
+			"OS_AUTH_URL is missing: OS_PASSWORD needs it"},
+		{"no user domain", change(password(), func(c *config.Credentials) { c.UserDomainName = "" }),
+			"OS_USER_DOMAIN_NAME or OS_USER_DOMAIN_ID is missing"},
 		{
 			"no project domain",
 			config.Credentials{AuthURL: "http://k/v3", UserID: "u1", Password: secret("x"), ProjectName: "demo"},
@@ -134,12 +138,18 @@ func TestResolveErrors(t *testing.T) {
 			config.Credentials{AuthURL: "http://k/v3", ApplicationCredentialName: "a", ApplicationCredentialSecret: secret("x")},
 			"OS_USERNAME or OS_USER_ID is missing: OS_APPLICATION_CREDENTIAL_NAME",
 		},
-		{"access key without secret", config.Credentials{AccessKey: "AK1"}, "HUAWEICLOUD_SDK_SK is missing: HUAWEICLOUD_SDK_AK needs it"},
-		{"access key without project", change(accessKey(), func(c *config.Credentials) { c.AccessKeyProjectID = "" }), "HUAWEICLOUD_SDK_PROJECT_ID is missing"},
+		{"access key without secret", config.Credentials{AccessKey: "AK1"},
+			"HUAWEICLOUD_SDK_SK is missing: HUAWEICLOUD_SDK_AK needs it"},
+		{"access key without project", change(accessKey(), func(c *config.Credentials) { c.AccessKeyProjectID = "" }),
+			"HUAWEICLOUD_SDK_PROJECT_ID is missing"},
 		{
 			"password and access key",
-			change(password(), func(c *config.Credentials) { c.AccessKey, c.SecretKey, c.AccessKeyProjectID = "AK1", secret("x"), "p1" }),
-			"OS_PASSWORD and HUAWEICLOUD_SDK_SK are set, and each can log in: unset those that shall not, or say which with OS_AUTH_TYPE (v3password)",
+			change(password(), func(c *config.Credentials) {
+				c.AccessKey, c.SecretKey, c.AccessKeyProjectID = "AK1", secret("x"),
+					"p1"
+			}),
+			"OS_PASSWORD and HUAWEICLOUD_SDK_SK are set, and each can log in: unset those that shall not, or say which with " +
+				"OS_AUTH_TYPE (v3password)",
 		},
 		{
 			"password and application credential",
@@ -148,15 +158,25 @@ func TestResolveErrors(t *testing.T) {
 			}),
 			"OS_APPLICATION_CREDENTIAL_SECRET and OS_PASSWORD are set",
 		},
-		{"unknown auth type", change(password(), func(c *config.Credentials) { c.AuthType = "v3totp" }), `OS_AUTH_TYPE "v3totp" is not supported`},
-		{"auth type without its variables", change(password(), func(c *config.Credentials) { c.AuthType = "v3token" }), "OS_TOKEN is missing: OS_AUTH_TYPE v3token needs it"},
-		{"version 2", change(password(), func(c *config.Credentials) { c.IdentityAPIVersion = "2.0" }), `OS_IDENTITY_API_VERSION "2.0" is not supported`},
-		{"address of version 2", change(password(), func(c *config.Credentials) { c.AuthURL = "http://k:5000/v2.0/" }), "version 2 of the Identity API"},
-		{"no scheme", change(password(), func(c *config.Credentials) { c.AuthURL = "keystone:5000/v3" }), "OS_AUTH_URL is not an address"},
-		{"password in the address", change(password(), func(c *config.Credentials) { c.AuthURL = "https://u:hunter2@k/v3" }), "leave out user, password"},
-		{"control character in the address", change(password(), func(c *config.Credentials) { c.AuthURL = "https://hunter2\x7f" }), "OS_AUTH_URL is not an address"},
-		{"interface", change(password(), func(c *config.Credentials) { c.Interface = "pubic" }), `OS_INTERFACE "pubic" is not an interface`},
-		{"endpoint type", change(password(), func(c *config.Credentials) { c.EndpointType = "x" }), `OS_ENDPOINT_TYPE "x" is not an interface`},
+		{"unknown auth type", change(password(), func(c *config.Credentials) { c.AuthType = "v3totp" }),
+			`OS_AUTH_TYPE "v3totp" is not supported`},
+		{"auth type without its variables", change(password(), func(c *config.Credentials) { c.AuthType = "v3token" }),
+			"OS_TOKEN is missing: OS_AUTH_TYPE v3token needs it"},
+		{"version 2", change(password(), func(c *config.Credentials) { c.IdentityAPIVersion = "2.0" }),
+			`OS_IDENTITY_API_VERSION "2.0" is not supported`},
+		{"address of version 2", change(password(), func(c *config.Credentials) { c.AuthURL = "http://k:5000/v2.0/" }),
+			"version 2 of the Identity API"},
+		{"no scheme", change(password(), func(c *config.Credentials) { c.AuthURL = "keystone:5000/v3" }),
+			"OS_AUTH_URL is not an address"},
+		{"password in the address", change(password(), func(c *config.Credentials) { c.AuthURL = "https://u:hunter2@k/v3" }),
+			"leave out user, password"},
+		{"control character in the address",
+			change(password(), func(c *config.Credentials) { c.AuthURL = "https://hunter2\x7f" }),
+			"OS_AUTH_URL is not an address"},
+		{"interface", change(password(), func(c *config.Credentials) { c.Interface = "pubic" }),
+			`OS_INTERFACE "pubic" is not an interface`},
+		{"endpoint type", change(password(), func(c *config.Credentials) { c.EndpointType = "x" }),
+			`OS_ENDPOINT_TYPE "x" is not an interface`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -190,7 +210,8 @@ func TestResolveFillsIn(t *testing.T) {
 		},
 		{
 			"one domain for both",
-			config.Credentials{AuthURL: "https://k/v3/", Username: "u", Password: secret(" x "), DomainName: "corp", ProjectID: "p1", TenantID: "p2"},
+			config.Credentials{AuthURL: "https://k/v3/", Username: "u", Password: secret(" x "), DomainName: "corp",
+				ProjectID: "p1", TenantID: "p2"},
 			func(l *config.Login) {
 				l.AuthURL, l.Username, l.DomainName, l.UserDomainName = "https://k/v3/", "u", "corp", "corp"
 				l.ProjectID, l.ProjectDomainName, l.Interface = "p1", "corp", "public"
@@ -198,7 +219,8 @@ func TestResolveFillsIn(t *testing.T) {
 		},
 		{
 			"default domain",
-			config.Credentials{AuthURL: "https://k", Username: "u", Password: secret(" x "), DefaultDomain: "default", ProjectName: "demo"},
+			config.Credentials{AuthURL: "https://k", Username: "u", Password: secret(" x "), DefaultDomain: "default",
+				ProjectName: "demo"},
 			func(l *config.Login) {
 				l.AuthURL, l.Username, l.DefaultDomain, l.UserDomainID = "https://k/v3/", "u", "default", "default"
 				l.ProjectName, l.ProjectDomainID, l.Interface = "demo", "default", "public"
@@ -315,7 +337,8 @@ func TestSecretIsNotShown(t *testing.T) {
 	s := secret(text)
 	var buf strings.Builder
 	logger := slog.New(slog.NewJSONHandler(&buf, nil))
-	logger.Info("test", "secret", s, "pointer", &s, "credentials", config.Credentials{Password: s}, "nested", struct{ S any }{s})
+	logger.Info("test", "secret", s, "pointer", &s, "credentials", config.Credentials{Password: s}, "nested",
+		struct{ S any }{s})
 	slog.New(slog.NewTextHandler(&buf, nil)).Info("test", "secret", s, "credentials", config.Credentials{Password: s})
 	object, err := json.Marshal(map[string]any{"value": s, "pointer": &s, "credentials": config.Credentials{Password: s}})
 	if err != nil {

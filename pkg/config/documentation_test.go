@@ -29,7 +29,8 @@ func table(variables []config.Variable) string {
 
 // The tables in the documentation are the code's own, variable by variable.
 func TestDocumentation(t *testing.T) {
-	tables := map[string]string{"settings": table(config.Variables[config.Settings]()), "credentials": table(config.Variables[config.Credentials]()), "listen": table(config.Variables[config.Listen]())}
+	tables := map[string]string{"settings": table(config.Variables[config.Settings]()),
+		"credentials": table(config.Variables[config.Credentials]()), "listen": table(config.Variables[config.Listen]())}
 	for file, wanted := range map[string][]string{"../../docs/configuration.md": {"settings", "listen", "credentials"}} {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -58,7 +59,8 @@ func TestDocumentation(t *testing.T) {
 
 // Every variable says in a sentence what it is for.
 func TestEveryVariableIsDescribed(t *testing.T) {
-	for _, v := range slices.Concat(config.Variables[config.Settings](), config.Variables[config.Credentials](), config.Variables[config.Listen]()) {
+	for _, v := range slices.Concat(config.Variables[config.Settings](), config.Variables[config.Credentials](),
+		config.Variables[config.Listen]()) {
 		if v.Name == "" || !strings.HasSuffix(v.Description, ".") {
 			t.Errorf("%s: %q is no sentence", v.Name, v.Description)
 		}

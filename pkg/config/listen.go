@@ -52,14 +52,15 @@ func (l Listen) check() error {
 	return nil
 }
 
-// isHTTP reports whether a text is the address of a host over HTTP. User and password have their place in TAGGER_AMQP_URL.
+// isHTTP reports whether a text is the address of a host over HTTP. User and password have their place in
+// TAGGER_AMQP_URL.
 func isHTTP(address string) bool {
 	u, err := url.Parse(address)
 	return err == nil && u.Host != "" && u.User == nil && (u.Scheme == "http" || u.Scheme == "https")
 }
 
-// withoutEffect says what to do in place of a parameter of https://www.rabbitmq.com/docs/uri-query-parameters that would be without effect here, which for TLS
-// is worse than an error; "" for others.
+// withoutEffect says what to do in place of a parameter of https://www.rabbitmq.com/docs/uri-query-parameters that
+// would be without effect here, which for TLS is worse than an error; "" for others.
 func withoutEffect(parameter string) string {
 	switch parameter {
 	case "cacertfile":
@@ -69,7 +70,8 @@ func withoutEffect(parameter string) string {
 	case "server_name_indication":
 		return "but the certificate must be for the host of the address"
 	case "verify":
-		return "but the certificate is always verified: set TAGGER_AMQP_CACERT to the file of its authority, or use amqp:// without TLS"
+		return "but the certificate is always verified: set TAGGER_AMQP_CACERT to the file of its authority, or use " +
+			"amqp:// without TLS"
 	}
 	return ""
 }
@@ -80,8 +82,8 @@ func HasBroker() bool {
 }
 
 // withoutTransport turns the transport_url of oslo.messaging into addresses of RabbitMQ's own form:
-// rabbit://user:password@host:port,user:password@host:port/vhost?ssl=1, where path and parameters are all hosts'. Of the
-// parameters only ssl is kept, as amqps; the others are for oslo.messaging's own client.
+// rabbit://user:password@host:port,user:password@host:port/vhost?ssl=1, where path and parameters are all hosts'. Of
+// the parameters only ssl is kept, as amqps; the others are for oslo.messaging's own client.
 // https://docs.openstack.org/oslo.messaging/latest/reference/transport.html
 func withoutTransport(addresses []string) []string {
 	var all []string
@@ -104,7 +106,8 @@ func withoutTransport(addresses []string) []string {
 		last, path, _ := strings.Cut(last, "/")
 		hosts[len(hosts)-1] = last
 		scheme := "amqp"
-		if values, err := url.ParseQuery(query); err == nil && slices.Contains([]string{"1", "true", "yes"}, strings.ToLower(values.Get("ssl"))) {
+		if values, err := url.ParseQuery(query); err == nil &&
+			slices.Contains([]string{"1", "true", "yes"}, strings.ToLower(values.Get("ssl"))) {
 			scheme = "amqps"
 		}
 		for _, host := range hosts {
@@ -114,7 +117,8 @@ func withoutTransport(addresses []string) []string {
 	return all
 }
 
-// Brokers are the addresses, one by one. An error names the one that is wrong by its place and quotes nothing, for each may hold a password.
+// Brokers are the addresses, one by one. An error names the one that is wrong by its place and quotes nothing, for each
+// may hold a password.
 func (l Listen) Brokers() ([]Secret, error) {
 	var brokers List
 	_ = brokers.Decode(l.URL.Reveal()) // never fails
@@ -133,11 +137,13 @@ func (l Listen) Brokers() ([]Secret, error) {
 		_, rest, _ := strings.Cut(address, "://")
 		if end := strings.IndexAny(rest, "/?#"); end >= 0 && strings.ContainsAny(rest[end:], "#@") {
 			return nil, fmt.Errorf("TAGGER_AMQP_URL: address %d of %d has # or @ after its host "+
-				"(write what is not a letter or a digit in user, password and vhost as %%XX: / is %%2F, ? is %%3F, # is %%23, @ is %%40)", i+1, len(brokers))
+				"(write what is not a letter or a digit in user, password and vhost as %%XX: / is %%2F, ? is %%3F, # is %%23, @ "+
+				"is %%40)", i+1, len(brokers))
 		}
 		for _, name := range slices.Sorted(maps.Keys(u.Query())) {
 			if instead := withoutEffect(name); instead != "" {
-				return nil, fmt.Errorf("TAGGER_AMQP_URL: address %d of %d has the parameter %s, %s", i+1, len(brokers), name, instead)
+				return nil, fmt.Errorf("TAGGER_AMQP_URL: address %d of %d has the parameter %s, %s", i+1, len(brokers), name,
+					instead)
 			}
 		}
 		all = append(all, NewSecret(address))

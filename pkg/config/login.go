@@ -68,7 +68,8 @@ func methods() []method {
 		{
 			Method:    ApplicationCredential,
 			authTypes: []string{"v3applicationcredential"},
-			own:       []string{"OS_APPLICATION_CREDENTIAL_ID", "OS_APPLICATION_CREDENTIAL_NAME", "OS_APPLICATION_CREDENTIAL_SECRET"},
+			own: []string{"OS_APPLICATION_CREDENTIAL_ID", "OS_APPLICATION_CREDENTIAL_NAME",
+				"OS_APPLICATION_CREDENTIAL_SECRET"},
 			needs: [][]string{
 				{"OS_APPLICATION_CREDENTIAL_ID", "OS_APPLICATION_CREDENTIAL_NAME"},
 				{"OS_APPLICATION_CREDENTIAL_SECRET"},
@@ -110,7 +111,8 @@ func (c Credentials) choose() (method, error) {
 	if c.AuthType != "" {
 		i := slices.IndexFunc(all, func(m method) bool { return slices.Contains(m.authTypes, c.AuthType) })
 		if i < 0 {
-			return method{}, fmt.Errorf("OS_AUTH_TYPE %.40q is not supported: use v3applicationcredential, v3password or v3token", c.AuthType)
+			return method{}, fmt.Errorf(
+				"OS_AUTH_TYPE %.40q is not supported: use v3applicationcredential, v3password or v3token", c.AuthType)
 		}
 		if row := c.missing(all[i]); row != nil {
 			return method{}, fmt.Errorf("%s is missing: OS_AUTH_TYPE %s needs it", strings.Join(row, " or "), c.AuthType)
@@ -135,7 +137,8 @@ func (c Credentials) choose() (method, error) {
 		names = append(names, m.own[len(m.own)-1]) // the secret
 		types = append(types, m.authTypes[:min(1, len(m.authTypes))]...)
 	}
-	return method{}, fmt.Errorf("%s are set, and each can log in: unset those that shall not, or say which with OS_AUTH_TYPE (%s)",
+	return method{}, fmt.Errorf(
+		"%s are set, and each can log in: unset those that shall not, or say which with OS_AUTH_TYPE (%s)",
 		strings.Join(names, " and "), strings.Join(types, ", "))
 }
 
@@ -150,8 +153,10 @@ func (c Credentials) incomplete(all []method) error {
 			return fmt.Errorf("%s is missing: %s needs it", strings.Join(c.missing(m), " or "), have[0])
 		}
 	}
-	return fmt.Errorf("nothing to log in with is set: set OS_AUTH_URL, OS_APPLICATION_CREDENTIAL_ID and OS_APPLICATION_CREDENTIAL_SECRET, " +
-		"or OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and a project, or HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and HUAWEICLOUD_SDK_PROJECT_ID")
+	return fmt.Errorf("nothing to log in with is set: set OS_AUTH_URL, OS_APPLICATION_CREDENTIAL_ID and " +
+		"OS_APPLICATION_CREDENTIAL_SECRET, " +
+		"or OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and a project, or HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and " +
+		"HUAWEICLOUD_SDK_PROJECT_ID")
 }
 
 func (c Credentials) reason(chosen method) string {
@@ -193,16 +198,19 @@ func (l *Login) completeKeystone() error {
 	needsUser := l.Method == Password || l.Method == ApplicationCredential && l.ApplicationCredentialID == ""
 	if needsUser && l.UserID == "" {
 		if l.Username == "" {
-			return fmt.Errorf("OS_USERNAME or OS_USER_ID is missing: OS_APPLICATION_CREDENTIAL_NAME is unique only for one user; " +
+			return fmt.Errorf("OS_USERNAME or OS_USER_ID is missing: OS_APPLICATION_CREDENTIAL_NAME is unique only for one " +
+				"user; " +
 				"or set OS_APPLICATION_CREDENTIAL_ID")
 		}
 		if user == (domain{}) {
-			return fmt.Errorf("OS_USER_DOMAIN_NAME or OS_USER_DOMAIN_ID is missing: OS_USERNAME is unique only in a domain; it is often Default")
+			return fmt.Errorf("OS_USER_DOMAIN_NAME or OS_USER_DOMAIN_ID is missing: OS_USERNAME is unique only in a domain; " +
+				"it is often Default")
 		}
 	}
 	// An application credential has its project; what is set here is only compared with it.
 	if l.Method != ApplicationCredential && l.ProjectID == "" && l.ProjectName != "" && project == (domain{}) {
-		return fmt.Errorf("OS_PROJECT_DOMAIN_NAME or OS_PROJECT_DOMAIN_ID is missing: OS_PROJECT_NAME is unique only in a domain; it is often Default")
+		return fmt.Errorf("OS_PROJECT_DOMAIN_NAME or OS_PROJECT_DOMAIN_ID is missing: OS_PROJECT_NAME is unique only in a " +
+			"domain; it is often Default")
 	}
 	l.UserDomainID, l.UserDomainName = user.id, user.name
 	l.ProjectDomainID, l.ProjectDomainName = project.id, project.name
@@ -232,7 +240,8 @@ func identityURL(s string) (string, error) {
 		return "", fmt.Errorf("OS_AUTH_URL is not an address such as https://keystone.example.com:5000/v3")
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", fmt.Errorf("OS_AUTH_URL holds more than scheme, host and path: leave out user, password, query and fragment")
+		return "",
+			fmt.Errorf("OS_AUTH_URL holds more than scheme, host and path: leave out user, password, query and fragment")
 	}
 	switch path.Base(u.Path) {
 	case "v3":

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// fileSuffix makes of the name of a secret's variable that of a variable which names a file with the secret, as Docker's
-// and Kubernetes' mounted secrets are.
+// fileSuffix makes of the name of a secret's variable that of a variable which names a file with the secret, as
+// Docker's and Kubernetes' mounted secrets are.
 const fileSuffix = "_FILE"
 
 // maxSecretFile is in bytes; a list of brokers with passwords is the longest secret there is.

@@ -191,7 +191,8 @@ func (s Settings) checkBounds() error {
 		return fmt.Errorf("TAGGER_RATE=%v; want 0.1 to %d writes a second, or 0 for no limit", s.Rate, maxRate)
 	}
 	if s.BytesInFlight < minBytesInFlight {
-		return fmt.Errorf("TAGGER_BYTES_IN_FLIGHT=%d; want at least %d, since one request may have 6 MiB", s.BytesInFlight, minBytesInFlight)
+		return fmt.Errorf("TAGGER_BYTES_IN_FLIGHT=%d; want at least %d, since one request may have 6 MiB", s.BytesInFlight,
+			minBytesInFlight)
 	}
 	if s.MetricsSecret && s.HTTPSecret.IsZero() {
 		return errors.New("TAGGER_METRICS_SECRET=true, but TAGGER_HTTP_SECRET is not set")
@@ -226,8 +227,8 @@ func Variables[T any]() []Variable {
 	return list
 }
 
-// Unknown returns a warning for each TAGGER_ variable of environ (as [os.Environ] gives it) that means nothing here. It is no error: Kubernetes
-// puts TAGGER_SERVICE_HOST and kin into every container beside a service of that name.
+// Unknown returns a warning for each TAGGER_ variable of environ (as [os.Environ] gives it) that means nothing here. It
+// is no error: Kubernetes puts TAGGER_SERVICE_HOST and kin into every container beside a service of that name.
 func Unknown(environ []string) []string {
 	var known, warnings []string
 	for _, v := range slices.Concat(Variables[Settings](), Variables[Listen]()) {

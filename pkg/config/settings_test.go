@@ -31,7 +31,8 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := config.Settings{API: "openstack", Verify: true, RulesRefresh: time.Minute, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, Rate: 5, BytesInFlight: 8 << 20, LogLevel: "info"}
+	want := config.Settings{API: "openstack", Verify: true, RulesRefresh: time.Minute, Grace: 10 * time.Minute,
+		GiveUpAfter: 24 * time.Hour, Concurrency: 10, Rate: 5, BytesInFlight: 8 << 20, LogLevel: "info"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -54,7 +55,8 @@ func TestEmptyIsUnset(t *testing.T) {
 func TestSettings(t *testing.T) {
 	clearEnv(t)
 	for name, value := range map[string]string{
-		"TAGGER_API": "huaweicloud", "TAGGER_VERIFY": "false", "TAGGER_DRY_RUN": "1", "TAGGER_WAIT": "0s", "TAGGER_PROJECTS": "p1, p2,,",
+		"TAGGER_API": "huaweicloud", "TAGGER_VERIFY": "false", "TAGGER_DRY_RUN": "1", "TAGGER_WAIT": "0s",
+		"TAGGER_PROJECTS":    "p1, p2,,",
 		"TAGGER_EVENT_TYPES": "ECS:CloudTrace:ApiCall=server.created, createSnapshotV2=snapshot.created,",
 	} {
 		t.Setenv(name, value)
@@ -67,7 +69,8 @@ func TestSettings(t *testing.T) {
 	want := config.Settings{
 		API: "huaweicloud", DryRun: true, Wait: &zero, Projects: config.Projects{"p1", "p2"},
 		EventTypes:   config.EventTypes{"ECS:CloudTrace:ApiCall": "server.created", "createSnapshotV2": "snapshot.created"},
-		RulesRefresh: time.Minute, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, Rate: 5, BytesInFlight: 8 << 20, LogLevel: "info",
+		RulesRefresh: time.Minute, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, Rate: 5,
+		BytesInFlight: 8 << 20, LogLevel: "info",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -114,7 +117,8 @@ func TestRefuses(t *testing.T) {
 }
 
 func TestUnknown(t *testing.T) {
-	got := config.Unknown([]string{"PATH=/bin", "TAGGER_RULE=x", "TAGGER_SERVICE_HOST=10.0.0.1", "TAGGER_API=openstack", "TAGGER_VERIFY"})
+	got := config.Unknown([]string{"PATH=/bin", "TAGGER_RULE=x", "TAGGER_SERVICE_HOST=10.0.0.1", "TAGGER_API=openstack",
+		"TAGGER_VERIFY"})
 	want := []string{"unknown variable TAGGER_RULE; did you mean TAGGER_RULES?", "unknown variable TAGGER_SERVICE_HOST"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -146,7 +150,8 @@ func TestReadRules(t *testing.T) {
 		{"both", config.Settings{Rules: "x", RulesFile: file}, nil, "", "more than one of TAGGER_RULES, TAGGER_RULES_FILE"},
 		{"no such file", config.Settings{RulesFile: filepath.Join(dir, "no.yaml")}, nil, "", "no.yaml: no such file"},
 		{"no such parameter", config.Settings{RulesParameter: "/x"}, parameter, "", "ParameterNotFound"},
-		{"no parameters", config.Settings{RulesParameter: "/x"}, nil, "", "is read by the functions, tagger serve and tagger listen only"},
+		{"no parameters", config.Settings{RulesParameter: "/x"}, nil, "",
+			"is read by the functions, tagger serve and tagger listen only"},
 	} {
 		r, err := tt.settings.ReadRules(t.Context(), tt.parameter)
 		if r.Name != tt.wantName || (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
@@ -177,7 +182,8 @@ func TestProjects(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	for address, warned := range map[string]bool{
 		"http://keystone.example.com:5000/v3": true, " http://10.0.0.1/v3": true, "https://keystone.example.com/v3": false,
-		"http://localhost:5000/v3": false, "http://127.1.2.3/v3": false, "http://[::1]:5000": false, "": false, "http://localhost.example.com": true,
+		"http://localhost:5000/v3": false, "http://127.1.2.3/v3": false, "http://[::1]:5000": false, "": false,
+		"http://localhost.example.com": true,
 	} {
 		c := config.Credentials{AuthURL: address}.Warnings()
 		s := config.Settings{ComputeEndpoint: address, VolumeEndpoint: address}.Warnings()
@@ -189,7 +195,8 @@ func TestWarnings(t *testing.T) {
 
 func TestWarnsAboutNamesOnly(t *testing.T) {
 	for patterns, warned := range map[string]bool{
-		"": false, "ci-*": true, "tagger,svc-?": true, "*": false, "tagger,8c1f0a6e5b0d4a3e9f527f1c2d9b6a10": false, "*6a10": false,
+		"": false, "ci-*": true, "tagger,svc-?": true, "*": false, "tagger,8c1f0a6e5b0d4a3e9f527f1c2d9b6a10": false,
+		"*6a10": false,
 	} {
 		var s config.Settings
 		if err := s.IgnoreActors.Decode(patterns); err != nil {

@@ -37,7 +37,8 @@ func namesOnly(variable string, patterns []string) []Warning {
 	if len(patterns) == 0 || slices.ContainsFunc(patterns, matchesIDs) {
 		return nil
 	}
-	return []Warning{{variable, "has patterns for names only: snapshots' and volumes' events from Cinder name users by id; add the ids"}}
+	return []Warning{{variable,
+		"has patterns for names only: snapshots' and volumes' events from Cinder name users by id; add the ids"}}
 }
 
 // withoutTLS warns about an address that is reached over a network without TLS.

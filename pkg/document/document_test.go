@@ -36,7 +36,8 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	err := document.Check(bytes.Repeat([]byte(" "), document.MaxBytes+1))
-	if limit, ok := errors.AsType[*document.LimitError](err); !ok || limit.Max != document.MaxBytes || limit.What != "bytes" {
+	if limit, ok := errors.AsType[*document.LimitError](err); !ok || limit.Max != document.MaxBytes ||
+		limit.What != "bytes" {
 		t.Errorf("error %v", err)
 	}
 }
@@ -72,7 +73,8 @@ func TestElements(t *testing.T) {
 
 // FuzzMembers compares what is cut with what encoding/json decodes.
 func FuzzMembers(f *testing.F) {
-	for _, text := range []string{`{}`, `{"a":1,"b":{"c":[1,2,{}]}}`, `{"a\u0041":"\"","a":null, "a" : [ ] }`, "{\"\xff\":1}", `{"a":-1.5e3}`} {
+	for _, text := range []string{`{}`, `{"a":1,"b":{"c":[1,2,{}]}}`, `{"a\u0041":"\"","a":null, "a" : [ ] }`,
+		"{\"\xff\":1}", `{"a":-1.5e3}`} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

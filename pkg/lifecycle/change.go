@@ -64,8 +64,8 @@ type Actor struct {
 // ActorKind tells people from machines.
 type ActorKind string
 
-// The kinds of actor. Agency is Huawei Cloud's word for an assumed role. UnknownActor is the kind when the event does not
-// tell it, or tells nothing of an actor.
+// The kinds of actor. Agency is Huawei Cloud's word for an assumed role. UnknownActor is the kind when the event does
+// not tell it, or tells nothing of an actor.
 const (
 	User         ActorKind = "user"
 	Service      ActorKind = "service"

@@ -105,7 +105,8 @@ func uuidOnly(s string) string {
 	return ""
 }
 
-// identifier returns an id, "" for none (null, "", "null"), and what is wrong with one that is no text or not of its form.
+// identifier returns an id, "" for none (null, "", "null"), and what is wrong with one that is no text or not of its
+// form.
 func identifier(v any, valid func(string) bool, problem func(string) string) (id, wrong string) {
 	if _, ok := v.(string); v != nil && !ok {
 		return "", "is not a string"
@@ -134,8 +135,8 @@ func isUUID(s string) bool {
 	return len(s) == 36 && uuid.Validate(s) == nil // which takes braces, a prefix and no dashes too
 }
 
-// notUUID and notProject say what is wrong with an id. They show it, cut and quoted: an id is no secret, and finding the
-// event takes it.
+// notUUID and notProject say what is wrong with an id. They show it, cut and quoted: an id is no secret, and finding
+// the event takes it.
 func notUUID(id string) string {
 	return fmt.Sprintf("%.60q is not a UUID; want 8-4-4-4-12 hexadecimal digits", id)
 }

@@ -67,7 +67,8 @@ func TestDocumentedEventTypes(t *testing.T) {
 				if strings.HasPrefix(name, "instance.") != versioned {
 					t.Errorf("%s stands in the wrong column", name)
 				}
-				if slices.Contains(lifecycle.OpenStackUpdates, name) && (action == lifecycle.ServerStarted || action == lifecycle.ServerStopped) {
+				if slices.Contains(lifecycle.OpenStackUpdates, name) && (action == lifecycle.ServerStarted ||
+					action == lifecycle.ServerStopped) {
 					continue
 				}
 				openstack[name] = action
@@ -109,7 +110,8 @@ func TestDocumentedNothing(t *testing.T) {
 	for _, row := range table(t, "service") {
 		traces[row[0]] = names(row[1])
 		for _, name := range names(row[1]) {
-			reading, err := registry.Read(rawEvent(ecsType, `{"trace_name":"`+name+`","service_type":"`+row[0]+`","resource_id":"`+serverID+`"}`))
+			reading, err := registry.Read(rawEvent(ecsType, `{"trace_name":"`+name+`","service_type":"`+row[0]+
+				`","resource_id":"`+serverID+`"}`))
 			if err != nil || !reading.Known || len(reading.Changes) != 0 {
 				t.Errorf("%s:%s: %+v, %v", row[0], name, reading, err)
 			}
@@ -120,8 +122,8 @@ func TestDocumentedNothing(t *testing.T) {
 	}
 }
 
-// TestFieldsAreOneTable: what rules see by name is the same list in the code, in docs/events.md, in docs/rules.md and in
-// the plain schema.
+// TestFieldsAreOneTable: what rules see by name is the same list in the code, in docs/events.md, in docs/rules.md and
+// in the plain schema.
 func TestFieldsAreOneTable(t *testing.T) {
 	var all, inEvents []string
 	members := map[string][]string{}
@@ -137,7 +139,10 @@ func TestFieldsAreOneTable(t *testing.T) {
 		}
 	}
 	// The action is the table of event types; the region is configuration.
-	want := slices.DeleteFunc(slices.Clone(all), func(path string) bool { return path == "action" || path == "resource.region" })
+	want := slices.DeleteFunc(slices.Clone(all), func(path string) bool {
+		return path == "action" ||
+			path == "resource.region"
+	})
 	if diff := cmp.Diff(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(inEvents))); diff != "" {
 		t.Errorf("docs/events.md (-code +docs):\n%s", diff)
 	}
@@ -177,7 +182,10 @@ func TestFieldsAreOneTable(t *testing.T) {
 		t.Errorf("the schema's types (-code +schema):\n%s", diff)
 	}
 	for _, object := range []string{"resource", "actor"} {
-		want := slices.DeleteFunc(slices.Clone(members[object]), func(name string) bool { return object == "resource" && name == "id" })
+		want := slices.DeleteFunc(slices.Clone(members[object]), func(name string) bool {
+			return object == "resource" &&
+				name == "id"
+		})
 		got := slices.Sorted(maps.Keys(schema.Defs[object].Properties))
 		if diff := cmp.Diff(slices.Sorted(slices.Values(want)), got); diff != "" {
 			t.Errorf("the schema's %s (-code +schema):\n%s", object, diff)
@@ -203,7 +211,8 @@ func TestFieldsAreOneTable(t *testing.T) {
 func TestDocumentedSources(t *testing.T) {
 	seen := map[string]map[string]bool{"plain": {}, "openstack": {}, "huaweicloud": {}}
 	registry := lifecycle.New(lifecycle.Options{})
-	for _, pattern := range []string{"../../events/*.json", "testdata/docs/*.json", "testdata/zed/*.json", "testdata/made/*.json"} {
+	for _, pattern := range []string{"../../events/*.json", "testdata/docs/*.json", "testdata/zed/*.json",
+		"testdata/made/*.json"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", pattern, len(files), err)

@@ -32,7 +32,8 @@ func fuzz(f *testing.F, prefix string, patterns ...string) {
 			}
 		}
 	}
-	registry := lifecycle.New(lifecycle.Options{Region: "r", IgnoreActors: []string{"a*b?c*"}, EventTypes: map[string]lifecycle.Action{prefix + "x": lifecycle.SnapshotCreated}})
+	registry := lifecycle.New(lifecycle.Options{Region: "r", IgnoreActors: []string{"a*b?c*"},
+		EventTypes: map[string]lifecycle.Action{prefix + "x": lifecycle.SnapshotCreated}})
 	f.Fuzz(func(t *testing.T, typ, subject string, data []byte) {
 		if !strings.Contains(typ, prefix) {
 			typ = prefix + typ
@@ -63,7 +64,8 @@ func checkReading(t *testing.T, registry *lifecycle.Registry, e event.Event) {
 		}
 		return
 	}
-	if (reading.Why == "") != (len(reading.Changes) > 0) || strings.ContainsFunc(reading.Why, unicode.IsControl) || len(reading.Why) > 400 {
+	if (reading.Why == "") != (len(reading.Changes) > 0) || strings.ContainsFunc(reading.Why, unicode.IsControl) ||
+		len(reading.Why) > 400 {
 		t.Errorf("%d changes, why %q", len(reading.Changes), reading.Why)
 	}
 	for _, c := range reading.Changes {
@@ -106,7 +108,8 @@ func FuzzPlain(f *testing.F) {
 }
 
 func FuzzOpenStack(f *testing.F) {
-	fuzz(f, "org.openstack.", "testdata/zed/*.json", "testdata/docs/*nova*.json", "testdata/made/nova*.json", "../contract/testdata/notifications/*instance.u*.json")
+	fuzz(f, "org.openstack.", "testdata/zed/*.json", "testdata/docs/*nova*.json", "testdata/made/nova*.json",
+		"../contract/testdata/notifications/*instance.u*.json")
 }
 
 func FuzzHuaweiCloud(f *testing.F) {

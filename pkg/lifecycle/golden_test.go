@@ -50,7 +50,8 @@ type goldenChange struct {
 // (made).
 func TestGolden(t *testing.T) {
 	var files []string
-	for _, pattern := range []string{"../../events/*.json", "testdata/docs/*.json", "testdata/zed/*.json", "testdata/made/*.json"} {
+	for _, pattern := range []string{"../../events/*.json", "testdata/docs/*.json", "testdata/zed/*.json",
+		"testdata/made/*.json"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil || len(found) == 0 {
 			t.Fatalf("glob %s: %d files, %v", pattern, len(found), err)

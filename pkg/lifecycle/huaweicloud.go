@@ -86,11 +86,11 @@ var traceActions = map[string]Action{
 
 // traceNothing are the traces, by service, that the manuals list and that report no change. The metadata traces are
 // Tagger's own doing, as often as not. Any other trace is unknown, so that a name we should know and do not is noticed.
-// The manuals, of Huawei Cloud and Open Telekom Cloud, in all their editions:
-// ECS https://support.huaweicloud.com/intl/en-us/usermanual-ecs/ecs_03_1101.html,
-// https://docs.otc.t-systems.com/elastic-cloud-server/umn/audit_using_cts/key_operations_supported_by_cts.html;
-// BMS https://support.huaweicloud.com/usermanual-bms/bms_01_0083.html;
-// EVS https://support.huaweicloud.com/en-us/usermanual-evs/evs_01_0046.html,
+// The manuals, of Huawei Cloud and Open Telekom Cloud, in all their editions: ECS
+// https://support.huaweicloud.com/intl/en-us/usermanual-ecs/ecs_03_1101.html,
+// https://docs.otc.t-systems.com/elastic-cloud-server/umn/audit_using_cts/key_operations_supported_by_cts.html; BMS
+// https://support.huaweicloud.com/usermanual-bms/bms_01_0083.html; EVS
+// https://support.huaweicloud.com/en-us/usermanual-evs/evs_01_0046.html,
 // https://docs.otc.t-systems.com/elastic-volume-service/umn/faq/general/what_does_the_reservevolume_trace_mean_in_cts.html.
 var traceNothing = map[string][]string{
 	"ECS": {
@@ -99,15 +99,18 @@ var traceNothing = map[string][]string{
 		"addNic", "deleteNic", "delNic",
 		"detachVolume",
 		"addAutoRecovery", "deleteAutoRecovery",
-		"updateMetadata", "setMetadata", "deleteMetadata", "updateMetadataAndServerAgency", "updateServerAgency", "dealUnifiedTags",
-		"createSecurityGroup", "updateSecurityGroup", "addSecurityGroup", "removeSecurityGroup", "createSgRule", "deleteSgRule",
+		"updateMetadata", "setMetadata", "deleteMetadata", "updateMetadataAndServerAgency", "updateServerAgency",
+		"dealUnifiedTags",
+		"createSecurityGroup", "updateSecurityGroup", "addSecurityGroup", "removeSecurityGroup", "createSgRule",
+		"deleteSgRule",
 		"createFloatingIp", "deleteFloatingIp",
 		"createFpgaImage", "deleteFpgaImage", "associateFpgaImage", "disassociateFpgaImage", "registerFpgaImage",
 	},
 	"BMS": {"rebootBareMetalServers", "attachDataVolume", "detachDataVolume"},
 	"EVS": {
 		"updateVolume", "retypeVolume",
-		"reserveVolume", "prepareForStopServer", "cleanupEvsResources", "cleanupSingleEvsResource", "updateVolumesBusinessStatus",
+		"reserveVolume", "prepareForStopServer", "cleanupEvsResources", "cleanupSingleEvsResource",
+		"updateVolumesBusinessStatus",
 		"freezeVolume", "unfreezeVolume", "releaseVolume", "createVolumeTag",
 	},
 }

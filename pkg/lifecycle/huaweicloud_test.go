@@ -8,7 +8,8 @@ import (
 )
 
 func trace(members string) string {
-	return `{"trace_id":"t1","trace_name":"createServer","service_type":"ECS","trace_type":"ApiCall","resource_id":"` + serverID + `",` + members + `"x":1}`
+	return `{"trace_id":"t1","trace_name":"createServer","service_type":"ECS","trace_type":"ApiCall","resource_id":"` +
+		serverID + `",` + members + `"x":1}`
 }
 
 // TestTraceTimes: the forms that documentation and samples show.
@@ -44,7 +45,8 @@ func TestTraceTimes(t *testing.T) {
 		}
 	}
 	// EventGrid's own time is the next best.
-	reading, err := readEvent(t, lifecycle.Options{}, `{"specversion":"1.0","id":"1","source":"HC.ECS","type":"ECS:CloudTrace:ApiCall","time":"2026-11-20T09:15:04Z","data":`+trace(`"time":"",`)+`}`)
+	reading, err := readEvent(t, lifecycle.Options{},
+		`{"specversion":"1.0","id":"1","source":"HC.ECS","type":"ECS:CloudTrace:ApiCall","time":"2026-11-20T09:15:04Z","data":`+trace(`"time":"",`)+`}`)
 	if want := at("2026-11-20T09:15:04Z"); err != nil || !reading.Changes[0].Time.Equal(want) {
 		t.Errorf("%+v, %v, want %v", reading.Changes, err, want)
 	}
@@ -74,8 +76,9 @@ func TestTraceShapes(t *testing.T) {
 		`"resource_id":"","response":{"serverIds":["` + serverID + `","` + serverID[:35] + `1"]},`: 2,
 		`"resource_id":"","response":{"server_id":"` + serverID + `"},`:                            1,
 		`"resource_id":["x"],`: 0,
-		`"resource_id":"","response":{"status":"FAIL","entities":{"sub_jobs":[{"status":"SUCCESS","entities":{"server_id":"` + serverID + `"}},{"status":"FAIL","entities":{}}]}},`: 1,
-		`"resource_id":"","response":{"status":"SUCCESS","entities":{"sub_jobs":[null,5,{"entities":null}]}},`:                                                                      0,
+		`"resource_id":"","response":{"status":"FAIL","entities":{"sub_jobs":[{"status":"SUCCESS","entities":{"server_id":"` +
+			serverID + `"}},{"status":"FAIL","entities":{}}]}},`: 1,
+		`"resource_id":"","response":{"status":"SUCCESS","entities":{"sub_jobs":[null,5,{"entities":null}]}},`: 0,
 	} {
 		reading, err := readEvent(t, lifecycle.Options{}, trace(members))
 		if err != nil || len(reading.Changes) != changes || !reading.Known {
@@ -97,16 +100,26 @@ func TestTraceShapes(t *testing.T) {
 func TestHuaweiActors(t *testing.T) {
 	const domain = `"domain":{"name":"acme","id":"d1"}`
 	for user, want := range map[string]lifecycle.Actor{
-		`{"type":"User","id":"u1","name":"alice",` + domain + `}`:                                          {ID: "u1", Name: "alice", Kind: lifecycle.User},
-		`{"id":"u1","name":"alice",` + domain + `}`:                                                        {ID: "u1", Name: "alice", Kind: lifecycle.User}, // Open Telekom Cloud
-		`{"id":"u1","name":"acme",` + domain + `}`:                                                         {ID: "u1", Name: "acme", Kind: lifecycle.User},  // the account itself
-		`{"id":"a1","name":"acme/op_service",` + domain + `}`:                                              {ID: "a1", Name: "acme/op_service", Kind: lifecycle.Agency},
-		`{"type":"AssumedAgency","id":"a1","principal_id":"a1:alice","name":"acme/deploy",` + domain + `}`: {ID: "a1:alice", Name: "acme/deploy", Kind: lifecycle.Agency},
-		`{"type":"AssumedAgency","id":"a1","name":"acme/deploy"}`:                                          {ID: "a1", Name: "acme/deploy", Kind: lifecycle.Agency},
-		`{"type":"ExternalUser","principal_id":"idp:bob","name":"idp/bob"}`:                                {ID: "idp:bob", Name: "idp/bob", Kind: lifecycle.User},
-		`{"type":"ServicePrincipal","id":"s","name":"as"}`:                                                 {ID: "s", Name: "as", Kind: lifecycle.Service},
-		`{"type":"Martian","id":"m"}`:                                                                      {ID: "m", Kind: lifecycle.UnknownActor},
-		`"{\"type\":\"User\",\"id\":\"u1\",\"user_name\":\"alice\"}"`:                                      {ID: "u1", Name: "alice", Kind: lifecycle.User},
+		`{"type":"User","id":"u1","name":"alice",` + domain + `}`: {ID: "u1", Name: "alice", Kind: lifecycle.User},
+		// Open Telekom Cloud
+		`{"id":"u1","name":"alice",` + domain + `}`: {ID: "u1", Name: "alice", Kind: lifecycle.User},
+		// the account itself
+		`{"id":"u1","name":"acme",` + domain + `}`: {ID: "u1",
+			Name: "acme", Kind: lifecycle.User},
+		`{"id":"a1","name":"acme/op_service",` + domain + `}`: {ID: "a1",
+			Name: "acme/op_service", Kind: lifecycle.Agency},
+		`{"type":"AssumedAgency","id":"a1","principal_id":"a1:alice","name":"acme/deploy",` + domain +
+			`}`: {ID: "a1:alice", Name: "acme/deploy", Kind: lifecycle.Agency},
+		`{"type":"AssumedAgency","id":"a1","name":"acme/deploy"}`: {ID: "a1",
+			Name: "acme/deploy", Kind: lifecycle.Agency},
+		`{"type":"ExternalUser","principal_id":"idp:bob","name":"idp/bob"}`: {ID: "idp:bob",
+			Name: "idp/bob", Kind: lifecycle.User},
+		`{"type":"ServicePrincipal","id":"s","name":"as"}`: {ID: "s",
+			Name: "as", Kind: lifecycle.Service},
+		`{"type":"Martian","id":"m"}`: {ID: "m",
+			Kind: lifecycle.UnknownActor},
+		`"{\"type\":\"User\",\"id\":\"u1\",\"user_name\":\"alice\"}"`: {ID: "u1",
+			Name: "alice", Kind: lifecycle.User},
 		`null`:     {Kind: lifecycle.UnknownActor},
 		`{}`:       {Kind: lifecycle.UnknownActor},
 		`"system"`: {Kind: lifecycle.UnknownActor},
@@ -117,7 +130,8 @@ func TestHuaweiActors(t *testing.T) {
 			t.Errorf("%s: %+v, %v, want %+v", user, reading.Changes, err, want)
 		}
 	}
-	reading, err := readEvent(t, lifecycle.Options{}, `{"trace_id":"t1","trace_name":"stopServer","service_type":"ECS","trace_type":"SystemAction","user":null,"resource_id":"`+serverID+`"}`)
+	reading, err := readEvent(t, lifecycle.Options{},
+		`{"trace_id":"t1","trace_name":"stopServer","service_type":"ECS","trace_type":"SystemAction","user":null,"resource_id":"`+serverID+`"}`)
 	if want := (lifecycle.Actor{Kind: lifecycle.Service}); err != nil || reading.Changes[0].Actor != want {
 		t.Errorf("system's action: %+v, %v, want %+v", reading.Changes, err, want)
 	}
@@ -125,7 +139,8 @@ func TestHuaweiActors(t *testing.T) {
 
 // TestTraceData: rules see request, response and user as objects, whichever way they came.
 func TestTraceData(t *testing.T) {
-	reading, err := readEvent(t, lifecycle.Options{}, trace(`"request":"{\"server\":{\"name\":\"n\",\"count\":1,\"adminPass\":\"s3cret\"}}",`))
+	reading, err := readEvent(t, lifecycle.Options{},
+		trace(`"request":"{\"server\":{\"name\":\"n\",\"count\":1,\"adminPass\":\"s3cret\"}}",`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,8 +14,8 @@ import (
 // trace is a CTS trace. Its members are read by the names and in the places that documentation and samples show.
 type trace map[string]any
 
-// parse replaces a member that is JSON in a string, as CTS's API stores request, response and user, by what it says. The
-// error is a [*document.LimitError].
+// parse replaces a member that is JSON in a string, as CTS's API stores request, response and user, by what it says.
+// The error is a [*document.LimitError].
 func (t trace) parse(member string, from *payload) error {
 	s := strings.TrimSpace(text(t[member]))
 	if !strings.HasPrefix(s, "{") && !strings.HasPrefix(s, "[") {
@@ -168,7 +168,8 @@ func (t trace) time(members ...string) time.Time {
 	return time.Time{}
 }
 
-// resource is what the trace says of a resource besides its id and project, and of its parent. A batch's resource_name is not one server's.
+// resource is what the trace says of a resource besides its id and project, and of its parent. A batch's resource_name
+// is not one server's.
 func (t trace) resource(action Action, service string, single bool) (Resource, Parent) {
 	request, response := t.request(), t.response()
 	kind := action.Kinds()[0]

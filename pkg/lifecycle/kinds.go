@@ -138,7 +138,8 @@ func (a Action) Creates() bool { return a.row().creates }
 // State returns the vm_state in which the action leaves a resource, "" where the action does not decide it.
 func (a Action) State() string { return a.row().state }
 
-// Comparable reports whether a look at the resource tells whether it has been changed again since: see [Change.Superseded].
+// Comparable reports whether a look at the resource tells whether it has been changed again since: see
+// [Change.Superseded].
 func (c Change) Comparable() bool {
 	row := c.Action.row()
 	return row.state != "" || row.flavor && c.Resource.FlavorID != ""
@@ -164,7 +165,10 @@ func (a Action) contradicts(state string) bool {
 	}
 	for _, k := range kinds {
 		if _, ok := k.row(a); ok {
-			return slices.ContainsFunc(k.actions, func(other actionRow) bool { return other.state != "" && other.state == state })
+			return slices.ContainsFunc(k.actions, func(other actionRow) bool {
+				return other.state != "" &&
+					other.state == state
+			})
 		}
 	}
 	return false

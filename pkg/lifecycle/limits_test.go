@@ -56,22 +56,31 @@ func TestLimits(t *testing.T) {
 		{"one byte more", plainType, `{"a":"` + strings.Repeat("x", 3993) + `"}`, "data", "has more than 4000 bytes"},
 		{"values", plainType, `{"a":` + values(19) + `}`, "", ""},
 		{"one value more", plainType, `{"a":` + values(20) + `}`, "data", "has more than 20 JSON values"},
-		{"objects", plainType, `{"a":[` + strings.TrimSuffix(strings.Repeat(`{"":0},`, 10), ",") + `]}`, "data", "has more than 20 JSON values"},
+		{"objects", plainType, `{"a":[` + strings.TrimSuffix(strings.Repeat(`{"":0},`, 10), ",") + `]}`, "data",
+			"has more than 20 JSON values"},
 		{"empty containers", plainType, `{"a":[` + strings.TrimSuffix(strings.Repeat(`{ },[ ],`, 9), ",") + `]}`, "", ""},
 		{"commas and brackets in strings", plainType, `{"a":"` + strings.Repeat(`,[{\"`, 100) + `"}`, "", ""},
-		{"values in a notification", novaType, nova(`{` + server + `,"a":` + values(20) + `}`), "data", "has more than 20 JSON values"},
-		{"values in a string that is JSON", ecsType, `{"trace_name":"createServer","service_type":"ECS","resource_id":"` + serverID + `","request":` +
+		{"values in a notification", novaType, nova(`{` + server + `,"a":` + values(20) + `}`), "data",
+			"has more than 20 JSON values"},
+		{"values in a string that is JSON", ecsType, `{"trace_name":"createServer","service_type":"ECS","resource_id":"` +
+			serverID + `","request":` +
 			`"` + values(18) + `"}`, "data.request", "has more than 20 JSON values"},
-		{"values in several", ecsType, `{"trace_name":"createServer","service_type":"ECS","resource_id":"` + serverID + `","request":"` + values(9) +
+		{"values in several", ecsType, `{"trace_name":"createServer","service_type":"ECS","resource_id":"` + serverID +
+			`","request":"` + values(9) +
 			`","response":"` + values(9) + `"}`, "data.response", "has more than 20 JSON values"},
-		{"values in Python", "org.openstack.snapshot.create.end", notification("snapshot.create.end", `{"snapshot_id":"`+serverID+`","metadata":"{`+
-			strings.TrimSuffix(strings.Repeat(`'a': 'b',`, 30), ",")+`}"}`, ""), "data.payload.metadata", "has more than 20 JSON values"},
+		{"values in Python", "org.openstack.snapshot.create.end",
+			notification("snapshot.create.end", `{"snapshot_id":"`+serverID+`","metadata":"{`+
+				strings.TrimSuffix(strings.Repeat(`'a': 'b',`, 30), ",")+`}"}`, ""), "data.payload.metadata",
+			"has more than 20 JSON values"},
 		{"resources", ecsType, batch(3), "", ""},
 		{"one resource more", ecsType, batch(4), "data.response.serverIds", "has more than 3 resources"},
-		{"a long name", plainType, `{"resource":{"name":"` + strings.Repeat("x", 51) + `"}}`, "resource.name", "has more than 50 bytes"},
-		{"a long name of an actor", novaType, notification("compute.instance.create.end", `{`+server+`}`, `"_context_user_id":"u","_context_user_name":"`+
-			strings.Repeat("x", 51)+`",`), "actor.name", "has more than 50 bytes"},
-		{"a long project", plainType, `{"resource":{"project_name":"` + strings.Repeat("é", 26) + `"}}`, "resource.project_name", "has more than 50 bytes"},
+		{"a long name", plainType, `{"resource":{"name":"` + strings.Repeat("x", 51) + `"}}`, "resource.name",
+			"has more than 50 bytes"},
+		{"a long name of an actor", novaType, notification("compute.instance.create.end", `{`+server+`}`,
+			`"_context_user_id":"u","_context_user_name":"`+
+				strings.Repeat("x", 51)+`",`), "actor.name", "has more than 50 bytes"},
+		{"a long project", plainType, `{"resource":{"project_name":"` + strings.Repeat("é", 26) + `"}}`,
+			"resource.project_name", "has more than 50 bytes"},
 		{"long data of the producer's own", plainType, `{"note":"` + strings.Repeat("x", 500) + `"}`, "", ""},
 		// What asks for nothing is not decoded.
 		{"a large notification of no interest", "org.openstack.scheduler.select_destinations.end", values(1000), "", ""},
@@ -101,11 +110,14 @@ func TestDefaultLimits(t *testing.T) {
 	objects := `{"a":[` + strings.TrimSuffix(strings.Repeat(`{"":0},`, 140_000), ",") + `]}` // 0.98 MB, 70 MB once decoded
 	many := `{"trace_name":"createServer","service_type":"ECS","response":{"serverIds":[` + ids(20_000) + `]}}`
 	for name, c := range map[string]struct{ typ, data, problem string }{
-		"objects":                     {plainType, objects, "has more than 50000 JSON values"},
-		"objects in a string":         {ecsType, `{"trace_name":"createServer","service_type":"ECS","request":` + quoted(t, objects[:700_000]) + `}`, "has more than 50000 JSON values"},
-		"two MiB of objects":          {plainType, `{"a":[` + strings.TrimSuffix(strings.Repeat(`{"":0},`, 300_000), ",") + `]}`, "has more than 1048576 bytes"},
-		"a trace of 20,000 servers":   {ecsType, many, "has more than 2000 resources"},
-		"a name as long as the event": {plainType, `{"resource":{"name":"` + strings.Repeat("x", 1_000_000) + `"}}`, "has more than 1024 bytes"},
+		"objects": {plainType, objects, "has more than 50000 JSON values"},
+		"objects in a string": {ecsType, `{"trace_name":"createServer","service_type":"ECS","request":` +
+			quoted(t, objects[:700_000]) + `}`, "has more than 50000 JSON values"},
+		"two MiB of objects": {plainType, `{"a":[` + strings.TrimSuffix(strings.Repeat(`{"":0},`, 300_000), ",") +
+			`]}`, "has more than 1048576 bytes"},
+		"a trace of 20,000 servers": {ecsType, many, "has more than 2000 resources"},
+		"a name as long as the event": {plainType, `{"resource":{"name":"` + strings.Repeat("x", 1_000_000) + `"}}`,
+			"has more than 1024 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := rawEvent(c.typ, c.data)
@@ -127,9 +139,11 @@ func TestDefaultLimits(t *testing.T) {
 	for _, id := range strings.Split(ids(1000), ",") {
 		jobs = append(jobs, fmt.Sprintf(job, id))
 	}
-	reading, err := registry.Read(rawEvent(ecsType, `{"trace_name":"createServer","service_type":"ECS","response":{"entities":{"sub_jobs":[`+
-		strings.Join(jobs, ",")+`]}}}`))
-	if err != nil || len(reading.Changes) != 1000 || reading.Changes[999].Resource.ID != "000003e7-0000-4000-8000-000000000000" {
+	reading, err := registry.Read(rawEvent(ecsType,
+		`{"trace_name":"createServer","service_type":"ECS","response":{"entities":{"sub_jobs":[`+
+			strings.Join(jobs, ",")+`]}}}`))
+	if err != nil || len(reading.Changes) != 1000 ||
+		reading.Changes[999].Resource.ID != "000003e7-0000-4000-8000-000000000000" {
 		t.Errorf("%d changes, %v", len(reading.Changes), err)
 	}
 }
@@ -147,7 +161,8 @@ func quoted(t *testing.T, s string) string {
 func BenchmarkManyResources(b *testing.B) {
 	for _, n := range []int{1_000, 10_000, 100_000} {
 		e := rawEvent(ecsType, `{"trace_name":"createServer","service_type":"ECS","response":{"serverIds":[`+ids(n)+`]}}`)
-		registry := lifecycle.New(lifecycle.Options{Limits: lifecycle.Limits{Bytes: 1 << 30, Values: 1 << 30, Changes: 1 << 30}})
+		registry := lifecycle.New(lifecycle.Options{Limits: lifecycle.Limits{Bytes: 1 << 30, Values: 1 << 30,
+			Changes: 1 << 30}})
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -82,7 +82,8 @@ func (o openstack) envelope(d document.Object, context []byte) (*Bare, error) {
 		return nil, failed(err)
 	}
 	if !isNotification(inner) {
-		return nil, failed(errors.New("is not a notification (event_type, publisher_id or payload is missing; an RPC message?)"))
+		return nil,
+			failed(errors.New("is not a notification (event_type, publisher_id or payload is missing; an RPC message?)"))
 	}
 	if inner, err = withContext(inner, context); err != nil {
 		return nil, failed(err)
@@ -155,9 +156,12 @@ var openstackActions = map[string]Action{
 	"compute.instance.delete.end": ServerDeleted, "instance.delete.end": ServerDeleted,
 	"compute.instance.force_delete.end": ServerDeleted, "instance.force_delete.end": ServerDeleted,
 	"volume.create.end": VolumeCreated, "volume.manage_existing.end": VolumeCreated,
-	"volume.attach.end": VolumeAttached, "compute.instance.volume.attach": VolumeAttached, "instance.volume_attach.end": VolumeAttached,
-	"volume.detach.end": VolumeDetached, "compute.instance.volume.detach": VolumeDetached, "instance.volume_detach.end": VolumeDetached,
-	"volume.resize.end": VolumeResized, "volume.transfer.accept.end": VolumeTransferred, "volume.delete.end": VolumeDeleted,
+	"volume.attach.end": VolumeAttached, "compute.instance.volume.attach": VolumeAttached,
+	"instance.volume_attach.end": VolumeAttached,
+	"volume.detach.end":          VolumeDetached, "compute.instance.volume.detach": VolumeDetached,
+	"instance.volume_detach.end": VolumeDetached,
+	"volume.resize.end":          VolumeResized, "volume.transfer.accept.end": VolumeTransferred,
+	"volume.delete.end":   VolumeDeleted,
 	"snapshot.create.end": SnapshotCreated, "snapshot.manage_existing_snapshot.end": SnapshotCreated,
 	"snapshot.delete.end": SnapshotDeleted,
 }
@@ -180,8 +184,8 @@ func openstackWhy(eventType string) string {
 }
 
 // openstackNothing says of event types that could be taken for a change why they are none. docs/events.md has the same
-// table. The lists are Nova's (doc/notification_samples, and _notify_about_instance_usage in nova/compute/manager.py) and
-// Cinder's (notify_about_volume_usage and notify_about_snapshot_usage).
+// table. The lists are Nova's (doc/notification_samples, and _notify_about_instance_usage in nova/compute/manager.py)
+// and Cinder's (notify_about_volume_usage and notify_about_snapshot_usage).
 var openstackNothing = map[string]string{
 	"compute.instance.finish_resize.end":  "is a resize that is not confirmed yet",
 	"instance.resize_finish.end":          "is a resize that is not confirmed yet",
@@ -245,7 +249,8 @@ func (o openstack) read(e event.Event, from *payload) (Reading, error) {
 	if s.payload == nil {
 		return Reading{}, malformed(o, eventType, "data.payload", "is not an object")
 	}
-	if action.Creates() && strings.HasPrefix(text(s.payload["status"]), "error") { // Nova has other words, and a type of its own
+	// Nova has other words, and a type of its own
+	if action.Creates() && strings.HasPrefix(text(s.payload["status"]), "error") {
 		return nothing(printable(eventType) + " of a " + string(action.Kinds()[0]) + " in an error status")
 	}
 	c, err := o.change(eventType, action, n, s, from)
@@ -330,7 +335,8 @@ func (o openstack) change(eventType string, action Action, n map[string]any, s s
 		Actor:   openstackActor(action, n, s),
 		Request: first(reference(p["request_id"]), reference(n["_context_request_id"])),
 	}
-	if project != "" && project == first(text(n["_context_project_id"]), text(n["_context_project"]), text(n["_context_tenant"])) {
+	if project != "" && project == first(text(n["_context_project_id"]), text(n["_context_project"]),
+		text(n["_context_tenant"])) {
 		// An admin acts on other projects' servers with a context of their own.
 		c.Resource.ProjectName = text(n["_context_project_name"])
 	}
@@ -402,7 +408,8 @@ func readSnapshot(s source, from *payload, c *Change) error {
 	return nil
 }
 
-// fromRows returns a volume's metadata, which Cinder writes as a list of rows, as the object that it is everywhere else.
+// fromRows returns a volume's metadata, which Cinder writes as a list of rows, as the object that it is everywhere
+// else.
 func fromRows(v any) any {
 	rows, ok := v.([]any)
 	if !ok {

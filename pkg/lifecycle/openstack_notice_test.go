@@ -65,7 +65,8 @@ func TestNotices(t *testing.T) {
 		}
 		n.Time = n.Time.Truncate(time.Second)
 		want := lifecycle.Notice{
-			Server: "66385ae3-03c2-4000-ae35-925a243d34d7", Request: "req-e657a8de-fdc7-4804-835b-44b2dc0dfbc4", Actor: actor, Saved: true,
+			Server: "66385ae3-03c2-4000-ae35-925a243d34d7", Request: "req-e657a8de-fdc7-4804-835b-44b2dc0dfbc4", Actor: actor,
+			Saved:    true,
 			Time:     time.Date(2026, 11, 25, 15, 52, 14, 0, time.UTC),
 			Metadata: map[string]string{"owner": "alice", "env": "prod", "x": "y"},
 		}

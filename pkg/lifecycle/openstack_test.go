@@ -14,13 +14,15 @@ import (
 )
 
 func notification(eventType, payload, context string) string {
-	return `{"event_type":"` + eventType + `","publisher_id":"p","message_id":"m","priority":"INFO","timestamp":"2026-11-20 09:15:04.5",` + context +
+	return `{"event_type":"` + eventType +
+		`","publisher_id":"p","message_id":"m","priority":"INFO","timestamp":"2026-11-20 09:15:04.5",` + context +
 		`"payload":` + payload + `}`
 }
 
 // TestUpdates: only a change between active and stopped is one. Every write of metadata makes an update.
 func TestUpdates(t *testing.T) {
-	states := []string{"active", "stopped", "building", "resized", "paused", "suspended", "rescued", "shelved_offloaded", "error", "deleted", ""}
+	states := []string{"active", "stopped", "building", "resized", "paused", "suspended", "rescued", "shelved_offloaded",
+		"error", "deleted", ""}
 	for _, before := range states {
 		for _, after := range states {
 			var want lifecycle.Action
@@ -31,8 +33,10 @@ func TestUpdates(t *testing.T) {
 				want = lifecycle.ServerStarted
 			}
 			legacy := fmt.Sprintf(`{"instance_id":"%s","old_state":"%s","state":"%s"}`, serverID, before, after)
-			versioned := fmt.Sprintf(`{"nova_object.data":{"uuid":"%s","state":"%s","state_update":{"nova_object.data":{"old_state":"%s","state":"%s"}}}}`, serverID, after, before, after)
-			for _, payload := range []string{notification("compute.instance.update", legacy, ""), notification("instance.update", versioned, "")} {
+			versioned := fmt.Sprintf(
+				`{"nova_object.data":{"uuid":"%s","state":"%s","state_update":{"nova_object.data":{"old_state":"%s","state":"%s"}}}}`, serverID, after, before, after)
+			for _, payload := range []string{notification("compute.instance.update", legacy, ""),
+				notification("instance.update", versioned, "")} {
 				reading, err := readEvent(t, lifecycle.Options{}, payload)
 				if err != nil {
 					t.Fatal(err)
@@ -54,28 +58,42 @@ func TestOpenStackActors(t *testing.T) {
 		name, eventType, context, user string
 		want                           lifecycle.Actor
 	}{
-		{"a user", "compute.instance.power_off.end", `"_context_user_id":"u1","_context_user_name":"alice",`, "owner", lifecycle.Actor{ID: "u1", Name: "alice", Kind: lifecycle.User}},
-		{"an old context", "compute.instance.power_off.end", `"_context_user":"u1",`, "owner", lifecycle.Actor{ID: "u1", Kind: lifecycle.User}},
-		{"raised to admin half-way", "compute.instance.power_off.end", `"_context_user_id":"u1","_context_is_admin":true,"_context_roles":["member","admin"],`, "owner", lifecycle.Actor{ID: "u1", Kind: lifecycle.User}},
-		{"a service's role", "compute.instance.create.end", `"_context_user_id":"u1","_context_user_name":"heat","_context_roles":["admin","service"],`, "u1", lifecycle.Actor{ID: "u1", Name: "heat", Kind: lifecycle.Service}},
-		{"a service's project", "compute.instance.create.end", `"_context_user_id":"u1","_context_user_name":"nova","_context_project_name":"services",`, "u1", lifecycle.Actor{ID: "u1", Name: "nova", Kind: lifecycle.Service}},
-		{"Nova itself", "compute.instance.power_off.end", `"_context_user_id":null,"_context_is_admin":true,`, "owner", lifecycle.Actor{Kind: lifecycle.Service}},
-		{"no context: the owner did not stop it", "compute.instance.power_off.end", ``, "owner", lifecycle.Actor{Kind: lifecycle.UnknownActor}},
-		{"no context: the owner created it", "compute.instance.create.end", ``, "owner", lifecycle.Actor{ID: "owner", Kind: lifecycle.User}},
+		{"a user", "compute.instance.power_off.end", `"_context_user_id":"u1","_context_user_name":"alice",`, "owner",
+			lifecycle.Actor{ID: "u1", Name: "alice", Kind: lifecycle.User}},
+		{"an old context", "compute.instance.power_off.end", `"_context_user":"u1",`, "owner",
+			lifecycle.Actor{ID: "u1", Kind: lifecycle.User}},
+		{"raised to admin half-way", "compute.instance.power_off.end",
+			`"_context_user_id":"u1","_context_is_admin":true,"_context_roles":["member","admin"],`, "owner",
+			lifecycle.Actor{ID: "u1", Kind: lifecycle.User}},
+		{"a service's role", "compute.instance.create.end",
+			`"_context_user_id":"u1","_context_user_name":"heat","_context_roles":["admin","service"],`, "u1",
+			lifecycle.Actor{ID: "u1", Name: "heat", Kind: lifecycle.Service}},
+		{"a service's project", "compute.instance.create.end",
+			`"_context_user_id":"u1","_context_user_name":"nova","_context_project_name":"services",`, "u1",
+			lifecycle.Actor{ID: "u1", Name: "nova", Kind: lifecycle.Service}},
+		{"Nova itself", "compute.instance.power_off.end", `"_context_user_id":null,"_context_is_admin":true,`, "owner",
+			lifecycle.Actor{Kind: lifecycle.Service}},
+		{"no context: the owner did not stop it", "compute.instance.power_off.end", ``, "owner",
+			lifecycle.Actor{Kind: lifecycle.UnknownActor}},
+		{"no context: the owner created it", "compute.instance.create.end", ``, "owner",
+			lifecycle.Actor{ID: "owner", Kind: lifecycle.User}},
 		{"nobody", "compute.instance.create.end", ``, "", lifecycle.Actor{Kind: lifecycle.UnknownActor}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			reading, err := readEvent(t, lifecycle.Options{}, notification(c.eventType, `{"instance_id":"`+serverID+`","user_id":"`+c.user+`"}`, c.context))
+			reading, err := readEvent(t, lifecycle.Options{},
+				notification(c.eventType, `{"instance_id":"`+serverID+`","user_id":"`+c.user+`"}`, c.context))
 			if err != nil || len(reading.Changes) != 1 || reading.Changes[0].Actor != c.want {
 				t.Errorf("%+v, %v, want %+v", reading.Changes, err, c.want)
 			}
 		})
 	}
 	// The initiator of a versioned notification has a name only where the context is the same user's.
-	for context, name := range map[string]string{`"_context_user_id":"u1","_context_user_name":"alice",`: "alice", `"_context_user_id":"u2","_context_user_name":"bob",`: ""} {
+	for context, name := range map[string]string{`"_context_user_id":"u1","_context_user_name":"alice",`: "alice",
+		`"_context_user_id":"u2","_context_user_name":"bob",`: ""} {
 		reading, err := readEvent(t, lifecycle.Options{}, notification("instance.power_off.end",
 			`{"nova_object.data":{"uuid":"`+serverID+`","user_id":"owner","action_initiator_user":"u1"}}`, context))
-		if want := (lifecycle.Actor{ID: "u1", Name: name, Kind: lifecycle.User}); err != nil || reading.Changes[0].Actor != want {
+		if want := (lifecycle.Actor{ID: "u1", Name: name, Kind: lifecycle.User}); err != nil ||
+			reading.Changes[0].Actor != want {
 			t.Errorf("%s: %+v, %v, want %+v", context, reading.Changes, err, want)
 		}
 	}
@@ -88,9 +106,11 @@ func TestSnapshotMetadata(t *testing.T) {
 		"{}":                        map[string]any{},
 		"{'a': 'b'}":                map[string]any{"a": "b"},
 		` {'a':'b' , "c" : "d'e"} `: map[string]any{"a": "b", "c": "d'e"},
-		`{'a b': 'c "d" \'e\'', 'k': 'é\n\t\\ \r\x41\u00e9\U0001f600'}`: map[string]any{"a b": `c "d" 'e'`, "k": "é\n\t\\ \rAé😀"},
+		`{'a b': 'c "d" \'e\'', 'k': 'é\n\t\\ \r\x41\u00e9\U0001f600'}`: map[string]any{"a b": `c "d" 'e'`,
+			"k": "é\n\t\\ \rAé😀"},
 		"{u'a': u'b'}": map[string]any{"a": "b"},
-		"{'n': None, 't': True, 'f': False, 'i': -3, 'x': 1.5}": map[string]any{"n": nil, "t": true, "f": false, "i": int64(-3), "x": 1.5},
+		"{'n': None, 't': True, 'f': False, 'i': -3, 'x': 1.5}": map[string]any{"n": nil, "t": true, "f": false,
+			"i": int64(-3), "x": 1.5},
 		// What is none of it stays what it is.
 		"text":                     "text",
 		"{'a': 'b'":                "{'a': 'b'",
@@ -115,7 +135,8 @@ func TestSnapshotMetadata(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		reading, err := readEvent(t, lifecycle.Options{}, notification("snapshot.create.end", `{"snapshot_id":"`+serverID+`","metadata":`+string(quoted)+`}`, ""))
+		reading, err := readEvent(t, lifecycle.Options{},
+			notification("snapshot.create.end", `{"snapshot_id":"`+serverID+`","metadata":`+string(quoted)+`}`, ""))
 		if err != nil || len(reading.Changes) != 1 {
 			t.Fatalf("%s: %+v, %v", repr, reading, err)
 		}
@@ -129,14 +150,22 @@ func TestSnapshotMetadata(t *testing.T) {
 // TestOtherPayloads: a payload that is no object, and a project that would be a path.
 func TestOtherPayloads(t *testing.T) {
 	for payload, want := range map[string]string{
-		notification("compute.instance.create.end", `[]`, ""):                                                   "data.payload: is not an object",
-		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":"a/../b"}`, ""):  `data.payload.tenant_id: "a/../b" is not a project id`,
-		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":5}`, ""):         "data.payload.tenant_id: is not a string",
-		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":{}}`, ""):        "data.payload.tenant_id: is not a string",
-		notification("instance.create.end", `{"nova_object.data":{"uuid":"`+serverID+`","tenant_id":[1]}}`, ""): "data.payload.nova_object.data.tenant_id: is not a string",
-		notification("snapshot.create.end", `{"snapshot_id":5}`, ""):                                            "data.payload.snapshot_id: is not a string",
-		notification("snapshot.create.end", `{"snapshot_id":null}`, ""):                                         "data.payload.snapshot_id: is missing",
-		notification("snapshot.create.end", `{"snapshot_id":"None"}`, ""):                                       "data.payload.snapshot_id: is missing",
+		notification("compute.instance.create.end", `[]`,
+			""): "data.payload: is not an object",
+		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":"a/../b"}`,
+			""): `data.payload.tenant_id: "a/../b" is not a project id`,
+		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":5}`,
+			""): "data.payload.tenant_id: is not a string",
+		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":{}}`,
+			""): "data.payload.tenant_id: is not a string",
+		notification("instance.create.end", `{"nova_object.data":{"uuid":"`+serverID+`","tenant_id":[1]}}`,
+			""): "data.payload.nova_object.data.tenant_id: is not a string",
+		notification("snapshot.create.end", `{"snapshot_id":5}`,
+			""): "data.payload.snapshot_id: is not a string",
+		notification("snapshot.create.end", `{"snapshot_id":null}`,
+			""): "data.payload.snapshot_id: is missing",
+		notification("snapshot.create.end", `{"snapshot_id":"None"}`,
+			""): "data.payload.snapshot_id: is missing",
 	} {
 		_, err := readEvent(t, lifecycle.Options{}, payload)
 		if err == nil || !strings.HasSuffix(err.Error(), want) {

@@ -23,7 +23,8 @@ func TestEventTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	trace := func(service, name string) string {
-		return `{"trace_id":"t","trace_type":"ApiCall","service_type":"` + service + `","trace_name":"` + name + `","resource_id":"` + serverID + `"}`
+		return `{"trace_id":"t","trace_type":"ApiCall","service_type":"` + service + `","trace_name":"` + name +
+			`","resource_id":"` + serverID + `"}`
 	}
 	notification := func(eventType, payload string) string {
 		return `{"event_type":"` + eventType + `","publisher_id":"p","message_id":"m","payload":{` + payload + `}}`
@@ -33,17 +34,20 @@ func TestEventTypes(t *testing.T) {
 		action  lifecycle.Action
 		kind    lifecycle.Kind
 	}{
-		{notification("compute.instance.unshelve.end", `"instance_id":"`+serverID+`"`), lifecycle.ServerStarted, lifecycle.Server},
+		{notification("compute.instance.unshelve.end", `"instance_id":"`+serverID+`"`), lifecycle.ServerStarted,
+			lifecycle.Server},
 		{notification("compute.instance.update", `"instance_id":"`+serverID+`"`), lifecycle.ServerResized, lifecycle.Server},
 		{notification("volume.snapshot.new", `"snapshot_id":"`+serverID+`"`), lifecycle.SnapshotCreated, lifecycle.Snapshot},
 		{trace("EVS", "makeSnapshot"), lifecycle.SnapshotCreated, lifecycle.Snapshot},
 		{trace("ecs", "startServerV3"), lifecycle.ServerStarted, lifecycle.Server},
 		{trace("BMS", "startServerV3"), lifecycle.ServerStarted, lifecycle.BareMetal},
 		{trace("ECS", "createServer"), lifecycle.ServerStopped, lifecycle.Server},
-		{`{"specversion":"1.0","id":"1","source":"/s","type":"com.example.vm.born","subject":"` + serverID + `"}`, lifecycle.ServerCreated, lifecycle.Server},
+		{`{"specversion":"1.0","id":"1","source":"/s","type":"com.example.vm.born","subject":"` + serverID + `"}`,
+			lifecycle.ServerCreated, lifecycle.Server},
 	} {
 		reading, err := readEvent(t, options, c.payload)
-		if err != nil || len(reading.Changes) != 1 || reading.Changes[0].Action != c.action || reading.Changes[0].Resource.Kind != c.kind {
+		if err != nil || len(reading.Changes) != 1 || reading.Changes[0].Action != c.action ||
+			reading.Changes[0].Resource.Kind != c.kind {
 			t.Errorf("%s\n%+v, %v; want %s of a %s", c.payload, reading, err, c.action, c.kind)
 		}
 	}
@@ -60,8 +64,10 @@ func TestIgnoreActors(t *testing.T) {
 	const actor = `{"id":"3d9a1b7f6c4e4d0f","name":"acme/as-agency","kind":"agency"}`
 	payload := plainEvent("server.created", `,"subject":"`+serverID+`","data":{"actor":`+actor+`}`)
 	for pattern, ignored := range map[string]bool{
-		"acme/as-agency": true, "acme/*": true, "*agency": true, "*": true, "**": true, "a*/*-a*y": true, "3d9a*": true, "????/as-agency": true,
-		"acme": false, "acme/?": false, "": false, "*/bs*": false, "ACME/*": false, "acme/as-agency?": false, "[a-z]*": false,
+		"acme/as-agency": true, "acme/*": true, "*agency": true, "*": true, "**": true, "a*/*-a*y": true, "3d9a*": true,
+		"????/as-agency": true,
+		"acme":           false, "acme/?": false, "": false, "*/bs*": false, "ACME/*": false, "acme/as-agency?": false,
+		"[a-z]*": false,
 	} {
 		reading, err := readEvent(t, lifecycle.Options{IgnoreActors: []string{"nobody", pattern}}, payload)
 		if err != nil {
@@ -72,7 +78,8 @@ func TestIgnoreActors(t *testing.T) {
 		}
 	}
 	// An actor of whom nothing is known is no one's match.
-	reading, err := readEvent(t, lifecycle.Options{IgnoreActors: []string{"*"}}, plainEvent("server.created", `,"subject":"`+serverID+`"`))
+	reading, err := readEvent(t, lifecycle.Options{IgnoreActors: []string{"*"}},
+		plainEvent("server.created", `,"subject":"`+serverID+`"`))
 	if err != nil || len(reading.Changes) != 1 {
 		t.Errorf("%+v, %v", reading, err)
 	}
@@ -121,8 +128,10 @@ func TestUnknown(t *testing.T) {
 // TestForeignData: an event whose type a dialect claims, with data that is not its own.
 func TestForeignData(t *testing.T) {
 	for typ, want := range map[string]string{
-		"org.openstack.compute.instance.create.end": "read openstack event of type org.openstack.compute.instance.create.end: data.event_type: is missing; the notification is wanted as data",
-		"ECS:CloudTrace:ApiCall":                    "read huaweicloud event of type ECS:CloudTrace:ApiCall: data: is not a CTS trace; trace_name and service_type are wanted",
+		"org.openstack.compute.instance.create.end": "read openstack event of type " +
+			"org.openstack.compute.instance.create.end: data.event_type: is missing; the notification is wanted as data",
+		"ECS:CloudTrace:ApiCall": "read huaweicloud event of type ECS:CloudTrace:ApiCall: data: is not " +
+			"a CTS trace; trace_name and service_type are wanted",
 	} {
 		for _, data := range []string{``, `,"data":{}`, `,"data":[1]`, `,"data":"x"`} {
 			_, err := readEvent(t, lifecycle.Options{}, `{"specversion":"1.0","id":"1","source":"/s","type":"`+typ+`"`+data+`}`)

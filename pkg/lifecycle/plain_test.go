@@ -37,8 +37,10 @@ func plainEvent(typ, members string) string {
 }
 
 func TestPlain(t *testing.T) {
-	reading, err := readEvent(t, lifecycle.Options{Region: "eu-de"}, plainEvent("server.resized", `,"subject":"`+serverID+`","time":"2026-11-20T10:15:04+01:00","data":{
-		"resource":{"kind":"baremetal","name":"n","project":"`+projectID+`","project_name":"shop","region":"elsewhere","flavor":"f","image":"i","zone":"z","volume":"v","created":"2026-11-20T09:14:47Z"},
+	reading, err := readEvent(t, lifecycle.Options{Region: "eu-de"},
+		plainEvent("server.resized", `,"subject":"`+serverID+`","time":"2026-11-20T10:15:04+01:00","data":{
+		"resource":{"kind":"baremetal","name":"n","project":"`+projectID+
+			`","project_name":"shop","region":"elsewhere","flavor":"f","image":"i","zone":"z","volume":"v","created":"2026-11-20T09:14:47Z"},
 		"actor":{"id":"u","name":"alice","kind":"agency"},"n":1,"f":1.5,"big":12345678901234567890,"whole":2.0,"list":[3]}`))
 	if err != nil {
 		t.Fatal(err)
@@ -53,8 +55,9 @@ func TestPlain(t *testing.T) {
 		Time:  time.Date(2026, 11, 20, 9, 15, 4, 0, time.UTC),
 		Data: map[string]any{
 			"resource": map[string]any{
-				"kind": "baremetal", "name": "n", "project": projectID, "project_name": "shop", "region": "elsewhere", "flavor": "f",
-				"image": "i", "zone": "z", "volume": "v", "created": "2026-11-20T09:14:47Z",
+				"kind": "baremetal", "name": "n", "project": projectID, "project_name": "shop", "region": "elsewhere",
+				"flavor": "f",
+				"image":  "i", "zone": "z", "volume": "v", "created": "2026-11-20T09:14:47Z",
 			},
 			"actor": map[string]any{"id": "u", "name": "alice", "kind": "agency"},
 			"n":     int64(1), "f": 1.5, "big": "12345678901234567890", "whole": int64(2), "list": []any{int64(3)},
@@ -73,26 +76,46 @@ var plainEvents = map[string]string{
 	plainEvent("server.stopped", `,"subject":"`+serverID+`","data":{"resource":{"kind":"","created":""}}`): "",
 	plainEvent("server.rebuilt", `,"subject":"`+serverID+`"`):                                              "",
 	plainEvent("volume.attached", `,"subject":"`+serverID+`","data":{"resource":{"kind":"volume"}}`):       "",
-	plainEvent("volume.created", `,"subject":"`+serverID+`","data":{"resource":{"kind":"snapshot"}}`):      `data.resource.kind: "snapshot" is not volume, as the type says`,
-	plainEvent("server.rebuilt", `,"subject":"`+serverID+`","data":{"resource":{"kind":"volume"}}`):        `data.resource.kind: "volume" is not server or baremetal, as the type says`,
-	plainEvent("server.created", ""):                                                                               "subject: is missing; the resource's UUID is wanted",
-	plainEvent("server.created", `,"subject":"`+strings.Repeat("é", 70)+`"`):                                       `subject: "` + strings.Repeat("é", 60) + `" is not a UUID; want 8-4-4-4-12 hexadecimal digits`,
-	plainEvent("server.created", `,"subject":"../../x"`):                                                           `subject: "../../x" is not a UUID; want 8-4-4-4-12 hexadecimal digits`,
-	plainEvent("server.created", `,"subject":"8c1f0a6e5b0d4a3e9f527f1c2d9b6a10"`):                                  `subject: "8c1f0a6e5b0d4a3e9f527f1c2d9b6a10" is not a UUID; want 8-4-4-4-12 hexadecimal digits`,
-	plainEvent("server.created", `,"subject":"8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a1g"`):                              `subject: "8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a1g" is not a UUID; want 8-4-4-4-12 hexadecimal digits`,
-	plainEvent("server.created", `,"subject":"8c1f0a6e-5b0d-4a3e-9f52+7f1c2d9b6a10"`):                              `subject: "8c1f0a6e-5b0d-4a3e-9f52+7f1c2d9b6a10" is not a UUID; want 8-4-4-4-12 hexadecimal digits`,
-	plainEvent("server.created", `,"subject":"`+serverID+`","data":[]`):                                            "data: is not an object",
-	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"resource":5}`):                                "data.resource: is not an object",
-	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"actor":"alice"}`):                             "data.actor: is not an object",
-	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"resource":{"name":5}}`):                       "data.resource.name: is not a string",
-	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"resource":{"region":{}}}`):                    "data.resource.region: is not a string",
-	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"resource":{"project":"../x"}}`):               `data.resource.project: "../x" is not a project id`,
-	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"resource":{"created":"soon"}}`):               "data.resource.created: is not a timestamp (RFC 3339)",
-	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"resource":{"kind":"snapshot"}}`):              `data.resource.kind: "snapshot" is not server or baremetal, as the type says`,
-	plainEvent("snapshot.created", `,"subject":"`+serverID+`","data":{"resource":{"kind":"server"}}`):              `data.resource.kind: "server" is not snapshot, as the type says`,
-	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"actor":{"kind":"\n\u001b[2J"}}`):              `data.actor.kind: "\n\x1b[2J" is not user, service, agency or unknown`,
-	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"actor":{"kind":"robot"}}`):                    `data.actor.kind: "robot" is not user, service, agency or unknown`,
-	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"actor":{"name":["x"]}}`):                      "data.actor.name: is not a string",
+	plainEvent("volume.created", `,"subject":"`+serverID+
+		`","data":{"resource":{"kind":"snapshot"}}`): `data.resource.kind: "snapshot" is not volume, as the type says`,
+	plainEvent("server.rebuilt", `,"subject":"`+serverID+
+		`","data":{"resource":{"kind":"volume"}}`): `data.resource.kind: "volume" is not server or baremetal, as the type says`,
+	plainEvent("server.created",
+		""): "subject: is missing; the resource's UUID is wanted",
+	plainEvent("server.created", `,"subject":"`+strings.Repeat("é", 70)+
+		`"`): `subject: "` + strings.Repeat("é", 60) + `" is not a UUID; want 8-4-4-4-12 hexadecimal digits`,
+	plainEvent("server.created",
+		`,"subject":"../../x"`): `subject: "../../x" is not a UUID; want 8-4-4-4-12 hexadecimal digits`,
+	plainEvent("server.created",
+		`,"subject":"8c1f0a6e5b0d4a3e9f527f1c2d9b6a10"`): `subject: "8c1f0a6e5b0d4a3e9f527f1c2d9b6a10" is not a UUID; want 8-4-4-4-12 hexadecimal digits`,
+	plainEvent("server.created",
+		`,"subject":"8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a1g"`): `subject: "8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a1g" is not a UUID; want 8-4-4-4-12 hexadecimal digits`,
+	plainEvent("server.created",
+		`,"subject":"8c1f0a6e-5b0d-4a3e-9f52+7f1c2d9b6a10"`): `subject: "8c1f0a6e-5b0d-4a3e-9f52+7f1c2d9b6a10" is not a UUID; want 8-4-4-4-12 hexadecimal digits`,
+	plainEvent("server.created", `,"subject":"`+serverID+
+		`","data":[]`): "data: is not an object",
+	plainEvent("server.created", `,"subject":"`+serverID+
+		`","data":{"resource":5}`): "data.resource: is not an object",
+	plainEvent("server.created", `,"subject":"`+serverID+
+		`","data":{"actor":"alice"}`): "data.actor: is not an object",
+	plainEvent("server.created", `,"subject":"`+serverID+
+		`","data":{"resource":{"name":5}}`): "data.resource.name: is not a string",
+	plainEvent("server.created", `,"subject":"`+serverID+
+		`","data":{"resource":{"region":{}}}`): "data.resource.region: is not a string",
+	plainEvent("server.created", `,"subject":"`+serverID+
+		`","data":{"resource":{"project":"../x"}}`): `data.resource.project: "../x" is not a project id`,
+	plainEvent("server.created", `,"subject":"`+serverID+
+		`","data":{"resource":{"created":"soon"}}`): "data.resource.created: is not a timestamp (RFC 3339)",
+	plainEvent("server.created", `,"subject":"`+serverID+
+		`","data":{"resource":{"kind":"snapshot"}}`): `data.resource.kind: "snapshot" is not server or baremetal, as the type says`,
+	plainEvent("snapshot.created", `,"subject":"`+serverID+
+		`","data":{"resource":{"kind":"server"}}`): `data.resource.kind: "server" is not snapshot, as the type says`,
+	plainEvent("server.created", `,"subject":"`+serverID+
+		`","data":{"actor":{"kind":"\n\u001b[2J"}}`): `data.actor.kind: "\n\x1b[2J" is not user, service, agency or unknown`,
+	plainEvent("server.created", `,"subject":"`+serverID+
+		`","data":{"actor":{"kind":"robot"}}`): `data.actor.kind: "robot" is not user, service, agency or unknown`,
+	plainEvent("server.created", `,"subject":"`+serverID+
+		`","data":{"actor":{"name":["x"]}}`): "data.actor.name: is not a string",
 	plainEvent("server.created", `,"subject":"`+serverID+`","data":{"resource":{"kind":"baremetal","zone":null}}`): "",
 }
 

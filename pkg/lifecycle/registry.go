@@ -50,8 +50,8 @@ func New(o Options) *Registry {
 	return &Registry{dialects: dialects(o.EventTypes), options: o}
 }
 
-// Read says what an event reports. An event of which no dialect knows the type is a Reading, not an error; the error is a
-// *MalformedError always.
+// Read says what an event reports. An event of which no dialect knows the type is a Reading, not an error; the error is
+// a *MalformedError always.
 func (r *Registry) Read(e event.Event) (Reading, error) {
 	if e.Context == nil {
 		return Reading{Why: "the event has no attributes"}, nil

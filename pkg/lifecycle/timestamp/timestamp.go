@@ -141,7 +141,8 @@ func offset(zone string) (*time.Location, bool) {
 }
 
 // Unix reads n as the time since 1970, in seconds, milliseconds, microseconds or nanoseconds: CTS documents both of the
-// first two for one field. The size of n tells them apart for every time between 1973 and 5138. Zero and less is no time.
+// first two for one field. The size of n tells them apart for every time between 1973 and 5138. Zero and less is no
+// time.
 func Unix(n int64) (time.Time, bool) {
 	switch {
 	case n <= 0:
