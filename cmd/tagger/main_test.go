@@ -347,7 +347,7 @@ func TestBadInput(t *testing.T) {
 		{"missing subject", good, strings.Replace(plainEvent("server.created"), `"subject"`, `"sbject"`, 1), []string{"plan", "-"}, exitUndone, "subject: is missing"},
 		{"an id that climbs", good, climbing, []string{"plan", "-"}, exitUndone, `" is not a UUID; want 8-4-4-4-12 hexadecimal digits`},
 		{"an id that climbs, for real", good, climbing, []string{"invoke", "--cloud", "embedded", "-"}, exitUndone, `" is not a UUID; want 8-4-4-4-12 hexadecimal digits`},
-		{"an event of another world", good, `{"specversion": "1.0", "id": "1", "source": "/s", "type": "com.example.sold"}`, []string{"plan", "-"}, exitDone, "unrecognised: type com.example.sold is of no dialect"},
+		{"an event of another world", good, `{"specversion": "1.0", "id": "1", "source": "/s", "type": "com.example.sold"}`, []string{"plan", "-"}, exitDone, "unrecognised: type com.example.sold is not recognised"},
 		{"nothing usable", `rules: [{on: server.created, set: {a: "${data.no.such}"}}]`, plainEvent("server.created"), []string{"plan", "-"}, exitUndone, "nothing of the plan is usable; rule rule-1, key a: left out: data.no.such is absent"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -102,7 +102,7 @@ func TestResizedAgain(t *testing.T) {
 			j := job(rules.Plan{Set: m{"size": "x"}})
 			j.Change.Action, j.Change.Resource.FlavorID = lifecycle.ServerResized, tt.flavor
 			got := s.applier.Apply(t.Context(), s.servers, j)
-			if got.Outcome != tt.outcome || tt.outcome == apply.Ignored && !strings.Contains(got.Reason, "flavor is 1 by now") {
+			if got.Outcome != tt.outcome || tt.outcome == apply.Ignored && !strings.Contains(got.Reason, "flavor is now 1") {
 				t.Errorf("%s", got)
 			}
 			diff(t, "calls", tt.calls, len(s.sent()))

@@ -161,7 +161,7 @@ func (r *run) remove(ctx context.Context, key string) error {
 
 // read looks at what is there, as far as this attempt depends on it.
 func (r *run) read(ctx context.Context) error {
-	if r.job.Change.Comparable() || r.waiting {
+	if r.job.Change.HasExpectedState() || r.waiting {
 		v, err := r.get(ctx)
 		switch {
 		case err != nil:

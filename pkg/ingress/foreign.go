@@ -25,7 +25,7 @@ func (d *decoder) inner(outer attributes, data []byte, wrapped int) (event.Event
 		}
 		wrapped++
 	}
-	if document.Kind(data) != '{' || !lifecycle.MayHold(outer["type"].text, data) {
+	if document.Kind(data) != '{' || !lifecycle.MayContainNative(outer["type"].text, data) {
 		return event.Event{}, false, nil
 	}
 	object, err := document.Members(data)
@@ -38,30 +38,30 @@ func (d *decoder) inner(outer attributes, data []byte, wrapped int) (event.Event
 // foreign makes a CloudEvent of a document that a dialect recognises. It reports false for anything else. outer is the
 // CloudEvent that the document was the data of, if any: its extensions are kept.
 func (d *decoder) foreign(object document.Object, outer attributes, wrapped int) (event.Event, bool, error) {
-	bare, err := lifecycle.Recognise(object)
+	native, err := lifecycle.Recognise(object)
 	switch {
 	case err != nil:
 		return event.Event{}, true, err
-	case bare == nil:
+	case native == nil:
 		return event.Event{}, false, nil
 	case wrapped > maxWraps:
 		return event.Event{}, true, errWraps
 	}
-	data := strip(bare.Data)
+	data := strip(native.Data)
 	a := inherit(outer)
-	a.set("id", bare.ID)
-	if bare.ID == "" {
+	a.set("id", native.ID)
+	if native.ID == "" {
 		sum := sha256.Sum256(data)
 		a.set("id", "sha256:"+hex.EncodeToString(sum[:16]))
 	}
-	a.set("source", bare.Source)
-	a.set("type", bare.Type)
-	if t := attributeFrom(bare.Time); isTime(t) {
+	a.set("source", native.Source)
+	a.set("type", native.Type)
+	if t := attributeFrom(native.Time); isTime(t) {
 		a["time"] = t
 	}
 	e, err := build(a, data)
 	if err != nil {
-		err = fmt.Errorf("%s: %w", bare.Format, err)
+		err = fmt.Errorf("%s: %w", native.Format, err)
 	}
 	return e, true, err
 }

@@ -1,59 +1,60 @@
-// Package lifecycle says which change of a cloud resource a CloudEvent reports.
+// Package lifecycle reads the change of a cloud resource that a CloudEvent reports.
 //
-// It knows the dialects in which clouds report changes (plain, OpenStack notifications, Huawei Cloud traces) and
-// turns each of them into the same [Change], so that rules are written once. It does no I/O.
+// Clouds report changes in different dialects: plain events, OpenStack notifications, Huawei Cloud traces. The package
+// turns all of them into the same [Change], so that rules are written once. It does no I/O.
 package lifecycle
 
 import "time"
 
-// Change is one change of one resource: what an event means, whoever reported it.
+// Change is one change of one resource. It is the same for every dialect.
 type Change struct {
 	Action   Action
 	Resource Resource
 	Actor    Actor
-	// Time is when the change happened, in UTC; zero when the event does not say.
+	// Time is when the change happened, in UTC; zero if unknown.
 	Time time.Time
-	// Request is the identifier of the API request that caused the change (OpenStack's "req-…", Huawei Cloud's job or
-	// request id), "" when unknown. The same change reported in two formats has one Request and two event ids.
+	// Request is the id of the API request that caused the change (OpenStack's "req-…", Huawei Cloud's job or request
+	// id), "" if unknown. The same change reported in two formats has one Request and two event ids.
 	Request string
-	// Parent is what the resource belongs to, as far as the event tells: a snapshot's volume, an attached volume's server.
+	// Parent is the resource that this one belongs to, if the event names it: a snapshot's volume, an attached volume's
+	// server.
 	Parent Parent
-	// Data is the event's payload as the dialect found it, for rules that need more than the fields above: a JSON value
-	// made of map[string]any, []any, string, bool, int64, float64 and nil, without credentials.
+	// Data is the event's payload without credentials, for rules that need more than the fields above. It consists of
+	// map[string]any, []any, string, bool, int64, float64 and nil.
 	Data any
 }
 
-// Resource is the thing that changed. A field that the event does not tell is "" (Created: zero).
+// Resource is the resource that changed. Fields that the event does not contain are zero.
 type Resource struct {
 	Kind Kind
-	// ID is a UUID; nothing else is accepted, for it becomes part of a URL.
+	// ID is always a UUID, because it becomes part of a URL.
 	ID          string
 	Name        string
 	Project     string // id
 	ProjectName string
-	Region      string // as configured, never as an event says
-	Flavor      string // name where the payload has it, else id
+	Region      string // from the configuration, never from an event
+	Flavor      string // name if the payload has it, else id
 	FlavorID    string
 	Image       string // id
 	Zone        string // availability zone
-	Volume      string // id of the volume that a snapshot was taken of
+	Volume      string // id of the volume that a snapshot is of
 	Created     time.Time
-	// Metadata is what the event says of it, nil where it says nothing.
+	// Metadata is nil if the event does not contain it.
 	Metadata map[string]string
 }
 
-// Parent is a resource that another one belongs to. ID is "" where the event names none.
+// Parent is a resource that another one belongs to. ID is "" if the event names none.
 type Parent struct {
 	Kind     Kind
 	ID, Name string
-	// Metadata is the parent's, nil where the event does not tell it.
+	// Metadata is nil if the event does not contain it.
 	Metadata map[string]string
 }
 
-// Actor is who caused the change. An ID or Name that the event does not tell is ""; Kind is UnknownActor then.
+// Actor is the user or service that caused the change. ID and Name are "" if the event does not contain them.
 type Actor struct {
-	// ID is the identity service's id of the user. For an assumed agency it is "<agency id>:<session>" where the event
-	// says so, for the session is the only trace of the person behind it.
+	// ID is the user's id in the identity service. For an assumed agency it is "<agency id>:<session>" if the event has
+	// the session, because only the session identifies the user.
 	ID string
 	// Name is the user's name. For an assumed agency it is "<domain>/<agency>", for a federated user "<identity
 	// provider>/<session>".
@@ -61,11 +62,11 @@ type Actor struct {
 	Kind ActorKind
 }
 
-// ActorKind tells people from machines.
+// ActorKind distinguishes users from services.
 type ActorKind string
 
-// The kinds of actor. Agency is Huawei Cloud's word for an assumed role. UnknownActor is the kind when the event does
-// not tell it, or tells nothing of an actor.
+// The kinds of actor. Agency is Huawei Cloud's term for an assumed role. UnknownActor means that the event does not
+// tell.
 const (
 	User         ActorKind = "user"
 	Service      ActorKind = "service"
@@ -73,9 +74,8 @@ const (
 	UnknownActor ActorKind = "unknown"
 )
 
-// Key identifies a change independently of the format in which it was reported: the request that caused it, the
-// resource and the action. It is "" when the event names no request, and then two events cannot be known to be one
-// change.
+// Key identifies a change independently of the format of the event, by request, resource and action. It is "" if the
+// event names no request; duplicates cannot be recognised then.
 func (c Change) Key() string {
 	if c.Request == "" {
 		return ""
@@ -83,31 +83,29 @@ func (c Change) Key() string {
 	return c.Request + "/" + c.Resource.ID + "/" + string(c.Action)
 }
 
-// Reading is what became of reading one event. With Changes it is understood; without, Why says what kept it from
-// being a change, and Known tells an event that we know and that asks for nothing (a failed creation, a start
-// notification) from one that we do not know.
+// Reading is the result of reading one event. Without Changes, Why gives the reason, and Known distinguishes a known
+// event that reports no change (a failed creation, a start notification) from an unknown one.
 type Reading struct {
-	// Dialect is the name of the dialect that claimed the event, "" when none did.
+	// Dialect is the name of the dialect that claimed the event, "" if none did.
 	Dialect string
-	// Changes is usually one; several for a batch creation.
+	// Changes has one element for most events, and several for a batch operation.
 	Changes []Change
-	// Known reports that the event is of a dialect and type we know.
+	// Known reports that a dialect knows the event's type.
 	Known bool
-	// Why is one sentence without values from the event other than its type (of a CTS trace: service and trace name),
-	// "" when there are Changes.
+	// Why is one sentence, "" if there are Changes. It contains no values from the event except its type (for a CTS
+	// trace: service and trace name).
 	Why string
 }
 
-// MalformedError says that an event is of a type we know and yet cannot be read.
+// MalformedError reports an event of a known type that cannot be read.
 type MalformedError struct {
-	// Dialect and Type are what was recognised.
 	Dialect, Type string
-	// Place is where in the event the fault is, such as "subject" or "data.payload.instance_id".
+	// Place is the path of the invalid value, such as "subject" or "data.payload.instance_id".
 	Place string
-	// Problem is what is wrong there and, where it helps, what is wanted. An id or a kind is shown, quoted and cut; no
-	// other value is.
+	// Problem describes the error and, where useful, the expected value. It quotes ids and kinds, truncated, but no
+	// other values.
 	Problem string
-	// Err is a [*document.LimitError] for an event that is too large in some way, else nil.
+	// Err is a [*document.LimitError] if the event exceeds a limit, else nil.
 	Err error
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// decode reads an event's data as Change.Data describes it, nil for no data.
+// decode decodes an event's data as Change.Data describes, nil if there is none.
 func decode(data []byte) (any, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, nil
@@ -27,22 +27,22 @@ func decode(data []byte) (any, error) {
 	if _, err := decoder.Token(); err != io.EOF {
 		return nil, errors.New("data after the value")
 	}
-	return plainNumbers(v), nil
+	return convertNumbers(v), nil
 }
 
-// plainNumbers replaces json.Number throughout v.
-func plainNumbers(v any) any {
+// convertNumbers replaces every json.Number in v; see [number].
+func convertNumbers(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		for name, member := range v {
 			switch member.(type) {
 			case json.Number, map[string]any, []any:
-				v[name] = plainNumbers(member)
+				v[name] = convertNumbers(member)
 			}
 		}
 	case []any:
 		for i, element := range v {
-			v[i] = plainNumbers(element)
+			v[i] = convertNumbers(element)
 		}
 	case json.Number:
 		return number(string(v))
@@ -50,7 +50,7 @@ func plainNumbers(v any) any {
 	return v
 }
 
-// number is an int64 where the value is integral and fits, else a float64, or the digits themselves where neither can
+// number returns an int64 if the value is integral and fits, else a float64, or the digits as a string if neither can
 // hold it.
 func number(digits string) any {
 	if n, err := strconv.ParseInt(digits, 10, 64); err == nil {
@@ -69,58 +69,46 @@ func number(digits string) any {
 	return f
 }
 
-// object is v as an object; a nil map, which can be looked into, when it is none.
+// object returns v if it is an object, else a nil map, which can be read.
 func object(v any) map[string]any {
 	m, _ := v.(map[string]any)
 	return m
 }
 
-// list is v as an array, nil when it is none.
+// list returns v if it is an array, else nil.
 func list(v any) []any {
 	l, _ := v.([]any)
 	return l
 }
 
-// text is v as a string, "" when it is none.
+// text returns v if it is a string, else "".
 func text(v any) string {
 	s, _ := v.(string)
 	return s
 }
 
-// first is the first string that is not empty.
-func first(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
-}
-
-// uuidOnly is s if it is a UUID, else "". It is for references that nothing depends on.
-func uuidOnly(s string) string {
+// uuidOrEmpty returns s if it is a UUID, else "". It is for optional references.
+func uuidOrEmpty(s string) string {
 	if isUUID(s) {
 		return s
 	}
 	return ""
 }
 
-// identifier returns an id, "" for none (null, "", "null"), and what is wrong with one that is no text or not of its
-// form.
+// identifier returns an id, "" for none (null, "", "null"). wrong describes a value that is not a string or not valid.
 func identifier(v any, valid func(string) bool, problem func(string) string) (id, wrong string) {
 	if _, ok := v.(string); v != nil && !ok {
 		return "", "is not a string"
 	}
-	id = reference(v)
+	id = optionalID(v)
 	if id != "" && !valid(id) {
 		return "", problem(id)
 	}
 	return id, ""
 }
 
-// reference is an id in an event, "" for none. "null" and "None" are none: what JSON and Python call nothing, written
-// into a text (seen in request_id).
-func reference(v any) string {
+// optionalID returns an id, "" for none. Some request ids are the strings "null" and "None", which also mean none.
+func optionalID(v any) string {
 	switch s := text(v); s {
 	case "null", "None":
 		return ""
@@ -129,22 +117,22 @@ func reference(v any) string {
 	}
 }
 
-// isUUID reports whether s is 8-4-4-4-12 hexadecimal digits. Nova, Cinder, ECS, BMS and EVS all write resource ids so;
-// the 32 digits without dashes that Keystone and Huawei Cloud's job service use are ids of projects, users and jobs.
+// isUUID reports whether s has the form 8-4-4-4-12 hexadecimal digits, as resource ids of Nova, Cinder, ECS, BMS and
+// EVS do. Ids of 32 digits without dashes (Keystone, Huawei Cloud's jobs) are of projects, users and jobs.
 func isUUID(s string) bool {
-	return len(s) == 36 && uuid.Validate(s) == nil // which takes braces, a prefix and no dashes too
+	return len(s) == 36 && uuid.Validate(s) == nil // which also accepts braces, a prefix, and no dashes
 }
 
-// notUUID and notProject say what is wrong with an id. They show it, cut and quoted: an id is no secret, and finding
-// the event takes it.
+// notUUID and notProject describe an invalid id. They quote it, truncated: it is not secret and helps to find the
+// event.
 func notUUID(id string) string {
 	return fmt.Sprintf("%.60q is not a UUID; want 8-4-4-4-12 hexadecimal digits", id)
 }
 
 func notProject(id string) string { return fmt.Sprintf("%.60q is not a project id", id) }
 
-// isProject reports whether s can be a project's id: Keystone's are 32 hexadecimal digits, those of old or migrated
-// clouds are other short words. It becomes part of a URL.
+// isProject reports whether s can be a project's id: 32 hexadecimal digits, or another short word in old or migrated
+// clouds. Nothing else is accepted, because the id becomes part of a URL.
 func isProject(s string) bool {
 	if len(s) > 64 {
 		return false

@@ -8,46 +8,46 @@ import (
 	"github.com/cloudtagger/tagger/pkg/document"
 )
 
-// dialect is one way in which a cloud reports changes. Its file owns both ends: it recognises the documents of the
-// dialect that are no CloudEvents and says which CloudEvent each becomes, and it reads those events. Adding a dialect
-// is a file and a line in dialects.
+// dialect is a format in which a cloud reports changes. It converts documents in the cloud's native format to
+// CloudEvents, and reads those events. To add a dialect, add a file and a line in dialects.
 type dialect interface {
-	// name is the Reading's Dialect.
+	// name returns the Dialect of its readings.
 	name() string
-	// signs are the names of members, in quotes, one of which every bare document of the dialect has somewhere in it.
-	// A dialect without signs has none: its events are CloudEvents already, and their data is the producer's own.
-	signs() []string
-	// format is what a bare document of the dialect is called in errors, "" for a dialect that has none.
+	// markers returns member names, in quotes. Every native document of the dialect contains at least one of them. A
+	// dialect without native documents returns nil.
+	markers() []string
+	// format returns the name of the dialect's native documents in errors, "" if it has none.
 	format() string
-	// recognise makes of a JSON object what it says of its event, nil if the object is not of this dialect. The error
-	// says why an object that is of the dialect cannot be read.
-	recognise(o document.Object) (*Bare, error)
-	// claims reports whether an event of this type is of the dialect.
+	// recognise converts a JSON object of the dialect. It returns nil for any other object, and an error if the object
+	// is of the dialect but cannot be read.
+	recognise(o document.Object) (*NativeEvent, error)
+	// claims reports whether events of this type are of the dialect.
 	claims(eventType string) bool
-	// read reads an event that the dialect has claimed.
+	// read reads an event that the dialect claims.
 	read(e event.Event, data *payload) (Reading, error)
 }
 
-// dialects is the registry's one list. types are Options.EventTypes.
+// dialects returns all dialects. types are Options.EventTypes.
 func dialects(types map[string]Action) []dialect {
 	return []dialect{openstack{types}, huaweicloud{types}, plain{types}}
 }
 
-// Bare is what a document that is no CloudEvent says of the event that it becomes.
-type Bare struct {
+// NativeEvent is an event in a cloud's native format: what the CloudEvent that it becomes is made of.
+type NativeEvent struct {
 	// Format names the document in errors; see [Formats].
 	Format string
-	// ID is the document's own, "" if it has none: then a digest of Data does, so that a redelivery has the same id.
+	// ID is the document's id, or "" if it has none. The event's id is then a digest of Data, so that a redelivery gets
+	// the same id.
 	ID string
-	// Source and Type become the event's.
+	// Source and Type are the event's.
 	Source, Type string
 	// Time is the JSON value that holds the time, nil for none.
 	Time []byte
-	// Data becomes the event's data, once it is without credentials: a JSON object.
+	// Data is a JSON object. Without credentials, it becomes the event's data.
 	Data []byte
 }
 
-// Formats returns what the documents that Recognise knows are called, such as "OpenStack notification".
+// Formats returns the names of the native formats, such as "OpenStack notification".
 func Formats() []string {
 	var all []string
 	for _, d := range dialects(nil) {
@@ -58,29 +58,29 @@ func Formats() []string {
 	return all
 }
 
-// Recognise returns what a JSON object says of the event that it becomes, nil if no dialect knows it. The error is one
-// line that names what was recognised, what is missing and where.
-func Recognise(o document.Object) (*Bare, error) {
+// Recognise returns the native event in a JSON object, nil if no dialect recognises it. The error is one line with the
+// format, what is missing and where.
+func Recognise(o document.Object) (*NativeEvent, error) {
 	for _, d := range dialects(nil) {
-		if bare, err := d.recognise(o); bare != nil || err != nil {
-			return bare, err
+		if native, err := d.recognise(o); native != nil || err != nil {
+			return native, err
 		}
 	}
 	return nil, nil
 }
 
-// MayHold reports whether the data of a CloudEvent of this type may be a document that Recognise knows, as it is when a
-// bridge such as Knative's RabbitMQ source wraps notifications. It spares most events' data from being taken apart.
-func MayHold(eventType string, data []byte) bool {
+// MayContainNative reports whether the data of a CloudEvent of this type may be a native event, wrapped by a bridge
+// such as Knative's RabbitMQ source. It saves parsing the data of most events.
+func MayContainNative(eventType string, data []byte) bool {
 	all := dialects(nil)
 	for _, d := range all {
-		if len(d.signs()) == 0 && d.claims(eventType) {
+		if len(d.markers()) == 0 && d.claims(eventType) {
 			return false
 		}
 	}
 	for _, d := range all {
-		for _, sign := range d.signs() {
-			if bytes.Contains(data, []byte(sign)) {
+		for _, marker := range d.markers() {
+			if bytes.Contains(data, []byte(marker)) {
 				return true
 			}
 		}

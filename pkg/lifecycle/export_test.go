@@ -1,10 +1,10 @@
 package lifecycle
 
-// The dialects' tables, for the tests that compare the documentation with them.
+// The tables of the dialects, for tests that compare them with the documentation.
 var (
-	OpenStackActions = openstackActions
-	OpenStackNothing = openstackNothing
-	OpenStackUpdates = openstackUpdates
-	TraceActions     = traceActions
-	TraceNothing     = traceNothing
+	OpenStackActions    = openstackActions
+	OpenStackNonChanges = openstackNonChanges
+	OpenStackUpdates    = openstackUpdates
+	TraceActions        = traceActions
+	TraceNonChanges     = traceNonChanges
 )

@@ -11,24 +11,24 @@ const (
 	Instant FieldType = "instant"
 )
 
-// Field is a fact of a change that rules see under a name.
+// Field is a property of a change that rules can refer to by name.
 type Field struct {
-	// Object and Name are the field's path in an expression: resource.name. Object is "" where the name stands alone, as
-	// action does.
+	// Object and Name are the field's path in an expression, such as resource.name. Object is "" for a top-level name
+	// such as action.
 	Object, Name string
 	// Type is the type of the field's values.
 	Type FieldType
-	// Words are all the values that there can be, nil if there can be any.
-	Words []string
+	// Values lists the allowed values. It is nil if any value is allowed.
+	Values []string
 
-	// text or instant returns the value, according to Type: "" or the zero time for what the event did not tell.
+	// text or instant, depending on Type, returns the value. An unknown value is "" or the zero time.
 	text    func(*Change) string
 	instant func(*Change) time.Time
-	// set stores a string or a time.Time, according to Type.
+	// set stores a string or a time.Time, depending on Type.
 	set func(*Change, any)
 }
 
-// Path is how an expression names the field.
+// Path returns the name of the field in an expression.
 func (f Field) Path() string {
 	if f.Object == "" {
 		return f.Name
@@ -36,7 +36,7 @@ func (f Field) Path() string {
 	return f.Object + "." + f.Name
 }
 
-// Value returns the field's value in a change: a string or a time.Time in UTC, nil if the event did not tell it.
+// Value returns the field's value in a change: a string, a time.Time in UTC, or nil if the event does not contain it.
 func (f Field) Value(c *Change) any {
 	if f.Type == Instant {
 		if t := f.instant(c); !t.IsZero() {
@@ -50,9 +50,9 @@ func (f Field) Value(c *Change) any {
 	return nil
 }
 
-// Fields returns the facts of a change that rules see besides the event and its data. It is the only list of them:
-// expressions are checked and evaluated by it, the plain dialect reads by it, and tests compare the documentation and
-// the plain schema with it. The caller must not change it.
+// Fields returns the properties of a change that rules can use, apart from the event and its data. Expressions and the
+// plain dialect use this list, and tests compare the documentation and the plain schema with it. The caller must not
+// change it.
 func Fields() []Field { return fields }
 
 var fields = []Field{
@@ -81,7 +81,7 @@ func textField[T ~string](object, name string, at func(*Change) *T, words ...T) 
 		set:  func(c *Change, v any) { *at(c) = T(v.(string)) },
 	}
 	for _, w := range words {
-		f.Words = append(f.Words, string(w))
+		f.Values = append(f.Values, string(w))
 	}
 	return f
 }

@@ -18,7 +18,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files in testdata/golden")
 
-// goldenRecord is what a golden file holds of each record: everything that the rest of the way depends on.
+// goldenRecord is the content of a golden file for each record: everything that later steps depend on.
 type goldenRecord struct {
 	Carrier ingress.Carrier
 	AckID   string        `json:",omitempty"`
@@ -45,21 +45,11 @@ type goldenChange struct {
 	Actor    lifecycle.Actor
 }
 
-// TestGolden reads every payload there is: the samples that users are shown, those of vendors' and projects'
-// documentation (docs), what a real OpenStack (Zed) sent (zed), and made ones where the real ones leave something out
-// (made).
+// TestGolden reads all sample payloads: those in events/, those from vendors' and projects' documentation (docs),
+// captures from a real OpenStack Zed (zed), and constructed ones for what those do not cover (made).
 func TestGolden(t *testing.T) {
-	var files []string
-	for _, pattern := range []string{"../../events/*.json", "testdata/docs/*.json", "testdata/zed/*.json",
-		"testdata/made/*.json"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil || len(found) == 0 {
-			t.Fatalf("glob %s: %d files, %v", pattern, len(found), err)
-		}
-		files = append(files, found...)
-	}
 	registry := lifecycle.New(lifecycle.Options{Region: "region-1"})
-	for _, file := range files {
+	for _, file := range samples(t) {
 		name := filepath.Base(filepath.Dir(file)) + "-" + filepath.Base(file)
 		t.Run(strings.TrimSuffix(name, ".json"), func(t *testing.T) {
 			got := marshal(t, read(t, registry, ingress.Decode(readFile(t, file))))
@@ -74,6 +64,20 @@ func TestGolden(t *testing.T) {
 			}
 		})
 	}
+}
+
+// samples returns the paths of all sample payloads.
+func samples(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	for _, dir := range []string{"../../events", "testdata/docs", "testdata/zed", "testdata/made"} {
+		found, err := filepath.Glob(dir + "/*.json")
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%s: %d files, %v", dir, len(found), err)
+		}
+		files = append(files, found...)
+	}
+	return files
 }
 
 func read(t *testing.T, registry *lifecycle.Registry, batch ingress.Batch) []goldenRecord {
@@ -103,7 +107,7 @@ func read(t *testing.T, registry *lifecycle.Registry, batch ingress.Batch) []gol
 	return records
 }
 
-// TestOneChangeInTwoFormats: with notification_format=both Nova reports each change twice, under different message ids.
+// TestOneChangeInTwoFormats: with notification_format=both, Nova reports each change twice, with different message ids.
 func TestOneChangeInTwoFormats(t *testing.T) {
 	for _, pair := range [][2]string{
 		{"docs/zed-unversioned.compute.instance.create.end.json", "docs/zed-versioned.instance.create.end.json"},
@@ -118,7 +122,7 @@ func TestOneChangeInTwoFormats(t *testing.T) {
 		if legacy.Key() == "" || legacy.Key() != versioned.Key() {
 			t.Errorf("%s has key %q, %s has %q; want one key", pair[0], legacy.Key(), pair[1], versioned.Key())
 		}
-		// The two formats round created_at to a second differently, and their times are some milliseconds apart.
+		// The two formats round created_at differently, and their times differ by milliseconds.
 		legacy.Time, legacy.Data, versioned.Time, versioned.Data = time.Time{}, nil, time.Time{}, nil
 		if diff := cmp.Diff(legacy, versioned); diff != "" {
 			t.Errorf("%s and %s differ:\n%s", pair[0], pair[1], diff)
@@ -126,7 +130,7 @@ func TestOneChangeInTwoFormats(t *testing.T) {
 	}
 }
 
-// change reads a file that holds one change.
+// change reads a file with one change.
 func change(t *testing.T, file string) lifecycle.Change {
 	t.Helper()
 	batch := ingress.Decode(readFile(t, file))

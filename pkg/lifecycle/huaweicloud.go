@@ -12,23 +12,24 @@ import (
 )
 
 // huaweicloud reads the traces of Huawei Cloud's and Open Telekom Cloud's Cloud Trace Service (CTS), which EventGrid
-// and FunctionGraph's CTS trigger hand over
+// and FunctionGraph's CTS trigger deliver
 // (https://support.huaweicloud.com/intl/en-us/usermanual-cts/cts_03_0010.html). The event's data is the trace.
 //
-// Documentation and samples disagree about the types of most fields; all of what they say is read. An asynchronous
-// operation leaves two traces of one name, minutes apart, the request's and the result's; delivery is at least once.
+// Documentation and samples disagree about the types of most fields, so all documented types are accepted. An
+// asynchronous operation leaves two traces with the same name, minutes apart: one of the request, one of the result.
+// Delivery is at least once.
 type huaweicloud struct {
 	types map[string]Action
 }
 
 func (huaweicloud) name() string { return "huaweicloud" }
 
-func (huaweicloud) signs() []string { return []string{`"trace_name"`} }
+func (huaweicloud) markers() []string { return []string{`"trace_name"`} }
 
 func (huaweicloud) format() string { return "CTS trace" }
 
-// recognise knows a trace alone, and in {"cts": …} as FunctionGraph's CTS trigger hands it over.
-func (h huaweicloud) recognise(d document.Object) (*Bare, error) {
+// recognise accepts a bare trace, and one in {"cts": …}, as FunctionGraph's CTS trigger delivers it.
+func (h huaweicloud) recognise(d document.Object) (*NativeEvent, error) {
 	if d.Kind("trace_name") != '"' || !d.Has("service_type") && !d.Has("trace_id") {
 		if d.Kind("cts") != '{' {
 			return nil, nil
@@ -47,9 +48,9 @@ func (h huaweicloud) recognise(d document.Object) (*Bare, error) {
 	if kind == "" {
 		kind = "Others" // EventGrid's own word
 	}
-	return &Bare{
+	return &NativeEvent{
 		Format: h.format(),
-		ID:     reference(d.Text("trace_id")),
+		ID:     optionalID(d.Text("trace_id")),
 		Source: "HC." + url.PathEscape(service),
 		Type:   service + traceType + kind,
 		Time:   d.Members["time"],
@@ -57,19 +58,18 @@ func (h huaweicloud) recognise(d document.Object) (*Bare, error) {
 	}, nil
 }
 
-// traceType is what the types that EventGrid gives to traces have in common, such as "ECS:CloudTrace:ApiCall"
-// (https://support.huaweicloud.com/intl/en-us/usermanual-eg/eg-ug-015.html; as seen for VPC, OBS and SMN). Bare traces
+// traceType is the common part of EventGrid's types for traces, such as "ECS:CloudTrace:ApiCall"
+// (https://support.huaweicloud.com/intl/en-us/usermanual-eg/eg-ug-015.html; observed for VPC, OBS and SMN). Bare traces
 // become events of the same types.
 const traceType = ":CloudTrace:"
 
 func (huaweicloud) claims(eventType string) bool { return strings.Contains(eventType, traceType) }
 
-// traceActions are the changes that traces report, by service and trace name. The names are documented:
+// traceActions maps service and trace name to the action. The names are documented:
 // https://support.huaweicloud.com/intl/en-us/usermanual-ecs/ecs_03_1101.html (createSingleServer, the name of the job,
 // is in CTS's own example),
 // https://docs.otc.t-systems.com/bare-metal-server/umn/auditing_of_key_operations/bms_operations_recorded_by_cts.html.
-// No documentation lists traces of EVS snapshots: those two names are what the API's operations are called, and
-// unverified.
+// Traces of EVS snapshots are undocumented: those two names are the API's operation names, and unverified.
 var traceActions = map[string]Action{
 	"ECS:createServer": ServerCreated, "ECS:createServerV2": ServerCreated, "ECS:createServerV21": ServerCreated,
 	"ECS:createSingleServer": ServerCreated, "BMS:createBareMetalServers": ServerCreated,
@@ -84,15 +84,16 @@ var traceActions = map[string]Action{
 	"EVS:createSnapshot": SnapshotCreated, "EVS:deleteSnapshot": SnapshotDeleted,
 }
 
-// traceNothing are the traces, by service, that the manuals list and that report no change. The metadata traces are
-// Tagger's own doing, as often as not. Any other trace is unknown, so that a name we should know and do not is noticed.
-// The manuals, of Huawei Cloud and Open Telekom Cloud, in all their editions: ECS
-// https://support.huaweicloud.com/intl/en-us/usermanual-ecs/ecs_03_1101.html,
-// https://docs.otc.t-systems.com/elastic-cloud-server/umn/audit_using_cts/key_operations_supported_by_cts.html; BMS
-// https://support.huaweicloud.com/usermanual-bms/bms_01_0083.html; EVS
-// https://support.huaweicloud.com/en-us/usermanual-evs/evs_01_0046.html,
-// https://docs.otc.t-systems.com/elastic-volume-service/umn/faq/general/what_does_the_reservevolume_trace_mean_in_cts.html.
-var traceNothing = map[string][]string{
+// traceNonChanges are the documented traces, by service, that report no change that rules act on. Tagger's own writes
+// cause many of the metadata traces. A trace in neither table is reported as unknown, so that new names are noticed.
+// The manuals of Huawei Cloud and Open Telekom Cloud:
+//
+//   - ECS: https://support.huaweicloud.com/intl/en-us/usermanual-ecs/ecs_03_1101.html,
+//     https://docs.otc.t-systems.com/elastic-cloud-server/umn/audit_using_cts/key_operations_supported_by_cts.html
+//   - BMS: https://support.huaweicloud.com/usermanual-bms/bms_01_0083.html
+//   - EVS: https://support.huaweicloud.com/en-us/usermanual-evs/evs_01_0046.html,
+//     https://docs.otc.t-systems.com/elastic-volume-service/umn/faq/general/what_does_the_reservevolume_trace_mean_in_cts.html
+var traceNonChanges = map[string][]string{
 	"ECS": {
 		"rebootServer", "updateServer", "migrateServer", "interruptServer", "remoteConsole",
 		"reinstallOs", "reinstallOsV2", "reInitOs", "changeOs", "changeOsV2",
@@ -123,7 +124,7 @@ func (h huaweicloud) read(e event.Event, from *payload) (Reading, error) {
 	t := trace(object(data))
 	name, service := text(t["trace_name"]), strings.ToUpper(text(t["service_type"]))
 	if name == "" || service == "" {
-		return Reading{}, malformed(h, e.Type(), "data", "is not a CTS trace; trace_name and service_type are wanted")
+		return Reading{}, malformed(h, e.Type(), "data", "is not a CTS trace; want trace_name and service_type")
 	}
 	label := printable(service + ":" + name)
 	for _, member := range [...]string{"request", "response", "user"} {
@@ -139,23 +140,23 @@ func (h huaweicloud) read(e event.Event, from *payload) (Reading, error) {
 		action = traceActions[service+":"+name]
 	}
 	switch {
-	case action == "" && slices.Contains(traceNothing[service], name):
-		return nothing("trace " + label + " changes nothing that rules act on")
+	case action == "" && slices.Contains(traceNonChanges[service], name):
+		return noChange("trace " + label + " changes nothing that rules act on")
 	case action == "":
-		return Reading{Why: "trace " + label + " is not one that is read; TAGGER_EVENT_TYPES can map it to an action"}, nil
+		return Reading{Why: "trace " + label + " is unknown; TAGGER_EVENT_TYPES can map it to an action"}, nil
 	}
 	found := t.ids(action, from.limits.Changes)
 	switch {
-	case t.failed() && !t.partly():
-		return nothing("trace " + label + " reports a failure")
+	case t.failed() && !t.partlySucceeded():
+		return noChange("trace " + label + " reports a failure")
 	case t.pending():
-		return nothing("trace " + label + " is of a job that is not done yet; its result is reported too")
+		return noChange("trace " + label + " is of an unfinished job; a later trace reports its result")
 	case found.err != nil:
 		return Reading{}, tooLarge(h, label, found.place, found.err)
-	case found.fault != "":
-		return Reading{}, malformed(h, label, found.place, notUUID(found.fault))
+	case found.invalid != "":
+		return Reading{}, malformed(h, label, found.place, notUUID(found.invalid))
 	case len(found.ids) == 0:
-		return nothing("trace " + label + " names no resource yet; its result is reported too")
+		return noChange("trace " + label + " names no resource yet; a later trace reports its result")
 	}
 	project, problem := identifier(t["project_id"], isProject, notProject)
 	if problem != "" {

@@ -12,7 +12,7 @@ func trace(members string) string {
 		serverID + `",` + members + `"x":1}`
 }
 
-// TestTraceTimes: the forms that documentation and samples show.
+// TestTraceTimes covers the formats in documentation and samples.
 func TestTraceTimes(t *testing.T) {
 	at := func(s string) time.Time {
 		v, err := time.Parse(time.RFC3339Nano, s)
@@ -44,16 +44,21 @@ func TestTraceTimes(t *testing.T) {
 			t.Errorf("%s: %+v, %v, want %v", members, reading.Changes, err, want)
 		}
 	}
-	// EventGrid's own time is the next best.
-	reading, err := readEvent(t, lifecycle.Options{},
-		`{"specversion":"1.0","id":"1","source":"HC.ECS","type":"ECS:CloudTrace:ApiCall","time":"2026-11-20T09:15:04Z","data":`+trace(`"time":"",`)+`}`)
+	// Without a time in the trace, EventGrid's time counts.
+	e := rawEvent(ecsType, trace(`"time":"",`))
+	e.SetTime(at("2026-11-20T09:15:04Z"))
+	reading, err := lifecycle.New(lifecycle.Options{}).Read(e)
 	if want := at("2026-11-20T09:15:04Z"); err != nil || !reading.Changes[0].Time.Equal(want) {
 		t.Errorf("%+v, %v, want %v", reading.Changes, err, want)
 	}
 }
 
-// TestTraceShapes: request and response in every form they are said to have, and the failures among them.
+// TestTraceShapes covers all documented types of request and response, including those of failures.
 func TestTraceShapes(t *testing.T) {
+	batch := func(status, jobs string) string {
+		return `"resource_id":"","response":{"status":"` + status + `","entities":{"sub_jobs":[` + jobs + `]}},`
+	}
+	succeeded := `{"status":"SUCCESS","entities":{"server_id":"` + serverID + `"}}`
 	for members, changes := range map[string]int{
 		`"request":"","response":"",`:                                1,
 		`"request":null,"response":null,"code":null,"user":null,`:    1,
@@ -76,9 +81,8 @@ func TestTraceShapes(t *testing.T) {
 		`"resource_id":"","response":{"serverIds":["` + serverID + `","` + serverID[:35] + `1"]},`: 2,
 		`"resource_id":"","response":{"server_id":"` + serverID + `"},`:                            1,
 		`"resource_id":["x"],`: 0,
-		`"resource_id":"","response":{"status":"FAIL","entities":{"sub_jobs":[{"status":"SUCCESS","entities":{"server_id":"` +
-			serverID + `"}},{"status":"FAIL","entities":{}}]}},`: 1,
-		`"resource_id":"","response":{"status":"SUCCESS","entities":{"sub_jobs":[null,5,{"entities":null}]}},`: 0,
+		batch("FAIL", succeeded+`,{"status":"FAIL","entities":{}}`): 1,
+		batch("SUCCESS", `null,5,{"entities":null}`):                0,
 	} {
 		reading, err := readEvent(t, lifecycle.Options{}, trace(members))
 		if err != nil || len(reading.Changes) != changes || !reading.Known {
@@ -99,45 +103,44 @@ func TestTraceShapes(t *testing.T) {
 
 func TestHuaweiActors(t *testing.T) {
 	const domain = `"domain":{"name":"acme","id":"d1"}`
+	alice := lifecycle.Actor{ID: "u1", Name: "alice", Kind: lifecycle.User}
+	assumed := lifecycle.Actor{ID: "a1:alice", Name: "acme/deploy", Kind: lifecycle.Agency}
 	for user, want := range map[string]lifecycle.Actor{
-		`{"type":"User","id":"u1","name":"alice",` + domain + `}`: {ID: "u1", Name: "alice", Kind: lifecycle.User},
-		// Open Telekom Cloud
-		`{"id":"u1","name":"alice",` + domain + `}`: {ID: "u1", Name: "alice", Kind: lifecycle.User},
-		// the account itself
-		`{"id":"u1","name":"acme",` + domain + `}`: {ID: "u1",
-			Name: "acme", Kind: lifecycle.User},
-		`{"id":"a1","name":"acme/op_service",` + domain + `}`: {ID: "a1",
-			Name: "acme/op_service", Kind: lifecycle.Agency},
-		`{"type":"AssumedAgency","id":"a1","principal_id":"a1:alice","name":"acme/deploy",` + domain +
-			`}`: {ID: "a1:alice", Name: "acme/deploy", Kind: lifecycle.Agency},
+		`{"type":"User","id":"u1","name":"alice",` + domain + `}`:     alice,
+		`{"id":"u1","name":"alice",` + domain + `}`:                   alice, // Open Telekom Cloud
+		`"{\"type\":\"User\",\"id\":\"u1\",\"user_name\":\"alice\"}"`: alice,
+		// The account itself.
+		`{"id":"u1","name":"acme",` + domain + `}`: {ID: "u1", Name: "acme", Kind: lifecycle.User},
+		`{"type":"ExternalUser","principal_id":"idp:bob","name":"idp/bob"}`: {ID: "idp:bob", Name: "idp/bob",
+			Kind: lifecycle.User},
+
+		`{"id":"a1","name":"acme/op_service",` + domain + `}`: {ID: "a1", Name: "acme/op_service",
+			Kind: lifecycle.Agency},
 		`{"type":"AssumedAgency","id":"a1","name":"acme/deploy"}`: {ID: "a1",
 			Name: "acme/deploy", Kind: lifecycle.Agency},
-		`{"type":"ExternalUser","principal_id":"idp:bob","name":"idp/bob"}`: {ID: "idp:bob",
-			Name: "idp/bob", Kind: lifecycle.User},
-		`{"type":"ServicePrincipal","id":"s","name":"as"}`: {ID: "s",
-			Name: "as", Kind: lifecycle.Service},
-		`{"type":"Martian","id":"m"}`: {ID: "m",
-			Kind: lifecycle.UnknownActor},
-		`"{\"type\":\"User\",\"id\":\"u1\",\"user_name\":\"alice\"}"`: {ID: "u1",
-			Name: "alice", Kind: lifecycle.User},
-		`null`:     {Kind: lifecycle.UnknownActor},
-		`{}`:       {Kind: lifecycle.UnknownActor},
-		`"system"`: {Kind: lifecycle.UnknownActor},
-		`[]`:       {Kind: lifecycle.UnknownActor},
+		`{"type":"AssumedAgency","id":"a1","principal_id":"a1:alice","name":"acme/deploy",` + domain + `}`: assumed,
+
+		`{"type":"ServicePrincipal","id":"s","name":"as"}`: {ID: "s", Name: "as", Kind: lifecycle.Service},
+		`{"type":"Martian","id":"m"}`:                      {ID: "m", Kind: lifecycle.UnknownActor},
+		`null`:                                             {Kind: lifecycle.UnknownActor},
+		`{}`:                                               {Kind: lifecycle.UnknownActor},
+		`"system"`:                                         {Kind: lifecycle.UnknownActor},
+		`[]`:                                               {Kind: lifecycle.UnknownActor},
 	} {
 		reading, err := readEvent(t, lifecycle.Options{}, trace(`"user":`+user+`,`))
 		if err != nil || len(reading.Changes) != 1 || reading.Changes[0].Actor != want {
 			t.Errorf("%s: %+v, %v, want %+v", user, reading.Changes, err, want)
 		}
 	}
-	reading, err := readEvent(t, lifecycle.Options{},
-		`{"trace_id":"t1","trace_name":"stopServer","service_type":"ECS","trace_type":"SystemAction","user":null,"resource_id":"`+serverID+`"}`)
+	system := `{"trace_id":"t1","trace_name":"stopServer","service_type":"ECS","trace_type":"SystemAction",` +
+		`"user":null,"resource_id":"` + serverID + `"}`
+	reading, err := readEvent(t, lifecycle.Options{}, system)
 	if want := (lifecycle.Actor{Kind: lifecycle.Service}); err != nil || reading.Changes[0].Actor != want {
 		t.Errorf("system's action: %+v, %v, want %+v", reading.Changes, err, want)
 	}
 }
 
-// TestTraceData: rules see request, response and user as objects, whichever way they came.
+// TestTraceData: rules see request, response and user as objects even if the trace has them as strings.
 func TestTraceData(t *testing.T) {
 	reading, err := readEvent(t, lifecycle.Options{},
 		trace(`"request":"{\"server\":{\"name\":\"n\",\"count\":1,\"adminPass\":\"s3cret\"}}",`))

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strconv"
@@ -11,11 +12,11 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle/timestamp"
 )
 
-// trace is a CTS trace. Its members are read by the names and in the places that documentation and samples show.
+// trace is a CTS trace. Documentation and samples put the same facts in different members; the methods try all of them.
 type trace map[string]any
 
-// parse replaces a member that is JSON in a string, as CTS's API stores request, response and user, by what it says.
-// The error is a [*document.LimitError].
+// parse decodes a member that is JSON in a string, as CTS's API stores request, response and user. The error is a
+// [*document.LimitError].
 func (t trace) parse(member string, from *payload) error {
 	s := strings.TrimSpace(text(t[member]))
 	if !strings.HasPrefix(s, "{") && !strings.HasPrefix(s, "[") {
@@ -25,7 +26,7 @@ func (t trace) parse(member string, from *payload) error {
 	if limit, ok := errors.AsType[*document.LimitError](err); ok {
 		return limit
 	}
-	if err == nil { // traces can be cut off
+	if err == nil { // the string may be truncated JSON
 		t[member] = v
 	}
 	return nil
@@ -36,8 +37,8 @@ func (t trace) response() map[string]any { return object(t["response"]) }
 
 func (t trace) subJobs() []any { return list(object(t.response()["entities"])["sub_jobs"]) }
 
-// failed reports whether the operation failed: CTS rates it so ("warning" is a failure, "incident" a grave one), the
-// HTTP status says so, or the job does.
+// failed reports whether the operation failed, according to CTS's rating ("warning" is a failure, "incident" a severe
+// one), the HTTP status or the job.
 func (t trace) failed() bool {
 	for _, rating := range [...]string{text(t["trace_rating"]), text(t["trace_status"])} {
 		if rating == "warning" || rating == "incident" {
@@ -51,30 +52,32 @@ func (t trace) failed() bool {
 	return code >= 400 || strings.HasPrefix(text(t.response()["status"]), "FAIL") || text(t.response()["error_code"]) != ""
 }
 
-// partly reports whether at least one job of a batch succeeded.
-func (t trace) partly() bool {
+// partlySucceeded reports whether at least one job of a batch succeeded.
+func (t trace) partlySucceeded() bool {
 	return slices.ContainsFunc(t.subJobs(), func(job any) bool { return text(object(job)["status"]) == "SUCCESS" })
 }
 
-// pending goes by the job states of https://support.huaweicloud.com/intl/en-us/api-ecs/ecs_02_0901.html.
+// pending reports whether the job is unfinished. The job states are those of
+// https://support.huaweicloud.com/intl/en-us/api-ecs/ecs_02_0901.html.
 func (t trace) pending() bool {
-	return slices.Contains([]string{"INIT", "RUNNING", "PENDING_PAYMENT"}, text(t.response()["status"])) && !t.partly()
+	return slices.Contains([]string{"INIT", "RUNNING", "PENDING_PAYMENT"}, text(t.response()["status"])) &&
+		!t.partlySucceeded()
 }
 
-// storageMembers are the names that EVS gives to its kinds of resources, in a trace's request and response.
+// storageMembers are the names of EVS resources in a trace's request and response.
 var storageMembers = map[Kind]string{Volume: "volume", Snapshot: "snapshot"}
 
-// ids returns the ids of the resources that the trace is about, from the first of these places that names any:
-// resource_id (which can be missing, "", {} or, for a batch, no resource's), the job's result, the results of a batch's
-// jobs, what the OpenStack API answered, and the servers of a batch request. Where there is none but a place holds
-// something else, that place is the fault. For a snapshot resource_id comes last: no documentation says whether it is
-// the snapshot's or its volume's.
+// ids returns the ids of the trace's resources, from the first of these places that has any: resource_id (which may be
+// missing, "", {} or, for a batch, the id of something else), the job's result, the results of a batch's jobs, the
+// OpenStack API's response, the servers of a batch request. If no place has an id but one has an invalid value, the
+// search returns that. For a snapshot, resource_id comes last: it is undocumented whether it names the snapshot or its
+// volume.
 func (t trace) ids(action Action, limit int) idSearch {
 	found := idSearch{limit: limit}
 	response, request := t.response(), t.request()
 	entities := object(response["entities"])
 	if member := storageMembers[action.Kinds()[0]]; member != "" {
-		if action == VolumeAttached { // the trace is the server's
+		if action == VolumeAttached { // resource_id names the server
 			found.look("data.request.volumeAttachment.volumeId", object(request["volumeAttachment"])["volumeId"])
 			return found
 		}
@@ -90,7 +93,7 @@ func (t trace) ids(action Action, limit int) idSearch {
 	found.look("data.response.entities.sub_jobs", t.resourcesOfSubJobs("server_id")...)
 	found.look("data.response.server.id", object(response["server"])["id"])
 	found.look("data.response.server_id", response["server_id"])
-	found.look("data.response.id", uuidOnly(text(response["id"]))) // may be a job's
+	found.look("data.response.id", uuidOrEmpty(text(response["id"]))) // a job's id is not a UUID
 	found.look("data.response.serverIds", list(response["serverIds"])...)
 	for _, operation := range [...]any{request, request["os-start"], request["os-stop"]} {
 		var asked []any
@@ -102,7 +105,7 @@ func (t trace) ids(action Action, limit int) idSearch {
 	return found
 }
 
-// resourcesOfSubJobs are the ids, by the member that has them, in the jobs of a batch that succeeded.
+// resourcesOfSubJobs returns the given member of each job of a batch that succeeded.
 func (t trace) resourcesOfSubJobs(member string) []any {
 	var ids []any
 	for _, job := range t.subJobs() {
@@ -113,13 +116,13 @@ func (t trace) resourcesOfSubJobs(member string) []any {
 	return ids
 }
 
-// idSearch looks for ids until a place has some.
+// idSearch collects the ids from the first place that has any.
 type idSearch struct {
 	limit int
 	ids   []string
-	// fault is the first other thing that was found, as long as there are no ids, and place where.
-	fault, place string
-	// err says that place has more ids than the limit.
+	// invalid is the first value that is not an id, and place its path; both are "" once ids are found.
+	invalid, place string
+	// err is set if place has more ids than the limit.
 	err *document.LimitError
 }
 
@@ -129,7 +132,7 @@ func (s *idSearch) look(place string, candidates ...any) {
 	}
 	seen := make(map[string]bool, min(len(candidates), s.limit))
 	for _, v := range candidates {
-		switch id := reference(v); {
+		switch id := optionalID(v); {
 		case isUUID(id) && !seen[id]:
 			if len(s.ids) == s.limit {
 				s.ids, s.place, s.err = nil, place, &document.LimitError{What: "resources", Max: s.limit}
@@ -137,21 +140,21 @@ func (s *idSearch) look(place string, candidates ...any) {
 			}
 			seen[id] = true
 			s.ids = append(s.ids, id)
-		case id != "" && !isUUID(id) && s.fault == "":
-			s.fault, s.place = id, place
+		case id != "" && !isUUID(id) && s.invalid == "":
+			s.invalid, s.place = id, place
 		}
 	}
 	if s.ids != nil {
-		s.fault, s.place = "", ""
+		s.invalid, s.place = "", ""
 	}
 }
 
-// requestID is the job's id where there is one: the request's trace and the result's both have it.
+// requestID returns the job's id if there is one, because the traces of the request and of its result share it.
 func (t trace) requestID() string {
-	return first(reference(t.response()["job_id"]), reference(t["request_id"]), reference(t.response()["request_id"]))
+	return cmp.Or(optionalID(t.response()["job_id"]), optionalID(t["request_id"]), optionalID(t.response()["request_id"]))
 }
 
-// time reads the first of the members that holds one, in any of the forms that CTS writes.
+// time returns the first of the members that is a time in one of CTS's formats.
 func (t trace) time(members ...string) time.Time {
 	for _, name := range members {
 		switch v := t[name].(type) {
@@ -168,8 +171,8 @@ func (t trace) time(members ...string) time.Time {
 	return time.Time{}
 }
 
-// resource is what the trace says of a resource besides its id and project, and of its parent. A batch's resource_name
-// is not one server's.
+// resource returns the resource, without id and project, and its parent. single is false for a batch, whose
+// resource_name does not name one server.
 func (t trace) resource(action Action, service string, single bool) (Resource, Parent) {
 	request, response := t.request(), t.response()
 	kind := action.Kinds()[0]
@@ -178,14 +181,14 @@ func (t trace) resource(action Action, service string, single bool) (Resource, P
 		created, _ := timestamp.Parse(text(made["created_at"]))
 		r := Resource{
 			Kind:    kind,
-			Name:    first(text(t["resource_name"]), text(made["name"]), text(asked["name"])),
-			Volume:  uuidOnly(first(text(made["volume_id"]), text(asked["volume_id"]))),
+			Name:    cmp.Or(text(t["resource_name"]), text(made["name"]), text(asked["name"])),
+			Volume:  uuidOrEmpty(cmp.Or(text(made["volume_id"]), text(asked["volume_id"]))),
 			Created: created,
 		}
 		switch {
-		case action == VolumeAttached: // the trace's name is the server's
+		case action == VolumeAttached: // resource_name is the server's
 			r.Name = ""
-			return r, Parent{Kind: Server, ID: uuidOnly(reference(t["resource_id"])), Name: text(t["resource_name"])}
+			return r, Parent{Kind: Server, ID: uuidOrEmpty(optionalID(t["resource_id"])), Name: text(t["resource_name"])}
 		case !single:
 			r.Name = ""
 		case r.Volume != "":
@@ -196,8 +199,8 @@ func (t trace) resource(action Action, service string, single bool) (Resource, P
 	server := object(request["server"])
 	r := Resource{
 		Kind:   kind,
-		Flavor: first(text(server["flavorRef"]), text(object(request["resize"])["flavorRef"])),
-		Image:  uuidOnly(text(server["imageRef"])),
+		Flavor: cmp.Or(text(server["flavorRef"]), text(object(request["resize"])["flavorRef"])),
+		Image:  uuidOrEmpty(text(server["imageRef"])),
 		Zone:   text(server["availability_zone"]),
 	}
 	r.FlavorID = r.Flavor
@@ -205,18 +208,18 @@ func (t trace) resource(action Action, service string, single bool) (Resource, P
 		r.Kind = BareMetal
 	}
 	if single {
-		r.Name = first(text(t["resource_name"]), text(server["name"]))
+		r.Name = cmp.Or(text(t["resource_name"]), text(server["name"]))
 	}
 	return r, Parent{}
 }
 
-// actor is the trace's user (https://support.huaweicloud.com/intl/en-us/usermanual-cts/cts_03_5113.html). Its type is
-// missing in Open Telekom Cloud's traces and old ones; an agency's name, "<domain>/<agency>", gives it away. The
-// system's own actions have no user.
+// actor returns the trace's user (https://support.huaweicloud.com/intl/en-us/usermanual-cts/cts_03_5113.html). Old
+// traces and those of Open Telekom Cloud have no user type; there, a name "<domain>/<agency>" identifies an agency.
+// System actions have no user.
 func (t trace) actor() Actor {
 	user := object(t["user"])
-	name := first(text(user["name"]), text(user["user_name"]))
-	a := Actor{ID: first(text(user["id"]), text(user["principal_id"])), Name: name}
+	name := cmp.Or(text(user["name"]), text(user["user_name"]))
+	a := Actor{ID: cmp.Or(text(user["id"]), text(user["principal_id"])), Name: name}
 	if a == (Actor{}) {
 		if text(t["trace_type"]) == "SystemAction" {
 			a.Kind = Service
@@ -227,7 +230,7 @@ func (t trace) actor() Actor {
 	switch kind := text(user["type"]); {
 	case kind == "AssumedAgency", kind == "" && domain != "" && strings.HasPrefix(name, domain+"/"):
 		a.Kind = Agency
-		a.ID = first(text(user["principal_id"]), a.ID)
+		a.ID = cmp.Or(text(user["principal_id"]), a.ID)
 	case kind == "User", kind == "ExternalUser", kind == "":
 		a.Kind = User
 	case strings.Contains(kind, "Service"):

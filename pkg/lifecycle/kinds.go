@@ -2,10 +2,10 @@ package lifecycle
 
 import "slices"
 
-// Kind is what sort of resource changed; it decides which API and which limits apply.
+// Kind is the kind of a resource. It determines the API and the limits.
 type Kind string
 
-// The kinds. A bare metal server is changed through the compute API too, with other rules for keys and values.
+// The kinds. Bare metal servers use the compute API too, but with different rules for keys and values.
 const (
 	Server    Kind = "server"
 	BareMetal Kind = "baremetal"
@@ -13,11 +13,10 @@ const (
 	Snapshot  Kind = "snapshot"
 )
 
-// Action is what happened to a resource, in the word that rules use in "on".
+// Action is what happened to a resource. Rules name it in "on".
 type Action string
 
-// The actions. Nothing can be written on a deleted resource; deletions are known so that they can be told from events
-// that are not understood.
+// The actions. Rules cannot act on deletions; these are known to distinguish them from unknown events.
 const (
 	ServerCreated Action = "server.created"
 	ServerStarted Action = "server.started"
@@ -26,7 +25,7 @@ const (
 	ServerRebuilt Action = "server.rebuilt"
 	ServerDeleted Action = "server.deleted"
 	VolumeCreated Action = "volume.created"
-	// VolumeAttached and VolumeDetached have two reporters, Nova and Cinder.
+	// Nova and Cinder both report VolumeAttached and VolumeDetached.
 	VolumeAttached    Action = "volume.attached"
 	VolumeDetached    Action = "volume.detached"
 	VolumeResized     Action = "volume.resized"
@@ -36,28 +35,28 @@ const (
 	SnapshotDeleted   Action = "snapshot.deleted"
 )
 
-// kindRow is everything about a kind that events decide. What its API decides is in package metadata's table.
+// kindRow describes a kind as far as events are concerned. Package metadata has the table for its API.
 type kindRow struct {
 	kind Kind
-	// noun is the word before the dot in the kind's actions.
+	// noun is the part before the dot in the kind's actions.
 	noun string
-	// actions are the kind's, in the order in which documentation lists them.
+	// actions are in the order of the documentation.
 	actions []actionRow
 }
 
 type actionRow struct {
 	action Action
-	// creates says that the resource did not exist before.
+	// creates means that the resource did not exist before.
 	creates bool
-	// final says that nothing can be written afterwards.
+	// final means that metadata cannot be written afterwards.
 	final bool
-	// state is the vm_state in which the change leaves the resource, "" where that does not identify the change.
+	// state is the vm_state after the action, "" if it does not identify the action.
 	state string
-	// flavor says that the change leaves the resource with the event's flavor.
+	// flavor means that the resource has the event's flavor after the action.
 	flavor bool
 }
 
-// kinds is only read. The first kind of a noun is the one that an event is about that names no kind.
+// kinds is read-only. The first kind of a noun is the default for events that do not name a kind.
 var kinds = []kindRow{
 	{Server, "server", serverActions},
 	{BareMetal, "server", serverActions},
@@ -93,7 +92,7 @@ func Kinds() []Kind {
 	return all
 }
 
-// Actions returns every action, in the order in which documentation lists them.
+// Actions returns every action, in the order of the documentation.
 func Actions() []Action {
 	var all []Action
 	for _, k := range kinds {
@@ -106,7 +105,7 @@ func Actions() []Action {
 	return all
 }
 
-// Kinds returns the kinds that the action can happen to. The first is meant where an event does not say which.
+// Kinds returns the kinds that the action applies to. The first is the default.
 func (a Action) Kinds() []Kind {
 	var all []Kind
 	for _, k := range kinds {
@@ -117,7 +116,7 @@ func (a Action) Kinds() []Kind {
 	return all
 }
 
-// Creation returns the action that makes a resource of the kind, "" for a kind that is not known.
+// Creation returns the action that creates a resource of the kind, "" for an unknown kind.
 func (k Kind) Creation() Action {
 	for _, row := range kinds {
 		for _, a := range row.actions {
@@ -135,40 +134,37 @@ func (a Action) Writable() bool { return !a.row().final }
 // Creates reports whether the resource did not exist before the action.
 func (a Action) Creates() bool { return a.row().creates }
 
-// State returns the vm_state in which the action leaves a resource, "" where the action does not decide it.
+// State returns the vm_state of a resource after the action, "" if the action does not determine it.
 func (a Action) State() string { return a.row().state }
 
-// Comparable reports whether a look at the resource tells whether it has been changed again since: see
-// [Change.Superseded].
-func (c Change) Comparable() bool {
+// HasExpectedState reports whether the change leaves the resource in a known state or with a known flavor. If so,
+// [Change.Superseded] can detect a later change.
+func (c Change) HasExpectedState() bool {
 	row := c.Action.row()
 	return row.state != "" || row.flavor && c.Resource.FlavorID != ""
 }
 
-// Superseded says why a resource that has the state and the flavor now has been changed again since the change, "" when
-// it has not, or when that cannot be told. The flavor is an id.
+// Superseded returns why the resource's present vm_state and flavor id show that it changed again after this change. It
+// returns "" if they do not.
 func (c Change) Superseded(state, flavor string) string {
 	switch {
 	case c.Action.contradicts(state):
-		return "the server's vm_state is " + state + " by now"
+		return "the server's vm_state is now " + state
 	case c.Action.row().flavor && c.Resource.FlavorID != "" && flavor != "" && flavor != c.Resource.FlavorID:
-		return "the server's flavor is " + flavor + " by now"
+		return "the server's flavor is now " + flavor
 	}
 	return ""
 }
 
-// contradicts reports whether a resource in the state has been changed again since the action: another action leaves it
-// in that state. A state that no action leaves a resource in (paused, rescued, …) says nothing.
+// contradicts reports whether another action must have followed this one, because only that leads to the state. A state
+// that no action leads to (paused, rescued, …) proves nothing.
 func (a Action) contradicts(state string) bool {
 	if a.State() == "" || state == a.State() {
 		return false
 	}
 	for _, k := range kinds {
 		if _, ok := k.row(a); ok {
-			return slices.ContainsFunc(k.actions, func(other actionRow) bool {
-				return other.state != "" &&
-					other.state == state
-			})
+			return state != "" && slices.ContainsFunc(k.actions, func(other actionRow) bool { return other.state == state })
 		}
 	}
 	return false

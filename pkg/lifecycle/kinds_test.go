@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The table is what every other package goes by, so that a row that contradicts itself must not pass.
+// TestKinds checks the table for consistency, because every other package relies on it.
 func TestKinds(t *testing.T) {
 	for _, k := range kinds {
 		creations := 0
@@ -15,13 +15,14 @@ func TestKinds(t *testing.T) {
 				t.Errorf("%s: action %s does not begin with %q", k.kind, a.action, k.noun+".")
 			}
 			if !slices.Contains(a.action.Kinds(), k.kind) || !slices.Contains(Actions(), a.action) {
-				t.Errorf("%s: action %s is not found again", k.kind, a.action)
+				t.Errorf("%s: Kinds or Actions lacks action %s", k.kind, a.action)
 			}
 			if a.creates {
 				creations++
 			}
 			if a.creates && a.final || a.final == a.action.Writable() {
-				t.Errorf("%s: action %s creates or is final, not both; writable: %t", k.kind, a.action, a.action.Writable())
+				t.Errorf("%s: action %s creates: %t, final: %t, writable: %t",
+					k.kind, a.action, a.creates, a.final, a.action.Writable())
 			}
 		}
 		if creations != 1 {
@@ -29,10 +30,10 @@ func TestKinds(t *testing.T) {
 		}
 	}
 	if got := ServerStarted.Kinds(); !slices.Equal(got, []Kind{Server, BareMetal}) {
-		t.Errorf("a start happens to %v", got)
+		t.Errorf("kinds of a start: %v", got)
 	}
 	if got := Action("server.exploded").Kinds(); got != nil {
-		t.Errorf("an unknown action happens to %v", got)
+		t.Errorf("kinds of an unknown action: %v", got)
 	}
 }
 

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle/timestamp"
 )
 
-// openstackPrefix begins the types of the events that notifications become; the notification's event_type follows.
+// openstackPrefix is the prefix of the types of OpenStack events; the notification's event_type follows.
 const openstackPrefix = "org.openstack."
 
 // openstack reads notifications of Nova, in the legacy and in the versioned format, and of Cinder
@@ -28,13 +29,13 @@ type openstack struct {
 
 func (openstack) name() string { return "openstack" }
 
-func (openstack) signs() []string { return []string{`"event_type"`, `"oslo.message"`} }
+func (openstack) markers() []string { return []string{`"event_type"`, `"oslo.message"`} }
 
 func (openstack) format() string { return "OpenStack notification" }
 
-// recognise knows a notification as the "messaging" driver sends it, in the envelope of "messagingv2", and either of
-// them in what oslo.messaging puts around a message on AMQP 1.0.
-func (o openstack) recognise(d document.Object) (*Bare, error) {
+// recognise accepts a notification from the "messaging" driver, one in the envelope of "messagingv2", and either of
+// them in oslo.messaging's wrapper for AMQP 1.0.
+func (o openstack) recognise(d document.Object) (*NativeEvent, error) {
 	const amqp = "oslo.messaging AMQP 1.0 message: request: "
 	switch {
 	case d.Has("oslo.message"):
@@ -43,17 +44,17 @@ func (o openstack) recognise(d document.Object) (*Bare, error) {
 		return o.notification(d), nil
 	case d.Kind("request") == '{' && d.Kind("context") == '{':
 		// https://opendev.org/openstack/oslo.messaging/src/branch/master/oslo_messaging/_drivers/impl_amqp1.py
-		// (marshal_request): the context lies beside the message and not, as members _context_…, in it.
+		// (marshal_request): the context is beside the message, not in it as members _context_….
 		request, err := document.Members(d.Members["request"])
 		switch {
 		case err != nil || !request.Has("oslo.message") && !isNotification(request):
 			return nil, nil
 		case request.Has("oslo.message"):
-			bare, err := o.envelope(request, d.Members["context"])
+			native, err := o.envelope(request, d.Members["context"])
 			if err != nil {
 				err = fmt.Errorf(amqp+"%w", err)
 			}
-			return bare, err
+			return native, err
 		}
 		if request, err = withContext(request, d.Members["context"]); err != nil {
 			return nil, fmt.Errorf(amqp+"%w", err)
@@ -63,9 +64,9 @@ func (o openstack) recognise(d document.Object) (*Bare, error) {
 	return nil, nil
 }
 
-// envelope opens what oslo.messaging's messagingv2 driver sends: {"oslo.version": "2.0", "oslo.message": "<a JSON
-// string>"}. The context is nil where it is in the message.
-func (o openstack) envelope(d document.Object, context []byte) (*Bare, error) {
+// envelope reads the envelope of oslo.messaging's messagingv2 driver: {"oslo.version": "2.0", "oslo.message": "<JSON in
+// a string>"}. context is nil if the message contains it.
+func (o openstack) envelope(d document.Object, context []byte) (*NativeEvent, error) {
 	failed := func(err error) error { return fmt.Errorf("oslo.messaging envelope: oslo.message: %w", err) }
 	message := d.Members["oslo.message"]
 	if d.Kind("oslo.message") == '"' {
@@ -82,8 +83,8 @@ func (o openstack) envelope(d document.Object, context []byte) (*Bare, error) {
 		return nil, failed(err)
 	}
 	if !isNotification(inner) {
-		return nil,
-			failed(errors.New("is not a notification (event_type, publisher_id or payload is missing; an RPC message?)"))
+		const problem = "is not a notification (event_type, publisher_id or payload is missing; an RPC message?)"
+		return nil, failed(errors.New(problem))
 	}
 	if inner, err = withContext(inner, context); err != nil {
 		return nil, failed(err)
@@ -91,8 +92,8 @@ func (o openstack) envelope(d document.Object, context []byte) (*Bare, error) {
 	return o.notification(inner), nil
 }
 
-// withContext puts a context that lies beside a notification into it, so that the notification reads as one from
-// RabbitMQ, where oslo.messaging's driver does the same (pack_context).
+// withContext adds a separate context to a notification, so that it looks like one from RabbitMQ, where
+// oslo.messaging's driver does the same (pack_context).
 func withContext(n document.Object, context []byte) (document.Object, error) {
 	if context == nil {
 		return n, nil
@@ -117,16 +118,15 @@ func withContext(n document.Object, context []byte) (document.Object, error) {
 	return n, nil
 }
 
-// isNotification: Nova's own documentation leaves message_id and timestamp out of its samples, so they are not asked
-// for.
+// isNotification does not require message_id and timestamp, because the samples in Nova's documentation omit them.
 func isNotification(d document.Object) bool {
 	return d.Kind("event_type") == '"' && d.Kind("publisher_id") == '"' && d.Has("payload")
 }
 
-// notification maps a notification as the CloudEvents adapters map their sources
-// (https://github.com/cloudevents/spec/tree/main/cloudevents/adapters); there is none for OpenStack.
-func (o openstack) notification(d document.Object) *Bare {
-	return &Bare{
+// notification converts a notification in the style of the CloudEvents adapters
+// (https://github.com/cloudevents/spec/tree/main/cloudevents/adapters), which do not cover OpenStack.
+func (o openstack) notification(d document.Object) *NativeEvent {
+	return &NativeEvent{
 		Format: o.format(),
 		ID:     d.Text("message_id"),
 		Source: "openstack:" + url.PathEscape(d.Text("publisher_id")),
@@ -138,14 +138,14 @@ func (o openstack) notification(d document.Object) *Bare {
 
 func (openstack) claims(eventType string) bool { return strings.HasPrefix(eventType, openstackPrefix) }
 
-// openstackActions are the changes that event types report.
+// openstackActions maps event types to actions.
 //
-// A resize is complete when it is confirmed (by a person, or by Nova after resize_confirm_window): after
-// finish_resize.end the server is in vm_state "resized", takes no metadata, and can still go back to its old flavor.
-// The confirmation comes with the new flavor and vm_state active or stopped. It has a request of its own.
+// A resize is complete when it is confirmed, by a user or by Nova after resize_confirm_window. Until then, after
+// finish_resize.end, the server is in vm_state "resized", rejects writes of metadata and can still return to its old
+// flavor. The confirmation has the new flavor, vm_state active or stopped, and its own request id.
 //
-// A soft-deleted server can be restored, so only its final deletion counts. Cinder reports a snapshot that it adopts
-// with manage_existing_snapshot.end, and no create.end
+// A soft-deleted server can be restored, so only its final deletion counts. Cinder reports an adopted snapshot with
+// manage_existing_snapshot.end, without a create.end
 // (https://opendev.org/openstack/cinder/src/branch/master/cinder/volume/flows/manager/manage_existing_snapshot.py).
 var openstackActions = map[string]Action{
 	"compute.instance.create.end": ServerCreated, "instance.create.end": ServerCreated,
@@ -156,51 +156,52 @@ var openstackActions = map[string]Action{
 	"compute.instance.delete.end": ServerDeleted, "instance.delete.end": ServerDeleted,
 	"compute.instance.force_delete.end": ServerDeleted, "instance.force_delete.end": ServerDeleted,
 	"volume.create.end": VolumeCreated, "volume.manage_existing.end": VolumeCreated,
-	"volume.attach.end": VolumeAttached, "compute.instance.volume.attach": VolumeAttached,
-	"instance.volume_attach.end": VolumeAttached,
-	"volume.detach.end":          VolumeDetached, "compute.instance.volume.detach": VolumeDetached,
-	"instance.volume_detach.end": VolumeDetached,
-	"volume.resize.end":          VolumeResized, "volume.transfer.accept.end": VolumeTransferred,
-	"volume.delete.end":   VolumeDeleted,
-	"snapshot.create.end": SnapshotCreated, "snapshot.manage_existing_snapshot.end": SnapshotCreated,
+	"volume.attach.end":              VolumeAttached,
+	"compute.instance.volume.attach": VolumeAttached, "instance.volume_attach.end": VolumeAttached,
+	"volume.detach.end":              VolumeDetached,
+	"compute.instance.volume.detach": VolumeDetached, "instance.volume_detach.end": VolumeDetached,
+	"volume.resize.end":          VolumeResized,
+	"volume.transfer.accept.end": VolumeTransferred,
+	"volume.delete.end":          VolumeDeleted,
+	"snapshot.create.end":        SnapshotCreated, "snapshot.manage_existing_snapshot.end": SnapshotCreated,
 	"snapshot.delete.end": SnapshotDeleted,
 }
 
-// openstackUpdates are the event types that report a start or a stop only if the vm_state changed so.
+// openstackUpdates are the event types that report a start or a stop only if the vm_state changed accordingly.
 var openstackUpdates = []string{"compute.instance.update", "instance.update"}
 
-// openstackWhy says why an event type that reports no change does not.
-func openstackWhy(eventType string) string {
+// nonChangeReason returns why an event type reports no change.
+func nonChangeReason(eventType string) string {
 	switch {
 	case strings.HasSuffix(eventType, ".error"):
 		return "reports a failure"
 	case strings.HasSuffix(eventType, ".start"):
 		return "is the start of an operation; its end is reported too"
 	}
-	if why := openstackNothing[eventType]; why != "" {
+	if why := openstackNonChanges[eventType]; why != "" {
 		return why
 	}
 	return "changes nothing that rules act on"
 }
 
-// openstackNothing says of event types that could be taken for a change why they are none. docs/events.md has the same
-// table. The lists are Nova's (doc/notification_samples, and _notify_about_instance_usage in nova/compute/manager.py)
-// and Cinder's (notify_about_volume_usage and notify_about_snapshot_usage).
-var openstackNothing = map[string]string{
+// openstackNonChanges are event types that look like changes, with the reason why they are not. docs/events.md has the
+// same table. The types come from Nova (doc/notification_samples, and _notify_about_instance_usage in
+// nova/compute/manager.py) and Cinder (notify_about_volume_usage and notify_about_snapshot_usage).
+var openstackNonChanges = map[string]string{
 	"compute.instance.finish_resize.end":  "is a resize that is not confirmed yet",
 	"instance.resize_finish.end":          "is a resize that is not confirmed yet",
 	"compute.instance.resize.revert.end":  "is a resize that was undone",
 	"instance.resize_revert.end":          "is a resize that was undone",
 	"compute.instance.soft_delete.end":    "is a deletion that can still be undone",
 	"instance.soft_delete.end":            "is a deletion that can still be undone",
-	"compute.instance.restore.end":        "undoes a deletion; the server has its metadata still",
-	"instance.restore.end":                "undoes a deletion; the server has its metadata still",
+	"compute.instance.restore.end":        "undoes a deletion; the server still has its metadata",
+	"instance.restore.end":                "undoes a deletion; the server still has its metadata",
 	"compute.instance.shelve.end":         "keeps the server and its metadata",
 	"instance.shelve.end":                 "keeps the server and its metadata",
 	"compute.instance.shelve_offload.end": "keeps the server and its metadata",
 	"instance.shelve_offload.end":         "keeps the server and its metadata",
-	"compute.instance.unshelve.end":       "brings back a server that has its metadata still",
-	"instance.unshelve.end":               "brings back a server that has its metadata still",
+	"compute.instance.unshelve.end":       "restores a server that still has its metadata",
+	"instance.unshelve.end":               "restores a server that still has its metadata",
 	"compute.instance.evacuate":           "is the request; the rebuild on another host is reported too",
 	"instance.evacuate":                   "is the request; the rebuild on another host is reported too",
 	"instance.rebuild_scheduled":          "is the request; the rebuild's end is reported too",
@@ -208,10 +209,11 @@ var openstackNothing = map[string]string{
 	"compute.instance.snapshot.end":       "is an image of a server, not a snapshot of a volume",
 	"instance.snapshot.end":               "is an image of a server, not a snapshot of a volume",
 	"snapshot.revert.end":                 "changes the volume, not the snapshot",
-	"snapshot.update.end":                 "follows each write of metadata, and Tagger's own too",
+	"snapshot.update.end":                 "follows each write of metadata, including Tagger's own",
 }
 
-// action is the change that an event of this type reports, "" for none. update says that it depends on the payload.
+// action returns the action that events of this type report, "" for none. update reports that it depends on the
+// payload.
 func (o openstack) action(eventType string) (action Action, update bool) {
 	for _, mapped := range [...]string{eventType, openstackPrefix + eventType} {
 		if action, ok := o.types[mapped]; ok {
@@ -221,12 +223,12 @@ func (o openstack) action(eventType string) (action Action, update bool) {
 	return openstackActions[eventType], slices.Contains(openstackUpdates, eventType)
 }
 
-// read decodes the data only if the type can report a change: most of what is on an OpenStack's bus does not.
+// read decodes the data only if the type can report a change: most notifications do not.
 func (o openstack) read(e event.Event, from *payload) (Reading, error) {
 	eventType := strings.TrimPrefix(e.Type(), openstackPrefix)
 	action, update := o.action(eventType)
 	if action == "" && !update {
-		return nothing(printable(eventType) + " " + openstackWhy(eventType))
+		return noChange(printable(eventType) + " " + nonChangeReason(eventType))
 	}
 	data, err := from.decode()
 	if err != nil {
@@ -236,22 +238,22 @@ func (o openstack) read(e event.Event, from *payload) (Reading, error) {
 	switch text(n["event_type"]) {
 	case eventType:
 	case "":
-		return Reading{}, malformed(o, e.Type(), "data.event_type", "is missing; the notification is wanted as data")
+		return Reading{}, malformed(o, e.Type(), "data.event_type", "is missing; want the notification as data")
 	default:
-		return Reading{}, malformed(o, e.Type(), "data.event_type", "is not the one that the event's type says")
+		return Reading{}, malformed(o, e.Type(), "data.event_type", "does not match the event's type")
 	}
 	s := o.source(n)
 	if update {
 		if action = s.transition(); action == "" {
-			return nothing(printable(eventType) + " without a change between active and stopped")
+			return noChange(printable(eventType) + " reports no change between active and stopped")
 		}
 	}
 	if s.payload == nil {
 		return Reading{}, malformed(o, eventType, "data.payload", "is not an object")
 	}
-	// Nova has other words, and a type of its own
+	// Cinder reports a failed creation like this. Nova has a separate event type.
 	if action.Creates() && strings.HasPrefix(text(s.payload["status"]), "error") {
-		return nothing(printable(eventType) + " of a " + string(action.Kinds()[0]) + " in an error status")
+		return noChange(printable(eventType) + " reports a " + string(action.Kinds()[0]) + " in an error status")
 	}
 	c, err := o.change(eventType, action, n, s, from)
 	if err != nil {
@@ -265,7 +267,8 @@ func (o openstack) read(e event.Event, from *payload) (Reading, error) {
 	return Reading{Known: true, Changes: []Change{c}}, nil
 }
 
-// source is where a notification's facts are: a versioned notification has them inside nova_object.data.
+// source is the part of a notification that describes the resource. In a versioned notification that is
+// nova_object.data. place is its path in the event, for errors.
 type source struct {
 	payload   map[string]any
 	versioned bool
@@ -280,10 +283,9 @@ func (openstack) source(n map[string]any) source {
 	return source{payload, false, "data.payload."}
 }
 
-// transition is what an update reports: a start or a stop, when the vm_state went from one of the two states to the
-// other. Nova sends an update for each change of a task_state, a name or the metadata too, and so for each write of
-// ours. Other ways into the states are a creation, a confirmed resize, the end of a rescue: they have notifications of
-// their own.
+// transition returns the start or stop that an update reports, "" for none. Nova also sends an update for each change
+// of a task_state, a name or the metadata, including our own writes. A creation, a confirmed resize and the end of a
+// rescue lead to the same states, but have their own notifications.
 func (s source) transition() Action {
 	before, after := text(s.payload["old_state"]), text(s.payload["state"])
 	if s.versioned {
@@ -333,16 +335,15 @@ func (o openstack) change(eventType string, action Action, n map[string]any, s s
 			Created: created.UTC(),
 		},
 		Actor:   openstackActor(action, n, s),
-		Request: first(reference(p["request_id"]), reference(n["_context_request_id"])),
+		Request: cmp.Or(optionalID(p["request_id"]), optionalID(n["_context_request_id"])),
 	}
-	if project != "" && project == first(text(n["_context_project_id"]), text(n["_context_project"]),
-		text(n["_context_tenant"])) {
-		// An admin acts on other projects' servers with a context of their own.
+	caller := cmp.Or(text(n["_context_project_id"]), text(n["_context_project"]), text(n["_context_tenant"]))
+	if project != "" && project == caller { // an admin may act from another project
 		c.Resource.ProjectName = text(n["_context_project_name"])
 	}
 	if strings.HasPrefix(eventType, "volume.") {
-		// A call that Nova makes to Cinder has a request id of its own, and Nova's as the global one.
-		c.Request = first(reference(n["_context_global_request_id"]), c.Request)
+		// When Nova calls Cinder, the call has a new request id, and Nova's is the global one.
+		c.Request = cmp.Or(optionalID(n["_context_global_request_id"]), c.Request)
 	}
 	if err := of.read(s, from, &c); err != nil {
 		return Change{}, undecodable(o, eventType, s.place+"metadata", err)
@@ -350,15 +351,15 @@ func (o openstack) change(eventType string, action Action, n map[string]any, s s
 	return c, nil
 }
 
-// payloadKind is how the payloads about one kind of resource differ from those of others.
+// payloadKind describes the payloads about one kind of resource.
 type payloadKind struct {
-	// id is the payload's member with the resource's id, versionedID the one in Nova's versioned format.
+	// id is the member with the resource's id; versionedID replaces it in Nova's versioned format.
 	id, versionedID string
-	// read adds what only this kind's payload has. Its error is a [*document.LimitError].
+	// read adds the fields that are specific to this kind. Its error is a [*document.LimitError].
 	read func(s source, from *payload, c *Change) error
 }
 
-// payloadKinds has every kind that a notification can be about.
+// payloadKinds has the kinds that notifications report.
 var payloadKinds = map[Kind]payloadKind{
 	Server:   {id: "instance_id", versionedID: "uuid", read: readServer},
 	Volume:   {id: "volume_id", read: readVolume},
@@ -368,28 +369,29 @@ var payloadKinds = map[Kind]payloadKind{
 func readServer(s source, _ *payload, c *Change) error {
 	c.Resource.Flavor, c.Resource.FlavorID = s.flavor()
 	c.Resource.Image = s.image()
-	c.Resource.Metadata = texts(s.payload["metadata"])
+	c.Resource.Metadata = stringMembers(s.payload["metadata"])
 	return nil
 }
 
-// readVolume reads Cinder's notifications, and Nova's of an attachment, whose payload is the server's with the volume's
-// id added to it.
+// readVolume reads Cinder's notifications, and Nova's notifications of an attachment, whose payload is the server's
+// plus the volume's id.
 func readVolume(s source, _ *payload, c *Change) error {
 	p := s.payload
-	if server := first(text(p["uuid"]), text(p["instance_id"])); server != "" {
+	if server := cmp.Or(text(p["uuid"]), text(p["instance_id"])); server != "" {
 		c.Resource.Name, c.Resource.Zone, c.Resource.Created = "", "", time.Time{}
-		if c.Action == VolumeAttached { // a volume that is detached belongs to the server no more
-			c.Parent = Parent{Kind: Server, ID: uuidOnly(server), Name: text(p["display_name"]), Metadata: texts(p["metadata"])}
+		if c.Action == VolumeAttached { // a detached volume no longer belongs to the server
+			c.Parent = Parent{Kind: Server, ID: uuidOrEmpty(server), Name: text(p["display_name"]),
+				Metadata: stringMembers(p["metadata"])}
 		}
 		return nil
 	}
 	p["metadata"] = fromRows(p["metadata"])
-	c.Resource.Metadata = texts(p["metadata"])
+	c.Resource.Metadata = stringMembers(p["metadata"])
 	newest := ""
 	for _, row := range list(p["volume_attachment"]) {
 		row := object(row)
 		if at := text(row["attach_time"]); c.Parent.ID == "" || at > newest {
-			if server := uuidOnly(text(row["instance_uuid"])); server != "" {
+			if server := uuidOrEmpty(text(row["instance_uuid"])); server != "" {
 				newest, c.Parent = at, Parent{Kind: Server, ID: server}
 			}
 		}
@@ -401,15 +403,14 @@ func readSnapshot(s source, from *payload, c *Change) error {
 	if err := parseMetadata(s.payload, from); err != nil {
 		return err
 	}
-	c.Resource.Metadata = texts(s.payload["metadata"])
-	if volume := uuidOnly(text(s.payload["volume_id"])); volume != "" {
+	c.Resource.Metadata = stringMembers(s.payload["metadata"])
+	if volume := uuidOrEmpty(text(s.payload["volume_id"])); volume != "" {
 		c.Resource.Volume, c.Parent = volume, Parent{Kind: Volume, ID: volume}
 	}
 	return nil
 }
 
-// fromRows returns a volume's metadata, which Cinder writes as a list of rows, as the object that it is everywhere
-// else.
+// fromRows converts a volume's metadata, which Cinder sends as a list of database rows, to an object.
 func fromRows(v any) any {
 	rows, ok := v.([]any)
 	if !ok {
@@ -424,8 +425,8 @@ func fromRows(v any) any {
 	return m
 }
 
-// texts returns an object's members that are texts, nil where v is no object.
-func texts(v any) map[string]string {
+// stringMembers returns the members of an object that are strings, nil if v is not an object.
+func stringMembers(v any) map[string]string {
 	o, ok := v.(map[string]any)
 	if !ok {
 		return nil
@@ -439,7 +440,7 @@ func texts(v any) map[string]string {
 	return m
 }
 
-// flavor returns the flavor's name, or its id where the payload has no name, and its id.
+// flavor returns the flavor's name and id. The name is the id if the payload has no name.
 func (s source) flavor() (name, id string) {
 	if s.versioned {
 		flavor := object(object(s.payload["flavor"])["nova_object.data"])
@@ -447,32 +448,32 @@ func (s source) flavor() (name, id string) {
 	} else {
 		name, id = text(s.payload["instance_type"]), text(s.payload["instance_flavor_id"])
 	}
-	return first(name, id), id
+	return cmp.Or(name, id), id
 }
 
-// image is "" for a server that boots from a volume.
+// image returns the image's id, "" for a server that boots from a volume.
 func (s source) image() string {
 	if s.versioned {
-		return uuidOnly(text(s.payload["image_uuid"]))
+		return uuidOrEmpty(text(s.payload["image_uuid"]))
 	}
 	url := text(s.payload["image_ref_url"])
-	return first(
-		uuidOnly(text(object(s.payload["image_meta"])["base_image_ref"])),
-		uuidOnly(url[strings.LastIndexByte(url, '/')+1:]),
+	return cmp.Or(
+		uuidOrEmpty(text(object(s.payload["image_meta"])["base_image_ref"])),
+		uuidOrEmpty(url[strings.LastIndexByte(url, '/')+1:]),
 	)
 }
 
-// openstackActor is whose request it was. The payload's user_id is the resource's owner, which is the actor of its
-// creation only; a versioned payload names the initiator; the context names the user, with a name where the service
-// sends it (Nova does, Cinder does not).
+// openstackActor returns the user whose request caused the change. A versioned payload names the initiator; the context
+// names the user, with Nova also by name. The payload's user_id is the resource's owner, which is the actor only of its
+// creation.
 //
-// _context_is_admin does not tell machines from people: Nova and Cinder raise a person's context to admin rights
-// half-way through most operations (seen with Zed: reboot, pause, delete of an ordinary member, every snapshot). What
-// does: no user at all, in a context that has the member, is the service's own periodic task; the role "service", or a
-// project named service or services, is how deployments mark the services' users.
+// _context_is_admin does not identify services: Nova and Cinder elevate a user's context to admin during most
+// operations (seen with Zed: reboot, pause and delete by an ordinary member, every snapshot). A context with that
+// member but without a user is the service's own periodic task. Deployments mark the services' users by the role
+// "service" or by a project named service or services.
 func openstackActor(action Action, n map[string]any, s source) Actor {
-	user := first(text(n["_context_user_id"]), text(n["_context_user"]))
-	id := first(text(s.payload["action_initiator_user"]), user)
+	user := cmp.Or(text(n["_context_user_id"]), text(n["_context_user"]))
+	id := cmp.Or(text(s.payload["action_initiator_user"]), user)
 	if id == "" && action.Creates() {
 		id = text(s.payload["user_id"])
 	}
@@ -498,8 +499,8 @@ func openstackActor(action Action, n map[string]any, s source) Actor {
 	return a
 }
 
-// parseMetadata replaces a snapshot's metadata, which Cinder writes as Python shows a dictionary, by what it says. ""
-// is none. The error is a [*document.LimitError].
+// parseMetadata decodes a snapshot's metadata, which Cinder sends as the repr of a Python dictionary; "" means none.
+// The error is a [*document.LimitError].
 func parseMetadata(payload map[string]any, from *payload) error {
 	s, ok := payload["metadata"].(string)
 	if !ok {

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -10,29 +11,29 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle/timestamp"
 )
 
-// Notice is what one of Nova's notifications tells about a server although rules do not act on it: that something in
-// the server's record was saved, or that what kept its metadata from being written may be over.
+// Notice is information about a server from a Nova notification that rules do not act on: the server's record was
+// saved, or writes of its metadata may succeed again.
 type Notice struct {
 	// Server is the server's id, a UUID.
 	Server string
-	// Request is the id of the API request, "" when unknown. Both formats of one notification have the same.
+	// Request is the id of the API request, "" if unknown. It is the same in both formats of a notification.
 	Request string
 	Actor   Actor
-	// Time is when Nova sent it, zero when it does not say.
+	// Time is when Nova sent the notification, zero if unknown.
 	Time time.Time
-	// Metadata is the map that the writer had in memory, which need not be what is in the database. It is nil if the
+	// Metadata is the map that the writer had in memory, which may differ from the database. It is nil if the
 	// notification has none.
 	Metadata map[string]string
-	// Saved says that the server's record was saved without a change of its vm_state or task_state, as for each write
-	// of metadata.
+	// Saved reports that the server's record was saved without a change of vm_state or task_state. Each write of metadata
+	// does that.
 	Saved bool
-	// Unblocks says that the server was unlocked, unrescued or unshelved, or its resize confirmed: writes that were
-	// refused can succeed now.
+	// Unblocks reports that the server was unlocked, unrescued or unshelved, or its resize confirmed: writes that Nova
+	// refused before can succeed now.
 	Unblocks bool
 }
 
-// openstackUnblocking has the event types after which Nova may take writes that it refused before. There is no legacy
-// notification of an unlock. The samples are in Nova's doc/notification_samples.
+// openstackUnblocking are the event types after which Nova may accept writes that it refused before. An unlock has no
+// legacy notification. The samples are in Nova's doc/notification_samples.
 var openstackUnblocking = []string{
 	"instance.unlock",
 	"compute.instance.unrescue.end", "instance.unrescue.end",
@@ -40,8 +41,8 @@ var openstackUnblocking = []string{
 	"compute.instance.resize.confirm.end", "instance.resize_confirm.end",
 }
 
-// Notice returns what an event tells about a server. ok is false for an event that is no such notification, or that
-// cannot be read. Ignored actors count too: what they write can undo a write as well as anyone's.
+// Notice reads an event as a Notice. ok is false for any other event and for one that cannot be read. Ignored actors
+// count too, because their writes can also undo one of ours.
 func (r *Registry) Notice(e event.Event) (n Notice, ok bool) {
 	if e.Context == nil {
 		return Notice{}, false
@@ -63,16 +64,17 @@ func (r *Registry) Notice(e event.Event) (n Notice, ok bool) {
 		id = s.payload["uuid"]
 	}
 	n = Notice{
-		Server: uuidOnly(text(id)), Metadata: texts(s.payload["metadata"]), Saved: update && s.steady(), Unblocks: unblocks,
-		Request: first(reference(s.payload["request_id"]), reference(notification["_context_request_id"])),
-		Actor:   openstackActor("", notification, s),
+		Server: uuidOrEmpty(text(id)), Metadata: stringMembers(s.payload["metadata"]), Saved: update && s.stateUnchanged(),
+		Unblocks: unblocks,
+		Request:  cmp.Or(optionalID(s.payload["request_id"]), optionalID(notification["_context_request_id"])),
+		Actor:    openstackActor("", notification, s),
 	}
 	n.Time, _ = timestamp.Parse(text(notification["timestamp"]))
 	return n, n.Server != ""
 }
 
-// steady reports whether neither vm_state nor task_state changed.
-func (s source) steady() bool {
+// stateUnchanged reports whether neither vm_state nor task_state changed.
+func (s source) stateUnchanged() bool {
 	p := s.payload
 	if s.versioned {
 		p = object(object(p["state_update"])["nova_object.data"])

@@ -12,8 +12,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
-// Of all that a real Nova and Cinder sent, these save a server's record without a change of its state, or say that it
-// can be written again.
+// TestNotices reads captures of all notifications from a real Nova and Cinder. It lists those that report a save
+// without a change of state, and those after which writes may succeed again.
 func TestNotices(t *testing.T) {
 	const captures = "../contract/testdata/notifications/"
 	files, err := filepath.Glob(captures + "*.json")
@@ -33,10 +33,16 @@ func TestNotices(t *testing.T) {
 			unblocks = append(unblocks, name)
 		}
 		if update := strings.Contains(name, "instance.update."); ok != (update || n.Unblocks) {
-			t.Errorf("%s: a notice: %v", name, ok)
+			t.Errorf("%s: is a notice: %v", name, ok)
 		}
-		if ok && (n.Server == "" || n.Request == "" || n.Actor.ID == "" || n.Time.IsZero() || n.Metadata == nil) {
-			t.Errorf("%s: %+v", name, n)
+		if !ok {
+			continue
+		}
+		if n.Server == "" || n.Request == "" || n.Actor.ID == "" {
+			t.Errorf("%s lacks a server, request or actor: %+v", name, n)
+		}
+		if n.Time.IsZero() || n.Metadata == nil {
+			t.Errorf("%s lacks a time or metadata: %+v", name, n)
 		}
 	}
 	want := []string{"compute.instance.update.metadata", "instance.update.metadata"}
@@ -51,10 +57,10 @@ func TestNotices(t *testing.T) {
 		t.Errorf("unblocks (-want +got):\n%s", diff)
 	}
 
+	tagger := lifecycle.Actor{ID: "42f2b196cadd40b99fc4a4ad90000704", Name: "tagger", Kind: lifecycle.User}
+	admin := lifecycle.Actor{ID: "3e08f05972684057b476ee23d09ff829", Name: "admin", Kind: lifecycle.User}
 	for name, actor := range map[string]lifecycle.Actor{
-		"compute.instance.update.metadata": {ID: "42f2b196cadd40b99fc4a4ad90000704", Name: "tagger", Kind: lifecycle.User},
-		"instance.update.metadata":         {ID: "42f2b196cadd40b99fc4a4ad90000704", Name: "tagger", Kind: lifecycle.User},
-		"instance.unlock":                  {ID: "3e08f05972684057b476ee23d09ff829", Name: "admin", Kind: lifecycle.User},
+		"compute.instance.update.metadata": tagger, "instance.update.metadata": tagger, "instance.unlock": admin,
 	} {
 		n, _ := registry.Notice(ingress.Decode(readFile(t, captures+name+".json")).Records[0].Events[0])
 		if n.Actor != actor {
@@ -65,7 +71,9 @@ func TestNotices(t *testing.T) {
 		}
 		n.Time = n.Time.Truncate(time.Second)
 		want := lifecycle.Notice{
-			Server: "66385ae3-03c2-4000-ae35-925a243d34d7", Request: "req-e657a8de-fdc7-4804-835b-44b2dc0dfbc4", Actor: actor,
+			Server:   "66385ae3-03c2-4000-ae35-925a243d34d7",
+			Request:  "req-e657a8de-fdc7-4804-835b-44b2dc0dfbc4",
+			Actor:    actor,
 			Saved:    true,
 			Time:     time.Date(2026, 11, 25, 15, 52, 14, 0, time.UTC),
 			Metadata: map[string]string{"owner": "alice", "env": "prod", "x": "y"},

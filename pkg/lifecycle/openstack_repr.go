@@ -6,20 +6,20 @@ import (
 	"unicode/utf8"
 )
 
-// parseRepr reads what Python's repr makes of a dictionary whose keys and values are strings, numbers, booleans or
-// None. It reports false for anything else.
+// parseRepr parses Python's repr of a dictionary of strings, numbers, booleans and None. It reports false for anything
+// else.
 func parseRepr(s string) (map[string]any, bool) {
 	p := reprParser{s}
 	m := map[string]any{}
-	if !p.take("{") {
+	if !p.accept("{") {
 		return nil, false
 	}
-	for first := true; !p.take("}"); first = false {
-		if !first && !p.take(",") {
+	for first := true; !p.accept("}"); first = false {
+		if !first && !p.accept(",") {
 			return nil, false
 		}
 		key, ok := p.quoted()
-		if !ok || !p.take(":") {
+		if !ok || !p.accept(":") {
 			return nil, false
 		}
 		value, ok := p.value()
@@ -35,8 +35,8 @@ type reprParser struct {
 	rest string
 }
 
-// take skips spaces and then one word, if it is there.
-func (p *reprParser) take(word string) bool {
+// accept skips spaces and then word. It reports false, and skips nothing, if word does not follow.
+func (p *reprParser) accept(word string) bool {
 	rest, ok := strings.CutPrefix(strings.TrimLeft(p.rest, " "), word)
 	if ok {
 		p.rest = rest
@@ -46,11 +46,11 @@ func (p *reprParser) take(word string) bool {
 
 func (p *reprParser) value() (any, bool) {
 	switch {
-	case p.take("None"):
+	case p.accept("None"):
 		return nil, true
-	case p.take("True"):
+	case p.accept("True"):
 		return true, true
-	case p.take("False"):
+	case p.accept("False"):
 		return false, true
 	}
 	if s, ok := p.quoted(); ok {
@@ -68,7 +68,7 @@ func (p *reprParser) value() (any, bool) {
 	return number(digits), true
 }
 
-// quoted reads a string literal: in either kind of quotes, with Python's escapes, after a u that Python 2 writes.
+// quoted parses a string literal: single or double quotes, Python's escapes, an optional u prefix from Python 2.
 func (p *reprParser) quoted() (string, bool) {
 	s := strings.TrimPrefix(strings.TrimLeft(p.rest, " "), "u")
 	if s == "" || s[0] != '\'' && s[0] != '"' {
@@ -97,7 +97,7 @@ func (p *reprParser) quoted() (string, bool) {
 	return "", false
 }
 
-// escape reads what follows a backslash.
+// escape parses the part of an escape sequence after the backslash.
 func escape(s string) (r rune, rest string, ok bool) {
 	if s == "" {
 		return 0, "", false

@@ -14,15 +14,17 @@ import (
 )
 
 func notification(eventType, payload, context string) string {
-	return `{"event_type":"` + eventType +
-		`","publisher_id":"p","message_id":"m","priority":"INFO","timestamp":"2026-11-20 09:15:04.5",` + context +
-		`"payload":` + payload + `}`
+	return `{"publisher_id":"p","message_id":"m","priority":"INFO","timestamp":"2026-11-20 09:15:04.5",` +
+		context + `"event_type":"` + eventType + `","payload":` + payload + `}`
 }
 
-// TestUpdates: only a change between active and stopped is one. Every write of metadata makes an update.
+// TestUpdates: an update reports a change only if the state went from active to stopped or back. Each write of metadata
+// also causes an update.
 func TestUpdates(t *testing.T) {
-	states := []string{"active", "stopped", "building", "resized", "paused", "suspended", "rescued", "shelved_offloaded",
-		"error", "deleted", ""}
+	states := []string{
+		"active", "stopped", "building", "resized", "paused", "suspended", "rescued", "shelved_offloaded", "error",
+		"deleted", "",
+	}
 	for _, before := range states {
 		for _, after := range states {
 			var want lifecycle.Action
@@ -33,10 +35,12 @@ func TestUpdates(t *testing.T) {
 				want = lifecycle.ServerStarted
 			}
 			legacy := fmt.Sprintf(`{"instance_id":"%s","old_state":"%s","state":"%s"}`, serverID, before, after)
-			versioned := fmt.Sprintf(
-				`{"nova_object.data":{"uuid":"%s","state":"%s","state_update":{"nova_object.data":{"old_state":"%s","state":"%s"}}}}`, serverID, after, before, after)
-			for _, payload := range []string{notification("compute.instance.update", legacy, ""),
-				notification("instance.update", versioned, "")} {
+			update := fmt.Sprintf(`{"nova_object.data":{"old_state":"%s","state":"%s"}}`, before, after)
+			versioned := fmt.Sprintf(`{"nova_object.data":{"uuid":"%s","state":"%s","state_update":%s}}`, serverID, after,
+				update)
+			for _, payload := range []string{
+				notification("compute.instance.update", legacy, ""), notification("instance.update", versioned, ""),
+			} {
 				reading, err := readEvent(t, lifecycle.Options{}, payload)
 				if err != nil {
 					t.Fatal(err)
@@ -54,30 +58,41 @@ func TestUpdates(t *testing.T) {
 }
 
 func TestOpenStackActors(t *testing.T) {
+	const created, stopped = "compute.instance.create.end", "compute.instance.power_off.end"
 	for _, c := range []struct {
 		name, eventType, context, user string
 		want                           lifecycle.Actor
 	}{
-		{"a user", "compute.instance.power_off.end", `"_context_user_id":"u1","_context_user_name":"alice",`, "owner",
-			lifecycle.Actor{ID: "u1", Name: "alice", Kind: lifecycle.User}},
-		{"an old context", "compute.instance.power_off.end", `"_context_user":"u1",`, "owner",
-			lifecycle.Actor{ID: "u1", Kind: lifecycle.User}},
-		{"raised to admin half-way", "compute.instance.power_off.end",
-			`"_context_user_id":"u1","_context_is_admin":true,"_context_roles":["member","admin"],`, "owner",
-			lifecycle.Actor{ID: "u1", Kind: lifecycle.User}},
-		{"a service's role", "compute.instance.create.end",
-			`"_context_user_id":"u1","_context_user_name":"heat","_context_roles":["admin","service"],`, "u1",
-			lifecycle.Actor{ID: "u1", Name: "heat", Kind: lifecycle.Service}},
-		{"a service's project", "compute.instance.create.end",
-			`"_context_user_id":"u1","_context_user_name":"nova","_context_project_name":"services",`, "u1",
-			lifecycle.Actor{ID: "u1", Name: "nova", Kind: lifecycle.Service}},
-		{"Nova itself", "compute.instance.power_off.end", `"_context_user_id":null,"_context_is_admin":true,`, "owner",
-			lifecycle.Actor{Kind: lifecycle.Service}},
-		{"no context: the owner did not stop it", "compute.instance.power_off.end", ``, "owner",
-			lifecycle.Actor{Kind: lifecycle.UnknownActor}},
-		{"no context: the owner created it", "compute.instance.create.end", ``, "owner",
-			lifecycle.Actor{ID: "owner", Kind: lifecycle.User}},
-		{"nobody", "compute.instance.create.end", ``, "", lifecycle.Actor{Kind: lifecycle.UnknownActor}},
+		{
+			"a user", stopped, `"_context_user_id":"u1","_context_user_name":"alice",`,
+			"owner", lifecycle.Actor{ID: "u1", Name: "alice", Kind: lifecycle.User},
+		},
+		{
+			"an old context", stopped, `"_context_user":"u1",`,
+			"owner", lifecycle.Actor{ID: "u1", Kind: lifecycle.User},
+		},
+		{
+			"elevated to admin", stopped,
+			`"_context_user_id":"u1","_context_is_admin":true,"_context_roles":["member","admin"],`,
+			"owner", lifecycle.Actor{ID: "u1", Kind: lifecycle.User},
+		},
+		{
+			"a service's role", created,
+			`"_context_user_id":"u1","_context_user_name":"heat","_context_roles":["admin","service"],`,
+			"u1", lifecycle.Actor{ID: "u1", Name: "heat", Kind: lifecycle.Service},
+		},
+		{
+			"a service's project", created,
+			`"_context_user_id":"u1","_context_user_name":"nova","_context_project_name":"services",`,
+			"u1", lifecycle.Actor{ID: "u1", Name: "nova", Kind: lifecycle.Service},
+		},
+		{
+			"Nova itself", stopped, `"_context_user_id":null,"_context_is_admin":true,`,
+			"owner", lifecycle.Actor{Kind: lifecycle.Service},
+		},
+		{"no context, stopped", stopped, ``, "owner", lifecycle.Actor{Kind: lifecycle.UnknownActor}},
+		{"no context, created", created, ``, "owner", lifecycle.Actor{ID: "owner", Kind: lifecycle.User}},
+		{"no context, no owner", created, ``, "", lifecycle.Actor{Kind: lifecycle.UnknownActor}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			reading, err := readEvent(t, lifecycle.Options{},
@@ -87,31 +102,36 @@ func TestOpenStackActors(t *testing.T) {
 			}
 		})
 	}
-	// The initiator of a versioned notification has a name only where the context is the same user's.
-	for context, name := range map[string]string{`"_context_user_id":"u1","_context_user_name":"alice",`: "alice",
-		`"_context_user_id":"u2","_context_user_name":"bob",`: ""} {
+	// The initiator of a versioned notification has a name only if the context is the same user's.
+	for context, name := range map[string]string{
+		`"_context_user_id":"u1","_context_user_name":"alice",`: "alice",
+		`"_context_user_id":"u2","_context_user_name":"bob",`:   "",
+	} {
 		reading, err := readEvent(t, lifecycle.Options{}, notification("instance.power_off.end",
 			`{"nova_object.data":{"uuid":"`+serverID+`","user_id":"owner","action_initiator_user":"u1"}}`, context))
-		if want := (lifecycle.Actor{ID: "u1", Name: name, Kind: lifecycle.User}); err != nil ||
-			reading.Changes[0].Actor != want {
+		want := lifecycle.Actor{ID: "u1", Name: name, Kind: lifecycle.User}
+		if err != nil || reading.Changes[0].Actor != want {
 			t.Errorf("%s: %+v, %v, want %+v", context, reading.Changes, err, want)
 		}
 	}
 }
 
-// TestSnapshotMetadata: Cinder writes it as Python shows a dictionary.
+// TestSnapshotMetadata: Cinder sends a snapshot's metadata as the repr of a Python dictionary.
 func TestSnapshotMetadata(t *testing.T) {
 	for repr, want := range map[string]any{
 		"":                          map[string]any{},
 		"{}":                        map[string]any{},
 		"{'a': 'b'}":                map[string]any{"a": "b"},
 		` {'a':'b' , "c" : "d'e"} `: map[string]any{"a": "b", "c": "d'e"},
-		`{'a b': 'c "d" \'e\'', 'k': 'é\n\t\\ \r\x41\u00e9\U0001f600'}`: map[string]any{"a b": `c "d" 'e'`,
-			"k": "é\n\t\\ \rAé😀"},
-		"{u'a': u'b'}": map[string]any{"a": "b"},
-		"{'n': None, 't': True, 'f': False, 'i': -3, 'x': 1.5}": map[string]any{"n": nil, "t": true, "f": false,
-			"i": int64(-3), "x": 1.5},
-		// What is none of it stays what it is.
+		"{u'a': u'b'}":              map[string]any{"a": "b"},
+
+		`{'a b': 'c "d" \'e\'', 'k': 'é\n\t\\ \r\x41\u00e9\U0001f600'}`: map[string]any{
+			"a b": `c "d" 'e'`, "k": "é\n\t\\ \rAé😀",
+		},
+		"{'n': None, 't': True, 'f': False, 'i': -3, 'x': 1.5}": map[string]any{
+			"n": nil, "t": true, "f": false, "i": int64(-3), "x": 1.5,
+		},
+		// Anything else stays unchanged.
 		"text":                     "text",
 		"{'a': 'b'":                "{'a': 'b'",
 		"{'a': 'b'} x":             "{'a': 'b'} x",
@@ -147,25 +167,23 @@ func TestSnapshotMetadata(t *testing.T) {
 	}
 }
 
-// TestOtherPayloads: a payload that is no object, and a project that would be a path.
+// TestOtherPayloads covers payloads of wrong types and ids that are not valid.
 func TestOtherPayloads(t *testing.T) {
+	server := func(payload string) string { return notification("compute.instance.create.end", payload, "") }
+	snapshot := func(payload string) string { return notification("snapshot.create.end", payload, "") }
+	versioned := `{"nova_object.data":{"uuid":"` + serverID + `","tenant_id":[1]}}`
 	for payload, want := range map[string]string{
-		notification("compute.instance.create.end", `[]`,
-			""): "data.payload: is not an object",
-		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":"a/../b"}`,
-			""): `data.payload.tenant_id: "a/../b" is not a project id`,
-		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":5}`,
-			""): "data.payload.tenant_id: is not a string",
-		notification("compute.instance.create.end", `{"instance_id":"`+serverID+`","tenant_id":{}}`,
-			""): "data.payload.tenant_id: is not a string",
-		notification("instance.create.end", `{"nova_object.data":{"uuid":"`+serverID+`","tenant_id":[1]}}`,
-			""): "data.payload.nova_object.data.tenant_id: is not a string",
-		notification("snapshot.create.end", `{"snapshot_id":5}`,
-			""): "data.payload.snapshot_id: is not a string",
-		notification("snapshot.create.end", `{"snapshot_id":null}`,
-			""): "data.payload.snapshot_id: is missing",
-		notification("snapshot.create.end", `{"snapshot_id":"None"}`,
-			""): "data.payload.snapshot_id: is missing",
+		server(`[]`): "data.payload: is not an object",
+		server(`{"instance_id":"` + serverID +
+			`","tenant_id":"a/../b"}`): `data.payload.tenant_id: "a/../b" is not a project id`,
+		server(`{"instance_id":"` + serverID + `","tenant_id":5}`):  "data.payload.tenant_id: is not a string",
+		server(`{"instance_id":"` + serverID + `","tenant_id":{}}`): "data.payload.tenant_id: is not a string",
+
+		notification("instance.create.end", versioned, ""): "data.payload.nova_object.data.tenant_id: is not a string",
+
+		snapshot(`{"snapshot_id":5}`):      "data.payload.snapshot_id: is not a string",
+		snapshot(`{"snapshot_id":null}`):   "data.payload.snapshot_id: is missing",
+		snapshot(`{"snapshot_id":"None"}`): "data.payload.snapshot_id: is missing",
 	} {
 		_, err := readEvent(t, lifecycle.Options{}, payload)
 		if err == nil || !strings.HasSuffix(err.Error(), want) {
@@ -174,13 +192,13 @@ func TestOtherPayloads(t *testing.T) {
 	}
 }
 
-// TestNoTokenInReadings: no credential of a raw notification gets as far as rules, logs or a dead letter's reason.
+// TestNoTokenInReadings: credentials in a raw notification do not reach rules, logs or a dead letter's reason.
 func TestNoTokenInReadings(t *testing.T) {
 	files, err := filepath.Glob("testdata/*/*.json")
 	if err != nil || len(files) < 50 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
-	held := 0
+	withSecret := 0
 	for _, file := range files {
 		if strings.Contains(file, "golden") {
 			continue
@@ -188,7 +206,7 @@ func TestNoTokenInReadings(t *testing.T) {
 		raw := string(readFile(t, file))
 		raw = strings.Replace(raw, `\"_context_auth_token\": null`, `\"_context_auth_token\": \"s3cret\"`, 1)
 		if strings.Contains(raw, "s3cret") {
-			held++
+			withSecret++
 		}
 		for _, e := range ingress.Decode([]byte(raw)).Records[0].Events {
 			reading, err := lifecycle.New(lifecycle.Options{}).Read(e)
@@ -196,12 +214,13 @@ func TestNoTokenInReadings(t *testing.T) {
 			if jsonErr != nil {
 				t.Fatal(jsonErr)
 			}
-			if printed := fmt.Sprintf("%+v %#v %v %s", reading, reading, err, encoded); strings.Contains(printed, "s3cret") {
-				t.Errorf("%s: a secret is in the reading", file)
+			printed := fmt.Sprintf("%+v %#v %v %s", reading, reading, err, encoded)
+			if strings.Contains(printed, "s3cret") {
+				t.Errorf("%s: the reading contains a secret", file)
 			}
 		}
 	}
-	if held < 20 {
-		t.Errorf("%d files held a secret to begin with", held)
+	if withSecret < 20 {
+		t.Errorf("only %d files contain a secret", withSecret)
 	}
 }

@@ -11,23 +11,23 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle/timestamp"
 )
 
-// plainPrefix begins the types of the plain dialect; an action follows.
+// plainPrefix is the prefix of the plain dialect's types; an action follows.
 const plainPrefix = "io.github.cloudtagger."
 
-// plain is Tagger's own schema, for producers that have none: docs/events.md, docs/plain-event.schema.json. It also
-// reads the CloudEvents types that configuration maps to an action.
+// plain is Tagger's own schema, for producers without one: docs/events.md, docs/plain-event.schema.json. It also reads
+// the CloudEvents types that configuration maps to an action.
 type plain struct {
 	types map[string]Action
 }
 
 func (plain) name() string { return "plain" }
 
-// signs: plain events are CloudEvents always.
-func (plain) signs() []string { return nil }
+// markers returns nil, because plain events are always CloudEvents.
+func (plain) markers() []string { return nil }
 
 func (plain) format() string { return "" }
 
-func (plain) recognise(document.Object) (*Bare, error) { return nil, nil }
+func (plain) recognise(document.Object) (*NativeEvent, error) { return nil, nil }
 
 func (p plain) claims(eventType string) bool {
 	_, mapped := p.types[eventType]
@@ -41,7 +41,7 @@ func (p plain) read(e event.Event, from *payload) (Reading, error) {
 	}
 	if !slices.Contains(Actions(), action) {
 		return Reading{
-			Why: "type " + printable(e.Type()) + " is not one of the plain schema (" + plainPrefix + "server.created …)",
+			Why: "type " + printable(e.Type()) + " is not in the plain schema (" + plainPrefix + "server.created …)",
 		}, nil
 	}
 	data, err := from.decode()
@@ -75,7 +75,7 @@ func (p plain) read(e event.Event, from *payload) (Reading, error) {
 	return Reading{Known: true, Changes: []Change{c}}, nil
 }
 
-// plainReader reads a plain event's members and keeps the first mistake. The schema is ours, so a wrong type is one.
+// plainReader reads a plain event's members and keeps the first error. The schema is ours, so a wrong type is an error.
 type plainReader struct {
 	dialect plain
 	event   event.Event
@@ -92,7 +92,7 @@ func (r *plainReader) subject() string {
 	id := r.event.Subject()
 	switch {
 	case id == "":
-		r.fail("subject", "is missing; the resource's UUID is wanted")
+		r.fail("subject", "is missing; want the resource's UUID")
 	case !isUUID(id):
 		r.fail("subject", notUUID(id))
 	}
@@ -107,7 +107,7 @@ func (r *plainReader) object(data any, name string) map[string]any {
 	return object(v)
 }
 
-// value returns a field's value, "" or the zero time where there is none.
+// value returns a field's value, "" or the zero time if there is none.
 func (r *plainReader) value(in map[string]any, f Field) any {
 	place := "data." + f.Path()
 	v := in[f.Name]
@@ -122,25 +122,26 @@ func (r *plainReader) value(in map[string]any, f Field) any {
 		}
 		return t
 	}
-	if s != "" && f.Words != nil && f.Path() != "resource.kind" && !slices.Contains(f.Words, s) {
-		last := len(f.Words) - 1
-		r.fail(place, fmt.Sprintf("%.60q is not %s or %s", s, strings.Join(f.Words[:last], ", "), f.Words[last]))
+	if s != "" && f.Values != nil && f.Path() != "resource.kind" && !slices.Contains(f.Values, s) {
+		last := len(f.Values) - 1
+		r.fail(place, fmt.Sprintf("%.60q is not %s or %s", s, strings.Join(f.Values[:last], ", "), f.Values[last]))
 	}
 	return s
 }
 
-// kind is the resource's kind, which the type of the event names where the data does not.
+// kind returns the resource's kind. If the data does not name it, the event's type determines it.
 func (r *plainReader) kind(kind Kind, action Action) Kind {
 	kinds := action.Kinds()
 	if kind == "" {
 		return kinds[0]
 	}
 	if !slices.Contains(kinds, kind) {
-		var words []string
+		var names []string
 		for _, k := range kinds {
-			words = append(words, string(k))
+			names = append(names, string(k))
 		}
-		r.fail("data.resource.kind", fmt.Sprintf("%.60q is not %s, as the type says", kind, strings.Join(words, " or ")))
+		r.fail("data.resource.kind", fmt.Sprintf("%.60q does not fit the event's type; want %s", kind,
+			strings.Join(names, " or ")))
 	}
 	return kind
 }

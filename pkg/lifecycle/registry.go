@@ -13,22 +13,22 @@ import (
 	"github.com/cloudtagger/tagger/pkg/document"
 )
 
-// Options is what configuration adds to the dialects.
+// Options configures a [Registry].
 type Options struct {
-	// Region becomes every resource's region.
+	// Region is set as the region of every resource.
 	Region string
-	// EventTypes maps what the dialects do not know, or know otherwise, to actions: a CloudEvents type, an OpenStack
-	// event type ("compute.instance.unshelve.end"), or a CTS trace name, alone ("createSnapshotV2") or with its service
-	// before it ("EVS:createSnapshotV2").
+	// EventTypes maps further event types to actions, or known ones to other actions. A key is a CloudEvents type, an
+	// OpenStack event type ("compute.instance.unshelve.end"), or a CTS trace name, alone ("createSnapshotV2") or with
+	// its service ("EVS:createSnapshotV2").
 	EventTypes map[string]Action
-	// IgnoreActors are patterns of actors whose changes ask for nothing. They are matched against the name and the id;
-	// * stands for any characters, ? for one.
+	// IgnoreActors are patterns of actors whose changes are ignored. They match the name or the id; * stands for any
+	// characters, ? for one.
 	IgnoreActors []string
-	// Limits bound what one event can cost; those that are 0 are [DefaultLimits].
+	// Limits bound the cost of one event. Zero fields mean [DefaultLimits].
 	Limits Limits
 }
 
-// Validate reports a type that is mapped to something that is no action.
+// Validate returns an error if an event type is mapped to an unknown action.
 func (o Options) Validate() error {
 	for _, name := range slices.Sorted(maps.Keys(o.EventTypes)) {
 		if action := o.EventTypes[name]; !slices.Contains(Actions(), action) {
@@ -44,14 +44,14 @@ type Registry struct {
 	options  Options
 }
 
-// New returns a registry of all dialects. The options are taken to be valid.
+// New returns a registry of all dialects. The options must be valid.
 func New(o Options) *Registry {
-	o.Limits = o.Limits.or(DefaultLimits())
+	o.Limits = o.Limits.withDefaults(DefaultLimits())
 	return &Registry{dialects: dialects(o.EventTypes), options: o}
 }
 
-// Read says what an event reports. An event of which no dialect knows the type is a Reading, not an error; the error is
-// a *MalformedError always.
+// Read returns the changes that an event reports. An event of an unknown type yields a Reading, not an error. Any error
+// is a *MalformedError.
 func (r *Registry) Read(e event.Event) (Reading, error) {
 	if e.Context == nil {
 		return Reading{Why: "the event has no attributes"}, nil
@@ -67,10 +67,10 @@ func (r *Registry) Read(e event.Event) (Reading, error) {
 		}
 		return r.finish(d, e, reading)
 	}
-	return Reading{Why: "type " + printable(e.Type()) + " is of no dialect"}, nil
+	return Reading{Why: "type " + printable(e.Type()) + " is not recognised"}, nil
 }
 
-// finish adds what does not depend on the dialect, and keeps to the limits.
+// finish adds what does not depend on the dialect and enforces the limits.
 func (r *Registry) finish(d dialect, e event.Event, reading Reading) (Reading, error) {
 	if limit := r.options.Limits.Changes; len(reading.Changes) > limit {
 		return Reading{Dialect: d.name()}, tooLarge(d, e.Type(), "data", &document.LimitError{What: "resources", Max: limit})
@@ -78,7 +78,7 @@ func (r *Registry) finish(d dialect, e event.Event, reading Reading) (Reading, e
 	for i := range reading.Changes {
 		c := &reading.Changes[i]
 		c.Resource.Region = r.options.Region
-		if volume := uuidOnly(c.Resource.Volume); c.Parent.ID == "" && volume != "" {
+		if volume := uuidOrEmpty(c.Resource.Volume); c.Parent.ID == "" && volume != "" {
 			c.Parent = Parent{Kind: Volume, ID: volume}
 		}
 		if c.Actor == (Actor{}) {
@@ -95,7 +95,7 @@ func (r *Registry) finish(d dialect, e event.Event, reading Reading) (Reading, e
 		}
 		if r.ignores(c.Actor) {
 			// All changes of one event have one actor.
-			return Reading{Dialect: reading.Dialect, Known: true, Why: "the actor is one of TAGGER_IGNORE_ACTORS"}, nil
+			return Reading{Dialect: reading.Dialect, Known: true, Why: "the actor matches TAGGER_IGNORE_ACTORS"}, nil
 		}
 	}
 	return reading, nil
@@ -107,7 +107,7 @@ func (r *Registry) ignores(a Actor) bool {
 	})
 }
 
-// principal reads the authcontext extension
+// principal returns the actor in the authcontext extension
 // (https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/authcontext.md).
 func principal(e event.Event) Actor {
 	extensions := e.Extensions()
@@ -124,7 +124,7 @@ func principal(e event.Event) Actor {
 	return Actor{}
 }
 
-// glob matches as path.Match does, but * matches a slash too (an agency is "domain/agency") and no pattern is wrong.
+// glob is like path.Match, but * also matches slashes (an agency is "domain/agency") and every pattern is valid.
 func glob(pattern, s string) bool {
 	star, mark := -1, 0
 	p, i := 0, 0
@@ -155,7 +155,7 @@ func tooLarge(d dialect, eventType, place string, limit *document.LimitError) *M
 	return err
 }
 
-// undecodable is the error for data, or a part of it, that payload did not decode.
+// undecodable returns the error for data, or a part of it, that payload could not decode.
 func undecodable(d dialect, eventType, place string, err error) *MalformedError {
 	if limit, ok := errors.AsType[*document.LimitError](err); ok {
 		return tooLarge(d, eventType, place, limit)
@@ -163,13 +163,13 @@ func undecodable(d dialect, eventType, place string, err error) *MalformedError 
 	return malformed(d, eventType, place, "is not JSON")
 }
 
-// nothing is the reading of an event that is known and asks for nothing.
-func nothing(why string) (Reading, error) { return Reading{Known: true, Why: why}, nil }
+// noChange returns the reading of a known event that reports no change.
+func noChange(why string) (Reading, error) { return Reading{Known: true, Why: why}, nil }
 
-// maxPrinted is how many bytes of an event's type, or of a trace's name, an error or a reason shows.
+// maxPrinted limits how many bytes of an event's type or a trace's name an error or a reason shows.
 const maxPrinted = 120
 
-// printable makes an event's type fit for a log line: bounded, on one line.
+// printable makes an event's type safe for a log line: bounded and on one line.
 func printable(s string) string {
 	if len(s) > maxPrinted {
 		s = s[:maxPrinted] + "…"

@@ -76,7 +76,7 @@ func environmentTypes(s scope, text types.Type) types.Map {
 func fieldWords(path string) []string {
 	for _, f := range lifecycle.Fields() {
 		if f.Path() == path {
-			return f.Words
+			return f.Values
 		}
 	}
 	return nil

@@ -1,7 +1,7 @@
-// Package timestamp reads the points in time that clouds write, in every form that they write them in: RFC 3339, ISO
-// 8601's date and time of day, and what OpenStack and Huawei Cloud make of them.
+// Package timestamp parses the timestamps in cloud events: RFC 3339, ISO 8601 and the variants that OpenStack and
+// Huawei Cloud write.
 //
-// A zone that is left out means UTC: OpenStack services write naive UTC times (oslo.utils timeutils.utcnow).
+// A timestamp without a zone is UTC: OpenStack services write naive UTC times (oslo.utils timeutils.utcnow).
 package timestamp
 
 import (
@@ -10,19 +10,19 @@ import (
 	"time"
 )
 
-// maxLength is how many characters a timestamp may have. Fractions of a second are read to the nanosecond.
+// maxLength is the longest timestamp that is parsed, in bytes.
 const maxLength = 64
 
-// CTS shows times so in the console and in its user guide. In the second style the month is first: the guide's example
-// says so by its job's begin_time.
+// guideLayouts are the layouts of the CTS console and user guide. In the second one the month comes first, as the
+// begin_time of the job in the guide's example shows.
 var guideLayouts = [...]string{
 	"2006/01/02 15:04:05 GMT-07:00",
 	"01/02/2006 15:04:05 GMT-07:00",
 	"Jan 2, 2006 15:04:05 GMT-07:00",
 }
 
-// Parse reads s as a timestamp and returns it in UTC. It reports false when s is empty, in no form that is known, or
-// outside the years 1 to 9999, which RFC 3339 cannot write.
+// Parse parses a timestamp and returns it in UTC, with nanosecond precision. It reports false if s is empty, has an
+// unknown format or is outside the years 1 to 9999 that RFC 3339 can express.
 func Parse(s string) (time.Time, bool) {
 	s = strings.TrimSpace(s)
 	if s == "" || len(s) > maxLength {
@@ -45,12 +45,12 @@ func Parse(s string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// number reads a number of seconds (with a fraction or without), milliseconds and so on; see [Unix].
+// number parses a Unix time: seconds with an optional fraction, milliseconds and so on; see [Unix].
 func number(s string) (time.Time, bool) {
 	whole, fraction, ok := strings.Cut(s, ".")
 	n, err := strconv.ParseInt(whole, 10, 64)
 	if err != nil || len(whole) == len("20261120") && n >= 1900_0101 && n <= 9999_1231 {
-		return time.Time{}, false // eight digits are a day
+		return time.Time{}, false // eight digits are a date without a time
 	}
 	if !ok {
 		return Unix(n)
@@ -62,7 +62,7 @@ func number(s string) (time.Time, bool) {
 	return time.Unix(n, nanoseconds).UTC(), true
 }
 
-// nano reads the digits after a second's point or comma; what is below a nanosecond is cut off.
+// nano parses the fractional digits of a second and truncates them to nanoseconds.
 func nano(digits string) (int64, bool) {
 	if digits == "" || strings.Trim(digits, "0123456789") != "" {
 		return 0, false
@@ -71,8 +71,8 @@ func nano(digits string) (int64, bool) {
 	return n, err == nil
 }
 
-// iso reads a date and a time of day, in ISO 8601's extended or basic format. RFC 3339, section 5.6, has them in lower
-// case and with a space for the T, too, and allows the leap second 60, which is read as the second after 59.
+// iso parses a date and a time of day in ISO 8601's extended or basic format. As in RFC 3339, section 5.6, letters may
+// be lower case and a space may replace the T. The leap second 60 becomes the second after 59.
 func iso(s string) (time.Time, bool) {
 	var date, clock string
 	at := strings.IndexAny(s, "Tt ")
@@ -85,7 +85,7 @@ func iso(s string) (time.Time, bool) {
 		dateLayout = "20060102"
 	}
 	end := len(clock)
-	if i := strings.IndexAny(clock, "Zz+- UuGg"); i >= 0 { // what comes after the time of day begins with one of these
+	if i := strings.IndexAny(clock, "Zz+- UuGg"); i >= 0 { // a zone begins with one of these
 		end = i
 	}
 	clock, zone := clock[:end], clock[end:]
@@ -124,7 +124,7 @@ func iso(s string) (time.Time, bool) {
 	return t.Add(extra), err == nil
 }
 
-// offset reads a zone: none, Z, UTC, GMT, ±hh, ±hhmm or ±hh:mm, after a space or not.
+// offset parses a zone: empty, Z, UTC, GMT, ±hh, ±hhmm or ±hh:mm, with an optional leading space.
 func offset(zone string) (*time.Location, bool) {
 	zone = strings.ToUpper(strings.TrimPrefix(zone, " "))
 	switch zone {
@@ -140,9 +140,9 @@ func offset(zone string) (*time.Location, bool) {
 	return nil, false
 }
 
-// Unix reads n as the time since 1970, in seconds, milliseconds, microseconds or nanoseconds: CTS documents both of the
-// first two for one field. The size of n tells them apart for every time between 1973 and 5138. Zero and less is no
-// time.
+// Unix returns the time that is n seconds, milliseconds, microseconds or nanoseconds after 1970. The magnitude of n
+// determines the unit, correctly for times between 1973 and 5138: CTS documents both seconds and milliseconds for one
+// field. Unix reports false if n is not positive.
 func Unix(n int64) (time.Time, bool) {
 	switch {
 	case n <= 0:

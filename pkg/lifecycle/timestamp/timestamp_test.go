@@ -31,7 +31,7 @@ func TestParse(t *testing.T) {
 		"99999999999999999999":           "",
 		"soon":                           "",
 		"2026-11-20":                     "",
-		"0001-01-01T00:00:00Z":           "", // Go's zero time is no time
+		"0001-01-01T00:00:00Z":           "", // Go's zero time means unknown
 		"0001-01-01T00:00:00+10:00":      "",
 		"9999-12-31T23:59:59-10:00":      "",
 		// ISO 8601 and RFC 3339 allow all of these.
@@ -63,7 +63,7 @@ func TestParse(t *testing.T) {
 		"1529996047123.5":                                      "",
 		"2026-11-20T09:15:04+25:00":                            "",
 		"2026-11-20T09:15:04+1":                                "",
-		// zones by name mean different things in different places
+		// Zone abbreviations are ambiguous.
 		"2026-11-20T09:15:04 CET": "",
 		"2026-11-20T9:15:04Z":     "2026-11-20T09:15:04Z", // as Go reads RFC 3339
 		"2026-11-20T09:15.5Z":     "",
@@ -79,7 +79,7 @@ func TestParse(t *testing.T) {
 	} {
 		got, ok := timestamp.Parse(s)
 		if ok != (want != "") || ok && got.Format(time.RFC3339Nano) != want || got.Location() != time.UTC {
-			t.Errorf("%q is %v, %t, want %q", s, got, ok, want)
+			t.Errorf("Parse(%q) = %v, %t, want %q", s, got, ok, want)
 		}
 	}
 }
@@ -98,7 +98,7 @@ func FuzzParse(f *testing.F) {
 		}
 		again, ok := timestamp.Parse(got.Format(time.RFC3339Nano))
 		if !ok || !again.Equal(got) || got.Location() != time.UTC {
-			t.Errorf("%q is %v, and that is %v, %t", s, got, again, ok)
+			t.Errorf("Parse(%q) = %v, which parses as %v, %t", s, got, again, ok)
 		}
 	})
 }
