@@ -11,14 +11,14 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// keyHold is for how long nothing is signed with an access key after a signature was refused: more than five refused
-// in a row lock the key for five minutes, for everyone who uses it.
+// keyHold is how long nothing is signed with an access key after a refused signature. More than five refusals in a row
+// lock the key for five minutes, for all its users.
 const keyHold = 15 * time.Minute
 
-// accessKey remembers how one access key fares.
+// accessKey is the state of one access key: proven, held after a refusal, or neither.
 type accessKey struct {
-	// turn lets one request through at a time until an answer has shown that the key is good, so that ten parallel
-	// requests with a wrong key are one refused signature and not ten.
+	// sem admits one request at a time until a response proves the key, so that ten parallel requests with a wrong key
+	// cost one refused signature, not ten.
 	sem chan struct{}
 
 	mu     sync.Mutex
@@ -26,13 +26,13 @@ type accessKey struct {
 	held   *RefusedError
 }
 
-// accessKey returns what is known of a key.
+// accessKey returns the state of a key.
 func (c *Cloud) accessKey(id string) *accessKey {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.keys[id]
 	if k == nil {
-		// Temporary keys come and go. All that must not be forgotten is a hold.
+		// Temporary keys come and go. Only holds must be kept.
 		for other, known := range c.keys {
 			if known.refusal() == nil {
 				delete(c.keys, other)
@@ -44,7 +44,7 @@ func (c *Cloud) accessKey(id string) *accessKey {
 	return k
 }
 
-// refusal returns the error to give instead of signing, nil when the key may be used.
+// refusal returns the error of a held key, nil when the key may be used.
 func (k *accessKey) refusal() *RefusedError {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -56,7 +56,7 @@ func (k *accessKey) refusal() *RefusedError {
 		Until: k.held.Until}
 }
 
-// enter waits until a request may be signed. The caller calls leave when the answer is there.
+// enter waits until a request may be signed. The caller calls leave after the response.
 func (k *accessKey) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case k.sem <- struct{}{}:
@@ -94,7 +94,7 @@ func (k *accessKey) refused(err error) *RefusedError {
 	}
 }
 
-// signingTransport signs each request with the access key of the moment.
+// signingTransport signs each request with the current access key.
 type signingTransport struct {
 	cloud   *Cloud
 	project string
@@ -149,7 +149,7 @@ func (t *signingTransport) send(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	case resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests:
-		key.accepted() // the signature is looked at before anything else is, but after overload
+		key.accepted() // the gateway checks the signature before all but overload
 	}
 	return resp, nil
 }

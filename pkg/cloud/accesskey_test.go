@@ -18,7 +18,7 @@ import (
 
 const huaweiRefusal = `{"error_msg": "Incorrect IAM authentication information: verify aksk signature fail", "error_code": "APIG.0301", "request_id": "r1"}`
 
-// gateway stands for Huawei Cloud's API gateway; it looks at the key in Authorization and not at the signature.
+// gateway is a fake of Huawei Cloud's API gateway. It checks the key in Authorization, not the signature.
 type gateway struct {
 	mu        sync.Mutex
 	status    int
@@ -101,7 +101,7 @@ func TestRefusedSignatureHoldsTheKey(t *testing.T) {
 			t.Error("the status cannot be read from the error")
 		}
 		if len(g.signed) != 1 {
-			t.Error("something was signed during the hold")
+			t.Error("a request was signed during the hold")
 		}
 
 		g.set(200, `{}`)
@@ -125,7 +125,7 @@ func TestKeyIsProvenByOneRequest(t *testing.T) {
 		}
 		five()
 		if g.mostAtOne != 1 {
-			t.Errorf("%d at a time though no answer has shown that the key is good", g.mostAtOne)
+			t.Errorf("%d at a time before a response proved the key", g.mostAtOne)
 		}
 		g.set(404, `{}`) // authenticated, but not there
 		if err := get(t.Context(), s); !gophercloud.ResponseCodeIs(err, 404) {
@@ -158,8 +158,7 @@ func TestWaitingForTheFirstAnswerCanBeCancelled(t *testing.T) {
 
 type credentialsKey struct{}
 
-// A platform can give each invocation credentials of its own. They come with the context, and one bad key does not
-// hold another.
+// A platform can pass credentials with each invocation's context. A refused key does not hold another.
 func TestCredentialsOfTheInvocation(t *testing.T) {
 	g := &gateway{status: 200, body: `{}`}
 	o := keyOptions(g)

@@ -12,14 +12,14 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// ErrNoBounds is in the chain of the error that an administrator's credentials get where TAGGER_PROJECTS is not set.
+// ErrNoBounds is wrapped by the error for an administrator's credentials without TAGGER_PROJECTS.
 var ErrNoBounds = errors.New("TAGGER_PROJECTS is not set")
 
-// OutOfBoundsError says that a project is out of bounds.
+// OutOfBoundsError reports a project that TAGGER_PROJECTS does not include.
 type OutOfBoundsError struct {
-	// Project is the project asked for, Own the one of the credentials.
+	// Project is the project asked for, Own that of the credentials.
 	Project, Own string
-	// Why says what keeps it out, and the way out.
+	// Why is the reason and the remedy, for operators.
 	Why string
 }
 
@@ -27,23 +27,23 @@ func (e *OutOfBoundsError) Error() string {
 	return fmt.Sprintf("project %s is out of bounds: %s", e.Project, e.Why)
 }
 
-// serviceProjects are the names of the project that OpenStack's own services act in. What is in it (load balancers'
-// servers, for instance) belongs to them, so it is within bounds only if named by its id.
+// serviceProjects are the usual names of the project of OpenStack's own services. Its resources (servers of load
+// balancers, for instance) belong to those services, so the project is within bounds only if named by its id.
 var serviceProjects = []string{"service", "services"}
 
 func isServiceProject(name string) bool {
 	return slices.ContainsFunc(serviceProjects, func(s string) bool { return strings.EqualFold(s, name) })
 }
 
-// Login returns a session in the credentials' own project, whatever the bounds. It logs in only where there is no token
-// yet. An error is a [*RefusedError] when a person has to mend something.
+// Login returns a session in the credentials' own project, whatever the bounds. It logs in only if there is no token
+// yet. The error is a [*RefusedError] if an operator has to fix something.
 func (c *Cloud) Login(ctx context.Context) (*Session, error) { return c.open(ctx, "") }
 
 // startTimeout bounds the login at start.
 const startTimeout = 5 * time.Second
 
-// CheckBounds logs in, for a process that can before its first event, and returns an error if the credentials are an
-// administrator's and there are no bounds ([ErrNoBounds]). A login that fails is only logged: it may work later.
+// CheckBounds lets a process log in before its first event. It returns [ErrNoBounds] if the credentials are an
+// administrator's and there are no bounds. A failed login is only logged, because it may succeed later.
 func (c *Cloud) CheckBounds(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -52,17 +52,17 @@ func (c *Cloud) CheckBounds(ctx context.Context) error {
 		return err
 	}
 	if err != nil && c.options.Log != nil {
-		c.options.Log.Warn("the login at start has failed; it is tried again with the first event", "error", err.Error())
+		c.options.Log.Warn("login at start failed; retried with the first event", "error", err.Error())
 	}
 	return nil
 }
 
-// Session returns a session that can act on the given project's resources, or, when that is "", on those of the
-// credentials' own project. Where the token sees more than the project (see [Session.Admin]), the caller must compare a
-// resource's project before it writes.
+// Session returns a session that can act on the given project's resources; "" stands for the credentials' own project.
+// If the token sees more than the project (see [Session.Admin]), the caller must check a resource's project before it
+// writes.
 //
-// A project that is not within [Options].Projects is a [*OutOfBoundsError]. Errors are otherwise those of [Cloud.Login];
-// for an administrator without bounds it is a [*RefusedError] with [ErrNoBounds].
+// A project outside [Options].Projects is an [*OutOfBoundsError]. An administrator without bounds is a [*RefusedError]
+// that wraps [ErrNoBounds]. Other errors are those of [Cloud.Login].
 func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 	own, err := c.Login(ctx)
 	if err != nil {
@@ -97,7 +97,7 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 	}
 	switch {
 	case p.Any() && !own.Admin():
-		return own, nil // who finds only what is in its own project
+		return own, nil // its token reaches its own project only
 	case own.Admin() && (p.Any() || len(p.Domains()) > 0):
 		return c.byDirectory(ctx, own, project)
 	}
@@ -147,7 +147,7 @@ func (c *Cloud) byDirectory(ctx context.Context, own *Session, project string) (
 		if unknown.Missing || !p.Any() {
 			return nil, outOfBoundsf(own, project, "%s", err)
 		}
-		return own, nil // Keystone tells these credentials nothing of it; * allows it all the same
+		return own, nil // Keystone shows these credentials no details; * allows the project all the same
 	}
 	switch {
 	case err != nil:
@@ -168,12 +168,12 @@ func (c *Cloud) byDirectory(ctx context.Context, own *Session, project string) (
 	return own, nil
 }
 
-// outOfBoundsf returns the error for a project that is not within bounds.
+// outOfBoundsf returns the error for a project that is out of bounds.
 func outOfBoundsf(own *Session, project, why string, args ...any) error {
 	return &OutOfBoundsError{Project: project, Own: own.Project, Why: fmt.Sprintf(why, args...)}
 }
 
-// inDomain reports whether a domain is named. Keystone compares names regardless of case.
+// inDomain reports whether the bounds name a domain. Keystone ignores the case of names.
 func inDomain(p config.Projects, id, name string) bool {
 	return slices.ContainsFunc(p.Domains(), func(domain string) bool {
 		return domain == id || name != "" && strings.EqualFold(domain, name)

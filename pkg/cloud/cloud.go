@@ -1,8 +1,8 @@
-// Package cloud gives authenticated clients for the compute and volume APIs of one cloud.
+// Package cloud provides authenticated clients for the compute and volume APIs of one cloud.
 //
-// It logs in when a client is first needed, keeps the token between invocations, and logs in again when the cloud no
-// longer takes it. With a Huawei Cloud access key it signs requests instead. All of it is safe for concurrent use:
-// however many callers wait, one login goes out, and no caller's cancelled context fails another's.
+// It logs in when a client is first needed, keeps the token between invocations, and logs in again when the cloud
+// rejects it. With a Huawei Cloud access key it signs requests instead. It is safe for concurrent use: concurrent
+// callers share one login, and no caller's cancelled context fails another's.
 package cloud
 
 import (
@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -21,37 +20,36 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// Options is what a Cloud is made of.
+// Options configure a Cloud.
 type Options struct {
-	// Credentials is who to be, unless Source is set.
+	// Credentials are used unless Source is set.
 	Credentials config.Credentials
-	// Source reads the credentials when they are needed: before each login, and with an access key before each
-	// signature, with the context of the request. So it has to be quick, safe for concurrent use, and may return
-	// other credentials over time.
+	// Source returns the credentials. It is called before each login, and with an access key before each signature,
+	// with the context of the request. It must be fast and safe for concurrent use. The credentials may change.
 	Source func(context.Context) (config.Credentials, error)
-	// Refused, if set, is called when the cloud has answered 401 to what Source returned: a Source that caches
-	// then reads anew. If it returns something else, that is tried at once.
+	// Refused, if set, is called when the cloud answers 401 to the credentials of Source, so that a caching Source can
+	// reload them. If Source then returns others, those are tried at once.
 	Refused func()
 
-	// ComputeEndpoint and VolumeEndpoint, if set, take the place of the catalog's endpoints. They hold the version,
-	// and may hold {project_id} or $(project_id)s.
+	// ComputeEndpoint and VolumeEndpoint, if set, replace the catalog's endpoints. They include the version, and may
+	// contain {project_id} or $(project_id)s.
 	ComputeEndpoint, VolumeEndpoint string
-	// Projects are the bounds: the projects that sessions are given for. None stands for the credentials' own project,
+	// Projects are the bounds: the projects that sessions may be opened for. Empty means the credentials' own project,
 	// and is an error with an administrator's credentials.
 	Projects config.Projects
-	// WriteRate is how many writes a second go to one service in the long run; 0 is no limit. See package breaker.
+	// WriteRate limits the writes per second to one service in the long run; 0 is no limit. See package breaker.
 	WriteRate float64
-	// Log, if not nil, is told when calls to a service pause, and when the rate of writes changes.
+	// Log, if not nil, gets a record when calls to a service pause, and when the rate of writes changes.
 	Log *slog.Logger
 
-	// Transport sends the requests. Nil means one made for these APIs, which trusts OS_CACERT; any other ignores
+	// Transport sends the requests. Nil means a default for these APIs that trusts OS_CACERT; any other ignores
 	// OS_CACERT.
 	Transport http.RoundTripper
 	// UserAgent comes first in the User-Agent header.
 	UserAgent string
 }
 
-// Cloud makes sessions. Make it once and keep it: it holds the tokens, and what is known of the services' health.
+// Cloud opens sessions. Create one and keep it: it holds the tokens and the state of the circuit breaker.
 type Cloud struct {
 	options   Options
 	breaker   *breaker.Breaker
@@ -64,7 +62,7 @@ type Cloud struct {
 	transports map[string]*guard     // by OS_CACERT
 }
 
-// New returns a Cloud. It does nothing yet: what is wrong with the options, the first session says.
+// New returns a Cloud. It sends nothing: faults in the options surface with the first session.
 func New(options Options) *Cloud {
 	if options.Source == nil {
 		credentials := options.Credentials
@@ -93,21 +91,21 @@ func (c *Cloud) open(ctx context.Context, project string) (*Session, error) {
 	return c.newSession(l, g), nil
 }
 
-// outdated reports whether the credentials have become such that an access key's grant is not theirs any more. A
-// token's grant ends with its token.
+// outdated reports whether an access key's grant no longer matches the credentials. A token's grant ends with its
+// token.
 func (c *Cloud) outdated(ctx context.Context, g *grant) bool {
 	if g.login.Method != config.AccessKey {
 		return false
 	}
 	credentials, err := c.credentials(ctx)
 	if err != nil {
-		return false // the request that is about to be signed says so
+		return false // signing the next request returns this error
 	}
 	l, err := credentials.Resolve()
 	return err == nil && (l.Method != config.AccessKey || l.AccessKeyProjectID != g.project)
 }
 
-// maxLogins is how many projects' logins are kept.
+// maxLogins is how many logins are kept, one per project.
 const maxLogins = 500
 
 // login returns the one login for a project, which must be within bounds.
@@ -126,7 +124,7 @@ func (c *Cloud) login(project string) *login {
 	return l
 }
 
-// evictLogin forgets the login that was not used for the longest time. Sessions that have it keep it.
+// evictLogin drops the least recently used login. Sessions that hold it keep it.
 func (c *Cloud) evictLogin() {
 	oldest := ""
 	for project, l := range c.logins {
@@ -137,7 +135,7 @@ func (c *Cloud) evictLogin() {
 	delete(c.logins, oldest)
 }
 
-// issue gets a grant for the project, with other credentials if the ones at hand are refused and the source has others.
+// issue gets a grant for the project. If the credentials are refused and the source then returns others, it tries those.
 func (c *Cloud) issue(ctx context.Context, project string) (*grant, error) {
 	credentials, err := c.credentials(ctx)
 	if err != nil {
@@ -173,10 +171,10 @@ func (c *Cloud) authenticate(ctx context.Context, credentials config.Credentials
 	return g, err
 }
 
-// recordIdentity tells the breaker how a call to Keystone ended.
+// recordIdentity reports the result of a call to Keystone to the breaker.
 func (c *Cloud) recordIdentity(ctx context.Context, call breaker.Call, start time.Time, err error) {
 	if _, unsent := errors.AsType[noTokenError](err); unsent || errors.Is(ctx.Err(), context.Canceled) {
-		return // it was not sent, or the caller gave up: neither says anything about Keystone
+		return // not sent, or cancelled by the caller: no evidence about Keystone
 	}
 	r := breaker.Result{Kind: breaker.Success, Latency: time.Since(start), Err: err}
 	answer, answered := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err)
@@ -185,12 +183,12 @@ func (c *Cloud) recordIdentity(ctx context.Context, call breaker.Call, start tim
 	}
 	_, refused := errors.AsType[*RefusedError](err)
 	switch {
-	case err == nil, refused: // a refused login is remembered by itself
+	case err == nil, refused: // login remembers refusals itself
 		r.RetryAfter = 0
 	case answered && answer.Actual == http.StatusTooManyRequests:
 		r.Kind = breaker.Throttled
-	case answered && answer.Actual < 500 && !slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooEarly},
-		answer.Actual):
+	case answered && answer.Actual < 500 &&
+		answer.Actual != http.StatusRequestTimeout && answer.Actual != http.StatusTooEarly:
 		r.RetryAfter = 0
 	default:
 		r.Kind = breaker.Unavailable
@@ -198,7 +196,7 @@ func (c *Cloud) recordIdentity(ctx context.Context, call breaker.Call, start tim
 	c.breaker.Record(call, r)
 }
 
-// resolve returns how the credentials log in, and what to send with. It does not touch the network.
+// resolve returns the login that the credentials describe and the transport to send it with. It sends nothing.
 func (c *Cloud) resolve(credentials config.Credentials) (config.Login, http.RoundTripper, error) {
 	l, err := credentials.Resolve()
 	if err != nil {
@@ -219,7 +217,7 @@ func (c *Cloud) credentials(ctx context.Context) (config.Credentials, error) {
 	return credentials, nil
 }
 
-// transport returns the guarded transport that trusts caCert, always the same so that connections are kept.
+// transport returns the guarded transport that trusts caCert. It is shared, so that connections are reused.
 func (c *Cloud) transport(caCert string) (http.RoundTripper, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

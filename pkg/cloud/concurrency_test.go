@@ -105,7 +105,7 @@ func TestLoginThatNobodyWaitsForEnds(t *testing.T) {
 			t.Errorf("error = %v", err)
 		}
 		f.set(func(f *fake) { f.before = nil })
-		mustSession(t, c, "") // begins anew, and does not inherit the failure
+		mustSession(t, c, "") // starts a new login, without the old failure
 		if n := f.loginCount(); n != 2 {
 			t.Errorf("%d logins, want 2", n)
 		}
@@ -123,14 +123,14 @@ func TestLoginHasItsOwnTimeout(t *testing.T) {
 			t.Errorf("error = %v after %s", err, time.Since(start))
 		}
 		if _, ok := errors.AsType[*cloud.RefusedError](err); ok {
-			t.Error("a timeout is something that may pass")
+			t.Error("a timeout is a RefusedError, want a temporary error")
 		}
 		f.set(func(f *fake) { f.before = nil })
 		mustSession(t, c, "")
 	})
 }
 
-// A login that fails for a while is tried again when Keystone asked for it, by whichever project's comes first.
+// A failed login is retried at the time of Retry-After, by the first project that needs one.
 func TestFailureThatPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
@@ -160,7 +160,7 @@ func TestRefusalIsRemembered(t *testing.T) {
 		f := newFake()
 		credentials := passwordCredentials()
 		credentials.Password = config.NewSecret(badPassword)
-		// The source is told, and has nothing else to offer.
+		// Refused is called, but the source has no other credentials.
 		c := cloud.New(cloud.Options{Credentials: credentials, Refused: func() {}, Transport: f})
 		for range 10 {
 			_, err := c.Session(t.Context(), "")
@@ -173,7 +173,7 @@ func TestRefusalIsRemembered(t *testing.T) {
 			t.Errorf("%d logins for a batch of ten, want 1", n)
 		}
 		time.Sleep(20 * time.Second)
-		if _, err := c.Session(t.Context(), ""); err == nil || !strings.HasSuffix(err.Error(), "it is asked again in 10s)") {
+		if _, err := c.Session(t.Context(), ""); err == nil || !strings.HasSuffix(err.Error(), "next attempt in 10s)") {
 			t.Errorf("error = %v", err)
 		}
 		time.Sleep(10 * time.Second)
@@ -206,7 +206,7 @@ func TestRefusedRenewalIsRemembered(t *testing.T) {
 	})
 }
 
-// rotating is a source whose owner changes the password in the cloud and in the secret.
+// rotating is a source whose password is changed in the cloud and in the secret.
 type rotating struct {
 	mu      sync.Mutex
 	cached  config.Credentials
@@ -265,7 +265,7 @@ func TestSourceFails(t *testing.T) {
 	err = errors.New("no answer")
 	_, got := c.Session(t.Context(), "")
 	if _, ok := errors.AsType[*cloud.RefusedError](got); ok || !errors.Is(got, err) {
-		t.Errorf("error = %v, want one that may pass", got)
+		t.Errorf("error = %v, want a temporary one", got)
 	}
 	err = &cloud.RefusedError{Err: errors.New("may not read the secret")}
 	_, got = c.Session(t.Context(), "")

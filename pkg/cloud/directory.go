@@ -19,34 +19,34 @@ import (
 	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
-// Project is what Keystone tells of a project.
+// Project is a project as Keystone describes it.
 type Project struct {
 	ID          string   `json:"id"`
 	Name        string   `json:"name"`
 	DomainID    string   `json:"domain_id"`
 	Description string   `json:"description"`
 	Tags        []string `json:"tags"`
-	// Extra has those of the other members that are text: what the cloud's operators added.
+	// Extra has the other members whose values are strings: what the cloud's operators added.
 	Extra map[string]string `json:"-"`
 }
 
-// User is what Keystone tells of a user.
+// User is a user as Keystone describes it.
 type User struct {
 	ID          string `json:"id"`
 	Name        string `json:"name"`
 	DomainID    string `json:"domain_id"`
 	Description string `json:"description"`
-	// Extra is that of [Project]; an email address is in it.
+	// Extra is as in [Project]; it has the email address.
 	Extra map[string]string `json:"-"`
 }
 
-// UnknownError says that Keystone tells nothing of a user, project or domain.
+// UnknownError reports a user, project or domain that Keystone does not show.
 type UnknownError struct {
 	// Kind is "user", "project" or "domain".
 	Kind string
 	ID   string
-	// Missing reports that there is none with this id (404). Otherwise the credentials may not read it: 403, or an access
-	// key, which Keystone does not take.
+	// Missing reports that no such id exists (404). Otherwise the credentials may not read it: Keystone answered 403, or
+	// they are an access key, which Keystone does not accept.
 	Missing bool
 }
 
@@ -58,17 +58,17 @@ func (e *UnknownError) Error() string {
 }
 
 const (
-	// directoryTTL is for how long an answer holds, a refusal included. An older one still serves while Keystone fails.
+	// directoryTTL is how long a result is valid, also a refusal. A stale one still serves while Keystone fails.
 	directoryTTL = 10 * time.Minute
-	// maxDirectoryEntries is how many answers are kept of each kind.
+	// maxDirectoryEntries is how many results are kept of each kind.
 	maxDirectoryEntries = 10_000
-	// lookupsPerSecond and lookupBurst bound the look-ups, maxLookupWait how long one waits for its turn.
+	// lookupsPerSecond and lookupBurst limit the rate of look-ups, maxLookupWait the time that one waits for it.
 	lookupsPerSecond = 10
 	lookupBurst      = 50
 	maxLookupWait    = 5 * time.Second
 )
 
-// directory looks up what Keystone tells of users, projects and domains, and remembers it.
+// directory looks up users, projects and domains in Keystone and caches them.
 type directory struct {
 	users    cache[User]
 	projects cache[Project]
@@ -88,25 +88,25 @@ func (d *directory) domain(ctx context.Context, id string) (Project, error) {
 	return d.domains.find(ctx, id)
 }
 
-// User returns what Keystone tells of a user, from memory where it was asked within the last minutes. An
-// [*UnknownError] says that it tells nothing; the other errors may pass by themselves, or are those of [Cloud.Login].
+// User returns a user, cached for ten minutes. An [*UnknownError] means that Keystone does not show the user; other
+// errors are temporary, or those of [Cloud.Login].
 func (c *Cloud) User(ctx context.Context, id string) (User, error) {
 	u, err := c.directory.users.find(ctx, id)
 	u.Extra = maps.Clone(u.Extra)
 	return u, err
 }
 
-// Project is User for a project.
+// Project returns a project, with the caching and errors of [Cloud.User].
 func (c *Cloud) Project(ctx context.Context, id string) (Project, error) {
 	p, err := c.directory.projects.find(ctx, id)
 	p.Extra = maps.Clone(p.Extra)
 	return p, err
 }
 
-// names are the answers for one kind.
+// cache holds the results for one kind.
 type cache[T any] struct {
 	cloud            *Cloud
-	session          sessionFunc // of the session that reads
+	session          sessionFunc
 	limiter          *rate.Limiter
 	kind, collection string
 	sem              chan struct{} // one is looked up at a time
@@ -121,7 +121,7 @@ type cacheEntry[T any] struct {
 	read  time.Time
 }
 
-// sessionFunc opens the session to read what has an id.
+// sessionFunc opens the session to read the resource with an id.
 type sessionFunc func(ctx context.Context, id string) (*Session, error)
 
 func newCache[T any](c *Cloud, session sessionFunc, limiter *rate.Limiter, kind, collection string) cache[T] {
@@ -169,7 +169,7 @@ func (c *cache[T]) find(ctx context.Context, id string) (T, error) {
 	return a.value, a.err
 }
 
-// maxIDLength is that of Keystone's columns.
+// maxIDLength is the length of Keystone's id columns.
 const maxIDLength = 64
 
 func (c *cache[T]) read(ctx context.Context, id string) (cacheEntry[T], error) {
@@ -202,7 +202,7 @@ func (c *cache[T]) read(ctx context.Context, id string) (cacheEntry[T], error) {
 		return cacheEntry[T]{}, fmt.Errorf("the answer is not the %s that the API documents", c.kind)
 	}
 	var members map[string]any
-	_ = json.Unmarshal(text[c.kind], &members) // as above
+	_ = json.Unmarshal(text[c.kind], &members) // cannot fail: the same text was decoded above
 	extra := extraOf(members)
 	switch v := any(&a.value).(type) {
 	case *User:
@@ -213,7 +213,7 @@ func (c *cache[T]) read(ctx context.Context, id string) (cacheEntry[T], error) {
 	return a, nil
 }
 
-// extraOf returns the members that are text and not part of the API.
+// extraOf returns the string members that are not part of the API.
 func extraOf(members map[string]any) map[string]string {
 	extra := map[string]string{}
 	for name, v := range members {
@@ -228,7 +228,7 @@ func extraOf(members map[string]any) map[string]string {
 	return extra
 }
 
-// remember keeps an answer, and forgets some when there are too many: first the old ones, then any.
+// store adds a result. A full cache evicts stale results first, then any.
 func (c *cache[T]) store(id string, a cacheEntry[T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -246,8 +246,8 @@ func (c *cache[T]) store(id string, a cacheEntry[T]) {
 
 func (c *Cloud) ownSession(ctx context.Context, _ string) (*Session, error) { return c.Login(ctx) }
 
-// projectSession returns a session for the project itself where there can be one: by default only an administrator may
-// read a project that the token is not for.
+// projectSession returns a session in the project itself if possible: by default, only an administrator may read a
+// project that the token is not scoped to.
 func (c *Cloud) projectSession(ctx context.Context, id string) (*Session, error) {
 	own, err := c.Login(ctx)
 	if err != nil || own.Admin() {

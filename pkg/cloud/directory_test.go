@@ -71,7 +71,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// A member may read a project with a token for it only.
+// A member may read a project only with a token for it.
 func TestProjectIsReadWithItsOwnToken(t *testing.T) {
 	sim := simcloud.New(simcloud.Options{
 		Projects: []simcloud.Project{{Name: "demo"}, {Name: "second"}, {Name: "third"}},
@@ -104,7 +104,7 @@ func TestProjectIsReadWithItsOwnToken(t *testing.T) {
 	}
 }
 
-// What Keystone does not tell is remembered too; what fails is not, and an old answer serves meanwhile.
+// Refusals are cached, too. Failures are not; a stale result serves meanwhile.
 func TestNamesThatAreNotTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
@@ -151,7 +151,7 @@ func TestNamesThatAreNotTold(t *testing.T) {
 	})
 }
 
-// Look-ups are bounded: in number, and in what is remembered of them.
+// The rate of look-ups and the size of the cache are limited.
 func TestNamesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
@@ -168,7 +168,7 @@ func TestNamesAreBounded(t *testing.T) {
 		}
 		before := f.count("GET keystone.test")
 		if _, err := c.User(t.Context(), "u11999"); err != nil || f.count("GET keystone.test") != before {
-			t.Errorf("the newest is forgotten: %v", err)
+			t.Errorf("the newest entry was evicted: %v", err)
 		}
 		ending, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -186,9 +186,7 @@ func TestNamesWithAnAccessKey(t *testing.T) {
 	}
 }
 
-// The list of projects is read once for all that ask, again when it is old, and no more than once a minute for a
-// project that is not on it. Keystone does not divide a list of projects into pages: an administrator's is as long as
-// the cloud has projects.
+// Keystone does not page the list of projects: an administrator's has all of the cloud.
 func TestLongListOfProjects(t *testing.T) {
 	const n = 8000
 	for role, want := range map[string]string{"member": "auth/projects", "admin": "projects"} {
@@ -260,7 +258,7 @@ func TestRoleProjects(t *testing.T) {
 		if !foreign("p-disabled") || reads() != 2 {
 			t.Errorf("%d reads after a minute", reads())
 		}
-		listed = listed[:1] // the roles are taken away again
+		listed = listed[:1] // the roles are revoked
 		<-time.NewTimer(10 * time.Minute).C
 		if !foreign("p-two") || reads() != 3 {
 			t.Errorf("%d reads after ten minutes", reads())
@@ -268,13 +266,12 @@ func TestRoleProjects(t *testing.T) {
 		listed, down = []string{"p-demo", "p-one"}, true
 		<-time.NewTimer(10 * time.Minute).C
 		if _, err := c.Session(t.Context(), "p-one"); err == nil || foreign("p-one") {
-			t.Errorf("an old list that never had the project decides: %v", err)
+			t.Errorf("a stale list without the project decides: %v", err)
 		}
 	})
 }
 
-// A token is an administrator's whatever the case of the role, as for Nova's policies; and the process says what is
-// missing.
+// The case of the role admin does not matter, as in Nova's policies. CheckBounds requires bounds for it.
 func TestAdmin(t *testing.T) {
 	for _, role := range []string{"admin", "Admin", "ADMIN"} {
 		if s := (&cloud.Session{Roles: []string{"member", role}}); !s.Admin() {
@@ -306,11 +303,11 @@ func TestAdmin(t *testing.T) {
 	sim.Inject(simcloud.Fault{Answer: simcloud.Drop()})
 	o.Projects = nil
 	if err := cloud.New(o).CheckBounds(t.Context()); err != nil {
-		t.Errorf("a login that may work later keeps the process from starting: %v", err)
+		t.Errorf("a temporary login failure prevents the start: %v", err)
 	}
 }
 
-// Logins for more projects than are kept go on working, and none but the own is sure to be kept.
+// Beyond maxLogins, logins still work. Only the credentials' own project is never evicted.
 func TestLoginsAreBounded(t *testing.T) {
 	f := newFake()
 	var ids []string
@@ -328,7 +325,7 @@ func TestLoginsAreBounded(t *testing.T) {
 	mustSession(t, c, "")
 	mustSession(t, c, "p-599")
 	if n := f.loginCount(); n != 601 {
-		t.Errorf("%d logins: the newest were forgotten", n)
+		t.Errorf("%d logins: the newest were evicted", n)
 	}
 	mustSession(t, c, "p-0")
 	if n := f.loginCount(); n != 602 {

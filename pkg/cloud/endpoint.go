@@ -15,13 +15,13 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// service is one of the APIs that sessions have clients for.
+// service is an API that sessions have clients for.
 type service struct {
 	name     string
 	types    []string // in the catalog, the preferred first
 	override string   // from Options
-	variable string   // that sets override
-	pattern  string   // of the endpoint on Huawei Cloud
+	variable string   // the setting of override
+	pattern  string   // the endpoint on Huawei Cloud, %s being the region
 }
 
 func computeService(override string) service {
@@ -44,7 +44,7 @@ func volumeService(override string) service {
 	}
 }
 
-// endpoint returns the service's address for the grant, with a slash at its end.
+// endpoint returns the service's URL for the grant, with a trailing slash.
 func (s service) endpoint(g *grant) (string, error) {
 	switch {
 	case s.override != "":
@@ -62,7 +62,7 @@ func (s service) fromOverride(project string) (string, error) {
 		"{tenant_id}", project, "$(tenant_id)s", project, "%(tenant_id)s", project,
 	).Replace(strings.TrimSpace(s.override))
 	if strings.ContainsAny(filled, "{}$%()<>") {
-		return "", fmt.Errorf("find the %s endpoint: %s has something to fill in that is not known: only {project_id} is",
+		return "", fmt.Errorf("find the %s endpoint: %s has an unknown placeholder: only {project_id} is known",
 			s.name, s.variable)
 	}
 	if err := checkEndpoint(filled); err != nil {
@@ -71,7 +71,7 @@ func (s service) fromOverride(project string) (string, error) {
 	return gophercloud.NormalizeURL(filled), nil
 }
 
-// checkEndpoint does not quote the address: it may hold a password.
+// checkEndpoint does not quote the address, which may contain a password.
 func checkEndpoint(address string) error {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -83,11 +83,11 @@ func checkEndpoint(address string) error {
 	return nil
 }
 
-// version is what an endpoint's path says of the API's version.
+// version matches the API version in an endpoint's path.
 var version = regexp.MustCompile(`/v([0-9]+)(\.[0-9]+)?(/|$)`)
 
-// fromCatalog finds the endpoint of the configured interface and region. Its version is taken as it is; what names
-// none is refused, because below it every resource would seem to be missing.
+// fromCatalog returns the endpoint of the configured interface and region, whatever its version. One without a version
+// is an error: below it, every resource would seem to be missing.
 func (s service) fromCatalog(g *grant) (string, error) {
 	l := g.login
 	for _, serviceType := range s.types {
@@ -97,7 +97,7 @@ func (s service) fromCatalog(g *grant) (string, error) {
 				found = append(found, e)
 			}
 		}
-		// Version 1 of the volume API, which "volume" can be, knows no metadata of snapshots.
+		// Version 1 of the volume API, which "volume" can be, has no metadata of snapshots.
 		found = slices.DeleteFunc(found, func(e tokens.Endpoint) bool {
 			m := version.FindStringSubmatch(e.URL)
 			return m != nil && m[1] == "1"
@@ -114,7 +114,7 @@ func (s service) fromCatalog(g *grant) (string, error) {
 			return "", fmt.Errorf("find the %s endpoint: the catalog's %w: set %s", s.name, err, s.variable)
 		}
 		if !version.MatchString(address) {
-			return "", fmt.Errorf("find the %s endpoint: the catalog's, %s, names no version: set %s to the one that does",
+			return "", fmt.Errorf("find the %s endpoint: the catalog's, %s, names no version: set %s to one with a version",
 				s.name, address, s.variable)
 		}
 		return gophercloud.NormalizeURL(address), nil
@@ -149,7 +149,7 @@ func inRegion(region string) string {
 	return " in region " + region
 }
 
-// inCatalog says which endpoints of the service the catalog has, or else which services.
+// inCatalog lists the catalog's endpoints of the service, or if there are none, its services, for error messages.
 func (s service) inCatalog(g *grant) string {
 	var have []string
 	for _, serviceType := range s.types {
@@ -167,9 +167,9 @@ func (s service) inCatalog(g *grant) string {
 	}
 	slices.Sort(have)
 	have = slices.Compact(have)
-	const most = 12
-	if more := len(have) - most; more > 0 {
-		have = append(have[:most], fmt.Sprintf("%d more", more))
+	const maxListed = 12
+	if more := len(have) - maxListed; more > 0 {
+		have = append(have[:maxListed], fmt.Sprintf("%d more", more))
 	}
 	return strings.Join(have, ", ")
 }

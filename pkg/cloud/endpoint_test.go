@@ -34,7 +34,7 @@ func TestEndpoints(t *testing.T) {
 		service string
 		catalog string
 		change  func(*cloud.Options)
-		want    string // the endpoint, or what the error has in it
+		want    string // the endpoint, or a part of the error
 		refused bool
 	}{
 		{name: "Nova", service: compute, catalog: catalog(entry("compute", "public A https://nova/v2.1")),
@@ -114,7 +114,7 @@ func TestEndpoints(t *testing.T) {
 			change: func(o *cloud.Options) { o.VolumeEndpoint = "https://cinder/v3/$(project_id)s/" },
 		},
 		{
-			name: "override with something else", service: volume, catalog: "[]", refused: true, want: "only {project_id} is",
+			name: "override with something else", service: volume, catalog: "[]", refused: true, want: "only {project_id} is known",
 			change: func(o *cloud.Options) { o.VolumeEndpoint = "https://evs.{region}.example.com/v2/{project_id}" },
 		},
 		{

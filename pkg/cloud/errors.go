@@ -17,18 +17,18 @@ import (
 	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
-// RefusedError is an error that a person has to mend: credentials that the cloud refuses, or configuration that
-// cannot work (an endpoint that the catalog does not have, a file that cannot be read). Every other error of this
-// package may pass by itself: timeouts, refused connections, 5xx and 429 answers; of those,
-// [gophercloud.ErrUnexpectedResponseCode] in the chain has the header with Retry-After.
+// RefusedError is an error that an operator has to fix: credentials that the cloud refuses, or configuration that
+// cannot work (an endpoint that the catalog does not have, a file that cannot be read). All other errors of this
+// package are temporary: timeouts, refused connections, and the statuses 429 and 5xx, which wrap a
+// [gophercloud.ErrUnexpectedResponseCode] with the Retry-After header.
 type RefusedError struct {
 	// Err says in one sentence what was refused and the way out.
 	Err error
-	// Until is when the cloud will be asked again; before, the same error is returned without asking. Zero: it is
-	// asked each time.
+	// Until is when the next request is sent; before, the same error is returned without one. Zero means that every call
+	// sends a request.
 	Until time.Time
-	// Scope is how far the refusal reaches: [fault.Project] where the same credentials are good for their own project,
-	// [fault.Everything] otherwise, which "" stands for too.
+	// Scope is how far the refusal reaches: [fault.Project] if the same credentials work for their own project, otherwise
+	// [fault.Everything], which is also what "" means.
 	Scope fault.Scope
 }
 
@@ -41,7 +41,7 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 // FaultScope returns Scope, for [fault.ScopeOf].
 func (e *RefusedError) FaultScope() fault.Scope { return cmp.Or(e.Scope, fault.Everything) }
 
-// inProject returns err as one that concerns a single project.
+// projectScoped returns err with the scope [fault.Project] if it is a refusal.
 func projectScoped(err error) error {
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		return &RefusedError{Err: refused.Err, Until: refused.Until, Scope: fault.Project}
@@ -53,13 +53,13 @@ func refusedf(format string, args ...any) *RefusedError {
 	return &RefusedError{Err: fmt.Errorf(format, args...)}
 }
 
-// responseError is an answer of the cloud with a text of our own: gophercloud's quotes the whole body.
+// responseError is an error response with a text of its own, because gophercloud's quotes the whole body.
 type responseError struct {
 	text   string
 	answer gophercloud.ErrUnexpectedResponseCode
 }
 
-// newResponseError keeps of the answer what decisions are made on. Body and other headers could quote anything.
+// newResponseError keeps only what callers decide on. The body and other headers may contain secrets.
 func newResponseError(text, method, address string, status int, header http.Header) *responseError {
 	kept := make(http.Header)
 	if after := header.Get("Retry-After"); after != "" {
@@ -72,14 +72,14 @@ func newResponseError(text, method, address string, status int, header http.Head
 func (e *responseError) Error() string { return e.text }
 func (e *responseError) Unwrap() error { return e.answer }
 
-// unauthorized reports whether the error is the cloud's answer 401.
+// unauthorized reports whether the error is a 401 response.
 func unauthorized(err error) bool { return gophercloud.ResponseCodeIs(err, 401) }
 
-// maxMessage bounds, in characters, what an answer can put into an error.
+// maxMessage is the most that a response adds to an error, in characters.
 const maxMessage = 200
 
-// message returns what the cloud says in a JSON error body, as one short line without any of the secrets, and "" for
-// bodies of any other form: nobody knows what a page in between quotes.
+// message returns the message in a JSON error body, as one short line without the secrets. Other bodies give "", because
+// a proxy's page may quote anything.
 func message(body []byte, secrets ...config.Secret) string {
 	var fault struct {
 		Error struct {
@@ -117,13 +117,13 @@ func redact(text []byte, secrets []config.Secret) []byte {
 	return text
 }
 
-// redactResponse replaces the secrets in the body of an answer that is not 200 and so may end up in an error: some
-// gateways quote the request. It returns the body, which can still be read from the answer.
+// redactResponse replaces the secrets in the body of a response other than 200, which may end up in an error: some
+// gateways quote the request. It returns the body, which can still be read from the response.
 func redactResponse(resp *http.Response, secrets ...config.Secret) []byte {
 	if resp.StatusCode == http.StatusOK {
 		return nil
 	}
-	body, _ := io.ReadAll(resp.Body) // as much of an error's text as there is
+	body, _ := io.ReadAll(resp.Body) // a truncated error text is better than none
 	_ = resp.Body.Close()
 	body = redact(body, secrets)
 	resp.Body = io.NopCloser(bytes.NewReader(body))

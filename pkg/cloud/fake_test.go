@@ -16,7 +16,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// The secrets of every test: none of them may appear in anything that is printed.
+// The secrets of all tests. None may appear in any output.
 const (
 	thePassword = "pw-hunter2-correct"
 	newPassword = "pw-hunter2-rotated"
@@ -28,12 +28,11 @@ const (
 	theSTSToken = "sts-security-token"
 )
 
-// fake is Keystone, Nova and Cinder in memory. As a RoundTripper it needs no sockets, so that testing/synctest can
-// tell when everything waits.
+// fake is Keystone, Nova and Cinder in memory. It needs no sockets, so that it works with testing/synctest.
 type fake struct {
 	mu       sync.Mutex
 	password string
-	// of the application credential, and of users who ask for none; "" for none
+	// project is that of the application credential and of users who ask for none; "" for none.
 	project   string
 	denied    string                            // a project in which the user has no role
 	catalog   string                            // a JSON array in which PROJECT is the token's project
@@ -196,7 +195,7 @@ func (f *fake) set(change func(*fake)) {
 
 func (f *fake) revokeAll() { f.set(func(f *fake) { clear(f.tokens) }) }
 
-// count is how many requests so far begin like this.
+// count returns the number of requests with this prefix.
 func (f *fake) count(prefix string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -249,12 +248,12 @@ func mustSession(t *testing.T, c *cloud.Cloud, project string) *cloud.Session {
 	return s
 }
 
-// roundTripper is a function as a transport.
+// roundTripper makes a function an http.RoundTripper.
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// answer is a transport that always answers the same.
+// answer returns a transport with a fixed response.
 func answer(status int, header http.Header, body string) roundTripper {
 	return func(req *http.Request) (*http.Response, error) {
 		if req.Body != nil {

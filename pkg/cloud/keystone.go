@@ -16,12 +16,12 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// issueToken asks Keystone for a token for the project, "" meaning the one that the credentials name or have.
+// issueToken requests a token for the project; "" is the project that the credentials name or belong to.
 //
-// It asks version 3 below the given address and does not look versions up: what Keystone answers there often names
-// http:// addresses behind a TLS proxy, and the password would go there.
+// It uses version 3 below the given address without version discovery: behind a TLS proxy, Keystone's version document
+// often names http:// addresses, and the password would go there.
 //
-// A [*RefusedError] has Until set, for the same question would get the same answer.
+// A [*RefusedError] has Until set, because an immediate retry would get the same response.
 func issueToken(
 	ctx context.Context, transport http.RoundTripper, l config.Login, project, userAgent string,
 ) (*grant, error) {
@@ -48,7 +48,7 @@ func requestToken(
 	ctx context.Context, identity *gophercloud.ServiceClient, l config.Login, project string,
 ) (*grant, error) {
 	if l.Method == config.Token {
-		// The token as it is: exchanging one that has a scope is forbidden on many clouds.
+		// Use the token as it is: many clouds forbid exchanging a scoped one.
 		identity.SetToken(l.Token.Reveal())
 		result := tokens.Get(ctx, identity, l.Token.Reveal())
 		g, err := readGrant(result, l.Token)
@@ -94,7 +94,7 @@ func authOptions(l config.Login, project string) *gophercloud.AuthOptions {
 	o := &gophercloud.AuthOptions{Scope: &gophercloud.AuthScope{}}
 	switch {
 	case l.Method == config.ApplicationCredential:
-		// It cannot be given a scope: Keystone refuses one, gophercloud leaves it out.
+		// Keystone rejects a scope here, and gophercloud sends none.
 	case project != "":
 		o.Scope.ProjectID = project
 	case l.ProjectID != "":
@@ -123,13 +123,13 @@ func authOptions(l config.Login, project string) *gophercloud.AuthOptions {
 	return o
 }
 
-// checkProject compares the project of the issued token with the one that was meant.
+// checkProject returns an error unless the token is for the intended project.
 func (g *grant) checkProject(asked string) error {
 	l := g.login
 	action := loginAction(l, asked)
 	switch {
 	case g.project == "":
-		return refusedf("%s: the token is not for a project: set OS_PROJECT_ID, or OS_PROJECT_NAME and its domain", action)
+		return refusedf("%s: the token has no project: set OS_PROJECT_ID, or OS_PROJECT_NAME and its domain", action)
 	case asked != "" && g.project != asked:
 		return refusedf("%s: the token is for project %s", action, g.project)
 	case asked != "":
@@ -144,7 +144,7 @@ func (g *grant) checkProject(asked string) error {
 	return nil
 }
 
-// loginError says who tried to log in where and why it failed, and whether a person has to mend it.
+// loginError adds who logged in where to a failed login's error. It is a [*RefusedError] if an operator has to fix it.
 func loginError(l config.Login, project string, err error) error {
 	action := loginAction(l, project)
 	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
@@ -188,7 +188,7 @@ func hint(status int, m config.Method) string {
 	return "OS_AUTH_URL is probably not the address of the Identity API version 3"
 }
 
-// attempting says what is being done, where, and as whom.
+// loginAction describes the login for error messages.
 func loginAction(l config.Login, project string) string {
 	s := "log in at " + host(l.AuthURL) + " as " + actor(l)
 	if p := cmp.Or(project, l.ProjectID, l.ProjectName); p != "" {
@@ -221,8 +221,8 @@ func methodName(m config.Method) string {
 	return "a user"
 }
 
-// idempotent lets net/http send a request again whose kept connection turned out to be dead, as they are when a
-// frozen function wakes up. Asking for a token twice does no harm.
+// idempotent lets net/http retry a request on a reused connection that turns out to be closed, as after a function was
+// frozen. Requesting a token twice is harmless.
 type idempotent struct {
 	next http.RoundTripper
 }

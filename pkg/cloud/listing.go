@@ -8,16 +8,16 @@ import (
 	"slices"
 )
 
-// Listing is one list of resources that the API gives.
+// Listing is one list request.
 type Listing struct {
 	Session *Session
-	// All lists every project's resources, or those of Project where that is not "". Otherwise the list is that of the
-	// session's own project.
+	// All lists the resources of all projects, or of Project if that is set. Otherwise only the session's own project is
+	// listed.
 	All     bool
 	Project string
 }
 
-// Of returns the project whose resources the list has, "" for every project's.
+// ProjectID returns the id of the listed project, "" for all projects.
 func (l Listing) ProjectID() string {
 	if l.All {
 		return l.Project
@@ -25,7 +25,7 @@ func (l Listing) ProjectID() string {
 	return l.Session.Project
 }
 
-// ProjectError is a project whose resources cannot be listed.
+// ProjectError reports a project whose resources cannot be listed.
 type ProjectError struct {
 	Project string
 	Err     error
@@ -35,9 +35,9 @@ func (u ProjectError) Error() string { return fmt.Sprintf("open project %s: %s",
 
 func (u ProjectError) Unwrap() error { return u.Err }
 
-// Listings returns the lists that together have every resource of [Options].Projects; the own project's where that is
-// empty. A list of every project has others too: ask [Cloud.Session], or [Cloud.Covers]. Failed are the projects that
-// could not be opened.
+// Listings returns the lists that together contain all resources of [Options].Projects, or of the own project if that
+// is empty. A list of all projects contains others too: check with [Cloud.Session] or [Cloud.Covers]. failed are the
+// projects that could not be opened.
 func (c *Cloud) Listings(ctx context.Context) (all []Listing, failed []ProjectError, err error) {
 	own, err := c.Login(ctx)
 	if err != nil {
@@ -60,14 +60,14 @@ func (c *Cloud) Listings(ctx context.Context) (all []Listing, failed []ProjectEr
 		}
 		return all, nil, nil
 	}
-	projects := map[string]bool{} // the value says that it must be open to us
+	projects := map[string]bool{} // id → whether being out of bounds is an error
 	if s.Roles() || len(s.Domains()) > 0 {
 		byRole, err := c.RoleProjects(ctx)
 		if err != nil {
 			return nil, nil, err
 		}
 		for id, name := range byRole {
-			if id == own.Project && !s.Roles() { // which Session opens whatever its domain
+			if id == own.Project && !s.Roles() { // Session opens it whatever its domain
 				in, err := c.Covers(ctx, Project{ID: id, Name: name})
 				if err != nil {
 					return nil, nil, err
@@ -89,7 +89,7 @@ func (c *Cloud) Listings(ctx context.Context) (all []Listing, failed []ProjectEr
 		session, err := c.Session(ctx, id)
 		_, outOfBounds := errors.AsType[*OutOfBoundsError](err)
 		switch {
-		case outOfBounds && !projects[id]: // another domain's, or the project service
+		case outOfBounds && !projects[id]: // in another domain, or the service project
 		case err != nil:
 			failed = append(failed, ProjectError{id, err})
 		default:

@@ -16,12 +16,12 @@ import (
 const (
 	// loginTimeout is how long one login may take.
 	loginTimeout = 15 * time.Second
-	// refusalTTL is for how long a refused login is not tried again, so that a batch of ten events does not make
-	// ten failed logins, which can lock a user out.
+	// refusalTTL is how long a refused login is not retried, so that a batch of ten events does not cause ten failed
+	// logins, which can lock the user.
 	refusalTTL = 30 * time.Second
 )
 
-// grant is what a login gave: a token and what Keystone says of it, or the leave to sign.
+// grant is the result of a login: a token and its details, or an access key.
 type grant struct {
 	login config.Login
 	token config.Secret // zero with an access key
@@ -35,7 +35,7 @@ type grant struct {
 	send http.RoundTripper
 }
 
-// login keeps the grant for one project and gets another when it is needed.
+// login holds the grant for one project and renews it when needed.
 type login struct {
 	issue func(context.Context) (*grant, error)
 	used  time.Time // guarded by Cloud.mu
@@ -46,7 +46,7 @@ type login struct {
 	refusal *RefusedError
 }
 
-// attempt is one login under way. It goes on as long as somebody waits for it.
+// attempt is a login in progress. It is cancelled when its last waiter gives up.
 type attempt struct {
 	waiters int // guarded by login.mu
 	cancel  context.CancelFunc
@@ -62,13 +62,12 @@ func (l *login) grant(ctx context.Context, stale *grant) (*grant, error) {
 		defer l.mu.Unlock()
 		return l.current, nil
 	}
-	l.current = nil // a token that was refused is not sent again, even if no other can be had for now
+	l.current = nil // a refused token is not sent again, even if the renewal fails
 	if l.refusal != nil {
 		if left := time.Until(l.refusal.Until); left > 0 {
 			defer l.mu.Unlock()
 			return nil, &RefusedError{
-				Err: fmt.Errorf("%w (so said the cloud a moment ago; it is asked again in %s)", l.refusal.Err,
-					left.Round(time.Second)),
+				Err:   fmt.Errorf("%w (cached refusal; next attempt in %s)", l.refusal.Err, left.Round(time.Second)),
 				Until: l.refusal.Until, Scope: l.refusal.Scope,
 			}
 		}
@@ -89,7 +88,7 @@ func (l *login) grant(ctx context.Context, stale *grant) (*grant, error) {
 	}
 }
 
-// start begins an attempt whose life does not hang on the caller that happens to be first. Called with mu held.
+// start begins an attempt that does not depend on the first caller's context. The caller holds mu.
 func (l *login) start(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loginTimeout)
 	a := &attempt{cancel: cancel, done: make(chan struct{})}
@@ -101,8 +100,8 @@ func (l *login) start(ctx context.Context) {
 	}()
 }
 
-// abandon stops the attempt when nobody waits for it any more. A function instance may be frozen between invocations:
-// the next one must not inherit a login that died meanwhile.
+// abandon cancels the attempt when its last waiter gives up. A function instance may be frozen between invocations, and
+// the next one must not wait for a login that died meanwhile.
 func (l *login) abandon(a *attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -122,7 +121,7 @@ func (l *login) finish(a *attempt, g *grant, err error) {
 		l.pending = nil
 	}
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
-		// A token that cannot be renewed is of no use either: the next session is told so before it sends anything.
+		// A token that cannot be renewed is useless, too: the next session fails before it sends anything.
 		l.current = nil
 		if !refused.Until.IsZero() {
 			l.refusal = refused

@@ -7,11 +7,11 @@ import (
 	"fmt"
 )
 
-// projectsPath is that of https://docs.openstack.org/api-ref/identity/v3/#list-projects
+// projectsPath is documented at https://docs.openstack.org/api-ref/identity/v3/#list-projects
 const projectsPath = "projects"
 
-// Projects returns, by id, the projects that Keystone lists: all of them for an administrator, otherwise those in which
-// the credentials have a role. It is for names only: a project that is missing can still be there.
+// Projects returns the projects that Keystone lists, by id: all of them for an administrator, otherwise those in which
+// the credentials have a role. Use it for names only: a project that is not listed can still exist.
 func (c *Cloud) Projects(ctx context.Context) (map[string]Project, error) {
 	own, err := c.Login(ctx)
 	if err != nil {
@@ -28,8 +28,7 @@ func (c *Cloud) Projects(ctx context.Context) (map[string]Project, error) {
 		return nil, fmt.Errorf("list the projects: %w", err)
 	}
 	if len(list.Projects) > maxRoleProjects {
-		return nil, fmt.Errorf("list the projects: Keystone has %d of them, and %d are the most", len(list.Projects),
-			maxRoleProjects)
+		return nil, fmt.Errorf("list the projects: Keystone lists %d, the limit is %d", len(list.Projects), maxRoleProjects)
 	}
 	all := make(map[string]Project, len(list.Projects))
 	for _, text := range list.Projects {
@@ -38,15 +37,15 @@ func (c *Cloud) Projects(ctx context.Context) (map[string]Project, error) {
 			return nil, fmt.Errorf("list the projects: %w", err)
 		}
 		var members map[string]any
-		_ = json.Unmarshal(text, &members) // as above
+		_ = json.Unmarshal(text, &members) // cannot fail: the same text was decoded above
 		p.Extra = extraOf(members)
 		all[p.ID] = p
 	}
 	return all, nil
 }
 
-// Covers reports whether [Options].Projects covers a project that Keystone has listed, by its id, name or domain.
-// Unlike [Cloud.Session] it looks up nothing but the names of domains, and does not ask for roles.
+// Covers reports whether [Options].Projects covers a listed project by its id, name or domain. Unlike [Cloud.Session],
+// it looks up only the names of domains, and no roles.
 func (c *Cloud) Covers(ctx context.Context, project Project) (bool, error) {
 	own, err := c.Login(ctx)
 	if err != nil {

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// roleProjectsPath is that of https://docs.openstack.org/api-ref/identity/v3/#get-available-project-scopes
+// roleProjectsPath is documented at https://docs.openstack.org/api-ref/identity/v3/#get-available-project-scopes
 const roleProjectsPath = "auth/projects"
 
 const (
-	// rolesTTL is for how long the list of projects holds; roleMissTTL is how soon it may be read again for a project that
-	// is not on it, which may be one whose role was granted since.
+	// rolesTTL is how long the list of projects is valid. After roleMissTTL it is read again for a project that it lacks,
+	// because a role may have been granted since.
 	rolesTTL    = 10 * time.Minute
 	roleMissTTL = time.Minute
 	// maxRoleProjects bounds the list.
@@ -24,7 +24,7 @@ const (
 // roleProjects are the projects in which the credentials have a role.
 type roleProjects struct {
 	cloud *Cloud
-	sem   chan struct{} // one reads at a time; the others wait for what it reads
+	sem   chan struct{} // admits one reader at a time; the others wait for its result
 
 	mu    sync.Mutex
 	names map[string]string // by id
@@ -52,7 +52,7 @@ func (r *roleProjects) find(ctx context.Context, id string) (name string, found 
 	}
 	if err := r.load(ctx); err != nil {
 		if found {
-			return name, true, nil // the list is old, but the login tells whether the role still is there
+			return name, true, nil // the list is stale, but the login fails if the role is gone
 		}
 		return "", false, fmt.Errorf("list the projects that the credentials have a role in: %w", err)
 	}
@@ -60,7 +60,7 @@ func (r *roleProjects) find(ctx context.Context, id string) (name string, found 
 	return name, found, nil
 }
 
-// known returns what the list says, and whether that is fresh enough.
+// known looks a project up in the list and reports whether the result is fresh enough.
 func (r *roleProjects) known(id string) (name string, found, fresh bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -88,7 +88,7 @@ func (r *roleProjects) load(ctx context.Context) error {
 		return err
 	}
 	if len(list.Projects) > maxRoleProjects {
-		return refusedf("Keystone lists %d projects, and %d are the most: name domains or ids in TAGGER_PROJECTS",
+		return refusedf("Keystone lists %d projects, the limit is %d: name ids in TAGGER_PROJECTS",
 			len(list.Projects), maxRoleProjects)
 	}
 	names := make(map[string]string, len(list.Projects))
@@ -113,8 +113,8 @@ func (c *Cloud) RoleProjects(ctx context.Context) (map[string]string, error) {
 	return maps.Clone(c.roles.names), nil
 }
 
-// RoleProjectNames returns the names of the projects that TAGGER_PROJECTS=roles means now, sorted: those in which the
-// credentials have a role, without the services' own.
+// RoleProjectNames returns the sorted names of the projects that TAGGER_PROJECTS=roles covers now: those in which the
+// credentials have a role, except the service project.
 func (c *Cloud) RoleProjectNames(ctx context.Context) ([]string, error) {
 	if err := c.roles.load(ctx); err != nil {
 		return nil, fmt.Errorf("list the projects that the credentials have a role in: %w", err)

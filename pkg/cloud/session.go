@@ -15,18 +15,17 @@ import (
 
 // Session acts as one user in one project. It is cheap, and safe for concurrent use.
 type Session struct {
-	// Project is the id of the project that the issued token is for, whatever was asked for; with an access key, the
-	// configured one.
+	// Project is the id of the token's project; with an access key, the configured one.
 	Project string
 	// ProjectName is the project's name, "" when unknown.
 	ProjectName string
-	// User is who acts, for people to read: the user's name, or "access key …".
+	// User is the user's name or "access key …", for messages.
 	User string
 	// UserID is the user's id, "" with an access key.
 	UserID string
 	// Roles are the names of the token's roles, none with an access key.
 	Roles []string
-	// Cloud is the host of the Identity API, or with an access key that of the compute or volume endpoint; "" when
+	// Cloud is the host of the Identity API; with an access key, the host of the compute or volume endpoint; "" when
 	// unknown.
 	Cloud string
 	// Region is the configured region, "" when there is none.
@@ -39,9 +38,9 @@ type Session struct {
 	transport http.RoundTripper
 }
 
-// Admin reports that the token has the role admin, with which Nova's and Cinder's default policies let it act on every
-// project's resources, whatever project it is for. Policies compare the names of roles regardless of case. No other
-// role of a token for a project reaches beyond it; those that do (reader, manager) need a token for the system.
+// Admin reports whether the token has the role admin. By the default policies of Nova and Cinder, it can then act on the
+// resources of every project, whatever its own. Policies ignore the case of role names. No other role of a
+// project-scoped token reaches beyond its project; reader and manager would need a system-scoped one.
 func (s *Session) Admin() bool {
 	return slices.ContainsFunc(s.Roles, func(role string) bool { return strings.EqualFold(role, "admin") })
 }
@@ -54,7 +53,7 @@ func (s *Session) CloudName() string {
 	return s.Cloud + " " + s.Region
 }
 
-// Breaker is what all calls of the process ask before they are sent.
+// Breaker returns the process's circuit breaker, which every call must ask before it is sent.
 func (s *Session) Breaker() *breaker.Breaker { return s.cloud.breaker }
 
 func (c *Cloud) newSession(l *login, g *grant) *Session {
@@ -74,18 +73,18 @@ func (c *Cloud) newSession(l *login, g *grant) *Session {
 	return s
 }
 
-// Compute returns a client for the compute API. It is the caller's own: setting its fields affects nobody else. An
-// error is a [*RefusedError]: there is no endpoint.
+// Compute returns a new client for the compute API, whose fields the caller may set. The error is a [*RefusedError]: no
+// endpoint was found.
 func (s *Session) Compute() (*gophercloud.ServiceClient, error) {
 	return s.client(computeService(s.cloud.options.ComputeEndpoint))
 }
 
-// Volume returns a client for the volume API (Cinder, EVS), in the version of its endpoint; otherwise as Compute.
+// Volume returns a new client for the volume API (Cinder, EVS) in the version of its endpoint, as [Session.Compute] does.
 func (s *Session) Volume() (*gophercloud.ServiceClient, error) {
 	return s.client(volumeService(s.cloud.options.VolumeEndpoint))
 }
 
-// Service returns the client for a service by the name that its endpoint setting has: "compute" or "volume".
+// Service returns a new client for a service by its name: "compute" or "volume".
 func (s *Session) Service(name string) (*gophercloud.ServiceClient, error) {
 	switch name {
 	case "compute":
@@ -93,7 +92,7 @@ func (s *Session) Service(name string) (*gophercloud.ServiceClient, error) {
 	case "volume":
 		return s.Volume()
 	}
-	return nil, refusedf("connect to the %s service: there is no such service here", name)
+	return nil, refusedf("connect to the %s service: unknown service", name)
 }
 
 func (s *Session) client(svc service) (*gophercloud.ServiceClient, error) {
@@ -108,8 +107,7 @@ func (s *Session) client(svc service) (*gophercloud.ServiceClient, error) {
 	}, nil
 }
 
-// newProviderClient returns a client without a token: adding it is the transport's business, which also keeps it out
-// of the client's fields.
+// newProviderClient returns a client without a token. The transport adds it, which keeps it out of the client's fields.
 func newProviderClient(transport http.RoundTripper, userAgent string) *gophercloud.ProviderClient {
 	p := &gophercloud.ProviderClient{HTTPClient: httpClient(transport)}
 	if userAgent != "" {

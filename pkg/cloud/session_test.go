@@ -161,7 +161,7 @@ func TestProjectOfIssuedToken(t *testing.T) {
 		{
 			"no project",
 			change(passwordCredentials(), func(c *config.Credentials) { c.ProjectName = "" }), "",
-			"the token is not for a project: set OS_PROJECT_ID",
+			"the token has no project: set OS_PROJECT_ID",
 		},
 	}
 	for _, tt := range tests {

@@ -66,7 +66,7 @@ func bodyHash(req *http.Request) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// canonicalRequest is what is signed. The names of headers are in lower case; host is one of them.
+// canonicalRequest returns the text that is signed. Header names are in lower case and include host.
 func canonicalRequest(method string, u *url.URL, headers map[string]string, bodyHash string) string {
 	segments := strings.Split(u.Path, "/")
 	for i, s := range segments {
@@ -74,7 +74,7 @@ func canonicalRequest(method string, u *url.URL, headers map[string]string, body
 	}
 	uri := strings.Join(segments, "/")
 	if !strings.HasSuffix(uri, "/") {
-		uri += "/" // signed so, though not sent so
+		uri += "/" // signed, but not sent
 	}
 
 	var query []string
@@ -110,7 +110,7 @@ func signedNames(headers map[string]string) string {
 	return strings.Join(slices.Sorted(maps.Keys(headers)), ";")
 }
 
-// escape leaves only the unreserved characters of RFC 3986; url.QueryEscape agrees but for the space.
+// escape escapes all but the unreserved characters of RFC 3986. url.QueryEscape differs only in the space.
 func escape(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 }

@@ -6,10 +6,10 @@ import (
 	"net/http"
 )
 
-// tokenTransport adds the current token, and gets another when the cloud no longer takes it.
+// tokenTransport adds the current token, and renews it when the cloud rejects it.
 //
-// gophercloud can do this too (AllowReauth), but runs the login in the context of whichever request came first, so that
-// its cancellation fails all that wait, and hides the reason of a failure from errors.Is and errors.As.
+// gophercloud can do this too (AllowReauth), but it logs in with the context of the first request, so that cancelling
+// that one fails all that wait, and it hides the cause of a failure from errors.Is and errors.As.
 type tokenTransport struct {
 	login   *login
 	project string
@@ -29,7 +29,7 @@ func (t *tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || !refused {
 		return resp, err
 	}
-	// The token has expired or was revoked. Once is enough: a new token that is refused too will not get better.
+	// The token has expired or was revoked. Retry once: if a new token is refused too, another will be as well.
 	if g, err = t.grant(req, g); err != nil {
 		return nil, err
 	}
@@ -52,18 +52,18 @@ func (t *tokenTransport) grant(req *http.Request, stale *grant) (*grant, error) 
 	return g, nil
 }
 
-// noTokenError is the error of a request that was not sent because there was no token or access key to send it with. It
-// says nothing about the service that the request was for.
+// noTokenError is the error of a request that was not sent because there was no token or access key. It is no evidence
+// about the service.
 type noTokenError struct{ error }
 
 // Unwrap returns the login's error.
 func (e noTokenError) Unwrap() error { return e.error }
 
-// NoToken tells package metadata.
+// NoToken marks the error for package metadata.
 func (noTokenError) NoToken() bool { return true }
 
-// do sends the request with the grant's token, and reports whether the answer says that the token is not valid: 401,
-// and on Huawei Cloud's EVS 400 with the code EVS.0002.
+// do sends the request with the grant's token. refused reports whether the response rejects the token: 401, or on Huawei
+// Cloud's EVS 400 with the code EVS.0002.
 func (g *grant) do(req *http.Request) (resp *http.Response, refused bool, err error) {
 	req = req.Clone(req.Context())
 	req.Header.Set("X-Auth-Token", g.token.Reveal())

@@ -15,15 +15,14 @@ import (
 	"time"
 )
 
-// maxBody is the most that is read of an answer, in bytes, and the most that is buffered of a request without a length.
-// maxProjectList is the most that is read of a list of projects, which Keystone does not divide into pages: some
-// 30,000.
+// maxBody limits a response, and a request body without a length, in bytes. maxProjectList limits a list of projects,
+// which Keystone does not page, to some 30,000.
 const (
 	maxBody        = 1 << 20
 	maxProjectList = 10 << 20
 )
 
-// newTransport returns the transport for real networks. caCert is the value of OS_CACERT.
+// newTransport returns the default transport. caCert is the value of OS_CACERT.
 func newTransport(caCert string) (*http.Transport, error) {
 	roots, err := certificates(caCert)
 	if err != nil {
@@ -36,15 +35,15 @@ func newTransport(caCert string) (*http.Transport, error) {
 		ForceAttemptHTTP2:   true,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout: 5 * time.Second,
-		// Callers bound each call; this is for one that forgets.
+		// Callers set deadlines; this is for one that forgets.
 		ResponseHeaderTimeout: time.Minute,
 		MaxIdleConnsPerHost:   16,
-		// Shorter than what load balancers keep (a minute is usual): a connection they closed fails the next request.
+		// Shorter than that of load balancers (usually a minute): a connection that they closed fails the next request.
 		IdleConnTimeout: 30 * time.Second,
 	}, nil
 }
 
-// certificates returns nil, which means the system's authorities, when caCert is "".
+// certificates returns nil, which means the system's certificate authorities, when caCert is "".
 func certificates(caCert string) (*x509.CertPool, error) {
 	if caCert == "" {
 		return nil, nil
@@ -64,8 +63,7 @@ func certificates(caCert string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// guard keeps what goes over the wire within what these APIs and this program can bear: requests have a length,
-// redirects are errors, answers are bounded.
+// guard enforces limits: request bodies have a length, redirects are errors, responses are bounded.
 type guard struct {
 	next http.RoundTripper
 }
@@ -98,10 +96,10 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// connectError marks what no retry will mend.
+// connectError turns errors that no retry can fix into a [*RefusedError].
 func connectError(host string, err error) error {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return refusedf("the certificate of %s is not trusted (set OS_CACERT to the file of its authority): %w", host, err)
+		return refusedf("the certificate of %s is not trusted (set OS_CACERT to its CA certificate): %w", host, err)
 	}
 	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok && string(record.RecordHeader[:]) == "HTTP/" {
 		return refusedf("%s does not speak TLS: its address begins with http://", host)
@@ -109,7 +107,7 @@ func connectError(host string, err error) error {
 	return err
 }
 
-// boundedBody fails, rather than ends, after too much: a cut-off answer must not pass for a whole one.
+// boundedBody returns an error, not io.EOF, at its limit, so that a truncated response does not pass for a whole one.
 type boundedBody struct {
 	io.ReadCloser
 	left int64
@@ -121,7 +119,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	if b.left < 0 {
 		return 0, fmt.Errorf("the answer of %s is longer than %d bytes", b.host, b.most)
 	}
-	// One byte more than is left tells an answer of exactly most from a longer one.
+	// Reading one byte more tells a response of exactly the limit from a longer one.
 	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left+1)])
 	if b.left -= int64(n); b.left < 0 {
 		return n - 1, fmt.Errorf("the answer of %s is longer than %d bytes", b.host, b.most)
@@ -129,8 +127,8 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// replayable returns a copy of the request whose body has a length and can be sent again: Nova answers 400 to a body
-// of unknown length. It closes the request's body where it returns an error, as a RoundTripper has to.
+// replayable returns a copy of the request whose body has a length, because Nova answers 400 to one without, and can be
+// sent again. On error it closes the request's body, as a RoundTripper must.
 func replayable(req *http.Request) (*http.Request, error) {
 	req = req.Clone(req.Context())
 	if req.Body == nil || req.Body == http.NoBody {
@@ -154,7 +152,7 @@ func replayable(req *http.Request) (*http.Request, error) {
 	return req, err
 }
 
-// again returns a copy of a replayable request for another attempt.
+// rewind returns a copy of a replayable request for another attempt.
 func rewind(req *http.Request) (*http.Request, error) {
 	req = req.Clone(req.Context())
 	if req.GetBody == nil {
@@ -165,14 +163,14 @@ func rewind(req *http.Request) (*http.Request, error) {
 	return req, err
 }
 
-// closeBody closes the body of a request that is not sent, as a RoundTripper has to.
+// closeBody closes the body of a request that is not sent, as a RoundTripper must.
 func closeBody(req *http.Request) {
 	if req.Body != nil {
 		_ = req.Body.Close()
 	}
 }
 
-// httpClient is a client that follows no redirect, should one pass the transport.
+// httpClient returns a client that follows no redirects, should one pass the transport.
 func httpClient(transport http.RoundTripper) http.Client {
 	return http.Client{
 		Transport:     transport,
@@ -180,7 +178,7 @@ func httpClient(transport http.RoundTripper) http.Client {
 	}
 }
 
-// host is the host of an address that is known to be valid, for texts.
+// host returns the host of a valid address, for messages.
 func host(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {

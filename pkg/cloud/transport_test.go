@@ -92,7 +92,7 @@ func TestTLS(t *testing.T) {
 	tests := []struct{ name, caCert, want string }{
 		{"file", file, ""},
 		{"text", string(text), ""},
-		{"authority unknown", "", "is not trusted (set OS_CACERT to the file of its authority)"},
+		{"authority unknown", "", "is not trusted (set OS_CACERT to its CA certificate)"},
 		{"no such file", filepath.Join(dir, "none.pem"), "read the certificates that OS_CACERT names: open "},
 		{"no certificate in the file", empty, "no PEM certificate in " + empty},
 	}
@@ -120,7 +120,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-func TestAddressWithWrongSchemeOrNobodyThere(t *testing.T) {
+func TestConnectErrors(t *testing.T) {
 	plain := httptest.NewServer(newFake())
 	defer plain.Close()
 	credentials := passwordCredentials()
@@ -142,11 +142,11 @@ func TestAddressWithWrongSchemeOrNobodyThere(t *testing.T) {
 	_, err = cloud.New(cloud.Options{Credentials: credentials}).Session(t.Context(), "")
 	if _, ok := errors.AsType[*cloud.RefusedError](err); ok || err == nil ||
 		!strings.Contains(err.Error(), "connection refused") {
-		t.Errorf("error = %v, want one that may pass", err)
+		t.Errorf("error = %v, want a temporary one", err)
 	}
 }
 
-// A frozen function wakes up with connections that the other side has given up. The login must not fail for that.
+// After a freeze, a function's connections may be closed by the other side. The login must survive that.
 func TestLoginSurvivesADeadConnection(t *testing.T) {
 	f := newFake()
 	used := make(map[string]bool) // connections, by the client's address

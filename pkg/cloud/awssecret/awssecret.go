@@ -19,12 +19,12 @@ import (
 const (
 	// readTimeout is how long reading the secret may take, retries included.
 	readTimeout = 10 * time.Second
-	// reread is the shortest time between two reads of the secret.
-	reread = 30 * time.Second
+	// minReadInterval is the shortest time between two reads of the secret.
+	minReadInterval = 30 * time.Second
 )
 
-// Secret is a secret whose SecretString is a JSON object with the names of [config.Credentials]. Its methods are the
-// Source and Refused of [cloud.Options], and safe for concurrent use.
+// Secret is a secret whose SecretString is a JSON object with the names of [config.Credentials]. Its methods serve as
+// Source and Refused of [cloud.Options], and are safe for concurrent use.
 type Secret struct {
 	arn    string
 	reader Reader
@@ -32,8 +32,8 @@ type Secret struct {
 	turn   chan struct{} // held while the fields below are used
 
 	credentials config.Credentials
-	known       bool      // credentials were read, and nothing since says that they cannot be
-	refusal     error     // of the last read, where a person has to mend it
+	known       bool      // credentials is valid
+	refusal     error     // of the last read, if an operator has to fix it
 	asked       time.Time // when the last read ended that gave credentials or a refusal
 }
 
@@ -42,12 +42,13 @@ type Reader interface {
 	SecretString(ctx context.Context, region, id string) (*string, error)
 }
 
-// New returns the secret with this ARN. It is first read when it is needed.
+// New returns the secret with this ARN. It is read when it is first needed.
 func New(arn string, r Reader) *Secret {
 	return &Secret{arn: arn, reader: r, turn: make(chan struct{}, 1)}
 }
 
-// Opener returns a function that opens secrets by their ARNs, as what [Secret.Credentials] and [Secret.Refused] do.
+// Opener returns a function that opens a secret by its ARN and returns its methods [Secret.Credentials] and
+// [Secret.Refused].
 func Opener(r Reader) func(arn string) (credentials func(context.Context) (config.Credentials, error), refused func()) {
 	return func(arn string) (func(context.Context) (config.Credentials, error), func()) {
 		s := New(arn, r)
@@ -55,12 +56,12 @@ func Opener(r Reader) func(arn string) (credentials func(context.Context) (confi
 	}
 }
 
-// Refused has the secret read again before it is next used, but not sooner than 30 s after the last read: the cloud
-// refused what was in it, so it may have been rotated.
+// Refused marks the secret as stale, because the cloud refused its contents and it may have been rotated. It is read
+// again before its next use, but not within 30 s of the last read.
 func (s *Secret) Refused() { s.stale.Store(true) }
 
-// Credentials returns what the secret holds, from memory where possible. An error is a [*cloud.RefusedError] when the
-// secret cannot be read or understood until somebody mends it; that too is remembered for 30 s.
+// Credentials returns the secret's credentials, cached if possible. The error is a [*cloud.RefusedError], cached for
+// 30 s, if an operator has to fix the secret or the permissions.
 func (s *Secret) Credentials(ctx context.Context) (config.Credentials, error) {
 	select {
 	case s.turn <- struct{}{}:
@@ -71,11 +72,11 @@ func (s *Secret) Credentials(ctx context.Context) (config.Credentials, error) {
 	if s.known && !s.stale.Load() {
 		return s.credentials, nil
 	}
-	if time.Since(s.asked) < reread {
+	if time.Since(s.asked) < minReadInterval {
 		return s.credentials, s.refusal
 	}
 
-	// Cleared before reading: what is refused while the secret is read has to be read once more.
+	// Cleared before reading: a refusal during the read requires another read.
 	s.stale.Store(false)
 	credentials, err := s.read(ctx)
 	if err == nil {
@@ -115,7 +116,7 @@ func (s *Secret) read(ctx context.Context) (config.Credentials, error) {
 	return credentials, nil
 }
 
-// regionOf returns the region that an ARN names: the secret is nowhere else, whatever AWS_REGION says.
+// regionOf returns the region in an ARN. The secret is there, whatever AWS_REGION is.
 func regionOf(secret string) (string, error) {
 	a, err := arn.Parse(secret)
 	if err != nil || a.Service != "secretsmanager" || a.Region == "" {
@@ -125,7 +126,7 @@ func regionOf(secret string) (string, error) {
 	return a.Region, nil
 }
 
-// permanent reports whether asking again will not help: permissions, a name, a key, a deleted secret.
+// permanent reports whether a retry cannot help: missing permissions, a wrong name or key, a deleted secret.
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html and CommonErrors.html there.
 func permanent(err error) bool {
 	answer, ok := errors.AsType[*awsapi.Error](err)

@@ -215,7 +215,7 @@ func TestRotation(t *testing.T) {
 		s := awssecret.New(arn, &awsapi.Client{HTTP: &http.Client{Transport: inMemory{m}}})
 		step(s, "old", 1)
 		time.Sleep(time.Hour)
-		step(s, "old", 1) // nobody says that it is refused
+		step(s, "old", 1) // not marked as refused
 
 		m.set(object("new"), "", 0)
 		s.Refused()
@@ -236,7 +236,7 @@ func TestRotation(t *testing.T) {
 		m.set(object("newest"), "", 0)
 		step(s, "newest", 5)
 
-		// One that a person has to mend is remembered.
+		// A permanent error is cached.
 		s.Refused()
 		time.Sleep(30 * time.Second)
 		m.set(nil, "AccessDeniedException", 400)
@@ -248,9 +248,9 @@ func TestRotation(t *testing.T) {
 		if n := m.count(); n != 6 {
 			t.Errorf("%d reads, want 6", n)
 		}
-		m.set(object("mended"), "", 0)
+		m.set(object("fixed"), "", 0)
 		time.Sleep(30 * time.Second)
-		step(s, "mended", 7)
+		step(s, "fixed", 7)
 	})
 }
 

@@ -1,5 +1,5 @@
 // Package cloudsyaml reads credentials as OpenStack's command line does: from the cloud that OS_CLOUD names in
-// clouds.yaml, or from OS_* variables. It serves people at their desk and is not linked into functions.
+// clouds.yaml, or from OS_* variables. Only the command uses it; it is not linked into functions.
 package cloudsyaml
 
 import (
@@ -23,16 +23,15 @@ import (
 	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
-// Read returns the credentials of the cloud that OS_CLOUD names, or when OS_CLOUD is not set, those of the OS_* and
-// HUAWEICLOUD_SDK_* variables. OS_REGION_NAME, OS_INTERFACE and OS_CACERT go before what a file says; no other
-// variable does.
+// Read returns the credentials of the cloud that OS_CLOUD names or, without OS_CLOUD, those of the OS_* and
+// HUAWEICLOUD_SDK_* variables. Of the variables, only OS_REGION_NAME, OS_INTERFACE and OS_CACERT override a file.
 //
 // clouds.yaml is the file that OS_CLIENT_CONFIG_FILE names, or the first of ./clouds.yaml,
-// ~/.config/openstack/clouds.yaml and /etc/openstack/clouds.yaml. A secure.yaml beside it goes before it; a profile
-// in clouds-public.yaml, sought in the same places, comes after it. See
+// ~/.config/openstack/clouds.yaml and /etc/openstack/clouds.yaml. A secure.yaml in the same directory overrides it. A
+// profile in clouds-public.yaml, found in the same places, fills in what it lacks. See
 // https://docs.openstack.org/openstacksdk/latest/user/config/configuration.html
 //
-// Every error is a [*cloud.RefusedError]. The context is not used: Read has the form of Source in [cloud.Options].
+// Every error is a [*cloud.RefusedError]. The context is unused: Read has the signature of Source in [cloud.Options].
 func Read(context.Context) (config.Credentials, error) {
 	credentials, err := read()
 	if err != nil {
@@ -64,7 +63,7 @@ func read() (config.Credentials, error) {
 	return credentials, nil
 }
 
-// entry is one cloud or profile in a file. Names that are not here do not matter to logging in.
+// entry is one cloud or profile in a file, with the fields that a login needs.
 type entry struct {
 	// Auth holds the names of OS_* variables, in lower case and without "OS_".
 	Auth map[string]string `yaml:"auth"`
@@ -84,14 +83,14 @@ type entry struct {
 
 // find reads the cloud from the first clouds.yaml, with its secure.yaml and its profile.
 func find(name string) (c entry, file string, err error) {
-	file, clouds, err := load("clouds", places("clouds.yaml"))
+	file, clouds, err := load("clouds", searchPath("clouds.yaml"))
 	if err != nil {
 		return entry{}, "", err
 	}
 	if file == "" {
 		return entry{}, "", fmt.Errorf(
 			"read cloud %s: there is no clouds.yaml (looked for %s): unset OS_CLOUD to use OS_* variables",
-			name, strings.Join(places("clouds.yaml"), ", "))
+			name, strings.Join(searchPath("clouds.yaml"), ", "))
 	}
 	c, ok := clouds[name]
 	if !ok {
@@ -105,7 +104,7 @@ func find(name string) (c entry, file string, err error) {
 	c = overlay(secure[name], c)
 
 	if profile := cmp.Or(c.Profile, c.Cloud); profile != "" {
-		publicFile, public, err := load("public-clouds", places("clouds-public.yaml"))
+		publicFile, public, err := load("public-clouds", searchPath("clouds-public.yaml"))
 		if err != nil {
 			return entry{}, "", err
 		}
@@ -124,8 +123,8 @@ func find(name string) (c entry, file string, err error) {
 	return c, file, nil
 }
 
-// places are where a file is sought, in order.
-func places(base string) []string {
+// searchPath returns the places where a file is looked for, in order.
+func searchPath(base string) []string {
 	if file := os.Getenv("OS_CLIENT_CONFIG_FILE"); file != "" && base == "clouds.yaml" {
 		return []string{file}
 	}
@@ -157,7 +156,7 @@ func load(key string, files []string) (file string, clouds map[string]entry, err
 	return "", nil, nil
 }
 
-// parse does not pass on what the YAML package says but for the lines: it quotes values, and a password may be one.
+// parse reports only the lines of a YAML error: its text quotes values, which may be passwords.
 func parse(key string, text []byte) (map[string]entry, error) {
 	var document map[string]yaml.Node
 	if err := yaml.Unmarshal(text, &document); err != nil {
@@ -165,7 +164,7 @@ func parse(key string, text []byte) (map[string]entry, error) {
 	}
 	node, ok := document[key]
 	if !ok {
-		return nil, fmt.Errorf("it has no %q at the top", key)
+		return nil, fmt.Errorf("it has no %q at the top level", key)
 	}
 	var clouds map[string]entry
 	if err := node.Decode(&clouds); err != nil {
@@ -184,7 +183,7 @@ func atLines(err error) string {
 	return " at " + strings.Join(lines, ", ")
 }
 
-// known lists the clouds that there are.
+// known returns a hint at the existing clouds.
 func known(name string, clouds map[string]entry) string {
 	names := slices.Sorted(maps.Keys(clouds))
 	if hint := suggest.Hint(name, names); hint != "" || len(names) == 0 {
@@ -193,7 +192,7 @@ func known(name string, clouds map[string]entry) string {
 	return fmt.Sprintf("; it has %d others", len(names))
 }
 
-// overlay returns top, filled in from under.
+// overlay returns top with its empty fields filled from under.
 func overlay(top, under entry) entry {
 	auth := maps.Clone(under.Auth)
 	if auth == nil {
@@ -219,7 +218,7 @@ func overlay(top, under entry) entry {
 	}
 }
 
-// credentials returns what the entry says, by way of the names of the variables it corresponds to.
+// credentials converts the entry to credentials by the names of the corresponding OS_* variables.
 func (e entry) credentials() (config.Credentials, error) {
 	if e.Verify != nil && !*e.Verify {
 		return config.Credentials{}, errors.New("verify: false is not supported, " +

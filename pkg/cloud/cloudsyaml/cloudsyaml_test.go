@@ -63,13 +63,13 @@ clouds:
 const publicYAML = `
 public-clouds:
   acme:
-    auth: {auth_url: "https://acme.example.com/v3", user_domain_name: Acme, username: nobody}
+    auth: {auth_url: "https://acme.example.com/v3", user_domain_name: Acme, username: unused}
     region_name: north
     endpoint_type: publicURL
 `
 
-// desk is an empty home and working directory, with nothing set in the environment.
-func desk(t *testing.T) (home, dir string) {
+// emptyHome is an empty home and working directory, with nothing set in the environment.
+func emptyHome(t *testing.T) (home, dir string) {
 	home, dir = t.TempDir(), t.TempDir()
 	t.Chdir(dir)
 	t.Setenv("HOME", home)
@@ -92,7 +92,7 @@ func write(t *testing.T, content string, path ...string) string {
 }
 
 func TestClouds(t *testing.T) {
-	home, dir := desk(t)
+	home, dir := emptyHome(t)
 	write(t, cloudsYAML, home, ".config", "openstack", "clouds.yaml")
 	write(t, secureYAML, home, ".config", "openstack", "secure.yaml")
 	write(t, publicYAML, dir, "clouds-public.yaml")
@@ -143,7 +143,7 @@ func TestClouds(t *testing.T) {
 }
 
 func TestWithoutCloud(t *testing.T) {
-	_, dir := desk(t)
+	_, dir := emptyHome(t)
 	write(t, cloudsYAML, dir, "clouds.yaml")
 	t.Setenv("OS_USERNAME", "from the environment")
 	got, err := cloudsyaml.Read(t.Context())
@@ -153,7 +153,7 @@ func TestWithoutCloud(t *testing.T) {
 }
 
 func TestPlaces(t *testing.T) {
-	home, dir := desk(t)
+	home, dir := emptyHome(t)
 	t.Setenv("OS_CLOUD", "c")
 	at := func(name string) string { return "clouds: {c: {region_name: " + name + "}}" }
 	xdg := t.TempDir()
@@ -198,7 +198,7 @@ func TestErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, dir := desk(t)
+			_, dir := emptyHome(t)
 			t.Setenv("OS_CLOUD", tt.cloud)
 			if tt.clouds != "" {
 				write(t, tt.clouds, dir, "clouds.yaml")
@@ -211,7 +211,7 @@ func TestErrors(t *testing.T) {
 				t.Fatalf("error = %v, want %q in it", err, tt.want)
 			}
 			if _, ok := errors.AsType[*cloud.RefusedError](err); !ok {
-				t.Errorf("error %q is not one that a person has to mend", err)
+				t.Errorf("error %q is no RefusedError", err)
 			}
 			if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "\n") {
 				t.Errorf("error %q holds a secret or has several lines", err)
@@ -219,7 +219,7 @@ func TestErrors(t *testing.T) {
 		})
 	}
 	t.Run("empty cloud", func(t *testing.T) {
-		_, dir := desk(t)
+		_, dir := emptyHome(t)
 		t.Setenv("OS_CLOUD", "empty")
 		write(t, cloudsYAML, dir, "clouds.yaml")
 		c, err := cloudsyaml.Read(t.Context())
@@ -228,7 +228,7 @@ func TestErrors(t *testing.T) {
 		}
 	})
 	t.Run("a directory", func(t *testing.T) {
-		_, dir := desk(t)
+		_, dir := emptyHome(t)
 		t.Setenv("OS_CLOUD", "demo")
 		if err := os.Mkdir(filepath.Join(dir, "clouds.yaml"), 0o700); err != nil {
 			t.Fatal(err)
@@ -246,7 +246,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("clouds: null")
 	f.Add("clouds: &a {demo: *a}")
 	f.Fuzz(func(t *testing.T, text string) {
-		_, dir := desk(t)
+		_, dir := emptyHome(t)
 		t.Setenv("OS_CLOUD", "demo")
 		write(t, text, dir, "clouds.yaml")
 		if c, err := cloudsyaml.Read(t.Context()); err != nil && c != (config.Credentials{}) {
