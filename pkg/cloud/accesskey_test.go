@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/gophercloud/gophercloud/v2"
 
 	"github.com/cloudtagger/tagger/pkg/cloud"
@@ -59,8 +60,9 @@ func TestAccessKeySession(t *testing.T) {
 	if len(g.signed) != 0 {
 		t.Error("a session with an access key needs no request")
 	}
-	if s.Project != "p-demo" || s.Method != config.AccessKey || s.User != "access key AK1" || s.Cloud != "ecs.test" {
-		t.Errorf("session %+v", s)
+	got := []any{s.Project, s.Method, s.User, s.Cloud}
+	if diff := cmp.Diff([]any{"p-demo", config.AccessKey, "access key AK1", "ecs.test"}, got); diff != "" {
+		t.Errorf("session (-want +got)\n%s", diff)
 	}
 	if err := get(t.Context(), s); err != nil {
 		t.Fatal(err)
@@ -91,11 +93,19 @@ func TestRefusedSignatureHoldsTheKey(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		err := get(t.Context(), s)
 		refused, ok := errors.AsType[*cloud.RefusedError](err)
-		if !ok || !strings.Contains(err.Error(), "nothing is signed with it for another 10m0s") ||
-			!strings.Contains(err.Error(),
-				"ecs.test refuses access key AK1: 401 APIG.0301 Incorrect IAM authentication information") ||
-			time.Until(refused.Until) != 10*time.Minute {
-			t.Errorf("error = %v", err)
+		if !ok {
+			t.Fatalf("error = %v, want a RefusedError", err)
+		}
+		for _, want := range []string{
+			"nothing is signed with it for another 10m0s",
+			"ecs.test refuses access key AK1: 401 APIG.0301 Incorrect IAM authentication information",
+		} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("error = %v, want %q in it", err, want)
+			}
+		}
+		if left := time.Until(refused.Until); left != 10*time.Minute {
+			t.Errorf("held for another %s, want 10m", left)
 		}
 		if !gophercloud.ResponseCodeIs(err, 401) {
 			t.Error("the status cannot be read from the error")

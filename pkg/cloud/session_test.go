@@ -208,10 +208,13 @@ func TestOtherProjects(t *testing.T) {
 	})
 	t.Run("not listed", func(t *testing.T) {
 		f := newFake()
-		_, err := cloud.New(options(passwordCredentials(), f)).Session(t.Context(), "p-foreign")
-		foreign, ok := errors.AsType[*cloud.OutOfBoundsError](err)
-		if !ok || foreign.Project != "p-foreign" || foreign.Own != "p-demo" || f.loginCount() != 1 {
-			t.Errorf("error %v after %d logins", err, f.loginCount())
+		_, err := cloud.New(options(passwordCredentials(), f)).Session(t.Context(), "p-unlisted")
+		outOfBounds, ok := errors.AsType[*cloud.OutOfBoundsError](err)
+		if !ok || outOfBounds.Project != "p-unlisted" || outOfBounds.Own != "p-demo" {
+			t.Errorf("error %v, want an OutOfBoundsError", err)
+		}
+		if n := f.loginCount(); n != 1 {
+			t.Errorf("%d logins, want 1", n)
 		}
 	})
 	t.Run("refused, and the credentials' own project is not affected", func(t *testing.T) {

@@ -17,8 +17,11 @@ func TestPutServer(t *testing.T) {
 	c.PutServer(simcloud.Server{ID: serverID, Name: "web", VMState: "stopped", Metadata: given})
 	given["a"] = "changed"
 	s, found := c.Server(serverID)
-	if !found || s.Name != "web" || s.VMState != "stopped" || s.ProjectID != demo(t, c) || s.Launched.IsZero() {
-		t.Errorf("got %+v, %t", s, found)
+	if !found || s.Launched.IsZero() {
+		t.Fatalf("got %+v, %t, want a launched server", s, found)
+	}
+	if diff := cmp.Diff([]string{"web", "stopped", demo(t, c)}, []string{s.Name, s.VMState, s.ProjectID}); diff != "" {
+		t.Errorf("server (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(map[string]string{"a": "b"}, s.Metadata); diff != "" {
 		t.Errorf("metadata (-want +got):\n%s", diff)
@@ -80,8 +83,11 @@ func TestPutSnapshot(t *testing.T) {
 	other, _ := c.Project("other")
 	id := c.PutSnapshot(simcloud.Snapshot{Name: "nightly", ProjectID: other.ID, Metadata: map[string]string{"a": "b"}})
 	s, found := c.Snapshot(id)
-	if !found || s.Name != "nightly" || s.Status != "available" || s.VolumeID == "" {
-		t.Errorf("got %+v, %t", s, found)
+	if !found || s.VolumeID == "" {
+		t.Fatalf("got %+v, %t, want a snapshot of a volume", s, found)
+	}
+	if s.Name != "nightly" || s.Status != "available" {
+		t.Errorf("got %+v", s)
 	}
 	path := "/volume/v3/snapshots/" + id
 	wantStatus(t, "its owner", call(t, c, "GET", path, nil, "X-Auth-Token", tokenFor(t, c, "stranger", "other")),

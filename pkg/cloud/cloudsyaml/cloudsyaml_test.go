@@ -136,8 +136,12 @@ func TestClouds(t *testing.T) {
 		t.Setenv("OS_INTERFACE", "public")
 		t.Setenv("OS_CACERT", "/etc/ca.pem")
 		got, err := cloudsyaml.Read(t.Context())
-		if err != nil || got.RegionName != "RegionTwo" || got.Interface != "public" || got.CACert != "/etc/ca.pem" {
-			t.Errorf("%+v, %v", got, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		overridden := []string{got.RegionName, got.Interface, got.CACert}
+		if diff := cmp.Diff([]string{"RegionTwo", "public", "/etc/ca.pem"}, overridden); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
 		}
 	})
 }
