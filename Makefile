@@ -21,8 +21,8 @@ test: ## Run all tests (no network but the Go modules)
 race: ## Run all tests with the race detector (needs a C compiler)
 	go test -race -shuffle=on -count=1 ./...
 
-test-sqs: ## Run a built function at queues of a real server, on a bad day (needs moto_server: pip install 'moto[server]')
-	go test -tags sqs -run '^TestQueue$$' -v -count=1 -timeout 5m ./functions
+test-sqs: ## Run a built function, and the sink of tagger listen, at queues of a real server (needs moto_server: pip install 'moto[server]')
+	go test -tags sqs -run '^TestQueue' -v -count=1 -timeout 5m ./functions
 
 openstack: ## Start a real OpenStack on loopback (Debian 12, root; deploy/openstack-dev/README.md)
 	@deploy/openstack-dev/up

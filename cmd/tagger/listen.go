@@ -34,13 +34,14 @@ func listenCommand() *cobra.Command {
 			"TAGGER_AMQP_QUEUE (tagger); those of the services are left alone. Run two listeners for safety: one takes the\n" +
 			"messages, the other takes over when it is gone.\n\n" +
 			"Everything is configured as for the functions, by TAGGER_* and OS_* variables (or OS_CLOUD). An administrator's credentials serve\n" +
-			"all projects, or those in TAGGER_PROJECTS. With --sink nothing is tagged: each event that reports a change is posted as a\n" +
-			"CloudEvent to a receiver (with TAGGER_HTTP_SECRET as bearer token, if set), and neither rules nor credentials are needed.\n" +
+			"all projects, or those in TAGGER_PROJECTS. With --sink nothing is tagged: each event that reports a change is sent as a\n" +
+			"CloudEvent to a receiver (with TAGGER_HTTP_SECRET as bearer token, if set) or to a queue of SQS\n" +
+			"(https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE), and neither rules nor credentials of the cloud are needed.\n" +
 			"docs/private-cloud.md has it step by step.",
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&address, "listen", "", "address for GET /healthz and GET /metrics (default: none, or all interfaces on the port that PORT names)")
-	cmd.Flags().StringVar(&sink, "sink", "", "POST events to this URL in place of tagging (default: K_SINK)")
+	cmd.Flags().StringVar(&sink, "sink", "", "send events to this URL, of an HTTP receiver or an SQS queue, in place of tagging (default: K_SINK)")
 	moved := map[string]string{"delete-topology": "tagger queues delete", "replay-rejected": "tagger queues replay"}
 	for name := range moved {
 		cmd.Flags().Bool(name, false, "")

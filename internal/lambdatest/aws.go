@@ -16,25 +16,39 @@ type AWS struct {
 	mu     sync.Mutex
 	secret string
 	calls  []Call
+	errors map[string]Error // by target
+}
+
+// Error is what a service answers in place of doing what it is asked for.
+type Error struct {
+	Status int
+	Type   string // such as com.amazonaws.sqs#QueueDoesNotExist
 }
 
 // Call is one that a function has made.
 type Call struct {
 	Target string // such as AmazonSQS.SendMessage
 	Body   map[string]any
+	// Scope is what the request was signed for: the region and the service, such as eu-central-1/sqs.
+	Scope string
 }
 
 // NewAWS starts the services on loopback. Close ends them.
 func NewAWS() *AWS {
 	a := &AWS{}
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		call := Call{Target: req.Header.Get("X-Amz-Target")}
+		call := Call{Target: req.Header.Get("X-Amz-Target"), Scope: scope(req.Header.Get("Authorization"))}
 		_ = json.NewDecoder(req.Body).Decode(&call.Body)
 		a.mu.Lock()
 		a.calls = append(a.calls, call)
-		secret := a.secret
+		secret, fault := a.secret, a.errors[call.Target]
 		a.mu.Unlock()
 		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+		if fault != (Error{}) {
+			w.WriteHeader(fault.Status)
+			_ = json.NewEncoder(w).Encode(map[string]string{"__type": fault.Type, "message": "as it was told"})
+			return
+		}
 		switch call.Target {
 		case "AmazonSQS.ChangeMessageVisibility":
 			fmt.Fprint(w, "{}")
@@ -47,6 +61,16 @@ func NewAWS() *AWS {
 		}
 	}))
 	return a
+}
+
+// scope reads "AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, …".
+func scope(authorization string) string {
+	_, credential, _ := strings.Cut(authorization, "Credential=")
+	parts := strings.Split(credential, "/")
+	if len(parts) < 4 {
+		return ""
+	}
+	return parts[2] + "/" + parts[3]
 }
 
 // SetCredentials makes the secret of the lines of an environment (NAME=value) that are the cloud's: those with OS_.
@@ -65,6 +89,16 @@ func (a *AWS) SetCredentials(environ []string) error {
 	defer a.mu.Unlock()
 	a.secret = string(text)
 	return nil
+}
+
+// Fail has all calls of a target answered with the error from now on, or as usual again with an empty one.
+func (a *AWS) Fail(target string, e Error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.errors == nil {
+		a.errors = map[string]Error{}
+	}
+	a.errors[target] = e
 }
 
 // Calls returns the calls since the last time, and forgets them.

@@ -93,9 +93,12 @@ const attemptTimeout = 10 * time.Second
 // largestAnswer is more than the largest parameter (8 KB) or secret (64 KB), as JSON with everything escaped.
 const largestAnswer = 1 << 20
 
-// call sends in to an operation in a region, which by default is the environment's, and reads the answer into out. An
-// error of the service is an [*Error].
-func (c *Client) call(ctx context.Context, o operation, region string, in, out any) error {
+// place is where a service is called: in the environment's region, and there at the service's own address, unless it says
+// otherwise. AWS_ENDPOINT_URL goes before all addresses.
+type place struct{ region, endpoint string }
+
+// call sends in to an operation and reads the answer into out. An error of the service is an [*Error].
+func (c *Client) call(ctx context.Context, o operation, at place, in, out any) error {
 	c.once.Do(func() {
 		c.signer = v4.NewSigner()
 		c.retryer = retry.NewStandard(func(o *retry.StandardOptions) {
@@ -108,13 +111,13 @@ func (c *Client) call(ctx context.Context, o operation, region string, in, out a
 	if err != nil {
 		return fmt.Errorf("write the request: %w", err)
 	}
-	region = cmp.Or(region, os.Getenv("AWS_REGION"))
+	at.region = cmp.Or(at.region, os.Getenv("AWS_REGION"))
 	release, err := c.retryer.GetAttemptToken(ctx)
 	if err != nil {
 		return fmt.Errorf("begin the call: %w", err)
 	}
 	for attempt := 1; ; attempt++ {
-		err := c.try(ctx, o, region, body, out)
+		err := c.try(ctx, o, at, body, out)
 		_ = release(err)
 		if err == nil || ctx.Err() != nil || attempt >= c.retryer.MaxAttempts() || !c.retryer.IsErrorRetryable(err) {
 			return err
@@ -131,10 +134,10 @@ func (c *Client) call(ctx context.Context, o operation, region string, in, out a
 }
 
 // try sends a request once.
-func (c *Client) try(ctx context.Context, o operation, region string, body []byte, out any) error {
+func (c *Client) try(ctx context.Context, o operation, at place, body []byte, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint(o.service, region), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at.address(o.service), bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("make the request: %w", err)
 	}
@@ -147,7 +150,7 @@ func (c *Client) try(ctx context.Context, o operation, region string, body []byt
 	}
 	sum := sha256.Sum256(body)
 	hash := hex.EncodeToString(sum[:])
-	if err := c.signer.SignHTTP(ctx, credentials, req, hash, o.service, region, time.Now()); err != nil {
+	if err := c.signer.SignHTTP(ctx, credentials, req, hash, o.service, at.region, time.Now()); err != nil {
 		return fmt.Errorf("sign the request: %w", err)
 	}
 	resp, err := c.http().Do(req)
@@ -192,13 +195,13 @@ func answerError(resp *http.Response, body []byte) *Error {
 	return &Error{Code: code, Message: fields.Message, Status: resp.StatusCode}
 }
 
-// endpoint returns a service's address in a region (https://docs.aws.amazon.com/general/latest/gr/rande.html). China
-// has a domain of its own.
-func endpoint(service, region string) string {
+// address returns a service's address (https://docs.aws.amazon.com/general/latest/gr/rande.html). China has a domain of
+// its own.
+func (p place) address(service string) string {
 	if address := os.Getenv("AWS_ENDPOINT_URL"); address != "" {
 		return strings.TrimSuffix(address, "/") + "/"
 	}
-	return fmt.Sprintf("https://%s.%s.%s/", service, region, domain(strings.HasPrefix(region, "cn-")))
+	return cmp.Or(p.endpoint, fmt.Sprintf("https://%s.%s.%s/", service, p.region, domain(strings.HasPrefix(p.region, "cn-"))))
 }
 
 func domain(china bool) string {
@@ -236,14 +239,17 @@ func FunctionURLSigner(address string) func(ctx context.Context, req *http.Reque
 	}
 }
 
+// ErrCredentials says that there is no access key to sign with.
+var ErrCredentials = errors.New("read AWS credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, as they are " +
+	"on Lambda")
+
 func credentials() (aws.Credentials, error) {
 	c := aws.Credentials{
 		AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
 		SessionToken: os.Getenv("AWS_SESSION_TOKEN"),
 	}
 	if !c.HasKeys() {
-		return aws.Credentials{}, errors.New("read AWS credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not " +
-			"set, as they are on Lambda")
+		return aws.Credentials{}, ErrCredentials
 	}
 	return c, nil
 }

@@ -13,7 +13,7 @@ func (c *Client) Parameter(ctx context.Context, name string) (string, error) {
 		WithDecryption bool
 	}{name, true}
 	var out struct{ Parameter struct{ Value string } }
-	if err := c.call(ctx, operation{"ssm", "AmazonSSM.GetParameter", "1.1"}, "", in, &out); err != nil {
+	if err := c.call(ctx, operation{"ssm", "AmazonSSM.GetParameter", "1.1"}, place{}, in, &out); err != nil {
 		return "", fmt.Errorf("get the parameter %s: %w", name, err)
 	}
 	return out.Parameter.Value, nil
@@ -25,7 +25,7 @@ func (c *Client) SecretString(ctx context.Context, region, id string) (*string, 
 	in := struct{ SecretId string }{id}
 	var out struct{ SecretString *string }
 	o := operation{"secretsmanager", "secretsmanager.GetSecretValue", "1.1"}
-	if err := c.call(ctx, o, region, in, &out); err != nil {
+	if err := c.call(ctx, o, place{region: region}, in, &out); err != nil {
 		return nil, err
 	}
 	return out.SecretString, nil

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
+	"net/url"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -18,36 +19,89 @@ const longestVisibility = 12*time.Hour - 15*time.Minute
 // ChangeVisibility makes a message come back after the delay
 // (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html).
 func (c *Client) ChangeVisibility(ctx context.Context, queueARN, receipt string, delay time.Duration) error {
-	url, err := queueURL(queueARN)
+	address, err := queueURL(queueARN)
 	if err != nil {
 		return err
 	}
 	in := struct {
 		QueueUrl, ReceiptHandle string
 		VisibilityTimeout       int
-	}{url, receipt, int(math.Ceil(min(delay, longestVisibility).Seconds()))}
-	return c.call(ctx, operation{"sqs", "AmazonSQS.ChangeMessageVisibility", "1.0"}, "", in, &struct{}{})
+	}{address, receipt, int(math.Ceil(min(delay, longestVisibility).Seconds()))}
+	return c.call(ctx, operation{"sqs", "AmazonSQS.ChangeMessageVisibility", "1.0"}, place{}, in, &struct{}{})
 }
 
-// Send puts a message into a queue. Attributes without a value are left out, and the others made such as SQS takes them
-// (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html).
+// Send puts a message into a queue of the environment's region. Attributes without a value are left out, and the others
+// made such as SQS takes them (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html).
 func (c *Client) Send(ctx context.Context, queueURL string, body []byte, attributes map[string]string) error {
-	type attributeValue struct{ DataType, StringValue string }
-	in := struct {
-		QueueUrl, MessageBody                  string
-		MessageAttributes                      map[string]attributeValue
-		MessageGroupId, MessageDeduplicationId string `json:",omitempty"`
-	}{QueueUrl: queueURL, MessageBody: string(body), MessageAttributes: map[string]attributeValue{}}
-	if strings.HasSuffix(queueURL, ".fifo") { // which takes no message without them
-		sum := sha256.Sum256(body)
-		in.MessageGroupId, in.MessageDeduplicationId = "tagger", hex.EncodeToString(sum[:])
+	in := message{QueueUrl: queueURL, MessageBody: string(body), MessageAttributes: map[string]attributeValue{}}
+	if isFIFO(queueURL) {
+		in.MessageGroupId, in.MessageDeduplicationId = "tagger", digest(body)
 	}
 	for name, value := range attributes {
 		if value != "" {
 			in.MessageAttributes[name] = attributeValue{"String", attribute(value)}
 		}
 	}
-	return c.call(ctx, operation{"sqs", "AmazonSQS.SendMessage", "1.0"}, "", in, &struct{}{})
+	return c.call(ctx, sendMessage, place{}, in, &struct{}{})
+}
+
+var sendMessage = operation{"sqs", "AmazonSQS.SendMessage", "1.0"}
+
+// message is what SendMessage takes. A FIFO queue takes none without a group and an id, another one none with them.
+type message struct {
+	QueueUrl, MessageBody                  string
+	MessageAttributes                      map[string]attributeValue `json:",omitempty"`
+	MessageGroupId, MessageDeduplicationId string                    `json:",omitempty"`
+}
+
+type attributeValue struct{ DataType, StringValue string }
+
+func isFIFO(queueURL string) bool { return strings.HasSuffix(queueURL, ".fifo") }
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// Queue is a queue that [Client.SendEvent] sends to.
+type Queue struct {
+	url   string
+	place place
+}
+
+// ParseQueueURL reads the URL of a queue, https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE
+// (https://docs.aws.amazon.com/general/latest/gr/sqs-service.html). It reports false for an address that is not SQS's, and
+// an error for one that is, and names no queue.
+func ParseQueueURL(address string) (Queue, bool, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return Queue{}, false, nil
+	}
+	service, rest, _ := strings.Cut(u.Host, ".")
+	region, top, _ := strings.Cut(rest, ".")
+	if service != "sqs" && service != "sqs-fips" || top != domain(strings.HasPrefix(region, "cn-")) {
+		return Queue{}, false, nil
+	}
+	account, name, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	if u.Scheme != "https" || u.User != nil || u.RawQuery != "" || account == "" || name == "" || strings.Contains(name, "/") {
+		return Queue{}, false, fmt.Errorf("%s is SQS, where the address of a queue is https://%[1]s/ACCOUNT/QUEUE", u.Host)
+	}
+	return Queue{url: address, place: place{region: region, endpoint: "https://" + u.Host + "/"}}, true, nil
+}
+
+// SendEvent puts an event, a JSON document, into a queue. In a FIFO queue the events of a group stay in their order, and
+// of those with one id within five minutes the first counts; both may be any text, and mean nothing in another queue.
+func (c *Client) SendEvent(ctx context.Context, q Queue, event []byte, group, id string) error {
+	in := message{QueueUrl: q.url, MessageBody: withoutNoncharacters(event)}
+	if isFIFO(q.url) {
+		in.MessageGroupId, in.MessageDeduplicationId = digest([]byte(group)), digest([]byte(id))
+	}
+	return c.call(ctx, sendMessage, q.place, in, &struct{}{})
+}
+
+// withoutNoncharacters escapes the two characters of a JSON document that may stand in it and that SQS does not take.
+func withoutNoncharacters(doc []byte) string {
+	return strings.NewReplacer("\ufffe", `\ufffe`, "\uffff", `\uffff`).Replace(string(doc))
 }
 
 // longestAttribute is in bytes. Attributes count towards the size of a message, and the body may need nearly all of it.

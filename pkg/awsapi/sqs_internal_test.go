@@ -27,6 +27,38 @@ func TestQueueURL(t *testing.T) {
 	}
 }
 
+func TestParseQueueURL(t *testing.T) {
+	const other, wrong = "other", "wrong"
+	for address, want := range map[string]string{ // the region, or other, or wrong
+		"https://sqs.eu-west-3.amazonaws.com/123456789012/q":      "eu-west-3",
+		"https://sqs.eu-west-3.amazonaws.com/123456789012/q.fifo": "eu-west-3",
+		"https://sqs.cn-north-1.amazonaws.com.cn/123456789012/q":  "cn-north-1",
+		"https://sqs-fips.us-east-1.amazonaws.com/123456789012/q": "us-east-1",
+		"http://sqs.eu-west-3.amazonaws.com/123456789012/q":       wrong,
+		"https://sqs.eu-west-3.amazonaws.com/q":                   wrong,
+		"https://sqs.eu-west-3.amazonaws.com/123456789012/q/x":    wrong,
+		"https://sqs.eu-west-3.amazonaws.com/123456789012/q?x=y":  wrong,
+		"https://u@sqs.eu-west-3.amazonaws.com/123456789012/q":    wrong,
+		"https://sqs.eu-west-3.amazonaws.com.example.com/12/q":    other,
+		"https://sqs.amazonaws.com/123456789012/q":                other,
+		"https://abc.lambda-url.eu-west-3.on.aws/":                other,
+		"https://broker-ingress.example.com/tagging/default":      other,
+		"https://sns.eu-west-3.amazonaws.com/123456789012/q":      other,
+	} {
+		q, ok, err := ParseQueueURL(address)
+		got := q.place.region
+		switch {
+		case err != nil:
+			got = wrong
+		case !ok:
+			got = other
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", address, got, want)
+		}
+	}
+}
+
 // What goes over the wire: whole seconds, never more than SQS takes, and attributes that have a value.
 func TestAWSQueues(t *testing.T) {
 	var got []string
@@ -60,7 +92,7 @@ func TestAWSQueues(t *testing.T) {
 		`AmazonSQS.ChangeMessageVisibility {"QueueUrl":"https://sqs.eu-central-1.amazonaws.com/1/q","ReceiptHandle":"r","VisibilityTimeout":2}`,
 		`AmazonSQS.ChangeMessageVisibility {"QueueUrl":"https://sqs.eu-central-1.amazonaws.com/1/q","ReceiptHandle":"r","VisibilityTimeout":42300}`,
 		`AmazonSQS.SendMessage {"MessageAttributes":{"reason":{"DataType":"String","StringValue":"why"}},"MessageBody":"body","QueueUrl":"https://dead"}`,
-		`AmazonSQS.SendMessage {"MessageAttributes":{},"MessageBody":"body","MessageDeduplicationId":"230d8358dc8e8890b4c58deeb62912ee2f20357ae92a5cc861b98e68fe31acb5","MessageGroupId":"tagger","QueueUrl":"https://dead.fifo"}`,
+		`AmazonSQS.SendMessage {"MessageBody":"body","MessageDeduplicationId":"230d8358dc8e8890b4c58deeb62912ee2f20357ae92a5cc861b98e68fe31acb5","MessageGroupId":"tagger","QueueUrl":"https://dead.fifo"}`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -21,7 +21,7 @@ type Listen struct {
 
 	ManagementURL string `envconfig:"TAGGER_AMQP_MANAGEMENT_URL" desc:"Where tagger check asks the management plugin for policies; by default the broker's host, port 15672 (15671 for amqps)."`
 
-	Sink        string `envconfig:"K_SINK" desc:"Where to POST the events to, in place of tagging; what --sink says goes first."`
+	Sink        string `envconfig:"K_SINK" desc:"Where to send the events to, in place of tagging: an HTTP receiver, or https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE; what --sink says goes first."`
 	CEOverrides string `envconfig:"K_CE_OVERRIDES" desc:"A JSON object whose member extensions has attributes to set on each event that is sent to the sink."`
 }
 

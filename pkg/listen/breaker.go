@@ -7,9 +7,9 @@ import (
 	"github.com/cloudtagger/tagger/pkg/backoff"
 )
 
-// breaker stops the taking of messages while nothing works: it would only turn them round and round. Whether anything
+// circuitBreaker stops the taking of messages while nothing works: it would only turn them round and round. Whether anything
 // works is the decisions' to say.
-type breaker struct {
+type circuitBreaker struct {
 	mu     sync.Mutex
 	err    error
 	worked bool
@@ -23,14 +23,14 @@ func (e *faultError) Error() string { return e.err.Error() }
 func (e *faultError) Unwrap() error { return e.err }
 
 // reset begins anew: what kept everything from working is tried once more.
-func (b *breaker) reset() {
+func (b *circuitBreaker) reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.opened, b.worked = make(chan struct{}), false
 }
 
 // open notes a fault that keeps everything from working.
-func (b *breaker) open(err error) {
+func (b *circuitBreaker) open(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.err = err
@@ -45,28 +45,28 @@ func (b *breaker) open(err error) {
 }
 
 // isOpen returns a channel that is closed when nothing works.
-func (b *breaker) isOpen() <-chan struct{} {
+func (b *circuitBreaker) isOpen() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.opened
 }
 
 // last returns the fault that opened the breaker last.
-func (b *breaker) last() error {
+func (b *circuitBreaker) last() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.err
 }
 
 // works notes that something has worked.
-func (b *breaker) works() {
+func (b *circuitBreaker) works() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.worked = true
 }
 
 // hasWorked reports whether anything has worked since the reset.
-func (b *breaker) hasWorked() bool {
+func (b *circuitBreaker) hasWorked() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.worked

@@ -76,7 +76,7 @@ type Listener struct {
 
 	slots   chan struct{} // one is held for each message under way
 	bytes   *semaphore.Weighted
-	breaker breaker
+	breaker circuitBreaker
 }
 
 // New returns a Listener. An error says what is wrong with the configuration.

@@ -1,7 +1,6 @@
 package listen
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,13 +11,13 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/awsapi"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/fault"
@@ -26,19 +25,41 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// Sink is the processor that posts events to an HTTP receiver and tags nothing: Knative's brokers, or Tagger's own
-// functions. Each event goes as a structured CloudEvent in a request of its own. Only events that report a change are
-// sent; the others of a bus are ignored.
+// Sink is the processor that sends events on and tags nothing: to an HTTP receiver, such as Knative's brokers or Tagger's
+// own functions, or to a queue of SQS. Each event goes as a structured CloudEvent, by itself. Only events that report a
+// change are sent; the others of a bus are ignored. The events of one resource are sent one after the other, in the order in
+// which they came.
 type Sink struct {
 	extensions map[string]string // which K_CE_OVERRIDES adds to each event
 	options    SinkOptions
-	client     *http.Client
+	receiver   receiver
+	turns      turns
 	posts      atomic.Int64
+}
+
+// receiver takes events.
+type receiver interface {
+	// send sends an event about a resource, written as body, and returns what the receiver made of it.
+	send(ctx context.Context, e event.Event, resource string, body []byte) answer
+}
+
+// answer is what a receiver made of an event.
+type answer struct {
+	// class is "" for an event that was taken, metadata.Invalid for one that this receiver will never take, and
+	// metadata.Unavailable or metadata.Throttled for one that it may take later.
+	class      metadata.Class
+	reason     string
+	retryAfter time.Duration
+	// fault, if not nil, says what keeps the receiver from taking any event; the class means nothing then.
+	fault error
+	// reached says that the receiver itself answered.
+	reached bool
 }
 
 // SinkOptions is what a Sink is made of.
 type SinkOptions struct {
-	// URL is where to post.
+	// URL is where to post: https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE is a queue of SQS, and any other address a
+	// receiver of CloudEvents over HTTP.
 	URL string
 	// Overrides is Knative's K_CE_OVERRIDES, "" for none.
 	Overrides string
@@ -53,9 +74,6 @@ type SinkOptions struct {
 	Log  *slog.Logger
 }
 
-// answerTimeout is more than a function waits for a resource before it answers.
-const answerTimeout = 100 * time.Second
-
 // NewSink returns a Sink, and what is wrong with its options in one sentence that does not quote the address.
 func NewSink(o SinkOptions) (*Sink, error) {
 	u, err := url.Parse(o.URL)
@@ -66,11 +84,14 @@ func NewSink(o SinkOptions) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sink{options: o, extensions: extensions, client: &http.Client{
-		Timeout: answerTimeout,
-		// A redirect would carry the secret to another place.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	s := &Sink{options: o, extensions: extensions, receiver: newHTTPReceiver(o)}
+	switch queue, ok, err := awsapi.ParseQueueURL(o.URL); {
+	case err != nil:
+		return nil, fmt.Errorf("read the sink's address: %w", err)
+	case ok:
+		s.receiver = &queueReceiver{queue: queue}
+	}
+	return s, nil
 }
 
 // WritePrometheus writes how often the sink was posted to in Prometheus' text format.
@@ -122,26 +143,66 @@ func (s *Sink) Plan(_ context.Context, m delivery.Message) delivery.Planned {
 	return p
 }
 
-// Begin posts the messages' events, one after the other, when the decisions are waited for.
+// Begin gives each message its turn, and sends the messages' events, one after the other, when the decisions are waited
+// for.
 func (s *Sink) Begin(ctx context.Context, batch []delivery.Planned) func() []delivery.Decision {
+	begun := make([]func() delivery.Decision, len(batch))
+	for i, p := range batch {
+		begun[i] = s.begin(ctx, p.Message)
+	}
 	return func() []delivery.Decision {
 		decisions := make([]delivery.Decision, len(batch))
-		for i, p := range batch {
-			decisions[i] = s.work(ctx, p.Message)
+		for i, finish := range begun {
+			decisions[i] = finish()
 		}
 		return decisions
 	}
 }
 
-// work posts each event of the message; the worst answer is the message's.
-func (s *Sink) work(ctx context.Context, m delivery.Message) delivery.Decision {
+// begin gives a message its turn among those of its first event's resource.
+func (s *Sink) begin(ctx context.Context, m delivery.Message) (finish func() delivery.Decision) {
+	readings := make([]reading, len(m.Events))
+	for i, e := range m.Events {
+		readings[i].Reading, readings[i].err = s.options.Registry.Read(e)
+	}
+	resource := ""
+	if len(readings) > 0 {
+		resource = readings[0].resource()
+	}
+	before, done := s.turns.take(resource)
+	return func() delivery.Decision {
+		defer done()
+		select {
+		case <-before:
+		case <-ctx.Done():
+		}
+		return s.work(ctx, m, readings)
+	}
+}
+
+// reading is what an event says.
+type reading struct {
+	lifecycle.Reading
+	err error
+}
+
+// resource is the first one that the event is about, "" for none.
+func (r reading) resource() string {
+	if r.err != nil || len(r.Changes) == 0 {
+		return ""
+	}
+	of := r.Changes[0].Resource
+	return string(of.Kind) + "/" + of.ID
+}
+
+// work sends each event of the message; the worst answer is the message's.
+func (s *Sink) work(ctx context.Context, m delivery.Message, readings []reading) delivery.Decision {
 	var all []apply.Decision
 	var reached []bool
-	for _, e := range m.Events {
-		reading, err := s.options.Registry.Read(e)
-		d, answered := s.event(ctx, m, e, reading, err)
+	for i, e := range m.Events {
+		d, answered := s.event(ctx, m, e, readings[i])
 		all, reached = append(all, d), append(reached, answered)
-		s.report(ctx, e, reading.Changes, m, d)
+		s.report(ctx, e, readings[i].Changes, m, d)
 	}
 	if m.Err != nil {
 		d := apply.Decision{Outcome: apply.Rejected, Reason: m.Err.Error()}
@@ -157,22 +218,17 @@ func (s *Sink) work(ctx context.Context, m delivery.Message) delivery.Decision {
 const sent apply.Outcome = "sent"
 
 // event returns the decision on an event, and whether the receiver answered.
-func (s *Sink) event(ctx context.Context, m delivery.Message, e event.Event, reading lifecycle.Reading, err error,
-) (d apply.Decision, answered bool) {
+func (s *Sink) event(ctx context.Context, m delivery.Message, e event.Event, r reading) (d apply.Decision, answered bool) {
 	switch {
-	case err != nil:
-		return apply.Decision{Outcome: apply.Rejected, Reason: err.Error()}, false
-	case len(reading.Changes) == 0 && reading.Known:
-		return apply.Decision{Outcome: apply.Ignored, Reason: reading.Why}, false
-	case len(reading.Changes) == 0:
-		return apply.Decision{Outcome: apply.Unrecognised, Reason: reading.Why}, false
+	case r.err != nil:
+		return apply.Decision{Outcome: apply.Rejected, Reason: r.err.Error()}, false
+	case len(r.Changes) == 0 && r.Known:
+		return apply.Decision{Outcome: apply.Ignored, Reason: r.Why}, false
+	case len(r.Changes) == 0:
+		return apply.Decision{Outcome: apply.Unrecognised, Reason: r.Why}, false
 	case s.options.Held != nil && s.options.Held():
 		return apply.Decision{Outcome: apply.Deferred, Reason: "posting is on hold (TAGGER_HOLD_FILE)", Delay: time.Minute}, false
 	}
-	return s.post(ctx, m, e)
-}
-
-func (s *Sink) post(ctx context.Context, m delivery.Message, e event.Event) (d apply.Decision, answered bool) {
 	e = e.Clone()
 	for name, value := range s.extensions {
 		e.SetExtension(name, value)
@@ -181,55 +237,21 @@ func (s *Sink) post(ctx context.Context, m delivery.Message, e event.Event) (d a
 	if err != nil {
 		return apply.Decision{Outcome: apply.Rejected, Reason: "write the event as JSON: " + err.Error()}, false
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.options.URL, bytes.NewReader(body))
-	if err != nil {
-		return apply.Decision{Outcome: apply.Rejected, Reason: "make the request to the sink: " + withoutAddress(err).Error()}, false
-	}
-	// The structured mode keeps attributes as they are that are no ASCII.
-	req.Header.Set("Content-Type", event.ApplicationCloudEventsJSON)
-	if sign := s.options.Sign; sign != nil {
-		if err := sign(ctx, req, body); err != nil {
-			return apply.Decision{
-				Outcome: apply.Deferred, Reason: err.Error(), Delay: steps()[0], Fault: apply.Fault{Err: err, Scope: fault.Everything},
-			}, false
-		}
-	} else if secret := s.options.Secret.Reveal(); secret != "" {
-		req.Header.Set("Authorization", "Bearer "+secret)
-	}
 	s.posts.Add(1)
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return again(s.options.GiveUpAfter, m, metadata.Unavailable, "post to the sink: "+withoutAddress(err).Error(), 0), false
-	}
-	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer)) // so that the connection can be used again
-	return s.judge(m, resp), true
-}
-
-const maxAnswer = 64 << 10
-
-// judge says what an answer means, by the table of
-// https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md: what is tried again is 404, 409, 429, 5xx,
-// and what HTTP does not know. Two differ here: 401 and 403 say that the secret is wrong, which is no event's fault,
-// and 408 that the receiver has not even read the request.
-func (s *Sink) judge(m delivery.Message, resp *http.Response) apply.Decision {
-	said := "the sink answers " + resp.Status
-	switch status := resp.StatusCode; {
-	case status >= 200 && status < 300:
-		return apply.Decision{Outcome: sent}
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return apply.Decision{
-			Outcome: apply.Deferred, Reason: said, Delay: steps()[0],
-			Fault: apply.Fault{
-				Err: fmt.Errorf("%s: set TAGGER_HTTP_SECRET to the bearer token that it wants", said), Scope: fault.Everything,
-			},
+	a := s.receiver.send(ctx, e, r.resource(), body)
+	switch {
+	case a.fault != nil:
+		d = apply.Decision{
+			Outcome: apply.Deferred, Reason: a.reason, Delay: steps()[0], Fault: apply.Fault{Err: a.fault, Scope: fault.Everything},
 		}
-	case status == http.StatusTooManyRequests:
-		return again(s.options.GiveUpAfter, m, metadata.Throttled, said, retryAfter(resp.Header))
-	case status == http.StatusNotFound || status == http.StatusRequestTimeout || status == http.StatusConflict || status >= 500:
-		return again(s.options.GiveUpAfter, m, metadata.Unavailable, said, retryAfter(resp.Header))
+	case a.class == "":
+		d = apply.Decision{Outcome: sent}
+	case a.class == metadata.Invalid:
+		d = apply.Decision{Outcome: apply.Rejected, Reason: a.reason}
+	default:
+		d = again(s.options.GiveUpAfter, m, a.class, a.reason, a.retryAfter)
 	}
-	return apply.Decision{Outcome: apply.Rejected, Reason: said}
+	return d, a.reached
 }
 
 // again is the decision on what did not work for now, or no more after so long.
@@ -237,29 +259,6 @@ func again(giveUpAfter time.Duration, m delivery.Message, class metadata.Class, 
 	return apply.Options{GiveUpAfter: giveUpAfter}.Judge(apply.Situation{
 		Class: class, Message: message, CarrierAge: time.Since(m.SentAt), Receives: m.Receives, RetryAfter: retryAfter,
 	}).Decision
-}
-
-// longestRetryAfter bounds what a receiver can ask.
-const longestRetryAfter = 24 * time.Hour
-
-// retryAfter reads the header's two forms (RFC 9110, section 10.2.3); 0 without it.
-func retryAfter(h http.Header) time.Duration {
-	value := h.Get("Retry-After")
-	if n, err := strconv.Atoi(value); err == nil && n >= 0 {
-		return min(time.Duration(min(n, 1<<30))*time.Second, longestRetryAfter)
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return min(max(0, time.Until(at)), longestRetryAfter)
-	}
-	return 0
-}
-
-// withoutAddress takes the request's address out of an error: a user or a key can be in it.
-func withoutAddress(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
 }
 
 // report logs one line for each change that the event reports, and one at least. Most of what a bus carries is no change,

@@ -186,6 +186,7 @@ func TestSinkOptions(t *testing.T) {
 		{"hunter2", "", "is not http://host/path"},
 		{"ftp://hunter2/", "", "is not http://host/path"},
 		{"http://user:hunter2@[/", "", "is not http://host/path"},
+		{"https://sqs.eu-west-3.amazonaws.com/tagger", "", "the address of a queue is https://sqs.eu-west-3.amazonaws.com/ACCOUNT/QUEUE"},
 		{"http://sink/", "hunter2", "K_CE_OVERRIDES: it is not a JSON object"},
 		{"http://sink/", `{"extensions": {"Not-a-name": "hunter2"}}`, `"Not-a-name" cannot be the name of an attribute`},
 	} {
