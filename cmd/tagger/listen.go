@@ -58,10 +58,14 @@ func listenCommand() *cobra.Command {
 			return err
 		}
 		c.Sink = cmp.Or(sink, c.Sink)
-		if port := os.Getenv("PORT"); address == "" && port != "" {
-			address = net.JoinHostPort("", port)
+		var listener net.Listener // nil for none
+		if port := os.Getenv("PORT"); address != "" || port != "" {
+			if listener, err = bind(cmd.Context(), address, port); err != nil {
+				return err
+			}
+			defer listener.Close()
 		}
-		return runListener(cmd.Context(), c, address)
+		return runListener(cmd.Context(), c, listener)
 	}
 	return cmd
 }
@@ -72,8 +76,8 @@ const underWay = 10
 // closeHTTP is how long requests for health and metrics may take at the end.
 const closeHTTP = 5 * time.Second
 
-// runListener runs a listener, and HTTP beside it where there is an address.
-func runListener(ctx context.Context, c config.Listen, address string) error {
+// runListener runs a listener, and HTTP beside it where there is something to serve it on.
+func runListener(ctx context.Context, c config.Listen, listener net.Listener) error {
 	settings, err := config.SettingsFromEnv()
 	if err != nil {
 		return err
@@ -102,11 +106,7 @@ func runListener(ctx context.Context, c config.Listen, address string) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	if address != "" {
-		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-		if err != nil {
-			return fmt.Errorf("listen: %w", err)
-		}
+	if listener != nil {
 		o.Log.Info("listening", "address", listener.Addr().String())
 		group.Go(func() error {
 			return app.Serve(ctx, listener, app.ProtectMetrics(l.Counts().Handler(others), settings.MetricsToken()), closeHTTP)

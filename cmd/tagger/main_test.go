@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -123,7 +124,7 @@ func TestPlanContract(t *testing.T) {
 			}
 		}
 	}
-	want := []string{"event", "action", "snapshot.created", "resource", "actor", "rules", "skipped", "plan", "problems", "requests"}
+	want := []string{"event", "action", "snapshot.created", "resource", "actor", "rules", "skipped", "plan", "problems", "requests", "paths", "api-pages"}
 	if diff := cmp.Diff(want, members); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -347,7 +348,7 @@ func TestBadInput(t *testing.T) {
 		{"missing subject", good, strings.Replace(plainEvent("server.created"), `"subject"`, `"sbject"`, 1), []string{"plan", "-"}, exitUndone, "subject: is missing"},
 		{"an id that climbs", good, climbing, []string{"plan", "-"}, exitUndone, `" is not a UUID; want 8-4-4-4-12 hexadecimal digits`},
 		{"an id that climbs, for real", good, climbing, []string{"invoke", "--cloud", "embedded", "-"}, exitUndone, `" is not a UUID; want 8-4-4-4-12 hexadecimal digits`},
-		{"an event of another world", good, `{"specversion": "1.0", "id": "1", "source": "/s", "type": "com.example.sold"}`, []string{"plan", "-"}, exitDone, "unrecognised: type com.example.sold is not recognised"},
+		{"an event of another world", good, `{"specversion": "1.0", "id": "1", "source": "/s", "type": "com.example.sold"}`, []string{"plan", "-"}, exitDone, "unrecognised: type com.example.sold is not recognised: map it to an action with TAGGER_EVENT_TYPES"},
 		{"nothing usable", `rules: [{on: server.created, set: {a: "${data.no.such}"}}]`, plainEvent("server.created"), []string{"plan", "-"}, exitUndone, "nothing of the plan is usable; rule rule-1, key a: left out: data.no.such is absent"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -464,8 +465,47 @@ func TestSimcloud(t *testing.T) {
 	if status := <-ended; status != exitDone {
 		t.Errorf("simcloud ended with status %d: %s", status, errOut.String())
 	}
-	if _, errOut, status := taggerCommand(t, "", "simcloud", "--listen", "no-such-address"); status != exitUndone || !strings.Contains(errOut, "listen: ") {
+	if _, errOut, status := taggerCommand(t, "", "simcloud", "--listen", "no-such-address"); status != exitUsage || !strings.Contains(errOut, "HOST:PORT") {
 		t.Errorf("status %d: %s", status, errOut)
+	}
+}
+
+// An address that cannot be listened on is said before anything is logged, with where it came from and the way out.
+func TestListenAddress(t *testing.T) {
+	onSimcloud(t, simcloud.Options{})
+	t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {env: dev}}]`)
+	t.Setenv("TAGGER_AMQP_URL", "amqp://127.0.0.1:1/")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for _, command := range []string{"serve", "listen"} {
+		for _, tt := range []struct {
+			address, port string
+			status        int
+			want          []string
+		}{
+			{"8080", "", exitUsage, []string{`--listen "8080"`, "missing port", "HOST:PORT, such as 127.0.0.1:8080 or :8080"}},
+			{"localhost:http-but-odd", "", exitUsage, []string{"--listen", "HOST:PORT"}},
+			{"", "none", exitUsage, []string{`PORT="none"`}},
+			{taken.Addr().String(), "", exitUndone, []string{"--listen", "address already in use"}},
+		} {
+			t.Setenv("PORT", tt.port)
+			args := []string{command}
+			if tt.address != "" {
+				args = append(args, "--listen", tt.address)
+			}
+			out, errOut, status := taggerCommand(t, "", args...)
+			if status != tt.status || strings.Contains(out+errOut, `"started"`) {
+				t.Errorf("%v: status %d: %s%s", args, status, out, errOut)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(errOut, want) {
+					t.Errorf("%v: %q is not in %s", args, want, errOut)
+				}
+			}
+		}
 	}
 }
 

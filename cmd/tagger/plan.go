@@ -46,7 +46,7 @@ func planCommand(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		p := &printer{streams: s, style: styleFor(s.out), format: *out, onlyChanges: *onlyChanges}
+		p := &printer{streams: s, style: styleFor(s.out), format: *out, onlyChanges: *onlyChanges, fromPages: cloudName == ""}
 		for i, d := range events {
 			p.begin(i, len(events))
 			p.file(d.file)

@@ -26,8 +26,9 @@ func queuesCommand(s streams) *cobra.Command {
 		Use:   "queues",
 		Short: "Look after tagger listen's queues in RabbitMQ, and watch live events",
 		Long: "Look after the queues of tagger listen, at the broker of TAGGER_AMQP_URL. Their names begin with TAGGER_AMQP_QUEUE (tagger).\n" +
-			"None of these commands creates a queue that stays. They work while listeners run, except delete.",
-	}, queuesListCommand(s), queuesShowCommand(s), queuesReplayCommand(s), queuesDropCommand(s), queuesDeleteCommand(s), queuesTapCommand(s))
+			"None of these commands creates a queue that stays. They work while listeners run, except move and delete.",
+	}, queuesListCommand(s), queuesShowCommand(s), queuesReplayCommand(s), queuesDropCommand(s), queuesMoveCommand(s),
+		queuesDeleteCommand(s), queuesTapCommand(s))
 }
 
 // withQueues connects to the broker, runs f and disconnects. What f fails at leaves something undone.
@@ -270,6 +271,36 @@ func queuesDropCommand(s streams) *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+func queuesMoveCommand(s streams) *cobra.Command {
+	return &cobra.Command{
+		Use: "move FROM TO", Short: "Move all messages to the queues of another name",
+		Long: "Move the messages of all queues of one name (a TAGGER_AMQP_QUEUE) to those of another, which a listener has created: to leave\n" +
+			"queues that an older version made, whose arguments cannot be changed. A message is taken off its queue when the broker\n" +
+			"has confirmed it in the other one. What is there when it begins is moved; no listener may run on FROM, one may on TO.\n" +
+			"docs/private-cloud.md has the order of steps in which nothing is lost.",
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, names []string) error {
+			return withQueues(cmd.Context(), func(q *listen.Queues) error {
+				moved, left := 0, 0
+				err := q.Move(cmd.Context(), names[0], names[1], func(m listen.Moved) {
+					moved, left = moved+m.Messages, left+m.Left
+					if m.Messages > 0 || m.Left > 0 {
+						fmt.Fprintf(s.out, "%s → %s: %s\n", printable(m.From), printable(m.To), plural(m.Messages, "message"))
+					}
+				})
+				if err == nil || moved > 0 {
+					fmt.Fprintf(s.out, "moved %s", plural(moved, "message"))
+					if left > 0 {
+						fmt.Fprintf(s.out, "; %s in the queues of %s now", plural(left, "message"), printable(names[0]))
+					}
+					fmt.Fprintln(s.out)
+				}
+				return err
+			})
+		},
+	}
 }
 
 func queuesDeleteCommand(s streams) *cobra.Command {

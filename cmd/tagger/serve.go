@@ -1,9 +1,13 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +26,7 @@ func onAWS() app.AWS {
 }
 
 func serveCommand() *cobra.Command {
-	var listen string
+	var address string
 	cmd := &cobra.Command{
 		Use:   "serve [--listen ADDR]",
 		Short: "Take events over HTTP, as Knative and containers send them",
@@ -33,20 +37,37 @@ func serveCommand() *cobra.Command {
 			"fields Tagger-Outcome and Tagger-Reason say it in words; with \"Accept: application/json\" the results are in the body.",
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&listen, "listen", "", "address to listen on (default: all interfaces, on the port that PORT names, else 8080)")
+	cmd.Flags().StringVar(&address, "listen", "", "address to listen on (default: all interfaces, on the port that PORT names, else 8080)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if listen == "" {
-			port := os.Getenv("PORT")
-			if port == "" {
-				port = "8080"
-			}
-			listen = net.JoinHostPort("", port)
+		listener, err := bind(cmd.Context(), address, cmp.Or(os.Getenv("PORT"), "8080"))
+		if err != nil {
+			return err
 		}
 		read := func() (config.Credentials, error) { return cloudsyaml.Read(cmd.Context()) }
-		if err := app.RunHTTP(cmd.Context(), app.Function{Name: "tagger", Credentials: read, AWS: onAWS()}, listen); err != nil {
+		if err := app.RunHTTP(cmd.Context(), app.Function{Name: "tagger", Credentials: read, AWS: onAWS()}, listener); err != nil {
 			return fmt.Errorf("serve: %w", err)
 		}
 		return nil
 	}
 	return cmd
+}
+
+// bind listens on the address that --listen gives, or else on all interfaces and the port.
+func bind(ctx context.Context, address, port string) (net.Listener, error) {
+	from := "--listen " + strconv.Quote(address)
+	if address == "" {
+		address, from = net.JoinHostPort("", port), "PORT="+strconv.Quote(port)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if op, ok := errors.AsType[*net.OpError](err); ok { // which says the address once more
+		err = op.Err
+	}
+	_, inUse := errors.AsType[*os.SyscallError](err)
+	switch {
+	case err == nil:
+		return listener, nil
+	case inUse:
+		return nil, undone{fmt.Errorf("listen, as %s says: %w", from, err)}
+	}
+	return nil, fmt.Errorf("listen, as %s says: %w; --listen takes HOST:PORT, such as 127.0.0.1:8080 or :8080", from, err)
 }

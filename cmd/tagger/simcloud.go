@@ -30,9 +30,9 @@ func simcloudCommand(s streams) *cobra.Command {
 	cmd.Flags().DurationVar(&o.Latency, "latency", 0, "how long every request takes")
 	cmd.Flags().BoolVar(&o.HuaweiCloud, "huaweicloud", false, "answer as Huawei Cloud does, and take signed requests")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		listener, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", listen)
+		listener, err := bind(cmd.Context(), listen, "8774")
 		if err != nil {
-			return undone{fmt.Errorf("listen: %w", err)}
+			return err
 		}
 		c := simcloud.New(o)
 		for _, line := range c.Env("http://" + listener.Addr().String()) {

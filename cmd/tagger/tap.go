@@ -38,12 +38,13 @@ func queuesTapCommand(s streams) *cobra.Command {
 	cmd.Flags().IntVar(&o.count, "count", 0, "end after so many have been shown (default: when interrupted)")
 	out := outputFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		t := &tap{streams: s, options: o, printer: printer{streams: s, style: styleFor(s.out), format: *out}}
+		t := &tap{streams: s, options: o, printer: printer{streams: s, style: styleFor(s.out), format: *out, fromPages: true}}
 		if err := t.open(cmd.Context()); err != nil {
 			return err
 		}
 		return withQueues(cmd.Context(), func(q *listen.Queues) error {
 			err := q.Tap(cmd.Context(), t.bound, func(m listen.Message) bool { return t.message(cmd.Context(), m) })
+			t.printer.pages("")
 			t.summary()
 			return errors.Join(err, t.failed)
 		})

@@ -32,6 +32,9 @@ type printer struct {
 
 	// onlyChanges hides events that need nothing.
 	onlyChanges bool
+	// fromPages says that no cloud was asked: the requests' paths are those of the API pages.
+	fromPages bool
+	requested bool // requests were shown
 
 	current string // the file that is being shown
 	shown   string // the file whose name was shown last
@@ -128,10 +131,18 @@ func (p *printer) verdict() error {
 		}
 		fmt.Fprintf(p.out, "\n%s: %s\n", plural(p.total, "result"), strings.Join(parts, ", "))
 	}
+	p.pages("; --cloud env shows your cloud's")
 	if p.undone > 0 {
 		return undone{}
 	}
 	return nil
+}
+
+// pages says whose the paths of the requests are that were shown, where they are not the cloud's, and how to see those.
+func (p *printer) pages(way string) {
+	if p.fromPages && p.requested && p.format == asText {
+		fmt.Fprintln(p.out, p.style.paint(faint, "\nThe paths are those of the API pages"+way+"."))
+	}
 }
 
 // planView is a plan as JSON: without what only a run knows, but with the outcome of what needs none.
@@ -141,6 +152,8 @@ type planView struct {
 	VMState string                `json:"vm_state,omitempty"`
 	// Status is the state of a resource that has no vm_state.
 	Status string `json:"status,omitempty"`
+	// Paths says whose the requests' paths are where they are not the cloud's: those of the API pages.
+	Paths string `json:"paths,omitempty"`
 }
 
 type changeView struct {
@@ -162,6 +175,9 @@ func (p *printer) previewed(v tagger.Preview) {
 	}
 	if p.format == asJSON {
 		view := planView{Plan: v.Plan}
+		if p.fromPages && len(v.Requests) > 0 {
+			view.Paths = "api-pages"
+		}
 		if v.Diff != nil {
 			view.Changes = changes(*v.Diff)
 			if v.Diff.StateName == "vm_state" {
@@ -178,6 +194,7 @@ func (p *printer) previewed(v tagger.Preview) {
 		p.diff(*v.Diff)
 	}
 	if len(v.Requests) > 0 {
+		p.requested = true
 		p.requests(v.Requests)
 	}
 	if !v.Pending() {

@@ -106,16 +106,21 @@ func Run(ctx context.Context, f Function) error {
 	}
 	ctx, stop := UntilInterrupted(ctx)
 	defer stop()
-	return c.serve(ctx, net.JoinHostPort("", os.Getenv("PORT")))
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("", os.Getenv("PORT")))
+	if err != nil {
+		return fmt.Errorf("listen on the port that PORT names: %w", err)
+	}
+	return c.serve(ctx, listener)
 }
 
-// RunHTTP serves HTTP on an address, whatever the platform, until the context ends.
-func RunHTTP(ctx context.Context, f Function, address string) error {
+// RunHTTP serves HTTP on a listener, which it closes, whatever the platform, until the context ends.
+func RunHTTP(ctx context.Context, f Function, listener net.Listener) error {
+	defer listener.Close()
 	c, err := compose(ctx, f, overHTTP)
 	if err != nil {
 		return err
 	}
-	return c.serve(ctx, address)
+	return c.serve(ctx, listener)
 }
 
 // Composed is what a door needs.
@@ -158,14 +163,10 @@ func (c Composed) functionGraph() *host.FunctionGraph {
 	}
 }
 
-func (c Composed) serve(ctx context.Context, address string) error {
+func (c Composed) serve(ctx context.Context, listener net.Listener) error {
 	webHook, err := host.NewWebHook(c.Settings.WebHookOrigins, c.Settings.WebHookRate)
 	if err != nil {
 		return err
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
 	}
 	c.Log.Info("listening", "address", listener.Addr().String())
 	if c.Settings.HTTPSecret.IsZero() {

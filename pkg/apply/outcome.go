@@ -48,6 +48,9 @@ type Decision struct {
 	// Fault is set when configuration or credentials are at fault. Then the outcome is not the event's own, and the
 	// carrier must be told that the fault needs a person.
 	Fault Fault `json:"-"`
+	// Internal says that the reason tells where the cloud's APIs are, or who logs in there: it is for the log, and not for
+	// those who send events.
+	Internal bool `json:"-"`
 }
 
 // Fault is a fault of configuration or credentials; the zero value is none.

@@ -28,6 +28,8 @@ type Situation struct {
 	RetryAfter time.Duration
 	// Message is the API's own, for the reason.
 	Message string
+	// Unanswered says that no API answered the call, so that the message is of what lies in between.
+	Unanswered bool
 	// Fault is set when configuration or credentials are at fault.
 	Fault Fault
 }
@@ -60,6 +62,12 @@ func delay(receives int, retryAfter, least time.Duration) time.Duration {
 
 // Judge decides what a failed call means. It is pure but for the jitter of delays.
 func (o Options) Judge(s Situation) Verdict {
+	v := o.judge(s)
+	v.Internal = s.Unanswered
+	return v
+}
+
+func (o Options) judge(s Situation) Verdict {
 	givenUp := s.CarrierAge >= o.GiveUpAfter && s.CarrierAge >= 0
 	later := func(reason string, wait bool) Verdict {
 		return Verdict{Decision{Outcome: Deferred, Reason: reason, Delay: delay(s.Receives, s.RetryAfter, shortest)}, wait, s.RetryAfter}
@@ -181,7 +189,7 @@ func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 	if !ok { // refused before it was sent
 		return Verdict{Decision: Decision{Outcome: Rejected, Reason: s.Message}}
 	}
-	s.Class, s.RetryAfter = e.Class, e.RetryAfter
+	s.Class, s.RetryAfter, s.Unanswered = e.Class, e.RetryAfter, e.Status == 0
 	if e.Unsent {
 		s.CarrierAge = -1 // nothing is given up that was not tried
 	}
@@ -190,7 +198,7 @@ func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 		if stateErr == nil {
 			s.State, r.waiting = v.State, s.Kind.Readiness(v.State) == metadata.Passing
 		} else if e, ok := errors.AsType[*metadata.Error](stateErr); ok {
-			s.Class, s.RetryAfter, s.Message = e.Class, e.RetryAfter, stateErr.Error()
+			s.Class, s.RetryAfter, s.Message, s.Unanswered = e.Class, e.RetryAfter, stateErr.Error(), e.Status == 0
 			err = stateErr
 		}
 	}

@@ -29,6 +29,7 @@ type Tagger interface {
 	Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) tagger.Result
 	Failed(ctx context.Context, d tagger.Delivery, reason string) tagger.Result
 	Unreadable(ctx context.Context, err error) tagger.Result
+	GivenUp(ctx context.Context, d tagger.Delivery, last tagger.Result) tagger.Result
 }
 
 // Message is what a door acknowledges as a whole: an SQS record, an AMQP message, an HTTP request, an invocation.
@@ -229,7 +230,7 @@ func (p *Processor) Begin(ctx context.Context, batch []Planned) (finish func() [
 		for i, m := range w.messages {
 			decisions[i] = m.decide(ctx)
 		}
-		p.judge(batch, decisions)
+		p.judge(ctx, batch, decisions)
 		return decisions
 	}
 }

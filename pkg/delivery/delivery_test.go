@@ -33,9 +33,11 @@ type script struct {
 
 	mu      sync.Mutex
 	planned map[string]int
-	seen    []string // "id wait"
-	running atomic.Int32
-	most    atomic.Int32
+	// observed counts the results that were told to who counts, by outcome.
+	observed map[apply.Outcome]int
+	seen     []string // "id wait"
+	running  atomic.Int32
+	most     atomic.Int32
 }
 
 func newScript(t *testing.T) *script {
@@ -45,7 +47,14 @@ func newScript(t *testing.T) *script {
 		t.Fatal(err)
 	}
 	o := tagger.Options{Registry: lifecycle.New(lifecycle.Options{}), Rules: set, Apply: apply.Options{GiveUpAfter: 24 * time.Hour}}
-	return &script{Tagger: tagger.New(o), planned: map[string]int{}}
+	s := &script{planned: map[string]int{}, observed: map[apply.Outcome]int{}}
+	o.Observe = func(r tagger.Result) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.observed[r.Outcome]++
+	}
+	s.Tagger = tagger.New(o)
+	return s
 }
 
 func (s *script) Plan(ctx context.Context, e event.Event) []tagger.Plan {
@@ -406,9 +415,19 @@ func TestGivingUp(t *testing.T) {
 		{"beside one that stops everything", []delivery.Message{old("foreign.1"), message(created("locked-out.1"))}, []string{"deferred project", "deferred everything"}},
 		{"of unknown age", []delivery.Message{timeless}, []string{"deferred project"}},
 	} {
-		d := newProcessor(newScript(t), 10, 1).Process(t.Context(), tt.batch)
+		s := newScript(t)
+		d := newProcessor(s, 10, 1).Process(t.Context(), tt.batch)
 		if diff := cmp.Diff(tt.want, outcomes(d)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+		rejected := 0
+		for _, o := range tt.want {
+			if o == "rejected" {
+				rejected++
+			}
+		}
+		if s.observed[apply.Rejected] != rejected {
+			t.Errorf("%s: %d are observed as rejected, want %d", tt.name, s.observed[apply.Rejected], rejected)
 		}
 		for _, one := range d {
 			if one.Outcome == apply.Rejected && !strings.HasPrefix(one.Reason, "given up after 24h0m0s: 40") {

@@ -1,13 +1,15 @@
 package delivery
 
 import (
-	"fmt"
+	"context"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudevents/sdk-go/v2/event"
+
 	"github.com/cloudtagger/tagger/pkg/fault"
+	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
 // streak collects the messages in a row that failed for their resource, without an answer of the cloud for any other.
@@ -47,7 +49,7 @@ func (s *streak) note(batch []Planned, decisions []Decision, tolerance int) bool
 
 // judge decides how far the faults of decisions reach, and gives up on those that concern one resource or project for
 // too long: others are worked on all the while, so that a person must look at this message.
-func (p *Processor) judge(batch []Planned, decisions []Decision) {
+func (p *Processor) judge(ctx context.Context, batch []Planned, decisions []Decision) {
 	widen := p.streak.note(batch, decisions, p.options.Tolerance)
 	for i := range decisions {
 		if f := &decisions[i].Fault; widen && f.Err != nil && f.Scope == fault.Resource {
@@ -62,10 +64,19 @@ func (p *Processor) judge(batch []Planned, decisions []Decision) {
 		if d.Fault.Err == nil || sent.IsZero() || time.Since(sent) < p.options.GiveUpAfter {
 			continue
 		}
-		reason := fmt.Sprintf("given up after %s: %s", p.options.GiveUpAfter, d.Fault.Err)
-		p.log.Error("event rejected", "event_id", d.EventID, "message", batch[i].ID,
-			"outcome", string(apply.Rejected), "reason", reason)
-		decisions[i].Decision = apply.Decision{Outcome: apply.Rejected, Reason: reason}
+		for k, r := range d.Results {
+			if r.Fault.Err == nil {
+				continue
+			}
+			given := tagger.Delivery{SentAt: sent, ReceivedAt: batch[i].ReceivedAt, Receives: batch[i].Receives}
+			if at := slices.IndexFunc(batch[i].Events, func(e event.Event) bool { return e.ID() == r.Event.ID }); at >= 0 {
+				given.Event = batch[i].Events[at]
+			}
+			d.Results[k] = p.options.Tagger.GivenUp(ctx, given, r)
+			if r.Event.ID == d.EventID {
+				decisions[i].Decision = *d.Results[k].Decision
+			}
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"math"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -73,6 +74,9 @@ const longestReason = 512
 // the log; a client does not get to see it.
 const reasonForStrangers = "configuration or credentials are at fault; see the log"
 
+// reasonUnreached stands for a reason that says where the cloud's APIs are, or who logs in there.
+const reasonUnreached = "the cloud's API cannot be reached; see the log"
+
 // httpAnswer is the answer to an HTTP request.
 type httpAnswer struct {
 	status int
@@ -86,6 +90,9 @@ type httpAnswer struct {
 func answerHTTP(d delivery.Decision, request http.Header) httpAnswer {
 	a := httpAnswer{status: http.StatusNoContent, header: http.Header{}}
 	reason, all := d.Reason, d.Results
+	if d.Internal {
+		reason = reasonUnreached
+	}
 	switch {
 	case d.Fault.Err != nil:
 		a.status, reason, all = http.StatusInternalServerError, reasonForStrangers, nil
@@ -107,7 +114,7 @@ func answerHTTP(d delivery.Decision, request http.Header) httpAnswer {
 		if all == nil {
 			all = []tagger.Result{}
 		}
-		body, err := encode(results{d.Outcome, all})
+		body, err := encode(results{d.Outcome, forStrangers(all)})
 		if err != nil {
 			return httpAnswer{status: http.StatusInternalServerError, header: http.Header{}}
 		}
@@ -121,6 +128,19 @@ func answerHTTP(d delivery.Decision, request http.Header) httpAnswer {
 		a.body = []byte(string(d.Outcome) + ": " + reason + "\n")
 	}
 	return a
+}
+
+// forStrangers returns the results without the reasons that are for the log only.
+func forStrangers(all []tagger.Result) []tagger.Result {
+	all = slices.Clone(all)
+	for i, r := range all {
+		if r.Decision != nil && r.Internal {
+			d := *r.Decision
+			d.Reason = reasonUnreached
+			all[i].Decision = &d
+		}
+	}
+	return all
 }
 
 // of returns the answer to a batch: 415 where the format of its body is what is wrong.
@@ -172,6 +192,7 @@ func wantsResults(h http.Header) bool {
 
 // headerSafe makes a text fit for a header field: printable ASCII, with ? for anything else, on one line.
 func headerSafe(s string) string {
+	s = strings.ReplaceAll(s, "…", "...")
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\r' || r == '\t':

@@ -173,7 +173,7 @@ func (s *unread) Write([]byte) (int, error) {
 
 // What became of an event is in the header, in ASCII and bounded, whatever an event or an API said.
 func TestHTTPHeader(t *testing.T) {
-	long := "caf\u00e9\r\nSet-Cookie: a=b\x00 " + strings.Repeat("x", 10_000)
+	long := "caf\u00e9\u2026\r\nSet-Cookie: a=b\x00 " + strings.Repeat("x", 10_000)
 	h := host.NewHTTP(host.HTTPOptions{
 		Requests: 1, Bytes: 8 << 20,
 		Processor: decide{apply.Decision{Outcome: apply.Rejected, Reason: long}},
@@ -181,11 +181,31 @@ func TestHTTPHeader(t *testing.T) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader("{}")))
 	reason := w.Header().Get("Tagger-Reason")
-	if w.Header().Get("Tagger-Outcome") != "rejected" || !strings.HasPrefix(reason, "caf?  Set-Cookie: a=b? xxx") || len(reason) != 512 {
+	if w.Header().Get("Tagger-Outcome") != "rejected" || !strings.HasPrefix(reason, "caf?...  Set-Cookie: a=b? xxx") || len(reason) != 512 {
 		t.Errorf("outcome %q, reason of %d bytes: %q", w.Header().Get("Tagger-Outcome"), len(reason), reason)
 	}
 	if w.Body.Len() > 600 || strings.Contains(w.Body.String(), "\x00") {
 		t.Errorf("body of %d bytes: %q", w.Body.Len(), w.Body)
+	}
+}
+
+// Where the cloud's APIs are, and who logs in there, is for the log: strangers get neither in a header nor in a body.
+func TestHTTPKeepsAddresses(t *testing.T) {
+	const inside = "log in at keystone.internal:5000 as user tagger: dial tcp 10.0.0.5:5000: connect: connection refused"
+	for _, outcome := range []apply.Outcome{apply.Deferred, apply.Rejected} {
+		h := host.NewHTTP(host.HTTPOptions{
+			Requests: 1, Bytes: 8 << 20, Processor: decide{apply.Decision{Outcome: outcome, Reason: inside, Internal: true, Delay: time.Minute}},
+		})
+		for _, accept := range []string{"", "application/json"} {
+			r := httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader("{}"))
+			r.Header.Set("Accept", accept)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			said := w.Header().Get("Tagger-Reason") + w.Body.String()
+			if !strings.Contains(said, "cannot be reached; see the log") || strings.Contains(said, "keystone") || strings.Contains(said, "10.0.0.5") {
+				t.Errorf("%s, accepting %q: %s", outcome, accept, said)
+			}
+		}
 	}
 }
 
@@ -195,7 +215,8 @@ type decide struct{ apply.Decision }
 func (d decide) Process(_ context.Context, messages []delivery.Message) []delivery.Decision {
 	all := make([]delivery.Decision, len(messages))
 	for i := range all {
-		all[i] = delivery.Decision{Decision: d.Decision}
+		one := d.Decision
+		all[i] = delivery.Decision{Decision: one, EventID: "e", Results: []tagger.Result{result("e", one)}}
 	}
 	return all
 }

@@ -86,6 +86,10 @@ func (s *script) Unreadable(_ context.Context, err error) tagger.Result {
 	return result("", apply.Decision{Outcome: apply.Rejected, Reason: err.Error()})
 }
 
+func (s *script) GivenUp(_ context.Context, d tagger.Delivery, last tagger.Result) tagger.Result {
+	return result(d.Event.ID(), apply.Decision{Outcome: apply.Rejected, Reason: "given up: " + last.Fault.Err.Error(), Internal: true})
+}
+
 // queues keeps what it was asked, and refuses on request.
 type queues struct {
 	mu      sync.Mutex

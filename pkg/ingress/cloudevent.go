@@ -90,6 +90,9 @@ func (d *decoder) structured(object document.Object, wrapped int) (event.Event, 
 	for name, value := range members {
 		a[name] = attributeFrom(value)
 	}
+	if k := document.Kind(members["time"]); k == '{' || k == '[' {
+		return event.Event{}, errTime
+	}
 	if encoded == nil || document.Kind(encoded) == 'n' {
 		return d.event(a, data, true, wrapped)
 	}
@@ -114,6 +117,9 @@ func (d *decoder) event(a attributes, data []byte, isValue bool, wrapped int) (e
 	}
 	var missing []string
 	for _, name := range [...]string{"id", "source", "type"} {
+		if name == "type" && a[name].kind != '"' && a[name].kind != 0 {
+			return event.Event{}, errors.New("CloudEvent: type is not a string")
+		}
 		if strings.TrimSpace(a[name].text) == "" {
 			missing = append(missing, name)
 		}
@@ -140,7 +146,7 @@ func (d *decoder) event(a attributes, data []byte, isValue bool, wrapped int) (e
 func jsonData(contentType string, data []byte, isValue bool) ([]byte, error) {
 	other := contentType != "" && !isJSON(contentType)
 	if isValue && other && document.Kind(data) == '"' {
-		data = []byte(document.Unquote(data))
+		data, isValue = []byte(document.Unquote(data)), false
 	}
 	data = document.TrimMark(data)
 	if len(document.SkipSpace(data)) == 0 {
@@ -148,6 +154,9 @@ func jsonData(contentType string, data []byte, isValue bool) ([]byte, error) {
 	}
 	if k := document.Kind(data); other && k != '{' && k != '[' {
 		return nil, nil
+	}
+	if isValue { // which has been checked as a part of the event
+		return data, nil
 	}
 	err := document.Check(data)
 	switch {
@@ -158,6 +167,8 @@ func jsonData(contentType string, data []byte, isValue bool) ([]byte, error) {
 	}
 	return nil, nil
 }
+
+var errTime = errors.New("CloudEvent: time is not a timestamp (RFC 3339, such as 2026-11-20T09:15:04Z); leave it out where there is none")
 
 // build makes a valid event of attributes of which id, source and type are there, and of data that is stripped.
 func build(a attributes, data []byte) (event.Event, error) {
@@ -176,7 +187,11 @@ func build(a attributes, data []byte) (event.Event, error) {
 	if s := a["subject"].text; strings.TrimSpace(s) != "" {
 		e.SetSubject(stripText(s))
 	}
-	if t, ok := timestamp.Parse(a["time"].text); ok {
+	if s := a["time"].text; strings.TrimSpace(s) != "" {
+		t, ok := timestamp.Parse(s)
+		if !ok {
+			return event.Event{}, errTime
+		}
 		e.SetTime(t)
 	}
 	if s := a["dataschema"].text; s != "" {

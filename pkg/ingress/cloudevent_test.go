@@ -38,8 +38,8 @@ func TestTolerance(t *testing.T) {
 		{"time in milliseconds", `"time":1529996047123`, base(map[string]any{"time": "2018-06-26T06:54:07.123Z"})},
 		{"time as digits", `"time":"1529996047123"`, base(map[string]any{"time": "2018-06-26T06:54:07.123Z"})},
 		{"time in fractions of a second", `"time":1529996047.5`, base(map[string]any{"time": "2018-06-26T06:54:07.5Z"})},
-		{"no time", `"time":"yesterday"`, base(nil)},
-		{"time out of range", `"time":"9999-12-31T23:59:59-23:00"`, base(nil)},
+		{"no time", `"time":" "`, base(nil)},
+		{"null as time", `"time":null`, base(nil)},
 		{"relative dataschema", `"dataschema":"schema.json"`, base(nil)},
 		{"dataschema", `"dataschema":"https://example.com/s"`, base(map[string]any{"dataschema": "https://example.com/s"})},
 		{"numeric id", `"id":42`, base(map[string]any{"id": "42"})},
@@ -63,6 +63,7 @@ func TestTolerance(t *testing.T) {
 // TestErrors: what cannot be read says so in one line, without values.
 func TestErrors(t *testing.T) {
 	const secret = "s3cret"
+	const atTime = "CloudEvent: time is not a timestamp (RFC 3339, such as 2026-11-20T09:15:04Z); leave it out where there is none"
 	deep := strings.Repeat("[", 65) + strings.Repeat("]", 65)
 	wrapped := event1
 	for range 5 {
@@ -96,6 +97,12 @@ func TestErrors(t *testing.T) {
 		{"other version", `{"specversion":"0.3","id":"s3cret","source":"/s","type":"t"}`, `CloudEvent: specversion "0.3" is not 1.0`},
 		{"no attributes", `{"specversion":"1.0"}`, "CloudEvent: id, source and type are missing"},
 		{"empty attributes", `{"specversion":"1.0","id":" ","source":"","type":"s3cret"}`, "CloudEvent: id and source are missing"},
+		{"number as type", `{"specversion":"1.0","id":"1","source":"/s","type":5}`, "CloudEvent: type is not a string"},
+		{"boolean as type", `{"specversion":"1.0","id":"1","source":"/s","type":true}`, "CloudEvent: type is not a string"},
+		{"word as time", `{"specversion":"1.0","id":"1","source":"/s","type":"t","time":"yesterday"}`, atTime},
+		{"time out of range", `{"specversion":"1.0","id":"1","source":"/s","type":"t","time":"9999-12-31T23:59:59-23:00"}`, atTime},
+		{"boolean as time", `{"specversion":"1.0","id":"1","source":"/s","type":"t","time":true}`, atTime},
+		{"object as time", `{"specversion":"1.0","id":"1","source":"/s","type":"t","time":{}}`, atTime},
 		{"object as id", `{"specversion":"1.0","id":{},"source":"/s","type":"s3cret"}`, "CloudEvent: id is missing"},
 		{"source", `{"specversion":"1.0","id":"1","source":"%zz s3cret","type":"t"}`, "CloudEvent: source is not valid"},
 		{"control character", `{"specversion":"1.0","id":"1\u0000s3cret","source":"/s","type":"t"}`, "CloudEvent: id holds a control character"},

@@ -41,7 +41,7 @@ func (p plain) read(e event.Event, from *payload) (Reading, error) {
 	}
 	if !slices.Contains(Actions(), action) {
 		return Reading{
-			Why: "type " + printable(e.Type()) + " is not in the plain schema (" + plainPrefix + "server.created …)",
+			Why: "type " + printable(e.Type()) + " is not in the plain schema, " + plainPrefix + "ACTION (docs/events.md)" + known(e.Type()),
 		}, nil
 	}
 	data, err := from.decode()

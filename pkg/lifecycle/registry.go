@@ -11,6 +11,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/cloudtagger/tagger/pkg/document"
+	"github.com/cloudtagger/tagger/pkg/nearest"
 )
 
 // Options configures a [Registry].
@@ -67,7 +68,20 @@ func (r *Registry) Read(e event.Event) (Reading, error) {
 		}
 		return r.finish(d, e, reading)
 	}
-	return Reading{Why: "type " + printable(e.Type()) + " is not recognised"}, nil
+	return Reading{Why: "type " + printable(e.Type()) + " is not recognised: map it to an action with TAGGER_EVENT_TYPES (docs/events.md)" +
+		known(e.Type())}, nil
+}
+
+// known names the action that a type most likely means, or else all actions.
+func known(eventType string) string {
+	names := make([]string, len(Actions()))
+	for i, a := range Actions() {
+		names[i] = string(a)
+	}
+	if near := nearest.Word(strings.TrimPrefix(eventType, plainPrefix), names); near != "" {
+		return "; did you mean " + plainPrefix + near + "?"
+	}
+	return "; the actions are " + strings.Join(names, ", ")
 }
 
 // finish adds what does not depend on the dialect and enforces the limits.

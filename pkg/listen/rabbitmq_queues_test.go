@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -204,4 +205,151 @@ func TestRabbitMQRights(t *testing.T) {
 	if b := q.Broker(); b.Product != "RabbitMQ" || b.Version == "" || !b.Supported() {
 		t.Errorf("%+v", b)
 	}
+}
+
+// The messages of queues whose arguments are others, or are the same, are moved as they were. A listener on the old queues
+// is in the way, one on the new ones is not.
+func TestRabbitMQMove(t *testing.T) {
+	t.Parallel()
+	for _, arguments := range []amqp.Table{
+		nil, // a classic queue, as none of our versions made it
+		{amqp.QueueTypeArg: amqp.QueueTypeQuorum, singleActive: true},
+	} {
+		s := newStand(t)
+		s.service(t, false)
+		old := s.config
+		old.Queue += ".old"
+		t.Cleanup(func() {
+			for _, q := range newTopology(old, nil).queues() {
+				_ = on(s.conn, func(ch *amqp.Channel) error { _, err := ch.QueueDelete(q.name, false, false, false); return err })
+			}
+		})
+		if err := s.declare(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.ch.QueueDeclare(old.Queue, true, false, false, false, arguments); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.ch.QueueBind(old.Queue, "#", s.config.Exchanges[0], false, nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{old.Queue + ".rejected", old.Queue + ".delay.1h"} {
+			if _, err := s.ch.QueueDeclare(name, true, false, false, false, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// Both names get what the services send; the new one's is thrown away, so that what is in it has been moved.
+		const count = 300
+		for i := range count {
+			s.notify(t, plainEvent(fmt.Sprint(i)))
+		}
+		until(t, "messages", func() bool { return s.count(t, old.Queue) == count && s.count(t, s.config.Queue) == count })
+		if _, err := s.ch.QueuePurge(s.config.Queue, false); err != nil {
+			t.Fatal(err)
+		}
+		sender := newConfirmed(s.conn)
+		m := read(amqp.Delivery{Exchange: s.config.Exchanges[0], RoutingKey: "notifications.info", Body: []byte(plainEvent("late"))}, time.Now().Add(-time.Hour))
+		m.Receives = 4
+		if err := sender.send(t.Context(), old.Queue+".delay.1h", m.deferred()); err != nil {
+			t.Fatal(err)
+		}
+		if err := sender.send(t.Context(), old.Queue+".rejected", m.rejected(decidedFor("over quota"), time.Now())); err != nil {
+			t.Fatal(err)
+		}
+
+		q := s.queues(t)
+		taking, err := s.conn.Channel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := taking.Consume(old.Queue, "listener", false, false, false, false, nil); err != nil {
+			t.Fatal(err)
+		}
+		none := func(Moved) { t.Error("something was moved") }
+		until(t, "a consumer", func() bool { state, _ := q.state(old.Queue); return state.Consumers == 1 })
+		if err := q.Move(t.Context(), old.Queue, s.config.Queue, none); err == nil || !strings.Contains(err.Error(), "stop it first") {
+			t.Errorf("under a listener: %v", err)
+		}
+		if err := taking.Close(); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "no consumer", func() bool { state, _ := q.state(old.Queue); return state.Consumers == 0 && state.Messages == count })
+		if err := q.Move(t.Context(), old.Queue, old.Queue, none); err == nil {
+			t.Error("moved to itself")
+		}
+		if _, missing := errors.AsType[*MissingQueueError](q.Move(t.Context(), old.Queue, "tagger-none", none)); !missing {
+			t.Error("moved to a queue that does not exist")
+		}
+
+		moved := map[string]int{}
+		if err := q.Move(t.Context(), old.Queue, s.config.Queue, func(m Moved) { moved[m.From] = m.Messages; moved["left"] += m.Left }); err != nil {
+			t.Fatal(err)
+		}
+		if moved[old.Queue] != count || moved[old.Queue+".rejected"] != 1 || moved[old.Queue+".delay.1h"] != 1 || moved["left"] != 0 {
+			t.Errorf("moved %v", moved)
+		}
+		until(t, "the messages", func() bool { return s.count(t, s.config.Queue) == count })
+		for _, name := range []string{old.Queue, old.Queue + ".rejected", old.Queue + ".delay.1h"} {
+			if n := s.count(t, name); n != 0 {
+				t.Errorf("%s has %d messages", name, n)
+			}
+		}
+		if n := s.count(t, s.config.Queue+".delay.1h"); n != 1 {
+			t.Errorf("the new delay queue has %d messages", n)
+		}
+		if ids := s.rejectedIDs(t, q); !slices.Equal(ids, []string{"late"}) {
+			t.Errorf("rejected: %v", ids)
+		}
+		// In their order, with all that they had.
+		deliveries, err := s.ch.Consume(s.config.Queue, "", true, false, false, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range count {
+			m := read(<-deliveries, time.Now())
+			if m.EventID() != fmt.Sprint(i) || m.exchange != s.config.Exchanges[0] || m.routingKey != "notifications.info" || m.Receives != 1 {
+				t.Fatalf("message %d is %+v", i, m)
+			}
+		}
+		late, ok, err := s.ch.Get(s.config.Queue+".delay.1h", true)
+		if m := read(late, time.Now()); err != nil || !ok || m.Receives != 5 || time.Since(m.SentAt) < 59*time.Minute || m.exchange != s.config.Exchanges[0] {
+			t.Errorf("%v, %v: %+v", ok, err, m)
+		}
+	}
+}
+
+// A message that the new queue does not take stays in the old one.
+func TestRabbitMQMoveLosesNothing(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.service(t, false)
+	if err := s.declare(); err != nil {
+		t.Fatal(err)
+	}
+	to := s.config.Queue + ".other"
+	t.Cleanup(func() {
+		_ = on(s.conn, func(ch *amqp.Channel) error { _, err := ch.QueueDelete(to, false, false, false); return err })
+	})
+	for _, pair := range movePairs(s.config.Queue, to) {
+		arguments := amqp.Table{}
+		if pair.To == to {
+			arguments = amqp.Table{"x-max-length": int64(3), "x-overflow": "reject-publish"}
+		}
+		if _, err := s.ch.QueueDeclare(pair.To, true, false, false, false, arguments); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = on(s.conn, func(ch *amqp.Channel) error { _, err := ch.QueueDelete(pair.To, false, false, false); return err })
+		})
+	}
+	for i := range 10 {
+		s.notify(t, plainEvent(fmt.Sprint(i)))
+	}
+	until(t, "messages", func() bool { return s.count(t, s.config.Queue) == 10 })
+	var main Moved
+	err := s.queues(t).Move(t.Context(), s.config.Queue, to, func(m Moved) { main = m })
+	if !errors.Is(err, errNotTaken) || main.Messages != 3 {
+		t.Errorf("%+v, %v", main, err)
+	}
+	until(t, "what was not taken", func() bool { return s.count(t, s.config.Queue) == 7 && s.count(t, to) == 3 })
 }

@@ -68,15 +68,9 @@ type row struct {
 	microversion string
 	// downCells is the microversion in which the list has servers of a cell that is down, "" for other kinds.
 	downCells string
-	// list is the path of the list with details, nextLinks the JSON member with the link to its next page, pageSize how
-	// many resources a page has at most by the service's default configuration (osapi_max_limit).
-	list, nextLinks string
-	pageSize        int
 	// unit is what the size of a resource is counted in, size reads it from a resource's JSON object.
 	unit Unit
 	size func([]byte) int
-	// projectFilter is the query parameter that picks one project's resources when all projects are listed.
-	projectFilter string
 	// decode reads a resource's JSON object, encode makes one.
 	decode func([]byte) (View, error)
 	encode func(View) any
@@ -90,29 +84,29 @@ var table = []row{
 		kind: Server, service: Compute, collection: "servers", member: "server", pages: "/v2.1/",
 		openstack: Nova, huaweicloud: ECS, maxItems: 128,
 		stateName: "vm_state", ready: serverReady, passing: serverPassing, deleted: serverDeleted,
-		microversion: "2.9", downCells: "2.69", list: "servers/detail", nextLinks: "servers_links", pageSize: 1000, projectFilter: "project_id",
+		microversion: "2.9", downCells: "2.69",
 		unit: VCPU, size: serverSize, decode: decodeServer, encode: encodeServer,
 	},
 	{
 		kind: BareMetal, service: Compute, collection: "servers", member: "server", pages: "/v2.1/",
 		openstack: Nova, huaweicloud: BMS, maxItems: 128,
 		stateName: "vm_state", ready: serverReady, passing: serverPassing, deleted: serverDeleted,
-		microversion: "2.9", downCells: "2.69", list: "servers/detail", nextLinks: "servers_links", pageSize: 1000, projectFilter: "project_id",
+		microversion: "2.9", downCells: "2.69",
 		unit: VCPU, size: serverSize, decode: decodeServer, encode: encodeServer,
 	},
 	{
 		kind: Volume, service: BlockStorage, collection: "volumes", member: "volume", pages: "/v3/",
 		openstack: CinderVolume, huaweicloud: EVSVolume,
 		stateName: "status", passing: []string{"maintenance", "uploading"}, deleted: []string{"deleting"},
-		ownedWhole: true, parent: Server, list: "volumes/detail", nextLinks: "volumes_links", pageSize: 1000, projectFilter: "project_id",
+		ownedWhole: true, parent: Server,
 		unit: GiB, size: volumeSize, decode: decodeVolume, encode: encodeVolume,
 	},
 	{
 		kind: Snapshot, service: BlockStorage, collection: "snapshots", member: "snapshot", pages: "/v2/",
 		openstack: Cinder, huaweicloud: EVS,
 		perKey: true, foldsCase: true, parent: Volume,
-		microversion: "3.41", list: "snapshots/detail", nextLinks: "snapshots_links", pageSize: 1000, projectFilter: "project_id",
-		unit: GiB, size: volumeSize, decode: decodeSnapshot, encode: encodeSnapshot,
+		microversion: "3.41",
+		unit:         GiB, size: volumeSize, decode: decodeSnapshot, encode: encodeSnapshot,
 	},
 }
 

@@ -55,8 +55,12 @@ func (o ListOptions) Owner(kind Kind, v View) (string, error) {
 // Unread is the state of a server whose cell is down: nothing is known of it but its id, project and time of creation.
 const Unread = "unread"
 
-// minPageSize is where halving ends.
-const minPageSize = 10
+const (
+	// minPageSize is where halving ends.
+	minPageSize = 10
+	// maxPageSize is the services' own by default (osapi_max_limit).
+	maxPageSize = 1000
+)
 
 // List reads the resources of a kind page by page, in the microversion in which the view is complete. An error is the
 // last element: what came before it is not the whole list.
@@ -68,11 +72,11 @@ func List(ctx context.Context, service *gophercloud.ServiceClient, kind Kind, o 
 		if o.AllProjects {
 			query.Set("all_tenants", "1")
 			if o.Project != "" {
-				query.Set(row.projectFilter, o.Project)
+				query.Set("project_id", o.Project)
 			}
 		}
 		if o.PageSize > 0 {
-			query.Set("limit", strconv.Itoa(min(o.PageSize, row.pageSize)))
+			query.Set("limit", strconv.Itoa(min(o.PageSize, maxPageSize)))
 		}
 		if o.Name != "" {
 			query.Set("name", o.Name)
@@ -85,7 +89,7 @@ func List(ctx context.Context, service *gophercloud.ServiceClient, kind Kind, o 
 		case down:
 			version = string(row.service) + " " + row.downCells
 		}
-		size, retries := min(o.PageSize, row.pageSize), 0
+		size, retries := min(o.PageSize, maxPageSize), 0
 		for marker := ""; ; {
 			views, next, err := readPage(ctx, s, row, version, query, marker)
 			if e, ok := errors.AsType[*Error](err); ok {
@@ -132,7 +136,7 @@ func readPage(ctx context.Context, s sender, row *row, version string, query url
 	if marker != "" {
 		query.Set("marker", marker)
 	}
-	r := Request{Method: http.MethodGet, Path: row.list, Microversion: version}
+	r := Request{Method: http.MethodGet, Path: row.collection + "/detail", Microversion: version}
 	if len(query) > 0 {
 		r.Path += "?" + query.Encode()
 	}
@@ -159,7 +163,7 @@ func readPage(ctx context.Context, s sender, row *row, version string, query url
 		views = append(views, v)
 	}
 	var links []struct{ Rel, Href string }
-	if text := answer[row.nextLinks]; text != nil {
+	if text := answer[row.collection+"_links"]; text != nil {
 		if err := json.Unmarshal(text, &links); err != nil {
 			return nil, "", malformed(err)
 		}

@@ -25,7 +25,7 @@ func (k Kind) ListsOthers() bool {
 		if table[i].kind == k {
 			return false
 		}
-		if r := k.row(); table[i].service == r.service && table[i].list == r.list {
+		if r := k.row(); table[i].service == r.service && table[i].collection == r.collection {
 			return true
 		}
 	}

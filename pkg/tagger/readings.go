@@ -186,7 +186,7 @@ func (t *Tagger) unreadable(p Plan, api connection, d Delivery, err error) *appl
 	}
 	s := t.options.Apply.Situation(p.change.Time, d.SentAt, d.ReceivedAt)
 	s.Kind, s.Visible, s.Receives = metadata.Kind(p.Resource.Kind), p.job(api).Visible, d.Receives
-	s.Class, s.RetryAfter, s.Message = e.Class, e.RetryAfter, err.Error()
+	s.Class, s.RetryAfter, s.Message, s.Unanswered = e.Class, e.RetryAfter, err.Error(), e.Status == 0
 	if e.Unsent {
 		s.CarrierAge = -1 // nothing is given up that was not tried
 	}

@@ -286,7 +286,7 @@ func (t *Tagger) Apply(ctx context.Context, p Plan, d Delivery) Result {
 
 // Failed is the result of an event whose handling broke off, for a reason that is ours: it is deferred, and given up like one whose cloud fails.
 func (t *Tagger) Failed(ctx context.Context, d Delivery, reason string) Result {
-	s := d.situation()
+	s := t.unasked(d)
 	s.Message = reason
 	r := Result{Plan: Plan{
 		Event:    EventRef{d.Event.ID(), d.Event.Source(), d.Event.Type()},
@@ -300,6 +300,17 @@ func (t *Tagger) Failed(ctx context.Context, d Delivery, reason string) Result {
 func (t *Tagger) Unreadable(ctx context.Context, err error) Result {
 	r := Result{Plan: Plan{}.decided(apply.Rejected, err.Error())}.filled()
 	t.report(ctx, Delivery{}, r)
+	return r
+}
+
+// GivenUp is the result of a change that a fault, which its last result has, kept from being applied for too long.
+func (t *Tagger) GivenUp(ctx context.Context, d Delivery, last Result) Result {
+	reason := fmt.Sprintf("given up after %s: %s", t.options.Apply.GiveUpAfter, last.Fault.Err)
+	r := Result{Plan: Plan{
+		Event: last.Event, Action: last.Action, Resource: last.Resource, Actor: last.Actor,
+		Decision: &apply.Decision{Outcome: apply.Rejected, Reason: reason, Internal: true},
+	}}.filled()
+	t.report(ctx, d, r)
 	return r
 }
 
@@ -450,8 +461,8 @@ func (p Plan) ours(key string) bool {
 
 // unconnected is the decision where no session could be had.
 func (t *Tagger) unconnected(d Delivery, err error) apply.Verdict {
-	s := d.situation()
-	s.Message, s.RetryAfter = err.Error(), metadata.RetryAfter(err)
+	s := t.unasked(d)
+	s.Message, s.RetryAfter, s.Unanswered = err.Error(), metadata.RetryAfter(err), true
 	if _, unsent := errors.AsType[*breaker.OpenError](err); unsent {
 		s.CarrierAge = -1 // nothing is given up that was not tried
 	}
@@ -461,12 +472,10 @@ func (t *Tagger) unconnected(d Delivery, err error) apply.Verdict {
 	return t.options.Apply.Judge(s)
 }
 
-// situation is that of a delivery for which the API could not be asked.
-func (d Delivery) situation() apply.Situation {
-	s := apply.Situation{Class: metadata.Unavailable, CarrierAge: -1, Receives: d.Receives, Visible: true}
-	if !d.SentAt.IsZero() {
-		s.CarrierAge = time.Since(d.SentAt)
-	}
+// unasked is the situation of a delivery for which the API could not be asked.
+func (t *Tagger) unasked(d Delivery) apply.Situation {
+	s := t.options.Apply.Situation(time.Time{}, d.SentAt, d.ReceivedAt)
+	s.Class, s.Receives, s.Visible = metadata.Unavailable, d.Receives, true
 	return s
 }
 

@@ -88,7 +88,7 @@ func TestOutcomesWithoutACall(t *testing.T) {
 		{"another function's action", plain(t, "snapshot.created", ""), apply.Ignored, "this function is not for snapshot.created"},
 		{"no rule", plain(t, "server.resized", ""), apply.Ignored, "no rule matches"},
 		{"deleted", plain(t, "server.deleted", ""), apply.Ignored, "nothing can be written"},
-		{"of another world", unknown, apply.Unrecognised, "is not recognised"},
+		{"of another world", unknown, apply.Unrecognised, "map it to an action with TAGGER_EVENT_TYPES"},
 	} {
 		got := tg.Handle(t.Context(), tagger.Delivery{Event: tt.event})
 		if len(got) != 1 || got[0].Outcome != tt.outcome || !strings.Contains(got[0].Reason, tt.reason) || got[0].Fault.Err != nil {
