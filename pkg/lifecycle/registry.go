@@ -11,7 +11,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/cloudtagger/tagger/pkg/document"
-	"github.com/cloudtagger/tagger/pkg/nearest"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 // Options configures a [Registry].
@@ -78,7 +78,7 @@ func known(eventType string) string {
 	for i, a := range Actions() {
 		names[i] = string(a)
 	}
-	if near := nearest.Word(strings.TrimPrefix(eventType, plainPrefix), names); near != "" {
+	if near := suggest.Word(strings.TrimPrefix(eventType, plainPrefix), names); near != "" {
 		return "; did you mean " + plainPrefix + near + "?"
 	}
 	return "; the actions are " + strings.Join(names, ", ")
