@@ -138,7 +138,7 @@ test-functiongraph: ## Check the Terraform module against the provider's documen
 .PHONY: test-page
 test-page: ## Look at the page of tagger coverage in headless Chromium (needs Chromium: apt-get install chromium); SCREENSHOTS=DIR keeps pictures
 	@command -v chromium >/dev/null || { echo "chromium is not installed: apt-get install chromium"; exit 1; }
-	go test -count=1 -timeout 10m -tags chromium -run 'TestPageInBrowser|TestScreenshots' ./pkg/coverage
+	go test -count=1 -timeout 10m -tags chromium -run 'TestPageInBrowser|TestScreenshots' ./pkg/coverage/page
 
 .PHONY: workflow-check
 workflow-check: ## Check the GitHub workflows (actionlint; their scripts by shellcheck where that is installed)

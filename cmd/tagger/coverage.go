@@ -17,6 +17,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/coverage"
+	"github.com/cloudtagger/tagger/pkg/coverage/page"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/suggest"
 )
@@ -198,7 +199,7 @@ func (f coverageFlags) files(r coverage.Report, history []coverage.Point) error 
 	}
 	if f.html != "" {
 		err := replaceFile(f.html, 0o600, func(w io.Writer) error {
-			return coverage.WriteHTML(w, r, coverage.PageOptions{Names: coverage.Names(f.names), History: history})
+			return page.Write(w, r, page.Options{Names: page.Names(f.names), History: history})
 		})
 		if err != nil {
 			return fmt.Errorf("write the page: %w", err)

@@ -209,7 +209,7 @@ func (c *counter) groups(in map[string]*counted) []Group {
 	for id, g := range in {
 		rows := slices.DeleteFunc(c.withTallies(g.cells), func(r Row) bool { return r.Total.Count == 0 })
 		group := Group{ID: id, Name: g.name, Owner: g.owner.result(), Rows: rows}
-		all, open[id] = append(all, group), group.unallocated(c.key)
+		all, open[id] = append(all, group), group.Unallocated(c.key)
 	}
 	slices.SortFunc(all, func(a, b Group) int {
 		x, y := open[a.ID], open[b.ID]
@@ -218,8 +218,8 @@ func (c *counter) groups(in map[string]*counted) []Group {
 	return all
 }
 
-// unallocated is what is not allocated in the unit of the first row of the key.
-func (g Group) unallocated(key string) Amount {
+// Unallocated is what is not allocated in the unit of the first row of the key.
+func (g Group) Unallocated(key string) Amount {
 	rows := rowsOf(g.Rows, key)
 	var sum Amount
 	for _, row := range rows {

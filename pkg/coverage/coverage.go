@@ -3,7 +3,7 @@
 // [Read] lists the resources of a scope page by page, as a reconcile does, and judges each resource for each key that
 // required: names. It returns a [Report] and keeps nothing of a single resource, so memory grows with projects and
 // keys only.
-// The other functions write a report as text, JSON, Prometheus metrics and an HTML page, and keep its history.
+// The other functions write a report as text, JSON and metrics, and keep its history. Package page writes it for finance.
 //
 // docs/coverage.md defines every figure.
 package coverage
@@ -184,6 +184,9 @@ type Report struct {
 
 // AllocationRows returns the rows of the key that says who pays.
 func (r Report) AllocationRows() []Row { return rowsOf(r.Rows, r.Key) }
+
+// AllocationRows returns the rows of the key that says who pays.
+func (g Group) AllocationRows(key string) []Row { return rowsOf(g.Rows, key) }
 
 func rowsOf(rows []Row, key string) []Row {
 	var out []Row

@@ -63,15 +63,15 @@ func (r Report) Point() Point {
 		p.Rows = append(p.Rows, PointRow{row.Key, row.Kind, row.Total, row.Status[OK], row.Allocated()})
 	}
 	for _, g := range r.Projects[:min(len(r.Projects), maxWorst)] {
-		if share, ok := g.share(r.Key); ok {
+		if share, ok := g.Share(r.Key); ok {
 			p.Worst[g.ID] = share
 		}
 	}
 	return p
 }
 
-// share is how much of a project is not allocated in percent, by size where sizes are known; false without resources.
-func (g Group) share(key string) (float64, bool) {
+// Share is how much of a project is not allocated in percent, by size where sizes are known; false without resources.
+func (g Group) Share(key string) (float64, bool) {
 	var total, none Amount
 	rows := rowsOf(g.Rows, key)
 	for _, row := range rows {

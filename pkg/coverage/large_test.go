@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cloudtagger/tagger/pkg/coverage"
+	"github.com/cloudtagger/tagger/pkg/coverage/page"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
@@ -60,11 +61,11 @@ func TestLargeFleet(t *testing.T) {
 	} else {
 		t.Logf("memory grew by %d bytes", grown)
 	}
-	var page bytes.Buffer
-	if err := coverage.WriteHTML(&page, r, coverage.PageOptions{Names: coverage.IDNames}); err != nil {
+	var out bytes.Buffer
+	if err := page.Write(&out, r, page.Options{Names: page.IDNames}); err != nil {
 		t.Fatal(err)
 	}
-	if t.Logf("page of %d bytes", page.Len()); page.Len() > 2_000_000 {
-		t.Errorf("a page of %d bytes", page.Len())
+	if t.Logf("page of %d bytes", out.Len()); out.Len() > 2_000_000 {
+		t.Errorf("a page of %d bytes", out.Len())
 	}
 }

@@ -2,7 +2,6 @@ package coverage
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
@@ -157,8 +156,8 @@ type LostKey struct {
 	User
 }
 
-// known reports whether it is known who removed the keys.
-func (b LostBy) known() bool { return b.Others > 0 || b.User != User{} }
+// Known reports whether it is known who removed the keys.
+func (b LostBy) Known() bool { return b.Others > 0 || b.User != User{} }
 
 // loss counts lost keys while resources are read.
 type loss struct {
@@ -223,7 +222,7 @@ func (l *loss) result() *Lost {
 	out.Since, out.From, out.To, out.LeftOut = l.trail.since, l.trail.from, l.trail.to, l.trail.leftOut
 	out.Compared = l.trail.size
 	known := func(b LostBy) int {
-		if b.known() {
+		if b.Known() {
 			return 0
 		}
 		return 1
@@ -239,7 +238,7 @@ func (l *loss) result() *Lost {
 		rest := LostBy{PerKey: map[string]int{}}
 		keep := out.By[:0:0]
 		for i, by := range out.By {
-			if i < maxRemovers-1 || !by.known() {
+			if i < maxRemovers-1 || !by.Known() {
 				keep = append(keep, by)
 				continue
 			}
@@ -255,11 +254,4 @@ func (l *loss) result() *Lost {
 		out.By = slices.Insert(keep, min(len(keep), maxRemovers-1), rest)
 	}
 	return &out
-}
-
-// keysOf are the keys of a count, the most frequent first.
-func keysOf(counts map[string]int) []string {
-	keys := slices.Sorted(maps.Keys(counts))
-	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(counts[b], counts[a]) })
-	return keys
 }

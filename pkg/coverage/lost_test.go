@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cloudtagger/tagger/pkg/coverage"
+	"github.com/cloudtagger/tagger/pkg/coverage/page"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
@@ -164,16 +165,20 @@ func TestLostText(t *testing.T) {
 // Who removed keys is on a page as projects are: numbered, by id, or by name.
 func TestLostOnPage(t *testing.T) {
 	r := fourteen(t)
-	for names, want := range map[coverage.Names]string{
-		coverage.NoNames:   `<th scope="row">user 1</th><td>env, owner</td><td class="n">8</td>`,
-		coverage.IDNames:   `<th scope="row">3f5a0c119e</th><td>env, owner</td><td class="n">8</td>`,
-		coverage.FullNames: `<th scope="row">heat-svc (3f5a0c11…)</th><td>env, owner</td><td class="n">8</td>`,
+	for names, want := range map[page.Names]string{
+		page.NoNames:   `<th scope="row">user 1</th><td>env, owner</td><td class="n">8</td>`,
+		page.IDNames:   `<th scope="row">3f5a0c119e</th><td>env, owner</td><td class="n">8</td>`,
+		page.FullNames: `<th scope="row">heat-svc (3f5a0c11…)</th><td>env, owner</td><td class="n">8</td>`,
 	} {
-		text := page(t, r, names, nil)
+		var out bytes.Buffer
+		if err := page.Write(&out, r, page.Options{Names: names}); err != nil {
+			t.Fatal(err)
+		}
+		text := out.String()
 		if !strings.Contains(text, want) || !strings.Contains(text, `<th scope="row">not known</th><td>owner</td><td class="n">3</td>`) {
 			t.Errorf("%s: no %s", names, want)
 		}
-		if (names != coverage.FullNames) != !strings.Contains(text, "heat-svc") {
+		if (names != page.FullNames) != !strings.Contains(text, "heat-svc") {
 			t.Errorf("%s: the user's name", names)
 		}
 	}

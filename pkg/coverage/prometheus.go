@@ -48,7 +48,7 @@ func WritePrometheus(w io.Writer, r Report, perProject bool) error {
 			fmt.Fprintf(out, "tagger_coverage_ratio{%s} %g\n", labels(row), Share(row.Status[OK].Count, row.Total.Count)/100)
 		}
 	}
-	if r.Lost != nil && !r.Lost.unknown() {
+	if r.Lost != nil && !r.Lost.Unknown() {
 		gauge("lost_keys", "Keys that Tagger wrote and that were lost in the last week.")
 		counts := maps.Clone(r.Lost.PerKey)
 		for _, row := range r.Rows { // a required key that none lost has a series too

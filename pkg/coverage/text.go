@@ -35,8 +35,8 @@ const (
 	maxLine  = 300
 )
 
-// percent writes a share with one digit. It never rounds up to 100, or down to 0.
-func percent(share float64) string {
+// Percent writes a share with one digit. It never rounds up to 100, or down to 0.
+func Percent(share float64) string {
 	switch rounded := math.Round(share*10) / 10; {
 	case rounded >= 100 && share < 100:
 		return "99.9"
@@ -47,8 +47,8 @@ func percent(share float64) string {
 	}
 }
 
-// thousands writes a number with commas.
-func thousands(n int) string {
+// Thousands writes a number with commas.
+func Thousands(n int) string {
 	s := fmt.Sprint(n)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
 		s = s[:i] + "," + s[i:]
@@ -84,7 +84,7 @@ func WriteText(w io.Writer, r Report, by By, minimum float64) error {
 		var parts []string
 		for _, row := range below {
 			share := Share(row.Status[OK].Count, row.Total.Count)
-			text := percent(share)
+			text := Percent(share)
 			if math.Round(share*10)/10 >= minimum {
 				text = fmt.Sprintf("%.3f", share)
 			}
@@ -142,11 +142,11 @@ func (row Row) columns() []string {
 	s := row.Status
 	weight := "-"
 	if row.Total.Size > 0 {
-		weight = fmt.Sprintf("%s%% %s", percent(Share(s[OK].Size, row.Total.Size)), row.Unit)
+		weight = fmt.Sprintf("%s%% %s", Percent(Share(s[OK].Size, row.Total.Size)), row.Unit)
 	}
 	ok := "-"
 	if row.Total.Count > 0 {
-		ok = percent(Share(s[OK].Count, row.Total.Count)) + "%"
+		ok = Percent(Share(s[OK].Count, row.Total.Count)) + "%"
 	}
 	return []string{
 		fmt.Sprint(row.Total.Count), ok, fmt.Sprint(s[Missing].Count), fmt.Sprint(s[Differs].Count),
@@ -163,10 +163,10 @@ func (r Report) change(row Row) string {
 	if !ok {
 		return "-"
 	}
-	return signed(points)
+	return Signed(points)
 }
 
-func signed(points float64) string {
+func Signed(points float64) string {
 	if math.Abs(points) < 0.05 {
 		return "0.0"
 	}
@@ -181,7 +181,7 @@ func (r Report) details(b *strings.Builder) {
 		if !bySize {
 			total, none, of = rows[0].Total.Count, rows[0].Unallocated().Count, string(rows[0].Kind)+"s"
 		}
-		fmt.Fprintf(b, "unallocated  %s %% of %s", percent(100-Share(total-none, total)), of)
+		fmt.Fprintf(b, "unallocated  %s %% of %s", Percent(100-Share(total-none, total)), of)
 		var parts []string
 		others, rest := 0, 0
 		for _, g := range r.Projects {
@@ -198,14 +198,14 @@ func (r Report) details(b *strings.Builder) {
 			switch {
 			case amount == 0:
 			case len(parts) < maxNamed:
-				parts = append(parts, fmt.Sprintf("%s %s", g.label(), percent(Share(amount, total))))
+				parts = append(parts, fmt.Sprintf("%s %s", g.label(), Percent(Share(amount, total))))
 			default:
 				others++
 				rest += amount
 			}
 		}
 		if others > 0 {
-			parts = append(parts, fmt.Sprintf("%d others %s", others, percent(Share(rest, total))))
+			parts = append(parts, fmt.Sprintf("%d others %s", others, Percent(Share(rest, total))))
 		}
 		if len(parts) > 0 {
 			b.WriteString(": " + strings.Join(parts, ", "))
@@ -214,7 +214,7 @@ func (r Report) details(b *strings.Builder) {
 	}
 	for _, row := range r.Rows {
 		if a, ok := r.Orphans[row.Kind]; ok && a.Count > 0 {
-			fmt.Fprintf(b, "unattached   %s %ss, %s %s\n", thousands(a.Count), row.Kind, thousands(a.Size), row.Unit)
+			fmt.Fprintf(b, "unattached   %s %ss, %s %s\n", Thousands(a.Count), row.Kind, Thousands(a.Size), row.Unit)
 			break
 		}
 	}
@@ -255,15 +255,15 @@ func (l *Lost) text() string {
 	switch {
 	case l == nil:
 		return "unknown: give Tagger's records (--journal, --log)"
-	case l.unknown():
+	case l.Unknown():
 		return "unknown: the records have nothing of this week"
 	}
-	text := thousands(l.Count) + " this week"
-	if late := l.late(); late != "" {
+	text := Thousands(l.Count) + " this week"
+	if late := l.Late(); late != "" {
 		text += " (" + late + ")"
 	}
 	var parts []string
-	if l.Count > 0 && !l.By[0].known() {
+	if l.Count > 0 && !l.By[0].Known() {
 		text += ", by whom is not known"
 	} else {
 		parts = l.users()
@@ -272,16 +272,16 @@ func (l *Lost) text() string {
 		text += ": " + strings.Join(parts, ", ")
 	}
 	if l.LeftOut > 0 {
-		text += fmt.Sprintf(" (%s records more than are compared)", thousands(l.LeftOut))
+		text += fmt.Sprintf(" (%s records more than are compared)", Thousands(l.LeftOut))
 	}
 	return text
 }
 
-// unknown says that the records have nothing of the week.
-func (l *Lost) unknown() bool { return l.Compared == 0 && !l.To.After(l.Since) }
+// Unknown reports that the records have nothing of the week.
+func (l *Lost) Unknown() bool { return l.Compared == 0 && !l.To.After(l.Since) }
 
-// late says when the log begins if it does not have the whole week, and "" if it does or there is none.
-func (l *Lost) late() string {
+// Late says when the log begins if it does not have the whole week, and "" if it does or there is none.
+func (l *Lost) Late() string {
 	if l.From.Sub(l.Since) <= time.Hour {
 		return ""
 	}
@@ -294,31 +294,31 @@ func (l *Lost) users() []string {
 	once, more, users, unknown := 0, 0, 0, 0
 	for _, by := range l.By {
 		switch {
-		case !by.known():
+		case !by.Known():
 			unknown += by.Count
 		case by.Others == 0 && by.Count == 1:
 			once++
 		case by.Others == 0 && len(parts) < maxNamed:
-			parts = append(parts, fmt.Sprintf("%s by user %s", thousands(by.Count), by.label(true)))
+			parts = append(parts, fmt.Sprintf("%s by user %s", Thousands(by.Count), by.Label(true)))
 		default:
 			more += by.Count
 			users += max(by.Others, 1)
 		}
 	}
 	if users > 0 {
-		parts = append(parts, fmt.Sprintf("%s by %d other users", thousands(more), users))
+		parts = append(parts, fmt.Sprintf("%s by %d other users", Thousands(more), users))
 	}
 	if once > 0 {
 		parts = append(parts, fmt.Sprintf("%d once", once))
 	}
 	if unknown > 0 {
-		parts = append(parts, thousands(unknown)+" by whom is not known")
+		parts = append(parts, Thousands(unknown)+" by whom is not known")
 	}
 	return parts
 }
 
-// label is a user's name and the beginning of the id, or the id alone.
-func (u User) label(names bool) string {
+// Label is a user's name and the beginning of the id, or the id alone.
+func (u User) Label(names bool) string {
 	id := []rune(u.ID)
 	if len(id) > 8 {
 		id = append(id[:8:8], '…')

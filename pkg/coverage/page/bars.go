@@ -1,8 +1,10 @@
-package coverage
+package page
 
 import (
 	"fmt"
 	"strings"
+
+	"github.com/cloudtagger/tagger/pkg/coverage"
 )
 
 // segmentNames are what a page calls the parts of a bar, in their order.
@@ -32,11 +34,11 @@ type segment struct {
 const barWidth = 1000
 
 // parts are a tally's amounts in the order of segmentNames. Together they are the total.
-func (t Tally) parts() [len(segmentNames)]Amount {
+func parts(t coverage.Tally) [len(segmentNames)]coverage.Amount {
 	s := t.Status
-	return [...]Amount{
-		s[OK], t.Paid, {s[Exempt].Count - t.Paid.Count, s[Exempt].Size - t.Paid.Size}, s[Differs], s[Placeholder],
-		s[Missing], s[NotWritable],
+	return [...]coverage.Amount{
+		s[coverage.OK], t.Paid, {Count: s[coverage.Exempt].Count - t.Paid.Count, Size: s[coverage.Exempt].Size - t.Paid.Size}, s[coverage.Differs], s[coverage.Placeholder],
+		s[coverage.Missing], s[coverage.NotWritable],
 	}
 }
 
@@ -68,14 +70,14 @@ func tenths(parts []int) []int {
 	return out
 }
 
-func newBar(row Row) bar {
+func newBar(row coverage.Row) bar {
 	b := bar{Title: fmt.Sprintf("%s, %ss", row.Key, row.Kind), Of: string(row.Unit), Total: row.Total.Size}
 	bySize := row.Total.Size > 0
 	if !bySize {
 		b.Of, b.Total = string(row.Kind)+"s", row.Total.Count
 	}
-	b.Size = thousands(b.Total)
-	parts := row.parts()
+	b.Size = coverage.Thousands(b.Total)
+	parts := parts(row.Tally)
 	amounts := make([]int, len(parts))
 	for i, a := range parts {
 		if amounts[i] = a.Count; bySize {

@@ -1,10 +1,12 @@
-package coverage
+package page
 
 import (
 	"fmt"
 	"math"
 	"strings"
 	"time"
+
+	"github.com/cloudtagger/tagger/pkg/coverage"
 )
 
 // trend is a line of the share that is allocated.
@@ -29,23 +31,23 @@ type trendPoint struct {
 const trendWidth, trendHeight = 600, 160
 
 // allocated is the share of a run that is allocated, in the first row of its key.
-func (p Point) allocated() (float64, bool) {
+func allocated(p coverage.Point) (float64, bool) {
 	for _, row := range p.Rows {
 		if row.Key != p.Key {
 			continue
 		}
 		if row.Total.Size > 0 {
-			return Share(row.Allocated.Size, row.Total.Size), true
+			return coverage.Share(row.Allocated.Size, row.Total.Size), true
 		}
 		if row.Total.Count > 0 {
-			return Share(row.Allocated.Count, row.Total.Count), true
+			return coverage.Share(row.Allocated.Count, row.Total.Count), true
 		}
 		return 0, false
 	}
 	return 0, false
 }
 
-func newTrend(r Report, history []Point) *trend {
+func newTrend(r coverage.Report, history []coverage.Point) *trend {
 	t := &trend{}
 	incomplete := 0
 	type at struct {
@@ -54,7 +56,7 @@ func newTrend(r Report, history []Point) *trend {
 	}
 	var all []at
 	for _, p := range append(history[:len(history):len(history)], r.Point()) {
-		share, ok := p.allocated()
+		share, ok := allocated(p)
 		switch {
 		case !p.Complete:
 			incomplete++
@@ -92,10 +94,10 @@ func newTrend(r Report, history []Point) *trend {
 		}
 		x := trendWidth * p.when.Sub(first).Seconds() / last.Sub(first).Seconds()
 		y := trendHeight * (top - p.share) / (top - bottom)
-		t.Points = append(t.Points, trendPoint{p.when.UTC().Format("2 Jan 2006 15:04"), percent(p.share), x, y})
+		t.Points = append(t.Points, trendPoint{p.when.UTC().Format("2 Jan 2006 15:04"), coverage.Percent(p.share), x, y})
 		line = append(line, fmt.Sprintf("%.1f,%.1f", x, y))
 	}
-	t.Line, t.Mean = strings.Join(line, " "), percent(sum/last.Sub(first).Seconds())
+	t.Line, t.Mean = strings.Join(line, " "), coverage.Percent(sum/last.Sub(first).Seconds())
 	t.Top, t.Bottom = fmt.Sprintf("%g", top), fmt.Sprintf("%g", bottom)
 	t.From, t.To = first.UTC().Format("2 Jan 2006"), last.UTC().Format("2 Jan 2006")
 	return t

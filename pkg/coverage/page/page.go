@@ -1,4 +1,5 @@
-package coverage
+// Package page writes a coverage report as a page for finance: self-contained HTML, readable without a network.
+package page
 
 import (
 	"cmp"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/cloudtagger/tagger/pkg/coverage"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
@@ -25,11 +27,11 @@ const (
 	FullNames Names = "full"
 )
 
-// PageOptions say how to write a page.
-type PageOptions struct {
+// Options say how to write a page.
+type Options struct {
 	Names Names
 	// History has earlier runs, the oldest first.
-	History []Point
+	History []coverage.Point
 }
 
 const (
@@ -48,13 +50,13 @@ const (
 //go:embed page.html page.css page.js
 var pageFiles embed.FS
 
-// WriteHTML writes a page that needs no network: styles, script and charts are in it.
-func WriteHTML(w io.Writer, r Report, o PageOptions) error {
+// Write writes a page that needs no network: styles, script and charts are in it.
+func Write(w io.Writer, r coverage.Report, o Options) error {
 	t, err := template.New("page.html").ParseFS(pageFiles, "page.html")
 	if err != nil {
 		return fmt.Errorf("read the page's template: %w", err)
 	}
-	p := newPage(r, o)
+	p := newContent(r, o)
 	for name, to := range map[string]func(string){
 		"page.css": func(s string) { p.Style = template.CSS(s) }, //nolint:gosec // our own files
 		"page.js":  func(s string) { p.Script = template.JS(s) }, //nolint:gosec // as above
@@ -68,11 +70,11 @@ func WriteHTML(w io.Writer, r Report, o PageOptions) error {
 	return t.Execute(w, p)
 }
 
-// page is what the template shows.
-type page struct {
+// content is what the template shows.
+type content struct {
 	Style    template.CSS
 	Script   template.JS
-	Report   Report
+	Report   coverage.Report
 	Date     string
 	Sentence string
 	Others   []string // sentences about the other kinds
@@ -102,8 +104,8 @@ func cut(s string, n int) string {
 	return s
 }
 
-func newPage(r Report, o PageOptions) page {
-	label := func(n int, g Group) string {
+func newContent(r coverage.Report, o Options) content {
+	label := func(n int, g coverage.Group) string {
 		switch {
 		case o.Names == NoNames:
 			return fmt.Sprintf("project %d", n+1)
@@ -112,7 +114,7 @@ func newPage(r Report, o PageOptions) page {
 		}
 		return g.ID
 	}
-	p := page{Report: r, Date: r.At.Format("2 January 2006, 15:04 UTC"), Named: o.Names == FullNames}
+	p := content{Report: r, Date: r.At.Format("2 January 2006, 15:04 UTC"), Named: o.Names == FullNames}
 	p.sentences(r)
 	for _, row := range r.Rows {
 		if row.Total.Count > 0 {
@@ -126,8 +128,8 @@ func newPage(r Report, o PageOptions) page {
 	p.paid(r, o.Names)
 	for _, row := range r.Rows {
 		if a := r.Orphans[row.Kind]; a.Count > 0 && row.Key == firstKey(r.Rows, row) {
-			p.Orphans = append(p.Orphans, fmt.Sprintf("%s %ss that no server has, %s %s", thousands(a.Count), row.Kind,
-				thousands(a.Size), row.Unit))
+			p.Orphans = append(p.Orphans, fmt.Sprintf("%s %ss that no server has, %s %s", coverage.Thousands(a.Count), row.Kind,
+				coverage.Thousands(a.Size), row.Unit))
 		}
 	}
 	for _, x := range r.Exemptions {
@@ -152,7 +154,7 @@ func newPage(r Report, o PageOptions) page {
 }
 
 // firstKey is the key of the first row with the row's kind.
-func firstKey(rows []Row, row Row) string {
+func firstKey(rows []coverage.Row, row coverage.Row) string {
 	for _, other := range rows {
 		if other.Kind == row.Kind {
 			return other.Key
@@ -162,7 +164,7 @@ func firstKey(rows []Row, row Row) string {
 }
 
 // sentences say the main figures in words.
-func (p *page) sentences(r Report) {
+func (p *content) sentences(r coverage.Report) {
 	nouns := map[metadata.Unit]string{metadata.VCPU: "compute", metadata.GiB: "storage"}
 	var units []string
 	for i, row := range r.AllocationRows() {
@@ -182,7 +184,7 @@ func (p *page) sentences(r Report) {
 		}
 		shares := tenths([]int{allocated, total - allocated})
 		text := fmt.Sprintf("%d.%d %% of %s is allocated; %d.%d %%, %s of %s %s, is not.", shares[0]/10, shares[0]%10,
-			noun, shares[1]/10, shares[1]%10, thousands(total-allocated), thousands(total), what)
+			noun, shares[1]/10, shares[1]%10, coverage.Thousands(total-allocated), coverage.Thousands(total), what)
 		if p.Sentence == "" {
 			p.Sentence = text
 		} else {

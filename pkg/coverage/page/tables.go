@@ -1,11 +1,15 @@
-package coverage
+package page
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 
+	"github.com/cloudtagger/tagger/pkg/coverage"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
@@ -21,11 +25,11 @@ type lostRow struct {
 }
 
 // newLostKeys names users as the page names projects.
-func newLostKeys(l *Lost, names Names) *lostKeys {
+func newLostKeys(l *coverage.Lost, names Names) *lostKeys {
 	switch {
 	case l == nil:
 		return nil
-	case l.unknown():
+	case l.Unknown():
 		return &lostKeys{Sentence: "It is not known: Tagger's records have nothing of this week."}
 	}
 	out := &lostKeys{Sentence: "None of the keys that Tagger wrote this week is gone."}
@@ -33,22 +37,22 @@ func newLostKeys(l *Lost, names Names) *lostKeys {
 		out.Sentence = fmt.Sprintf("%s that Tagger wrote %s gone, from %s.", numbered(l.Count, "key", "keys"),
 			isOrAre(l.Count), numbered(l.Resources, "resource", "resources"))
 	}
-	if late := l.late(); late != "" {
+	if late := l.Late(); late != "" {
 		out.Sentence += " Who removed keys is known as far as the log reaches: " + late + "."
 	}
 	for i, by := range l.By {
-		if i >= lostRows && by.known() {
+		if i >= lostRows && by.Known() {
 			out.More += max(by.Others, 1)
 			continue
 		}
-		row := lostRow{By: "not known", Keys: cut(strings.Join(keysOf(by.PerKey), ", "), 80), Count: thousands(by.Count), Last: "–"}
+		row := lostRow{By: "not known", Keys: cut(strings.Join(keysOf(by.PerKey), ", "), 80), Count: coverage.Thousands(by.Count), Last: "–"}
 		switch {
 		case by.Others > 0:
-			row.By = thousands(by.Others) + " other users"
-		case by.known() && names == NoNames:
+			row.By = coverage.Thousands(by.Others) + " other users"
+		case by.Known() && names == NoNames:
 			row.By = fmt.Sprintf("user %d", i+1)
-		case by.known():
-			row.By = by.label(names == FullNames)
+		case by.Known():
+			row.By = by.Label(names == FullNames)
 		}
 		if !by.Last.IsZero() {
 			row.Last = by.Last.Format("2 Jan 15:04")
@@ -58,12 +62,19 @@ func newLostKeys(l *Lost, names Names) *lostKeys {
 	return out
 }
 
+// keysOf are the keys of a count, the most frequent first.
+func keysOf(counts map[string]int) []string {
+	keys := slices.Sorted(maps.Keys(counts))
+	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(counts[b], counts[a]) })
+	return keys
+}
+
 // numbered is a number with its noun.
 func numbered(n int, one, more string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	return thousands(n) + " " + more
+	return coverage.Thousands(n) + " " + more
 }
 
 func isOrAre(n int) string {
@@ -84,38 +95,38 @@ type paidRow struct {
 }
 
 type exemptRow struct {
-	ExemptionUse
+	coverage.ExemptionUse
 	Day, State string
 }
 
-func (p *page) worst(r Report, label func(int, Group) string) {
+func (p *content) worst(r coverage.Report, label func(int, coverage.Group) string) {
 	if r.Changes != nil {
 		p.Since = r.Changes.Since.Format("2 Jan")
 	}
 	for n, g := range r.Projects[:min(len(r.Projects), worstProjects)] {
-		a := g.unallocated(r.Key)
-		share, ok := g.share(r.Key)
+		a := g.Unallocated(r.Key)
+		share, ok := g.Share(r.Key)
 		if !ok || a.Count == 0 {
 			continue
 		}
 		row := worstRow{
-			Label: label(n, g), Owner: g.Owner, Amount: thousands(a.Size), Share: percent(share),
-			Of: string(rowsOf(g.Rows, r.Key)[0].Unit),
+			Label: label(n, g), Owner: g.Owner, Amount: coverage.Thousands(a.Size), Share: coverage.Percent(share),
+			Of: string(g.AllocationRows(r.Key)[0].Unit),
 		}
 		if a.Size == 0 {
-			row.Amount, row.Of = thousands(a.Count), "resources"
+			row.Amount, row.Of = coverage.Thousands(a.Count), "resources"
 		}
 		if r.Changes != nil {
 			row.Change = "new"
 			if points, ok := r.Changes.Projects[g.ID]; ok {
-				row.Change = signed(points)
+				row.Change = coverage.Signed(points)
 			}
 		}
 		p.Worst = append(p.Worst, row)
 	}
 }
 
-func (p *page) paid(r Report, names Names) {
+func (p *content) paid(r coverage.Report, names Names) {
 	var units []metadata.Unit
 	totals := map[metadata.Unit]int{}
 	for _, row := range r.AllocationRows() {
@@ -132,28 +143,28 @@ func (p *page) paid(r Report, names Names) {
 			row.Value = fmt.Sprintf("payer %d", i+1)
 		}
 		for _, unit := range units {
-			row.Amounts = append(row.Amounts, thousands(x.Sizes[unit].Size))
+			row.Amounts = append(row.Amounts, coverage.Thousands(x.Sizes[unit].Size))
 		}
-		row.Share = percent(Share(x.Sizes[units[0]].Size, totals[units[0]]))
+		row.Share = coverage.Percent(coverage.Share(x.Sizes[units[0]].Size, totals[units[0]]))
 		p.Paid = append(p.Paid, row)
 	}
 }
 
 // search makes the data of the search: a list for each project, with its label, what is not allocated, and the share that
 // is ok in each column, null without resources.
-func (p *page) search(r Report, label func(int, Group) string) {
+func (p *content) search(r coverage.Report, label func(int, coverage.Group) string) {
 	for _, row := range r.Rows {
 		p.Columns = append(p.Columns, row.Key+", "+string(row.Kind)+"s")
 	}
 	size := 0
 	for n, g := range r.Projects {
-		a := g.unallocated(r.Key)
+		a := g.Unallocated(r.Key)
 		item := []any{cut(label(n, g), 64), a.Count, a.Size}
 		for _, column := range r.Rows {
 			var share any
 			for _, row := range g.Rows {
 				if row.Key == column.Key && row.Kind == column.Kind {
-					share = math.Floor(Share(row.Status[OK].Count, row.Total.Count)*10) / 10
+					share = math.Floor(coverage.Share(row.Status[coverage.OK].Count, row.Total.Count)*10) / 10
 				}
 			}
 			item = append(item, share)

@@ -1,4 +1,4 @@
-package coverage_test
+package page_test
 
 import (
 	"bytes"
@@ -12,9 +12,12 @@ import (
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/coverage"
+	"github.com/cloudtagger/tagger/pkg/coverage/page"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
+
+var now = time.Date(2026, 11, 25, 14, 20, 0, 0, time.UTC)
 
 // madeUp is a report of a fleet with that many projects, with ten servers and five volumes in each.
 func madeUp(projects int) coverage.Report {
@@ -109,10 +112,10 @@ func past(r coverage.Report) []coverage.Point {
 	return all
 }
 
-func page(t *testing.T, r coverage.Report, names coverage.Names, history []coverage.Point) string {
+func written(t *testing.T, r coverage.Report, names page.Names, history []coverage.Point) string {
 	t.Helper()
 	var out bytes.Buffer
-	if err := coverage.WriteHTML(&out, r, coverage.PageOptions{Names: names, History: history}); err != nil {
+	if err := page.Write(&out, r, page.Options{Names: names, History: history}); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -142,7 +145,7 @@ func sum(t *testing.T, numbers [][]string) float64 {
 // The shares of a bar add up to 100.0 % as they are shown, whatever is rounded, and its parts to its width.
 func TestBarsAddUp(t *testing.T) {
 	for _, projects := range []int{1, 3, 7, 40, 1000} {
-		text := page(t, madeUp(projects), coverage.IDNames, nil)
+		text := written(t, madeUp(projects), page.IDNames, nil)
 		tables, bars := barTable.FindAllString(text, -1), widths.FindAllString(text, -1)
 		if len(tables) != 3 || len(bars) != 3 {
 			t.Fatalf("%d tables, %d bars", len(tables), len(bars))
@@ -161,12 +164,12 @@ func TestBarsAddUp(t *testing.T) {
 func TestNames(t *testing.T) {
 	r := madeUp(30)
 	id, name, approver := r.Projects[0].ID, r.Projects[0].Name, "m.weber"
-	for names, want := range map[coverage.Names][4]bool{
-		coverage.NoNames:   {false, false, false, false},
-		coverage.IDNames:   {true, false, false, true},
-		coverage.FullNames: {false, true, true, true},
+	for names, want := range map[page.Names][4]bool{
+		page.NoNames:   {false, false, false, false},
+		page.IDNames:   {true, false, false, true},
+		page.FullNames: {false, true, true, true},
 	} {
-		text := page(t, r, names, nil)
+		text := written(t, r, names, nil)
 		if got := [4]bool{strings.Contains(text, id), strings.Contains(text, name), strings.Contains(text, ">ann."), strings.Contains(text, approver)}; got != want {
 			t.Errorf("%s: id, name, owner, approver: %t, want %t", names, got, want)
 		}
@@ -179,20 +182,20 @@ func TestNames(t *testing.T) {
 func TestPageIncompleteAndEmpty(t *testing.T) {
 	r := madeUp(2)
 	r.Complete, r.NotRead, r.Errors = false, 1, []string{"list the volumes: 500 <script>alert(1)</script>"}
-	text := page(t, r, coverage.FullNames, nil)
+	text := written(t, r, page.FullNames, nil)
 	if !strings.Contains(text, "<strong>Incomplete:</strong> 1 lists") || strings.Contains(text, "<script>alert") {
 		t.Error("the page does not say that it is incomplete, or has an error's markup")
 	}
-	if text := page(t, coverage.Report{At: now, Complete: true, Key: "owner"}, coverage.IDNames, nil); !strings.Contains(text, "There is nothing to allocate.") {
+	if text := written(t, coverage.Report{At: now, Complete: true, Key: "owner"}, page.IDNames, nil); !strings.Contains(text, "There is nothing to allocate.") {
 		t.Error("no word about an empty fleet")
 	}
 }
 
 // A large fleet's page stays below 2 MB.
 func TestPageSize(t *testing.T) {
-	for _, names := range []coverage.Names{coverage.IDNames, coverage.FullNames} {
+	for _, names := range []page.Names{page.IDNames, page.FullNames} {
 		r := madeUp(10_000)
-		text := page(t, r, names, past(r))
+		text := written(t, r, names, past(r))
 		t.Logf("%s: %d bytes", names, len(text))
 		if len(text) > 2_000_000 || strings.Count(text, "\n") > 5000 {
 			t.Errorf("%s: %d bytes", names, len(text))

@@ -1,6 +1,6 @@
 //go:build chromium
 
-package coverage_test
+package page_test
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/cloudtagger/tagger/pkg/coverage"
+	"github.com/cloudtagger/tagger/pkg/coverage/page"
 )
 
 // probe looks at the page in a frame of a given width, from outside: the page itself is as it is written.
@@ -95,7 +96,7 @@ func TestPageInBrowser(t *testing.T) {
 	r := madeUp(10_000)
 	history := past(r)
 	r.Changes = coverage.Compare(r, history)
-	text := page(t, r, coverage.FullNames, history)
+	text := written(t, r, page.FullNames, history)
 	width := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -155,7 +156,7 @@ func TestScreenshots(t *testing.T) {
 	history := past(r)
 	r.Changes = coverage.Compare(r, history)
 	file := filepath.Join(t.TempDir(), "page.html")
-	if err := os.WriteFile(file, []byte(page(t, r, coverage.FullNames, history)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(written(t, r, page.FullNames, history)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	frame := filepath.Join(t.TempDir(), "frame.html") // Chromium's own windows have a least width

@@ -1,7 +1,9 @@
-package coverage
+package page
 
 import (
 	"fmt"
+
+	"github.com/cloudtagger/tagger/pkg/coverage"
 )
 
 // heat is a map of the share that is ok, a line for each project and a column for each key and kind.
@@ -46,7 +48,7 @@ func heatClass(share float64) string {
 	return "h0"
 }
 
-func newHeat(r Report, label func(int, Group) string) heat {
+func newHeat(r coverage.Report, label func(int, coverage.Group) string) heat {
 	h := heat{Width: heatLabel + heatCellWidth*len(r.Rows), More: max(0, len(r.Projects)-heatProjects)}
 	for i, row := range r.Rows {
 		x := heatLabel + i*heatCellWidth
@@ -59,9 +61,9 @@ func newHeat(r Report, label func(int, Group) string) heat {
 			cell := heatCell{Class: "none", Text: "–", Title: "no resources", X: h.Columns[i].X, Middle: h.Columns[i].Middle}
 			for _, row := range g.Rows {
 				if row.Key == column.Key && row.Kind == column.Kind {
-					share := Share(row.Status[OK].Count, row.Total.Count)
-					cell.Class, cell.Text = heatClass(share), percent(share)+" %"
-					cell.Title = fmt.Sprintf("%d of %d %ss have %s", row.Status[OK].Count, row.Total.Count, row.Kind, row.Key)
+					share := coverage.Share(row.Status[coverage.OK].Count, row.Total.Count)
+					cell.Class, cell.Text = heatClass(share), coverage.Percent(share)+" %"
+					cell.Title = fmt.Sprintf("%d of %d %ss have %s", row.Status[coverage.OK].Count, row.Total.Count, row.Kind, row.Key)
 				}
 			}
 			line.Cells = append(line.Cells, cell)
