@@ -26,6 +26,8 @@ const (
 type Options struct {
 	Rules *rules.Set
 	API   metadata.API
+	// Kinds are those that are read; all that keys are required of by default.
+	Kinds []lifecycle.Kind
 	// Cloud gives sessions for the projects of the scope.
 	Cloud  *cloud.Cloud
 	Scope  config.Projects
@@ -51,7 +53,8 @@ func (o Options) kinds() []lifecycle.Kind {
 		required := slices.ContainsFunc(o.Rules.Policy().Required, func(r rules.Required) bool {
 			return slices.Contains(r.Kinds, kind)
 		})
-		if required && !metadata.Kind(kind).ListsOthers() {
+		wanted := len(o.Kinds) == 0 || slices.Contains(o.Kinds, kind)
+		if required && wanted && !metadata.Kind(kind).ListsOthers() {
 			all = append(all, kind)
 		}
 	}
@@ -64,38 +67,40 @@ var ErrNothingRequired = errors.New("the rules require no key: add a section req
 // reader is a run.
 type reader struct {
 	Options
+	policy   rules.Policy
 	judge    judge
 	counter  *counter
 	loss     *loss
 	report   *Report
+	own      *cloud.Session
 	names    map[string]cloud.Project
 	seen     map[string]bool // projects, and whether all their lists were read
 	scope    map[string]bool // whether a project is in the scope
 	flavors  map[string]int
 	older    bool
-	admin    bool
+	broken   bool // a list of all projects was not read to its end
 	required map[lifecycle.Kind][]rules.Required
 }
 
-// Read reads and counts. A report that is not complete says why; what it has is right as far as it goes. The error is
-// one of the login, of the context, of [Options].Each, or of the options.
-func Read(ctx context.Context, o Options) (Report, error) {
+// newReader logs in and reads the projects' names.
+func newReader(ctx context.Context, o Options) (*reader, error) {
 	policy := o.Rules.Policy()
 	if len(policy.Required) == 0 {
-		return Report{}, ErrNothingRequired
+		return nil, ErrNothingRequired
 	}
 	if o.Key == "" {
 		o.Key = policy.Required[0].Key
 	}
 	if !slices.ContainsFunc(policy.Required, func(r rules.Required) bool { return r.Key == o.Key }) {
-		return Report{}, fmt.Errorf("the rules do not require the key %q, which is to say who pays", o.Key)
+		return nil, fmt.Errorf("the rules do not require the key %q, which is to say who pays", o.Key)
 	}
 	own, err := o.Cloud.Login(ctx)
 	if err != nil {
-		return Report{}, err
+		return nil, err
 	}
 	rd := &reader{
-		Options: o, counter: newCounter(policy, o.Key, o.kinds(), o.Owners), loss: newLoss(o.Trail),
+		Options: o, policy: policy, counter: newCounter(policy, o.Key, o.kinds(), o.Owners), loss: newLoss(o.Trail),
+		own: own,
 		judge: judge{
 			set: o.Rules, policy: policy, region: o.Region, writeLocked: o.WriteLocked, now: o.Now, unknown: map[string]int{},
 		},
@@ -106,17 +111,28 @@ func Read(ctx context.Context, o Options) (Report, error) {
 		seen: map[string]bool{}, scope: map[string]bool{}, required: map[lifecycle.Kind][]rules.Required{},
 	}
 	for _, r := range policy.Required {
-		for _, kind := range r.Kinds {
-			rd.required[kind] = append(rd.required[kind], r)
+		for _, kind := range o.kinds() {
+			if slices.Contains(r.Kinds, kind) {
+				rd.required[kind] = append(rd.required[kind], r)
+			}
 		}
 	}
 	if rd.names, err = o.Cloud.Projects(ctx); err != nil {
 		if ctx.Err() != nil {
-			return Report{}, err
+			return nil, err
 		}
 		rd.note("the projects' names are not known (" + err.Error() + "): rules that need them have no effect")
 	}
-	rd.admin = own.Admin()
+	return rd, nil
+}
+
+// Read reads and counts. A report that is not complete says why; what it has is right as far as it goes. The error is
+// one of the login, of the context, of [Options].Each, or of the options.
+func Read(ctx context.Context, o Options) (Report, error) {
+	rd, err := newReader(ctx, o)
+	if err != nil {
+		return Report{}, err
+	}
 	lists, err := rd.lists(ctx)
 	if err != nil {
 		return Report{}, err
@@ -139,7 +155,40 @@ func Read(ctx context.Context, o Options) (Report, error) {
 			}
 		}
 	}
-	return rd.finish(policy), nil
+	return rd.finish(), nil
+}
+
+// Pass counts resources that something else lists, such as a scheduled reconcile: the fleet is read once for both.
+type Pass struct{ reader *reader }
+
+// NewPass returns a pass for one run. It logs in with o.Cloud and reads the names of projects; resources are read by
+// somebody else. o.Kinds says which kinds these are.
+func NewPass(ctx context.Context, o Options) (*Pass, error) {
+	rd, err := newReader(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Pass{rd}, nil
+}
+
+// Listed counts one resource of the scope. Its error is that of [Options].Each.
+func (p *Pass) Listed(ctx context.Context, kind lifecycle.Kind, v metadata.View) error {
+	if metadata.Kind(kind).Readiness(v.State) == metadata.Deleted {
+		return nil
+	}
+	p.reader.measure(ctx, p.reader.own, kind, &v)
+	return p.reader.count(kind, v)
+}
+
+// Report ends the pass. Complete says whether everything was listed, unread has the errors if not.
+func (p *Pass) Report(complete bool, unread []string) Report {
+	for _, text := range unread {
+		p.reader.failed(errors.New(text))
+	}
+	if !complete {
+		p.reader.report.Complete, p.reader.broken = false, true
+	}
+	return p.reader.finish()
 }
 
 func (rd *reader) note(text string) { rd.report.Notes = append(rd.report.Notes, text) }
@@ -158,9 +207,7 @@ func (rd *reader) incomplete(l cloud.Listing) {
 		rd.seen[id] = false
 		return
 	}
-	for id := range rd.seen { // what the list still had could be in any project
-		rd.seen[id] = false
-	}
+	rd.broken = true // what the list still had could be in any project
 }
 
 // where names a list in an error.
@@ -207,9 +254,7 @@ func (rd *reader) read(ctx context.Context, l cloud.Listing, kind lifecycle.Kind
 		if v.Project, err = o.Owner(k, v); err != nil {
 			return err
 		}
-		if k.Unit() == metadata.VCPU && v.Size == 0 && v.Flavor != "" {
-			v.Size = rd.processors(ctx, l.Session, v.Flavor)
-		}
+		rd.measure(ctx, l.Session, kind, &v)
 		if err := each(v); err != nil {
 			return err
 		}
@@ -217,15 +262,18 @@ func (rd *reader) read(ctx context.Context, l cloud.Listing, kind lifecycle.Kind
 	return nil
 }
 
-// processors returns the number of processors of a flavor, for an API that does not list them with the server.
-func (rd *reader) processors(ctx context.Context, session *cloud.Session, flavor string) int {
+// measure looks up the number of processors of a server whose list does not have it.
+func (rd *reader) measure(ctx context.Context, session *cloud.Session, kind lifecycle.Kind, v *metadata.View) {
+	if metadata.Kind(kind).Unit() != metadata.VCPU || v.Size != 0 || v.Flavor == "" {
+		return
+	}
 	if rd.flavors == nil {
 		rd.flavors = map[string]int{}
 		if err := rd.readFlavors(ctx, session); err != nil {
 			rd.note("the sizes of flavors are not known: " + err.Error())
 		}
 	}
-	return rd.flavors[flavor]
+	v.Size = rd.flavors[v.Flavor]
 }
 
 func (rd *reader) readFlavors(ctx context.Context, session *cloud.Session) error {
@@ -260,6 +308,14 @@ func (rd *reader) consider(ctx context.Context, kind lifecycle.Kind, v metadata.
 	if !in || metadata.Kind(kind).Readiness(v.State) == metadata.Deleted {
 		return nil
 	}
+	return rd.count(kind, v)
+}
+
+// count counts one resource of the scope.
+func (rd *reader) count(kind lifecycle.Kind, v metadata.View) error {
+	if len(rd.required[kind]) == 0 {
+		return nil // something else listed it for itself
+	}
 	if _, there := rd.seen[v.Project]; !there {
 		rd.seen[v.Project] = true
 	}
@@ -292,7 +348,7 @@ func (rd *reader) consider(ctx context.Context, kind lifecycle.Kind, v metadata.
 
 // inScope reports whether a project is in the scope. Only lists of all projects have others.
 func (rd *reader) inScope(ctx context.Context, project string) (bool, error) {
-	if !rd.admin {
+	if !rd.own.Admin() {
 		return true, nil
 	}
 	if in, known := rd.scope[project]; known {
@@ -315,14 +371,14 @@ func (rd *reader) inScope(ctx context.Context, project string) (bool, error) {
 	return in, nil
 }
 
-func (rd *reader) finish(policy rules.Policy) Report {
-	r := rd.report
+func (rd *reader) finish() Report {
+	r, policy := rd.report, rd.policy
 	rd.counter.report(r)
 	r.Lost = rd.loss.result()
 	r.SelfAccepted = policy.SelfExemption == rules.AcceptSelfExemption
 	for _, read := range rd.seen {
 		r.ProjectsTotal++
-		if read {
+		if read && !rd.broken {
 			r.ProjectsRead++
 		}
 	}

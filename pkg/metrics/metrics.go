@@ -232,24 +232,38 @@ func (m *Metrics) FlushEMF(w io.Writer) error {
 	if len(values) == 0 {
 		return nil
 	}
+	return WriteEMF(w, time.Now(), map[string]string{"function": m.function}, values)
+}
+
+// WriteEMF writes values, which are numbers or lists of at most 100 numbers by metric, as one line in CloudWatch's
+// embedded metric format, with one set of dimensions. A metric is a count unless its name ends in _percent, or is
+// event_to_tagged.
+func WriteEMF(w io.Writer, at time.Time, dimensions map[string]string, values map[string]any) error {
 	type definition struct {
 		Name string
 		Unit string
 	}
+	line := map[string]any{}
 	var definitions []definition
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		unit := "Count"
-		if name == "event_to_tagged" {
+		switch {
+		case name == "event_to_tagged":
 			unit = "Seconds"
+		case strings.HasSuffix(name, "_percent"):
+			unit = "Percent"
 		}
 		definitions = append(definitions, definition{name, unit})
+		line[name] = values[name]
 	}
-	values["function"] = m.function
-	values["_aws"] = map[string]any{
-		"Timestamp": time.Now().UnixMilli(),
+	for name, value := range dimensions {
+		line[name] = value
+	}
+	line["_aws"] = map[string]any{
+		"Timestamp": at.UnixMilli(),
 		"CloudWatchMetrics": []any{map[string]any{
-			"Namespace": "Tagger", "Dimensions": [][]string{{"function"}}, "Metrics": definitions,
+			"Namespace": "Tagger", "Dimensions": [][]string{slices.Sorted(maps.Keys(dimensions))}, "Metrics": definitions,
 		}},
 	}
-	return json.NewEncoder(w).Encode(values)
+	return json.NewEncoder(w).Encode(line)
 }
