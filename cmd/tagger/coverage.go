@@ -30,6 +30,7 @@ type coverageFlags struct {
 	rulesFile, scope, key, form, by string
 	minimum                         float64
 	journals, logs                  []string
+	prices                          string
 	history, prometheus, html       string
 	perProject                      bool
 	names                           string
@@ -55,6 +56,7 @@ func coverageCommand(s streams) *cobra.Command {
 	flags.StringVar(&f.by, "by", "", "show a second table by project, key, kind or owner")
 	flags.Float64Var(&f.minimum, "min-coverage", 0,
 		"exit with status 3 if less than this many percent of the resources of a kind have a key")
+	flags.StringVar(&f.prices, "prices", "", "file of prices a month, to estimate what is not allocated in money")
 	flags.StringArrayVar(&f.journals, "journal", nil,
 		"journal of tagger reconcile, or directory of them: shows which keys were lost this week; can be repeated")
 	flags.StringArrayVar(&f.logs, "log", nil,
@@ -106,6 +108,11 @@ func (f coverageFlags) run(ctx context.Context, s streams) error {
 	var history []coverage.Point
 	if f.history != "" { // a file that cannot be read is found before minutes of reading
 		if history, err = coverage.ReadHistory(f.history); err != nil {
+			return err
+		}
+	}
+	if f.prices != "" {
+		if o.Prices, err = coverage.ReadPrices(f.prices); err != nil {
 			return err
 		}
 	}

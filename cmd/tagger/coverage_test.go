@@ -51,7 +51,7 @@ func TestCoverage(t *testing.T) {
 	for name, want := range map[string]string{
 		"h":      `"ok":{"count":3,"size":9}`,
 		"m.prom": `tagger_coverage_resources{key="owner",kind="server",status="missing"} 1` + "\n",
-		"p.html": "<h1>75.0 % of compute is allocated; 25.0 %, 3 of 12 vCPU, is not.</h1>",
+		"p.html": "<h1>75.0\u00a0% of compute is allocated; 25.0\u00a0%, 3 of 12 vCPU, is not.</h1>",
 	} {
 		if text := readFile(t, file(name)); !strings.Contains(text, want) {
 			t.Errorf("%s lacks %s:\n%.2000s", name, want, text)

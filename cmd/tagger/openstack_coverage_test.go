@@ -84,7 +84,7 @@ func (f *sixty) server(t *testing.T, name string, metadata map[string]string) st
 
 func (f *sixty) awaitServer(t *testing.T, id, status string) {
 	t.Helper()
-	until(t, "server "+id+" is "+status, 2*time.Minute, 300*time.Millisecond, func() bool {
+	until(t, "server "+id+" is "+status, 5*time.Minute, 300*time.Millisecond, func() bool {
 		s, err := servers.Get(t.Context(), f.compute, id).Extract()
 		return err == nil && s.Status == status
 	})
@@ -102,7 +102,12 @@ func (f *sixty) servers(t *testing.T) (attachTo string) {
 		{"SHUTOFF", func(id string) error { return servers.Stop(ctx, f.compute, id).ExtractErr() }},
 		{"PAUSED", func(id string) error { return servers.Pause(ctx, f.compute, id).ExtractErr() }},
 		{"SUSPENDED", func(id string) error { return servers.Suspend(ctx, f.compute, id).ExtractErr() }},
-		{"ACTIVE", func(id string) error { return servers.Lock(ctx, f.compute, id).ExtractErr() }},
+		{"ACTIVE", func(id string) error {
+			t.Cleanup(func() { // before the batch deletes it
+				_ = servers.Unlock(context.WithoutCancel(ctx), f.compute, id).ExtractErr()
+			})
+			return servers.Lock(ctx, f.compute, id).ExtractErr()
+		}},
 		{"RESCUE", func(id string) error {
 			_, err := servers.Rescue(ctx, f.compute, id, servers.RescueOpts{}).Extract()
 			return err
@@ -117,10 +122,10 @@ func (f *sixty) servers(t *testing.T) (attachTo string) {
 		}
 	}
 	for i := range 4 {
-		f.server(t, fmt.Sprintf("lab-%d", i), nil)
+		ids[0] = append(ids[0], f.server(t, fmt.Sprintf("lab-%d", i), nil))
 	}
 	for i := range 2 {
-		f.server(t, fmt.Sprintf("alias-%d", i), map[string]string{"costcenter": "CC-17"})
+		ids[0] = append(ids[0], f.server(t, fmt.Sprintf("alias-%d", i), map[string]string{"costcenter": "CC-17"}))
 	}
 	for i, state := range states {
 		for _, id := range ids[i] {

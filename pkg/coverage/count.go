@@ -31,16 +31,16 @@ type cell struct {
 }
 
 func (c *cell) add(f Finding, status int) {
-	size := f.View.Size
-	c.status[status].add(size)
+	size, cost := f.View.Size, f.Cost
+	c.status[status].add(size, cost)
 	if f.AllocateTo != "" {
-		c.paid.add(size)
+		c.paid.add(size, cost)
 	}
 	if f.Alias != "" && f.Status == OK {
-		c.aliases.add(size)
+		c.aliases.add(size, cost)
 	}
 	if f.SelfExempt && f.Value == "" {
-		c.alone.add(size)
+		c.alone.add(size, cost)
 	}
 }
 
@@ -148,7 +148,7 @@ func (c *counter) group(in map[string]*counted, id, name string) *counted {
 const ownerKey = "owner"
 
 // resource counts a resource once, whatever is required of it.
-func (c *counter) resource(kind lifecycle.Kind, v metadata.View, projectName string) {
+func (c *counter) resource(kind lifecycle.Kind, v metadata.View, projectName string, cost float64) {
 	c.group(c.projects, v.Project, projectName).owner.vote(strings.TrimSpace(v.Metadata[ownerKey]))
 	if v.Size == 0 {
 		c.unsized[kind]++
@@ -156,7 +156,7 @@ func (c *counter) resource(kind lifecycle.Kind, v metadata.View, projectName str
 	// Volumes have servers as their parents; servers have none, and a snapshot always has its volume.
 	if k := metadata.Kind(kind); k.Parent() != "" && len(v.Parents) == 0 {
 		a := c.orphans[kind]
-		a.add(v.Size)
+		a.add(v.Size, cost)
 		c.orphans[kind] = a
 	}
 }
@@ -191,7 +191,7 @@ func (c *counter) finding(f Finding) {
 		}
 	}
 	a := c.paid[payer][c.rows[row].Unit]
-	a.add(f.View.Size)
+	a.add(f.View.Size, f.Cost)
 	c.paid[payer][c.rows[row].Unit] = a
 }
 
@@ -205,15 +205,17 @@ func (c *counter) withTallies(cells []cell) []Row {
 }
 
 func (c *counter) groups(in map[string]*counted) []Group {
-	all, open := make([]Group, 0, len(in)), make(map[string]Amount, len(in))
+	all, open := make([]Group, 0, len(in)), make(map[string]Amount, len(in)) // Cost is that of all kinds
 	for id, g := range in {
 		rows := slices.DeleteFunc(c.withTallies(g.cells), func(r Row) bool { return r.Total.Count == 0 })
 		group := Group{ID: id, Name: g.name, Owner: g.owner.result(), Rows: rows}
-		all, open[id] = append(all, group), group.Unallocated(c.key)
+		amount := group.Unallocated(c.key)
+		amount.Cost = group.UnallocatedCost(c.key)
+		all, open[id] = append(all, group), amount
 	}
 	slices.SortFunc(all, func(a, b Group) int {
 		x, y := open[a.ID], open[b.ID]
-		return cmp.Or(cmp.Compare(y.Size, x.Size), cmp.Compare(y.Count, x.Count), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(y.Cost, x.Cost), cmp.Compare(y.Size, x.Size), cmp.Compare(y.Count, x.Count), cmp.Compare(a.ID, b.ID))
 	})
 	return all
 }
@@ -244,6 +246,8 @@ func (c *counter) report(r *Report) {
 	}
 	if rows := r.AllocationRows(); len(rows) > 0 {
 		unit := rows[0].Unit
-		slices.SortStableFunc(r.Paid, func(a, b PaidBy) int { return cmp.Compare(b.Sizes[unit].Size, a.Sizes[unit].Size) })
+		slices.SortStableFunc(r.Paid, func(a, b PaidBy) int {
+			return cmp.Or(cmp.Compare(b.Cost(), a.Cost()), cmp.Compare(b.Sizes[unit].Size, a.Sizes[unit].Size))
+		})
 	}
 }

@@ -9,6 +9,8 @@
 package coverage
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
@@ -40,20 +42,24 @@ func Statuses() []Status {
 	return []Status{OK, Exempt, Differs, Placeholder, Missing, NotWritable}
 }
 
-// Amount is a number of resources, and their size together in the kind's unit.
+// Amount is a number of resources, their size together in the kind's unit, and what they cost a month by the prices
+// that were given.
 type Amount struct {
-	Count int `json:"count"`
-	Size  int `json:"size"`
+	Count int     `json:"count"`
+	Size  int     `json:"size"`
+	Cost  float64 `json:"cost,omitempty"`
 }
 
-func (a *Amount) add(size int) {
+func (a *Amount) add(size int, cost float64) {
 	a.Count++
 	a.Size += size
+	a.Cost += cost
 }
 
 func (a *Amount) merge(b Amount) {
 	a.Count += b.Count
 	a.Size += b.Size
+	a.Cost += b.Cost
 }
 
 // Tally has the amounts of one key on one kind of resource.
@@ -95,7 +101,7 @@ func (t Tally) Allocated() Amount {
 // Unallocated is the rest.
 func (t Tally) Unallocated() Amount {
 	a := t.Allocated()
-	return Amount{t.Total.Count - a.Count, t.Total.Size - a.Size}
+	return Amount{t.Total.Count - a.Count, t.Total.Size - a.Size, max(0, t.Total.Cost-a.Cost)}
 }
 
 // Row is the tally of one required key on one kind.
@@ -141,6 +147,27 @@ type PaidBy struct {
 	Sizes map[metadata.Unit]Amount `json:"sizes"`
 }
 
+// Cost is what it costs a month.
+func (p PaidBy) Cost() float64 {
+	sum := 0.0
+	for _, unit := range slices.Sorted(maps.Keys(p.Sizes)) { // in one order, so that it always rounds the same way
+		sum += p.Sizes[unit].Cost
+	}
+	return sum
+}
+
+// costs are what all resources of some rows, and those that are not allocated, cost a month.
+func costs(rows []Row) (total, unallocated float64) {
+	for _, row := range rows {
+		total += row.Total.Cost
+		unallocated += row.Unallocated().Cost
+	}
+	return total, unallocated
+}
+
+// Costs are what all resources of the kinds that have a payer, and those without one, cost a month.
+func (r Report) Costs() (total, unallocated float64) { return costs(r.AllocationRows()) }
+
 // Report is what a run found.
 type Report struct {
 	// At is when reading began.
@@ -169,6 +196,9 @@ type Report struct {
 	Owners   []Group `json:"owners,omitempty"`
 	// Paid has what each value of Key pays for, the largest first.
 	Paid []PaidBy `json:"paid"`
+	// Prices are those that costs are from, nil without; Unpriced counts resources for which there is none.
+	Prices   *Prices                `json:"prices,omitempty"`
+	Unpriced map[lifecycle.Kind]int `json:"unpriced,omitempty"`
 	// Unsized counts resources whose size is not known; they weigh nothing.
 	Unsized map[lifecycle.Kind]int `json:"unsized"`
 	// Orphans are volumes that no server has.
@@ -187,6 +217,12 @@ func (r Report) AllocationRows() []Row { return rowsOf(r.Rows, r.Key) }
 
 // AllocationRows returns the rows of the key that says who pays.
 func (g Group) AllocationRows(key string) []Row { return rowsOf(g.Rows, key) }
+
+// UnallocatedCost is what the resources that are not allocated cost a month.
+func (g Group) UnallocatedCost(key string) float64 {
+	_, cost := costs(g.AllocationRows(key))
+	return cost
+}
 
 func rowsOf(rows []Row, key string) []Row {
 	var out []Row

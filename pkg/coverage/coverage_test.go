@@ -266,7 +266,7 @@ func TestIncomplete(t *testing.T) {
 	if err := coverage.WriteText(&text, r, coverage.NotBy, 0); err != nil {
 		t.Fatal(err)
 	}
-	if first, _, _ := strings.Cut(text.String(), "\n"); !strings.HasPrefix(first, "INCOMPLETE  25 Nov 14:20 UTC  0/3 projects, 1 lists or resources not read") {
+	if first, _, _ := strings.Cut(text.String(), "\n"); !strings.HasPrefix(first, "INCOMPLETE  25 Nov 14:20 UTC  0/3 projects, 1 list or resource not read") {
 		t.Errorf("the first line is %q", first)
 	}
 	if err := coverage.WritePrometheus(&metrics, r, true); err != nil {

@@ -24,7 +24,8 @@ func NewCSV(w io.Writer, names bool) *CSV { return &CSV{w: csv.NewWriter(w), nam
 // The first columns have FOCUS' names, so that they join its billing data:
 // https://focus.finops.org/focus-specification/
 const csvColumns = "ResourceId ResourceName ResourceType RegionId SubAccountId SubAccountName " +
-	"Key Status Value Alias Expected Reason Exemption AllocateTo Size Unit State Created"
+	"Key Status Value Alias Expected Reason Exemption AllocateTo Size Unit State Created " +
+	"EstimatedMonthlyCost BillingCurrency"
 
 // Write writes a row.
 func (c *CSV) Write(f Finding) error {
@@ -39,6 +40,10 @@ func (c *CSV) Write(f Finding) error {
 		f.View.ID, name, string(f.Kind), f.Region, f.View.Project, project,
 		f.Key, string(f.Status), f.Value, f.Alias, f.Expected, f.Why, f.Exemption, f.AllocateTo, strconv.Itoa(f.View.Size),
 		string(metadata.Kind(f.Kind).Unit()), f.View.State, f.View.Created.UTC().Format(time.RFC3339),
+		"", f.Currency,
+	}
+	if f.Currency != "" {
+		row[len(row)-2] = strconv.FormatFloat(f.Cost, 'f', 2, 64)
 	}
 	for i := range row {
 		row[i] = plainCell(row[i])

@@ -27,6 +27,9 @@ type Finding struct {
 	// Exemption is the name of the exemption, AllocateTo who pays.
 	Exemption, AllocateTo string
 	SelfExempt            bool
+	// Cost is what the resource costs a month in Currency, 0 without prices.
+	Cost     float64
+	Currency string
 }
 
 // judge decides about required keys.

@@ -34,7 +34,7 @@ func TestLargeFleet(t *testing.T) {
 	findings := 0
 	var heap []uint64
 	o.Each = func(coverage.Finding) error {
-		if findings++; findings == servers/10 || findings == 2*servers+volumes-servers/10 {
+		if findings++; findings == servers/2 || findings == 2*servers+volumes-servers/10 {
 			var m runtime.MemStats
 			runtime.GC()
 			runtime.ReadMemStats(&m)

@@ -42,6 +42,15 @@ func WritePrometheus(w io.Writer, r Report, perProject bool) error {
 				row.Status[s].Size)
 		}
 	}
+	if r.Prices != nil {
+		gauge("monthly_cost", "Estimated cost a month by the status of a required key.")
+		for _, row := range r.Rows {
+			for _, s := range Statuses() {
+				fmt.Fprintf(out, "tagger_coverage_monthly_cost{%s,status=\"%s\",currency=\"%s\"} %.2f\n", labels(row), s,
+					r.Prices.Currency, row.Status[s].Cost)
+			}
+		}
+	}
 	gauge("ratio", "Share of the resources that have a required key, between 0 and 1.")
 	for _, row := range r.Rows {
 		if row.Total.Count > 0 {

@@ -40,6 +40,8 @@ type Options struct {
 	WriteLocked bool
 	// Each, if not nil, gets every finding. Its error ends the run.
 	Each func(Finding) error
+	// Prices, if not nil, say what resources cost.
+	Prices *Prices
 	// Trail, if not nil, has what Tagger's records say: keys that were lost are counted.
 	Trail *Trail
 	// Now is the time that exemptions are compared with.
@@ -106,7 +108,7 @@ func newReader(ctx context.Context, o Options) (*reader, error) {
 		},
 		report: &Report{
 			At: o.Now.UTC(), Complete: true, Cloud: own.Cloud, Scope: o.Scope, Rules: o.Rules.Hash(),
-			Errors: []string{}, Notes: []string{},
+			Errors: []string{}, Notes: []string{}, Prices: o.Prices, Unpriced: map[lifecycle.Kind]int{},
 		},
 		seen: map[string]bool{}, scope: map[string]bool{}, required: map[lifecycle.Kind][]rules.Required{},
 	}
@@ -325,7 +327,15 @@ func (rd *reader) count(kind lifecycle.Kind, v metadata.View) error {
 		return nil
 	}
 	project, known := rd.names[v.Project]
-	rd.counter.resource(kind, v, project.Name)
+	cost, currency := 0.0, ""
+	if rd.Prices != nil {
+		var priced bool
+		if cost, priced = rd.Prices.of(kind, v); !priced {
+			rd.report.Unpriced[kind]++
+		}
+		currency = rd.Prices.Currency
+	}
+	rd.counter.resource(kind, v, project.Name, cost)
 	rd.loss.look(kind, v)
 	resource := rd.judge.resource(kind, v, project.Name)
 	readings := rules.Readings{Metadata: v.Metadata}
@@ -336,6 +346,7 @@ func (rd *reader) count(kind lifecycle.Kind, v metadata.View) error {
 	}
 	for _, r := range rd.required[kind] {
 		f := rd.judge.find(r, v, resource, readings)
+		f.Cost, f.Currency = cost, currency
 		rd.counter.finding(f)
 		if rd.Each != nil {
 			if err := rd.Each(f); err != nil {
@@ -395,11 +406,14 @@ func (rd *reader) finish() Report {
 			"servers of a cell that is down are left out without a word")
 	}
 	for _, key := range slices.Sorted(maps.Keys(rd.judge.unknown)) {
-		rd.note(fmt.Sprintf("%s: the expected value is not known of %d resources; any allowed value counts as ok",
-			key, rd.judge.unknown[key]))
+		rd.note(fmt.Sprintf("%s: the expected value is not known of %s; any allowed value counts as ok",
+			key, Numbered(rd.judge.unknown[key], "resource", "resources")))
 	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Unsized)) {
-		rd.note(fmt.Sprintf("the size of %d %ss is not known; they weigh nothing", r.Unsized[kind], kind))
+		rd.note(fmt.Sprintf("the size of %s is not known and counts as 0", Numbered(r.Unsized[kind], string(kind), string(kind)+"s")))
+	}
+	for _, kind := range slices.Sorted(maps.Keys(r.Unpriced)) {
+		rd.note(fmt.Sprintf("there is no price for %ss: %s counted as costing nothing", kind, Thousands(r.Unpriced[kind])))
 	}
 	return *r
 }

@@ -56,6 +56,14 @@ func Thousands(n int) string {
 	return s
 }
 
+// Numbered is a number with its noun.
+func Numbered(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return Thousands(n) + " " + more
+}
+
 func shortHash(s string) string { return s[:min(len(s), 8)] }
 
 // label is a group's name for a terminal.
@@ -104,11 +112,14 @@ func (r Report) heading(b *strings.Builder) {
 	state := "complete read"
 	if !r.Complete {
 		b.WriteString("INCOMPLETE  ")
-		state = fmt.Sprintf("%d lists or resources not read", r.NotRead)
+		state = Numbered(r.NotRead, "list or resource", "lists or resources") + " not read"
 	}
 	weight := "not weighted"
 	if rows := r.AllocationRows(); len(rows) > 0 && rows[0].Total.Size > 0 {
 		weight = fmt.Sprintf("weighted by %s (no prices)", rows[0].Unit)
+		if r.Prices != nil {
+			weight = fmt.Sprintf("weighted by %s", rows[0].Unit)
+		}
 	}
 	fmt.Fprintf(b, "%s  %d/%d projects, %s, rules %s, %s\n", r.At.Format("02 Jan 15:04 UTC"), r.ProjectsRead,
 		r.ProjectsTotal, state, shortHash(r.Rules), weight)
@@ -212,9 +223,18 @@ func (r Report) details(b *strings.Builder) {
 		}
 		b.WriteByte('\n')
 	}
+	if r.Prices != nil {
+		total, none := r.Costs()
+		fmt.Fprintf(b, "estimate     %s of %s a month is not allocated (prices: %s)\n", r.Prices.About(none),
+			strings.TrimPrefix(r.Prices.About(total), "about "), visible.Line(r.Prices.Source, maxLabel))
+	}
 	for _, row := range r.Rows {
 		if a, ok := r.Orphans[row.Kind]; ok && a.Count > 0 {
-			fmt.Fprintf(b, "unattached   %s %ss, %s %s\n", Thousands(a.Count), row.Kind, Thousands(a.Size), row.Unit)
+			cost := ""
+			if r.Prices != nil {
+				cost = ", " + r.Prices.About(a.Cost) + " a month"
+			}
+			fmt.Fprintf(b, "unattached   %s, %s %s%s\n", Numbered(a.Count, string(row.Kind), string(row.Kind)+"s"), Thousands(a.Size), row.Unit, cost)
 			break
 		}
 	}

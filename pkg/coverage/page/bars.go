@@ -99,6 +99,6 @@ func newBar(row coverage.Row) bar {
 		}
 		b.Segments = append(b.Segments, s)
 	}
-	b.Summary = strings.Join(words, ", ")
+	b.Summary = unbroken(strings.Join(words, "; "))
 	return b
 }

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cloudtagger/tagger/pkg/coverage"
 	"github.com/cloudtagger/tagger/pkg/coverage/page"
@@ -93,7 +94,8 @@ func chromium(t *testing.T, args ...string) (stdout, stderr string) {
 // A browser shows the page without errors, readable and within the screen, on a desk and on a phone, light and dark, and
 // with 10,000 projects.
 func TestPageInBrowser(t *testing.T) {
-	r := madeUp(10_000)
+	r := priced(madeUp(10_000))
+	r.Lost = lost()
 	history := past(r)
 	r.Changes = coverage.Compare(r, history)
 	text := written(t, r, page.FullNames, history)
@@ -146,13 +148,26 @@ func TestPageInBrowser(t *testing.T) {
 	}
 }
 
+// lost is what a report says of 14 lost keys.
+func lost() *coverage.Lost {
+	return &coverage.Lost{
+		Since: now.AddDate(0, 0, -7), From: now.AddDate(0, 0, -3), To: now, Compared: 4_100, Count: 14, Resources: 12,
+		By: []coverage.LostBy{
+			{User: coverage.User{ID: "3f5a0c119e4d4b0f8a2c6d7e9f001122", Name: "heat-svc"}, Count: 11, PerKey: map[string]int{"owner": 7, "cost-center": 4}, Last: now.Add(-time.Hour)},
+			{User: coverage.User{ID: "9d00c2b1a0f94e55b1f7c8d9e0a1b2c3"}, Count: 1, PerKey: map[string]int{"owner": 1}, Last: now.Add(-30 * time.Hour)},
+			{Count: 2, PerKey: map[string]int{"env": 2}},
+		},
+	}
+}
+
 // TestScreenshots writes pictures of the page for people to look at, into the directory SCREENSHOTS.
 func TestScreenshots(t *testing.T) {
 	dir := os.Getenv("SCREENSHOTS")
 	if dir == "" {
 		dir = t.TempDir()
 	}
-	r := madeUp(45)
+	r := priced(madeUp(45))
+	r.Lost = lost()
 	history := past(r)
 	r.Changes = coverage.Compare(r, history)
 	file := filepath.Join(t.TempDir(), "page.html")

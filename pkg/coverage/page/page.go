@@ -75,10 +75,12 @@ type content struct {
 	Style    template.CSS
 	Script   template.JS
 	Report   coverage.Report
+	NotRead  string
 	Date     string
 	Sentence string
-	Others   []string // sentences about the other kinds
+	Others   []string // sentences about the other kinds, and about volumes that no server has
 	Weighted string
+	Money    string // the currency, "" without prices
 	Bars     []bar
 	Trend    *trend
 	Heat     heat
@@ -88,7 +90,6 @@ type content struct {
 	Paid     []paidRow
 	PaidUnit []string
 	PaidMore int
-	Orphans  []string
 	Exempt   []exemptRow
 	Columns  []string // of the search
 	Projects []any
@@ -115,6 +116,7 @@ func newContent(r coverage.Report, o Options) content {
 		return g.ID
 	}
 	p := content{Report: r, Date: r.At.Format("2 January 2006, 15:04 UTC"), Named: o.Names == FullNames}
+	p.NotRead = coverage.Numbered(r.NotRead, "list or resource", "lists or resources")
 	p.sentences(r)
 	for _, row := range r.Rows {
 		if row.Total.Count > 0 {
@@ -128,8 +130,12 @@ func newContent(r coverage.Report, o Options) content {
 	p.paid(r, o.Names)
 	for _, row := range r.Rows {
 		if a := r.Orphans[row.Kind]; a.Count > 0 && row.Key == firstKey(r.Rows, row) {
-			p.Orphans = append(p.Orphans, fmt.Sprintf("%s %ss that no server has, %s %s", coverage.Thousands(a.Count), row.Kind,
-				coverage.Thousands(a.Size), row.Unit))
+			text := fmt.Sprintf("%s with %s %s", coverage.Numbered(a.Count, string(row.Kind), string(row.Kind)+"s"),
+				coverage.Thousands(a.Size), row.Unit)
+			if r.Prices != nil && r.Unpriced[row.Kind] == 0 {
+				text += ", " + r.Prices.About(a.Cost) + " a month,"
+			}
+			p.Others = append(p.Others, fmt.Sprintf("%s %s attached to no server.", text, isOrAre(a.Count)))
 		}
 	}
 	for _, x := range r.Exemptions {
@@ -163,6 +169,9 @@ func firstKey(rows []coverage.Row, row coverage.Row) string {
 	return ""
 }
 
+// unbroken keeps a number and its percent sign on one line.
+func unbroken(text string) string { return strings.ReplaceAll(text, " %", "\u00a0%") }
+
 // sentences say the main figures in words.
 func (p *content) sentences(r coverage.Report) {
 	nouns := map[metadata.Unit]string{metadata.VCPU: "compute", metadata.GiB: "storage"}
@@ -183,9 +192,19 @@ func (p *content) sentences(r coverage.Report) {
 			continue
 		}
 		shares := tenths([]int{allocated, total - allocated})
-		text := fmt.Sprintf("%d.%d %% of %s is allocated; %d.%d %%, %s of %s %s, is not.", shares[0]/10, shares[0]%10,
-			noun, shares[1]/10, shares[1]%10, coverage.Thousands(total-allocated), coverage.Thousands(total), what)
-		if p.Sentence == "" {
+		if shares[1] == 0 && allocated < total { // not all of it is
+			shares[0], shares[1] = 999, 1
+		}
+		rest := fmt.Sprintf("%s of %s %s", coverage.Thousands(total-allocated), coverage.Thousands(total), what)
+		if r.Prices != nil && r.Unpriced[row.Kind] == 0 {
+			rest = r.Prices.About(row.Unallocated().Cost) + " a month"
+		}
+		text := fmt.Sprintf("%d.%d %% of %s is allocated; %d.%d %%, %s, is not.", shares[0]/10, shares[0]%10, noun,
+			shares[1]/10, shares[1]%10, rest)
+		if allocated == total {
+			text = fmt.Sprintf("All of %s is allocated: %s %s.", noun, coverage.Thousands(total), what)
+		}
+		if text = unbroken(text); p.Sentence == "" {
 			p.Sentence = text
 		} else {
 			p.Others = append(p.Others, text)
@@ -194,8 +213,14 @@ func (p *content) sentences(r coverage.Report) {
 	if p.Sentence == "" {
 		p.Sentence = "There is nothing to allocate."
 	}
-	p.Weighted = "No prices: every resource counts as one."
+	p.Weighted = "every resource counts as one"
 	if len(units) > 0 {
-		p.Weighted = "No prices: weighted by " + strings.Join(units, ", ") + "."
+		p.Weighted = "weighted by " + strings.Join(units, ", ")
 	}
+	if r.Prices == nil {
+		p.Weighted = "no prices: " + p.Weighted
+		return
+	}
+	p.Weighted += "; prices: " + r.Prices.Source
+	p.Money = r.Prices.Currency
 }

@@ -3,6 +3,7 @@ package page_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -82,12 +83,75 @@ func madeUp(projects int) coverage.Report {
 	slices.SortStableFunc(r.Projects, func(a, b coverage.Group) int {
 		return b.Rows[0].Unallocated().Size - a.Rows[0].Unallocated().Size
 	})
+	// Each cost centre pays for a tenth of what the ones before it leave.
+	left := map[metadata.Unit]coverage.Amount{}
+	for _, row := range r.AllocationRows() {
+		left[row.Unit] = row.Allocated()
+	}
 	for i := range 25 {
-		r.Paid = append(r.Paid, coverage.PaidBy{Value: fmt.Sprintf("CC-%d", 17+i), Sizes: map[metadata.Unit]coverage.Amount{
-			metadata.VCPU: {Count: 90 - i, Size: 900 - 30*i}, metadata.GiB: {Count: 40, Size: 4000 - 100*i},
-		}})
+		p := coverage.PaidBy{Value: fmt.Sprintf("CC-%d", 17+i), Sizes: map[metadata.Unit]coverage.Amount{}}
+		for unit, a := range left {
+			part := coverage.Amount{Count: (a.Count + 9) / 10, Size: (a.Size + 9) / 10}
+			p.Sizes[unit] = part
+			left[unit] = coverage.Amount{Count: a.Count - part.Count, Size: a.Size - part.Size}
+		}
+		r.Paid = append(r.Paid, p)
 	}
 	return r
+}
+
+// priced is the report with prices a month for a vCPU and a GiB.
+func priced(r coverage.Report) coverage.Report {
+	r.Prices = &coverage.Prices{Currency: "EUR", Source: "price list of October 2026"}
+	per := map[metadata.Unit]float64{metadata.VCPU: 14.2, metadata.GiB: 0.09}
+	at := func(a coverage.Amount, unit metadata.Unit) coverage.Amount {
+		a.Cost = float64(a.Size) * per[unit]
+		return a
+	}
+	rows := func(rows []coverage.Row) []coverage.Row {
+		rows = slices.Clone(rows)
+		for i, row := range rows {
+			row.Status = maps.Clone(row.Status)
+			for s, a := range row.Status {
+				row.Status[s] = at(a, row.Unit)
+			}
+			row.Total, row.Paid = at(row.Total, row.Unit), at(row.Paid, row.Unit)
+			rows[i] = row
+		}
+		return rows
+	}
+	r.Rows = rows(r.Rows)
+	r.Projects = slices.Clone(r.Projects)
+	for i, g := range r.Projects {
+		r.Projects[i].Rows = rows(g.Rows)
+	}
+	for _, p := range r.Paid {
+		for unit, a := range p.Sizes {
+			p.Sizes[unit] = at(a, unit)
+		}
+	}
+	for kind, a := range r.Orphans {
+		r.Orphans[kind] = at(a, metadata.GiB)
+	}
+	return r
+}
+
+// With prices, the first sentence and the tables have money, and the page says where it is from.
+func TestMoney(t *testing.T) {
+	text := written(t, priced(madeUp(45)), page.IDNames, nil)
+	for _, want := range []string{
+		"<h1>86.4\u00a0% of compute is allocated; 13.6\u00a0%, about €3,760 a month, is not.</h1>", // 265 vCPU
+		"30.5\u00a0%, about €237 a month, is not.",                                                 // 2,629 GiB
+		"41 volumes with 8,200 GiB, about €738 a month, are attached to no server.",
+		"; prices: price list of October 2026</p>", `<th scope="col" class="n">EUR a month</th>`, "It is not the bill.",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	if text := written(t, madeUp(45), page.IDNames, nil); strings.Contains(text, "a month") || !strings.Contains(text, "no prices: weighted by") {
+		t.Error("a page without prices has money on it")
+	}
 }
 
 func plus(a, b coverage.Amount) coverage.Amount {
@@ -183,7 +247,7 @@ func TestPageIncompleteAndEmpty(t *testing.T) {
 	r := madeUp(2)
 	r.Complete, r.NotRead, r.Errors = false, 1, []string{"list the volumes: 500 <script>alert(1)</script>"}
 	text := written(t, r, page.FullNames, nil)
-	if !strings.Contains(text, "<strong>Incomplete:</strong> 1 lists") || strings.Contains(text, "<script>alert") {
+	if !strings.Contains(text, "<strong>Incomplete:</strong> 1 list or resource could") || strings.Contains(text, "<script>alert") {
 		t.Error("the page does not say that it is incomplete, or has an error's markup")
 	}
 	if text := written(t, coverage.Report{At: now, Complete: true, Key: "owner"}, page.IDNames, nil); !strings.Contains(text, "There is nothing to allocate.") {

@@ -34,11 +34,11 @@ func newLostKeys(l *coverage.Lost, names Names) *lostKeys {
 	}
 	out := &lostKeys{Sentence: "None of the keys that Tagger wrote this week is gone."}
 	if l.Count > 0 {
-		out.Sentence = fmt.Sprintf("%s that Tagger wrote %s gone, from %s.", numbered(l.Count, "key", "keys"),
-			isOrAre(l.Count), numbered(l.Resources, "resource", "resources"))
+		out.Sentence = fmt.Sprintf("%s that Tagger wrote %s gone, from %s.", coverage.Numbered(l.Count, "key", "keys"),
+			isOrAre(l.Count), coverage.Numbered(l.Resources, "resource", "resources"))
 	}
 	if late := l.Late(); late != "" {
-		out.Sentence += " Who removed keys is known as far as the log reaches: " + late + "."
+		out.Sentence += " Who removed keys is in the log only: " + late + "."
 	}
 	for i, by := range l.By {
 		if i >= lostRows && by.Known() {
@@ -69,13 +69,8 @@ func keysOf(counts map[string]int) []string {
 	return keys
 }
 
-// numbered is a number with its noun.
-func numbered(n int, one, more string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return coverage.Thousands(n) + " " + more
-}
+// amountOf is an amount of money in a column, whose head has the currency.
+func amountOf(money float64) string { return coverage.Thousands(int(math.Round(money))) }
 
 func isOrAre(n int) string {
 	if n == 1 {
@@ -85,12 +80,13 @@ func isOrAre(n int) string {
 }
 
 type worstRow struct {
-	Label, Owner, Amount, Share, Of, Change string
+	Label, Owner, Amount, Share, Of, Cost, Change string
 }
 
 type paidRow struct {
 	Value   string
 	Amounts []string
+	Cost    string
 	Share   string
 }
 
@@ -106,7 +102,7 @@ func (p *content) worst(r coverage.Report, label func(int, coverage.Group) strin
 	for n, g := range r.Projects[:min(len(r.Projects), worstProjects)] {
 		a := g.Unallocated(r.Key)
 		share, ok := g.Share(r.Key)
-		if !ok || a.Count == 0 {
+		if !ok || a.Count == 0 && g.UnallocatedCost(r.Key) == 0 {
 			continue
 		}
 		row := worstRow{
@@ -115,6 +111,9 @@ func (p *content) worst(r coverage.Report, label func(int, coverage.Group) strin
 		}
 		if a.Size == 0 {
 			row.Amount, row.Of = coverage.Thousands(a.Count), "resources"
+		}
+		if r.Prices != nil {
+			row.Cost = amountOf(g.UnallocatedCost(r.Key))
 		}
 		if r.Changes != nil {
 			row.Change = "new"
@@ -146,6 +145,9 @@ func (p *content) paid(r coverage.Report, names Names) {
 			row.Amounts = append(row.Amounts, coverage.Thousands(x.Sizes[unit].Size))
 		}
 		row.Share = coverage.Percent(coverage.Share(x.Sizes[units[0]].Size, totals[units[0]]))
+		if r.Prices != nil {
+			row.Cost = amountOf(x.Cost())
+		}
 		p.Paid = append(p.Paid, row)
 	}
 }
