@@ -58,7 +58,7 @@ func coverageCommand(s streams) *cobra.Command {
 		"exit with status 3 if less than this many percent of the resources of a kind have a key")
 	flags.StringVar(&f.prices, "prices", "", "file of prices a month, to estimate what is not allocated in money")
 	flags.StringArrayVar(&f.journals, "journal", nil,
-		"journal of tagger reconcile, or directory of them: shows which keys were lost this week; can be repeated")
+		"journal, or directory of them: shows which keys were lost this week (default: TAGGER_AUDIT_FILE); can be repeated")
 	flags.StringArrayVar(&f.logs, "log", nil,
 		"file or directory of Tagger's JSON log, or - for standard input: shows who removed keys; can be repeated")
 	flags.StringVar(&f.history, "history", "", "file to compare with, and to append this run to")
@@ -111,14 +111,6 @@ func (f coverageFlags) run(ctx context.Context, s streams) error {
 			return err
 		}
 	}
-	if f.prices != "" {
-		if o.Prices, err = coverage.ReadPrices(f.prices); err != nil {
-			return err
-		}
-	}
-	if o.Trail, err = readTrail(f.journals, f.logs, s.in, o.Now); err != nil {
-		return err
-	}
 	var rows *coverage.CSV
 	if f.form == "csv" {
 		rows = coverage.NewCSV(s.out, f.names == "full")
@@ -165,6 +157,17 @@ func (f coverageFlags) options(ctx context.Context, s streams) (coverage.Options
 	if len(scope) == 0 {
 		scope = config.Projects{config.OwnProject}
 	}
+	now := time.Now()
+	trail, err := readTrail(f.records(settings), f.logs, s.in, now)
+	if err != nil {
+		return coverage.Options{}, err
+	}
+	var prices *coverage.Prices
+	if f.prices != "" {
+		if prices, err = coverage.ReadPrices(f.prices); err != nil {
+			return coverage.Options{}, err
+		}
+	}
 	credentials, err := cloudsyaml.Read(ctx)
 	if err != nil {
 		return coverage.Options{}, err
@@ -176,8 +179,19 @@ func (f coverageFlags) options(ctx context.Context, s streams) (coverage.Options
 	within.Projects = scope
 	return coverage.Options{
 		Rules: set, API: metadata.API(settings.API), Cloud: cloud.New(within), Scope: scope, Region: credentials.RegionName,
-		Key: f.key, Owners: f.by == "owner", WriteLocked: settings.WriteLocked, Now: time.Now(),
+		Key: f.key, Owners: f.by == "owner", WriteLocked: settings.WriteLocked, Now: now, Trail: trail, Prices: prices,
 	}, nil
+}
+
+// records are the journals to read: without --journal the audit file, if there is one.
+func (f coverageFlags) records(settings config.Settings) []string {
+	if len(f.journals) > 0 || settings.AuditFile == "" {
+		return f.journals
+	}
+	if _, err := os.Stat(settings.AuditFile); errors.Is(err, os.ErrNotExist) {
+		return nil // nothing was written yet
+	}
+	return []string{settings.AuditFile}
 }
 
 // print writes what goes to standard output.

@@ -140,7 +140,23 @@ func TestCoverageLostKeys(t *testing.T) {
 		t.Error("the page does not say it")
 	}
 
+	journals, err := filepath.Glob(filepath.Join(dir, "run-*.jsonl"))
+	if err != nil || len(journals) != 1 {
+		t.Fatal(journals, err)
+	}
+	t.Setenv("TAGGER_AUDIT_FILE", journals[0])
+	prices := filepath.Join(dir, "prices.yaml")
+	if err := os.WriteFile(prices, []byte("{currency: EUR, source: a list, monthly: {server: {vcpu: 10}}}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, errOut, status = taggerCommand(t, "", "coverage", "--prices", prices)
+	if status != exitDone || !strings.Contains(out, "\nlost keys    3 this week, by whom is not known\n") || !strings.Contains(out, " a month is not allocated (prices: a list)\n") {
+		t.Errorf("status %d: %s%s", status, out, errOut)
+	}
+	t.Setenv("TAGGER_AUDIT_FILE", filepath.Join(dir, "not-yet"))
+
 	for want, args := range map[string][]string{
+		"not YAML: line 2":                              {"--prices", journals[0]},
 		"it is no journal of tagger reconcile":          {"--journal", plan},
 		"no such file":                                  {"--journal", filepath.Join(dir, "none")},
 		"it has no line of Tagger's JSON log":           {"--log", page},
