@@ -76,7 +76,7 @@ func parsePrices(text []byte) (*Prices, error) {
 	var document yaml.Node
 	if err := yaml.NewDecoder(bytes.NewReader(text)).Decode(&document); err != nil {
 		if errors.Is(err, io.EOF) {
-			return nil, errors.New(": it is empty: want currency:, source: and monthly:")
+			return nil, errors.New(": it is empty: want currency, source and monthly")
 		}
 		return nil, fmt.Errorf(": not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 	}
