@@ -14,7 +14,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// argument is what an action's request holds beside its name.
+// argument returns the JSON argument of an action.
 func argument(action string) string {
 	switch action {
 	case "reboot":
@@ -33,7 +33,7 @@ func act(t *testing.T, c *simcloud.Cloud, token, action string) answer {
 		fmt.Sprintf(`{%q: %s}`, action, argument(action)), "X-Auth-Token", token)
 }
 
-// TestActionsByState tries every action in every vm_state. What is not in the table is refused with 409.
+// TestActionsByState tries every action in every vm_state. Those not in the table are refused with 409.
 func TestActionsByState(t *testing.T) {
 	allowed := map[string]map[string]string{ // action → vm_state before → after
 		"os-start": {"stopped": "active"},
@@ -200,7 +200,7 @@ func TestActionsThatAreRefused(t *testing.T) {
 	}
 }
 
-// A server that never ran is refused in words of its own, whatever its vm_state says.
+// A server that never ran has an error message of its own, in any vm_state.
 func TestServerThatWasNeverLaunched(t *testing.T) {
 	c := simcloud.New(simcloud.Options{})
 	c.PutServer(simcloud.Server{ID: serverID, NeverLaunched: true})

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// attachment is a volume's to a server: Cinder's row and Nova's block device mapping in one.
+// attachment attaches a volume to a server: Cinder's row and Nova's block device mapping in one.
 type attachment struct {
 	id, device          string // id is Cinder's
 	mapping             string // the id of Nova's block device mapping
@@ -32,12 +32,12 @@ func (c *Cloud) volumesOf(s *server) []*volume {
 	return list
 }
 
-// attachedTo reports whether a server has the volume, or is about to.
+// attachedTo reports whether the volume is attached to the server, or about to be.
 func (v *volume) attachedTo(serverID string) bool {
 	return v.attachment != nil && v.attachment.serverID == serverID
 }
 
-// attachedVolumes is how a server's view names its volumes.
+// attachedVolumes returns the volumes as a server's view shows them.
 func (c *Cloud) attachedVolumes(r *request, s *server) []object {
 	list := []object{}
 	for _, v := range c.volumesOf(s) {
@@ -50,7 +50,7 @@ func (c *Cloud) attachedVolumes(r *request, s *server) []object {
 	return list
 }
 
-// attachmentView is a volume's attachment as Nova shows it.
+// attachmentView returns a volume's attachment as Nova shows it.
 func (r *request) attachmentView(v *volume) object {
 	a := v.attachment
 	view := object{}
@@ -70,7 +70,7 @@ func (r *request) attachmentView(v *volume) object {
 	return view
 }
 
-// cinderAttachments is a volume's attachments as Cinder shows them.
+// cinderAttachments returns a volume's attachments as Cinder shows them.
 func (r *request) cinderAttachments(v *volume) []object {
 	a := v.attachment
 	if a == nil || v.status == "attaching" || v.status == "reserved" {
@@ -101,7 +101,7 @@ func (c *Cloud) listAttachments(r *request) *response {
 	if refused != nil {
 		return refused
 	}
-	// limit and offset count the disks that are no volumes, too: that of the image.
+	// limit and offset also count the disk made from the image.
 	disks := c.volumesOf(s)
 	if s.image != "" {
 		disks = slices.Insert(disks, 0, nil)
@@ -120,7 +120,7 @@ func (c *Cloud) listAttachments(r *request) *response {
 	return r.json(http.StatusOK, object{{"volumeAttachments", views}})
 }
 
-// attachmentOf finds the volume that a request's server has by the id in the URL, or nil.
+// attachmentOf returns the server's volume with the id in the URL, or nil.
 func (c *Cloud) attachmentOf(r *request, s *server) *volume {
 	if v := c.volumes.get(strings.ToLower(r.vars["volume"])); v != nil && v.attachedTo(s.id) {
 		return v
@@ -204,7 +204,7 @@ func (c *Cloud) createAttachment(r *request) *response {
 	return r.json(http.StatusOK, object{{"volumeAttachment", view}})
 }
 
-// attachable refuses a volume that no server can have now, in Nova's words.
+// attachable returns Nova's error for a volume that cannot be attached now.
 func (r *request) attachable(v *volume) *response {
 	switch {
 	case v.attachment != nil:
@@ -236,7 +236,7 @@ func (c *Cloud) attach(now time.Time, s *server, v *volume, device string) *atta
 	return a
 }
 
-// nextDevice is the first name of a device that the server does not use: its own disk is /dev/sda.
+// nextDevice returns the server's first unused device name. Its own disk is /dev/sda.
 func (c *Cloud) nextDevice(s *server) string {
 	used := map[string]bool{"/dev/sda": s.image != ""}
 	for _, v := range c.volumesOf(s) {
@@ -314,13 +314,13 @@ func (c *Cloud) deleteAttachment(r *request) *response {
 	return r.empty(http.StatusAccepted, "application/json")
 }
 
-// detach begins the end of a volume's attachment.
+// detach starts to detach a volume.
 func (c *Cloud) detach(now time.Time, v *volume, duration time.Duration) {
 	v.become(now, duration, "detaching", "available", func(v *volume) { c.release(v) })
 	c.watch(v)
 }
 
-// release takes a volume from its server.
+// release removes a volume from its server.
 func (c *Cloud) release(v *volume) {
 	if v.attachment == nil {
 		return
@@ -331,7 +331,7 @@ func (c *Cloud) release(v *volume) {
 	v.attachment = nil
 }
 
-// releaseVolumes lets a deleted server's volumes go, or deletes those that end with it.
+// releaseVolumes releases a deleted server's volumes, and deletes those with delete_on_termination.
 func (c *Cloud) releaseVolumes(s *server) {
 	for _, v := range c.volumesOf(s) {
 		ends := v.attachment.deleteOnTermination
@@ -344,7 +344,7 @@ func (c *Cloud) releaseVolumes(s *server) {
 	s.volumes = nil
 }
 
-// checkDevices checks what a new server is to have as disks, in Nova's words.
+// checkDevices validates the disks of a new server, with Nova's messages.
 // Source: _validate_bdm of nova/compute/api.py, and nova/block_device.py.
 func (c *Cloud) checkDevices(r *request, devices []any, hasImage bool) *response {
 	boots := hasImage
@@ -396,8 +396,8 @@ func (c *Cloud) checkDevices(r *request, devices []any, hasImage bool) *response
 	return nil
 }
 
-// attachDevices gives a new server its volumes: those that are there, and those that Nova lets Cinder make, which have
-// no name and no metadata.
+// attachDevices attaches a new server's volumes: existing ones, and those that Nova has Cinder create, without name and
+// metadata.
 func (c *Cloud) attachDevices(r *request, s *server, devices []any) {
 	for _, d := range devices {
 		device, _ := d.(object)

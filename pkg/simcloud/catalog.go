@@ -47,7 +47,7 @@ func (c *Cloud) showCatalog(r *request) *response {
 	}}})
 }
 
-// serviceUnauthorized is how the services refuse a token, or its absence.
+// serviceUnauthorized is the services' response to a missing or invalid token.
 func (r *request) serviceUnauthorized() *response {
 	if r.huawei && r.service != serviceImage && r.service != serviceNetwork {
 		return r.gatewayUnauthorized("Incorrect IAM authentication information: decrypt token fail")
@@ -61,7 +61,7 @@ func (r *request) serviceUnauthorized() *response {
 			{"code", http.StatusUnauthorized}, {"title", http.StatusText(http.StatusUnauthorized)},
 			{"message", unauthorizedMessage},
 		}}})
-		r.outside(res)
+		r.stripAPIHeaders(res)
 	}
 	res.header.Set("WWW-Authenticate", `Keystone uri="`+r.base+`/identity"`)
 	return res

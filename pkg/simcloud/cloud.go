@@ -1,13 +1,12 @@
-// Package simcloud is a cloud in memory: Keystone, Compute and Block Storage (and as much of Image and Network as
-// clients ask for), answering as the real services do, refusals, odd status codes and wording included. The model is
-// OpenStack Zed (Keystone 22, Nova 26.2, Cinder 21.3), and, with [Options.HuaweiCloud], what the documentation of
-// Huawei Cloud says.
+// Package simcloud is an in-memory cloud: Keystone, Compute and Block Storage, and the parts of Image and Network that
+// clients use. It reproduces the responses of OpenStack Zed (Keystone 22, Nova 26.2, Cinder 21.3), including errors,
+// odd status codes and wording. With [Options.HuaweiCloud], it follows the documentation of Huawei Cloud.
 //
 // A [Cloud] is an [http.Handler] for any OpenStack client, and has an [http.RoundTripper] that needs no socket. It
-// starts no goroutine and has no timer of its own: what changes with time (a server that builds, a token that expires)
-// is computed from the clock when somebody looks, so a test in a testing/synctest bubble owns time completely.
+// starts no goroutines and no timers. Changes with time (a server builds, a token expires) are computed from the clock
+// when a request reads them, so that a testing/synctest bubble controls them.
 //
-// Every service is below one address: /identity/v3, /compute/v2.1, /volume/v3, /image/v2, /network/v2.0.
+// All services share one address: /identity/v3, /compute/v2.1, /volume/v3, /image/v2, /network/v2.0.
 package simcloud
 
 import (
@@ -18,10 +17,10 @@ import (
 )
 
 // DefaultEndpoint is the base URL of links and of the catalog when neither the request nor [Options.Endpoint] gives
-// one. The name never resolves (RFC 2606), so a client that left the in-memory transport is noticed.
+// one. The name never resolves (RFC 2606), so a client that bypasses the in-memory transport fails.
 const DefaultEndpoint = "http://simcloud.invalid"
 
-// Cloud is one cloud. Make it with [New]. All methods may be called from any goroutine.
+// Cloud is one cloud, created by [New]. Its methods are safe for concurrent use.
 type Cloud struct {
 	directory directory
 	routes    map[string]routes // by service
@@ -32,18 +31,18 @@ type Cloud struct {
 	tokens       map[string]*token
 	keys         map[string]*accessKeyState
 	servers      inventory[*server]
-	deleted      inventory[*server] // the last of those that are gone
+	deleted      inventory[*server] // the latest deleted servers
 	volumes      inventory[*volume]
 	snapshots    inventory[*snapshot]
 	transfers    map[string]*transfer
-	agenda       agenda
-	sequence     int // of creation, for the order of lists
+	changeQueue       changeQueue
+	sequence     int // orders resources by creation
 	faults       []*Fault
 	journal      []Request
-	journalStart int // where the ring's oldest entry is
+	journalStart int // index of the ring's oldest entry
 }
 
-// New returns a cloud as the options describe it; the zero Options make a usable one.
+// New returns a cloud. The zero Options make a usable one.
 func New(o Options) *Cloud {
 	o = o.withDefaults()
 	c := &Cloud{
@@ -71,7 +70,7 @@ func New(o Options) *Cloud {
 	return c
 }
 
-// newRand returns a source of random numbers that a seed other than 0 makes repeatable.
+// newRand returns a random source, repeatable if the seed is not 0.
 func newRand(seed uint64) *rand.Rand {
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -80,8 +79,8 @@ func newRand(seed uint64) *rand.Rand {
 }
 
 // Tune changes options while the cloud is in use: the durations, Latency, LostUpdates, BuildFails and the like. It
-// affects what begins afterwards; a server that builds already keeps its schedule. Changes to users, projects and other
-// things that New reads once have no effect.
+// affects what starts afterwards; a server that is already building keeps its schedule. Users, projects and other
+// options that New reads once do not change.
 func (c *Cloud) Tune(change func(*Options)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -98,7 +97,7 @@ func (c *Cloud) newUUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// nextSequence numbers what is created. The caller holds c.mu.
+// nextSequence returns the creation number of the next resource. The caller holds c.mu.
 func (c *Cloud) nextSequence() int {
 	c.sequence++
 	return c.sequence

@@ -18,14 +18,14 @@ const (
 	snapshotID = "b836dc3d-4e10-4ea4-a34c-8f6b0460a583"
 )
 
-// answer is what came back for a request.
+// answer is the response to a request.
 type answer struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// call sends a request through the in-memory transport. The headers are pairs of name and value; a body that is no
+// call sends a request through the in-memory transport. headers are pairs of name and value; a body that is not a
 // string is sent as JSON.
 func call(t testing.TB, c *simcloud.Cloud, method, path string, body any, headers ...string) answer {
 	t.Helper()
@@ -58,7 +58,7 @@ func call(t testing.TB, c *simcloud.Cloud, method, path string, body any, header
 	return send(t, c, r)
 }
 
-// send sends a request that is ready.
+// send sends a prepared request.
 func send(t testing.TB, c *simcloud.Cloud, r *http.Request) answer {
 	t.Helper()
 	res, err := c.Transport().RoundTrip(r)

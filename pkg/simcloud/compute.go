@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// maxServiceBody is the largest body that Compute and Block Storage take, in bytes: max_request_body_size of
+// maxServiceBody is the largest body that Compute and Block Storage accept, in bytes: max_request_body_size of
 // oslo.middleware.
 const maxServiceBody = 114688
 
@@ -50,7 +50,7 @@ func computeRoutes() routes {
 	}
 }
 
-// compute answers as Nova. The caller holds c.mu.
+// compute serves Nova's API. The caller holds c.mu.
 func (c *Cloud) compute(r *request) *response {
 	root, rest, below := strings.Cut(strings.TrimPrefix(r.path, "/"), "/")
 	if r.method == http.MethodOptions && root != "" {
@@ -61,7 +61,7 @@ func (c *Cloud) compute(r *request) *response {
 		return r.plainJSON(http.StatusOK,
 			object{{"versions", []object{r.computeVersion("v2.0", false), r.computeVersion("v2.1", false)}}})
 	case "v2.1":
-	case "v2": // the same without microversions
+	case "v2": // as v2.1, without microversions
 		r.header = r.header.Clone()
 		r.header.Del("OpenStack-API-Version")
 		r.header.Del("X-OpenStack-Nova-API-Version")
@@ -86,7 +86,7 @@ func (c *Cloud) compute(r *request) *response {
 			return c.computeRoot(r, root)
 		}
 	}
-	// The routes' patterns end in $, which in Python is also before a newline at the end.
+	// The routes' patterns end in $, which in Python also matches before a trailing newline.
 	handle, vars := c.routes[serviceCompute].match(r.method, strings.TrimSuffix(rest, "\n"))
 	if handle == nil {
 		return r.webError(http.StatusNotFound, "The resource could not be found.")
@@ -114,7 +114,7 @@ func (c *Cloud) compute(r *request) *response {
 	return handle(c, r)
 }
 
-// mediaType is what a Content-Type names, "" for nothing that can be read. The services mind the case.
+// mediaType returns the media type of a Content-Type, "" if it cannot be parsed. The services compare it by case.
 func mediaType(contentType string) string {
 	if _, _, err := mime.ParseMediaType(contentType); err != nil {
 		return ""
@@ -123,7 +123,7 @@ func mediaType(contentType string) string {
 	return strings.TrimSpace(media)
 }
 
-// crossOrigin answers OPTIONS, which the CORS middleware takes before anything else looks at it.
+// crossOrigin answers OPTIONS, which the CORS middleware handles before any routing.
 func (r *request) crossOrigin() *response {
 	res := r.empty(http.StatusOK, "")
 	if r.service == serviceCompute {
@@ -132,7 +132,7 @@ func (r *request) crossOrigin() *response {
 	return res
 }
 
-// authorize finds out who sends a request to a service that does not serve everybody.
+// authorize authenticates a request to a service that requires it.
 func (c *Cloud) authorize(r *request) *response {
 	if c.options.HuaweiCloud && strings.HasPrefix(r.header.Get("Authorization"), signatureAlgorithm) {
 		return c.authorizeSigned(r)
@@ -144,20 +144,20 @@ func (c *Cloud) authorize(r *request) *response {
 	return nil
 }
 
-// tooLarge refuses a body for its length alone.
+// tooLarge is the response to a body over the limit.
 func (r *request) tooLarge() *response {
 	return r.webError(http.StatusRequestEntityTooLarge,
 		"Request is too large. Larger than max_request_body_size (114688).")
 }
 
-// decodeComputeBody reads the body as Nova does: only of requests that may have one, whatever its type, and none
-// without a length.
+// decodeComputeBody reads the body as Nova does: only for methods that may have one, whatever its type, and not without
+// a length.
 func (r *request) decodeComputeBody() *response {
 	if r.method != http.MethodPost && r.method != http.MethodPut || r.chunked || len(r.body) == 0 {
 		return nil
 	}
 	if !utf8.Valid(r.body) {
-		return r.brokenInside("")
+		return r.internalError("")
 	}
 	v, err := decodeJSON(r.body)
 	if err != nil {
@@ -167,15 +167,15 @@ func (r *request) decodeComputeBody() *response {
 	return nil
 }
 
-// checkedBody checks the body against a schema.
+// checkedBody returns the body if it matches the schema, or an error response.
 func (r *request) checkedBody(s schema) (object, *response) {
 	if message := s.validate(r.decoded); message != "" {
 		return nil, r.badRequest("%s", message)
 	}
-	return r.decoded.(object), nil // every schema of a body asks for an object
+	return r.decoded.(object), nil // all body schemas require an object
 }
 
-// plainJSON is an answer of the version documents, which have no request id.
+// plainJSON is the response of version documents, which have no request id.
 func (r *request) plainJSON(status int, v any) *response {
 	res := r.json(status, v)
 	res.header.Del("X-Openstack-Request-Id")

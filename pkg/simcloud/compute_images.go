@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Nova hands on what Glance knows of images, below microversion 2.36. The SDKs' compute.find_image asks there.
+// Below microversion 2.36, Nova proxies Glance's images. The SDKs' compute.find_image uses it.
 // Source: nova/api/openstack/compute/images.py and views/images.py, and answers of Nova 26.2.
 
 func (c *Cloud) computeImageView(r *request, m Image, detailed bool) object {
@@ -23,7 +23,7 @@ func (c *Cloud) computeImageView(r *request, m Image, detailed bool) object {
 	return append(view, member{"links", links})
 }
 
-// noImages refuses where the microversion has no images any more.
+// noImages is the response for microversions without images.
 func (r *request) noImages() *response {
 	if r.version.atLeast(2, 36) {
 		return r.notFound("The resource could not be found.")

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// What clients ask Compute for beside servers. A cloud of this kind has no more than that to say.
+// Minimal responses for what clients read from Compute beside servers.
 
 func (c *Cloud) flavorView(r *request, f Flavor) object {
 	view := object{
@@ -75,7 +75,7 @@ func (c *Cloud) listExtensions(r *request) *response {
 	return r.json(http.StatusOK, object{{"extensions", []string{}}})
 }
 
-// ofServer answers a list that hangs below a server.
+// ofServer answers a list below a server.
 func (c *Cloud) ofServer(r *request, name string, list any) *response {
 	if _, refused := c.server(r); refused != nil {
 		return refused

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// directory is who and what Keystone knows. It does not change once the cloud is made.
+// directory holds Keystone's users, projects and credentials. It is immutable after New.
 type directory struct {
 	projects    []Project
 	users       []User
@@ -43,7 +43,7 @@ func newDirectory(o Options) directory {
 	return d
 }
 
-// find returns the first element that fits.
+// find returns the first element that matches.
 func find[T any](list []T, fits func(T) bool) (T, bool) {
 	if i := slices.IndexFunc(list, fits); i >= 0 {
 		return list[i], true
@@ -52,12 +52,12 @@ func find[T any](list []T, fits func(T) bool) (T, bool) {
 	return none, false
 }
 
-// project finds a project by its id, or by its name, which Keystone's database compares without regard to case.
+// project finds a project by id or name. Keystone's database ignores the case of names.
 func (d directory) project(id, name string) (Project, bool) {
 	return find(d.projects, func(p Project) bool { return p.ID == id || id == "" && strings.EqualFold(p.Name, name) })
 }
 
-// user finds a user by id, or by name as project does.
+// user finds a user by id or name, as project does.
 func (d directory) user(id, name string) (User, bool) {
 	return find(d.users, func(u User) bool { return u.ID == id || id == "" && strings.EqualFold(u.Name, name) })
 }
@@ -70,12 +70,12 @@ func (d directory) image(id string) (Image, bool) {
 	return find(d.images, func(m Image) bool { return m.ID == id })
 }
 
-// rolesIn returns a user's roles in a project, with those that they imply; none if the user is no member of it.
+// rolesIn returns a user's roles in a project, including implied ones; none if the user is not a member.
 func (u User) rolesIn(p Project) []string {
 	return implied(u.Roles[p.Name])
 }
 
-// implied returns a role with those that it implies.
+// implied returns a role and those that it implies.
 func implied(role string) []string {
 	switch role {
 	case "admin":
@@ -88,7 +88,7 @@ func implied(role string) []string {
 	return nil
 }
 
-// identity is who sends a request, and for which project.
+// identity is the user and project of a request.
 type identity struct {
 	user    User
 	project Project // zero when unscoped
@@ -100,7 +100,7 @@ type identity struct {
 
 func (i *identity) admin() bool { return slices.Contains(i.roles, "admin") }
 
-// sees reports whether the resource of a project is there for these credentials.
+// sees reports whether a project's resources are visible to these credentials.
 func (i *identity) sees(project string) bool {
 	return i.admin() || i.project.ID != "" && i.project.ID == project
 }
@@ -120,9 +120,9 @@ type token struct {
 	appCredID string
 }
 
-// Env returns the environment with which an OpenStack client uses the cloud as its first user, as lines NAME=value. The
-// endpoint is the cloud's base URL, such as http://127.0.0.1:5000; when empty, Options.Endpoint, or else
-// [DefaultEndpoint]. With Options.HuaweiCloud and an access key, the lines for signed requests come on top.
+// Env returns the environment variables, as NAME=value, with which an OpenStack client uses the cloud as its first
+// user. endpoint is the cloud's base URL, such as http://127.0.0.1:5000; if empty, it is Options.Endpoint or else
+// [DefaultEndpoint]. With Options.HuaweiCloud and an access key, the variables for signed requests are included.
 func (c *Cloud) Env(endpoint string) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -173,7 +173,7 @@ func (c *Cloud) Image(name string) (Image, bool) {
 	return find(c.directory.images, func(m Image) bool { return m.Name == name })
 }
 
-// ApplicationCredential returns an application credential by its name, secret included: tests hand it to clients.
+// ApplicationCredential returns an application credential by its name, including the secret, for tests.
 func (c *Cloud) ApplicationCredential(name string) (ApplicationCredential, bool) {
 	return find(c.directory.credentials, func(a ApplicationCredential) bool { return a.Name == name })
 }

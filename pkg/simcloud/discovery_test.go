@@ -55,8 +55,7 @@ func TestVersionDocuments(t *testing.T) {
 
 const unauthorized401 = `{"error": {"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."}}`
 
-// An error from below the API takes the form that the client asks for. JSON of that kind is easily taken for a fault of
-// the API.
+// An error from below the API follows the Accept header. Its JSON resembles an API's error.
 func TestErrorsBelowTheAPI(t *testing.T) {
 	c := simcloud.New(simcloud.Options{})
 	token := tokenFor(t, c, "demo", "demo")

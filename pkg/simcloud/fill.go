@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Volume is a volume as Go code puts it into the cloud and looks at it.
+// Volume is a volume, as Go code creates and reads it.
 type Volume struct {
 	// ID is a new UUID when empty.
 	ID, Name, Description string
@@ -17,10 +17,10 @@ type Volume struct {
 	Status string
 	// Size is in GiB, 1 when 0.
 	Size int
-	// SnapshotID and ImageID are what the volume was made from.
+	// SnapshotID or ImageID is the volume's source.
 	SnapshotID, ImageID string
-	// ServerID is the server that has the volume, which is there already; Device is its name in the guest, Boot whether
-	// the server runs from it, DeleteOnTermination whether it ends with the server.
+	// ServerID is the existing server to attach the volume to. Device is its name in the guest, Boot whether the server
+	// boots from it, DeleteOnTermination whether it is deleted with the server.
 	ServerID, Device          string
 	Boot, DeleteOnTermination bool
 	Metadata                  map[string]string
@@ -28,7 +28,7 @@ type Volume struct {
 	Created time.Time
 }
 
-// PutVolume makes a volume, or replaces the one with the same ID, and returns its ID.
+// PutVolume creates a volume, or replaces the one with the same ID, and returns its ID.
 func (c *Cloud) PutVolume(v Volume) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -36,7 +36,7 @@ func (c *Cloud) PutVolume(v Volume) string {
 	return c.putVolume(v, time.Now())
 }
 
-// putVolume keeps the metadata, and does not copy it. The caller holds c.mu.
+// putVolume keeps the metadata map without copying it. The caller holds c.mu.
 func (c *Cloud) putVolume(v Volume, now time.Time) string {
 	project, user := c.owner(v.ProjectID, v.UserID)
 	made := &volume{
@@ -125,7 +125,7 @@ func (c *Cloud) Volumes() []Volume {
 	return out
 }
 
-// SetVolumeMetadata replaces a volume's metadata, whatever its status. It reports whether the volume exists.
+// SetVolumeMetadata replaces a volume's metadata in any status. It reports whether the volume exists.
 func (c *Cloud) SetVolumeMetadata(id string, metadata map[string]string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -137,7 +137,7 @@ func (c *Cloud) SetVolumeMetadata(id string, metadata map[string]string) bool {
 	return true
 }
 
-// SetVolumeStatus puts a volume into a status, where it then stays. It reports whether the volume exists.
+// SetVolumeStatus sets a volume\'s status. It stays there. It reports whether the volume exists.
 func (c *Cloud) SetVolumeStatus(id, status string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -149,7 +149,7 @@ func (c *Cloud) SetVolumeStatus(id, status string) bool {
 	return true
 }
 
-// DeleteVolume removes a volume and its snapshots at once. It reports whether there was one.
+// DeleteVolume removes a volume and its snapshots at once. It reports whether it existed.
 func (c *Cloud) DeleteVolume(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -162,23 +162,24 @@ func (c *Cloud) DeleteVolume(id string) bool {
 	return true
 }
 
-// Fill makes many servers: n active ones of the first project, named server-000000 and so on, a second apart and the
-// last one now. describe, if it is not nil, changes what is to become the server i. Metadata is kept as it is, not
-// copied: servers may share a map, which must not change afterwards.
+// Fill creates n active servers in the first project, named server-000000 and so on, a second apart, the last one now.
+// describe, if not nil, may change server i before it is created. Metadata is not copied: servers may share a map,
+// which must not change afterwards.
 func (c *Cloud) Fill(n int, describe func(i int, s *Server)) {
 	fill(c, "server", n, describe, c.putServer, func(name string, created time.Time, none map[string]string) Server {
 		return Server{Name: name, Created: created, Metadata: none}
 	})
 }
 
-// FillVolumes makes many volumes, as Fill makes servers.
+// FillVolumes creates many volumes, as Fill creates servers.
 func (c *Cloud) FillVolumes(n int, describe func(i int, v *Volume)) {
 	fill(c, "volume", n, describe, c.putVolume, func(name string, created time.Time, none map[string]string) Volume {
 		return Volume{Name: name, Created: created, Metadata: none}
 	})
 }
 
-// FillSnapshots makes many snapshots, as Fill makes servers. One that describe gives no volume gets one of its own.
+// FillSnapshots creates many snapshots, as Fill creates servers. A snapshot without a VolumeID gets a volume of its
+// own.
 func (c *Cloud) FillSnapshots(n int, describe func(i int, s *Snapshot)) {
 	fill(c, "snapshot", n, describe, c.putSnapshot, func(name string, created time.Time, none map[string]string) Snapshot {
 		return Snapshot{Name: name, Created: created, Metadata: none}

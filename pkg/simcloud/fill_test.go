@@ -14,7 +14,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// fleet is a cloud with n servers, each with a volume, and each volume with a snapshot.
+// fleet returns a cloud with n servers, each with a volume, and each volume with a snapshot.
 func fleet(n int) *simcloud.Cloud {
 	c := simcloud.New(simcloud.Options{Seed: 1, JournalSize: -1})
 	metadata := map[string]string{"owner": "alice", "cost-center": "CC-17"}
@@ -73,7 +73,7 @@ func walk(t testing.TB, c *simcloud.Cloud, kind, path, token string) (names []st
 	return names
 }
 
-// Every resource is on one page, the youngest first, also while some go and others come between the pages.
+// Every resource is on exactly one page, the newest first, even while others are created and deleted.
 func TestFill(t *testing.T) {
 	c := fleet(1050)
 	token := tokenFor(t, c, "demo", "demo")
@@ -113,7 +113,7 @@ func TestFill(t *testing.T) {
 	})
 }
 
-// A page costs what it holds, however many resources there are.
+// The cost of a page does not depend on the number of resources.
 func TestPageCost(t *testing.T) {
 	allocations := map[string][]float64{}
 	for _, n := range []int{500, 20_000} {
@@ -141,7 +141,7 @@ func TestPageCost(t *testing.T) {
 	}
 }
 
-// What changes by itself does so in its order among many that do not.
+// Scheduled changes happen in order among many resources without changes.
 func TestManyBuilds(t *testing.T) {
 	c := simcloud.New(simcloud.Options{BuildTime: time.Nanosecond})
 	c.Fill(1000, func(i int, s *simcloud.Server) {
@@ -161,7 +161,7 @@ func TestManyBuilds(t *testing.T) {
 	}
 }
 
-// BenchmarkList is a page of 100 in the middle, of a cloud of several sizes.
+// BenchmarkList reads a page of 100 in the middle, in clouds of several sizes.
 func BenchmarkList(b *testing.B) {
 	for _, n := range []int{1_000, 10_000, 100_000} {
 		c := fleet(n)
@@ -182,7 +182,7 @@ func BenchmarkList(b *testing.B) {
 	}
 }
 
-// BenchmarkFill is the making of 100,000 servers, and what one takes of memory.
+// BenchmarkFill creates 100,000 servers, and reports the memory per server.
 func BenchmarkFill(b *testing.B) {
 	const n = 100_000
 	for b.Loop() {

@@ -11,7 +11,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// FuzzRequest sends anything anywhere. Every request gets an answer, and JSON where the answer says so.
+// FuzzRequest sends arbitrary requests. Every one gets a response, and valid JSON if its type says so.
 func FuzzRequest(f *testing.F) {
 	for _, seed := range [][4]string{
 		{"POST", "/compute/v2.1/servers/{server}/metadata", `{"metadata": {"a": "b"}}`, "compute 2.93"},
@@ -88,7 +88,7 @@ type readCloser struct{ *strings.Reader }
 
 func (readCloser) Close() error { return nil }
 
-// FuzzSignature gives the verifier anything. Nothing but the right signature passes.
+// FuzzSignature passes arbitrary headers to the verifier. Only the right signature is accepted.
 func FuzzSignature(f *testing.F) {
 	f.Add(
 		"SDK-HMAC-SHA256 Access=a, SignedHeaders=host;x-sdk-date, Signature=00",
@@ -108,7 +108,7 @@ func FuzzSignature(f *testing.F) {
 			Host:   "example.com",
 			Header: http.Header{"Authorization": {authorization}, "X-Sdk-Date": {date}},
 		}
-		if simcloud.VerifySignature(r, []byte(body), "a key that nobody has") == nil {
+		if simcloud.VerifySignature(r, []byte(body), "an unknown key") == nil {
 			t.Errorf("accepted %q", authorization)
 		}
 	})

@@ -18,7 +18,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// reach are the two ways to reach a cloud: in memory, and over a socket.
+// reach returns the two ways to reach a cloud: in memory and over a socket.
 func reach(t *testing.T, c *simcloud.Cloud) map[string]struct {
 	url       string
 	transport http.RoundTripper
@@ -283,7 +283,7 @@ func TestGophercloudSnapshots(t *testing.T) {
 	}
 }
 
-// A revoked token is replaced without the caller's noticing, as with the real services.
+// gophercloud replaces a revoked token transparently, as with the real services.
 func TestGophercloudAuthenticatesAgain(t *testing.T) {
 	c := simcloud.New(simcloud.Options{})
 	c.PutServer(simcloud.Server{ID: serverID})

@@ -17,16 +17,16 @@ import (
 	"github.com/cloudtagger/tagger/pkg/backoff"
 )
 
-// maxBody is more than any service takes. Longer bodies are cut there, and refused for their length.
+// maxBody is more than any service accepts. Longer bodies are truncated here and then refused.
 const maxBody = 1 << 20
 
-// errDropped is how serve says that the connection ends without an answer.
+// errDropped means that the connection is closed without a response.
 var errDropped = errors.New("connection dropped")
 
 // request is an HTTP request as the services see it.
 type request struct {
 	method string
-	// path is the decoded path below the service: WSGI servers decode before they route, so that %2F is a slash to them.
+	// path is the decoded path below the service. WSGI servers decode before they route, so %2F is a slash.
 	path     string
 	fullPath string
 	query    url.Values
@@ -34,32 +34,32 @@ type request struct {
 	header   http.Header
 	host     string
 	body     []byte
-	// chunked: the body came without its length, and the services take it for none.
+	// chunked means that the body came without a length. The services ignore such a body.
 	chunked bool
 
 	service string
-	signed  signedParts // as it came, for signatures
+	signed  signedParts // as received, for signatures
 	// base is what links begin with: scheme and host.
 	base string
-	// id is the answer's X-Openstack-Request-Id.
+	// id is the response's X-Openstack-Request-Id.
 	id    string
 	start time.Time
 
-	// What routing and authentication found out.
+	// Set by routing and authentication.
 	vars         map[string]string // the path's variables
 	projectInURL string
 	linkPrefix   string // base, service and version, with the project if the request's URL has one
-	versioned    bool   // whether answers tell the microversion
+	versioned    bool   // whether responses have the microversion headers
 	version      microversion
 	who          *identity
 	decoded      any  // the body
 	hasBody      bool // there is one
-	// pause, when a handler calls it, is the time between what the handler reads and what it writes.
+	// pause waits between a handler's read and its write.
 	pause  func()
 	huawei bool
 }
 
-// response is an answer.
+// response is an HTTP response.
 type response struct {
 	status int
 	header http.Header
@@ -74,7 +74,7 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, tooLong := errors.AsType[*http.MaxBytesError](err); err != nil && !tooLong {
-		panic(http.ErrAbortHandler) // the client went away in the middle of its request
+		panic(http.ErrAbortHandler) // the client disconnected during its request
 	}
 	res, err := c.serve(r.Context(), &request{
 		method: r.Method, fullPath: r.URL.Path, query: r.URL.Query(), rawQuery: r.URL.RawQuery,
@@ -82,18 +82,18 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body: body, chunked: r.ContentLength < 0, base: scheme + "://" + r.Host,
 	})
 	if err != nil {
-		panic(http.ErrAbortHandler) // net/http's way to close the connection without an answer
+		panic(http.ErrAbortHandler) // closes the connection without a response
 	}
 	for name, values := range res.header {
 		w.Header()[name] = values
 	}
 	w.Header().Set("Content-Length", fmt.Sprint(len(res.body)))
 	w.WriteHeader(res.status)
-	_, _ = w.Write(res.body) // whoever does not want the answer does not get it
+	_, _ = w.Write(res.body) // the client may have disconnected
 }
 
-// Transport returns a round tripper that serves requests in memory, whatever their host, on the caller's goroutine. It
-// keeps to the request's context while an answer is delayed.
+// Transport returns a round tripper that serves requests of any host in memory, on the caller's goroutine. It honours
+// the request's context while a response is delayed.
 func (c *Cloud) Transport() http.RoundTripper { return transport{c} }
 
 type transport struct{ cloud *Cloud }
@@ -135,8 +135,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// serve answers one request: its faults, its latency, the service's answer, the journal. The error is errDropped or the
-// context's.
+// serve handles one request: faults, latency, the service, the journal. The error is errDropped or the context's.
 func (c *Cloud) serve(ctx context.Context, r *request) (*response, error) {
 	r.start = time.Now()
 	r.signed = signedParts{r.method, r.fullPath, r.query, r.header, r.host}
@@ -171,16 +170,16 @@ func (c *Cloud) serve(ctx context.Context, r *request) (*response, error) {
 		err = sleep(ctx, delay)
 	}
 	if err == nil && fault.Answer != nil {
-		res, err = fault.Answer.give(ctx, r)
+		res, err = fault.Answer.respond(ctx, r)
 	}
 	if err != nil {
 		res = nil
 	}
-	c.remember(r, res)
+	c.record(r, res)
 	return res, err
 }
 
-// sleep waits, and returns the context's error if that ends first.
+// sleep waits for the duration or returns the context's error.
 func sleep(ctx context.Context, d time.Duration) error {
 	if d > 0 && !backoff.Sleep(ctx, d) {
 		return ctx.Err()
@@ -188,7 +187,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// collapseSlashes makes one slash of several, as the services' URL maps do.
+// collapseSlashes replaces several slashes by one, as the services' URL maps do.
 func collapseSlashes(path string) string {
 	for strings.Contains(path, "//") {
 		path = strings.ReplaceAll(path, "//", "/")
@@ -196,18 +195,18 @@ func collapseSlashes(path string) string {
 	return path
 }
 
-// splitService takes the first segment off a path.
+// splitService splits the first segment off a path.
 func splitService(path string) (service, rest string) {
 	service, _, _ = strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	return service, strings.TrimPrefix(path, "/"+service)
 }
 
-// json returns an answer in the form of Python's json.dumps.
+// json returns a response in the form of Python's json.dumps.
 func (r *request) json(status int, v any) *response {
 	return r.respond(status, "application/json", dumps(v))
 }
 
-// empty returns an answer without a body.
+// empty returns a response without a body.
 func (r *request) empty(status int, contentType string) *response {
 	return r.respond(status, contentType, nil)
 }
@@ -222,12 +221,12 @@ func (r *request) respond(status int, contentType string, body []byte) *response
 		h.Set("X-Compute-Request-Id", r.id)
 	}
 	if r.versioned {
-		r.version.tell(h, r.service)
+		r.version.setHeaders(h, r.service)
 	}
 	return &response{status: status, header: h, body: body}
 }
 
-// formSays reports whether a query parameter is one of the words for true.
+// formSays reports whether a query parameter is one of the spellings of true.
 func (r *request) formSays(name string) bool {
 	return slices.Contains([]string{"1", "t", "true", "on", "y", "yes"}, strings.ToLower(r.query.Get(name)))
 }

@@ -6,12 +6,11 @@ import (
 	"time"
 )
 
-// The face of Huawei Cloud. Its documentation gives codes and words, not whole answers; the forms are those of its
-// examples.
+// Huawei Cloud's responses. Its documentation lists codes and messages; the response format is that of its examples.
 // Sources: https://support.huaweicloud.com/intl/en-us/api-ecs/ErrorCode.html and the EVS and API gateway pages of the
 // same kind.
 
-// ecsMessage is what ECS says beside a code; other is for codes whose text depends on the request.
+// ecsMessage returns ECS's message for a code; other is used for codes whose message depends on the request.
 func ecsMessage(code, other string) string {
 	switch code {
 	case "Ecs.0100":
@@ -26,19 +25,19 @@ func ecsMessage(code, other string) string {
 	return other
 }
 
-// gatewayUnauthorized is how the API gateway refuses a token or a signature.
+// gatewayUnauthorized is the API gateway's response to an invalid token or signature.
 func (r *request) gatewayUnauthorized(message string) *response {
 	return r.json(http.StatusUnauthorized,
 		object{{"error_msg", message}, {"error_code", "APIG.0301"}, {"request_id", r.id}})
 }
 
-// accessKeyState counts how often in a row a key's signature was wrong.
+// accessKeyState counts a key's consecutive wrong signatures.
 type accessKeyState struct {
 	failures    int
 	lockedUntil time.Time
 }
 
-// How the gateway treats wrong signatures: after more than five in a row it refuses the key for five minutes.
+// After more than five wrong signatures in a row, the gateway locks the key for five minutes.
 const (
 	maxSignatureFailures = 5
 	accessKeyLock        = 5 * time.Minute
@@ -46,7 +45,7 @@ const (
 	maxClockSkew = 15 * time.Minute
 )
 
-// authorizeSigned finds out who sends a request that is signed with AK/SK. The caller holds c.mu.
+// authorizeSigned authenticates a request signed with AK/SK. The caller holds c.mu.
 func (c *Cloud) authorizeSigned(r *request) *response {
 	refuse := func(why string) *response {
 		return r.gatewayUnauthorized("Incorrect IAM authentication information: " + why)

@@ -82,8 +82,7 @@ func TestHuaweiCloudRefusesTokens(t *testing.T) {
 	}
 }
 
-// sign signs a request as the documentation says, with the headers that it names. It is a second implementation, for
-// the tests.
+// sign signs a request by the documentation, with the headers that it names. It is a second implementation for tests.
 func sign(r *http.Request, body, accessKey, secretKey string, date time.Time) {
 	r.Header.Set("X-Sdk-Date", date.UTC().Format("20060102T150405Z"))
 	path := r.URL.EscapedPath()

@@ -14,7 +14,7 @@ func imageRoutes() routes {
 	}
 }
 
-// image answers as Glance. The caller holds c.mu.
+// image serves Glance's API. The caller holds c.mu.
 func (c *Cloud) image(r *request) *response {
 	if r.path == "" || r.path == "/" || r.path == "/versions" {
 		return r.plainJSON(http.StatusMultipleChoices, object{{"versions", []object{
@@ -27,7 +27,7 @@ func (c *Cloud) image(r *request) *response {
 	})
 }
 
-// serveStub routes a request to a service that has little to say.
+// serveStub routes a request to a service with few operations.
 func (c *Cloud) serveStub(r *request, prefix string, missing func(*request) *response) *response {
 	if refused := c.authorize(r); refused != nil {
 		return refused

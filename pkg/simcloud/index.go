@@ -11,14 +11,14 @@ import (
 // resource is a server, a volume or a snapshot, as the indexes see it.
 type resource interface {
 	comparable
-	// key is the id, owner the project's id, number that of its creation: the youngest has the highest.
+	// key is the id, owner the project's id, number the creation number: the newest has the highest.
 	key() string
 	owner() string
 	number() int
 }
 
-// inventory holds the resources of a kind: by id, and in the order of their creation, altogether and of each project.
-// So a page of a list costs what the page holds, however many there are.
+// inventory holds the resources of a kind by id, and in the order of creation, in total and per project. So the cost of
+// a page of a list depends on its size, not on the number of resources.
 type inventory[T resource] struct {
 	byID      map[string]T
 	all       ordered[T]
@@ -32,7 +32,7 @@ func newInventory[T resource]() inventory[T] {
 // get returns the resource with an id, or the zero value.
 func (n *inventory[T]) get(id string) T { return n.byID[id] }
 
-// put adds a resource, instead of the one with the same id if there is one. Its number is higher than all before it.
+// put adds a resource, or replaces the one with the same id. Its number must be the highest so far.
 func (n *inventory[T]) put(t T) {
 	n.drop(t.key())
 	n.byID[t.key()] = t
@@ -40,7 +40,7 @@ func (n *inventory[T]) put(t T) {
 	n.project(t.owner()).add(t)
 }
 
-// drop removes the resource with an id and reports whether there was one.
+// drop removes the resource with an id and reports whether it existed.
 func (n *inventory[T]) drop(id string) bool {
 	t, found := n.byID[id]
 	if found {
@@ -51,7 +51,7 @@ func (n *inventory[T]) drop(id string) bool {
 	return found
 }
 
-// move gives a resource to another project; set does so in the resource itself.
+// move transfers a resource to another project; set changes the resource itself.
 func (n *inventory[T]) move(t T, set func()) {
 	n.project(t.owner()).remove(t)
 	set()
@@ -75,10 +75,10 @@ func (n *inventory[T]) project(id string) *ordered[T] {
 	return o
 }
 
-// ordered is resources in the order of their numbers.
+// ordered holds resources in the order of their numbers.
 type ordered[T resource] struct{ list []T }
 
-// place is where the resource with a number is, or would be.
+// place returns the index of the resource with a number, or where it would be inserted.
 func (o *ordered[T]) place(number int) int {
 	return sort.Search(len(o.list), func(i int) bool { return o.list[i].number() >= number })
 }
@@ -94,8 +94,8 @@ func (o *ordered[T]) remove(t T) {
 // oldest yields the oldest first.
 func (o *ordered[T]) oldest() iter.Seq[T] { return slices.Values(o.list) }
 
-// youngest yields the youngest first, of those that are older than a number; 0 is all. Two lists are yielded as one.
-func youngest[T resource](than int, lists ...*ordered[T]) iter.Seq[T] {
+// newest yields the resources older than a number, the newest first; 0 yields all. It merges two lists.
+func newest[T resource](than int, lists ...*ordered[T]) iter.Seq[T] {
 	return func(yield func(T) bool) {
 		ends := make([]int, len(lists))
 		for i, o := range lists {
@@ -122,49 +122,48 @@ func youngest[T resource](than int, lists ...*ordered[T]) iter.Seq[T] {
 	}
 }
 
-// changing is what changes by itself.
+// changing is a resource that changes with time.
 type changing interface {
-	// next is when it changes, false if it does not.
+	// next returns the time of its next change, false if there is none.
 	next() (time.Time, bool)
-	// settle brings it up to date and reports whether it is gone.
+	// settle applies the changes that are due and reports whether the resource is gone.
 	settle(now time.Time) (gone bool)
 }
 
-// agenda is what changes by itself, the soonest first. An entry that is out of date does no harm.
-type agenda []appointment
+// changeQueue is a heap of pending changes, the earliest first. A stale entry is harmless.
+type changeQueue []scheduledChange
 
-type appointment struct {
+type scheduledChange struct {
 	at   time.Time
 	what changing
 }
 
-func (a agenda) Len() int           { return len(a) }
-func (a agenda) Less(i, j int) bool { return a[i].at.Before(a[j].at) }
-func (a agenda) Swap(i, j int)      { a[i], a[j] = a[j], a[i] }
-func (a *agenda) Push(x any)        { *a = append(*a, x.(appointment)) }
-func (a *agenda) Pop() any {
+func (a changeQueue) Len() int           { return len(a) }
+func (a changeQueue) Less(i, j int) bool { return a[i].at.Before(a[j].at) }
+func (a changeQueue) Swap(i, j int)      { a[i], a[j] = a[j], a[i] }
+func (a *changeQueue) Push(x any)        { *a = append(*a, x.(scheduledChange)) }
+func (a *changeQueue) Pop() any {
 	last := (*a)[len(*a)-1]
-	(*a)[len(*a)-1] = appointment{}
+	(*a)[len(*a)-1] = scheduledChange{}
 	*a = (*a)[:len(*a)-1]
 	return last
 }
 
-// watch sees to it that something is brought up to date when its time has come. Whoever schedules a change calls it.
-// The caller holds c.mu.
+// watch registers a resource whose next change was scheduled. The caller holds c.mu.
 func (c *Cloud) watch(what changing) {
 	if gone := what.settle(time.Time{}); gone { // at once
 		c.forget(what)
 		return
 	}
 	if at, ok := what.next(); ok {
-		heap.Push(&c.agenda, appointment{at, what})
+		heap.Push(&c.changeQueue, scheduledChange{at, what})
 	}
 }
 
-// settle brings everything that changes by itself up to date. The caller holds c.mu.
+// settle applies all changes that are due. The caller holds c.mu.
 func (c *Cloud) settle(now time.Time) {
-	for len(c.agenda) > 0 && !c.agenda[0].at.After(now) {
-		what := heap.Pop(&c.agenda).(appointment).what
+	for len(c.changeQueue) > 0 && !c.changeQueue[0].at.After(now) {
+		what := heap.Pop(&c.changeQueue).(scheduledChange).what
 		if gone := what.settle(now); gone {
 			c.forget(what)
 			continue
@@ -173,11 +172,11 @@ func (c *Cloud) settle(now time.Time) {
 	}
 }
 
-// maxDeleted bounds the deleted servers that are remembered.
+// maxDeleted limits the deleted servers that are kept.
 const maxDeleted = 10_000
 
-// bury removes a server, and remembers it for lists of what was deleted.
-func (c *Cloud) bury(s *server) {
+// archive removes a server, and keeps it for lists of deleted servers.
+func (c *Cloud) archive(s *server) {
 	c.servers.drop(s.id)
 	s.vmState, s.taskState = vmDeleted, ""
 	if s.terminated.IsZero() {
@@ -189,12 +188,12 @@ func (c *Cloud) bury(s *server) {
 	}
 }
 
-// forget removes what is gone.
+// forget removes a resource that is gone.
 func (c *Cloud) forget(what changing) {
 	switch what := what.(type) {
 	case *server:
 		if c.servers.get(what.id) == what {
-			c.bury(what)
+			c.archive(what)
 		}
 	case *volume:
 		if c.volumes.get(what.id) == what {

@@ -9,31 +9,31 @@ import (
 	"time"
 )
 
-// Fault is something that goes wrong with some requests. See [Cloud.Inject].
+// Fault makes some requests fail or slow. See [Cloud.Inject].
 type Fault struct {
-	// Service, Method and Path select requests: identity, compute, volume, image or network; an HTTP method; and a part
-	// of the decoded URL path. Each empty one selects all.
+	// Service (identity, compute, volume, image or network), Method and Path (a part of the decoded URL path) select
+	// requests. Empty ones match all.
 	Service, Method, Path string
-	// Skip lets that many selected requests pass first.
+	// Skip is how many matching requests pass first.
 	Skip int
-	// Times is how many requests are affected before the fault is over; 0 is all of them.
+	// Times is how many requests are affected; 0 is unlimited.
 	Times int
-	// Probability affects that share of the requests, between 0 and 1; 0 is every one. Options.Seed makes the choice
+	// Probability is the share of requests affected, between 0 and 1; 0 means all. Options.Seed makes the choice
 	// repeatable.
 	Probability float64
-	// Delay comes on top of the cloud's latency.
+	// Delay is added to the cloud's latency.
 	Delay time.Duration
-	// Answer replaces the service's answer. Without one the service answers as ever.
+	// Answer replaces the service's response. If nil, the service responds as usual.
 	Answer *Answer
 }
 
-// Answer is what a client gets in place of a service's answer.
+// Answer replaces a service's response.
 type Answer struct {
-	// Served lets the service act on the request first; only its answer is lost.
+	// Served has the service process the request first; only its response is lost.
 	Served bool
-	// Drop closes the connection without an answer. Over [Cloud.Transport] it is a *net.OpError.
+	// Drop closes the connection without a response. Over [Cloud.Transport] it is a *net.OpError.
 	Drop bool
-	// Hang answers when the request's context ends, which is never for most clients without a timeout.
+	// Hang holds the request until its context ends.
 	Hang bool
 
 	Status int
@@ -41,21 +41,21 @@ type Answer struct {
 	Body   string
 }
 
-// Inject adds a fault. Of several that select a request, the one that was added first and is not over affects it.
+// Inject adds a fault. The first active fault that matches a request affects it.
 func (c *Cloud) Inject(f Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.faults = append(c.faults, &f)
 }
 
-// ClearFaults ends every fault.
+// ClearFaults removes all faults.
 func (c *Cloud) ClearFaults() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.faults = nil
 }
 
-// faultFor returns what goes wrong with a request, the zero Fault for nothing. The caller holds c.mu.
+// faultFor returns the fault for a request, the zero Fault if none matches. The caller holds c.mu.
 func (c *Cloud) faultFor(r *request) Fault {
 	for i, f := range c.faults {
 		switch {
@@ -78,8 +78,8 @@ func (c *Cloud) faultFor(r *request) Fault {
 	return Fault{}
 }
 
-// give makes the answer, or the error of there being none.
-func (a *Answer) give(ctx context.Context, r *request) (*response, error) {
+// respond returns the response, or the error if there is none.
+func (a *Answer) respond(ctx context.Context, r *request) (*response, error) {
 	switch {
 	case a.Drop:
 		return nil, errDropped
@@ -95,19 +95,19 @@ func (a *Answer) give(ctx context.Context, r *request) (*response, error) {
 	return res, nil
 }
 
-// Drop closes the connection before the service acted.
+// Drop closes the connection before the service acts.
 func Drop() *Answer { return &Answer{Drop: true} }
 
-// DropServed closes the connection after the service acted.
+// DropServed closes the connection after the service acts.
 func DropServed() *Answer { return &Answer{Drop: true, Served: true} }
 
-// Hang never answers, and the service does not act.
+// Hang never responds, and the service does not act.
 func Hang() *Answer { return &Answer{Hang: true} }
 
-// HangServed never answers although the service acted, as Nova does when its message broker is down.
+// HangServed never responds although the service acts, as Nova does when its message broker is down.
 func HangServed() *Answer { return &Answer{Hang: true, Served: true} }
 
-// jsonAnswer is an answer of JSON. A retryAfter of 0 leaves the header away; it is rounded up to seconds.
+// jsonAnswer returns a JSON response. retryAfter is rounded up to seconds; 0 omits the header.
 func jsonAnswer(status int, retryAfter time.Duration, body string) *Answer {
 	return answer(status, retryAfter, "application/json", body)
 }
@@ -132,14 +132,14 @@ func Throttled(retryAfter time.Duration) *Answer {
 	return jsonAnswer(http.StatusTooManyRequests, retryAfter, string(dumps(object{{"overLimit", fault}})))
 }
 
-// ThrottledByGateway is 429 of Huawei Cloud's API gateway, which names no time.
+// ThrottledByGateway is the 429 of Huawei Cloud's API gateway, without Retry-After.
 func ThrottledByGateway() *Answer {
 	return jsonAnswer(http.StatusTooManyRequests, 0,
 		`{"error_msg":"The throttling threshold has been reached: policy user over ratelimit,limit:200,`+
 			`time:1 second","error_code":"APIG.0308","request_id":"0123456789abcdef0123456789abcdef"}`)
 }
 
-// FlowControl is Huawei Cloud's Common.0024: a refusal with the status 202.
+// FlowControl is Huawei Cloud's Common.0024: an error with status 202.
 func FlowControl() *Answer {
 	return jsonAnswer(http.StatusAccepted, 0, `{"error":{"code":"Common.0024","message":"exceeds flow over limit"}}`)
 }
@@ -157,7 +157,7 @@ func Unavailable(retryAfter time.Duration) *Answer {
 		`{"serviceUnavailable": {"code": 503, "message": "The server is currently unavailable. Please try again at a later time."}}`)
 }
 
-// UnavailableHTML is 503 as the services answer while Keystone cannot be reached, or as a proxy does.
+// UnavailableHTML is the 503 of services that cannot reach Keystone, or of a proxy.
 func UnavailableHTML(retryAfter time.Duration) *Answer {
 	return answer(http.StatusServiceUnavailable, retryAfter, "text/html; charset=UTF-8",
 		"<html>\n <head>\n  <title>503 Service Unavailable</title>\n </head>\n "+
@@ -166,7 +166,7 @@ func UnavailableHTML(retryAfter time.Duration) *Answer {
 			"The Keystone service is temporarily unavailable.\n\n\n </body>\n</html>")
 }
 
-// NotFoundHTML is the 404 of something that is not the API, such as a web server at a wrong endpoint.
+// NotFoundHTML is the 404 of something other than the API, such as a web server at a wrong endpoint.
 func NotFoundHTML() *Answer {
 	return answer(http.StatusNotFound, 0, "text/html", "<html>\r\n<head><title>404 Not Found</title></head>\r\n<body>\r\n"+
 		"<center><h1>404 Not Found</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n")

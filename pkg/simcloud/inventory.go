@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Server is a server as Go code puts it into the cloud and looks at it.
+// Server is a server, as Go code creates and reads it.
 type Server struct {
 	// ID is a new UUID when empty.
 	ID, Name, Description string
@@ -15,14 +15,14 @@ type Server struct {
 	ProjectID, UserID string
 	// Image and Flavor are ids; the first ones when empty.
 	Image, Flavor string
-	// VMState is active when empty. A server that is put as building becomes active after BuildTime, or ends in error
-	// if BuildFails; with a BuildTime of 0 it stays building until FinishBuild or SetServerState.
+	// VMState is active when empty. A building server becomes active after BuildTime, or error if BuildFails is set; with
+	// a BuildTime of 0 it stays building until FinishBuild or SetServerState.
 	VMState, TaskState string
 	BuildTime          time.Duration
 	BuildFails         bool
 	Locked             bool
 	Metadata           map[string]string
-	// Volumes are the ids of the server's volumes; PutVolume attaches them, and PutServer overlooks them.
+	// Volumes are the ids of the attached volumes. PutServer ignores them: PutVolume attaches.
 	Volumes []string
 	// Created is now when zero. Launched is when the server first ran: Created when zero, unless it is building or
 	// NeverLaunched.
@@ -30,9 +30,9 @@ type Server struct {
 	NeverLaunched     bool
 }
 
-// Snapshot is a volume snapshot as Go code puts it into the cloud and looks at it.
+// Snapshot is a volume snapshot, as Go code creates and reads it.
 type Snapshot struct {
-	// ID is a new UUID when empty, VolumeID that of a volume made for the purpose.
+	// ID is a new UUID when empty. VolumeID is a new volume when empty.
 	ID, Name, Description, VolumeID string
 	// ProjectID is the first project's, UserID the first user's when empty.
 	ProjectID, UserID string
@@ -43,7 +43,7 @@ type Snapshot struct {
 	Created time.Time
 }
 
-// PutServer makes a server, or replaces the one with the same ID, and returns its ID.
+// PutServer creates a server, or replaces the one with the same ID, and returns its ID.
 func (c *Cloud) PutServer(v Server) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -51,7 +51,7 @@ func (c *Cloud) PutServer(v Server) string {
 	return c.putServer(v, time.Now())
 }
 
-// putServer keeps the metadata, and does not copy it. The caller holds c.mu.
+// putServer keeps the metadata map without copying it. The caller holds c.mu.
 func (c *Cloud) putServer(v Server, now time.Time) string {
 	project, user := c.owner(v.ProjectID, v.UserID)
 	s := &server{
@@ -83,7 +83,7 @@ func (c *Cloud) putServer(v Server, now time.Time) string {
 	return s.id
 }
 
-// owner fills in the first project and user. The caller holds c.mu.
+// owner defaults to the first project and user. The caller holds c.mu.
 func (c *Cloud) owner(project, user string) (string, string) {
 	if project == "" && len(c.directory.projects) > 0 {
 		project = c.directory.projects[0].ID
@@ -140,7 +140,7 @@ func (c *Cloud) Servers() []Server {
 	return out
 }
 
-// change lets a function change a server, and reports whether there is one with that id.
+// change applies a function to a server and reports whether the server exists.
 func (c *Cloud) change(id string, f func(s *server, now time.Time)) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -167,18 +167,18 @@ func (c *Cloud) SetServerState(id, vmState, taskState string) bool {
 	})
 }
 
-// SetServerLocked locks or unlocks a server, as an administrator does. It reports whether the server exists.
+// SetServerLocked locks or unlocks a server as an administrator. It reports whether the server exists.
 func (c *Cloud) SetServerLocked(id string, locked bool) bool {
 	return c.change(id, func(s *server, _ time.Time) { s.locked, s.lockedByAdmin = locked, locked })
 }
 
-// SetServerMetadata replaces a server's metadata, whatever its state. It reports whether the server exists.
+// SetServerMetadata replaces a server's metadata in any state. It reports whether the server exists.
 func (c *Cloud) SetServerMetadata(id string, metadata map[string]string) bool {
 	return c.change(id, func(s *server, _ time.Time) { s.metadata = textOrEmpty(metadata) })
 }
 
-// FinishBuild lets the build of a server end after a time, which may be 0, whatever was scheduled. It reports whether
-// the server exists and is building.
+// FinishBuild reschedules the end of a server's build; 0 ends it now. It reports whether the server exists and is
+// building.
 func (c *Cloud) FinishBuild(id string, after time.Duration, fails bool) bool {
 	building := false
 	c.change(id, func(s *server, now time.Time) {
@@ -190,7 +190,7 @@ func (c *Cloud) FinishBuild(id string, after time.Duration, fails bool) bool {
 	return building
 }
 
-// DeleteServer removes a server at once. It reports whether there was one.
+// DeleteServer removes a server at once. It reports whether it existed.
 func (c *Cloud) DeleteServer(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -198,12 +198,12 @@ func (c *Cloud) DeleteServer(id string) bool {
 	if s != nil {
 		s.updated = time.Now()
 		c.releaseVolumes(s)
-		c.bury(s)
+		c.archive(s)
 	}
 	return s != nil
 }
 
-// PutSnapshot makes a snapshot, or replaces the one with the same ID, and returns its ID. In status creating, it
+// PutSnapshot creates a snapshot, or replaces the one with the same ID, and returns its ID. In status creating, it
 // becomes available after Options.SnapshotTime if that is set.
 func (c *Cloud) PutSnapshot(v Snapshot) string {
 	c.mu.Lock()
@@ -212,7 +212,7 @@ func (c *Cloud) PutSnapshot(v Snapshot) string {
 	return c.putSnapshot(v, time.Now())
 }
 
-// putSnapshot keeps the metadata, and does not copy it. The caller holds c.mu.
+// putSnapshot keeps the metadata map without copying it. The caller holds c.mu.
 func (c *Cloud) putSnapshot(v Snapshot, now time.Time) string {
 	project, user := c.owner(v.ProjectID, v.UserID)
 	s := &snapshot{
@@ -285,7 +285,7 @@ func (c *Cloud) Snapshots() []Snapshot {
 	return out
 }
 
-// SetSnapshotStatus puts a snapshot into a status, where it then stays. It reports whether the snapshot exists.
+// SetSnapshotStatus sets a snapshot\'s status. It stays there. It reports whether the snapshot exists.
 func (c *Cloud) SetSnapshotStatus(id, status string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -298,7 +298,7 @@ func (c *Cloud) SetSnapshotStatus(id, status string) bool {
 	return true
 }
 
-// DeleteSnapshot removes a snapshot at once. It reports whether there was one.
+// DeleteSnapshot removes a snapshot at once. It reports whether it existed.
 func (c *Cloud) DeleteSnapshot(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -61,7 +61,7 @@ func TestPutServerThatStaysBuilding(t *testing.T) {
 	}
 }
 
-// Projects with ids that are not Keystone's have a place in URLs too.
+// Project ids in other forms than Keystone's work in URLs, too.
 func TestProjectWithAnyID(t *testing.T) {
 	c := simcloud.New(simcloud.Options{
 		Projects: []simcloud.Project{{ID: "p-1", Name: "demo"}},
@@ -92,7 +92,7 @@ func TestPutSnapshot(t *testing.T) {
 	path := "/volume/v3/snapshots/" + id
 	wantStatus(t, "its owner", call(t, c, "GET", path, nil, "X-Auth-Token", tokenFor(t, c, "stranger", "other")),
 		http.StatusOK)
-	wantStatus(t, "somebody else", call(t, c, "GET", path, nil, "X-Auth-Token", tokenFor(t, c, "demo", "demo")),
+	wantStatus(t, "another project", call(t, c, "GET", path, nil, "X-Auth-Token", tokenFor(t, c, "demo", "demo")),
 		http.StatusNotFound)
 	if !c.SetSnapshotStatus(id, "error_deleting") {
 		t.Error("the snapshot was not found")

@@ -6,31 +6,31 @@ import (
 	"time"
 )
 
-// Request is a request that was served, as [Cloud.Requests] and [Options.OnRequest] tell it.
+// Request is a served request, for [Cloud.Requests] and [Options.OnRequest].
 type Request struct {
-	// Time is when it came, Duration how long it took.
+	// Time is when the request arrived, Duration how long it took.
 	Time     time.Time
 	Duration time.Duration
 	Service  string
 	Method   string
-	// Path is the decoded path, Query what came after it, nil for nothing.
+	// Path is the decoded path, Query the parameters, nil if there are none.
 	Path  string
 	Query url.Values
-	// Body is what was sent, without passwords, secrets and tokens: cut at 8 KiB.
+	// Body is the request's body without passwords, secrets and tokens, truncated at 8 KiB.
 	Body string
-	// Status is the answer's, 0 when the client got no answer.
+	// Status is the response's, 0 if there was none.
 	Status int
-	// User and Project are the names of who sent it, "" if that is not known.
+	// User and Project are the sender's names, "" if unknown.
 	User, Project string
 }
 
-// maxJournalBody bounds a journal entry's body, in bytes.
+// maxJournalBody limits a journal entry's body, in bytes.
 const maxJournalBody = 8 << 10
 
-// hidden is what stands for a secret in the journal.
+// hidden replaces secrets in the journal.
 const hidden = "(secret)"
 
-// Requests returns the requests that were answered, in the order of the answers: the last Options.JournalSize of them.
+// Requests returns the last Options.JournalSize requests, in the order of their responses.
 func (c *Cloud) Requests() []Request {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -44,8 +44,8 @@ func (c *Cloud) ForgetRequests() {
 	c.journal, c.journalStart = nil, 0
 }
 
-// remember writes a request into the journal and calls the hook. A nil response is that of a client who got none.
-func (c *Cloud) remember(r *request, res *response) {
+// record adds a request to the journal and calls the hook. A nil response means that the client got none.
+func (c *Cloud) record(r *request, res *response) {
 	entry := Request{
 		Time: r.start, Duration: time.Since(r.start), Service: r.service, Method: r.method, Path: r.fullPath,
 		Body: r.redactedBody(),
@@ -75,8 +75,8 @@ func (c *Cloud) remember(r *request, res *response) {
 	}
 }
 
-// redactedBody returns the body without what must not be seen. One that is not JSON shows only where it cannot hold a
-// credential.
+// redactedBody returns the body without secrets. A body that is not JSON is shown only if it cannot contain
+// credentials.
 func (r *request) redactedBody() string {
 	body := string(r.body)
 	if v, err := decodeJSON(r.body); err == nil {
@@ -89,8 +89,7 @@ func (r *request) redactedBody() string {
 	return body[:min(len(body), maxJournalBody)]
 }
 
-// redact replaces secrets in a decoded body and reports whether it found any. Metadata is the client's own and stays as
-// it is.
+// redact replaces secrets in a decoded body and reports whether it found any. It does not touch metadata.
 func redact(v any, identity bool) (found bool) {
 	switch v := v.(type) {
 	case []any:

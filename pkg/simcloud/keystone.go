@@ -31,7 +31,7 @@ func identityRoutes() routes {
 	}
 }
 
-// identity answers as Keystone. The caller holds c.mu.
+// identity serves Keystone's API. The caller holds c.mu.
 func (c *Cloud) identity(r *request) *response {
 	switch r.path {
 	case "", "/":
@@ -78,7 +78,7 @@ func (r *request) identityRespond(status int, contentType string, body []byte) *
 	return res
 }
 
-// identityError is an error of Keystone, whose errors are compact JSON and the rest is not.
+// identityError is an error response of Keystone. Unlike its other responses, errors are compact JSON.
 func (r *request) identityError(status int, message string) *response {
 	res := r.identityRespond(status, "application/json", append(dumpsCompact(object{
 		{"error", object{{"code", status}, {"message", message}, {"title", http.StatusText(status)}}},
@@ -106,7 +106,7 @@ func (r *request) identityMalformed(what, where string) *response {
 		"it is either malformed or otherwise incorrect. The client is assumed to be in error.")
 }
 
-// authenticated returns who sent the request by its X-Auth-Token, nil if nobody known did.
+// authenticated returns the identity of the token in X-Auth-Token, nil if it is not valid.
 func (c *Cloud) authenticated(r *request) *identity {
 	t := c.tokens[r.header.Get("X-Auth-Token")]
 	if t == nil || t.revoked || !t.expires.After(r.start) {
@@ -115,7 +115,7 @@ func (c *Cloud) authenticated(r *request) *identity {
 	return &identity{user: t.user, project: t.project, domain: t.domain, roles: t.roles, token: t}
 }
 
-// resource is an answer with a resource or a list of them, which Keystone follows by a newline.
+// resource is a response with a resource or a list, which Keystone ends with a newline.
 func (r *request) resource(v any) *response {
 	res := r.identityJSON(http.StatusOK, v)
 	res.body = append(res.body, '\n')
@@ -177,13 +177,13 @@ func (r *request) domainView() object {
 	}
 }
 
-// readsDomain reports whether the token may read everything in the domain: an administrator's, and one that is scoped
-// to the domain.
+// readsDomain reports whether the token may read everything in the domain: an administrator's, or one scoped to the
+// domain.
 func (i *identity) readsDomain() bool {
 	return i.admin() || i.domain && slices.Contains(i.roles, "reader")
 }
 
-// asked is the path and the query of a list, as its links name it.
+// asked returns the path and query of a list for its links.
 func (r *request) asked() string {
 	path := strings.TrimPrefix(r.path, "/v3/")
 	if r.rawQuery != "" {
@@ -260,19 +260,20 @@ func (c *Cloud) listProjects(r *request) *response {
 	return r.collection("projects", list, r.asked())
 }
 
-// named reports whether a list asks for a name, or for none.
+// named reports whether a list's name filter matches, or is absent.
 func (r *request) named(name string) bool {
 	asked := r.query.Get("name")
 	return asked == "" || strings.EqualFold(asked, name)
 }
 
-// ofDomain reports whether a list asks for the domain, or for none.
+// ofDomain reports whether a list's domain filter matches, or is absent.
 func (r *request) ofDomain() bool {
 	asked := r.query.Get("domain_id")
 	return asked == "" || asked == domainID
 }
 
-// projectOf finds the project of a request, or refuses: members see theirs, those who read the domain all.
+// projectOf returns the project that the request's URL names, or an error response. Members see their own projects,
+// domain readers all.
 func (c *Cloud) projectOf(r *request, action string) (Project, *response) {
 	who := c.authenticated(r)
 	if who == nil {

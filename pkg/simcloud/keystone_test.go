@@ -215,7 +215,7 @@ func TestProjectsOfAUser(t *testing.T) {
 	}
 }
 
-// Ids are the same in every run, so that configuration written against one cloud fits the next.
+// Ids are the same in every run, so that configuration for one cloud works with the next.
 func TestIDsAreStable(t *testing.T) {
 	first, second := simcloud.New(simcloud.Options{}), simcloud.New(simcloud.Options{})
 	if diff := cmp.Diff(first.Env(""), second.Env("")); diff != "" {

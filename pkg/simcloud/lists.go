@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// maxPage is the most that a page of a list holds: max_limit of Nova, osapi_max_limit of Cinder.
+// maxPage is the largest page of a list: max_limit of Nova, osapi_max_limit of Cinder.
 const maxPage = 1000
 
 // comparison orders two resources by one of their members.
 type comparison[T resource] func(a, b T) int
 
-// sorting is an order of a list that is not the usual one, the youngest first.
+// sorting is an order of a list other than the default, newest first.
 type sorting[T resource] struct {
-	by []comparison[T] // the first that tells two apart does
+	by []comparison[T] // the first that differs decides
 }
 
 func (s sorting[T]) compare(a, b T) int {
@@ -31,11 +31,11 @@ func (s sorting[T]) compare(a, b T) int {
 	return 0
 }
 
-// reversed is the order the other way round.
+// reversed returns the reverse order.
 func reversed[T resource](c comparison[T]) comparison[T] { return func(a, b T) int { return c(b, a) } }
 
-// page cuts the page after a marker, of at most limit resources that fit, out of a list. In the usual order it looks at
-// no more than it needs; another one has to look at all that there are. The marker is the zero value for none.
+// page returns at most limit matching resources after a marker, the zero value for none. In the default order it stops
+// once the page is full; other orders read all resources.
 func page[T resource](lists []*ordered[T], order *sorting[T], marker T, skip, limit int, fits func(T) bool) []T {
 	var none T
 	var out []T
@@ -44,7 +44,7 @@ func page[T resource](lists []*ordered[T], order *sorting[T], marker T, skip, li
 		if marker != none {
 			than = marker.number()
 		}
-		for t := range youngest(than, lists...) {
+		for t := range newest(than, lists...) {
 			if len(out) == limit {
 				break
 			}
@@ -59,7 +59,7 @@ func page[T resource](lists []*ordered[T], order *sorting[T], marker T, skip, li
 		}
 		return out
 	}
-	for t := range youngest(0, lists...) {
+	for t := range newest(0, lists...) {
 		if fits(t) && (marker == none || order.compare(t, marker) > 0) {
 			out = append(out, t)
 		}
@@ -69,7 +69,7 @@ func page[T resource](lists []*ordered[T], order *sorting[T], marker T, skip, li
 	return out[:min(limit, len(out))]
 }
 
-// parameter is a name and a value of a query.
+// parameter is one parameter of a query.
 type parameter struct{ name, value string }
 
 // parameters returns the query's parameters in their order.
@@ -94,7 +94,7 @@ func (r *request) nextLink(marker string) []object {
 			list,
 			func(a, b parameter) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.value, b.value)) },
 		)
-		var once []parameter // of the same name, the last value in the place of the first
+		var once []parameter // the last value of a name, in the place of the first
 		for _, p := range list {
 			if i := slices.IndexFunc(once, func(q parameter) bool { return q.name == p.name }); i >= 0 {
 				once[i] = p
@@ -124,7 +124,7 @@ func (r *request) nextLink(marker string) []object {
 	return []object{{{"rel", "next"}, {"href", r.base + r.fullPath + "?" + b.String()}}}
 }
 
-// linkOwnProject puts the caller's project into links if its id is anywhere in the request's URL, as Nova does.
+// linkOwnProject adds the caller's project to links if its id is anywhere in the request's URL, as Nova does.
 func (r *request) linkOwnProject() {
 	if own := r.who.project.ID; r.projectInURL == "" && own != "" && strings.Contains(r.rawQuery, own) {
 		r.projectInURL = own
@@ -133,10 +133,10 @@ func (r *request) linkOwnProject() {
 	}
 }
 
-// detailed reports whether the list of a request shows its resources in full.
+// detailed reports whether the request lists resources in detail.
 func (r *request) detailed() bool { return strings.HasSuffix(cutFormat(r.path), "/detail") }
 
-// listServers is GET /servers and GET /servers/detail.
+// listServers handles GET /servers and GET /servers/detail.
 func (c *Cloud) listServers(r *request) *response {
 	if refused := r.checkServerQuery(); refused != nil {
 		return refused
@@ -149,7 +149,7 @@ func (c *Cloud) listServers(r *request) *response {
 		return r.json(http.StatusOK, object{{"servers", []object{}}})
 	}
 	flag := strings.ToLower(r.query.Get("all_tenants"))
-	all := truth(flag) || r.query.Has("all_tenants") && flag == "" // as Nova reads a flag without a value
+	all := truth(flag) || r.query.Has("all_tenants") && flag == "" // as Nova parses a flag without a value
 	if flag != "" && !all && !slices.Contains([]string{"0", "f", "false", "n", "no", "off"}, flag) {
 		return r.badRequest(
 			"Unrecognized value '%s', acceptable values are: '0', '1', 'f', 'false', 'n', 'no', 'off', "+
@@ -211,8 +211,8 @@ func (c *Cloud) listServers(r *request) *response {
 	return r.json(http.StatusOK, answer)
 }
 
-// serverSortKeys are what Nova sorts by (VALID_SORT_KEYS of nova/api/openstack/compute/schemas/servers.py). The value
-// is nil for what all servers here have in common.
+// serverSortKeys are Nova's sort keys (VALID_SORT_KEYS of nova/api/openstack/compute/schemas/servers.py). The value is
+// nil for members that are equal on all servers here.
 func serverSortKeys() map[string]comparison[*server] {
 	text := func(of func(*server) string) comparison[*server] {
 		return func(a, b *server) int { return cmp.Compare(strings.ToLower(of(a)), strings.ToLower(of(b))) }
@@ -222,7 +222,7 @@ func serverSortKeys() map[string]comparison[*server] {
 	}
 	keys := map[string]comparison[*server]{
 		"availability_zone": text(func(s *server) string { return s.zone }),
-		// Younger is a higher number: within a second, Nova cannot tell.
+		// Newer servers have a higher number: Nova's times have seconds only.
 		"created_at":          func(a, b *server) int { return cmp.Compare(a.sequence, b.sequence) },
 		"display_description": text(func(s *server) string { return s.description }),
 		"display_name":        text(func(s *server) string { return s.name }),
@@ -249,7 +249,7 @@ func serverSortKeys() map[string]comparison[*server] {
 	return keys
 }
 
-// serverSorting is the order that sort_key and sort_dir ask for, nil for the usual one.
+// serverSorting returns the order for sort_key and sort_dir, nil for the default.
 func serverSorting(keys, directions []string) *sorting[*server] {
 	known := serverSortKeys()
 	first := "desc"
@@ -316,7 +316,7 @@ func (r *request) checkServerQuery() *response {
 	return nil
 }
 
-// sortKeysRepr is how Nova's refusal lists them.
+// sortKeysRepr lists the sort keys as Nova's error does.
 const sortKeysRepr = "" +
 	"['access_ip_v4', 'access_ip_v6', 'auto_disk_config', 'availability_zone', 'config_drive', 'created_at', " +
 	"'display_description', 'display_name', 'host', 'hostname', 'image_ref', 'instance_type_id', 'kernel_id', " +
@@ -327,7 +327,7 @@ const sortKeysRepr = "" +
 	"'launched_on', 'locked', 'memory_mb', 'os_type', 'reservation_id', 'root_gb', 'shutdown_terminate', " +
 	"'user_data', 'vcpus', 'vm_mode']"
 
-// serverParameters are what a list of servers can be filtered by.
+// serverParameters are the filters of a list of servers.
 var serverParameters = []string{
 	"user_id",
 	"project_id",
@@ -399,7 +399,7 @@ func (r *request) checkUnknownParameters() *response {
 	return r.badRequest("%s %s not match any of the regexes: '^_'", strings.Join(unknown, ", "), verb)
 }
 
-// isoTime reads a time as Nova does.
+// isoTime parses a time as Nova does.
 func isoTime(text string) (time.Time, bool) {
 	for _, layout := range []string{
 		time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04:05Z0700", "2006-01-02 15:04:05", "2006-01-02",
@@ -411,8 +411,8 @@ func isoTime(text string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// serverFilter returns what the query asks of a server, nil if nothing can fit, and whether it asks for deleted ones
-// too. Source: _get_servers of nova/api/openstack/compute/servers.py.
+// serverFilter returns the query's filter, nil if nothing can match, and whether deleted servers are included. Source:
+// _get_servers of nova/api/openstack/compute/servers.py.
 func (r *request) serverFilter() (filter func(*server) bool, withDeleted bool, refused *response) {
 	q := r.query
 	admin := r.who.admin()
@@ -452,7 +452,7 @@ func (r *request) serverFilter() (filter func(*server) bool, withDeleted bool, r
 	}
 	matching := func(name string, of func(*server) string) {
 		if pattern := q.Get(name); pattern != "" {
-			re, err := regexp.Compile("(?i)" + pattern) // the database matches a regular expression
+			re, err := regexp.Compile("(?i)" + pattern) // the database matches regular expressions
 			test(func(s *server) bool { return err == nil && re.MatchString(of(s)) })
 		}
 	}
@@ -467,7 +467,7 @@ func (r *request) serverFilter() (filter func(*server) bool, withDeleted bool, r
 	if ip := q.Get("ip"); ip != "" {
 		test(func(*server) bool { return false })
 	}
-	// These a member may use from 2.83 on; before, Nova overlooks them.
+	// Members may use these from 2.83 on; before, Nova ignores them.
 	if admin || r.version.atLeast(2, 83) {
 		equal("vm_state", func(s *server) string { return s.vmState })
 		equal("task_state", func(s *server) string { return s.taskState })
@@ -488,16 +488,16 @@ func (r *request) serverFilter() (filter func(*server) bool, withDeleted bool, r
 	}, deleted, nil
 }
 
-// cinderList is what a list of volumes or of snapshots asks for.
+// cinderList is the parsed query of a list of volumes or snapshots.
 type cinderList struct {
 	limit, offset int
 	project       string
 	all           bool
-	count         bool // whether it asks how many there are
-	none          bool // whether nothing can fit
+	count         bool // whether the total is requested
+	none          bool // whether nothing can match
 }
 
-// cinderList reads the query of a list of volumes or snapshots, whose filters are given.
+// cinderList parses the query of a list of volumes or snapshots with the given filters.
 // Source: cinder/api/v3/volumes.py and snapshots.py, cinder/api/common.py.
 func (r *request) cinderList(filters []string) (cinderList, *response) {
 	l := cinderList{limit: maxPage, project: r.who.project.ID}
@@ -547,7 +547,7 @@ func (r *request) cinderList(filters []string) (cinderList, *response) {
 	}
 	switch {
 	case len(unknown) > 0 && r.who.admin():
-		l.none = true // Cinder hands an administrator's filters on to the database, which has no such column
+		l.none = true // Cinder passes an administrator's filters to the database, which has no such column
 	case len(unknown) > 0 && r.version.atLeast(3, 31):
 		return l, r.badRequest("Invalid filters %s are found in query options.", strings.Join(unknown, ","))
 	}
@@ -559,7 +559,7 @@ func (r *request) cinderList(filters []string) (cinderList, *response) {
 	return l, nil
 }
 
-// cinderSorting reads the order that the query asks for, by one of the keys; nil is the usual one.
+// cinderSorting parses the query's order by one of the keys; nil is the default.
 func cinderSorting[T resource](r *request, keys map[string]comparison[T]) (*sorting[T], *response) {
 	if r.query.Has("sort") && (r.query.Has("sort_key") || r.query.Has("sort_dir")) {
 		return nil, r.badRequest(
@@ -610,8 +610,8 @@ func cinderSorting[T resource](r *request, keys map[string]comparison[T]) (*sort
 	return &order, nil
 }
 
-// metadataFilter reads what a list asks of the metadata: a dictionary, as Python or JSON writes it. Everything fits
-// what cannot be read.
+// metadataFilter parses the filter by metadata: a dictionary in Python's or JSON's syntax. One that cannot be parsed
+// matches everything.
 func metadataFilter(r *request) func(map[string]string) bool {
 	text := r.query.Get("metadata")
 	if text == "" {
@@ -754,7 +754,7 @@ func (c *Cloud) listSnapshots(r *request) *response {
 	)
 }
 
-// listed reports whether a resource has the values that the query asks for.
+// listed reports whether a resource matches the query's filters.
 func listed(q url.Values, values map[string]string) bool {
 	for name, value := range values {
 		if q.Has(name) && q.Get(name) != value {
@@ -764,8 +764,7 @@ func listed(q url.Values, values map[string]string) bool {
 	return true
 }
 
-// cinderPage answers a list with a page, the link to the next one if this is full, and the number of all if it is asked
-// for.
+// cinderPage responds with a page, a link to the next one if this is full, and the total if requested.
 func cinderPage[T resource](
 	r *request,
 	kind string,

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// microversion is a version of the Compute or Block Storage API, such as 2.93. The zero value is none.
+// microversion is a version of the Compute or Block Storage API, such as 2.93. The zero value means none.
 type microversion struct{ major, minor int }
 
-// The versions that Zed has.
+// The versions of Zed.
 var (
 	computeMin = microversion{2, 1}
 	computeMax = microversion{2, 93}
@@ -21,13 +21,13 @@ var (
 
 func (v microversion) String() string { return fmt.Sprintf("%d.%d", v.major, v.minor) }
 
-// atLeast reports whether the version has what came with another.
+// atLeast reports whether the version is at least another.
 func (v microversion) atLeast(major, minor int) bool {
 	return v.major > major || v.major == major && v.minor >= minor
 }
 
-// tell writes the headers with which an answer says its version.
-func (v microversion) tell(h http.Header, service string) {
+// setHeaders sets the version headers of a response.
+func (v microversion) setHeaders(h http.Header, service string) {
 	if service == serviceVolume {
 		h.Set("OpenStack-API-Version", "volume "+v.String())
 		h.Set("Vary", "OpenStack-API-Version")
@@ -38,7 +38,7 @@ func (v microversion) tell(h http.Header, service string) {
 	h["Vary"] = []string{"OpenStack-API-Version", "X-OpenStack-Nova-API-Version"}
 }
 
-// negotiateCompute reads the version that the request asks for; a response is a refusal.
+// negotiateCompute parses the requested version, or returns an error response.
 // Source: https://docs.openstack.org/api-guide/compute/microversions.html, microversion_parse.
 func (r *request) negotiateCompute() *response {
 	asked := ""
@@ -56,7 +56,7 @@ func (r *request) negotiateCompute() *response {
 	return r.negotiate(asked, computeMin, computeMax)
 }
 
-// negotiateVolume does the same for Cinder, which stumbles over a header that does not name it.
+// negotiateVolume does the same for Cinder, which fails on a header without its name.
 func (r *request) negotiateVolume() *response {
 	asked := r.header.Get("OpenStack-API-Version")
 	if asked == "" {
@@ -66,7 +66,7 @@ func (r *request) negotiateVolume() *response {
 		if strings.Contains(part, "volume") {
 			words := strings.Fields(part)
 			if len(words) != 2 {
-				return r.brokenInside("")
+				return r.internalError("")
 			}
 			return r.negotiate(words[1], volumeMin, volumeMax)
 		}
@@ -88,10 +88,10 @@ func (r *request) negotiate(asked string, lowest, highest microversion) *respons
 			return r.refuse(refusal{status: http.StatusBadRequest,
 				message: "API Version String " + asked + " is of invalid format. Must be of format MajorNum.MinorNum."})
 		}
-		r.version.major, _ = strconv.Atoi(m[1]) // digits; too many of them are a version that is not there
+		r.version.major, _ = strconv.Atoi(m[1]) // digits; on overflow it is an unsupported version
 		r.version.minor, _ = strconv.Atoi(m[2])
 		if r.version.major != lowest.major || r.version.minor < lowest.minor || r.version.minor > highest.minor {
-			// Cinder tells the version only of the API that answers, and this one is none of 3.
+			// Cinder reports a version only from its version 3 API, which this is not.
 			r.versioned = r.service == serviceCompute || r.version.major == lowest.major
 			return r.refuse(refusal{status: http.StatusNotAcceptable,
 				message: fmt.Sprintf("Version %s is not supported by the API. Minimum is %s and maximum is %s.", asked, lowest,

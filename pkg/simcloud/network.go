@@ -2,7 +2,7 @@ package simcloud
 
 import "net/http"
 
-// networkRoutes are the operations of Neutron that clients try while they work with servers. There are no networks.
+// networkRoutes are the operations of Neutron that clients use for servers. There are no networks.
 // Source: https://docs.openstack.org/api-ref/network/v2/
 func networkRoutes() routes {
 	none := func(name string) handler {
@@ -20,7 +20,7 @@ func networkRoutes() routes {
 	}
 }
 
-// network answers as Neutron. The caller holds c.mu.
+// network serves Neutron's API. The caller holds c.mu.
 func (c *Cloud) network(r *request) *response {
 	if r.path == "" || r.path == "/" {
 		return r.plainJSON(http.StatusOK, object{{"versions", []object{

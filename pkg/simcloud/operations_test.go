@@ -8,7 +8,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// TestOperations goes through what clients do beside tagging, in order. The answers are those of the real services.
+// TestOperations does what clients do beside tagging, in order. The responses are those of the real services.
 func TestOperations(t *testing.T) {
 	c := simcloud.New(simcloud.Options{})
 	c.PutServer(simcloud.Server{ID: serverID, Name: "web"})
@@ -116,7 +116,7 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-// Messages quote what was sent as Python writes it.
+// Messages quote values as Python does.
 func TestMessagesQuoteAsPython(t *testing.T) {
 	c := simcloud.New(simcloud.Options{})
 	token := tokenFor(t, c, "demo", "demo")

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Options describe a cloud. The zero value is one with the projects demo, admin and other, the users of [DefaultUsers],
-// two flavors, one image, and in which everything happens at once.
+// Options configure a cloud. The zero value has the projects demo, admin and other, the users of [DefaultUsers], two
+// flavors and one image, and no delays.
 type Options struct {
-	// Endpoint is the base URL of links and of the catalog, without a slash at its end. When empty, it is that of each
+	// Endpoint is the base URL of links and of the catalog, without a trailing slash. When empty, it is that of each
 	// request.
 	Endpoint string
 	// Region is the catalog's only region, RegionOne by default.
@@ -30,16 +30,16 @@ type Options struct {
 
 	// BuildTime is how long a new server is building.
 	BuildTime time.Duration
-	// BuildFails lets every build end in error.
+	// BuildFails makes every build end in error.
 	BuildFails bool
-	// ActionTime is how long an action takes (os-stop, resize, …). The server has a task_state meanwhile.
+	// ActionTime is how long an action (os-stop, resize, …) takes. During it, the server has a task_state.
 	ActionTime time.Duration
-	// ShelvedOffloadTime is how long a shelved server stays on its host. As Nova's shelved_offload_time: 0 takes it off
-	// at once, a negative value never.
+	// ShelvedOffloadTime is how long a shelved server stays on its host, as Nova's shelved_offload_time: 0 offloads it at
+	// once, a negative value never.
 	ShelvedOffloadTime time.Duration
 	// DeleteTime is how long a server, volume or snapshot is being deleted.
 	DeleteTime time.Duration
-	// DeletedVisible is how long a deleted server can still be seen, in vm_state deleted.
+	// DeletedVisible is how long a deleted server stays visible, in vm_state deleted.
 	DeletedVisible time.Duration
 	// SoftDelete puts a deleted server into vm_state soft-delete, from which it can be restored, as Nova does with
 	// reclaim_instance_interval.
@@ -48,33 +48,33 @@ type Options struct {
 	AttachTime, VolumeActionTime time.Duration
 	// SnapshotTime is how long a new snapshot is creating, VolumeTime the same for a volume.
 	SnapshotTime, VolumeTime time.Duration
-	// SnapshotFails lets every snapshot end in error.
+	// SnapshotFails makes every snapshot end in error.
 	SnapshotFails bool
 	// MaxMetadataItems is Nova's quota of metadata items per server, 128 by default, unlimited when negative.
 	MaxMetadataItems int
 
-	// Latency is how long every request takes. Its effect comes at its beginning, the answer at its end; a client that
-	// goes away meanwhile does not undo the effect.
+	// Latency is how long every request takes. Its effect is immediate, only the response is delayed; a client that
+	// disconnects does not undo it.
 	Latency time.Duration
-	// LostUpdates makes metadata writes what they are in Nova and, for snapshots, in Cinder: the whole map is read when
-	// the request begins and saved, merged, when it ends, so that of two writers that overlap (see Latency) one loses
-	// its keys while both are answered 200. Without it, writes are atomic.
+	// LostUpdates makes metadata writes racy, as in Nova and, for snapshots, in Cinder: the map is read when the request
+	// begins, and the merged map is saved when it ends. Of two overlapping writers (see Latency), one loses its keys
+	// although both get 200. Without it, writes are atomic.
 	LostUpdates bool
-	// HuaweiCloud gives Compute and Block Storage the face of Huawei Cloud's ECS and EVS: error codes such as Ecs.0100,
+	// HuaweiCloud makes Compute and Block Storage behave as Huawei Cloud's ECS and EVS: error codes such as Ecs.0100,
 	// block storage at /volume/v2/{project_id}, and requests signed with AK/SK.
 	HuaweiCloud bool
 
-	// Faults are injected from the beginning, see [Cloud.Inject].
+	// Faults are injected at the start, see [Cloud.Inject].
 	Faults []Fault
-	// Seed makes ids and random faults repeatable; 0 is another one each time.
+	// Seed makes ids and random faults repeatable; 0 uses a random seed.
 	Seed uint64
-	// JournalSize is how many requests [Cloud.Requests] remembers: 1000 by default, none when negative.
+	// JournalSize is how many requests [Cloud.Requests] returns at most: 1000 by default, none when negative.
 	JournalSize int
-	// OnRequest, when set, is called with every request once it is answered, on the goroutine that served it.
+	// OnRequest, if set, is called after each request, on the goroutine that served it.
 	OnRequest func(Request)
 }
 
-// Secret is a password or key. It does not show itself in formatted output.
+// Secret is a password or key. Formatted output and JSON show a placeholder.
 type Secret string
 
 // Format writes a placeholder, whatever the verb.
@@ -85,10 +85,10 @@ func (Secret) MarshalText() ([]byte, error) { return []byte("(secret)"), nil }
 
 // Project is a Keystone project of the domain Default.
 type Project struct {
-	// ID is 32 hexadecimal digits; by default derived from the name, so that it is the same in every run.
+	// ID is 32 hexadecimal digits. The default is derived from the name, so that it is stable.
 	ID   string
 	Name string
-	// Description, Tags and Extra (members beside Keystone's own) are what GET /v3/projects/{id} tells of it.
+	// Description, Tags and Extra (additional members) are shown by GET /v3/projects/{id}.
 	Description string
 	Tags        []string
 	Extra       map[string]string
@@ -100,15 +100,15 @@ type User struct {
 	ID       string
 	Name     string
 	Password Secret
-	// Roles gives the user's role for each project's name: admin, member or reader. A role implies those after it.
+	// Roles maps project names to the user's role: admin, member or reader. A role implies those after it.
 	Roles map[string]string
 	// DomainRole is the user's role on the domain: admin, member, reader, or none.
 	DomainRole string
-	// Extra are members beside Keystone's own that GET /v3/users/{id} tells, such as email and description.
+	// Extra are additional members of GET /v3/users/{id}, such as email and description.
 	Extra map[string]string
 }
 
-// ApplicationCredential lets a program act as a user in one project.
+// ApplicationCredential is an application credential of a user in one project.
 type ApplicationCredential struct {
 	// ID is by default derived from the name.
 	ID     string
@@ -119,11 +119,11 @@ type ApplicationCredential struct {
 	Project string
 }
 
-// AccessKey is an AK/SK pair of Huawei Cloud. Only a cloud with [Options.HuaweiCloud] knows it.
+// AccessKey is an AK/SK pair of Huawei Cloud. It requires [Options.HuaweiCloud].
 type AccessKey struct {
 	AccessKey string
 	SecretKey Secret
-	// SecurityToken is required in X-Security-Token when set: the pair is a temporary one then.
+	// SecurityToken, if set, marks a temporary pair and is required in X-Security-Token.
 	SecurityToken Secret
 	// User is the name of the user who owns the pair.
 	User string
@@ -137,13 +137,13 @@ type Flavor struct {
 	RAM, Disk int
 }
 
-// Image is an Image service's image.
+// Image is an image of the Image service.
 type Image struct {
 	// ID is a UUID; by default derived from the name.
 	ID, Name string
 }
 
-// DefaultUsers returns the users of a cloud whose options name none: demo (member of demo), admin (admin of admin and
+// DefaultUsers returns the default users: demo (member of demo), admin (admin of admin and
 // demo), reader (reader of demo) and stranger (member of other), each with the password secret.
 func DefaultUsers() []User {
 	return []User{
@@ -183,7 +183,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// stableID derives an id from what it is the id of, so that a cloud has the same ids in every run.
+// stableID derives an id from a kind and a name, so that ids are the same in every run.
 func stableID(kind, name string) string {
 	sum := sha256.Sum256([]byte(kind + ":" + name))
 	return hex.EncodeToString(sum[:16])

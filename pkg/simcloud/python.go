@@ -13,8 +13,8 @@ import (
 	"unicode/utf8"
 )
 
-// The services are Python programs, and it shows: answers are json.dumps output, and messages quote values as repr()
-// writes them, with the members of an object in the order in which they were sent. object keeps that order.
+// The services are written in Python: responses are json.dumps output, and messages quote values as repr() does, with
+// the members of an object in the order of the request. object keeps that order.
 
 // member is a name and a value of an object. Values are nil, bool, string, json.Number, int, float64, object, []object,
 // []any, []string or map[string]string.
@@ -23,7 +23,7 @@ type member struct {
 	value any
 }
 
-// object is a JSON object with an order.
+// object is an ordered JSON object.
 type object []member
 
 // get returns the value of a member.
@@ -36,7 +36,7 @@ func (o object) get(name string) (any, bool) {
 	return nil, false
 }
 
-// at returns the value at the end of a path of members, nil if there is none.
+// at returns the value at a path of members, nil if there is none.
 func (o object) at(path ...string) any {
 	var v any = o
 	for _, name := range path {
@@ -49,13 +49,13 @@ func (o object) at(path ...string) any {
 	return v
 }
 
-// text is at for strings: "" for everything else.
+// text returns the string at a path, "" for any other value.
 func (o object) text(path ...string) string {
 	s, _ := o.at(path...).(string)
 	return s
 }
 
-// decodeJSON reads one JSON value. As in Python, the last of two members of the same name wins, in the place of the
+// decodeJSON decodes one JSON value. As in Python, the last of two members with the same name wins, in the place of the
 // first.
 func decodeJSON(data []byte) (any, error) {
 	if !utf8.Valid(data) {
@@ -90,7 +90,7 @@ func decodeValue(d *json.Decoder) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			n := name.(string) // the decoder takes nothing else there
+			n := name.(string) // the decoder accepts only strings here
 			if i := slices.IndexFunc(o, func(m member) bool { return m.name == n }); i >= 0 {
 				o[i].value = v
 			} else {
@@ -114,10 +114,10 @@ func decodeValue(d *json.Decoder) (any, error) {
 	return t, nil
 }
 
-// dumps is Python's json.dumps: a space after comma and colon, nothing but ASCII.
+// dumps is Python's json.dumps: a space after comma and colon, ASCII only.
 func dumps(v any) []byte { return appendDumps(nil, v, ", ", ": ") }
 
-// dumpsCompact has no such spaces.
+// dumpsCompact is dumps without the spaces.
 func dumpsCompact(v any) []byte { return appendDumps(nil, v, ",", ":") }
 
 func appendDumps(b []byte, v any, comma, colon string) []byte {
@@ -167,7 +167,7 @@ func appendDumps(b []byte, v any, comma, colon string) []byte {
 		}
 		return append(b, ']')
 	}
-	return appendASCII(b, fmt.Sprint(v)) // answers hold nothing else
+	return appendASCII(b, fmt.Sprint(v)) // responses contain no other types
 }
 
 func anyList[T any](list []T) []any {
@@ -249,7 +249,7 @@ func pythonRepr(v any) string {
 	return fmt.Sprint(v)
 }
 
-// pythonStr is str(): repr() but for strings.
+// pythonStr is str(): as repr(), except for strings.
 func pythonStr(v any) string {
 	if s, ok := v.(string); ok {
 		return s
@@ -257,7 +257,7 @@ func pythonStr(v any) string {
 	return pythonRepr(v)
 }
 
-// quoteRepr is repr() of a string: single quotes unless it holds some and no double ones.
+// quoteRepr is repr() of a string: in single quotes, unless it contains some and no double quotes.
 func quoteRepr(s string) string {
 	quote := '\''
 	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {

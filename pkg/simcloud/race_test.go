@@ -13,7 +13,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// TestLostUpdates lets ten writers write a key each, at the same time or one after the other.
+// TestLostUpdates has ten writers write a key each, concurrently or one after the other.
 func TestLostUpdates(t *testing.T) {
 	write := map[string]func(t *testing.T, c *simcloud.Cloud, token, key string) answer{
 		"server, POST": func(t *testing.T, c *simcloud.Cloud, token, key string) answer {
@@ -75,7 +75,7 @@ func TestLostUpdates(t *testing.T) {
 	}
 }
 
-// A writer is answered with the map that it saw, even though another one undoes it.
+// A writer gets the map that it saved, even if another writer overwrites it.
 func TestLostUpdateIsAnswered200(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := simcloud.New(simcloud.Options{Latency: time.Second, LostUpdates: true})

@@ -7,17 +7,16 @@ import (
 	"strings"
 )
 
-// refusal is an error of Compute or Block Storage: what the API says, and what Huawei Cloud says instead.
+// refusal is an error response of Compute or Block Storage, with Huawei Cloud's variant.
 type refusal struct {
 	status  int
 	message string
-	// ecs is Huawei Cloud's code for it, "" where it answers as OpenStack does; ecsStatus is the HTTP status beside
-	// that code.
+	// ecs is Huawei Cloud's code, "" where it responds as OpenStack does; ecsStatus is its HTTP status.
 	ecs       string
 	ecsStatus int
 }
 
-// refuse makes the answer of a refusal.
+// refuse returns the response of a refusal.
 // Sources: Fault in nova/api/openstack/wsgi.py and cinder/api/openstack/wsgi.py; the ECS and EVS pages of error codes.
 func (r *request) refuse(f refusal) *response {
 	if r.huawei && f.ecs != "" {
@@ -50,18 +49,18 @@ func (r *request) forbidden(format string, args ...any) *response {
 	return r.refuse(refusal{status: http.StatusForbidden, message: fmt.Sprintf(format, args...)})
 }
 
-// conflict refuses what the resource's state does not allow.
+// conflict is the response to what the resource's state does not allow.
 func (r *request) conflict(format string, args ...any) *response {
 	return r.refuse(refusal{http.StatusConflict, fmt.Sprintf(format, args...), "Ecs.0100", http.StatusBadRequest})
 }
 
-// malformed is what the services say to an exception of their own that has no words.
+// malformed is the services' response to an internal error without a message.
 func (r *request) malformed() *response {
 	return r.badRequest("The server could not comply with the request since it is either malformed or otherwise incorrect.")
 }
 
-// brokenInside is an exception that no service expects; kind is its Python class.
-func (r *request) brokenInside(kind string) *response {
+// internalError is the response to an unhandled exception; kind is its Python class.
+func (r *request) internalError(kind string) *response {
 	message := "The server has either erred or is incapable of performing the requested operation."
 	if r.service == serviceCompute && kind != "" {
 		message = "Unexpected API Error. Please report this at http://bugs.launchpad.net/nova/ and attach the Nova API log " +
@@ -96,18 +95,17 @@ func faultName(status int) string {
 	return "computeFault"
 }
 
-// webError is an error from outside the APIs, by the web library under them. Its form follows the Accept header: HTML
-// for whoever takes anything, JSON for whoever asks for just that, text otherwise. The JSON is not an API's fault, but
-// looks like one.
-// Source: webob/exc.py.
+// webError is an error of the web library below the APIs. Its format follows the Accept header: HTML if anything is
+// accepted, JSON if only that is, text otherwise. The JSON resembles an API's error, but is not one. Source:
+// webob/exc.py.
 func (r *request) webError(status int, explanation string) *response {
 	res := r.webErrorBody(status, explanation)
-	r.outside(res)
+	r.stripAPIHeaders(res)
 	return res
 }
 
-// outside takes from an answer what only the API itself, and not what stands before it, puts there.
-func (r *request) outside(res *response) {
+// stripAPIHeaders removes the headers that only the API itself, not the layers before it, adds to a response.
+func (r *request) stripAPIHeaders(res *response) {
 	if r.service == serviceVolume {
 		res.header.Del("X-Compute-Request-Id")
 	}
@@ -131,8 +129,8 @@ func (r *request) webErrorBody(status int, explanation string) *response {
 	return r.respond(status, "text/plain; charset=UTF-8", fmt.Appendf(nil, "%s\n\n%s\n\n   ", line, explanation))
 }
 
-// preferredType is which of text/html and application/json an Accept header ranks first, "" if it takes neither.
-// Without the header the library writes text.
+// preferredType returns the one of text/html and application/json that an Accept header ranks first, "" for neither.
+// Without the header, the library writes text.
 func preferredType(accept string) string {
 	best, bestQ := "", 0.0
 	for _, offer := range []string{"text/html", "application/json"} {

@@ -13,9 +13,9 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// The files in testdata hold what Nova 26.2.2 and Cinder 21.3.1 (Zed) answered. Ids are written in braces.
+// The files in testdata hold responses of Nova 26.2.2 and Cinder 21.3.1 (Zed), with ids as placeholders in braces.
 
-// exchange is one request to the real service, and its answer.
+// exchange is one request to the real service and its response.
 type exchange struct {
 	Name        string `json:"name"`
 	Who         string `json:"who"`
@@ -52,7 +52,7 @@ func readExchanges(t *testing.T, file string) []exchange {
 	return out
 }
 
-// replay sends every request in its order and compares the answers with those of the real service.
+// replay sends the requests in order and compares the responses with those of the real service.
 func replay(t *testing.T, c *simcloud.Cloud, file string, ids map[string]string) {
 	t.Helper()
 	credential, _ := c.ApplicationCredential("tagger")
@@ -104,7 +104,7 @@ func replay(t *testing.T, c *simcloud.Cloud, file string, ids map[string]string)
 	}
 }
 
-// decoded makes texts comparable: JSON by its value, anything else without its white space.
+// decoded makes bodies comparable: JSON by value, others without white space.
 func decoded(text string) any {
 	var v any
 	if json.Unmarshal([]byte(text), &v) == nil {
@@ -141,7 +141,7 @@ func readTable(t *testing.T, file string) [][]string {
 	return rows
 }
 
-// operate does one of the tables' operations on the metadata below a path.
+// operate performs an operation of the tables on the metadata below a path.
 func operate(t *testing.T, c *simcloud.Cloud, operation, path, token string) answer {
 	t.Helper()
 	method, rest, _ := strings.Cut(operation, " ")

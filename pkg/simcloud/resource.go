@@ -2,26 +2,26 @@ package simcloud
 
 import "time"
 
-// Resource is a resource of any kind, for callers that do not care which.
+// Resource is a resource of any kind, for callers that treat all kinds alike.
 type Resource struct {
-	// Kind is the name that package lifecycle gives it: server, baremetal, snapshot. An unknown kind is a server.
+	// Kind is a kind of package lifecycle: server, baremetal, snapshot. An unknown kind is a server.
 	Kind string
 	// ID, Name and ProjectID are those of [Server].
 	ID, Name, ProjectID string
-	// BuildTime, if not 0, puts the resource as one that is being made and takes so long.
+	// BuildTime, if not 0, makes the resource build for so long.
 	BuildTime time.Duration
-	// State is the state in which it is put otherwise, the usual one when empty.
+	// State is its state otherwise, the default one when empty.
 	State string
 }
 
-// kinds are the ways to put and to read a resource of each kind that is no server.
+// kinds are the functions to create and read resources other than servers.
 func (c *Cloud) kinds() map[string]kindOperations {
 	return map[string]kindOperations{
 		"volume": {
 			put: func(r Resource) {
 				v := Volume{ID: r.ID, Name: r.Name, ProjectID: r.ProjectID, Status: r.State}
 				if r.BuildTime > 0 {
-					v.Status = "creating" // for as long as the cloud's VolumeTime says
+					v.Status = "creating" // for the cloud's VolumeTime
 				}
 				c.PutVolume(v)
 			},
@@ -32,7 +32,7 @@ func (c *Cloud) kinds() map[string]kindOperations {
 			put: func(r Resource) {
 				s := Snapshot{ID: r.ID, Name: r.Name, ProjectID: r.ProjectID, Status: r.State}
 				if r.BuildTime > 0 {
-					s.Status = "creating" // for as long as the cloud's SnapshotTime says
+					s.Status = "creating" // for the cloud's SnapshotTime
 				}
 				c.PutSnapshot(s)
 			},
@@ -53,7 +53,7 @@ type kindOperations struct {
 	metadata func(id string) map[string]string
 }
 
-// Put makes a resource, or replaces the one with the same ID.
+// Put creates a resource, or replaces the one with the same ID.
 func (c *Cloud) Put(r Resource) {
 	if kind, ok := c.kinds()[r.Kind]; ok {
 		kind.put(r)

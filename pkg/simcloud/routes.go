@@ -14,7 +14,7 @@ const (
 	serviceNetwork  = "network"
 )
 
-// handler answers a request that has been routed. It runs with c.mu held.
+// handler handles a routed request. The caller holds c.mu.
 type handler func(*Cloud, *request) *response
 
 // route is one operation. In the path, a segment in braces matches any one segment.
@@ -51,7 +51,7 @@ next:
 	return nil, nil
 }
 
-// methods returns the methods that a path takes.
+// methods returns the methods of a path.
 func (rs routes) methods(path string) []string {
 	var out []string
 	for _, m := range []string{http.MethodHead, http.MethodPost, http.MethodGet, http.MethodDelete, http.MethodPut,
@@ -63,7 +63,7 @@ func (rs routes) methods(path string) []string {
 	return out
 }
 
-// dispatch hands a request to its service. The caller holds c.mu.
+// dispatch passes a request to its service. The caller holds c.mu.
 func (c *Cloud) dispatch(r *request) *response {
 	switch r.service {
 	case serviceIdentity:
@@ -80,7 +80,7 @@ func (c *Cloud) dispatch(r *request) *response {
 	return r.webError(http.StatusNotFound, "The resource could not be found.")
 }
 
-// wsgiText is what a WSGI program sees of a path that is not ASCII: each byte as a Latin-1 character (PEP 3333).
+// wsgiText returns a path as WSGI programs see it: each byte as a Latin-1 character (PEP 3333).
 func wsgiText(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
@@ -89,8 +89,8 @@ func wsgiText(s string) string {
 	return b.String()
 }
 
-// cutProject takes a project id off the front of a path, if there is one: the APIs take a first segment of hexadecimal
-// digits and hyphens for that, which Keystone's ids are. A project of this cloud may have another id.
+// cutProject cuts a leading project id off a path. The APIs accept a first segment of hexadecimal digits and hyphens,
+// as in Keystone's ids. A project of this cloud may have another id.
 func (c *Cloud) cutProject(path string) (project, rest string) {
 	first, rest, found := strings.Cut(path, "/")
 	if !found || first == "" {

@@ -11,24 +11,24 @@ import (
 	"unicode/utf8"
 )
 
-// Nova and Cinder check bodies against JSON schemas with Python's jsonschema, and their messages are its messages.
-// schema is as much of a JSON schema as their schemas for these operations use; the zero value takes anything.
-// Sources: jsonschema 4.10 (_validators.py, exceptions.py), nova/api/validation/validators.py.
+// Nova and Cinder validate bodies with Python's jsonschema, and return its messages. schema covers the keywords that
+// their schemas for these operations use; the zero value accepts anything. Sources: jsonschema 4.10 (_validators.py,
+// exceptions.py), nova/api/validation/validators.py.
 type schema struct {
 	types      []string // of: object, array, string, integer, boolean, null
 	properties []property
-	// keys, when set, is the pattern of the other properties' names, and values is what they hold.
+	// keys, if set, is the pattern of the other properties' names, and values their schema.
 	keys                         *regexp.Regexp
 	values                       *schema
-	closed                       bool // no properties but those
+	closed                       bool // no other properties
 	required                     []string
 	minProperties, maxProperties int
 	minLength, maxLength         int
 	pattern                      *regexp.Regexp
 	minimum                      int
 	enum                         []any
-	// anyOf: at least one of them. It stands for oneOf too, which has the same message, and whose schemas here exclude
-	// each other.
+	// anyOf requires at least one of them. It also stands for oneOf, which has the same message, and whose schemas here
+	// exclude each other.
 	anyOf []schema
 	// format checks a string and returns the whole message, or "".
 	format func(string) string
@@ -39,7 +39,7 @@ type property struct {
 	schema schema
 }
 
-// mismatch is the first thing about a value that does not fit.
+// mismatch is the first violation of a schema.
 type mismatch struct {
 	path    []string
 	value   any
@@ -47,7 +47,7 @@ type mismatch struct {
 	whole   bool // the message needs no introduction
 }
 
-// validate returns "" if the value fits, or else the API's message.
+// validate returns "" if the value is valid, or else the API's message.
 func (s schema) validate(v any) string {
 	m := s.check(v, nil)
 	switch {
@@ -60,8 +60,8 @@ func (s schema) validate(v any) string {
 		m.message)
 }
 
-// check looks for the first mismatch in the order of the keywords in the services' schemas: the type, what is below,
-// what is around.
+// check returns the first mismatch in the order of the keywords in the services' schemas: the type, the members, the
+// object itself.
 func (s schema) check(v any, path []string) *mismatch {
 	wrong := func(format string, args ...any) *mismatch {
 		return &mismatch{path: path, value: v, message: fmt.Sprintf(format, args...)}
@@ -104,7 +104,7 @@ func (s schema) check(v any, path []string) *mismatch {
 	return nil
 }
 
-// checkString checks what only strings have, and returns a message or "".
+// checkString checks the keywords for strings, and returns a message or "".
 func (s schema) checkString(v string) string {
 	if s.pattern != nil && !pythonSearch(s.pattern, v) {
 		return fmt.Sprintf("%s does not match %s", quoteRepr(v), quoteRepr(s.pattern.String()))
@@ -121,7 +121,7 @@ func (s schema) checkString(v string) string {
 	return ""
 }
 
-// checkMembers checks what the object holds.
+// checkMembers checks the object's members.
 func (s schema) checkMembers(o object, path []string) *mismatch {
 	below := func(name string) []string { return append(slices.Clone(path), name) }
 	for _, p := range s.properties {
@@ -163,7 +163,7 @@ func (s schema) checkObject(o object) string {
 	return ""
 }
 
-// checkExtras looks for members that a closed schema does not know.
+// checkExtras looks for members that a closed schema does not allow.
 func (s schema) checkExtras(o object) string {
 	var extras []string
 	for _, m := range o {
@@ -209,7 +209,7 @@ func isType(v any, t string) bool {
 	return false
 }
 
-// pythonSearch is re.search: a $ at the pattern's end also matches before a newline at the string's end.
+// pythonSearch is re.search: a final $ also matches before a trailing newline.
 func pythonSearch(re *regexp.Regexp, s string) bool {
 	return re.MatchString(s) || strings.HasSuffix(re.String(), "$") && strings.HasSuffix(s, "\n") &&
 		re.MatchString(strings.TrimSuffix(s, "\n"))
@@ -225,7 +225,7 @@ func checkName(s string) string {
 		"Can not start or end with whitespace."
 }
 
-// checkVolumeID is checkUUID with a message that has its introduction.
+// checkVolumeID is checkUUID with a complete message.
 func checkVolumeID(s string) string {
 	if checkUUID(s) == "" {
 		return ""
@@ -233,7 +233,7 @@ func checkVolumeID(s string) string {
 	return fmt.Sprintf("Invalid input for field/attribute volumeId. Value: %s. %s is not a 'uuid'", s, quoteRepr(s))
 }
 
-// checkUUID is the format "uuid". Its message never shows: here it stands in an anyOf only, which has its own.
+// checkUUID is the format "uuid". Its message is never shown: it is used only in an anyOf, which has its own.
 func checkUUID(s string) string {
 	digits := strings.ReplaceAll(strings.ToLower(s), "-", "")
 	if len(digits) == 32 && strings.Trim(digits, "0123456789abcdef") == "" {

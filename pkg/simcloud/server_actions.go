@@ -7,22 +7,22 @@ import (
 
 // action is one of the actions of POST /servers/{id}/action.
 type action struct {
-	// label is what a refusal calls it.
+	// label is its name in error messages.
 	label string
 	// from are the vm_states that allow it, nil for all.
 	from []string
-	// anyTask: a running task does not stand against it. unlaunched: nor that the server never ran.
+	// anyTask allows it during a task, unlaunched before the server first ran.
 	anyTask, unlaunched bool
-	// needsHost: it is refused as "not ready" without a host.
+	// needsHost refuses it as "not ready" without a host.
 	needsHost bool
-	// anyLock: a locked server takes it too.
+	// anyLock allows it on a locked server.
 	anyLock bool
-	// policy is what an administrator's role is needed for, "" if anybody may.
+	// policy is the rule that requires an administrator, "" if members may.
 	policy string
-	// task is the task_state meanwhile, to the vm_state afterwards.
+	// task is the task_state during the action, to the vm_state afterwards.
 	task, to string
 	status   int
-	// perform does it in another way, or has more to say. A response is the answer.
+	// perform replaces the default behaviour. A non-nil response is returned.
 	perform func(c *Cloud, r *request, s *server, argument any) *response
 }
 
@@ -63,7 +63,7 @@ func serverAction(name string) (action, bool) {
 	return a, ok
 }
 
-// actOnServer is POST /servers/{id}/action.
+// actOnServer handles POST /servers/{id}/action.
 func (c *Cloud) actOnServer(r *request) *response {
 	o, isObject := r.decoded.(object)
 	if list, isList := r.decoded.([]any); !isObject && (!isList || len(list) == 1) && r.decoded != nil {
@@ -82,7 +82,7 @@ func (c *Cloud) actOnServer(r *request) *response {
 	}
 	s, refused := c.server(r)
 	if refused != nil && a.needsHost && !r.huawei {
-		return r.notFound("Instance %s has no mapping to a cell.", r.vars["id"]) // these look for the host first
+		return r.notFound("Instance %s has no mapping to a cell.", r.vars["id"]) // these look up the host first
 	}
 	if refused != nil {
 		return refused
@@ -107,7 +107,7 @@ func (c *Cloud) actOnServer(r *request) *response {
 	return r.empty(http.StatusAccepted, "application/json")
 }
 
-// actionSchema is what an action's argument must look like.
+// actionSchema returns the schema of an action's argument.
 func actionSchema(name string, v microversion) schema {
 	argument := schema{}
 	switch name {
@@ -160,12 +160,12 @@ func (r *request) allowed(s *server, a action) *response {
 	return nil
 }
 
-// wrongState refuses for what a state is.
+// wrongState is the response to an action that a state does not allow.
 func (r *request) wrongState(s *server, action, attribute, state string) *response {
 	return r.conflict("Cannot '%s' instance %s while it is in %s %s", action, s.id, attribute, state)
 }
 
-// locked refuses because somebody locked the server.
+// locked is the response to an action on a locked server.
 func (r *request) locked(s *server) *response {
 	return r.refuse(refusal{http.StatusConflict, "Instance " + s.id + " is locked", "Ecs.0605", http.StatusBadRequest})
 }
@@ -186,14 +186,14 @@ func (c *Cloud) shelve(r *request, s *server, _ any) *response {
 	offload := c.options.ShelvedOffloadTime
 	s.become(r.start, c.options.ActionTime, "shelving", vmShelved, func(s *server) {
 		if offload >= 0 {
-			s.later(s.updated.Add(offload), func(s *server) { s.vmState = vmShelvedOffloaded })
+			s.schedule(s.updated.Add(offload), func(s *server) { s.vmState = vmShelvedOffloaded })
 		}
 	})
 	return nil
 }
 
 func (c *Cloud) resize(r *request, s *server, argument any) *response {
-	flavor := pythonStr(argument.(object).at("flavorRef")) // the schema has checked it
+	flavor := pythonStr(argument.(object).at("flavorRef")) // valid by the schema
 	if _, found := c.directory.flavor(flavor); !found {
 		return r.badRequest("Flavor %s could not be found.", flavor)
 	}
@@ -207,9 +207,9 @@ func (c *Cloud) resize(r *request, s *server, argument any) *response {
 	return nil
 }
 
-// rebuild makes a server anew from an image. Its metadata, if the request has some, replaces what there is.
+// rebuild rebuilds a server from an image. Metadata in the request replaces the server's.
 func (c *Cloud) rebuild(r *request, s *server, argument any) *response {
-	o := argument.(object) // the schema has checked it
+	o := argument.(object) // valid by the schema
 	image := o.text("imageRef")
 	if _, found := c.directory.image(image); !found {
 		return r.badRequest("Cannot find image for rebuild")
@@ -247,7 +247,7 @@ func (c *Cloud) rebuild(r *request, s *server, argument any) *response {
 	return res
 }
 
-// afterResize is the state to which a server returns from vm_state resized.
+// afterResize returns the state that follows vm_state resized.
 func (s *server) afterResize() string {
 	if s.stoppedBefore {
 		return vmStopped
@@ -270,7 +270,7 @@ func (c *Cloud) revertResize(r *request, s *server, _ any) *response {
 func (c *Cloud) reboot(r *request, s *server, argument any) *response {
 	soft := []string{"soft", "Soft", "SOFT"}
 	from, task := []string{vmActive, vmStopped, vmPaused, vmSuspended, vmError}, "rebooting_hard"
-	if slices.Contains(soft, argument.(object).text("type")) { // the schema has checked it
+	if slices.Contains(soft, argument.(object).text("type")) { // valid by the schema
 		from, task = []string{vmActive}, "rebooting"
 	}
 	if refused := r.allowed(s, action{label: "reboot", from: from}); refused != nil {

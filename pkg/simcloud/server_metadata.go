@@ -9,7 +9,7 @@ import (
 
 // The metadata of servers: nova/api/openstack/compute/server_metadata.py.
 
-// metadataBody is the schema of a body with one member of metadata.
+// metadataBody returns the schema of a body with one member for metadata.
 func metadataBody(name string, s schema) schema {
 	return schema{types: []string{"object"}, closed: true, required: []string{name}, properties: []property{{name, s}}}
 }
@@ -34,12 +34,12 @@ func (c *Cloud) showServerMetadata(r *request) *response {
 	return r.json(http.StatusOK, object{{"meta", object{{r.vars["key"], value}}}})
 }
 
-// mergeServerMetadata is POST /servers/{id}/metadata. The answer is the whole map.
+// mergeServerMetadata handles POST /servers/{id}/metadata. The response is the whole map.
 func (c *Cloud) mergeServerMetadata(r *request) *response {
 	return c.writeServerMetadata(r, false)
 }
 
-// replaceServerMetadata is PUT /servers/{id}/metadata, which deletes every key that it does not name.
+// replaceServerMetadata handles PUT /servers/{id}/metadata, which deletes all other keys.
 func (c *Cloud) replaceServerMetadata(r *request) *response {
 	return c.writeServerMetadata(r, true)
 }
@@ -60,7 +60,7 @@ func (c *Cloud) writeServerMetadata(r *request, replace bool) *response {
 	return r.json(http.StatusOK, object{{"metadata", saved}})
 }
 
-// setServerMetadata is PUT /servers/{id}/metadata/{key}. The answer is the key alone.
+// setServerMetadata handles PUT /servers/{id}/metadata/{key}. The response has only that key.
 func (c *Cloud) setServerMetadata(r *request) *response {
 	one := metadataSchema
 	one.minProperties, one.maxProperties = 1, 1
@@ -82,7 +82,7 @@ func (c *Cloud) setServerMetadata(r *request) *response {
 	return r.json(http.StatusOK, object{{"meta", meta}})
 }
 
-// saveServerMetadata checks what Nova checks, in its order, and returns the map as this writer saw and saved it.
+// saveServerMetadata does Nova's checks in their order, and returns the map as this writer saved it.
 func (c *Cloud) saveServerMetadata(
 	r *request, s *server, changes map[string]string, replace bool,
 ) (map[string]string, *response) {
@@ -99,7 +99,7 @@ func (c *Cloud) saveServerMetadata(
 	}
 	for _, value := range changes {
 		if !storable(value) {
-			return nil, r.brokenInside("oslo_db.exception.DBError")
+			return nil, r.internalError("oslo_db.exception.DBError")
 		}
 	}
 	r.pause()
@@ -113,7 +113,7 @@ func (c *Cloud) deleteServerMetadata(r *request) *response {
 	if refused != nil {
 		return refused
 	}
-	// Nova looks the key up first: a missing one is 404 even where a present one would be 409.
+	// Nova looks up the key first: a missing one is 404 even if writes are refused with 409.
 	if _, found := s.metadata[r.vars["key"]]; !found {
 		return r.notFound("Metadata item was not found")
 	}
@@ -129,13 +129,13 @@ func (c *Cloud) deleteServerMetadata(r *request) *response {
 	return r.empty(http.StatusNoContent, "application/json")
 }
 
-// metadataAllowed refuses writes to servers that are locked or in another vm_state than these four. The task_state does
-// not matter.
+// metadataAllowed refuses writes to locked servers and in vm_states other than these four. The task_state does not
+// matter.
 func (r *request) metadataAllowed(s *server, label string) *response {
 	return r.allowed(s, action{label: label, from: []string{vmActive, vmPaused, vmSuspended, vmStopped}, anyTask: true})
 }
 
-// checkMetadataQuota refuses a map that would have too many items after the merge.
+// checkMetadataQuota refuses a merge that would exceed the quota.
 func (c *Cloud) checkMetadataQuota(r *request, metadata map[string]string) *response {
 	if limit := c.options.MaxMetadataItems; limit >= 0 && len(metadata) > limit {
 		return r.forbidden("Maximum number of metadata items exceeds %d", limit)
@@ -143,13 +143,13 @@ func (c *Cloud) checkMetadataQuota(r *request, metadata map[string]string) *resp
 	return nil
 }
 
-// sameInDatabase reports whether MySQL and MariaDB take two keys for the same, in their usual collations for three
-// bytes per character: neither case nor spaces at the end make a difference. The services' own maps do tell them apart.
+// sameInDatabase reports whether MySQL and MariaDB treat two keys as equal: their default three-byte collations ignore
+// case and trailing spaces. The services' own maps distinguish them.
 func sameInDatabase(a, b string) bool {
 	return strings.EqualFold(strings.TrimRight(a, " "), strings.TrimRight(b, " "))
 }
 
-// storable reports whether the services' databases take a text: their columns hold three bytes per character.
+// storable reports whether the services' databases can store a text: their columns have three bytes per character.
 func storable(s string) bool {
 	return !slices.ContainsFunc([]rune(s), func(r rune) bool { return r > 0xffff })
 }

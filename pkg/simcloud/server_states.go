@@ -23,7 +23,7 @@ const (
 	vmDeleted          = "deleted"
 )
 
-// server is what Nova knows of a server.
+// server is Nova's state of a server.
 type server struct {
 	id, name, description string
 	projectID, userID     string
@@ -36,22 +36,22 @@ type server struct {
 	lockedByAdmin         bool
 	lockReason            string
 	created, updated      time.Time
-	launched, terminated  time.Time // zero: not yet
-	fault                 string    // why it is in error
+	launched, terminated  time.Time // zero if not yet
+	fault                 string    // message of the error state
 	faultAt               time.Time
-	flavorBefore          string // of a resize that waits for confirmation
-	hostName              string // that of the guest, "" for one that follows from the name
+	flavorBefore          string // before a resize that is not yet confirmed
+	hostName              string // of the guest, "" if derived from the name
 	userData              string
 	configDrive           bool
 	volumes               []string // ids, in the order of their attachments
 	stoppedBefore         bool
 	sequence              int
 	gone                  bool
-	// plan is what will happen by itself, in order of time.
+	// plan holds the scheduled steps in order of time.
 	plan []step
 }
 
-// step is a change at a time to come.
+// step is a scheduled change.
 type step struct {
 	at time.Time
 	do func(*server)
@@ -68,10 +68,10 @@ func (s *server) next() (time.Time, bool) {
 	return s.plan[0].at, true
 }
 
-// hostname is the guest's.
+// hostname returns the guest's host name.
 func (s *server) hostname() string { return cmp.Or(s.hostName, hostname(s.name)) }
 
-// settle brings a server up to date and reports whether it is gone for good.
+// settle applies the steps that are due and reports whether the server is gone.
 func (s *server) settle(now time.Time) (gone bool) {
 	for len(s.plan) > 0 && !s.plan[0].at.After(now) {
 		next := s.plan[0]
@@ -82,23 +82,23 @@ func (s *server) settle(now time.Time) (gone bool) {
 	return s.gone
 }
 
-// later adds a step.
-func (s *server) later(at time.Time, do func(*server)) {
+// schedule schedules a step.
+func (s *server) schedule(at time.Time, do func(*server)) {
 	s.plan = append(s.plan, step{at, do})
 	slices.SortStableFunc(s.plan, func(a, b step) int { return a.at.Compare(b.at) })
 }
 
-// build schedules the way from building to active, or to error. The task_states are Nova's, in shares of the whole
-// time.
+// build schedules the steps from building to active, or to error. The task_states are Nova's, each for a share of the
+// duration.
 func (s *server) build(from time.Time, duration time.Duration, fails bool) {
 	s.vmState, s.taskState, s.plan = vmBuilding, "scheduling", nil
 	task := func(share time.Duration, name string) {
-		s.later(from.Add(duration*share/10), func(s *server) { s.taskState = name })
+		s.schedule(from.Add(duration*share/10), func(s *server) { s.taskState = name })
 	}
 	task(1, "")
 	task(2, "networking")
 	task(4, "spawning")
-	s.later(from.Add(duration), func(s *server) {
+	s.schedule(from.Add(duration), func(s *server) {
 		if fails {
 			s.vmState, s.taskState, s.faultAt = vmError, "", s.updated
 			s.fault = "Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures for " +
@@ -109,10 +109,10 @@ func (s *server) build(from time.Time, duration time.Duration, fails bool) {
 	})
 }
 
-// become starts an action that leads to a vm_state.
+// become starts an action that ends in a vm_state.
 func (s *server) become(now time.Time, duration time.Duration, task, vmState string, then func(*server)) {
 	s.taskState, s.updated = task, now
-	s.later(now.Add(duration), func(s *server) {
+	s.schedule(now.Add(duration), func(s *server) {
 		s.taskState, s.vmState = "", vmState
 		if then != nil {
 			then(s)
@@ -121,7 +121,7 @@ func (s *server) become(now time.Time, duration time.Duration, task, vmState str
 	s.settle(now)
 }
 
-// powerState is Nova's power_state (nova/compute/power_state.py).
+// powerState returns Nova's power_state (nova/compute/power_state.py).
 func (s *server) powerState() int {
 	switch s.vmState {
 	case vmActive, vmRescued, vmResized:
@@ -138,7 +138,7 @@ func (s *server) powerState() int {
 	return 0
 }
 
-// isStatus reports whether a word is one of Nova's statuses, whatever its case.
+// isStatus reports whether a word is a status of Nova, in any case.
 func isStatus(word string) bool {
 	return slices.Contains([]string{
 		"ACTIVE",
@@ -164,7 +164,7 @@ func isStatus(word string) bool {
 	}, strings.ToUpper(word))
 }
 
-// status is the API's status for a vm_state and a task_state (_STATE_MAP in nova/api/openstack/common.py).
+// status returns the API's status for a vm_state and a task_state (_STATE_MAP in nova/api/openstack/common.py).
 func (s *server) status() string {
 	switch s.vmState {
 	case vmActive:
@@ -214,7 +214,7 @@ func (s *server) status() string {
 	return "UNKNOWN"
 }
 
-// hasHost reports whether a compute host has the server.
+// hasHost reports whether the server is on a compute host.
 func (s *server) hasHost() bool {
 	switch s.vmState {
 	case vmShelvedOffloaded:

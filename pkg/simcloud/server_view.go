@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// serverView shows a server as GET /servers/{id} does at the request's microversion; not extended, as PUT did before
-// 2.75. Source: nova/api/openstack/compute/views/servers.py, and answers of Nova 26.2.
+// serverView returns a server as GET /servers/{id} shows it at the request's microversion. Without extended, it is the
+// response of PUT before 2.75. Source: nova/api/openstack/compute/views/servers.py, and answers of Nova 26.2.
 func (c *Cloud) serverView(r *request, s *server, extended bool) object {
 	v := r.version
 	host := sha256.Sum224([]byte(s.projectID + "simcloud"))
@@ -53,7 +53,7 @@ func (c *Cloud) serverView(r *request, s *server, extended bool) object {
 	return view
 }
 
-// extendedView is what Nova's extensions, as they once were, add to a server.
+// extendedView returns the members that Nova's former extensions add to a server.
 func (c *Cloud) extendedView(r *request, s *server) object {
 	zone := ""
 	if s.hasHost() {
@@ -133,7 +133,7 @@ func (c *Cloud) flavorOf(r *request, s *server) object {
 	}
 }
 
-// rootDevice is the device that the guest starts from, nil before it is built.
+// rootDevice returns the guest's boot device, nil before it is built.
 func (s *server) rootDevice() any {
 	if s.launched.IsZero() && !s.hasHost() {
 		return nil
@@ -141,7 +141,7 @@ func (s *server) rootDevice() any {
 	return "/dev/sda"
 }
 
-// hostStatus is what Nova says of the server's host.
+// hostStatus returns Nova's status of the server's host.
 func (s *server) hostStatus() string {
 	if s.hasHost() {
 		return "UP"
@@ -149,7 +149,7 @@ func (s *server) hostStatus() string {
 	return ""
 }
 
-// hostname is the name that Nova derives for the guest: what RFC 952 takes of the server's name.
+// hostname derives the guest's host name from the server's name as Nova does, by RFC 952.
 func hostname(name string) string {
 	return strings.Trim(strings.Map(func(r rune) rune {
 		switch {
@@ -171,10 +171,10 @@ func textOrNil(s string) any {
 	return s
 }
 
-// computeTime is how Nova writes when something was created or changed.
+// computeTime formats creation and change times as Nova does.
 func computeTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }
 
-// momentOrNil is how Nova and Cinder write other times, nil for one that has not come.
+// momentOrNil formats other times as Nova and Cinder do, nil for the zero time.
 func momentOrNil(t time.Time) any {
 	if t.IsZero() {
 		return nil

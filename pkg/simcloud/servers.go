@@ -17,7 +17,7 @@ var metadataSchema = schema{
 	values: &schema{types: []string{"string"}, maxLength: 255}, closed: true,
 }
 
-// novaBooleans are what Nova takes for a truth value.
+// novaBooleans are the booleans that Nova accepts.
 var novaBooleans = []any{
 	true,
 	"True",
@@ -51,7 +51,7 @@ var hostnameSchema = schema{
 	pattern:   regexp.MustCompile(`^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$`),
 }
 
-// truth is what the services take a value for.
+// truth converts a value to a boolean as the services do.
 func truth(v any) bool {
 	switch v := v.(type) {
 	case bool:
@@ -62,7 +62,8 @@ func truth(v any) bool {
 	return false
 }
 
-// createServerSchema is what nova/api/openstack/compute/schemas/servers.py asks of a new server at a microversion.
+// createServerSchema returns the schema of a new server at a microversion, of
+// nova/api/openstack/compute/schemas/servers.py.
 func createServerSchema(v microversion) schema {
 	name := schema{types: []string{"string"}, minLength: 1, maxLength: 255, format: checkName}
 	list := schema{types: []string{"array"}}
@@ -159,11 +160,11 @@ func (c *Cloud) createServer(r *request) *response {
 	return res
 }
 
-// server finds the server of a request, or refuses.
+// server returns the server that the request's URL names, or an error response.
 func (c *Cloud) server(r *request) (*server, *response) {
-	s := c.servers.get(strings.ToLower(r.vars["id"])) // to the database, upper case is the same
+	s := c.servers.get(strings.ToLower(r.vars["id"])) // the database ignores case
 	if s != nil && r.who.project.ID == "" {
-		return nil, r.brokenInside("nova.exception.NovaException") // Nova cannot target a cell for nobody's project
+		return nil, r.internalError("nova.exception.NovaException") // Nova cannot target a cell without a project
 	}
 	if s == nil || !r.who.sees(s.projectID) {
 		return nil, r.refuse(refusal{http.StatusNotFound, "Instance " + r.vars["id"] + " could not be found.", "Ecs.0114",
@@ -229,7 +230,7 @@ func (c *Cloud) deleteServer(r *request) *response {
 	return r.empty(http.StatusNoContent, "application/json")
 }
 
-// destroy begins the end of a server.
+// destroy starts to delete a server.
 func (c *Cloud) destroy(s *server, now time.Time, forGood bool) {
 	if s.taskState == "deleting" || s.vmState == vmDeleted {
 		return
@@ -244,13 +245,13 @@ func (c *Cloud) destroy(s *server, now time.Time, forGood bool) {
 	s.become(now, c.options.DeleteTime, "deleting", vmDeleted, func(s *server) {
 		s.terminated = s.updated
 		c.releaseVolumes(s)
-		s.later(s.updated.Add(visible), func(s *server) { s.gone = true })
+		s.schedule(s.updated.Add(visible), func(s *server) { s.gone = true })
 	})
 	s.settle(now)
 	c.watch(s)
 }
 
-// textMap takes the strings out of an object.
+// textMap returns the string members of an object.
 func textMap(v any) map[string]string {
 	out := map[string]string{}
 	o, _ := v.(object)
@@ -267,7 +268,7 @@ func listOf(v any) []any {
 	return list
 }
 
-// intOf reads a number, or the digits of one.
+// intOf converts a number or a string of digits.
 func intOf(v any) (int, bool) {
 	switch v := v.(type) {
 	case json.Number:

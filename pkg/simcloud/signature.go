@@ -12,19 +12,18 @@ import (
 	"strings"
 )
 
-// Huawei Cloud's signature of requests with AK/SK. This verifier is written from the documentation, independently of
-// the code that signs, so that the two check each other.
-// Source: https://support.huaweicloud.com/intl/en-us/devg-apisign/api-sign-algorithm.html
+// Huawei Cloud's AK/SK signatures. This verifier is written from the documentation, independently of the signer in
+// pkg/cloud, so that the two check each other. Source:
+// https://support.huaweicloud.com/intl/en-us/devg-apisign/api-sign-algorithm.html
 
 const (
 	signatureAlgorithm = "SDK-HMAC-SHA256"
-	// signatureDate is the form of X-Sdk-Date.
+	// signatureDate is the layout of X-Sdk-Date.
 	signatureDate = "20060102T150405Z"
 )
 
 // VerifySignature returns an error unless the request's Authorization header is the SDK-HMAC-SHA256 signature of
-// request and body by that secret key. It does not look at the date. The path is the decoded one; a server takes the
-// host from r.Host.
+// request and body by that secret key. It ignores the date. The path is the decoded one; the host comes from r.Host.
 func VerifySignature(r *http.Request, body []byte, secretKey Secret) error {
 	given, err := parseAuthorization(r.Header.Get("Authorization"))
 	if err != nil {
@@ -33,7 +32,7 @@ func VerifySignature(r *http.Request, body []byte, secretKey Secret) error {
 	return given.check(signedParts{r.Method, r.URL.Path, r.URL.Query(), r.Header, r.Host}, body, secretKey)
 }
 
-// authorization is an Authorization header taken apart.
+// authorization is a parsed Authorization header.
 type authorization struct {
 	accessKey string
 	headers   []string // lower case, as listed
@@ -90,7 +89,8 @@ func (a authorization) check(p signedParts, body []byte, secretKey Secret) error
 	return nil
 }
 
-// canonicalRequest is the text whose hash is signed: method, path, query, headers, their names, and the body's hash.
+// canonicalRequest returns the text whose hash is signed: method, path, query, headers, their names, and the body's
+// hash.
 func (a authorization) canonicalRequest(p signedParts, body []byte) string {
 	var path strings.Builder
 	for segment := range strings.SplitSeq(strings.Trim(p.path, "/"), "/") {
@@ -122,7 +122,7 @@ func (a authorization) canonicalRequest(p signedParts, body []byte) string {
 		strings.Join(a.headers, ";"), hash}, "\n")
 }
 
-// escapeRFC3986 escapes everything but letters, digits and -_.~
+// escapeRFC3986 escapes all but letters, digits and -_.~
 func escapeRFC3986(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// cinderBooleans are what Cinder takes for a truth value.
+// cinderBooleans are the booleans that Cinder accepts.
 var cinderBooleans = []any{
 	true, "True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes", "y", "t",
 	false, "False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no", "n", "f",
@@ -49,9 +49,9 @@ func (c *Cloud) createSnapshot(r *request) *response {
 	return r.json(http.StatusAccepted, object{{"snapshot", r.snapshotView(s, false)}})
 }
 
-// snapshotOf finds the snapshot of a request, or refuses.
+// snapshotOf returns the snapshot that the request's URL names, or an error response.
 func (c *Cloud) snapshotOf(r *request) (*snapshot, *response) {
-	s := c.snapshots.get(strings.ToLower(r.vars["id"])) // to the database, upper case is the same
+	s := c.snapshots.get(strings.ToLower(r.vars["id"])) // the database ignores case
 	if s == nil || !r.who.sees(s.projectID) {
 		return nil, r.refuse(refusal{http.StatusNotFound, "Snapshot " + r.vars["id"] + " could not be found.", "EVS.5404",
 			http.StatusNotFound})
@@ -59,7 +59,7 @@ func (c *Cloud) snapshotOf(r *request) (*snapshot, *response) {
 	return s, nil
 }
 
-// snapshotView shows a snapshot; detailed as GET does, otherwise as lists and the operations that change it do.
+// snapshotView returns a snapshot: detailed as GET shows it, otherwise as lists and updates do.
 func (r *request) snapshotView(s *snapshot, detailed bool) object {
 	view := object{
 		{"id", s.id}, {"created_at", momentOrNil(s.created)}, {"updated_at", momentOrNil(s.updated)},
@@ -126,7 +126,7 @@ func (c *Cloud) deleteSnapshot(r *request) *response {
 	return r.empty(http.StatusAccepted, "text/html; charset=UTF-8")
 }
 
-// endSnapshot begins the end of a snapshot.
+// endSnapshot starts to delete a snapshot.
 func (c *Cloud) endSnapshot(s *snapshot, now time.Time) {
 	s.status, s.updated, s.until, s.then = "deleting", now, now.Add(c.options.DeleteTime), statusGone
 	c.watch(s)

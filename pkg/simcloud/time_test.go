@@ -15,7 +15,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// createServer makes a server through the API and returns its id.
+// createServer creates a server through the API and returns its id.
 func createServer(t *testing.T, c *simcloud.Cloud, token string) string {
 	t.Helper()
 	image, _ := c.Image("cirros")
@@ -229,7 +229,7 @@ func TestTokenExpires(t *testing.T) {
 	})
 }
 
-// The answer comes late; the effect does not wait for it, and does not depend on whether the client does.
+// Latency delays the response, not the effect, which does not depend on whether the client waits.
 func TestLatencyKeepsToTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := simcloud.New(simcloud.Options{Latency: time.Minute})

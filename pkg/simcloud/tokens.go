@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// maxTokens bounds what a client can make the cloud remember: expired tokens are forgotten when there are as many.
+// maxTokens limits the stored tokens: at this number, expired ones are removed.
 const maxTokens = 10_000
 
-// createToken is POST /v3/auth/tokens: by password, application credential or token, unscoped or for a project.
+// createToken handles POST /v3/auth/tokens: by password, application credential or token, unscoped or for a project.
 func (c *Cloud) createToken(r *request) *response {
 	body := object{}
-	if len(r.body) > 0 && !r.chunked { // uwsgi gives a body without a length to nobody
+	if len(r.body) > 0 && !r.chunked { // uwsgi drops a body without a length
 		v, err := decodeJSON(r.body)
 		o, ok := v.(object)
 		if err != nil || !ok {
@@ -57,8 +57,7 @@ func (c *Cloud) createToken(r *request) *response {
 	return c.tokenResponse(r, http.StatusCreated, t)
 }
 
-// checkAuth checks the shape of a body, as far as Keystone does before it reads it. Keystone's messages go on with a
-// dump of the schema.
+// checkAuth validates a body as Keystone's schema does. Keystone's messages continue with a dump of the schema.
 func (r *request) checkAuth(body object) *response {
 	invalid := func(format string, args ...any) *response {
 		return r.identityError(http.StatusBadRequest, fmt.Sprintf(format, args...))
@@ -86,14 +85,14 @@ func (r *request) checkAuth(body object) *response {
 	return nil
 }
 
-// authenticate finds out who asks, by one method.
+// authenticate authenticates the user by one method.
 func (c *Cloud) authenticate(r *request, o object, method string, t *token) *response {
 	credentials := func(path ...string) string { return o.text(append([]string{"auth", "identity", method}, path...)...) }
 	t.methods = append(t.methods, method)
 	switch method {
 	case "password":
 		if _, ok := o.at("auth", "identity", method, "user").(object); !ok {
-			return r.identityMalformed("user", "None") // Keystone's own words
+			return r.identityMalformed("user", "None") // as Keystone writes it
 		}
 		if credentials("user", "id") == "" && credentials("user", "name") == "" {
 			return r.identityError(http.StatusBadRequest,
@@ -132,7 +131,7 @@ func (c *Cloud) authenticate(r *request, o object, method string, t *token) *res
 		}
 		t.user, _ = c.directory.user("", a.User)
 		t.project, _ = c.directory.project("", a.Project)
-		t.roles = []string{t.user.Roles[t.project.Name]} // an application credential's roles imply none
+		t.roles = []string{t.user.Roles[t.project.Name]} // an application credential has no implied roles
 		t.appCredID = a.ID
 	case "token":
 		old := c.tokens[credentials("id")]
@@ -154,7 +153,7 @@ func (c *Cloud) authenticate(r *request, o object, method string, t *token) *res
 	return nil
 }
 
-// namedUser finds the user that an object names by id, or by name and domain. An unknown one is not an error yet.
+// namedUser returns the user that an object names by id, or by name and domain. An unknown user is not an error here.
 func (c *Cloud) namedUser(r *request, o object, path ...string) (User, *response) {
 	at := func(more ...string) string { return o.text(append(append([]string{}, path...), more...)...) }
 	if id := at("id"); id != "" {
@@ -171,7 +170,7 @@ func (c *Cloud) namedUser(r *request, o object, path ...string) (User, *response
 	return u, nil
 }
 
-// scope gives the token the project that the request asks for.
+// scope sets the token's scope as requested.
 func (c *Cloud) scope(r *request, o object, t *token) *response {
 	requested := o.at("auth", "scope")
 	if requested == nil || requested == "unscoped" {
@@ -211,7 +210,7 @@ func (c *Cloud) scope(r *request, o object, t *token) *response {
 	return nil
 }
 
-// defaultDomain reports whether the domain with this id or name is the cloud's.
+// defaultDomain reports whether an id or name is that of the cloud's domain.
 func defaultDomain(id, name string) bool {
 	return id == domainID || id == "" && (name == domainName || name == domainID)
 }
@@ -220,7 +219,7 @@ func sameSecret(s Secret, given string) bool {
 	return subtle.ConstantTimeCompare([]byte(s), []byte(given)) == 1
 }
 
-// subject returns the token that the request is about, or a refusal.
+// subject returns the token in X-Subject-Token, or an error response.
 func (c *Cloud) subject(r *request, action string) (*token, *response) {
 	who := c.authenticated(r)
 	if who == nil {
@@ -296,7 +295,7 @@ func (c *Cloud) tokenResponse(r *request, status int, t *token) *response {
 
 func domainView() object { return object{{"id", domainID}, {"name", domainName}} }
 
-// newTokenID returns a token in the form of Keystone's, which are Fernet tokens. The caller holds c.mu.
+// newTokenID returns a token that looks like Keystone's Fernet tokens. The caller holds c.mu.
 func (c *Cloud) newTokenID() string { return "gAAAAAB" + c.randomText(132) }
 
 // randomText returns n random bytes as URL-safe text. The caller holds c.mu.

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// transfer is a volume that waits for another project to accept it: cinder/api/v3/volume_transfer.py.
+// transfer is an offer of a volume to another project: cinder/api/v3/volume_transfer.py.
 type transfer struct {
 	id, name, volumeID string
 	key                string
-	projectID          string // of who gives it away
+	projectID          string // of the offering project
 	created            time.Time
 	withoutSnapshots   bool
 	accepted           bool
@@ -62,7 +62,7 @@ func (c *Cloud) createTransfer(r *request) *response {
 	return r.json(http.StatusAccepted, object{{"transfer", slices.Insert(view, at, member{"auth_key", t.key})}})
 }
 
-// transferView shows a transfer, as far as the microversion has it.
+// transferView returns a transfer's members at the request's microversion.
 func (r *request) transferView(t *transfer) object {
 	view := object{
 		{
@@ -93,7 +93,8 @@ func (r *request) transferView(t *transfer) object {
 	return view
 }
 
-// transferOf finds the transfer of a request, or refuses. Only who gives away sees it, and an administrator.
+// transferOf returns the transfer that the request's URL names, or an error response. Only the offering project and
+// administrators see it.
 func (c *Cloud) transferOf(r *request) (*transfer, *response) {
 	t := c.transfers[strings.ToLower(r.vars["id"])]
 	if t == nil || t.accepted || !r.who.sees(t.projectID) {
@@ -133,7 +134,7 @@ func (c *Cloud) listTransfers(r *request) *response {
 	return r.json(http.StatusOK, object{{"transfers", views}})
 }
 
-// acceptTransfer is POST …/{id}/accept, by anybody who has the key.
+// acceptTransfer handles POST …/{id}/accept, allowed with the key.
 func (c *Cloud) acceptTransfer(r *request) *response {
 	body, refused := r.checkedVolumeBody(
 		schema{types: []string{"object"}, closed: true, required: []string{"accept"}, properties: []property{
@@ -162,7 +163,7 @@ func (c *Cloud) acceptTransfer(r *request) *response {
 	if v == nil {
 		return r.notFound("Volume %s could not be found.", t.volumeID)
 	}
-	c.give(v, r.who.project.ID, r.who.user.ID, !t.withoutSnapshots)
+	c.reassign(v, r.who.project.ID, r.who.user.ID, !t.withoutSnapshots)
 	v.become(r.start, 0, "available", "available", nil)
 	t.accepted, t.takenBy = true, r.who.project.ID
 	view := r.transferView(t)[:0]
@@ -177,8 +178,8 @@ func (c *Cloud) acceptTransfer(r *request) *response {
 	}...)}})
 }
 
-// give makes a volume another project's and user's, with its snapshots if they come along.
-func (c *Cloud) give(v *volume, project, user string, withSnapshots bool) {
+// reassign moves a volume to another project and user, with its snapshots if requested.
+func (c *Cloud) reassign(v *volume, project, user string, withSnapshots bool) {
 	if withSnapshots {
 		for _, s := range c.snapshotsOf(v) {
 			c.snapshots.move(s, func() { s.projectID, s.userID = project, user })

@@ -54,7 +54,7 @@ func volumeRoutes() routes {
 	}
 }
 
-// volume answers as Cinder. The caller holds c.mu.
+// volume serves Cinder's API. The caller holds c.mu.
 func (c *Cloud) volume(r *request) *response {
 	root, rest, below := strings.Cut(strings.TrimPrefix(r.path, "/"), "/")
 	switch {
@@ -112,7 +112,7 @@ func (c *Cloud) volume(r *request) *response {
 	return handle(c, r)
 }
 
-// cutFormat takes the format off a path: every route of Cinder may end in .json.
+// cutFormat removes the format from a path: every route of Cinder may end in .json.
 func cutFormat(path string) string {
 	if cut, found := strings.CutSuffix(path, ".json"); found && !strings.HasSuffix(cut, "/") {
 		return cut
@@ -120,14 +120,14 @@ func cutFormat(path string) string {
 	return path
 }
 
-// isJSON reports whether the request says that its body is JSON.
+// isJSON reports whether the request's content type is JSON.
 func (r *request) isJSON() bool {
 	media := mediaType(r.header.Get("Content-Type"))
 	return media == "application/json" || media == "application/vnd.openstack.volume+json"
 }
 
-// decodeVolumeBody reads the body as Cinder does: it insists on the type (WSGI makes text/plain of none), and overlooks
-// a body without a length.
+// decodeVolumeBody reads the body as Cinder does: it requires the type (WSGI defaults to text/plain), and ignores a
+// body without a length.
 func (r *request) decodeVolumeBody() *response {
 	if r.chunked || len(r.body) == 0 {
 		return nil
@@ -143,15 +143,15 @@ func (r *request) decodeVolumeBody() *response {
 	return nil
 }
 
-// checkedVolumeBody checks the body against a schema.
+// checkedVolumeBody returns the body if it matches the schema, or an error response.
 func (r *request) checkedVolumeBody(s schema) (object, *response) {
 	if !r.hasBody {
-		return nil, r.brokenInside("")
+		return nil, r.internalError("")
 	}
 	if message := s.validate(r.decoded); message != "" {
 		return nil, r.badRequest("%s", message)
 	}
-	return r.decoded.(object), nil // every schema of a body asks for an object
+	return r.decoded.(object), nil // all body schemas require an object
 }
 
 func (r *request) volumeVersion() object {

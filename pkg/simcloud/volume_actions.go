@@ -12,7 +12,7 @@ import (
 // The actions of POST /volumes/{id}/action and /snapshots/{id}/action. Source: cinder/api/contrib/volume_actions.py and
 // admin_actions.py.
 
-// volumeAction is one of them: the schema of its argument, and what it does. No response is 202.
+// volumeAction is one of them: the schema of its argument, and its handler. A nil response means 202.
 type volumeAction struct {
 	argument schema
 	perform  func(c *Cloud, r *request, v *volume, argument object) *response
@@ -114,7 +114,7 @@ func (r *request) unknownAction(name string) *response {
 		name)
 }
 
-// actionOf reads the name of an action and its argument, or refuses.
+// actionOf returns an action's name and argument, or an error response.
 func (r *request) actionOf() (string, any, *response) {
 	if !r.hasBody {
 		return "", nil, r.unknownAction("None")
@@ -157,7 +157,7 @@ func (c *Cloud) actOnVolume(r *request) *response {
 	return r.accepted()
 }
 
-// accepted is the answer to an action, which has a body of no bytes.
+// accepted is the response to an action, with an empty body.
 func (r *request) accepted() *response {
 	res := r.empty(http.StatusAccepted, "application/json")
 	res.header.Set("X-Compute-Request-Id", r.id)
@@ -165,7 +165,7 @@ func (r *request) accepted() *response {
 }
 
 func (c *Cloud) extendVolume(r *request, v *volume, argument object) *response {
-	size, _ := intOf(argument.at("new_size")) // the schema has checked it
+	size, _ := intOf(argument.at("new_size")) // valid by the schema
 	if size <= v.size {
 		return r.badRequest(
 			"Invalid input received: New size for extend must be greater than current size. (current: %d, extended: %d).",
@@ -220,13 +220,13 @@ func (c *Cloud) uploadVolume(r *request, v *volume, argument object) *response {
 	})
 }
 
-// attachByCinder records an attachment that another service has made, as Nova once did.
+// attachByCinder records an attachment made by another service, as Nova once did.
 func (c *Cloud) attachByCinder(r *request, v *volume, argument object) *response {
 	switch {
 	case v.status == "maintenance":
 		return r.badRequest("Invalid volume: The volume cannot be attached in maintenance mode.")
 	case v.status != "available" && v.status != "attaching":
-		return r.brokenInside("")
+		return r.internalError("")
 	}
 	v.attachment = &attachment{
 		id:       c.newUUID(),
@@ -241,7 +241,7 @@ func (c *Cloud) attachByCinder(r *request, v *volume, argument object) *response
 	return nil
 }
 
-// volumeStatuses and snapshotStatuses are those that os-reset_status takes, in Cinder's order.
+// volumeStatuses and snapshotStatuses are those that os-reset_status accepts, in Cinder's order.
 var (
 	volumeStatuses = []string{
 		"creating",
@@ -290,7 +290,7 @@ func pythonTuple(list []string) string {
 	return "(" + strings.Join(quoted, ", ") + ")"
 }
 
-// checkStatuses checks what a volume is to be reset to.
+// checkStatuses validates the statuses of os-reset_status.
 func (r *request) checkStatuses(argument object) *response {
 	status, _ := argument.at("status").(string)
 	if status == "" && argument.text("attach_status") == "" && argument.text("migration_status") == "" {

@@ -11,7 +11,7 @@ import (
 )
 
 // The metadata of snapshots (cinder/api/v3/snapshot_metadata.py) and of volumes (cinder/api/v3/volume_metadata.py).
-// They look alike, but snapshots have checks of their own where volumes have a schema.
+// The APIs look alike, but snapshots have hand-written checks where volumes have a schema.
 
 // showMetadata answers GET of a map.
 func (r *request) showMetadata(metadata map[string]string) *response {
@@ -34,7 +34,7 @@ func (r *request) keyNotFound(kind string) *response {
 // metadataDeleted answers DELETE of a key.
 func (r *request) metadataDeleted() *response {
 	if r.huawei {
-		return r.empty(http.StatusNoContent, "") // one of the two that its table of return values allows
+		return r.empty(http.StatusNoContent, "") // either status is allowed
 	}
 	return r.empty(http.StatusOK, "text/html; charset=UTF-8")
 }
@@ -55,7 +55,7 @@ func (c *Cloud) showSnapshotMetadata(r *request) *response {
 	return r.showMetadataKey("Snapshot", s.metadata)
 }
 
-// snapshotMetadataBody returns the object in a body's only member that counts.
+// snapshotMetadataBody returns the object in the named member of a body, or an error response.
 func (r *request) snapshotMetadataBody(name string) (object, *response) {
 	if !r.hasBody {
 		return nil, r.malformed()
@@ -63,7 +63,7 @@ func (r *request) snapshotMetadataBody(name string) (object, *response) {
 	body, isObject := r.decoded.(object)
 	list, isList := r.decoded.([]any)
 	text, isText := r.decoded.(string)
-	// Python finds the name in a text too, and only then that a text has no members.
+	// In Python, "in" also finds the name in a string, which then has no members.
 	lacks := r.decoded == nil || isList && len(list) == 0 || isText && !strings.Contains(text, name)
 	if !isObject && !lacks {
 		return nil, r.malformed()
@@ -109,7 +109,7 @@ func (c *Cloud) setSnapshotMetadata(r *request) *response {
 	return r.json(http.StatusOK, object{{"meta", meta}})
 }
 
-// onlyKeyOf refuses a body that names another key than the URL, or more than one.
+// onlyKeyOf refuses a body with another key than the URL's, or more than one.
 func (r *request) onlyKeyOf(meta object) *response {
 	if _, ok := meta.get(r.vars["key"]); !ok {
 		return r.badRequest("Request body and URI mismatch")
@@ -120,7 +120,7 @@ func (r *request) onlyKeyOf(meta object) *response {
 	return nil
 }
 
-// saveSnapshotMetadata saves the map and returns it as this writer saw it. The snapshot's status does not matter.
+// saveSnapshotMetadata saves the map and returns it as this writer saved it. The snapshot's status does not matter.
 func (c *Cloud) saveSnapshotMetadata(r *request, changes object, replace bool) (map[string]string, *response) {
 	s, refused := c.snapshotOf(r)
 	if refused != nil {
@@ -133,7 +133,7 @@ func (c *Cloud) saveSnapshotMetadata(r *request, changes object, replace bool) (
 	if !replace {
 		merged = maps.Clone(s.metadata)
 	}
-	// Key after key, each into the row that the database finds for it: that of owner for Owner too.
+	// Keys are written one by one to the row that the database finds, which for Owner is that of owner.
 	for _, m := range changes {
 		row := m.name
 		for key := range merged {
@@ -171,7 +171,7 @@ func (r *request) checkSnapshotMetadata(metadata object) *response {
 		stored = stored && storable(m.name) && storable(value)
 	}
 	if !stored {
-		return r.brokenInside("")
+		return r.internalError("")
 	}
 	return nil
 }
@@ -204,13 +204,13 @@ func (c *Cloud) listVolumeMetadata(r *request) *response {
 	return res
 }
 
-// etag is a volume's metadata, hashed, from microversion 3.15 on.
+// etag returns the hash of a volume's metadata, from microversion 3.15 on.
 func etag(metadata map[string]string) string {
 	sum := md5.Sum(dumps(object{{"metadata", metadata}}))
 	return `"` + hex.EncodeToString(sum[:]) + `"`
 }
 
-// checkETag refuses a PUT that names another state of the metadata than there is. POST and DELETE do not look at it.
+// checkETag refuses a PUT with an outdated ETag. POST and DELETE ignore it.
 func (r *request) checkETag(v *volume) *response {
 	asked := r.header.Get("If-Match")
 	if asked == "" || asked == "*" || !r.version.atLeast(3, 15) || strings.Contains(asked, etag(v.metadata)) {
@@ -263,7 +263,7 @@ func (c *Cloud) setVolumeMetadata(r *request) *response {
 	if refused != nil {
 		return refused
 	}
-	meta := body.at("meta").(object) // the schema has checked it
+	meta := body.at("meta").(object) // valid by the schema
 	if refused := r.onlyKeyOf(meta); refused != nil {
 		return refused
 	}
@@ -279,7 +279,7 @@ func (c *Cloud) setVolumeMetadata(r *request) *response {
 	})
 }
 
-// volumeMetadataAllowed refuses changes in the two statuses that do not allow them.
+// volumeMetadataAllowed refuses writes in the two statuses that do not allow them.
 func (r *request) volumeMetadataAllowed(v *volume, what string) *response {
 	if v.status != "maintenance" && v.status != "uploading" {
 		return nil
@@ -287,7 +287,7 @@ func (r *request) volumeMetadataAllowed(v *volume, what string) *response {
 	return r.badRequest("Invalid volume: %s volume metadata is not allowed for volumes in %s status.", what, v.status)
 }
 
-// saveVolumeMetadata saves in one go: for volumes, Cinder merges in the database.
+// saveVolumeMetadata saves atomically: for volumes, Cinder merges in the database.
 func (r *request) saveVolumeMetadata(
 	v *volume, changes map[string]string, replace bool, answer func() *response,
 ) *response {
@@ -296,13 +296,13 @@ func (r *request) saveVolumeMetadata(
 	}
 	for _, value := range changes {
 		if !storable(value) {
-			return r.brokenInside("")
+			return r.internalError("")
 		}
 	}
 	merged := map[string]string{}
 	for key, value := range v.metadata {
-		// A PUT of the collection deletes the keys that it does not name. Cinder's database takes owner for Owner, so that
-		// owner stays beside a new Owner.
+		// A PUT of the collection deletes all other keys. Cinder's database treats owner as Owner, so owner remains beside a
+		// new Owner.
 		if !replace ||
 			slices.ContainsFunc(
 				slices.Collect(maps.Keys(changes)),

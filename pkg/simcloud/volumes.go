@@ -13,39 +13,39 @@ import (
 
 const defaultVolumeType = "__DEFAULT__"
 
-// volume is what Cinder knows of a volume.
+// volume is Cinder's state of a volume.
 type volume struct {
 	id, name, description string
 	projectID, userID     string
 	status                string // creating, available, in-use, error, deleting, …
 	size                  int    // GiB
-	snapshotID, sourceID  string // what it was made from
+	snapshotID, sourceID  string // its source
 	imageID               string
 	bootable              bool
-	nameless              bool // made by Nova, which gives it an empty name and not none
+	nameless              bool // created by Nova, with an empty name instead of none
 	metadata              map[string]string
 	visible               map[string]string // Cinder's own metadata that GET shows among the user's, after os-attach
 	attachment            *attachment       // nil for none
 	created, updated      time.Time
 	sequence              int
-	// until is when the status becomes then, unless that is "", and done is called.
+	// until is when the status becomes then, if that is not "", and done is called.
 	until time.Time
 	then  string
 	done  func(*volume)
 }
 
-// snapshot is what Cinder knows of a snapshot.
+// snapshot is Cinder's state of a snapshot.
 type snapshot struct {
 	id, name, description string
 	projectID, userID     string
 	volumeID              string
 	status                string // creating, available, error, deleting, …
-	taken                 bool   // whether it was available once
+	taken                 bool   // whether it was ever available
 	size                  int    // GiB
 	metadata              map[string]string
 	created, updated      time.Time
 	sequence              int
-	until                 time.Time // when the status becomes then, unless that is ""
+	until                 time.Time // when the status becomes then, if that is not ""
 	then                  string
 }
 
@@ -58,7 +58,7 @@ func (v *volume) number() int   { return v.sequence }
 
 func (v *volume) next() (time.Time, bool) { return v.until, v.then != "" }
 
-// settle brings a volume up to date and reports whether it is gone.
+// settle applies a status change that is due and reports whether the volume is gone.
 func (v *volume) settle(now time.Time) (gone bool) {
 	if v.then != "" && !v.until.After(now) {
 		done := v.done
@@ -70,7 +70,7 @@ func (v *volume) settle(now time.Time) (gone bool) {
 	return v.status == statusGone
 }
 
-// become starts what leads, by one status, to another one; "" is none, so that it stays there.
+// become sets a status that after a time becomes another; "" means that it stays.
 func (v *volume) become(now time.Time, duration time.Duration, status, then string, done func(*volume)) {
 	v.status, v.updated, v.until, v.then, v.done = status, now, now.Add(duration), then, done
 	v.settle(now)
@@ -82,7 +82,7 @@ func (s *snapshot) number() int   { return s.sequence }
 
 func (s *snapshot) next() (time.Time, bool) { return s.until, s.then != "" }
 
-// settle brings a snapshot up to date and reports whether it is gone.
+// settle applies a status change that is due and reports whether the snapshot is gone.
 func (s *snapshot) settle(now time.Time) (gone bool) {
 	if s.then != "" && !s.until.After(now) {
 		s.status, s.updated, s.then = s.then, s.until, ""
@@ -150,7 +150,7 @@ func (c *Cloud) createVolume(r *request) *response {
 	return r.json(http.StatusAccepted, object{{"volume", c.volumeView(r, v, false)}})
 }
 
-// sourceOf gives a new volume the size of what it is made from, unless it has a larger one, or refuses.
+// sourceOf sets a new volume's size to at least that of its source, or returns an error response.
 func (c *Cloud) sourceOf(r *request, v *volume, size int) *response {
 	least, what := 0, ""
 	if (v.snapshotID != "" && v.sourceID != "") || (v.imageID != "" && v.snapshotID+v.sourceID != "") {
@@ -189,7 +189,7 @@ func (c *Cloud) sourceOf(r *request, v *volume, size int) *response {
 	return nil
 }
 
-// makeVolume begins the making of a volume.
+// makeVolume starts to create a volume.
 func (c *Cloud) makeVolume(v *volume, now time.Time) {
 	v.sequence = c.nextSequence()
 	v.status, v.until, v.then = "creating", now.Add(c.options.VolumeTime), "available"
@@ -198,9 +198,9 @@ func (c *Cloud) makeVolume(v *volume, now time.Time) {
 	c.watch(v)
 }
 
-// volumeOf finds the volume of a request, or refuses.
+// volumeOf returns the volume that the request's URL names, or an error response.
 func (c *Cloud) volumeOf(r *request) (*volume, *response) {
-	v := c.volumes.get(strings.ToLower(r.vars["id"])) // to the database, upper case is the same
+	v := c.volumes.get(strings.ToLower(r.vars["id"])) // the database ignores case
 	if v == nil || !r.who.sees(v.projectID) {
 		return nil, r.refuse(refusal{http.StatusNotFound, "Volume " + r.vars["id"] + " could not be found.", "EVS.5404",
 			http.StatusNotFound})
@@ -208,7 +208,7 @@ func (c *Cloud) volumeOf(r *request) (*volume, *response) {
 	return v, nil
 }
 
-// text is how the API shows a name or a description of the volume.
+// text returns a name or description of the volume as the API shows it.
 func (v *volume) text(s string) any {
 	if v.nameless {
 		return s
@@ -216,7 +216,7 @@ func (v *volume) text(s string) any {
 	return textOrNil(s)
 }
 
-// volumeView shows a volume; detailed as GET does, otherwise as the operations that change it do.
+// volumeView returns a volume: detailed as GET shows it, otherwise as updates do.
 func (c *Cloud) volumeView(r *request, v *volume, detailed bool) object {
 	shown := v.metadata
 	if len(v.visible) > 0 && detailed {
@@ -225,7 +225,7 @@ func (c *Cloud) volumeView(r *request, v *volume, detailed bool) object {
 	}
 	updated := v.updated
 	if v.status == "creating" && detailed {
-		updated = v.created // when the scheduler found a place for it
+		updated = v.created // when the scheduler placed it
 	}
 	view := object{
 		{"id", v.id}, {"status", v.status}, {"size", v.size}, {"availability_zone", "nova"},
@@ -245,7 +245,7 @@ func (c *Cloud) volumeView(r *request, v *volume, detailed bool) object {
 		}
 	}
 	since(13, member{"group_id", nil})
-	if v.status == "creating" { // no backend has it yet
+	if v.status == "creating" { // not yet on a backend
 		since(48, member{"shared_targets", true})
 		since(48, member{"service_uuid", nil})
 	} else {
@@ -311,7 +311,7 @@ func (c *Cloud) updateVolume(r *request) *response {
 	return r.json(http.StatusOK, object{{"volume", c.volumeView(r, v, false)}})
 }
 
-// rename takes a new name and description out of a body.
+// rename sets the name and description of a body.
 func rename(body object, kind string, name, description *string) {
 	changes, _ := body.at(kind).(object)
 	if v, ok := changes.get("name"); ok {
@@ -322,7 +322,7 @@ func rename(body object, kind string, name, description *string) {
 	}
 }
 
-// snapshotsOf returns a volume's snapshots. It looks at all of the project's: deletions and transfers are rare.
+// snapshotsOf returns a volume's snapshots. It scans all of the project's, because deletions and transfers are rare.
 func (c *Cloud) snapshotsOf(v *volume) []*snapshot {
 	var list []*snapshot
 	for s := range c.snapshots.in(v.projectID, false).oldest() {
@@ -373,7 +373,7 @@ func (c *Cloud) deleteVolume(r *request) *response {
 	return r.empty(http.StatusAccepted, "text/html; charset=UTF-8")
 }
 
-// flag reads a parameter of the query that is true or false, false by default.
+// flag parses a boolean parameter of the query, false by default.
 func (r *request) flag(name string) (bool, *response) {
 	value := r.query.Get(name)
 	switch {

@@ -21,7 +21,7 @@ func volumePath(c *simcloud.Cloud, rest string) string {
 	return "/volume/v3/" + demo.ID + "/volumes/" + volumeID + rest
 }
 
-// statusOf is the volume's status as GET shows it, "" if it is not there.
+// statusOf returns the volume's status as GET shows it, "" if it does not exist.
 func statusOf(t *testing.T, c *simcloud.Cloud, token string) string {
 	t.Helper()
 	a := call(t, c, "GET", volumePath(c, ""), nil, "X-Auth-Token", token)
@@ -34,7 +34,7 @@ func statusOf(t *testing.T, c *simcloud.Cloud, token string) string {
 	return answer.Volume.Status
 }
 
-// A volume's statuses take the time that the options say.
+// A volume's statuses last as long as the options say.
 func TestVolumeStatuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := simcloud.New(simcloud.Options{
@@ -87,7 +87,7 @@ func TestVolumeStatuses(t *testing.T) {
 	})
 }
 
-// A deleted server lets its volumes go, or takes those along that end with it.
+// Deleting a server releases its volumes, or deletes those with delete_on_termination.
 func TestVolumesOfDeletedServer(t *testing.T) {
 	c := simcloud.New(simcloud.Options{})
 	c.PutServer(simcloud.Server{ID: serverID})
@@ -114,7 +114,7 @@ func TestVolumesOfDeletedServer(t *testing.T) {
 	}
 }
 
-// Whatever is put is what is there.
+// A volume is read back as it was put.
 func TestPutVolume(t *testing.T) {
 	c := simcloud.New(simcloud.Options{})
 	c.PutServer(simcloud.Server{ID: serverID})
@@ -156,7 +156,7 @@ func TestPutVolume(t *testing.T) {
 	}
 }
 
-// What Keystone tells of projects and users includes what the options say of them.
+// Keystone shows the details of projects and users that the options have.
 func TestProjectsAndUsersHaveMore(t *testing.T) {
 	c := simcloud.New(simcloud.Options{
 		Projects: []simcloud.Project{
