@@ -13,39 +13,37 @@ import (
 	"strings"
 )
 
-// step is one request of the table. Words in braces stand for what is not the same in every cloud: the roots of the
-// services, the ids of projects and of the group's resources.
+// step is one request. Placeholders in braces stand for values that differ between clouds: service roots and the ids of
+// projects and resources.
 type step struct {
 	name string
-	// as is who sends it, the member by default.
+	// as is the sending user, the member by default.
 	as           string
 	method, path string
 	body         string
-	// header adds to what every request has, or with "" takes away. These are Accept, and Content-Type where there is a
-	// body.
+	// header sets headers, or removes those with the value "". The defaults are Accept, and Content-Type with a body.
 	header map[string]string
 	// chunked sends the body without its length.
 	chunked bool
-	// keep gives names to parts of the answer, for later steps: a name, and the path to its value in the body
+	// keep saves parts of the response for later steps: a placeholder, and the path of its value in the body
 	// ("transfer/id"), or a header.
 	keep map[string]string
-	// settle waits, once the answer is there, until the cloud has done what it was asked to do.
+	// settle waits, after the response, until the cloud has completed the request.
 	settle func(ctx context.Context, s *session, names map[string]string) error
 }
 
-// answer is what is compared: everything in an answer that does not depend on when, where and to whom it was given.
+// answer is the comparable part of a response: everything that does not depend on time, cloud and user.
 type answer struct {
 	Case    string            `json:"case"`
 	Request string            `json:"request"`
 	Status  int               `json:"status"`
 	Header  map[string]string `json:"header"`
 	Body    any               `json:"body,omitempty"`
-	// After is the metadata after a request that may have changed it, or the status of asking for it.
+	// After is the metadata after a request that may have changed it, or the status of reading it.
 	After any `json:"after,omitempty"`
 }
 
-// apart is where two answers to one request part, in a line for each: by their status, or else by the members that
-// differ.
+// apart returns the difference of two responses, a line for each: the statuses, or else the members that differ.
 func apart(a, b answer) (string, string) {
 	if a.Status != b.Status {
 		return fmt.Sprint(a.Status), fmt.Sprint(b.Status)
@@ -66,7 +64,7 @@ func apart(a, b answer) (string, string) {
 	return strings.Join(inA, ", "), strings.Join(inB, ", ")
 }
 
-// flat is the values below a value, by their paths.
+// flat returns the leaf values below a value, by path.
 func flat(at string, v any) map[string]string {
 	out := map[string]string{}
 	switch v := v.(type) {
@@ -84,14 +82,13 @@ func flat(at string, v any) map[string]string {
 	return out
 }
 
-// comparedHeaders are those that mean something to a client.
+// comparedHeaders are the headers that clients use.
 var comparedHeaders = []string{
 	"Content-Type", "OpenStack-API-Version", "X-OpenStack-Nova-API-Version", "Vary", "Allow", "Location",
 	"WWW-Authenticate", "Retry-After", "X-OpenStack-Request-Id", "X-Compute-Request-Id", "ETag",
 }
 
-// ask sends a step and returns what came back, made comparable. The metadata at a path is looked at afterwards, unless
-// that is "".
+// ask sends a step and returns its comparable response. Unless the path is "", it then reads the metadata there.
 func (s *session) ask(ctx context.Context, st step, names map[string]string, metadata string) (answer, error) {
 	who := st.as
 	if who == "" {
@@ -133,7 +130,7 @@ func (s *session) ask(ctx context.Context, st step, names map[string]string, met
 		case name == "Content-Type":
 			value = strings.ToLower(value)
 		case name == "ETag":
-			value = "(etag)" // a hash of the body, whose members come in an order that differs
+			value = "(etag)" // a hash of the body, whose members have no fixed order
 		}
 		a.Header[name] = squeeze(hide.Replace(value))
 	}
@@ -150,7 +147,7 @@ func (s *session) ask(ctx context.Context, st step, names map[string]string, met
 	return a, err
 }
 
-// learn adds what the step keeps of an answer to the names.
+// learn adds the parts that the step keeps to the names.
 func (st step) learn(header http.Header, body []byte, names map[string]string) {
 	for name, at := range st.keep {
 		if value := header.Get(at); value != "" {
@@ -171,7 +168,7 @@ func (st step) learn(header http.Header, body []byte, names map[string]string) {
 	}
 }
 
-// describe shows the request to who reads the answers.
+// describe returns the request in readable form.
 func (st step) describe(who string) string {
 	text := st.method + " " + squeeze(st.path)
 	if st.body != "" {
@@ -186,7 +183,7 @@ func (st step) describe(who string) string {
 	return text + " as " + who
 }
 
-// replacers put names in, and take them out again.
+// replacers replace placeholders by values, and values by placeholders.
 func replacers(names map[string]string) (fill, hide *strings.Replacer) {
 	var in, out []string
 	for _, name := range slices.Sorted(maps.Keys(names)) {
@@ -199,8 +196,8 @@ func replacers(names map[string]string) (fill, hide *strings.Replacer) {
 	return strings.NewReplacer(in...), strings.NewReplacer(out...)
 }
 
-// decoded makes JSON a value, and of other texts their words. A server, with its dozens of members, shows which members
-// it has, of what type, and those that matter with their values.
+// decoded returns JSON as a value, and other bodies as words. Of a server, with its dozens of members, it keeps the
+// types of the members and the values that matter.
 func decoded(text string) any {
 	text = requestID.ReplaceAllString(text, "(request id)")
 	var v any
@@ -227,10 +224,10 @@ func decoded(text string) any {
 	return squeezed(v)
 }
 
-// requestID is an id that the services give a request.
+// requestID matches the request ids of the services.
 var requestID = regexp.MustCompile(`req-[0-9a-f-]{36}`)
 
-// shownMembers are the members of answers whose every value is compared, but those that no two clouds have in common.
+// shownMembers are the members of responses that are compared in full, except for values that differ between clouds.
 var shownMembers = []string{
 	"volume",
 	"volumes",
@@ -249,7 +246,7 @@ var shownMembers = []string{
 	"os-volume_upload_image",
 }
 
-// varying are the members whose values are not the same in two clouds, or at two times.
+// varying are the members whose values differ between clouds or over time.
 var varying = []string{
 	"created_at",
 	"updated_at",
@@ -275,7 +272,7 @@ var varying = []string{
 	"device",
 }
 
-// shown is a value with the types of what varies, and everything else as it is.
+// shown returns a value with varying members replaced by their types.
 func shown(name string, value any) any {
 	if slices.Contains(varying, name) {
 		return shape(name, value)
@@ -296,7 +293,7 @@ func shown(name string, value any) any {
 	return value
 }
 
-// shape is the value of a server's or a snapshot's member if that matters, and otherwise its type.
+// shape returns the value of a server's or snapshot's member if it matters, otherwise its type.
 func shape(name string, value any) any {
 	switch name {
 	case "status", "OS-EXT-STS:vm_state", "OS-EXT-STS:task_state", "OS-EXT-STS:power_state", "locked", "metadata",
@@ -321,7 +318,7 @@ func shape(name string, value any) any {
 	return "(object)"
 }
 
-// squeezed squeezes every text, and shows of a large map of metadata only its size.
+// squeezed squeezes all strings, and replaces a large metadata map by its size.
 func squeezed(v any) any {
 	switch v := v.(type) {
 	case string:
@@ -343,7 +340,7 @@ func squeezed(v any) any {
 	return v
 }
 
-// squeeze makes long runs of one character short: 255 times k is "k{255}".
+// squeeze shortens long runs of one character: 255 times k is "k{255}".
 func squeeze(text string) string {
 	var b strings.Builder
 	runes := []rune(text)

@@ -14,34 +14,33 @@ import (
 	"time"
 )
 
-// cloud is one of the clouds under test, as far as they are not the same to their users.
+// cloud is a cloud under test: the operations that differ between the clouds.
 type cloud interface {
-	// http returns how to reach it, and the URL of its Keystone, with the version.
+	// http returns a client and the URL of Keystone, with the version.
 	http() (client *http.Client, identity string)
-	// password is that of a user: member, admin, reader or stranger.
+	// password returns the password of a user: member, admin, reader or stranger.
 	password(user string) (name, password string)
-	// flavors are the ids of two flavors, and image that of an image for them.
+	// flavors returns the ids of two flavors, image that of an image for them.
 	flavors() (small, large string)
 	image() string
-	// hold makes everything that begins afterwards stay where it is, until release.
+	// hold stops all transitions that start afterwards until release.
 	hold(k knob) (release func(), err error)
-	// building makes a server that is in vm_state building and task_state spawning. Builds are held.
+	// building creates a server in vm_state building and task_state spawning. Builds are held.
 	building(ctx context.Context, s *session) (id string, err error)
-	// unbuilt makes a server whose build fails, and failing is its id once it did.
+	// unbuilt creates a server whose build fails; it returns the id once it failed.
 	unbuilt(ctx context.Context, s *session) (id string, err error)
 	// expired returns a member's token that has expired.
 	expired(ctx context.Context, s *session) (token string, err error)
-	// newProject makes a project with a name of its own, a description, tags and an extra member. The member is a
-	// member of it, the administrator its administrator. It also gives the administrator and the reader their roles on
-	// the domain.
+	// newProject creates a project with a unique name, a description, tags and an extra member, in which the member and
+	// the administrator have their roles. It also gives the administrator and the reader their roles on the domain.
 	newProject(ctx context.Context, s *session) (name string, err error)
-	// setVolumeStatus puts a volume into a status.
+	// setVolumeStatus sets a volume's status.
 	setVolumeStatus(ctx context.Context, s *session, id, status string) error
-	// setSnapshotStatus puts a snapshot into a status.
+	// setSnapshotStatus sets a snapshot's status.
 	setSnapshotStatus(ctx context.Context, s *session, id, status string) error
 }
 
-// knob is what a cloud can hold.
+// knob is a kind of transition that a cloud can hold.
 type knob string
 
 const (
@@ -56,30 +55,30 @@ const (
 	detaching        knob = "detaching"
 	extending        knob = "extending"
 	uploading        knob = "uploading"
-	// overlap makes concurrent writers of one resource overlap, which on a real cloud they do anyway.
+	// overlap makes concurrent writers of one resource overlap. On a real cloud they always do.
 	overlap knob = "overlap"
 )
 
-// patience is how long a real cloud may take for one change of state.
+// patience is the timeout of one state change on a real cloud.
 const patience = 2 * time.Minute
 
-// session is the people who use a cloud.
+// session holds the tokens of a cloud's users.
 type session struct {
 	cloud    cloud
 	client   *http.Client
 	identity string            // Keystone's URL, with the version
-	tokens   map[string]string // by who
-	// names are what the table's words in braces stand for: service roots and project ids.
+	tokens   map[string]string // by user
+	// names are the values of placeholders: service roots and project ids.
 	names map[string]string
 
-	// apart is the time between the makings of what is to be listed in order.
+	// apart is the time between the creation of resources that are listed in order.
 	apart time.Duration
 
 	mu   sync.Mutex
-	made []resource // to be deleted at the end
+	made []resource // deleted at the end
 }
 
-// resource is what was made.
+// resource is a created resource.
 type resource struct{ kind, id string }
 
 // remember keeps a resource for cleanUp.
@@ -89,7 +88,7 @@ func (s *session) remember(kind, id string) {
 	s.made = append(s.made, resource{kind, id})
 }
 
-// cleanUp deletes everything that was made: servers, snapshots, and when these are gone, volumes.
+// cleanUp deletes all created resources: servers and snapshots, then volumes.
 func (s *session) cleanUp(t *testing.T) {
 	urls := map[string]string{
 		"server":   s.names["nova"] + "/v2.1/servers/",
@@ -122,7 +121,7 @@ func (s *session) cleanUp(t *testing.T) {
 	}
 }
 
-// remove deletes a resource, or what is left of it.
+// remove deletes a resource if it still exists.
 func (s *session) remove(ctx context.Context, kind, url string) error {
 	if kind == "volume" || kind == "snapshot" {
 		_ = s.send(
@@ -137,8 +136,8 @@ func (s *session) remove(ctx context.Context, kind, url string) error {
 	return s.send(ctx, http.MethodDelete, url, "demo admin", nil, nil)
 }
 
-// The people, each a user and a project.
-var people = map[string]struct{ user, project string }{
+// The users, each with a project.
+var users = map[string]struct{ user, project string }{
 	"member":     {"member", "demo"},
 	"admin":      {"admin", "admin"},
 	"demo admin": {"admin", "demo"},
@@ -152,14 +151,14 @@ var people = map[string]struct{ user, project string }{
 	"revoked":       {"member", "demo"},
 }
 
-// signIn gets everybody's token.
+// signIn gets a token for each user.
 func signIn(ctx context.Context, c cloud) (*session, error) {
 	client, identity := c.http()
 	s := &session{
-		cloud: c, client: client, identity: identity, tokens: map[string]string{"nobody": "", "wrong": "nonsense"},
+		cloud: c, client: client, identity: identity, tokens: map[string]string{"anonymous": "", "wrong": "nonsense"},
 		names: map[string]string{"image": c.image()},
 	}
-	admin := people["admin"]
+	admin := users["admin"]
 	if err := s.signIn(ctx, "admin", admin.user, admin.project, admin.project); err != nil {
 		return nil, err
 	}
@@ -167,7 +166,7 @@ func signIn(ctx context.Context, c cloud) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a project: %w", err)
 	}
-	for who, p := range people {
+	for who, p := range users {
 		name := p.project
 		if name == "lists" {
 			name = lists
@@ -186,8 +185,7 @@ func signIn(ctx context.Context, c cloud) (*session, error) {
 	return s, nil
 }
 
-// signIn gets the token of a person for a project, which the table calls by another name, or for the domain if that
-// is "".
+// signIn gets a user's token for a project, or for the domain if that is "".
 func (s *session) signIn(ctx context.Context, who, person, project, projectName string) error {
 	user, password := s.cloud.password(person)
 	domain := map[string]string{"id": "default"}
@@ -235,10 +233,10 @@ func (s *session) signIn(ctx context.Context, who, person, project, projectName 
 	return nil
 }
 
-// version is what an endpoint has after its service's root.
+// version returns the part of an endpoint after its service's root.
 var version = regexp.MustCompile(`/v[0-9].*$`)
 
-// authenticate returns a new token, and decodes what Keystone says of it.
+// authenticate returns a new token, and decodes the response.
 func (s *session) authenticate(ctx context.Context, auth, answer any) (string, error) {
 	body, err := json.Marshal(map[string]any{"auth": auth})
 	if err != nil {
@@ -255,7 +253,7 @@ func (s *session) authenticate(ctx context.Context, auth, answer any) (string, e
 	return res.Header.Get("X-Subject-Token"), json.Unmarshal(text, answer)
 }
 
-// do sends one request and reads its answer.
+// do sends one request and reads the response.
 func (s *session) do(
 	ctx context.Context, method, url string, body io.Reader, header http.Header,
 ) (*http.Response, []byte, error) {
@@ -273,7 +271,7 @@ func (s *session) do(
 	return res, text, err
 }
 
-// send is a request that must succeed. The headers are pairs of name and value.
+// send sends a request that must succeed. headers are pairs of name and value.
 func (s *session) send(ctx context.Context, method, url, who string, body, answer any, headers ...string) error {
 	header := http.Header{"X-Auth-Token": {s.tokens[who]}}
 	for i := 0; i < len(headers); i += 2 {
@@ -300,7 +298,7 @@ func (s *session) send(ctx context.Context, method, url, who string, body, answe
 	return nil
 }
 
-// refused is a request that did not succeed.
+// refused is the error of a request that did not succeed.
 type refused struct {
 	status int
 	text   string
@@ -311,7 +309,7 @@ func (r *refused) Error() string { return r.text }
 func (s *session) server(id string) string { return s.names["nova"] + "/v2.1/servers/" + id }
 func (s *session) volumes() string         { return s.names["cinder"] + "/v3/" + s.names["demo"] }
 
-// createServer makes a server and does not wait for it.
+// createServer creates a server without waiting for it.
 func (s *session) createServer(ctx context.Context, flavor string, metadata map[string]string) (string, error) {
 	small, _ := s.cloud.flavors()
 	var answer struct{ Server struct{ ID string } }
@@ -325,7 +323,7 @@ func (s *session) createServer(ctx context.Context, flavor string, metadata map[
 	return answer.Server.ID, err
 }
 
-// createSnapshot makes a snapshot of a new volume and does not wait for it.
+// createSnapshot creates a snapshot of a new volume without waiting for it.
 func (s *session) createSnapshot(ctx context.Context, volume string) (string, error) {
 	var answer struct{ Snapshot struct{ ID string } }
 	err := s.send(ctx, http.MethodPost, s.volumes()+"/snapshots", "member", map[string]any{"snapshot": map[string]any{
@@ -337,7 +335,7 @@ func (s *session) createSnapshot(ctx context.Context, volume string) (string, er
 	return answer.Snapshot.ID, err
 }
 
-// createVolume makes a volume and waits until it is available.
+// createVolume creates a volume and waits until it is available.
 func (s *session) createVolume(ctx context.Context) (string, error) {
 	var answer struct{ Volume struct{ ID string } }
 	err := s.send(ctx, http.MethodPost, s.volumes()+"/volumes", "member",
@@ -354,7 +352,7 @@ func (s *session) act(ctx context.Context, who, id, action string, argument any)
 	return s.send(ctx, http.MethodPost, s.server(id)+"/action", who, map[string]any{action: argument}, nil)
 }
 
-// awaitServer waits until a server has a vm_state and a task_state; vm_state "" is that it is gone.
+// awaitServer waits for a server's vm_state and task_state; vm_state "" means that it is gone.
 func (s *session) awaitServer(ctx context.Context, id, vmState, taskState string) error {
 	seen := ""
 	return s.await(ctx, func() (bool, error) {
@@ -377,7 +375,7 @@ func (s *session) awaitServer(ctx context.Context, id, vmState, taskState string
 	}, func() string { return fmt.Sprintf("server %s is %s, not %s %s", id, seen, vmState, taskState) })
 }
 
-// awaitVolume waits until a volume or a snapshot has a status; "" is that it is gone.
+// awaitVolume waits for the status of a volume or snapshot; "" means that it is gone.
 func (s *session) awaitVolume(ctx context.Context, kind, id, status string) error {
 	seen := ""
 	return s.await(ctx, func() (bool, error) {
@@ -396,7 +394,7 @@ func isMissing(err error) bool {
 	return ok && r.status == http.StatusNotFound
 }
 
-// await asks until it is so.
+// await polls until the condition holds.
 func (s *session) await(ctx context.Context, done func() (bool, error), what func() string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// concurrentWriters writes different keys of one server, of one snapshot and of one volume, at the same time. Both
-// clouds may lose any number of a server's and a snapshot's keys, and lose none of a volume's. Every writer is answered
-// 200 and shown its own key, every key that is there afterwards was written, and a writer alone loses nothing.
+// concurrentWriters concurrently writes different keys of a server, a snapshot and a volume. Both clouds may lose keys
+// of servers and snapshots, but none of volumes. Every writer gets 200 and its own key, all remaining keys were
+// written, and a single writer loses none.
 func concurrentWriters(t *testing.T, s *session) {
 	names := map[string]string{}
 	if err := newServer(t.Context(), s, names); err != nil {
@@ -61,7 +61,7 @@ func concurrentWriters(t *testing.T, s *session) {
 			}
 			for key, value := range after.Metadata {
 				if written[key] != value {
-					t.Errorf("%s is %q, which nobody wrote", key, value)
+					t.Errorf("%s is %q, which no writer wrote", key, value)
 				}
 			}
 			if after.Metadata["env"] != "dev" || after.Metadata["owner"] != "alice" || len(after.Metadata) < 3 {

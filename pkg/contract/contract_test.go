@@ -25,22 +25,22 @@ var update = flag.Bool("update", false,
 
 var only = flag.String("groups", "", "a regular expression: send the requests of these groups alone")
 
-// group is a resource, how it comes into a state, and the requests about it, in their order.
+// group is a resource, how it gets into its state, and the requests for it, in order.
 type group struct {
 	name string
 	// metadata is the path of the metadata that the requests are about.
 	metadata string
-	// prepare makes the resource; what it names can be named in requests.
+	// prepare creates the resource. Its names are placeholders in requests.
 	prepare func(ctx context.Context, s *session, names map[string]string) error
-	// enter brings it into its state while the knob is held.
+	// enter brings the resource into its state while the knob is held.
 	enter func(ctx context.Context, s *session, names map[string]string) error
 	knob  knob
 	steps []step
-	// ours are operations of our own code, done after the steps.
+	// ours are operations of package metadata, done after the steps.
 	ours []operation
 }
 
-// kept is the metadata that resources are made with.
+// kept is the initial metadata of resources.
 var kept = map[string]string{"env": "dev", "owner": "alice"}
 
 func TestEmbedded(t *testing.T) {
@@ -49,7 +49,7 @@ func TestEmbedded(t *testing.T) {
 	}
 }
 
-// run sends every group's requests to a cloud and compares the answers with the stored ones.
+// run sends all groups' requests to a cloud and compares the responses with the stored ones.
 func run(t *testing.T, c cloud, isReal bool) {
 	start := time.Now()
 	s, err := signIn(t.Context(), c)
@@ -77,7 +77,7 @@ func run(t *testing.T, c cloud, isReal bool) {
 	t.Run("held", func(t *testing.T) {
 		held := slices.DeleteFunc(slices.Clone(groups), func(g group) bool { return g.enter == nil })
 		for _, r := range ready {
-			r.wait(t) // what is not ready yet would be held too
+			r.wait(t) // resources that are not ready would be held, too
 		}
 		enter(t, s, held, ready)
 		for _, g := range held {
@@ -100,7 +100,7 @@ func run(t *testing.T, c cloud, isReal bool) {
 		time.Since(start).Round(time.Second))
 }
 
-// allGroups is the whole table. Those of which the resources are soonest ready come first.
+// allGroups returns all groups, those whose resources are ready soonest first.
 func allGroups() []group {
 	return slices.Concat(
 		keystoneReads(),
@@ -116,7 +116,7 @@ func allGroups() []group {
 	)
 }
 
-// chosenGroups is the groups that the flag names, all by default.
+// chosenGroups returns the groups that the flag selects, all by default.
 func chosenGroups(t *testing.T) []group {
 	re, err := regexp.Compile(*only)
 	if err != nil {
@@ -125,8 +125,7 @@ func chosenGroups(t *testing.T) []group {
 	return slices.DeleteFunc(allGroups(), func(g group) bool { return !re.MatchString(g.name) })
 }
 
-// checkUndisturbed looks at a server that nobody has touched. Every answer is worthless where somebody else writes
-// metadata.
+// checkUndisturbed checks a server that the suite does not write to. Responses are meaningless if another process writes metadata.
 func checkUndisturbed(t *testing.T, s *session, id string) {
 	t.Helper()
 	var got struct{ Metadata map[string]string }
@@ -134,18 +133,19 @@ func checkUndisturbed(t *testing.T, s *session, id string) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(kept, got.Metadata); diff != "" {
-		t.Fatalf("somebody else writes metadata to servers of this cloud: does a Tagger listen to it? (-made +now)\n%s", diff)
+		t.Fatalf("another process writes metadata to servers of this cloud: is a Tagger running there? (-made +now)\n%s",
+			diff)
 	}
 }
 
-// preparation is a group's resources in the making.
+// preparation is the creation of a group's resources.
 type preparation struct {
-	names map[string]string // what requests can name, with the values; once it is done
+	names map[string]string // placeholders and their values, once done
 	err   error
 	done  chan struct{}
 }
 
-// wait returns the names, or ends the test with what went wrong.
+// wait returns the names, or fails the test with the error.
 func (p *preparation) wait(t *testing.T) map[string]string {
 	t.Helper()
 	<-p.done
@@ -155,7 +155,7 @@ func (p *preparation) wait(t *testing.T) map[string]string {
 	return p.names
 }
 
-// prepare makes all groups' resources at the same time.
+// prepare creates all groups' resources concurrently.
 func prepare(t *testing.T, s *session, groups []group) map[string]*preparation {
 	all := map[string]*preparation{}
 	var wg sync.WaitGroup
@@ -198,7 +198,7 @@ func enter(t *testing.T, s *session, groups []group, ready map[string]*preparati
 	}
 }
 
-// compare sends a group's requests and compares the answers, and then does our own operations.
+// compare sends a group's requests, compares the responses, and then runs our own operations.
 func compare(t *testing.T, s *session, g group, names map[string]string, tally *tally) {
 	for _, kind := range []string{"server", "snapshot", "volume"} {
 		if id := names[kind]; id != "" {
@@ -250,10 +250,10 @@ func compare(t *testing.T, s *session, g group, names map[string]string, tally *
 	}
 }
 
-// tally counts, and keeps what differs.
+// tally counts requests and differences.
 type tally struct {
 	isReal     bool
-	mu         sync.Mutex          // guards the rest
+	mu         sync.Mutex          // guards the fields below
 	files      map[string][]answer // to be written
 	requests   int
 	operations int
@@ -266,7 +266,7 @@ func (y *tally) ours() {
 	y.operations++
 }
 
-// keep keeps answers that are to be written to a file.
+// keep stores responses to write to a file.
 func (y *tally) keep(file string, list []answer) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
@@ -276,7 +276,7 @@ func (y *tally) keep(file string, list []answer) {
 	y.files[file] = list
 }
 
-// write writes what was kept.
+// write writes the stored responses.
 func (y *tally) write(t *testing.T) {
 	t.Helper()
 	for file, list := range y.files {
@@ -284,7 +284,7 @@ func (y *tally) write(t *testing.T) {
 	}
 }
 
-// count compares one answer with the real cloud's stored one.
+// count compares one response with the real cloud's stored one.
 func (y *tally) count(t *testing.T, group string, want, got answer) {
 	t.Helper()
 	y.mu.Lock()
@@ -309,7 +309,7 @@ func (y *tally) count(t *testing.T, group string, want, got answer) {
 	}
 }
 
-// checkDifferences fails for entries of the table that are no differences any more.
+// checkDifferences fails for entries of the table that no longer differ.
 func (y *tally) checkDifferences(t *testing.T) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(differences)) {
@@ -319,7 +319,7 @@ func (y *tally) checkDifferences(t *testing.T) {
 	}
 }
 
-// stored is the answer as it comes out of a file.
+// stored converts a response to the form that is read from a file.
 func stored(t *testing.T, a answer) answer {
 	t.Helper()
 	text, err := json.Marshal(a)

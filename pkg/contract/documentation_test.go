@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// The documentation says how many requests there are, and has the table of differences.
+// The documentation states the number of requests, and has the table of differences.
 func TestDocumentation(t *testing.T) {
 	const file = "../../docs/embedded-cloud.md"
 	text, err := os.ReadFile(file)
@@ -19,9 +19,9 @@ func TestDocumentation(t *testing.T) {
 	}
 	got := string(text)
 	for name, want := range map[string]string{"size": size(), "differences": differenceTable()} {
-		place := regexp.MustCompile(`(<!-- contract: ` + name + ` -->\n)(\n[^<]*?\n)??(\nWhat )`)
+		place := regexp.MustCompile(`(?s)(<!-- contract: ` + name + ` -->\n)(.*?)(\n<!-- end -->)`)
 		if !place.MatchString(got) {
-			t.Fatalf("%s: no place for the %s", file, name)
+			t.Fatalf("%s has no marker for the %s", file, name)
 		}
 		got = place.ReplaceAllString(got, "${1}"+strings.ReplaceAll(want, "$", "$$")+"${3}")
 	}
@@ -29,14 +29,14 @@ func TestDocumentation(t *testing.T) {
 		return
 	}
 	if !*update {
-		t.Fatalf("%s is not what the suite is: go test ./pkg/contract -run Documentation -update", file)
+		t.Fatalf("%s does not match the suite; run: go test ./pkg/contract -run Documentation -update", file)
 	}
 	if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// size is a sentence on how much is compared.
+// size returns a sentence on the number of comparisons.
 func size() string {
 	groups := allGroups()
 	requests, operations := 0, 0
@@ -44,12 +44,11 @@ func size() string {
 		requests += len(g.steps)
 		operations += len(g.ours)
 	}
-	return fmt.Sprintf("\n%d requests about %d resources in their states; "+
-		"%d of the answers are equal; %d operations of Tagger's own.\n",
-		requests, len(groups), requests-len(differences), operations)
+	return fmt.Sprintf("\n%d requests for %d resources in their states, %d equal responses, "+
+		"%d operations of Tagger's own.\n", requests, len(groups), requests-len(differences), operations)
 }
 
-// differenceTable has a row for each difference and reason.
+// differenceTable returns a table with a row for each difference and reason.
 func differenceTable() string {
 	cases := map[difference][]string{}
 	for _, name := range slices.Sorted(maps.Keys(differences)) {
@@ -59,7 +58,7 @@ func differenceTable() string {
 		return strings.Compare(cases[a][0], cases[b][0])
 	})
 	var b strings.Builder
-	b.WriteString("\n| case | real | embedded | why it stays |\n| --- | --- | --- | --- |\n")
+	b.WriteString("\n| case | real | embedded | reason |\n| --- | --- | --- | --- |\n")
 	for _, d := range rows {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", strings.Join(cases[d], "; "), d.Real, d.Embedded, d.Reason)
 	}

@@ -18,7 +18,7 @@ type embedded struct {
 	endpoint string
 }
 
-// newCloud makes an embedded cloud with the people of the table.
+// newCloud creates an embedded cloud with the table's users.
 func newCloud() *simcloud.Cloud {
 	users := simcloud.DefaultUsers()
 	for i, u := range users {
@@ -134,7 +134,7 @@ func (e *embedded) setSnapshotStatus(_ context.Context, _ *session, id, status s
 	return nil
 }
 
-// withApplicationCredential is what Keystone is told by who signs in so.
+// withApplicationCredential returns the auth request for an application credential.
 func withApplicationCredential(id, secret string) any {
 	return map[string]any{"identity": map[string]any{
 		"methods":                []string{"application_credential"},

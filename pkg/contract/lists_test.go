@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// lists is lists of servers, volumes and snapshots: what a page holds, where the next one is, filters, order, other
-// projects. They are made in a project that has nothing else, a second apart, since that is how exactly the real cloud
-// orders them.
+// lists returns the groups for lists of servers, volumes and snapshots: pages, links, filters, order, other projects.
+// The resources are alone in their project and created a second apart, because the real cloud orders by seconds.
 func lists() []group {
 	return []group{
 		{name: "server lists", prepare: listedServers, steps: serverLists()},
@@ -21,7 +20,7 @@ func lists() []group {
 	}
 }
 
-// listedServers makes the servers a to d, of which c is stopped and d deleted.
+// listedServers creates the servers a to d; c is stopped and d deleted.
 func listedServers(ctx ctx, s *session, names map[string]string) error {
 	all := s.names["nova"] + "/v2.1/servers"
 	for _, name := range []string{"a", "b", "c", "d"} {
@@ -143,12 +142,12 @@ func serverLists() []step {
 	get("lists admin", "?changes-since={earlier}")
 	get("admin", "?uuid={server a}")
 	get("admin", "?project_id={lists}&all_tenants=False")
-	get("nobody", "")
+	get("anonymous", "")
 	get("domain admin", "?uuid={server a}")
 	return steps
 }
 
-// listedVolumes makes the volumes a to c, of one, two and three GiB, of which c is in error, and a snapshot of each.
+// listedVolumes creates the volumes a to c of one, two and three GiB, with a snapshot each; c is in error.
 func listedVolumes(ctx ctx, s *session, names map[string]string) error {
 	root := s.names["cinder"] + "/v3/" + s.names["lists"]
 	for i, name := range []string{"a", "b", "c"} {
@@ -184,7 +183,7 @@ func listedVolumes(ctx ctx, s *session, names map[string]string) error {
 	}, nil)
 }
 
-// volumeLists are the lists of volumes, or of snapshots.
+// volumeLists returns the requests for lists of volumes or snapshots.
 func volumeLists(one string) []step {
 	root := "{cinder}/v3/{%s}/" + one + "s"
 	var steps []step
@@ -260,6 +259,6 @@ func volumeLists(one string) []step {
 	get("lists admin", "?all_tenants=1&project_id=0123456789abcdef0123456789abcdef")
 	get("lists admin", "?project_id={demo}")
 	get("admin", "?all_tenants=1&project_id={lists}&limit=1")
-	get("nobody", "")
+	get("anonymous", "")
 	return steps
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The notifications of the real broker are whole, named for their event types, and hold no credentials.
+// The notifications of the real broker are complete, named after their event types, and free of credentials.
 func TestNotifications(t *testing.T) {
 	files, err := filepath.Glob("testdata/notifications/*.json")
 	if err != nil || len(files) == 0 {
@@ -41,7 +41,7 @@ func TestNotifications(t *testing.T) {
 	}
 }
 
-// credential returns where a value has a member that holds a secret in notifications, "" for nowhere.
+// credential returns the path of a member that may hold a secret, "" if there is none.
 func credential(at string, v any) string {
 	switch v := v.(type) {
 	case []any:

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// openstack is a real one, made by deploy/openstack-dev.
+// openstack is a real cloud, started by deploy/openstack-dev.
 type openstack struct {
 	state string // the stand's state directory
 	creds struct {
@@ -47,7 +47,7 @@ func newOpenStack(t *testing.T) *openstack {
 
 func TestOpenStack(t *testing.T) {
 	o := newOpenStack(t)
-	t.Cleanup(func() { // after the resources are gone, and also after a failure
+	t.Cleanup(func() { // after the resources were deleted, also after a failure
 		for _, end := range o.atEnd {
 			if err := end(context.WithoutCancel(t.Context())); err != nil {
 				t.Errorf("clean up: %v", err)
@@ -59,7 +59,7 @@ func TestOpenStack(t *testing.T) {
 
 func (o *openstack) http() (*http.Client, string) {
 	return &http.Client{
-		// The stand's uWSGI closes idle connections without a word.
+		// The stand's uWSGI closes idle connections without notice.
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Timeout:       patience,
@@ -101,7 +101,7 @@ func (o *openstack) hold(k knob) (release func(), err error) {
 	return func() {
 		_ = os.Remove(file)
 		if before != nil {
-			time.Sleep(time.Second) // for the services to see that it was gone
+			time.Sleep(time.Second) // so that the services notice its removal
 			_ = os.WriteFile(file, before, 0o644)
 		}
 	}, nil
@@ -115,7 +115,7 @@ func (o *openstack) building(ctx context.Context, s *session) (string, error) {
 	return id, s.awaitServer(ctx, id, "building", "spawning")
 }
 
-// unbuilt asks for more processors than any host has.
+// unbuilt requests more processors than any host has.
 func (o *openstack) unbuilt(ctx context.Context, s *session) (string, error) {
 	flavors := s.names["nova"] + "/v2.1/flavors"
 	var made struct{ Flavor struct{ ID string } }
@@ -131,7 +131,7 @@ func (o *openstack) unbuilt(ctx context.Context, s *session) (string, error) {
 	return id, errors.Join(err, s.send(ctx, http.MethodDelete, flavors+"/"+made.Flavor.ID, "admin", nil, nil))
 }
 
-// expired lets an application credential expire, and with it its tokens: Keystone gives them no longer life.
+// expired lets an application credential expire. Its tokens expire with it.
 func (o *openstack) expired(ctx context.Context, s *session) (string, error) {
 	var who struct {
 		Token struct{ User struct{ ID string } }
@@ -161,7 +161,7 @@ func (o *openstack) expired(ctx context.Context, s *session) (string, error) {
 		return "", err
 	}
 	time.Sleep(life)
-	// This is the one time that Keystone writes without its zone.
+	// Keystone writes only this time without a zone.
 	if end, err := time.Parse("2006-01-02T15:04:05", issued.Token.Expires); err != nil || !end.Before(time.Now()) {
 		return "", fmt.Errorf("the token is valid until %s (%w)", issued.Token.Expires, err)
 	}

@@ -12,26 +12,26 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// operation is one of our own operations, and what its refusal means to the rest of Tagger.
+// operation is one of our own operations, and the class of its error.
 type operation struct {
 	name string
-	as   string // who, the member by default
-	// id is the name of the resource's id.
+	as   string // the user, the member by default
+	// id is the placeholder of the resource's id.
 	id string
-	// compute and volume, if not "", are other endpoints than the catalog's.
+	// compute and volume, if not "", replace the catalog's endpoints.
 	compute, volume string
 	do              func(ctx context.Context, api ourAPI, id string) error
-	// class is the refusal's; "" is no refusal.
+	// class is that of the error; "" means success.
 	class metadata.Class
 }
 
-// ourAPI is our operations on a cloud.
+// ourAPI holds our operations on a cloud.
 type ourAPI struct {
 	servers   resources
 	snapshots resources
 }
 
-// resources are the operations on resources of one kind, each on the id that it is given.
+// resources are the operations on resources of one kind, by id.
 type resources struct {
 	service *gophercloud.ServiceClient
 	kind    metadata.Kind
@@ -86,7 +86,7 @@ func (r resources) DeleteMetadatum(ctx context.Context, id, key string) error {
 	return one.Remove(ctx, key)
 }
 
-// ours returns the operations in somebody's name, at the endpoints.
+// ours returns the operations as a user, at the endpoints.
 func (s *session) ours(who, compute, volume string) ourAPI {
 	service := func(endpoint string) *gophercloud.ServiceClient {
 		provider := &gophercloud.ProviderClient{HTTPClient: http.Client{Transport: s.client.Transport,

@@ -9,7 +9,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// serverEdges is requests at the edges of what Nova takes.
+// serverEdges returns requests at the limits of what Nova accepts.
 func serverEdges() []group {
 	return []group{
 		{name: "server keys", metadata: serverMetadata, prepare: newServer, steps: serverKeys()},
@@ -24,18 +24,18 @@ func serverEdges() []group {
 			}},
 		}},
 		{name: "server paths", metadata: serverMetadata, prepare: newServer, steps: serverPaths(), ours: serverPathsOurs()},
-		{name: "server people", metadata: serverMetadata, prepare: newServer, steps: serverPeople(),
-			ours: serverPeopleOurs()},
+		{name: "server roles", metadata: serverMetadata, prepare: newServer, steps: serverRoles(),
+			ours: serverRolesOurs()},
 		{name: "server versions", metadata: serverMetadata, prepare: newServer, steps: serverVersions()},
 	}
 }
 
-// post is a POST of metadata, as JSON.
+// post returns a POST of metadata as JSON.
 func post(name, path string, metadata any) step {
 	return step{name: name, method: "POST", path: path, body: jsonText(map[string]any{"metadata": metadata})}
 }
 
-// put is a PUT of one key.
+// put returns a PUT of one key.
 func put(name, path, key string, value any) step {
 	return step{name: name, method: "PUT", path: path + "/" + url.PathEscape(key),
 		body: jsonText(map[string]any{"meta": map[string]any{key: value}})}
@@ -44,12 +44,12 @@ func put(name, path, key string, value any) step {
 func jsonText(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // the table holds nothing that has no JSON form
+		panic(err) // all values of the table have a JSON form
 	}
 	return string(text)
 }
 
-// oddKeys are keys with something about them.
+// oddKeys are unusual keys.
 var oddKeys = []struct{ name, key string }{
 	{"of 255", strings.Repeat("k", 255)}, {"of 256", strings.Repeat("k", 256)}, {"space", "a b"},
 	{"leading space", " a"}, {"trailing space", "a "}, {"dot", "a.b"}, {"colon", "a:b"}, {"underscore", "a_b"},
@@ -86,7 +86,7 @@ func serverKeys() []step {
 	)
 }
 
-// oddValues are values with something about them.
+// oddValues are unusual values.
 var oddValues = []struct {
 	name  string
 	value any
@@ -109,7 +109,7 @@ func serverValues() []step {
 	return append(steps, post("POST a good and a bad value", serverMetadata, map[string]any{"good": "1", "v": 1}))
 }
 
-// oddBodies are bodies that are not what they should be, with the name of the member that they should have.
+// oddBodies returns requests with invalid bodies; member is the name of the expected member.
 func oddBodies(path, method, member string) []step {
 	var steps []step
 	for _, b := range []struct{ name, body string }{
@@ -163,7 +163,7 @@ func serverBodies() []step {
 	)
 }
 
-// manyKeys is n keys, from k1 on.
+// manyKeys returns n keys, from k1 on.
 func manyKeys(n int) map[string]any {
 	m := map[string]any{}
 	for i := range n {
@@ -231,10 +231,10 @@ func serverPaths() []step {
 	)
 }
 
-// everybody does everything.
-func everybody(metadata, member string, people ...string) []step {
+// stepsAs returns every operation as each of the users.
+func stepsAs(metadata, member string, users ...string) []step {
 	var steps []step
-	for _, who := range people {
+	for _, who := range users {
 		steps = append(steps,
 			step{name: "GET as " + who, as: who, method: "GET", path: metadata},
 			step{name: "POST as " + who, as: who, method: "POST", path: metadata, body: `{"metadata": {"by": "` + who + `"}}`},
@@ -246,14 +246,14 @@ func everybody(metadata, member string, people ...string) []step {
 	return steps
 }
 
-func serverPeople() []step {
-	steps := everybody(serverMetadata, "server",
-		"admin", "demo admin", "reader", "stranger", "nobody", "wrong", "revoked", "expired")
-	for _, who := range []string{"stranger", "nobody", "wrong", "expired", "admin"} {
+func serverRoles() []step {
+	steps := stepsAs(serverMetadata, "server",
+		"admin", "demo admin", "reader", "stranger", "anonymous", "wrong", "revoked", "expired")
+	for _, who := range []string{"stranger", "anonymous", "wrong", "expired", "admin"} {
 		steps = append(steps, step{name: "GET server as " + who, as: who, method: "GET", path: oneServer})
 	}
 	return append(steps,
-		step{name: "nobody, accepting HTML", as: "nobody", method: "GET", path: serverMetadata,
+		step{name: "anonymous, accepting HTML", as: "anonymous", method: "GET", path: serverMetadata,
 			header: map[string]string{"Accept": "text/html"}},
 		step{name: "a stranger with our project in the path", as: "stranger", method: "POST",
 			path: "{nova}/v2.1/{demo}/servers/{server}/metadata",
@@ -270,7 +270,7 @@ func serverPeople() []step {
 	)
 }
 
-func serverPeopleOurs() []operation {
+func serverRolesOurs() []operation {
 	update := func(who string, class metadata.Class) operation {
 		return operation{name: "Update as " + who, as: who, id: "server", class: class,
 			do: func(ctx ctx, api ourAPI, id string) error {
@@ -279,12 +279,12 @@ func serverPeopleOurs() []operation {
 	}
 	return []operation{
 		update("admin", ""), update("reader", ""), update("stranger", metadata.Gone),
-		update("nobody", metadata.Unauthenticated), update("wrong", metadata.Unauthenticated),
+		update("anonymous", metadata.Unauthenticated), update("wrong", metadata.Unauthenticated),
 		update("revoked", metadata.Unauthenticated), update("expired", metadata.Unauthenticated),
 	}
 }
 
-// The endpoints that are configured wrongly or oddly.
+// Wrong and unusual endpoints.
 func serverPathsOurs() []operation {
 	update := func(name, endpoint string, class metadata.Class) operation {
 		return operation{name: "Update at " + name, id: "server", compute: endpoint, class: class,

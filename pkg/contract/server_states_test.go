@@ -12,7 +12,7 @@ const (
 	oneServer      = "{nova}/v2.1/servers/{server}"
 )
 
-// serverSteps is every operation on a server with the metadata kept.
+// serverSteps returns all operations on a server with the metadata kept.
 func serverSteps() []step {
 	return []step{
 		{name: "GET server", method: "GET", path: oneServer},
@@ -30,7 +30,7 @@ func serverSteps() []step {
 	}
 }
 
-// newServer makes an active server.
+// newServer creates an active server.
 func newServer(ctx context.Context, s *session, names map[string]string) error {
 	id, err := s.createServer(ctx, "", kept)
 	names["server"] = id
@@ -40,7 +40,7 @@ func newServer(ctx context.Context, s *session, names map[string]string) error {
 	return s.awaitServer(ctx, id, "active", "")
 }
 
-// afterAction makes an active server and does something to it that ends in another vm_state.
+// afterAction creates an active server and performs an action that ends in another vm_state.
 func afterAction(
 	who, action string, argument any, vmState string,
 ) func(context.Context, *session, map[string]string) error {
@@ -56,7 +56,7 @@ func afterAction(
 	}
 }
 
-// serverStates is the metadata operations in every state that can be reached.
+// serverStates returns the metadata operations in every reachable state.
 func serverStates() []group {
 	writable := ourServerOperations("", "", "", metadata.KeyNotFound)
 	refused := ourServerOperations("", metadata.NotReady, metadata.NotReady, metadata.KeyNotFound)

@@ -15,7 +15,7 @@ const (
 	oneSnapshot      = "{cinder}/v3/{demo}/snapshots/{snapshot}"
 )
 
-// snapshotSteps is every operation on a snapshot with the metadata kept.
+// snapshotSteps returns all operations on a snapshot with the metadata kept.
 func snapshotSteps() []step {
 	return []step{
 		{name: "GET snapshot", method: "GET", path: oneSnapshot},
@@ -36,7 +36,7 @@ func newVolume(ctx ctx, s *session, names map[string]string) (err error) {
 	return err
 }
 
-// newSnapshot makes an available snapshot.
+// newSnapshot creates an available snapshot.
 func newSnapshot(ctx ctx, s *session, names map[string]string) error {
 	err := newVolume(ctx, s, names)
 	if err != nil {
@@ -48,7 +48,7 @@ func newSnapshot(ctx ctx, s *session, names map[string]string) error {
 	return s.awaitVolume(ctx, "snapshot", names["snapshot"], "available")
 }
 
-// snapshotStates is the metadata operations in every status that can be reached.
+// snapshotStates returns the metadata operations in every reachable status.
 func snapshotStates() []group {
 	writable := ourSnapshotOperations("", "", metadata.KeyNotFound)
 	gone := ourSnapshotOperations(metadata.Gone, metadata.Gone, metadata.Gone)
@@ -90,7 +90,7 @@ func snapshotStates() []group {
 	return groups
 }
 
-// snapshotEdges is requests at the edges of what Cinder takes.
+// snapshotEdges returns requests at the limits of what Cinder accepts.
 func snapshotEdges() []group {
 	return []group{
 		{name: "snapshot keys", metadata: snapshotMetadata, prepare: newSnapshot, steps: snapshotKeys()},
@@ -98,8 +98,8 @@ func snapshotEdges() []group {
 		{name: "snapshot bodies", metadata: snapshotMetadata, prepare: newSnapshot, steps: snapshotBodies()},
 		{name: "snapshot paths", metadata: snapshotMetadata, prepare: newSnapshot, steps: snapshotPaths(),
 			ours: snapshotPathsOurs()},
-		{name: "snapshot people", metadata: snapshotMetadata, prepare: newSnapshot, steps: snapshotPeople(),
-			ours: snapshotPeopleOurs()},
+		{name: "snapshot roles", metadata: snapshotMetadata, prepare: newSnapshot, steps: snapshotRoles(),
+			ours: snapshotRolesOurs()},
 		{name: "snapshot versions", metadata: snapshotMetadata, prepare: newSnapshot, steps: snapshotVersions()},
 	}
 }
@@ -188,9 +188,9 @@ func snapshotPaths() []step {
 	)
 }
 
-func snapshotPeople() []step {
-	return append(everybody(snapshotMetadata, "snapshot",
-		"demo admin", "admin", "reader", "stranger", "nobody", "wrong", "revoked", "expired"),
+func snapshotRoles() []step {
+	return append(stepsAs(snapshotMetadata, "snapshot",
+		"demo admin", "admin", "reader", "stranger", "anonymous", "wrong", "revoked", "expired"),
 		step{name: "a stranger with the own project in the path", as: "stranger", method: "PUT",
 			path: "{cinder}/v3/{other}/snapshots/{snapshot}/metadata/a",
 			body: `{"meta": {"a": "1"}}`},
@@ -203,7 +203,7 @@ func snapshotPeople() []step {
 	)
 }
 
-func snapshotPeopleOurs() []operation {
+func snapshotRolesOurs() []operation {
 	set := func(who string, class metadata.Class) operation {
 		return operation{name: "SetMetadatum as " + who, as: who, id: "snapshot", class: class,
 			do: func(ctx ctx, api ourAPI, id string) error {
@@ -212,12 +212,12 @@ func snapshotPeopleOurs() []operation {
 	}
 	return []operation{
 		set("demo admin", ""), set("reader", ""), set("admin", metadata.Invalid), set("stranger", metadata.Invalid),
-		set("nobody", metadata.Unauthenticated), set("wrong", metadata.Unauthenticated),
+		set("anonymous", metadata.Unauthenticated), set("wrong", metadata.Unauthenticated),
 		set("revoked", metadata.Unauthenticated), set("expired", metadata.Unauthenticated),
 	}
 }
 
-// The endpoints that are configured wrongly or oddly.
+// Wrong and unusual endpoints.
 func snapshotPathsOurs() []operation {
 	set := func(name, endpoint string, class metadata.Class) operation {
 		return operation{name: "SetMetadatum at " + name, id: "snapshot", volume: endpoint, class: class,

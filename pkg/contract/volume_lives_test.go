@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// volumeLives is what happens to volumes beside their metadata: created, extended, transferred, deleted with their
-// snapshots.
+// volumeLives returns the operations on volumes beside metadata: create, extend, transfer, delete with snapshots.
 func volumeLives() []group {
 	return []group{
 		{name: "volume creation", prepare: newSnapshot, steps: volumeCreation()},
@@ -85,7 +84,7 @@ func volumeCreation() []step {
 			path:   all,
 			body:   `{"volume": {"size": 1, "metadata": {"a%b": "1"}}}`,
 		},
-		{name: "POST as nobody", as: "nobody", method: "POST", path: all, body: `{"volume": {"size": 1}}`},
+		{name: "POST as anonymous", as: "anonymous", method: "POST", path: all, body: `{"volume": {"size": 1}}`},
 	}
 }
 
@@ -341,7 +340,7 @@ func volumeCascade() []step {
 	}
 }
 
-// attachments is servers and their volumes.
+// attachments returns the operations on servers and their volumes.
 func attachments() []group {
 	return []group{
 		{name: "attachments", prepare: func(ctx ctx, s *session, names map[string]string) error {
@@ -462,7 +461,7 @@ func attachmentSteps() []step {
 	}
 }
 
-// newVolumeFromImage makes a volume that a server can boot from.
+// newVolumeFromImage creates a bootable volume.
 func newVolumeFromImage(ctx ctx, s *session, names map[string]string) error {
 	return volumeOf(map[string]any{"imageRef": s.cloud.image()})(ctx, s, names)
 }
@@ -677,5 +676,5 @@ func serverCreation() []step {
 	)
 }
 
-// secondApart is a time after which a real cloud gives what is made another second.
+// secondApart is long enough for a real cloud's creation times to differ.
 const secondApart = 1100 * time.Millisecond

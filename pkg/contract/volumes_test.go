@@ -11,10 +11,10 @@ const (
 	oneVolume      = "{cinder}/v3/{demo}/volumes/{volume}"
 )
 
-// at is the header that asks for a microversion.
+// at returns the header that requests a microversion.
 func at(version string) map[string]string { return map[string]string{"OpenStack-API-Version": version} }
 
-// volumeSteps is every operation on a volume with the metadata kept.
+// volumeSteps returns all operations on a volume with the metadata kept.
 func volumeSteps() []step {
 	return []step{
 		{name: "GET volume", method: "GET", path: oneVolume},
@@ -31,7 +31,7 @@ func volumeSteps() []step {
 	}
 }
 
-// volumeOf makes an available volume with the metadata kept, and with more members.
+// volumeOf creates an available volume with the metadata kept and additional members.
 func volumeOf(more map[string]any) func(ctx, *session, map[string]string) error {
 	return func(ctx ctx, s *session, names map[string]string) (err error) {
 		if names["volume"], err = s.createVolumeWith(ctx, more); err != nil {
@@ -41,7 +41,7 @@ func volumeOf(more map[string]any) func(ctx, *session, map[string]string) error 
 	}
 }
 
-// createVolumeWith makes a volume and does not wait for it.
+// createVolumeWith creates a volume without waiting for it.
 func (s *session) createVolumeWith(ctx ctx, more map[string]any) (string, error) {
 	volume := map[string]any{"name": "contract", "size": 1, "metadata": kept}
 	for name, value := range more {
@@ -67,21 +67,21 @@ func (s *session) actOnVolume(ctx ctx, who, id, action string, argument any) err
 	)
 }
 
-// attach lets Nova attach a volume to a server and does not wait for it.
+// attach has Nova attach a volume to a server, without waiting for it.
 func (s *session) attach(ctx ctx, server, volume string) error {
 	return s.send(ctx, http.MethodPost, s.server(server)+"/os-volume_attachments", "member", map[string]any{
 		"volumeAttachment": map[string]any{"volumeId": volume},
 	}, nil)
 }
 
-// settled waits until the named volume has a status.
+// settled waits for the status of the named volume.
 func settled(volume, status string) func(ctx, *session, map[string]string) error {
 	return func(ctx ctx, s *session, names map[string]string) error {
 		return s.awaitVolume(ctx, "volume", names[volume], status)
 	}
 }
 
-// volumeAndServer makes an available volume and an active server.
+// volumeAndServer creates an available volume and an active server.
 func volumeAndServer(ctx ctx, s *session, names map[string]string) error {
 	if err := newServer(ctx, s, names); err != nil {
 		return err
@@ -99,7 +99,7 @@ func attached(ctx ctx, s *session, names map[string]string) error {
 	return s.awaitVolume(ctx, "volume", names["volume"], "in-use")
 }
 
-// inStatus makes a volume and gives it a status.
+// inStatus creates a volume and sets its status.
 func inStatus(status string) func(ctx, *session, map[string]string) error {
 	return func(ctx ctx, s *session, names map[string]string) error {
 		if err := volumeOf(nil)(ctx, s, names); err != nil {
@@ -109,7 +109,7 @@ func inStatus(status string) func(ctx, *session, map[string]string) error {
 	}
 }
 
-// afterVolumeAction does something to the volume and waits for its status.
+// afterVolumeAction performs an action on the volume and waits for its status.
 func afterVolumeAction(action string, argument any, status string) func(ctx, *session, map[string]string) error {
 	return func(ctx ctx, s *session, names map[string]string) error {
 		if err := s.actOnVolume(ctx, "member", names["volume"], action, argument); err != nil {
@@ -119,7 +119,7 @@ func afterVolumeAction(action string, argument any, status string) func(ctx, *se
 	}
 }
 
-// volumeStates is the metadata operations in every status that can be reached.
+// volumeStates returns the metadata operations in every reachable status.
 func volumeStates() []group {
 	groups := []group{
 		{name: "volume creating", knob: volumes, enter: func(ctx ctx, s *session, names map[string]string) (err error) {
@@ -243,14 +243,14 @@ func volumeStates() []group {
 	return groups
 }
 
-// volumeEdges is requests at the edges of what Cinder takes.
+// volumeEdges returns requests at the limits of what Cinder accepts.
 func volumeEdges() []group {
 	return []group{
 		{name: "volume keys", metadata: volumeMetadata, prepare: volumeOf(nil), steps: volumeKeys()},
 		{name: "volume values", metadata: volumeMetadata, prepare: volumeOf(nil), steps: volumeValues()},
 		{name: "volume bodies", metadata: volumeMetadata, prepare: volumeOf(nil), steps: volumeBodies()},
 		{name: "volume paths", metadata: volumeMetadata, prepare: volumeOf(nil), steps: volumePaths()},
-		{name: "volume people", metadata: volumeMetadata, prepare: volumeOf(nil), steps: volumePeople()},
+		{name: "volume roles", metadata: volumeMetadata, prepare: volumeOf(nil), steps: volumeRoles()},
 		{name: "volume versions", metadata: volumeMetadata, prepare: volumeOf(nil), steps: volumeVersions()},
 		{name: "server case", metadata: serverMetadata, prepare: newServer, steps: keysInAnotherCase(serverMetadata)},
 		{
@@ -268,7 +268,7 @@ func volumeEdges() []group {
 	}
 }
 
-// keysInAnotherCase is what becomes of keys that differ in case, or in a space at their end, only.
+// keysInAnotherCase returns requests with keys that differ only in case or in a trailing space.
 func keysInAnotherCase(metadata string) []step {
 	replace := func(name string, all map[string]any) step {
 		return step{name: name, method: "PUT", path: metadata, body: jsonText(map[string]any{"metadata": all})}
@@ -382,20 +382,20 @@ func volumePaths() []step {
 	)
 }
 
-func volumePeople() []step {
-	steps := everybody(
+func volumeRoles() []step {
+	steps := stepsAs(
 		volumeMetadata,
 		"volume",
 		"demo admin",
 		"admin",
 		"reader",
 		"stranger",
-		"nobody",
+		"anonymous",
 		"wrong",
 		"revoked",
 		"expired",
 	)
-	for _, who := range []string{"demo admin", "reader", "stranger", "nobody"} {
+	for _, who := range []string{"demo admin", "reader", "stranger", "anonymous"} {
 		steps = append(steps, step{name: "GET volume as " + who, as: who, method: "GET", path: oneVolume})
 	}
 	return append(
