@@ -297,7 +297,7 @@ func openRules(
 	}
 	read := func(ctx context.Context) (rules.Source, error) { return settings.ReadRules(ctx, parameter) }
 	compile := func(source rules.Source) (*rules.Set, error) { return tagger.Compile(settings, source) }
-	if !settings.CanChange() {
+	if !settings.CanReloadRules() {
 		source, err := read(ctx)
 		if err != nil {
 			return nil, err

@@ -270,7 +270,7 @@ func TestLoginErrors(t *testing.T) {
 		{"too many requests", passwordCredentials(), 429, false, "429 Too Many Requests"},
 		{"unavailable", passwordCredentials(), 503, false,
 			"log in at keystone.test as user tagger in project demo: 503 Service Unavailable"},
-		{"nothing set", config.Credentials{}, 0, true, "nothing to log in with is set"},
+		{"nothing set", config.Credentials{}, 0, true, "no credentials are set"},
 		{"not JSON", passwordCredentials(), 201, false, "invalid character"},
 	}
 	for _, tt := range tests {

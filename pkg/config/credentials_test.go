@@ -16,7 +16,7 @@ import (
 
 var secret = config.NewSecret
 
-// password is complete credentials that tests change.
+// password returns complete credentials, for tests to change.
 func password() config.Credentials {
 	return config.Credentials{
 		AuthURL: "https://keystone.example.com:5000/v3", Username: "tagger", Password: secret("hunter2"),
@@ -78,7 +78,7 @@ func TestResolveMethod(t *testing.T) {
 				c.AuthType = "v3applicationcredential"
 				return c
 			}(),
-			config.ApplicationCredential, "as OS_AUTH_TYPE says; set but not used: OS_PASSWORD",
+			config.ApplicationCredential, "chosen by OS_AUTH_TYPE; set but not used: OS_PASSWORD",
 		},
 		{
 			"OS_AUTH_TYPE against an access key",
@@ -108,21 +108,30 @@ func TestResolveMethod(t *testing.T) {
 
 func TestResolveErrors(t *testing.T) {
 	change := func(c config.Credentials, f func(*config.Credentials)) config.Credentials { f(&c); return c }
+	type creds = config.Credentials
 	tests := []struct {
 		name        string
 		credentials config.Credentials
 		want        string
 	}{
-		{"nothing", config.Credentials{}, "nothing to log in with is set: set OS_AUTH_URL"},
-		{"only an address", config.Credentials{AuthURL: "http://k/v3"}, "nothing to log in with is set"},
-		{"blank is missing", change(password(), func(c *config.Credentials) { c.Username = "  " }),
-			"OS_USERNAME or OS_USER_ID is missing: OS_PASSWORD needs it"},
-		{"no password", change(password(), func(c *config.Credentials) { c.Password = secret("") }),
-			"OS_PASSWORD is missing: OS_USERNAME needs it"},
-		{"no address", change(password(), func(c *config.Credentials) { c.AuthURL = "" }),
-			"OS_AUTH_URL is missing: OS_PASSWORD needs it"},
-		{"no user domain", change(password(), func(c *config.Credentials) { c.UserDomainName = "" }),
-			"OS_USER_DOMAIN_NAME or OS_USER_DOMAIN_ID is missing"},
+		{"nothing", config.Credentials{}, "no credentials are set: set OS_AUTH_URL"},
+		{"only an address", config.Credentials{AuthURL: "http://k/v3"}, "no credentials are set"},
+		{
+			"blank is missing", change(password(), func(c *creds) { c.Username = "  " }),
+			"OS_USERNAME or OS_USER_ID is missing: OS_PASSWORD needs it",
+		},
+		{
+			"no password", change(password(), func(c *creds) { c.Password = secret("") }),
+			"OS_PASSWORD is missing: OS_USERNAME needs it",
+		},
+		{
+			"no address", change(password(), func(c *creds) { c.AuthURL = "" }),
+			"OS_AUTH_URL is missing: OS_PASSWORD needs it",
+		},
+		{
+			"no user domain", change(password(), func(c *creds) { c.UserDomainName = "" }),
+			"OS_USER_DOMAIN_NAME or OS_USER_DOMAIN_ID is missing",
+		},
 		{
 			"no project domain",
 			config.Credentials{AuthURL: "http://k/v3", UserID: "u1", Password: secret("x"), ProjectName: "demo"},
@@ -138,45 +147,65 @@ func TestResolveErrors(t *testing.T) {
 			config.Credentials{AuthURL: "http://k/v3", ApplicationCredentialName: "a", ApplicationCredentialSecret: secret("x")},
 			"OS_USERNAME or OS_USER_ID is missing: OS_APPLICATION_CREDENTIAL_NAME",
 		},
-		{"access key without secret", config.Credentials{AccessKey: "AK1"},
-			"HUAWEICLOUD_SDK_SK is missing: HUAWEICLOUD_SDK_AK needs it"},
-		{"access key without project", change(accessKey(), func(c *config.Credentials) { c.AccessKeyProjectID = "" }),
-			"HUAWEICLOUD_SDK_PROJECT_ID is missing"},
+		{
+			"access key without secret", config.Credentials{AccessKey: "AK1"},
+			"HUAWEICLOUD_SDK_SK is missing: HUAWEICLOUD_SDK_AK needs it",
+		},
+		{
+			"access key without project", change(accessKey(), func(c *creds) { c.AccessKeyProjectID = "" }),
+			"HUAWEICLOUD_SDK_PROJECT_ID is missing",
+		},
 		{
 			"password and access key",
-			change(password(), func(c *config.Credentials) {
-				c.AccessKey, c.SecretKey, c.AccessKeyProjectID = "AK1", secret("x"),
-					"p1"
+			change(password(), func(c *creds) {
+				c.AccessKey, c.SecretKey, c.AccessKeyProjectID = "AK1", secret("x"), "p1"
 			}),
-			"OS_PASSWORD and HUAWEICLOUD_SDK_SK are set, and each can log in: unset those that shall not, or say which with " +
-				"OS_AUTH_TYPE (v3password)",
+			"OS_PASSWORD and HUAWEICLOUD_SDK_SK are set, but only one can be used: " +
+				"unset the others, or choose one with OS_AUTH_TYPE (v3password)",
 		},
 		{
 			"password and application credential",
-			change(password(), func(c *config.Credentials) {
+			change(password(), func(c *creds) {
 				c.ApplicationCredentialID, c.ApplicationCredentialSecret = "a1", secret("x")
 			}),
 			"OS_APPLICATION_CREDENTIAL_SECRET and OS_PASSWORD are set",
 		},
-		{"unknown auth type", change(password(), func(c *config.Credentials) { c.AuthType = "v3totp" }),
-			`OS_AUTH_TYPE "v3totp" is not supported`},
-		{"auth type without its variables", change(password(), func(c *config.Credentials) { c.AuthType = "v3token" }),
-			"OS_TOKEN is missing: OS_AUTH_TYPE v3token needs it"},
-		{"version 2", change(password(), func(c *config.Credentials) { c.IdentityAPIVersion = "2.0" }),
-			`OS_IDENTITY_API_VERSION "2.0" is not supported`},
-		{"address of version 2", change(password(), func(c *config.Credentials) { c.AuthURL = "http://k:5000/v2.0/" }),
-			"version 2 of the Identity API"},
-		{"no scheme", change(password(), func(c *config.Credentials) { c.AuthURL = "keystone:5000/v3" }),
-			"OS_AUTH_URL is not an address"},
-		{"password in the address", change(password(), func(c *config.Credentials) { c.AuthURL = "https://u:hunter2@k/v3" }),
-			"leave out user, password"},
-		{"control character in the address",
-			change(password(), func(c *config.Credentials) { c.AuthURL = "https://hunter2\x7f" }),
-			"OS_AUTH_URL is not an address"},
-		{"interface", change(password(), func(c *config.Credentials) { c.Interface = "pubic" }),
-			`OS_INTERFACE "pubic" is not an interface`},
-		{"endpoint type", change(password(), func(c *config.Credentials) { c.EndpointType = "x" }),
-			`OS_ENDPOINT_TYPE "x" is not an interface`},
+		{
+			"unknown auth type", change(password(), func(c *creds) { c.AuthType = "v3totp" }),
+			`OS_AUTH_TYPE "v3totp" is not supported`,
+		},
+		{
+			"auth type without its variables", change(password(), func(c *creds) { c.AuthType = "v3token" }),
+			"OS_TOKEN is missing: OS_AUTH_TYPE v3token needs it",
+		},
+		{
+			"version 2", change(password(), func(c *creds) { c.IdentityAPIVersion = "2.0" }),
+			`OS_IDENTITY_API_VERSION "2.0" is not supported`,
+		},
+		{
+			"address of version 2", change(password(), func(c *creds) { c.AuthURL = "http://k:5000/v2.0/" }),
+			"version 2 of the Identity API",
+		},
+		{
+			"no scheme", change(password(), func(c *creds) { c.AuthURL = "keystone:5000/v3" }),
+			"OS_AUTH_URL is not an address",
+		},
+		{
+			"password in the address", change(password(), func(c *creds) { c.AuthURL = "https://u:hunter2@k/v3" }),
+			"remove user, password",
+		},
+		{
+			"control character in the address", change(password(), func(c *creds) { c.AuthURL = "https://hunter2\x7f" }),
+			"OS_AUTH_URL is not an address",
+		},
+		{
+			"interface", change(password(), func(c *creds) { c.Interface = "pubic" }),
+			`OS_INTERFACE "pubic" is not an interface`,
+		},
+		{
+			"endpoint type", change(password(), func(c *creds) { c.EndpointType = "x" }),
+			`OS_ENDPOINT_TYPE "x" is not an interface`,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -185,7 +214,7 @@ func TestResolveErrors(t *testing.T) {
 				t.Fatalf("error = %v, want %q in it", err, tt.want)
 			}
 			if strings.Contains(err.Error(), "hunter2") {
-				t.Errorf("error %q holds a secret", err)
+				t.Errorf("error %q contains a secret", err)
 			}
 		})
 	}
@@ -198,7 +227,7 @@ func TestResolveFillsIn(t *testing.T) {
 		want func(*config.Login)
 	}{
 		{
-			"older spellings, and the user's domain for the project",
+			"former names, and the user's domain for the project",
 			config.Credentials{
 				AuthURL: " https://k/identity/\n", Username: "u", Password: secret(" x "), UserDomainID: "d1", UserDomainName: "D1",
 				TenantName: "demo", EndpointType: "internalURL",
@@ -210,8 +239,10 @@ func TestResolveFillsIn(t *testing.T) {
 		},
 		{
 			"one domain for both",
-			config.Credentials{AuthURL: "https://k/v3/", Username: "u", Password: secret(" x "), DomainName: "corp",
-				ProjectID: "p1", TenantID: "p2"},
+			config.Credentials{
+				AuthURL: "https://k/v3/", Username: "u", Password: secret(" x "), DomainName: "corp",
+				ProjectID: "p1", TenantID: "p2",
+			},
 			func(l *config.Login) {
 				l.AuthURL, l.Username, l.DomainName, l.UserDomainName = "https://k/v3/", "u", "corp", "corp"
 				l.ProjectID, l.ProjectDomainName, l.Interface = "p1", "corp", "public"
@@ -219,8 +250,10 @@ func TestResolveFillsIn(t *testing.T) {
 		},
 		{
 			"default domain",
-			config.Credentials{AuthURL: "https://k", Username: "u", Password: secret(" x "), DefaultDomain: "default",
-				ProjectName: "demo"},
+			config.Credentials{
+				AuthURL: "https://k", Username: "u", Password: secret(" x "), DefaultDomain: "default",
+				ProjectName: "demo",
+			},
 			func(l *config.Login) {
 				l.AuthURL, l.Username, l.DefaultDomain, l.UserDomainID = "https://k/v3/", "u", "default", "default"
 				l.ProjectName, l.ProjectDomainID, l.Interface = "demo", "default", "public"
@@ -243,9 +276,9 @@ func TestResolveFillsIn(t *testing.T) {
 	}
 }
 
-// Every variable is read from the environment and from JSON under the same name, and has a sentence for the manual.
+// TestNames: each variable has the same name in the environment and in JSON, and a description.
 func TestNames(t *testing.T) {
-	for _, name := range config.CredentialNames() { // what is set outside must not matter
+	for _, name := range config.CredentialNames() { // the test's own environment must not matter
 		t.Setenv(name, "")
 		if err := os.Unsetenv(name); err != nil {
 			t.Fatal(err)
@@ -258,7 +291,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("%s is %q in the environment and %q in JSON", field.Name, name, json)
 		}
 		if d := field.Tag.Get("desc"); !strings.HasSuffix(d, ".") {
-			t.Errorf("%s has no sentence that describes it: %q", name, d)
+			t.Errorf("%s has no description: %q", name, d)
 		}
 		values[name] = "value of " + name
 		t.Setenv(name, values[name])
@@ -310,7 +343,7 @@ func TestParseCredentialsErrors(t *testing.T) {
 			}
 			for _, value := range []string{"hunter2", "8472"} {
 				if strings.Contains(err.Error(), value) {
-					t.Errorf("error %q holds a value", err)
+					t.Errorf("error %q contains a value", err)
 				}
 			}
 		})
@@ -337,8 +370,8 @@ func TestSecretIsNotShown(t *testing.T) {
 	s := secret(text)
 	var buf strings.Builder
 	logger := slog.New(slog.NewJSONHandler(&buf, nil))
-	logger.Info("test", "secret", s, "pointer", &s, "credentials", config.Credentials{Password: s}, "nested",
-		struct{ S any }{s})
+	nested := struct{ S any }{s}
+	logger.Info("test", "secret", s, "pointer", &s, "credentials", config.Credentials{Password: s}, "nested", nested)
 	slog.New(slog.NewTextHandler(&buf, nil)).Info("test", "secret", s, "credentials", config.Credentials{Password: s})
 	object, err := json.Marshal(map[string]any{"value": s, "pointer": &s, "credentials": config.Credentials{Password: s}})
 	if err != nil {
@@ -346,7 +379,7 @@ func TestSecretIsNotShown(t *testing.T) {
 	}
 	fmt.Fprint(&buf, string(object), s, &s)
 
-	type hidden struct{ c config.Credentials } // fmt cannot call methods of what is in an unexported field
+	type hidden struct{ c config.Credentials } // fmt cannot call methods of unexported fields
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%10s", "%t"} {
 		fmt.Fprintf(&buf, verb, s)
 		fmt.Fprintf(&buf, verb, &s)
@@ -360,13 +393,16 @@ func TestSecretIsNotShown(t *testing.T) {
 		}
 	}
 	if !strings.Contains(fmt.Sprintf("%+v", config.Credentials{Password: s}), "Password:[redacted]") {
-		t.Error("a secret that is there does not look so")
+		t.Error("a secret is not shown as redacted")
 	}
 	if got := fmt.Sprint(secret("")); got != "" {
 		t.Errorf("a missing secret is shown as %q", got)
 	}
-	if s.Reveal() != text || s != secret(text) || !s.Equal(secret(text)) || s == secret("other") {
-		t.Error("a secret is not its text")
+	if s.Reveal() != text {
+		t.Errorf("Reveal() = %q", s.Reveal())
+	}
+	if s != secret(text) || !s.Equal(secret(text)) || s == secret("other") {
+		t.Error("equality of secrets is not that of their texts")
 	}
 }
 

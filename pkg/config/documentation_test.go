@@ -27,10 +27,13 @@ func table(variables []config.Variable) string {
 	return b.String()
 }
 
-// The tables in the documentation are the code's own, variable by variable.
+// TestDocumentation compares the tables of variables in docs/configuration.md with the code.
 func TestDocumentation(t *testing.T) {
-	tables := map[string]string{"settings": table(config.Variables[config.Settings]()),
-		"credentials": table(config.Variables[config.Credentials]()), "listen": table(config.Variables[config.Listen]())}
+	tables := map[string]string{
+		"settings":    table(config.Variables[config.Settings]()),
+		"credentials": table(config.Variables[config.Credentials]()),
+		"listen":      table(config.Variables[config.Listen]()),
+	}
 	for file, wanted := range map[string][]string{"../../docs/configuration.md": {"settings", "listen", "credentials"}} {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -40,7 +43,7 @@ func TestDocumentation(t *testing.T) {
 		for _, name := range wanted {
 			place := regexp.MustCompile(`(?s)(<!-- variables: ` + name + ` -->\n)(\n\|.*?\|\n)?(\n[^|]|\z)`)
 			if !place.MatchString(got) {
-				t.Fatalf("%s: no place for the table of %s", file, name)
+				t.Fatalf("%s has no marker for the table of %s", file, name)
 			}
 			got = place.ReplaceAllString(got, "${1}"+strings.ReplaceAll(tables[name], "$", "$$")+"${3}")
 		}
@@ -48,7 +51,7 @@ func TestDocumentation(t *testing.T) {
 			continue
 		}
 		if !*update {
-			t.Errorf("%s is not what the code says: go test ./pkg/config -update", file)
+			t.Errorf("%s differs from the code; run go test ./pkg/config -update", file)
 			continue
 		}
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -57,12 +60,14 @@ func TestDocumentation(t *testing.T) {
 	}
 }
 
-// Every variable says in a sentence what it is for.
+// TestEveryVariableIsDescribed checks that each variable has a description in sentences.
 func TestEveryVariableIsDescribed(t *testing.T) {
-	for _, v := range slices.Concat(config.Variables[config.Settings](), config.Variables[config.Credentials](),
-		config.Variables[config.Listen]()) {
+	all := slices.Concat(
+		config.Variables[config.Settings](), config.Variables[config.Credentials](), config.Variables[config.Listen](),
+	)
+	for _, v := range all {
 		if v.Name == "" || !strings.HasSuffix(v.Description, ".") {
-			t.Errorf("%s: %q is no sentence", v.Name, v.Description)
+			t.Errorf("%s: %q is not a sentence", v.Name, v.Description)
 		}
 	}
 }

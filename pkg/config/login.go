@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/url"
 	"path"
@@ -10,7 +11,7 @@ import (
 	"strings"
 )
 
-// Method is how credentials log in. The first three are Keystone's own words.
+// Method is how to authenticate. The first three have Keystone's names.
 type Method string
 
 // The methods.
@@ -22,21 +23,21 @@ const (
 	AccessKey Method = "access_key"
 )
 
-// Login is credentials that were found complete and unambiguous: what [Credentials.Resolve] returns.
+// Login is a set of complete and unambiguous credentials. [Credentials.Resolve] returns it.
 type Login struct {
-	// Credentials is as it was, but for this: older spellings are moved to the current ones, white space around
-	// values is gone (secrets are not touched), domains that are needed are filled in, AuthURL ends in "/v3/", and
-	// Interface is public, internal or admin.
+	// Credentials are normalised: former names are replaced by the current ones, white space around values except
+	// secrets is removed, required domains are set, AuthURL ends in "/v3/", and Interface is public, internal or admin.
 	Credentials
 	Method Method
-	// Reason says in one sentence which variables log in, and which are set but not used.
+	// Reason is one sentence that names the variables that are used, and those that are set but not used.
 	Reason string
 }
 
-// Resolve says how the credentials log in, or what is missing and the way out.
+// Resolve chooses the method. Its error names what is missing and how to fix it.
 //
-// The one method whose variables are all there is used; what is incomplete beside it is not. When several are complete,
-// OS_AUTH_TYPE decides; without it they are refused, for acting as the wrong identity is worse than not acting.
+// Resolve uses the method whose variables are all set, and ignores incomplete ones. If several are complete,
+// OS_AUTH_TYPE decides; without it, Resolve returns an error, because acting as the wrong identity is worse than not
+// acting.
 func (c Credentials) Resolve() (Login, error) {
 	c = c.trimmed()
 	m, err := c.choose()
@@ -54,22 +55,23 @@ func (c Credentials) Resolve() (Login, error) {
 	return l, nil
 }
 
-// method is what one method takes.
+// method lists the variables of a method.
 type method struct {
 	Method
-	authTypes []string   // what OS_AUTH_TYPE says for it
+	authTypes []string   // values of OS_AUTH_TYPE
 	own       []string   // variables that no other method uses
-	needs     [][]string // of each row, one variable has to be set
+	needs     [][]string // one variable of each row must be set
 }
 
-// methods are in the order in which a half-filled set of credentials is taken to mean one of them.
+// methods returns the methods in the order in which [Credentials.incomplete] guesses the intended one.
 func methods() []method {
 	return []method{
 		{
 			Method:    ApplicationCredential,
 			authTypes: []string{"v3applicationcredential"},
-			own: []string{"OS_APPLICATION_CREDENTIAL_ID", "OS_APPLICATION_CREDENTIAL_NAME",
-				"OS_APPLICATION_CREDENTIAL_SECRET"},
+			own: []string{
+				"OS_APPLICATION_CREDENTIAL_ID", "OS_APPLICATION_CREDENTIAL_NAME", "OS_APPLICATION_CREDENTIAL_SECRET",
+			},
 			needs: [][]string{
 				{"OS_APPLICATION_CREDENTIAL_ID", "OS_APPLICATION_CREDENTIAL_NAME"},
 				{"OS_APPLICATION_CREDENTIAL_SECRET"},
@@ -96,10 +98,10 @@ func methods() []method {
 	}
 }
 
-// missing returns the first row of needs of which nothing is set, nil when the method is complete.
+// missing returns the first row of needs in which no variable is set, nil if the method is complete.
 func (c Credentials) missing(m method) []string {
 	for _, row := range m.needs {
-		if len(c.setOf(row)) == 0 {
+		if len(c.nonEmpty(row)) == 0 {
 			return row
 		}
 	}
@@ -111,8 +113,8 @@ func (c Credentials) choose() (method, error) {
 	if c.AuthType != "" {
 		i := slices.IndexFunc(all, func(m method) bool { return slices.Contains(m.authTypes, c.AuthType) })
 		if i < 0 {
-			return method{}, fmt.Errorf(
-				"OS_AUTH_TYPE %.40q is not supported: use v3applicationcredential, v3password or v3token", c.AuthType)
+			const format = "OS_AUTH_TYPE %.40q is not supported: use v3applicationcredential, v3password or v3token"
+			return method{}, fmt.Errorf(format, c.AuthType)
 		}
 		if row := c.missing(all[i]); row != nil {
 			return method{}, fmt.Errorf("%s is missing: OS_AUTH_TYPE %s needs it", strings.Join(row, " or "), c.AuthType)
@@ -138,40 +140,41 @@ func (c Credentials) choose() (method, error) {
 		types = append(types, m.authTypes[:min(1, len(m.authTypes))]...)
 	}
 	return method{}, fmt.Errorf(
-		"%s are set, and each can log in: unset those that shall not, or say which with OS_AUTH_TYPE (%s)",
+		"%s are set, but only one can be used: unset the others, or choose one with OS_AUTH_TYPE (%s)",
 		strings.Join(names, " and "), strings.Join(types, ", "))
 }
 
-// incomplete says what is missing of the method that was probably meant.
+// incomplete returns an error with what is missing for the method that was probably intended.
 func (c Credentials) incomplete(all []method) error {
 	for _, m := range all {
-		have := c.setOf(m.own)
+		have := c.nonEmpty(m.own)
 		if len(have) == 0 && m.Method == Password {
-			have = c.setOf(m.needs[0])
+			have = c.nonEmpty(m.needs[0])
 		}
 		if len(have) > 0 {
 			return fmt.Errorf("%s is missing: %s needs it", strings.Join(c.missing(m), " or "), have[0])
 		}
 	}
-	return fmt.Errorf("nothing to log in with is set: set OS_AUTH_URL, OS_APPLICATION_CREDENTIAL_ID and " +
-		"OS_APPLICATION_CREDENTIAL_SECRET, " +
-		"or OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and a project, or HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and " +
-		"HUAWEICLOUD_SDK_PROJECT_ID")
+	return errors.New("no credentials are set: " +
+		"set OS_AUTH_URL, OS_APPLICATION_CREDENTIAL_ID and OS_APPLICATION_CREDENTIAL_SECRET, " +
+		"or OS_AUTH_URL, OS_USERNAME, OS_PASSWORD and a project, " +
+		"or HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and HUAWEICLOUD_SDK_PROJECT_ID")
 }
 
+// reason returns the text of [Login.Reason].
 func (c Credentials) reason(chosen method) string {
 	var used, unused []string
 	for _, row := range chosen.needs {
-		used = append(used, c.setOf(row)...)
+		used = append(used, c.nonEmpty(row)...)
 	}
 	for _, m := range methods() {
 		if m.Method != chosen.Method {
-			unused = append(unused, c.setOf(m.own)...)
+			unused = append(unused, c.nonEmpty(m.own)...)
 		}
 	}
 	s := strings.Join(used, ", ") + " log in"
 	if c.AuthType != "" {
-		s += ", as OS_AUTH_TYPE says"
+		s += ", chosen by OS_AUTH_TYPE"
 	}
 	if len(unused) > 0 {
 		s += "; set but not used: " + strings.Join(unused, ", ")
@@ -179,7 +182,7 @@ func (c Credentials) reason(chosen method) string {
 	return s
 }
 
-// completeKeystone checks and fills in what the Identity API needs.
+// completeKeystone checks and completes the values for the Identity API.
 func (l *Login) completeKeystone() error {
 	if v := l.IdentityAPIVersion; v != "" && strings.TrimPrefix(v, "v") != "3" {
 		return fmt.Errorf("OS_IDENTITY_API_VERSION %.40q is not supported: only 3 is", v)
@@ -198,19 +201,18 @@ func (l *Login) completeKeystone() error {
 	needsUser := l.Method == Password || l.Method == ApplicationCredential && l.ApplicationCredentialID == ""
 	if needsUser && l.UserID == "" {
 		if l.Username == "" {
-			return fmt.Errorf("OS_USERNAME or OS_USER_ID is missing: OS_APPLICATION_CREDENTIAL_NAME is unique only for one " +
-				"user; " +
-				"or set OS_APPLICATION_CREDENTIAL_ID")
+			return errors.New("OS_USERNAME or OS_USER_ID is missing: " +
+				"OS_APPLICATION_CREDENTIAL_NAME is unique only for one user; or set OS_APPLICATION_CREDENTIAL_ID")
 		}
 		if user == (domain{}) {
-			return fmt.Errorf("OS_USER_DOMAIN_NAME or OS_USER_DOMAIN_ID is missing: OS_USERNAME is unique only in a domain; " +
-				"it is often Default")
+			return errors.New("OS_USER_DOMAIN_NAME or OS_USER_DOMAIN_ID is missing: " +
+				"OS_USERNAME is unique only in a domain, often Default")
 		}
 	}
-	// An application credential has its project; what is set here is only compared with it.
+	// An application credential has a fixed project; the one set here is only compared with it.
 	if l.Method != ApplicationCredential && l.ProjectID == "" && l.ProjectName != "" && project == (domain{}) {
-		return fmt.Errorf("OS_PROJECT_DOMAIN_NAME or OS_PROJECT_DOMAIN_ID is missing: OS_PROJECT_NAME is unique only in a " +
-			"domain; it is often Default")
+		return errors.New("OS_PROJECT_DOMAIN_NAME or OS_PROJECT_DOMAIN_ID is missing: " +
+			"OS_PROJECT_NAME is unique only in a domain, often Default")
 	}
 	l.UserDomainID, l.UserDomainName = user.id, user.name
 	l.ProjectDomainID, l.ProjectDomainName = project.id, project.name
@@ -219,7 +221,7 @@ func (l *Login) completeKeystone() error {
 
 type domain struct{ id, name string }
 
-// firstDomain returns the first that is set, by ID where it has both.
+// firstDomain returns the first domain that is set, only its ID if it has both.
 func firstDomain(domains []domain) domain {
 	for _, d := range domains {
 		if d.id != "" {
@@ -232,21 +234,21 @@ func firstDomain(domains []domain) domain {
 	return domain{}
 }
 
-// identityURL returns the address of the Identity API version 3 with a slash at its end. What is not an address is
-// not quoted: it may hold a password.
+// identityURL returns the address of the Identity API version 3 with a trailing slash. Its errors do not quote the
+// address, because it may contain a password.
 func identityURL(s string) (string, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", fmt.Errorf("OS_AUTH_URL is not an address such as https://keystone.example.com:5000/v3")
+		return "", errors.New("OS_AUTH_URL is not an address such as https://keystone.example.com:5000/v3")
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "",
-			fmt.Errorf("OS_AUTH_URL holds more than scheme, host and path: leave out user, password, query and fragment")
+		return "", errors.New("OS_AUTH_URL has more than scheme, host and path: remove user, password, query and fragment")
 	}
 	switch path.Base(u.Path) {
 	case "v3":
 	case "v2.0", "v2":
-		return "", fmt.Errorf("OS_AUTH_URL names version 2 of the Identity API, which is not supported: it ends in /v3")
+		return "",
+			errors.New("OS_AUTH_URL is of version 2 of the Identity API, which is not supported: use the one ending in /v3")
 	default:
 		u = u.JoinPath("v3")
 	}
@@ -267,7 +269,8 @@ func (c Credentials) endpointInterface() (string, error) {
 	return "", fmt.Errorf("%s %.40q is not an interface: use public, internal or admin", name, value)
 }
 
-// trimmed returns c without white space around its values. Files and consoles add it; only in secrets can it be meant.
+// trimmed returns c without white space around its values, which files and consoles add. Secrets are unchanged, because
+// white space may be a part of them.
 func (c Credentials) trimmed() Credentials {
 	v := reflect.ValueOf(&c).Elem()
 	for i := range v.NumField() {
@@ -278,8 +281,8 @@ func (c Credentials) trimmed() Credentials {
 	return c
 }
 
-// setOf returns those of the named variables that are not empty.
-func (c Credentials) setOf(names []string) []string {
+// nonEmpty returns the given variables that are not empty.
+func (c Credentials) nonEmpty(names []string) []string {
 	v := reflect.ValueOf(c)
 	var set []string
 	for i, name := range CredentialNames() {

@@ -9,10 +9,10 @@ import (
 	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
-// Projects are the words of TAGGER_PROJECTS, which together say in which projects resources may be written.
+// Projects is the list in TAGGER_PROJECTS: the projects whose resources may be written.
 type Projects []string
 
-// The words beside project ids. A domain's is domainPrefix and its name or id.
+// The words for other than project ids. A domain is domainPrefix and its name or id.
 const (
 	OwnProject   = "own"
 	RoleProjects = "roles"
@@ -21,11 +21,11 @@ const (
 	domainPrefix = "domain:"
 )
 
-// projectID is looser than what Keystone and Huawei Cloud make (32 hexadecimal digits): identity drivers may have
-// others.
+// projectID allows more than 32 hexadecimal digits, the form in Keystone and Huawei Cloud, because identity drivers may
+// use others.
 var projectID = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
-// Decode reads words separated by commas.
+// Decode parses words separated by commas.
 func (p *Projects) Decode(value string) error {
 	var words List
 	_ = words.Decode(value) // never fails
@@ -37,28 +37,28 @@ func (p *Projects) Decode(value string) error {
 		case isDomain, word == AnyProject, word == OwnProject, word == RoleProjects:
 		case !projectID.MatchString(word), suggest.Word(word, []string{OwnProject, RoleProjects}) != "":
 			known := []string{OwnProject, RoleProjects, AnyProject, domainPrefix + "NAME"}
-			return fmt.Errorf("%.40q is no project id%s", word, suggest.Hint(word, known))
+			return fmt.Errorf("%.40q is not a project id%s", word, suggest.Hint(word, known))
 		}
 	}
 	*p = Projects(words)
 	return nil
 }
 
-// Own reports whether the credentials' own project is named by the word for it.
+// Own reports whether the list has the word for the credentials' own project.
 func (p Projects) Own() bool { return slices.Contains(p, OwnProject) }
 
-// Roles reports whether every project in which the credentials have a role is within bounds.
+// Roles reports whether all projects in which the credentials have a role are allowed.
 func (p Projects) Roles() bool { return slices.Contains(p, RoleProjects) }
 
-// Any reports whether every project that the credentials' own token reaches is within bounds.
+// Any reports whether all projects that the credentials' token reaches are allowed.
 func (p Projects) Any() bool { return slices.Contains(p, AnyProject) }
 
-// Listed reports whether the project is named by its id.
+// Listed reports whether the list has the project's id.
 func (p Projects) Listed(id string) bool {
 	return id != OwnProject && id != RoleProjects && id != AnyProject && slices.Contains(p, id)
 }
 
-// Domains are the names or ids of the domains whose projects are within bounds.
+// Domains returns the names or ids of the domains whose projects are allowed.
 func (p Projects) Domains() []string {
 	var names []string
 	for _, word := range p {
@@ -69,7 +69,7 @@ func (p Projects) Domains() []string {
 	return names
 }
 
-// IDs are the projects that are named by their ids.
+// IDs returns the project ids in the list.
 func (p Projects) IDs() []string {
 	return slices.DeleteFunc(slices.Clone([]string(p)), func(word string) bool {
 		return !p.Listed(word) || strings.HasPrefix(word, domainPrefix)

@@ -10,10 +10,11 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// ReadRules reads the rules that the settings name. Those in a parameter are read by parameter, which is nil where
-// there are no parameters.
-func (s Settings) ReadRules(ctx context.Context, parameter func(ctx context.Context, name string) (string, error)) (
-	rules.Source, error) {
+// ParameterReader reads a parameter of AWS Systems Manager.
+type ParameterReader func(ctx context.Context, name string) (string, error)
+
+// ReadRules reads the rules from where the settings say. parameter is nil if parameters cannot be read.
+func (s Settings) ReadRules(ctx context.Context, parameter ParameterReader) (rules.Source, error) {
 	set := 0
 	for _, v := range []string{s.Rules, s.RulesFile, s.RulesParameter} {
 		if v != "" {
@@ -22,16 +23,15 @@ func (s Settings) ReadRules(ctx context.Context, parameter func(ctx context.Cont
 	}
 	switch {
 	case set > 1:
-		return rules.Source{}, errors.New(
-			"read the rules: more than one of TAGGER_RULES, TAGGER_RULES_FILE and TAGGER_RULES_PARAMETER is set; keep one")
+		return rules.Source{}, errors.New("read the rules: " +
+			"more than one of TAGGER_RULES, TAGGER_RULES_FILE and TAGGER_RULES_PARAMETER is set; keep one")
 	case s.RulesFile != "":
 		return ReadRulesFile(s.RulesFile)
 	case s.Rules != "":
 		return rules.Source{Name: "TAGGER_RULES", Text: []byte(s.Rules)}, nil
 	case s.RulesParameter != "" && parameter == nil:
-		return rules.Source{}, errors.New(
-			"read the rules: TAGGER_RULES_PARAMETER is read by the functions, tagger serve and tagger listen only: set " +
-				"TAGGER_RULES_FILE to a file of the rules")
+		return rules.Source{}, errors.New("read the rules: only the functions, tagger serve and tagger listen " +
+			"read TAGGER_RULES_PARAMETER; set TAGGER_RULES_FILE to a file with the rules")
 	case s.RulesParameter != "":
 		text, err := parameter(ctx, s.RulesParameter)
 		if err != nil {
@@ -43,8 +43,8 @@ func (s Settings) ReadRules(ctx context.Context, parameter func(ctx context.Cont
 		"read the rules: there are none; set TAGGER_RULES to the rules or TAGGER_RULES_FILE to a file of them")
 }
 
-// CanChange reports whether the rules are somewhere where they can change while the process runs.
-func (s Settings) CanChange() bool { return s.RulesFile != "" || s.RulesParameter != "" }
+// CanReloadRules reports whether the rules are in a file or parameter, which can change while the process runs.
+func (s Settings) CanReloadRules() bool { return s.RulesFile != "" || s.RulesParameter != "" }
 
 // ReadRulesFile reads rules from a file.
 func ReadRulesFile(path string) (rules.Source, error) {

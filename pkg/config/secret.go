@@ -7,10 +7,10 @@ import (
 	"unique"
 )
 
-// Secret is a string that no ordinary way of printing shows. Secrets with the same text are equal under ==.
+// Secret is a string that fmt, log/slog and encoding/json do not show. Secrets with the same text are equal under ==.
 //
-// The text is behind a pointer: fmt cannot call the methods of a value in an unexported field and prints its memory
-// instead, which is then an address.
+// The text is behind a pointer, because fmt cannot call the methods of a value in an unexported field. It prints the
+// pointer instead.
 type Secret struct {
 	text unique.Handle[string]
 }
@@ -36,10 +36,10 @@ func (s Secret) Reveal() string {
 // IsZero reports whether the secret is missing.
 func (s Secret) IsZero() bool { return s == Secret{} }
 
-// Equal is ==, for packages that look for a method.
+// Equal is ==, for packages that require a method.
 func (s Secret) Equal(other Secret) bool { return s == other }
 
-// String returns "[redacted]", or "" when the secret is missing.
+// String returns "[redacted]", or "" if the secret is missing.
 func (s Secret) String() string {
 	if s.IsZero() {
 		return ""
@@ -47,22 +47,22 @@ func (s Secret) String() string {
 	return redacted
 }
 
-// GoString is String.
+// GoString returns String.
 func (s Secret) GoString() string { return s.String() }
 
-// Format writes String, whatever the verb.
+// Format writes String for every verb.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
-// LogValue is String.
+// LogValue returns String.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// MarshalText is String; encoding/json uses it too.
+// MarshalText returns String.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// MarshalJSON is String as a JSON string.
+// MarshalJSON returns String as a JSON string.
 func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + s.String() + `"`), nil }
 
-// UnmarshalText takes the text as it is; envconfig and encoding/json call it.
+// UnmarshalText stores the text unchanged. envconfig and encoding/json call it.
 func (s *Secret) UnmarshalText(text []byte) error {
 	*s = NewSecret(string(text))
 	return nil

@@ -9,15 +9,15 @@ import (
 	"strings"
 )
 
-// fileSuffix makes of the name of a secret's variable that of a variable which names a file with the secret, as
-// Docker's and Kubernetes' mounted secrets are.
+// fileSuffix is appended to the name of a secret's variable. The resulting variable names a file with the secret, for
+// mounted secrets of Docker and Kubernetes.
 const fileSuffix = "_FILE"
 
-// maxSecretFile is in bytes; a list of brokers with passwords is the longest secret there is.
+// maxSecretFile is in bytes. The longest secret is a list of brokers with passwords.
 const maxSecretFile = 64 << 10
 
-// readSecretFiles sets each secret of a struct of configuration whose variable with _FILE at its end names a file. The
-// line feed at the file's end does not count.
+// readSecretFiles sets the secrets of a configuration struct from the files that the variables with [fileSuffix] name.
+// It drops line feeds at the end of a file.
 func readSecretFiles(s any) error {
 	v := reflect.ValueOf(s).Elem()
 	for f := range v.Type().Fields() {
@@ -62,7 +62,7 @@ func readSecretFile(file string) (string, error) {
 	return secret, nil
 }
 
-// secretNames are the variables of a struct of configuration that hold secrets.
+// secretNames returns the variables of the secrets in a configuration struct.
 func secretNames(t reflect.Type) []string {
 	var names []string
 	for f := range t.Fields() {

@@ -15,54 +15,53 @@ import (
 	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
-// Settings are the TAGGER_ variables. Credentials are apart, in [Credentials].
+// Settings are the TAGGER_ variables. See [Credentials] for the credentials, [Listen] for the broker.
 type Settings struct {
-	Rules     string `envconfig:"TAGGER_RULES" desc:"The tagging rules themselves, in YAML or JSON. On Lambda all variables together have 4 KB."`
-	RulesFile string `envconfig:"TAGGER_RULES_FILE" desc:"A file with the tagging rules, in place of TAGGER_RULES; the files of its tables stand beside it."`
-	// RulesParameter and RulesRefresh are for rules that change without a new deployment.
-	RulesParameter string        `envconfig:"TAGGER_RULES_PARAMETER" desc:"On AWS, read by the functions, tagger serve and tagger listen: the Systems Manager parameter (name or ARN) that holds the rules, in place of TAGGER_RULES."`
-	RulesRefresh   time.Duration `envconfig:"TAGGER_RULES_REFRESH" default:"1m" desc:"How often rules in a file or a parameter are read again. A version that does not compile is refused, and the last good one stays."`
+	Rules          string        `envconfig:"TAGGER_RULES" desc:"The rules, in YAML or JSON. On Lambda, all variables together are limited to 4 KB."`
+	RulesFile      string        `envconfig:"TAGGER_RULES_FILE" desc:"File with the rules, instead of TAGGER_RULES. The files of the rules' tables are read from its directory."`
+	RulesParameter string        `envconfig:"TAGGER_RULES_PARAMETER" desc:"On AWS: name or ARN of the Systems Manager parameter with the rules, instead of TAGGER_RULES. Only the functions, tagger serve and tagger listen read it."`
+	RulesRefresh   time.Duration `envconfig:"TAGGER_RULES_REFRESH" default:"1m" desc:"How often to reload rules from a file or parameter. If a new version does not compile, the previous one stays in use."`
 
-	API    string `envconfig:"TAGGER_API" default:"openstack" desc:"Whose limits for keys and values apply: openstack or huaweicloud."`
-	Verify bool   `envconfig:"TAGGER_VERIFY" default:"true" desc:"Whether what was written is read back, and written again where another writer undid it."`
-	DryRun bool   `envconfig:"TAGGER_DRY_RUN" default:"false" desc:"Whether to read only, and to log what would be written."`
+	API    string `envconfig:"TAGGER_API" default:"openstack" desc:"Cloud whose limits for keys and values apply: openstack or huaweicloud."`
+	Verify bool   `envconfig:"TAGGER_VERIFY" default:"true" desc:"Read keys back after writing them, and write them again if another writer overwrote them."`
+	DryRun bool   `envconfig:"TAGGER_DRY_RUN" default:"false" desc:"Only read, and log what would be written."`
 
-	ComputeEndpoint string   `envconfig:"TAGGER_COMPUTE_ENDPOINT" desc:"Address of the compute API, in place of the catalog's; may hold {project_id}. Needed with an access key."`
-	VolumeEndpoint  string   `envconfig:"TAGGER_VOLUME_ENDPOINT" desc:"Address of the volume API, in place of the catalog's; may hold {project_id}. Needed with an access key."`
-	Projects        Projects `envconfig:"TAGGER_PROJECTS" desc:"The projects to write in, separated by commas: own (the default), ids, roles (every project that the credentials have a role in), domain:NAME, or * (all that their token reaches). An administrator's credentials need it. The project service counts only by its id."`
-	WriteLocked     bool     `envconfig:"TAGGER_WRITE_LOCKED" default:"false" desc:"Whether locked servers are written too, which Nova lets only an administrator do."`
-	SecretARN       string   `envconfig:"TAGGER_SECRET_ARN" desc:"On AWS, read by the functions, tagger serve and tagger listen: the Secrets Manager secret that holds the credentials, a JSON object with the names of the second table."`
+	ComputeEndpoint string   `envconfig:"TAGGER_COMPUTE_ENDPOINT" desc:"Address of the compute API, instead of the one in the service catalog; may contain {project_id}. Required with an access key."`
+	VolumeEndpoint  string   `envconfig:"TAGGER_VOLUME_ENDPOINT" desc:"Address of the volume API, instead of the one in the service catalog; may contain {project_id}. Required with an access key."`
+	Projects        Projects `envconfig:"TAGGER_PROJECTS" desc:"Projects whose resources may be written, separated by commas: own (the default), project IDs, roles, domain:NAME or *. Required with an administrator's credentials; see Projects in configuration.md."`
+	WriteLocked     bool     `envconfig:"TAGGER_WRITE_LOCKED" default:"false" desc:"Also write to locked servers, which Nova allows only for an administrator."`
+	SecretARN       string   `envconfig:"TAGGER_SECRET_ARN" desc:"On AWS: ARN of the Secrets Manager secret with the credentials, a JSON object of the variables under Credentials. Only the functions, tagger serve and tagger listen read it."`
 
-	Grace       time.Duration  `envconfig:"TAGGER_GRACE" default:"10m" desc:"How old an event must be before \"not found\" means deleted."`
-	GiveUpAfter time.Duration  `envconfig:"TAGGER_GIVE_UP_AFTER" default:"24h" desc:"How long after a queue took a message nothing more is tried."`
-	Wait        *time.Duration `envconfig:"TAGGER_WAIT" desc:"How long one call waits for a resource to become ready: by default 5s from a queue, 20s over HTTP, 10m at the desk, and to the end of the invocation where the platform retries little."`
-	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"How many changes are worked on at a time, 1 to 1000; ten times as many requests or messages may be under way."`
-	Rate        float64        `envconfig:"TAGGER_RATE" default:"5" desc:"How many writes a second a backlog sends to one API; 0 for no limit. Ten seconds' worth goes out at once, so a single event never waits. The rate halves while the API answers three times as slowly as usual."`
+	Grace       time.Duration  `envconfig:"TAGGER_GRACE" default:"10m" desc:"Minimum age of an event before not found means that the resource was deleted. Until then, the event is retried."`
+	GiveUpAfter time.Duration  `envconfig:"TAGGER_GIVE_UP_AFTER" default:"24h" desc:"How long to retry an event, counted from when a queue accepted it."`
+	Wait        *time.Duration `envconfig:"TAGGER_WAIT" desc:"How long one call waits for a resource to become ready. The default is 5s for events from a queue, 20s over HTTP, 10m on the command line, and until the invocation ends on platforms that retry little."`
+	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"Number of changes to process at a time, 1 to 1000. Ten times as many requests or messages may be in flight."`
+	Rate        float64        `envconfig:"TAGGER_RATE" default:"5" desc:"Writes per second to each API while there is a backlog; 0 for no limit. After a burst of ten seconds' worth the limit applies, and it halves while the API responds slowly."`
 
-	DeadLetterQueueURL string `envconfig:"TAGGER_DEAD_LETTER_QUEUE_URL" desc:"On AWS: the SQS queue that takes rejected records at once, with the reason. Without it they go back to their queue."`
+	DeadLetterQueueURL string `envconfig:"TAGGER_DEAD_LETTER_QUEUE_URL" desc:"On AWS: URL of the SQS queue to which rejected records are sent, with the reason. Without it, they return to their queue."`
 
-	HTTPSecret            Secret `envconfig:"TAGGER_HTTP_SECRET" desc:"Over HTTP, but not on Lambda: what requests must carry as their bearer token, and what tagger listen sends to its sink. Without it everybody who reaches the port may send events."`
-	BytesInFlight         int64  `envconfig:"TAGGER_BYTES_IN_FLIGHT" default:"8388608" desc:"How many bytes of requests or messages may be under way at a time, 7340032 at the least, for one may have 6 MiB. Over HTTP more are answered 503; messages wait in their queue."`
-	MetricsSecret         bool   `envconfig:"TAGGER_METRICS_SECRET" default:"false" desc:"Whether GET /metrics wants TAGGER_HTTP_SECRET as its bearer token too."`
-	WebHookOrigins        List   `envconfig:"TAGGER_WEBHOOK_ORIGINS" desc:"Over HTTP: the origins, separated by commas, that CloudEvents' web hook handshake (OPTIONS) permits: DNS names, *.NAME, or * for all. Without any the handshake is refused."`
-	WebHookRate           int    `envconfig:"TAGGER_WEBHOOK_RATE" default:"0" desc:"How many requests a minute the handshake permits; 0 for any number."`
-	InvocationCredentials bool   `envconfig:"TAGGER_INVOCATION_CREDENTIALS" default:"false" desc:"On FunctionGraph: whether to act with the temporary access key that comes with each invocation of a function with an agency."`
+	HTTPSecret            Secret `envconfig:"TAGGER_HTTP_SECRET" desc:"Bearer token that HTTP requests must have, except on Lambda, and that tagger listen sends to its sink. Without it, anyone who can reach the port can send events."`
+	BytesInFlight         int64  `envconfig:"TAGGER_BYTES_IN_FLIGHT" default:"8388608" desc:"Maximum total size of requests or messages in flight, at least 7340032 because one may have 6 MiB. Above it, HTTP requests are answered 503 and messages stay in their queue."`
+	MetricsSecret         bool   `envconfig:"TAGGER_METRICS_SECRET" default:"false" desc:"Require TAGGER_HTTP_SECRET as the bearer token for GET /metrics too."`
+	WebHookOrigins        List   `envconfig:"TAGGER_WEBHOOK_ORIGINS" desc:"Origins that the CloudEvents web hook handshake (OPTIONS) allows, separated by commas: DNS names, *.NAME, or * for all. Without origins, the handshake is refused."`
+	WebHookRate           int    `envconfig:"TAGGER_WEBHOOK_RATE" default:"0" desc:"Requests per minute that the handshake allows; 0 for any number."`
+	InvocationCredentials bool   `envconfig:"TAGGER_INVOCATION_CREDENTIALS" default:"false" desc:"On FunctionGraph: use the temporary access key that each invocation of a function with an agency contains."`
 
-	EventTypes   EventTypes `envconfig:"TAGGER_EVENT_TYPES" desc:"Further event types and trace names, as type=action separated by commas: createSnapshotV2=snapshot.created."`
-	IgnoreActors List       `envconfig:"TAGGER_IGNORE_ACTORS" desc:"Patterns, separated by commas, of user names and IDs whose changes are ignored; * stands for anything."`
+	EventTypes   EventTypes `envconfig:"TAGGER_EVENT_TYPES" desc:"Additional event types or trace names with their actions, separated by commas, such as createSnapshotV2=snapshot.created."`
+	IgnoreActors List       `envconfig:"TAGGER_IGNORE_ACTORS" desc:"Names or IDs of users whose changes are ignored, separated by commas; * matches any characters, ? one."`
 
-	HoldFile string `envconfig:"TAGGER_HOLD_FILE" desc:"Read by tagger serve and tagger listen: while a file of this name exists, nothing is written; events are taken and deferred."`
+	HoldFile string `envconfig:"TAGGER_HOLD_FILE" desc:"While this file exists, tagger serve and tagger listen write nothing: they accept events and defer them."`
 
 	AuditFile string `envconfig:"TAGGER_AUDIT_FILE" desc:"A file that gets a line before each write and after it, with each key's value before and after; made with mode 0600. tagger reconcile --revert takes back what it says. It grows: rotate it by renaming it."`
 
-	LogNames bool   `envconfig:"TAGGER_LOG_NAMES" default:"false" desc:"Whether the log may hold values that are written and the names of users, beside the keys."`
-	LogLevel string `envconfig:"TAGGER_LOG_LEVEL" default:"info" desc:"The least level that is logged: debug, info, warn or error."`
+	LogNames bool   `envconfig:"TAGGER_LOG_NAMES" default:"false" desc:"Log the written values and users' names, not only keys."`
+	LogLevel string `envconfig:"TAGGER_LOG_LEVEL" default:"info" desc:"Lowest level to log: debug, info, warn or error."`
 }
 
-// List is words separated by commas; blanks around them do not count.
+// List is a list of words, separated by commas. White space around them is ignored.
 type List []string
 
-// Decode reads a list.
+// Decode parses a list. It never fails.
 func (l *List) Decode(value string) error {
 	*l = nil
 	for word := range strings.SplitSeq(value, ",") {
@@ -76,7 +75,7 @@ func (l *List) Decode(value string) error {
 // EventTypes maps event types to actions.
 type EventTypes map[string]string
 
-// Decode reads "type=action,type=action". Types hold colons, so envconfig's own form for maps does not serve.
+// Decode parses "type=action,type=action". Types contain colons, so envconfig's syntax for maps cannot be used.
 func (t *EventTypes) Decode(value string) error {
 	*t = EventTypes{}
 	for pair := range strings.SplitSeq(value, ",") {
@@ -93,15 +92,15 @@ func (t *EventTypes) Decode(value string) error {
 	return nil
 }
 
-// SettingsFromEnv reads the settings. A variable that is set and empty counts as unset, and is unset.
+// SettingsFromEnv reads the settings from the environment. It unsets empty variables, because they count as unset.
 func SettingsFromEnv() (Settings, error) { return fromEnv[Settings]() }
 
-// fromEnv reads a struct of configuration from the environment, and checks it.
+// fromEnv reads a configuration struct from the environment and checks it.
 func fromEnv[T interface{ check() error }]() (T, error) {
 	var s, none T
 	for _, v := range Variables[T]() {
 		if value, ok := os.LookupEnv(v.Name); ok && strings.TrimSpace(value) == "" {
-			// envconfig would parse the empty text, which is no number and no duration, and pass over the default.
+			// envconfig would fail to parse the empty string as a number or duration, and would not use the default.
 			if err := os.Unsetenv(v.Name); err != nil {
 				return none, fmt.Errorf("read the environment: %w", err)
 			}
@@ -109,7 +108,7 @@ func fromEnv[T interface{ check() error }]() (T, error) {
 	}
 	if err := envconfig.Process("", &s); err != nil {
 		if e, ok := errors.AsType[*envconfig.ParseError](err); ok {
-			return none, fmt.Errorf("read the environment: %s=%.60q is not %s", e.KeyName, e.Value, wanted(e))
+			return none, fmt.Errorf("read the environment: %s=%.60q is not %s", e.KeyName, e.Value, expected(e))
 		}
 		return none, fmt.Errorf("read the environment: %w", err)
 	}
@@ -122,7 +121,7 @@ func fromEnv[T interface{ check() error }]() (T, error) {
 	return s, nil
 }
 
-func wanted(e *envconfig.ParseError) string {
+func expected(e *envconfig.ParseError) string {
 	switch {
 	case e.TypeName == "bool":
 		return "true or false"
@@ -133,7 +132,7 @@ func wanted(e *envconfig.ParseError) string {
 	case strings.HasPrefix(e.Err.Error(), "time: "):
 		return "a duration such as 90s or 10m"
 	}
-	return "what it should be: " + e.Err.Error()
+	return "valid: " + e.Err.Error()
 }
 
 func (s Settings) check() error {
@@ -152,8 +151,8 @@ func (s Settings) check() error {
 	return s.checkBounds()
 }
 
-// Upper bounds. Beyond them a setting does not do what is meant: RabbitMQ's prefetch has 16 bits, an SQS queue keeps a
-// message for 14 days, and no platform waits for a call longer than an hour.
+// Upper bounds. Larger values would have no effect: RabbitMQ's prefetch has 16 bits, an SQS queue keeps a message for
+// 14 days, and no platform allows a call of more than an hour.
 const (
 	maxConcurrency = 1000
 	maxGrace       = 24 * time.Hour
@@ -172,7 +171,8 @@ func (s Settings) checkBounds() error {
 		name             string
 		value, low, high time.Duration
 	}{
-		{"TAGGER_RULES_REFRESH", s.RulesRefresh, time.Second, maxRefresh}, // less would read a parameter for each event
+		// a shorter one would read a parameter for each event
+		{"TAGGER_RULES_REFRESH", s.RulesRefresh, time.Second, maxRefresh},
 		{"TAGGER_GRACE", s.Grace, 0, maxGrace},
 		{"TAGGER_GIVE_UP_AFTER", s.GiveUpAfter, 0, maxGiveUpAfter},
 		{"TAGGER_WAIT", wait, 0, maxWait},
@@ -187,12 +187,12 @@ func (s Settings) checkBounds() error {
 	if s.Concurrency < 1 || s.Concurrency > maxConcurrency {
 		return fmt.Errorf("TAGGER_CONCURRENCY=%d; want at least 1 and at most %d", s.Concurrency, maxConcurrency)
 	}
-	if !(s.Rate == 0 || s.Rate >= 0.1 && s.Rate <= maxRate) { // so written, it refuses NaN too
+	if !(s.Rate == 0 || s.Rate >= 0.1 && s.Rate <= maxRate) { // this form also rejects NaN
 		return fmt.Errorf("TAGGER_RATE=%v; want 0.1 to %d writes a second, or 0 for no limit", s.Rate, maxRate)
 	}
 	if s.BytesInFlight < minBytesInFlight {
-		return fmt.Errorf("TAGGER_BYTES_IN_FLIGHT=%d; want at least %d, since one request may have 6 MiB", s.BytesInFlight,
-			minBytesInFlight)
+		const format = "TAGGER_BYTES_IN_FLIGHT=%d; want at least %d, because one request may have 6 MiB"
+		return fmt.Errorf(format, s.BytesInFlight, minBytesInFlight)
 	}
 	if s.MetricsSecret && s.HTTPSecret.IsZero() {
 		return errors.New("TAGGER_METRICS_SECRET=true, but TAGGER_HTTP_SECRET is not set")
@@ -200,12 +200,10 @@ func (s Settings) checkBounds() error {
 	return nil
 }
 
-const (
-	// minBytesInFlight is more than the largest payload, 6 MiB.
-	minBytesInFlight = 7 << 20
-)
+// minBytesInFlight is more than the largest payload, 6 MiB.
+const minBytesInFlight = 7 << 20
 
-// MetricsToken is the bearer token that GET /metrics wants, zero for none.
+// MetricsToken returns the bearer token that GET /metrics requires, zero for none.
 func (s Settings) MetricsToken() Secret {
 	if s.MetricsSecret {
 		return s.HTTPSecret
@@ -218,7 +216,7 @@ type Variable struct {
 	Name, Default, Description string
 }
 
-// Variables lists the variables that a struct of configuration is read from, in the order of its fields.
+// Variables returns the variables of a configuration struct, in the order of its fields.
 func Variables[T any]() []Variable {
 	var list []Variable
 	for f := range reflect.TypeFor[T]().Fields() {
@@ -227,8 +225,8 @@ func Variables[T any]() []Variable {
 	return list
 }
 
-// Unknown returns a warning for each TAGGER_ variable of environ (as [os.Environ] gives it) that means nothing here. It
-// is no error: Kubernetes puts TAGGER_SERVICE_HOST and kin into every container beside a service of that name.
+// Unknown returns a warning for each unknown TAGGER_ variable in environ (see [os.Environ]). These are not errors,
+// because Kubernetes sets TAGGER_SERVICE_HOST and similar variables if there is a service named tagger.
 func Unknown(environ []string) []string {
 	var known, warnings []string
 	for _, v := range slices.Concat(Variables[Settings](), Variables[Listen]()) {

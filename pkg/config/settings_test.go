@@ -14,11 +14,11 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// clearEnv takes every variable of the settings out of the test's environment.
+// clearEnv unsets every variable of the settings for the test.
 func clearEnv(t *testing.T) {
 	t.Helper()
 	for _, v := range config.Variables[config.Settings]() {
-		t.Setenv(v.Name, "") // for the old value to come back
+		t.Setenv(v.Name, "") // restores the old value after the test
 		if err := os.Unsetenv(v.Name); err != nil {
 			t.Fatal(err)
 		}
@@ -31,14 +31,16 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := config.Settings{API: "openstack", Verify: true, RulesRefresh: time.Minute, Grace: 10 * time.Minute,
-		GiveUpAfter: 24 * time.Hour, Concurrency: 10, Rate: 5, BytesInFlight: 8 << 20, LogLevel: "info"}
+	want := config.Settings{
+		API: "openstack", Verify: true, RulesRefresh: time.Minute, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour,
+		Concurrency: 10, Rate: 5, BytesInFlight: 8 << 20, LogLevel: "info",
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
-// Templates set variables to the empty text where nothing is wanted.
+// TestEmptyIsUnset: deployment templates set unused variables to the empty string.
 func TestEmptyIsUnset(t *testing.T) {
 	for _, v := range config.Variables[config.Settings]() {
 		t.Setenv(v.Name, " ")
@@ -55,7 +57,10 @@ func TestEmptyIsUnset(t *testing.T) {
 func TestSettings(t *testing.T) {
 	clearEnv(t)
 	for name, value := range map[string]string{
-		"TAGGER_API": "huaweicloud", "TAGGER_VERIFY": "false", "TAGGER_DRY_RUN": "1", "TAGGER_WAIT": "0s",
+		"TAGGER_API":         "huaweicloud",
+		"TAGGER_VERIFY":      "false",
+		"TAGGER_DRY_RUN":     "1",
+		"TAGGER_WAIT":        "0s",
 		"TAGGER_PROJECTS":    "p1, p2,,",
 		"TAGGER_EVENT_TYPES": "ECS:CloudTrace:ApiCall=server.created, createSnapshotV2=snapshot.created,",
 	} {
@@ -95,15 +100,15 @@ func TestRefuses(t *testing.T) {
 		{"TAGGER_RATE", "-1", "want 0.1 to 1000"},
 		{"TAGGER_RATE", "0.01", "or 0 for no limit"},
 		{"TAGGER_RATE", "fast", `TAGGER_RATE="fast" is not a number`},
-		{"TAGGER_PROJECTS", "role", `"role" is no project id; did you mean roles?`},
+		{"TAGGER_PROJECTS", "role", `"role" is not a project id; did you mean roles?`},
 		{"TAGGER_PROJECTS", "p1,domain:", "domain: needs the name of a domain"},
-		{"TAGGER_PROJECTS", "p1 p2", `"p1 p2" is no project id`},
+		{"TAGGER_PROJECTS", "p1 p2", `"p1 p2" is not a project id`},
 		{"TAGGER_BYTES_IN_FLIGHT", "1000", "TAGGER_BYTES_IN_FLIGHT=1000; want at least 7340032"},
 		{"TAGGER_METRICS_SECRET", "true", "TAGGER_METRICS_SECRET=true, but TAGGER_HTTP_SECRET is not set"},
 		{"TAGGER_WAIT", "10", `TAGGER_WAIT="10" is not a duration such as 90s or 10m`},
 		{"TAGGER_WAIT", "-1s", "TAGGER_WAIT=-1s is negative"},
 		{"TAGGER_GRACE", "-1s", "TAGGER_GRACE=-1s is negative"},
-		{"TAGGER_EVENT_TYPES", "a=b,c", `TAGGER_EVENT_TYPES="a=b,c" is not what it should be: "c" is not type=action`},
+		{"TAGGER_EVENT_TYPES", "a=b,c", `TAGGER_EVENT_TYPES="a=b,c" is not valid: "c" is not type=action`},
 	} {
 		t.Run(tt.name+"="+tt.value, func(t *testing.T) {
 			clearEnv(t)
@@ -117,8 +122,9 @@ func TestRefuses(t *testing.T) {
 }
 
 func TestUnknown(t *testing.T) {
-	got := config.Unknown([]string{"PATH=/bin", "TAGGER_RULE=x", "TAGGER_SERVICE_HOST=10.0.0.1", "TAGGER_API=openstack",
-		"TAGGER_VERIFY"})
+	got := config.Unknown([]string{
+		"PATH=/bin", "TAGGER_RULE=x", "TAGGER_SERVICE_HOST=10.0.0.1", "TAGGER_API=openstack", "TAGGER_VERIFY",
+	})
 	want := []string{"unknown variable TAGGER_RULE; did you mean TAGGER_RULES?", "unknown variable TAGGER_SERVICE_HOST"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -151,11 +157,14 @@ func TestReadRules(t *testing.T) {
 		{"no such file", config.Settings{RulesFile: filepath.Join(dir, "no.yaml")}, nil, "", "no.yaml: no such file"},
 		{"no such parameter", config.Settings{RulesParameter: "/x"}, parameter, "", "ParameterNotFound"},
 		{"no parameters", config.Settings{RulesParameter: "/x"}, nil, "",
-			"is read by the functions, tagger serve and tagger listen only"},
+			"only the functions, tagger serve and tagger listen"},
 	} {
 		r, err := tt.settings.ReadRules(t.Context(), tt.parameter)
-		if r.Name != tt.wantName || (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %q, error %v", tt.name, r.Name, err)
+		if r.Name != tt.wantName {
+			t.Errorf("%s: rules of %q, want %q", tt.name, r.Name, tt.wantName)
+		}
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error %v, want %q", tt.name, err, tt.want)
 		}
 		if err == nil && string(r.Text) != "rules: []" {
 			t.Errorf("%s: text %q", tt.name, r.Text)
@@ -168,8 +177,13 @@ func TestProjects(t *testing.T) {
 	if err := p.Decode("own, 4d8a, domain:Cloud Users,roles,*,domain:d1"); err != nil {
 		t.Fatal(err)
 	}
-	if !p.Own() || !p.Roles() || !p.Any() || !p.Listed("4d8a") || p.Listed("own") || p.Listed("*") || p.Listed("roles") {
-		t.Errorf("%+v", p)
+	if !p.Own() || !p.Roles() || !p.Any() {
+		t.Errorf("own %t, roles %t, any %t, want all true", p.Own(), p.Roles(), p.Any())
+	}
+	for id, want := range map[string]bool{"4d8a": true, "own": false, "*": false, "roles": false} {
+		if got := p.Listed(id); got != want {
+			t.Errorf("Listed(%q) = %t", id, got)
+		}
 	}
 	if diff := cmp.Diff([]string{"Cloud Users", "d1"}, p.Domains()); diff != "" {
 		t.Error(diff)
@@ -181,13 +195,22 @@ func TestProjects(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	for address, warned := range map[string]bool{
-		"http://keystone.example.com:5000/v3": true, " http://10.0.0.1/v3": true, "https://keystone.example.com/v3": false,
-		"http://localhost:5000/v3": false, "http://127.1.2.3/v3": false, "http://[::1]:5000": false, "": false,
-		"http://localhost.example.com": true,
+		"http://keystone.example.com:5000/v3": true,
+		" http://10.0.0.1/v3":                 true,
+		"http://localhost.example.com":        true,
+		"https://keystone.example.com/v3":     false,
+		"http://localhost:5000/v3":            false,
+		"http://127.1.2.3/v3":                 false,
+		"http://[::1]:5000":                   false,
+		"":                                    false,
 	} {
 		c := config.Credentials{AuthURL: address}.Warnings()
 		s := config.Settings{ComputeEndpoint: address, VolumeEndpoint: address}.Warnings()
-		if (len(c) == 1) != warned || (len(s) == 2) != warned || len(c) == 0 && len(s) > 0 {
+		wantC, wantS := 0, 0
+		if warned {
+			wantC, wantS = 1, 2
+		}
+		if len(c) != wantC || len(s) != wantS {
 			t.Errorf("%q: %v, %v", address, c, s)
 		}
 	}
@@ -195,8 +218,8 @@ func TestWarnings(t *testing.T) {
 
 func TestWarnsAboutNamesOnly(t *testing.T) {
 	for patterns, warned := range map[string]bool{
-		"": false, "ci-*": true, "tagger,svc-?": true, "*": false, "tagger,8c1f0a6e5b0d4a3e9f527f1c2d9b6a10": false,
-		"*6a10": false,
+		"ci-*": true, "tagger,svc-?": true,
+		"": false, "*": false, "*6a10": false, "tagger,8c1f0a6e5b0d4a3e9f527f1c2d9b6a10": false,
 	} {
 		var s config.Settings
 		if err := s.IgnoreActors.Decode(patterns); err != nil {

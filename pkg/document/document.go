@@ -1,7 +1,7 @@
-// Package document takes JSON documents apart without decoding or copying them, so that an event's envelopes cost
-// little and what a document would need in memory is known before anything is decoded.
+// Package document splits JSON documents into their parts without decoding or copying them. Envelopes around an event
+// are cheap to open, and the memory that decoding would take is known in advance.
 //
-// Everything but [Check], [Valid] and [TrimMark] relies on Check having passed.
+// All functions except [Check], [Valid] and [TrimMark] require a document that passed Check.
 package document
 
 import (
@@ -12,22 +12,20 @@ import (
 	"unicode/utf8"
 )
 
-// The limits of a document. Reading one that exceeds them is a [*LimitError].
+// The limits of a document. A document that exceeds one causes a [*LimitError].
 const (
-	// MaxBytes is how many bytes a document may have: what AWS Lambda takes in a synchronous invocation
+	// MaxBytes is the maximum size of a document, that of a synchronous invocation of AWS Lambda
 	// (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
 	MaxBytes = 6 << 20
-	// MaxDepth is how deep JSON may be nested. The deepest real notification (Nova's scheduler) has 9 levels.
+	// MaxDepth is the maximum depth of nesting. The deepest real notification (Nova's scheduler) has 9 levels.
 	MaxDepth = 64
-	// MaxMembers is how many members an object may have whose names are looked at: an envelope, a CloudEvent, a
-	// notification.
+	// MaxMembers is the maximum number of members of an object that is split: an envelope, a CloudEvent, a notification.
 	MaxMembers = 1000
 )
 
-// LimitError says that something which an event made is larger than a limit allows. It is final: the same event
-// exceeds the limit each time.
+// LimitError reports that an event exceeds a limit. Retrying is useless, because the same event always exceeds it.
 type LimitError struct {
-	// What is counted: "bytes", "levels of nesting".
+	// What is the unit of the limit: "bytes", "levels of nesting".
 	What string
 	// Max is the limit.
 	Max int
@@ -35,12 +33,12 @@ type LimitError struct {
 
 func (e *LimitError) Error() string { return fmt.Sprintf("has more than %d %s", e.Max, e.What) }
 
-// TrimMark returns b without the UTF-8 byte order mark that some editors and Windows PowerShell put before a document.
-// RFC 8259, section 8.1, lets a reader ignore it.
+// TrimMark returns b without a leading UTF-8 byte order mark, which some editors and Windows PowerShell write. RFC
+// 8259, section 8.1, allows a reader to ignore it.
 func TrimMark(b []byte) []byte { return bytes.TrimPrefix(b, []byte("\uFEFF")) }
 
-// Check says what keeps b from being read as a JSON document. What passes may be taken apart with the other functions.
-// The error is one line that begins with a verb ("is empty", "has more than …") and shows no part of b.
+// Check reports why b cannot be read as a JSON document. The other functions accept a document that passes. The error
+// is one line that begins with a verb ("is empty", "has more than …") and contains no part of b.
 func Check(b []byte) error {
 	if len(b) > MaxBytes {
 		return &LimitError{"bytes", MaxBytes}
@@ -58,7 +56,7 @@ func Check(b []byte) error {
 		return errors.New("is UTF-16; want UTF-8")
 	}
 	if at := secondDocument(b); at > 0 {
-		return fmt.Errorf("holds a second document (byte %d of %d); put them into [ ], with commas between", at, len(b))
+		return fmt.Errorf("contains a second document (byte %d of %d); put them into [ ], separated by commas", at, len(b))
 	}
 	if s, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(b, new(json.RawMessage))); ok {
 		return fmt.Errorf("is not JSON (byte %d of %d)", s.Offset, len(b))
@@ -66,15 +64,15 @@ func Check(b []byte) error {
 	return errors.New("is not JSON")
 }
 
-// isUTF16 reports whether b is as Windows PowerShell's > writes text: with a byte order mark, or with a zero byte in
-// each ASCII character.
+// isUTF16 reports whether b looks like UTF-16, which Windows PowerShell's > writes: with a byte order mark, or with a
+// zero byte in each ASCII character.
 func isUTF16(b []byte) bool {
 	return bytes.HasPrefix(b, []byte{0xff, 0xfe}) || bytes.HasPrefix(b, []byte{0xfe, 0xff}) ||
 		len(b) > 1 && (b[0] == 0) != (b[1] == 0)
 }
 
-// secondDocument returns where, counted from 1, an object or array begins that follows one, as in JSON Lines; 0 when
-// there is none.
+// secondDocument returns the position, counted from 1, of a second object or array, as in JSON Lines; 0 if there is
+// none.
 func secondDocument(b []byte) int {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	var first json.RawMessage
@@ -88,7 +86,7 @@ func secondDocument(b []byte) int {
 	return len(b) - len(rest) + 1
 }
 
-// Valid is [Check] for where the reason does not matter.
+// Valid is [Check] without the reason.
 func Valid(b []byte) bool { return len(b) <= MaxBytes && !tooDeep(b) && json.Valid(b) }
 
 func tooDeep(b []byte) bool {
@@ -111,9 +109,9 @@ func tooDeep(b []byte) bool {
 	return false
 }
 
-// CountValues counts the values in a document (objects, arrays and scalars, at any depth) until there are more than
-// limit. It tells what decoding would cost before anything is decoded: an object of one member takes some 350 bytes of
-// memory, however short its text.
+// CountValues counts the values in a document (objects, arrays and scalars, at any depth). It stops soon after limit.
+// The count predicts the cost of decoding: an object of one member takes about 350 bytes of memory, however short its
+// text.
 func CountValues(b []byte, limit int) int {
 	n := 1
 	quoted := false
@@ -135,7 +133,7 @@ func CountValues(b []byte, limit int) int {
 	return n
 }
 
-// SkipSpace returns b without the space that it begins with.
+// SkipSpace returns b without leading white space.
 func SkipSpace(b []byte) []byte {
 	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t' || b[0] == '\r' || b[0] == '\n') {
 		b = b[1:]
@@ -143,7 +141,7 @@ func SkipSpace(b []byte) []byte {
 	return b
 }
 
-// Kind is the byte that a JSON value begins with, 0 for no value.
+// Kind returns the first byte of a JSON value, 0 if there is no value.
 func Kind(v []byte) byte {
 	if v = SkipSpace(v); len(v) > 0 {
 		return v[0]
@@ -151,7 +149,7 @@ func Kind(v []byte) byte {
 	return 0
 }
 
-// CutString cuts the string, quotes included, that b begins with.
+// CutString cuts off the leading string, including its quotes.
 func CutString(b []byte) (token, rest []byte) {
 	for i := 1; i < len(b); i++ {
 		switch b[i] {
@@ -164,7 +162,7 @@ func CutString(b []byte) (token, rest []byte) {
 	return b, nil
 }
 
-// CutValue cuts the value that b begins with, without the space around it.
+// CutValue cuts off the leading value, without white space around it.
 func CutValue(b []byte) (value, rest []byte) {
 	b = SkipSpace(b)
 	switch Kind(b) {
@@ -195,7 +193,7 @@ func CutValue(b []byte) (value, rest []byte) {
 	return b, nil
 }
 
-// cutMember cuts the first member off what stands between an object's braces; done reports that there is none left.
+// cutMember cuts off the first member of an object's content. done reports that there is none left.
 func cutMember(b []byte) (name, value, rest []byte, done bool) {
 	b = SkipSpace(b)
 	if len(b) == 0 || b[0] == '}' {
@@ -207,7 +205,7 @@ func cutMember(b []byte) (name, value, rest []byte, done bool) {
 	return name, value, CutComma(b), false
 }
 
-// CutComma returns what follows a comma, if there is one.
+// CutComma returns b without white space and a leading comma.
 func CutComma(b []byte) []byte {
 	if b = SkipSpace(b); len(b) > 0 && b[0] == ',' {
 		return b[1:]
@@ -215,25 +213,25 @@ func CutComma(b []byte) []byte {
 	return b
 }
 
-// Object is a JSON object taken apart one level deep.
+// Object is a JSON object, split into its members.
 type Object struct {
 	// Raw is the whole object.
 	Raw []byte
-	// Members are its members' values by name.
+	// Members are the members' values by name.
 	Members map[string][]byte
 }
 
-// Kind is the byte that a member's value begins with, 0 where there is no such member.
+// Kind returns the first byte of a member's value, 0 if there is no such member.
 func (o Object) Kind(name string) byte { return Kind(o.Members[name]) }
 
-// Has reports whether there is such a member, whatever its value.
+// Has reports whether there is such a member, even if its value is null.
 func (o Object) Has(name string) bool { return o.Members[name] != nil }
 
-// Text is a member's value, "" where it is not a string.
+// Text returns a member's value, "" if it is not a string.
 func (o Object) Text(name string) string { return Unquote(o.Members[name]) }
 
-// Members takes an object apart. Of two members with one name the last wins, as in encoding/json. The error is a
-// [*LimitError].
+// Members splits an object. If several members have the same name, the last one counts, as in encoding/json. The error
+// is a [*LimitError].
 func Members(object []byte) (Object, error) {
 	m := make(map[string][]byte, 16)
 	for rest := SkipSpace(object)[1:]; ; {
@@ -249,7 +247,7 @@ func Members(object []byte) (Object, error) {
 	}
 }
 
-// Elements returns an array's elements. When there are more than limit the error is a [*LimitError].
+// Elements splits an array. If it has more than limit elements, the error is a [*LimitError].
 func Elements(array []byte, limit int) ([][]byte, error) {
 	var list [][]byte
 	for rest := SkipSpace(array)[1:]; Kind(rest) != ']'; {
@@ -263,7 +261,7 @@ func Elements(array []byte, limit int) ([][]byte, error) {
 	return list, nil
 }
 
-// Unquote returns what a JSON string says, "" for a value of another kind.
+// Unquote decodes a JSON string. It returns "" for any other value.
 func Unquote(token []byte) string {
 	token = SkipSpace(token)
 	if Kind(token) != '"' {

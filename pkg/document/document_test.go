@@ -12,14 +12,15 @@ import (
 
 func TestCheck(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                  "is empty",
-		" \n":                               "is empty",
-		"5":                                 "",
-		`{"a":[1,"x",null]}`:                "",
-		`{"a":`:                             "is not JSON (byte 5 of 5)",
-		"{} {}":                             "holds a second document (byte 4 of 5); put them into [ ], with commas between",
+		"":                   "is empty",
+		" \n":                "is empty",
+		"5":                  "",
+		`{"a":[1,"x",null]}`: "",
+		`{"a":`:              "is not JSON (byte 5 of 5)",
+		"{} {}": "contains a second document (byte 4 of 5); put them into [ ], separated by " +
+			"commas",
 		"{\x00}\x00":                        "is UTF-16; want UTF-8",
-		"\uFEFF{}":                          "is not JSON (byte 1 of 5)", // TrimMark comes before
+		"\uFEFF{}":                          "is not JSON (byte 1 of 5)", // callers use TrimMark first
 		strings.Repeat("[", 65):             "has more than 64 levels of nesting",
 		`"` + strings.Repeat("[", 65) + `"`: "",
 	} {
@@ -36,8 +37,8 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	err := document.Check(bytes.Repeat([]byte(" "), document.MaxBytes+1))
-	if limit, ok := errors.AsType[*document.LimitError](err); !ok || limit.Max != document.MaxBytes ||
-		limit.What != "bytes" {
+	limit, ok := errors.AsType[*document.LimitError](err)
+	if !ok || limit.Max != document.MaxBytes || limit.What != "bytes" {
 		t.Errorf("error %v", err)
 	}
 }
@@ -54,7 +55,7 @@ func TestCountValues(t *testing.T) {
 			t.Errorf("%s: counted %d with a limit of %d", text, got, want-1)
 		}
 	}
-	// However long a document is, counting ends soon after the limit.
+	// Counting a long document stops soon after the limit.
 	if got := document.CountValues([]byte("["+strings.Repeat("1,", 1_000_000)+"1]"), 10); got != 11 {
 		t.Errorf("counted %d", got)
 	}
@@ -71,10 +72,11 @@ func TestElements(t *testing.T) {
 	}
 }
 
-// FuzzMembers compares what is cut with what encoding/json decodes.
+// FuzzMembers compares Members and CountValues with encoding/json.
 func FuzzMembers(f *testing.F) {
-	for _, text := range []string{`{}`, `{"a":1,"b":{"c":[1,2,{}]}}`, `{"a\u0041":"\"","a":null, "a" : [ ] }`,
-		"{\"\xff\":1}", `{"a":-1.5e3}`} {
+	for _, text := range []string{
+		`{}`, `{"a":1,"b":{"c":[1,2,{}]}}`, `{"a\u0041":"\"","a":null, "a" : [ ] }`, "{\"\xff\":1}", `{"a":-1.5e3}`,
+	} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -103,7 +105,7 @@ func FuzzMembers(f *testing.F) {
 		if err := decoder.Decode(&v); err != nil {
 			t.Fatal(err)
 		}
-		// Of members of one name the last is decoded, but all are counted: the count is what decoding can cost at most.
+		// Decoding keeps only the last of several members with the same name, but all are counted: the count is a maximum.
 		if counted := document.CountValues(b, 1<<30); counted < count(v) {
 			t.Errorf("counted %d values, there are %d", counted, count(v))
 		}

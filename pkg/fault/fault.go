@@ -1,24 +1,24 @@
-// Package fault says how far an error reaches: one resource, one project, or everything that a process does.
+// Package fault defines the scope of an error: one resource, one project, or everything that a process does.
 //
-// The package in which an error is born knows its scope and sets it there. Everybody else passes it on.
+// The package that creates an error sets its scope. Other packages pass it on.
 package fault
 
 import "errors"
 
-// Scope is what an error is about.
+// Scope is the extent of an error.
 type Scope string
 
-// The scopes. "" is the scope of an error that is not about configuration or credentials, such as a timeout.
+// The scopes. An error that is not about configuration or credentials, such as a timeout, has scope "".
 const (
-	// Resource: the credentials may not write this resource; the next one may be fine.
+	// Resource means that the credentials may not write this resource. Others may work.
 	Resource Scope = "resource"
-	// Project: the credentials cannot act in this project, or it lacks the service; other projects may be fine.
+	// Project means that the credentials cannot act in this project, or that it lacks the service. Others may work.
 	Project Scope = "project"
-	// Everything: credentials or configuration are wrong; nothing works until they are corrected.
+	// Everything means that credentials or configuration are wrong. Nothing works until they are corrected.
 	Everything Scope = "everything"
 )
 
-// ScopeOf returns the scope of the first error in err's chain that has one, "" when none has.
+// ScopeOf returns the scope of the first error in err's chain that has one, "" if none has.
 func ScopeOf(err error) Scope {
 	var scoped interface {
 		error
