@@ -49,7 +49,7 @@ func TestSourcesOnAWS(t *testing.T) {
 		says string
 	}{
 		{"both", AWS{Secret: secret, Parameter: parameter}, ""},
-		{"no parameters", AWS{Secret: secret}, "TAGGER_RULES_PARAMETER is read by"},
+		{"no parameters", AWS{Secret: secret}, "tagger listen read TAGGER_RULES_PARAMETER"},
 		{"no secrets", AWS{Parameter: parameter}, "TAGGER_SECRET_ARN is not read here: unset it"},
 	} {
 		opened = ""
