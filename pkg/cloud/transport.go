@@ -3,16 +3,16 @@ package cloud
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
+
+	"github.com/cloudtagger/tagger/pkg/certificate"
 )
 
 // maxBody limits a response, and a request body without a length, in bytes. maxProjectList limits a list of projects,
@@ -24,7 +24,7 @@ const (
 
 // newTransport returns the default transport. caCert is the value of OS_CACERT.
 func newTransport(caCert string) (*http.Transport, error) {
-	roots, err := certificates(caCert)
+	roots, err := certificate.Authorities("OS_CACERT", caCert)
 	if err != nil {
 		return nil, &RefusedError{Err: err}
 	}
@@ -41,26 +41,6 @@ func newTransport(caCert string) (*http.Transport, error) {
 		// Shorter than that of load balancers (usually a minute): a connection that they closed fails the next request.
 		IdleConnTimeout: 30 * time.Second,
 	}, nil
-}
-
-// certificates returns nil, which means the system's certificate authorities, when caCert is "".
-func certificates(caCert string) (*x509.CertPool, error) {
-	if caCert == "" {
-		return nil, nil
-	}
-	pem, name := []byte(caCert), "OS_CACERT"
-	if !strings.HasPrefix(caCert, "-----BEGIN ") {
-		var err error
-		if pem, err = os.ReadFile(caCert); err != nil {
-			return nil, fmt.Errorf("read the certificates that OS_CACERT names: %w", err)
-		}
-		name = caCert
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read the certificates that OS_CACERT names: no PEM certificate in %s", name)
-	}
-	return pool, nil
 }
 
 // guard enforces limits: request bodies have a length, redirects are errors, responses are bounded.
@@ -98,8 +78,8 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // connectError turns errors that no retry can fix into a [*RefusedError].
 func connectError(host string, err error) error {
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return refusedf("the certificate of %s is not trusted (set OS_CACERT to its CA certificate): %w", host, err)
+	if refused := certificate.Refused(err, "OS_CACERT", "OS_AUTH_URL or the endpoint"); refused != nil {
+		return refusedf("connect to %s: %w", host, refused)
 	}
 	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok && string(record.RecordHeader[:]) == "HTTP/" {
 		return refusedf("%s does not speak TLS: its address begins with http://", host)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -17,6 +16,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/cloudtagger/tagger/pkg/backoff"
+	"github.com/cloudtagger/tagger/pkg/certificate"
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
@@ -125,8 +125,8 @@ func dial(ctx context.Context, broker config.Secret, settings *tls.Config) (*con
 	if refusal, ok := errors.AsType[*amqp.Error](err); ok {
 		return nil, explain(refusal)
 	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return nil, fmt.Errorf("its certificate is not trusted (set TAGGER_AMQP_CACERT to the file of its authority): %w", err)
+	if refused := certificate.Refused(err, "TAGGER_AMQP_CACERT", "TAGGER_AMQP_URL"); refused != nil {
+		return nil, refused
 	}
 	return nil, err
 }
@@ -159,22 +159,11 @@ func refused(err error) bool {
 
 // tlsConfig trusts what a file, or a text, of PEM certificates says, or the system's authorities without one.
 func tlsConfig(caCert string) (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if caCert == "" {
-		return c, nil
+	roots, err := certificate.Authorities("TAGGER_AMQP_CACERT", caCert)
+	if err != nil {
+		return nil, err
 	}
-	pem := []byte(caCert)
-	if !strings.Contains(caCert, "-----BEGIN") {
-		var err error
-		if pem, err = os.ReadFile(caCert); err != nil {
-			return nil, fmt.Errorf("read TAGGER_AMQP_CACERT: %w", err)
-		}
-	}
-	c.RootCAs = x509.NewCertPool()
-	if !c.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, errors.New("read TAGGER_AMQP_CACERT: it holds no PEM certificate")
-	}
-	return c, nil
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}, nil
 }
 
 // hostOf is what of an address may be shown.

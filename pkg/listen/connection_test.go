@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -90,10 +89,10 @@ func TestConnectAgainWithoutCertificates(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	l.log = slog.New(ending{slog.NewJSONHandler(&lines, nil), cancel})
-	if _, err := l.connect(ctx, true); err == nil || !strings.Contains(err.Error(), "TAGGER_AMQP_CACERT: open") {
+	if _, err := l.connect(ctx, true); err == nil || !strings.Contains(err.Error(), "TAGGER_AMQP_CACERT names: open") {
 		t.Errorf("at start: %v", err)
 	}
-	if conn, err := l.connect(ctx, false); conn != nil || err != nil || !strings.Contains(lines.String(), "TAGGER_AMQP_CACERT: open") {
+	if conn, err := l.connect(ctx, false); conn != nil || err != nil || !strings.Contains(lines.String(), "TAGGER_AMQP_CACERT names: open") {
 		t.Errorf("later: %v: %s", err, lines.String())
 	}
 }
@@ -122,23 +121,6 @@ func TestRefusals(t *testing.T) {
 	err := (&topology{queue: "tagger"}).declareError("tagger", &amqp.Error{Code: amqp.PreconditionFailed, Reason: "inequivalent arg"})
 	if _, fatal := errors.AsType[*fatalError](err); !fatal || !strings.Contains(err.Error(), "tagger queues delete") || strings.Contains(err.Error(), "\n") {
 		t.Error(err)
-	}
-}
-
-func TestCACert(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "ca.pem")
-	if err := os.WriteFile(file, []byte("nothing"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct{ value, want string }{
-		{filepath.Join(dir, "no.pem"), "TAGGER_AMQP_CACERT: open"},
-		{file, "holds no PEM certificate"},
-		{"-----BEGIN CERTIFICATE-----\nx", "holds no PEM certificate"},
-	} {
-		if _, err := tlsConfig(tt.value); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %v", tt.value, err)
-		}
 	}
 }
 

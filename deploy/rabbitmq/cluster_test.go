@@ -1,0 +1,103 @@
+//go:build rabbitmq
+
+package rabbitmq_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudtagger/tagger/internal/rabbitmqtest"
+)
+
+// A cluster of three loses the node to which the active listener is connected, gets it back, and then loses the node
+// that leads the queue: the queues are on all three, and each event is worked on.
+func TestCluster(t *testing.T) {
+	cluster := rabbitmqtest.StartCluster(t, 3, rabbitmqtest.Options{})
+	var addresses []string
+	for _, b := range cluster {
+		addresses = append(addresses, b.URL())
+	}
+	f := newFleet(t, addresses...)
+	one := listen(t, tagger, f.environ)
+	one.says(t, "consuming")
+	two := listen(t, tagger, f.environ)
+	two.says(t, "consuming")
+
+	for _, q := range queues(t, cluster[0]) {
+		if q.Type != "quorum" || len(q.Online) != 3 {
+			t.Errorf("queue %s is of type %s and on %q", q.Name, q.Type, q.Online)
+		}
+	}
+	f.create(t, 100)
+	connected := last(one, "connected").Broker
+	lost := slices.IndexFunc(cluster, func(b *rabbitmqtest.Broker) bool { return b.Address == connected })
+	before := one.tagged()
+	if before == 0 || lost < 0 {
+		t.Fatalf("the first listener has tagged %d, and is connected to %q", before, connected)
+	}
+	cluster[lost].Kill()
+	killed := time.Now()
+	f.create(t, 200)
+	f.settled(t, one, two)
+	t.Logf("the active listener's node was killed after it had tagged %d; then the listeners tagged %d and %d, the first %.1f s after",
+		before, one.tagged()-before, two.tagged(), first(killed, one, two).Sub(killed).Seconds())
+
+	cluster[lost].Start(t)
+	rest := cluster[(lost+1)%3]
+	until(t, "the queues are on all three again", time.Minute, func() bool {
+		return !slices.ContainsFunc(queues(t, rest), func(q queue) bool { return len(q.Online) < 3 })
+	})
+	leader := queues(t, rest)[0].Leader
+	lost = slices.IndexFunc(cluster, func(b *rabbitmqtest.Broker) bool { return b.Node == leader })
+	f.create(t, 100)
+	cluster[lost].Kill()
+	f.create(t, 200)
+	f.settled(t, one, two)
+}
+
+// queue is what RabbitMQ says about one of Tagger's.
+type queue struct {
+	Name, Type, Leader string
+	Online             []string
+}
+
+// queues returns Tagger's, the main one first.
+func queues(t *testing.T, b *rabbitmqtest.Broker) []queue {
+	t.Helper()
+	var all []queue
+	out := b.Ctl(t, "list_queues", "name", "type", "leader", "online", "--formatter", "json")
+	if err := json.Unmarshal([]byte(out), &all); err != nil {
+		t.Fatalf("list_queues: %v: %s", err, out)
+	}
+	slices.SortFunc(all, func(a, b queue) int { return strings.Compare(a.Name, b.Name) })
+	if len(all) != 11 || all[0].Name != "tagger" {
+		t.Fatalf("there are the queues %v", all)
+	}
+	return all
+}
+
+// last returns the last line with a message.
+func last(l *listener, message string) (found logLine) {
+	for _, line := range l.log() {
+		if line.Msg == message {
+			found = line
+		}
+	}
+	return found
+}
+
+// first is when one of the listeners tagged something for the first time since.
+func first(since time.Time, listeners ...*listener) time.Time {
+	var found time.Time
+	for _, l := range listeners {
+		for _, line := range l.log() {
+			if line.Outcome == "tagged" && line.Time.After(since) && (found.IsZero() || line.Time.Before(found)) {
+				found = line.Time
+			}
+		}
+	}
+	return found
+}

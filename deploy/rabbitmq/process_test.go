@@ -1,0 +1,353 @@
+//go:build rabbitmq
+
+// Package rabbitmq_test runs the built command at RabbitMQ itself: over TLS, at a cluster that loses nodes, beside a
+// listener of an older version, and on two hosts one of which is lost. The cloud is the embedded one.
+package rabbitmq_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+)
+
+// tagger is the command, built from what is checked out.
+var tagger string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "tagger-rabbitmq")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		tagger = filepath.Join(dir, "tagger")
+		build := exec.Command("go", "build", "-o", tagger, "../../cmd/tagger")
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "build tagger:", err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+const rules = `rules:
+- name: owner
+  on: [server.created]
+  set: {owner: "${actor.name}", project: "${resource.project}"}
+`
+
+// until looks until done reports true, and fails the test when that takes longer than it may.
+func until(t *testing.T, what string, longest time.Duration, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), longest)
+	defer cancel()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for !done() {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			t.Fatalf("%s: not within %s", what, longest)
+		}
+	}
+}
+
+// fleet is a cloud in which servers are made, and the service that tells of them.
+type fleet struct {
+	sim     *simcloud.Cloud
+	environ []string // with which a listener uses the cloud and the brokers
+	brokers []string // their addresses
+	made    []string // ids of servers
+
+	conn     *amqp.Connection
+	channel  *amqp.Channel
+	returned chan amqp.Return
+	repeated int // notifications that were sent again, since it was not known whether the broker had them
+}
+
+func newFleet(t *testing.T, brokers ...string) *fleet {
+	t.Helper()
+	f := &fleet{sim: simcloud.New(simcloud.Options{JournalSize: -1}), brokers: brokers}
+	server := httptest.NewServer(f.sim)
+	t.Cleanup(server.Close)
+	f.environ = append(f.sim.Env(server.URL), "PATH="+os.Getenv("PATH"), "TAGGER_RULES="+rules, "TAGGER_WAIT=1s", "TAGGER_RATE=0", "TAGGER_LOG_LEVEL=debug",
+		"TAGGER_AMQP_URL="+strings.Join(brokers, ","), "TAGGER_AMQP_EXCHANGES=nova")
+	f.connect(t)
+	t.Cleanup(func() { _ = f.conn.Close() })
+	return f
+}
+
+// connect connects to the first broker that answers, and declares the exchange as Nova does.
+func (f *fleet) connect(t *testing.T) {
+	t.Helper()
+	until(t, "a broker takes the service's connection", time.Minute, func() bool {
+		for _, address := range f.brokers {
+			conn, err := amqp.Dial(address)
+			if err != nil {
+				continue
+			}
+			if f.channel, err = conn.Channel(); err == nil {
+				err = f.channel.Confirm(false)
+			}
+			if err == nil {
+				err = f.channel.ExchangeDeclare("nova", "topic", false, false, false, false, nil)
+			}
+			if err == nil {
+				f.conn, f.returned = conn, f.channel.NotifyReturn(make(chan amqp.Return, 1))
+				return true
+			}
+			_ = conn.Close()
+		}
+		return false
+	})
+}
+
+// create makes servers and tells of each as Nova does: the broker confirms, and what it has not confirmed is sent
+// again. Each fifth takes so long to be built that its event is deferred.
+func (f *fleet) create(t *testing.T, servers int) {
+	t.Helper()
+	for range servers {
+		n := len(f.made)
+		build := time.Duration(0)
+		if n%5 == 4 {
+			build = 10 * time.Second
+		}
+		id := f.sim.PutServer(simcloud.Server{Name: fmt.Sprintf("server-%d", n), BuildTime: build})
+		f.made = append(f.made, id)
+		s, _ := f.sim.Server(id)
+		body := notification(id, s.ProjectID, n)
+		for f.publish(t, body) != nil {
+			f.repeated++
+			_ = f.conn.Close()
+			f.connect(t)
+		}
+	}
+}
+
+func (f *fleet) publish(t *testing.T, body []byte) error {
+	t.Helper()
+	p := amqp.Publishing{ContentType: "application/json", DeliveryMode: amqp.Persistent, Body: body}
+	confirmation, err := f.channel.PublishWithDeferredConfirm("nova", "notifications.info", true, false, p)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	acknowledged, err := confirmation.WaitContext(ctx)
+	if err == nil && !acknowledged {
+		err = fmt.Errorf("refused")
+	}
+	select {
+	case r, open := <-f.returned:
+		if open && err == nil {
+			err = fmt.Errorf("no queue took it: %s", r.ReplyText)
+		}
+	default:
+	}
+	return err
+}
+
+const user = "3d9a1b7f6c4e4d0fa2b81c5e7f90ab12"
+
+// notification is Nova's, of the creation of a server.
+func notification(id, project string, n int) []byte {
+	inner, _ := json.Marshal(map[string]any{
+		"message_id": fmt.Sprintf("m-%d", n), "publisher_id": "compute.host", "event_type": "compute.instance.create.end", "priority": "INFO",
+		"timestamp":           time.Now().UTC().Format("2006-01-02 15:04:05.000000"),
+		"_context_request_id": fmt.Sprintf("req-%d", n), "_context_user_id": user, "_context_user_name": "alice", "_context_project_id": project,
+		"payload": map[string]any{"instance_id": id, "tenant_id": project, "user_id": user, "display_name": fmt.Sprintf("server-%d", n), "state": "active"},
+	})
+	outer, _ := json.Marshal(map[string]any{"oslo.version": "2.0", "oslo.message": string(inner)})
+	return outer
+}
+
+// missing returns the servers that do not have exactly what the rules say.
+func (f *fleet) missing() (ids []string) {
+	for _, id := range f.made {
+		s, _ := f.sim.Server(id)
+		if len(s.Metadata) != 2 || s.Metadata["owner"] != "alice" || s.Metadata["project"] != s.ProjectID {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// longestSettled is how long a busy machine may take; a delay queue alone takes 15 s.
+const longestSettled = 4 * time.Minute
+
+// settled waits until every server has its metadata and all queues are empty, and logs what became of the events.
+func (f *fleet) settled(t *testing.T, listeners ...*listener) {
+	t.Helper()
+	until(t, "every server has its metadata", longestSettled, func() bool { return len(f.missing()) == 0 })
+	until(t, "all queues are empty", time.Minute, func() bool { return f.waiting(t) == 0 })
+	counts := map[string]int{}
+	for _, l := range listeners {
+		for _, line := range l.log() {
+			if line.Kind == "server" && line.Outcome != "" {
+				counts[line.Outcome]++
+			}
+		}
+	}
+	t.Logf("%d servers: %d without their metadata; outcomes %v; %d notifications were sent again by the service", len(f.made), len(f.missing()), counts, f.repeated)
+	if counts["deferred"] == 0 {
+		t.Error("no event went through a delay queue")
+	}
+	if n := counts["rejected"] + counts["gone"] + counts["blocked"] + counts["ignored"]; n > 0 {
+		t.Errorf("%d events were not worked on", n)
+	}
+}
+
+// waiting is how many messages are in all queues.
+func (f *fleet) waiting(t *testing.T) (sum int) {
+	t.Helper()
+	out, status := f.run(t, "queues", "list", "-o", "json")
+	if status != 0 {
+		return -1
+	}
+	for line := range strings.Lines(out) {
+		var queue struct{ Messages int }
+		if err := json.Unmarshal([]byte(line), &queue); err != nil {
+			t.Fatalf("tagger queues list: %v: %s", err, line)
+		}
+		sum += queue.Messages
+	}
+	return sum
+}
+
+// run runs a command of tagger.
+func (f *fleet) run(t *testing.T, args ...string) (string, int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), tagger, args...)
+	cmd.Env = f.environ
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// listener is "tagger listen" as a process of its own.
+type listener struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+
+	mu    sync.Mutex
+	lines []logLine
+	text  bytes.Buffer // all of it
+}
+
+// logLine is what these tests need of a line of the log.
+type logLine struct {
+	Time    time.Time
+	Msg     string
+	Broker  string
+	Kind    string
+	ID      string `json:"resource_id"`
+	Outcome string
+	Error   string
+}
+
+// listen starts a listener, and has it end with the test.
+func listen(t *testing.T, program string, environ []string) *listener {
+	t.Helper()
+	l := &listener{cmd: exec.Command(program, "listen"), ended: make(chan struct{})}
+	l.cmd.Env = environ
+	out, err := l.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.cmd.Stderr = l.cmd.Stdout
+	if err := l.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(l.ended)
+		lines := bufio.NewScanner(out)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			var line logLine
+			l.mu.Lock()
+			if err := json.Unmarshal(lines.Bytes(), &line); err == nil {
+				l.lines = append(l.lines, line)
+			}
+			fmt.Fprintf(&l.text, "%s\n", lines.Bytes())
+			l.mu.Unlock()
+		}
+		_ = l.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		l.end(syscall.SIGKILL)
+		if t.Failed() {
+			text := l.output()
+			t.Logf("the end of a listener's log:\n%s", text[max(0, len(text)-6000):])
+		}
+	})
+	return l
+}
+
+// says waits until a message is in the log.
+func (l *listener) says(t *testing.T, message string) logLine {
+	t.Helper()
+	var found logLine
+	until(t, fmt.Sprintf("the listener says %q", message), time.Minute, func() bool {
+		for _, line := range l.log() {
+			if strings.Contains(line.Msg, message) {
+				found = line
+				return true
+			}
+		}
+		select {
+		case <-l.ended:
+			t.Fatalf("the listener has ended:\n%s", l.output())
+		default:
+		}
+		return false
+	})
+	return found
+}
+
+// tagged is how many events it has tagged.
+func (l *listener) tagged() (n int) {
+	for _, line := range l.log() {
+		if line.Outcome == "tagged" {
+			n++
+		}
+	}
+	return n
+}
+
+// end sends a signal and waits for the end.
+func (l *listener) end(signal os.Signal) {
+	_ = l.cmd.Process.Signal(signal)
+	<-l.ended
+}
+
+// log returns the lines so far.
+func (l *listener) log() []logLine {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lines[:len(l.lines):len(l.lines)]
+}
+
+// output is everything that it wrote.
+func (l *listener) output() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}

@@ -1,0 +1,200 @@
+// Package rabbitmqtest starts brokers of RabbitMQ's own package on loopback, one or a cluster, and ends them with the
+// test. Nothing else that runs on the machine is touched: ports, names, the cookie and all files are the test's own.
+package rabbitmqtest
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// longestStart is how long a broker may take to start on a machine that is busy.
+const longestStart = 3 * time.Minute
+
+// Options describe each broker. The zero value takes connections without TLS only.
+type Options struct {
+	// Settings are lines of rabbitmq.conf.
+	Settings string
+	// CertFile, KeyFile and CAFile are PEM files with which the brokers take TLS connections too.
+	CertFile, KeyFile, CAFile string
+}
+
+// Broker is one that was started.
+type Broker struct {
+	// Node is its name among Erlang's nodes.
+	Node string
+	// Address is host and port, TLSAddress the one for TLS, "" without.
+	Address, TLSAddress string
+
+	installation *installation
+	dir          string
+	environ      []string
+	cmd          *exec.Cmd
+	ended        chan struct{}
+}
+
+// installation is RabbitMQ as it is installed here, and what brokers of one test have in common.
+type installation struct {
+	library string // RabbitMQ's own directory
+	dir     string
+	environ []string
+}
+
+// Start starts a broker and waits until it takes connections.
+func Start(t testing.TB, o Options) *Broker {
+	t.Helper()
+	return StartCluster(t, 1, o)[0]
+}
+
+// StartCluster starts brokers that are one cluster.
+func StartCluster(t testing.TB, size int, o Options) []*Broker {
+	t.Helper()
+	in := install(t)
+	var all []*Broker
+	for i := range size {
+		b := in.broker(t, fmt.Sprintf("tagger-%d-%d@localhost", os.Getpid(), i+1), o)
+		b.Start(t)
+		all = append(all, b)
+	}
+	for _, b := range all[1:] {
+		b.Ctl(t, "stop_app")
+		b.Ctl(t, "join_cluster", all[0].Node)
+		b.Ctl(t, "start_app")
+	}
+	return all
+}
+
+// install finds RabbitMQ and starts Erlang's port mapper, on a port of its own.
+func install(t testing.TB) *installation {
+	t.Helper()
+	found, _ := filepath.Glob("/usr/lib/rabbitmq/lib/rabbitmq_server-*")
+	if len(found) == 0 {
+		t.Fatal("RabbitMQ is not installed: apt-get install rabbitmq-server")
+	}
+	in := &installation{library: found[0], dir: t.TempDir()}
+	// What a broker inherits of RABBITMQ_* would say where another one has its files.
+	for _, line := range os.Environ() {
+		if !strings.HasPrefix(line, "RABBITMQ_") {
+			in.environ = append(in.environ, line)
+		}
+	}
+	mapper := fmt.Sprint(freePort(t))
+	in.environ = append(in.environ, "HOME="+in.dir, "ERL_EPMD_ADDRESS=127.0.0.1", "ERL_EPMD_PORT="+mapper, "RABBITMQ_CONF_ENV_FILE=/dev/null")
+	if err := os.WriteFile(filepath.Join(in.dir, ".erlang.cookie"), []byte(rand.Text()), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	epmd := exec.Command("epmd", "-address", "127.0.0.1", "-port", mapper)
+	if err := epmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = epmd.Process.Kill()
+		_ = epmd.Wait()
+	})
+	return in
+}
+
+// broker writes the settings of a broker.
+func (in *installation) broker(t testing.TB, node string, o Options) *Broker {
+	t.Helper()
+	dir := filepath.Join(in.dir, node)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	address := func() string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
+	b := &Broker{Node: node, Address: address(), installation: in, dir: dir}
+	settings := "listeners.tcp.1 = " + b.Address + "\n" + o.Settings
+	if o.CertFile != "" {
+		b.TLSAddress = address()
+		settings += fmt.Sprintf("\nlisteners.ssl.1 = %s\nssl_options.cacertfile = %s\nssl_options.certfile = %s\nssl_options.keyfile = %s\n"+
+			"ssl_options.verify = verify_none\n", b.TLSAddress, o.CAFile, o.CertFile, o.KeyFile)
+	}
+	file := filepath.Join(dir, "rabbitmq.conf")
+	if err := os.WriteFile(file, []byte(settings+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.environ = append(in.environ[:len(in.environ):len(in.environ)], "RABBITMQ_NODENAME="+node, fmt.Sprint("RABBITMQ_DIST_PORT=", freePort(t)),
+		"RABBITMQ_CONFIG_FILE="+file, "RABBITMQ_BASE="+dir, "RABBITMQ_MNESIA_BASE="+filepath.Join(dir, "mnesia"), "RABBITMQ_LOG_BASE="+dir, "RABBITMQ_LOGS=-",
+		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(dir, "plugins"), "RABBITMQ_PLUGINS_DIR="+filepath.Join(in.library, "plugins"),
+		// With this the script becomes the broker instead of watching it.
+		"RABBITMQ_ALLOW_INPUT=true")
+	return b
+}
+
+// Start starts a broker that was killed, with all that it has on disk, and waits until it takes connections.
+func (b *Broker) Start(t testing.TB) {
+	t.Helper()
+	log, err := os.OpenFile(filepath.Join(b.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.cmd, b.ended = exec.Command(filepath.Join(b.installation.library, "sbin/rabbitmq-server"), "-noinput"), make(chan struct{})
+	b.cmd.Env, b.cmd.Stdout, b.cmd.Stderr = b.environ, log, log
+	if err := b.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func(cmd *exec.Cmd, ended chan struct{}) {
+		_ = cmd.Wait()
+		_ = log.Close()
+		close(ended)
+	}(b.cmd, b.ended)
+	t.Cleanup(b.Kill)
+	end := time.Now().Add(longestStart)
+	for {
+		conn, err := amqp.Dial(b.URL())
+		if err == nil {
+			_ = conn.Close()
+			return
+		}
+		select {
+		case <-b.ended:
+			err = errors.Join(err, errors.New("it has ended"))
+		case <-time.After(200 * time.Millisecond):
+			if time.Now().Before(end) {
+				continue
+			}
+		}
+		text, _ := os.ReadFile(log.Name())
+		t.Fatalf("RabbitMQ does not start: %v\n%s", err, text[max(0, len(text)-4000):])
+	}
+}
+
+// URL is the address of the broker with a user who may do everything.
+func (b *Broker) URL() string { return "amqp://guest:guest@" + b.Address + "/" }
+
+// Kill ends the broker at once, as a host does that loses its power. What it has not written to disk is lost.
+func (b *Broker) Kill() {
+	_ = b.cmd.Process.Kill()
+	<-b.ended
+}
+
+// Ctl runs rabbitmqctl for the broker, and returns what it prints.
+func (b *Broker) Ctl(t testing.TB, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(b.installation.library, "sbin/rabbitmqctl"), append([]string{"--quiet", "--node", b.Node}, args...)...)
+	cmd.Env = b.environ
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("rabbitmqctl %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
