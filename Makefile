@@ -35,8 +35,8 @@ test-openstack: ## Run the tests that need a real OpenStack and its broker (star
 
 lint: ## Check formatting, go vet, staticcheck and go.mod
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt would change these files"; exit 1; }
-	go vet -tags chaos,chromium,openstack,soak,sqs ./...
-	go run $(STATICCHECK) -tags chaos,chromium,openstack,soak,sqs ./...
+	go vet -tags chaos,chromium,openstack,rabbitmq,soak,sqs ./...
+	go run $(STATICCHECK) -tags chaos,chromium,openstack,rabbitmq,soak,sqs ./...
 	go mod tidy -diff
 
 build: ## Build each function for AWS Lambda, arm64 and amd64, into dist/ (6 MiB zipped at most)
@@ -52,7 +52,7 @@ template-check: ## Check template.yaml (needs cfn-lint)
 
 shell-check: ## Check the shell scripts (needs shellcheck)
 	@command -v shellcheck >/dev/null || { echo "shellcheck is not installed: apt-get install shellcheck"; exit 1; }
-	shellcheck -x -P SCRIPTDIR -P SCRIPTDIR/lib -- .ci/run $(addprefix deploy/openstack-dev/,up down install test evening rabbitmqctl lib/*.sh)
+	shellcheck -x -P SCRIPTDIR -P SCRIPTDIR/lib -- .ci/run $(addprefix deploy/openstack-dev/,up down install test evening rabbitmqctl lib/*.sh) deploy/kolla/policies.sh deploy/systemd/*.sh
 
 # Records that a function itself sent to the dead-letter queue have no source queue for SQS, so that TO is not optional.
 redrive: ## Send dead letters to a queue again: FROM=<ARN of a dead-letter queue> TO=<ARN of a queue> (needs the AWS CLI)
@@ -134,6 +134,10 @@ test-functiongraph: ## Check the Terraform module against the provider's documen
 	@command -v terraform >/dev/null || { echo "terraform is not installed: https://developer.hashicorp.com/terraform/install"; exit 1; }
 	terraform fmt -check -diff deploy/functiongraph
 	cd deploy/functiongraph && go vet ./... && go test -count=1 ./...
+
+.PHONY: test-rabbitmq
+test-rabbitmq: ## Run tagger listen at RabbitMQ: TLS, a cluster that loses nodes, two hosts, an upgrade (needs rabbitmq-server and the clone's history)
+	go test -count=1 -timeout 40m -tags rabbitmq -v ./deploy/rabbitmq
 
 .PHONY: test-page
 test-page: ## Look at the page of tagger coverage in headless Chromium (needs Chromium: apt-get install chromium); SCREENSHOTS=DIR keeps pictures

@@ -2,6 +2,8 @@ package deploy_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,23 +88,104 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// Kolla's lines enable one topic for each service, and the unit and the quadlet run the same command.
-func TestHosts(t *testing.T) {
-	var globals map[string][]struct {
-		Name    string
-		Enabled bool
-	}
+// Kolla's lines enable one topic for each service beside those of other services, and what Nova is to send.
+func TestKolla(t *testing.T) {
+	var globals map[string][]struct{ Name, Enabled string }
 	decoder := yaml.NewDecoder(bytes.NewReader([]byte(read(t, "kolla/globals.yml"))))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&globals); err != nil {
 		t.Fatal(err)
 	}
-	for _, service := range []string{"nova", "cinder"} {
+	for service, others := range map[string]int{"nova": 1, "cinder": 0} {
 		topics := globals[service+"_notification_topics"]
-		if len(topics) != 1 || topics[0].Name != "notifications" || !topics[0].Enabled {
+		if len(topics) != 1+others || topics[0].Name != "notifications" || topics[0].Enabled != "true" {
 			t.Errorf("%s: topics %v", service, topics)
 		}
 	}
+	settings := map[string]string{}
+	section := ""
+	for line := range strings.Lines(read(t, "kolla/nova.conf")) {
+		line = strings.TrimSpace(line)
+		name, value, assigned := strings.Cut(line, " = ")
+		switch {
+		case line == "" || line[0] == '#':
+		case line[0] == '[':
+			section = line
+		case assigned:
+			settings[section+name] = value
+		default:
+			t.Errorf("nova.conf: %q", line)
+		}
+	}
+	if want := map[string]string{"[notifications]notification_format": "unversioned", "[notifications]notify_on_state_change": "vm_state"}; !maps.Equal(settings, want) {
+		t.Errorf("nova.conf: %v", settings)
+	}
+
+	// The policy is for all of Tagger's queues, and for no others; it lets nothing expire, and its bound is above the queues' own.
+	policy := regexp.MustCompile(`set_policy .*--priority 100 --apply-to queues \\\n  tagger '([^']+)' '([^']+)'\n`).FindStringSubmatch(read(t, "kolla/policies.sh"))
+	if policy == nil {
+		t.Fatal("policies.sh sets no policy")
+	}
+	var definition map[string]int
+	if err := json.Unmarshal([]byte(policy[2]), &definition); err != nil || len(definition) != 1 || definition["max-length"] < 256<<20/100 {
+		t.Errorf("the policy defines %s: %v", policy[2], err)
+	}
+	pattern := regexp.MustCompile(policy[1])
+	private := read(t, "../docs/private-cloud.md")
+	names := regexp.MustCompile("(?m)^deleted queue (\\S+) ").FindAllStringSubmatch(private, -1)
+	if len(names) != 11 {
+		t.Errorf("docs/private-cloud.md names %d queues", len(names))
+	}
+	for _, name := range names {
+		if !pattern.MatchString(name[1]) {
+			t.Errorf("the policy is not for %s", name[1])
+		}
+	}
+	for _, name := range []string{"notifications.info", "taggers", "reply_tagger", "a.tagger"} {
+		if pattern.MatchString(name) {
+			t.Errorf("the policy is for %s, too", name)
+		}
+	}
+
+	// The rights are the same everywhere.
+	rights := regexp.MustCompile(`rabbitmqctl set_permissions tagger ('.*')`)
+	here, there := rights.FindStringSubmatch(read(t, "kolla/README.md")), rights.FindStringSubmatch(private)
+	if here == nil || there == nil || here[1] != there[1] {
+		t.Errorf("rights %q and %q", here, there)
+	}
+}
+
+// Each alarm of each home has its place in the runbook.
+func TestAlarms(t *testing.T) {
+	runbook := read(t, "../docs/runbook.md")
+	template := read(t, "../template.yaml")
+	alarms := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^  (?:Server|Volume|Snapshot)(?:Created|Changed)(\w+):\n    Type: AWS::CloudWatch::Alarm$`).FindAllStringSubmatch(template, -1) {
+		alarms[m[1]] = true
+	}
+	if n := strings.Count(template, "Type: AWS::CloudWatch::Alarm\n"); n != 5*len(alarms) || n == 0 {
+		t.Errorf("the template has %d alarms, of the sorts %v", n, alarms)
+	}
+	for _, m := range regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(read(t, "monitoring/alerts.yaml"), -1) {
+		alarms[m[1]] = true
+	}
+	logs := regexp.MustCompile(`setproduct\(var.functions, \[(.*)\]\)`).FindStringSubmatch(read(t, "functiongraph/main.tf"))
+	if logs == nil {
+		t.Fatal("the Terraform module has no alarms on the log")
+	}
+	for _, m := range regexp.MustCompile(`"(\w+)"`).FindAllStringSubmatch(logs[1], -1) {
+		alarms["…_"+m[1]] = true
+	}
+	for name := range alarms {
+		place := regexp.MustCompile("(?s)\n## [^\n]+\n\n[^\n]*\n?[^\n]*`" + name + "`")
+		if !place.MatchString(runbook) {
+			t.Errorf("docs/runbook.md has no section that begins with the alarm %s", name)
+		}
+	}
+}
+
+// The unit and the quadlet run the same command, with settings that there are.
+func TestHosts(t *testing.T) {
 	started := func(file, key string) []string {
 		m := regexp.MustCompile(`(?m)^` + key + `=(.*)$`).FindStringSubmatch(read(t, file))
 		if m == nil {

@@ -25,7 +25,8 @@ def metrics():
         for file in (ROOT / "pkg" / package).glob("*.go"):
             if not file.name.endswith("_test.go"):
                 names |= set(re.findall(r"\btagger_[a-z_]+\b", file.read_text()))
-    return names
+    gauges = re.findall(r'gauge\("([a-z_]+)"', (ROOT / "pkg" / "coverage" / "prometheus.go").read_text())
+    return names | {f"tagger_coverage_{gauge}" for gauge in gauges}
 
 
 def anchors(markdown):
@@ -58,13 +59,18 @@ def main():
             problems.append(f"the code has no metric {name}")
     runbook = ROOT / "docs" / "runbook.md"
     headings = anchors(runbook.read_text())
+    fired = (HERE / "alerts_test.yaml").read_text()
     for alert, anchor in re.findall(r"- alert: (\w+)$.*?runbook\.md#([\w-]+)", alerts, re.M | re.S):
         if anchor not in headings:
             problems.append(f"{alert}: docs/runbook.md has no heading #{anchor}")
         if alert not in runbook.read_text():
             problems.append(f"{alert}: docs/runbook.md does not name it")
+        if f'alertname="{alert}"' not in fired and not re.search(rf"alertname: {alert}(\n|,[^\n]*exp_labels)", fired):
+            problems.append(f"{alert}: alerts_test.yaml has no case in which it fires")
     if alerts != (HERE.parent / "kubernetes" / "chart" / "files" / "alerts.yaml").read_text():
         problems.append("the chart has other alerts: cp deploy/monitoring/alerts.yaml deploy/kubernetes/chart/files/")
+    if len(re.findall(r"^  - alert: ", alerts, re.M)) != len(re.findall(r"runbook\.md#[\w-]+$", alerts, re.M)):
+        problems.append("an alert has no runbook_url")
     for p in problems:
         print(p)
     sys.exit(bool(problems))

@@ -124,11 +124,11 @@ func (f *fleet) create(t *testing.T, servers int) {
 	t.Helper()
 	for range servers {
 		n := len(f.made)
-		build := time.Duration(0)
+		server := simcloud.Server{Name: fmt.Sprintf("server-%d", n)}
 		if n%5 == 4 {
-			build = 10 * time.Second
+			server.VMState, server.BuildTime = "building", 10*time.Second
 		}
-		id := f.sim.PutServer(simcloud.Server{Name: fmt.Sprintf("server-%d", n), BuildTime: build})
+		id := f.sim.PutServer(server)
 		f.made = append(f.made, id)
 		s, _ := f.sim.Server(id)
 		body := notification(id, s.ProjectID, n)
@@ -191,8 +191,9 @@ func (f *fleet) missing() (ids []string) {
 // longestSettled is how long a busy machine may take; a delay queue alone takes 15 s.
 const longestSettled = 4 * time.Minute
 
-// settled waits until every server has its metadata and all queues are empty, and logs what became of the events.
-func (f *fleet) settled(t *testing.T, listeners ...*listener) {
+// settled waits until every server has its metadata and all queues are empty. It logs what became of the events, and
+// returns how many times one was deferred.
+func (f *fleet) settled(t *testing.T, listeners ...*listener) (deferred int) {
 	t.Helper()
 	until(t, "every server has its metadata", longestSettled, func() bool { return len(f.missing()) == 0 })
 	until(t, "all queues are empty", time.Minute, func() bool { return f.waiting(t) == 0 })
@@ -205,12 +206,10 @@ func (f *fleet) settled(t *testing.T, listeners ...*listener) {
 		}
 	}
 	t.Logf("%d servers: %d without their metadata; outcomes %v; %d notifications were sent again by the service", len(f.made), len(f.missing()), counts, f.repeated)
-	if counts["deferred"] == 0 {
-		t.Error("no event went through a delay queue")
-	}
 	if n := counts["rejected"] + counts["gone"] + counts["blocked"] + counts["ignored"]; n > 0 {
 		t.Errorf("%d events were not worked on", n)
 	}
+	return counts["deferred"]
 }
 
 // waiting is how many messages are in all queues.
@@ -295,7 +294,7 @@ func listen(t *testing.T, program string, environ []string) *listener {
 		l.end(syscall.SIGKILL)
 		if t.Failed() {
 			text := l.output()
-			t.Logf("the end of a listener's log:\n%s", text[max(0, len(text)-6000):])
+			t.Logf("the end of a listener's log:\n%s", text[max(0, len(text)-3000):])
 		}
 	})
 	return l

@@ -63,7 +63,9 @@ func TestTLS(t *testing.T) {
 	l := listen(t, tagger, f.environ)
 	l.says(t, "consuming")
 	f.create(t, 10)
-	f.settled(t, l)
+	if f.settled(t, l) == 0 {
+		t.Error("no event went through a delay queue")
+	}
 	l.end(syscall.SIGTERM)
 
 	for name, tt := range map[string]struct {

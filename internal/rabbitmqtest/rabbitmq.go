@@ -177,10 +177,19 @@ func (b *Broker) Kill() {
 	<-b.ended
 }
 
+// CtlCommand is the command line of rabbitmqctl for the broker, which needs its [Broker.Environ].
+func (b *Broker) CtlCommand() []string {
+	return []string{filepath.Join(b.installation.library, "sbin/rabbitmqctl"), "--quiet", "--node", b.Node}
+}
+
+// Environ is the environment of the broker and of its commands.
+func (b *Broker) Environ() []string { return b.environ[:len(b.environ):len(b.environ)] }
+
 // Ctl runs rabbitmqctl for the broker, and returns what it prints.
 func (b *Broker) Ctl(t testing.TB, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(b.installation.library, "sbin/rabbitmqctl"), append([]string{"--quiet", "--node", b.Node}, args...)...)
+	line := append(b.CtlCommand(), args...)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = b.environ
 	out, err := cmd.CombinedOutput()
 	if err != nil {

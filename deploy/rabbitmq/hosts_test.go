@@ -1,0 +1,136 @@
+//go:build rabbitmq
+
+package rabbitmq_test
+
+import (
+	"flag"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cloudtagger/tagger/internal/rabbitmqtest"
+)
+
+// Commits that stand for older versions: the last one whose main queue is for any number of active consumers, and the
+// first one with a single active consumer.
+const (
+	anyNumber    = "695a32cd3fc58472f0daf550c478e3cad8acc02a"
+	singleActive = "35c7ecf6b7253a9fb5f64868a2150107623c3cff"
+)
+
+var older = flag.String("older", singleActive, "the commit or tag of the older version that TestUpgrade begins with")
+
+// build builds the command of a commit. The clone must have the commit.
+func build(t *testing.T, commit string) string {
+	t.Helper()
+	dir := t.TempDir()
+	program := filepath.Join(dir, "tagger")
+	out, err := exec.CommandContext(t.Context(), "sh", "-euc", `
+		git -C ../.. archive "$1^{commit}" | tar -x -C "$2"
+		cd "$2" && go build -buildvcs=false -o "$3" ./cmd/tagger`, "sh", commit, dir, program).CombinedOutput()
+	if err != nil {
+		t.Fatalf("build tagger of commit %s (a clone without history has it not): %v\n%s", commit, err, out)
+	}
+	return program
+}
+
+// The new version starts beside the older one, on one queue, and takes over when that is stopped; then the same
+// back. Servers are made all the time.
+func TestUpgrade(t *testing.T) {
+	f := newFleet(t, rabbitmqtest.Start(t, rabbitmqtest.Options{}).URL())
+	before := build(t, *older)
+	one := listen(t, before, f.environ)
+	one.says(t, "consuming")
+	f.create(t, 100)
+	two := listen(t, tagger, f.environ)
+	two.says(t, "consuming")
+	f.create(t, 100)
+	if n := two.tagged(); n != 0 {
+		t.Errorf("the new version has tagged %d beside the older one", n)
+	}
+	one.end(syscall.SIGTERM)
+	f.create(t, 100)
+	f.settled(t, one, two)
+	upgraded := two.tagged()
+
+	three := listen(t, before, f.environ)
+	three.says(t, "consuming")
+	f.create(t, 100)
+	two.end(syscall.SIGTERM)
+	f.create(t, 100)
+	if f.settled(t, one, two, three) == 0 {
+		t.Error("no event went through a delay queue")
+	}
+	t.Logf("tagged by %s: %d; after the upgrade by the new version: %d; after it was rolled back: %d", *older, one.tagged(), upgraded, three.tagged())
+	if upgraded == 0 || three.tagged() == 0 {
+		t.Error("a version has tagged nothing")
+	}
+}
+
+// A queue that an older version made has other arguments, and cannot be changed. The older version is stopped first;
+// what is sent until the new one has started waits in the queue. When the queue is empty it is renewed.
+func TestUpgradeOfAQueue(t *testing.T) {
+	f := newFleet(t, rabbitmqtest.Start(t, rabbitmqtest.Options{}).URL())
+	before := build(t, anyNumber)
+	one := listen(t, before, f.environ)
+	one.says(t, "consuming")
+	f.create(t, 100)
+	one.end(syscall.SIGTERM)
+	f.create(t, 100)
+	two := listen(t, tagger, f.environ)
+	two.says(t, "consuming")
+	if said := two.says(t, "the queue exists as older versions made it"); said.Msg == "" {
+		t.Error("nothing is said about the queue")
+	}
+	three := listen(t, tagger, f.environ)
+	f.create(t, 100)
+	two.end(syscall.SIGKILL)
+	three.says(t, "consuming")
+	f.create(t, 100)
+	if f.settled(t, one, two, three) == 0 {
+		t.Error("no event went through a delay queue")
+	}
+
+	three.end(syscall.SIGTERM)
+	if out, status := f.run(t, "queues", "delete", "--yes"); status != 0 {
+		t.Fatalf("tagger queues delete: status %d: %s", status, out)
+	}
+	four := listen(t, tagger, f.environ)
+	four.says(t, "consuming")
+	if out := four.output(); strings.Contains(out, "older versions made it") {
+		t.Errorf("the queue was not renewed: %s", out)
+	}
+	f.create(t, 100)
+	if f.settled(t, one, two, three, four) == 0 {
+		t.Error("no event went through a delay queue")
+	}
+}
+
+// Of two hosts one works. When it is lost (its process killed, or the whole host hung, so that the broker must miss its
+// heartbeats), the other one takes over, with what the first had under way.
+func TestTwoHosts(t *testing.T) {
+	for name, signal := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "hung": syscall.SIGSTOP} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, rabbitmqtest.Start(t, rabbitmqtest.Options{}).URL())
+			one := listen(t, tagger, f.environ)
+			one.says(t, "consuming")
+			two := listen(t, tagger, f.environ)
+			two.says(t, "consuming")
+			f.create(t, 100)
+			if a, b := one.tagged(), two.tagged(); a == 0 || b != 0 {
+				t.Errorf("the first has tagged %d, the other one %d", a, b)
+			}
+			if err := one.cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			lost := time.Now()
+			f.create(t, 100)
+			f.settled(t, one, two)
+			t.Logf("the first was %s after it had tagged %d; the other one tagged its first after %.1f s, and %d in all",
+				name, one.tagged(), first(lost, two).Sub(lost).Seconds(), two.tagged())
+		})
+	}
+}
