@@ -127,6 +127,10 @@ dist: ## Make a release of the commit that is checked out into dist/: archives, 
 test-release: ## Make a release twice, compare, unpack and run it (needs dpkg, rpm, cpio, systemd-analyze; the first time takes minutes)
 	cd deploy/release && go vet ./... && go test -count=1 -timeout 30m ./...
 
+.PHONY: test-publish
+test-publish: ## Have GoReleaser publish a release to a GitHub in the test (the first build takes ten minutes)
+	cd deploy/release && go vet -tags goreleaser ./... && go test -count=1 -timeout 60m -tags goreleaser -run '^TestPublish$$' .
+
 test-chart: ## Lint and render the Helm chart by Helm's own code, and hold it against Kubernetes' types and the command
 	cd deploy/kubernetes && go vet ./... && go test -count=1 -timeout 20m ./...
 

@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -23,6 +25,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"gopkg.in/yaml.v3"
 )
 
 // dist is a release of commit, the one that is checked out when the tests begin. TestMain makes it.
@@ -119,6 +122,44 @@ func TestChecksums(t *testing.T) {
 	}
 	if len(listed) != len(want) {
 		t.Errorf("%d files are listed, %d are there", len(listed), len(want))
+	}
+}
+
+// GoReleaser is told to publish each file of a release once, and nothing that a release has not. The workflow makes the
+// signature of the checksums.
+func TestPublished(t *testing.T) {
+	var configuration struct {
+		Release struct {
+			ExtraFiles []struct{ Glob string } `yaml:"extra_files"`
+		}
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "../../.goreleaser.yaml")), &configuration); err != nil {
+		t.Fatal(err)
+	}
+	names := slices.Sorted(maps.Keys(digests(t, dist)))
+	const signature = "checksums.txt.sigstore.json"
+	if !strings.Contains(read(t, "../../.github/workflows/release.yml"), "--bundle dist/"+signature+" dist/checksums.txt\n") {
+		t.Errorf("the workflow does not make %s", signature)
+	}
+	names = append(names, signature)
+	times := map[string]int{}
+	for _, f := range configuration.Release.ExtraFiles {
+		pattern, inside := strings.CutPrefix(f.Glob, "dist/")
+		found := 0
+		for _, name := range names {
+			if matches, err := path.Match(pattern, name); err != nil || matches {
+				times[name]++
+				found++
+			}
+		}
+		if !inside || found == 0 {
+			t.Errorf("%s is no file of a release", f.Glob)
+		}
+	}
+	for _, name := range names {
+		if times[name] != 1 {
+			t.Errorf("%s would be published %d times", name, times[name])
+		}
 	}
 }
 
