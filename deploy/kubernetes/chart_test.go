@@ -52,6 +52,7 @@ func with(others map[string]any) map[string]any {
 func everything() map[string]any {
 	return map[string]any{
 		"existingSecret": "openstack", "existingRulesConfigMap": "our-rules", "ca": map[string]any{"configMap": "ca"},
+		"audit":          map[string]any{"existingClaim": "audit"},
 		"serve":          map[string]any{"enabled": true, "replicas": 1},
 		"listen":         map[string]any{"extraArgs": []any{"--sink", "http://broker"}},
 		"config":         map[string]any{"TAGGER_CONCURRENCY": 5, "OS_REGION_NAME": "RegionOne", "TAGGER_DRY_RUN": true},
@@ -284,6 +285,12 @@ func TestContainers(t *testing.T) {
 		}
 		if env["TAGGER_RULES_FILE"] != filepath.Join(mounts["rules"], "rules.yaml") || env["OS_CACERT"] != filepath.Join(mounts["ca"], "ca.crt") {
 			t.Errorf("%s: %v, %v", name, env, mounts)
+		}
+		if env["TAGGER_AUDIT_FILE"] != filepath.Join(mounts["audit"], "$(POD_NAME).jsonl") || mounts["audit"] == "" ||
+			!slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool {
+				return v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == "audit"
+			}) {
+			t.Errorf("%s: no place for the audit file: %v, %v", name, env, mounts)
 		}
 		// Numbers and truth values of the values are text in an environment.
 		if env["TAGGER_CONCURRENCY"] != "5" || env["TAGGER_DRY_RUN"] != "true" {

@@ -45,6 +45,12 @@ env:
 - name: TAGGER_AMQP_CACERT
   value: /etc/tagger-ca/{{ $root.Values.ca.key }}
 {{- end }}
+{{- if $root.Values.audit.existingClaim }}
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: TAGGER_AUDIT_FILE
+  value: /var/lib/tagger/$(POD_NAME).jsonl
+{{- end }}
 {{- range $name, $value := $root.Values.config }}
 - name: {{ $name }}
   value: {{ $value | quote }}
@@ -70,6 +76,10 @@ volumeMounts:
   mountPath: /etc/tagger-ca
   readOnly: true
 {{- end }}
+{{- if $root.Values.audit.existingClaim }}
+- name: audit
+  mountPath: /var/lib/tagger
+{{- end }}
 {{- end }}
 
 {{- define "tagger.volumes" -}}
@@ -84,6 +94,11 @@ volumeMounts:
 - name: ca
   secret:
     secretName: {{ .Values.ca.secret }}
+{{- end }}
+{{- if .Values.audit.existingClaim }}
+- name: audit
+  persistentVolumeClaim:
+    claimName: {{ .Values.audit.existingClaim }}
 {{- end }}
 {{- end }}
 
