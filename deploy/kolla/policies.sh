@@ -11,6 +11,6 @@ rabbitmqctl() { "${KOLLA_CONTAINER_ENGINE:-docker}" exec rabbitmq rabbitmqctl "$
 # A policy must define something. This bound is far above what the queues' own bounds in bytes let in.
 rabbitmqctl set_policy --vhost "$vhost" --priority 100 --apply-to queues \
   tagger '^tagger(\..*)?$' '{"max-length": 10000000}'
-echo "effective policies:"
-rabbitmqctl list_queues --vhost "$vhost" name policy effective_policy_definition | grep '^tagger' ||
+echo "the policy in force for each queue:"
+rabbitmqctl list_queues --vhost "$vhost" name policy | grep '^tagger' ||
   echo "there are no queues of Tagger yet; look again when tagger listen has made them"

@@ -39,7 +39,7 @@ func TestPolicies(t *testing.T) {
 	one := listen(t, tagger, f.environ)
 	one.says(t, "consuming")
 	out, err := policies()
-	if err != nil || strings.Count(out, "\ttagger\t") != 11 || strings.Contains(out, "ttl") || strings.Contains(out, "expires") {
+	if err != nil || strings.Count(out, "\ttagger\n") != 11 {
 		t.Errorf("after the queues were made: %v: %s", err, out)
 	}
 	one.end(syscall.SIGTERM)
