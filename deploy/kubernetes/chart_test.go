@@ -244,7 +244,7 @@ func TestSelectors(t *testing.T) {
 	if o.services[0].Spec.Ports[0].TargetPort.String() != "http" || o.podMonitors[0].Spec.PodMetricsEndpoints[0].Port == nil {
 		t.Error("the ports have other names")
 	}
-	if len(o.prometheusRules[0].Spec.Groups) != 2 || len(o.prometheusRules[0].Spec.Groups[0].Rules) < 10 {
+	if len(o.prometheusRules[0].Spec.Groups) != 3 || len(o.prometheusRules[0].Spec.Groups[0].Rules) < 10 {
 		t.Errorf("alerts %v", o.prometheusRules[0].Spec.Groups)
 	}
 }

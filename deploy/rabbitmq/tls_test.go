@@ -74,11 +74,11 @@ func TestTLS(t *testing.T) {
 		// fatal is whether listen ends too, instead of waiting for a broker to be mended.
 		fatal bool
 	}{
-		"broker's authority not named": {append(trusted, "TAGGER_AMQP_CACERT="), "the certificate is not trusted (set TAGGER_AMQP_CACERT to the file of its authority)", false},
+		"broker's authority not named": {append(trusted, "TAGGER_AMQP_CACERT="), "the certificate is not trusted (set TAGGER_AMQP_CACERT to its CA certificate)", false},
 		"broker by another name": {
 			append(trusted, "TAGGER_AMQP_URL="+elsewhere(amqps)), "the certificate is for another name (use one that it has in TAGGER_AMQP_URL)", false,
 		},
-		"Keystone's authority not named": {append(trusted, "OS_CACERT="), "the certificate is not trusted (set OS_CACERT to the file of its authority)", false},
+		"Keystone's authority not named": {append(trusted, "OS_CACERT="), "the certificate is not trusted (set OS_CACERT to its CA certificate)", false},
 		"Keystone by another name": {
 			append(trusted, "OS_AUTH_URL="+elsewhere(https)), "the certificate is for another name (use one that it has in OS_AUTH_URL or the endpoint)", false,
 		},

@@ -32,7 +32,7 @@ func ExampleRefused() {
 	_, err := http.Get(server.URL)
 	refused := certificate.Refused(err, "OS_CACERT", "OS_AUTH_URL")
 	fmt.Println(strings.Split(refused.Error(), ": ")[0])
-	// Output: the certificate is not trusted (set OS_CACERT to the file of its authority)
+	// Output: the certificate is not trusted (set OS_CACERT to its CA certificate)
 }
 
 func TestAuthorities(t *testing.T) {
@@ -117,7 +117,7 @@ func TestRefused(t *testing.T) {
 		want string
 	}{
 		{"trusted", "127.0.0.1", time.Hour, ours, ""},
-		{"another authority", "127.0.0.1", time.Hour, authority(t), "the certificate is not trusted (set CACERT to the file of its authority): "},
+		{"another authority", "127.0.0.1", time.Hour, authority(t), "the certificate is not trusted (set CACERT to its CA certificate): "},
 		{"another name", "localhost", time.Hour, ours, "the certificate is for another name (use one that it has in ADDRESS): "},
 		{"expired", "127.0.0.1", -time.Hour, ours, "has expired or is not valid yet"},
 	} {
