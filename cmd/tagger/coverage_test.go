@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cloudtagger/tagger/pkg/coverage"
 	"github.com/cloudtagger/tagger/pkg/listen"
@@ -166,5 +167,38 @@ func TestCoverageLostKeys(t *testing.T) {
 		if status != exitUsage || !strings.Contains(strings.ReplaceAll(errOut, "stat ", "open "), want) {
 			t.Errorf("%q: status %d: %s", args, status, errOut)
 		}
+	}
+}
+
+// explain knows what is required although no rule writes it, and what a resource is exempt from.
+func TestExplainRequiredKeys(t *testing.T) {
+	sim := onSimcloud(t, simcloud.Options{})
+	text := `
+required: [{key: owner, kinds: [server]}, {key: cost-center, kinds: [server, volume]}]
+exemptions: [{name: octavia, match: {name: "amphora-*"}, keys: [owner], reason: its own, by: m.weber, until: `+time.Now().AddDate(0, 1, 0).Format(time.DateOnly)+`}]
+rules: [{on: server.created, add: {owner: ann}}]`
+	t.Setenv("TAGGER_RULES", text)
+	sim.PutServer(simcloud.Server{Name: "amphora-1", Created: time.Now().Add(-2 * time.Hour), Metadata: map[string]string{"cost-center": "CC-17"}})
+	sim.PutVolume(simcloud.Volume{Name: "disk", Size: 5})
+	for name, wants := range map[string][]string{
+		"amphora-1": {"amphora-1 has every key that the rules want and that it is not exempt from.\n", "exempt: octavia"},
+		"disk":      {"disk gets no metadata: no rule matches.\n", "required, and missing: no rule writes it here\n"},
+	} {
+		out, errOut, status := taggerCommand(t, "", "explain", name)
+		if status != exitDone {
+			t.Errorf("%s: status %d: %s", name, status, errOut)
+		}
+		for _, want := range wants {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: no %q in:\n%s", name, want, out)
+			}
+		}
+	}
+	// What is not allocated is told of the first kind that there is.
+	sim = onSimcloud(t, simcloud.Options{})
+	t.Setenv("TAGGER_RULES", text)
+	sim.PutVolume(simcloud.Volume{Name: "disk", Size: 5})
+	if out, _, _ := taggerCommand(t, "", "coverage", "--key", "cost-center"); !strings.Contains(out, "unallocated  100.0 % of GiB: demo 100.0\n") {
+		t.Errorf("of a volume alone:\n%s", out)
 	}
 }

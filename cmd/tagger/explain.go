@@ -297,11 +297,16 @@ func (e *explanation) line(name, format string, args ...any) {
 	fmt.Fprintf(e.out, "%-10s%s\n", name, visible.Line(fmt.Sprintf(format, args...), maxComplaint))
 }
 
-// lacking are the keys that are wanted and not there, or there with another value, sorted.
+// lacking are the keys that are wanted and not there, or there with another value, sorted; without those that the
+// resource is exempt from.
 func (e *explanation) lacking() []string {
+	exempt := map[string]bool{}
+	for _, p := range e.assessment.Problems {
+		exempt[p.Key] = strings.HasPrefix(p.Why, "exempt")
+	}
 	var keys []string
 	for _, key := range slices.Sorted(maps.Keys(e.assessment.Wanted)) {
-		if e.view.Metadata[key] != e.assessment.Wanted[key] {
+		if e.view.Metadata[key] != e.assessment.Wanted[key] && !exempt[key] {
 			keys = append(keys, key)
 		}
 	}
@@ -353,6 +358,8 @@ func (e *explanation) answer() string {
 		switch {
 		case a.State == reconcile.NoRule:
 			return name + " gets no metadata: " + a.Why + "."
+		case a.State == reconcile.Exempt:
+			return name + " has every key that the rules want and that it is not exempt from."
 		case len(a.Plan.EventOnly) > 0:
 			return fmt.Sprintf(
 				"%s has every key that can be computed now; %s come of events only.",
@@ -484,6 +491,13 @@ func (e *explanation) printKeys() {
 	for _, key := range slices.Sorted(maps.Keys(e.view.Metadata)) {
 		if _, wanted := a.Wanted[key]; !wanted && !slices.Contains(a.Plan.EventOnly, key) {
 			row(key, "", e.view.Metadata[key], "not ours")
+		}
+	}
+	for _, r := range e.options.Policy.Required {
+		_, wanted := a.Wanted[r.Key]
+		_, there := e.view.Metadata[r.Key]
+		if slices.Contains(r.Kinds, e.kind) && !wanted && !there && !slices.Contains(a.Plan.EventOnly, r.Key) && why[r.Key] == "" {
+			row(r.Key, "?", "", "required, and missing: no rule writes it here")
 		}
 	}
 	for key, reason := range why {

@@ -224,6 +224,16 @@ func (g Group) UnallocatedCost(key string) float64 {
 	return cost
 }
 
+// leading returns the first of rows that has resources, false if none has.
+func leading(rows []Row) (Row, bool) {
+	for _, row := range rows {
+		if row.Total.Count > 0 {
+			return row, true
+		}
+	}
+	return Row{}, false
+}
+
 func rowsOf(rows []Row, key string) []Row {
 	var out []Row
 	for _, row := range rows {

@@ -115,10 +115,10 @@ func (r Report) heading(b *strings.Builder) {
 		state = Numbered(r.NotRead, "list or resource", "lists or resources") + " not read"
 	}
 	weight := "not weighted"
-	if rows := r.AllocationRows(); len(rows) > 0 && rows[0].Total.Size > 0 {
-		weight = fmt.Sprintf("weighted by %s (no prices)", rows[0].Unit)
+	if row, ok := leading(r.AllocationRows()); ok && row.Total.Size > 0 {
+		weight = fmt.Sprintf("weighted by %s (no prices)", row.Unit)
 		if r.Prices != nil {
-			weight = fmt.Sprintf("weighted by %s", rows[0].Unit)
+			weight = fmt.Sprintf("weighted by %s", row.Unit)
 		}
 	}
 	fmt.Fprintf(b, "%s  %d/%d projects, %s, rules %s, %s\n", r.At.Format("02 Jan 15:04 UTC"), r.ProjectsRead,
@@ -186,11 +186,11 @@ func Signed(points float64) string {
 
 // details writes the lines below the table.
 func (r Report) details(b *strings.Builder) {
-	if rows := r.AllocationRows(); len(rows) > 0 {
-		total, none, of := rows[0].Total.Size, rows[0].Unallocated().Size, string(rows[0].Unit)
+	if first, ok := leading(r.AllocationRows()); ok {
+		total, none, of := first.Total.Size, first.Unallocated().Size, string(first.Unit)
 		bySize := total > 0
 		if !bySize {
-			total, none, of = rows[0].Total.Count, rows[0].Unallocated().Count, string(rows[0].Kind)+"s"
+			total, none, of = first.Total.Count, first.Unallocated().Count, string(first.Kind)+"s"
 		}
 		fmt.Fprintf(b, "unallocated  %s %% of %s", Percent(100-Share(total-none, total)), of)
 		var parts []string
@@ -198,7 +198,7 @@ func (r Report) details(b *strings.Builder) {
 		for _, g := range r.Projects {
 			amount := 0
 			for _, row := range rowsOf(g.Rows, r.Key) {
-				if row.Kind == rows[0].Kind {
+				if row.Kind == first.Kind {
 					a := row.Unallocated()
 					amount = a.Count
 					if bySize {
