@@ -175,7 +175,7 @@ func TestExplainRequiredKeys(t *testing.T) {
 	sim := onSimcloud(t, simcloud.Options{})
 	text := `
 required: [{key: owner, kinds: [server]}, {key: cost-center, kinds: [server, volume]}]
-exemptions: [{name: octavia, match: {name: "amphora-*"}, keys: [owner], reason: its own, by: m.weber, until: `+time.Now().AddDate(0, 1, 0).Format(time.DateOnly)+`}]
+exemptions: [{name: octavia, match: {name: "amphora-*"}, keys: [owner], reason: its own, by: m.weber, until: ` + time.Now().AddDate(0, 1, 0).Format(time.DateOnly) + `}]
 rules: [{on: server.created, add: {owner: ann}}]`
 	t.Setenv("TAGGER_RULES", text)
 	sim.PutServer(simcloud.Server{Name: "amphora-1", Created: time.Now().Add(-2 * time.Hour), Metadata: map[string]string{"cost-center": "CC-17"}})
