@@ -17,7 +17,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-const huaweiRefusal = `{"error_msg": "Incorrect IAM authentication information: verify aksk signature fail", "error_code": "APIG.0301", "request_id": "r1"}`
+const huaweiRefusal = `{"error_msg": "Incorrect IAM authentication information: verify aksk signature fail", ` +
+	`"error_code": "APIG.0301", "request_id": "r1"}`
 
 // gateway is a fake of Huawei Cloud's API gateway. It checks the key in Authorization, not the signature.
 type gateway struct {
@@ -67,7 +68,8 @@ func TestAccessKeySession(t *testing.T) {
 	if err := get(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
-	if want := "SDK-HMAC-SHA256 Access=AK1, SignedHeaders=host;x-project-id;x-sdk-date, Signature="; !strings.HasPrefix(g.signed[0], want) {
+	want := "SDK-HMAC-SHA256 Access=AK1, SignedHeaders=host;x-project-id;x-sdk-date, Signature="
+	if !strings.HasPrefix(g.signed[0], want) {
 		t.Errorf("Authorization %q", g.signed[0])
 	}
 }

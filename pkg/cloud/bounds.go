@@ -77,7 +77,8 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 	case project == "" || project == own.Project:
 		project = own.Project
 		if len(p) > 0 && len(p.IDs()) == 0 && !p.Own() && isServiceProject(own.ProjectName) {
-			return nil, outOfBoundsf(own, project, "the project %s counts only if TAGGER_PROJECTS names it by its id, or says own",
+			return nil, outOfBoundsf(own, project,
+				"the project %s counts only if TAGGER_PROJECTS names it by its id, or says own",
 				own.ProjectName)
 		}
 		return own, nil
@@ -118,8 +119,8 @@ func (c *Cloud) openListed(ctx context.Context, project string) (*Session, error
 func (c *Cloud) byRole(ctx context.Context, own *Session, project string) (*Session, error) {
 	p := c.options.Projects
 	if own.Method != config.Password && !own.Admin() {
-		return nil, outOfBoundsf(own, project, "%s cannot leave its project (%s): use a user and password", methodName(own.Method),
-			own.Project)
+		return nil, outOfBoundsf(own, project, "%s cannot leave its project (%s): use a user and password",
+			methodName(own.Method), own.Project)
 	}
 	name, found, err := c.roles.find(ctx, project)
 	switch {

@@ -135,7 +135,8 @@ func (c *Cloud) evictLogin() {
 	delete(c.logins, oldest)
 }
 
-// issue gets a grant for the project. If the credentials are refused and the source then returns others, it tries those.
+// issue gets a grant for the project. If the credentials are refused and the source then returns others, it tries
+// those.
 func (c *Cloud) issue(ctx context.Context, project string) (*grant, error) {
 	credentials, err := c.credentials(ctx)
 	if err != nil {

@@ -31,10 +31,12 @@ func (f *fake) keystone(answer func(path string) (status int, body string)) {
 	})
 }
 
-const aliceJSON = `{"user": {"id": "u7", "name": "alice", "domain_id": "default", "enabled": true, "description": "on call", "email": "alice@example.com",
+const aliceJSON = `{"user": {"id": "u7", "name": "alice", "domain_id": "default", "enabled": true,
+	"description": "on call", "email": "alice@example.com",
 	"password_expires_at": null, "options": {}, "links": {"self": "http://keystone.test/v3/users/u7"}}}`
 
-const billingJSON = `{"project": {"id": "p7", "name": "billing", "domain_id": "default", "enabled": true, "is_domain": false, "parent_id": "default",
+const billingJSON = `{"project": {"id": "p7", "name": "billing", "domain_id": "default", "enabled": true,
+	"is_domain": false, "parent_id": "default",
 	"description": "invoices", "tags": ["gold", "eu"], "cost_center": "4711", "options": {}, "links": {"self": "x"}}}`
 
 func TestNames(t *testing.T) {

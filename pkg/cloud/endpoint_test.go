@@ -114,7 +114,8 @@ func TestEndpoints(t *testing.T) {
 			change: func(o *cloud.Options) { o.VolumeEndpoint = "https://cinder/v3/$(project_id)s/" },
 		},
 		{
-			name: "override with something else", service: volume, catalog: "[]", refused: true, want: "only {project_id} is known",
+			name: "override with something else", service: volume, catalog: "[]", refused: true,
+			want:   "only {project_id} is known",
 			change: func(o *cloud.Options) { o.VolumeEndpoint = "https://evs.{region}.example.com/v2/{project_id}" },
 		},
 		{

@@ -78,8 +78,8 @@ func unauthorized(err error) bool { return gophercloud.ResponseCodeIs(err, 401) 
 // maxMessage is the most that a response adds to an error, in characters.
 const maxMessage = 200
 
-// message returns the message in a JSON error body, as one short line without the secrets. Other bodies give "", because
-// a proxy's page may quote anything.
+// message returns the message in a JSON error body, as one short line without the secrets. Other bodies give "",
+// because a proxy's page may quote anything.
 func message(body []byte, secrets ...config.Secret) string {
 	var fault struct {
 		Error struct {

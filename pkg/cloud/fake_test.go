@@ -173,7 +173,8 @@ func (f *fake) writeToken(w http.ResponseWriter, status int, token, project stri
 	w.WriteHeader(status)
 	scope := ""
 	if project != "" {
-		scope = fmt.Sprintf(`"project": {"id": %q, "name": %q, "domain": {"id": "default", "name": "Default"}}, "catalog": %s, `,
+		scope = fmt.Sprintf(`"project": {"id": %q, "name": %q, `+
+			`"domain": {"id": "default", "name": "Default"}}, "catalog": %s, `,
 			project, strings.TrimPrefix(project, "p-"), strings.ReplaceAll(f.catalog, "PROJECT", project))
 	}
 	fmt.Fprintf(w, `{"token": {%s"user": {"id": "u1", "name": "tagger"}, "roles": [{"id": "r1", "name": %q}],
@@ -183,7 +184,8 @@ func (f *fake) writeToken(w http.ResponseWriter, status int, token, project stri
 func keystoneFault(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	fmt.Fprintf(w, `{"error": {"code": %d, "title": "x", "message": "The request you have made requires authentication."}}`, status)
+	fmt.Fprintf(w, `{"error": {"code": %d, "title": "x", `+
+		`"message": "The request you have made requires authentication."}}`, status)
 }
 
 // set changes the fake while it may be in use.

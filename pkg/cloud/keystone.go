@@ -138,8 +138,8 @@ func (g *grant) checkProject(asked string) error {
 		return refusedf("%s: the credentials belong to project %s (%s), not to that of OS_PROJECT_ID: correct one of the two",
 			action, g.project, g.projectName)
 	case l.ProjectID == "" && l.ProjectName != "" && !strings.EqualFold(g.projectName, l.ProjectName):
-		return refusedf("%s: the credentials belong to project %s (%s), not to that of OS_PROJECT_NAME: correct one of the two",
-			action, g.project, g.projectName)
+		return refusedf("%s: the credentials belong to project %s (%s), not to that of OS_PROJECT_NAME: "+
+			"correct one of the two", action, g.project, g.projectName)
 	}
 	return nil
 }

@@ -38,8 +38,8 @@ type Session struct {
 	transport http.RoundTripper
 }
 
-// Admin reports whether the token has the role admin. By the default policies of Nova and Cinder, it can then act on the
-// resources of every project, whatever its own. Policies ignore the case of role names. No other role of a
+// Admin reports whether the token has the role admin. By the default policies of Nova and Cinder, it can then act on
+// the resources of every project, whatever its own. Policies ignore the case of role names. No other role of a
 // project-scoped token reaches beyond its project; reader and manager would need a system-scoped one.
 func (s *Session) Admin() bool {
 	return slices.ContainsFunc(s.Roles, func(role string) bool { return strings.EqualFold(role, "admin") })
@@ -79,7 +79,8 @@ func (s *Session) Compute() (*gophercloud.ServiceClient, error) {
 	return s.client(computeService(s.cloud.options.ComputeEndpoint))
 }
 
-// Volume returns a new client for the volume API (Cinder, EVS) in the version of its endpoint, as [Session.Compute] does.
+// Volume returns a new client for the volume API (Cinder, EVS) in the version of its endpoint, as [Session.Compute]
+// does.
 func (s *Session) Volume() (*gophercloud.ServiceClient, error) {
 	return s.client(volumeService(s.cloud.options.VolumeEndpoint))
 }

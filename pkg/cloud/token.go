@@ -62,8 +62,8 @@ func (e noTokenError) Unwrap() error { return e.error }
 // NoToken marks the error for package metadata.
 func (noTokenError) NoToken() bool { return true }
 
-// do sends the request with the grant's token. refused reports whether the response rejects the token: 401, or on Huawei
-// Cloud's EVS 400 with the code EVS.0002.
+// do sends the request with the grant's token. refused reports whether the response rejects the token: 401, or on
+// Huawei Cloud's EVS 400 with the code EVS.0002.
 func (g *grant) do(req *http.Request) (resp *http.Response, refused bool, err error) {
 	req = req.Clone(req.Context())
 	req.Header.Set("X-Auth-Token", g.token.Reveal())

@@ -10,6 +10,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -46,7 +47,7 @@ type answer struct {
 // apart returns the difference of two responses, a line for each: the statuses, or else the members that differ.
 func apart(a, b answer) (string, string) {
 	if a.Status != b.Status {
-		return fmt.Sprint(a.Status), fmt.Sprint(b.Status)
+		return strconv.Itoa(a.Status), strconv.Itoa(b.Status)
 	}
 	var inA, inB []string
 	members, others := flat("", map[string]any{"header": a.Header, "body": a.Body, "after": a.After}),

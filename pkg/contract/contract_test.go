@@ -125,7 +125,8 @@ func chosenGroups(t *testing.T) []group {
 	return slices.DeleteFunc(allGroups(), func(g group) bool { return !re.MatchString(g.name) })
 }
 
-// checkUndisturbed checks a server that the suite does not write to. Responses are meaningless if another process writes metadata.
+// checkUndisturbed checks a server that the suite does not write to. Responses are meaningless if another process
+// writes metadata.
 func checkUndisturbed(t *testing.T, s *session, id string) {
 	t.Helper()
 	var got struct{ Metadata map[string]string }

@@ -235,7 +235,8 @@ func TestCreateServerIsRefused(t *testing.T) {
 		{"unknown field", whole + `, "bogus": 1`, "2.37", 400,
 			"Additional properties are not allowed ('bogus' was unexpected)"},
 		{"white space", strings.Replace(whole, "web", " web", 1), "2.37", 400,
-			"An invalid 'name' value was provided. The name must be: printable characters. Can not start or end with whitespace."},
+			"An invalid 'name' value was provided. The name must be: printable characters. " +
+				"Can not start or end with whitespace."},
 		{"metadata value", whole + `, "metadata": {"a": 1}`, "2.37", 400,
 			"Invalid input for field/attribute a. Value: 1. 1 is not of type 'string'"},
 		{"metadata quota", whole + `, "metadata": {"a": "1", "b": "2", "c": "3"}`, "2.37", 403,

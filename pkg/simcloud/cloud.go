@@ -35,7 +35,7 @@ type Cloud struct {
 	volumes      inventory[*volume]
 	snapshots    inventory[*snapshot]
 	transfers    map[string]*transfer
-	changeQueue       changeQueue
+	changeQueue  changeQueue
 	sequence     int // orders resources by creation
 	faults       []*Fault
 	journal      []Request

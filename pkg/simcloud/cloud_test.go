@@ -88,7 +88,8 @@ func tokenFor(t testing.TB, c *simcloud.Cloud, user, project string) string {
 		scope = fmt.Sprintf(`{"project": {"name": %q, "domain": {"id": "default"}}}`, project)
 	}
 	a := call(t, c, "POST", "/identity/v3/auth/tokens", fmt.Sprintf(
-		`{"auth": {"identity": {"methods": ["password"], "password": {"user": {"name": %q, "domain": {"id": "default"}, "password": "secret"}}}, "scope": %s}}`,
+		`{"auth": {"identity": {"methods": ["password"], "password": {"user": `+
+			`{"name": %q, "domain": {"id": "default"}, "password": "secret"}}}, "scope": %s}}`,
 		user, scope))
 	if a.status != http.StatusCreated {
 		t.Fatalf("token for %s: %d %s", user, a.status, a.body)

@@ -53,7 +53,8 @@ func TestVersionDocuments(t *testing.T) {
 	}
 }
 
-const unauthorized401 = `{"error": {"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."}}`
+const unauthorized401 = `{"error": {"code": 401, "title": "Unauthorized", ` +
+	`"message": "The request you have made requires authentication."}}`
 
 // An error from below the API follows the Accept header. Its JSON resembles an API's error.
 func TestErrorsBelowTheAPI(t *testing.T) {
@@ -63,7 +64,8 @@ func TestErrorsBelowTheAPI(t *testing.T) {
 		html = "<html>\n <head>\n  <title>404 Not Found</title>\n </head>\n <body>\n  <h1>404 Not Found</h1>\n  The " +
 			"resource could not be found.<br /><br />\n\n\n\n </body>\n</html>"
 		text = "404 Not Found\n\nThe resource could not be found.\n\n   "
-		json = `{"message": "The resource could not be found.<br /><br />\n\n\n", "code": "404 Not Found", "title": "Not Found"}`
+		json = `{"message": "The resource could not be found.<br /><br />\n\n\n", ` +
+			`"code": "404 Not Found", "title": "Not Found"}`
 	)
 	for _, test := range []struct{ accept, contentType, body string }{
 		{"", "text/plain; charset=UTF-8", text},
@@ -111,7 +113,7 @@ func TestBodies(t *testing.T) {
 			"Expecting to find auth in request body."},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r, err := http.NewRequestWithContext(t.Context(), "POST", simcloud.DefaultEndpoint+test.path,
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, simcloud.DefaultEndpoint+test.path,
 				strings.NewReader(test.body))
 			if err != nil {
 				t.Fatal(err)
@@ -139,7 +141,8 @@ func TestFieldsByMicroversion(t *testing.T) {
 		{"2.9", `"locked": true`, `"description"`},
 		{"2.19", `"description": "front"`, `"tags"`},
 		{"2.26", `"tags": []`, `"original_name"`},
-		{"2.47", `"flavor": {"vcpus": 1, "ram": 128, "disk": 1, "ephemeral": 0, "swap": 0, "original_name": "m1.nano", "extra_specs": {}}`, `"trusted_image`},
+		{"2.47", `"flavor": {"vcpus": 1, "ram": 128, "disk": 1, "ephemeral": 0, "swap": 0, ` +
+			`"original_name": "m1.nano", "extra_specs": {}}`, `"trusted_image`},
 		{"2.63", `"trusted_image_certificates": null`, `"server_groups"`},
 		{"2.71", `"server_groups": []`, `"locked_reason"`},
 		{"2.73", `"locked_reason": null`, `"OS-EXT-SRV-ATTR:hostname"`},

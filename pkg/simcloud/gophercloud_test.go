@@ -173,7 +173,8 @@ func TestGophercloudServers(t *testing.T) {
 			if diff := cmp.Diff(map[string]string{"from": "create", "env": "dev"}, merged); diff != "" {
 				t.Errorf("merged metadata (-want +got):\n%s", diff)
 			}
-			if _, err := servers.CreateMetadatum(ctx, compute, made.ID, servers.MetadatumOpts{"env": "prod"}).Extract(); err != nil {
+			env := servers.MetadatumOpts{"env": "prod"}
+			if _, err := servers.CreateMetadatum(ctx, compute, made.ID, env).Extract(); err != nil {
 				t.Error(err)
 			}
 			one, err := servers.Metadatum(ctx, compute, made.ID, "env").Extract()
@@ -183,7 +184,8 @@ func TestGophercloudServers(t *testing.T) {
 			if err := servers.DeleteMetadatum(ctx, compute, made.ID, "from").ExtractErr(); err != nil {
 				t.Error(err)
 			}
-			if _, err := servers.Metadatum(ctx, compute, made.ID, "from").Extract(); !gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
+			_, err = servers.Metadatum(ctx, compute, made.ID, "from").Extract()
+			if !gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
 				t.Errorf("got %v, want a 404", err)
 			}
 			reset, err := servers.ResetMetadata(ctx, compute, made.ID, servers.MetadataOpts{"only": "one"}).Extract()
@@ -267,7 +269,8 @@ func TestGophercloudSnapshots(t *testing.T) {
 			if diff := cmp.Diff(map[string]string{"only": "one"}, got.Metadata); diff != "" {
 				t.Errorf("metadata (-want +got):\n%s", diff)
 			}
-			if err := volumes.Delete(ctx, client, v.ID, nil).ExtractErr(); !gophercloud.ResponseCodeIs(err, http.StatusBadRequest) {
+			err = volumes.Delete(ctx, client, v.ID, nil).ExtractErr()
+			if !gophercloud.ResponseCodeIs(err, http.StatusBadRequest) {
 				t.Errorf("deleting a volume with a snapshot: got %v, want a 400", err)
 			}
 			if err := snapshots.Delete(ctx, client, s.ID).ExtractErr(); err != nil {
@@ -296,7 +299,8 @@ func TestGophercloudAuthenticatesAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.RevokeTokens()
-	if _, err := servers.UpdateMetadata(t.Context(), compute, serverID, servers.MetadataOpts{"a": "b"}).Extract(); err != nil {
+	_, err = servers.UpdateMetadata(t.Context(), compute, serverID, servers.MetadataOpts{"a": "b"}).Extract()
+	if err != nil {
 		t.Fatal(err)
 	}
 	var statuses []int

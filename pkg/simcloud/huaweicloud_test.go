@@ -109,7 +109,8 @@ func signedWrite(t *testing.T, c *simcloud.Cloud,
 	change func(r *http.Request, secret *string, date *time.Time)) answer {
 	t.Helper()
 	const body = `{"metadata": {"a b": "é"}}`
-	r, err := http.NewRequestWithContext(t.Context(), "POST", simcloud.DefaultEndpoint+"/compute/v2.1/"+demo(t, c)+
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, simcloud.DefaultEndpoint+"/compute/v2.1/"+
+		demo(t, c)+
 		"/servers/"+serverID+"/metadata?b=1&b=2", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)

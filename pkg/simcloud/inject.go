@@ -2,9 +2,9 @@ package simcloud
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -121,7 +121,9 @@ func answer(status int, retryAfter time.Duration, contentType, body string) *Ans
 	return &Answer{Status: status, Header: h, Body: body}
 }
 
-func seconds(d time.Duration) string { return fmt.Sprint(int64((d + time.Second - 1) / time.Second)) }
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}
 
 // Throttled is 429 in Nova's form.
 func Throttled(retryAfter time.Duration) *Answer {
@@ -148,13 +150,15 @@ func FlowControl() *Answer {
 func ServerError() *Answer {
 	return jsonAnswer(http.StatusInternalServerError, 0,
 		`{"computeFault": {"code": 500, "message": "Unexpected API Error. Please report this at `+
-			`http://bugs.launchpad.net/nova/ and attach the Nova API log if possible.\n<class 'oslo_db.exception.DBConnectionError'>"}}`)
+			`http://bugs.launchpad.net/nova/ and attach the Nova API log if possible.\n`+
+			`<class 'oslo_db.exception.DBConnectionError'>"}}`)
 }
 
 // Unavailable is 503 in JSON.
 func Unavailable(retryAfter time.Duration) *Answer {
 	return jsonAnswer(http.StatusServiceUnavailable, retryAfter,
-		`{"serviceUnavailable": {"code": 503, "message": "The server is currently unavailable. Please try again at a later time."}}`)
+		`{"serviceUnavailable": {"code": 503, "message": "The server is currently unavailable. `+
+			`Please try again at a later time."}}`)
 }
 
 // UnavailableHTML is the 503 of services that cannot reach Keystone, or of a proxy.

@@ -144,7 +144,7 @@ func TestDroppedConnection(t *testing.T) {
 				c.PutServer(simcloud.Server{ID: serverID})
 				token := tokenFor(t, c, "demo", "demo")
 				c.Inject(simcloud.Fault{Method: "POST", Path: "/metadata", Times: 1, Answer: test.answer})
-				r, err := http.NewRequestWithContext(t.Context(), "POST", way.url+metadataPath(""),
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, way.url+metadataPath(""),
 					strings.NewReader(`{"metadata": {"a": "b"}}`))
 				if err != nil {
 					t.Fatal(err)
@@ -182,7 +182,7 @@ func TestAnswerThatNeverComes(t *testing.T) {
 				c.Inject(simcloud.Fault{Method: "POST", Path: "/metadata", Answer: test.answer})
 				ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 				defer cancel()
-				r, err := http.NewRequestWithContext(ctx, "POST", simcloud.DefaultEndpoint+metadataPath(""),
+				r, err := http.NewRequestWithContext(ctx, http.MethodPost, simcloud.DefaultEndpoint+metadataPath(""),
 					strings.NewReader(`{"metadata": {"a": "b"}}`))
 				if err != nil {
 					t.Fatal(err)

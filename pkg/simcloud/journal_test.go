@@ -21,7 +21,8 @@ func TestJournal(t *testing.T) {
 	want := []simcloud.Request{
 		{Service: "identity", Method: "POST", Path: "/identity/v3/auth/tokens", Status: 201,
 			Body: `{"auth": {"identity": {"methods": ["password"], "password": ` +
-				`{"user": {"name": "demo", "domain": {"id": "default"}, "password": "(secret)"}}}, "scope": {"project": {"name": "demo", "domain": {"id": "default"}}}}}`},
+				`{"user": {"name": "demo", "domain": {"id": "default"}, "password": "(secret)"}}}, ` +
+				`"scope": {"project": {"name": "demo", "domain": {"id": "default"}}}}}`},
 		{Service: "compute", Method: "POST", Path: metadataPath(""), Status: 200, Body: `{"metadata": {"password": "kept"}}`,
 			User: "demo", Project: "demo"},
 		{Service: "compute", Method: "GET", Path: metadataPath("zz"), Status: 404, User: "demo", Project: "demo"},
@@ -48,7 +49,8 @@ func TestJournalHidesSecrets(t *testing.T) {
 	token := tokenFor(t, c, "demo", "demo")
 	for _, body := range []string{
 		`{"auth": {"identity": {"methods": ["token"], "token": {"id": "hunter2"}}}}`,
-		`{"auth": {"identity": {"methods": ["application_credential"], "application_credential": {"id": "x", "secret": "hunter2"}}}}`,
+		`{"auth": {"identity": {"methods": ["application_credential"], ` +
+			`"application_credential": {"id": "x", "secret": "hunter2"}}}}`,
 		`{"auth": {"identity": {"methods": ["password"], "password": {"user": {"password": "hunter2"}}}}`, // broken
 	} {
 		call(t, c, "POST", "/identity/v3/auth/tokens", body)

@@ -16,8 +16,9 @@ import (
 
 func TestTokenRequests(t *testing.T) {
 	const (
-		unauthorized = `{"error":{"code":401,"message":"The request you have made requires authentication.","title":"Unauthorized"}}` + "\n"
-		client       = ". The server could not comply with the request since it is either malformed or otherwise " +
+		unauthorized = `{"error":{"code":401,"message":"The request you have made requires authentication.",` +
+			`"title":"Unauthorized"}}` + "\n"
+		client = ". The server could not comply with the request since it is either malformed or otherwise " +
 			"incorrect. The client is assumed to be in error."
 	)
 	password := func(user, secret, scope string) string {
@@ -29,7 +30,8 @@ func TestTokenRequests(t *testing.T) {
 		scope  = `, "scope": {"project": {"name": "demo", "domain": {"name": "Default"}}}`
 	)
 	credential := func(fields, scope string) string {
-		return fmt.Sprintf(`{"auth": {"identity": {"methods": ["application_credential"], "application_credential": {%s}}%s}}`, fields, scope)
+		return fmt.Sprintf(`{"auth": {"identity": {"methods": ["application_credential"], `+
+			`"application_credential": {%s}}%s}}`, fields, scope)
 	}
 	c := simcloud.New(simcloud.Options{})
 	a, _ := c.ApplicationCredential("tagger")

@@ -56,7 +56,8 @@ func (r *request) conflict(format string, args ...any) *response {
 
 // malformed is the services' response to an internal error without a message.
 func (r *request) malformed() *response {
-	return r.badRequest("The server could not comply with the request since it is either malformed or otherwise incorrect.")
+	return r.badRequest("The server could not comply with the request " +
+		"since it is either malformed or otherwise incorrect.")
 }
 
 // internalError is the response to an unhandled exception; kind is its Python class.

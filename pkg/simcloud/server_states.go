@@ -92,8 +92,8 @@ func (s *server) schedule(at time.Time, do func(*server)) {
 // duration.
 func (s *server) build(from time.Time, duration time.Duration, fails bool) {
 	s.vmState, s.taskState, s.plan = vmBuilding, "scheduling", nil
-	task := func(share time.Duration, name string) {
-		s.schedule(from.Add(duration*share/10), func(s *server) { s.taskState = name })
+	task := func(tenths int, name string) {
+		s.schedule(from.Add(duration*time.Duration(tenths)/10), func(s *server) { s.taskState = name })
 	}
 	task(1, "")
 	task(2, "networking")

@@ -34,21 +34,21 @@ func (c *Cloud) serverView(r *request, s *server, extended bool) object {
 	if extended {
 		view = append(view, c.extendedView(r, s)...)
 	}
-	since := func(major, minor int, members ...member) {
-		if v.atLeast(major, minor) {
+	since := func(minor int, members ...member) {
+		if v.atLeast(2, minor) {
 			view = append(view, members...)
 		}
 	}
-	since(2, 9, member{"locked", s.locked})
-	since(2, 73, member{"locked_reason", textOrNil(s.lockReason)})
-	since(2, 19, member{"description", textOrNil(s.description)})
-	since(2, 26, member{"tags", s.tags})
-	since(2, 63, member{"trusted_image_certificates", nil})
+	since(9, member{"locked", s.locked})
+	since(73, member{"locked_reason", textOrNil(s.lockReason)})
+	since(19, member{"description", textOrNil(s.description)})
+	since(26, member{"tags", s.tags})
+	since(63, member{"trusted_image_certificates", nil})
 	if !r.who.admin() || !extended {
-		since(2, 90, member{"OS-EXT-SRV-ATTR:hostname", s.hostname()})
+		since(90, member{"OS-EXT-SRV-ATTR:hostname", s.hostname()})
 	}
 	if !r.detailed() {
-		since(2, 71, member{"server_groups", []string{}})
+		since(71, member{"server_groups", []string{}})
 	}
 	return view
 }

@@ -122,7 +122,7 @@ func (a authorization) canonicalRequest(p signedParts, body []byte) string {
 		strings.Join(a.headers, ";"), hash}, "\n")
 }
 
-// escapeRFC3986 escapes all but letters, digits and -_.~
+// escapeRFC3986 escapes all but the unreserved characters of RFC 3986.
 func escapeRFC3986(s string) string {
 	return strings.ReplaceAll(url.QueryEscape(s), "+", "%20")
 }

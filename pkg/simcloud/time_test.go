@@ -27,7 +27,8 @@ func createServer(t *testing.T, c *simcloud.Cloud, token string) string {
 	if err := json.Unmarshal([]byte(a.body), &made); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := a.header.Get("Location"), simcloud.DefaultEndpoint+"/compute/v2.1/servers/"+made.Server.ID; got != want {
+	want := simcloud.DefaultEndpoint + "/compute/v2.1/servers/" + made.Server.ID
+	if got := a.header.Get("Location"); got != want {
 		t.Errorf("got the location %q, want %q", got, want)
 	}
 	return made.Server.ID
@@ -129,7 +130,8 @@ func TestPutServerThatBuilds(t *testing.T) {
 		}
 		a := write()
 		wantStatus(t, "building", a, http.StatusConflict)
-		if got, want := message(t, a), "Cannot 'update metadata' instance "+serverID+" while it is in vm_state building"; got != want {
+		want := "Cannot 'update metadata' instance " + serverID + " while it is in vm_state building"
+		if got := message(t, a); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		time.Sleep(5 * time.Second)
@@ -220,10 +222,13 @@ func TestTokenExpires(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		a := list()
 		wantStatus(t, "expired", a, http.StatusUnauthorized)
-		if got, want := a.header.Get("WWW-Authenticate"), `Keystone uri="`+simcloud.DefaultEndpoint+`/identity"`; got != want {
+		want := `Keystone uri="` + simcloud.DefaultEndpoint + `/identity"`
+		if got := a.header.Get("WWW-Authenticate"); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
-		if want := `{"error": {"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."}}`; a.body != want {
+		want = `{"error": {"code": 401, "title": "Unauthorized", ` +
+			`"message": "The request you have made requires authentication."}}`
+		if a.body != want {
 			t.Errorf("got %s, want %s", a.body, want)
 		}
 	})
@@ -241,7 +246,7 @@ func TestLatencyKeepsToTheContext(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		r, err := http.NewRequestWithContext(ctx, "POST", simcloud.DefaultEndpoint+metadataPath(""),
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, simcloud.DefaultEndpoint+metadataPath(""),
 			strings.NewReader(`{"metadata": {"a": "b"}}`))
 		if err != nil {
 			t.Fatal(err)

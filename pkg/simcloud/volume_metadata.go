@@ -162,7 +162,8 @@ func (r *request) checkSnapshotMetadata(metadata object) *response {
 		case m.name == "":
 			return r.badRequest("Invalid metadata: Invalid input received: Metadata key:  has 0 characters, less than 1.")
 		case !isText:
-			return r.badRequest("Invalid metadata: Invalid input received: Value for metadata key: %s is not a string or unicode", m.name)
+			return r.badRequest("Invalid metadata: Invalid input received: "+
+				"Value for metadata key: %s is not a string or unicode", m.name)
 		case utf8.RuneCountInString(m.name) > 255:
 			return tooLong(m.name)
 		case utf8.RuneCountInString(value) > 255:

@@ -26,7 +26,8 @@ func Word(word string, candidates []string) string {
 	return best
 }
 
-// Hint returns "; did you mean X?" if a candidate is close to word, else "; known: A, B, C" unless they are many, else "".
+// Hint returns "; did you mean X?" if a candidate is close to word, else "; known: A, B, C" unless they are many, else
+// "".
 func Hint(word string, candidates []string) string {
 	if best := Word(word, candidates); best != "" {
 		return "; did you mean " + best + "?"

@@ -10,7 +10,7 @@ import (
 func TestHint(t *testing.T) {
 	words := []string{"name", "on", "when", "add", "set", "remove"}
 	for word, want := range map[string]string{
-		"wehn":    "; did you mean when?",
+		"whem":    "; did you mean when?",
 		"removes": "; did you mean remove?",
 		"tags":    "; known: name, on, when, add, set, remove",
 	} {

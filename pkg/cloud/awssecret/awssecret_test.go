@@ -41,9 +41,11 @@ func (m *secretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if target := r.Header.Get("X-Amz-Target"); target != "secretsmanager.GetSecretValue" {
 		m.t.Errorf("X-Amz-Target %q", target)
 	}
-	var in struct{ SecretId string }
-	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in.SecretId != arn {
-		m.t.Errorf("asked for %q, %v", in.SecretId, err)
+	var in struct { // SecretID is SecretId in the API; JSON ignores case
+		SecretID string
+	}
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || in.SecretID != arn {
+		m.t.Errorf("asked for %q, %v", in.SecretID, err)
 	}
 	// …Credential=AKID/20260101/eu-central-1/secretsmanager/aws4_request…
 	if parts := strings.Split(r.Header.Get("Authorization"), "/"); len(parts) > 2 {
