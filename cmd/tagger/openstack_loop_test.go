@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"os/exec"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/snapshots"
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
@@ -43,7 +45,7 @@ rules:
     volume: ${resource.volume}
 `
 
-// made is a server or snapshot that a test created, and what must be on it in the end.
+// made is a resource that a test created, and what must be on it in the end; nil where that does not matter.
 type made struct {
 	kind, id string
 	want     map[string]string
@@ -130,7 +132,14 @@ func (b *batch) snapshots(t *testing.T, prefix string, n int) {
 
 // metadata is what is on a resource now.
 func (b *batch) metadata(ctx context.Context, m made) (map[string]string, error) {
-	if m.kind == "snapshot" {
+	switch m.kind {
+	case "volume":
+		v, err := volumes.Get(ctx, b.stand.volume, m.id).Extract()
+		if err != nil {
+			return nil, err
+		}
+		return v.Metadata, nil
+	case "snapshot":
 		s, err := snapshots.Get(ctx, b.stand.volume, m.id).Extract()
 		if err != nil {
 			return nil, err
@@ -143,10 +152,11 @@ func (b *batch) metadata(ctx context.Context, m made) (map[string]string, error)
 // awaitTags waits until all have what is planned, looking only at those that had not before.
 func (b *batch) awaitTags(t *testing.T, longest time.Duration) {
 	t.Helper()
-	rest := slices.DeleteFunc(slices.Clone(b.made), func(m made) bool { return m.kind == "volume" })
+	rest := slices.DeleteFunc(slices.Clone(b.made), func(m made) bool { return m.want == nil })
 	defer func() {
 		for _, m := range rest {
-			t.Logf("without all of its tags: %s %s (%s)", m.kind, m.id, m.want["mine"])
+			got, _ := b.metadata(context.WithoutCancel(t.Context()), m)
+			t.Logf("without all of its tags: %s %s has %v, want %v", m.kind, m.id, got, m.want)
 		}
 	}()
 	until(t, "everything is tagged", longest, time.Second, func() bool {
@@ -163,7 +173,7 @@ func (b *batch) awaitTags(t *testing.T, longest time.Duration) {
 func (b *batch) check(t *testing.T, ignore ...string) (wrong, missing int) {
 	t.Helper()
 	for _, m := range b.made {
-		if m.kind == "volume" {
+		if m.want == nil {
 			continue
 		}
 		got, err := b.metadata(t.Context(), m)
@@ -190,19 +200,22 @@ func (b *batch) check(t *testing.T, ignore ...string) (wrong, missing int) {
 
 func (b *batch) delete(ctx context.Context) {
 	for _, m := range b.made {
-		switch m.kind {
-		case "server":
-			_ = servers.Delete(ctx, b.stand.compute, m.id).ExtractErr()
-		case "snapshot":
+		if m.kind == "snapshot" {
 			_ = snapshots.Delete(ctx, b.stand.volume, m.id).ExtractErr()
+		}
+	}
+	for _, m := range b.made {
+		if m.kind == "server" {
+			_ = servers.Delete(ctx, b.stand.compute, m.id).ExtractErr()
 		}
 	}
 	for _, m := range b.made {
 		if m.kind != "volume" {
 			continue
 		}
-		for range 60 { // a volume with snapshots stays
-			if volumes.Delete(ctx, b.stand.volume, m.id, nil).ExtractErr() == nil {
+		for range 60 { // a volume with snapshots, or of a server, stays
+			err := volumes.Delete(ctx, b.stand.volume, m.id, nil).ExtractErr()
+			if err == nil || gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
 				break
 			}
 			select {
