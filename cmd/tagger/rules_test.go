@@ -82,7 +82,7 @@ func TestRulesCheckReads(t *testing.T) {
 // The documented examples are held to their own cases.
 func TestRulesTestExample(t *testing.T) {
 	clearEnv(t)
-	for file, cases := range map[string]string{"rules_test.yaml": "3 cases, 0 failed", "company_test.yaml": "8 cases, 0 failed"} {
+	for file, cases := range map[string]string{"rules_test.yaml": "3 cases, 0 failed", "company_test.yaml": "8 cases, 0 failed", "transfer_test.yaml": "3 cases, 0 failed"} {
 		out, errOut, status := taggerCommand(t, "", "rules", "test", "../../docs/examples/"+file)
 		if status != exitDone || !strings.Contains(out, cases) {
 			t.Errorf("%s: status %d: %s%s", file, status, out, errOut)

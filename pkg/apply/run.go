@@ -291,7 +291,8 @@ func (r *run) toWrite() map[string]string {
 	for key, value := range p.Add {
 		_, ok := r.written[key]
 		if r.known != nil {
-			ok = r.known[key] != "" // an empty value is there for want of a better one
+			// An empty value is there for want of a better one, and so is one that is to be replaced.
+			ok = r.known[key] != "" && r.known[key] != p.Replaces[key]
 		}
 		if !ok && r.twin(key) == "" {
 			writes[key] = value

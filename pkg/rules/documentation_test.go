@@ -36,7 +36,13 @@ func TestDocumentedRules(t *testing.T) {
 				continue
 			}
 			volume := lifecycle.Parent{Kind: lifecycle.Volume, ID: "v-1"}
-			if len(set.Plan(change(), sample(t), rules.Readings{}).Rules)+len(set.Plan(snapshotOf(volume), sample(t), rules.Readings{}).Rules) == 0 {
+			transferred := change()
+			transferred.Action, transferred.Resource.Kind = lifecycle.VolumeTransferred, lifecycle.Volume
+			matching := 0
+			for _, c := range []lifecycle.Change{change(), snapshotOf(volume), transferred} {
+				matching += len(set.Plan(c, sample(t), rules.Readings{}).Rules)
+			}
+			if matching == 0 {
 				t.Errorf("%s: no rule matches in\n%s", file, body)
 			}
 		}

@@ -33,6 +33,11 @@ type Plan struct {
 	// Inherited (sorted) lists the keys of Add whose values are the parent's. Lacking (sorted) lists the keys that a
 	// rule inherits by name and that the parent does not have, even if another rule has a value.
 	Inherited, Lacking []string
+	// Replaces has values of inherited keys that count as missing if they are there: only the rules for the resource's
+	// creation gave them. It is nil if there are none.
+	Replaces map[string]string
+	// LookedUp (sorted) lists the keys of Add whose values are from a table. It is only filled if a rule has inherit:.
+	LookedUp []string
 	// EventOnly (sorted) are the keys, and patterns of keys, that only an event gives a value; see [Set.ForExisting].
 	EventOnly []string
 	// Ignored says which condition of ignore: is true, "" if none is. If one is, no rule was looked at.

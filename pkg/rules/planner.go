@@ -58,6 +58,7 @@ func (s *Set) planner(change lifecycle.Change, e event.Event, r Readings) *plann
 		env:     environment(change, e, s.tables),
 		left:    &budget{left: planBudget},
 		parents: r.parents(change),
+		given:   r.Given,
 		plan:    Plan{Family: FamilyOf(s.api, change.Resource.Kind), Reserve: s.reserve},
 		slots:   map[string]slot{},
 	}
@@ -74,6 +75,7 @@ type planner struct {
 	env     map[string]any
 	left    *budget
 	parents []lifecycle.Parent
+	given   map[string]string // Readings.Given
 	plan    Plan
 	slots   map[string]slot
 	// inherited has values of the parent, disagreed the keys for which several parents have different values, and
@@ -338,9 +340,18 @@ func (p *planner) finish() Plan {
 			p.plan.Set[key] = s.value
 		case add:
 			p.plan.Add[key] = s.value
+			if s.lookedUp {
+				p.plan.LookedUp = append(p.plan.LookedUp, key)
+			}
 		case inherit:
 			p.plan.Add[key] = s.value
 			p.plan.Inherited = append(p.plan.Inherited, key)
+			if given := p.given[key]; given != "" && given != s.value {
+				if p.plan.Replaces == nil {
+					p.plan.Replaces = map[string]string{}
+				}
+				p.plan.Replaces[key] = given
+			}
 		case remove:
 			p.plan.Remove = append(p.plan.Remove, key)
 			continue

@@ -11,6 +11,7 @@ import (
 	"github.com/expr-lang/expr/types"
 
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
+	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
 // Readings are facts that were read from the cloud because the event does not have them. What is nil or "" is absent
@@ -27,6 +28,9 @@ type Readings struct {
 	ActorName string
 	// Project is the resource's project.
 	Project *Project
+	// Given has the values that the rules gave the resource when it was created. A parent's value takes the place of one
+	// that is still there.
+	Given map[string]string
 	// Unknown says why something could not be read, by its name in rules: resource.metadata, parent, actor.name or
 	// project. It goes into problems.
 	Unknown map[string]string
@@ -135,12 +139,52 @@ func (s *Set) Gives(action lifecycle.Action, key string) bool {
 	})
 }
 
+// Adds reports whether a rule for the action has the key in add:.
+func (s *Set) Adds(action lifecycle.Action, key string) bool {
+	return slices.ContainsFunc(s.rules, func(r rule) bool {
+		return slices.Contains(r.on, action) && slices.ContainsFunc(r.operations, func(op operation) bool {
+			return op.verb == add && op.key == key
+		})
+	})
+}
+
+// Owns reports whether a key of a kind of resource is the rules' business: whether a rule for an action of the kind
+// writes, renames or removes it.
+func (s *Set) Owns(kind lifecycle.Kind, key string) bool {
+	return slices.ContainsFunc(s.rules, func(r rule) bool {
+		return slices.ContainsFunc(r.on, func(a lifecycle.Action) bool { return slices.Contains(a.Kinds(), kind) }) &&
+			slices.ContainsFunc(r.operations, func(op operation) bool { return op.to == key || matchesGlob(op.key, key) })
+	})
+}
+
+// Leaves reports whether the rules leave a parent's metadata alone, going by volumes: {write: …}: it gets no key that it
+// does not have.
+func (s *Set) Leaves(parent lifecycle.Parent) bool {
+	if !metadata.Kind(parent.Kind).OwnedWhole() {
+		return false
+	}
+	switch s.policy.VolumesWrite {
+	case NoVolumes:
+		return true
+	case UnmanagedVolumes:
+		for key := range parent.Metadata {
+			if !s.Owns(parent.Kind, key) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // WithReadings returns the same rules with default readings for [Set.Plan]. It is for testing rules.
 func (s *Set) WithReadings(r Readings) *Set {
 	with := *s
 	with.readings, with.given = r, true
 	return &with
 }
+
+// Offline reports whether the rules have all readings that there are; see [Set.WithReadings].
+func (s *Set) Offline() bool { return s.given }
 
 // or returns the readings, and others for those that are missing.
 func (r Readings) or(other Readings) Readings {
@@ -152,6 +196,9 @@ func (r Readings) or(other Readings) Readings {
 	}
 	if r.Unknown == nil {
 		r.Unknown = other.Unknown
+	}
+	if r.Given == nil {
+		r.Given = other.Given
 	}
 	r.ActorName = cmp.Or(r.ActorName, other.ActorName)
 	r.Project = cmp.Or(r.Project, other.Project)

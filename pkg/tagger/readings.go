@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/cloud"
@@ -39,13 +42,14 @@ func notRead(n rules.Needs) rules.Readings {
 func (t *Tagger) readings(ctx context.Context, p Plan, api connection, d Delivery) (rules.Readings, *apply.Verdict) {
 	r := rules.Readings{Unknown: map[string]string{}}
 	parent := p.change.Parent
+	var own *metadata.View
 	var parents []string
 	if p.needs.Metadata || p.needs.Parent && parent.ID == "" {
 		v, err := api.resource.Get(ctx)
 		if err != nil {
 			return r, t.unreadable(p, api, d, err)
 		}
-		r.Metadata, parents = v.Metadata, v.Parents
+		r.Metadata, parents, own = v.Metadata, v.Parents, &v
 	}
 	// Names come first: whether a parent is waited for can depend on them.
 	if verdict := t.readNames(ctx, p, api, d, &r); verdict != nil {
@@ -55,9 +59,62 @@ func (t *Tagger) readings(ctx context.Context, p Plan, api connection, d Deliver
 		if parent.ID != "" {
 			parents = []string{parent.ID}
 		}
-		return r, t.readParents(ctx, p, api, d, parents, &r)
+		if verdict := t.readParents(ctx, p, api, d, parents, &r); verdict != nil {
+			return r, verdict
+		}
 	}
-	return r, nil
+	return r, t.readGiven(ctx, p, api, d, own, &r)
+}
+
+// replaceable returns the keys of a plan that are inherited, and that the rules for the resource's creation add: what
+// they gave makes room for the parent's value if the resource was new when the change happened.
+func (t *Tagger) replaceable(p Plan, plan rules.Plan) []string {
+	creation := p.change.Resource.Kind.Creation()
+	created := p.change.Resource.Created
+	if p.change.Action == creation || p.change.Time.IsZero() || !created.IsZero() && p.change.Time.Sub(created) >= t.options.Apply.Grace {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(plan.Inherited), func(key string) bool { return !p.rules.Adds(creation, key) })
+}
+
+// readGiven finds out what the rules gave the resource when it was created, by planning its creation again. own is the
+// resource if it was read.
+func (t *Tagger) readGiven(ctx context.Context, p Plan, api connection, d Delivery, own *metadata.View, r *rules.Readings) *apply.Verdict {
+	keys := t.replaceable(p, p.rules.Plan(p.change, p.event, *r))
+	if len(keys) == 0 {
+		return nil
+	}
+	if own == nil {
+		v, err := api.resource.Get(ctx)
+		if err != nil {
+			return t.unreadable(p, api, d, err)
+		}
+		own = &v
+	}
+	if own.Created.IsZero() || p.change.Time.Sub(own.Created) >= t.options.Apply.Grace {
+		return nil
+	}
+	book, _, err := p.rules.ForExisting()
+	if err != nil { // whether the creation was ignored depends on its event
+		return nil
+	}
+	past := p
+	past.change, past.event = creation(p.change.Resource.Kind, *own), event.New()
+	past.change.Resource.Region, past.change.Resource.ProjectName = p.change.Resource.Region, p.change.Resource.ProjectName
+	past.change.Parent = lifecycle.Parent{} // what the rules give without one
+	past.needs = book.Needs(past.change, past.event)
+	then := rules.Readings{Unknown: map[string]string{}}
+	if verdict := t.readNames(ctx, past, api, d, &then); verdict != nil {
+		return verdict
+	}
+	given := book.Plan(past.change, past.event, then)
+	r.Given = map[string]string{}
+	for _, key := range keys {
+		if !slices.Contains(given.LookedUp, key) {
+			r.Given[key] = given.Add[key]
+		}
+	}
+	return nil
 }
 
 // readParents reads the resources that a change's resource belongs to.
@@ -123,6 +180,9 @@ func (t *Tagger) parentToCome(p Plan, r rules.Readings, parent lifecycle.Parent,
 
 // toCome returns the first of the keys that a rule for the parent can give it, "" for none.
 func (t *Tagger) toCome(p Plan, parent lifecycle.Parent, keys []string) string {
+	if p.rules.Leaves(parent) {
+		return ""
+	}
 	for _, key := range keys {
 		for _, action := range lifecycle.Actions() {
 			if action.Writable() && action.Kinds()[0] == parent.Kind && p.rules.Gives(action, key) {

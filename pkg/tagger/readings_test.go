@@ -162,6 +162,12 @@ func TestReadings(t *testing.T) {
 			apply.Tagged, "", map[string]string{"env": "dev"}, nil, "",
 		},
 		{
+			"unless a rule for volumes renames it", `rules: [{name: r, on: volume.created, rename: {Owner: owner}}, {name: s, on: volume.attached, set: {env: dev}}]`,
+			func(t *testing.T) event.Event { return change(t, "volume.attached", volumeID, "alice", time.Now(), "") },
+			func(sim *simcloud.Cloud) { sim.SetMetadata("volume", volumeID, map[string]string{"Owner": "x"}) },
+			apply.Tagged, "", map[string]string{"env": "dev"}, nil, "",
+		},
+		{
 			"volumes are never written", "volumes: {write: never}\nrules: [{name: r, on: volume.created, set: {env: dev}}]",
 			func(t *testing.T) event.Event { return change(t, "volume.created", volumeID, "alice", time.Now(), "") },
 			nil, apply.Ignored, "volumes: {write: never}", nil, nil, "",
@@ -203,5 +209,101 @@ func TestPlanSaysWhatItNeeds(t *testing.T) {
 	p := tg.Plan(t.Context(), change(t, "snapshot.created", snapshotID, "carol", time.Now(), `"volume": "`+volumeID+`"`))[0]
 	if !p.Pending() || len(p.Needs) != 1 || p.Needs[0] != "parent" {
 		t.Errorf("pending %t, needs %q", p.Pending(), p.Needs)
+	}
+}
+
+// A snapshot does not wait for what its young volume will never get.
+func TestSnapshotOfAnotherProgramsVolume(t *testing.T) {
+	now := time.Now()
+	for _, tt := range []struct {
+		policy  string
+		on      map[string]string
+		outcome apply.Outcome
+	}{
+		{"", nil, apply.Deferred},
+		{"", map[string]string{"billing-code": "7"}, apply.Deferred}, // a key that is inherited
+		{"", map[string]string{"terraform": "x"}, apply.Tagged},
+		{"volumes: {write: all}\n", map[string]string{"terraform": "x"}, apply.Deferred},
+		{"volumes: {write: never}\n", nil, apply.Tagged},
+	} {
+		sim, tg := family(t, tt.policy+inheritance+"- {name: creator, on: snapshot.created, add: {owner: \"${actor.name}\"}}\n", now)
+		sim.SetMetadata("volume", volumeID, tt.on)
+		e := change(t, "snapshot.created", snapshotID, "carol", now, `"volume": "`+volumeID+`"`)
+		if got := tg.Handle(t.Context(), tagger.Delivery{Event: e})[0]; got.Outcome != tt.outcome {
+			t.Errorf("%q, %v: %s, want %s", tt.policy, tt.on, got.Decision, tt.outcome)
+		}
+	}
+}
+
+// What only the creator rule gave a new volume makes room for its server's value; what another writer or a table gave does
+// not, nor what was there when an old volume was attached. So the order of the two events does not matter.
+func TestAttachmentReplacesTheCreatorsValue(t *testing.T) {
+	const creator = `rules:
+- {name: creator, on: [volume.created, volume.attached], add: {owner: "%s"}}
+- {name: handed down, on: [volume.created, volume.attached], inherit: [owner]}
+tables: {owners: {%s: team-shop}}
+`
+	now := time.Now()
+	for _, tt := range []struct {
+		name    string
+		value   string
+		created time.Time
+		on      map[string]string // on the volume before Tagger
+		want    string
+	}{
+		{"the creator's", "${actor.id}", now, nil, "team-server"},
+		{"a person's name", "${actor.name}", now, nil, "team-server"},
+		{"with words around it", "user ${actor.id}", now, nil, "team-server"},
+		{"another writer's", "${actor.id}", now, map[string]string{"owner": "carol"}, "carol"},
+		{"a table's", "${tables.owners[resource.project]}", now, nil, "team-shop"},
+	} {
+		for _, order := range [][]string{{"volume.created", "volume.attached"}, {"volume.attached", "volume.created"}} {
+			t.Run(tt.name+"/"+order[0]+" first", func(t *testing.T) {
+				probe := simcloud.New(simcloud.Options{})
+				demo, _ := probe.Project("demo")
+				sim, tg := family(t, fmt.Sprintf(creator, tt.value, demo.ID), tt.created)
+				sim.SetMetadata("server", serverID, map[string]string{"owner": "team-server"})
+				sim.SetMetadata("volume", volumeID, tt.on)
+				for i, action := range order {
+					if i == 0 && action == "volume.created" { // Cinder tells of it before there is an attachment
+						v, _ := sim.Volume(volumeID)
+						v.ServerID = ""
+						sim.PutVolume(v)
+						handledBy(t, tg, sim, action, tt.created)
+						v.ServerID, v.Metadata = serverID, sim.Metadata("volume", volumeID)
+						sim.PutVolume(v)
+						continue
+					}
+					handledBy(t, tg, sim, action, tt.created)
+				}
+				if got := sim.Metadata("volume", volumeID)["owner"]; got != tt.want {
+					t.Errorf("owner %q, want %q", got, tt.want)
+				}
+			})
+		}
+	}
+	t.Run("an old volume", func(t *testing.T) {
+		sim, tg := family(t, fmt.Sprintf(creator, "${actor.id}", "p"), now.Add(-time.Hour))
+		user, _ := sim.User("demo")
+		sim.SetMetadata("server", serverID, map[string]string{"owner": "team-server"})
+		sim.SetMetadata("volume", volumeID, map[string]string{"owner": user.ID})
+		handledBy(t, tg, sim, "volume.attached", now)
+		if got := sim.Metadata("volume", volumeID)["owner"]; got != user.ID {
+			t.Errorf("owner %q, want what was there", got)
+		}
+	})
+}
+
+// handledBy has an event of the volume handled, of the user who created it.
+func handledBy(t *testing.T, tg *tagger.Tagger, sim *simcloud.Cloud, action string, at time.Time) {
+	t.Helper()
+	user, _ := sim.User("demo")
+	demo, _ := sim.Project("demo")
+	batch := ingress.Decode(fmt.Appendf(nil, `{"specversion": "1.0", "id": %q, "source": "//t", "type": "io.github.cloudtagger.%s", "subject": %q,
+		"time": %q, "data": {"resource": {"project": %q}, "actor": {"id": %q, "kind": "user"}}}`,
+		action, action, volumeID, at.Format(time.RFC3339), demo.ID, user.ID))
+	got := tg.Handle(t.Context(), tagger.Delivery{Event: batch.Records[0].Events[0]})[0]
+	if got.Outcome != apply.Tagged && got.Outcome != apply.Unchanged {
+		t.Fatalf("%s: %s", action, got.Decision)
 	}
 }

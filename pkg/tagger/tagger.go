@@ -142,10 +142,14 @@ func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecy
 	p.needs = p.rules.Needs(c, e)
 	if !p.needs.Any() {
 		p = p.with(rules.Readings{})
-		if !t.stale(p) {
+		switch {
+		case t.stale(p):
+			p.change.Parent.Metadata, p.needs = nil, rules.Needs{Parent: true}
+		case !p.rules.Offline() && len(t.replaceable(p, p.plan)) > 0:
+			p.needs = rules.Needs{Metadata: true}
+		default:
 			return p
 		}
-		p.change.Parent.Metadata, p.needs = nil, rules.Needs{Parent: true}
 	}
 	// What the rules want is known when the cloud was read; until then the plan shows what can be told without.
 	if p = p.with(notRead(p.needs)); p.plan.Err == nil {
@@ -448,15 +452,13 @@ func (p Plan) job(api connection) apply.Job {
 	return job
 }
 
-// ours reports whether the key is the rules' business: a rule for the resource's kind can write it, or the plan deletes or
-// renames it.
+// ours reports whether the key is the rules' business: a rule for the resource's kind writes, removes or renames it, or
+// the plan does.
 func (p Plan) ours(key string) bool {
 	if _, renamed := p.plan.Rename[key]; renamed || len(p.plan.Removals(map[string]string{key: ""})) > 0 {
 		return true
 	}
-	return slices.ContainsFunc(lifecycle.Actions(), func(a lifecycle.Action) bool {
-		return slices.Contains(a.Kinds(), p.change.Resource.Kind) && p.rules.Gives(a, key)
-	})
+	return p.rules.Owns(p.change.Resource.Kind, key)
 }
 
 // unconnected is the decision where no session could be had.
