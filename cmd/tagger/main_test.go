@@ -579,3 +579,24 @@ func TestStyle(t *testing.T) {
 		t.Error("a buffer is not a terminal")
 	}
 }
+
+// A plan shows what it renames, and for which keys there is no room; a run shows the latter too.
+func TestPlanShowsRenamesAndRoom(t *testing.T) {
+	clearEnv(t)
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	text := "reserve_items: 127\npriority: [b]\nrules: [{name: r, on: server.created, rename: {Owner: owner}, add: {a: x, b: y}}]\n"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const event = "../../events/server-created.json"
+	planned, _, status := taggerCommand(t, "", "plan", "--rules", file, event)
+	for _, want := range []string{"rename  Owner  → owner\n", "  problems  key a: left out: the resource has 0 of 128 items, and reserve_items keeps 127 free"} {
+		if status != exitDone || !strings.Contains(planned, want) {
+			t.Errorf("status %d, want %q in\n%s", status, want, planned)
+		}
+	}
+	done, _, status := taggerCommand(t, "", "invoke", "--cloud", "embedded", "--rules", file, event)
+	if status != exitDone || strings.Count(done, "problems  key a: left out") != 1 || !strings.Contains(done, "after     b  y\n") {
+		t.Errorf("status %d:\n%s", status, done)
+	}
+}

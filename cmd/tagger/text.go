@@ -48,6 +48,9 @@ type printer struct {
 	whole    io.Writer
 	relevant bool // the event that is being shown needs something
 	told     time.Time
+
+	// planned is how many of a result's problems were printed with its plan.
+	planned int
 }
 
 // begin begins an event, the i-th of n, counted from 0.
@@ -287,6 +290,10 @@ func (p *printer) result(r tagger.Result) {
 			p.line("removed", strings.Join(r.Removed, ", "))
 		}
 	}
+	if len(r.Problems) > p.planned { // those of the plan are told with it
+		p.problems(r.Problems[p.planned:])
+	}
+	p.planned = 0
 	text := p.outcome(r.Outcome) + reason(r.Reason)
 	if r.Calls > 0 {
 		text += p.style.paint(faint, fmt.Sprintf("  (%s, waited %s)", plural(r.Calls, "call"), r.Waited))
@@ -355,11 +362,19 @@ func (p *printer) plan(v tagger.Plan) {
 	for _, key := range v.Keys.Remove {
 		rows = append(rows, []string{"remove", key, ""})
 	}
+	for _, key := range slices.Sorted(maps.Keys(v.Keys.Rename)) {
+		rows = append(rows, []string{"rename", key, "→ " + v.Keys.Rename[key]})
+	}
 	p.table("plan", rows)
 	if len(v.Needs) > 0 {
 		p.line("unknown", p.style.paint(yellow, strings.Join(v.Needs, ", ")+": only the cloud tells, and the plan depends on it; --cloud env reads it"))
 	}
-	for i, problem := range v.Problems {
+	p.problems(v.Problems)
+	p.planned = len(v.Problems)
+}
+
+func (p *printer) problems(all []rules.Problem) {
+	for i, problem := range all {
 		p.line(first(i, "problems"), p.style.paint(yellow, problem.String()))
 	}
 }

@@ -212,6 +212,10 @@ func (t *Tagger) withRequests(p Plan, current map[string]string, path string) (P
 	if err != nil {
 		return p, err
 	}
+	if p.plan.Reserve > 0 {
+		_, left := p.plan.Fit(current, metadata.Kind(p.Resource.Kind).MaxItems())
+		p.Problems = slices.Concat(p.Problems, left)
+	}
 	p.Requests = nil
 	for _, r := range requests {
 		p.Requests = append(p.Requests, requestRef(path, r))
