@@ -3,10 +3,12 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -62,6 +64,11 @@ func TestLoopFromVolumes(t *testing.T) {
 	l := startListener(t, bin, env)
 	b := newBatch(t, s)
 	f := &forest{batch: b}
+	defer func() {
+		if t.Failed() {
+			f.explain(t, l)
+		}
+	}()
 
 	start := time.Now()
 	f.plant(t, *bootServers)
@@ -95,6 +102,23 @@ type forest struct {
 	*batch
 	trees         []*tree
 	plans, drifts atomic.Int64
+}
+
+// explain logs what the listener says of the resources that are not as planned.
+func (f *forest) explain(t *testing.T, l *listener) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	for _, m := range f.made {
+		got, err := f.metadata(ctx, m)
+		if err == nil && !slices.ContainsFunc(slices.Collect(maps.Keys(m.want)), func(key string) bool { return got[key] != m.want[key] }) {
+			continue
+		}
+		for line := range strings.Lines(l.output()) {
+			if strings.Contains(line, m.id) {
+				t.Logf("%s %s: %s", m.kind, m.id, line)
+			}
+		}
+	}
 }
 
 // plant makes n trees, a few at a time.
