@@ -2,7 +2,7 @@
 
 FUNCTIONS   := server-created server-changed volume-created volume-changed snapshot-created
 ARCHS       := arm64 amd64
-BUILD       := CGO_ENABLED=0 GOOS=linux go build -tags lambda.norpc -trimpath -buildvcs=false -ldflags "-s -w -buildid="
+BUILD       := CGO_ENABLED=0 GOOS=linux go build -tags lambda.norpc,nethttpomithttp2 -trimpath -buildvcs=false -ldflags "-s -w -buildid="
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 5s
 

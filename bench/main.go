@@ -50,7 +50,7 @@ func run(ctx context.Context, pairs, warm, count int) error {
 	defer os.RemoveAll(dir)
 	names := []string{"empty", "bare", "server-created"}
 	for i, pkg := range []string{"./empty", "./bare", "../functions/server-created"} {
-		build := exec.CommandContext(ctx, "go", "build", "-tags", "lambda.norpc", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", filepath.Join(dir, names[i]), ".")
+		build := exec.CommandContext(ctx, "go", "build", "-tags", "lambda.norpc,nethttpomithttp2", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", filepath.Join(dir, names[i]), ".")
 		build.Dir, build.Env = pkg, append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w: %s", pkg, err, out)

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	binaries = dir
-	build := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", dir, "./...")
+	build := exec.Command("go", "build", "-tags", "lambda.norpc,nethttpomithttp2", "-o", dir, "./...")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build the functions:", err)
@@ -114,7 +114,7 @@ func start(t *testing.T, name string, o simcloud.Options, more ...string) *funct
 // goList lists the packages that the functions link.
 func goList(t *testing.T) []string {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-deps", "-tags", "lambda.norpc", "./...").Output()
+	out, err := exec.Command("go", "list", "-deps", "-tags", "lambda.norpc,nethttpomithttp2", "./...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,7 +89,7 @@ func (b *builder) functions() error {
 	for _, name := range functions() {
 		for _, p := range platforms()[:2] {
 			path := filepath.Join(b.work, p.arch, name, "bootstrap")
-			if err := b.build(path, "./functions/"+name, "lambda.norpc", p); err != nil {
+			if err := b.build(path, "./functions/"+name, "lambda.norpc,nethttpomithttp2", p); err != nil {
 				return err
 			}
 			e := executable{name, p, path, name + "-" + p.arch + ".zip"}

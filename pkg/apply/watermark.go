@@ -26,7 +26,13 @@ type watermarks struct {
 
 type watermark struct {
 	resource string
-	keys     map[string]time.Time
+	decided  []decided // a resource has few keys: a map of them takes four times the memory
+}
+
+// decided is a key, and the time of the newest change that decided its value.
+type decided struct {
+	key string
+	at  time.Time
 }
 
 // leaveOut returns the plan without the keys that a newer change decided, those keys, and a problem for each of them that
@@ -39,9 +45,9 @@ func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rule
 		return p, nil, nil
 	}
 	overtaken := map[string]bool{}
-	for key, decided := range e.Value.(*watermark).keys {
-		if decided.After(at) {
-			overtaken[key] = true
+	for _, d := range e.Value.(*watermark).decided {
+		if d.at.After(at) {
+			overtaken[d.key] = true
 		}
 	}
 	if len(overtaken) == 0 {
@@ -93,14 +99,22 @@ func (w *watermarks) note(resource string, at time.Time, keys []string) {
 			oldest := w.order.Front()
 			delete(w.resources, w.order.Remove(oldest).(*watermark).resource)
 		}
-		e = w.order.PushBack(&watermark{resource, map[string]time.Time{}})
+		e = w.order.PushBack(&watermark{resource: resource})
 		w.resources[resource] = e
 	}
 	w.order.MoveToBack(e)
-	decided := e.Value.(*watermark).keys
+	mark := e.Value.(*watermark)
 	for _, key := range keys {
-		if decided[key].Before(at) {
-			decided[key] = at
-		}
+		mark.note(key, at)
+	}
+}
+
+func (m *watermark) note(key string, at time.Time) {
+	i := slices.IndexFunc(m.decided, func(d decided) bool { return d.key == key })
+	switch {
+	case i < 0:
+		m.decided = append(m.decided, decided{key, at})
+	case m.decided[i].at.Before(at):
+		m.decided[i].at = at
 	}
 }

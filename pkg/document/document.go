@@ -233,7 +233,7 @@ func (o Object) Text(name string) string { return Unquote(o.Members[name]) }
 // Members splits an object. If several members have the same name, the last one counts, as in encoding/json. The error
 // is a [*LimitError].
 func Members(object []byte) (Object, error) {
-	m := make(map[string][]byte, 16)
+	m := make(map[string][]byte, 8)
 	for rest := SkipSpace(object)[1:]; ; {
 		name, value, next, done := cutMember(rest)
 		if done {

@@ -12,7 +12,7 @@ import (
 
 func TestText(t *testing.T) {
 	executable := filepath.Join(t.TempDir(), "bootstrap")
-	build := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", executable, "../../../functions/server-created")
+	build := exec.Command("go", "build", "-tags", "lambda.norpc,nethttpomithttp2", "-o", executable, "../../../functions/server-created")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
