@@ -22,8 +22,11 @@ const (
 )
 
 // projectID allows more than 32 hexadecimal digits, the form in Keystone and Huawei Cloud, because identity drivers may
-// use others.
-var projectID = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+// use others. The length is checked apart: {1,64} makes the compiled expression large.
+var projectID = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+
+// maxProjectID is how many characters a project's ID may have.
+const maxProjectID = 64
 
 // Decode parses words separated by commas.
 func (p *Projects) Decode(value string) error {
@@ -35,7 +38,8 @@ func (p *Projects) Decode(value string) error {
 		case isDomain && strings.TrimSpace(name) == "":
 			return fmt.Errorf("%s needs the name of a domain", word)
 		case isDomain, word == AnyProject, word == OwnProject, word == RoleProjects:
-		case !projectID.MatchString(word), suggest.Word(word, []string{OwnProject, RoleProjects}) != "":
+		case len(word) > maxProjectID, !projectID.MatchString(word),
+			suggest.Word(word, []string{OwnProject, RoleProjects}) != "":
 			known := []string{OwnProject, RoleProjects, AnyProject, domainPrefix + "NAME"}
 			return fmt.Errorf("%.40q is not a project id%s", word, suggest.Hint(word, known))
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -99,25 +98,24 @@ func (e *expression) run(env map[string]any) (any, error) {
 		if fe, ok := errors.AsType[*file.Error](err); ok {
 			message = fe.Message
 		}
-		if absentFault.MatchString(message) {
+		if absentFault().MatchString(message) {
 			if why := missing(e.checked, env, optional); why != "" {
 				return nil, fmt.Errorf("%s: %s", e.source, why)
 			}
 		}
-		message = absentText.ReplaceAllString(oneLine(shortened(message)), "found an absent value where a $1 is needed")
+		message = absentText().ReplaceAllString(oneLine(shortened(message)), "found an absent value where a $1 is needed")
 		return nil, fmt.Errorf("%s: %s", e.source, strings.ReplaceAll(message, "<nil>", "an absent value"))
 	}
 	return v, nil
 }
 
 var (
-	absentText = regexp.MustCompile(`interface conversion: interface \{\} is nil, not (\w+)`)
+	absentText = pattern(`interface conversion: interface \{\} is nil, not (\w+)`)
 	// absentFault are errors because of an absent value.
-	absentFault = regexp.MustCompile(`<nil>|\bnil\b|an absent value`)
-	space       = regexp.MustCompile(`\s+`)
+	absentFault = pattern(`<nil>|\bnil\b|an absent value`)
 )
 
-func oneLine(s string) string { return strings.TrimSpace(space.ReplaceAllString(s, " ")) }
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // absence makes a path that runs into something absent, or into a value that has no parts, absent, instead of an error,
 // and lets "??" take an empty value for absent.
@@ -258,7 +256,7 @@ func span(name string, unit time.Duration) function {
 }
 
 // daysAndWeeks are the units that Go's durations do not have.
-var daysAndWeeks = regexp.MustCompile(`(\d+(?:\.\d+)?)([dw])`)
+var daysAndWeeks = pattern(`(\d+(?:\.\d+)?)([dw])`)
 
 // duration reads "14d", "2w", "36h" and "1d12h30m". A day has 24 hours.
 func duration(p ...any) (any, error) {
@@ -278,7 +276,7 @@ func readDuration(text string) (time.Duration, error) {
 	if len(text) > 40 {
 		rest = "too long"
 	}
-	for _, m := range daysAndWeeks.FindAllStringSubmatch(rest, -1) {
+	for _, m := range daysAndWeeks().FindAllStringSubmatch(rest, -1) {
 		n, _ := strconv.ParseFloat(m[1], 64)
 		if m[2] == "w" {
 			n *= 7
@@ -289,7 +287,7 @@ func readDuration(text string) (time.Duration, error) {
 	if without, ok := strings.CutPrefix(rest, "-"); ok {
 		rest, sign = without, -1
 	}
-	rest = cmp.Or(daysAndWeeks.ReplaceAllString(rest, ""), "0s")
+	rest = cmp.Or(daysAndWeeks().ReplaceAllString(rest, ""), "0s")
 	d, err := time.ParseDuration(rest)
 	if err != nil || strings.ContainsAny(rest, "+-") {
 		return 0, fmt.Errorf("duration() wants a text such as 14d, 2w, 36h or 1d12h; found %s", found(text))

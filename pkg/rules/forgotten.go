@@ -10,7 +10,7 @@ import (
 var (
 	// wrapped is an expression in another tool's marks: {{ x }}, {x}, $(x), or a field after a lone $. "${" can only be
 	// one that its author escaped, and is left alone.
-	wrapped = regexp.MustCompile(`\$?\{\{?\s*([^{}]+?)\s*\}?\}|\$\(\s*((?:[^()]|\([^()]*\))+?)\s*\)|\$([a-z]+(?:\??\.\w+)+)`)
+	wrapped = pattern(`\$?\{\{?\s*([^{}]+?)\s*\}?\}|\$\(\s*((?:[^()]|\([^()]*\))+?)\s*\)|\$([a-z]+(?:\??\.\w+)+)`)
 	// mayRead spares other texts from being compiled.
 	mayRead = regexp.MustCompile(`\b(?:action|time|resource|actor|event|data|tables|parent|project)\b`)
 )
@@ -25,8 +25,8 @@ func forgotten(text string, s scope) string {
 		return "${" + source + "}"
 	}
 	found := false
-	meant := wrapped.ReplaceAllStringFunc(text, func(marked string) string {
-		m := wrapped.FindStringSubmatch(marked)
+	meant := wrapped().ReplaceAllStringFunc(text, func(marked string) string {
+		m := wrapped().FindStringSubmatch(marked)
 		source := m[1] + m[2] + m[3]
 		if strings.HasPrefix(marked, "${") || !readsField(source, s, true) {
 			return marked

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/builtin"
@@ -29,23 +30,29 @@ func explain(source string, err error, s scope) error {
 	return fmt.Errorf("expression %s: %s", oneLine(source), oneLine(message))
 }
 
+// pattern is a regular expression that is compiled when it is used first. Those that only faults need would make a third
+// of what a function allocates before it begins.
+func pattern(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
+
 var (
-	unknownName  = regexp.MustCompile(`^unknown name (\S+)`)
-	unknownField = regexp.MustCompile(`^unknown field (\S+)`)
+	unknownName  = pattern(`^unknown name (\S+)`)
+	unknownField = pattern(`^unknown field (\S+)`)
 	// word is a name or an operator at the beginning of a text; lastWord the one at its end.
-	word     = regexp.MustCompile(`^(?:[A-Za-z_$][\w$]*|[=!<>&|~]+)`)
-	lastWord = regexp.MustCompile(`(?:([A-Za-z_]\w*)\s+|([=!<>&|~]+))$`)
+	word     = pattern(`^(?:[A-Za-z_$][\w$]*|[=!<>&|~]+)`)
+	lastWord = pattern(`(?:([A-Za-z_]\w*)\s+|([=!<>&|~]+))$`)
 )
 
 func hint(source string, err *file.Error, s scope) string {
 	runes := []rune(source)
 	at := min(max(err.From, 0), len(runes))
 	before, rest := string(runes[:at]), string(runes[at:])
-	if m := unknownName.FindStringSubmatch(err.Message); m != nil {
+	if m := unknownName().FindStringSubmatch(err.Message); m != nil {
 		called := strings.HasPrefix(strings.TrimSpace(strings.TrimPrefix(rest, m[1])), "(")
 		return nameHint(m[1], called, s)
 	}
-	if m := unknownField.FindStringSubmatch(err.Message); m != nil {
+	if m := unknownField().FindStringSubmatch(err.Message); m != nil {
 		return fieldHint(m[1], objectAt(source, err.From), s)
 	}
 	if h := foreignHint(err.Message, source, rest); h != "" || strings.HasPrefix(err.Message, "unexpected token EOF") {
@@ -53,11 +60,11 @@ func hint(source string, err *file.Error, s scope) string {
 	}
 	// The word that expr stumbles over, or the one before it, may be another language's. An operator begins before its
 	// last character.
-	last := lastWord.FindStringSubmatch(before)
+	last := lastWord().FindStringSubmatch(before)
 	if last == nil {
 		last = make([]string, 3)
 	}
-	here := last[2] + word.FindString(rest)
+	here := last[2] + word().FindString(rest)
 	for _, w := range []string{here, last[1]} {
 		if own := ownWord(w); own != "" && own != w {
 			return "; did you mean " + own + "?"
@@ -97,28 +104,28 @@ func ownWord(w string) string {
 // complaints are what expr says of other mistakes, and what helps. A pattern sees expr's message, the source, and the
 // source from the fault on, with a line's end between them.
 var complaints = []struct {
-	pattern *regexp.Regexp
+	pattern func() *regexp.Regexp
 	hint    string
 }{
-	{regexp.MustCompile(`^expected bool, but got`), `compare it with something, such as == "…"`},
-	{regexp.MustCompile(`^bad number syntax: "(\d+(?:ms|[smhdw]))\w*"`), `write duration("$1")`},
-	{regexp.MustCompile(`^invalid operation: [+-] \(mismatched types time\.Time and (?s:.*)\n[+-]\s*["'](\d+[smhdw])["']`), `write duration("$1")`},
-	{regexp.MustCompile(`^invalid operation: [+-] \(mismatched types time\.Time and (?s:.*)\n[+-]\s*["']?(\d+)(?:[^.\d]|$)`), `use days($1) or hours($1)`},
-	{regexp.MustCompile(`^invalid operation: [+-] \(mismatched types time\.Time`), `use days(…) or hours(…)`},
-	{regexp.MustCompile(`^invalid operation: \S+ \(mismatched types time\.Time and string`), `date(…) makes a text such as "2026-11-21" of a time`},
-	{regexp.MustCompile(`^invalid operation: (?:not|!) \(mismatched type string`), `put ( ) around what it denies: not (…)`},
-	{regexp.MustCompile(`^invalid operation: in \(mismatched types string and string`), `in looks into a list; for a part of a text write text contains part`},
-	{regexp.MustCompile(`^invalid operation: \S+ \(mismatched types (?:map\[|string and map\[)`), `compare one of its fields`},
-	{regexp.MustCompile(`^type string has no method (startsWith|endsWith|contains|matches)`), `write text $1 "…"`},
-	{regexp.MustCompile(`^unrecognized character: U\+20(?:18|19|1C|1D)`), `use straight quotes`},
-	{regexp.MustCompile(`^.*\n\s*\{\s*[\w.?]+\s*\}\s*\n`), `leave out the inner { }`},
+	{pattern(`^expected bool, but got`), `compare it with something, such as == "…"`},
+	{pattern(`^bad number syntax: "(\d+(?:ms|[smhdw]))\w*"`), `write duration("$1")`},
+	{pattern(`^invalid operation: [+-] \(mismatched types time\.Time and (?s:.*)\n[+-]\s*["'](\d+[smhdw])["']`), `write duration("$1")`},
+	{pattern(`^invalid operation: [+-] \(mismatched types time\.Time and (?s:.*)\n[+-]\s*["']?(\d+)(?:[^.\d]|$)`), `use days($1) or hours($1)`},
+	{pattern(`^invalid operation: [+-] \(mismatched types time\.Time`), `use days(…) or hours(…)`},
+	{pattern(`^invalid operation: \S+ \(mismatched types time\.Time and string`), `date(…) makes a text such as "2026-11-21" of a time`},
+	{pattern(`^invalid operation: (?:not|!) \(mismatched type string`), `put ( ) around what it denies: not (…)`},
+	{pattern(`^invalid operation: in \(mismatched types string and string`), `in looks into a list; for a part of a text write text contains part`},
+	{pattern(`^invalid operation: \S+ \(mismatched types (?:map\[|string and map\[)`), `compare one of its fields`},
+	{pattern(`^type string has no method (startsWith|endsWith|contains|matches)`), `write text $1 "…"`},
+	{pattern(`^unrecognized character: U\+20(?:18|19|1C|1D)`), `use straight quotes`},
+	{pattern(`^.*\n\s*\{\s*[\w.?]+\s*\}\s*\n`), `leave out the inner { }`},
 }
 
 func foreignHint(message, source, rest string) string {
 	text := message + "\n" + oneLine(source) + "\n" + oneLine(rest)
 	for _, c := range complaints {
-		if m := c.pattern.FindStringSubmatchIndex(text); m != nil {
-			return "; " + string(c.pattern.ExpandString(nil, c.hint, text, m))
+		if m := c.pattern().FindStringSubmatchIndex(text); m != nil {
+			return "; " + string(c.pattern().ExpandString(nil, c.hint, text, m))
 		}
 	}
 	return ""

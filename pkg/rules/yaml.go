@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,9 +62,9 @@ func (c *compiler) tagged(node *yaml.Node) bool {
 }
 
 var (
-	yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+	yamlLine = pattern(`^yaml: (?:line (\d+): )?`)
 	// begunQuoted is a value that begins with a quote and goes on after the one that ends it.
-	begunQuoted = regexp.MustCompile(`[:,-]\s+(?:"[^"\n]*"|'[^'\n]*')[ \t]*[^\s"',:}\]#]`)
+	begunQuoted = pattern(`[:,-]\s+(?:"[^"\n]*"|'[^'\n]*')[ \t]*[^\s"',:}\]#]`)
 )
 
 // syntax reports a YAML error. The parser's line is where it gave up, so what is unquoted there or just above is the
@@ -73,7 +72,7 @@ var (
 func (c *compiler) syntax(text []byte, err error) {
 	node := &yaml.Node{}
 	message := err.Error()
-	if m := yamlLine.FindStringSubmatch(message); m != nil {
+	if m := yamlLine().FindStringSubmatch(message); m != nil {
 		message = message[len(m[0]):]
 		node.Line, _ = strconv.Atoi(m[1])
 	}
@@ -83,7 +82,7 @@ func (c *compiler) syntax(text []byte, err error) {
 		near = string(text)
 	}
 	switch {
-	case begunQuoted.MatchString(near):
+	case begunQuoted().MatchString(near):
 		message += `; a value that begins with a quote and goes on after the next one must be in quotes, or in ( ), as a whole`
 	case strings.Contains(near, "${"):
 		message += `; a value with ${…} that stands in { } or contains ": " or " #" must be in quotes`
