@@ -28,12 +28,19 @@ func main() {
 	pairs := flag.Int("pairs", 21, "how often each cold start is measured, in turn")
 	warm := flag.Int("warm", 5, "how often each warm run is measured, in turn")
 	count := flag.Int("events", 3000, "how many events a warm run has, in batches of ten")
+	listener := flag.Bool("listener", false, "measure tagger listen at a RabbitMQ instead")
 	flag.Parse()
-	if err := run(context.Background(), *pairs, *warm, *count); err != nil {
+	measure := func() error { return run(context.Background(), *pairs, *warm, *count) }
+	if *listener {
+		measure = func() error { return measureListener(context.Background(), *warm, *count) }
+	}
+	if err := measure(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
+
+const mebibyte = 1 << 20
 
 // cost is what a process used until it was stopped.
 type cost struct {
@@ -81,12 +88,7 @@ func run(ctx context.Context, pairs, warm, count int) error {
 	row := func(what string, of map[string][]cost, value func(cost) float64) {
 		m := map[string]float64{}
 		for name, all := range of {
-			var values []float64
-			for _, c := range all {
-				values = append(values, value(c))
-			}
-			slices.Sort(values)
-			m[name] = values[len(values)/2]
+			m[name] = median(all, value)
 		}
 		shown := map[string]string{}
 		for _, name := range names {
@@ -103,7 +105,6 @@ func run(ctx context.Context, pairs, warm, count int) error {
 		}
 		fmt.Printf("%-44s %10s %10s %14s %8s %8s\n", what, shown["empty"], shown["bare"], shown["server-created"], ratio("empty"), ratio("bare"))
 	}
-	const mebibyte = 1 << 20
 	row("cold start to the first poll, CPU ms", cold, func(c cost) float64 { return c.cpu.Seconds() * 1e3 })
 	row("cold start to the first poll, elapsed ms", cold, func(c cost) float64 { return c.elapsed.Seconds() * 1e3 })
 	row("memory at the first poll, MiB", cold, func(c cost) float64 { return float64(c.memory) / mebibyte })
@@ -118,6 +119,15 @@ func run(ctx context.Context, pairs, warm, count int) error {
 		fmt.Printf("binary of %s: %.2f MB\n", name, float64(info.Size())/1e6)
 	}
 	return nil
+}
+
+func median(all []cost, value func(cost) float64) float64 {
+	var values []float64
+	for _, c := range all {
+		values = append(values, value(c))
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
 }
 
 // measure starts a function, lets it tag so many servers after its first poll, and stops it. What it costs to start is not

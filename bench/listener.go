@@ -1,0 +1,214 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/internal/rabbittest"
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+)
+
+// notifications are those that Nova and Cinder really sent.
+const notifications = "../pkg/lifecycle/testdata/"
+
+// created is the notification that a server has been created, in both formats.
+var created = []string{"docs/zed-unversioned.compute.instance.create.end.json", "docs/zed-versioned.instance.create.end.json"}
+
+// beside is what Nova sends beside those when it creates a server, in both formats.
+var beside = []string{
+	"zed/compute_task.build_instances.json", "zed/scheduler.select_destinations.start.json",
+	"zed/compute.instance.create.start.json", "zed/compute.instance.update.building-active.json",
+	"zed/instance.update.building-active.json", "zed/compute.instance.update.building-active.json",
+	"zed/instance.update.building-active.json", "zed/compute.instance.update.building-active.json",
+	"zed/instance.update.building-active.json",
+}
+
+// irrelevant are notifications that the rule is not about.
+var irrelevant = append([]string{
+	"zed/compute.instance.reboot.end.json", "zed/instance.power_on.end.json", "zed/volume.create.start.json",
+	"zed/volume.update.end.json", "zed/instance.volume_attach.end.json", "zed/compute.instance.volume.detach.json",
+	"zed/volume.attach.start.by-nova.json", "zed/snapshot.create.start.json", "zed/compute.instance.delete.end.json",
+	"zed/instance.lock.json",
+}, beside...)
+
+// load is what a listener gets.
+type load struct {
+	name     string
+	messages []string // files of each server, in their order
+	servers  int
+}
+
+// measureListener measures "tagger listen" with one processor, behind a RabbitMQ of its own.
+func measureListener(ctx context.Context, runs, count int) error {
+	dir, err := os.MkdirTemp("", "tagger-bench")
+	if err != nil {
+		return fmt.Errorf("make a directory: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "tagger"), "./cmd/tagger")
+	build.Dir = ".." // which is another module
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build tagger: %w: %s", err, out)
+	}
+	broker, stop, err := rabbittest.Start(ctx, dir, 1<<20)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	// One message of twenty is about a creation; the same change in the other format is irrelevant too.
+	mixed := []string{created[0]}
+	for i := range 19 {
+		mixed = append(mixed, irrelevant[i%len(irrelevant)])
+	}
+	for _, l := range []load{
+		{"95 % irrelevant", mixed, count / len(mixed)},
+		{"servers, all that Nova sends, both formats", append(append([]string{}, beside...), created...), count / (len(beside) + len(created))},
+		{"servers, created in both formats", created, count / len(created)},
+	} {
+		var all []cost
+		for range runs {
+			c, err := listen(ctx, filepath.Join(dir, "tagger"), broker, l)
+			if err != nil {
+				return fmt.Errorf("listen (%s): %w", l.name, err)
+			}
+			all = append(all, c)
+		}
+		messages := float64(l.servers * len(l.messages))
+		fmt.Printf("%s: %.0f messages, medians of %d\n", l.name, messages, runs)
+		fmt.Printf("  Messages/Second                 %8.0f\n", median(all, func(c cost) float64 { return messages / c.elapsed.Seconds() }))
+		fmt.Printf("  messages a second of CPU        %8.0f\n", median(all, func(c cost) float64 { return messages / c.cpu.Seconds() }))
+		fmt.Printf("  CPU a message, µs               %8.0f\n", median(all, func(c cost) float64 { return c.cpu.Seconds() * 1e6 / messages }))
+		fmt.Printf("  CPU a server, ms                %8.2f\n", median(all, func(c cost) float64 { return c.cpu.Seconds() * 1e3 / float64(l.servers) }))
+		fmt.Printf("  memory, MiB                     %8.1f\n", median(all, func(c cost) float64 { return float64(c.memory) / mebibyte }))
+	}
+	return nil
+}
+
+var (
+	serverIn  = regexp.MustCompile(`(?:instance_id|uuid|instance_uuid)\\*": \\*"([0-9a-f-]{36})`)
+	projectIn = regexp.MustCompile(`(?:tenant_id|project_id)\\*": \\*"([0-9a-f]{32})`)
+	messageIn = regexp.MustCompile(`message_id\\*": \\*"([0-9a-f-]{36})`)
+)
+
+// about makes a captured notification one about another server and project, and another message.
+func about(text []byte, message, server, project string) []byte {
+	replace := func(in *regexp.Regexp, by string) {
+		if m := in.FindSubmatch(text); m != nil {
+			text = regexp.MustCompile(string(m[1])).ReplaceAllLiteral(text, []byte(by))
+		}
+	}
+	replace(serverIn, server)
+	replace(projectIn, project)
+	replace(messageIn, message)
+	return text
+}
+
+// listen lets a listener work on a load, and stops it. Its start is not counted.
+func listen(ctx context.Context, path, broker string, l load) (cost, error) {
+	sim := simcloud.New(simcloud.Options{JournalSize: -1})
+	cloud := httptest.NewServer(sim)
+	defer cloud.Close()
+	demo, _ := sim.Project("demo")
+	var bodies [][]byte
+	server := func(n int) string { return fmt.Sprintf("8c1f0a6e-5b0d-4a3e-9f52-%012d", n) }
+	for n := range l.servers {
+		sim.PutServer(simcloud.Server{ID: server(n)})
+		for i, file := range l.messages {
+			text, err := os.ReadFile(notifications + file)
+			if err != nil {
+				return cost{}, fmt.Errorf("read a notification: %w", err)
+			}
+			message := fmt.Sprintf("2fe50dba-de9b-45d1-%04d-%012d", i, n)
+			bodies = append(bodies, about(text, message, server(n), demo.ID))
+		}
+	}
+	conn, err := amqp.Dial(broker)
+	if err != nil {
+		return cost{}, fmt.Errorf("connect to the broker: %w", err)
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		return cost{}, fmt.Errorf("open a channel: %w", err)
+	}
+	if err := ch.ExchangeDeclare("nova", "topic", false, false, false, false, nil); err != nil {
+		return cost{}, fmt.Errorf("declare the exchange: %w", err)
+	}
+
+	cmd := exec.CommandContext(ctx, path, "listen")
+	cmd.Env = append(sim.Env(cloud.URL), "TAGGER_RULES="+rules, "TAGGER_RATE=0", "TAGGER_LOG_LEVEL=warn", "GOMAXPROCS=1",
+		"TAGGER_AMQP_URL="+broker, "TAGGER_AMQP_EXCHANGES=nova")
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Start(); err != nil {
+		return cost{}, fmt.Errorf("start tagger: %w", err)
+	}
+	defer func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	}()
+	queue := func() (amqp.Queue, error) {
+		ch, err := conn.Channel()
+		if err != nil {
+			return amqp.Queue{}, fmt.Errorf("open a channel: %w", err)
+		}
+		defer ch.Close()
+		return ch.QueueDeclarePassive("tagger", true, false, false, false, nil)
+	}
+	if err := poll(ctx, func() bool { q, err := queue(); return err == nil && q.Consumers == 1 }); err != nil {
+		return cost{}, fmt.Errorf("wait for the listener: %w", err)
+	}
+	base, err := used(cmd.Process.Pid)
+	if err != nil {
+		return cost{}, err
+	}
+	began := time.Now()
+	for _, body := range bodies {
+		p := amqp.Publishing{ContentType: "application/json", Body: body}
+		if err := ch.PublishWithContext(ctx, "nova", "notifications.info", false, false, p); err != nil {
+			return cost{}, fmt.Errorf("publish: %w", err)
+		}
+	}
+	if err := poll(ctx, func() bool {
+		for n := l.servers - 1; n >= 0; n-- {
+			if s, _ := sim.Server(server(n)); s.Metadata["env"] != "dev" {
+				return false
+			}
+		}
+		q, err := queue()
+		return err == nil && q.Messages == 0
+	}); err != nil {
+		return cost{}, fmt.Errorf("wait until all servers are tagged: %w", err)
+	}
+	c := cost{elapsed: time.Since(began)}
+	now, err := used(cmd.Process.Pid)
+	c.cpu = now - base
+	memory, failed := peak(cmd.Process.Pid)
+	c.memory = memory
+	return c, cmp.Or(err, failed)
+}
+
+// poll waits until something is so, for two minutes at the most.
+func poll(ctx context.Context, so func() bool) error {
+	for end := time.Now().Add(2 * time.Minute); !so(); {
+		if time.Now().After(end) {
+			return errors.New("it is not so after two minutes")
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
