@@ -1,0 +1,324 @@
+//go:build scale
+
+// Package scale_test measures how Tagger bears numbers: of events, of servers created at once, and beside other clients of
+// the same API. Nothing leaves the process; the cloud is the embedded one.
+package scale_test
+
+import (
+	"container/heap"
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/ingress"
+	"github.com/cloudtagger/tagger/pkg/rules"
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+	"github.com/cloudtagger/tagger/pkg/tagger"
+)
+
+var (
+	events  = flag.Int("events", 1_000_000, "how many events TestEvents sends")
+	servers = flag.Int("servers", 10_000, "how many servers are created at once")
+)
+
+const (
+	concurrency = 10 // TAGGER_CONCURRENCY's default
+	writeRate   = 5  // TAGGER_RATE's default
+)
+
+// newProcessor composes what stands behind every door, with the default settings. Requests go to next.
+func newProcessor(t *testing.T, next http.RoundTripper, writeRate float64) *delivery.Processor {
+	t.Helper()
+	settings := config.Settings{API: "openstack", Verify: true, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour}
+	set, err := tagger.Compile(settings, rules.Source{Name: "rules", Text: []byte("rules:\n- {name: env, on: server.created, set: {env: dev}}\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tg, err := tagger.Compose(t.Context(), settings, set, tagger.Parts{Cloud: cloud.New(cloud.Options{
+		Credentials: config.Credentials{
+			AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: "demo", Password: config.NewSecret("secret"),
+			UserDomainName: "Default", ProjectName: "demo",
+		},
+		Transport: next, WriteRate: writeRate,
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return delivery.New(delivery.Options{
+		Tagger: tg, Concurrency: concurrency, GiveUpAfter: settings.GiveUpAfter, Tolerance: 1, Log: slog.New(slog.DiscardHandler),
+	})
+}
+
+func serverID(n int) string { return fmt.Sprintf("8c1f0a6e-5b0d-4a3e-9f52-%012d", n) }
+
+// message is a carrier's message that a server has been created.
+func message(t *testing.T, n int, sent time.Time, receives int) delivery.Message {
+	t.Helper()
+	batch := ingress.Decode(fmt.Appendf(nil, `{"specversion": "1.0", "id": "e-%[1]d", "source": "//scale", "subject": %[2]q,
+		"type": "io.github.cloudtagger.server.created", "time": %[3]q}`, n, serverID(n), sent.UTC().Format(time.RFC3339)))
+	if err := batch.Records[0].Err; err != nil {
+		t.Fatal(err)
+	}
+	return delivery.Message{ID: fmt.Sprint(n), Events: batch.Records[0].Events, SentAt: sent, ReceivedAt: time.Now(), Receives: receives, Wait: 5 * time.Second}
+}
+
+// TestEvents sends a million events, each about a server of its own, which is deleted after it. From the second tenth on
+// memory stays as it is, and what an event allocates does too. Before that what is remembered of resources grows to its
+// limit of 10,000: the order of their changes, and in the embedded cloud that they were deleted.
+func TestEvents(t *testing.T) {
+	if *events < 50_000 {
+		t.Fatalf("-events %d: want 50,000 at least, so that a tenth is behind the limit", *events)
+	}
+	sim := simcloud.New(simcloud.Options{JournalSize: -1, TokenLifetime: 24 * time.Hour})
+	p := newProcessor(t, sim.Transport(), 0)
+	tenth := *events / 100 * 10
+	type state struct{ heap, allocated uint64 }
+	var at [10]state
+	var before runtime.MemStats
+	runtime.ReadMemStats(&before)
+	cpu := usedCPU()
+	t.Logf("%12s %12s %18s %14s", "events", "heap, MiB", "allocated/event, B", "CPU/event, µs")
+	for i := range at {
+		for from := i * tenth; from < (i+1)*tenth; from += 10 {
+			batch := make([]delivery.Message, 10)
+			for j := range batch {
+				sim.PutServer(simcloud.Server{ID: serverID(from + j)})
+				batch[j] = message(t, from+j, time.Now(), 1)
+			}
+			for j, d := range p.Process(t.Context(), batch) {
+				if s, _ := sim.Server(serverID(from + j)); d.Outcome != apply.Tagged || s.Metadata["env"] != "dev" {
+					t.Fatalf("event %d: %s: %s", from+j, d.Outcome, d.Reason)
+				}
+				sim.DeleteServer(serverID(from + j))
+			}
+		}
+		runtime.GC()
+		var now runtime.MemStats
+		runtime.ReadMemStats(&now)
+		at[i] = state{now.HeapAlloc, (now.TotalAlloc - before.TotalAlloc) / uint64(tenth)}
+		before = now
+		t.Logf("%12d %12.1f %18d %14.0f", (i+1)*tenth, float64(now.HeapAlloc)/(1<<20), at[i].allocated, float64((usedCPU()-cpu).Microseconds())/float64(tenth))
+		cpu = usedCPU()
+	}
+	first, last := at[1], at[9]
+	if last.heap > first.heap+1<<20 {
+		t.Errorf("the heap has grown from %d bytes to %d", first.heap, last.heap)
+	}
+	if last.allocated > first.allocated+first.allocated/20 {
+		t.Errorf("an event allocates %d bytes after %d at first", last.allocated, first.allocated)
+	}
+}
+
+func usedCPU() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // cannot fail for the process itself
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// pending is a queue of messages by the time from which they can be had, as a carrier with visibility has them.
+type pending []waiting
+
+type waiting struct {
+	server, receives int
+	due              time.Time
+}
+
+func (p pending) Len() int           { return len(p) }
+func (p pending) Less(i, j int) bool { return p[i].due.Before(p[j].due) }
+func (p pending) Swap(i, j int)      { p[i], p[j] = p[j], p[i] }
+func (p *pending) Push(v any)        { *p = append(*p, v.(waiting)) }
+func (p *pending) Pop() any {
+	last := (*p)[len(*p)-1]
+	*p = (*p)[:len(*p)-1]
+	return last
+}
+
+// work hands the messages about so many servers to a processor, ten at a time, until all of them are done with. It returns
+// how often one was handed out.
+func work(t *testing.T, p *delivery.Processor, count int) (handedOut int) {
+	began := time.Now()
+	var queue pending
+	for n := range count {
+		queue = append(queue, waiting{n, 1, began})
+	}
+	for len(queue) > 0 {
+		if left := time.Until(queue[0].due); left > 0 {
+			time.Sleep(left)
+		}
+		var batch []delivery.Message
+		var taken []waiting
+		for len(batch) < 10 && len(queue) > 0 && !queue[0].due.After(time.Now()) {
+			w := heap.Pop(&queue).(waiting)
+			taken = append(taken, w)
+			batch = append(batch, message(t, w.server, began, w.receives))
+		}
+		handedOut += len(batch)
+		for i, d := range p.Process(t.Context(), batch) {
+			switch d.Outcome {
+			case apply.Tagged:
+			case apply.Deferred:
+				heap.Push(&queue, waiting{taken[i].server, taken[i].receives + 1, time.Now().Add(d.Delay)})
+			default:
+				t.Errorf("server %d: %s: %s", taken[i].server, d.Outcome, d.Reason)
+			}
+		}
+	}
+	return handedOut
+}
+
+// limited is an API that takes so many calls a second, and answers 429 to those beyond.
+type limited struct {
+	next           http.RoundTripper
+	limiter        *rate.Limiter
+	calls, refused atomic.Int64
+}
+
+func (l *limited) RoundTrip(r *http.Request) (*http.Response, error) {
+	l.calls.Add(1)
+	if l.limiter.Allow() {
+		return l.next.RoundTrip(r)
+	}
+	l.refused.Add(1)
+	sim := simcloud.New(simcloud.Options{Faults: []simcloud.Fault{{Answer: simcloud.Throttled(time.Second)}}})
+	return sim.Transport().RoundTrip(r)
+}
+
+// TestCreatedAtOnce has 10,000 servers created at once, with an API that takes 12 calls a second and answers 429 to those
+// beyond. Time is synctest's.
+func TestCreatedAtOnce(t *testing.T) {
+	for _, own := range []float64{writeRate, 0} {
+		t.Run(fmt.Sprintf("TAGGER_RATE=%v", own), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				sim := simcloud.New(simcloud.Options{JournalSize: -1, TokenLifetime: 24 * time.Hour})
+				for n := range *servers {
+					sim.PutServer(simcloud.Server{ID: serverID(n)})
+				}
+				api := &limited{next: sim.Transport(), limiter: rate.NewLimiter(12, 12)}
+				began := time.Now()
+				handedOut := work(t, newProcessor(t, api, own), *servers)
+				took := time.Since(began)
+				for n := range *servers {
+					if s, _ := sim.Server(serverID(n)); s.Metadata["env"] != "dev" {
+						t.Fatalf("server %d is not tagged", n)
+					}
+				}
+				calls := float64(api.calls.Load()) / float64(*servers)
+				t.Logf("all %d tagged after %s; %.2f calls an event, %d answered 429; each was handed out %.2f times",
+					*servers, took.Round(time.Second), calls, api.refused.Load(), float64(handedOut)/float64(*servers))
+				if calls > 2.5 {
+					t.Errorf("%.2f calls an event", calls)
+				}
+			})
+		})
+	}
+}
+
+// shared is an API that answers a few calls at a time, the others after them, and refuses none.
+type shared struct {
+	next  http.RoundTripper
+	slots chan struct{}
+}
+
+func (s *shared) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.slots <- struct{}{}
+	defer func() { <-s.slots }()
+	return s.next.RoundTrip(r)
+}
+
+// TestNeighbour has another client call an API that works on four calls at a time, each of some 50 ms, and refuses none,
+// while servers that were created at once are tagged. TAGGER_RATE is what keeps Tagger from taking it over. Time is
+// synctest's.
+func TestNeighbour(t *testing.T) {
+	alone := neighbour(t, 0, writeRate)
+	ratio := func(p95 time.Duration) float64 { return p95.Seconds() / alone.Seconds() }
+	beside, unlimited := neighbour(t, *servers, writeRate), neighbour(t, *servers, 0)
+	t.Logf("the other client's p95: %s alone; %s beside Tagger, %.2f times as long; %s with TAGGER_RATE=0, %.2f times", alone.Round(time.Millisecond),
+		beside.Round(time.Millisecond), ratio(beside), unlimited.Round(time.Millisecond), ratio(unlimited))
+	if ratio(beside) >= 1.5 {
+		t.Errorf("%.2f times as long", ratio(beside))
+	}
+	if ratio(unlimited) < 1.5 {
+		t.Error("without a limit it is no slower: the test shows nothing")
+	}
+}
+
+// neighbour returns the 95th percentile of how long another client's calls take while so many servers are tagged, or for
+// half an hour when there are none.
+func neighbour(t *testing.T, count int, writeRate float64) (p95 time.Duration) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := simcloud.New(simcloud.Options{JournalSize: -1, TokenLifetime: 24 * time.Hour})
+		for n := range max(count, 1) {
+			sim.PutServer(simcloud.Server{ID: serverID(n)})
+		}
+		random := rand.New(rand.NewPCG(1, 2))
+		var drawing sync.Mutex
+		draw := func(mean time.Duration) time.Duration { // exponentially distributed
+			drawing.Lock()
+			defer drawing.Unlock()
+			return time.Duration(random.ExpFloat64() * float64(mean))
+		}
+		api := &shared{slots: make(chan struct{}, 4)}
+		api.next = roundTripper(func(r *http.Request) (*http.Response, error) {
+			time.Sleep(30*time.Millisecond + draw(20*time.Millisecond))
+			return sim.Transport().RoundTrip(r)
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+		defer cancel()
+		var all sync.WaitGroup
+		if count > 0 {
+			p := newProcessor(t, api, writeRate)
+			ctx, cancel = context.WithCancel(t.Context())
+			all.Go(func() {
+				defer cancel()
+				work(t, p, count)
+			})
+		}
+		var mu sync.Mutex
+		var took []time.Duration
+		for ; ctx.Err() == nil; time.Sleep(draw(100 * time.Millisecond)) {
+			all.Go(func() {
+				began := time.Now()
+				url := simcloud.DefaultEndpoint + "/compute/v2.1/servers/" + serverID(0)
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				resp, err := api.RoundTrip(r)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = resp.Body.Close()
+				mu.Lock()
+				defer mu.Unlock()
+				took = append(took, time.Since(began))
+			})
+		}
+		all.Wait()
+		slices.Sort(took)
+		p95 = took[len(took)*95/100]
+	})
+	return p95
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
