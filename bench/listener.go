@@ -56,7 +56,8 @@ func measureListener(ctx context.Context, runs, count int) error {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "tagger"), "./cmd/tagger")
+	path := filepath.Join(dir, "tagger")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/tagger")
 	build.Dir = ".." // which is another module
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build tagger: %w: %s", err, out)
@@ -78,7 +79,7 @@ func measureListener(ctx context.Context, runs, count int) error {
 	} {
 		var all []cost
 		for range runs {
-			c, err := listen(ctx, filepath.Join(dir, "tagger"), broker, l)
+			c, err := listen(ctx, path, broker, l)
 			if err != nil {
 				return fmt.Errorf("listen (%s): %w", l.name, err)
 			}
@@ -86,11 +87,12 @@ func measureListener(ctx context.Context, runs, count int) error {
 		}
 		messages := float64(l.servers * len(l.messages))
 		fmt.Printf("%s: %.0f messages, medians of %d\n", l.name, messages, runs)
-		fmt.Printf("  Messages/Second                 %8.0f\n", median(all, func(c cost) float64 { return messages / c.elapsed.Seconds() }))
-		fmt.Printf("  messages a second of CPU        %8.0f\n", median(all, func(c cost) float64 { return messages / c.cpu.Seconds() }))
-		fmt.Printf("  CPU a message, µs               %8.0f\n", median(all, func(c cost) float64 { return c.cpu.Seconds() * 1e6 / messages }))
-		fmt.Printf("  CPU a server, ms                %8.2f\n", median(all, func(c cost) float64 { return c.cpu.Seconds() * 1e3 / float64(l.servers) }))
-		fmt.Printf("  memory, MiB                     %8.1f\n", median(all, func(c cost) float64 { return float64(c.memory) / mebibyte }))
+		row := func(what string, value func(cost) float64) { fmt.Printf("  %-28s %10.2f\n", what, median(all, value)) }
+		row("Messages/Second", func(c cost) float64 { return messages / c.elapsed.Seconds() })
+		row("messages a second of CPU", func(c cost) float64 { return messages / c.cpu.Seconds() })
+		row("CPU a message, µs", func(c cost) float64 { return c.cpu.Seconds() * 1e6 / messages })
+		row("CPU a server, ms", func(c cost) float64 { return c.cpu.Seconds() * 1e3 / float64(l.servers) })
+		row("memory, MiB", func(c cost) float64 { return float64(c.memory) / mebibyte })
 	}
 	return nil
 }

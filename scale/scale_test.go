@@ -1,7 +1,7 @@
 //go:build scale
 
-// Package scale_test measures how Tagger bears numbers: of events, of servers created at once, and beside other clients of
-// the same API. Nothing leaves the process; the cloud is the embedded one.
+// Package scale_test measures how Tagger bears numbers: of events, of servers created at once, and beside other
+// clients of the same API. Nothing leaves the process; the cloud is the embedded one.
 package scale_test
 
 import (
@@ -47,7 +47,8 @@ const (
 func newProcessor(t *testing.T, next http.RoundTripper, writeRate float64) *delivery.Processor {
 	t.Helper()
 	settings := config.Settings{API: "openstack", Verify: true, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour}
-	set, err := tagger.Compile(settings, rules.Source{Name: "rules", Text: []byte("rules:\n- {name: env, on: server.created, set: {env: dev}}\n")})
+	text := []byte("rules:\n- {name: env, on: server.created, set: {env: dev}}\n")
+	set, err := tagger.Compile(settings, rules.Source{Name: "rules", Text: text})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,8 @@ func newProcessor(t *testing.T, next http.RoundTripper, writeRate float64) *deli
 		t.Fatal(err)
 	}
 	return delivery.New(delivery.Options{
-		Tagger: tg, Concurrency: concurrency, GiveUpAfter: settings.GiveUpAfter, Tolerance: 1, Log: slog.New(slog.DiscardHandler),
+		Tagger: tg, Concurrency: concurrency, GiveUpAfter: settings.GiveUpAfter, Tolerance: 1,
+		Log: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -76,12 +78,15 @@ func message(t *testing.T, n int, sent time.Time, receives int) delivery.Message
 	if err := batch.Records[0].Err; err != nil {
 		t.Fatal(err)
 	}
-	return delivery.Message{ID: fmt.Sprint(n), Events: batch.Records[0].Events, SentAt: sent, ReceivedAt: time.Now(), Receives: receives, Wait: 5 * time.Second}
+	return delivery.Message{
+		ID: fmt.Sprint(n), Events: batch.Records[0].Events, SentAt: sent, ReceivedAt: time.Now(), Receives: receives,
+		Wait: 5 * time.Second,
+	}
 }
 
-// TestEvents sends a million events, each about a server of its own, which is deleted after it. From the second tenth on
-// memory stays as it is, and what an event allocates does too. Before that what is remembered of resources grows to its
-// limit of 10,000: the order of their changes, and in the embedded cloud that they were deleted.
+// TestEvents sends a million events, each about a server of its own, which is deleted after it. From the second tenth
+// on memory stays as it is, and what an event allocates does too. Before that what is remembered of resources grows to
+// its limit of 10,000: the order of their changes, and in the embedded cloud that they were deleted.
 func TestEvents(t *testing.T) {
 	if *events < 50_000 {
 		t.Fatalf("-events %d: want 50,000 at least, so that a tenth is behind the limit", *events)
@@ -114,7 +119,8 @@ func TestEvents(t *testing.T) {
 		runtime.ReadMemStats(&now)
 		at[i] = state{now.HeapAlloc, (now.TotalAlloc - before.TotalAlloc) / uint64(tenth)}
 		before = now
-		t.Logf("%12d %12.1f %18d %14.0f", (i+1)*tenth, float64(now.HeapAlloc)/(1<<20), at[i].allocated, float64((usedCPU()-cpu).Microseconds())/float64(tenth))
+		spent := float64((usedCPU() - cpu).Microseconds()) / float64(tenth)
+		t.Logf("%12d %12.1f %18d %14.0f", (i+1)*tenth, float64(now.HeapAlloc)/(1<<20), at[i].allocated, spent)
 		cpu = usedCPU()
 	}
 	first, last := at[1], at[9]
@@ -150,8 +156,8 @@ func (p *pending) Pop() any {
 	return last
 }
 
-// work hands the messages about so many servers to a processor, ten at a time, until all of them are done with. It returns
-// how often one was handed out.
+// work hands the messages about so many servers to a processor, ten at a time, until all of them are done with. It
+// returns how often one was handed out.
 func work(t *testing.T, p *delivery.Processor, count int) (handedOut int) {
 	began := time.Now()
 	var queue pending
@@ -200,8 +206,8 @@ func (l *limited) RoundTrip(r *http.Request) (*http.Response, error) {
 	return sim.Transport().RoundTrip(r)
 }
 
-// TestCreatedAtOnce has 10,000 servers created at once, with an API that takes 12 calls a second and answers 429 to those
-// beyond. Time is synctest's.
+// TestCreatedAtOnce has 10,000 servers created at once, with an API that takes 12 calls a second and answers 429 to
+// those beyond. Time is synctest's.
 func TestCreatedAtOnce(t *testing.T) {
 	for _, own := range []float64{writeRate, 0} {
 		t.Run(fmt.Sprintf("TAGGER_RATE=%v", own), func(t *testing.T) {
@@ -242,15 +248,16 @@ func (s *shared) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.next.RoundTrip(r)
 }
 
-// TestNeighbour has another client call an API that works on four calls at a time, each of some 50 ms, and refuses none,
-// while servers that were created at once are tagged. TAGGER_RATE is what keeps Tagger from taking it over. Time is
-// synctest's.
+// TestNeighbour has another client call an API that works on four calls at a time, each of some 50 ms, and refuses
+// none, while servers that were created at once are tagged. TAGGER_RATE is what keeps Tagger from taking it over. Time
+// is synctest's.
 func TestNeighbour(t *testing.T) {
 	alone := neighbour(t, 0, writeRate)
 	ratio := func(p95 time.Duration) float64 { return p95.Seconds() / alone.Seconds() }
 	beside, unlimited := neighbour(t, *servers, writeRate), neighbour(t, *servers, 0)
-	t.Logf("the other client's p95: %s alone; %s beside Tagger, %.2f times as long; %s with TAGGER_RATE=0, %.2f times", alone.Round(time.Millisecond),
-		beside.Round(time.Millisecond), ratio(beside), unlimited.Round(time.Millisecond), ratio(unlimited))
+	t.Logf("the other client's p95: %s alone; %s beside Tagger, %.2f times as long; %s with TAGGER_RATE=0, %.2f times",
+		alone.Round(time.Millisecond), beside.Round(time.Millisecond), ratio(beside),
+		unlimited.Round(time.Millisecond), ratio(unlimited))
 	if ratio(beside) >= 1.5 {
 		t.Errorf("%.2f times as long", ratio(beside))
 	}
@@ -259,8 +266,8 @@ func TestNeighbour(t *testing.T) {
 	}
 }
 
-// neighbour returns the 95th percentile of how long another client's calls take while so many servers are tagged, or for
-// half an hour when there are none.
+// neighbour returns the 95th percentile of how long another client's calls take while so many servers are tagged, or
+// for half an hour when there are none.
 func neighbour(t *testing.T, count int, writeRate float64) (p95 time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := simcloud.New(simcloud.Options{JournalSize: -1, TokenLifetime: 24 * time.Hour})

@@ -14,8 +14,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Start starts a RabbitMQ of its own on loopback, with Erlang's port mapper, which keeps what it has in a directory. It takes
-// messages of up to maxMessage bytes. stop ends both.
+// Start starts a RabbitMQ of its own on loopback, with Erlang's port mapper, which keeps what it has in a directory.
+// It takes messages of up to maxMessage bytes. stop ends both.
 func Start(ctx context.Context, dir string, maxMessage int) (url string, stop func(), err error) {
 	found, _ := filepath.Glob("/usr/lib/rabbitmq/lib/rabbitmq_server-*")
 	if len(found) == 0 {
