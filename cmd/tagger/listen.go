@@ -20,13 +20,15 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/listen"
 	"github.com/cloudtagger/tagger/pkg/metrics"
+	"github.com/cloudtagger/tagger/pkg/scheduled"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
 func listenCommand() *cobra.Command {
 	var address, sink string
+	var reconcileEvery time.Duration
 	cmd := &cobra.Command{
-		Use:   "listen [--listen ADDR] [--sink URL]",
+		Use:   "listen [--listen ADDR] [--sink URL] [--reconcile PERIOD]",
 		Short: "Take OpenStack's notifications from RabbitMQ, and tag",
 		Long: "Take the notifications of Nova and Cinder from RabbitMQ (TAGGER_AMQP_URL) until interrupted, and tag what they report. Both notification\n" +
 			"formats are understood; a change that comes in both counts once. Events that are not ready wait in delay queues of the broker, and\n" +
@@ -42,6 +44,7 @@ func listenCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&address, "listen", "", "address for GET /healthz and GET /metrics (default: none, or all interfaces on the port that PORT names)")
 	cmd.Flags().StringVar(&sink, "sink", "", "send events to this URL, of an HTTP receiver or an SQS queue, in place of tagging (default: K_SINK)")
+	cmd.Flags().DurationVar(&reconcileEvery, "reconcile", 0, "run a reconcile this often, in one of the listeners (docs/reconcile.md)")
 	moved := map[string]string{"delete-topology": "tagger queues delete", "replay-rejected": "tagger queues replay"}
 	for name := range moved {
 		cmd.Flags().Bool(name, false, "")
@@ -65,7 +68,13 @@ func listenCommand() *cobra.Command {
 			}
 			defer listener.Close()
 		}
-		return runListener(cmd.Context(), c, listener)
+		switch {
+		case reconcileEvery != 0 && reconcileEvery < shortestPeriod:
+			return fmt.Errorf("listen --reconcile %s: want %s at the least", reconcileEvery, shortestPeriod)
+		case reconcileEvery != 0 && c.Sink != "":
+			return errors.New("listen --reconcile: with a sink nothing is tagged here")
+		}
+		return runListener(cmd.Context(), c, listener, reconcileEvery)
 	}
 	return cmd
 }
@@ -76,8 +85,12 @@ const underWay = 10
 // closeHTTP is how long requests for health and metrics may take at the end.
 const closeHTTP = 5 * time.Second
 
-// runListener runs a listener, and HTTP beside it where there is something to serve it on.
-func runListener(ctx context.Context, c config.Listen, listener net.Listener) error {
+// shortestPeriod is how often a reconcile may run: a pass lists all resources.
+const shortestPeriod = 5 * time.Minute
+
+// runListener runs a listener, and HTTP beside it where there is something to serve it on. Reconcile is how often it
+// reconciles, 0 for never.
+func runListener(ctx context.Context, c config.Listen, listener net.Listener, reconcile time.Duration) error {
 	settings, err := config.SettingsFromEnv()
 	if err != nil {
 		return err
@@ -96,6 +109,7 @@ func runListener(ctx context.Context, c config.Listen, listener net.Listener) er
 		app.LimitMemory(o.Log)
 		o.Processor, others, err = newSink(ctx, settings, c, o.Log)
 	} else {
+		o.Period = reconcile
 		others, err = newTagging(ctx, &o)
 	}
 	if err != nil {
@@ -151,5 +165,12 @@ func newTagging(ctx context.Context, o *listen.Options) (func(io.Writer) error, 
 		return nil, err
 	}
 	o.Log, o.Processor, o.Servers = c.Log, c.Processor(listen.Tolerance, listen.Gather), c.Tagger
+	if o.Period > 0 {
+		r, err := scheduled.New(c)
+		if err != nil {
+			return nil, err
+		}
+		o.Periodic = func(ctx context.Context) { _, _ = r.Run(ctx) } // which reports its error
+	}
 	return c.Metrics.WritePrometheus, nil
 }

@@ -44,13 +44,14 @@ type reconcileFlags struct {
 	concurrency                  int
 	resume                       bool
 	writtenBy, writtenBetween    string
+	scheduled                    bool
 	output                       *output
 }
 
 func reconcileCommand(s streams) *cobra.Command {
 	f := reconcileFlags{limits: reconcile.DefaultLimits()}
 	cmd := &cobra.Command{
-		Use:   "reconcile --scope own|IDS|domain:NAME|roles|all --out FILE | --apply FILE | --revert JOURNAL | --show FILE",
+		Use:   "reconcile --scope own|IDS|domain:NAME|roles|all --out FILE | --apply FILE | --revert JOURNAL | --show FILE | --scheduled",
 		Short: "Find resources that lack metadata, and correct them",
 		Long: "List servers, volumes and snapshots, plan each as its creation would have been planned, and write a plan to a file.\n" +
 			"Nothing else is written. --apply sends what such a file says, after all limits were checked. --revert takes back what\n" +
@@ -124,11 +125,20 @@ func reconcileCommand(s streams) *cobra.Command {
 		"how many resources are written at a time (default: TAGGER_CONCURRENCY)",
 	)
 	flags.BoolVar(&f.resume, "resume", false, "go on with the journal of a run that was stopped")
+	flags.BoolVar(
+		&f.scheduled,
+		"scheduled",
+		false,
+		"one pass with nobody looking on, for cron: only reviewed rules write (TAGGER_RECONCILE_RULES)",
+	)
 	f.output = outputFlag(flags)
-	cmd.MarkFlagsMutuallyExclusive("apply", "revert", "show")
+	cmd.MarkFlagsMutuallyExclusive("apply", "revert", "show", "scheduled")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if f.show != "" {
 			return showPlan(s, f)
+		}
+		if f.scheduled {
+			return runScheduled(cmd.Context(), cmd.Flags(), f.rulesFile)
 		}
 		d, err := openReconciler(cmd.Context(), s, &f)
 		if err != nil {

@@ -42,7 +42,12 @@ type Function struct {
 	// Credentials reads the credentials of the environment; [config.CredentialsFromEnv] when nil.
 	Credentials func() (config.Credentials, error)
 	AWS         AWS
+	// Work, if not nil, makes what an invocation does in place of working on events.
+	Work func(Composed) (Work, error)
 }
+
+// Work is [host.Work].
+type Work = host.Work
 
 // AWS is what a process uses of AWS. What is nil it cannot use, and a setting that needs it is an error.
 type AWS struct {
@@ -95,14 +100,29 @@ func Run(ctx context.Context, f Function) error {
 	if err != nil {
 		return err
 	}
+	var work Work
+	if f.Work != nil {
+		if work, err = f.Work(c); err != nil {
+			return err
+		}
+	}
 	switch p {
 	case awsLambda: // which ends the process itself
-		lambda.StartWithOptions(c.lambda(f.AWS.Queues), lambda.WithContext(ctx))
+		var handler lambda.Handler = c.lambda(f.AWS.Queues)
+		if work != nil {
+			handler = &host.LambdaWork{Work: work, Flush: c.flush}
+		}
+		lambda.StartWithOptions(handler, lambda.WithContext(ctx))
 		return nil
 	case functionGraph:
 		ctx, stop := UntilInterrupted(ctx)
 		defer stop()
-		return c.functionGraph().Run(ctx)
+		door := c.functionGraph()
+		door.Work = work
+		return door.Run(ctx)
+	}
+	if work != nil {
+		return fmt.Errorf("%s is no function for HTTP: a pass takes longer than a request (run tagger reconcile --scheduled)", f.Name)
 	}
 	ctx, stop := UntilInterrupted(ctx)
 	defer stop()
@@ -129,6 +149,12 @@ type Composed struct {
 	Settings config.Settings
 	Log      *slog.Logger
 	Metrics  *metrics.Metrics
+	// Cloud is the Tagger's, with its bounds; Rules are those in force; Region is the configured one.
+	Cloud  *cloud.Cloud
+	Rules  tagger.Rulebook
+	Region string
+	// Held, if not nil, reports whether writing is on hold.
+	Held func() bool
 }
 
 // Compose reads the configuration and composes what a door needs that this package does not have.
@@ -152,9 +178,11 @@ const underWay = 10
 func (c Composed) lambda(queues host.Queues) *host.Lambda {
 	return &host.Lambda{
 		Processor: c.Processor(wholeBatch, 0), Queues: queues, DeadLetterQueueURL: c.Settings.DeadLetterQueueURL,
-		Wait: c.Settings.Wait, Flush: func() { _ = c.Metrics.FlushEMF(os.Stdout) }, Log: c.Log,
+		Wait: c.Settings.Wait, Flush: c.flush, Log: c.Log,
 	}
 }
+
+func (c Composed) flush() { _ = c.Metrics.FlushEMF(os.Stdout) }
 
 func (c Composed) functionGraph() *host.FunctionGraph {
 	return &host.FunctionGraph{
@@ -249,7 +277,10 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 		return Composed{}, err
 	}
 	log.Info("started", "platform", string(p), "api", settings.API, "dry_run", settings.DryRun)
-	return Composed{Tagger: t, Settings: settings, Log: log, Metrics: counts}, nil
+	return Composed{
+		Tagger: t, Settings: settings, Log: log, Metrics: counts,
+		Cloud: made, Rules: book, Region: credentials.RegionName, Held: held,
+	}, nil
 }
 
 // OpenAudit opens the audit file of the settings; nil where there is none. Failed is told of each record that could not

@@ -33,8 +33,10 @@ func TestDocumentation(t *testing.T) {
 		"settings":    table(config.Variables[config.Settings]()),
 		"credentials": table(config.Variables[config.Credentials]()),
 		"listen":      table(config.Variables[config.Listen]()),
+		"reconcile":   table(config.Variables[config.Reconcile]()),
 	}
-	for file, wanted := range map[string][]string{"../../docs/configuration.md": {"settings", "listen", "credentials"}} {
+	all := []string{"settings", "listen", "reconcile", "credentials"}
+	for file, wanted := range map[string][]string{"../../docs/configuration.md": all} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

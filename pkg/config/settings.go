@@ -229,7 +229,7 @@ func Variables[T any]() []Variable {
 // because Kubernetes sets TAGGER_SERVICE_HOST and similar variables if there is a service named tagger.
 func Unknown(environ []string) []string {
 	var known, warnings []string
-	for _, v := range slices.Concat(Variables[Settings](), Variables[Listen]()) {
+	for _, v := range slices.Concat(Variables[Settings](), Variables[Listen](), Variables[Reconcile]()) {
 		known = append(known, v.Name)
 	}
 	for _, t := range []reflect.Type{reflect.TypeFor[Settings](), reflect.TypeFor[Listen]()} {

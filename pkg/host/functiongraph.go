@@ -22,6 +22,8 @@ import (
 // https://support.huaweicloud.com/intl/en-us/usermanual-functiongraph/functiongraph_01_0406.html
 type FunctionGraph struct {
 	Processor Processor
+	// Work, if not nil, takes the processor's place.
+	Work Work
 	// Address is the runtime API's host and port (RUNTIME_API_ADDR).
 	Address string
 	// Timeout is how long an invocation may take (RUNTIME_TIMEOUT).
@@ -82,7 +84,7 @@ func (f *FunctionGraph) next(ctx context.Context) error {
 	if f.Credentials {
 		work = context.WithValue(work, invocationCredentials{}, temporary(resp.Header))
 	}
-	answer, err := directAnswer(whole(work, f.Processor, ingress.Decode(payload), waitOr(f.Wait, waitToTheEnd)))
+	answer, err := f.answer(work, payload)
 	verb := "response/"
 	if err != nil {
 		verb = "error/"
@@ -97,6 +99,13 @@ func (f *FunctionGraph) next(ctx context.Context) error {
 		return err
 	}
 	return resp.Body.Close()
+}
+
+func (f *FunctionGraph) answer(ctx context.Context, payload []byte) (any, error) {
+	if f.Work != nil {
+		return f.Work.do(ctx)
+	}
+	return directAnswer(whole(ctx, f.Processor, ingress.Decode(payload), waitOr(f.Wait, waitToTheEnd)))
 }
 
 func (f *FunctionGraph) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {

@@ -17,6 +17,26 @@ type Processor interface {
 	Process(ctx context.Context, messages []delivery.Message) []delivery.Decision
 }
 
+// Work is what an invocation does in place of working on events, whatever its payload. The answer is encoded as JSON.
+type Work func(ctx context.Context) (answer any, err error)
+
+// WorkError says that the work of an invocation failed.
+type WorkError struct{ Err error }
+
+func (e *WorkError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *WorkError) Unwrap() error { return e.Err }
+
+// do does the work.
+func (w Work) do(ctx context.Context) (any, error) {
+	answer, err := w(ctx)
+	if err != nil {
+		return nil, &WorkError{err}
+	}
+	return answer, nil
+}
+
 // How long a message waits for a resource where the settings do not say. What retries little waits to the end instead.
 const (
 	waitFromQueue = 5 * time.Second

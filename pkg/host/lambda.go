@@ -46,6 +46,27 @@ func (l *Lambda) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	return encode(answer)
 }
 
+// LambdaWork answers AWS Lambda's invocations by work.
+type LambdaWork struct {
+	Work Work
+	// Flush, if not nil, is called at the end of each invocation.
+	Flush func()
+}
+
+// Invoke makes it a lambda.Handler.
+func (l *LambdaWork) Invoke(ctx context.Context, _ []byte) ([]byte, error) {
+	work, cancel := inTime(ctx)
+	defer cancel()
+	if l.Flush != nil {
+		defer l.Flush()
+	}
+	answer, err := l.Work.do(work)
+	if err != nil {
+		return nil, err
+	}
+	return encode(answer)
+}
+
 // Handle takes any payload. The answer's form follows the trigger: a partial batch response for SQS, a response for
 // HTTP, and for a direct invocation the results, or an error when they are not final.
 func (l *Lambda) Handle(ctx context.Context, payload []byte) (any, error) {

@@ -37,6 +37,10 @@ type Options struct {
 	GiveUpAfter time.Duration
 	// Servers, if not nil, does what is to be done about servers beside working on messages.
 	Servers Servers
+	// Periodic, if not nil, is called every Period by one of the listeners with the same queue: the one whose connection
+	// has a queue of its own for that. The context ends with the connection.
+	Periodic func(ctx context.Context)
+	Period   time.Duration
 	// Repair has writes done again that another writer undid.
 	Repair bool
 	Log    *slog.Logger
@@ -77,6 +81,7 @@ type Listener struct {
 	slots   chan struct{} // one is held for each message under way
 	bytes   *semaphore.Weighted
 	breaker circuitBreaker
+	due     time.Time // the next call of Periodic
 }
 
 // New returns a Listener. An error says what is wrong with the configuration.
@@ -171,6 +176,9 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 			cancel(err)
 		}
 	})
+	if l.options.Periodic != nil {
+		keeping.Go(func() { l.periodically(ctx, conn.Connection) })
+	}
 	sender := newConfirmed(conn.Connection)
 	var pause pauses
 	waiting := false

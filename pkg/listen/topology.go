@@ -175,7 +175,11 @@ func (t *topology) lock(conn *amqp.Connection) error {
 	if !t.shared {
 		return nil
 	}
-	name := t.queue + ".lock"
+	return lease(conn, t.queue+".lock")
+}
+
+// lease declares a queue that is exclusive to the connection. It returns errTaken while another connection has that.
+func lease(conn *amqp.Connection, name string) error {
 	err := on(conn, func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclare(name, false, false, true, false, nil)
 		return err

@@ -30,6 +30,9 @@ type Metrics struct {
 	latencies []float64
 	rules     rules.Version
 	held      func() bool // nil where there is no such switch
+	// reconciled is when the last pass was done, zero before; left is how many resources it left.
+	reconciled time.Time
+	left       int
 }
 
 type counts struct {
@@ -38,6 +41,9 @@ type counts struct {
 	failures, calls, writes, retries, throttles, unusableKeys, rulesRefused, auditFailures int64
 	// perRule counts changes by the rules that matched.
 	perRule map[string]int64
+	// passes counts scheduled reconciles by outcome, corrected the resources that they wrote.
+	passes    map[ReconcileOutcome]int64
+	corrected int64
 	// buckets and sum are the histogram of the seconds from event to tagged.
 	buckets []int64
 	sum     float64
@@ -54,7 +60,7 @@ func New(function string) *Metrics {
 }
 
 func newCounts() counts {
-	return counts{outcomes: map[apply.Outcome]int64{}, perRule: map[string]int64{}, buckets: make([]int64, len(bounds())+1)}
+	return counts{outcomes: map[apply.Outcome]int64{}, perRule: map[string]int64{}, passes: map[ReconcileOutcome]int64{}, buckets: make([]int64, len(bounds())+1)}
 }
 
 // Observe counts what became of a change.
@@ -174,6 +180,22 @@ func (m *Metrics) WritePrometheus(w io.Writer) error {
 		head("tagger_on_hold", "gauge", "Whether writing is on hold.")
 		fmt.Fprintf(&b, "tagger_on_hold{%s} %d\n", label, number(held))
 	}
+	if len(m.total.passes) > 0 {
+		head("tagger_reconcile_passes_total", "counter", "Scheduled reconciles, by outcome.")
+		for _, o := range reconcileOutcomes() {
+			fmt.Fprintf(&b, "tagger_reconcile_passes_total{%s,outcome=%q} %d\n", label, o, m.total.passes[o])
+		}
+		head("tagger_reconcile_written_total", "counter", "Resources that scheduled reconciles wrote.")
+		fmt.Fprintf(&b, "tagger_reconcile_written_total{%s} %d\n", label, m.total.corrected)
+		head("tagger_reconcile_left", "gauge", "Resources that lack metadata after the last scheduled reconcile.")
+		fmt.Fprintf(&b, "tagger_reconcile_left{%s} %d\n", label, m.left)
+		head("tagger_reconcile_done_timestamp_seconds", "gauge", "When a scheduled reconcile last read and wrote everything.")
+		done := int64(0)
+		if !m.reconciled.IsZero() {
+			done = m.reconciled.Unix()
+		}
+		fmt.Fprintf(&b, "tagger_reconcile_done_timestamp_seconds{%s} %d\n", label, done)
+	}
 	head("tagger_event_to_tagged_seconds", "histogram", "Time from an event to its resource being tagged.")
 	var sum int64
 	for i, bound := range bounds() {
@@ -210,7 +232,7 @@ const maxValues = 100
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 func (m *Metrics) FlushEMF(w io.Writer) error {
 	m.mu.Lock()
-	c, latencies := m.since, m.latencies
+	c, latencies, left := m.since, m.latencies, m.left
 	m.since, m.latencies = newCounts(), nil
 	m.mu.Unlock()
 
@@ -225,6 +247,12 @@ func (m *Metrics) FlushEMF(w io.Writer) error {
 		if n > 0 {
 			values[name] = n
 		}
+	}
+	for outcome, n := range c.passes {
+		values["reconcile_"+string(outcome)] = n
+	}
+	if len(c.passes) > 0 {
+		values["reconcile_written"], values["reconcile_left"] = c.corrected, left
 	}
 	if len(latencies) > 0 {
 		values["event_to_tagged"] = latencies

@@ -228,7 +228,7 @@ func (run Run) verify(ctx context.Context, path string, selected func(int, Entry
 }
 
 func correction(e Entry) tagger.Correction {
-	return tagger.Correction{Kind: e.Kind, ID: e.ID, Name: e.Name, Project: e.Project, Keys: e.Keys}
+	return tagger.Correction{Kind: e.Kind, ID: e.ID, Name: e.Name, Project: e.Project, Rules: e.Rules, Keys: e.Keys}
 }
 
 // job is an entry to apply.

@@ -116,6 +116,8 @@ func creation(kind lifecycle.Kind, v metadata.View) lifecycle.Change {
 type Correction struct {
 	Kind              lifecycle.Kind
 	ID, Name, Project string
+	// Rules are the names of those that want it.
+	Rules []string
 	// Keys are the changes, by key.
 	Keys map[string]journal.Replacement
 }
@@ -140,10 +142,21 @@ func (t *Tagger) Correct(
 	d Delivery,
 	begin func(keys map[string]journal.Replacement) error,
 ) Corrected {
+	done := t.correct(ctx, c, d, begin)
+	t.report(ctx, d, "correction", done.Result)
+	return done
+}
+
+func (t *Tagger) correct(
+	ctx context.Context,
+	c Correction,
+	d Delivery,
+	begin func(keys map[string]journal.Replacement) error,
+) Corrected {
 	kind := metadata.Kind(c.Kind)
 	change := creation(c.Kind, metadata.View{ID: c.ID, Name: c.Name, Project: c.Project})
 	p := Plan{
-		Action: change.Action, change: change, rules: t.options.Rules.Current(ctx),
+		Action: change.Action, change: change, rules: t.options.Rules.Current(ctx), Rules: c.Rules,
 		Resource: ResourceRef{Kind: c.Kind, ID: c.ID, Name: c.Name, Project: c.Project},
 	}
 	p.plan = rules.Plan{Family: kind.Family(t.options.API), Set: map[string]string{}, Add: map[string]string{}}
@@ -171,6 +184,9 @@ func (t *Tagger) Correct(
 	}
 	if why := t.refusal(kind, v); why != "" {
 		return decided(apply.Deferred, why)
+	}
+	if t.held() {
+		return decided(apply.Deferred, heldDecision().Reason)
 	}
 	begun := map[string]journal.Replacement{}
 	for key, r := range c.Keys {

@@ -87,7 +87,7 @@ func (t *Tagger) YieldsTo(ctx context.Context, a lifecycle.Actor) bool {
 func (t *Tagger) Restore(ctx context.Context, d Delivery, w Write, keys []string,
 	refuse func(absent []string) (why string)) Result {
 	r := t.restore(ctx, d, w, keys, refuse).filled()
-	t.report(ctx, d, r)
+	t.report(ctx, d, "event", r)
 	return r
 }
 

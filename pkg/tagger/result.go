@@ -163,8 +163,8 @@ func requestRef(prefix string, r metadata.Request) RequestRef {
 	return RequestRef{r.Method, prefix + r.Path, r.Body}
 }
 
-// report logs one line for a result, and has it counted.
-func (t *Tagger) report(ctx context.Context, d Delivery, r Result) {
+// report logs one line for the result of an event or a correction, and has it counted.
+func (t *Tagger) report(ctx context.Context, d Delivery, of string, r Result) {
 	if t.options.Observe != nil {
 		t.options.Observe(r)
 	}
@@ -214,7 +214,7 @@ func (t *Tagger) report(ctx context.Context, d Delivery, r Result) {
 	if r.Delay > 0 {
 		attrs = append(attrs, slog.String("again_in", r.Delay.Round(time.Second).String()))
 	}
-	t.log.LogAttrs(ctx, level, "event "+string(r.Outcome), attrs...)
+	t.log.LogAttrs(ctx, level, of+" "+string(r.Outcome), attrs...)
 }
 
 // Throttled counts the calls that the API throttled.

@@ -78,6 +78,13 @@ func New(o Options) *Tagger {
 	return &Tagger{options: o, applier: apply.New(o.Apply), log: log}
 }
 
+// WithRules returns a Tagger with other rules. Both let one change at a time write to a resource.
+func (t *Tagger) WithRules(book Rulebook) *Tagger {
+	other := *t
+	other.options.Rules = book
+	return &other
+}
+
 // Delivery is one event as a carrier handed it out.
 type Delivery struct {
 	Event event.Event
@@ -288,7 +295,7 @@ func (t *Tagger) Apply(ctx context.Context, p Plan, d Delivery) Result {
 		r.Age = time.Since(p.change.Time)
 	}
 	r = r.filled()
-	t.report(ctx, d, r)
+	t.report(ctx, d, "event", r)
 	return r
 }
 
@@ -300,14 +307,14 @@ func (t *Tagger) Failed(ctx context.Context, d Delivery, reason string) Result {
 		Event:    EventRef{d.Event.ID(), d.Event.Source(), d.Event.Type()},
 		Decision: decision(t.options.Apply.Judge(s)),
 	}}.filled()
-	t.report(ctx, d, r)
+	t.report(ctx, d, "event", r)
 	return r
 }
 
 // Unreadable is the result of something that is no event at all.
 func (t *Tagger) Unreadable(ctx context.Context, err error) Result {
 	r := Result{Plan: Plan{}.decided(apply.Rejected, err.Error())}.filled()
-	t.report(ctx, Delivery{}, r)
+	t.report(ctx, Delivery{}, "event", r)
 	return r
 }
 
@@ -318,7 +325,7 @@ func (t *Tagger) GivenUp(ctx context.Context, d Delivery, last Result) Result {
 		Event: last.Event, Action: last.Action, Resource: last.Resource, Actor: last.Actor,
 		Decision: &apply.Decision{Outcome: apply.Rejected, Reason: reason, Internal: true},
 	}}.filled()
-	t.report(ctx, d, r)
+	t.report(ctx, d, "event", r)
 	return r
 }
 

@@ -1,0 +1,40 @@
+package listen
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/pkg/backoff"
+)
+
+const (
+	// firstPeriod is how long after its start a process calls Periodic at the latest: not at once, or one that is
+	// restarted again and again would do nothing else.
+	firstPeriod = 10 * time.Minute
+
+	periodicQueue = ".reconcile"
+)
+
+// periodically calls Periodic from time to time until the connection is gone, as long as no other listener has the lease:
+// a queue that is exclusive to a connection, and gone with it. A single active consumer would have to keep a message
+// unacknowledged for as long, which RabbitMQ lets it do for half an hour.
+func (l *Listener) periodically(ctx context.Context, conn *amqp.Connection) {
+	if l.due.IsZero() {
+		l.due = time.Now().Add(min(l.options.Period, firstPeriod))
+	}
+	for backoff.Sleep(ctx, time.Until(l.due)) {
+		l.due = time.Now().Add(l.options.Period)
+		err := lease(conn, l.topology.queue+periodicQueue)
+		switch {
+		case errors.Is(err, errTaken):
+			l.log.Debug("another listener reconciles")
+		case err != nil:
+			l.log.Warn("cannot find out whether another listener reconciles", "error", err.Error())
+		default:
+			l.options.Periodic(ctx)
+		}
+	}
+}
