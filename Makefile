@@ -1,6 +1,6 @@
 # Everything here needs Go only, unless its line says otherwise.
 
-FUNCTIONS   := server-created server-changed volume-created volume-changed snapshot-created
+FUNCTIONS   := server-created server-changed volume-created volume-changed snapshot-created reconcile
 ARCHS       := arm64 amd64
 BUILD       := CGO_ENABLED=0 GOOS=linux go build -tags lambda.norpc,nethttpomithttp2 -trimpath -buildvcs=false -ldflags "-s -w -buildid="
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -103,7 +103,7 @@ clean: ## Remove what was built
 	rm -rf dist
 
 # What "sam build" calls, one for each function of template.yaml. ARTIFACTS_DIR is its own; arm64 is the template's architecture.
-.PHONY: build-ServerCreatedFunction build-SnapshotCreatedFunction build-ServerChangedFunction build-VolumeCreatedFunction build-VolumeChangedFunction
+.PHONY: build-ServerCreatedFunction build-SnapshotCreatedFunction build-ServerChangedFunction build-VolumeCreatedFunction build-VolumeChangedFunction build-ReconcileFunction
 build-ServerCreatedFunction:
 	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/server-created
 build-SnapshotCreatedFunction:
@@ -114,6 +114,8 @@ build-VolumeCreatedFunction:
 	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/volume-created
 build-VolumeChangedFunction:
 	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/volume-changed
+build-ReconcileFunction:
+	GOARCH=arm64 $(BUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/reconcile
 
 # What the homes need besides: each target says what it needs.
 .PHONY: test-template test-knative

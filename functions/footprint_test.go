@@ -15,7 +15,9 @@ import (
 // says why in docs/performance.md, and moves it.
 const (
 	// largestBinary is for amd64; that for arm64 is smaller. Of the 13.75 MB in use zone data is 0.45 MB.
-	largestBinary = 13_900_000
+	largestBinary = 13_950_000
+	// largestReconcile is for the function that lists, plans and keeps journals besides: 14.3 MB are in use.
+	largestReconcile = 14_600_000
 	// mostInitialised is what package initialisation allocates, in bytes: 222,496 are in use. The AWS SDK's SSM client alone
 	// allocated 1,427,032.
 	mostInitialised = 250_000
@@ -31,18 +33,20 @@ func TestBinarySize(t *testing.T) {
 	if build == nil {
 		t.Fatal("the Makefile has no BUILD")
 	}
-	path := filepath.Join(t.TempDir(), "bootstrap")
-	cmd := exec.Command("sh", "-c", fmt.Sprintf("GOARCH=amd64 %s -o %s ./server-created", build[1], path))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%d bytes", info.Size())
-	if info.Size() > largestBinary {
-		t.Errorf("the function has %d bytes, more than %d", info.Size(), largestBinary)
+	for name, most := range map[string]int64{"server-created": largestBinary, "reconcile": largestReconcile} {
+		path := filepath.Join(t.TempDir(), "bootstrap")
+		cmd := exec.Command("sh", "-c", fmt.Sprintf("GOARCH=amd64 %s -o %s ./%s", build[1], path, name))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d bytes", name, info.Size())
+		if info.Size() > most {
+			t.Errorf("%s has %d bytes, more than %d", name, info.Size(), most)
+		}
 	}
 }
 
@@ -50,7 +54,7 @@ func TestBinarySize(t *testing.T) {
 // then, because it is not configured.
 func TestInitialisation(t *testing.T) {
 	line := regexp.MustCompile(`(?m)^init (\S+) @.*, (\d+) bytes, \d+ allocs$`)
-	for _, name := range []string{"server-created", "server-changed", "snapshot-created", "volume-created", "volume-changed"} {
+	for _, name := range []string{"server-created", "server-changed", "snapshot-created", "volume-created", "volume-changed", "reconcile"} {
 		cmd := exec.Command(executable(name))
 		cmd.Env = []string{"GODEBUG=inittrace=1"}
 		out, _ := cmd.CombinedOutput() // it fails: there is no platform

@@ -65,6 +65,9 @@ func TestTemplate(t *testing.T) {
 	for _, v := range config.Variables[config.Settings]() {
 		known = append(known, v.Name)
 	}
+	for _, v := range config.Variables[config.Reconcile]() {
+		known = append(known, v.Name)
+	}
 	known = append(known, config.CredentialNames()...)
 
 	globals := root.at("Globals", "Function")
@@ -91,6 +94,13 @@ func TestTemplate(t *testing.T) {
 		if r.at("Metadata", "BuildMethod").Value != "makefile" || !strings.Contains(string(makefile), "\nbuild-"+name+":\n") {
 			t.Errorf("%s: the Makefile has no target build-%s", name, name)
 		}
+		if r.at("Properties", "Events", "Schedule").at("Type").Value == "Schedule" {
+			if r.at("Condition").Value == "" || r.at("Properties", "Timeout").number(t) != 900 ||
+				r.at("Properties", "EventInvokeConfig", "MaximumRetryAttempts").number(t) != 0 {
+				t.Errorf("%s: a schedule's function is there on demand, has a quarter of an hour, and is not tried again", name)
+			}
+			continue
+		}
 		event := r.at("Properties", "Events", "Queue")
 		if event.at("Type").Value != "SQS" || len(event.at("Properties", "FunctionResponseTypes").Content) != 1 ||
 			event.at("Properties", "FunctionResponseTypes").Content[0].Value != "ReportBatchItemFailures" {
@@ -116,7 +126,7 @@ func TestTemplate(t *testing.T) {
 			t.Errorf("%s: dead-letter queue %q", name, got)
 		}
 	}
-	if functions != 5 {
+	if functions != 6 {
 		t.Errorf("%d functions", functions)
 	}
 }

@@ -99,7 +99,7 @@ class Template:
                 return not self.fill(argument)[0]
             if name == "Fn::Join":
                 separator, parts = argument
-                return separator.join(self.fill(parts))
+                return separator.join(map(str, self.fill(parts)))
             if name == "Fn::Sub":
                 text, names = argument if isinstance(argument, list) else (argument, {})
                 names = self.values | {n: self.fill(x) for n, x in names.items()}
@@ -120,6 +120,7 @@ class Template:
 
 
 least, most = Template(LEAST), Template(MOST)
+scheduled = Template(LEAST | {"ReconcileSchedule": "rate(6 hours)", "ReconcileRules": "9f3c1a2eb0d4"})
 
 
 def listed(v):
@@ -380,10 +381,12 @@ class Versions(unittest.TestCase):
 
         resources = most.raw["Resources"]
         counted = parameters(resources["Settings"]["Properties"]["Content"])
+        own = {"ReconcileRules", "ReconcileMax", "ReconcileMaxPercent"}
         for name in FUNCTIONS:
-            self.assertEqual(parameters(resources[f"{name}Function"]["Properties"]), counted)
+            self.assertEqual(parameters(resources[f"{name}Function"]["Properties"]), counted - own)
+        self.assertEqual(parameters(resources["ReconcileFunction"]["Properties"]), counted)
         versions = [r["Properties"] for r in resources.values() if r["Type"] == "AWS::Lambda::Version"]
-        self.assertEqual(len(versions), 5)
+        self.assertEqual(len(versions), 6)
         for version in versions:
             self.assertEqual(version["Description"], {"Fn::Sub": "settings ${Settings}"})
 
@@ -446,6 +449,55 @@ def worth_an_alarm():
     """The metrics that the documentation calls worth an alarm."""
     (sentence,) = re.findall(r"^Worth an alarm:(.*)$", operations(), re.M)
     return set(re.findall(r"`(\w+)`", sentence))
+
+
+class Reconcile(unittest.TestCase):
+    def test_it_is_there_on_demand(self):
+        for t in (least, most):
+            self.assertEqual([name for name in t.resources if name.startswith("Reconcile")], [])
+        more = scheduled.kinds() - least.kinds()
+        self.assertEqual(dict(more), {
+            "AWS::CloudWatch::Alarm": 2,
+            "AWS::Events::Rule": 1,
+            "AWS::IAM::Role": 1,
+            "AWS::Lambda::Alias": 1,
+            "AWS::Lambda::EventInvokeConfig": 1,
+            "AWS::Lambda::Function": 1,
+            "AWS::Lambda::Permission": 1,
+            "AWS::Lambda::Version": 1,
+            "AWS::Logs::LogGroup": 1,
+        })
+        deployer = json.loads((HERE / "deployer-policy.json").read_text())
+        allowed = {a for s in deployer["Statement"] for a in listed(s["Action"])}
+        self.assertLessEqual({"lambda:AddPermission", "lambda:RemovePermission"}, allowed)
+
+    def test_schedule(self):
+        (name, rule), = scheduled.of("AWS::Events::Rule").items()
+        (target,) = rule["Targets"]
+        self.assertEqual((rule["ScheduleExpression"], target["Arn"]), ("rate(6 hours)", "ReconcileFunctionAliaslive"))
+        (permission,) = scheduled.of("AWS::Lambda::Permission").values()
+        self.assertEqual((permission["Principal"], permission["SourceArn"]), ("events.amazonaws.com", f"{name}.Arn"))
+        function = scheduled["ReconcileFunction"]
+        self.assertEqual(function["Timeout"], 900)
+        variables = function["Environment"]["Variables"]
+        self.assertEqual(variables["TAGGER_RECONCILE_RULES"], "9f3c1a2eb0d4")
+        self.assertEqual((variables["TAGGER_RECONCILE_MAX"], variables["TAGGER_RECONCILE_MAX_PERCENT"]), (50, 2))
+        self.assertEqual(scheduled["ReconcileFunctionEventInvokeConfig"]["MaximumRetryAttempts"], 0)
+
+    def test_rights(self):
+        self.assertEqual(Rights.rights(self, scheduled, "Reconcile"), {
+            "Log": (["logs:CreateLogStream", "logs:PutLogEvents"], "ReconcileLogGroup.Arn"),
+            "ReadCredentials": (["secretsmanager:GetSecretValue"], SECRET),
+            "ReadRules": (["ssm:GetParameter"], f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/tagger/rules"),
+        })
+
+    def test_alarms(self):
+        alarm = scheduled["ReconcileAttentionAlarm"]
+        metrics = {m["MetricStat"]["Metric"]["MetricName"] for m in alarm["Metrics"] if "MetricStat" in m}
+        rows = re.findall(r"^\| `(\w+)` \|[^|]*\| yes \|", (ROOT / "docs" / "reconcile.md").read_text(), re.M)
+        self.assertEqual(metrics, {"reconcile_" + outcome for outcome in rows})
+        (expression,) = [m["Expression"] for m in alarm["Metrics"] if "Expression" in m]
+        self.assertEqual({"reconcile_" + m for m in re.findall(r"FILL\((\w+), 0\)", expression)}, metrics)
 
 
 class Example(unittest.TestCase):

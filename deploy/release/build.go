@@ -38,7 +38,7 @@ type builder struct {
 }
 
 func functions() []string {
-	return []string{"server-created", "server-changed", "volume-created", "volume-changed", "snapshot-created"}
+	return []string{"server-created", "server-changed", "volume-created", "volume-changed", "snapshot-created", "reconcile"}
 }
 
 func platforms() []platform {

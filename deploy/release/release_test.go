@@ -111,8 +111,8 @@ func TestChecksums(t *testing.T) {
 	}
 	want := digests(t, dist)
 	delete(want, "checksums.txt")
-	// Ten function archives, six of the command, a bill of materials for each, four packages, the image.
-	if len(want) != 10+6+16+4+1 {
+	// Twelve function archives, six of the command, a bill of materials for each, four packages, the image.
+	if len(want) != 12+6+18+4+1 {
 		t.Errorf("%d files", len(want))
 	}
 	for name, digest := range want {

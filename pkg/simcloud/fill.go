@@ -52,7 +52,7 @@ func (c *Cloud) putVolume(v Volume, now time.Time) string {
 		bootable:    v.Boot || v.ImageID != "",
 		metadata:    v.Metadata,
 		created:     orNow(v.Created, now),
-		updated:     now,
+		updated:     orNow(v.Created, now),
 		sequence:    c.nextSequence(),
 	}
 	if made.id == "" {

@@ -58,7 +58,7 @@ func (c *Cloud) putServer(v Server, now time.Time) string {
 		id: v.ID, name: v.Name, description: v.Description, projectID: project, userID: user,
 		image: v.Image, flavor: v.Flavor,
 		zone: "nova", metadata: v.Metadata, vmState: cmp.Or(v.VMState, vmActive), taskState: v.TaskState, locked: v.Locked,
-		created: orNow(v.Created, now), updated: now, launched: v.Launched, sequence: c.nextSequence(),
+		created: orNow(v.Created, now), updated: orNow(v.Created, now), launched: v.Launched, sequence: c.nextSequence(),
 	}
 	if s.id == "" {
 		s.id = c.newUUID()
