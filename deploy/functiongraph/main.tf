@@ -23,7 +23,16 @@ locals {
   traces = {
     for name, list in local.operations : name => flatten([for o in list : split(";", split(":", o)[2])])
   }
-  execution   = jsondecode(file("${path.module}/execution-policy.json"))
+  execution = jsondecode(file("${path.module}/execution-policy.json"))
+  # The functions that events trigger, and the one that a timer does.
+  functions = setunion(var.functions, var.reconcile == null ? [] : ["reconcile"])
+  # What lists take (permission page of ECS, "Querying details about ECSs (native OpenStack API)", with its dependencies;
+  # those of EVS).
+  listing = [
+    "ecs:servers:list", "ecs:serverVolumes:use", "ecs:diskConfigs:use", "ecs:securityGroups:use",
+    "ecs:serverKeypairs:get", "vpc:securityGroups:get", "vpc:securityGroupRules:get", "vpc:networks:get",
+    "vpc:subnets:get", "vpc:ports:get", "vpc:routers:get", "evs:volumes:list", "evs:snapshots:list",
+  ]
   with_agency = !contains(nonsensitive(keys(var.secrets)), "HUAWEICLOUD_SDK_AK")
 
   settings = merge({
@@ -44,8 +53,13 @@ resource "huaweicloud_identity_role" "execution" {
   description = "Metadata of servers, volumes and snapshots"
   type        = "XA"
   policy = jsonencode({
-    Version   = local.execution.Version
-    Statement = [{ Effect = "Allow", Action = concat(local.execution.Statement[0].Action, var.extra_actions) }]
+    Version = local.execution.Version
+    Statement = [{
+      Effect = "Allow"
+      Action = concat(
+        local.execution.Statement[0].Action, var.reconcile == null ? [] : local.listing, var.extra_actions
+      )
+    }]
   })
 }
 
@@ -68,7 +82,7 @@ resource "huaweicloud_lts_group" "tagger" {
 }
 
 resource "huaweicloud_lts_stream" "function" {
-  for_each = var.functions
+  for_each = local.functions
 
   group_id    = huaweicloud_lts_group.tagger.id
   stream_name = "${var.name}-${each.key}"
@@ -76,7 +90,7 @@ resource "huaweicloud_lts_stream" "function" {
 }
 
 resource "huaweicloud_fgs_function" "function" {
-  for_each = var.functions
+  for_each = local.functions
 
   name                  = "${var.name}-${each.key}"
   description           = "Tagger: ${each.key}"
@@ -93,7 +107,9 @@ resource "huaweicloud_fgs_function" "function" {
   # One process writes to a server: two that do can undo each other's keys.
   max_instance_num = "1"
 
-  user_data           = jsonencode(local.settings)
+  user_data = jsonencode(merge(
+    local.settings, each.key == "reconcile" ? { TAGGER_RECONCILE_RULES = var.reconcile.rules } : {}
+  ))
   encrypted_user_data = length(nonsensitive(keys(var.secrets))) > 0 ? jsonencode(var.secrets) : null
 
   agency     = var.vpc == null ? null : var.vpc.agency
@@ -132,6 +148,19 @@ resource "huaweicloud_fgs_function_trigger" "cts" {
   event_data = jsonencode({
     name       = replace("${var.name}_${each.key}", "-", "_")
     operations = local.operations[each.key]
+  })
+}
+
+# The timer of the function that finds what no event has tagged. What a pass leaves, the next one finds.
+resource "huaweicloud_fgs_function_trigger" "timer" {
+  count = var.reconcile == null ? 0 : 1
+
+  function_urn = huaweicloud_fgs_function.function["reconcile"].urn
+  type         = "TIMER"
+  event_data = jsonencode({
+    name          = replace("${var.name}_reconcile", "-", "_")
+    schedule_type = "Rate"
+    schedule      = var.reconcile.schedule
   })
 }
 
@@ -206,21 +235,28 @@ resource "huaweicloud_smn_subscription" "email" {
 
 # One line in five minutes that a person must look at.
 resource "huaweicloud_lts_keywords_alarm_rule" "attention" {
-  for_each = {
-    for pair in setproduct(var.functions, ["rejected", "blocked", "unrecognised"]) : "${pair[0]}_${pair[1]}" => pair
-  }
+  for_each = merge(
+    {
+      for pair in setproduct(var.functions, ["rejected", "blocked", "unrecognised"]) :
+      "${pair[0]}_${pair[1]}" => { function = pair[0], words = "\"outcome\":\"${pair[1]}\"" }
+    },
+    {
+      for outcome in var.reconcile == null ? [] : ["capped", "stopped", "incomplete", "out_of_time", "failed"] :
+      "reconcile_${outcome}" => { function = "reconcile", words = "\"msg\":\"reconcile ${outcome}\"" }
+    },
+  )
 
   name               = replace("${var.name}_${each.key}", "-", "_")
-  description        = "Events with the outcome ${each.value[1]}"
+  description        = "Lines with ${each.value.words}"
   alarm_level        = "MAJOR"
   send_notifications = length(var.alarm_emails) > 0
 
   keywords_requests {
-    keywords               = "\"outcome\":\"${each.value[1]}\""
+    keywords               = each.value.words
     condition              = ">="
     number                 = 1
     log_group_id           = huaweicloud_lts_group.tagger.id
-    log_stream_id          = huaweicloud_lts_stream.function[each.value[0]].id
+    log_stream_id          = huaweicloud_lts_stream.function[each.value.function].id
     search_time_range_unit = "minute"
     search_time_range      = 5
   }

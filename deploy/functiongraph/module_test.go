@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -301,6 +302,22 @@ func TestDocumentation(t *testing.T) {
 		if !slices.Equal(got, traces) {
 			t.Errorf("%s: operations %q, docs/events.md has %q", name, got, traces)
 		}
+	}
+	if !strings.Contains(string(main), "{ TAGGER_RECONCILE_RULES = var.reconcile.rules }") ||
+		!strings.Contains(string(configuration), "`TAGGER_RECONCILE_RULES`") {
+		t.Error("the function reconcile does not get the hash of the reviewed rules")
+	}
+	// What is worth an alarm of a scheduled reconcile is what docs/reconcile.md says is.
+	reconcile, err := os.ReadFile("../../docs/reconcile.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var outcomes []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|[^|]*\\| yes \\|").FindAllStringSubmatch(string(reconcile), -1) {
+		outcomes = append(outcomes, strconv.Quote(row[1]))
+	}
+	if len(outcomes) < 3 || !strings.Contains(string(main), "["+strings.Join(outcomes, ", ")+"]") {
+		t.Errorf("main.tf has no alarms on %s", strings.Join(outcomes, ", "))
 	}
 	for _, name := range regexp.MustCompile(`(?m)^    ((?:TAGGER|OS)_\w+) `).FindAllStringSubmatch(string(main), -1) {
 		if !strings.Contains(string(configuration), "`"+name[1]+"`") {

@@ -45,6 +45,20 @@ variable "functions" {
   }
 }
 
+variable "reconcile" {
+  type = object({
+    schedule = string
+    rules    = optional(string, "")
+  })
+  default     = null
+  description = "Finds what no event has tagged: schedule is 3h or such (a TIMER trigger), rules the hash of the reviewed rules, without which nothing is written."
+
+  validation {
+    condition     = var.reconcile == null ? true : can(regex("^[1-9][0-9]*[mhd]$", var.reconcile.schedule))
+    error_message = "Want a schedule such as 30m, 3h or 1d."
+  }
+}
+
 variable "rules" {
   type        = string
   description = "The tagging rules (file(\"rules.yaml\")). With the other settings they have 4 KB."
