@@ -23,6 +23,7 @@ import (
 	"helm.sh/helm/v3/pkg/lint"
 	"helm.sh/helm/v3/pkg/lint/support"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -331,7 +332,7 @@ func TestSettings(t *testing.T) {
 	}
 	elsewhere := []string{ // secret, or set by the chart, or of another platform
 		"TAGGER_RULES", "TAGGER_RULES_FILE", "TAGGER_RULES_PARAMETER", "TAGGER_SECRET_ARN", "TAGGER_DEAD_LETTER_QUEUE_URL",
-		"TAGGER_INVOCATION_CREDENTIALS", "TAGGER_HTTP_SECRET", "TAGGER_AMQP_URL", "K_SINK", "K_CE_OVERRIDES",
+		"TAGGER_INVOCATION_CREDENTIALS", "TAGGER_RECONCILE_RULES", "TAGGER_HTTP_SECRET", "TAGGER_AMQP_URL", "K_SINK", "K_CE_OVERRIDES",
 		"OS_PASSWORD", "OS_TOKEN", "OS_APPLICATION_CREDENTIAL_SECRET",
 		"HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN",
 	}
@@ -390,9 +391,58 @@ func TestArguments(t *testing.T) {
 	for _, d := range o.deployments {
 		commands = append(commands, d.Spec.Template.Spec.Containers[0].Args)
 	}
+	// The CronJob beside the manifests for Knative has no other test.
+	text, err := os.ReadFile("../knative/reconcile.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var job batchv1.CronJob
+	if err := yaml.UnmarshalStrict(text, &job); err != nil {
+		t.Fatal(err)
+	}
+	pod := job.Spec.JobTemplate.Spec.Template.Spec
+	commands = append(commands, pod.Containers[0].Args)
+	if !strings.Contains(string(text), "tmp, mountPath: /tmp") || pod.Volumes[1].EmptyDir == nil {
+		t.Error("the CronJob has no place for plans")
+	}
 	for _, args := range commands {
 		if out, err := exec.Command(tagger, append(slices.Clone(args), "--help")...).CombinedOutput(); err != nil {
 			t.Errorf("%q: %v: %s", args, err, out)
+		}
+	}
+}
+
+// A reconcile from time to time takes an argument, the hash of the reviewed rules, and a place for its plans.
+func TestReconcile(t *testing.T) {
+	every := func(reconcile map[string]any) corev1.PodSpec {
+		t.Helper()
+		o, err := render(t, with(map[string]any{"listen": map[string]any{"reconcile": reconcile}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o.deployments["listen"].Spec.Template.Spec
+	}
+	on := every(map[string]any{"every": "1h", "rules": "9f3c1a2eb0d4"})
+	c := on.Containers[0]
+	if got := strings.Join(c.Args, " "); got != "listen --listen :8080 --reconcile 1h" {
+		t.Errorf("arguments %q", got)
+	}
+	if !slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {
+		return e.Name == "TAGGER_RECONCILE_RULES" && e.Value == "9f3c1a2eb0d4"
+	}) {
+		t.Errorf("environment %v", c.Env)
+	}
+	if !slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/tmp" && !m.ReadOnly }) ||
+		!slices.ContainsFunc(on.Volumes, func(v corev1.Volume) bool { return v.Name == "tmp" && v.EmptyDir != nil }) {
+		t.Errorf("no place for plans: %v, %v", c.VolumeMounts, on.Volumes)
+	}
+	off := every(map[string]any{})
+	if strings.Contains(strings.Join(off.Containers[0].Args, " "), "reconcile") || len(off.Volumes) != len(on.Volumes)-1 {
+		t.Errorf("it is on by default: %v", off.Containers[0].Args)
+	}
+	for _, bad := range []map[string]any{{"every": "hourly"}, {"rules": "9f3c"}, {"evry": "1h"}} {
+		if _, err := render(t, with(map[string]any{"listen": map[string]any{"reconcile": bad}})); err == nil {
+			t.Errorf("%v is taken", bad)
 		}
 	}
 }

@@ -55,6 +55,12 @@ env:
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}
+{{- with .reconcile }}
+{{- if .rules }}
+- name: TAGGER_RECONCILE_RULES
+  value: {{ .rules | quote }}
+{{- end }}
+{{- end }}
 envFrom:
 - secretRef:
     name: {{ required "existingSecret: name the Secret with OS_* and, for listen, TAGGER_AMQP_URL" $root.Values.existingSecret }}
@@ -71,6 +77,12 @@ volumeMounts:
 - name: rules
   mountPath: /etc/tagger
   readOnly: true
+{{- with .reconcile }}
+{{- if .every }}
+- name: tmp # for plans
+  mountPath: /tmp
+{{- end }}
+{{- end }}
 {{- if include "tagger.hasCa" $root }}
 - name: ca
   mountPath: /etc/tagger-ca
@@ -144,7 +156,10 @@ spec:
         fsGroup: 65532
       containers:
       -
-        {{- include "tagger.container" (dict "root" $root "name" .component "args" (concat (list .component "--listen" ":8080") .settings.extraArgs) "resources" .settings.resources) | nindent 8 }}
+        {{- $args := concat (list .component "--listen" ":8080") .settings.extraArgs }}
+        {{- $every := dig "reconcile" "every" "" .settings }}
+        {{- if $every }}{{ $args = concat $args (list "--reconcile" $every) }}{{ end }}
+        {{- include "tagger.container" (dict "root" $root "name" .component "args" $args "resources" .settings.resources "reconcile" .settings.reconcile) | nindent 8 }}
         ports:
         - name: http
           containerPort: 8080
@@ -158,6 +173,10 @@ spec:
           periodSeconds: 20
       volumes:
         {{- include "tagger.volumes" $root | nindent 8 }}
+        {{- if $every }}
+        - name: tmp
+          emptyDir: {}
+        {{- end }}
       {{- with $root.Values.nodeSelector }}
       nodeSelector: {{ toJson . }}
       {{- end }}
