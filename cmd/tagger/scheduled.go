@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/pflag"
 
@@ -27,13 +26,10 @@ func runScheduled(ctx context.Context, flags *pflag.FlagSet, rulesFile string) e
 		return fmt.Errorf("reconcile --scheduled: --%s has no effect on it: its settings are TAGGER_PROJECTS, TAGGER_RATE, "+
 			"TAGGER_RECONCILE_RULES, TAGGER_RECONCILE_MAX and TAGGER_RECONCILE_MAX_PERCENT", other)
 	}
-	if rulesFile != "" {
-		if err := os.Setenv("TAGGER_RULES_FILE", rulesFile); err != nil {
-			return err
-		}
-	}
 	read := func() (config.Credentials, error) { return cloudsyaml.Read(ctx) }
-	c, err := app.Compose(ctx, app.Function{Name: "reconcile", Credentials: read, AWS: onAWS()})
+	c, err := app.Compose(ctx, app.Function{
+		Name: "reconcile", Credentials: read, RulesFile: rulesFile, AWS: onAWS(),
+	})
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,9 @@ type Function struct {
 	Bus bool
 	// Credentials reads the credentials of the environment; [config.CredentialsFromEnv] when nil.
 	Credentials func() (config.Credentials, error)
-	AWS         AWS
+	// RulesFile, if not "", goes before what the settings say of the rules.
+	RulesFile string
+	AWS       AWS
 	// Work, if not nil, makes what an invocation does in place of working on events.
 	Work func(Composed) (Work, error)
 }
@@ -215,6 +217,9 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 	settings, err := config.SettingsFromEnv()
 	if err != nil {
 		return Composed{}, err
+	}
+	if f.RulesFile != "" {
+		settings.Rules, settings.RulesFile, settings.RulesParameter = "", f.RulesFile, ""
 	}
 	log := NewLog(settings.LogLevel, f.Name)
 	LimitMemory(log)
