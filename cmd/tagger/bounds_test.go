@@ -3,10 +3,16 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
+	"github.com/cloudtagger/tagger/pkg/app"
+	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/ingress"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
@@ -108,5 +114,103 @@ func TestCheckWarnsAboutNames(t *testing.T) {
 		if warned := strings.Contains(out, "Keystone does not let these credentials read users"); status != exitDone || warned != tt.warned {
 			t.Errorf("%+v: status %d:\n%s%s", tt, status, out, errOut)
 		}
+	}
+}
+
+// What is in bounds is the same for every command and for the doors: one table, run through each of them.
+func TestBoundsAgree(t *testing.T) {
+	const other, service = "11111111111111111111111111111111", "22222222222222222222222222222222"
+	const in, out = true, false
+	for _, tt := range []struct {
+		user, own, projects string
+		refused             bool            // before anything is looked at
+		want                map[string]bool // by the name of the event's project
+	}{
+		{user: "root", own: "admin", refused: true},
+		{user: "root", own: "admin", projects: "own", want: map[string]bool{"admin": in, "other": out, "service": out}},
+		{user: "root", own: "admin", projects: other, want: map[string]bool{"admin": in, "other": in, "service": out}},
+		{user: "root", own: "admin", projects: service, want: map[string]bool{"other": out, "service": in}},
+		{user: "root", own: "admin", projects: "*", want: map[string]bool{"admin": in, "other": in, "service": out}},
+		{user: "root", own: "admin", projects: "domain:Default", want: map[string]bool{"admin": in, "other": in, "service": out}},
+		{user: "root", own: "service", projects: "*", want: map[string]bool{"other": in, "service": out}},
+		{user: "root", own: "service", projects: "own", want: map[string]bool{"other": out, "service": in}},
+		{user: "member", own: "demo", want: map[string]bool{"demo": in, "other": out}},
+		{user: "member", own: "demo", projects: "roles", want: map[string]bool{"demo": in, "other": in, "admin": out, "service": out}},
+		{user: "member", own: "demo", projects: other, want: map[string]bool{"demo": in, "other": in, "admin": out}},
+	} {
+		t.Run(strings.Join([]string{tt.user, "of", tt.own, tt.projects}, " "), func(t *testing.T) {
+			sim := onSimcloud(t, simcloud.Options{
+				Users: []simcloud.User{
+					{Name: "root", Password: "secret", Roles: map[string]string{"admin": "admin", "service": "admin"}},
+					{Name: "member", Password: "secret", Roles: map[string]string{"demo": "member", "other": "member", "service": "member"}},
+				},
+				Projects: []simcloud.Project{{Name: "demo"}, {Name: "admin"}, {Name: "other", ID: other}, {Name: "service", ID: service}},
+			})
+			for name, value := range map[string]string{
+				"OS_USERNAME": tt.user, "OS_PASSWORD": "secret", "OS_PROJECT_ID": "", "OS_PROJECT_NAME": tt.own, "TAGGER_PROJECTS": tt.projects,
+				"TAGGER_RULES": `rules: [{on: server.created, set: {env: dev}}]`, "TAGGER_AMQP_URL": "amqp://127.0.0.1:1/", "TAGGER_LOG_LEVEL": "error", "TAGGER_GRACE": "1ms",
+			} {
+				t.Setenv(name, value)
+			}
+			event := func(project string) string {
+				return strings.Replace(plainEvent("server.created"), `{"resource": {`, `{"resource": {"project": "`+project+`", `, 1)
+			}
+			if tt.refused {
+				for _, args := range [][]string{
+					{"plan", "--cloud", "env", "-"}, {"invoke", "--cloud", "env", "-"}, {"serve", "--listen", "127.0.0.1:0"}, {"listen"},
+					{"explain", serverID}, {"reconcile", "--scope", "all"}, {"check"},
+				} {
+					stdout, stderr, status := taggerCommand(t, event(other), args...)
+					if status == exitDone || !strings.Contains(stdout+stderr, "TAGGER_PROJECTS is not set") {
+						t.Errorf("%v: status %d: %s%s", args, status, stdout, stderr)
+					}
+				}
+				return
+			}
+			t.Setenv("TAGGER_AMQP_URL", "")
+			if stdout, _, status := taggerCommand(t, "", "check"); status != exitDone || !strings.Contains(stdout, "projects     ok") {
+				t.Errorf("check: status %d: %s", status, stdout)
+			}
+			for name, want := range tt.want {
+				project, _ := sim.Project(name)
+				put := func() { sim.PutServer(simcloud.Server{ID: serverID, ProjectID: project.ID}) }
+				put()
+				says := map[string]bool{}
+
+				stdout, _, _ := taggerCommand(t, event(project.ID), "plan", "--cloud", "env", "-o", "json", "-")
+				says["plan"] = strings.Contains(stdout, `"changes":{"env"`)
+				if !says["plan"] && !strings.Contains(stdout, "out of bounds") {
+					t.Errorf("plan, %s: %s", name, stdout)
+				}
+				written := func(command string) {
+					says[command] = sim.Metadata("server", serverID)["env"] == "dev"
+					put()
+				}
+				_, stderr, status := taggerCommand(t, event(project.ID), "invoke", "--cloud", "env", "-")
+				if (status == exitDone) != want {
+					t.Errorf("invoke, %s: status %d: %s", name, status, stderr)
+				}
+				written("invoke")
+				for _, door := range []app.Function{{Name: "tagger"}, {Name: "listen", Bus: true}} {
+					door.Credentials = config.CredentialsFromEnv
+					composed, err := app.Compose(t.Context(), door)
+					if err != nil {
+						t.Fatal(err)
+					}
+					record := ingress.Decode([]byte(event(project.ID))).Records[0]
+					composed.Processor(1, 0).Process(t.Context(), []delivery.Message{{Events: record.Events, SentAt: time.Now(), ReceivedAt: time.Now()}})
+					written(door.Name)
+				}
+				stdout, stderr, _ = taggerCommand(t, "", "reconcile", "--scope", project.ID, "--kind", "server", "--out", filepath.Join(t.TempDir(), "plan"))
+				says["reconcile"] = strings.Contains(stdout, "read      1 servers") && !strings.Contains(stdout, "out of bounds")
+				explained, _, _ := taggerCommand(t, "", "explain", serverID)
+				says["explain"] = strings.Contains(explained, "send      POST")
+				for command, got := range says {
+					if got != want {
+						t.Errorf("%s: %s is in bounds: %v, want %v\n%s%s", command, name, got, want, stdout+explained, stderr)
+					}
+				}
+			}
+		})
 	}
 }

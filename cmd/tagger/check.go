@@ -132,7 +132,7 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 	if session.Method != config.AccessKey { // which is only used with the requests below
 		note("login", nil, logged)
 	}
-	_, err = made.Session(ctx, "")
+	_, err = made.Bounded(ctx)
 	bounds := ""
 	if err == nil {
 		bounds, err = boundsOf(ctx, made, settings, session)

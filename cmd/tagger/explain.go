@@ -81,6 +81,7 @@ type explanation struct {
 	view       metadata.View
 	assessment reconcile.Assessment
 	unread     error // why the rules could not be looked at
+	unwritten  error // why Tagger writes nothing in the resource's project
 	actions    instanceActions
 	log        logFindings
 }
@@ -175,23 +176,24 @@ func (e *explanation) find(ctx context.Context) (all []found, failed []error, er
 	return all, failed, nil
 }
 
-// sessions are those in which to look: that of the credentials, and those of the projects that TAGGER_PROJECTS lists.
+// sessions are those in which to look: that of the credentials, and those of the projects that are within bounds.
 func (e *explanation) sessions(ctx context.Context) (all []*cloud.Session, failed []error) {
 	own := e.reconciler.session
 	all = []*cloud.Session{own}
 	if own.Admin() {
 		return all, nil
 	}
-	for _, id := range e.settings.Projects.IDs() {
-		if id == own.Project {
-			continue
+	listings, refused, err := e.options.Bounds.Listings(ctx)
+	if err != nil {
+		return all, []error{err}
+	}
+	for _, r := range refused {
+		failed = append(failed, r.Err)
+	}
+	for _, l := range listings {
+		if l.Session.Project != own.Project {
+			all = append(all, l.Session)
 		}
-		session, err := e.options.Bounds.Session(ctx, id)
-		if err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		all = append(all, session)
 	}
 	return all, failed
 }
@@ -314,6 +316,7 @@ func (e *explanation) lacking() []string {
 }
 
 func (e *explanation) print(ctx context.Context) {
+	_, e.unwritten = e.options.Bounds.Session(ctx, e.view.Project)
 	fmt.Fprintln(e.out, visible.Line(e.answer(), maxComplaint))
 	fmt.Fprintln(e.out)
 	v := e.view
@@ -331,7 +334,7 @@ func (e *explanation) print(ctx context.Context) {
 	}
 	e.line("state", "%s", state)
 	e.line("creator", "%s", e.creator(ctx))
-	e.line("rights", "%s", e.rights(ctx))
+	e.line("rights", "%s", e.rights())
 	if e.unread != nil {
 		e.line("rules", "%.8s; what they want is unknown: %s", e.options.Rules, e.unread)
 		return
@@ -370,6 +373,9 @@ func (e *explanation) answer() string {
 		return name + " has every key that the rules want."
 	}
 	text := name + " lacks " + list(lacks) + ": "
+	if e.unwritten != nil {
+		return text + e.unwritten.Error() + "."
+	}
 	switch a.State {
 	case reconcile.Add:
 		return text + e.log.cause(e.view.Created) + "."
@@ -416,13 +422,13 @@ func (e *explanation) creator(ctx context.Context) string {
 }
 
 // rights says what the credentials may do with the resource.
-func (e *explanation) rights(ctx context.Context) string {
+func (e *explanation) rights() string {
 	text := strings.Join(e.session.Roles, " ")
 	if text == "" {
 		text = "roles unknown"
 	}
-	if _, err := e.options.Bounds.Session(ctx, e.view.Project); err != nil {
-		return text + "; not written: " + err.Error()
+	if e.unwritten != nil {
+		return text + "; not written: " + e.unwritten.Error()
 	}
 	if e.view.Locked && !e.session.Admin() {
 		return text + ": may not write a locked server"
@@ -529,6 +535,10 @@ func (e *explanation) printRequests() {
 		e.line("send", "nothing: %s", err)
 		return
 	}
+	if e.unwritten != nil {
+		e.line("send", "nothing: its project is out of bounds")
+		return
+	}
 	for _, r := range recorder.Requests() {
 		e.line("send", "%s /%s %s", r.Method, r.Path, r.Body)
 	}
@@ -550,6 +560,8 @@ func (e *explanation) next() string {
 		return "if it should get metadata: write a rule for it, and try it with tagger plan"
 	case len(e.lacking()) == 0:
 		return "nothing to do"
+	case e.unwritten != nil:
+		return "have TAGGER_PROJECTS name its project, or leave it alone"
 	case a.State == reconcile.Add:
 		return correct
 	case v.Locked:

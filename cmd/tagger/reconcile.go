@@ -223,12 +223,12 @@ func connectReconciler(
 		return nil, err
 	}
 	bounds := cloud.New(options(settings, credentials))
-	session, err := bounds.Login(ctx)
+	session, err := bounds.Bounded(ctx)
+	if errors.Is(err, cloud.ErrNoBounds) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, ended{exitUnread, err}
-	}
-	if _, err := bounds.Session(ctx, ""); errors.Is(err, cloud.ErrNoBounds) {
-		return nil, err
 	}
 	within := options(settings, credentials)
 	within.Projects = scope

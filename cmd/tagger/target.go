@@ -33,7 +33,7 @@ func connect(ctx context.Context, settings config.Settings, s streams) (tagger.P
 		return tagger.Parts{}, err
 	}
 	made := cloud.New(options(settings, c))
-	session, err := made.Session(ctx, "")
+	session, err := made.Bounded(ctx)
 	if errors.Is(err, cloud.ErrNoBounds) {
 		return tagger.Parts{}, err
 	}

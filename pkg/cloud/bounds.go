@@ -47,7 +47,7 @@ const startTimeout = 5 * time.Second
 func (c *Cloud) CheckBounds(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	_, err := c.Session(ctx, "")
+	_, err := c.Bounded(ctx)
 	if errors.Is(err, ErrNoBounds) {
 		return err
 	}
@@ -57,6 +57,18 @@ func (c *Cloud) CheckBounds(ctx context.Context) error {
 	return nil
 }
 
+// Bounded returns the session of [Cloud.Login] if the credentials are within bounds: an administrator's without
+// [Options].Projects are a [*RefusedError] that wraps [ErrNoBounds]. The own project need not be within bounds itself.
+func (c *Cloud) Bounded(ctx context.Context) (*Session, error) {
+	own, err := c.Login(ctx)
+	if err == nil && own.Admin() && len(c.options.Projects) == 0 {
+		return nil, &RefusedError{Err: fmt.Errorf("log in at %s as %s: %w, and the role admin reaches every project: "+
+			"set it to own, to project ids, to domain:NAME or to *; better, use a user with the role member and set it to roles",
+			own.Cloud, own.User, ErrNoBounds)}
+	}
+	return own, err
+}
+
 // Session returns a session that can act on the given project's resources; "" stands for the credentials' own project.
 // If the token sees more than the project (see [Session.Admin]), the caller must check a resource's project before it
 // writes.
@@ -64,16 +76,12 @@ func (c *Cloud) CheckBounds(ctx context.Context) error {
 // A project outside [Options].Projects is an [*OutOfBoundsError]. An administrator without bounds is a [*RefusedError]
 // that wraps [ErrNoBounds]. Other errors are those of [Cloud.Login].
 func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
-	own, err := c.Login(ctx)
+	own, err := c.Bounded(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p := c.options.Projects
 	switch {
-	case own.Admin() && len(p) == 0:
-		return nil, &RefusedError{Err: fmt.Errorf("log in at %s as %s: %w, and the role admin reaches every project: "+
-			"set it to own, to project ids, to domain:NAME or to *; better, use a user with the role member and set it to roles",
-			own.Cloud, own.User, ErrNoBounds)}
 	case project == "" || project == own.Project:
 		project = own.Project
 		if len(p) > 0 && len(p.IDs()) == 0 && !p.Own() && isServiceProject(own.ProjectName) {
