@@ -376,15 +376,14 @@ func (e *explanation) answer() string {
 	if e.unwritten != nil {
 		return text + e.unwritten.Error() + "."
 	}
+	if e.view.Locked && !e.settings.WriteLocked && (a.State == reconcile.NotWritable || a.State == reconcile.Busy || a.State == reconcile.TooYoung) {
+		return text + "the server is locked, and Tagger does not write locked servers (TAGGER_WRITE_LOCKED)."
+	}
 	switch a.State {
 	case reconcile.Add:
 		return text + e.log.cause(e.view.Created) + "."
 	case reconcile.NotWritable, reconcile.Busy:
-		why := a.Why
-		if e.view.Locked {
-			why = "the server is locked, and Tagger does not write locked servers (TAGGER_WRITE_LOCKED)"
-		}
-		return text + why + "."
+		return text + a.Why + "."
 	case reconcile.TooYoung:
 		return fmt.Sprintf("%sit was created %s ago, so its event may still be on its way (%s).", text,
 			time.Since(e.view.Created).Round(time.Second), e.log.cause(e.view.Created))

@@ -142,37 +142,56 @@ func (l *Listener) settle(ctx context.Context, s sender, d amqp.Delivery, m Mess
 		l.nack(d, m)
 		return false
 	case decision.Outcome == apply.Deferred:
-		step, ok := l.delay(ctx, s, d, m, decision.Delay)
-		if !ok {
+		step, err := l.delay(ctx, s, m, decision.Delay)
+		if errors.Is(err, errTooLarge) { // it would be handed out again and again
+			decision.Decision = apply.Decision{Outcome: apply.Rejected, Reason: "it cannot wait (" + decision.Reason + "): " + err.Error()}
+			return l.reject(ctx, s, d, m, decision)
+		}
+		if err != nil {
+			l.unsent(ctx, d, m, err)
 			return false
 		}
 		l.counts.deferred(step)
 	case decision.Outcome == apply.Rejected:
-		if err := l.send(ctx, s, l.topology.rejected(), m.rejected(decision, time.Now())); err != nil {
-			l.unsent(ctx, d, m, err)
-			return false
-		}
-		l.counts.rejected.Add(1)
+		return l.reject(ctx, s, d, m, decision)
 	}
+	l.ack(d, m)
+	return true
+}
+
+// reject brings a message to the rejected ones, without its body where that is larger than the broker takes.
+func (l *Listener) reject(ctx context.Context, s sender, d amqp.Delivery, m Message, decision delivery.Decision) bool {
+	p := m.rejected(decision, time.Now())
+	err := l.send(ctx, s, l.topology.rejected(), p)
+	if errors.Is(err, errTooLarge) {
+		l.log.Error("the event is rejected without its body", "event_id", m.EventID(), "bytes", len(p.Body), "error", err.Error())
+		p.Headers[headerReason] = header(fmt.Sprintf("%s; its body of %d bytes is left out: %s", decision.Reason, len(p.Body), errTooLarge))
+		p.Body = nil
+		err = l.send(ctx, s, l.topology.rejected(), p)
+	}
+	if err != nil {
+		l.unsent(ctx, d, m, err)
+		return false
+	}
+	l.counts.rejected.Add(1)
 	l.ack(d, m)
 	return true
 }
 
 // delay brings a message into the queue of its delay, or of the next best that takes it, and returns which. A message
 // that a full queue kept out would be handed out again before all others, and nothing behind it would have a turn.
-func (l *Listener) delay(ctx context.Context, s sender, d amqp.Delivery, m Message, wanted time.Duration) (time.Duration, bool) {
+func (l *Listener) delay(ctx context.Context, s sender, m Message, wanted time.Duration) (time.Duration, error) {
 	var err error
 	for _, step := range stepsFrom(stepFor(wanted)) {
 		if err = l.send(ctx, s, l.topology.delay(step), m.deferred()); err == nil {
-			return step, true
+			return step, nil
 		}
 		if !errors.Is(err, errNotTaken) {
 			break
 		}
 		l.log.Warn("a queue does not take the event; trying another", "event_id", m.EventID(), "queue", l.topology.delay(step), "error", err.Error())
 	}
-	l.unsent(ctx, d, m, err)
-	return 0, false
+	return 0, err
 }
 
 // send brings a message into another queue.

@@ -51,6 +51,41 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// What the broker would not take again is rejected, if need be without its body: it is never handed out round and round.
+func TestSettleWhatIsTooLarge(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		decision delivery.Decision
+		want     []string
+		reason   string
+	}{
+		{
+			"deferred", delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Reason: "building"}},
+			[]string{"publish to tagger.delay.15s", "publish to tagger.rejected", "publish to tagger.rejected", "confirmed", "ack 1"}, "it cannot wait (building): ",
+		},
+		{
+			"rejected", delivery.Decision{Decision: apply.Decision{Outcome: apply.Rejected, Reason: "over quota"}},
+			[]string{"publish to tagger.rejected", "publish to tagger.rejected", "confirmed", "ack 1"}, "over quota; its body of ",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := &broker{largest: 10}
+			l := newListener(t, &script{says: map[string]delivery.Decision{"a": tt.decision}})
+			l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
+			if diff := cmp.Diff(tt.want, b.notes()); diff != "" {
+				t.Fatalf("(-want +got):\n%s", diff)
+			}
+			p := b.sent[0]
+			if reason, _ := p.Headers[headerReason].(string); !strings.Contains(reason, tt.reason) || !strings.Contains(reason, "max_message_size") || len(p.Body) != 0 {
+				t.Errorf("%q, %d bytes", reason, len(p.Body))
+			}
+			if p.Headers[headerEventID] != "a" || l.counts.rejected.Load() != 1 {
+				t.Errorf("%v, %d rejected", p.Headers, l.counts.rejected.Load())
+			}
+		})
+	}
+}
+
 // A full delay queue keeps nothing out of the others, and so holds nothing up. Only when all are full is nothing taken for a while.
 func TestSettleWhereDelayQueuesAreFull(t *testing.T) {
 	var all []string

@@ -27,6 +27,7 @@ type broker struct {
 	sent    []amqp.Publishing
 	refuses error
 	full    []string // queues that take nothing
+	largest int      // body that the broker takes, 0 for any
 	takes   time.Duration
 }
 
@@ -49,6 +50,9 @@ func (b *broker) send(ctx context.Context, queue string, p amqp.Publishing) erro
 	}
 	if b.refuses != nil {
 		return b.refuses
+	}
+	if b.largest > 0 && len(p.Body) > b.largest {
+		return errTooLarge
 	}
 	if slices.Contains(b.full, queue) {
 		return errNotTaken

@@ -17,6 +17,9 @@ const (
 // errNotTaken says that the broker has not put a message into its queue, and will not for now: another queue may take it.
 var errNotTaken = errors.New("the queue does not take it")
 
+// errTooLarge says that a message is larger than the broker lets any be: no queue will take it.
+var errTooLarge = errors.New("it is larger than the broker's max_message_size")
+
 // sender puts messages into queues.
 type sender interface {
 	// send returns nil only when the broker has said that the queue has the message, and an errNotTaken when it has said that the queue has it not.
@@ -34,6 +37,7 @@ type confirmed struct {
 
 	ch      *amqp.Channel
 	returns chan amqp.Return
+	closed  chan *amqp.Error
 }
 
 func newConfirmed(conn *amqp.Connection) *confirmed {
@@ -52,7 +56,7 @@ func (c *confirmed) open() error {
 		_ = ch.Close()
 		return fmt.Errorf("ask for confirms: %w", err)
 	}
-	c.ch, c.returns = ch, ch.NotifyReturn(make(chan amqp.Return, 1))
+	c.ch, c.returns, c.closed = ch, ch.NotifyReturn(make(chan amqp.Return, 1)), ch.NotifyClose(make(chan *amqp.Error, 1))
 	return nil
 }
 
@@ -106,6 +110,9 @@ func (c *confirmed) publish(ctx context.Context, queue string, p amqp.Publishing
 	case acked:
 		return nil
 	case c.ch.IsClosed(): // the library then says of all that is not confirmed yet that it was refused
+		if e := <-c.closed; e != nil && e.Code == amqp.PreconditionFailed {
+			return fmt.Errorf("%w: %w", errTooLarge, oneLine(e))
+		}
 		return errors.New("the channel is gone")
 	}
 	return fmt.Errorf("%w: it is full", errNotTaken)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -551,5 +552,46 @@ func TestRabbitMQWrongPassword(t *testing.T) {
 		t.Log(err)
 	case <-time.After(patience):
 		t.Error("it does not end")
+	}
+}
+
+// A message that was let in before max_message_size was set, and that the broker therefore does not take a second time, is
+// rejected with that reason. Other tests do not run meanwhile.
+func TestRabbitMQMaxMessageSize(t *testing.T) {
+	limit := func(bytes int) {
+		t.Helper()
+		out, err := exec.Command("../../deploy/openstack-dev/rabbitmqctl", "eval", fmt.Sprintf("application:set_env(rabbit, max_message_size, %d).", bytes)).CombinedOutput()
+		if err != nil {
+			t.Errorf("set max_message_size to %d: %v: %s", bytes, err, out)
+		}
+	}
+	s := newStand(t)
+	s.service(t, false)
+	if err := s.declare(); err != nil {
+		t.Fatal(err)
+	}
+	large := strings.Replace(plainEvent("large"), `"t"}`, `"t", "data": "`+strings.Repeat("x", 20_000)+`"}`, 1)
+	s.notify(t, large)
+	t.Cleanup(func() { limit(134_217_728) }) // RabbitMQ 3's own default
+	limit(10_000)
+	w := newWorker()
+	l := s.listen(t, w, nil)
+	if m := next(t, w); m.EventID() != "large" {
+		t.Fatalf("%s", m.EventID())
+	}
+	w.verdicts <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Reason: "building"}}
+	d := s.rejected(t)
+	if reason, _ := d.Headers[headerReason].(string); !strings.Contains(reason, "it cannot wait (building)") || !strings.Contains(reason, "max_message_size") ||
+		d.Headers[headerEventID] != "large" {
+		t.Errorf("%v", d.Headers)
+	}
+	s.notify(t, plainEvent("small"))
+	if m := next(t, w); m.EventID() != "small" {
+		t.Fatalf("%s", m.EventID())
+	}
+	w.verdicts <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Ignored}}
+	until(t, "an empty queue", func() bool { return s.count(t, s.config.Queue) == 0 })
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
 	}
 }
