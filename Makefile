@@ -97,7 +97,7 @@ bench-function: ## Measure a function against an empty one and a bare client: co
 
 .PHONY: bench-listener
 bench-listener: ## Measure tagger listen with one processor at a real RabbitMQ: CPU a message and a server (needs rabbitmq-server)
-	cd bench && go vet ./... && go run . -listener -warm 3 -events 12000
+	cd bench && go vet ./... && go test -count=1 -v -timeout 60m -run TestListener .
 
 clean: ## Remove what was built
 	rm -rf dist

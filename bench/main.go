@@ -28,13 +28,8 @@ func main() {
 	pairs := flag.Int("pairs", 21, "how often each cold start is measured, in turn")
 	warm := flag.Int("warm", 5, "how often each warm run is measured, in turn")
 	count := flag.Int("events", 3000, "how many events a warm run has, in batches of ten")
-	listener := flag.Bool("listener", false, "measure tagger listen at a RabbitMQ instead")
 	flag.Parse()
-	measure := func() error { return run(context.Background(), *pairs, *warm, *count) }
-	if *listener {
-		measure = func() error { return measureListener(context.Background(), *warm, *count) }
-	}
-	if err := measure(); err != nil {
+	if err := run(context.Background(), *pairs, *warm, *count); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

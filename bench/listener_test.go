@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -11,11 +12,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"syscall"
+	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/cloudtagger/tagger/internal/rabbittest"
+	"github.com/cloudtagger/tagger/internal/rabbitmqtest"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
@@ -49,52 +51,47 @@ type load struct {
 	servers  int
 }
 
-// measureListener measures "tagger listen" with one processor, behind a RabbitMQ of its own.
-func measureListener(ctx context.Context, runs, count int) error {
-	dir, err := os.MkdirTemp("", "tagger-bench")
-	if err != nil {
-		return fmt.Errorf("make a directory: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "tagger")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/tagger")
+var (
+	runs     = flag.Int("runs", 3, "how often each load is measured")
+	messages = flag.Int("messages", 12_000, "how many messages a load has")
+)
+
+// TestListener measures "tagger listen" with one processor, behind a RabbitMQ of its own.
+func TestListener(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tagger")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/tagger")
 	build.Dir = ".." // which is another module
 	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build tagger: %w: %s", err, out)
+		t.Fatalf("build tagger: %v: %s", err, out)
 	}
-	broker, stop, err := rabbittest.Start(ctx, dir, 1<<20)
-	if err != nil {
-		return err
-	}
-	defer stop()
+	broker := rabbitmqtest.Start(t, rabbitmqtest.Options{}).URL()
 	// One message of twenty is about a creation; the same change in the other format is irrelevant too.
 	mixed := []string{created[0]}
 	for i := range 19 {
 		mixed = append(mixed, irrelevant[i%len(irrelevant)])
 	}
 	for _, l := range []load{
-		{"95 % irrelevant", mixed, count / len(mixed)},
-		{"servers, all that Nova sends, both formats", append(append([]string{}, beside...), created...), count / (len(beside) + len(created))},
-		{"servers, created in both formats", created, count / len(created)},
+		{"95 % irrelevant", mixed, *messages / len(mixed)},
+		{"servers, all that Nova sends, both formats", append(append([]string{}, beside...), created...), *messages / (len(beside) + len(created))},
+		{"servers, created in both formats", created, *messages / len(created)},
 	} {
 		var all []cost
-		for range runs {
-			c, err := listen(ctx, path, broker, l)
+		for range *runs {
+			c, err := listen(t.Context(), path, broker, l)
 			if err != nil {
-				return fmt.Errorf("listen (%s): %w", l.name, err)
+				t.Fatalf("%s: %v", l.name, err)
 			}
 			all = append(all, c)
 		}
-		messages := float64(l.servers * len(l.messages))
-		fmt.Printf("%s: %.0f messages, medians of %d\n", l.name, messages, runs)
-		row := func(what string, value func(cost) float64) { fmt.Printf("  %-28s %10.2f\n", what, median(all, value)) }
-		row("Messages/Second", func(c cost) float64 { return messages / c.elapsed.Seconds() })
-		row("messages a second of CPU", func(c cost) float64 { return messages / c.cpu.Seconds() })
-		row("CPU a message, µs", func(c cost) float64 { return c.cpu.Seconds() * 1e6 / messages })
+		sent := float64(l.servers * len(l.messages))
+		t.Logf("%s: %.0f messages, medians of %d", l.name, sent, *runs)
+		row := func(what string, value func(cost) float64) { t.Logf("  %-28s %10.2f", what, median(all, value)) }
+		row("Messages/Second", func(c cost) float64 { return sent / c.elapsed.Seconds() })
+		row("messages a second of CPU", func(c cost) float64 { return sent / c.cpu.Seconds() })
+		row("CPU a message, µs", func(c cost) float64 { return c.cpu.Seconds() * 1e6 / sent })
 		row("CPU a server, ms", func(c cost) float64 { return c.cpu.Seconds() * 1e3 / float64(l.servers) })
 		row("memory, MiB", func(c cost) float64 { return float64(c.memory) / mebibyte })
 	}
-	return nil
 }
 
 var (
