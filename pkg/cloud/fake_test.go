@@ -88,9 +88,9 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
-	case login && r.Method == "POST":
+	case login && r.Method == http.MethodPost:
 		f.login(w, body)
-	case login && r.Method == "GET":
+	case login && r.Method == http.MethodGet:
 		token := r.Header.Get("X-Subject-Token")
 		project, ok := f.tokens[token]
 		if !ok || r.Header.Get("X-Auth-Token") != token {

@@ -113,7 +113,7 @@ func (e *embedded) building(ctx context.Context, s *session) (string, error) {
 	return id, err
 }
 
-func (e *embedded) unbuilt(ctx context.Context, s *session) (string, error) {
+func (e *embedded) unbuilt(_ context.Context, s *session) (string, error) {
 	demo, _ := e.cloud.Project("demo")
 	id := e.cloud.PutServer(simcloud.Server{Name: "contract", ProjectID: demo.ID, VMState: "building", Metadata: kept})
 	e.cloud.FinishBuild(id, 0, true)

@@ -232,7 +232,7 @@ func serverPaths() []step {
 }
 
 // stepsAs returns every operation as each of the users.
-func stepsAs(metadata, member string, users ...string) []step {
+func stepsAs(metadata string, users ...string) []step {
 	var steps []step
 	for _, who := range users {
 		steps = append(steps,
@@ -247,7 +247,7 @@ func stepsAs(metadata, member string, users ...string) []step {
 }
 
 func serverRoles() []step {
-	steps := stepsAs(serverMetadata, "server",
+	steps := stepsAs(serverMetadata,
 		"admin", "demo admin", "reader", "stranger", "anonymous", "wrong", "revoked", "expired")
 	for _, who := range []string{"stranger", "anonymous", "wrong", "expired", "admin"} {
 		steps = append(steps, step{name: "GET server as " + who, as: who, method: "GET", path: oneServer})

@@ -189,7 +189,7 @@ func snapshotPaths() []step {
 }
 
 func snapshotRoles() []step {
-	return append(stepsAs(snapshotMetadata, "snapshot",
+	return append(stepsAs(snapshotMetadata,
 		"demo admin", "admin", "reader", "stranger", "anonymous", "wrong", "revoked", "expired"),
 		step{name: "a stranger with the own project in the path", as: "stranger", method: "PUT",
 			path: "{cinder}/v3/{other}/snapshots/{snapshot}/metadata/a",

@@ -383,18 +383,8 @@ func volumePaths() []step {
 }
 
 func volumeRoles() []step {
-	steps := stepsAs(
-		volumeMetadata,
-		"volume",
-		"demo admin",
-		"admin",
-		"reader",
-		"stranger",
-		"anonymous",
-		"wrong",
-		"revoked",
-		"expired",
-	)
+	steps := stepsAs(volumeMetadata,
+		"demo admin", "admin", "reader", "stranger", "anonymous", "wrong", "revoked", "expired")
 	for _, who := range []string{"demo admin", "reader", "stranger", "anonymous"} {
 		steps = append(steps, step{name: "GET volume as " + who, as: who, method: "GET", path: oneVolume})
 	}

@@ -103,7 +103,7 @@ func FuzzSignature(f *testing.F) {
 			return
 		}
 		r := &http.Request{
-			Method: "GET",
+			Method: http.MethodGet,
 			URL:    target,
 			Host:   "example.com",
 			Header: http.Header{"Authorization": {authorization}, "X-Sdk-Date": {date}},

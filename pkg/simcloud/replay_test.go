@@ -3,6 +3,7 @@ package simcloud_test
 import (
 	"bufio"
 	"encoding/json"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -146,10 +147,10 @@ func operate(t *testing.T, c *simcloud.Cloud, operation, path, token string) ans
 	t.Helper()
 	method, rest, _ := strings.Cut(operation, " ")
 	var body any
-	switch {
-	case method == "POST":
+	switch method {
+	case http.MethodPost:
 		body = `{"metadata": {"env": "dev"}}`
-	case method == "PUT":
+	case http.MethodPut:
 		body = `{"meta": {"env": "x"}}`
 	}
 	return call(t, c, method, path+"/"+rest, body, "X-Auth-Token", token)
