@@ -25,7 +25,8 @@ import (
 const notifications = "../pkg/lifecycle/testdata/"
 
 // created is the notification that a server has been created, in both formats.
-var created = []string{"docs/zed-unversioned.compute.instance.create.end.json", "docs/zed-versioned.instance.create.end.json"}
+var created = []string{"docs/zed-unversioned.compute.instance.create.end.json",
+	"docs/zed-versioned.instance.create.end.json"}
 
 // beside is what Nova sends beside those when it creates a server, in both formats.
 var beside = []string{
@@ -72,7 +73,8 @@ func TestListener(t *testing.T) {
 	}
 	for _, l := range []load{
 		{"95 % irrelevant", mixed, *messages / len(mixed)},
-		{"servers, all that Nova sends, both formats", append(append([]string{}, beside...), created...), *messages / (len(beside) + len(created))},
+		{"servers, all that Nova sends, both formats", append(append([]string{}, beside...), created...),
+			*messages / (len(beside) + len(created))},
 		{"servers, created in both formats", created, *messages / len(created)},
 	} {
 		var all []cost

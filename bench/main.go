@@ -1,5 +1,5 @@
-// Command bench measures what the function server-created costs against an empty function and against a bare client, pair by
-// pair, and prints medians and ratios. CPU time and memory are the kernel's account of each process.
+// Command bench measures what the function server-created costs against an empty function and against a bare client,
+// pair by pair, and prints medians and ratios. CPU time and memory are the kernel's account of each process.
 package main
 
 import (
@@ -52,7 +52,8 @@ func run(ctx context.Context, pairs, warm, count int) error {
 	defer os.RemoveAll(dir)
 	names := []string{"empty", "bare", "server-created"}
 	for i, pkg := range []string{"./empty", "./bare", "../functions/server-created"} {
-		build := exec.CommandContext(ctx, "go", "build", "-tags", "lambda.norpc,nethttpomithttp2", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", filepath.Join(dir, names[i]), ".")
+		build := exec.CommandContext(ctx, "go", "build", "-tags", "lambda.norpc,nethttpomithttp2", "-trimpath",
+			"-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", filepath.Join(dir, names[i]), ".")
 		build.Dir, build.Env = pkg, append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w: %s", pkg, err, out)
@@ -98,14 +99,17 @@ func run(ctx context.Context, pairs, warm, count int) error {
 			}
 			return fmt.Sprintf("%.2f", m["server-created"]/m[to])
 		}
-		fmt.Printf("%-44s %10s %10s %14s %8s %8s\n", what, shown["empty"], shown["bare"], shown["server-created"], ratio("empty"), ratio("bare"))
+		fmt.Printf("%-44s %10s %10s %14s %8s %8s\n", what, shown["empty"], shown["bare"], shown["server-created"],
+			ratio("empty"), ratio("bare"))
 	}
 	row("cold start to the first poll, CPU ms", cold, func(c cost) float64 { return c.cpu.Seconds() * 1e3 })
 	row("cold start to the first poll, elapsed ms", cold, func(c cost) float64 { return c.elapsed.Seconds() * 1e3 })
 	row("memory at the first poll, MiB", cold, func(c cost) float64 { return float64(c.memory) / mebibyte })
 	row("CPU an event, µs", hot, func(c cost) float64 { return c.cpu.Seconds() * 1e6 / float64(count) })
 	row("Messages/Second", hot, func(c cost) float64 { return float64(count) / c.elapsed.Seconds() })
-	row(fmt.Sprintf("memory after %d events, MiB", count), hot, func(c cost) float64 { return float64(c.memory) / mebibyte })
+	row(fmt.Sprintf("memory after %d events, MiB", count), hot, func(c cost) float64 {
+		return float64(c.memory) / mebibyte
+	})
 	for _, name := range names {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
@@ -125,8 +129,8 @@ func median(all []cost, value func(cost) float64) float64 {
 	return values[len(values)/2]
 }
 
-// measure starts a function, lets it tag so many servers after its first poll, and stops it. What it costs to start is not
-// counted then.
+// measure starts a function, lets it tag so many servers after its first poll, and stops it. What it costs to start is
+// not counted then.
 func measure(ctx context.Context, path string, count int) (cost, error) {
 	runtime, aws := lambdatest.NewRuntimeAPI(), lambdatest.NewAWS()
 	defer runtime.Close()
@@ -139,7 +143,8 @@ func measure(ctx context.Context, path string, count int) (cost, error) {
 		return cost{}, err
 	}
 	cmd := exec.CommandContext(ctx, path)
-	cmd.Env = append(aws.Environ(runtime), "TAGGER_RULES="+rules, "TAGGER_RATE=0", "TAGGER_LOG_LEVEL=warn", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256")
+	cmd.Env = append(aws.Environ(runtime), "TAGGER_RULES="+rules, "TAGGER_RATE=0", "TAGGER_LOG_LEVEL=warn",
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256")
 	if strings.HasSuffix(path, "bare") {
 		cmd.Env = append(cmd.Env, append(credentials, "BARE_COMPUTE="+cloud.URL+"/compute/v2.1")...)
 	}
@@ -188,7 +193,8 @@ func measure(ctx context.Context, path string, count int) (cost, error) {
 	return c, nil
 }
 
-// peak is how much memory a running process has had at most, in bytes. What wait4 tells counts the parent before exec too.
+// peak is how much memory a running process has had at most, in bytes. What wait4 tells counts the parent before exec
+// too.
 func peak(pid int) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -230,7 +236,8 @@ func tag(ctx context.Context, runtime *lambdatest.RuntimeAPI, sim *simcloud.Clou
 			batch.Records = append(batch.Records, events.SQSMessage{
 				MessageId: id(n), ReceiptHandle: "r", EventSource: "aws:sqs", AWSRegion: "eu-central-1",
 				EventSourceARN: "arn:aws:sqs:eu-central-1:123456789012:tagger",
-				Attributes:     map[string]string{"ApproximateReceiveCount": "1", "SentTimestamp": fmt.Sprint(time.Now().UnixMilli())},
+				Attributes: map[string]string{"ApproximateReceiveCount": "1",
+					"SentTimestamp": fmt.Sprint(time.Now().UnixMilli())},
 				Body: fmt.Sprintf(`{"specversion": "1.0", "id": "e-%[1]s", "source": "//bench", "type": "io.github.cloudtagger.server.created", "subject": %[1]q, `+
 					`"time": %[2]q}`, id(n), time.Now().UTC().Format(time.RFC3339)),
 			})

@@ -18,7 +18,8 @@ import (
 // Every home has one page, with the same headings in the same order.
 func TestPages(t *testing.T) {
 	headings := []string{
-		"Deploy", "First event", "Watch", "Change rules", "Upgrade", "Roll back", "Dead letters", "Cost", "Remove", "What was run",
+		"Deploy", "First event", "Watch", "Change rules", "Upgrade", "Roll back", "Dead letters", "Cost", "Remove",
+		"What was run",
 	}
 	for _, home := range []string{"aws", "functiongraph", "knative", "kolla", "kubernetes", "systemd"} {
 		text := read(t, home+"/README.md")
@@ -117,17 +118,22 @@ func TestKolla(t *testing.T) {
 			t.Errorf("nova.conf: %q", line)
 		}
 	}
-	if want := map[string]string{"[notifications]notification_format": "unversioned", "[notifications]notify_on_state_change": "vm_state"}; !maps.Equal(settings, want) {
+	if want := map[string]string{"[notifications]notification_format": "unversioned",
+		"[notifications]notify_on_state_change": "vm_state"}; !maps.Equal(settings, want) {
 		t.Errorf("nova.conf: %v", settings)
 	}
 
-	// The policy is for all of Tagger's queues, and for no others; it lets nothing expire, and its bound is above the queues' own.
-	policy := regexp.MustCompile(`set_policy .*--priority 100 --apply-to queues \\\n  tagger '([^']+)' '([^']+)'\n`).FindStringSubmatch(read(t, "kolla/policies.sh"))
+	// The policy is for all of Tagger's queues, and for no others; it lets nothing expire, and its bound is above the
+	// queues' own.
+	policy := regexp.MustCompile(
+		`set_policy .*--priority 100 --apply-to queues \\\n  tagger '([^']+)' '([^']+)'\n`).FindStringSubmatch(read(t,
+		"kolla/policies.sh"))
 	if policy == nil {
 		t.Fatal("policies.sh sets no policy")
 	}
 	var definition map[string]int
-	if err := json.Unmarshal([]byte(policy[2]), &definition); err != nil || len(definition) != 1 || definition["max-length"] < 256<<20/100 {
+	if err := json.Unmarshal([]byte(policy[2]), &definition); err != nil || len(definition) != 1 ||
+		definition["max-length"] < 256<<20/100 {
 		t.Errorf("the policy defines %s: %v", policy[2], err)
 	}
 	pattern := regexp.MustCompile(policy[1])
@@ -160,7 +166,8 @@ func TestAlarms(t *testing.T) {
 	runbook := read(t, "../docs/runbook.md")
 	template := read(t, "../template.yaml")
 	alarms := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^  (?:Server|Volume|Snapshot)(?:Created|Changed)(\w+):\n    Type: AWS::CloudWatch::Alarm$`).FindAllStringSubmatch(template, -1) {
+	for _, m := range regexp.MustCompile(
+		`(?m)^  (?:Server|Volume|Snapshot)(?:Created|Changed)(\w+):\n    Type: AWS::CloudWatch::Alarm$`).FindAllStringSubmatch(template, -1) {
 		alarms[m[1]] = true
 	}
 	if n := strings.Count(template, "Type: AWS::CloudWatch::Alarm\n"); n != 5*len(alarms) || n == 0 {
@@ -169,7 +176,8 @@ func TestAlarms(t *testing.T) {
 	for _, m := range regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(read(t, "monitoring/alerts.yaml"), -1) {
 		alarms[m[1]] = true
 	}
-	logs := regexp.MustCompile(`setproduct\(var.functions, \[(.*)\]\)`).FindStringSubmatch(read(t, "functiongraph/main.tf"))
+	logs := regexp.MustCompile(`setproduct\(var.functions, \[(.*)\]\)`).FindStringSubmatch(read(t,
+		"functiongraph/main.tf"))
 	if logs == nil {
 		t.Fatal("the Terraform module has no alarms on the log")
 	}
@@ -193,7 +201,8 @@ func TestHosts(t *testing.T) {
 		}
 		return strings.Fields(strings.TrimPrefix(m[1], "/usr/bin/tagger "))
 	}
-	unit, quadlet := started("systemd/tagger-listen.service", "ExecStart"), started("systemd/tagger-listen.container", "Exec")
+	unit, quadlet := started("systemd/tagger-listen.service", "ExecStart"),
+		started("systemd/tagger-listen.container", "Exec")
 	if !slices.Equal(unit, quadlet) {
 		t.Errorf("the unit runs %q, the quadlet %q", unit, quadlet)
 	}
@@ -203,7 +212,8 @@ func TestHosts(t *testing.T) {
 		t.Errorf("%q: %v: %s", unit, err, out)
 	}
 	configuration := read(t, "../docs/configuration.md")
-	for _, name := range regexp.MustCompile(`(?m)^#?((?:TAGGER|OS)_\w+)=`).FindAllStringSubmatch(read(t, "systemd/environment"), -1) {
+	for _, name := range regexp.MustCompile(`(?m)^#?((?:TAGGER|OS)_\w+)=`).FindAllStringSubmatch(read(t,
+		"systemd/environment"), -1) {
 		if !strings.Contains(configuration, "`"+name[1]+"`") {
 			t.Errorf("docs/configuration.md has no %s", name[1])
 		}

@@ -73,7 +73,8 @@ func serverID(n int) string { return fmt.Sprintf("8c1f0a6e-5b0d-4a3e-9f52-%012d"
 // message is a carrier's message that a server has been created.
 func message(t *testing.T, n int, sent time.Time, receives int) delivery.Message {
 	t.Helper()
-	batch := ingress.Decode(fmt.Appendf(nil, `{"specversion": "1.0", "id": "e-%[1]d", "source": "//scale", "subject": %[2]q,
+	batch := ingress.Decode(fmt.Appendf(nil,
+		`{"specversion": "1.0", "id": "e-%[1]d", "source": "//scale", "subject": %[2]q,
 		"type": "io.github.cloudtagger.server.created", "time": %[3]q}`, n, serverID(n), sent.UTC().Format(time.RFC3339)))
 	if err := batch.Records[0].Err; err != nil {
 		t.Fatal(err)

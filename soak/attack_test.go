@@ -80,12 +80,17 @@ func attacks(size int) []attack {
 		absent("absent servers", created(serverID(4), `{}`)),
 		one("rule", created(serverID(1_000_000), string(costly))),
 		{name: "headers", contentType: "application/json", header: map[string]string{
-			"ce-specversion": "1.0", "ce-id": "h", "ce-source": "//soak", "ce-type": "io.github.cloudtagger.server.created", "ce-subject": long[:min(len(long), 700_000)],
-		}, body: []byte(`{"specversion": "1.0", "id": "` + long + `", "source": "//soak", "type": "` + long + `"}`), times: 100},
-		absent("attributes in two cases", []byte(`{"specversion": "1.0", "SpecVersion": "0.3", "id": "a", "ID": "b", "source": "//soak", "Source": "//other", `+
-			`"type": "io.github.cloudtagger.server.created", "TYPE": "io.github.cloudtagger.server.deleted", "subject": "`+serverID(5)+`", `+
-			`"Subject": "`+serverID(1_000_000)+`"}`)),
-		absent("invalid UTF-8", bytes.Replace(created(serverID(6), `{"name": "NAME"}`), []byte("NAME"), []byte("\xff\xfe\xc0\x80"), 1)),
+			"ce-specversion": "1.0", "ce-id": "h", "ce-source": "//soak", "ce-type": "io.github.cloudtagger.server.created",
+			"ce-subject": long[:min(len(long), 700_000)],
+		}, body: []byte(`{"specversion": "1.0", "id": "` + long + `", "source": "//soak", "type": "` + long + `"}`),
+			times: 100},
+		absent("attributes in two cases",
+			[]byte(`{"specversion": "1.0", "SpecVersion": "0.3", "id": "a", "ID": "b", "source": "//soak", "Source": "//other", `+
+				`"type": "io.github.cloudtagger.server.created", "TYPE": "io.github.cloudtagger.server.deleted", "subject": "`+
+				serverID(5)+`", `+
+				`"Subject": "`+serverID(1_000_000)+`"}`)),
+		absent("invalid UTF-8", bytes.Replace(created(serverID(6), `{"name": "NAME"}`), []byte("NAME"),
+			[]byte("\xff\xfe\xc0\x80"), 1)),
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/cloudtagger/tagger/internal/rabbitmqtest"
 )
 
-// brokerMessage is the longest message that the broker takes: the max_message_size that docs/private-cloud.md asks for. The
-// broker hands a listener up to 100 messages at once, and RabbitMQ has no limit for their bytes.
+// brokerMessage is the longest message that the broker takes: the max_message_size that docs/private-cloud.md asks for.
+// The broker hands a listener up to 100 messages at once, and RabbitMQ has no limit for their bytes.
 const brokerMessage = mebibyte
 
 // startBroker starts a RabbitMQ of our own on loopback and returns its URL.

@@ -25,14 +25,16 @@ type groupFiles struct{ root, limit, swap, peak, events string }
 
 var (
 	version2 = groupFiles{"/sys/fs/cgroup", "memory.max", "memory.swap.max", "memory.peak", "memory.events"}
-	version1 = groupFiles{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control"}
+	version1 = groupFiles{"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes",
+		"memory.max_usage_in_bytes", "memory.oom_control"}
 )
 
 // newGroup makes a group whose processes may use so many bytes of memory, and none of swap. It needs root.
 func newGroup(t *testing.T, name string, limit int64) *group {
 	t.Helper()
 	files := version1
-	if controllers, err := os.ReadFile(filepath.Join(version2.root, "cgroup.controllers")); err == nil && bytes.Contains(controllers, []byte("memory")) {
+	if controllers, err := os.ReadFile(filepath.Join(version2.root, "cgroup.controllers")); err == nil &&
+		bytes.Contains(controllers, []byte("memory")) {
 		files = version2
 	}
 	g := &group{filepath.Join(files.root, fmt.Sprintf("tagger-soak-%d-%s", os.Getpid(), name)), files}
@@ -56,7 +58,8 @@ func newGroup(t *testing.T, name string, limit int64) *group {
 	if files == version2 {
 		swap = 0
 	}
-	_ = os.WriteFile(filepath.Join(g.dir, files.swap), []byte(strconv.FormatInt(swap, 10)), 0) // a kernel without swap has no such file
+	// a kernel without swap has no such file
+	_ = os.WriteFile(filepath.Join(g.dir, files.swap), []byte(strconv.FormatInt(swap, 10)), 0)
 	return g
 }
 
@@ -65,7 +68,8 @@ func (g *group) command(argv ...string) []string {
 	return append([]string{"sh", "-c", `echo $$ >"$0" && exec "$@"`, filepath.Join(g.dir, "cgroup.procs")}, argv...)
 }
 
-// peak returns the most memory that the group has used, in bytes, page cache and kernel memory included; 0 where the kernel does not tell.
+// peak returns the most memory that the group has used, in bytes, page cache and kernel memory included; 0 where the
+// kernel does not tell.
 func (g *group) peak() int64 {
 	text, _ := os.ReadFile(filepath.Join(g.dir, g.files.peak))
 	n, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)

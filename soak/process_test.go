@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		binaries = dir
-		build := exec.Command("go", "build", "-tags", "lambda.norpc,nethttpomithttp2", "-trimpath", "-ldflags", "-s -w", "-o", dir, "../cmd/tagger", "../functions/server-created")
+		build := exec.Command("go", "build", "-tags", "lambda.norpc,nethttpomithttp2", "-trimpath", "-ldflags", "-s -w", "-o",
+			dir, "../cmd/tagger", "../functions/server-created")
 		build.Stderr = os.Stderr
 		if err := build.Run(); err != nil {
 			fmt.Fprintln(os.Stderr, "build tagger and the function:", err)
@@ -67,7 +68,8 @@ type limited struct {
 func run(t *testing.T, name string, mebibytes int64, environ []string, argv ...string) *process {
 	t.Helper()
 	p := &process{
-		name: name, limit: mebibytes << 20, ended: make(chan struct{}), address: make(chan string, 1), counted: make(chan limited, 1),
+		name: name, limit: mebibytes << 20, ended: make(chan struct{}), address: make(chan string, 1),
+		counted: make(chan limited, 1),
 	}
 	p.group = newGroup(t, name, p.limit)
 	line := p.group.command(argv...)

@@ -1,6 +1,7 @@
 //go:build soak
 
-// Package soak_test runs the built processes under hostile load, each in a control group of the size that its manifest gives it.
+// Package soak_test runs the built processes under hostile load, each in a control group of the size that its manifest
+// gives it.
 package soak_test
 
 import (
@@ -33,7 +34,8 @@ var (
 	older   = flag.String("tagger", "", "in place of the built tagger, this one is attacked (TestAttacks)")
 )
 
-// The limits of the manifests, in MiB: deploy/knative/tagger.yaml, template.yaml and deploy/kubernetes/chart/values.yaml.
+// The limits of the manifests, in MiB: deploy/knative/tagger.yaml, template.yaml and
+// deploy/kubernetes/chart/values.yaml.
 const (
 	serveMemory    = 128
 	functionMemory = 256
@@ -96,8 +98,10 @@ func TestSoak(t *testing.T) {
 	broker := startBroker(t)
 	// As the manifest has them; a function waits a shorter time, because it takes one invocation at a time.
 	environ := append(credentials, "TAGGER_RULES="+rulesText)
-	serve := run(t, "serve", serveMemory, append(environ, "TAGGER_CONCURRENCY=10", "TAGGER_WAIT=20s"), binary("tagger"), "serve", "--listen", "127.0.0.1:0")
-	listener := run(t, "listen", listenMemory, append(environ, "TAGGER_AMQP_URL="+broker, "TAGGER_AMQP_EXCHANGES=nova"), binary("tagger"), "listen")
+	serve := run(t, "serve", serveMemory, append(environ, "TAGGER_CONCURRENCY=10", "TAGGER_WAIT=20s"), binary("tagger"),
+		"serve", "--listen", "127.0.0.1:0")
+	listener := run(t, "listen", listenMemory, append(environ, "TAGGER_AMQP_URL="+broker, "TAGGER_AMQP_EXCHANGES=nova"),
+		binary("tagger"), "listen")
 
 	api, aws := lambdatest.NewRuntimeAPI(), lambdatest.NewAWS()
 	t.Cleanup(api.Close)
@@ -105,8 +109,9 @@ func TestSoak(t *testing.T) {
 	if err := aws.SetCredentials(credentials); err != nil {
 		t.Fatal(err)
 	}
-	function := run(t, "function", functionMemory, append(aws.Environ(api), fmt.Sprint("AWS_LAMBDA_FUNCTION_MEMORY_SIZE=", functionMemory),
-		"TAGGER_RULES="+rulesText, "TAGGER_WAIT=1s"), binary("server-created"))
+	function := run(t, "function", functionMemory,
+		append(aws.Environ(api), fmt.Sprint("AWS_LAMBDA_FUNCTION_MEMORY_SIZE=", functionMemory),
+			"TAGGER_RULES="+rulesText, "TAGGER_WAIT=1s"), binary("server-created"))
 
 	base := serve.listens(t)
 	serve.isLimited(t, "/sys/fs/cgroup")
@@ -154,7 +159,8 @@ func TestSoak(t *testing.T) {
 		}
 		all, missing := goods[p].untagged()
 		if len(missing) > 0 || all == 0 {
-			t.Errorf("%s: of %d good events %d are not tagged, such as %s", p.name, all, len(missing), missing[:min(3, len(missing))])
+			t.Errorf("%s: of %d good events %d are not tagged, such as %s", p.name, all, len(missing),
+				missing[:min(3, len(missing))])
 		}
 		p.mu.Lock()
 		first, second := p.peaks[0], p.peaks[1]
@@ -174,7 +180,8 @@ func TestSoak(t *testing.T) {
 			_ = p.cmd.Process.Kill()
 			<-p.ended
 		}
-		t.Logf("%-8s limit %d MiB, resident at most %.1f and %.1f MiB (halves), group %.1f MiB; CPU %.1f s, log %.1f MiB; %d good events",
+		t.Logf("%-8s limit %d MiB, resident at most %.1f and %.1f MiB (halves), group %.1f MiB; CPU %.1f s, log %.1f MiB; "+
+			"%d good events",
 			p.name, p.limit/mebibyte, mib(first), mib(second), mib(peak), p.cpu().Seconds(), mib(p.logged.Load()), all)
 	}
 }
@@ -253,7 +260,8 @@ func holdBodies(ctx context.Context, base string) {
 					return // the process has ended, which the test sees
 				}
 				_ = conn.SetDeadline(time.Now().Add(15 * time.Second))
-				fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: soak\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n{", structured, largest)
+				fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: soak\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n{", structured,
+					largest)
 				_, _ = io.Copy(io.Discard, conn)
 				_ = conn.Close()
 			}
@@ -294,7 +302,8 @@ func goodHTTP(ctx context.Context, t *testing.T, base string, g *good) {
 	}
 }
 
-// invokeFunction invokes the function with one attack after the other: alone, and in a batch of a queue together with good events.
+// invokeFunction invokes the function with one attack after the other: alone, and in a batch of a queue together with
+// good events.
 func invokeFunction(ctx context.Context, t *testing.T, api *lambdatest.RuntimeAPI, g *good) {
 	alone, queued := attacks(largest), attacks(sqsMessage)
 	var again []string // servers whose records were handed back
@@ -320,7 +329,8 @@ func invokeFunction(ctx context.Context, t *testing.T, api *lambdatest.RuntimeAP
 		servers := map[string]string{}
 		add := func(id string, body []byte) {
 			batch.Records = append(batch.Records, events.SQSMessage{
-				MessageId: id, ReceiptHandle: "receipt-" + id, Body: string(body), EventSource: "aws:sqs", AWSRegion: "eu-central-1",
+				MessageId: id, ReceiptHandle: "receipt-" + id, Body: string(body), EventSource: "aws:sqs",
+				AWSRegion:      "eu-central-1",
 				EventSourceARN: "arn:aws:sqs:eu-central-1:123456789012:tagger", Attributes: map[string]string{
 					"ApproximateReceiveCount": "1", "SentTimestamp": fmt.Sprint(time.Now().UnixMilli()),
 				},
@@ -405,7 +415,8 @@ func publish(ctx context.Context, t *testing.T, broker string, g *good) {
 			return true
 		}
 	}
-	for ctx.Err() == nil && !send(attack{contentType: "application/json", body: []byte("{}")}) { // the listener has bound its queue when this arrives
+	// the listener has bound its queue when this arrives
+	for ctx.Err() == nil && !send(attack{contentType: "application/json", body: []byte("{}")}) {
 		pause(ctx, time.Second)
 	}
 	all := attacks(brokerMessage)
@@ -451,7 +462,8 @@ func TestAttacks(t *testing.T) {
 	for _, a := range attacks(largest) {
 		t.Run(strings.ReplaceAll(a.name, " ", "-"), func(t *testing.T) {
 			_, credentials := newCloud(t)
-			p := run(t, "serve", serveMemory, append(credentials, "TAGGER_RULES="+rulesText, "TAGGER_CONCURRENCY=10", "TAGGER_WAIT=2s"),
+			p := run(t, "serve", serveMemory, append(credentials, "TAGGER_RULES="+rulesText, "TAGGER_CONCURRENCY=10",
+				"TAGGER_WAIT=2s"),
 				program, "serve", "--listen", "127.0.0.1:0")
 			base := p.listens(t)
 			began := time.Now()
@@ -466,7 +478,8 @@ func TestAttacks(t *testing.T) {
 			p.mu.Unlock()
 			_ = p.cmd.Process.Kill()
 			<-p.ended
-			t.Logf("| %s | %.1f MB | %v | %.0f MiB | %.2f s | %.1f s | %.1f MiB |", a.name, float64(len(a.body))/1e6, statuses, mib(peak), p.cpu().Seconds(),
+			t.Logf("| %s | %.1f MB | %v | %.0f MiB | %.2f s | %.1f s | %.1f MiB |", a.name, float64(len(a.body))/1e6, statuses,
+				mib(peak), p.cpu().Seconds(),
 				took.Seconds(), mib(p.logged.Load()))
 		})
 	}

@@ -1,5 +1,5 @@
-// Command bare is the least function that tags the servers of an SQS batch: the standard library, one rule in the code, and
-// nothing that goes wrong.
+// Command bare is the least function that tags the servers of an SQS batch: the standard library, one rule in the code,
+// and nothing that goes wrong.
 package main
 
 import (
@@ -36,7 +36,8 @@ func main() {
 		var response events.SQSEventResponse
 		for i, err := range errs {
 			if err != nil {
-				response.BatchItemFailures = append(response.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: batch.Records[i].MessageId})
+				response.BatchItemFailures = append(response.BatchItemFailures,
+					events.SQSBatchItemFailure{ItemIdentifier: batch.Records[i].MessageId})
 			}
 		}
 		return response, nil
@@ -45,7 +46,8 @@ func main() {
 
 func login(ctx context.Context, client *http.Client) (token string, err error) {
 	body := fmt.Sprintf(`{"auth": {"identity": {"methods": ["password"], "password": {"user": {"name": %q, "password": %q, "domain": {"name": "Default"}}}},
-		"scope": {"project": {"name": %q, "domain": {"name": "Default"}}}}}`, os.Getenv("OS_USERNAME"), os.Getenv("OS_PASSWORD"), os.Getenv("OS_PROJECT_NAME"))
+		"scope": {"project": {"name": %q, "domain": {"name": "Default"}}}}}`, os.Getenv("OS_USERNAME"),
+		os.Getenv("OS_PASSWORD"), os.Getenv("OS_PROJECT_NAME"))
 	header, err := call(ctx, client, http.MethodPost, os.Getenv("OS_AUTH_URL")+"/auth/tokens", "", []byte(body))
 	return header.Get("X-Subject-Token"), err
 }

@@ -26,15 +26,18 @@ func TestAdministratorNeedsBounds(t *testing.T) {
 	t.Setenv("TAGGER_AMQP_URL", "amqp://127.0.0.1:1/")
 	demo, _ := sim.Project("demo")
 	sim.PutServer(simcloud.Server{ID: serverID, ProjectID: demo.ID})
-	for _, args := range [][]string{{"invoke", "--cloud", "env", "-"}, {"plan", "--cloud", "env", "-"}, {"serve", "--listen", "127.0.0.1:0"}, {"listen"}} {
+	for _, args := range [][]string{{"invoke", "--cloud", "env", "-"}, {"plan", "--cloud", "env", "-"},
+		{"serve", "--listen", "127.0.0.1:0"}, {"listen"}} {
 		_, errOut, status := taggerCommand(t, plainEvent("server.created"), args...)
-		if status != exitUsage || !strings.Contains(errOut, "TAGGER_PROJECTS is not set") || !strings.Contains(errOut, "set it to roles") {
+		if status != exitUsage || !strings.Contains(errOut, "TAGGER_PROJECTS is not set") ||
+			!strings.Contains(errOut, "set it to roles") {
 			t.Errorf("%v: status %d: %s", args, status, errOut)
 		}
 	}
 	t.Setenv("TAGGER_AMQP_URL", "")
 	out, _, status := taggerCommand(t, "", "check")
-	if status != exitUndone || !strings.Contains(out, "projects     failed  ") || !strings.Contains(out, "roles reader member admin") {
+	if status != exitUndone || !strings.Contains(out, "projects     failed  ") ||
+		!strings.Contains(out, "roles reader member admin") {
 		t.Errorf("status %d:\n%s", status, out)
 	}
 	if got := sim.Metadata("server", serverID); len(got) != 0 {
@@ -78,7 +81,8 @@ func TestAnswersDoNotDriveTheTerminal(t *testing.T) {
 	for _, args := range [][]string{{"check"}, {"invoke", "--cloud", "env", "-"}} {
 		out, errOut, status := taggerCommand(t, plainEvent("server.created"), args...)
 		shown := strings.ReplaceAll(out+errOut, "\n", "")
-		if status != exitUndone || !strings.Contains(shown, `no \u001b]0;owned`) || strings.ContainsFunc(shown, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		if status != exitUndone || !strings.Contains(shown, `no \u001b]0;owned`) ||
+			strings.ContainsFunc(shown, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Errorf("%v: status %d: %q", args, status, shown)
 		}
 	}
@@ -93,7 +97,8 @@ func TestWithoutTLS(t *testing.T) {
 	t.Setenv("OS_USER_DOMAIN_NAME", "Default")
 	t.Setenv("OS_PROJECT_NAME", "demo")
 	out, _, _ := taggerCommand(t, "", "check")
-	if !strings.Contains(out, "warning      warn    OS_AUTH_URL begins with http://: passwords and tokens go to keystone.invalid unencrypted") {
+	if !strings.Contains(out,
+		"warning      warn    OS_AUTH_URL begins with http://: passwords and tokens go to keystone.invalid unencrypted") {
 		t.Errorf("out:\n%s", out)
 	}
 }
@@ -111,7 +116,8 @@ func TestCheckWarnsAboutNames(t *testing.T) {
 		t.Setenv("TAGGER_PROJECTS", "own")
 		t.Setenv("TAGGER_RULES", tt.rules)
 		out, errOut, status := taggerCommand(t, "", "check")
-		if warned := strings.Contains(out, "Keystone does not let these credentials read users"); status != exitDone || warned != tt.warned {
+		if warned := strings.Contains(out, "Keystone does not let these credentials read users"); status != exitDone ||
+			warned != tt.warned {
 			t.Errorf("%+v: status %d:\n%s%s", tt, status, out, errOut)
 		}
 	}
@@ -131,33 +137,41 @@ func TestBoundsAgree(t *testing.T) {
 		{user: "root", own: "admin", projects: other, want: map[string]bool{"admin": in, "other": in, "service": out}},
 		{user: "root", own: "admin", projects: service, want: map[string]bool{"other": out, "service": in}},
 		{user: "root", own: "admin", projects: "*", want: map[string]bool{"admin": in, "other": in, "service": out}},
-		{user: "root", own: "admin", projects: "domain:Default", want: map[string]bool{"admin": in, "other": in, "service": out}},
+		{user: "root", own: "admin", projects: "domain:Default",
+			want: map[string]bool{"admin": in, "other": in, "service": out}},
 		{user: "root", own: "service", projects: "*", want: map[string]bool{"other": in, "service": out}},
 		{user: "root", own: "service", projects: "own", want: map[string]bool{"other": out, "service": in}},
 		{user: "member", own: "demo", want: map[string]bool{"demo": in, "other": out}},
-		{user: "member", own: "demo", projects: "roles", want: map[string]bool{"demo": in, "other": in, "admin": out, "service": out}},
+		{user: "member", own: "demo", projects: "roles", want: map[string]bool{"demo": in, "other": in, "admin": out,
+			"service": out}},
 		{user: "member", own: "demo", projects: other, want: map[string]bool{"demo": in, "other": in, "admin": out}},
 	} {
 		t.Run(strings.Join([]string{tt.user, "of", tt.own, tt.projects}, " "), func(t *testing.T) {
 			sim := onSimcloud(t, simcloud.Options{
 				Users: []simcloud.User{
 					{Name: "root", Password: "secret", Roles: map[string]string{"admin": "admin", "service": "admin"}},
-					{Name: "member", Password: "secret", Roles: map[string]string{"demo": "member", "other": "member", "service": "member"}},
+					{Name: "member", Password: "secret", Roles: map[string]string{"demo": "member", "other": "member",
+						"service": "member"}},
 				},
-				Projects: []simcloud.Project{{Name: "demo"}, {Name: "admin"}, {Name: "other", ID: other}, {Name: "service", ID: service}},
+				Projects: []simcloud.Project{{Name: "demo"}, {Name: "admin"}, {Name: "other", ID: other},
+					{Name: "service", ID: service}},
 			})
 			for name, value := range map[string]string{
-				"OS_USERNAME": tt.user, "OS_PASSWORD": "secret", "OS_PROJECT_ID": "", "OS_PROJECT_NAME": tt.own, "TAGGER_PROJECTS": tt.projects,
-				"TAGGER_RULES": `rules: [{on: server.created, set: {env: dev}}]`, "TAGGER_AMQP_URL": "amqp://127.0.0.1:1/", "TAGGER_LOG_LEVEL": "error", "TAGGER_GRACE": "1ms",
+				"OS_USERNAME": tt.user, "OS_PASSWORD": "secret", "OS_PROJECT_ID": "", "OS_PROJECT_NAME": tt.own,
+				"TAGGER_PROJECTS": tt.projects,
+				"TAGGER_RULES":    `rules: [{on: server.created, set: {env: dev}}]`, "TAGGER_AMQP_URL": "amqp://127.0.0.1:1/",
+				"TAGGER_LOG_LEVEL": "error", "TAGGER_GRACE": "1ms",
 			} {
 				t.Setenv(name, value)
 			}
 			event := func(project string) string {
-				return strings.Replace(plainEvent("server.created"), `{"resource": {`, `{"resource": {"project": "`+project+`", `, 1)
+				return strings.Replace(plainEvent("server.created"), `{"resource": {`, `{"resource": {"project": "`+project+`", `,
+					1)
 			}
 			if tt.refused {
 				for _, args := range [][]string{
-					{"plan", "--cloud", "env", "-"}, {"invoke", "--cloud", "env", "-"}, {"serve", "--listen", "127.0.0.1:0"}, {"listen"},
+					{"plan", "--cloud", "env", "-"}, {"invoke", "--cloud", "env", "-"}, {"serve", "--listen", "127.0.0.1:0"},
+					{"listen"},
 					{"explain", serverID}, {"reconcile", "--scope", "all"}, {"check"},
 				} {
 					stdout, stderr, status := taggerCommand(t, event(other), args...)
@@ -168,7 +182,8 @@ func TestBoundsAgree(t *testing.T) {
 				return
 			}
 			t.Setenv("TAGGER_AMQP_URL", "")
-			if stdout, _, status := taggerCommand(t, "", "check"); status != exitDone || !strings.Contains(stdout, "projects     ok") {
+			if stdout, _, status := taggerCommand(t, "", "check"); status != exitDone ||
+				!strings.Contains(stdout, "projects     ok") {
 				t.Errorf("check: status %d: %s", status, stdout)
 			}
 			for name, want := range tt.want {
@@ -198,10 +213,12 @@ func TestBoundsAgree(t *testing.T) {
 						t.Fatal(err)
 					}
 					record := ingress.Decode([]byte(event(project.ID))).Records[0]
-					composed.Processor(1, 0).Process(t.Context(), []delivery.Message{{Events: record.Events, SentAt: time.Now(), ReceivedAt: time.Now()}})
+					composed.Processor(1, 0).Process(t.Context(),
+						[]delivery.Message{{Events: record.Events, SentAt: time.Now(), ReceivedAt: time.Now()}})
 					written(door.Name)
 				}
-				stdout, stderr, _ = taggerCommand(t, "", "reconcile", "--scope", project.ID, "--kind", "server", "--out", filepath.Join(t.TempDir(), "plan"))
+				stdout, stderr, _ = taggerCommand(t, "", "reconcile", "--scope", project.ID, "--kind", "server", "--out",
+					filepath.Join(t.TempDir(), "plan"))
 				says["reconcile"] = strings.Contains(stdout, "read      1 servers") && !strings.Contains(stdout, "out of bounds")
 				explained, _, _ := taggerCommand(t, "", "explain", serverID)
 				says["explain"] = strings.Contains(explained, "send      POST")

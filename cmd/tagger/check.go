@@ -34,10 +34,12 @@ func checkCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [--rules FILE] [--listener URL]",
 		Short: "Check settings, rules, broker, credentials, endpoints and rights",
-		Long: "Check, one after the other, the TAGGER_* settings, the rules (where there are any), RabbitMQ (where TAGGER_AMQP_URL is set), the\n" +
+		Long: "Check, one after the other, the TAGGER_* settings, the rules (where there are any), RabbitMQ (where " +
+			"TAGGER_AMQP_URL is set), the\n" +
 			"credentials, and that the compute and volume APIs answer. Nothing is written; the right to write is the one thing\n" +
 			"that only a write shows.\n\n" +
-			"At the broker: login and version, rights (tried on a queue that is gone at the end), exchanges, queues, and by its management\n" +
+			"At the broker: login and version, rights (tried on a queue that is gone at the end), exchanges, queues, and by " +
+			"its management\n" +
 			"plugin, where that can be reached, feature flags and policies. --listener asks a running listener when the last\n" +
 			"notification came.",
 		Args: cobra.NoArgs,
@@ -127,7 +129,8 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 		note("login", err, "")
 		return all
 	}
-	logged := fmt.Sprintf("cloud %s, project %s %s, user %s, roles %s", session.Cloud, session.ProjectName, session.Project, session.User,
+	logged := fmt.Sprintf("cloud %s, project %s %s, user %s, roles %s", session.Cloud, session.ProjectName,
+		session.Project, session.User,
 		strings.Join(session.Roles, " "))
 	if session.Method != config.AccessKey { // which is only used with the requests below
 		note("login", nil, logged)
@@ -143,7 +146,8 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 	others := p.Roles() || len(p.Domains()) > 0 || slices.ContainsFunc(p.IDs(), foreign)
 	if others && session.Method != config.Password && !session.Admin() {
 		warn([]config.Warning{{
-			Variable: "TAGGER_PROJECTS", Text: "names other projects, but these credentials belong to one: use a user and password",
+			Variable: "TAGGER_PROJECTS",
+			Text:     "names other projects, but these credentials belong to one: use a user and password",
 		}})
 	}
 
@@ -185,7 +189,8 @@ func namesNotTold(ctx context.Context, c *cloud.Cloud, reads rules.Needs) []conf
 		return nil
 	}
 	return []config.Warning{{
-		Variable: "TAGGER_RULES", Text: "read actor.name, and Keystone does not let these credentials read users (identity:get_user): " +
+		Variable: "TAGGER_RULES",
+		Text: "read actor.name, and Keystone does not let these credentials read users (identity:get_user): " +
 			"the name is absent where an event has the id only, as Cinder's do",
 	}}
 }
@@ -217,7 +222,8 @@ func boundsOf(ctx context.Context, c *cloud.Cloud, settings config.Settings, ses
 }
 
 // checkRules says how the rules are, as far as a desk can know, and what they read of the cloud.
-func checkRules(ctx context.Context, settings config.Settings, file string) (detail string, reads rules.Needs, err error) {
+func checkRules(ctx context.Context, settings config.Settings, file string) (detail string, reads rules.Needs,
+	err error) {
 	var source rules.Source
 	switch {
 	case file != "":
@@ -225,7 +231,8 @@ func checkRules(ctx context.Context, settings config.Settings, file string) (det
 	case settings.Rules == "" && settings.RulesFile == "" && settings.RulesParameter == "":
 		return "none given; name a file with --rules to check it too", reads, nil
 	case settings.RulesParameter != "" && settings.Rules == "" && settings.RulesFile == "":
-		return "in the parameter " + settings.RulesParameter + ", which is not read here; name a file with --rules to check it", reads, nil
+		return "in the parameter " + settings.RulesParameter +
+			", which is not read here; name a file with --rules to check it", reads, nil
 	default:
 		source, err = settings.ReadRules(ctx, nil)
 	}

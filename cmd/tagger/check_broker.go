@@ -17,7 +17,8 @@ import (
 )
 
 // checkBroker checks what tagger listen needs of RabbitMQ. Nothing that stays is created.
-func checkBroker(ctx context.Context, note func(name string, err error, detail string) bool, warn func(check, text string)) {
+func checkBroker(ctx context.Context, note func(name string, err error, detail string) bool,
+	warn func(check, text string)) {
 	c, err := config.ListenFromEnv()
 	if err != nil {
 		note("broker", err, "")
@@ -38,11 +39,13 @@ func checkBroker(ctx context.Context, note func(name string, err error, detail s
 	exchanges, missing, err := q.Rights(ctx)
 	if note("rights", err, "queues can be declared and bound, messages sent and taken") {
 		if err = nil; len(exchanges) == 0 {
-			err = fmt.Errorf("none exists of %s: set TAGGER_AMQP_EXCHANGES to the control_exchange of your services", strings.Join(missing, ", "))
+			err = fmt.Errorf("none exists of %s: set TAGGER_AMQP_EXCHANGES to the control_exchange of your services",
+				strings.Join(missing, ", "))
 		}
 		note("exchanges", err, strings.Join(exchanges, ", "))
 		if err == nil && len(missing) > 0 {
-			warn("exchanges", "there is none named "+strings.Join(missing, ", ")+"; leave out of TAGGER_AMQP_EXCHANGES what no service has")
+			warn("exchanges", "there is none named "+strings.Join(missing, ", ")+
+				"; leave out of TAGGER_AMQP_EXCHANGES what no service has")
 		}
 	}
 	states, err := q.List()
@@ -63,10 +66,12 @@ func describeQueues(name string, states []listen.QueueState) string {
 	for _, s := range states {
 		waiting += s.Messages
 	}
-	return fmt.Sprintf("%s of them, %s in them, listeners at %s: %d", plural(len(states), "queue"), plural(waiting, "message"), states[0].Name, states[0].Consumers)
+	return fmt.Sprintf("%s of them, %s in them, listeners at %s: %d", plural(len(states), "queue"),
+		plural(waiting, "message"), states[0].Name, states[0].Consumers)
 }
 
-func checkPolicies(ctx context.Context, c config.Listen, states []listen.QueueState, note func(string, error, string) bool, warn func(check, text string)) {
+func checkPolicies(ctx context.Context, c config.Listen, states []listen.QueueState,
+	note func(string, error, string) bool, warn func(check, text string)) {
 	m, err := listen.NewManagement(c)
 	if err != nil {
 		note("policies", err, "")
@@ -74,7 +79,8 @@ func checkPolicies(ctx context.Context, c config.Listen, states []listen.QueueSt
 	}
 	disabled, err := m.DisabledFlags(ctx)
 	if err != nil {
-		warn("policies", "not checked, nor feature flags: "+err.Error()+"; look yourself: rabbitmqctl list_policies and list_operator_policies must "+
+		warn("policies", "not checked, nor feature flags: "+err.Error()+
+			"; look yourself: rabbitmqctl list_policies and list_operator_policies must "+
 			"give no message-ttl and no expires to "+c.Queue+"*")
 		return
 	}
@@ -89,7 +95,8 @@ func checkPolicies(ctx context.Context, c config.Listen, states []listen.QueueSt
 	}
 	var deadly []string
 	for _, p := range policies {
-		text := fmt.Sprintf("%s gives %s to queue %s", strings.Join(p.Names, " with "), strings.Join(p.Keys, " and "), p.Queue)
+		text := fmt.Sprintf("%s gives %s to queue %s", strings.Join(p.Names, " with "), strings.Join(p.Keys, " and "),
+			p.Queue)
 		if p.Deadly {
 			deadly = append(deadly, text)
 		} else {
@@ -111,7 +118,8 @@ const (
 	maxMetrics      = 4 << 20
 )
 
-var lastNotification = regexp.MustCompile(`^tagger_listen_last_notification_timestamp_seconds\{routing_key="([^"]*)"\} (\d+)$`)
+var lastNotification = regexp.MustCompile(
+	`^tagger_listen_last_notification_timestamp_seconds\{routing_key="([^"]*)"\} (\d+)$`)
 
 // checkListener asks a running listener when the last notifications came, and in which formats.
 func checkListener(ctx context.Context, address string, settings config.Settings) (detail string, err error) {
@@ -140,15 +148,18 @@ func checkListener(ctx context.Context, address string, settings config.Settings
 		if m := lastNotification.FindStringSubmatch(lines.Text()); m != nil {
 			seconds, _ := strconv.ParseInt(m[2], 10, 64)
 			at := time.Unix(seconds, 0)
-			all = append(all, fmt.Sprintf("%s %s ago (%s)", m[1], time.Since(at).Round(time.Second), at.UTC().Format(time.RFC3339)))
+			all = append(all, fmt.Sprintf("%s %s ago (%s)", m[1], time.Since(at).Round(time.Second),
+				at.UTC().Format(time.RFC3339)))
 		}
 	}
 	switch {
 	case !listens:
 		return "", errors.New("ask the listener: the answer is not that of tagger listen")
 	case len(all) == 0:
-		return "", errors.New("no notification has come since the listener started: see that the services send them ([oslo_messaging_notifications] " +
-			"driver = messagingv2), to exchanges that are checked here")
+		return "",
+			errors.New("no notification has come since the listener started: see that the services send them " +
+				"([oslo_messaging_notifications] " +
+				"driver = messagingv2), to exchanges that are checked here")
 	}
 	return "the last came by " + strings.Join(all, ", "), nil
 }

@@ -28,7 +28,8 @@ func startSimcloud(t *testing.T) []string {
 		t.Fatalf("build tagger: %v\n%s", err, out)
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	cmd := exec.CommandContext(ctx, tagger, "simcloud", "--listen", "127.0.0.1:0", "--build-time", "2s", "--snapshot-time", "1s")
+	cmd := exec.CommandContext(ctx, tagger, "simcloud", "--listen", "127.0.0.1:0", "--build-time", "2s", "--snapshot-time",
+		"1s")
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	var errOut bytes.Buffer
 	cmd.Stderr = &errOut
@@ -99,13 +100,15 @@ func TestOpenStackCommand(t *testing.T) {
 	t.Run("server", func(t *testing.T) {
 		t.Parallel()
 		// --nic none needs microversion 2.37, and the command uses 2.1 by default, at the real cloud too.
-		made := show(t, "--os-compute-api-version", "2.37", "server", "create", "--image", "cirros", "--flavor", "m1.nano", "--nic", "none", "--property", "env=dev", "--wait", "web-1")
+		made := show(t, "--os-compute-api-version", "2.37", "server", "create", "--image", "cirros", "--flavor", "m1.nano",
+			"--nic", "none", "--property", "env=dev", "--wait", "web-1")
 		if made["status"] != "ACTIVE" || made["name"] != "web-1" {
 			t.Errorf("made %v", made)
 		}
 		wantProperties(t, made, map[string]any{"env": "dev"})
 		openstack(t, "server", "set", "--property", "owner=alice", "--property", "cost-center=CC 17", "web-1")
-		wantProperties(t, show(t, "server", "show", "web-1"), map[string]any{"env": "dev", "owner": "alice", "cost-center": "CC 17"})
+		wantProperties(t, show(t, "server", "show", "web-1"),
+			map[string]any{"env": "dev", "owner": "alice", "cost-center": "CC 17"})
 		openstack(t, "server", "unset", "--property", "env", "web-1")
 		wantProperties(t, show(t, "server", "show", "web-1"), map[string]any{"owner": "alice", "cost-center": "CC 17"})
 		if list := openstack(t, "server", "list", "--long", "-f", "value", "-c", "Name", "-c", "Status", "-c", "Flavor Name"); list != "web-1 ACTIVE m1.nano\n" {
@@ -120,7 +123,8 @@ func TestOpenStackCommand(t *testing.T) {
 		openstack(t, "server", "lock", "web-1")
 		refused := exec.CommandContext(t.Context(), "/usr/bin/openstack", "server", "set", "--property", "env=prod", "web-1")
 		refused.Env = env
-		if out, err := refused.CombinedOutput(); err == nil || !strings.Contains(string(out), "is locked") || !strings.Contains(string(out), "HTTP 409") {
+		if out, err := refused.CombinedOutput(); err == nil || !strings.Contains(string(out), "is locked") ||
+			!strings.Contains(string(out), "HTTP 409") {
 			t.Errorf("a locked server: %v, %s", err, out)
 		}
 		openstack(t, "server", "unlock", "web-1")
@@ -170,8 +174,10 @@ func TestOpenStackSDK(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", cmd, err, out)
 	}
-	want := "server ACTIVE env=dev\nset cost-center=CC-17 env=dev owner=alice\nunset cost-center=CC-17 owner=alice\nSHUTOFF\nACTIVE\nlocked: 409\n" +
-		"listed web-1\ndeleted\nsnapshot available env=dev\nset env=dev owner=alice\nunset owner=alice\nlisted nightly\ndeleted\n"
+	want := "server ACTIVE env=dev\nset cost-center=CC-17 env=dev owner=alice\nunset cost-center=CC-17 " +
+		"owner=alice\nSHUTOFF\nACTIVE\nlocked: 409\n" +
+		"listed web-1\ndeleted\nsnapshot available env=dev\nset env=dev owner=alice\nunset owner=alice\nlisted " +
+		"nightly\ndeleted\n"
 	if diff := cmp.Diff(want, string(out)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -33,7 +33,9 @@ func TestCoverage(t *testing.T) {
 			s.Metadata = nil
 		}
 	})
-	sim.FillVolumes(2, func(_ int, v *simcloud.Volume) { v.Size, v.Metadata = 10, map[string]string{"cost-center": "CC-17"} })
+	sim.FillVolumes(2, func(_ int, v *simcloud.Volume) {
+		v.Size, v.Metadata = 10, map[string]string{"cost-center": "CC-17"}
+	})
 	dir := t.TempDir()
 	rules := filepath.Join(dir, "rules.yaml")
 	if err := os.WriteFile(rules, []byte(coverageRules), 0o600); err != nil {
@@ -42,7 +44,8 @@ func TestCoverage(t *testing.T) {
 	t.Setenv("TAGGER_RULES_FILE", rules)
 
 	file := func(name string) string { return filepath.Join(dir, name) }
-	all := []string{"coverage", "--min-coverage", "75", "--history", file("h"), "--prometheus", file("m.prom"), "--html", file("p.html"), "--by", "project"}
+	all := []string{"coverage", "--min-coverage", "75", "--history", file("h"), "--prometheus", file("m.prom"), "--html",
+		file("p.html"), "--by", "project"}
 	out, errOut, status := taggerCommand(t, "", all...)
 	if status != exitDone || errOut != "" {
 		t.Errorf("status %d: %s", status, errOut)
@@ -61,7 +64,8 @@ func TestCoverage(t *testing.T) {
 
 	// The second run is compared with the first one.
 	out, _, status = taggerCommand(t, "", "coverage", "--min-coverage", "75.1", "--history", file("h"))
-	if status != exitBelow || !strings.Contains(out, "FAIL  owner/server 75.0 % < 75.1 %\n") || !strings.Contains(out, "SINCE ") {
+	if status != exitBelow || !strings.Contains(out, "FAIL  owner/server 75.0 % < 75.1 %\n") ||
+		!strings.Contains(out, "SINCE ") {
 		t.Errorf("status %d:\n%s", status, out)
 	}
 
@@ -81,7 +85,8 @@ func TestCoverage(t *testing.T) {
 		Complete bool
 		Errors   []string
 	}
-	if err := json.Unmarshal([]byte(out), &report); err != nil || status != exitUnread || report.Complete || len(report.Errors) != 1 || errOut == "" {
+	if err := json.Unmarshal([]byte(out), &report); err != nil || status != exitUnread || report.Complete ||
+		len(report.Errors) != 1 || errOut == "" {
 		t.Errorf("status %d, %v, %s:\n%s", status, err, errOut, out)
 	}
 }
@@ -109,7 +114,8 @@ func TestCoverageUsage(t *testing.T) {
 func TestCoverageLostKeys(t *testing.T) {
 	sim, plan := fleet(t, 6)
 	t.Setenv("TAGGER_RULES", strings.Replace(fleetRules, "rules:", "required: [{key: owner, kinds: [server]}]\nrules:", 1))
-	for _, args := range []string{"--scope own --kind server --settled 0s --out " + plan, "--apply " + plan + " --confirm 6 --max-per-project 100"} {
+	for _, args := range []string{"--scope own --kind server --settled 0s --out " + plan,
+		"--apply " + plan + " --confirm 6 --max-per-project 100"} {
 		if out, errOut, status := taggerCommand(t, "", append([]string{"reconcile"}, strings.Fields(args)...)...); status != exitDone {
 			t.Fatalf("status %d: %s%s", status, out, errOut)
 		}
@@ -120,12 +126,14 @@ func TestCoverageLostKeys(t *testing.T) {
 		s.Metadata = map[string]string{}
 		sim.PutServer(s)
 		if i < 2 {
-			lines.Info(listen.LogRemoved, "resource_id", s.ID, "keys", []string{"owner"}, "user_id", "3f5a0c119e", "user_name", "heat-svc")
+			lines.Info(listen.LogRemoved, "resource_id", s.ID, "keys", []string{"owner"}, "user_id", "3f5a0c119e", "user_name",
+				"heat-svc")
 		}
 	}
 	dir := filepath.Dir(plan)
 	out, errOut, status := taggerCommand(t, log.String(), "coverage", "--journal", dir, "--log", "-")
-	if status != exitDone || !regexp.MustCompile(`\nlost keys    3 this week \(the log begins .* UTC\): 2 by user heat-svc \(3f5a0c11…\), 1 by whom is not known\n`).MatchString(out) {
+	if status != exitDone || !regexp.MustCompile(
+		`\nlost keys    3 this week \(the log begins .* UTC\): 2 by user heat-svc \(3f5a0c11…\), 1 by whom is not known\n`).MatchString(out) {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
 	page := filepath.Join(dir, "page.html")
@@ -134,7 +142,8 @@ func TestCoverageLostKeys(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &report); err != nil || status != exitDone {
 		t.Fatalf("status %d, %v: %s", status, err, errOut)
 	}
-	if l := report.Lost; l == nil || l.Count != 3 || l.Resources != 3 || l.Compared != 6 || len(l.Keys) != 3 || l.Keys[0].Written.IsZero() {
+	if l := report.Lost; l == nil || l.Count != 3 || l.Resources != 3 || l.Compared != 6 || len(l.Keys) != 3 ||
+		l.Keys[0].Written.IsZero() {
 		t.Errorf("%+v", l)
 	}
 	if text := readFile(t, page); !strings.Contains(text, "3 keys that Tagger wrote are gone, from 3 resources.") {
@@ -151,7 +160,8 @@ func TestCoverageLostKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, errOut, status = taggerCommand(t, "", "coverage", "--prices", prices)
-	if status != exitDone || !strings.Contains(out, "\nlost keys    3 this week, by whom is not known\n") || !strings.Contains(out, " a month is not allocated (prices: a list)\n") {
+	if status != exitDone || !strings.Contains(out, "\nlost keys    3 this week, by whom is not known\n") ||
+		!strings.Contains(out, " a month is not allocated (prices: a list)\n") {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
 	t.Setenv("TAGGER_AUDIT_FILE", filepath.Join(dir, "not-yet"))
@@ -175,10 +185,12 @@ func TestExplainRequiredKeys(t *testing.T) {
 	sim := onSimcloud(t, simcloud.Options{})
 	text := `
 required: [{key: owner, kinds: [server]}, {key: cost-center, kinds: [server, volume]}]
-exemptions: [{name: octavia, match: {name: "amphora-*"}, keys: [owner], reason: its own, by: m.weber, until: ` + time.Now().AddDate(0, 1, 0).Format(time.DateOnly) + `}]
+exemptions: [{name: octavia, match: {name: "amphora-*"}, keys: [owner], reason: its own, by: m.weber, until: ` +
+		time.Now().AddDate(0, 1, 0).Format(time.DateOnly) + `}]
 rules: [{on: server.created, add: {owner: ann}}]`
 	t.Setenv("TAGGER_RULES", text)
-	sim.PutServer(simcloud.Server{Name: "amphora-1", Created: time.Now().Add(-2 * time.Hour), Metadata: map[string]string{"cost-center": "CC-17"}})
+	sim.PutServer(simcloud.Server{Name: "amphora-1", Created: time.Now().Add(-2 * time.Hour),
+		Metadata: map[string]string{"cost-center": "CC-17"}})
 	sim.PutVolume(simcloud.Volume{Name: "disk", Size: 5})
 	for name, wants := range map[string][]string{
 		"amphora-1": {"amphora-1 has every key that the rules want and that it is not exempt from.\n", "exempt: octavia"},

@@ -30,7 +30,8 @@ func environmentTopic() *cobra.Command {
 	section("tagger listen and tagger queues", config.Variables[config.Listen]())
 	section("A scheduled reconcile", config.Variables[config.Reconcile]())
 	section("Credentials (or OS_CLOUD, the name of a cloud in clouds.yaml)", config.Variables[config.Credentials]())
-	return &cobra.Command{Use: "environment", Short: "The environment variables that Tagger reads", Long: strings.TrimSpace(b.String())}
+	return &cobra.Command{Use: "environment", Short: "The environment variables that Tagger reads",
+		Long: strings.TrimSpace(b.String())}
 }
 
 const environmentWidth = 90

@@ -29,7 +29,8 @@ func explainCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain ID|NAME [--log FILE|DIR|-]",
 		Short: "Say why a resource has its metadata, or lacks it",
-		Long: "Read one server, volume or snapshot and say which keys the rules want, which of them it has, and what keeps the others\n" +
+		Long: "Read one server, volume or snapshot and say which keys the rules want, which of them it has, and what keeps " +
+			"the others\n" +
 			"away. Nothing is written. --log reads Tagger's JSON log, to tell what became of the resource's events.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -156,7 +157,8 @@ func (e *explanation) find(ctx context.Context) (all []found, failed []error, er
 				continue
 			}
 			for v, err := range metadata.List(ctx, service, metadata.Kind(kind), metadata.ListOptions{
-				Options: e.api(session, metadata.Kind(kind)), AllProjects: session.Admin(), PageSize: 200, Name: e.wanted, Retries: 2,
+				Options: e.api(session, metadata.Kind(kind)), AllProjects: session.Admin(), PageSize: 200, Name: e.wanted,
+				Retries:   2,
 				DownCells: true, NoMicroversion: e.options.API == metadata.HuaweiCloud,
 			}) {
 				if err != nil {
@@ -376,7 +378,8 @@ func (e *explanation) answer() string {
 	if e.unwritten != nil {
 		return text + e.unwritten.Error() + "."
 	}
-	if e.view.Locked && !e.settings.WriteLocked && (a.State == reconcile.NotWritable || a.State == reconcile.Busy || a.State == reconcile.TooYoung) {
+	if e.view.Locked && !e.settings.WriteLocked && (a.State == reconcile.NotWritable || a.State == reconcile.Busy ||
+		a.State == reconcile.TooYoung) {
 		return text + "the server is locked, and Tagger does not write locked servers (TAGGER_WRITE_LOCKED)."
 	}
 	switch a.State {
@@ -501,7 +504,8 @@ func (e *explanation) printKeys() {
 	for _, r := range e.options.Policy.Required {
 		_, wanted := a.Wanted[r.Key]
 		_, there := e.view.Metadata[r.Key]
-		if slices.Contains(r.Kinds, e.kind) && !wanted && !there && !slices.Contains(a.Plan.EventOnly, r.Key) && why[r.Key] == "" {
+		if slices.Contains(r.Kinds, e.kind) && !wanted && !there && !slices.Contains(a.Plan.EventOnly, r.Key) &&
+			why[r.Key] == "" {
 			row(r.Key, "?", "", "required, and missing: no rule writes it here")
 		}
 	}

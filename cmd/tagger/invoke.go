@@ -20,7 +20,8 @@ func invokeCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "invoke --cloud embedded|env [--rules FILE] EVENT...",
 		Short: "Do what events ask for",
-		Long: "Decode events, match the rules, and write the metadata, waiting while a server is not ready and reading back what was\n" +
+		Long: "Decode events, match the rules, and write the metadata, waiting while a server is not ready and reading " +
+			"back what was\n" +
 			"written. --cloud env is the cloud that the OS_* variables (or OS_CLOUD) name. --cloud embedded is a cloud in this\n" +
 			"process, in which the events' own resources exist, building for a moment.\n\n" +
 			"EVENT is a file, or - for standard input, with any payload that a function takes.",
@@ -29,7 +30,8 @@ func invokeCommand(s streams) *cobra.Command {
 	cmd.Flags().StringVar(&rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
 	cmd.Flags().StringVar(&cloudName, "cloud", "", "embedded or env: the cloud to write to")
 	cmd.Flags().DurationVar(&wait, "wait", waitAtTheDesk, "how long to wait for a resource to become ready")
-	onlyChanges := cmd.Flags().Bool("only-changes", false, "leave out events that need nothing: ignored and unchanged ones")
+	onlyChanges := cmd.Flags().Bool("only-changes", false,
+		"leave out events that need nothing: ignored and unchanged ones")
 	out := outputFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
 		ctx := cmd.Context()
@@ -59,7 +61,8 @@ func invokeCommand(s streams) *cobra.Command {
 				return err
 			}
 		case "":
-			return errors.New("invoke: say which cloud to write to: --cloud embedded, or --cloud env for the one that the OS_* variables name")
+			return errors.New("invoke: say which cloud to write to: --cloud embedded, or --cloud env for the one that the " +
+				"OS_* variables name")
 		default:
 			return fmt.Errorf("--cloud %q: want embedded or env", cloudName)
 		}

@@ -30,21 +30,29 @@ func listenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "listen [--listen ADDR] [--sink URL] [--reconcile PERIOD]",
 		Short: "Take OpenStack's notifications from RabbitMQ, and tag",
-		Long: "Take the notifications of Nova and Cinder from RabbitMQ (TAGGER_AMQP_URL) until interrupted, and tag what they report. Both notification\n" +
-			"formats are understood; a change that comes in both counts once. Events that are not ready wait in delay queues of the broker, and\n" +
-			"those that a person must look at go to a queue for that, with the reason. All queues are Tagger's own and begin with\n" +
+		Long: "Take the notifications of Nova and Cinder from RabbitMQ (TAGGER_AMQP_URL) until interrupted, and tag what " +
+			"they report. Both notification\n" +
+			"formats are understood; a change that comes in both counts once. Events that are not ready wait in delay queues " +
+			"of the broker, and\n" +
+			"those that a person must look at go to a queue for that, with the reason. All queues are Tagger's own and begin " +
+			"with\n" +
 			"TAGGER_AMQP_QUEUE (tagger); those of the services are left alone. Run two listeners for safety: one takes the\n" +
 			"messages, the other takes over when it is gone.\n\n" +
-			"Everything is configured as for the functions, by TAGGER_* and OS_* variables (or OS_CLOUD). An administrator's credentials serve\n" +
-			"all projects, or those in TAGGER_PROJECTS. With --sink nothing is tagged: each event that reports a change is sent as a\n" +
+			"Everything is configured as for the functions, by TAGGER_* and OS_* variables (or OS_CLOUD). An administrator's " +
+			"credentials serve\n" +
+			"all projects, or those in TAGGER_PROJECTS. With --sink nothing is tagged: each event that reports a change is " +
+			"sent as a\n" +
 			"CloudEvent to a receiver (with TAGGER_HTTP_SECRET as bearer token, if set) or to a queue of SQS\n" +
 			"(https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE), and neither rules nor credentials of the cloud are needed.\n" +
 			"docs/private-cloud.md has it step by step.",
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&address, "listen", "", "address for GET /healthz and GET /metrics (default: none, or all interfaces on the port that PORT names)")
-	cmd.Flags().StringVar(&sink, "sink", "", "send events to this URL, of an HTTP receiver or an SQS queue, in place of tagging (default: K_SINK)")
-	cmd.Flags().DurationVar(&reconcileEvery, "reconcile", 0, "run a reconcile this often, in one of the listeners (docs/reconcile.md)")
+	cmd.Flags().StringVar(&address, "listen", "",
+		"address for GET /healthz and GET /metrics (default: none, or all interfaces on the port that PORT names)")
+	cmd.Flags().StringVar(&sink, "sink", "",
+		"send events to this URL, of an HTTP receiver or an SQS queue, in place of tagging (default: K_SINK)")
+	cmd.Flags().DurationVar(&reconcileEvery, "reconcile", 0,
+		"run a reconcile this often, in one of the listeners (docs/reconcile.md)")
 	moved := map[string]string{"delete-topology": "tagger queues delete", "replay-rejected": "tagger queues replay"}
 	for name := range moved {
 		cmd.Flags().Bool(name, false, "")
@@ -79,7 +87,8 @@ func listenCommand() *cobra.Command {
 	return cmd
 }
 
-// underWay is how many messages may be under way for each change that is worked on: most of them wait for their servers.
+// underWay is how many messages may be under way for each change that is worked on: most of them wait for their
+// servers.
 const underWay = 10
 
 // closeHTTP is how long requests for health and metrics may take at the end.
@@ -140,15 +149,17 @@ func runListener(ctx context.Context, c config.Listen, listener net.Listener, re
 	return nil
 }
 
-func newSink(ctx context.Context, settings config.Settings, c config.Listen, log *slog.Logger) (listen.Processor, func(io.Writer) error, error) {
+func newSink(ctx context.Context, settings config.Settings, c config.Listen, log *slog.Logger) (listen.Processor,
+	func(io.Writer) error, error) {
 	registry, err := tagger.Dialects(settings, os.Getenv("OS_REGION_NAME"))
 	if err != nil {
 		return nil, nil, err
 	}
 	sink, err := listen.NewSink(listen.SinkOptions{
-		URL: c.Sink, Overrides: c.CEOverrides, Secret: settings.HTTPSecret, Registry: registry, GiveUpAfter: settings.GiveUpAfter,
-		Sign: awsapi.FunctionURLSigner(c.Sink),
-		Held: app.WatchHold(ctx, settings.HoldFile, log), Log: log,
+		URL: c.Sink, Overrides: c.CEOverrides, Secret: settings.HTTPSecret, Registry: registry,
+		GiveUpAfter: settings.GiveUpAfter,
+		Sign:        awsapi.FunctionURLSigner(c.Sink),
+		Held:        app.WatchHold(ctx, settings.HoldFile, log), Log: log,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -31,7 +31,8 @@ func TestListenRefuses(t *testing.T) {
 		{"a flag that is a command now", "", []string{"--delete-topology"}, "tagger queues delete"},
 		{"another", "", []string{"--replay-rejected"}, "tagger queues replay"},
 		{"not an address", "hunter2", nil, "address 1 of 1 is not amqp://"},
-		{"an odd parameter", "amqp://a:hunter2@127.0.0.1:1/?heartbeat=hunter2", []string{"--sink", "http://127.0.0.1:1/"}, "address 1 of 1 cannot be read"},
+		{"an odd parameter", "amqp://a:hunter2@127.0.0.1:1/?heartbeat=hunter2", []string{"--sink", "http://127.0.0.1:1/"},
+			"address 1 of 1 cannot be read"},
 		{"no rules", "amqp://a:hunter2@127.0.0.1:1/", nil, "read the rules: there are none"},
 		{"not a sink", "amqp://a:hunter2@127.0.0.1:1/", []string{"--sink", "hunter2"}, "the sink's address"},
 	} {
@@ -39,7 +40,8 @@ func TestListenRefuses(t *testing.T) {
 			clearListen(t)
 			t.Setenv("TAGGER_AMQP_URL", tt.url)
 			out, errOut, status := taggerCommand(t, "", append([]string{"listen"}, tt.arguments...)...)
-			if status != exitUsage || !strings.Contains(errOut, tt.want) || strings.Contains(errOut+out, "hunter2") || strings.Count(errOut, "\n") != 1 {
+			if status != exitUsage || !strings.Contains(errOut, tt.want) || strings.Contains(errOut+out, "hunter2") ||
+				strings.Count(errOut, "\n") != 1 {
 				t.Errorf("status %d: %s%s", status, out, errOut)
 			}
 		})
@@ -48,7 +50,8 @@ func TestListenRefuses(t *testing.T) {
 
 func TestQueuesWithoutABroker(t *testing.T) {
 	clearListen(t)
-	for _, arguments := range [][]string{{"list"}, {"show"}, {"replay"}, {"drop", "--all", "--yes"}, {"delete", "--yes"}, {"tap"}} {
+	for _, arguments := range [][]string{{"list"}, {"show"}, {"replay"}, {"drop", "--all", "--yes"}, {"delete", "--yes"},
+		{"tap"}} {
 		t.Run(arguments[0], func(t *testing.T) {
 			t.Setenv("TAGGER_AMQP_URL", "")
 			_, errOut, status := taggerCommand(t, "", append([]string{"queues"}, arguments...)...)
@@ -57,14 +60,16 @@ func TestQueuesWithoutABroker(t *testing.T) {
 			}
 			t.Setenv("TAGGER_AMQP_URL", "amqp://a:hunter2@127.0.0.1:1/")
 			_, errOut, status = taggerCommand(t, "", append([]string{"queues"}, arguments...)...)
-			if status != exitUndone || !strings.Contains(errOut, "connect to RabbitMQ at 127.0.0.1:1: ") || strings.Contains(errOut, "hunter2") {
+			if status != exitUndone || !strings.Contains(errOut, "connect to RabbitMQ at 127.0.0.1:1: ") ||
+				strings.Contains(errOut, "hunter2") {
 				t.Errorf("status %d: %s", status, errOut)
 			}
 		})
 	}
 }
 
-// A listener that is told to end while it looks for its broker ends well. With a sink it needs neither rules nor credentials.
+// A listener that is told to end while it looks for its broker ends well. With a sink it needs neither rules nor
+// credentials.
 func TestListenEnds(t *testing.T) {
 	clearListen(t)
 	t.Setenv("TAGGER_AMQP_URL", "amqp://a:hunter2@127.0.0.1:1/")

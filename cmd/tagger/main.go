@@ -1,4 +1,5 @@
-// Command tagger is for the desk: it shows what Tagger would do with an event, does it, and brings a cloud to try it on.
+// Command tagger is for the desk: it shows what Tagger would do with an event, does it, and brings a cloud to try it
+// on.
 package main
 
 import (
@@ -63,7 +64,8 @@ func run(ctx context.Context, args []string, s streams) int {
 	root := &cobra.Command{
 		Use:   "tagger",
 		Short: "Put metadata on servers, volumes and snapshots when they are created",
-		Long: "Tagger puts metadata on OpenStack and Huawei Cloud servers, volumes and snapshots when events say that they were\n" +
+		Long: "Tagger puts metadata on OpenStack and Huawei Cloud servers, volumes and snapshots when events say that they " +
+			"were\n" +
 			"created. This command is for the desk: see what it would do, do it, try it on an embedded cloud.",
 		Version:       version(debug.ReadBuildInfo),
 		SilenceErrors: true, SilenceUsage: true,
@@ -74,7 +76,8 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetErr(s.err)
 	root.AddCommand(environmentTopic())
 	root.SetVersionTemplate("tagger {{.Version}}\n")
-	oneOf(root, planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand(), listenCommand(), queuesCommand(s),
+	oneOf(root, planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand(),
+		listenCommand(), queuesCommand(s),
 		reconcileCommand(s), explainCommand(s), coverageCommand(s), versionCommand(s))
 	err := root.ExecuteContext(ctx)
 	u, isUndone := errors.AsType[undone](err)

@@ -71,7 +71,8 @@ func golden(t *testing.T, name, got string) {
 // What is planned for every event there is: the samples, and what vendors document and real clouds have sent.
 func TestPlanGolden(t *testing.T) {
 	clearEnv(t)
-	for folder, pattern := range map[string]string{"events": "../../events/*.json", "docs": "../../pkg/lifecycle/testdata/docs/*.json"} {
+	for folder, pattern := range map[string]string{"events": "../../events/*.json",
+		"docs": "../../pkg/lifecycle/testdata/docs/*.json"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
@@ -90,7 +91,8 @@ func TestPlanGolden(t *testing.T) {
 
 func TestPlanText(t *testing.T) {
 	clearEnv(t)
-	out, _, status := taggerCommand(t, "", "plan", "--rules", exampleRules, "../../events/server-created.json", "../../events/sqs-batch.json")
+	out, _, status := taggerCommand(t, "", "plan", "--rules", exampleRules, "../../events/server-created.json",
+		"../../events/sqs-batch.json")
 	if status != exitUndone { // the batch has a bad record
 		t.Errorf("status %d", status)
 	}
@@ -100,7 +102,8 @@ func TestPlanText(t *testing.T) {
 // The members of the JSON that other programs rely on, in their order.
 func TestPlanContract(t *testing.T) {
 	clearEnv(t)
-	out, _, status := taggerCommand(t, readFile(t, "../../events/snapshot-created.json"), "plan", "--rules", exampleRules, "-o", "json", "-")
+	out, _, status := taggerCommand(t, readFile(t, "../../events/snapshot-created.json"), "plan", "--rules", exampleRules,
+		"-o", "json", "-")
 	if status != exitDone {
 		t.Errorf("status %d", status)
 	}
@@ -124,7 +127,8 @@ func TestPlanContract(t *testing.T) {
 			}
 		}
 	}
-	want := []string{"event", "action", "snapshot.created", "resource", "actor", "rules", "skipped", "plan", "problems", "requests", "paths", "api-pages"}
+	want := []string{"event", "action", "snapshot.created", "resource", "actor", "rules", "skipped", "plan", "problems",
+		"requests", "paths", "api-pages"}
 	if diff := cmp.Diff(want, members); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -141,7 +145,8 @@ func readFile(t *testing.T, name string) string {
 
 func TestInvokeEmbedded(t *testing.T) {
 	clearEnv(t)
-	out, errOut, status := taggerCommand(t, "", "invoke", "--cloud", "embedded", "--rules", exampleRules, "../../events/server-created.json", "../../events/snapshot-created.json")
+	out, errOut, status := taggerCommand(t, "", "invoke", "--cloud", "embedded", "--rules", exampleRules,
+		"../../events/server-created.json", "../../events/snapshot-created.json")
 	if status != exitDone || errOut != "" {
 		t.Errorf("status %d, stderr %s", status, errOut)
 	}
@@ -160,12 +165,14 @@ func TestInvokeEmbeddedSamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	files = append(files, "../../events/server-stopped.json")
-	out, errOut, status := taggerCommand(t, "", append([]string{"invoke", "--cloud", "embedded", "-o", "json"}, files...)...)
+	out, errOut, status := taggerCommand(t, "", append([]string{"invoke", "--cloud", "embedded", "-o", "json"},
+		files...)...)
 	if status != exitDone {
 		t.Errorf("status %d, stderr %s", status, errOut)
 	}
 	// Several samples tell of one resource at different times: what comes late leaves out what is decided already.
-	tagged, late := strings.Count(out, `"outcome":"tagged"`), strings.Count(out, `"reason":"a newer change decided all of its keys"`)
+	tagged, late := strings.Count(out, `"outcome":"tagged"`),
+		strings.Count(out, `"reason":"a newer change decided all of its keys"`)
 	if tagged+late != len(files) || tagged < 4 {
 		t.Errorf("%d of %d tagged, %d late:\n%s", tagged, len(files), late, out)
 	}
@@ -188,7 +195,8 @@ func onSimcloud(t *testing.T, o simcloud.Options) *simcloud.Cloud {
 const serverID = "8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10"
 
 func plainEvent(kind string) string {
-	return `{"specversion": "1.0", "id": "e-1", "source": "//test", "type": "io.github.cloudtagger.` + kind + `", "subject": "` + serverID + `",
+	return `{"specversion": "1.0", "id": "e-1", "source": "//test", "type": "io.github.cloudtagger.` + kind +
+		`", "subject": "` + serverID + `",
 		"time": "2026-11-20T09:15:04Z", "data": {"resource": {"name": "prod-<1>"}, "actor": {"name": "alice"}}}`
 }
 
@@ -198,7 +206,8 @@ func TestInvokeEnv(t *testing.T) {
 	t.Setenv("TAGGER_RULES", `{"rules": [{"on": "server.created", "set": {"env": "${resource.name}"}, "remove": ["stopped-at"]}]}`)
 
 	planned, errOut, status := taggerCommand(t, plainEvent("server.created"), "plan", "--cloud", "env", "-")
-	if status != exitDone || !strings.Contains(planned, "dev  → prod-<1>") || !strings.Contains(planned, "→ (removed)") || !strings.Contains(planned, "vm_state  active") {
+	if status != exitDone || !strings.Contains(planned, "dev  → prod-<1>") || !strings.Contains(planned, "→ (removed)") ||
+		!strings.Contains(planned, "vm_state  active") {
 		t.Errorf("status %d: %s%s", status, planned, errOut)
 	}
 	if !strings.Contains(errOut, "project demo (") || !strings.Contains(errOut, "user demo") {
@@ -329,27 +338,45 @@ func TestBadInput(t *testing.T) {
 		{"no event", good, "", []string{"plan"}, exitUsage, "plan: no event; name a file"},
 		{"no such file", good, "", []string{"plan", "no.json"}, exitUsage, "read the event: open no.json: no such file"},
 		{"no cloud", good, "", []string{"invoke", "-"}, exitUsage, "say which cloud to write to"},
-		{"unknown cloud", good, "", []string{"invoke", "--cloud", "aws", "-"}, exitUsage, `--cloud "aws": want embedded or env`},
-		{"a plan in the embedded cloud", good, "", []string{"plan", "--cloud", "embedded", "-"}, exitUsage, "a plan reads from env"},
+		{"unknown cloud", good, "", []string{"invoke", "--cloud", "aws", "-"}, exitUsage,
+			`--cloud "aws": want embedded or env`},
+		{"a plan in the embedded cloud", good, "", []string{"plan", "--cloud", "embedded", "-"}, exitUsage,
+			"a plan reads from env"},
 		{"unknown output", good, "", []string{"plan", "-o", "yaml", "-"}, exitUsage, "want text or json"},
 		{"unknown command", good, "", []string{"plna", "-"}, exitUsage, `unknown command "plna"`},
 		{"unknown flag", good, "", []string{"plan", "--rule", "x", "-"}, exitUsage, "unknown flag: --rule"},
 		{"no rules", "", plainEvent("server.created"), []string{"plan", "-"}, exitUsage, "there are none; set TAGGER_RULES"},
-		{"no such rules", good, "", []string{"plan", "--rules", "no.yaml", "-"}, exitUsage, "read the rules: open no.yaml: no such file"},
-		{"empty rules", "rules: []", plainEvent("server.created"), []string{"plan", "-"}, exitUsage, "TAGGER_RULES:1: rules: is empty"},
-		{"unknown rule field", `rules: [{on: server.created, wehn: "true", set: {a: b}}]`, plainEvent("server.created"), []string{"plan", "-"}, exitUsage, `unknown field "wehn"; did you mean when?`},
-		{"when: !x", "rules:\n- on: server.created\n  when: !x\n  set: {a: b}\n", plainEvent("server.created"), []string{"plan", "-"}, exitUsage, `TAGGER_RULES:3: YAML reads "!x" as a tag`},
-		{"a key with a slash", `rules: [{on: server.created, set: {a/b: c}}]`, plainEvent("server.created"), []string{"plan", "-"}, exitUsage, `Nova key "a/b"`},
-		{"a key that climbs", `rules: [{on: server.created, remove: [".."]}]`, plainEvent("server.created"), []string{"invoke", "--cloud", "embedded", "-"}, exitUsage, `".." is a step in a path`},
-		{"a long value", `rules: [{on: server.created, set: {a: ` + strings.Repeat("v", 300) + `}}]`, plainEvent("server.created"), []string{"plan", "-"}, exitUsage, "at most 255 characters, has 300"},
-		{"no credentials", good, plainEvent("server.created"), []string{"invoke", "--cloud", "env", "-"}, exitUsage, "OS_AUTH_URL"},
-		{"truncated JSON", good, plainEvent("server.created")[:80], []string{"plan", "-"}, exitUndone, "rejected: read payload: is not JSON"},
+		{"no such rules", good, "", []string{"plan", "--rules", "no.yaml", "-"}, exitUsage,
+			"read the rules: open no.yaml: no such file"},
+		{"empty rules", "rules: []", plainEvent("server.created"), []string{"plan", "-"}, exitUsage,
+			"TAGGER_RULES:1: rules: is empty"},
+		{"unknown rule field", `rules: [{on: server.created, wehn: "true", set: {a: b}}]`, plainEvent("server.created"),
+			[]string{"plan", "-"}, exitUsage, `unknown field "wehn"; did you mean when?`},
+		{"when: !x", "rules:\n- on: server.created\n  when: !x\n  set: {a: b}\n", plainEvent("server.created"),
+			[]string{"plan", "-"}, exitUsage, `TAGGER_RULES:3: YAML reads "!x" as a tag`},
+		{"a key with a slash", `rules: [{on: server.created, set: {a/b: c}}]`, plainEvent("server.created"),
+			[]string{"plan", "-"}, exitUsage, `Nova key "a/b"`},
+		{"a key that climbs", `rules: [{on: server.created, remove: [".."]}]`, plainEvent("server.created"),
+			[]string{"invoke", "--cloud", "embedded", "-"}, exitUsage, `".." is a step in a path`},
+		{"a long value", `rules: [{on: server.created, set: {a: ` + strings.Repeat("v", 300) + `}}]`,
+			plainEvent("server.created"), []string{"plan", "-"}, exitUsage, "at most 255 characters, has 300"},
+		{"no credentials", good, plainEvent("server.created"), []string{"invoke", "--cloud", "env", "-"}, exitUsage,
+			"OS_AUTH_URL"},
+		{"truncated JSON", good, plainEvent("server.created")[:80], []string{"plan", "-"}, exitUndone,
+			"rejected: read payload: is not JSON"},
 		{"nothing", good, "", []string{"plan", "-"}, exitUndone, "rejected: read payload"},
-		{"missing subject", good, strings.Replace(plainEvent("server.created"), `"subject"`, `"sbject"`, 1), []string{"plan", "-"}, exitUndone, "subject: is missing"},
-		{"an id that climbs", good, climbing, []string{"plan", "-"}, exitUndone, `" is not a UUID; want 8-4-4-4-12 hexadecimal digits`},
-		{"an id that climbs, for real", good, climbing, []string{"invoke", "--cloud", "embedded", "-"}, exitUndone, `" is not a UUID; want 8-4-4-4-12 hexadecimal digits`},
-		{"an event of another world", good, `{"specversion": "1.0", "id": "1", "source": "/s", "type": "com.example.sold"}`, []string{"plan", "-"}, exitDone, "unrecognised: type com.example.sold is not recognised: map it to an action with TAGGER_EVENT_TYPES"},
-		{"nothing usable", `rules: [{on: server.created, set: {a: "${data.no.such}"}}]`, plainEvent("server.created"), []string{"plan", "-"}, exitUndone, "nothing of the plan is usable; rule rule-1, key a: left out: data.no.such is absent"},
+		{"missing subject", good, strings.Replace(plainEvent("server.created"), `"subject"`, `"sbject"`, 1),
+			[]string{"plan", "-"}, exitUndone, "subject: is missing"},
+		{"an id that climbs", good, climbing, []string{"plan", "-"}, exitUndone,
+			`" is not a UUID; want 8-4-4-4-12 hexadecimal digits`},
+		{"an id that climbs, for real", good, climbing, []string{"invoke", "--cloud", "embedded", "-"}, exitUndone,
+			`" is not a UUID; want 8-4-4-4-12 hexadecimal digits`},
+		{"an event of another world", good, `{"specversion": "1.0", "id": "1", "source": "/s", "type": "com.example.sold"}`,
+			[]string{"plan", "-"}, exitDone,
+			"unrecognised: type com.example.sold is not recognised: map it to an action with TAGGER_EVENT_TYPES"},
+		{"nothing usable", `rules: [{on: server.created, set: {a: "${data.no.such}"}}]`, plainEvent("server.created"),
+			[]string{"plan", "-"}, exitUndone,
+			"nothing of the plan is usable; rule rule-1, key a: left out: data.no.such is absent"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			clearEnv(t)
@@ -419,7 +446,8 @@ func TestCheckRules(t *testing.T) {
 		{"a file", "", []string{"--rules", good}, exitDone, "they compile"},
 		{"a bad file", "", []string{"--rules", bad}, exitUndone, "bad.yaml"},
 		{"a parameter", "/tagger/rules", nil, exitDone, "in the parameter /tagger/rules, which is not read here"},
-		{"a parameter, and the file that is to be in it", "/tagger/rules", []string{"--rules", good}, exitDone, "they compile"},
+		{"a parameter, and the file that is to be in it", "/tagger/rules", []string{"--rules", good}, exitDone,
+			"they compile"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			onSimcloud(t, simcloud.Options{})
@@ -434,7 +462,8 @@ func TestCheckRules(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"plan", "--help"}, {"invoke", "--help"}, {"simcloud", "--help"}, {"check", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"plan", "--help"}, {"invoke", "--help"}, {"simcloud", "--help"},
+		{"check", "--help"}} {
 		out, errOut, status := taggerCommand(t, "", args...)
 		if status != exitDone || !strings.Contains(out, "Usage:") || errOut != "" {
 			t.Errorf("%v: status %d: %s%s", args, status, out, errOut)
@@ -465,7 +494,8 @@ func TestSimcloud(t *testing.T) {
 	if status := <-ended; status != exitDone {
 		t.Errorf("simcloud ended with status %d: %s", status, errOut.String())
 	}
-	if _, errOut, status := taggerCommand(t, "", "simcloud", "--listen", "no-such-address"); status != exitUsage || !strings.Contains(errOut, "HOST:PORT") {
+	if _, errOut, status := taggerCommand(t, "", "simcloud", "--listen", "no-such-address"); status != exitUsage ||
+		!strings.Contains(errOut, "HOST:PORT") {
 		t.Errorf("status %d: %s", status, errOut)
 	}
 }
@@ -525,13 +555,16 @@ func (f *firstLines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Names come from strangers: they do not drive the terminal, forge lines, or reach a server with what would drive another's.
+// Names come from strangers: they do not drive the terminal, forge lines, or reach a server with what would drive
+// another's.
 func TestHostileNames(t *testing.T) {
 	sim := onSimcloud(t, simcloud.Options{})
 	sim.PutServer(simcloud.Server{ID: serverID})
 	t.Setenv("TAGGER_RULES", `rules: [{name: r, on: server.created, set: {owner: "${actor.name}", k: "${resource.name}"}}]`)
-	hostile := strings.Replace(plainEvent("server.created"), `"alice"`, `"a\u001b[2J\u001b]0;x\u0007\n  outcome   tagged\u202e\tb"`, 1)
-	for _, args := range [][]string{{"plan", "-"}, {"plan", "--cloud", "env", "-"}, {"invoke", "--cloud", "env", "-"}, {"plan", "--cloud", "env", "-"}} {
+	hostile := strings.Replace(plainEvent("server.created"), `"alice"`,
+		`"a\u001b[2J\u001b]0;x\u0007\n  outcome   tagged\u202e\tb"`, 1)
+	for _, args := range [][]string{{"plan", "-"}, {"plan", "--cloud", "env", "-"}, {"invoke", "--cloud", "env", "-"},
+		{"plan", "--cloud", "env", "-"}} {
 		out, _, _ := taggerCommand(t, hostile, args...)
 		if strings.ContainsAny(out, "\x1b\a\u202e\t") {
 			t.Errorf("%v: %q", args, out)
@@ -552,10 +585,14 @@ func TestTokensGoNowhere(t *testing.T) {
 	sim := onSimcloud(t, simcloud.Options{})
 	sim.PutServer(simcloud.Server{ID: serverID})
 	t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {a: "${data._context_auth_token ?? 'none'}", b: "${data.payload.adminPass ?? 'none'}"}}]`)
-	notification := `{"_context_auth_token": "` + token + `", "event_type": "compute.instance.create.end", "publisher_id": "compute.h", "message_id": "m-1",
-		"timestamp": "2026-11-20 09:15:04.000000", "payload": {"instance_id": "` + serverID + `", "tenant_id": "` + strings.Repeat("a", 32) + `", "adminPass": "` + token + `"}}`
-	for _, broken := range []string{notification, strings.Replace(notification, serverID, "x", 1), notification[:len(notification)-1], strings.Replace(notification, "instance.create", "instance.unknown", 1)} {
-		for _, args := range [][]string{{"plan", "-"}, {"plan", "-o", "json", "-"}, {"invoke", "--cloud", "env", "-"}, {"invoke", "--cloud", "embedded", "-o", "json", "-"}} {
+	notification := `{"_context_auth_token": "` + token +
+		`", "event_type": "compute.instance.create.end", "publisher_id": "compute.h", "message_id": "m-1",
+		"timestamp": "2026-11-20 09:15:04.000000", "payload": {"instance_id": "` + serverID + `", "tenant_id": "` +
+		strings.Repeat("a", 32) + `", "adminPass": "` + token + `"}}`
+	for _, broken := range []string{notification, strings.Replace(notification, serverID, "x", 1),
+		notification[:len(notification)-1], strings.Replace(notification, "instance.create", "instance.unknown", 1)} {
+		for _, args := range [][]string{{"plan", "-"}, {"plan", "-o", "json", "-"}, {"invoke", "--cloud", "env", "-"},
+			{"invoke", "--cloud", "embedded", "-o", "json", "-"}} {
 			out, errOut, _ := taggerCommand(t, broken, args...)
 			if strings.Contains(out+errOut, token[:20]) {
 				t.Errorf("%v: the token is in the output", args)
@@ -584,19 +621,22 @@ func TestStyle(t *testing.T) {
 func TestPlanShowsRenamesAndRoom(t *testing.T) {
 	clearEnv(t)
 	file := filepath.Join(t.TempDir(), "rules.yaml")
-	text := "reserve_items: 127\npriority: [b]\nrules: [{name: r, on: server.created, rename: {Owner: owner}, add: {a: x, b: y}}]\n"
+	text := "reserve_items: 127\npriority: [b]\nrules: [{name: r, on: server.created, rename: {Owner: owner}, add: {a: " +
+		"x, b: y}}]\n"
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	const event = "../../events/server-created.json"
 	planned, _, status := taggerCommand(t, "", "plan", "--rules", file, event)
-	for _, want := range []string{"rename  Owner  → owner\n", "  problems  key a: left out: the resource has 0 of 128 items, and reserve_items keeps 127 free"} {
+	for _, want := range []string{"rename  Owner  → owner\n",
+		"  problems  key a: left out: the resource has 0 of 128 items, and reserve_items keeps 127 free"} {
 		if status != exitDone || !strings.Contains(planned, want) {
 			t.Errorf("status %d, want %q in\n%s", status, want, planned)
 		}
 	}
 	done, _, status := taggerCommand(t, "", "invoke", "--cloud", "embedded", "--rules", file, event)
-	if status != exitDone || strings.Count(done, "problems  key a: left out") != 1 || !strings.Contains(done, "after     b  y\n") {
+	if status != exitDone || strings.Count(done, "problems  key a: left out") != 1 ||
+		!strings.Contains(done, "after     b  y\n") {
 		t.Errorf("status %d:\n%s", status, done)
 	}
 }

@@ -41,7 +41,8 @@ func TestKnativeManifest(t *testing.T) {
 	}
 	c := containers[0]
 	clearEnv(t)
-	if _, errOut, status := taggerCommand(t, "", append(c.Args, "--help")...); status != exitDone || !slices.Equal(c.Args, []string{"serve"}) {
+	if _, errOut, status := taggerCommand(t, "", append(c.Args, "--help")...); status != exitDone ||
+		!slices.Equal(c.Args, []string{"serve"}) {
 		t.Errorf("args %q: status %d: %s", c.Args, status, errOut)
 	}
 	var set []string

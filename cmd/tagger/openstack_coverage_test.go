@@ -48,7 +48,8 @@ type sixty struct {
 func newSixty(t *testing.T, s *stand) *sixty {
 	t.Helper()
 	provider, err := openstack.AuthenticatedClient(t.Context(), gophercloud.AuthOptions{
-		IdentityEndpoint: s.creds.AuthURL, Username: "admin", Password: s.creds.Password, DomainName: "Default", TenantID: s.creds.DemoProjectID,
+		IdentityEndpoint: s.creds.AuthURL, Username: "admin", Password: s.creds.Password, DomainName: "Default",
+		TenantID: s.creds.DemoProjectID,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +67,8 @@ func newSixty(t *testing.T, s *stand) *sixty {
 // statuses are the metadata of which there is a server in each state.
 func statuses() map[string]map[string]string {
 	return map[string]map[string]string{
-		"right": {"cost-center": "CC-17", "owner": "ann"}, "other": {"cost-center": "CC-40"}, "placeholder": {"cost-center": "tbd"}, "none": nil,
+		"right": {"cost-center": "CC-17", "owner": "ann"}, "other": {"cost-center": "CC-40"},
+		"placeholder": {"cost-center": "tbd"}, "none": nil,
 	}
 }
 
@@ -183,7 +185,8 @@ func (f *sixty) storage(t *testing.T, attachTo string) {
 		f.awaitVolume(t, id, "available")
 		if v.status != "" {
 			t.Cleanup(func() { // before the batch deletes it
-				_ = volumes.ResetStatus(context.WithoutCancel(ctx), f.adminVolume, id, volumes.ResetStatusOpts{Status: "available"}).ExtractErr()
+				_ = volumes.ResetStatus(context.WithoutCancel(ctx), f.adminVolume, id,
+					volumes.ResetStatusOpts{Status: "available"}).ExtractErr()
 			})
 			if err := volumes.ResetStatus(ctx, f.adminVolume, id, volumes.ResetStatusOpts{Status: v.status}).ExtractErr(); err != nil {
 				t.Fatal(err)
@@ -218,7 +221,8 @@ func (s *stand) member(rules string) environment {
 	return environment{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TAGGER_RULES=" + rules,
 		"OS_AUTH_URL=" + s.creds.AuthURL, "OS_USERNAME=tagger", "OS_PASSWORD=" + s.creds.Password, "OS_PROJECT_NAME=demo",
-		"OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default", "OS_REGION_NAME=RegionOne", "OS_IDENTITY_API_VERSION=3",
+		"OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default", "OS_REGION_NAME=RegionOne",
+		"OS_IDENTITY_API_VERSION=3",
 	}
 }
 
@@ -269,20 +273,26 @@ func TestCoverageOfSixty(t *testing.T) {
 	}
 	want := map[string]coverage.Amount{
 		// Nine states with one of each, and two aliases.
-		"cost-center/server total": {Count: 42, Size: 42}, "cost-center/server ok": {Count: 11, Size: 11}, "cost-center/server aliases": {Count: 2, Size: 2},
+		"cost-center/server total": {Count: 42, Size: 42}, "cost-center/server ok": {Count: 11, Size: 11},
+		"cost-center/server aliases": {Count: 2, Size: 2},
 		"cost-center/server differs": {Count: 9, Size: 9}, "cost-center/server placeholder": {Count: 9, Size: 9},
 		// Active, stopped, paused, suspended; locked, rescued, shelved, error, building.
 		"cost-center/server missing": {Count: 4, Size: 4}, "cost-center/server not_writable": {Count: 5, Size: 5},
 		"cost-center/server exempt": {Count: 4, Size: 4}, "cost-center/server paid": {Count: 4, Size: 4},
 		// Three of each state have none, and so have those of the lab and those with an alias.
-		"owner/server total": {Count: 42, Size: 42}, "owner/server ok": {Count: 9, Size: 9}, "owner/server missing": {Count: 18, Size: 18},
+		"owner/server total": {Count: 42, Size: 42}, "owner/server ok": {Count: 9, Size: 9},
+		"owner/server missing":      {Count: 18, Size: 18},
 		"owner/server not_writable": {Count: 15, Size: 15},
-		"cost-center/volume total":  {Count: 12, Size: 78}, "cost-center/volume ok": {Count: 3, Size: 6}, "cost-center/volume missing": {Count: 3, Size: 15},
+		"cost-center/volume total":  {Count: 12, Size: 78}, "cost-center/volume ok": {Count: 3, Size: 6},
+		"cost-center/volume missing":     {Count: 3, Size: 15},
 		"cost-center/volume placeholder": {Count: 2, Size: 15}, "cost-center/volume differs": {Count: 1, Size: 9},
-		"cost-center/volume not_writable": {Count: 2, Size: 21}, "cost-center/volume exempt": {Count: 1, Size: 12}, "cost-center/volume paid": {Count: 1, Size: 12},
-		"cost-center/snapshot total": {Count: 6, Size: 12}, "cost-center/snapshot ok": {Count: 2, Size: 4}, "cost-center/snapshot missing": {Count: 2, Size: 4},
-		"cost-center/snapshot placeholder": {Count: 1, Size: 2}, "cost-center/snapshot exempt": {Count: 1, Size: 2}, "cost-center/snapshot paid": {Count: 1, Size: 2},
-		"unattached": {Count: 11, Size: 77},
+		"cost-center/volume not_writable": {Count: 2, Size: 21}, "cost-center/volume exempt": {Count: 1, Size: 12},
+		"cost-center/volume paid":    {Count: 1, Size: 12},
+		"cost-center/snapshot total": {Count: 6, Size: 12}, "cost-center/snapshot ok": {Count: 2, Size: 4},
+		"cost-center/snapshot missing":     {Count: 2, Size: 4},
+		"cost-center/snapshot placeholder": {Count: 1, Size: 2}, "cost-center/snapshot exempt": {Count: 1, Size: 2},
+		"cost-center/snapshot paid": {Count: 1, Size: 2},
+		"unattached":                {Count: 11, Size: 77},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("figures (-want +got):\n%s", diff)
@@ -296,7 +306,8 @@ func TestCoverageOfSixty(t *testing.T) {
 	}
 	_, section, _ := strings.Cut(string(text), "\n## Check three numbers by hand\n")
 	commands := regexp.MustCompile(`(?m)^    (openstack .*)$`).FindAllStringSubmatch(section, -1)
-	numbers := []int{status("total"), status("ok") + status("differs") + status("placeholder") - status("aliases"), all["unattached"].Size}
+	numbers := []int{status("total"), status("ok") + status("differs") + status("placeholder") - status("aliases"),
+		all["unattached"].Size}
 	if len(commands) != len(numbers) {
 		t.Fatalf("%d commands in the docs", len(commands))
 	}
@@ -333,8 +344,11 @@ func TestCoverageNamesWhoRemovedKeys(t *testing.T) {
 	if err := os.WriteFile(file, []byte(l.output()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	lost := coverageReport(t, bin, s.member(`{required: [{key: label, kinds: [server]}], rules: [{on: server.created, add: {a: b}}]}`), "", "--log", file).Lost
-	if lost == nil || lost.Count != 2 || lost.Resources != 2 || lost.PerKey["label"] != 2 || len(lost.By) != 1 || lost.By[0].Name != "tagger" || lost.By[0].ID == "" {
+	lost := coverageReport(t, bin,
+		s.member(`{required: [{key: label, kinds: [server]}], rules: [{on: server.created, add: {a: b}}]}`), "", "--log",
+		file).Lost
+	if lost == nil || lost.Count != 2 || lost.Resources != 2 || lost.PerKey["label"] != 2 || len(lost.By) != 1 ||
+		lost.By[0].Name != "tagger" || lost.By[0].ID == "" {
 		t.Errorf("%+v\n%s", lost, l.output())
 	}
 	t.Logf("compared %d keys: %+v", lost.Compared, lost.By)

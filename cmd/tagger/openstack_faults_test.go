@@ -17,7 +17,8 @@ import (
 
 const tokenLife = 20 * time.Second
 
-// What reached our queue is not lost, whatever breaks: two listeners, one of them killed; nova-api and the broker away; tokens that expire.
+// What reached our queue is not lost, whatever breaks: two listeners, one of them killed; nova-api and the broker away;
+// tokens that expire.
 func TestLoopUnderFaults(t *testing.T) {
 	s, bin := newStand(t), buildTagger(t)
 	s.stop(t, "keystone")
@@ -59,8 +60,10 @@ func TestLoopUnderFaults(t *testing.T) {
 		return s.waiting(t, env.queue()+".delay.15s")+s.waiting(t, env.queue()+".delay.30s") >= 5
 	})
 	s.stop(t, "rabbitmq")
-	t.Logf("%.1f s after nova-api: the broker is away too; %d events deferred", time.Since(start).Seconds(), deferred(one)+deferred(two))
-	until(t, "nova-api is away for 20 s", time.Minute, 200*time.Millisecond, func() bool { return time.Since(start) > 20*time.Second })
+	t.Logf("%.1f s after nova-api: the broker is away too; %d events deferred", time.Since(start).Seconds(),
+		deferred(one)+deferred(two))
+	until(t, "nova-api is away for 20 s", time.Minute, 200*time.Millisecond,
+		func() bool { return time.Since(start) > 20*time.Second })
 	up := make(chan error, 1)
 	go func() { up <- s.script(t, nil, "up") }()
 	until(t, "a server is tagged again", 3*time.Minute, 20*time.Millisecond, func() bool {
@@ -97,7 +100,8 @@ func TestLoopUnderFaults(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d events came back from a delay queue, which outlived the broker's restart; a token lives for %s, a listener tagged %.0f s after its start",
+	t.Logf("%d events came back from a delay queue, which outlived the broker's restart; a token lives for %s, a "+
+		"listener tagged %.0f s after its start",
 		again, tokenLife, longest.Seconds())
 	if again == 0 {
 		t.Error("nothing came back from a delay queue")
@@ -115,7 +119,8 @@ func TestLoopUnderFaults(t *testing.T) {
 	}
 }
 
-// Another writer on the same servers: what is lost after Tagger has read its keys back cannot be known to it. It is counted here.
+// Another writer on the same servers: what is lost after Tagger has read its keys back cannot be known to it. It is
+// counted here.
 func TestLoopBesideAnotherWriter(t *testing.T) {
 	s, bin := newStand(t), buildTagger(t)
 	s.knob(t, "spawn_delay", "0 4")
@@ -155,7 +160,8 @@ func TestLoopBesideAnotherWriter(t *testing.T) {
 	writers.Wait()
 	wrong, missing := b.check(t, "foreign")
 	sum := b.tally(t, l)
-	t.Logf("20 servers, another writer that wrote %d times meanwhile: %d keys wrong, %d of 100 lost after they had been verified; events: %v, %d API calls",
+	t.Logf("20 servers, another writer that wrote %d times meanwhile: %d keys wrong, %d of 100 lost after they had been "+
+		"verified; events: %v, %d API calls",
 		writes.Load(), wrong, missing, sum.outcomes, sum.calls)
 	if wrong > 0 {
 		t.Errorf("%d keys with a wrong value", wrong)

@@ -95,7 +95,8 @@ func (b *batch) servers(t *testing.T, prefix string, n int) {
 					continue
 				}
 				b.add(made{"server", server.ID, map[string]string{
-					"mine": name, "owner": "tagger", "project": b.stand.creds.DemoProjectID, "label": "tagged " + name, "flavor": b.flavor,
+					"mine": name, "owner": "tagger", "project": b.stand.creds.DemoProjectID, "label": "tagged " + name,
+					"flavor": b.flavor,
 				}})
 			}
 		})
@@ -125,7 +126,8 @@ func (b *batch) snapshots(t *testing.T, prefix string, n int) {
 		}
 		// Cinder's notifications have only the user's id: Tagger reads the name from Keystone.
 		b.add(made{"snapshot", snapshot.ID, map[string]string{
-			"mine": name, "owner": "tagger", "project": b.stand.creds.DemoProjectID, "label": "tagged " + name, "volume": volume.ID,
+			"mine": name, "owner": "tagger", "project": b.stand.creds.DemoProjectID, "label": "tagged " + name,
+			"volume": volume.ID,
 		}})
 	}
 }
@@ -319,10 +321,12 @@ func TestLoop(t *testing.T) {
 	drained()
 	_, _, before := notifications(l)
 
-	// Nova tells of each write of metadata, in both formats. 50 more writes, such as Tagger's own, make 100 updates that nothing comes of.
+	// Nova tells of each write of metadata, in both formats. 50 more writes, such as Tagger's own, make 100 updates that
+	// nothing comes of.
 	for _, m := range b.made {
 		if m.kind == "server" {
-			if _, err := servers.UpdateMetadata(t.Context(), s.compute, m.id, servers.MetadataOpts{"mine": m.want["mine"]}).Extract(); err != nil {
+			if _, err := servers.UpdateMetadata(t.Context(), s.compute, m.id,
+				servers.MetadataOpts{"mine": m.want["mine"]}).Extract(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -335,9 +339,11 @@ func TestLoop(t *testing.T) {
 	l.end(syscall.SIGTERM)
 	sum := b.tally(t, l)
 	duplicates, ignored, updates := notifications(l)
-	t.Logf("from active to tagged: median %v, p95 %v, longest %v", sum.percentile(50), sum.percentile(95), sum.percentile(100))
+	t.Logf("from active to tagged: median %v, p95 %v, longest %v", sum.percentile(50), sum.percentile(95),
+		sum.percentile(100))
 	t.Logf("events of these 60 resources: %v; %d API calls", sum.outcomes, sum.calls)
-	t.Logf("%d duplicates; %d notifications ignored, %d of them updates of servers, %d of these after 50 writes", duplicates, ignored, updates, updates-before)
+	t.Logf("%d duplicates; %d notifications ignored, %d of them updates of servers, %d of these after 50 writes",
+		duplicates, ignored, updates, updates-before)
 	for id, n := range sum.tagged {
 		if n != 1 {
 			t.Errorf("%s was tagged %d times: both formats of its creation counted, or we fed ourselves", id, n)

@@ -87,12 +87,14 @@ func TestLoopBesideAScript(t *testing.T) {
 					}
 				}
 			}
-			t.Logf("%s: %d of %d servers lost keys, %d repairs; %d calls for the %d servers that the script wrote to, %d for the others",
+			t.Logf("%s: %d of %d servers lost keys, %d repairs; %d calls for the %d servers that the script wrote to, %d for "+
+				"the others",
 				repairOn(repair), lost, all, repaired, touched, beside, untouched)
 			if repair && lost > 0 {
 				t.Errorf("%d servers lost keys", lost)
 			}
-			if want := 3 * (all - beside); untouched != want { // an administrator's token: the server is read before it is written
+			// an administrator's token: the server is read before it is written
+			if want := 3 * (all - beside); untouched != want {
 				t.Errorf("%d calls for servers that nobody else touched, want %d", untouched, want)
 			}
 		})

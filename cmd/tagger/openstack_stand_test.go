@@ -99,7 +99,8 @@ func (s *stand) start(t *testing.T, settings ...string) {
 }
 
 func (s *stand) script(t *testing.T, settings []string, name string, args ...string) error {
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(s.scripts, name), args...) // clean-ups need it too
+	// clean-ups need it too
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(s.scripts, name), args...)
 	cmd.Env = append(os.Environ(), settings...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
@@ -184,7 +185,8 @@ func buildTagger(t *testing.T) string {
 func (s *stand) env(queue, rules string) environment {
 	return environment{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
-		"OS_AUTH_URL=" + s.creds.AuthURL, "OS_USERNAME=admin", "OS_PASSWORD=" + s.creds.Password, "OS_PROJECT_NAME=admin", "TAGGER_PROJECTS=*",
+		"OS_AUTH_URL=" + s.creds.AuthURL, "OS_USERNAME=admin", "OS_PASSWORD=" + s.creds.Password, "OS_PROJECT_NAME=admin",
+		"TAGGER_PROJECTS=*",
 		"OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default", "OS_REGION_NAME=RegionOne",
 		"TAGGER_AMQP_URL=" + s.amqpURL, "TAGGER_AMQP_QUEUE=" + queue, "TAGGER_RULES=" + rules, "TAGGER_LOG_LEVEL=debug",
 	}
@@ -195,7 +197,8 @@ func startListener(t *testing.T, bin string, env environment) *listener {
 	t.Helper()
 	l := &listener{cmd: exec.Command(bin, "listen"), ended: make(chan struct{})}
 	l.cmd.Env = env
-	l.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that is ended for its time has no clean-up
+	// a test that is ended for its time has no clean-up
+	l.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := l.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

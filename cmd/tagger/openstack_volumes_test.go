@@ -72,7 +72,8 @@ func TestLoopFromVolumes(t *testing.T) {
 
 	start := time.Now()
 	f.plant(t, *bootServers)
-	t.Logf("%d servers with two volumes and two snapshots each asked for in %.1f s", *bootServers, time.Since(start).Seconds())
+	t.Logf("%d servers with two volumes and two snapshots each asked for in %.1f s", *bootServers,
+		time.Since(start).Seconds())
 	b.awaitTags(t, 6*time.Minute+time.Duration(*bootServers)*5*time.Second)
 	t.Logf("all as planned %.1f s after the first was asked for", time.Since(start).Seconds())
 	until(t, "the queue is empty", time.Minute, time.Second, func() bool { return s.waiting(t, env.queue()) == 0 })
@@ -89,7 +90,8 @@ func TestLoopFromVolumes(t *testing.T) {
 	for _, m := range b.made {
 		kinds[m.kind]++
 	}
-	t.Logf("%v: %d keys wrong, %d missing; Terraform planned %d times, with %d differences", kinds, wrong, missing, f.plans.Load(), f.drifts.Load())
+	t.Logf("%v: %d keys wrong, %d missing; Terraform planned %d times, with %d differences", kinds, wrong, missing,
+		f.plans.Load(), f.drifts.Load())
 	repaired := 0
 	for _, line := range l.log() {
 		if strings.HasPrefix(line.Reason, "written again") {
@@ -117,7 +119,9 @@ func (f *forest) explain(t *testing.T, l *listener) {
 	ctx := context.WithoutCancel(t.Context())
 	for _, m := range f.made {
 		got, err := f.metadata(ctx, m)
-		if err == nil && !slices.ContainsFunc(slices.Collect(maps.Keys(m.want)), func(key string) bool { return got[key] != m.want[key] }) {
+		if err == nil && !slices.ContainsFunc(slices.Collect(maps.Keys(m.want)), func(key string) bool {
+			return got[key] != m.want[key]
+		}) {
 			continue
 		}
 		for line := range strings.Lines(l.output()) {
@@ -171,7 +175,8 @@ func (f *forest) grow(t *testing.T, tr *tree) error {
 	f.add(made{"server", server.ID, map[string]string{
 		"mine": tr.name, "cost-center": tr.costCenter, "owner": "tagger", "label": "tagged " + tr.name,
 	}})
-	data, err := volumes.Create(ctx, s.volume, volumes.CreateOpts{Name: tr.name + "-data", Size: 1, Metadata: tr.terraform}, nil).Extract()
+	data, err := volumes.Create(ctx, s.volume, volumes.CreateOpts{Name: tr.name + "-data", Size: 1,
+		Metadata: tr.terraform}, nil).Extract()
 	if err != nil {
 		return fmt.Errorf("create the data volume: %w", err)
 	}

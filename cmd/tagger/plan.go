@@ -15,14 +15,16 @@ func planCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan [--rules FILE] [--cloud env] EVENT...",
 		Short: "Show what would be done with events, and the requests that would be sent",
-		Long: "Decode events, match the rules and show the requests, byte for byte. Nothing is asked of anybody. With --cloud env the\n" +
+		Long: "Decode events, match the rules and show the requests, byte for byte. Nothing is asked of anybody. With " +
+			"--cloud env the\n" +
 			"resources are read, and the difference to the plan is shown; nothing is written.\n\n" +
 			"EVENT is a file, or - for standard input, with any payload that a function takes.",
 		Args: needEvents,
 	}
 	cmd.Flags().StringVar(&rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
 	cmd.Flags().StringVar(&cloudName, "cloud", "", "env: read the resources from the cloud that the OS_* variables name")
-	onlyChanges := cmd.Flags().Bool("only-changes", false, "leave out events that need nothing: ignored and unchanged ones")
+	onlyChanges := cmd.Flags().Bool("only-changes", false,
+		"leave out events that need nothing: ignored and unchanged ones")
 	out := outputFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
 		if cloudName != "" && cloudName != "env" {

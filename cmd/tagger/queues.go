@@ -25,7 +25,8 @@ func queuesCommand(s streams) *cobra.Command {
 	return oneOf(&cobra.Command{
 		Use:   "queues",
 		Short: "Look after tagger listen's queues in RabbitMQ, and watch live events",
-		Long: "Look after the queues of tagger listen, at the broker of TAGGER_AMQP_URL. Their names begin with TAGGER_AMQP_QUEUE (tagger).\n" +
+		Long: "Look after the queues of tagger listen, at the broker of TAGGER_AMQP_URL. Their names begin with " +
+			"TAGGER_AMQP_QUEUE (tagger).\n" +
 			"None of these commands creates a queue that stays. They work while listeners run, except move and delete.",
 	}, queuesListCommand(s), queuesShowCommand(s), queuesReplayCommand(s), queuesDropCommand(s), queuesMoveCommand(s),
 		queuesDeleteCommand(s), queuesTapCommand(s))
@@ -57,7 +58,8 @@ func withQueues(ctx context.Context, f func(*listen.Queues) error) error {
 func queuesListCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "Show the queues, and how many messages are in each",
-		Long: "Show the queues that exist, the messages in them that no listener has taken, and how many listeners take or stand by.",
+		Long: "Show the queues that exist, the messages in them that no listener has taken, and how many listeners take or " +
+			"stand by.",
 		Args: cobra.NoArgs,
 	}
 	out := outputFlag(cmd.Flags())
@@ -121,7 +123,8 @@ func viewRejected(r listen.Rejected, registry *lifecycle.Registry, events bool) 
 			continue
 		}
 		c := reading.Changes[0]
-		v.Action, v.Kind, v.ResourceID, v.Name, v.Project = string(c.Action), string(c.Resource.Kind), c.Resource.ID, c.Resource.Name, c.Resource.Project
+		v.Action, v.Kind, v.ResourceID, v.Name, v.Project = string(c.Action), string(c.Resource.Kind), c.Resource.ID,
+			c.Resource.Name, c.Resource.Project
 		break
 	}
 	return v
@@ -209,11 +212,13 @@ func queuesShowCommand(s streams) *cobra.Command {
 func queuesReplayCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "replay", Short: "Put rejected messages back into the main queue",
-		Long: "Put the rejected messages that are there now back into the main queue, all of them or those with the named ids. They are tried\n" +
+		Long: "Put the rejected messages that are there now back into the main queue, all of them or those with the named " +
+			"ids. They are tried\n" +
 			"anew, for all of TAGGER_GIVE_UP_AFTER. What a running listener rejects again meanwhile stays among the rejected.",
 		Args: cobra.NoArgs,
 	}
-	ids := idsFlag(cmd.Flags(), "only the message with this event id, as tagger queues show has it; may be given several times")
+	ids := idsFlag(cmd.Flags(),
+		"only the message with this event id, as tagger queues show has it; may be given several times")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return withQueues(cmd.Context(), func(q *listen.Queues) error {
 			n, err := q.Replay(cmd.Context(), *ids)
@@ -229,7 +234,8 @@ func queuesReplayCommand(s streams) *cobra.Command {
 // noneOf is an error where ids were named and no message had one of them.
 func noneOf(ids []string, n int, err error) error {
 	if err == nil && len(ids) > 0 && n == 0 {
-		return fmt.Errorf("no rejected message has the id %s; tagger queues show lists them", visible.Line(strings.Join(ids, ", "), maxComplaint))
+		return fmt.Errorf("no rejected message has the id %s; tagger queues show lists them",
+			visible.Line(strings.Join(ids, ", "), maxComplaint))
 	}
 	return err
 }
@@ -237,7 +243,8 @@ func noneOf(ids []string, n int, err error) error {
 func queuesDropCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "drop --id ID | --all", Short: "Throw rejected messages away",
-		Long: "Throw rejected messages away: those with the named ids, or all that are there now. Asks first, on a terminal; elsewhere it\n" +
+		Long: "Throw rejected messages away: those with the named ids, or all that are there now. Asks first, on a " +
+			"terminal; elsewhere it\n" +
 			"needs --yes.",
 		Args: cobra.NoArgs,
 	}
@@ -276,9 +283,12 @@ func queuesDropCommand(s streams) *cobra.Command {
 func queuesMoveCommand(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use: "move FROM TO", Short: "Move all messages to the queues of another name",
-		Long: "Move the messages of all queues of one name (a TAGGER_AMQP_QUEUE) to those of another, which a listener has created: to leave\n" +
-			"queues that an older version made, whose arguments cannot be changed. A message is taken off its queue when the broker\n" +
-			"has confirmed it in the other one. What is there when it begins is moved; no listener may run on FROM, one may on TO.\n" +
+		Long: "Move the messages of all queues of one name (a TAGGER_AMQP_QUEUE) to those of another, which a listener has " +
+			"created: to leave\n" +
+			"queues that an older version made, whose arguments cannot be changed. A message is taken off its queue when the " +
+			"broker\n" +
+			"has confirmed it in the other one. What is there when it begins is moved; no listener may run on FROM, one may " +
+			"on TO.\n" +
 			"docs/private-cloud.md has the order of steps in which nothing is lost.",
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -306,8 +316,10 @@ func queuesMoveCommand(s streams) *cobra.Command {
 func queuesDeleteCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete", Short: "Delete all queues, and the messages in them",
-		Long: "Delete the queues of TAGGER_AMQP_QUEUE and the messages in them, when no listener runs: to remove Tagger, or to let tagger\n" +
-			"listen create them anew. The services' exchanges and queues stay. Asks first, on a terminal; elsewhere it needs --yes.",
+		Long: "Delete the queues of TAGGER_AMQP_QUEUE and the messages in them, when no listener runs: to remove Tagger, " +
+			"or to let tagger\n" +
+			"listen create them anew. The services' exchanges and queues stay. Asks first, on a terminal; elsewhere it needs " +
+			"--yes.",
 		Args: cobra.NoArgs,
 	}
 	yes := yesFlag(cmd.Flags())
@@ -325,7 +337,8 @@ func queuesDeleteCommand(s streams) *cobra.Command {
 			for _, each := range all {
 				messages += each.Messages
 			}
-			what := fmt.Sprintf("This deletes %s (%s …) with %s in them.", plural(len(all), "queue"), printable(all[0].Name), plural(messages, "message"))
+			what := fmt.Sprintf("This deletes %s (%s …) with %s in them.", plural(len(all), "queue"), printable(all[0].Name),
+				plural(messages, "message"))
 			if err := confirm(s, *yes, what); err != nil {
 				return err
 			}

@@ -199,7 +199,8 @@ func TestExplain(t *testing.T) {
 	sim.PutVolume(simcloud.Volume{Name: "disk", Created: created})
 	line := func(at time.Time, resource, outcome, reason string) string {
 		return fmt.Sprintf(
-			`{"time":%q,"level":"INFO","msg":"event %s","resource_id":%q,"action":"server.created","outcome":%q,"reason":%q}`+"\n",
+			`{"time":%q,"level":"INFO","msg":"event %s","resource_id":%q,"action":"server.created","outcome":%q,"reason":%q}`+
+				"\n",
 			at.Format(time.RFC3339),
 			outcome,
 			resource,
@@ -219,24 +220,30 @@ func TestExplain(t *testing.T) {
 		}},
 		{"bare", "", exitUndone, []string{
 			"bare lacks owner: what became of its creation event is unknown (--log was not given).\n",
-			`send      POST /servers/` + bare + `/metadata {"metadata":{"owner":"team-shop"}}`, "--scope " + demo.ID + " --kind server --name 'bare'",
+			`send      POST /servers/` + bare + `/metadata {"metadata":{"owner":"team-shop"}}`, "--scope " + demo.ID +
+				" --kind server --name 'bare'",
 			"creator   ", "unknown: the cloud does not tell them to these credentials", "filter resource_id = \"" + bare,
 		}},
 		{bare, around, exitUndone, []string{
-			"bare lacks owner: there is no trace of its creation event in the logs, which say nothing from ", "2 lines, 0 about it",
+			"bare lacks owner: there is no trace of its creation event in the logs, which say nothing from ",
+			"2 lines, 0 about it",
 		}},
-		{"bare", line(created.Add(time.Hour), "x", "tagged", ""), exitUndone, []string{"is unknown: the logs cover only ", "do not cover its creation"}},
+		{"bare", line(created.Add(time.Hour), "x", "tagged", ""), exitUndone,
+			[]string{"is unknown: the logs cover only ", "do not cover its creation"}},
 		{"bare", around + line(created.Add(time.Second), bare, "deferred", "404 Not Found"), exitUndone, []string{
 			"bare lacks owner: its last event (server.created) was deferred: 404 Not Found.\n", "3 lines, 1 about it",
 		}},
 		{"bare", "nonsense\n", exitUndone, []string{"the logs have no usable line"}},
-		{"locked", "", exitUndone, []string{"locked lacks owner: the server is locked", "may not write a locked server", "next      openstack server unlock "}},
+		{"locked", "", exitUndone, []string{"locked lacks owner: the server is locked", "may not write a locked server",
+			"next      openstack server unlock "}},
 		{"building", "", exitUndone, []string{"building lacks owner: task spawning.\n", "next      wait"}},
-		{"broken", "", exitUndone, []string{"broken lacks owner: vm_state error.\n", "next      bring it out of state error"}},
+		{"broken", "", exitUndone,
+			[]string{"broken lacks owner: vm_state error.\n", "next      bring it out of state error"}},
 		{"young", "", exitUndone, []string{"its event may still be on its way"}},
 		{"other-value", "", exitUndone, []string{`has another value, "bob"`, "--overwrite owner"}},
 		{"disk", "", exitDone, []string{"disk gets no metadata: no rule matches.\n"}},
-		{going, "", exitUndone, []string{"going is deleted: nothing can be written on it any more.\n", "next      nothing to do"}},
+		{going, "", exitUndone, []string{"going is deleted: nothing can be written on it any more.\n",
+			"next      nothing to do"}},
 		{"twins", "", exitUsage, []string{"twins is the name of 2 resources"}},
 		{foreign, "", exitUndone, []string{"is not there, or not to be seen with these credentials"}},
 		{"nothing", "", exitUndone, []string{"is not there, or not to be seen with these credentials"}},

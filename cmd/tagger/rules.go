@@ -19,16 +19,20 @@ import (
 )
 
 func rulesCommand(s streams) *cobra.Command {
-	return oneOf(&cobra.Command{Use: "rules", Short: "Check tagging rules, and test them"}, rulesCheckCommand(s), rulesTestCommand(s))
+	return oneOf(&cobra.Command{Use: "rules", Short: "Check tagging rules, and test them"}, rulesCheckCommand(s),
+		rulesTestCommand(s))
 }
 
 func rulesCheckCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [FILE...]",
 		Short: "Compile rules and show every fault, and what is probably not meant",
-		Long: "Compile rules (files, or those of the environment) and show every fault with its line. Warned about are values that look like\n" +
-			"expressions without ${ }, conditions that can never be true, rules that never have an effect, keys that a later rule always\n" +
-			"overwrites, and keys that bare metal refuses. The exit status is 2 when there is a fault; warnings do not change it.",
+		Long: "Compile rules (files, or those of the environment) and show every fault with its line. Warned about are " +
+			"values that look like\n" +
+			"expressions without ${ }, conditions that can never be true, rules that never have an effect, keys that a later " +
+			"rule always\n" +
+			"overwrites, and keys that bare metal refuses. The exit status is 2 when there is a fault; warnings do not change " +
+			"it.",
 	}
 	out := outputFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
@@ -122,11 +126,15 @@ func rulesTestCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test FILE...",
 		Short: "Hold rules to cases: an event, and the plan that is expected of it",
-		Long: "Plan the event of each case and compare. What set, add, remove and rename do not name must not be in the plan; rules (those that\n" +
-			"match) and outcome (of an event that needs no request: ignored, unrecognised, rejected) are compared where they are\n" +
-			"given. rules: and event: are paths relative to the file of cases; an event can be written out in the case, too. The exit\n" +
+		Long: "Plan the event of each case and compare. What set, add, remove and rename do not name must not be in the " +
+			"plan; rules (those that\n" +
+			"match) and outcome (of an event that needs no request: ignored, unrecognised, rejected) are compared where they " +
+			"are\n" +
+			"given. rules: and event: are paths relative to the file of cases; an event can be written out in the case, too. " +
+			"The exit\n" +
 			"status is 1 when a case fails, 2 when rules or cases are wrong.\n\n" +
-			"  rules: rules.yaml\n  cases:\n  - name: a person's server\n    event: events/server-created.json\n    expect:\n      add: {owner: alice}",
+			"  rules: rules.yaml\n  cases:\n  - name: a person's server\n    event: events/server-created.json\n    expect:\n " +
+			"     add: {owner: alice}",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("rules test: no file of cases")
@@ -221,16 +229,19 @@ func (c ruleCase) run(ctx context.Context, t *tagger.Tagger, dir string) ([]stri
 		d = *p.Decision
 	}
 	if string(d.Outcome) != c.Expect.Outcome && (c.Expect.Outcome != "" || d.Outcome != "") {
-		diffs = append(diffs, fmt.Sprintf("outcome: want %s, got %s%s", orNothing(c.Expect.Outcome), orNothing(string(d.Outcome)), reason(d.Reason)))
+		diffs = append(diffs, fmt.Sprintf("outcome: want %s, got %s%s", orNothing(c.Expect.Outcome),
+			orNothing(string(d.Outcome)), reason(d.Reason)))
 	}
 	if c.Expect.Rules != nil && !slices.Equal(c.Expect.Rules, p.Rules) {
-		diffs = append(diffs, fmt.Sprintf("rules: want %s, got %s", strings.Join(c.Expect.Rules, ", "), orNothing(strings.Join(p.Rules, ", "))))
+		diffs = append(diffs, fmt.Sprintf("rules: want %s, got %s", strings.Join(c.Expect.Rules, ", "),
+			orNothing(strings.Join(p.Rules, ", "))))
 	}
 	diffs = append(diffs, mapDiff("set", c.Expect.Set, p.Keys.Set)...)
 	diffs = append(diffs, mapDiff("add", c.Expect.Add, p.Keys.Add)...)
 	want, got := slices.Sorted(slices.Values(c.Expect.Remove)), p.Keys.Remove
 	if !slices.Equal(want, got) {
-		diffs = append(diffs, fmt.Sprintf("remove: want %s, got %s", orNothing(strings.Join(want, ", ")), orNothing(strings.Join(got, ", "))))
+		diffs = append(diffs, fmt.Sprintf("remove: want %s, got %s", orNothing(strings.Join(want, ", ")),
+			orNothing(strings.Join(got, ", "))))
 	}
 	diffs = append(diffs, mapDiff("rename", c.Expect.Rename, p.Keys.Rename)...)
 	if len(diffs) > 0 {

@@ -81,7 +81,8 @@ func (r caseReadings) readings() rules.Readings {
 		all.Parent = &lifecycle.Parent{ID: r.Parent.ID, Name: r.Parent.Name, Metadata: metadata}
 	}
 	if r.Project != nil {
-		all.Project = &rules.Project{Name: r.Project.Name, Description: r.Project.Description, Tags: r.Project.Tags, Extra: r.Project.Extra}
+		all.Project = &rules.Project{Name: r.Project.Name, Description: r.Project.Description, Tags: r.Project.Tags,
+			Extra: r.Project.Extra}
 	}
 	return all
 }
@@ -140,7 +141,8 @@ func (e expectation) check(known []string) error {
 	case "", apply.Ignored, apply.Unrecognised, apply.Rejected:
 		return nil
 	}
-	return fmt.Errorf("expect: outcome: %q is not a plan's; want ignored, unrecognised or rejected, or none where there is something to write", e.Outcome)
+	return fmt.Errorf("expect: outcome: %q is not a plan's; want ignored, unrecognised or rejected, or none where there "+
+		"is something to write", e.Outcome)
 }
 
 // readSuite reads the one document of a file of cases. An error begins with the place: ":9: …" or ": …".
@@ -153,7 +155,8 @@ func readSuite(text []byte) (suite, error) {
 	}
 	var second yaml.Node
 	if err := dec.Decode(&second); err == nil {
-		return suite{}, fmt.Errorf(":%d: a second document (---); all cases belong under one cases: of one document", second.Line)
+		return suite{}, fmt.Errorf(":%d: a second document (---); all cases belong under one cases: of one document",
+			second.Line)
 	} else if !errors.Is(err, io.EOF) {
 		return suite{}, suiteError(text, err)
 	}
@@ -347,7 +350,8 @@ func plainScalar(text string) any {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil && strconv.FormatInt(n, 10) == text {
 		return json.Number(text)
 	}
-	if f, err := strconv.ParseFloat(text, 64); err == nil && jsonNumber.MatchString(text) && strconv.FormatFloat(f, 'f', -1, 64) == text {
+	if f, err := strconv.ParseFloat(text, 64); err == nil && jsonNumber.MatchString(text) &&
+		strconv.FormatFloat(f, 'f', -1, 64) == text {
 		return json.Number(text)
 	}
 	return text

@@ -20,40 +20,49 @@ func write(t *testing.T, dir, name, text string) string {
 func TestRulesCheck(t *testing.T) {
 	clearEnv(t)
 	dir := t.TempDir()
-	good := write(t, dir, "good.yaml", "rules:\n- {name: a, on: server.created, set: {k: v}}\n- {name: b, on: server.created, set: {k: w}}\n")
+	good := write(t, dir, "good.yaml",
+		"rules:\n- {name: a, on: server.created, set: {k: v}}\n- {name: b, on: server.created, set: {k: w}}\n")
 	forgotten := write(t, dir, "forgotten.yaml", "rules:\n- {name: a, on: server.created, add: {owner: actor.name}}\n")
 	broken := write(t, dir, "broken.yaml", "rules: []\n")
 	bad := write(t, dir, "bad.yaml", "rules:\n- {on: server.craeted, set: {k: v}}\n- {on: server.created}\n")
 
 	out, errOut, status := taggerCommand(t, "", "rules", "check", good)
-	if status != exitDone || errOut != "" || !strings.Contains(out, `good.yaml:2: rule "a": warning: it never has an effect`) || !strings.Contains(out, "2 rules, they compile") {
+	if status != exitDone || errOut != "" ||
+		!strings.Contains(out, `good.yaml:2: rule "a": warning: it never has an effect`) ||
+		!strings.Contains(out, "2 rules, they compile") {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
 	out, errOut, status = taggerCommand(t, "", "rules", "check", bad, good)
-	if status != exitUsage || !strings.Contains(errOut, "2 faults") || strings.Count(out, "bad.yaml:") != 2 || !strings.Contains(out, "did you mean server.created?") {
+	if status != exitUsage || !strings.Contains(errOut, "2 faults") || strings.Count(out, "bad.yaml:") != 2 ||
+		!strings.Contains(out, "did you mean server.created?") {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
 	const warning = `:2: rule "a": warning: key owner is the text "actor.name"; did you mean ${actor.name}?` + "\n"
 	out, errOut, status = taggerCommand(t, "", "rules", "check", forgotten)
-	if want := forgotten + warning + forgotten + ": 1 rule, it compiles\n"; status != exitDone || errOut != "" || out != want {
+	if want := forgotten + warning + forgotten + ": 1 rule, it compiles\n"; status != exitDone || errOut != "" ||
+		out != want {
 		t.Errorf("status %d: %s%s, want %s", status, out, errOut, want)
 	}
 	out, errOut, status = taggerCommand(t, plainEvent("server.created"), "plan", "--rules", forgotten, "-")
 	if status != exitDone || errOut != "tagger: "+forgotten+warning {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
-	if _, errOut, status := taggerCommand(t, "", "rules", "check", broken); status != exitUsage || errOut != "tagger: rules check: 1 fault\n" {
+	if _, errOut, status := taggerCommand(t, "", "rules", "check", broken); status != exitUsage ||
+		errOut != "tagger: rules check: 1 fault\n" {
 		t.Errorf("status %d: %s", status, errOut)
 	}
-	want := "tagger: read the rules: there are none; set TAGGER_RULES to the rules or TAGGER_RULES_FILE to a file of them, or name a FILE\n"
+	want := "tagger: read the rules: there are none; set TAGGER_RULES to the rules or TAGGER_RULES_FILE to a file of " +
+		"them, or name a FILE\n"
 	if _, errOut, status := taggerCommand(t, "", "rules", "check"); status != exitUsage || errOut != want {
 		t.Errorf("status %d: %s", status, errOut)
 	}
 	t.Setenv("TAGGER_RULES", "rules: [{on: server.created, set: {k: v}}]")
-	if out, _, status := taggerCommand(t, "", "rules", "check"); status != exitDone || !strings.Contains(out, "TAGGER_RULES: 1 rule, it compiles") {
+	if out, _, status := taggerCommand(t, "", "rules", "check"); status != exitDone ||
+		!strings.Contains(out, "TAGGER_RULES: 1 rule, it compiles") {
 		t.Errorf("status %d: %s", status, out)
 	}
-	if _, errOut, status := taggerCommand(t, "", "rules", "check", "no.yaml"); status != exitUsage || !strings.Contains(errOut, "no.yaml") {
+	if _, errOut, status := taggerCommand(t, "", "rules", "check", "no.yaml"); status != exitUsage ||
+		!strings.Contains(errOut, "no.yaml") {
 		t.Errorf("status %d: %s", status, errOut)
 	}
 }
@@ -66,7 +75,8 @@ func TestRulesCheckReads(t *testing.T) {
 		"k: v":                          "",
 		"k: '${resource.name}'":         "",
 		"k: '${parent.metadata.owner}'": "reads from the cloud where the event does not say: parent\n",
-		"k: '${actor.name}'":            "reads from the cloud where the event does not say: actor.name; names and projects need the right to read users and projects in Keystone\n",
+		"k: '${actor.name}'": "reads from the cloud where the event does not say: actor.name; names and " +
+			"projects need the right to read users and projects in Keystone\n",
 	} {
 		file := write(t, dir, "rules.yaml", "rules:\n- {on: snapshot.created, set: {"+set+"}}\n")
 		if want != "" {
@@ -82,7 +92,8 @@ func TestRulesCheckReads(t *testing.T) {
 // The documented examples are held to their own cases.
 func TestRulesTestExample(t *testing.T) {
 	clearEnv(t)
-	for file, cases := range map[string]string{"rules_test.yaml": "3 cases, 0 failed", "company_test.yaml": "8 cases, 0 failed", "transfer_test.yaml": "3 cases, 0 failed"} {
+	for file, cases := range map[string]string{"rules_test.yaml": "3 cases, 0 failed",
+		"company_test.yaml": "8 cases, 0 failed", "transfer_test.yaml": "3 cases, 0 failed"} {
 		out, errOut, status := taggerCommand(t, "", "rules", "test", "../../docs/examples/"+file)
 		if status != exitDone || !strings.Contains(out, cases) {
 			t.Errorf("%s: status %d: %s%s", file, status, out, errOut)
@@ -93,7 +104,9 @@ func TestRulesTestExample(t *testing.T) {
 func TestRulesTest(t *testing.T) {
 	clearEnv(t)
 	dir := t.TempDir()
-	write(t, dir, "rules.yaml", "rules:\n- {name: env, on: server.created, set: {env: dev, size: '${data.size}'}, remove: [old]}\n- {name: other, on: snapshot.created, remove: old}\n")
+	write(t, dir, "rules.yaml",
+		"rules:\n- {name: env, on: server.created, set: {env: dev, size: '${data.size}'}, remove: [old]}\n- {name: other, "+
+			"on: snapshot.created, remove: old}\n")
 	write(t, dir, "event.json", plainEvent("server.created"))
 	write(t, dir, "two.json", "["+plainEvent("server.created")+","+plainEvent("server.created")+"]")
 	write(t, dir, "wrong-rules.yaml", "rules: []\n")
@@ -107,18 +120,24 @@ func TestRulesTest(t *testing.T) {
 	}{
 		{"as expected", one("{rules: [env], set: {env: dev}, remove: [old]}"), exitDone, []string{"1 case, 0 failed"}},
 		{"rules need not be named", one("{set: {env: dev}, remove: [old]}"), exitDone, nil},
-		{"another value", one("{set: {env: prod}, remove: [old]}"), exitUndone, []string{`set env: want "prod", got "dev"`, "1 failed", "(rule env, key size: left out: data.size is absent)"}},
+		{"another value", one("{set: {env: prod}, remove: [old]}"), exitUndone,
+			[]string{`set env: want "prod", got "dev"`, "1 failed", "(rule env, key size: left out: data.size is absent)"}},
 		{"a key too many", one("{remove: [old]}"), exitUndone, []string{`set env: want nothing, got "dev"`}},
-		{"a key too few", one("{set: {env: dev, k: v}, remove: [old]}"), exitUndone, []string{`set k: want "v", got nothing`}},
-		{"another section", one("{add: {env: dev}, remove: [old]}"), exitUndone, []string{`set env: want nothing, got "dev"`, `add env: want "dev", got nothing`}},
+		{"a key too few", one("{set: {env: dev, k: v}, remove: [old]}"), exitUndone,
+			[]string{`set k: want "v", got nothing`}},
+		{"another section", one("{add: {env: dev}, remove: [old]}"), exitUndone,
+			[]string{`set env: want nothing, got "dev"`, `add env: want "dev", got nothing`}},
 		{"not removed", one("{set: {env: dev}}"), exitUndone, []string{"remove: want nothing, got old"}},
-		{"another rule", one("{rules: [env, other], set: {env: dev}, remove: [old]}"), exitUndone, []string{"rules: want env, other, got env"}},
-		{"an outcome", one("{outcome: ignored, set: {env: dev}, remove: [old]}"), exitUndone, []string{"outcome: want ignored, got nothing"}},
+		{"another rule", one("{rules: [env, other], set: {env: dev}, remove: [old]}"), exitUndone,
+			[]string{"rules: want env, other, got env"}},
+		{"an outcome", one("{outcome: ignored, set: {env: dev}, remove: [old]}"), exitUndone,
+			[]string{"outcome: want ignored, got nothing"}},
 		{"no cases", "rules: rules.yaml\n", exitUsage, []string{"cases.yaml has none"}},
 		{"no event", "rules: rules.yaml\ncases: [{name: it}]\n", exitUsage, []string{"it: it has no event"}},
 		{"no such event", "rules: rules.yaml\ncases: [{event: no.json}]\n", exitUsage, []string{"case 1: read the event: "}},
 		{"several changes", "rules: rules.yaml\ncases:\n- event: two.json\n", exitUsage, []string{"reports 2 changes"}},
-		{"wrong rules", "rules: wrong-rules.yaml\ncases: [{event: event.json}]\n", exitUsage, []string{"wrong-rules.yaml:1: rules: is empty"}},
+		{"wrong rules", "rules: wrong-rules.yaml\ncases: [{event: event.json}]\n", exitUsage,
+			[]string{"wrong-rules.yaml:1: rules: is empty"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			file := write(t, dir, "cases.yaml", tt.cases)
@@ -133,7 +152,8 @@ func TestRulesTest(t *testing.T) {
 			}
 		})
 	}
-	if _, errOut, status := taggerCommand(t, "", "rules", "test", filepath.Join(dir, "no.yaml")); status != exitUsage || !strings.Contains(errOut, "read the cases: ") {
+	if _, errOut, status := taggerCommand(t, "", "rules", "test", filepath.Join(dir, "no.yaml")); status != exitUsage ||
+		!strings.Contains(errOut, "read the cases: ") {
 		t.Errorf("status %d: %s", status, errOut)
 	}
 }
@@ -149,9 +169,11 @@ func TestRulesTestRefuses(t *testing.T) {
 	}
 	const outcomes = " is not a plan's; want ignored, unrecognised or rejected, or none where there is something to write"
 	for _, tt := range []struct{ name, cases, want string }{
-		{"unknown field of a case", "cases:\n- event: event.json\n  expects: {}\n", "read the cases: CASES:3: unknown field expects; did you mean expect?"},
+		{"unknown field of a case", "cases:\n- event: event.json\n  expects: {}\n",
+			"read the cases: CASES:3: unknown field expects; did you mean expect?"},
 		{"unknown field of the file", "rule: x\n", "read the cases: CASES:1: unknown field rule; did you mean rules?"},
-		{"unknown field of a plan", one("{metadata: {env: dev}}"), "read the cases: CASES:5: unknown field metadata; known: rules, set, add, remove, rename, outcome"},
+		{"unknown field of a plan", one("{metadata: {env: dev}}"),
+			"read the cases: CASES:5: unknown field metadata; known: rules, set, add, remove, rename, outcome"},
 		{"a list for a mapping", one("{set: [env]}"), "read the cases: CASES:5: want a mapping, found a list"},
 		{"a text for a list", one("{remove: env}"), "read the cases: CASES:5: want a list, found one value"},
 		{"a mapping for a text", "cases:\n- name: {a: b}\n", "read the cases: CASES:2: want one value, found a mapping"},
@@ -159,10 +181,15 @@ func TestRulesTestRefuses(t *testing.T) {
 		{"unknown outcome", one("{outcome: tgged}"), `CASES: it: expect: outcome: "tgged"` + outcomes},
 		{"an outcome of a run", one("{outcome: tagged}"), `CASES: it: expect: outcome: "tagged"` + outcomes},
 		{"no such rule", one("{rules: [nope]}"), `CASES: it: expect: rules: no rule is named "nope"; known: environment`},
-		{"misspelt rule", one("{rules: [enviroment]}"), `CASES: it: expect: rules: no rule is named "enviroment"; did you mean environment?`},
-		{"a file of rules", "rules:\n- {on: server.created, set: {env: dev}}\n", "read the cases: CASES is a file of rules; want one of cases, whose rules: names it"},
-		{"a second document", one("{set: {env: dev}}") + "---\n" + one("{}"), "read the cases: CASES:6: a second document (---); all cases belong under one cases: of one document"},
-		{"no rules", "cases: [{event: event.json}]\n", "read the rules: there are none; set TAGGER_RULES to the rules or TAGGER_RULES_FILE to a file of them, or name a file in rules: of CASES"},
+		{"misspelt rule", one("{rules: [enviroment]}"),
+			`CASES: it: expect: rules: no rule is named "enviroment"; did you mean environment?`},
+		{"a file of rules", "rules:\n- {on: server.created, set: {env: dev}}\n",
+			"read the cases: CASES is a file of rules; want one of cases, whose rules: names it"},
+		{"a second document", one("{set: {env: dev}}") + "---\n" + one("{}"),
+			"read the cases: CASES:6: a second document (---); all cases belong under one cases: of one document"},
+		{"no rules", "cases: [{event: event.json}]\n",
+			"read the rules: there are none; set TAGGER_RULES to the rules or TAGGER_RULES_FILE to a file of them, or name a " +
+				"file in rules: of CASES"},
 	} {
 		file := write(t, dir, "cases.yaml", tt.cases)
 		want := "tagger: " + strings.ReplaceAll(tt.want, "CASES", file) + "\n"
@@ -179,8 +206,10 @@ func TestRulesTestAlias(t *testing.T) {
 	write(t, dir, "rules.yaml", "rules:\n- {on: server.created, set: {env: dev}}\n")
 	write(t, dir, "event.json", plainEvent("server.created"))
 	for _, event := range []string{plainEvent("server.created"), "event.json"} {
-		file := write(t, dir, "cases.yaml", "rules: rules.yaml\ncases:\n- event: &e "+event+"\n  expect: &x {set: {env: dev}}\n- event: *e\n  expect: *x\n")
-		if out, errOut, status := taggerCommand(t, "", "rules", "test", file); status != exitDone || !strings.Contains(out, "2 cases, 0 failed") {
+		file := write(t, dir, "cases.yaml", "rules: rules.yaml\ncases:\n- event: &e "+event+
+			"\n  expect: &x {set: {env: dev}}\n- event: *e\n  expect: *x\n")
+		if out, errOut, status := taggerCommand(t, "", "rules", "test", file); status != exitDone ||
+			!strings.Contains(out, "2 cases, 0 failed") {
 			t.Errorf("status %d: %s%s", status, out, errOut)
 		}
 	}
@@ -189,9 +218,11 @@ func TestRulesTestAlias(t *testing.T) {
 // A problem names its rule and its key as such, which may have one name.
 func TestProblemsAsText(t *testing.T) {
 	clearEnv(t)
-	t.Setenv("TAGGER_RULES", "rules: [{name: owner, on: server.created, when: data.x, set: {owner: v}}, {name: size, on: server.created, set: {size: '${data.size}', k: v}}]")
+	t.Setenv("TAGGER_RULES", "rules: [{name: owner, on: server.created, when: data.x, set: {owner: v}}, {name: size, "+
+		"on: server.created, set: {size: '${data.size}', k: v}}]")
 	out, errOut, status := taggerCommand(t, plainEvent("server.created"), "plan", "-")
-	want := "  problems  rule owner: when is absent: data.x\n            rule size, key size: left out: data.size is absent\n"
+	want := "  problems  rule owner: when is absent: data.x\n            rule size, key size: left out: data.size is " +
+		"absent\n"
 	if status != exitDone || !strings.Contains(out, want) {
 		t.Errorf("status %d: %s%swant %s", status, out, errOut, want)
 	}
@@ -200,9 +231,11 @@ func TestProblemsAsText(t *testing.T) {
 // Rules that would take too long over an event reject it, with the name of the one that does.
 func TestGreedyRule(t *testing.T) {
 	clearEnv(t)
-	t.Setenv("TAGGER_RULES", "rules: [{name: first, on: server.created, set: {k: v}}, {name: greedy, on: server.created, set: {k: '${repeat(resource.kind, 100000000)}'}}]")
+	t.Setenv("TAGGER_RULES", "rules: [{name: first, on: server.created, set: {k: v}}, {name: greedy, on: "+
+		"server.created, set: {k: '${repeat(resource.kind, 100000000)}'}}]")
 	out, errOut, status := taggerCommand(t, plainEvent("server.created"), "plan", "-")
-	if status != exitUndone || errOut != "" || !strings.Contains(out, "rejected: rule greedy, key k: costs more time or memory with this event than a plan may") {
+	if status != exitUndone || errOut != "" ||
+		!strings.Contains(out, "rejected: rule greedy, key k: costs more time or memory with this event than a plan may") {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
 }
@@ -212,7 +245,9 @@ func TestGreedyRule(t *testing.T) {
 func TestRulesTestTypes(t *testing.T) {
 	clearEnv(t)
 	dir := t.TempDir()
-	write(t, dir, "rules.yaml", "rules:\n- {name: r, on: server.created, set: {value: '${data.v}', is: '${type(data.v)}', project: '${resource.project}'}}\n")
+	write(t, dir, "rules.yaml",
+		"rules:\n- {name: r, on: server.created, set: {value: '${data.v}', is: '${type(data.v)}', project: "+
+			"'${resource.project}'}}\n")
 	for _, tt := range []struct{ written, value, kind string }{
 		{"2026-12-31", "2026-12-31", "string"},
 		{"2026-12-31T09:15:04Z", "2026-12-31T09:15:04Z", "string"},
@@ -274,12 +309,15 @@ func TestRulesTestEventAliases(t *testing.T) {
 		{head + "data: {v: !!int 7}}", "line 5: the tag !!int: an event is JSON, which has none"},
 		{head + "data: {<<: text}}", "line 5: <<: want a mapping to merge"},
 		{head + "data: {[a]: b}}", "line 5: a key must be one value"},
-		{head + "data: {a: &a [x,x,x,x,x,x,x,x,x,x], b: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a], c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b], d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c], " +
+		{head + "data: {a: &a [x,x,x,x,x,x,x,x,x,x], b: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a], c: &c " +
+			"[*b,*b,*b,*b,*b,*b,*b,*b,*b,*b], d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c], " +
 			"e: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d], f: [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]}}", "its aliases make it too large"},
 	} {
-		file := write(t, dir, "cases.yaml", "rules: rules.yaml\ncases:\n- name: &also also\n  expect: {set: {v: own, w: also}}\n  event: "+tt.event+"\n")
+		file := write(t, dir, "cases.yaml",
+			"rules: rules.yaml\ncases:\n- name: &also also\n  expect: {set: {v: own, w: also}}\n  event: "+tt.event+"\n")
 		out, errOut, status := taggerCommand(t, "", "rules", "test", file)
-		if tt.want == "" && status != exitDone || tt.want != "" && (status != exitUsage || !strings.Contains(errOut, tt.want)) {
+		if tt.want == "" && status != exitDone ||
+			tt.want != "" && (status != exitUsage || !strings.Contains(errOut, tt.want)) {
 			t.Errorf("%s: status %d: %s%s", tt.event, status, out, errOut)
 		}
 	}
@@ -313,7 +351,8 @@ rules:
   remove: ["tmp-*", old]
   rename: {Owner: owner}
 `)
-	write(t, dir, "event.json", `{"specversion":"1.0","id":"1","source":"//t","type":"io.github.cloudtagger.snapshot.created","subject":"4f6de2c1-93b7-4c55-8a0f-2f9b1c7d3e64",
+	write(t, dir, "event.json",
+		`{"specversion":"1.0","id":"1","source":"//t","type":"io.github.cloudtagger.snapshot.created","subject":"4f6de2c1-93b7-4c55-8a0f-2f9b1c7d3e64",
 		"data":{"resource":{"project":"p-1","volume":"8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10"},"actor":{"id":"u-1"}}}`)
 	for _, tt := range []struct {
 		readings, expect string
@@ -321,14 +360,18 @@ rules:
 		want             string
 	}{
 		{"{parent: {metadata: {owner: team, billing-a: 1, other: x}}, actor_name: alice, metadata: {env: dev}}",
-			`{add: {owner: team, billing-a: "1", by: alice, env: dev}, remove: [old, "tmp-*"], rename: {Owner: owner}}`, exitDone, ""},
+			`{add: {owner: team, billing-a: "1", by: alice, env: dev}, remove: [old, "tmp-*"], rename: {Owner: owner}}`,
+			exitDone, ""},
 		{"{project: {tags: [sandbox]}}", "{outcome: ignored}", exitDone, ""},
 		{"{}", `{add: {env: none}, remove: [old, "tmp-*"]}`, exitUndone, `rename Owner: want nothing, got "owner"`},
-		{"{}", `{add: {env: none}}`, exitUndone, "(rule inherit, key owner: not inherited: parent is absent: parent is unknown here: the case has no readings: parent)"},
+		{"{}", `{add: {env: none}}`, exitUndone,
+			"(rule inherit, key owner: not inherited: parent is absent: parent is unknown here: the case has no readings: " +
+				"parent)"},
 		{"{parents: {}}", `{}`, exitUsage, "unknown field parents; did you mean parent?"},
 		{"{parent: {metdata: {}}}", `{}`, exitUsage, "unknown field metdata; did you mean metadata?"},
 	} {
-		file := write(t, dir, "cases.yaml", "rules: rules.yaml\ncases:\n- event: event.json\n  readings: "+tt.readings+"\n  expect: "+tt.expect+"\n")
+		file := write(t, dir, "cases.yaml", "rules: rules.yaml\ncases:\n- event: event.json\n  readings: "+tt.readings+
+			"\n  expect: "+tt.expect+"\n")
 		out, errOut, status := taggerCommand(t, "", "rules", "test", file)
 		if status != tt.status || !strings.Contains(out+errOut, tt.want) {
 			t.Errorf("%s: status %d: %s%s", tt.readings, status, out, errOut)

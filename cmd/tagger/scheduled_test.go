@@ -25,7 +25,8 @@ func TestReconcileScheduled(t *testing.T) {
 		before := tagged()
 		out, errOut, status := taggerCommand(t, "", append([]string{"reconcile", "--scheduled"}, args...)...)
 		if status != want || tagged()-before != wrote {
-			t.Fatalf("%q: status %d, want %d; %d written, want %d: %s%s", args, status, want, tagged()-before, wrote, out, errOut)
+			t.Fatalf("%q: status %d, want %d; %d written, want %d: %s%s", args, status, want, tagged()-before, wrote, out,
+				errOut)
 		}
 		return errOut
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// onAWS lets a container on AWS read its rules from a parameter and its credentials from a secret, with the access key of
-// its environment.
+// onAWS lets a container on AWS read its rules from a parameter and its credentials from a secret, with the access key
+// of its environment.
 func onAWS() app.AWS {
 	client := &awsapi.Client{}
 	return app.AWS{Secret: awssecret.Opener(client), Parameter: client.Parameter}
@@ -30,14 +30,20 @@ func serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [--listen ADDR]",
 		Short: "Take events over HTTP, as Knative and containers send them",
-		Long: "Serve until interrupted: POST a CloudEvent (binary, structured or a batch) or any other payload to any path; GET /healthz and\n" +
-			"GET /metrics (Prometheus) are for those who watch. Everything is configured as for the functions, by TAGGER_* and OS_*\n" +
-			"variables (or OS_CLOUD). All actions are handled. The answer's status says what became of the events: 204 done, 503\n" +
-			"again later (Retry-After), 422 never, 400 malformed, 500 the configuration or the credentials are at fault. The header\n" +
-			"fields Tagger-Outcome and Tagger-Reason say it in words; with \"Accept: application/json\" the results are in the body.",
+		Long: "Serve until interrupted: POST a CloudEvent (binary, structured or a batch) or any other payload to any " +
+			"path; GET /healthz and\n" +
+			"GET /metrics (Prometheus) are for those who watch. Everything is configured as for the functions, by TAGGER_* " +
+			"and OS_*\n" +
+			"variables (or OS_CLOUD). All actions are handled. The answer's status says what became of the events: 204 done, " +
+			"503\n" +
+			"again later (Retry-After), 422 never, 400 malformed, 500 the configuration or the credentials are at fault. The " +
+			"header\n" +
+			"fields Tagger-Outcome and Tagger-Reason say it in words; with \"Accept: application/json\" the results are in " +
+			"the body.",
 		Args: cobra.NoArgs,
 	}
-	cmd.Flags().StringVar(&address, "listen", "", "address to listen on (default: all interfaces, on the port that PORT names, else 8080)")
+	cmd.Flags().StringVar(&address, "listen", "",
+		"address to listen on (default: all interfaces, on the port that PORT names, else 8080)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		listener, err := bind(cmd.Context(), address, cmp.Or(os.Getenv("PORT"), "8080"))
 		if err != nil {

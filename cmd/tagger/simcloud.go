@@ -19,14 +19,16 @@ func simcloudCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "simcloud [--listen ADDR]",
 		Short: "Run the embedded cloud as a server for any OpenStack client",
-		Long: "Serve an OpenStack in memory (identity, compute, volume) until interrupted. Its first lines are what to put into the\n" +
+		Long: "Serve an OpenStack in memory (identity, compute, volume) until interrupted. Its first lines are what to put " +
+			"into the\n" +
 			"environment of an OpenStack client, or of tagger invoke --cloud env. Everything is gone when it ends.",
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8774", "address to listen on; port 0 takes a free one")
 	cmd.Flags().DurationVar(&o.BuildTime, "build-time", 10*time.Second, "how long a new server is building")
 	cmd.Flags().DurationVar(&o.SnapshotTime, "snapshot-time", 2*time.Second, "how long a new snapshot is creating")
-	cmd.Flags().BoolVar(&o.LostUpdates, "lost-updates", false, "let writers of one resource overwrite each other, as the real services do")
+	cmd.Flags().BoolVar(&o.LostUpdates, "lost-updates", false,
+		"let writers of one resource overwrite each other, as the real services do")
 	cmd.Flags().DurationVar(&o.Latency, "latency", 0, "how long every request takes")
 	cmd.Flags().BoolVar(&o.HuaweiCloud, "huaweicloud", false, "answer as Huawei Cloud does, and take signed requests")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

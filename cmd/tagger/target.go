@@ -18,7 +18,8 @@ import (
 // options are those of a cloud as configured.
 func options(settings config.Settings, c config.Credentials) cloud.Options {
 	return cloud.Options{
-		Credentials: c, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint, Projects: settings.Projects,
+		Credentials: c, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint,
+		Projects:  settings.Projects,
 		WriteRate: settings.Rate, UserAgent: "tagger-desk",
 	}
 }
@@ -49,7 +50,8 @@ func connect(ctx context.Context, settings config.Settings, s streams) (tagger.P
 	for _, w := range append(settings.Warnings(), c.Warnings()...) {
 		fmt.Fprintln(s.err, "warning:", visible.Line(w.String(), maxComplaint))
 	}
-	fmt.Fprintln(s.err, visible.Line(fmt.Sprintf("cloud %s, project %s, user %s", session.Cloud, project, session.User), maxComplaint))
+	fmt.Fprintln(s.err, visible.Line(fmt.Sprintf("cloud %s, project %s, user %s", session.Cloud, project, session.User),
+		maxComplaint))
 	audit, err := openAudit(settings, s)
 	return tagger.Parts{Cloud: made, Region: c.RegionName, Journal: audit}, err
 }
@@ -96,7 +98,8 @@ func embed(ctx context.Context, planner *tagger.Tagger, events []delivered) *emb
 	c := simcloud.New(o)
 	for _, p := range all {
 		r := simcloud.Resource{
-			Kind: string(p.Resource.Kind), ID: p.Resource.ID, Name: p.Resource.Name, ProjectID: p.Resource.Project, State: p.Action.State(),
+			Kind: string(p.Resource.Kind), ID: p.Resource.ID, Name: p.Resource.Name, ProjectID: p.Resource.Project,
+			State: p.Action.State(),
 		}
 		if p.Action.Creates() {
 			r.BuildTime = buildTime
@@ -106,7 +109,8 @@ func embed(ctx context.Context, planner *tagger.Tagger, events []delivered) *emb
 	user := o.Users[0]
 	return &embeddedCloud{cloud: c, tag: cloud.New(cloud.Options{
 		Credentials: config.Credentials{
-			AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: user.Name, Password: config.NewSecret(string(user.Password)),
+			AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: user.Name,
+			Password:       config.NewSecret(string(user.Password)),
 			UserDomainName: "Default", ProjectName: "demo", RegionName: "RegionOne",
 		},
 		Projects: others, Transport: c.Transport(), UserAgent: "tagger-desk",

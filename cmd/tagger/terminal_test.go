@@ -15,10 +15,12 @@ import (
 func TestOnlyChanges(t *testing.T) {
 	clearEnv(t)
 	t.Setenv("TAGGER_RULES", "rules: [{on: server.created, set: {env: dev}}]")
-	events := "[" + plainEvent("server.created") + "," + plainEvent("snapshot.created") + "," + plainEvent("server.created") + "]"
+	events := "[" + plainEvent("server.created") + "," + plainEvent("snapshot.created") + "," +
+		plainEvent("server.created") + "]"
 	for _, args := range [][]string{{"plan"}, {"invoke", "--cloud", "embedded"}} {
 		out, errOut, status := taggerCommand(t, events, append(args, "-")...)
-		if status != exitDone || strings.Count(out, "  change ") != 3 || !strings.Contains(out, "\n3 results: 1 ignored, 2 t") {
+		if status != exitDone || strings.Count(out, "  change ") != 3 ||
+			!strings.Contains(out, "\n3 results: 1 ignored, 2 t") {
 			t.Errorf("%v: status %d:\n%s%s", args, status, out, errOut)
 		}
 		out, errOut, status = taggerCommand(t, events, append(args, "--only-changes", "-")...)
@@ -61,7 +63,8 @@ func TestRulesForPrograms(t *testing.T) {
 		t.Fatalf("status %d, %v: %s%s", status, err, out, errOut)
 	}
 	s := suites.Suites[0]
-	if s.Tests != 2 || s.Failures != 1 || s.Cases[0].Failure != nil || s.Cases[1].Name != "a < b" || s.Cases[1].Failure == nil {
+	if s.Tests != 2 || s.Failures != 1 || s.Cases[0].Failure != nil || s.Cases[1].Name != "a < b" ||
+		s.Cases[1].Failure == nil {
 		t.Errorf("%+v", s)
 	}
 	out, _, _ = taggerCommand(t, "", "rules", "test", "-o", "json", file)
@@ -82,7 +85,8 @@ func TestRulesForPrograms(t *testing.T) {
 func TestVersionAndHelp(t *testing.T) {
 	out, _, status := taggerCommand(t, "", "version", "-o", "json")
 	var v struct{ Version, Go string }
-	if err := json.Unmarshal([]byte(out), &v); err != nil || status != exitDone || v.Version == "" || !strings.HasPrefix(v.Go, "go") {
+	if err := json.Unmarshal([]byte(out), &v); err != nil || status != exitDone || v.Version == "" ||
+		!strings.HasPrefix(v.Go, "go") {
 		t.Errorf("status %d, %v: %s", status, err, out)
 	}
 	out, _, status = taggerCommand(t, "", "help", "environment")

@@ -260,7 +260,8 @@ func (p *printer) progress() tagger.Progress {
 			}
 		},
 		Pausing: func(reason string, pause time.Duration) {
-			p.line("", p.style.paint(faint, fmt.Sprintf("waiting %s: %s", pause.Round(100*time.Millisecond), shorten.Replace(reason))))
+			p.line("", p.style.paint(faint, fmt.Sprintf("waiting %s: %s", pause.Round(100*time.Millisecond),
+				shorten.Replace(reason))))
 		},
 	}
 }
@@ -323,7 +324,8 @@ func (p *printer) deadLetter(e event.Event) {
 			continue
 		}
 		text := fmt.Sprint(value)
-		if decoded, err := base64.StdEncoding.DecodeString(text); attribute == "knativeerrordata" && err == nil && utf8.Valid(decoded) {
+		if decoded, err := base64.StdEncoding.DecodeString(text); attribute == "knativeerrordata" && err == nil &&
+			utf8.Valid(decoded) {
 			text = string(decoded)
 		}
 		if len(text) > longest {
@@ -367,7 +369,8 @@ func (p *printer) plan(v tagger.Plan) {
 	}
 	p.table("plan", rows)
 	if len(v.Needs) > 0 {
-		p.line("unknown", p.style.paint(yellow, strings.Join(v.Needs, ", ")+": only the cloud tells, and the plan depends on it; --cloud env reads it"))
+		p.line("unknown", p.style.paint(yellow, strings.Join(v.Needs, ", ")+
+			": only the cloud tells, and the plan depends on it; --cloud env reads it"))
 	}
 	p.problems(v.Problems)
 	p.planned = len(v.Problems)
@@ -500,8 +503,8 @@ func (p *printer) line(label, text string) {
 	_, _ = io.WriteString(p.out, "  "+p.style.paint(faint, fmt.Sprintf("%-9s", label))+" "+printable(text)+"\n")
 }
 
-// printable shows what would drive a terminal instead of doing it: names and values come from events and clouds, and so from strangers. Our own
-// colours pass.
+// printable shows what would drive a terminal instead of doing it: names and values come from events and clouds, and so
+// from strangers. Our own colours pass.
 func printable(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {

@@ -23,8 +23,10 @@ rules:
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, errOut, status := taggerCommand(t, "", "plan", "--rules", rules, "-o", "json", "../../pkg/lifecycle/testdata/made/plain-no-actor.json")
-	if want := `"set":{"kind":"unknown","name":"absent","person":"no","unknown":"yes"}`; status != exitDone || !strings.Contains(out, want) {
+	out, errOut, status := taggerCommand(t, "", "plan", "--rules", rules, "-o", "json",
+		"../../pkg/lifecycle/testdata/made/plain-no-actor.json")
+	if want := `"set":{"kind":"unknown","name":"absent","person":"no","unknown":"yes"}`; status != exitDone ||
+		!strings.Contains(out, want) {
 		t.Errorf("%s%s\nwant %s", out, errOut, want)
 	}
 	out, _, _ = taggerCommand(t, "", "plan", "--rules", rules, "../../pkg/lifecycle/testdata/made/plain-no-actor.json")

@@ -13,8 +13,10 @@ func TestVersion(t *testing.T) {
 		info *debug.BuildInfo
 		want string
 	}{
-		{"a module's version", &debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{revision}}, "v1.2.3"},
-		{"a working tree", &debug.BuildInfo{Main: debug.Module{Version: "(devel)"}, Settings: []debug.BuildSetting{revision}}, "51a05755"},
+		{"a module's version", &debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"},
+			Settings: []debug.BuildSetting{revision}}, "v1.2.3"},
+		{"a working tree", &debug.BuildInfo{Main: debug.Module{Version: "(devel)"}, Settings: []debug.BuildSetting{revision}},
+			"51a05755"},
 		{"neither", &debug.BuildInfo{Main: debug.Module{Version: "(devel)"}}, "(devel)"},
 		{"no module", &debug.BuildInfo{}, "unknown"},
 		{"nothing", nil, "unknown"},
@@ -25,7 +27,8 @@ func TestVersion(t *testing.T) {
 	}
 	flag, _, _ := taggerCommand(t, "", "--version")
 	out, errOut, status := taggerCommand(t, "", "version")
-	if status != exitDone || errOut != "" || out != flag || !strings.HasPrefix(out, "tagger ") || strings.Count(out, "\n") != 1 {
+	if status != exitDone || errOut != "" || out != flag || !strings.HasPrefix(out, "tagger ") ||
+		strings.Count(out, "\n") != 1 {
 		t.Errorf("status %d: %q, %q%s", status, out, flag, errOut)
 	}
 }
@@ -36,12 +39,14 @@ func TestUnknownCommands(t *testing.T) {
 		"rules chekc":   `unknown command "chekc" for "tagger rules"; did you mean check?`,
 		"rules compile": `unknown command "compile" for "tagger rules"; known: check, test`,
 	} {
-		if out, errOut, status := taggerCommand(t, "", strings.Fields(args)...); status != exitUsage || out != "" || errOut != "tagger: "+want+"\n" {
+		if out, errOut, status := taggerCommand(t, "", strings.Fields(args)...); status != exitUsage || out != "" ||
+			errOut != "tagger: "+want+"\n" {
 			t.Errorf("%s: status %d: %s%s", args, status, out, errOut)
 		}
 	}
 	for _, args := range [][]string{nil, {"rules"}} {
-		if out, errOut, status := taggerCommand(t, "", args...); status != exitDone || errOut != "" || !strings.Contains(out, "Available Commands:") {
+		if out, errOut, status := taggerCommand(t, "", args...); status != exitDone || errOut != "" ||
+			!strings.Contains(out, "Available Commands:") {
 			t.Errorf("%q: status %d: %s%s", args, status, out, errOut)
 		}
 	}

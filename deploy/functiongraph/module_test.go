@@ -16,8 +16,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// documented is what the provider's documentation says of a resource: which arguments there are, "required" or "optional",
-// and which arguments a block has.
+// documented is what the provider's documentation says of a resource: which arguments there are, "required" or
+// "optional", and which arguments a block has.
 type documented struct {
 	Source    string
 	Arguments map[string]string
@@ -92,7 +92,8 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-func check(t *testing.T, where string, body *hclsyntax.Body, arguments map[string]string, blocks map[string]map[string]string, meta []string) {
+func check(t *testing.T, where string, body *hclsyntax.Body, arguments map[string]string,
+	blocks map[string]map[string]string, meta []string) {
 	t.Helper()
 	given := map[string]bool{}
 	for name := range body.Attributes {
@@ -150,7 +151,8 @@ func TestReferences(t *testing.T) {
 		}
 		text += regexp.MustCompile(`(?m)#.*$`).ReplaceAllString(string(content), "")
 	}
-	used := regexp.MustCompile(`\b(data\.huaweicloud_\w+\.\w+|huaweicloud_\w+\.\w+|var\.\w+|local\.\w+)`).FindAllString(text, -1)
+	used := regexp.MustCompile(`\b(data\.huaweicloud_\w+\.\w+|huaweicloud_\w+\.\w+|var\.\w+|local\.\w+)`).FindAllString(
+		text, -1)
 	if len(used) < 50 {
 		t.Fatalf("%d references", len(used))
 	}
@@ -166,8 +168,8 @@ func TestReferences(t *testing.T) {
 	}
 }
 
-// The actions that Huawei Cloud wants for each call (its pages on permissions: "元数据管理" of ECS, "云硬盘快照" of EVS), for every
-// call that "tagger plan" says a run makes.
+// The actions that Huawei Cloud wants for each call (its pages on permissions: "元数据管理" of ECS, "云硬盘快照" of EVS), for
+// every call that "tagger plan" says a run makes.
 func TestRights(t *testing.T) {
 	actions := map[string][]string{
 		"GET servers/ID":                 {"ecs:servers:get"},
@@ -187,7 +189,8 @@ func TestRights(t *testing.T) {
 		"DELETE volumes/ID/metadata/KEY": {"evs:volumes:delete", "evs:volumes:get"},
 	}
 	rules := filepath.Join(t.TempDir(), "rules.yaml")
-	text := "rules:\n- name: all\n  on: [server.created, snapshot.created, volume.created]\n  add: {a: x}\n  set: {b: y}\n  remove: [c]\n"
+	text := "rules:\n- name: all\n  on: [server.created, snapshot.created, volume.created]\n  add: {a: x}\n  set: {b: " +
+		"y}\n  remove: [c]\n"
 	if err := os.WriteFile(rules, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -271,13 +274,15 @@ func TestDocumentation(t *testing.T) {
 	}
 	actions := map[string]string{
 		"server.created": "server-created", "snapshot.created": "snapshot-created",
-		"server.started": "server-changed", "server.stopped": "server-changed", "server.resized": "server-changed", "server.rebuilt": "server-changed",
+		"server.started": "server-changed", "server.stopped": "server-changed", "server.resized": "server-changed",
+		"server.rebuilt":  "server-changed",
 		"volume.created":  "volume-created",
 		"volume.attached": "volume-changed", "volume.detached": "volume-changed", "volume.resized": "volume-changed",
 		"volume.transferred": "volume-changed",
 	}
 	want := map[string][]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+\\.\\w+)` \\|(.*)\\|$").FindAllStringSubmatch(string(events), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+\\.\\w+)` \\|(.*)\\|$").FindAllStringSubmatch(string(events),
+		-1) {
 		cells := strings.Split(row[2], "|")
 		if name := actions[row[1]]; name != "" && len(cells) >= 6 {
 			for _, trace := range regexp.MustCompile("`(\\w+)`").FindAllStringSubmatch(strings.Join(cells[3:6], " "), -1) {
@@ -313,7 +318,8 @@ func TestDocumentation(t *testing.T) {
 		t.Fatal(err)
 	}
 	var outcomes []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|[^|]*\\| yes \\|").FindAllStringSubmatch(string(reconcile), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|[^|]*\\| yes \\|").FindAllStringSubmatch(
+		string(reconcile), -1) {
 		outcomes = append(outcomes, strconv.Quote(row[1]))
 	}
 	if len(outcomes) < 3 || !strings.Contains(string(main), "["+strings.Join(outcomes, ", ")+"]") {

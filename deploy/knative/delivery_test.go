@@ -78,7 +78,8 @@ func startKnative(t *testing.T, spec eventingv1.TriggerSpec, subscriber string) 
 
 	spec.Broker = "default"
 	k.trigger = &eventingv1.Trigger{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "tagging", Name: "tagger", UID: "0b7a6c0e-2f0e-4f1d-9a64-b6f7b5a0c001"}, Spec: spec,
+		ObjectMeta: metav1.ObjectMeta{Namespace: "tagging", Name: "tagger", UID: "0b7a6c0e-2f0e-4f1d-9a64-b6f7b5a0c001"},
+		Spec:       spec,
 	}
 	k.trigger.Status.SubscriberURI = address(t, subscriber)
 	k.trigger.Status.DeadLetterSinkURI = address(t, sink.URL)
@@ -94,7 +95,8 @@ func startKnative(t *testing.T, spec eventingv1.TriggerSpec, subscriber string) 
 	}
 	meters, traces := metricnoop.NewMeterProvider(), tracenoop.NewTracerProvider()
 	// Neither TLS nor OIDC is configured, so what they need is not there.
-	handler, err := filter.NewHandler(zap.NewNop(), nil, nil, triggers, brokers, informers.Messaging().V1().Subscriptions(), nil,
+	handler, err := filter.NewHandler(zap.NewNop(), nil, nil, triggers, brokers,
+		informers.Messaging().V1().Subscriptions(), nil,
 		func(ctx context.Context) context.Context { return ctx }, meters, traces)
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +112,8 @@ func startKnative(t *testing.T, spec eventingv1.TriggerSpec, subscriber string) 
 	}))
 	t.Cleanup(server.Close)
 	route(t, k.filter, server)
-	k.dispatcher = kncloudevents.NewDispatcher(eventingtls.ClientConfig{}, nil, kncloudevents.WithMeterProvider(meters), kncloudevents.WithTraceProvider(traces))
+	k.dispatcher = kncloudevents.NewDispatcher(eventingtls.ClientConfig{}, nil, kncloudevents.WithMeterProvider(meters),
+		kncloudevents.WithTraceProvider(traces))
 	// The clients are kept by address in a global map, with the transport that leads to the server of an earlier test.
 	t.Cleanup(func() {
 		for _, p := range []string{path.Generate(k.trigger), path.GenerateDLS(k.trigger)} {
@@ -146,7 +149,8 @@ func (k *knative) send(t *testing.T, e event.Event) {
 		t.Fatal(err)
 	}
 	times, policy, delay := int32(retries), duckv1.BackoffPolicyLinear, "PT0.001S"
-	config, err := kncloudevents.RetryConfigFromDeliverySpec(duckv1.DeliverySpec{Retry: &times, BackoffPolicy: &policy, BackoffDelay: &delay})
+	config, err := kncloudevents.RetryConfigFromDeliverySpec(duckv1.DeliverySpec{Retry: &times, BackoffPolicy: &policy,
+		BackoffDelay: &delay})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,8 +192,8 @@ func created(t *testing.T, id, server, name, project string, at time.Time) event
 	return e
 }
 
-// For each outcome, and in both modes in which Knative sends an event: what the filter makes of the answer, how often the
-// event is delivered, and what reaches the dead-letter sink.
+// For each outcome, and in both modes in which Knative sends an event: what the filter makes of the answer, how often
+// the event is delivered, and what reaches the dead-letter sink.
 func TestOutcomes(t *testing.T) {
 	for _, format := range []duckv1.FormatType{duckv1.DeliveryFormatBinary, duckv1.DeliveryFormatJson} {
 		t.Run(string(format), func(t *testing.T) {
@@ -198,7 +202,8 @@ func TestOutcomes(t *testing.T) {
 			serve := startSubscriber(t, c)
 			k := startKnative(t, eventingv1.TriggerSpec{Delivery: &duckv1.DeliverySpec{Format: &format}}, serve.URL)
 
-			ready, other, locked, thawing := c.server(t, "web-1"), c.server(t, "db-1"), c.server(t, "web-2"), c.server(t, "web-3")
+			ready, other, locked, thawing := c.server(t, "web-1"), c.server(t, "db-1"), c.server(t, "web-2"),
+				c.server(t, "web-3")
 			for _, id := range []string{locked, thawing} {
 				c.do(t, http.MethodPost, "/servers/"+id+"/action", `{"lock": null}`, nil)
 			}
@@ -221,7 +226,8 @@ func TestOutcomes(t *testing.T) {
 				{created(t, "unchanged", ready, "web-1", project, now), "unchanged", []int{204}, 0},
 				{created(t, "ignored", other, "db-1", project, now), "ignored", []int{204}, 0},
 				{unknownType, "unrecognised", []int{204}, 0},
-				{created(t, "gone", "4a2c1d8e-0b7f-4c36-9d51-7e8f6a5b4c3d", "web-9", project, now.Add(-time.Hour)), "gone", []int{204}, 0},
+				{created(t, "gone", "4a2c1d8e-0b7f-4c36-9d51-7e8f6a5b4c3d", "web-9", project, now.Add(-time.Hour)), "gone",
+					[]int{204}, 0},
 				{created(t, "deferred", locked, "web-2", project, now), "deferred", []int{503, 503, 503, 503}, 503},
 				{created(t, "deferred, then tagged", thawing, "web-3", project, now), "tagged", []int{503, 204}, 0},
 				{created(t, "rejected", ready, "web-1", "0a1b2c3d4e5f60718293a4b5c6d7e8f9", now), "rejected", []int{422}, 422},
@@ -355,7 +361,8 @@ func TestBodyOnlyWhenAskedFor(t *testing.T) {
 		response.Body.Close()
 		deliveries := serve.of("direct")
 		got := deliveries[len(deliveries)-1]
-		if got.status != test.status || strings.Contains(got.body, `"results"`) != test.results || (got.body != "") != test.results {
+		if got.status != test.status || strings.Contains(got.body, `"results"`) != test.results ||
+			(got.body != "") != test.results {
 			t.Errorf("Accept %q, Prefer %q: status %d, body %q", test.accept, test.prefer, got.status, got.body)
 		}
 	}

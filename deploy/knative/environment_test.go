@@ -44,12 +44,13 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// environment is what a process gets beside the variables of its test: nothing that a shell has set for Tagger or for an
-// OpenStack client.
+// environment is what a process gets beside the variables of its test: nothing that a shell has set for Tagger or for
+// an OpenStack client.
 func environment(lines ...string) []string {
 	var kept []string
 	for _, line := range os.Environ() {
-		if !strings.HasPrefix(line, "TAGGER_") && !strings.HasPrefix(line, "OS_") && !strings.HasPrefix(line, "HUAWEICLOUD_") {
+		if !strings.HasPrefix(line, "TAGGER_") && !strings.HasPrefix(line, "OS_") &&
+			!strings.HasPrefix(line, "HUAWEICLOUD_") {
 			kept = append(kept, line)
 		}
 	}
@@ -109,7 +110,8 @@ type cloud struct {
 func startCloud(t *testing.T) *cloud {
 	t.Helper()
 	lines := make(chan string, 100)
-	start(t, environment(), func(line string) { lines <- line }, "simcloud", "--listen", "127.0.0.1:0", "--build-time", "0s")
+	start(t, environment(), func(line string) { lines <- line }, "simcloud", "--listen", "127.0.0.1:0", "--build-time",
+		"0s")
 	c := &cloud{env: map[string]string{}}
 	for c.env["OS_PROJECT_ID"] == "" {
 		name, value, _ := strings.Cut(strings.TrimPrefix(within(t, "the embedded cloud", lines), "export "), "=")
@@ -239,8 +241,9 @@ func startSubscriber(t *testing.T, c *cloud, lines ...string) *subscriber {
 			}
 			r.Body = io.NopCloser(bytes.NewReader(body))
 			s.keep(delivery{
-				id: r.Request.Header.Get("X-Test-Event"), prefer: r.Request.Header.Get("Prefer"), contentType: r.Request.Header.Get("Content-Type"),
-				status: r.StatusCode, header: r.Header.Clone(), body: string(body),
+				id: r.Request.Header.Get("X-Test-Event"), prefer: r.Request.Header.Get("Prefer"),
+				contentType: r.Request.Header.Get("Content-Type"),
+				status:      r.StatusCode, header: r.Header.Clone(), body: string(body),
 			})
 			return nil
 		},

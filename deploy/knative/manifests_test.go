@@ -144,14 +144,17 @@ func eventTypes(t *testing.T) map[string][]string {
 	}
 	triggers := map[string]string{
 		"server.created": "server-created", "snapshot.created": "snapshot-created",
-		"server.started": "server-changed", "server.stopped": "server-changed", "server.resized": "server-changed", "server.rebuilt": "server-changed",
+		"server.started": "server-changed", "server.stopped": "server-changed", "server.resized": "server-changed",
+		"server.rebuilt": "server-changed",
 		"volume.created": "volumes", "volume.attached": "volumes", "volume.detached": "volumes", "volume.resized": "volumes",
 		"volume.transferred": "volumes",
 	}
 	types := map[string][]string{
-		"": {"com.example.other", "io.github.cloudtagger.server.created.too"}, "notifications": {"dev.knative.rabbitmq.event"},
+		"":              {"com.example.other", "io.github.cloudtagger.server.created.too"},
+		"notifications": {"dev.knative.rabbitmq.event"},
 	}
-	rows := regexp.MustCompile("(?m)^\\| `(\\w+\\.\\w+)` \\| `([\\w.]+)` \\|([^|]*)\\|([^|]*)\\|").FindAllStringSubmatch(string(text), -1)
+	rows := regexp.MustCompile("(?m)^\\| `(\\w+\\.\\w+)` \\| `([\\w.]+)` \\|([^|]*)\\|([^|]*)\\|").FindAllStringSubmatch(
+		string(text), -1)
 	seen := map[string]bool{}
 	for _, row := range rows {
 		trigger := triggers[row[1]]

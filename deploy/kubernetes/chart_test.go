@@ -242,7 +242,8 @@ func TestSelectors(t *testing.T) {
 			t.Errorf("%s selects listen: %t, serve: %t", what, l, v)
 		}
 	}
-	if o.services[0].Spec.Ports[0].TargetPort.String() != "http" || o.podMonitors[0].Spec.PodMetricsEndpoints[0].Port == nil {
+	if o.services[0].Spec.Ports[0].TargetPort.String() != "http" ||
+		o.podMonitors[0].Spec.PodMetricsEndpoints[0].Port == nil {
 		t.Error("the ports have other names")
 	}
 	if len(o.prometheusRules[0].Spec.Groups) != 3 || len(o.prometheusRules[0].Spec.Groups[0].Rules) < 10 {
@@ -270,7 +271,8 @@ func TestContainers(t *testing.T) {
 			s.Capabilities.Drop[0] != "ALL" || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
 			t.Errorf("%s: security context %v", name, s)
 		}
-		if *spec.AutomountServiceAccountToken || c.Resources.Limits.Memory().IsZero() || spec.ServiceAccountName != o.accounts[0].Name {
+		if *spec.AutomountServiceAccountToken || c.Resources.Limits.Memory().IsZero() ||
+			spec.ServiceAccountName != o.accounts[0].Name {
 			t.Errorf("%s: token, memory or account", name)
 		}
 		if c.EnvFrom[0].SecretRef.Name != "openstack" || !strings.HasSuffix(c.Image, "@sha256:"+strings.Repeat("a", 64)) {
@@ -284,7 +286,8 @@ func TestContainers(t *testing.T) {
 		for _, e := range c.Env {
 			env[e.Name] = e.Value
 		}
-		if env["TAGGER_RULES_FILE"] != filepath.Join(mounts["rules"], "rules.yaml") || env["OS_CACERT"] != filepath.Join(mounts["ca"], "ca.crt") {
+		if env["TAGGER_RULES_FILE"] != filepath.Join(mounts["rules"], "rules.yaml") ||
+			env["OS_CACERT"] != filepath.Join(mounts["ca"], "ca.crt") {
 			t.Errorf("%s: %v, %v", name, env, mounts)
 		}
 		if env["TAGGER_AUDIT_FILE"] != filepath.Join(mounts["audit"], "$(POD_NAME).jsonl") || mounts["audit"] == "" ||
@@ -308,14 +311,15 @@ func TestRefused(t *testing.T) {
 		values map[string]any
 		want   string
 	}{
-		"no secret":           {map[string]any{"rules": "rules: []"}, "existingSecret"},
-		"no rules":            {map[string]any{"existingSecret": "s"}, "rules"},
-		"rules twice":         {with(map[string]any{"existingRulesConfigMap": "r"}), "give one of them"},
-		"a misspelt setting":  {with(map[string]any{"config": map[string]any{"TAGGER_PROJECT": "x"}}), "TAGGER_PROJECT"},
-		"a secret in values":  {with(map[string]any{"config": map[string]any{"OS_PASSWORD": "x"}}), "OS_PASSWORD"},
-		"a misspelt value":    {with(map[string]any{"lisen": map[string]any{}}), "lisen"},
-		"text for a number":   {with(map[string]any{"listen": map[string]any{"replicas": "two"}}), "replicas"},
-		"a port out of range": {with(map[string]any{"networkPolicy": map[string]any{"egressPorts": []any{70000}}}), "egressPorts"},
+		"no secret":          {map[string]any{"rules": "rules: []"}, "existingSecret"},
+		"no rules":           {map[string]any{"existingSecret": "s"}, "rules"},
+		"rules twice":        {with(map[string]any{"existingRulesConfigMap": "r"}), "give one of them"},
+		"a misspelt setting": {with(map[string]any{"config": map[string]any{"TAGGER_PROJECT": "x"}}), "TAGGER_PROJECT"},
+		"a secret in values": {with(map[string]any{"config": map[string]any{"OS_PASSWORD": "x"}}), "OS_PASSWORD"},
+		"a misspelt value":   {with(map[string]any{"lisen": map[string]any{}}), "lisen"},
+		"text for a number":  {with(map[string]any{"listen": map[string]any{"replicas": "two"}}), "replicas"},
+		"a port out of range": {with(map[string]any{"networkPolicy": map[string]any{"egressPorts": []any{70000}}}),
+			"egressPorts"},
 	} {
 		if _, err := render(t, test.values); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: error %v, want one with %q", name, err, test.want)
@@ -323,8 +327,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// What may stand under config are the variables of docs/configuration.md, without those that are secret and those that the
-// chart sets itself. -update writes them into the schema.
+// What may stand under config are the variables of docs/configuration.md, without those that are secret and those that
+// the chart sets itself. -update writes them into the schema.
 func TestSettings(t *testing.T) {
 	text, err := os.ReadFile("../../docs/configuration.md")
 	if err != nil {
@@ -332,12 +336,14 @@ func TestSettings(t *testing.T) {
 	}
 	elsewhere := []string{ // secret, or set by the chart, or of another platform
 		"TAGGER_RULES", "TAGGER_RULES_FILE", "TAGGER_RULES_PARAMETER", "TAGGER_SECRET_ARN", "TAGGER_DEAD_LETTER_QUEUE_URL",
-		"TAGGER_INVOCATION_CREDENTIALS", "TAGGER_RECONCILE_RULES", "TAGGER_HTTP_SECRET", "TAGGER_AMQP_URL", "K_SINK", "K_CE_OVERRIDES",
+		"TAGGER_INVOCATION_CREDENTIALS", "TAGGER_RECONCILE_RULES", "TAGGER_HTTP_SECRET", "TAGGER_AMQP_URL", "K_SINK",
+		"K_CE_OVERRIDES",
 		"OS_PASSWORD", "OS_TOKEN", "OS_APPLICATION_CREDENTIAL_SECRET",
 		"HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN",
 	}
 	var want []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `((?:TAGGER|OS|HUAWEICLOUD|K)_\\w+)` \\|").FindAllStringSubmatch(string(text), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `((?:TAGGER|OS|HUAWEICLOUD|K)_\\w+)` \\|").FindAllStringSubmatch(
+		string(text), -1) {
 		if !slices.Contains(elsewhere, row[1]) {
 			want = append(want, row[1])
 		}
@@ -365,7 +371,8 @@ func TestSettings(t *testing.T) {
 		return
 	}
 	if !*update {
-		t.Fatalf("the schema allows\n%q\nand docs/configuration.md has\n%q\ngo test -run Settings -update . in deploy/kubernetes writes them", enum.Properties.Config.PropertyNames.Enum, want)
+		t.Fatalf("the schema allows\n%q\nand docs/configuration.md has\n%q\ngo test -run Settings -update . in "+
+			"deploy/kubernetes writes them", enum.Properties.Config.PropertyNames.Enum, want)
 	}
 	list := strings.ReplaceAll(fmt.Sprintf("%q", want), " ", ",\n          ")
 	list = "[\n          " + strings.TrimSuffix(strings.TrimPrefix(list, "["), "]") + "\n        ]"
@@ -432,7 +439,10 @@ func TestReconcile(t *testing.T) {
 	}) {
 		t.Errorf("environment %v", c.Env)
 	}
-	if !slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/tmp" && !m.ReadOnly }) ||
+	if !slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+		return m.MountPath == "/tmp" &&
+			!m.ReadOnly
+	}) ||
 		!slices.ContainsFunc(on.Volumes, func(v corev1.Volume) bool { return v.Name == "tmp" && v.EmptyDir != nil }) {
 		t.Errorf("no place for plans: %v, %v", c.VolumeMounts, on.Volumes)
 	}

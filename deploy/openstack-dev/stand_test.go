@@ -1,6 +1,7 @@
 //go:build openstack
 
-// Package openstackdev_test checks that the development OpenStack is what its README says, since other tests build on it.
+// Package openstackdev_test checks that the development OpenStack is what its README says, since other tests build on
+// it.
 package openstackdev_test
 
 import (
@@ -38,7 +39,8 @@ func open(t *testing.T) *stand {
 	s := &stand{state: os.Getenv("OPENSTACK_DEV_STATE")}
 	text, err := os.ReadFile(filepath.Join(s.state, "creds.json"))
 	if err != nil {
-		t.Fatalf("OPENSTACK_DEV_STATE is not the state directory of a development OpenStack (run make test-openstack): %v", err)
+		t.Fatalf("OPENSTACK_DEV_STATE is not the state directory of a development OpenStack (run make test-openstack): %v",
+			err)
 	}
 	var credentials struct {
 		AuthURL  string `json:"auth_url"`
@@ -53,7 +55,8 @@ func open(t *testing.T) *stand {
 	}
 	s.flavor, s.image = credentials.Flavor, credentials.Image
 	provider, err := openstack.AuthenticatedClient(t.Context(), gophercloud.AuthOptions{
-		IdentityEndpoint: credentials.AuthURL, Username: "tagger", Password: credentials.Password, DomainID: "default", TenantID: credentials.Project,
+		IdentityEndpoint: credentials.AuthURL, Username: "tagger", Password: credentials.Password, DomainID: "default",
+		TenantID: credentials.Project,
 	})
 	if err != nil {
 		t.Fatalf("log in at %s: %v", credentials.AuthURL, err)
@@ -161,7 +164,8 @@ func TestVolumeKnobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = volumes.Delete(context.WithoutCancel(t.Context()), s.volume, volume.ID, volumes.DeleteOpts{Cascade: true}).ExtractErr()
+		_ = volumes.Delete(context.WithoutCancel(t.Context()), s.volume, volume.ID,
+			volumes.DeleteOpts{Cascade: true}).ExtractErr()
 	})
 	volumeStatus := func() string {
 		v, err := volumes.Get(t.Context(), s.volume, volume.ID).Extract()
@@ -299,7 +303,8 @@ func TestBootFromVolume(t *testing.T) {
 func TestNotificationQueuesAreBounded(t *testing.T) {
 	s := open(t)
 	await(t, s.serverStatus(t, s.server(t, "stand-notified")), "ACTIVE ")
-	out, err := exec.CommandContext(t.Context(), "./rabbitmqctl", "--quiet", "list_queues", "--no-table-headers", "name", "policy").Output()
+	out, err := exec.CommandContext(t.Context(), "./rabbitmqctl", "--quiet", "list_queues", "--no-table-headers", "name",
+		"policy").Output()
 	if err != nil {
 		t.Fatalf("list the broker's queues: %v", err)
 	}

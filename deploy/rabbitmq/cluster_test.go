@@ -44,7 +44,8 @@ func TestCluster(t *testing.T) {
 	if f.settled(t, one, two) == 0 {
 		t.Error("no event went through a delay queue")
 	}
-	t.Logf("the active listener's node was killed after it had tagged %d; then the listeners tagged %d and %d, the first %.1f s after",
+	t.Logf("the active listener's node was killed after it had tagged %d; then the listeners tagged %d and %d, the "+
+		"first %.1f s after",
 		before, one.tagged()-before, two.tagged(), first(killed, one, two).Sub(killed).Seconds())
 
 	cluster[lost].Start(t)

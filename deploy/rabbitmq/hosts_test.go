@@ -64,7 +64,8 @@ func TestUpgrade(t *testing.T) {
 	if f.settled(t, one, two, three) == 0 {
 		t.Error("no event went through a delay queue")
 	}
-	t.Logf("tagged by %s: %d; after the upgrade by the new version: %d; after it was rolled back: %d", *older, one.tagged(), upgraded, three.tagged())
+	t.Logf("tagged by %s: %d; after the upgrade by the new version: %d; after it was rolled back: %d", *older,
+		one.tagged(), upgraded, three.tagged())
 	if upgraded == 0 || three.tagged() == 0 {
 		t.Error("a version has tagged nothing")
 	}

@@ -14,11 +14,12 @@ import (
 	"github.com/cloudtagger/tagger/internal/rabbitmqtest"
 )
 
-// A cloud's policy lets queues and messages expire. With the policy of deploy/kolla above it, events wait in Tagger's queue while
-// nobody listens, longer than that, and are then worked on.
+// A cloud's policy lets queues and messages expire. With the policy of deploy/kolla above it, events wait in Tagger's
+// queue while nobody listens, longer than that, and are then worked on.
 func TestPolicies(t *testing.T) {
 	b := rabbitmqtest.Start(t, rabbitmqtest.Options{})
-	b.Ctl(t, "set_policy", "ha-all", `^(?!(amq\.)|(.*_fanout_)|(reply_)).*`, `{"message-ttl": 2000, "expires": 4000}`, "--apply-to", "queues")
+	b.Ctl(t, "set_policy", "ha-all", `^(?!(amq\.)|(.*_fanout_)|(reply_)).*`, `{"message-ttl": 2000, "expires": 4000}`,
+		"--apply-to", "queues")
 	// In place of Docker: what stands behind "exec rabbitmq" is run.
 	engine := filepath.Join(t.TempDir(), "engine")
 	script := "#!/bin/sh\nshift 3\nexec " + strings.Join(b.CtlCommand(), " ") + " \"$@\"\n"
@@ -51,7 +52,8 @@ func TestPolicies(t *testing.T) {
 	until(t, "another queue has expired", time.Minute, func() bool {
 		return !strings.Contains(b.Ctl(t, "list_queues", "name"), "another")
 	})
-	t.Logf("a queue without our policy was gone after %.0f s; Tagger's has %d messages", time.Since(gone).Seconds(), f.waiting(t))
+	t.Logf("a queue without our policy was gone after %.0f s; Tagger's has %d messages", time.Since(gone).Seconds(),
+		f.waiting(t))
 	if n := f.waiting(t); n != 20 {
 		t.Errorf("%d of 20 messages wait", n)
 	}

@@ -86,7 +86,8 @@ func newFleet(t *testing.T, brokers ...string) *fleet {
 	f := &fleet{sim: simcloud.New(simcloud.Options{JournalSize: -1}), brokers: brokers}
 	server := httptest.NewServer(f.sim)
 	t.Cleanup(server.Close)
-	f.environ = append(f.sim.Env(server.URL), "PATH="+os.Getenv("PATH"), "TAGGER_RULES="+rules, "TAGGER_WAIT=1s", "TAGGER_RATE=0", "TAGGER_LOG_LEVEL=debug",
+	f.environ = append(f.sim.Env(server.URL), "PATH="+os.Getenv("PATH"), "TAGGER_RULES="+rules, "TAGGER_WAIT=1s",
+		"TAGGER_RATE=0", "TAGGER_LOG_LEVEL=debug",
 		"TAGGER_AMQP_URL="+strings.Join(brokers, ","), "TAGGER_AMQP_EXCHANGES=nova")
 	f.connect(t)
 	t.Cleanup(func() { _ = f.conn.Close() })
@@ -168,10 +169,13 @@ const user = "3d9a1b7f6c4e4d0fa2b81c5e7f90ab12"
 // notification is Nova's, of the creation of a server.
 func notification(id, project string, n int) []byte {
 	inner, _ := json.Marshal(map[string]any{
-		"message_id": fmt.Sprintf("m-%d", n), "publisher_id": "compute.host", "event_type": "compute.instance.create.end", "priority": "INFO",
+		"message_id": fmt.Sprintf("m-%d", n), "publisher_id": "compute.host", "event_type": "compute.instance.create.end",
+		"priority":            "INFO",
 		"timestamp":           time.Now().UTC().Format("2006-01-02 15:04:05.000000"),
-		"_context_request_id": fmt.Sprintf("req-%d", n), "_context_user_id": user, "_context_user_name": "alice", "_context_project_id": project,
-		"payload": map[string]any{"instance_id": id, "tenant_id": project, "user_id": user, "display_name": fmt.Sprintf("server-%d", n), "state": "active"},
+		"_context_request_id": fmt.Sprintf("req-%d", n), "_context_user_id": user, "_context_user_name": "alice",
+		"_context_project_id": project,
+		"payload": map[string]any{"instance_id": id, "tenant_id": project, "user_id": user,
+			"display_name": fmt.Sprintf("server-%d", n), "state": "active"},
 	})
 	outer, _ := json.Marshal(map[string]any{"oslo.version": "2.0", "oslo.message": string(inner)})
 	return outer
@@ -205,7 +209,8 @@ func (f *fleet) settled(t *testing.T, listeners ...*listener) (deferred int) {
 			}
 		}
 	}
-	t.Logf("%d servers: %d without their metadata; outcomes %v; %d notifications were sent again by the service", len(f.made), len(f.missing()), counts, f.repeated)
+	t.Logf("%d servers: %d without their metadata; outcomes %v; %d notifications were sent again by the service",
+		len(f.made), len(f.missing()), counts, f.repeated)
 	if n := counts["rejected"] + counts["gone"] + counts["blocked"] + counts["ignored"]; n > 0 {
 		t.Errorf("%d events were not worked on", n)
 	}

@@ -74,15 +74,20 @@ func TestTLS(t *testing.T) {
 		// fatal is whether listen ends too, instead of waiting for a broker to be mended.
 		fatal bool
 	}{
-		"broker's authority not named": {append(trusted, "TAGGER_AMQP_CACERT="), "the certificate is not trusted (set TAGGER_AMQP_CACERT to its CA certificate)", false},
+		"broker's authority not named": {append(trusted, "TAGGER_AMQP_CACERT="),
+			"the certificate is not trusted (set TAGGER_AMQP_CACERT to its CA certificate)", false},
 		"broker by another name": {
-			append(trusted, "TAGGER_AMQP_URL="+elsewhere(amqps)), "the certificate is for another name (use one that it has in TAGGER_AMQP_URL)", false,
+			append(trusted, "TAGGER_AMQP_URL="+elsewhere(amqps)),
+			"the certificate is for another name (use one that it has in TAGGER_AMQP_URL)", false,
 		},
-		"Keystone's authority not named": {append(trusted, "OS_CACERT="), "the certificate is not trusted (set OS_CACERT to its CA certificate)", false},
+		"Keystone's authority not named": {append(trusted, "OS_CACERT="),
+			"the certificate is not trusted (set OS_CACERT to its CA certificate)", false},
 		"Keystone by another name": {
-			append(trusted, "OS_AUTH_URL="+elsewhere(https)), "the certificate is for another name (use one that it has in OS_AUTH_URL or the endpoint)", false,
+			append(trusted, "OS_AUTH_URL="+elsewhere(https)),
+			"the certificate is for another name (use one that it has in OS_AUTH_URL or the endpoint)", false,
 		},
-		"no such file": {append(trusted, "TAGGER_AMQP_CACERT=/none.pem"), "read the certificates that TAGGER_AMQP_CACERT names: open /none.pem", true},
+		"no such file": {append(trusted, "TAGGER_AMQP_CACERT=/none.pem"),
+			"read the certificates that TAGGER_AMQP_CACERT names: open /none.pem", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f.environ = with(tt.lines...)
@@ -124,8 +129,10 @@ func certificates(t *testing.T) (ca, cert, key string) {
 	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(err)
 	authority := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "an authority of our own"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "an authority of our own"}, IsCA: true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour),
 	}
 	raw, err := x509.CreateCertificate(rand.Reader, authority, authority, authorityKey.Public(), authorityKey)
 	must(err)
@@ -133,8 +140,9 @@ func certificates(t *testing.T) (ca, cert, key string) {
 	serverKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(err)
 	server := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "controller"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "controller"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		KeyUsage:    x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
 	raw, err = x509.CreateCertificate(rand.Reader, server, authority, serverKey.Public(), authorityKey)

@@ -66,7 +66,8 @@ func writeTar(w io.Writer, files []file, modified time.Time) error {
 	}
 	t := tar.NewWriter(compressed)
 	for _, f := range files {
-		header := &tar.Header{Name: f.name, Mode: int64(f.mode), Size: int64(len(f.text)), ModTime: modified, Format: tar.FormatPAX}
+		header := &tar.Header{Name: f.name, Mode: int64(f.mode), Size: int64(len(f.text)), ModTime: modified,
+			Format: tar.FormatPAX}
 		if err := t.WriteHeader(header); err != nil {
 			return err
 		}

@@ -38,12 +38,14 @@ type builder struct {
 }
 
 func functions() []string {
-	return []string{"server-created", "server-changed", "volume-created", "volume-changed", "snapshot-created", "reconcile"}
+	return []string{"server-created", "server-changed", "volume-created", "volume-changed", "snapshot-created",
+		"reconcile"}
 }
 
 func platforms() []platform {
 	return []platform{
-		{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "amd64"}, {"darwin", "arm64"}, {"windows", "amd64"}, {"windows", "arm64"},
+		{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "amd64"}, {"darwin", "arm64"}, {"windows", "amd64"},
+		{"windows", "arm64"},
 	}
 }
 
@@ -62,8 +64,8 @@ func (b *builder) run(env []string, name string, args ...string) ([]byte, error)
 	return out, nil
 }
 
-// clone clones the repository, checks out the commit, and makes the clone the root. Go writes the version and the time of the
-// commit into what it builds there.
+// clone clones the repository, checks out the commit, and makes the clone the root. Go writes the version and the time
+// of the commit into what it builds there.
 func (b *builder) clone() error {
 	commit, err := b.run(nil, "git", "rev-parse", "--verify", b.commit+"^{commit}")
 	if err != nil {
@@ -119,7 +121,8 @@ func (b *builder) commands() error {
 			}
 		}
 		archive := fmt.Sprintf("tagger_%s_%s_%s", b.plainVersion(), p.os, p.arch)
-		b.built = append(b.built, executable{"tagger", p, path, archive + map[bool]string{true: ".zip", false: ".tar.gz"}[p.os == "windows"]})
+		b.built = append(b.built,
+			executable{"tagger", p, path, archive + map[bool]string{true: ".zip", false: ".tar.gz"}[p.os == "windows"]})
 	}
 	var err error
 	b.licences, err = b.run(nil, "go", "run", "./deploy/licences", b.command(platform{"linux", "amd64"}).path)
@@ -139,7 +142,8 @@ func (b *builder) read(path string) error {
 	b.version, b.commit = info.Main.Version, settings["vcs.revision"]
 	b.time, err = time.Parse(time.RFC3339, settings["vcs.time"])
 	if err != nil || b.version == "" {
-		return fmt.Errorf("find the commit that %s was built from: it has version %q and time %q; build it from a clone", path, b.version, settings["vcs.time"])
+		return fmt.Errorf("find the commit that %s was built from: it has version %q and time %q; build it from a clone",
+			path, b.version, settings["vcs.time"])
 	}
 	return nil
 }

@@ -96,7 +96,9 @@ func (b *builder) imageOf(arch string, annotations map[string]string) (v1.Image,
 	if err := b.writeLayer(&content, files); err != nil {
 		return nil, err
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content.Bytes())), nil },
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(content.Bytes())), nil
+	},
 		tarball.WithMediaType(types.OCILayer))
 	if err != nil {
 		return nil, err
@@ -130,13 +132,15 @@ func (b *builder) writeLayer(w io.Writer, files []file) error {
 		for i, r := range f.name {
 			if directory := f.name[:i]; r == '/' && !seen[directory] {
 				seen[directory] = true
-				header := &tar.Header{Typeflag: tar.TypeDir, Name: directory + "/", Mode: 0o755, ModTime: b.time, Format: tar.FormatPAX}
+				header := &tar.Header{Typeflag: tar.TypeDir, Name: directory + "/", Mode: 0o755, ModTime: b.time,
+					Format: tar.FormatPAX}
 				if err := t.WriteHeader(header); err != nil {
 					return err
 				}
 			}
 		}
-		header := &tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: int64(f.mode), Size: int64(len(f.text)), ModTime: b.time, Format: tar.FormatPAX}
+		header := &tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: int64(f.mode), Size: int64(len(f.text)),
+			ModTime: b.time, Format: tar.FormatPAX}
 		if err := t.WriteHeader(header); err != nil {
 			return err
 		}

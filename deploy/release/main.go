@@ -1,7 +1,7 @@
-// Command release makes everything that a release has, from the repository at its root: archives of the functions and of
-// the command, Debian and RPM packages, a container image as an OCI layout, a bill of materials for each executable, and
-// the checksums of all. It builds the commit that is checked out, in a clone of its own: what is not committed is not in a
-// release. The same commit gives the same bytes, wherever it is built: the time in each file is the commit's.
+// Command release makes everything that a release has, from the repository at its root: archives of the functions and
+// of the command, Debian and RPM packages, a container image as an OCI layout, a bill of materials for each executable,
+// and the checksums of all. It builds the commit that is checked out, in a clone of its own: what is not committed is
+// not in a release. The same commit gives the same bytes, wherever it is built: the time in each file is the commit's.
 package main
 
 import (

@@ -40,8 +40,9 @@ func (b *builder) materials() error {
 			Timestamp: b.time.UTC().Format("2006-01-02T15:04:05Z"),
 			Component: &cyclonedx.Component{
 				Type: cyclonedx.ComponentTypeApplication, BOMRef: main, Name: e.name, Version: b.version, PackageURL: main,
-				Licenses:   &cyclonedx.Licenses{{License: &cyclonedx.License{ID: "Apache-2.0"}}},
-				Properties: &[]cyclonedx.Property{{Name: "cdx:golang:goos", Value: e.os}, {Name: "cdx:golang:goarch", Value: e.arch}},
+				Licenses: &cyclonedx.Licenses{{License: &cyclonedx.License{ID: "Apache-2.0"}}},
+				Properties: &[]cyclonedx.Property{{Name: "cdx:golang:goos", Value: e.os},
+					{Name: "cdx:golang:goarch", Value: e.arch}},
 			},
 		}
 		bom.Components = &components

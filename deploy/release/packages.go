@@ -50,7 +50,8 @@ func (b *builder) packages() error {
 		for format, packager := range map[string]nfpm.Packager{"deb": deb.Default, "rpm": rpm.DefaultRPM} {
 			documents := "/usr/share/doc/tagger/"
 			info := nfpm.WithDefaults(&nfpm.Info{
-				Name: "tagger", Arch: arch, Platform: "linux", Version: b.version, Section: "admin", Priority: "optional", MTime: b.time,
+				Name: "tagger", Arch: arch, Platform: "linux", Version: b.version, Section: "admin", Priority: "optional",
+				MTime:      b.time,
 				Maintainer: "The Tagger authors <tagger@cloudtagger.example.com>",
 				Description: "puts metadata on cloud servers when events say that they were created\n" +
 					"Tagger takes the notifications of OpenStack's services from RabbitMQ, or CloudEvents from\n" +
@@ -73,7 +74,8 @@ func (b *builder) packages() error {
 					Scripts: nfpm.Scripts{
 						PostInstall: source("postinstall.sh"), PreRemove: source("preremove.sh"), PostRemove: source("postremove.sh"),
 					},
-					RPM: nfpm.RPM{BuildHost: "localhost", Compression: "gzip", Summary: "Metadata on cloud servers when events say that they were created"},
+					RPM: nfpm.RPM{BuildHost: "localhost", Compression: "gzip",
+						Summary: "Metadata on cloud servers when events say that they were created"},
 					Deb: nfpm.Deb{Compression: "gzip"},
 				},
 			})

@@ -56,7 +56,8 @@ func (g *github) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case below && at == "":
 		answer(http.StatusOK, []any{})
 	case r.URL.Path == "/rate_limit":
-		answer(http.StatusOK, map[string]any{"resources": map[string]any{"core": map[string]any{"limit": 5000, "remaining": 5000}}})
+		answer(http.StatusOK, map[string]any{"resources": map[string]any{"core": map[string]any{"limit": 5000,
+			"remaining": 5000}}})
 	default:
 		answer(http.StatusNotFound, map[string]any{"message": "Not Found"})
 	}
@@ -65,7 +66,8 @@ func (g *github) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // GoReleaser, called as the workflow calls it, publishes exactly the files of a release, with the notes.
 func TestPublish(t *testing.T) {
 	workflow := read(t, "../../.github/workflows/release.yml")
-	called := regexp.MustCompile(`run: go run (github\.com/goreleaser/goreleaser/v2@v[\d.]+) (release .*) --release-notes "\$RUNNER_TEMP/notes\.md"\n`).FindStringSubmatch(workflow)
+	called := regexp.MustCompile(
+		`run: go run (github\.com/goreleaser/goreleaser/v2@v[\d.]+) (release .*) --release-notes "\$RUNNER_TEMP/notes\.md"\n`).FindStringSubmatch(workflow)
 	if called == nil {
 		t.Fatal("release.yml does not call GoReleaser")
 	}
@@ -92,7 +94,8 @@ func TestPublish(t *testing.T) {
 	temporary := t.TempDir()
 	notes, configuration := filepath.Join(temporary, "notes.md"), filepath.Join(temporary, "goreleaser.yaml")
 	urls := fmt.Sprintf("\ngithub_urls: {api: %[1]s/, upload: %[1]s/, download: %[1]s/}\n", server.URL)
-	for name, text := range map[string]string{notes: "What is new.\n", configuration: read(t, "../../.goreleaser.yaml") + urls} {
+	for name, text := range map[string]string{notes: "What is new.\n", configuration: read(t, "../../.goreleaser.yaml") +
+		urls} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -122,7 +125,8 @@ func TestPublish(t *testing.T) {
 	if len(g.releases) == 0 {
 		t.Fatal("no release was made")
 	}
-	if r := g.releases[0]; r["tag_name"] != "v0.0.1-rc.1" || r["prerelease"] != true || !strings.Contains(fmt.Sprint(r["body"]), "What is new.") {
+	if r := g.releases[0]; r["tag_name"] != "v0.0.1-rc.1" || r["prerelease"] != true ||
+		!strings.Contains(fmt.Sprint(r["body"]), "What is new.") {
 		t.Errorf("the release is %v", r)
 	}
 	if r := g.releases[len(g.releases)-1]; r["draft"] != false {

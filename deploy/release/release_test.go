@@ -138,7 +138,8 @@ func TestPublished(t *testing.T) {
 	}
 	names := slices.Sorted(maps.Keys(digests(t, dist)))
 	const signature = "checksums.txt.sigstore.json"
-	if !strings.Contains(read(t, "../../.github/workflows/release.yml"), "--bundle dist/"+signature+" dist/checksums.txt\n") {
+	if !strings.Contains(read(t, "../../.github/workflows/release.yml"), "--bundle dist/"+signature+
+		" dist/checksums.txt\n") {
 		t.Errorf("the workflow does not make %s", signature)
 	}
 	names = append(names, signature)
@@ -164,8 +165,10 @@ func TestPublished(t *testing.T) {
 }
 
 func TestArchives(t *testing.T) {
-	want := []string{"CHANGELOG.md", "LICENSE", "README.md", "THIRD_PARTY_LICENSES", "completions/tagger.bash", "completions/tagger.fish", "completions/tagger.zsh"}
-	for _, pattern := range []string{"tagger_*_linux_amd64.tar.gz", "tagger_*_linux_arm64.tar.gz", "tagger_*_darwin_amd64.tar.gz", "tagger_*_darwin_arm64.tar.gz"} {
+	want := []string{"CHANGELOG.md", "LICENSE", "README.md", "THIRD_PARTY_LICENSES", "completions/tagger.bash",
+		"completions/tagger.fish", "completions/tagger.zsh"}
+	for _, pattern := range []string{"tagger_*_linux_amd64.tar.gz", "tagger_*_linux_arm64.tar.gz",
+		"tagger_*_darwin_amd64.tar.gz", "tagger_*_darwin_arm64.tar.gz"} {
 		f, err := os.Open(matching(t, pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -196,7 +199,8 @@ func TestArchives(t *testing.T) {
 			t.Errorf("%s has %q", pattern, names)
 		}
 	}
-	for pattern, program := range map[string]string{"tagger_*_windows_amd64.zip": "tagger.exe", "server-created-arm64.zip": "bootstrap", "server-changed-amd64.zip": "bootstrap"} {
+	for pattern, program := range map[string]string{"tagger_*_windows_amd64.zip": "tagger.exe",
+		"server-created-arm64.zip": "bootstrap", "server-changed-amd64.zip": "bootstrap"} {
 		z, err := zip.OpenReader(matching(t, pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -216,8 +220,9 @@ func TestArchives(t *testing.T) {
 
 func TestBillOfMaterials(t *testing.T) {
 	for pattern, modules := range map[string][]string{
-		"tagger_*_linux_arm64.tar.gz.cdx.json":  {"std", "github.com/spf13/cobra", "github.com/gophercloud/gophercloud/v2"},
-		"server-created-arm64.zip.cdx.json":     {"std", "github.com/aws/aws-lambda-go", "github.com/gophercloud/gophercloud/v2"},
+		"tagger_*_linux_arm64.tar.gz.cdx.json": {"std", "github.com/spf13/cobra", "github.com/gophercloud/gophercloud/v2"},
+		"server-created-arm64.zip.cdx.json": {"std", "github.com/aws/aws-lambda-go",
+			"github.com/gophercloud/gophercloud/v2"},
 		"tagger_*_windows_amd64.zip.cdx.json":   {"std", "github.com/inconshreveable/mousetrap"},
 		"snapshot-created-amd64.zip.cdx.json":   {"github.com/cloudevents/sdk-go/v2"},
 		"tagger_*_darwin_amd64.tar.gz.cdx.json": {"github.com/rabbitmq/amqp091-go"},
@@ -244,7 +249,8 @@ func TestBillOfMaterials(t *testing.T) {
 			}
 		}
 		if bom.Metadata.Component.Version == "" || bom.SerialNumber != "" {
-			t.Errorf("%s: version %q, serial number %q, which a second build could not repeat", pattern, bom.Metadata.Component.Version, bom.SerialNumber)
+			t.Errorf("%s: version %q, serial number %q, which a second build could not repeat", pattern,
+				bom.Metadata.Component.Version, bom.SerialNumber)
 		}
 	}
 }
@@ -336,7 +342,8 @@ func TestImage(t *testing.T) {
 		if config.Config.User != nonroot || config.OS != "linux" || config.Architecture != arch || config.Created.IsZero() {
 			t.Errorf("%s: user %q on %s/%s, made %s", arch, config.Config.User, config.OS, config.Architecture, config.Created)
 		}
-		if !slices.Equal(config.Config.Entrypoint, []string{"/usr/bin/tagger"}) || !slices.Equal(config.Config.Cmd, []string{"serve"}) {
+		if !slices.Equal(config.Config.Entrypoint, []string{"/usr/bin/tagger"}) ||
+			!slices.Equal(config.Config.Cmd, []string{"serve"}) {
 			t.Errorf("%s: runs %q %q", arch, config.Config.Entrypoint, config.Config.Cmd)
 		}
 		authorities, err := os.ReadFile(filepath.Join(root, "etc/ssl/certs/ca-certificates.crt"))
@@ -351,15 +358,16 @@ func TestImage(t *testing.T) {
 	}
 }
 
-// The command runs with the image as its root, as a user who may write nothing there: it prints its version, and it plans
-// an event by a rule that needs the time zones.
+// The command runs with the image as its root, as a user who may write nothing there: it prints its version, and it
+// plans an event by a rule that needs the time zones.
 func TestImageRuns(t *testing.T) {
 	root, config := unpackImage(t, runtime.GOARCH)
 	if err := os.MkdirAll(filepath.Join(root, "mnt"), 0o755); err != nil { // what a container has mounted
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"rules.yaml": "rules:\n- name: zone\n  on: [server.created]\n  set: {zone: '${string(timezone(\"Europe/Zurich\"))}'}\n",
+		"rules.yaml": "rules:\n- name: zone\n  on: [server.created]\n  set: {zone: " +
+			"'${string(timezone(\"Europe/Zurich\"))}'}\n",
 		"event.json": read(t, "../../events/server-created.json"),
 	} {
 		if err := os.WriteFile(filepath.Join(root, "mnt", name), []byte(text), 0o644); err != nil {
@@ -441,7 +449,8 @@ func TestRPM(t *testing.T) {
 			t.Errorf("no configuration file %s in %s", want, configuration)
 		}
 	}
-	tool(t, "sh", "-c", `cd "$1" && rpm2cpio "$2" | cpio --extract --make-directories --no-absolute-filenames --quiet`, "sh", root, path)
+	tool(t, "sh", "-c", `cd "$1" && rpm2cpio "$2" | cpio --extract --make-directories --no-absolute-filenames --quiet`,
+		"sh", root, path)
 	checkUnpacked(t, root)
 }
 
@@ -449,7 +458,8 @@ func TestRPM(t *testing.T) {
 func checkUnpacked(t *testing.T, root string) {
 	t.Helper()
 	for path, mode := range map[string]os.FileMode{
-		"usr/bin/tagger": 0o755, "etc/tagger": os.ModeDir | 0o755, "etc/tagger/environment": 0o600, "etc/tagger/rules.yaml": 0o644,
+		"usr/bin/tagger": 0o755, "etc/tagger": os.ModeDir | 0o755, "etc/tagger/environment": 0o600,
+		"etc/tagger/rules.yaml":                        0o644,
 		"usr/lib/systemd/system/tagger-listen.service": 0o644, "usr/share/bash-completion/completions/tagger": 0o644,
 		"usr/share/doc/tagger/THIRD_PARTY_LICENSES": 0o644, "usr/share/doc/tagger/copyright": 0o644,
 	} {

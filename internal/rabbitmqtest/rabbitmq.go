@@ -88,7 +88,8 @@ func install(t testing.TB) *installation {
 		}
 	}
 	mapper := fmt.Sprint(freePort(t))
-	in.environ = append(in.environ, "HOME="+in.dir, "ERL_EPMD_ADDRESS=127.0.0.1", "ERL_EPMD_PORT="+mapper, "RABBITMQ_CONF_ENV_FILE=/dev/null")
+	in.environ = append(in.environ, "HOME="+in.dir, "ERL_EPMD_ADDRESS=127.0.0.1", "ERL_EPMD_PORT="+mapper,
+		"RABBITMQ_CONF_ENV_FILE=/dev/null")
 	if err := os.WriteFile(filepath.Join(in.dir, ".erlang.cookie"), []byte(rand.Text()), 0o400); err != nil {
 		t.Fatal(err)
 	}
@@ -115,16 +116,20 @@ func (in *installation) broker(t testing.TB, node string, o Options) *Broker {
 	settings := "listeners.tcp.1 = " + b.Address + "\n" + o.Settings
 	if o.CertFile != "" {
 		b.TLSAddress = address()
-		settings += fmt.Sprintf("\nlisteners.ssl.1 = %s\nssl_options.cacertfile = %s\nssl_options.certfile = %s\nssl_options.keyfile = %s\n"+
+		settings += fmt.Sprintf("\nlisteners.ssl.1 = %s\nssl_options.cacertfile = %s\nssl_options.certfile = "+
+			"%s\nssl_options.keyfile = %s\n"+
 			"ssl_options.verify = verify_none\n", b.TLSAddress, o.CAFile, o.CertFile, o.KeyFile)
 	}
 	file := filepath.Join(dir, "rabbitmq.conf")
 	if err := os.WriteFile(file, []byte(settings+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b.environ = append(in.environ[:len(in.environ):len(in.environ)], "RABBITMQ_NODENAME="+node, fmt.Sprint("RABBITMQ_DIST_PORT=", freePort(t)),
-		"RABBITMQ_CONFIG_FILE="+file, "RABBITMQ_BASE="+dir, "RABBITMQ_MNESIA_BASE="+filepath.Join(dir, "mnesia"), "RABBITMQ_LOG_BASE="+dir, "RABBITMQ_LOGS=-",
-		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(dir, "plugins"), "RABBITMQ_PLUGINS_DIR="+filepath.Join(in.library, "plugins"),
+	b.environ = append(in.environ[:len(in.environ):len(in.environ)], "RABBITMQ_NODENAME="+node,
+		fmt.Sprint("RABBITMQ_DIST_PORT=", freePort(t)),
+		"RABBITMQ_CONFIG_FILE="+file, "RABBITMQ_BASE="+dir, "RABBITMQ_MNESIA_BASE="+filepath.Join(dir, "mnesia"),
+		"RABBITMQ_LOG_BASE="+dir, "RABBITMQ_LOGS=-",
+		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(dir, "plugins"), "RABBITMQ_PLUGINS_DIR="+
+			filepath.Join(in.library, "plugins"),
 		// With this the script becomes the broker instead of watching it.
 		"RABBITMQ_ALLOW_INPUT=true")
 	return b
@@ -137,7 +142,8 @@ func (b *Broker) Start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.cmd, b.ended = exec.Command(filepath.Join(b.installation.library, "sbin/rabbitmq-server"), "-noinput"), make(chan struct{})
+	b.cmd, b.ended = exec.Command(filepath.Join(b.installation.library, "sbin/rabbitmq-server"), "-noinput"),
+		make(chan struct{})
 	b.cmd.Env, b.cmd.Stdout, b.cmd.Stderr = b.environ, log, log
 	if err := b.cmd.Start(); err != nil {
 		t.Fatal(err)

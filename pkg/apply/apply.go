@@ -1,8 +1,8 @@
-// Package apply brings a plan onto a resource: it writes, waits while the resource is not ready, reads back what it wrote, and
-// says what became of it.
+// Package apply brings a plan onto a resource: it writes, waits while the resource is not ready, reads back what it
+// wrote, and says what became of it.
 //
-// It asks forgiveness, not permission: it writes first and looks at the server's vm_state only when refused. Looking first would cost a
-// call and prove nothing, for the state can change in between.
+// It asks forgiveness, not permission: it writes first and looks at the server's vm_state only when refused. Looking
+// first would cost a call and prove nothing, for the state can change in between.
 package apply
 
 import (
@@ -15,7 +15,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Resource is one resource and the operations that its metadata needs; [metadata.Resource] has them, and says what they do.
+// Resource is one resource and the operations that its metadata needs; [metadata.Resource] has them, and says what they
+// do.
 type Resource interface {
 	Kind() metadata.Kind
 	// Path identifies the resource.
@@ -55,7 +56,8 @@ type Job struct {
 	Wait time.Duration
 	// Ours, if not nil, says which keys are ours: a resource with any other key is left alone.
 	Ours func(key string) bool
-	// Renaming, if not nil, is told of each rename before it begins: until the new key is written, the value is only there.
+	// Renaming, if not nil, is told of each rename before it begins: until the new key is written, the value is only
+	// there.
 	Renaming func(from, to, value string)
 	// Pausing, if not nil, is told of every pause before it begins.
 	Pausing func(reason string, pause time.Duration)
@@ -107,7 +109,8 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 	var overtaken []rules.Problem
 	job.Plan, job.overtaken, overtaken = a.watermarks.leaveOut(resource.Path(), job.Change.Time, job.Plan)
 	if job.Plan.Empty() && len(overtaken) > 0 {
-		return Result{Decision: Decision{Outcome: Ignored, Reason: "a newer change decided all of its keys"}, Problems: overtaken}
+		return Result{Decision: Decision{Outcome: Ignored, Reason: "a newer change decided all of its keys"},
+			Problems: overtaken}
 	}
 	r := newRun(resource, job, a.options.Verify)
 	waiter := NewWaiter(job.Wait-time.Since(start), job.Pausing)

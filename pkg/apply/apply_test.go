@@ -41,7 +41,8 @@ func newStand(t *testing.T, o simcloud.Options, a apply.Options) *stand {
 	sim := simcloud.New(o)
 	session, err := cloud.New(cloud.Options{
 		Credentials: config.Credentials{
-			AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: "demo", Password: config.NewSecret("secret"), UserDomainName: "Default", ProjectName: "demo",
+			AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: "demo", Password: config.NewSecret("secret"),
+			UserDomainName: "Default", ProjectName: "demo",
 		},
 		Transport: sim.Transport(),
 	}).Session(t.Context(), "")
@@ -72,7 +73,8 @@ func newStand(t *testing.T, o simcloud.Options, a apply.Options) *stand {
 func job(p rules.Plan) apply.Job {
 	return apply.Job{
 		Change: lifecycle.Change{
-			Action: lifecycle.ServerCreated, Resource: lifecycle.Resource{Kind: lifecycle.Server, ID: id}, Time: time.Now().Add(-time.Minute),
+			Action: lifecycle.ServerCreated, Resource: lifecycle.Resource{Kind: lifecycle.Server, ID: id},
+			Time: time.Now().Add(-time.Minute),
 		},
 		Plan: p, Visible: true, Wait: time.Minute,
 	}
@@ -99,7 +101,8 @@ func (s *stand) sent() []string {
 
 func (s *stand) want(what string, got apply.Result, outcome apply.Outcome, reason string) {
 	s.t.Helper()
-	if got.Outcome != outcome || !strings.Contains(got.Reason, reason) || reason == "" && got.Reason != "" && outcome == apply.Tagged {
+	if got.Outcome != outcome || !strings.Contains(got.Reason, reason) || reason == "" && got.Reason != "" &&
+		outcome == apply.Tagged {
 		s.t.Errorf("%s: %s; want %s: …%s…", what, got, outcome, reason)
 	}
 	if strings.Contains(got.Reason, "\n") {
@@ -134,78 +137,103 @@ func TestCalls(t *testing.T) {
 		{
 			name: "set only", plan: rules.Plan{Set: m{"env": "dev", "a": "1"}}, have: m{"x": "y"}, verify: true,
 			outcome: apply.Tagged, written: m{"env": "dev", "a": "1"},
-			sent: []string{`POST servers/metadata 200 {"metadata":{"a":"1","env":"dev"}}`, "GET servers/metadata 200"}, after: m{"x": "y", "env": "dev", "a": "1"},
+			sent:  []string{`POST servers/metadata 200 {"metadata":{"a":"1","env":"dev"}}`, "GET servers/metadata 200"},
+			after: m{"x": "y", "env": "dev", "a": "1"},
 		},
 		{
-			name: "set only, not verified", plan: rules.Plan{Set: m{"env": "dev"}}, outcome: apply.Tagged, written: m{"env": "dev"},
-			sent: []string{`POST servers/metadata 200 {"metadata":{"env":"dev"}}`}, after: m{"env": "dev"},
+			name: "set only, not verified", plan: rules.Plan{Set: m{"env": "dev"}}, outcome: apply.Tagged,
+			written: m{"env": "dev"},
+			sent:    []string{`POST servers/metadata 200 {"metadata":{"env":"dev"}}`}, after: m{"env": "dev"},
 		},
 		{
-			name: "one key to add, absent", plan: rules.Plan{Add: m{"owner": "alice"}}, verify: true, outcome: apply.Tagged, written: m{"owner": "alice"},
-			sent:  []string{"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"owner":"alice"}}`, "GET servers/metadata 200"},
+			name: "one key to add, absent", plan: rules.Plan{Add: m{"owner": "alice"}}, verify: true, outcome: apply.Tagged,
+			written: m{"owner": "alice"},
+			sent: []string{"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"owner":"alice"}}`,
+				"GET servers/metadata 200"},
 			after: m{"owner": "alice"},
 		},
 		{
-			name: "one key to add, there", plan: rules.Plan{Add: m{"owner": "alice"}}, have: m{"owner": "bob"}, verify: true, outcome: apply.Unchanged,
-			sent: []string{"GET servers/metadata 200"}, after: m{"owner": "bob"},
+			name: "one key to add, there", plan: rules.Plan{Add: m{"owner": "alice"}}, have: m{"owner": "bob"}, verify: true,
+			outcome: apply.Unchanged,
+			sent:    []string{"GET servers/metadata 200"}, after: m{"owner": "bob"},
 		},
 		{
-			name: "one key to add, there and empty", plan: rules.Plan{Add: m{"owner": "alice"}}, have: m{"owner": ""}, verify: true, outcome: apply.Tagged,
+			name: "one key to add, there and empty", plan: rules.Plan{Add: m{"owner": "alice"}}, have: m{"owner": ""},
+			verify: true, outcome: apply.Tagged,
 			written: m{"owner": "alice"},
-			sent:    []string{"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"owner":"alice"}}`, "GET servers/metadata 200"},
-			after:   m{"owner": "alice"},
+			sent: []string{"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"owner":"alice"}}`,
+				"GET servers/metadata 200"},
+			after: m{"owner": "alice"},
 		},
 		{
-			name: "several keys to add, one there", plan: rules.Plan{Add: m{"owner": "alice", "a": "1"}, Set: m{"env": "dev"}}, have: m{"owner": "bob"}, verify: true,
+			name: "several keys to add, one there", plan: rules.Plan{Add: m{"owner": "alice", "a": "1"}, Set: m{"env": "dev"}},
+			have: m{"owner": "bob"}, verify: true,
 			outcome: apply.Tagged, written: m{"a": "1", "env": "dev"},
-			sent:  []string{"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"a":"1","env":"dev"}}`, "GET servers/metadata 200"},
+			sent: []string{"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"a":"1","env":"dev"}}`,
+				"GET servers/metadata 200"},
 			after: m{"owner": "bob", "a": "1", "env": "dev"},
 		},
 		{
-			name: "several keys to add, not verified", plan: rules.Plan{Add: m{"owner": "alice", "a": "1"}}, have: m{"owner": "bob"},
+			name: "several keys to add, not verified", plan: rules.Plan{Add: m{"owner": "alice", "a": "1"}},
+			have:    m{"owner": "bob"},
 			outcome: apply.Tagged, written: m{"a": "1"},
-			sent: []string{"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"a":"1"}}`}, after: m{"owner": "bob", "a": "1"},
+			sent:  []string{"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"a":"1"}}`},
+			after: m{"owner": "bob", "a": "1"},
 		},
 		{
-			name: "everything there already, and read anyway", plan: rules.Plan{Add: m{"owner": "alice", "a": "1"}, Set: m{"env": "dev"}, Remove: []string{"gone"}},
+			name: "everything there already, and read anyway", plan: rules.Plan{Add: m{"owner": "alice", "a": "1"},
+				Set: m{"env": "dev"}, Remove: []string{"gone"}},
 			have: m{"owner": "bob", "a": "2", "env": "dev"}, verify: true, outcome: apply.Unchanged,
 			sent: []string{"GET servers/metadata 200"}, after: m{"owner": "bob", "a": "2", "env": "dev"},
 		},
 		{
-			name: "remove", plan: rules.Plan{Remove: []string{"a", "b"}}, have: m{"a": "1", "b": "2", "c": "3"}, verify: true, outcome: apply.Tagged, removed: []string{"a", "b"},
-			sent: []string{"GET servers/metadata 200", "DELETE servers/metadata/a 204", "DELETE servers/metadata/b 204", "GET servers/metadata 200"}, after: m{"c": "3"},
+			name: "remove", plan: rules.Plan{Remove: []string{"a", "b"}}, have: m{"a": "1", "b": "2", "c": "3"}, verify: true,
+			outcome: apply.Tagged, removed: []string{"a", "b"},
+			sent: []string{"GET servers/metadata 200", "DELETE servers/metadata/a 204", "DELETE servers/metadata/b 204",
+				"GET servers/metadata 200"}, after: m{"c": "3"},
 		},
 		{
-			name: "remove what is not there", plan: rules.Plan{Remove: []string{"a"}}, have: m{"c": "3"}, verify: true, outcome: apply.Unchanged,
-			sent: []string{"GET servers/metadata 200"}, after: m{"c": "3"},
+			name: "remove what is not there", plan: rules.Plan{Remove: []string{"a"}}, have: m{"c": "3"}, verify: true,
+			outcome: apply.Unchanged,
+			sent:    []string{"GET servers/metadata 200"}, after: m{"c": "3"},
 		},
 		{
-			name: "write, remove, read back", plan: rules.Plan{Set: m{"env": "dev"}, Remove: []string{"a", "b"}}, have: m{"b": "2"}, verify: true, outcome: apply.Tagged,
+			name: "write, remove, read back", plan: rules.Plan{Set: m{"env": "dev"}, Remove: []string{"a", "b"}},
+			have: m{"b": "2"}, verify: true, outcome: apply.Tagged,
 			written: m{"env": "dev"}, removed: []string{"b"},
 			sent: []string{
-				"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "DELETE servers/metadata/b 204", "GET servers/metadata 200",
+				"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "DELETE servers/metadata/b 204",
+				"GET servers/metadata 200",
 			}, after: m{"env": "dev"},
 		},
 		{
-			name: "started", plan: rules.Plan{Remove: []string{"stopped-at"}}, have: m{"stopped-at": "x"}, verify: true, action: lifecycle.ServerStarted, outcome: apply.Tagged,
-			removed: []string{"stopped-at"}, sent: []string{"GET servers 200", "DELETE servers/metadata/stopped-at 204", "GET servers/metadata 200"}, after: m{},
+			name: "started", plan: rules.Plan{Remove: []string{"stopped-at"}}, have: m{"stopped-at": "x"}, verify: true,
+			action: lifecycle.ServerStarted, outcome: apply.Tagged,
+			removed: []string{"stopped-at"}, sent: []string{"GET servers 200", "DELETE servers/metadata/stopped-at 204",
+				"GET servers/metadata 200"}, after: m{},
 		},
 		{
-			name: "started, and nothing to do", plan: rules.Plan{Remove: []string{"stopped-at"}}, verify: true, action: lifecycle.ServerStarted, outcome: apply.Unchanged,
+			name: "started, and nothing to do", plan: rules.Plan{Remove: []string{"stopped-at"}}, verify: true,
+			action: lifecycle.ServerStarted, outcome: apply.Unchanged,
 			sent: []string{"GET servers 200"}, after: m{},
 		},
 		{
-			name: "started, and stopped again since", plan: rules.Plan{Remove: []string{"stopped-at"}}, have: m{"stopped-at": "x"}, verify: true,
-			action: lifecycle.ServerStarted, state: "stopped", outcome: apply.Ignored, sent: []string{"GET servers 200"}, after: m{"stopped-at": "x"},
+			name: "started, and stopped again since", plan: rules.Plan{Remove: []string{"stopped-at"}},
+			have: m{"stopped-at": "x"}, verify: true,
+			action: lifecycle.ServerStarted, state: "stopped", outcome: apply.Ignored, sent: []string{"GET servers 200"},
+			after: m{"stopped-at": "x"},
 		},
 		{
 			name: "stopped, and started again since", plan: rules.Plan{Set: m{"stopped-at": "x"}}, verify: true,
-			action: lifecycle.ServerStopped, state: "active", outcome: apply.Ignored, sent: []string{"GET servers 200"}, after: m{},
+			action: lifecycle.ServerStopped, state: "active", outcome: apply.Ignored, sent: []string{"GET servers 200"},
+			after: m{},
 		},
 		{
-			name: "stopped, and paused somehow", plan: rules.Plan{Set: m{"stopped-at": "x"}}, verify: true, action: lifecycle.ServerStopped, state: "paused", outcome: apply.Tagged,
+			name: "stopped, and paused somehow", plan: rules.Plan{Set: m{"stopped-at": "x"}}, verify: true,
+			action: lifecycle.ServerStopped, state: "paused", outcome: apply.Tagged,
 			written: m{"stopped-at": "x"},
-			sent:    []string{"GET servers 200", `POST servers/metadata 200 {"metadata":{"stopped-at":"x"}}`, "GET servers/metadata 200"}, after: m{"stopped-at": "x"},
+			sent: []string{"GET servers 200", `POST servers/metadata 200 {"metadata":{"stopped-at":"x"}}`,
+				"GET servers/metadata 200"}, after: m{"stopped-at": "x"},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -288,7 +316,8 @@ func TestSnapshot(t *testing.T) {
 		"GET snapshots/metadata 200",
 	}
 	diff(t, "sent", want, s.sent())
-	diff(t, "foreseen", paths(s.sim.Requests()), requestPaths(requests(t, j.Change, plan, m{"old": "x", "a": "9"}, options())))
+	diff(t, "foreseen", paths(s.sim.Requests()),
+		requestPaths(requests(t, j.Change, plan, m{"old": "x", "a": "9"}, options())))
 	snapshot, _ := s.sim.Snapshot(id)
 	diff(t, "metadata", m{"env": "dev", "b": "2", "owner": "alice", "a": "9"}, snapshot.Metadata)
 }
@@ -388,7 +417,8 @@ func TestStatesThatStay(t *testing.T) {
 		reason      string
 	}{
 		{state: "error", outcome: apply.Deferred, reason: "vm_state error"},
-		{state: "error", sentBefore: 25 * time.Hour, outcome: apply.Blocked, reason: "given up after 24h0m0s: vm_state error"},
+		{state: "error", sentBefore: 25 * time.Hour, outcome: apply.Blocked,
+			reason: "given up after 24h0m0s: vm_state error"},
 		{state: "rescued", outcome: apply.Deferred, reason: "vm_state rescued"},
 		{state: "resized", outcome: apply.Deferred, reason: "vm_state resized"},
 		{state: "shelved_offloaded", outcome: apply.Deferred, reason: "vm_state shelved_offloaded"},
@@ -473,9 +503,13 @@ func TestFaults(t *testing.T) {
 		{"dropped after it acted: read, not written again", once(simcloud.DropServed()), apply.Tagged, "", 1, 0},
 		{"hangs although it acted", once(simcloud.HangServed()), apply.Tagged, "", 1, metadata.CallTimeout},
 		{"hangs", once(simcloud.Hang()), apply.Tagged, "", 2, metadata.CallTimeout},
-		{"a wrong endpoint is not a deleted server", simcloud.Fault{Service: "compute", Answer: simcloud.NotFoundHTML()}, apply.Deferred, "is the endpoint right?", 1, 0},
-		{"a redirect is not followed", simcloud.Fault{Service: "compute", Answer: simcloud.Redirect("http://elsewhere.invalid/")}, apply.Deferred, "302", 1, 0},
-		{"down for good", simcloud.Fault{Service: "compute", Answer: simcloud.ServerError()}, apply.Deferred, "500", 2, time.Minute},
+		{"a wrong endpoint is not a deleted server", simcloud.Fault{Service: "compute", Answer: simcloud.NotFoundHTML()},
+			apply.Deferred, "is the endpoint right?", 1, 0},
+		{"a redirect is not followed",
+			simcloud.Fault{Service: "compute", Answer: simcloud.Redirect("http://elsewhere.invalid/")}, apply.Deferred, "302", 1,
+			0},
+		{"down for good", simcloud.Fault{Service: "compute", Answer: simcloud.ServerError()}, apply.Deferred, "500", 2,
+			time.Minute},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -511,13 +545,15 @@ func TestRefusals(t *testing.T) {
 	t.Run("quota", func(t *testing.T) {
 		s := newStand(t, simcloud.Options{MaxMetadataItems: 2}, options())
 		s.sim.PutServer(simcloud.Server{ID: id, Metadata: m{"a": "1", "b": "2"}})
-		s.want("quota", s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"c": "3"}})), apply.Rejected, "exceeds 2")
+		s.want("quota", s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"c": "3"}})), apply.Rejected,
+			"exceeds 2")
 	})
 	t.Run("credentials", func(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
 		s.sim.PutServer(simcloud.Server{ID: id})
 		s.sim.Inject(simcloud.Fault{Service: "compute", Answer: &simcloud.Answer{
-			Status: 403, Header: http.Header{"Content-Type": {"application/json"}}, Body: `{"forbidden": {"code": 403, "message": "Policy doesn't allow it."}}`,
+			Status: 403, Header: http.Header{"Content-Type": {"application/json"}},
+			Body: `{"forbidden": {"code": 403, "message": "Policy doesn't allow it."}}`,
 		}})
 		got := s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"c": "3"}}))
 		if got.Fault.Err == nil || !metadata.IsClass(got.Fault.Err, metadata.Forbidden) {
@@ -526,7 +562,8 @@ func TestRefusals(t *testing.T) {
 	})
 	t.Run("what no limit lets pass", func(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
-		s.want("limit", s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"a/b": "3"}})), apply.Rejected, "is not among them")
+		s.want("limit", s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"a/b": "3"}})), apply.Rejected,
+			"is not among them")
 		if n := len(s.sim.Requests()); n != 0 {
 			t.Errorf("%d requests", n)
 		}
@@ -542,7 +579,8 @@ func TestNothingIsDoneTwice(t *testing.T) {
 		got := s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}, Remove: []string{"x", "y"}}))
 		s.want("server", got, apply.Tagged, "")
 		diff(t, "sent", []string{
-			"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "DELETE servers/metadata/x 204", "DELETE servers/metadata/y 500", "GET servers/metadata 200",
+			"GET servers/metadata 200", `POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "DELETE servers/metadata/x 204",
+			"DELETE servers/metadata/y 500", "GET servers/metadata 200",
 			"DELETE servers/metadata/y 204", "GET servers/metadata 200",
 		}, s.sent())
 		diff(t, "removed", []string{"x", "y"}, got.Removed)
@@ -556,7 +594,8 @@ func TestNothingIsDoneTwice(t *testing.T) {
 		got := s.applier.Apply(t.Context(), s.snapshots, j)
 		s.want("snapshot", got, apply.Tagged, "")
 		diff(t, "sent", []string{
-			`PUT snapshots/metadata/a 200 {"meta":{"a":"1"}}`, `PUT snapshots/metadata/b 0 {"meta":{"b":"2"}}`, "GET snapshots/metadata 200",
+			`PUT snapshots/metadata/a 200 {"meta":{"a":"1"}}`, `PUT snapshots/metadata/b 0 {"meta":{"b":"2"}}`,
+			"GET snapshots/metadata 200",
 			`PUT snapshots/metadata/c 200 {"meta":{"c":"3"}}`, "GET snapshots/metadata 200",
 		}, s.sent())
 		diff(t, "written", m{"a": "1", "b": "2", "c": "3"}, got.Written)
@@ -594,7 +633,8 @@ func TestLostWrites(t *testing.T) {
 		{"twice", 2, m{"x": "y"}, rules.Plan{Set: m{"env": "dev"}}, apply.Tagged, m{"x": "y", "env": "dev"}, m{"env": "dev"}},
 		{"each time", 99, m{"x": "y"}, rules.Plan{Set: m{"env": "dev"}}, apply.Deferred, m{"x": "y"}, nil},
 		{
-			"an added key that somebody else has set now is theirs", 1, m{"owner": "bob"}, rules.Plan{Add: m{"owner": "alice"}, Set: m{"env": "dev"}},
+			"an added key that somebody else has set now is theirs", 1, m{"owner": "bob"},
+			rules.Plan{Add: m{"owner": "alice"}, Set: m{"env": "dev"}},
 			apply.Tagged, m{"owner": "bob", "env": "dev"}, m{"env": "dev"},
 		},
 	} {
@@ -606,7 +646,8 @@ func TestLostWrites(t *testing.T) {
 				if got.Outcome != tt.outcome {
 					t.Errorf("%s", got)
 				}
-				if tt.outcome == apply.Deferred && !strings.Contains(got.Reason, "read back something else than was written, 3 times") {
+				if tt.outcome == apply.Deferred &&
+					!strings.Contains(got.Reason, "read back something else than was written, 3 times") {
 					t.Errorf("reason %q", got.Reason)
 				}
 				server, _ := s.sim.Server(id)
@@ -654,7 +695,8 @@ func TestWaitingForTheTurnEndsWithTheContext(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		s.want("second", s.applier.Apply(ctx, s.servers, job(rules.Plan{Set: m{"b": "1"}})), apply.Deferred, "wait for another change of the same resource")
+		s.want("second", s.applier.Apply(ctx, s.servers, job(rules.Plan{Set: m{"b": "1"}})), apply.Deferred,
+			"wait for another change of the same resource")
 		first.Wait()
 	})
 }
@@ -664,7 +706,8 @@ func TestDryRun(t *testing.T) {
 	o.DryRun = true
 	s := newStand(t, simcloud.Options{}, o)
 	s.sim.PutServer(simcloud.Server{ID: id, Metadata: m{"env": "dev", "old": "x"}})
-	got := s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "production"}, Add: m{"owner": "alice"}, Remove: []string{"old"}}))
+	got := s.applier.Apply(t.Context(), s.servers,
+		job(rules.Plan{Set: m{"env": "production"}, Add: m{"owner": "alice"}, Remove: []string{"old"}}))
 	s.want("server", got, apply.Planned, "dry run: would write env: dev → production, owner: alice, old: x → removed")
 	s.sim.PutSnapshot(simcloud.Snapshot{ID: id, Metadata: m{"env": "dev"}})
 	j := job(rules.Plan{Set: m{"env": "dev"}})
@@ -688,7 +731,8 @@ func TestHuaweiCloud(t *testing.T) {
 			s := newStand(t, simcloud.Options{HuaweiCloud: true}, options())
 			tt.server.ID = id
 			s.sim.PutServer(tt.server)
-			s.want("server", s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}})), tt.outcome, tt.reason)
+			s.want("server", s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}})), tt.outcome,
+				tt.reason)
 		})
 	}
 }
@@ -701,16 +745,20 @@ func TestReadBackIsTriedAgain(t *testing.T) {
 		s.sim.Inject(simcloud.Fault{Service: "compute", Method: "GET", Times: 2, Answer: simcloud.ServerError()})
 		s.want("server", s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}})), apply.Tagged, "")
 		diff(t, "sent", []string{
-			`POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "GET servers/metadata 500", "GET servers/metadata 500", "GET servers/metadata 200",
+			`POST servers/metadata 200 {"metadata":{"env":"dev"}}`, "GET servers/metadata 500", "GET servers/metadata 500",
+			"GET servers/metadata 200",
 		}, s.sent())
 	})
 }
 
-// Every fault at every place of a job: whatever happens to whichever call, the resource ends as planned and the result says so.
+// Every fault at every place of a job: whatever happens to whichever call, the resource ends as planned and the result
+// says so.
 func TestFaultsEverywhere(t *testing.T) {
 	faults := map[string]*simcloud.Answer{
-		"429": simcloud.Throttled(2 * time.Second), "gateway": simcloud.ThrottledByGateway(), "flow control": simcloud.FlowControl(), "500": simcloud.ServerError(),
-		"503": simcloud.Unavailable(0), "HTML 503": simcloud.UnavailableHTML(0), "HTML 404": simcloud.NotFoundHTML(), "dropped": simcloud.Drop(),
+		"429": simcloud.Throttled(2 * time.Second), "gateway": simcloud.ThrottledByGateway(),
+		"flow control": simcloud.FlowControl(), "500": simcloud.ServerError(),
+		"503": simcloud.Unavailable(0), "HTML 503": simcloud.UnavailableHTML(0), "HTML 404": simcloud.NotFoundHTML(),
+		"dropped":         simcloud.Drop(),
 		"dropped, served": simcloud.DropServed(), "hangs": simcloud.Hang(), "hangs, served": simcloud.HangServed(),
 	}
 	for name, answer := range faults {
@@ -762,7 +810,8 @@ func TestLostAndDeferred(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
 		s.sim.PutServer(simcloud.Server{ID: id})
-		got := s.applier.Apply(t.Context(), &undo{s.servers, s.sim, 99, m{"a": "1"}}, job(rules.Plan{Set: m{"env": "dev", "a": "1"}}))
+		got := s.applier.Apply(t.Context(), &undo{s.servers, s.sim, 99, m{"a": "1"}},
+			job(rules.Plan{Set: m{"env": "dev", "a": "1"}}))
 		if got.Outcome != apply.Deferred {
 			t.Errorf("%s", got)
 		}
@@ -780,7 +829,8 @@ func TestLostAndDeferred(t *testing.T) {
 	})
 }
 
-// Whoever started the server may have stopped it again while there was a pause: what a start asks for is not done to a stopped server.
+// Whoever started the server may have stopped it again while there was a pause: what a start asks for is not done to a
+// stopped server.
 func TestSupersededInAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
@@ -818,7 +868,8 @@ func TestStateIsForbidden(t *testing.T) {
 	s := newStand(t, simcloud.Options{}, options())
 	s.sim.PutServer(simcloud.Server{ID: id, VMState: "error"})
 	s.sim.Inject(simcloud.Fault{Service: "compute", Method: "GET", Answer: &simcloud.Answer{
-		Status: 403, Header: http.Header{"Content-Type": {"application/json"}}, Body: `{"forbidden": {"code": 403, "message": "Policy doesn't allow it."}}`,
+		Status: 403, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: `{"forbidden": {"code": 403, "message": "Policy doesn't allow it."}}`,
 	}})
 	got := s.applier.Apply(t.Context(), s.servers, job(rules.Plan{Set: m{"env": "dev"}}))
 	if !metadata.IsClass(got.Fault.Err, metadata.Forbidden) || !strings.Contains(got.Reason, "Policy") {
@@ -857,5 +908,6 @@ func TestDryRunOfWhatIsSuperseded(t *testing.T) {
 	s.want("dry run", s.applier.Apply(t.Context(), s.servers, j), apply.Ignored, "superseded")
 	s.sim.SetServerState(id, "error", "")
 	j.Change.Action = lifecycle.ServerCreated
-	s.want("dry run", s.applier.Apply(t.Context(), s.servers, j), apply.Planned, "would write stopped-at: x; vm_state error does not allow it now")
+	s.want("dry run", s.applier.Apply(t.Context(), s.servers, j), apply.Planned,
+		"would write stopped-at: x; vm_state error does not allow it now")
 }

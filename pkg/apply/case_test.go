@@ -9,8 +9,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// Nova keeps owner and Owner apart when it writes, and deletes both when it deletes one. A person's key must not go with
-// ours, nor get one of ours beside it unnoticed.
+// Nova keeps owner and Owner apart when it writes, and deletes both when it deletes one. A person's key must not go
+// with ours, nor get one of ours beside it unnoticed.
 func TestKeysThatDifferInCase(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -21,11 +21,13 @@ func TestKeysThatDifferInCase(t *testing.T) {
 		problem string
 	}{
 		{
-			"a removal that would take another along is left out", m{"Owner": "bob", "owner": "al"}, rules.Plan{Remove: []string{"owner"}},
+			"a removal that would take another along is left out", m{"Owner": "bob", "owner": "al"},
+			rules.Plan{Remove: []string{"owner"}},
 			apply.Unchanged, m{"Owner": "bob", "owner": "al"}, `owner not removed: the cloud would delete "Owner" too`,
 		},
 		{
-			"a trailing space counts as a difference in case", m{"owner ": "bob", "owner": "al"}, rules.Plan{Remove: []string{"owner"}},
+			"a trailing space counts as a difference in case", m{"owner ": "bob", "owner": "al"},
+			rules.Plan{Remove: []string{"owner"}},
 			apply.Unchanged, m{"owner ": "bob", "owner": "al"}, `owner not removed: the cloud would delete "owner " too`,
 		},
 		{
@@ -33,11 +35,13 @@ func TestKeysThatDifferInCase(t *testing.T) {
 			apply.Unchanged, m{"Owner": "bob"}, "",
 		},
 		{
-			"the other keys are removed", m{"Owner": "bob", "owner": "al", "old": "1"}, rules.Plan{Remove: []string{"old", "owner"}},
+			"the other keys are removed", m{"Owner": "bob", "owner": "al", "old": "1"},
+			rules.Plan{Remove: []string{"old", "owner"}},
 			apply.Tagged, m{"Owner": "bob", "owner": "al"}, `owner not removed`,
 		},
 		{
-			"a key that is there in other letters is not added", m{"Owner": "bob"}, rules.Plan{Add: m{"owner": "al", "env": "dev"}},
+			"a key that is there in other letters is not added", m{"Owner": "bob"},
+			rules.Plan{Add: m{"owner": "al", "env": "dev"}},
 			apply.Tagged, m{"Owner": "bob", "env": "dev"}, `owner not added: "Owner" is there`,
 		},
 		{

@@ -33,7 +33,8 @@ func TestOlderChangesLeaveNewerKeys(t *testing.T) {
 			s := newStand(t, simcloud.Options{}, options())
 			s.sim.PutServer(simcloud.Server{ID: id})
 			for _, i := range order {
-				if got := s.applier.Apply(t.Context(), s.servers, jobs[i]); got.Outcome == apply.Deferred || got.Outcome == apply.Rejected {
+				if got := s.applier.Apply(t.Context(), s.servers, jobs[i]); got.Outcome == apply.Deferred ||
+					got.Outcome == apply.Rejected {
 					t.Fatalf("%d: %s", i, got)
 				}
 			}
@@ -156,7 +157,8 @@ func TestWatermarksOfPatternsAndRenames(t *testing.T) {
 		},
 		{
 			"a late set does not bring back what a newer pattern removed", m{"stopped-at": "x"},
-			[]apply.Job{at(20, rules.Plan{RemoveGlobs: []string{"stopped-*"}}), at(10, rules.Plan{Set: m{"stopped-at": "y", "a": "1"}})},
+			[]apply.Job{at(20, rules.Plan{RemoveGlobs: []string{"stopped-*"}}),
+				at(10, rules.Plan{Set: m{"stopped-at": "y", "a": "1"}})},
 			m{"a": "1"},
 		},
 		{

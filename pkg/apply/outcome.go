@@ -33,7 +33,8 @@ const (
 	Rejected Outcome = "rejected"
 )
 
-// Outcomes returns all outcomes, from the best to the worst: a record that holds several events has the worst of theirs.
+// Outcomes returns all outcomes, from the best to the worst: a record that holds several events has the worst of
+// theirs.
 func Outcomes() []Outcome {
 	return []Outcome{Tagged, Unchanged, Planned, Ignored, Unrecognised, Gone, Blocked, Rejected, Deferred}
 }
@@ -83,8 +84,8 @@ func (d Decision) String() string {
 // Result is what became of a job.
 type Result struct {
 	Decision
-	// Written are the keys that are on the resource because of this job, with their values; Removed (sorted) those that are not.
-	// With verification they were so when read back.
+	// Written are the keys that are on the resource because of this job, with their values; Removed (sorted) those that
+	// are not. With verification they were so when read back.
 	Written map[string]string
 	Removed []string
 	// Metadata is all of the resource's metadata as it was read back, nil where nothing was verified.

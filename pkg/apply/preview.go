@@ -47,7 +47,8 @@ func (d Diff) String() string {
 	return text
 }
 
-// Preview reads a resource and says what the job would change. Where that fails the Result has an Outcome, else it is zero.
+// Preview reads a resource and says what the job would change. Where that fails the Result has an Outcome, else it is
+// zero.
 func (a *Applier) Preview(ctx context.Context, resource Resource, job Job) (Diff, Result) {
 	r := newRun(resource, job, false)
 	d, err := r.diff(ctx)

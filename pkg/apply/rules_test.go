@@ -22,9 +22,11 @@ func TestPatternsAndRenames(t *testing.T) {
 		problem string
 	}{
 		{
-			"a pattern removes what it matches", m{"tmp-a": "1", "tmp-b": "2", "keep": "3"}, rules.Plan{RemoveGlobs: []string{"tmp-*"}},
+			"a pattern removes what it matches", m{"tmp-a": "1", "tmp-b": "2", "keep": "3"},
+			rules.Plan{RemoveGlobs: []string{"tmp-*"}},
 			apply.Tagged, m{"keep": "3"},
-			[]string{"GET servers/metadata 200", "DELETE servers/metadata/tmp-a 204", "DELETE servers/metadata/tmp-b 204", "GET servers/metadata 200"}, "",
+			[]string{"GET servers/metadata 200", "DELETE servers/metadata/tmp-a 204", "DELETE servers/metadata/tmp-b 204",
+				"GET servers/metadata 200"}, "",
 		},
 		{
 			"a pattern matches nothing", m{"keep": "3"}, rules.Plan{RemoveGlobs: []string{"tmp-*"}},
@@ -39,7 +41,8 @@ func TestPatternsAndRenames(t *testing.T) {
 			}, "",
 		},
 		{
-			"a rename of case deletes first", m{"Owner": "bob"}, rules.Plan{Rename: m{"Owner": "owner"}, Add: m{"owner": "alice"}},
+			"a rename of case deletes first", m{"Owner": "bob"},
+			rules.Plan{Rename: m{"Owner": "owner"}, Add: m{"owner": "alice"}},
 			apply.Tagged, m{"owner": "bob"},
 			[]string{
 				"GET servers/metadata 200", "DELETE servers/metadata/Owner 204",
@@ -48,7 +51,8 @@ func TestPatternsAndRenames(t *testing.T) {
 		},
 		{
 			"both keys have a value", m{"dept": "42", "department": "7"}, rules.Plan{Rename: m{"dept": "department"}},
-			apply.Unchanged, m{"dept": "42", "department": "7"}, []string{"GET servers/metadata 200"}, `not renamed: "department" is there too`,
+			apply.Unchanged, m{"dept": "42", "department": "7"}, []string{"GET servers/metadata 200"},
+			`not renamed: "department" is there too`,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -62,7 +66,8 @@ func TestPatternsAndRenames(t *testing.T) {
 			diff(t, "sent", tt.sent, s.sent())
 			server, _ := s.sim.Server(id)
 			diff(t, "metadata", tt.after, m(server.Metadata))
-			if text := fmt.Sprint(got.Problems); !strings.Contains(text, tt.problem) || (len(got.Problems) == 0) != (tt.problem == "") {
+			if text := fmt.Sprint(got.Problems); !strings.Contains(text, tt.problem) ||
+				(len(got.Problems) == 0) != (tt.problem == "") {
 				t.Errorf("problems %s, want %q", text, tt.problem)
 			}
 			if renames := len(tt.plan.Rename) > 0 && tt.outcome == apply.Tagged; renames != (len(told) == 1) {
@@ -104,7 +109,8 @@ func TestQuotaWritesWhatFits(t *testing.T) {
 				have[fmt.Sprintf("k%d", i)] = "x"
 			}
 			s.sim.PutServer(simcloud.Server{ID: id, Metadata: have})
-			plan := rules.Plan{Set: m{"env": "dev", "owner": "alice", "cost": "CC-1"}, Order: []string{"owner", "cost", "env"}, Reserve: tt.reserve}
+			plan := rules.Plan{Set: m{"env": "dev", "owner": "alice", "cost": "CC-1"}, Order: []string{"owner", "cost", "env"},
+				Reserve: tt.reserve}
 			got := s.applier.Apply(t.Context(), s.servers, job(plan))
 			if got.Outcome != tt.outcome {
 				t.Errorf("%s", got)

@@ -45,7 +45,8 @@ type run struct {
 
 func newRun(resource Resource, job Job, verify bool) *run {
 	r := &run{
-		resource: resource, job: job, verify: verify, written: map[string]string{}, removed: map[string]bool{}, renamed: map[string]string{},
+		resource: resource, job: job, verify: verify, written: map[string]string{}, removed: map[string]bool{},
+		renamed: map[string]string{},
 	}
 	if job.Plan.Reserve > 0 {
 		r.most = resource.Kind().MaxItems()
@@ -126,7 +127,8 @@ func (r *run) attempt(ctx context.Context) error {
 type managedError struct{ key string }
 
 func (e managedError) Error() string {
-	return fmt.Sprintf("another program may manage its metadata: key %q is none of the rules'; volumes: {write: all} writes it all the same", e.key)
+	return fmt.Sprintf("another program may manage its metadata: key %q is none of the rules'; volumes: {write: all} "+
+		"writes it all the same", e.key)
 }
 
 // managed returns a managedError if the resource has a key that is not ours, where that matters.
@@ -177,7 +179,8 @@ func (r *run) read(ctx context.Context) error {
 	}
 	// All keys are read, even for one: others may differ from it in case only.
 	p := r.job.Plan
-	if len(p.Add)+len(p.Remove)+len(p.RemoveGlobs)+len(p.Rename)+len(r.renamed)+r.most == 0 && !r.unsure && r.job.Ours == nil {
+	if len(p.Add)+len(p.Remove)+len(p.RemoveGlobs)+len(p.Rename)+len(r.renamed)+r.most == 0 && !r.unsure &&
+		r.job.Ours == nil {
 		return nil
 	}
 	if err := r.readMetadata(ctx); err != nil {
@@ -211,8 +214,8 @@ func (r *run) readMetadata(ctx context.Context) error {
 	return nil
 }
 
-// know takes note of the whole metadata. Where the service takes owner and Owner for one key, what is under owner is the
-// Owner that the plan is about.
+// know takes note of the whole metadata. Where the service takes owner and Owner for one key, what is under owner is
+// the Owner that the plan is about.
 func (r *run) know(known map[string]string) {
 	if known == nil {
 		known = map[string]string{}
@@ -311,10 +314,11 @@ func (r *run) toRemove() []string {
 	})
 }
 
-// decided returns the keys whose values the change decided: those that it sets, removed or renamed. A key that it adds it
-// does not decide: one that is there stays as it is.
+// decided returns the keys whose values the change decided: those that it sets, removed or renamed. A key that it adds
+// it does not decide: one that is there stays as it is.
 func (r *run) decided() []string {
-	keys := slices.Concat(slices.Collect(maps.Keys(r.job.Plan.Set)), r.job.Plan.Remove, slices.Collect(maps.Keys(r.removed)))
+	keys := slices.Concat(slices.Collect(maps.Keys(r.job.Plan.Set)), r.job.Plan.Remove,
+		slices.Collect(maps.Keys(r.removed)))
 	for from, to := range r.job.Plan.Rename {
 		if _, done := r.renamed[to]; done {
 			keys = append(keys, from, to)
@@ -337,8 +341,8 @@ func (r *run) removedKeys() []string {
 	return keys
 }
 
-// twin returns another key on the resource that the services confuse with this one, "" if there is none. They keep owner,
-// Owner and "owner " apart when they write, but delete all of them with one. See docs/embedded-cloud.md.
+// twin returns another key on the resource that the services confuse with this one, "" if there is none. They keep
+// owner, Owner and "owner " apart when they write, but delete all of them with one. See docs/embedded-cloud.md.
 func (r *run) twin(key string) string {
 	plain := strings.TrimRight(key, " ")
 	for _, other := range slices.Sorted(maps.Keys(r.seen)) {
@@ -369,18 +373,21 @@ func (r *run) problems() []rules.Problem {
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.job.Plan.Add)) {
 		if twin := r.twin(key); twin != "" && r.seen[key] == "" {
-			all = append(all, rules.Problem{Key: key, Why: fmt.Sprintf("not added: %q is there, and differs in case only", twin)})
+			all = append(all, rules.Problem{Key: key, Why: fmt.Sprintf("not added: %q is there, and differs in case only",
+				twin)})
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.job.Plan.Set)) {
 		if twin := r.twin(key); twin != "" {
-			all = append(all, rules.Problem{Key: key, Why: fmt.Sprintf("written beside %q, which differs in case only: deleting one deletes both", twin)})
+			all = append(all, rules.Problem{Key: key,
+				Why: fmt.Sprintf("written beside %q, which differs in case only: deleting one deletes both", twin)})
 		}
 	}
 	for _, key := range r.job.Plan.Removals(r.seen) {
 		if twin := r.twin(key); twin != "" {
 			if _, there := r.seen[key]; there {
-				all = append(all, rules.Problem{Key: key, Why: fmt.Sprintf("not removed: the cloud would delete %q too, which differs in case only", twin)})
+				all = append(all, rules.Problem{Key: key,
+					Why: fmt.Sprintf("not removed: the cloud would delete %q too, which differs in case only", twin)})
 			}
 		}
 	}
@@ -403,7 +410,8 @@ func (r *run) result(waited time.Duration) Result {
 		// What somebody else put there meanwhile is not ours to report.
 		maps.DeleteFunc(r.written, func(key, value string) bool { return r.known[key] != value })
 	}
-	result := Result{Decision: Decision{Outcome: Tagged}, Written: r.written, Removed: r.removedKeys(), Attempts: r.attempts, Waited: waited}
+	result := Result{Decision: Decision{Outcome: Tagged}, Written: r.written, Removed: r.removedKeys(),
+		Attempts: r.attempts, Waited: waited}
 	if r.verify {
 		result.Metadata = r.known
 	}

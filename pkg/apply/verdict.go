@@ -21,7 +21,8 @@ type Situation struct {
 	State string
 	// Visible: see [Job].
 	Visible bool
-	// EventAge and CarrierAge are how long ago the event happened and the carrier took it; CarrierAge is negative where unknown.
+	// EventAge and CarrierAge are how long ago the event happened and the carrier took it; CarrierAge is negative where
+	// unknown.
 	EventAge, CarrierAge time.Duration
 	// Receives and RetryAfter shape the delay.
 	Receives   int
@@ -70,7 +71,8 @@ func (o Options) Judge(s Situation) Verdict {
 func (o Options) judge(s Situation) Verdict {
 	givenUp := s.CarrierAge >= o.GiveUpAfter && s.CarrierAge >= 0
 	later := func(reason string, wait bool) Verdict {
-		return Verdict{Decision{Outcome: Deferred, Reason: reason, Delay: delay(s.Receives, s.RetryAfter, shortest)}, wait, s.RetryAfter}
+		return Verdict{Decision{Outcome: Deferred, Reason: reason, Delay: delay(s.Receives, s.RetryAfter, shortest)}, wait,
+			s.RetryAfter}
 	}
 	final := func(outcome Outcome, reason string) Verdict {
 		return Verdict{Decision: Decision{Outcome: outcome, Reason: reason}}
@@ -80,7 +82,8 @@ func (o Options) judge(s Situation) Verdict {
 		if givenUp {
 			return final(Blocked, fmt.Sprintf("given up after %s: %s", o.GiveUpAfter, reason))
 		}
-		return Verdict{Decision: Decision{Outcome: Deferred, Reason: reason, Delay: delay(s.Receives, s.RetryAfter, forPersons)}}
+		return Verdict{Decision: Decision{Outcome: Deferred, Reason: reason,
+			Delay: delay(s.Receives, s.RetryAfter, forPersons)}}
 	}
 
 	switch s.Class {
@@ -143,9 +146,9 @@ func scopeOf(class metadata.Class) fault.Scope {
 // maxClockSkew is how far ahead of ours a clock may be. A time further in the future is not believed.
 const maxClockSkew = 5 * time.Minute
 
-// Situation returns the situation of a change at a time, zero where the event does not say it, which the carrier took and
-// we received at theirs. The age of an event without a time counts from when it was taken or received; without those it
-// is older than the grace.
+// Situation returns the situation of a change at a time, zero where the event does not say it, which the carrier took
+// and we received at theirs. The age of an event without a time counts from when it was taken or received; without
+// those it is older than the grace.
 func (o Options) Situation(at, sentAt, receivedAt time.Time) Situation {
 	s := Situation{EventAge: o.Grace, CarrierAge: -1}
 	for _, first := range []time.Time{at, sentAt, receivedAt} {

@@ -18,11 +18,13 @@ func TestJudge(t *testing.T) {
 		unknown    = -time.Second
 	)
 	classes := []metadata.Class{
-		metadata.NotReady, metadata.Locked, metadata.Throttled, metadata.Gone, metadata.KeyNotFound, metadata.Forbidden, metadata.Quota,
+		metadata.NotReady, metadata.Locked, metadata.Throttled, metadata.Gone, metadata.KeyNotFound, metadata.Forbidden,
+		metadata.Quota,
 		metadata.Unauthenticated, metadata.Invalid, metadata.Unavailable, metadata.Unknown,
 	}
 	// All vm_states of Nova (nova/compute/vm_states.py), none, and one of the future.
-	states := []string{"", "active", "stopped", "paused", "suspended", "building", "rescued", "resized", "soft-delete", "deleted", "error", "shelved", "shelved_offloaded", "migrating-to-mars"}
+	states := []string{"", "active", "stopped", "paused", "suspended", "building", "rescued", "resized", "soft-delete",
+		"deleted", "error", "shelved", "shelved_offloaded", "migrating-to-mars"}
 	forPersons := []string{"rescued", "resized", "error", "shelved", "shelved_offloaded", "migrating-to-mars"}
 
 	in := func(s string, list ...string) bool {
@@ -67,10 +69,12 @@ func TestJudge(t *testing.T) {
 			for _, visible := range []bool{true, false} {
 				for _, event := range []time.Duration{young, old} {
 					for _, carrier := range []time.Duration{unknown, tried, up} {
-						s := apply.Situation{Kind: metadata.Server, Class: class, State: state, Visible: visible, EventAge: event, CarrierAge: carrier, Receives: 1, Message: "MESSAGE"}
+						s := apply.Situation{Kind: metadata.Server, Class: class, State: state, Visible: visible, EventAge: event,
+							CarrierAge: carrier, Receives: 1, Message: "MESSAGE"}
 						got, w := o.Judge(s), expect(s)
 						cases++
-						if got.Outcome != w.outcome || got.Wait != w.wait || (got.Fault.Err != nil) != w.fatal || got.Delay < w.least || (got.Delay > 0) != (w.outcome == apply.Deferred) {
+						if got.Outcome != w.outcome || got.Wait != w.wait || (got.Fault.Err != nil) != w.fatal || got.Delay < w.least ||
+							(got.Delay > 0) != (w.outcome == apply.Deferred) {
 							t.Errorf("%+v:\n got %+v\nwant %+v", s, got, w)
 						}
 						if got.Reason == "" {
@@ -102,7 +106,8 @@ func TestDelay(t *testing.T) {
 		{"huge", 1 << 30, 0, time.Hour},
 	} {
 		for range 50 {
-			v := o.Judge(apply.Situation{Class: metadata.Unavailable, CarrierAge: -1, Receives: tt.receives, RetryAfter: tt.retryAfter})
+			v := o.Judge(apply.Situation{Class: metadata.Unavailable, CarrierAge: -1, Receives: tt.receives,
+				RetryAfter: tt.retryAfter})
 			if v.Delay < tt.middle*8/10 || v.Delay > tt.middle*12/10 {
 				t.Errorf("%s: delay %s, want %s ± a fifth", tt.name, v.Delay, tt.middle)
 			}
@@ -120,10 +125,14 @@ func TestReasonsAreForPeople(t *testing.T) {
 		s    apply.Situation
 		want string
 	}{
-		{apply.Situation{Class: metadata.Gone, Visible: true, EventAge: time.Minute, CarrierAge: -1, Message: "M"}, "not found yet; gone only when the event is 10m0s old: M"},
-		{apply.Situation{Class: metadata.Gone, EventAge: time.Hour, CarrierAge: -1, Message: "M"}, "not found, and the credentials act in another project than the event's: M"},
-		{apply.Situation{Class: metadata.NotReady, Kind: metadata.Server, State: "error", CarrierAge: 25 * time.Hour, Message: "M"}, "given up after 24h0m0s: vm_state error"},
-		{apply.Situation{Class: metadata.Locked, Kind: metadata.Server, State: "active", CarrierAge: -1, Message: "M"}, "locked: M"},
+		{apply.Situation{Class: metadata.Gone, Visible: true, EventAge: time.Minute, CarrierAge: -1, Message: "M"},
+			"not found yet; gone only when the event is 10m0s old: M"},
+		{apply.Situation{Class: metadata.Gone, EventAge: time.Hour, CarrierAge: -1, Message: "M"},
+			"not found, and the credentials act in another project than the event's: M"},
+		{apply.Situation{Class: metadata.NotReady, Kind: metadata.Server, State: "error", CarrierAge: 25 * time.Hour,
+			Message: "M"}, "given up after 24h0m0s: vm_state error"},
+		{apply.Situation{Class: metadata.Locked, Kind: metadata.Server, State: "active", CarrierAge: -1, Message: "M"},
+			"locked: M"},
 		{apply.Situation{Class: metadata.Unavailable, CarrierAge: 25 * time.Hour, Message: "M"}, "given up after 24h0m0s: M"},
 	} {
 		if got := o.Judge(tt.s).Reason; !strings.Contains(got, tt.want) {

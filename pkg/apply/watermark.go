@@ -35,9 +35,10 @@ type decided struct {
 	at  time.Time
 }
 
-// leaveOut returns the plan without the keys that a newer change decided, those keys, and a problem for each of them that
-// the plan names. A change without a time keeps all keys.
-func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rules.Plan, map[string]bool, []rules.Problem) {
+// leaveOut returns the plan without the keys that a newer change decided, those keys, and a problem for each of them
+// that the plan names. A change without a time keeps all keys.
+func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rules.Plan, map[string]bool,
+	[]rules.Problem) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	e, ok := w.resources[resource]

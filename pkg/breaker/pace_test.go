@@ -54,8 +54,8 @@ func between(t *testing.T, what string, got, least, most int) {
 
 func always(d time.Duration) func() time.Duration { return func() time.Duration { return d } }
 
-// A single event is never held up; a backlog goes on at the rate; while latency is three times the usual the rate sinks,
-// and afterwards it comes back.
+// A single event is never held up; a backlog goes on at the rate; while latency is three times the usual the rate
+// sinks, and afterwards it comes back.
 func TestRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := breaker.New(breaker.Options{WriteRate: 5})
@@ -149,7 +149,8 @@ func TestRetryAfter(t *testing.T) {
 		for value, want := range map[string]time.Duration{
 			"": 0, "x": 0, "-1": 0, "-10000000000": 0, "-9223372036854775808": 0, "0": 0, " 7 ": 7 * time.Second, "1.5": 0,
 			"3600": time.Hour, "3601": time.Hour, "9223372036854775807": time.Hour, "99999999999999999999999": time.Hour,
-			"Sat, 01 Jan 2000 00:00:30 GMT": 30 * time.Second, "Sat, 01 Jan 2050 00:00:30 GMT": time.Hour, "Fri, 31 Dec 1999 00:00:00 GMT": 0,
+			"Sat, 01 Jan 2000 00:00:30 GMT": 30 * time.Second, "Sat, 01 Jan 2050 00:00:30 GMT": time.Hour,
+			"Fri, 31 Dec 1999 00:00:00 GMT": 0,
 		} {
 			if got := breaker.RetryAfter(value); got != want {
 				t.Errorf("%q: %s, want %s", value, got, want)

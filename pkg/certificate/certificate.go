@@ -42,7 +42,8 @@ func Refused(err error, authorities, address string) error {
 		return fmt.Errorf("the certificate is for another name (use one that it has in %s): %w", address, err)
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
-		return fmt.Errorf("the certificate, or its authority's, has expired or is not valid yet (renew it, or set the clock of this host): %w", err)
+		return fmt.Errorf("the certificate, or its authority's, has expired or is not valid yet (renew it, or set the "+
+			"clock of this host): %w", err)
 	}
 	return fmt.Errorf("the certificate is not trusted (set %s to its CA certificate): %w", authorities, err)
 }

@@ -89,7 +89,8 @@ func issue(t *testing.T, by pair, ends time.Duration) pair {
 		t.Fatal(err)
 	}
 	wanted := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(ends),
+		SerialNumber: big.NewInt(time.Now().UnixNano()), NotBefore: time.Now().Add(-2 * time.Hour),
+		NotAfter: time.Now().Add(ends),
 	}
 	if by.key == nil {
 		wanted.IsCA, wanted.BasicConstraintsValid, by = true, true, pair{wanted, key}
@@ -117,15 +118,18 @@ func TestRefused(t *testing.T) {
 		want string
 	}{
 		{"trusted", "127.0.0.1", time.Hour, ours, ""},
-		{"another authority", "127.0.0.1", time.Hour, authority(t), "the certificate is not trusted (set CACERT to its CA certificate): "},
-		{"another name", "localhost", time.Hour, ours, "the certificate is for another name (use one that it has in ADDRESS): "},
+		{"another authority", "127.0.0.1", time.Hour, authority(t),
+			"the certificate is not trusted (set CACERT to its CA certificate): "},
+		{"another name", "localhost", time.Hour, ours,
+			"the certificate is for another name (use one that it has in ADDRESS): "},
 		{"expired", "127.0.0.1", -time.Hour, ours, "has expired or is not valid yet"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			served := issue(t, tt.by, tt.ends)
 			server := httptest.NewUnstartedServer(http.NotFoundHandler())
 			server.Config.ErrorLog = log.New(io.Discard, "", 0)
-			server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{served.certificate.Raw}, PrivateKey: served.key}}}
+			server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{served.certificate.Raw},
+				PrivateKey: served.key}}}
 			server.StartTLS()
 			defer server.Close()
 			roots, err := certificate.Authorities("CACERT", ours.pem())

@@ -215,7 +215,8 @@ func (c *counter) groups(in map[string]*counted) []Group {
 	}
 	slices.SortFunc(all, func(a, b Group) int {
 		x, y := open[a.ID], open[b.ID]
-		return cmp.Or(cmp.Compare(y.Cost, x.Cost), cmp.Compare(y.Size, x.Size), cmp.Compare(y.Count, x.Count), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(cmp.Compare(y.Cost, x.Cost), cmp.Compare(y.Size, x.Size), cmp.Compare(y.Count, x.Count),
+			cmp.Compare(a.ID, b.ID))
 	})
 	return all
 }

@@ -1,9 +1,9 @@
 // Package coverage counts how much of a fleet has the metadata that the rules require.
 //
 // [Read] lists the resources of a scope page by page, as a reconcile does, and judges each resource for each key that
-// required: names. It returns a [Report] and keeps nothing of a single resource, so memory grows with projects and
-// keys only.
-// The other functions write a report as text, JSON and metrics, and keep its history. Package page writes it for finance.
+// required: names. It returns a [Report] and keeps nothing of a single resource, so memory grows with projects and keys
+// only. The other functions write a report as text, JSON and metrics, and keep its history. Package page writes it for
+// finance.
 //
 // docs/coverage.md defines every figure.
 package coverage

@@ -56,7 +56,8 @@ func compile(t *testing.T, text string) *rules.Set {
 // fleet is an embedded cloud with the projects shop, crm, lab, and an administrator.
 func fleet(t *testing.T, more ...simcloud.Project) *simcloud.Cloud {
 	t.Helper()
-	projects := append([]simcloud.Project{{ID: "shop", Name: "shop-prod"}, {ID: "crm", Name: "crm"}, {ID: "lab", Name: "ml-lab"}}, more...)
+	projects := append([]simcloud.Project{{ID: "shop", Name: "shop-prod"}, {ID: "crm", Name: "crm"},
+		{ID: "lab", Name: "ml-lab"}}, more...)
 	return simcloud.New(simcloud.Options{
 		Projects: projects,
 		Users: []simcloud.User{
@@ -87,30 +88,42 @@ type meta = map[string]string
 func put(sim *simcloud.Cloud) {
 	for _, s := range []simcloud.Server{
 		// cost-center                                                                             owner
-		{Name: "a", ProjectID: "shop", Flavor: "4", Metadata: meta{"cost-center": "CC-17", "owner": "ann"}},             // ok, ok
-		{Name: "b", ProjectID: "shop", Flavor: "4", Metadata: meta{"CostCenter": "CC-17", "owner": "ann"}},              // ok (alias), ok
-		{Name: "c", ProjectID: "shop", Flavor: "1", Metadata: meta{"cost-center": "CC-40", "owner": "bob"}},             // differs, ok
-		{Name: "d", ProjectID: "shop", Flavor: "1", Metadata: meta{"cost-center": "CC-99", "owner": "ann"}},             // differs (not allowed), ok
-		{Name: "e", ProjectID: "shop", Flavor: "1", Metadata: meta{"cost-center": "tbd", "owner": " "}},                 // placeholder, missing
-		{Name: "f", ProjectID: "shop", Flavor: "4", Locked: true},                                                       // not writable, not writable
-		{Name: "g", ProjectID: "crm", Flavor: "1", VMState: "error", Metadata: meta{"owner": "eve"}},                    // not writable, ok
-		{Name: "h", ProjectID: "crm", Flavor: "4", Locked: true, Metadata: meta{"cost-center": "CC-0", "owner": "eve"}}, // placeholder, ok
-		{Name: "i", ProjectID: "crm", Flavor: "4"},                                                                      // missing, missing (over ended)
-		{Name: "j", ProjectID: "crm", Flavor: "1", Metadata: meta{"cost-center": "CC-40", "tagger-exempt": "please"}},   // ok, missing (self)
-		{Name: "k", ProjectID: "lab", Flavor: "4", Metadata: meta{"owner": "zed"}},                                      // exempt paid, ok
-		{Name: "amphora-1", ProjectID: "lab", Flavor: "1", Metadata: meta{"cost-center": "CC-900"}},                     // ok, exempt
-		{Name: "amphora-2", ProjectID: "lab", Flavor: "1", Metadata: meta{"cost-center": "CC-0"}},                       // exempt paid, exempt
-		{Name: "gone", ProjectID: "lab", Flavor: "4", VMState: "soft-delete"},                                           // not counted
+		// ok, ok
+		{Name: "a", ProjectID: "shop", Flavor: "4", Metadata: meta{"cost-center": "CC-17", "owner": "ann"}},
+		// ok (alias), ok
+		{Name: "b", ProjectID: "shop", Flavor: "4", Metadata: meta{"CostCenter": "CC-17", "owner": "ann"}},
+		// differs, ok
+		{Name: "c", ProjectID: "shop", Flavor: "1", Metadata: meta{"cost-center": "CC-40", "owner": "bob"}},
+		// differs (not allowed), ok
+		{Name: "d", ProjectID: "shop", Flavor: "1", Metadata: meta{"cost-center": "CC-99", "owner": "ann"}},
+		// placeholder, missing
+		{Name: "e", ProjectID: "shop", Flavor: "1", Metadata: meta{"cost-center": "tbd", "owner": " "}},
+		// not writable, not writable
+		{Name: "f", ProjectID: "shop", Flavor: "4", Locked: true},
+		// not writable, ok
+		{Name: "g", ProjectID: "crm", Flavor: "1", VMState: "error", Metadata: meta{"owner": "eve"}},
+		// placeholder, ok
+		{Name: "h", ProjectID: "crm", Flavor: "4", Locked: true, Metadata: meta{"cost-center": "CC-0", "owner": "eve"}},
+		{Name: "i", ProjectID: "crm", Flavor: "4"}, // missing, missing (over ended)
+		// ok, missing (self)
+		{Name: "j", ProjectID: "crm", Flavor: "1", Metadata: meta{"cost-center": "CC-40", "tagger-exempt": "please"}},
+		{Name: "k", ProjectID: "lab", Flavor: "4", Metadata: meta{"owner": "zed"}},                  // exempt paid, ok
+		{Name: "amphora-1", ProjectID: "lab", Flavor: "1", Metadata: meta{"cost-center": "CC-900"}}, // ok, exempt
+		{Name: "amphora-2", ProjectID: "lab", Flavor: "1", Metadata: meta{"cost-center": "CC-0"}},   // exempt paid, exempt
+		{Name: "gone", ProjectID: "lab", Flavor: "4", VMState: "soft-delete"},                       // not counted
 	} {
 		sim.PutServer(s)
 	}
-	server := sim.PutServer(simcloud.Server{Name: "z", ProjectID: "shop", Flavor: "1", Metadata: meta{"cost-center": "CC-17", "owner": "ann"}}) // ok, ok
+	// ok, ok
+	server := sim.PutServer(simcloud.Server{Name: "z", ProjectID: "shop", Flavor: "1",
+		Metadata: meta{"cost-center": "CC-17", "owner": "ann"}})
 	for _, v := range []simcloud.Volume{
 		{Name: "v1", ProjectID: "shop", Size: 10, ServerID: server, Metadata: meta{"cost-center": "CC-17"}}, // ok
-		{Name: "v2", ProjectID: "shop", Size: 20},                                                           // missing, unattached
-		{Name: "v3", ProjectID: "crm", Size: 30, Metadata: meta{"cost-center": "CC-17"}},                    // differs, unattached
-		{Name: "v4", ProjectID: "lab", Size: 40},                                                            // exempt paid, unattached
-		{Name: "v5", ProjectID: "crm", Size: 50, Status: "maintenance"},                                     // not writable, unattached
+		// missing, unattached
+		{Name: "v2", ProjectID: "shop", Size: 20},
+		{Name: "v3", ProjectID: "crm", Size: 30, Metadata: meta{"cost-center": "CC-17"}}, // differs, unattached
+		{Name: "v4", ProjectID: "lab", Size: 40},                                         // exempt paid, unattached
+		{Name: "v5", ProjectID: "crm", Size: 50, Status: "maintenance"},                  // not writable, unattached
 	} {
 		sim.PutVolume(v)
 	}
@@ -122,7 +135,8 @@ func figures(row coverage.Row) string {
 	for _, s := range coverage.Statuses() {
 		text += fmt.Sprintf(" %d/%d", row.Status[s].Count, row.Status[s].Size)
 	}
-	return text + fmt.Sprintf(" paid %d/%d alias %d self %d", row.Paid.Count, row.Paid.Size, row.Aliases.Count, row.SelfExempt.Count)
+	return text + fmt.Sprintf(" paid %d/%d alias %d self %d", row.Paid.Count, row.Paid.Size, row.Aliases.Count,
+		row.SelfExempt.Count)
 }
 
 func all(rows []coverage.Row) []string {
@@ -173,7 +187,8 @@ func TestFigures(t *testing.T) {
 	for _, x := range r.Exemptions {
 		exemptions = append(exemptions, fmt.Sprintf("%s %d soon %t ended %t", x.Name, x.Covered, x.EndsSoon, x.Ended))
 	}
-	if diff := cmp.Diff([]string{"amphorae 2 soon true ended false", "lab 3 soon false ended false", "over 0 soon false ended true"}, exemptions); diff != "" {
+	if diff := cmp.Diff([]string{"amphorae 2 soon true ended false", "lab 3 soon false ended false",
+		"over 0 soon false ended true"}, exemptions); diff != "" {
 		t.Errorf("exemptions (-want +got):\n%s", diff)
 	}
 	// What each pays for in vCPU: CC-17 4+4+1, CC-900 1 and the exempt 4+1, CC-40 1.
@@ -211,7 +226,8 @@ func TestScopes(t *testing.T) {
 		want  int // servers
 		read  int // projects
 	}{
-		{"root", "own", 7, 1}, {"root", "crm", 4, 1}, {"root", "*", 14, 3}, {"root", "domain:Default", 14, 3}, {"root", "domain:none", 0, 0},
+		{"root", "own", 7, 1}, {"root", "crm", 4, 1}, {"root", "*", 14, 3}, {"root", "domain:Default", 14, 3},
+		{"root", "domain:none", 0, 0},
 		{"member", "own", 7, 1}, {"member", "roles", 11, 2}, {"member", "crm", 4, 1}, {"member", "domain:Default", 11, 2},
 		{"member", "domain:none", 0, 0}, {"root", "roles", 7, 1},
 	} {
@@ -223,7 +239,8 @@ func TestScopes(t *testing.T) {
 				t.Fatal(err)
 			}
 			if r.Rows[0].Total.Count != tt.want || !r.Complete || r.ProjectsRead != tt.read || r.ProjectsTotal != tt.read {
-				t.Errorf("%d servers, complete %t, projects %d/%d: %q", r.Rows[0].Total.Count, r.Complete, r.ProjectsRead, r.ProjectsTotal, r.Errors)
+				t.Errorf("%d servers, complete %t, projects %d/%d: %q", r.Rows[0].Total.Count, r.Complete, r.ProjectsRead,
+					r.ProjectsTotal, r.Errors)
 			}
 		})
 	}
@@ -238,7 +255,8 @@ func TestSelfExemption(t *testing.T) {
 		t.Run(word, func(t *testing.T) {
 			sim := fleet(t)
 			sim.PutServer(simcloud.Server{ProjectID: "shop", Flavor: "1", Metadata: meta{"tagger-exempt": "x"}})
-			set := compile(t, "required: [{key: owner, kinds: [server]}]\nself_exemption: "+word+"\nrules: [{on: server.created, add: {a: b}}]")
+			set := compile(t, "required: [{key: owner, kinds: [server]}]\nself_exemption: "+word+
+				"\nrules: [{on: server.created, add: {a: b}}]")
 			r, err := coverage.Read(t.Context(), options(t, sim, set, "root", "own"))
 			if err != nil {
 				t.Fatal(err)
@@ -254,7 +272,8 @@ func TestSelfExemption(t *testing.T) {
 func TestIncomplete(t *testing.T) {
 	sim := fleet(t)
 	put(sim)
-	sim.Inject(simcloud.Fault{Service: "volume", Path: "volumes/detail", Answer: &simcloud.Answer{Status: http.StatusInternalServerError}})
+	sim.Inject(simcloud.Fault{Service: "volume", Path: "volumes/detail",
+		Answer: &simcloud.Answer{Status: http.StatusInternalServerError}})
 	r, err := coverage.Read(t.Context(), options(t, sim, compile(t, policy), "root", "*"))
 	if err != nil {
 		t.Fatal(err)
@@ -272,7 +291,8 @@ func TestIncomplete(t *testing.T) {
 	if err := coverage.WritePrometheus(&metrics, r, true); err != nil {
 		t.Fatal(err)
 	}
-	if s := metrics.String(); !strings.Contains(s, "tagger_coverage_complete 0\n") || strings.Contains(s, "tagger_coverage_resources") {
+	if s := metrics.String(); !strings.Contains(s, "tagger_coverage_complete 0\n") ||
+		strings.Contains(s, "tagger_coverage_resources") {
 		t.Errorf("metrics:\n%s", s)
 	}
 	if coverage.Compare(r, []coverage.Point{{At: now.Add(-time.Hour), Key: "cost-center"}}) != nil {

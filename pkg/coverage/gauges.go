@@ -48,7 +48,8 @@ func WriteEMF(w io.Writer, r Report, function string) error {
 		complete = 1
 	}
 	dimensions := map[string]string{"function": function}
-	if err := metrics.WriteEMF(w, r.At, dimensions, map[string]any{"coverage_complete": complete}); err != nil || !r.Complete {
+	if err := metrics.WriteEMF(w, r.At, dimensions, map[string]any{"coverage_complete": complete}); err != nil ||
+		!r.Complete {
 		return err
 	}
 	for _, row := range r.Rows {

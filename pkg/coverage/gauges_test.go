@@ -122,8 +122,9 @@ func TestEMF(t *testing.T) {
 	count := func(name string) map[string]any { return map[string]any{"Name": "coverage_" + name, "Unit": "Count"} }
 	want := map[string]any{
 		"function": "reconcile", "key": "owner", "kind": "server",
-		"coverage_ok": 8., "coverage_exempt": 2., "coverage_differs": 0., "coverage_placeholder": 0., "coverage_missing": 3., "coverage_not_writable": 1.,
-		"coverage_percent": 100 * 8. / 14,
+		"coverage_ok": 8., "coverage_exempt": 2., "coverage_differs": 0., "coverage_placeholder": 0., "coverage_missing": 3.,
+		"coverage_not_writable": 1.,
+		"coverage_percent":      100 * 8. / 14,
 		"_aws": map[string]any{"Timestamp": float64(now.UnixMilli()), "CloudWatchMetrics": []any{map[string]any{
 			"Namespace": "Tagger", "Dimensions": []any{[]any{"function", "key", "kind"}}, "Metrics": []any{
 				count("differs"), count("exempt"), count("missing"), count("not_writable"), count("ok"),
@@ -135,7 +136,8 @@ func TestEMF(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 
-	sim.Inject(simcloud.Fault{Service: "volume", Path: "volumes/detail", Answer: &simcloud.Answer{Status: http.StatusInternalServerError}})
+	sim.Inject(simcloud.Fault{Service: "volume", Path: "volumes/detail",
+		Answer: &simcloud.Answer{Status: http.StatusInternalServerError}})
 	if r, err = coverage.Read(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}

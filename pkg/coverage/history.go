@@ -89,8 +89,8 @@ func (g Group) Share(key string) (float64, bool) {
 	return 0, false
 }
 
-// ReadHistory reads the last runs of a history file, the oldest first. A file that does not exist has none. A line that a
-// crash cut off is left out.
+// ReadHistory reads the last runs of a history file, the oldest first. A file that does not exist has none. A line that
+// a crash cut off is left out.
 func ReadHistory(path string) ([]Point, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

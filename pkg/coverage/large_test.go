@@ -48,7 +48,8 @@ func TestLargeFleet(t *testing.T) {
 	}
 	have, lack := servers/4*3, servers/4
 	want := []string{
-		fmt.Sprintf("cost-center/server %d/%[1]d %d/%[2]d 0/0 0/0 0/0 %d/%[3]d 0/0 paid 0/0 alias 0 self 0", servers, have, lack),
+		fmt.Sprintf("cost-center/server %d/%[1]d %d/%[2]d 0/0 0/0 0/0 %d/%[3]d 0/0 paid 0/0 alias 0 self 0", servers, have,
+			lack),
 		fmt.Sprintf("cost-center/volume %d/%d 0/0 0/0 0/0 0/0 %[1]d/%[2]d 0/0 paid 0/0 alias 0 self 0", volumes, 2*volumes),
 		fmt.Sprintf("owner/server %d/%[1]d %d/%[2]d 0/0 0/0 0/0 %d/%[3]d 0/0 paid 0/0 alias 0 self 0", servers, have, lack),
 	}

@@ -24,8 +24,8 @@ type User struct {
 	Name string `json:"user_name,omitempty"`
 }
 
-// Trail is what Tagger's own records, its journals and its log, say about keys of the last week: which ones it wrote, and
-// which ones it saw others remove. Records can come in any order. Not safe for concurrent use.
+// Trail is what Tagger's own records, its journals and its log, say about keys of the last week: which ones it wrote,
+// and which ones it saw others remove. Records can come in any order. Not safe for concurrent use.
 type Trail struct {
 	since    time.Time
 	from, to time.Time

@@ -175,7 +175,8 @@ func TestLostOnPage(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := out.String()
-		if !strings.Contains(text, want) || !strings.Contains(text, `<th scope="row">not known</th><td>owner</td><td class="n">3</td>`) {
+		if !strings.Contains(text, want) ||
+			!strings.Contains(text, `<th scope="row">not known</th><td>owner</td><td class="n">3</td>`) {
 			t.Errorf("%s: no %s", names, want)
 		}
 		if (names != page.FullNames) != !strings.Contains(text, "heat-svc") {

@@ -33,7 +33,8 @@ func prices(t *testing.T, text string) (*coverage.Prices, error) {
 	return p, err
 }
 
-// What the 14 servers and 5 volumes cost was worked out by hand: servers of flavor 4 cost 100, the others 10; a GiB 0.5.
+// What the 14 servers and 5 volumes cost was worked out by hand: servers of flavor 4 cost 100, the others 10; a GiB
+// 0.5.
 func TestCosts(t *testing.T) {
 	sim := fleet(t)
 	put(sim)
@@ -75,7 +76,8 @@ func TestCosts(t *testing.T) {
 	if err := coverage.WriteText(&text, r, coverage.NotBy, -1); err != nil {
 		t.Fatal(err)
 	}
-	if s := text.String(); !strings.Contains(s, "\nestimate     about €390 of €755 a month is not allocated (prices: price list of October 2026)\n") ||
+	if s := text.String(); !strings.Contains(s,
+		"\nestimate     about €390 of €755 a month is not allocated (prices: price list of October 2026)\n") ||
 		!strings.Contains(s, ", weighted by vCPU\n") || !strings.Contains(s, "4 volumes, 140 GiB, about €70 a month\n") {
 		t.Errorf("text:\n%s", s)
 	}
@@ -118,7 +120,8 @@ func TestUnpriced(t *testing.T) {
 		t.Errorf("notes %q", notes)
 	}
 	for amount, want := range map[float64]string{
-		0: "about CHF 0", 0.01: "less than CHF 1", 7.4: "about CHF 7", 999.4: "about CHF 999", 11_234: "about CHF 11,200", 1_994_999: "about CHF 1,990,000",
+		0: "about CHF 0", 0.01: "less than CHF 1", 7.4: "about CHF 7", 999.4: "about CHF 999", 11_234: "about CHF 11,200",
+		1_994_999: "about CHF 1,990,000",
 	} {
 		if got := r.Prices.About(amount); got != want {
 			t.Errorf("%g: %s, want %s", amount, got, want)
@@ -134,18 +137,22 @@ func TestBadPrices(t *testing.T) {
 		"currency: EUR\nsource: x":     ":1: monthly: is missing",
 		"curency: EUR":                 `:1: the file: unknown field curency: want currency, source, monthly; did you mean currency?`,
 		"currency: EUR\ncurrency: USD": ":2: the file: currency is there twice",
-		strings.Replace(priceList, "EUR", "€", 1):                          ":1: currency: \"€\": want the three letters of ISO 4217",
+		strings.Replace(priceList, "EUR", "€",
+			1): ":1: currency: \"€\": want the three letters of ISO 4217",
 		strings.Replace(priceList, "price list of October 2026", `" "`, 1): ":2: source: say where the prices are from",
 		strings.Replace(priceList, "volume:", "volumes:", 1):               ":5: monthly: unknown field volumes",
 		strings.Replace(priceList, "gib: 0.5", "gb: 0.5", 1):               ":5: monthly: volume: unknown field gb: want gib",
-		strings.Replace(priceList, "gib: 0.5", "gib: -1", 1):               `:5: monthly: volume: gib: "-1": want a price a month`,
-		strings.Replace(priceList, "gib: 0.5", "gib: .inf", 1):             "want a price a month",
-		strings.Replace(priceList, "gib: 0.5", "gib: [1]", 1):              "want a price a month",
-		strings.Replace(priceList, `four: 100`, `four: much`, 1):           `:4: monthly: server: flavors: four: "much": want a price a month`,
-		strings.Replace(priceList, "vcpu: 10, ", "", 1):                    ":4: monthly: server: vcpu: is missing",
-		strings.Replace(priceList, "vcpu", "gib", 1):                       ":4: monthly: server: unknown field gib: want vcpu, flavors",
-		"{currency: EUR, source: x, monthly: {}}":                          ":1: monthly: has no price",
-		priceList + strings.Repeat("# a comment\n", 100_000):               "",
+		strings.Replace(priceList, "gib: 0.5", "gib: -1",
+			1): `:5: monthly: volume: gib: "-1": want a price a month`,
+		strings.Replace(priceList, "gib: 0.5", "gib: .inf", 1): "want a price a month",
+		strings.Replace(priceList, "gib: 0.5", "gib: [1]", 1):  "want a price a month",
+		strings.Replace(priceList, `four: 100`, `four: much`,
+			1): `:4: monthly: server: flavors: four: "much": want a price a month`,
+		strings.Replace(priceList, "vcpu: 10, ", "", 1): ":4: monthly: server: vcpu: is missing",
+		strings.Replace(priceList, "vcpu", "gib",
+			1): ":4: monthly: server: unknown field gib: want vcpu, flavors",
+		"{currency: EUR, source: x, monthly: {}}":            ":1: monthly: has no price",
+		priceList + strings.Repeat("# a comment\n", 100_000): "",
 	} {
 		_, err := prices(t, text)
 		if want == "" {

@@ -10,9 +10,9 @@ import (
 )
 
 // WritePrometheus writes gauges in Prometheus' text format, for the textfile collector of its node exporter
-// (https://prometheus.io/docs/instrumenting/exposition_formats/). Projects are told apart only if perProject says so: each
-// adds six series for each key and kind. A report that is not complete has no figures in it, so no alert takes what was
-// not read for a change.
+// (https://prometheus.io/docs/instrumenting/exposition_formats/). Projects are told apart only if perProject says so:
+// each adds six series for each key and kind. A report that is not complete has no figures in it, so no alert takes
+// what was not read for a change.
 func WritePrometheus(w io.Writer, r Report, perProject bool) error {
 	out := bufio.NewWriter(w)
 	gauge := func(name, help string) {

@@ -236,7 +236,8 @@ func (rd *reader) lists(ctx context.Context) ([]cloud.Listing, error) {
 }
 
 // read calls each with every resource of a list, and returns the error that ended it.
-func (rd *reader) read(ctx context.Context, l cloud.Listing, kind lifecycle.Kind, each func(metadata.View) error) error {
+func (rd *reader) read(ctx context.Context, l cloud.Listing, kind lifecycle.Kind,
+	each func(metadata.View) error) error {
 	k := metadata.Kind(kind)
 	service, err := l.Session.Service(string(k.Service()))
 	if err != nil {
@@ -410,7 +411,8 @@ func (rd *reader) finish() Report {
 			key, Numbered(rd.judge.unknown[key], "resource", "resources")))
 	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Unsized)) {
-		rd.note(fmt.Sprintf("the size of %s is not known and counts as 0", Numbered(r.Unsized[kind], string(kind), string(kind)+"s")))
+		rd.note(fmt.Sprintf("the size of %s is not known and counts as 0",
+			Numbered(r.Unsized[kind], string(kind), string(kind)+"s")))
 	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Unpriced)) {
 		rd.note(fmt.Sprintf("there is no price for %ss: %s counted as costing nothing", kind, Thousands(r.Unpriced[kind])))

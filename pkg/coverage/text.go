@@ -234,7 +234,8 @@ func (r Report) details(b *strings.Builder) {
 			if r.Prices != nil {
 				cost = ", " + r.Prices.About(a.Cost) + " a month"
 			}
-			fmt.Fprintf(b, "unattached   %s, %s %s%s\n", Numbered(a.Count, string(row.Kind), string(row.Kind)+"s"), Thousands(a.Size), row.Unit, cost)
+			fmt.Fprintf(b, "unattached   %s, %s %s%s\n", Numbered(a.Count, string(row.Kind), string(row.Kind)+"s"),
+				Thousands(a.Size), row.Unit, cost)
 			break
 		}
 	}

@@ -152,8 +152,8 @@ func (p *Processor) Process(ctx context.Context, messages []Message) []Decision 
 	return p.Work(ctx, batch)
 }
 
-// planTimeout is how long planning one message may take. Rules are limited themselves, and reading them anew takes up to
-// five seconds; this keeps a message that gets around all that from holding up others.
+// planTimeout is how long planning one message may take. Rules are limited themselves, and reading them anew takes up
+// to five seconds; this keeps a message that gets around all that from holding up others.
 const planTimeout = 10 * time.Second
 
 // Plan plans each event of a message, once. It asks nothing of the cloud. What cannot be planned in time is a change

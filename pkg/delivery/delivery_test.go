@@ -42,11 +42,13 @@ type script struct {
 
 func newScript(t *testing.T) *script {
 	t.Helper()
-	set, err := rules.Compile([]byte("rules: [{name: n, on: [server.created, server.resized], set: {a: b}}]"), rules.Options{Name: "R", API: "openstack"})
+	set, err := rules.Compile([]byte("rules: [{name: n, on: [server.created, server.resized], set: {a: b}}]"),
+		rules.Options{Name: "R", API: "openstack"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := tagger.Options{Registry: lifecycle.New(lifecycle.Options{}), Rules: set, Apply: apply.Options{GiveUpAfter: 24 * time.Hour}}
+	o := tagger.Options{Registry: lifecycle.New(lifecycle.Options{}), Rules: set,
+		Apply: apply.Options{GiveUpAfter: 24 * time.Hour}}
 	s := &script{planned: map[string]int{}, observed: map[apply.Outcome]int{}}
 	o.Observe = func(r tagger.Result) {
 		s.mu.Lock()
@@ -90,7 +92,8 @@ func (s *script) Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) ta
 	r := tagger.Result{Plan: p}
 	r.Decision = &apply.Decision{Outcome: apply.Outcome(word(d.Event)), Reason: "because"}
 	faulty := func(text string, scope fault.Scope) {
-		r.Decision = &apply.Decision{Outcome: apply.Deferred, Reason: text, Delay: time.Minute, Fault: apply.Fault{Err: errors.New(text), Scope: scope}}
+		r.Decision = &apply.Decision{Outcome: apply.Deferred, Reason: text, Delay: time.Minute,
+			Fault: apply.Fault{Err: errors.New(text), Scope: scope}}
 	}
 	switch word(d.Event) {
 	case "panic":
@@ -141,12 +144,14 @@ func newEvent(id, action, subject string, at time.Time) event.Event {
 
 func newProcessor(s *script, concurrency, tolerance int) *delivery.Processor {
 	return delivery.New(delivery.Options{
-		Tagger: s, Concurrency: concurrency, GiveUpAfter: 24 * time.Hour, Tolerance: tolerance, Log: slog.New(slog.DiscardHandler),
+		Tagger: s, Concurrency: concurrency, GiveUpAfter: 24 * time.Hour, Tolerance: tolerance,
+		Log: slog.New(slog.DiscardHandler),
 	})
 }
 
 func message(events ...event.Event) delivery.Message {
-	return delivery.Message{ID: "m", Events: events, SentAt: time.Now(), ReceivedAt: time.Now(), Receives: 1, Wait: 5 * time.Second}
+	return delivery.Message{ID: "m", Events: events, SentAt: time.Now(), ReceivedAt: time.Now(), Receives: 1,
+		Wait: 5 * time.Second}
 }
 
 func outcomes(all []delivery.Decision) []string {
@@ -164,7 +169,8 @@ func TestPlansOnce(t *testing.T) {
 	other := created("other")
 	other.SetType("com.example.other")
 	d := p.Process(t.Context(), []delivery.Message{
-		message(created("deferred.1"), created("tagged.1")), message(other), {Err: errors.New("is not JSON")}, message(created("unplannable.1")),
+		message(created("deferred.1"), created("tagged.1")), message(other), {Err: errors.New("is not JSON")},
+		message(created("unplannable.1")),
 	})
 	if diff := cmp.Diff([]string{"deferred", "unrecognised", "rejected", "deferred"}, outcomes(d)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -172,7 +178,8 @@ func TestPlansOnce(t *testing.T) {
 	if diff := cmp.Diff(map[string]int{"deferred.1": 1, "tagged.1": 1, "other": 1, "unplannable.1": 1}, s.planned); diff != "" {
 		t.Errorf("planned (-want +got):\n%s", diff)
 	}
-	if d[2].EventID != "" || d[2].Reason != "is not JSON" || d[0].EventID != "deferred.1" || len(d[0].Results) != 2 || !d[0].Reached || d[1].Reached {
+	if d[2].EventID != "" || d[2].Reason != "is not JSON" || d[0].EventID != "deferred.1" || len(d[0].Results) != 2 ||
+		!d[0].Reached || d[1].Reached {
 		t.Errorf("%+v", d)
 	}
 	if d[3].Panics != 1 || !strings.Contains(d[3].Reason, "panic; see the log") {
@@ -185,8 +192,10 @@ func TestPlansOnce(t *testing.T) {
 func TestPlan(t *testing.T) {
 	p := newProcessor(newScript(t), 10, 1)
 	notification := func(action string) event.Event {
-		return ingress.Decode(fmt.Appendf(nil, `{"message_id": "m-1", "publisher_id": "compute.host", "event_type": "compute.instance.%s.end",
-			"timestamp": "2026-11-25 12:00:00.000000", "_context_request_id": "req-1", "payload": {"instance_id": %q}}`, action, server)).Records[0].Events[0]
+		return ingress.Decode(fmt.Appendf(nil,
+			`{"message_id": "m-1", "publisher_id": "compute.host", "event_type": "compute.instance.%s.end",
+			"timestamp": "2026-11-25 12:00:00.000000", "_context_request_id": "req-1", "payload": {"instance_id": %q}}`, action,
+			server)).Records[0].Events[0]
 	}
 	one := notification("create")
 	off := notification("power_off") // which no rule is for
@@ -212,7 +221,8 @@ func TestPlan(t *testing.T) {
 // Of several events all are tried once before any is waited for. A panic fails one change only.
 func TestSeveralEvents(t *testing.T) {
 	s := newScript(t)
-	d := newProcessor(s, 10, 1).Process(t.Context(), []delivery.Message{message(created("deferred.1"), created("panic.1"), created("tagged.1"))})
+	d := newProcessor(s, 10, 1).Process(t.Context(),
+		[]delivery.Message{message(created("deferred.1"), created("panic.1"), created("tagged.1"))})
 	if d[0].Outcome != apply.Deferred || d[0].Panics != 1 || len(d[0].Results) != 3 {
 		t.Errorf("%+v", d[0])
 	}
@@ -260,7 +270,8 @@ func TestOrderOfCalls(t *testing.T) {
 		p := newProcessor(s, 10, 1)
 		var working sync.WaitGroup
 		for _, minute := range []int{2, 9, 3} {
-			finish := p.Begin(t.Context(), []delivery.Planned{p.Plan(t.Context(), message(resized(fmt.Sprintf("tagged.%d", minute), minute)))})
+			finish := p.Begin(t.Context(),
+				[]delivery.Planned{p.Plan(t.Context(), message(resized(fmt.Sprintf("tagged.%d", minute), minute)))})
 			working.Go(func() { finish() })
 		}
 		working.Wait()
@@ -282,10 +293,12 @@ func TestOrderOfArrivals(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newScript(t)
 			s.takes = time.Second
-			p := delivery.New(delivery.Options{Tagger: s, Concurrency: 10, GiveUpAfter: time.Hour, Tolerance: 5, Gather: tt.gather, Log: slog.New(slog.DiscardHandler)})
+			p := delivery.New(delivery.Options{Tagger: s, Concurrency: 10, GiveUpAfter: time.Hour, Tolerance: 5,
+				Gather: tt.gather, Log: slog.New(slog.DiscardHandler)})
 			var working sync.WaitGroup
 			for _, minute := range []int{9, 3, 2} {
-				finish := p.Begin(t.Context(), []delivery.Planned{p.Plan(t.Context(), message(resized(fmt.Sprintf("tagged.%d", minute), minute)))})
+				finish := p.Begin(t.Context(),
+					[]delivery.Planned{p.Plan(t.Context(), message(resized(fmt.Sprintf("tagged.%d", minute), minute)))})
 				working.Go(func() { finish() })
 				time.Sleep(time.Millisecond)
 			}
@@ -311,13 +324,15 @@ func TestGroups(t *testing.T) {
 		return m
 	}
 	d := newProcessor(s, 10, 1).Process(t.Context(), []delivery.Message{
-		in("a", created("tagged.1")), in("a", created("deferred.1")), in("b", created("tagged.2")), in("a", created("tagged.3")), in("b", created("rejected.1")),
+		in("a", created("tagged.1")), in("a", created("deferred.1")), in("b", created("tagged.2")),
+		in("a", created("tagged.3")), in("b", created("rejected.1")),
 		in("b", created("tagged.4")), message(created("tagged.5")),
 	})
 	if diff := cmp.Diff([]string{"tagged", "deferred", "tagged", "deferred", "rejected", "tagged", "tagged"}, outcomes(d)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if !strings.Contains(d[3].Reason, "an earlier message of its group") || d[3].Delay != 0 || slices.ContainsFunc(s.seen, func(seen string) bool { return strings.HasPrefix(seen, "tagged.3") }) {
+	if !strings.Contains(d[3].Reason, "an earlier message of its group") || d[3].Delay != 0 ||
+		slices.ContainsFunc(s.seen, func(seen string) bool { return strings.HasPrefix(seen, "tagged.3") }) {
 		t.Errorf("%+v; tried %q", d[3], s.seen)
 	}
 }
@@ -344,7 +359,8 @@ func TestNotBegun(t *testing.T) {
 		s.takes = 20 * time.Second
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 30*time.Second, errors.New("the invocation ends"))
 		defer cancel()
-		d := newProcessor(s, 1, 1).Process(ctx, []delivery.Message{message(created("tagged.1")), message(created("tagged.2")), message(created("tagged.3"))})
+		d := newProcessor(s, 1, 1).Process(ctx, []delivery.Message{message(created("tagged.1")), message(created("tagged.2")),
+			message(created("tagged.3"))})
 		if diff := cmp.Diff([]string{"tagged", "tagged", "deferred"}, outcomes(d)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
@@ -362,15 +378,21 @@ func TestFaults(t *testing.T) {
 		calls     [][]string // the events of each call
 		want      []string   // of the last
 	}{
-		{"a server that may not be touched, among others", 1, [][]string{{"tagged.1", "rejected.1", "forbidden.1"}}, []string{"tagged", "rejected", "deferred resource"}},
-		{"nothing was reached", 1, [][]string{{"rejected.1", "forbidden.1", "forbidden.2"}}, []string{"rejected", "deferred everything", "deferred everything"}},
-		{"a project never stops the others", 1, [][]string{{"foreign.1", "rejected.1"}}, []string{"deferred project", "rejected"}},
+		{"a server that may not be touched, among others", 1, [][]string{{"tagged.1", "rejected.1", "forbidden.1"}},
+			[]string{"tagged", "rejected", "deferred resource"}},
+		{"nothing was reached", 1, [][]string{{"rejected.1", "forbidden.1", "forbidden.2"}},
+			[]string{"rejected", "deferred everything", "deferred everything"}},
+		{"a project never stops the others", 1, [][]string{{"foreign.1", "rejected.1"}},
+			[]string{"deferred project", "rejected"}},
 		{"the password", 5, [][]string{{"tagged.1", "locked-out.1"}}, []string{"tagged", "deferred everything"}},
 		{"one of five", 5, [][]string{{"forbidden.1"}}, []string{"deferred resource"}},
-		{"five in a row", 5, [][]string{{"forbidden.1"}, {"forbidden.2"}, {"forbidden.3"}, {"forbidden.4"}, {"forbidden.5"}}, []string{"deferred everything"}},
+		{"five in a row", 5, [][]string{{"forbidden.1"}, {"forbidden.2"}, {"forbidden.3"}, {"forbidden.4"}, {"forbidden.5"}},
+			[]string{"deferred everything"}},
 		{"and the next", 2, [][]string{{"forbidden.1"}, {"forbidden.2"}, {"forbidden.3"}}, []string{"deferred everything"}},
-		{"one that works between them", 3, [][]string{{"forbidden.1"}, {"forbidden.2"}, {"tagged.1"}, {"forbidden.3"}, {"forbidden.4"}}, []string{"deferred resource"}},
-		{"what needs no call proves nothing", 3, [][]string{{"forbidden.1"}, {"forbidden.2"}, {"gone.1"}, {"forbidden.3"}}, []string{"deferred everything"}},
+		{"one that works between them", 3, [][]string{{"forbidden.1"}, {"forbidden.2"}, {"tagged.1"}, {"forbidden.3"},
+			{"forbidden.4"}}, []string{"deferred resource"}},
+		{"what needs no call proves nothing", 3, [][]string{{"forbidden.1"}, {"forbidden.2"}, {"gone.1"}, {"forbidden.3"}},
+			[]string{"deferred everything"}},
 		{"projects do not count", 2, [][]string{{"foreign.1"}, {"foreign.2"}, {"foreign.3"}}, []string{"deferred project"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -412,7 +434,8 @@ func TestGivingUp(t *testing.T) {
 		{"a server", []delivery.Message{message(created("tagged.1")), old("forbidden.1")}, []string{"tagged", "rejected"}},
 		{"a project", []delivery.Message{old("foreign.1")}, []string{"rejected"}},
 		{"while nothing works", []delivery.Message{old("forbidden.1")}, []string{"deferred everything"}},
-		{"beside one that stops everything", []delivery.Message{old("foreign.1"), message(created("locked-out.1"))}, []string{"deferred project", "deferred everything"}},
+		{"beside one that stops everything", []delivery.Message{old("foreign.1"), message(created("locked-out.1"))},
+			[]string{"deferred project", "deferred everything"}},
 		{"of unknown age", []delivery.Message{timeless}, []string{"deferred project"}},
 	} {
 		s := newScript(t)
@@ -475,7 +498,8 @@ func TestAbsentServers(t *testing.T) {
 			begun := time.Now()
 			var working sync.WaitGroup
 			for i := range tt.absent {
-				finish := p.Begin(t.Context(), []delivery.Planned{p.Plan(t.Context(), message(created(fmt.Sprintf("absent.%d", i))))})
+				finish := p.Begin(t.Context(),
+					[]delivery.Planned{p.Plan(t.Context(), message(created(fmt.Sprintf("absent.%d", i))))})
 				working.Go(func() { finish() })
 			}
 			p.Process(t.Context(), []delivery.Message{message(created("tagged.1"))})
@@ -505,7 +529,8 @@ func TestEndlessPlan(t *testing.T) {
 		if diff := cmp.Diff([]string{"deferred", "tagged", "deferred"}, outcomes(d)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
-		if took := time.Since(begun); took > 10*time.Second || d[0].Delay == 0 || !strings.Contains(d[0].Reason, "planning did not end in time") || d[0].Panics != 0 {
+		if took := time.Since(begun); took > 10*time.Second || d[0].Delay == 0 ||
+			!strings.Contains(d[0].Reason, "planning did not end in time") || d[0].Panics != 0 {
 			t.Errorf("after %s: %+v", took, d[0])
 		}
 		time.Sleep(2 * time.Hour) // so that the planning ends with the bubble

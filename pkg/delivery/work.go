@@ -106,8 +106,8 @@ func (w *work) run(lane []*message) {
 	}
 }
 
-// tasks returns the first attempts of a message, as far as they call the cloud. With several changes none of them waits for its resource, so that no
-// other starves behind it.
+// tasks returns the first attempts of a message, as far as they call the cloud. With several changes none of them waits
+// for its resource, so that no other starves behind it.
 func (w *work) tasks(m *message) []*task {
 	wait := m.Wait
 	if len(m.attempts) > 1 {

@@ -21,15 +21,27 @@ var carriers = []struct {
 	deliver func(t *testing.T, document string) ingress.Batch
 }{
 	{"direct", ingress.Direct, func(t *testing.T, d string) ingress.Batch { return ingress.Decode([]byte(d)) }},
-	{"direct with a byte order mark", ingress.Direct, func(t *testing.T, d string) ingress.Batch { return ingress.Decode([]byte("\uFEFF" + d)) }},
-	{"JSON batch", ingress.Direct, func(t *testing.T, d string) ingress.Batch { return ingress.Decode([]byte("[" + d + "]")) }},
-	{"JSON in a string", ingress.Direct, func(t *testing.T, d string) ingress.Batch { return ingress.Decode([]byte(quote(t, d))) }},
-	{"EventGrid batch", ingress.Direct, func(t *testing.T, d string) ingress.Batch { return ingress.Decode([]byte(`{"events":[` + d + `]}`)) }},
-	{"EventBridge", ingress.Direct, func(t *testing.T, d string) ingress.Batch { return ingress.Decode([]byte(eventBridge(d))) }},
+	{"direct with a byte order mark", ingress.Direct, func(t *testing.T, d string) ingress.Batch {
+		return ingress.Decode([]byte("\uFEFF" + d))
+	}},
+	{"JSON batch", ingress.Direct, func(t *testing.T, d string) ingress.Batch {
+		return ingress.Decode([]byte("[" + d + "]"))
+	}},
+	{"JSON in a string", ingress.Direct, func(t *testing.T, d string) ingress.Batch {
+		return ingress.Decode([]byte(quote(t, d)))
+	}},
+	{"EventGrid batch", ingress.Direct, func(t *testing.T, d string) ingress.Batch {
+		return ingress.Decode([]byte(`{"events":[` + d + `]}`))
+	}},
+	{"EventBridge", ingress.Direct, func(t *testing.T, d string) ingress.Batch {
+		return ingress.Decode([]byte(eventBridge(d)))
+	}},
 	{"SQS", ingress.SQS, func(t *testing.T, d string) ingress.Batch { return sqs(t, d) }},
 	{"SQS from SNS", ingress.SQS, func(t *testing.T, d string) ingress.Batch { return sqs(t, sns(t, d)) }},
 	{"SQS from EventBridge", ingress.SQS, func(t *testing.T, d string) ingress.Batch { return sqs(t, eventBridge(d)) }},
-	{"SQS from SNS from EventBridge", ingress.SQS, func(t *testing.T, d string) ingress.Batch { return sqs(t, sns(t, eventBridge(d))) }},
+	{"SQS from SNS from EventBridge", ingress.SQS, func(t *testing.T, d string) ingress.Batch {
+		return sqs(t, sns(t, eventBridge(d)))
+	}},
 	{"function URL", ingress.HTTP, func(t *testing.T, d string) ingress.Batch {
 		return functionURL(t, map[string]string{"content-type": "application/cloudevents+json; charset=utf-8"}, d, false)
 	}},
@@ -37,7 +49,8 @@ var carriers = []struct {
 		return functionURL(t, map[string]string{"content-type": "application/json"}, d, true)
 	}},
 	{"function URL, batch", ingress.HTTP, func(t *testing.T, d string) ingress.Batch {
-		return functionURL(t, map[string]string{"content-type": "application/cloudevents-batch+json; charset=utf-8"}, "["+d+"]", true)
+		return functionURL(t, map[string]string{"content-type": "application/cloudevents-batch+json; charset=utf-8"},
+			"["+d+"]", true)
 	}},
 	{"HTTP, structured", ingress.HTTP, func(t *testing.T, d string) ingress.Batch {
 		return ingress.DecodeHTTP(http.Header{"Content-Type": {"Application/CloudEvents+JSON; charset=UTF-8"}}, []byte(d))
@@ -45,7 +58,9 @@ var carriers = []struct {
 	{"HTTP, application/json", ingress.HTTP, func(t *testing.T, d string) ingress.Batch {
 		return ingress.DecodeHTTP(http.Header{"Content-Type": {"application/json"}}, []byte(d))
 	}},
-	{"HTTP, no content type", ingress.HTTP, func(t *testing.T, d string) ingress.Batch { return ingress.DecodeHTTP(nil, []byte(d)) }},
+	{"HTTP, no content type", ingress.HTTP, func(t *testing.T, d string) ingress.Batch {
+		return ingress.DecodeHTTP(nil, []byte(d))
+	}},
 	{"HTTP, batch", ingress.HTTP, func(t *testing.T, d string) ingress.Batch {
 		return ingress.DecodeHTTP(http.Header{"Content-Type": {"application/cloudevents-batch+json"}}, []byte("["+d+"]"))
 	}},
@@ -57,7 +72,8 @@ var bridges = []struct {
 	deliver func(t *testing.T, document string) ingress.Batch
 }{
 	{"Knative RabbitMQ source, structured", func(t *testing.T, d string) ingress.Batch {
-		return ingress.Decode([]byte(`{"specversion":"1.0","id":"e1","source":"/apis/v1/namespaces/a/rabbitmqsources/b#nova","type":"dev.knative.rabbitmq.event","subject":"e1","data":` + d + `}`))
+		return ingress.Decode([]byte(
+			`{"specversion":"1.0","id":"e1","source":"/apis/v1/namespaces/a/rabbitmqsources/b#nova","type":"dev.knative.rabbitmq.event","subject":"e1","data":` + d + `}`))
 	}},
 	{"Knative RabbitMQ source, binary", func(t *testing.T, d string) ingress.Batch {
 		return ingress.DecodeHTTP(http.Header{
@@ -66,10 +82,13 @@ var bridges = []struct {
 		}, []byte(d))
 	}},
 	{"data in base64", func(t *testing.T, d string) ingress.Batch {
-		return ingress.Decode([]byte(`{"specversion":"1.0","id":"e1","source":"/s","type":"x","data_base64":"` + base64.StdEncoding.EncodeToString([]byte(d)) + `"}`))
+		return ingress.Decode([]byte(`{"specversion":"1.0","id":"e1","source":"/s","type":"x","data_base64":"` +
+			base64.StdEncoding.EncodeToString([]byte(d)) + `"}`))
 	}},
 	{"data in a string", func(t *testing.T, d string) ingress.Batch {
-		return ingress.Decode([]byte(`{"specversion":"1.0","id":"e1","source":"/s","type":"x","datacontenttype":"text/plain","data":` + quote(t, d) + `}`))
+		return ingress.Decode([]byte(
+			`{"specversion":"1.0","id":"e1","source":"/s","type":"x","datacontenttype":"text/plain","data":` + quote(t, d) +
+				`}`))
 	}},
 	{"EventBridge pipe with SNS", func(t *testing.T, d string) ingress.Batch {
 		return sqs(t, sns(t, eventBridge(`{"specversion":"1.0","id":"e1","source":"/s","type":"x","data":`+d+`}`)))
@@ -133,11 +152,13 @@ func TestEventGridTrace(t *testing.T) {
 	want := onlyEvent(t, ingress.Decode(bare.Data), "")
 	want["ttl"] = "4000"
 	for name, payload := range map[string]string{
-		"bare":            string(wrapped.Events[0]),
-		"events":          `{"events":[` + string(wrapped.Events[0]) + `]}`,
-		"array":           `[` + string(wrapped.Events[0]) + `]`,
-		"CTS inside EG":   `{"specversion":"1.0","id":"e1","source":"HC.ECS","type":"x","ttl":"4000","data":{"cts":` + string(bare.Data) + `}}`,
-		"trace as string": `{"specversion":"1.0","id":"e1","source":"HC.ECS","type":"x","ttl":"4000","data":` + quote(t, string(bare.Data)) + `}`,
+		"bare":   string(wrapped.Events[0]),
+		"events": `{"events":[` + string(wrapped.Events[0]) + `]}`,
+		"array":  `[` + string(wrapped.Events[0]) + `]`,
+		"CTS inside EG": `{"specversion":"1.0","id":"e1","source":"HC.ECS","type":"x","ttl":"4000","data":{"cts":` +
+			string(bare.Data) + `}}`,
+		"trace as string": `{"specversion":"1.0","id":"e1","source":"HC.ECS","type":"x","ttl":"4000","data":` +
+			quote(t, string(bare.Data)) + `}`,
 	} {
 		got := onlyEvent(t, ingress.Decode([]byte(payload)), "")
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -184,14 +205,16 @@ func sqsPayload(t testing.TB, bodies ...string) string {
 	t.Helper()
 	records := make([]string, len(bodies))
 	for i, body := range bodies {
-		records[i] = `{"messageId":"m` + string(rune('1'+i)) + `","receiptHandle":"r` + string(rune('1'+i)) + `","body":` + quote(t, body) +
+		records[i] = `{"messageId":"m` + string(rune('1'+i)) + `","receiptHandle":"r` + string(rune('1'+i)) + `","body":` +
+			quote(t, body) +
 			`,"attributes":{"ApproximateReceiveCount":"3","SentTimestamp":"1795166105123"},"eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:eu-central-1:123456789012:q"}`
 	}
 	return `{"Records":[` + strings.Join(records, ",") + `]}`
 }
 
 func sns(t testing.TB, message string) string {
-	return `{"Type":"Notification","MessageId":"x","TopicArn":"arn:aws:sns:eu-central-1:123456789012:t","Message":` + quote(t, message) + `,"Timestamp":"2026-11-20T09:15:05.123Z"}`
+	return `{"Type":"Notification","MessageId":"x","TopicArn":"arn:aws:sns:eu-central-1:123456789012:t","Message":` +
+		quote(t, message) + `,"Timestamp":"2026-11-20T09:15:05.123Z"}`
 }
 
 func eventBridge(detail string) string {

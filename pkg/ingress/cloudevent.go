@@ -168,7 +168,8 @@ func jsonData(contentType string, data []byte, isValue bool) ([]byte, error) {
 	return nil, nil
 }
 
-var errTime = errors.New("CloudEvent: time is not a timestamp (RFC 3339, such as 2026-11-20T09:15:04Z); leave it out where there is none")
+var errTime = errors.New(
+	"CloudEvent: time is not a timestamp (RFC 3339, such as 2026-11-20T09:15:04Z); leave it out where there is none")
 
 // build makes a valid event of attributes of which id, source and type are there, and of data that is stripped.
 func build(a attributes, data []byte) (event.Event, error) {

@@ -23,15 +23,18 @@ func TestTolerance(t *testing.T) {
 		name, members string
 		want          map[string]any
 	}{
-		{"EventGrid's empty strings", `"dataschema":"","subject":"","datacontenttype":"","ttl":"4000"`, base(map[string]any{"ttl": "4000"})},
+		{"EventGrid's empty strings", `"dataschema":"","subject":"","datacontenttype":"","ttl":"4000"`,
+			base(map[string]any{"ttl": "4000"})},
 		{"underscore in a name", `"my_ext":"x","other":"y"`, base(map[string]any{"other": "y"})},
 		{"capitals in a name", `"MyExt":"x"`, base(map[string]any{"myext": "x"})},
 		{"object as a value", `"ext":{"a":1},"list":[1],"none":null`, base(nil)},
 		{"integer", `"ext":5`, base(map[string]any{"ext": 5.0})},
-		{"large integer and fraction", `"ext":123456789012345678901,"half":1.5`, base(map[string]any{"ext": "123456789012345678901", "half": "1.5"})},
+		{"large integer and fraction", `"ext":123456789012345678901,"half":1.5`,
+			base(map[string]any{"ext": "123456789012345678901", "half": "1.5"})},
 		{"boolean", `"ext":true,"no":false`, base(map[string]any{"ext": true, "no": false})},
 		{"control character in an extension", `"ext":"a\nb"`, base(nil)},
-		{"time in nanoseconds", `"time":"2026-09-30T03:24:43.167931174Z"`, base(map[string]any{"time": "2026-09-30T03:24:43.167931174Z"})},
+		{"time in nanoseconds", `"time":"2026-09-30T03:24:43.167931174Z"`,
+			base(map[string]any{"time": "2026-09-30T03:24:43.167931174Z"})},
 		{"time with a zone", `"time":"2018-04-05T17:31:00+02:00"`, base(map[string]any{"time": "2018-04-05T15:31:00Z"})},
 		{"time with a space", `"time":"2018-04-05 17:31:00"`, base(map[string]any{"time": "2018-04-05T17:31:00Z"})},
 		{"time in seconds", `"time":1529996047`, base(map[string]any{"time": "2018-06-26T06:54:07Z"})},
@@ -43,10 +46,14 @@ func TestTolerance(t *testing.T) {
 		{"relative dataschema", `"dataschema":"schema.json"`, base(nil)},
 		{"dataschema", `"dataschema":"https://example.com/s"`, base(map[string]any{"dataschema": "https://example.com/s"})},
 		{"numeric id", `"id":42`, base(map[string]any{"id": "42"})},
-		{"data and no type", `"data":{"a":[1,2.50,"x"]}`, base(map[string]any{"datacontenttype": "application/json", "data": map[string]any{"a": []any{1.0, 2.5, "x"}}})},
-		{"data of a JSON type", `"datacontenttype":"application/vnd.x+json","data":{}`, base(map[string]any{"datacontenttype": "application/json", "data": map[string]any{}})},
-		{"data_base64", `"data_base64":"eyJhIjoxfQ=="`, base(map[string]any{"datacontenttype": "application/json", "data": map[string]any{"a": 1.0}})},
-		{"data_base64 and data null", `"data":null,"data_base64":"eyJhIjoxfQ=="`, base(map[string]any{"datacontenttype": "application/json", "data": map[string]any{"a": 1.0}})},
+		{"data and no type", `"data":{"a":[1,2.50,"x"]}`,
+			base(map[string]any{"datacontenttype": "application/json", "data": map[string]any{"a": []any{1.0, 2.5, "x"}}})},
+		{"data of a JSON type", `"datacontenttype":"application/vnd.x+json","data":{}`,
+			base(map[string]any{"datacontenttype": "application/json", "data": map[string]any{}})},
+		{"data_base64", `"data_base64":"eyJhIjoxfQ=="`,
+			base(map[string]any{"datacontenttype": "application/json", "data": map[string]any{"a": 1.0}})},
+		{"data_base64 and data null", `"data":null,"data_base64":"eyJhIjoxfQ=="`,
+			base(map[string]any{"datacontenttype": "application/json", "data": map[string]any{"a": 1.0}})},
 		{"data that is no JSON", `"datacontenttype":"text/plain","data_base64":"aGVsbG8="`, base(nil)},
 		{"specversion of a patch release", `"specversion":"1.0.2"`, base(nil)},
 		{"numeric specversion", `"specversion":1.0`, base(nil)},
@@ -63,7 +70,8 @@ func TestTolerance(t *testing.T) {
 // TestErrors: what cannot be read says so in one line, without values.
 func TestErrors(t *testing.T) {
 	const secret = "s3cret"
-	const atTime = "CloudEvent: time is not a timestamp (RFC 3339, such as 2026-11-20T09:15:04Z); leave it out where there is none"
+	const atTime = "CloudEvent: time is not a timestamp (RFC 3339, such as 2026-11-20T09:15:04Z); leave it out where " +
+		"there is none"
 	deep := strings.Repeat("[", 65) + strings.Repeat("]", 65)
 	wrapped := event1
 	for range 5 {
@@ -76,8 +84,10 @@ func TestErrors(t *testing.T) {
 		{"number", "5", "is neither a JSON object nor an array"},
 		{"no JSON", secret, "is not JSON (byte 1 of 6)"},
 		{"cut off", `{"specversion":"` + secret, "is not JSON (byte 22 of 22)"},
-		{"two documents", event1 + event1, "contains a second document (byte 56 of 110); put them into [ ], separated by commas"},
-		{"JSON Lines", event1 + "\n\n" + event1 + "\n", "contains a second document (byte 58 of 113); put them into [ ], separated by commas"},
+		{"two documents", event1 + event1,
+			"contains a second document (byte 56 of 110); put them into [ ], separated by commas"},
+		{"JSON Lines", event1 + "\n\n" + event1 + "\n",
+			"contains a second document (byte 58 of 113); put them into [ ], separated by commas"},
 		{"two arrays", "[][]", "contains a second document (byte 3 of 4); put them into [ ], separated by commas"},
 		{"text after a document", event1 + secret, "is not JSON (byte 56 of 61)"},
 		{"text in a string", `"s3cret"`, "is a JSON string that holds no event"},
@@ -88,41 +98,59 @@ func TestErrors(t *testing.T) {
 		{"UTF-16 without a mark", "{\x00}\x00", "is UTF-16; want UTF-8"},
 		{"too large", strings.Repeat(" ", 6<<20) + event1, "has more than 6291456 bytes"},
 		{"too deep", deep, "has more than 64 levels of nesting"},
-		{"too many envelopes", wrapped, "EventBridge event: detail: EventBridge event: detail: EventBridge event: detail: EventBridge event: detail: EventBridge event: detail: has more than 4 envelopes around it"},
+		{"too many envelopes", wrapped,
+			"EventBridge event: detail: EventBridge event: detail: EventBridge event: detail: EventBridge event: detail: " +
+				"EventBridge event: detail: has more than 4 envelopes around it"},
 		{"too many events", "[" + strings.Repeat(event1+",", 10_000) + event1 + "]", "has more than 10000 events"},
-		{"too many members", "{" + strings.Repeat(`"a`+`":1,`, 1) + manyMembers(1000) + `"z":1}`, "has more than 1000 members"},
+		{"too many members", "{" + strings.Repeat(`"a`+`":1,`, 1) + manyMembers(1000) + `"z":1}`,
+			"has more than 1000 members"},
 		{"array in an array", "[[" + event1 + "]]", "event 1 of 1: is an array within an array"},
 		{"empty object", "{}", "is no CloudEvent, OpenStack notification, CTS trace or an envelope around one"},
 		{"no specversion", `{"id":"s3cret","source":"s3cret","type":"s3cret"}`, "CloudEvent: specversion is missing"},
-		{"other version", `{"specversion":"0.3","id":"s3cret","source":"/s","type":"t"}`, `CloudEvent: specversion "0.3" is not 1.0`},
+		{"other version", `{"specversion":"0.3","id":"s3cret","source":"/s","type":"t"}`,
+			`CloudEvent: specversion "0.3" is not 1.0`},
 		{"no attributes", `{"specversion":"1.0"}`, "CloudEvent: id, source and type are missing"},
-		{"empty attributes", `{"specversion":"1.0","id":" ","source":"","type":"s3cret"}`, "CloudEvent: id and source are missing"},
+		{"empty attributes", `{"specversion":"1.0","id":" ","source":"","type":"s3cret"}`,
+			"CloudEvent: id and source are missing"},
 		{"number as type", `{"specversion":"1.0","id":"1","source":"/s","type":5}`, "CloudEvent: type is not a string"},
 		{"boolean as type", `{"specversion":"1.0","id":"1","source":"/s","type":true}`, "CloudEvent: type is not a string"},
 		{"word as time", `{"specversion":"1.0","id":"1","source":"/s","type":"t","time":"yesterday"}`, atTime},
-		{"time out of range", `{"specversion":"1.0","id":"1","source":"/s","type":"t","time":"9999-12-31T23:59:59-23:00"}`, atTime},
+		{"time out of range", `{"specversion":"1.0","id":"1","source":"/s","type":"t","time":"9999-12-31T23:59:59-23:00"}`,
+			atTime},
 		{"boolean as time", `{"specversion":"1.0","id":"1","source":"/s","type":"t","time":true}`, atTime},
 		{"object as time", `{"specversion":"1.0","id":"1","source":"/s","type":"t","time":{}}`, atTime},
 		{"object as id", `{"specversion":"1.0","id":{},"source":"/s","type":"s3cret"}`, "CloudEvent: id is missing"},
 		{"source", `{"specversion":"1.0","id":"1","source":"%zz s3cret","type":"t"}`, "CloudEvent: source is not valid"},
-		{"control character", `{"specversion":"1.0","id":"1\u0000s3cret","source":"/s","type":"t"}`, "CloudEvent: id holds a control character"},
-		{"data twice", `{"specversion":"1.0","id":"1","source":"/s","type":"t","data":"s3cret","data_base64":"eA=="}`, "CloudEvent: data and data_base64 exclude each other"},
-		{"no base64", `{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":"s3cret!"}`, "CloudEvent: data_base64 is not base64"},
-		{"base64 of another kind", `{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":5}`, "CloudEvent: data_base64 is not base64"},
+		{"control character", `{"specversion":"1.0","id":"1\u0000s3cret","source":"/s","type":"t"}`,
+			"CloudEvent: id holds a control character"},
+		{"data twice", `{"specversion":"1.0","id":"1","source":"/s","type":"t","data":"s3cret","data_base64":"eA=="}`,
+			"CloudEvent: data and data_base64 exclude each other"},
+		{"no base64", `{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":"s3cret!"}`,
+			"CloudEvent: data_base64 is not base64"},
+		{"base64 of another kind", `{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":5}`,
+			"CloudEvent: data_base64 is not base64"},
 		{"base64 of no JSON", `{"specversion":"1.0","id":"1","source":"/s","type":"t","datacontenttype":"application/json","data_base64":"czNjcmV0"}`, "CloudEvent: data: is not JSON (byte 1 of 6)"},
-		{"SNS confirmation", `{"Type":"SubscriptionConfirmation","TopicArn":"a","Message":"s3cret","Token":"s3cret"}`, "SNS message: is not a Notification; confirm the subscription by hand"},
-		{"SNS with text", `{"Type":"Notification","TopicArn":"a","Message":"s3cret"}`, "SNS message: is not JSON (byte 1 of 6)"},
-		{"EventBridge without an id", `{"detail-type":"EC2 Instance State-change Notification","detail":{"instance-id":"i-1"}}`,
+		{"SNS confirmation", `{"Type":"SubscriptionConfirmation","TopicArn":"a","Message":"s3cret","Token":"s3cret"}`,
+			"SNS message: is not a Notification; confirm the subscription by hand"},
+		{"SNS with text", `{"Type":"Notification","TopicArn":"a","Message":"s3cret"}`,
+			"SNS message: is not JSON (byte 1 of 6)"},
+		{"EventBridge without an id",
+			`{"detail-type":"EC2 Instance State-change Notification","detail":{"instance-id":"i-1"}}`,
 			"EventBridge event: CloudEvent: id and source are missing"},
-		{"EventBridge with half a CloudEvent", eventBridge(`{"specversion":"1.0","type":"s3cret"}`), "EventBridge event: detail: CloudEvent: id and source are missing"},
+		{"EventBridge with half a CloudEvent", eventBridge(`{"specversion":"1.0","type":"s3cret"}`),
+			"EventBridge event: detail: CloudEvent: id and source are missing"},
 		{"events that are none", `{"events":{}}`, "EventGrid batch: events is not an array"},
-		{"oslo.messaging with text", `{"oslo.version":"2.0","oslo.message":"s3cret"}`, "oslo.messaging envelope: oslo.message: is not JSON (byte 1 of 6)"},
-		{"oslo.messaging with a list", `{"oslo.version":"2.0","oslo.message":"[]"}`, "oslo.messaging envelope: oslo.message: is not an object"},
+		{"oslo.messaging with text", `{"oslo.version":"2.0","oslo.message":"s3cret"}`,
+			"oslo.messaging envelope: oslo.message: is not JSON (byte 1 of 6)"},
+		{"oslo.messaging with a list", `{"oslo.version":"2.0","oslo.message":"[]"}`,
+			"oslo.messaging envelope: oslo.message: is not an object"},
 		{"an RPC call", `{"oslo.version":"2.0","oslo.message":"{\"method\":\"s3cret\",\"args\":{}}"}`,
-			"oslo.messaging envelope: oslo.message: is not a notification (event_type, publisher_id or payload is missing; an RPC message?)"},
+			"oslo.messaging envelope: oslo.message: is not a notification (event_type, publisher_id or payload is missing; an " +
+				"RPC message?)"},
 		{"trace without a service", `{"cts":{"trace_name":"s3cret","trace_id":"1"}}`, "CTS trace: service_type is missing"},
 		{"trace without a name", `{"cts":{"service_type":"ECS","trace_id":"1"}}`, "CTS trace: trace_name is missing"},
-		{"notification with a control character", `{"event_type":"a\u0007","publisher_id":"p","payload":{}}`, "OpenStack notification: CloudEvent: type holds a control character"},
+		{"notification with a control character", `{"event_type":"a\u0007","publisher_id":"p","payload":{}}`,
+			"OpenStack notification: CloudEvent: type holds a control character"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := ingress.Decode([]byte(c.payload))
@@ -161,13 +189,16 @@ func TestNoMessageID(t *testing.T) {
 
 // TestOuterAttributes: a bridge's event gives way to the notification in it, but tracing goes on.
 func TestOuterAttributes(t *testing.T) {
-	got := onlyEvent(t, ingress.Decode([]byte(`{"specversion":"1.0","id":"e1","source":"/bridge","type":"x","subject":"s","time":"2026-11-20T09:15:04Z",
+	got := onlyEvent(t, ingress.Decode(
+		[]byte(`{"specversion":"1.0","id":"e1","source":"/bridge","type":"x","subject":"s","time":"2026-11-20T09:15:04Z",
 		"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 		"data":{"event_type":"instance.create.end","publisher_id":"p","message_id":"m1","payload":{}}}`)), "")
 	want := map[string]any{
-		"specversion": "1.0", "id": "m1", "source": "openstack:p", "type": "org.openstack.instance.create.end", "time": "2026-11-20T09:15:04Z",
+		"specversion": "1.0", "id": "m1", "source": "openstack:p", "type": "org.openstack.instance.create.end",
+		"time":        "2026-11-20T09:15:04Z",
 		"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "datacontenttype": "application/json",
-		"data": map[string]any{"event_type": "instance.create.end", "publisher_id": "p", "message_id": "m1", "payload": map[string]any{}},
+		"data": map[string]any{"event_type": "instance.create.end", "publisher_id": "p", "message_id": "m1",
+			"payload": map[string]any{}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -176,7 +207,8 @@ func TestOuterAttributes(t *testing.T) {
 
 // TestOwnData: a plain event may carry a notification as its own data.
 func TestOwnData(t *testing.T) {
-	got := onlyEvent(t, ingress.Decode([]byte(`{"specversion":"1.0","id":"e1","source":"/s","type":"io.github.cloudtagger.server.created",
+	got := onlyEvent(t, ingress.Decode(
+		[]byte(`{"specversion":"1.0","id":"e1","source":"/s","type":"io.github.cloudtagger.server.created",
 		"data":{"event_type":"x","publisher_id":"p","payload":{}}}`)), "")
 	if got["id"] != "e1" || got["type"] != "io.github.cloudtagger.server.created" {
 		t.Errorf("id %v, type %v; want the producer's own", got["id"], got["type"])

@@ -11,9 +11,10 @@ import (
 
 // What is dropped, at any depth, from every event's data and attributes:
 //
-//   - a member whose name, in lower case and without punctuation, holds one of credentialWords or is one of credentialNames.
-//     Real notifications carry such members in places nobody expects: Nova's scheduler and compute_task notifications hold
-//     the user's token in payload…pci_requests._context.auth_token, a CTS trace of a server's creation its adminPass;
+//   - a member whose name, in lower case and without punctuation, holds one of credentialWords or is one of
+//     credentialNames. Real notifications carry such members in places nobody expects: Nova's scheduler and
+//     compute_task notifications hold the user's token in payload…pci_requests._context.auth_token, a CTS trace of a
+//     server's creation its adminPass;
 //   - the same inside a string that is itself JSON, as CTS sends request and response;
 //   - a string that looks like a dictionary but is not JSON (a Python repr), whole, when it names a credential;
 //   - a Keystone token (Fernet, always beginning gAAAAA) in any string.
@@ -23,7 +24,8 @@ import (
 // passwords into; no rule needs any of them.
 var (
 	credentialWords = [...]string{
-		"token", "password", "passwd", "passphrase", "secret", "credential", "privatekey", "accesskey", "apikey", "servicecatalog",
+		"token", "password", "passwd", "passphrase", "secret", "credential", "privatekey", "accesskey", "apikey",
+		"servicecatalog",
 	}
 	credentialNames = [...]string{
 		"adminpass", "rootpass", "userpass", "pass", "pwd", "authkey", "authorization", "catalog", "cookie", "setcookie",
@@ -214,5 +216,6 @@ func cutFernet(s string) string {
 }
 
 func isFernet(c byte) bool {
-	return 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '=' || c == '%'
+	return 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '=' ||
+		c == '%'
 }

@@ -19,10 +19,14 @@ const fernet = "gAAAAABnot-a-token_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHI
 // TestCredentials is the list of what is dropped and what is not.
 func TestCredentials(t *testing.T) {
 	for _, name := range []string{
-		"auth_token", "_context_auth_token", "X-Auth-Token", "xSubjectToken", "token", "tokens", "service_token", "securityToken",
-		"password", "db_password", "Password", "userPasswd", "passphrase", "adminPass", "admin_pass", "pass", "pwd", "rootPass",
-		"secret", "client_secret", "SecretAccessKey", "secret_key", "credentials", "ec2Credential", "private_key", "access_key",
-		"access_key_id", "accessKeyId", "apiKey", "api-key", "ak", "SK", "authorization", "Authorization", "auth_key", "cookie",
+		"auth_token", "_context_auth_token", "X-Auth-Token", "xSubjectToken", "token", "tokens", "service_token",
+		"securityToken",
+		"password", "db_password", "Password", "userPasswd", "passphrase", "adminPass", "admin_pass", "pass", "pwd",
+		"rootPass",
+		"secret", "client_secret", "SecretAccessKey", "secret_key", "credentials", "ec2Credential", "private_key",
+		"access_key",
+		"access_key_id", "accessKeyId", "apiKey", "api-key", "ak", "SK", "authorization", "Authorization", "auth_key",
+		"cookie",
 		"Set-Cookie", "service_catalog", "_context_service_catalog", "catalog", "user_data", "personality", "\\u0074oken",
 	} {
 		for _, data := range []string{
@@ -77,10 +81,12 @@ func TestCredentialsInStrings(t *testing.T) {
 
 // TestCredentialsInAttributes: extensions of a CloudEvent are no place for them either.
 func TestCredentialsInAttributes(t *testing.T) {
-	got := onlyEvent(t, ingress.Decode([]byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","subject":"x `+fernet+`",
+	got := onlyEvent(t, ingress.Decode([]byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","subject":"x `+
+		fernet+`",
 		"authtoken":"s3cret","apikey":"s3cret","claims":"{\"token\":\"s3cret\",\"sub\":\"alice\"}","authid":"alice"}`)), "")
 	want := map[string]any{
-		"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "subject": "x ***", "claims": `{"sub":"alice"}`, "authid": "alice",
+		"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "subject": "x ***", "claims": `{"sub":"alice"}`,
+		"authid": "alice",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -105,14 +111,16 @@ func TestNothingLeaks(t *testing.T) {
 		// Every file gets a token where OpenStack's services put one.
 		payload = strings.Replace(payload, `\"_context_auth_token\": null`, `\"_context_auth_token\": \"s3cret\"`, 1)
 		for _, batch := range []ingress.Batch{
-			ingress.Decode([]byte(payload)), sqs(t, payload), sqs(t, payload[:len(payload)-3]), ingress.DecodeHTTP(nil, []byte(payload)),
+			ingress.Decode([]byte(payload)), sqs(t, payload), sqs(t, payload[:len(payload)-3]),
+			ingress.DecodeHTTP(nil, []byte(payload)),
 		} {
 			for _, r := range batch.Records {
 				encoded, err := json.Marshal(r)
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, printed := range []string{fmt.Sprintf("%v %+v %#v %s %q", r, r, r.Raw, r.Raw, r.Raw), string(encoded), fmt.Sprint(slog.Any("raw", r.Raw))} {
+				for _, printed := range []string{fmt.Sprintf("%v %+v %#v %s %q", r, r, r.Raw, r.Raw, r.Raw), string(encoded),
+					fmt.Sprint(slog.Any("raw", r.Raw))} {
 					if strings.Contains(printed, "s3cret") || strings.Contains(printed, "115 51 99 114 101 116") {
 						t.Errorf("%s: a secret is in %.300s", file, printed)
 					}

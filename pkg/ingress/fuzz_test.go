@@ -17,7 +17,8 @@ import (
 func seeds(f *testing.F) []string {
 	f.Helper()
 	var payloads []string
-	for _, pattern := range []string{"../../events/*.json", "../lifecycle/testdata/docs/*.json", "../lifecycle/testdata/made/*.json"} {
+	for _, pattern := range []string{"../../events/*.json", "../lifecycle/testdata/docs/*.json",
+		"../lifecycle/testdata/made/*.json"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			f.Fatalf("glob %s: %d files, %v", pattern, len(files), err)
@@ -31,7 +32,8 @@ func seeds(f *testing.F) []string {
 		}
 	}
 	return append(payloads,
-		event1, "["+event1+"]", `{"events":[`+event1+`]}`, eventBridge(event1), sns(f, event1), sqsPayload(f, event1, "x"), quote(f, event1),
+		event1, "["+event1+"]", `{"events":[`+event1+`]}`, eventBridge(event1), sns(f, event1), sqsPayload(f, event1, "x"),
+		quote(f, event1),
 		`{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":"eyJhIjoxfQ==","time":1,"my_ext":{},"ext":1.5}`,
 		`{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"token":"x","a":"{\"password\":1}","b":["gAAAAA"]}}`,
 		`{"requestContext":{},"headers":{"ce-id":"1"},"body":"e30=","isBase64Encoded":true}`, "", "null", "[[]]", "\uFEFF{}",
@@ -58,7 +60,8 @@ func FuzzDecodeHTTP(f *testing.F) {
 	f.Fuzz(func(t *testing.T, contentType, version, value string, body []byte) {
 		h := http.Header{"Content-Type": {contentType}}
 		if version != "" {
-			h["ce-specversion"], h["ce-id"], h["ce-source"], h["ce-type"] = []string{version}, []string{"1"}, []string{"/s"}, []string{"t"}
+			h["ce-specversion"], h["ce-id"], h["ce-source"], h["ce-type"] = []string{version}, []string{"1"}, []string{"/s"},
+				[]string{"t"}
 			h["ce-subject"], h["ce-ext"] = []string{value}, []string{value}
 		}
 		checkBatch(t, ingress.DecodeHTTP(h, body))
@@ -76,7 +79,8 @@ func checkBatch(t *testing.T, b ingress.Batch) {
 			t.Error("neither events nor an error, and no empty batch")
 		}
 		if r.Err != nil {
-			if text := r.Err.Error(); strings.ContainsAny(text, "\r\n") || !utf8.ValidString(text) || len(text) > 20_000 || !strings.HasPrefix(text, "read ") {
+			if text := r.Err.Error(); strings.ContainsAny(text, "\r\n") || !utf8.ValidString(text) || len(text) > 20_000 ||
+				!strings.HasPrefix(text, "read ") {
 				t.Errorf("error %.300q", text)
 			}
 		}
@@ -105,7 +109,8 @@ func checkNoToken(t *testing.T, v any) {
 	switch v := v.(type) {
 	case map[string]any:
 		for name, member := range v {
-			if lower := strings.ToLower(name); strings.Contains(lower, "token") || strings.Contains(lower, "password") || lower == "adminpass" {
+			if lower := strings.ToLower(name); strings.Contains(lower, "token") || strings.Contains(lower, "password") ||
+				lower == "adminpass" {
 				t.Errorf("data has a member %q", name)
 			}
 			checkNoToken(t, member)

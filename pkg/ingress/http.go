@@ -91,8 +91,9 @@ func (d *decoder) request(header map[string][]string, body []byte) Record {
 	return r
 }
 
-// Inflated returns how many bytes of memory the inflated body takes besides the body: 0 for one that is not compressed, or
-// that will be rejected. It inflates the body without keeping what comes out, so that the caller can make room first.
+// Inflated returns how many bytes of memory the inflated body takes besides the body: 0 for one that is not compressed,
+// or that will be rejected. It inflates the body without keeping what comes out, so that the caller can make room
+// first.
 func Inflated(header http.Header, body []byte) int {
 	r, err := inflater(header["Content-Encoding"], body)
 	if r == nil || err != nil {
@@ -190,7 +191,8 @@ func (d *decoder) body(header map[string][]string, body []byte) ([]event.Event, 
 		return d.one(d.event(binary, body, false, 0))
 	}
 	if structured && strings.Contains(media, "+") && !strings.HasSuffix(media, "+json") {
-		return nil, fmt.Errorf("body: %w", &MediaTypeError{"Content-Type", cut(media), "the JSON format, application/cloudevents+json"})
+		return nil, fmt.Errorf("body: %w",
+			&MediaTypeError{"Content-Type", cut(media), "the JSON format, application/cloudevents+json"})
 	}
 	if err := document.Check(body); err != nil {
 		return nil, fmt.Errorf("body: %w", err)

@@ -14,13 +14,16 @@ import (
 // TestBinaryMode: the same event by a socket, with canonical and with lower-case header names, and by a function URL.
 func TestBinaryMode(t *testing.T) {
 	headers := map[string]string{
-		"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t", "ce-subject": "Euro%20%E2%82%AC%20%F0%9F%98%80",
-		"ce-time": "2026-11-20T09:15:04Z", "ce-myext": `"quoted \"value\" \\ 100%25"`, "content-type": "application/json; charset=utf-8",
+		"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t",
+		"ce-subject": "Euro%20%E2%82%AC%20%F0%9F%98%80",
+		"ce-time":    "2026-11-20T09:15:04Z", "ce-myext": `"quoted \"value\" \\ 100%25"`,
+		"content-type":       "application/json; charset=utf-8",
 		"ce-datacontenttype": "text/plain", "x-other": "y",
 	}
 	want := map[string]any{
 		"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "subject": "Euro € 😀", "time": "2026-11-20T09:15:04Z",
-		"myext": `quoted "value" \ 100%`, "datacontenttype": "application/json; charset=utf-8", "data": map[string]any{"a": 1.0},
+		"myext": `quoted "value" \ 100%`, "datacontenttype": "application/json; charset=utf-8",
+		"data": map[string]any{"a": 1.0},
 	}
 	canonical, lower := http.Header{}, http.Header{}
 	for name, value := range headers {
@@ -59,7 +62,8 @@ func TestHeaderValues(t *testing.T) {
 		"%2E%2E/%2E%2E":     "../..",
 		"comma, separated ": "comma, separated",
 	} {
-		h := http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"/s"}, "Ce-Type": {"t"}, "Ce-Subject": {value}}
+		h := http.Header{"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"/s"}, "Ce-Type": {"t"},
+			"Ce-Subject": {value}}
 		if got := onlyEvent(t, ingress.DecodeHTTP(h, nil), ingress.HTTP)["subject"]; got != want {
 			t.Errorf("%q is %q, want %q", value, got, want)
 		}
@@ -87,14 +91,18 @@ func TestHTTPErrors(t *testing.T) {
 		{"no specversion", without("Ce-Specversion"), "", "read HTTP request: CloudEvent: specversion is missing"},
 		{"no id", without("Ce-Id"), "", "read HTTP request: CloudEvent: id is missing"},
 		{"version 0.3", with("Ce-Specversion", "0.3"), "", `read HTTP request: CloudEvent: specversion "0.3" is not 1.0`},
-		{"no UTF-8", with("Ce-Subject", "%ff"), "", "read HTTP request: CloudEvent in binary mode: a ce- header is not UTF-8 after percent-decoding"},
+		{"no UTF-8", with("Ce-Subject", "%ff"), "",
+			"read HTTP request: CloudEvent in binary mode: a ce- header is not UTF-8 after percent-decoding"},
 		{"control character", with("Ce-Type", "a%0Ab"), "", "read HTTP request: CloudEvent: type holds a control character"},
-		{"cut off JSON", with("Content-Type", "application/json"), `{"a":`, "read HTTP request: CloudEvent: data: is not JSON (byte 5 of 5)"},
+		{"cut off JSON", with("Content-Type", "application/json"), `{"a":`,
+			"read HTTP request: CloudEvent: data: is not JSON (byte 5 of 5)"},
 		{"too large", full, strings.Repeat("x", ingress.MaxPayload+1), "read HTTP request: has more than 6291456 bytes"},
 		{"no body", http.Header{"Content-Type": {"application/json"}}, "", "read HTTP request: body: is empty"},
 		{"no JSON", http.Header{"Content-Type": {"text/html"}}, "<p>", "read HTTP request: body: is not JSON (byte 1 of 3)"},
-		{"Avro", http.Header{"Content-Type": {"application/cloudevents+avro"}}, "x", `read HTTP request: body: Content-Type "application/cloudevents+avro" is not read; want the JSON format, application/cloudevents+json`},
-		{"batch that is none", http.Header{"Content-Type": {"application/cloudevents-batch+json"}}, event1, "read HTTP request: body: is not an array, Content-Type says it is a batch"},
+		{"Avro", http.Header{"Content-Type": {"application/cloudevents+avro"}}, "x",
+			`read HTTP request: body: Content-Type "application/cloudevents+avro" is not read; want the JSON format, application/cloudevents+json`},
+		{"batch that is none", http.Header{"Content-Type": {"application/cloudevents-batch+json"}}, event1,
+			"read HTTP request: body: is not an array, Content-Type says it is a batch"},
 		{"not an event", http.Header{"Content-Type": {"application/json"}}, `{"a":1}`,
 			"read HTTP request: body: is no CloudEvent, OpenStack notification, CTS trace or an envelope around one"},
 	} {

@@ -25,14 +25,15 @@ func TestByteOrderMark(t *testing.T) {
 		doc := string(readFile(t, "../../events/"+file+".json"))
 		want := onlyEvent(t, ingress.Decode([]byte(doc)), "")
 		marked := map[string]ingress.Batch{
-			"direct":                   ingress.Decode([]byte(mark + doc)),
-			"JSON in a string":         ingress.Decode([]byte(quote(t, mark+doc))),
-			"SQS":                      sqs(t, mark+doc),
-			"SQS from SNS":             sqs(t, mark+sns(t, mark+doc)),
-			"function URL":             functionURL(t, nil, mark+doc, false),
-			"function URL, base64":     functionURL(t, nil, mark+doc, true),
-			"HTTP":                     ingress.DecodeHTTP(nil, []byte(mark+doc)),
-			"HTTP, batch":              ingress.DecodeHTTP(http.Header{"Content-Type": {"application/cloudevents-batch+json"}}, []byte(mark+"["+doc+"]")),
+			"direct":               ingress.Decode([]byte(mark + doc)),
+			"JSON in a string":     ingress.Decode([]byte(quote(t, mark+doc))),
+			"SQS":                  sqs(t, mark+doc),
+			"SQS from SNS":         sqs(t, mark+sns(t, mark+doc)),
+			"function URL":         functionURL(t, nil, mark+doc, false),
+			"function URL, base64": functionURL(t, nil, mark+doc, true),
+			"HTTP":                 ingress.DecodeHTTP(nil, []byte(mark+doc)),
+			"HTTP, batch": ingress.DecodeHTTP(http.Header{"Content-Type": {"application/cloudevents-batch+json"}},
+				[]byte(mark+"["+doc+"]")),
 			"a mark before a function": ingress.Decode(append([]byte(mark), functionURLPayload(t, nil, mark+doc, false)...)),
 		}
 		if !strings.Contains(doc, "specversion") {
@@ -49,7 +50,8 @@ func TestByteOrderMark(t *testing.T) {
 		}
 	}
 	// In base64 and in binary mode it lies before the data.
-	want := onlyEvent(t, ingress.Decode([]byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"a":1}}`)), "")
+	want := onlyEvent(t, ingress.Decode([]byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"a":1}}`)),
+		"")
 	for name, batch := range map[string]ingress.Batch{
 		"data_base64": ingress.Decode([]byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":"` +
 			base64.StdEncoding.EncodeToString([]byte(mark+`{"a":1}`)) + `"}`)),
@@ -83,7 +85,8 @@ func TestNamesInOtherCase(t *testing.T) {
 		"SubjecT":                 "SubjecT",
 	} {
 		var members []string
-		header, gateway := binary(""), map[string]string{"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"}
+		header, gateway := binary(""), map[string]string{"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s",
+			"ce-type": "t"}
 		for _, name := range strings.Fields(names) {
 			members = append(members, fmt.Sprintf("%q:%q", name, name))
 			header["ce-"+name] = []string{name}
@@ -103,7 +106,9 @@ func TestNamesInOtherCase(t *testing.T) {
 		}
 	}
 	for range 30 {
-		got := onlyEvent(t, ingress.Decode([]byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","DATA":{"a":2},"data":{"a":1},"Ext":"2","ext":"1"}`)), "")
+		got := onlyEvent(t, ingress.Decode(
+			[]byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","DATA":{"a":2},"data":{"a":1},"Ext":"2","ext":"1"}`)),
+			"")
 		if diff := cmp.Diff(map[string]any{"a": 1.0}, got["data"]); diff != "" || got["ext"] != "1" {
 			t.Fatalf("data %v, ext %v", got["data"], got["ext"])
 		}
@@ -147,12 +152,13 @@ func TestModesAgreeOnData(t *testing.T) {
 			gateway[strings.ToLower(name)] = header.Get(name)
 		}
 		for mode, batch := range map[string]ingress.Batch{
-			"structured":         ingress.Decode([]byte(attributes + `,"data":` + value + `}`)),
-			"structured by HTTP": ingress.DecodeHTTP(http.Header{"Content-Type": {"application/cloudevents+json"}}, []byte(attributes+`,"data":`+value+`}`)),
-			"base64":             ingress.Decode([]byte(inBase64)),
-			"binary":             ingress.DecodeHTTP(header, []byte(c.data)),
-			"function URL":       functionURL(t, gateway, c.data, true),
-			"SQS":                sqs(t, inBase64),
+			"structured": ingress.Decode([]byte(attributes + `,"data":` + value + `}`)),
+			"structured by HTTP": ingress.DecodeHTTP(http.Header{"Content-Type": {"application/cloudevents+json"}},
+				[]byte(attributes+`,"data":`+value+`}`)),
+			"base64":       ingress.Decode([]byte(inBase64)),
+			"binary":       ingress.DecodeHTTP(header, []byte(c.data)),
+			"function URL": functionURL(t, gateway, c.data, true),
+			"SQS":          sqs(t, inBase64),
 		} {
 			got := onlyEvent(t, batch, "")["data"]
 			if value == "null" && strings.HasPrefix(mode, "structured") {
@@ -176,9 +182,11 @@ func TestEmptyBatch(t *testing.T) {
 		"SQS":              sqs(t, "[]"),
 		"SQS from SNS":     sqs(t, sns(t, "[]")),
 		"no records":       ingress.Decode([]byte(`{"Records":[]}`)),
-		"function URL":     functionURL(t, map[string]string{"content-type": "application/cloudevents-batch+json"}, "[]", false),
-		"HTTP":             ingress.DecodeHTTP(http.Header{"Content-Type": {"application/cloudevents-batch+json"}}, []byte("[]")),
-		"HTTP, JSON":       ingress.DecodeHTTP(http.Header{"Content-Type": {"application/json"}}, []byte("[]")),
+		"function URL": functionURL(t, map[string]string{"content-type": "application/cloudevents-batch+json"}, "[]",
+			false),
+		"HTTP": ingress.DecodeHTTP(http.Header{"Content-Type": {"application/cloudevents-batch+json"}},
+			[]byte("[]")),
+		"HTTP, JSON": ingress.DecodeHTTP(http.Header{"Content-Type": {"application/json"}}, []byte("[]")),
 	} {
 		if len(b.Records) != 1 || b.Records[0].Err != nil || len(b.Records[0].Events) != 0 {
 			t.Errorf("%s: %d records, %v", name, len(b.Records), b.Records[0].Err)
@@ -192,7 +200,8 @@ func TestForeignEventBridge(t *testing.T) {
 		`"time":"2026-11-11T21:31:47Z","region":"us-east-1","resources":[],"detail":{"StatusCode":"InProgress","password":"s3cret"}}`
 	want := map[string]any{
 		"specversion": "1.0", "id": "e1", "source": "aws.autoscaling", "type": "EC2 Instance Launch Successful",
-		"time": "2026-11-11T21:31:47Z", "datacontenttype": "application/json", "data": map[string]any{"StatusCode": "InProgress"},
+		"time": "2026-11-11T21:31:47Z", "datacontenttype": "application/json",
+		"data": map[string]any{"StatusCode": "InProgress"},
 	}
 	for _, c := range carriers {
 		if diff := cmp.Diff(want, onlyEvent(t, c.deliver(t, doc), c.carrier)); diff != "" {
@@ -211,7 +220,8 @@ func TestForeignEventBridge(t *testing.T) {
 	}
 	// What lies in several envelopes may yet be broken.
 	b := ingress.Decode([]byte(eventBridge(sns(t, `{"a":1}`))))
-	if b.Records[0].Err == nil || !strings.Contains(b.Records[0].Err.Error(), "EventBridge event: detail: SNS message: is no CloudEvent") {
+	if b.Records[0].Err == nil ||
+		!strings.Contains(b.Records[0].Err.Error(), "EventBridge event: detail: SNS message: is no CloudEvent") {
 		t.Errorf("error %v", b.Records[0].Err)
 	}
 }
@@ -226,20 +236,24 @@ func TestMultiValueHeaders(t *testing.T) {
 		"datacontenttype": "application/json", "data": map[string]any{"a": 1.0},
 	}
 	for name, headers := range map[string]string{
-		"function URL":                       `"headers":{` + fmt.Sprintf(single, "x") + `}`,
-		"load balancer":                      `"multiValueHeaders":{` + multi + `}`,
-		"REST API, which has both":           `"headers":{` + fmt.Sprintf(single, "y") + `},"multiValueHeaders":{` + multi + `}`,
-		"REST API, in another order":         `"multiValueHeaders":{` + multi + `},"headers":{` + fmt.Sprintf(single, "y") + `}`,
-		"null beside":                        `"headers":null,"multiValueHeaders":{` + multi + `}`,
-		"some here, some there":              `"headers":{"ce-type":"t","ce-subject":"x","content-type":"application/json"},"multiValueHeaders":{"ce-specversion":["1.0"],"ce-id":["1"],"ce-source":["/s"],"accept":[]}`,
-		"a header without values is no more": `"headers":{` + fmt.Sprintf(single, "x") + `},"multiValueHeaders":{"ce-subject":[]}`,
+		"function URL":  `"headers":{` + fmt.Sprintf(single, "x") + `}`,
+		"load balancer": `"multiValueHeaders":{` + multi + `}`,
+		"REST API, which has both": `"headers":{` + fmt.Sprintf(single, "y") + `},"multiValueHeaders":{` + multi +
+			`}`,
+		"REST API, in another order": `"multiValueHeaders":{` + multi + `},"headers":{` + fmt.Sprintf(single, "y") +
+			`}`,
+		"null beside":           `"headers":null,"multiValueHeaders":{` + multi + `}`,
+		"some here, some there": `"headers":{"ce-type":"t","ce-subject":"x","content-type":"application/json"},"multiValueHeaders":{"ce-specversion":["1.0"],"ce-id":["1"],"ce-source":["/s"],"accept":[]}`,
+		"a header without values is no more": `"headers":{` + fmt.Sprintf(single, "x") +
+			`},"multiValueHeaders":{"ce-subject":[]}`,
 	} {
 		for _, encoded := range []bool{false, true} {
 			body := `{"a":1}`
 			if encoded {
 				body = base64.StdEncoding.EncodeToString([]byte(body))
 			}
-			payload := fmt.Sprintf(`{"requestContext":{"elb":{}},%s,"body":%s,"isBase64Encoded":%t}`, headers, quote(t, body), encoded)
+			payload := fmt.Sprintf(`{"requestContext":{"elb":{}},%s,"body":%s,"isBase64Encoded":%t}`, headers, quote(t, body),
+				encoded)
 			if diff := cmp.Diff(want, onlyEvent(t, ingress.Decode([]byte(payload)), ingress.HTTP)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", name, diff)
 			}
@@ -260,13 +274,15 @@ func TestPipes(t *testing.T) {
 	}
 	for i := range want.Records {
 		a, b := want.Records[i], got.Records[i]
-		if a.AckID != b.AckID || a.Receipt != b.Receipt || a.Source != b.Source || a.Receives != b.Receives || !a.SentAt.Equal(b.SentAt) ||
+		if a.AckID != b.AckID || a.Receipt != b.Receipt || a.Source != b.Source || a.Receives != b.Receives ||
+			!a.SentAt.Equal(b.SentAt) ||
 			string(a.Raw) != string(b.Raw) || len(a.Events) != len(b.Events) || fmt.Sprint(a.Err) != fmt.Sprint(b.Err) {
 			t.Errorf("record %d: %+v, want %+v", i, b, a)
 		}
 	}
 	// Events that happen to have some of the members are events.
-	for _, payload := range []string{`[{"eventSource":"aws:sqs","specversion":"1.0","id":"1","source":"/s","type":"t"}]`, `[` + event1 + `]`} {
+	for _, payload := range []string{`[{"eventSource":"aws:sqs","specversion":"1.0","id":"1","source":"/s","type":"t"}]`,
+		`[` + event1 + `]`} {
 		if b := ingress.Decode([]byte(payload)); b.Carrier != ingress.Direct || len(b.Records[0].Events) != 1 {
 			t.Errorf("%s: carrier %s, %v", payload, b.Carrier, b.Records[0].Err)
 		}
@@ -277,12 +293,14 @@ func TestPipes(t *testing.T) {
 func TestAMQP1(t *testing.T) {
 	const payload = `"event_type":"compute.instance.create.end","publisher_id":"p","message_id":"m","timestamp":"2026-11-20 09:15:04.5","payload":{"x":1}`
 	const context = `{"user_id":"u1","roles":["member"],"project_id":"p1","auth_token":"s3cret"}`
-	want := onlyEvent(t, ingress.Decode([]byte(`{`+payload+`,"_context_user_id":"u1","_context_roles":["member"],"_context_project_id":"p1"}`)), "")
+	want := onlyEvent(t, ingress.Decode(
+		[]byte(`{`+payload+`,"_context_user_id":"u1","_context_roles":["member"],"_context_project_id":"p1"}`)), "")
 	envelope := `{"oslo.version":"2.0","oslo.message":` + quote(t, `{`+payload+`}`) + `}`
 	for name, doc := range map[string]string{
-		"in the envelope":              `{"request":` + envelope + `,"context":` + context + `}`,
-		"without an envelope":          `{"request":{` + payload + `},"context":` + context + `}`,
-		"with what the message has":    `{"request":{"_context_user_id":"u1",` + payload + ` } ,"context":{"user_id":"u2","roles":["member"],"project_id":"p1"}}`,
+		"in the envelope":     `{"request":` + envelope + `,"context":` + context + `}`,
+		"without an envelope": `{"request":{` + payload + `},"context":` + context + `}`,
+		"with what the message has": `{"request":{"_context_user_id":"u1",` + payload +
+			` } ,"context":{"user_id":"u2","roles":["member"],"project_id":"p1"}}`,
 		"with members beside, as call": `{"request":` + envelope + `,"context":` + context + `,"call_monitor_timeout":null}`,
 	} {
 		for _, c := range carriers {
@@ -297,9 +315,11 @@ func TestAMQP1(t *testing.T) {
 		}
 	}
 	for doc, want := range map[string]string{
-		`{"request":{"method":"x"},"context":{}}`:                      "is no CloudEvent,",
-		`{"request":{"oslo.message":"{\"a\":1}"},"context":{}}`:        "oslo.messaging AMQP 1.0 message: request: oslo.messaging envelope: oslo.message: is not a notification",
-		`{"request":{` + payload + `},"context":{` + many(1001) + `}}`: "oslo.messaging AMQP 1.0 message: request: context: has more than 1000 members",
+		`{"request":{"method":"x"},"context":{}}`: "is no CloudEvent,",
+		`{"request":{"oslo.message":"{\"a\":1}"},"context":{}}`: "oslo.messaging AMQP 1.0 message: request: " +
+			"oslo.messaging envelope: oslo.message: is not a notification",
+		`{"request":{` + payload + `},"context":{` + many(1001) +
+			`}}`: "oslo.messaging AMQP 1.0 message: request: context: has more than 1000 members",
 	} {
 		if err := ingress.Decode([]byte(doc)).Records[0].Err; err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.80s: error %v, want %s", doc, err, want)
@@ -329,12 +349,14 @@ func TestGzip(t *testing.T) {
 	zipped := compress(t, doc)
 	twoMembers := append(compress(t, doc[:20]), compress(t, doc[20:])...)
 	for name, b := range map[string]ingress.Batch{
-		"HTTP":          ingress.DecodeHTTP(http.Header{"Content-Encoding": {"gzip"}}, zipped),
-		"any case":      ingress.DecodeHTTP(http.Header{"content-encoding": {" X-GZip "}}, zipped),
-		"two members":   ingress.DecodeHTTP(http.Header{"Content-Encoding": {"gzip"}}, twoMembers),
-		"identity":      ingress.DecodeHTTP(http.Header{"Content-Encoding": {"identity"}}, doc),
-		"function URL":  functionURL(t, map[string]string{"content-encoding": "gzip"}, string(zipped), true),
-		"load balancer": ingress.Decode([]byte(`{"requestContext":{"elb":{}},"multiValueHeaders":{"content-encoding":["gzip"]},"body":"` + base64.StdEncoding.EncodeToString(zipped) + `","isBase64Encoded":true}`)),
+		"HTTP":         ingress.DecodeHTTP(http.Header{"Content-Encoding": {"gzip"}}, zipped),
+		"any case":     ingress.DecodeHTTP(http.Header{"content-encoding": {" X-GZip "}}, zipped),
+		"two members":  ingress.DecodeHTTP(http.Header{"Content-Encoding": {"gzip"}}, twoMembers),
+		"identity":     ingress.DecodeHTTP(http.Header{"Content-Encoding": {"identity"}}, doc),
+		"function URL": functionURL(t, map[string]string{"content-encoding": "gzip"}, string(zipped), true),
+		"load balancer": ingress.Decode(
+			[]byte(`{"requestContext":{"elb":{}},"multiValueHeaders":{"content-encoding":["gzip"]},"body":"` +
+				base64.StdEncoding.EncodeToString(zipped) + `","isBase64Encoded":true}`)),
 	} {
 		if diff := cmp.Diff(want, onlyEvent(t, b, ingress.HTTP)); diff != "" {
 			t.Errorf("%s (-plain +gzip):\n%s", name, diff)
@@ -365,13 +387,19 @@ func TestBodiesThatAreNotRead(t *testing.T) {
 			`read HTTP request: body: Content-Type "application/cloudevents-batch+xml" is not read; want the JSON format, application/cloudevents+json`, true, false},
 		{"protobuf", "Content-Type", "Application/CloudEvents+Protobuf", []byte("{}"),
 			`read HTTP request: body: Content-Type "application/cloudevents+protobuf" is not read; want the JSON format, application/cloudevents+json`, true, false},
-		{"brotli", "Content-Encoding", "br", []byte("x"), `read HTTP request: body: Content-Encoding "br" is not read; want gzip, or none`, true, false},
-		{"gzip twice", "Content-Encoding", "gzip, gzip", []byte("x"), `read HTTP request: body: Content-Encoding "gzip, gzip" is not read; want gzip, or none`, true, false},
+		{"brotli", "Content-Encoding", "br", []byte("x"),
+			`read HTTP request: body: Content-Encoding "br" is not read; want gzip, or none`, true, false},
+		{"gzip twice", "Content-Encoding", "gzip, gzip", []byte("x"),
+			`read HTTP request: body: Content-Encoding "gzip, gzip" is not read; want gzip, or none`, true, false},
 		{"a long name", "Content-Encoding", strings.Repeat("x", 5000), []byte("x"),
-			`read HTTP request: body: Content-Encoding "` + strings.Repeat("x", 60) + `…" is not read; want gzip, or none`, true, false},
-		{"no gzip", "Content-Encoding", "gzip", []byte(event1), "read HTTP request: body: is not gzip, Content-Encoding says it is", false, false},
-		{"cut off", "Content-Encoding", "gzip", compress(t, []byte(event1))[:30], "read HTTP request: body: is gzip that is broken or cut off", false, false},
-		{"a zip bomb", "Content-Encoding", "gzip", bomb, "read HTTP request: body: inflated has more than 6291456 bytes", false, true},
+			`read HTTP request: body: Content-Encoding "` + strings.Repeat("x", 60) + `…" is not read; want gzip, or none`, true,
+			false},
+		{"no gzip", "Content-Encoding", "gzip", []byte(event1),
+			"read HTTP request: body: is not gzip, Content-Encoding says it is", false, false},
+		{"cut off", "Content-Encoding", "gzip", compress(t, []byte(event1))[:30],
+			"read HTTP request: body: is gzip that is broken or cut off", false, false},
+		{"a zip bomb", "Content-Encoding", "gzip", bomb, "read HTTP request: body: inflated has more than 6291456 bytes",
+			false, true},
 	} {
 		b := ingress.DecodeHTTP(http.Header{c.header: {c.value}}, c.body)
 		err := b.Records[0].Err
@@ -401,24 +429,30 @@ func TestLimits(t *testing.T) {
 	}
 	long := strings.Repeat("x", 4097)
 	for payload, want := range map[string]string{
-		event(`"subject":"` + long + `"`):                                    "CloudEvent: subject has more than 4096 bytes",
-		event(`"subject":"` + long[1:] + `"`):                                "",
-		event(`"ext":"` + long + `"`):                                        "CloudEvent: ext has more than 4096 bytes",
-		event(`"ext":1` + strings.Repeat("0", 4096)):                         "CloudEvent: ext has more than 4096 bytes",
-		event(`"not_an_extension":"` + long + `"`):                           "",
-		event(`"dataschema":"http://` + long + `"`):                          "CloudEvent: dataschema has more than 4096 bytes",
-		event(`"` + long[:65] + `":"x"`):                                     "CloudEvent: an attribute's name has more than 64 characters",
-		event(extensions(65)):                                                "CloudEvent: has more than 64 extension attributes",
-		event(extensions(64)):                                                "",
+		event(`"subject":"` + long + `"`):            "CloudEvent: subject has more than 4096 bytes",
+		event(`"subject":"` + long[1:] + `"`):        "",
+		event(`"ext":"` + long + `"`):                "CloudEvent: ext has more than 4096 bytes",
+		event(`"ext":1` + strings.Repeat("0", 4096)): "CloudEvent: ext has more than 4096 bytes",
+		event(`"not_an_extension":"` + long + `"`):   "",
+		event(`"dataschema":"http://` + long +
+			`"`): "CloudEvent: dataschema has more than 4096 bytes",
+		event(`"` + long[:65] + `":"x"`): "CloudEvent: an attribute's name has more " +
+			"than 64 characters",
+		event(extensions(65)): "CloudEvent: has more than 64 extension " +
+			"attributes",
+		event(extensions(64)): "",
 		`{"specversion":"1.0","id":"` + long + `","source":"/s","type":"t"}`: "CloudEvent: id has more than 4096 bytes",
-		`{"event_type":"` + long + `","publisher_id":"p","payload":{}}`:      "OpenStack notification: CloudEvent: type has more than 4096 bytes",
-		`{"trace_name":"x","service_type":"ECS","trace_id":"` + long + `"}`:  "CTS trace: CloudEvent: id has more than 4096 bytes",
-		`{"detail-type":"` + long + `","source":"s","id":"1","detail":{}}`:   "EventBridge event: CloudEvent: type has more than 4096 bytes",
-		"[" + strings.Repeat(event1+",", 10_000) + event1 + "]":              "has more than 10000 events",
-		`{"Records":[` + strings.Repeat("1,", 10_000) + `1]}`:                "Records: has more than 10000 elements",
-		`{` + many(1001) + `}`:                                               "has more than 1000 members",
-		strings.Repeat("[", 65) + strings.Repeat("]", 65):                    "has more than 64 levels of nesting",
-		strings.Repeat(" ", 6<<20) + "[]":                                    "has more than 6291456 bytes",
+		`{"event_type":"` + long +
+			`","publisher_id":"p","payload":{}}`: "OpenStack notification: CloudEvent: type has more than 4096 bytes",
+		`{"trace_name":"x","service_type":"ECS","trace_id":"` + long +
+			`"}`: "CTS trace: CloudEvent: id has more than 4096 bytes",
+		`{"detail-type":"` + long +
+			`","source":"s","id":"1","detail":{}}`: "EventBridge event: CloudEvent: type has more than 4096 bytes",
+		"[" + strings.Repeat(event1+",", 10_000) + event1 + "]": "has more than 10000 events",
+		`{"Records":[` + strings.Repeat("1,", 10_000) + `1]}`:   "Records: has more than 10000 elements",
+		`{` + many(1001) + `}`:                                  "has more than 1000 members",
+		strings.Repeat("[", 65) + strings.Repeat("]", 65):       "has more than 64 levels of nesting",
+		strings.Repeat(" ", 6<<20) + "[]":                       "has more than 6291456 bytes",
 	} {
 		err := ingress.Decode([]byte(payload)).Records[0].Err
 		if _, ok := errors.AsType[*document.LimitError](err); ok != (want != "") {

@@ -10,9 +10,9 @@ import (
 	"github.com/cloudtagger/tagger/pkg/document"
 )
 
-// holdsRecords reports whether an array is what EventBridge Pipes hands over from a queue: the records alone. The answer
-// is the event source mapping's
-// (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-sqs.html, "Partial batch failures").
+// holdsRecords reports whether an array is what EventBridge Pipes hands over from a queue: the records alone. The
+// answer is the event source mapping's (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-sqs.html,
+// "Partial batch failures").
 func holdsRecords(array []byte) bool {
 	first, _ := document.CutValue(document.SkipSpace(array)[1:])
 	if document.Kind(first) != '{' {
@@ -100,8 +100,8 @@ func (d *decoder) record(element []byte) (Record, bool) {
 	return r, true
 }
 
-// group is a record's message group where its queue keeps the order of groups: a FIFO queue, whose name ends so. Standard
-// queues have message groups too, for a fair share only
+// group is a record's message group where its queue keeps the order of groups: a FIFO queue, whose name ends so.
+// Standard queues have message groups too, for a fair share only
 // (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html).
 func group(queue, id string) string {
 	if !strings.HasSuffix(queue, ".fifo") {

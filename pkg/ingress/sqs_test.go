@@ -35,7 +35,8 @@ func TestSQSRecord(t *testing.T) {
 		}
 	}
 	want := []ingress.Record{
-		record("1", event1), record("2", `{"specversion":"1.0","id":"2"`), record("3", strings.Replace(event1, `"1"`, `"3"`, 1)),
+		record("1", event1), record("2", `{"specversion":"1.0","id":"2"`),
+		record("3", strings.Replace(event1, `"1"`, `"3"`, 1)),
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -45,7 +46,8 @@ func TestSQSRecord(t *testing.T) {
 // Only FIFO queues keep the order of their message groups.
 func TestSQSGroup(t *testing.T) {
 	for queue, want := range map[string]string{"q.fifo": "g-1", "q": ""} {
-		b := ingress.Decode(fmt.Appendf(nil, `{"Records": [{"messageId": "m1", "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:%s",
+		b := ingress.Decode(fmt.Appendf(nil,
+			`{"Records": [{"messageId": "m1", "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:%s",
 			"body": %q, "attributes": {"MessageGroupId": "g-1"}}]}`, queue, event1))
 		if got := b.Records[0].Group; got != want {
 			t.Errorf("%s: group %q, want %q", queue, got, want)
@@ -68,9 +70,12 @@ func TestGoodEventsOfABadRecord(t *testing.T) {
 
 func TestSQSPayloadsThatAreNone(t *testing.T) {
 	for _, c := range []struct{ name, payload, want string }{
-		{"of SNS", `{"Records":[{"EventSource":"aws:sns","Sns":{}}]}`, "read payload: Records: none is of an SQS queue (eventSource is not aws:sqs); put a queue between"},
-		{"nulls", `{"Records":[null]}`, "read payload: Records: none is of an SQS queue (eventSource is not aws:sqs); put a queue between"},
-		{"too many", `{"Records":[` + strings.Repeat("1,", 10_000) + `1]}`, "read payload: Records: has more than 10000 elements"},
+		{"of SNS", `{"Records":[{"EventSource":"aws:sns","Sns":{}}]}`,
+			"read payload: Records: none is of an SQS queue (eventSource is not aws:sqs); put a queue between"},
+		{"nulls", `{"Records":[null]}`,
+			"read payload: Records: none is of an SQS queue (eventSource is not aws:sqs); put a queue between"},
+		{"too many", `{"Records":[` + strings.Repeat("1,", 10_000) + `1]}`,
+			"read payload: Records: has more than 10000 elements"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := ingress.Decode([]byte(c.payload))
@@ -104,7 +109,8 @@ func TestSQSRecordOfAnotherKind(t *testing.T) {
 // TestLambdaDestination: a failed asynchronous invocation that is played again from its dead-letter queue.
 func TestLambdaDestination(t *testing.T) {
 	record := `{"version":"1.0","timestamp":"2026-11-20T09:15:05.123Z","requestContext":{"requestId":"r","functionArn":"arn:aws:lambda:eu-central-1:1:function:f:$LATEST",` +
-		`"condition":"RetriesExhausted","approximateInvokeCount":3},"requestPayload":` + event1 + `,"responseContext":{"statusCode":200,"functionError":"Unhandled"},"responsePayload":{"errorType":"DeferredError"}}`
+		`"condition":"RetriesExhausted","approximateInvokeCount":3},"requestPayload":` + event1 +
+		`,"responseContext":{"statusCode":200,"functionError":"Unhandled"},"responsePayload":{"errorType":"DeferredError"}}`
 	for name, b := range map[string]ingress.Batch{"SQS": sqs(t, record), "direct": ingress.Decode([]byte(record))} {
 		if r := b.Records[0]; r.Err != nil || len(r.Events) != 1 || r.Events[0].ID() != "1" {
 			t.Errorf("%s: %d events, %v", name, len(r.Events), r.Err)

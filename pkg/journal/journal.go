@@ -1,8 +1,8 @@
 // Package journal writes and reads what Tagger wrote to a cloud: each key with its value before and after.
 //
 // A journal is a file of JSON lines with mode 0600. A line with a format begins a run and is a [Header]; the others are
-// [Record] values, one before each write ([Begin]) and one after it ([End]). A run of tagger reconcile has a file of its
-// own ([Create], [Resume]); what events write goes to one file, run after run ([OpenAudit]).
+// [Record] values, one before each write ([Begin]) and one after it ([End]). A run of tagger reconcile has a file of
+// its own ([Create], [Resume]); what events write goes to one file, run after run ([OpenAudit]).
 package journal
 
 import (
@@ -111,9 +111,9 @@ func (r Replacement) Done(have string, there bool) bool {
 // ErrNoJournal says that a file is something else.
 var ErrNoJournal = errors.New("it is no journal of tagger reconcile or TAGGER_AUDIT_FILE")
 
-// Read calls each with every record of a journal and the header of its run, until each returns an error, and returns the
-// header of the last run. A line that was cut off because its process ended is left out. The error is that of each, or
-// says why the file cannot be read.
+// Read calls each with every record of a journal and the header of its run, until each returns an error, and returns
+// the header of the last run. A line that was cut off because its process ended is left out. The error is that of each,
+// or says why the file cannot be read.
 func Read(path string, each func(Header, Record) error) (header Header, err error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/backoff"
 )
 
-// circuitBreaker stops the taking of messages while nothing works: it would only turn them round and round. Whether anything
-// works is the decisions' to say.
+// circuitBreaker stops the taking of messages while nothing works: it would only turn them round and round. Whether
+// anything works is the decisions' to say.
 type circuitBreaker struct {
 	mu     sync.Mutex
 	err    error

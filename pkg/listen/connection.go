@@ -36,8 +36,9 @@ type connection struct {
 	wire net.Conn
 }
 
-// close ends the connection, at the latest after closeTimeout: a broker that is short of memory or disk does not answer, but sends heartbeats, which make
-// the library forget the deadline of its own CloseDeadline. What is not acknowledged comes back.
+// close ends the connection, at the latest after closeTimeout: a broker that is short of memory or disk does not
+// answer, but sends heartbeats, which make the library forget the deadline of its own CloseDeadline. What is not
+// acknowledged comes back.
 func (c *connection) close() {
 	hard := time.AfterFunc(closeTimeout, c.cut)
 	defer hard.Stop()
@@ -47,8 +48,9 @@ func (c *connection) close() {
 // cut ends the connection at once, and whatever waits for an answer with it.
 func (c *connection) cut() { _ = c.wire.Close() }
 
-// connect returns a connection to one of the brokers, however long that takes; nil when the context ended first. Only at first are a file of certificates
-// that cannot be read, and a broker that refuses the user, errors: later either may be one that is just being replaced.
+// connect returns a connection to one of the brokers, however long that takes; nil when the context ended first. Only
+// at first are a file of certificates that cannot be read, and a broker that refuses the user, errors: later either may
+// be one that is just being replaced.
 func (l *Listener) connect(ctx context.Context, first bool) (*connection, error) {
 	said := false
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
@@ -75,8 +77,8 @@ func (l *Listener) connect(ctx context.Context, first bool) (*connection, error)
 	}
 }
 
-// connectOnce tries all brokers once, in a random order. A *fatalError is one that the next attempt will most likely meet too; that a broker refuses the
-// user goes before another's being away.
+// connectOnce tries all brokers once, in a random order. A *fatalError is one that the next attempt will most likely
+// meet too; that a broker refuses the user goes before another's being away.
 func (l *Listener) connectOnce(ctx context.Context) (*connection, error) {
 	settings, err := tlsConfig(l.options.Config.CACert)
 	if err != nil {
@@ -134,7 +136,8 @@ func dial(ctx context.Context, broker config.Secret, settings *tls.Config) (*con
 // readable says without quoting anything what is wrong with an address; the library's own error quotes it.
 func readable(broker config.Secret) error {
 	if _, err := amqp.ParseURI(broker.Reveal()); err != nil {
-		return errors.New("cannot be read: it is amqp://user:password@host:5672/vhost, with what is not a letter or a digit in user, password and vhost as %XX, " +
+		return errors.New("cannot be read: it is amqp://user:password@host:5672/vhost, with what is not a letter or a " +
+			"digit in user, password and vhost as %XX, " +
 			"and with parameters, if any, that RabbitMQ has (https://www.rabbitmq.com/docs/uri-query-parameters)")
 	}
 	return nil

@@ -41,8 +41,10 @@ func TestNoPasswordInErrors(t *testing.T) {
 		}
 	}()
 	for _, address := range []string{
-		"amqp://tagger:hunter2@127.0.0.1:1/", "amqp://tagger:hunter2@" + closing.Addr().String() + "/", "amqps://tagger:hunter2@" + closing.Addr().String() + "/",
-		"amqp://tagger:hunter2@127.0.0.1:hunter2/", "amqp://tagger:hunter2@[::1/", "http://tagger:hunter2@127.0.0.1/", "amqp://tagger:hunter2@127.0.0.1:1/?heartbeat=hunter2",
+		"amqp://tagger:hunter2@127.0.0.1:1/", "amqp://tagger:hunter2@" + closing.Addr().String() + "/",
+		"amqps://tagger:hunter2@" + closing.Addr().String() + "/",
+		"amqp://tagger:hunter2@127.0.0.1:hunter2/", "amqp://tagger:hunter2@[::1/", "http://tagger:hunter2@127.0.0.1/",
+		"amqp://tagger:hunter2@127.0.0.1:1/?heartbeat=hunter2",
 		"amqp://tagger:%zzhunter2@127.0.0.1/", "amqp://tagger:hun ter2@127.0.0.1/",
 	} {
 		_, err := dial(t.Context(), config.NewSecret(address), settings)
@@ -76,7 +78,8 @@ func TestRunWaitsForTheBroker(t *testing.T) {
 	if err := l.Run(ctx); err != nil {
 		t.Error(err)
 	}
-	if s := lines.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "127.0.0.1:1") || strings.Contains(s, "hunter2") || l.Counts().Consuming() {
+	if s := lines.String(); strings.Count(s, "\n") != 1 || !strings.Contains(s, "127.0.0.1:1") ||
+		strings.Contains(s, "hunter2") || l.Counts().Consuming() {
 		t.Error(s)
 	}
 }
@@ -92,7 +95,8 @@ func TestConnectAgainWithoutCertificates(t *testing.T) {
 	if _, err := l.connect(ctx, true); err == nil || !strings.Contains(err.Error(), "TAGGER_AMQP_CACERT names: open") {
 		t.Errorf("at start: %v", err)
 	}
-	if conn, err := l.connect(ctx, false); conn != nil || err != nil || !strings.Contains(lines.String(), "TAGGER_AMQP_CACERT names: open") {
+	if conn, err := l.connect(ctx, false); conn != nil || err != nil ||
+		!strings.Contains(lines.String(), "TAGGER_AMQP_CACERT names: open") {
 		t.Errorf("later: %v: %s", err, lines.String())
 	}
 }
@@ -114,12 +118,15 @@ func TestRefusals(t *testing.T) {
 	if err := explain(amqp.ErrCredentials); !refused(err) || !strings.Contains(err.Error(), "TAGGER_AMQP_URL") {
 		t.Error(err)
 	}
-	if err := (&topology{queue: "tagger", exchanges: []string{"nova", "openstack"}}).declareError("tagger", &amqp.Error{Code: amqp.AccessRefused, Reason: "no"}); !refused(err) ||
+	if err := (&topology{queue: "tagger", exchanges: []string{"nova", "openstack"}}).declareError("tagger",
+		&amqp.Error{Code: amqp.AccessRefused, Reason: "no"}); !refused(err) ||
 		!strings.Contains(err.Error(), `write '^(tagger(\..*)?|amq\.default)$', read '^(tagger(\..*)?|nova|openstack)$'`) {
 		t.Error(err)
 	}
-	err := (&topology{queue: "tagger"}).declareError("tagger", &amqp.Error{Code: amqp.PreconditionFailed, Reason: "inequivalent arg"})
-	if _, fatal := errors.AsType[*fatalError](err); !fatal || !strings.Contains(err.Error(), "tagger queues delete") || strings.Contains(err.Error(), "\n") {
+	err := (&topology{queue: "tagger"}).declareError("tagger",
+		&amqp.Error{Code: amqp.PreconditionFailed, Reason: "inequivalent arg"})
+	if _, fatal := errors.AsType[*fatalError](err); !fatal || !strings.Contains(err.Error(), "tagger queues delete") ||
+		strings.Contains(err.Error(), "\n") {
 		t.Error(err)
 	}
 }

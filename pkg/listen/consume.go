@@ -144,7 +144,8 @@ func (l *Listener) settle(ctx context.Context, s sender, d amqp.Delivery, m Mess
 	case decision.Outcome == apply.Deferred:
 		step, err := l.delay(ctx, s, m, decision.Delay)
 		if errors.Is(err, errTooLarge) { // it would be handed out again and again
-			decision.Decision = apply.Decision{Outcome: apply.Rejected, Reason: "it cannot wait (" + decision.Reason + "): " + err.Error()}
+			decision.Decision = apply.Decision{Outcome: apply.Rejected, Reason: "it cannot wait (" + decision.Reason + "): " +
+				err.Error()}
 			return l.reject(ctx, s, d, m, decision)
 		}
 		if err != nil {
@@ -164,8 +165,10 @@ func (l *Listener) reject(ctx context.Context, s sender, d amqp.Delivery, m Mess
 	p := m.rejected(decision, time.Now())
 	err := l.send(ctx, s, l.topology.rejected(), p)
 	if errors.Is(err, errTooLarge) {
-		l.log.Error("the event is rejected without its body", "event_id", m.EventID(), "bytes", len(p.Body), "error", err.Error())
-		p.Headers[headerReason] = header(fmt.Sprintf("%s; its body of %d bytes is left out: %s", decision.Reason, len(p.Body), errTooLarge))
+		l.log.Error("the event is rejected without its body", "event_id", m.EventID(), "bytes", len(p.Body), "error",
+			err.Error())
+		p.Headers[headerReason] = header(fmt.Sprintf("%s; its body of %d bytes is left out: %s", decision.Reason, len(p.Body),
+			errTooLarge))
 		p.Body = nil
 		err = l.send(ctx, s, l.topology.rejected(), p)
 	}
@@ -189,7 +192,8 @@ func (l *Listener) delay(ctx context.Context, s sender, m Message, wanted time.D
 		if !errors.Is(err, errNotTaken) {
 			break
 		}
-		l.log.Warn("a queue does not take the event; trying another", "event_id", m.EventID(), "queue", l.topology.delay(step), "error", err.Error())
+		l.log.Warn("a queue does not take the event; trying another", "event_id", m.EventID(), "queue",
+			l.topology.delay(step), "error", err.Error())
 	}
 	return 0, err
 }

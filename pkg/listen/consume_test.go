@@ -30,13 +30,17 @@ func TestSettle(t *testing.T) {
 		{"tagged", decided(apply.Tagged), nil, []string{"ack 1"}},
 		{"gone", decided(apply.Gone), nil, []string{"ack 1"}},
 		{"unrecognised", decided(apply.Unrecognised), nil, []string{"ack 1"}},
-		{"deferred", delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Delay: 20 * time.Second}}, nil, []string{"publish to tagger.delay.30s", "confirmed", "ack 1"}},
+		{"deferred", delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Delay: 20 * time.Second}}, nil,
+			[]string{"publish to tagger.delay.30s", "confirmed", "ack 1"}},
 		{"rejected", decided(apply.Rejected), nil, []string{"publish to tagger.rejected", "confirmed", "ack 1"}},
-		{"deferred, not confirmed", decided(apply.Deferred), errors.New("full"), []string{"publish to tagger.delay.15s", "give back 1"}},
-		{"rejected, not confirmed", decided(apply.Rejected), errors.New("full"), []string{"publish to tagger.rejected", "give back 1"}},
+		{"deferred, not confirmed", decided(apply.Deferred), errors.New("full"),
+			[]string{"publish to tagger.delay.15s", "give back 1"}},
+		{"rejected, not confirmed", decided(apply.Rejected), errors.New("full"),
+			[]string{"publish to tagger.rejected", "give back 1"}},
 		{"nothing works", faulty(apply.Deferred, refused, fault.Everything), nil, []string{"give back 1"}},
 		{"nothing works, and never will", faulty(apply.Rejected, refused, fault.Everything), nil, []string{"give back 1"}},
-		{"this one does not work", faulty(apply.Deferred, refused, fault.Resource), nil, []string{"publish to tagger.delay.15s", "confirmed", "ack 1"}},
+		{"this one does not work", faulty(apply.Deferred, refused, fault.Resource), nil,
+			[]string{"publish to tagger.delay.15s", "confirmed", "ack 1"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -51,7 +55,8 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// What the broker would not take again is rejected, if need be without its body: it is never handed out round and round.
+// What the broker would not take again is rejected, if need be without its body: it is never handed out round and
+// round.
 func TestSettleWhatIsTooLarge(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -61,11 +66,13 @@ func TestSettleWhatIsTooLarge(t *testing.T) {
 	}{
 		{
 			"deferred", delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Reason: "building"}},
-			[]string{"publish to tagger.delay.15s", "publish to tagger.rejected", "publish to tagger.rejected", "confirmed", "ack 1"}, "it cannot wait (building): ",
+			[]string{"publish to tagger.delay.15s", "publish to tagger.rejected", "publish to tagger.rejected", "confirmed",
+				"ack 1"}, "it cannot wait (building): ",
 		},
 		{
 			"rejected", delivery.Decision{Decision: apply.Decision{Outcome: apply.Rejected, Reason: "over quota"}},
-			[]string{"publish to tagger.rejected", "publish to tagger.rejected", "confirmed", "ack 1"}, "over quota; its body of ",
+			[]string{"publish to tagger.rejected", "publish to tagger.rejected", "confirmed", "ack 1"},
+			"over quota; its body of ",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -76,7 +83,8 @@ func TestSettleWhatIsTooLarge(t *testing.T) {
 				t.Fatalf("(-want +got):\n%s", diff)
 			}
 			p := b.sent[0]
-			if reason, _ := p.Headers[headerReason].(string); !strings.Contains(reason, tt.reason) || !strings.Contains(reason, "max_message_size") || len(p.Body) != 0 {
+			if reason, _ := p.Headers[headerReason].(string); !strings.Contains(reason, tt.reason) ||
+				!strings.Contains(reason, "max_message_size") || len(p.Body) != 0 {
 				t.Errorf("%q, %d bytes", reason, len(p.Body))
 			}
 			if p.Headers[headerEventID] != "a" || l.counts.rejected.Load() != 1 {
@@ -86,7 +94,8 @@ func TestSettleWhatIsTooLarge(t *testing.T) {
 	}
 }
 
-// A full delay queue keeps nothing out of the others, and so holds nothing up. Only when all are full is nothing taken for a while.
+// A full delay queue keeps nothing out of the others, and so holds nothing up. Only when all are full is nothing taken
+// for a while.
 func TestSettleWhereDelayQueuesAreFull(t *testing.T) {
 	var all []string
 	for _, step := range steps() {
@@ -98,14 +107,18 @@ func TestSettleWhereDelayQueuesAreFull(t *testing.T) {
 		want   []string
 		broken bool
 	}{
-		{"the next longer one takes it", all[6:7], []string{"publish to tagger.delay.15m", "publish to tagger.delay.30m", "confirmed", "ack 1"}, false},
+		{"the next longer one takes it", all[6:7], []string{"publish to tagger.delay.15m", "publish to tagger.delay.30m",
+			"confirmed", "ack 1"}, false},
 		{
 			"no longer one does", all[6:],
-			[]string{"publish to tagger.delay.15m", "publish to tagger.delay.30m", "publish to tagger.delay.1h", "publish to tagger.delay.8m", "confirmed", "ack 1"}, false,
+			[]string{"publish to tagger.delay.15m", "publish to tagger.delay.30m", "publish to tagger.delay.1h",
+				"publish to tagger.delay.8m", "confirmed", "ack 1"}, false,
 		},
 		{"none does", all, []string{
-			"publish to tagger.delay.15m", "publish to tagger.delay.30m", "publish to tagger.delay.1h", "publish to tagger.delay.8m", "publish to tagger.delay.4m",
-			"publish to tagger.delay.2m", "publish to tagger.delay.1m", "publish to tagger.delay.30s", "publish to tagger.delay.15s", "give back 1",
+			"publish to tagger.delay.15m", "publish to tagger.delay.30m", "publish to tagger.delay.1h",
+			"publish to tagger.delay.8m", "publish to tagger.delay.4m",
+			"publish to tagger.delay.2m", "publish to tagger.delay.1m", "publish to tagger.delay.30s",
+			"publish to tagger.delay.15s", "give back 1",
 		}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -148,7 +161,8 @@ func (p panicking) Begin(context.Context, []delivery.Planned) func() []delivery.
 	}
 }
 
-// A message that makes a processor panic waits, and is rejected in the end. It keeps no other report of its change waiting.
+// A message that makes a processor panic waits, and is rejected in the end. It keeps no other report of its change
+// waiting.
 func TestPanic(t *testing.T) {
 	for _, tt := range []struct {
 		processor panicking
@@ -171,7 +185,8 @@ func TestPanic(t *testing.T) {
 					got[i] = "publish to a delay queue"
 				}
 			}
-			want := slices.Concat([]string{"publish to a delay queue", "confirmed", "ack 1"}, tt.second, []string{"publish to tagger.rejected", "confirmed", "ack 3"})
+			want := slices.Concat([]string{"publish to a delay queue", "confirmed", "ack 1"}, tt.second,
+				[]string{"publish to tagger.rejected", "confirmed", "ack 3"})
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -201,7 +216,8 @@ func TestSettleWithoutAConfirm(t *testing.T) {
 func TestSettleAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &broker{takes: time.Second}
-		l := newListener(t, &script{says: map[string]delivery.Decision{"a": decided(apply.Rejected)}, takes: map[string]time.Duration{"a": time.Second}})
+		l := newListener(t, &script{says: map[string]delivery.Decision{"a": decided(apply.Rejected)},
+			takes: map[string]time.Duration{"a": time.Second}})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		l.take(ctx, b, handedOut(b, 1, "a")).finish()

@@ -114,8 +114,10 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 		name, help string
 		value      int64
 	}{
-		{"tagger_listen_messages_total", "Messages taken from the queue, each time that it handed them out.", c.messages.Load()},
-		{"tagger_listen_duplicates_total", "Messages that reported a change which another one has reported.", c.duplicates.Load()},
+		{"tagger_listen_messages_total", "Messages taken from the queue, each time that it handed them out.",
+			c.messages.Load()},
+		{"tagger_listen_duplicates_total", "Messages that reported a change which another one has reported.",
+			c.duplicates.Load()},
 		{"tagger_listen_rejected_total", "Messages put into the queue of rejected ones.", c.rejected.Load()},
 		{"tagger_listen_unsent_total", "Messages that went back because another queue did not take them.", c.unsent.Load()},
 		{"tagger_listen_reconnects_total", "Connections to the broker that were lost.", c.reconnects.Load()},
@@ -128,7 +130,8 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 	for _, step := range steps() {
 		fmt.Fprintf(&b, "tagger_listen_deferred_total{delay=%q} %d\n", label(step), c.perStep[step].Load())
 	}
-	head("tagger_listen_last_notification_timestamp_seconds", "gauge", "When the last notification came from a service, in seconds since 1970.")
+	head("tagger_listen_last_notification_timestamp_seconds", "gauge",
+		"When the last notification came from a service, in seconds since 1970.")
 	notified := c.notified.all()
 	for _, key := range slices.Sorted(maps.Keys(notified)) {
 		fmt.Fprintf(&b, "tagger_listen_last_notification_timestamp_seconds{routing_key=%q} %d\n", key, notified[key])

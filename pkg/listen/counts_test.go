@@ -25,7 +25,8 @@ func TestHealthAndMetrics(t *testing.T) {
 		t.Errorf("while consuming: %d", status)
 	}
 	status, text := get("/metrics")
-	for _, line := range []string{"tagger_listen_consuming 1\n", "tagger_listen_consuming 0\n", "tagger_listen_connected 0\n", `tagger_listen_deferred_total{delay="1m"} 1` + "\n",
+	for _, line := range []string{"tagger_listen_consuming 1\n", "tagger_listen_consuming 0\n",
+		"tagger_listen_connected 0\n", `tagger_listen_deferred_total{delay="1m"} 1` + "\n",
 		`tagger_listen_last_notification_timestamp_seconds{routing_key="notifications.info"} 1234` + "\n",
 		`tagger_listen_queue_messages{queue="q.rejected"} 7` + "\n",
 	} {

@@ -57,7 +57,8 @@ func (d *deferrals) note(m Message, decision delivery.Decision) {
 	defer d.mu.Unlock()
 	id := m.Identity()
 	d.forget(id)
-	if decision.Outcome != apply.Deferred || decision.Fault.Err != nil || len(m.Events) != 1 || len(decision.Results) != 1 {
+	if decision.Outcome != apply.Deferred || decision.Fault.Err != nil || len(m.Events) != 1 ||
+		len(decision.Results) != 1 {
 		return
 	}
 	r := decision.Results[0].Resource
@@ -157,7 +158,8 @@ func (d *deferrals) writePrometheus(w io.Writer) error {
 	d.mu.Lock()
 	waiting := d.order.Len()
 	d.mu.Unlock()
-	_, err := fmt.Fprintf(w, `# HELP tagger_listen_held_messages Messages in delay queues that are tried at once when their server can be written.
+	_,
+		err := fmt.Fprintf(w, `# HELP tagger_listen_held_messages Messages in delay queues that are tried at once when their server can be written.
 # TYPE tagger_listen_held_messages gauge
 tagger_listen_held_messages %d
 # HELP tagger_listen_unblocked_total Deferred messages tried because their server was unlocked, unrescued, unshelved or its resize confirmed.

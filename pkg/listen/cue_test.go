@@ -38,9 +38,11 @@ func TestUnlockingIsACue(t *testing.T) {
 		applied bool
 	}{
 		{"unlock", "active", true, []string{"instance.unlock"}, true},
-		{"unrescue, in both formats", "error", false, []string{"compute.instance.unrescue.end", "instance.unrescue.end"}, true},
+		{"unrescue, in both formats", "error", false, []string{"compute.instance.unrescue.end", "instance.unrescue.end"},
+			true},
 		{"unshelve", "error", false, []string{"instance.unshelve.end"}, true},
-		{"confirmed resize", "error", false, []string{"compute.instance.resize.confirm.end", "instance.resize_confirm.end"}, true},
+		{"confirmed resize", "error", false, []string{"compute.instance.resize.confirm.end", "instance.resize_confirm.end"},
+			true},
 		{"another notification", "error", false, []string{"instance.lock", "compute.instance.update.unrescued"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

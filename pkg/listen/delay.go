@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// steps are the delays that there are queues for. A queue a step, because the messages of a queue leave it in order: behind one that waits an hour
-// all would.
+// steps are the delays that there are queues for. A queue a step, because the messages of a queue leave it in order:
+// behind one that waits an hour all would.
 func steps() []time.Duration {
 	return []time.Duration{
-		15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour,
+		15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 15 * time.Minute,
+		30 * time.Minute, time.Hour,
 	}
 }
 
@@ -25,8 +26,8 @@ func stepFor(delay time.Duration) time.Duration {
 	return all[len(all)-1]
 }
 
-// stepsFrom returns all steps in the order in which to try their queues: from the one that is wanted to the longest, and then back from it to the shortest.
-// Later than wanted comes first, for too early costs calls.
+// stepsFrom returns all steps in the order in which to try their queues: from the one that is wanted to the longest,
+// and then back from it to the shortest. Later than wanted comes first, for too early costs calls.
 func stepsFrom(step time.Duration) []time.Duration {
 	all := steps()
 	i := slices.Index(all, step)

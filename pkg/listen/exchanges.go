@@ -10,9 +10,10 @@ import (
 
 // bind binds the main queue to each exchange. Binding again is no change.
 //
-// The exchanges are the services'. One that is missing is made as the others are (topic, kept when unused, durable or not), so that no notification
-// is lost until its service comes back after a restart of the broker. As long as it is not known how, it is not made, but looked for, less and
-// less often: an exchange of that name with the wrong durability would keep the service itself, whose RPC goes through it too, from starting.
+// The exchanges are the services'. One that is missing is made as the others are (topic, kept when unused, durable or
+// not), so that no notification is lost until its service comes back after a restart of the broker. As long as it is
+// not known how, it is not made, but looked for, less and less often: an exchange of that name with the wrong
+// durability would keep the service itself, whose RPC goes through it too, from starting.
 func (t *topology) bind(conn *amqp.Connection) error {
 	var missing []string
 	for _, exchange := range t.exchanges {
@@ -27,7 +28,8 @@ func (t *topology) bind(conn *amqp.Connection) error {
 			missing = append(missing, exchange)
 			continue
 		case amqp.AccessRefused:
-			return fatalf("bind queue %s to exchange %s: the user lacks a right (rabbitmqctl set_permissions: write on the queue, read on the exchange): %w",
+			return fatalf("bind queue %s to exchange %s: the user lacks a right (rabbitmqctl set_permissions: write on the "+
+				"queue, read on the exchange): %w",
 				t.queue, exchange, oneLine(err))
 		}
 		if err != nil {
@@ -61,9 +63,9 @@ func (t *topology) bindOne(conn *amqp.Connection, exchange string) error {
 	})
 }
 
-// learn finds out whether the services declare their exchanges as durable (amqp_durable_queues in their configuration), from one that is there: the
-// broker takes a second declaration only when it is the same. It changes nothing. Without the right to declare it, nothing is learnt, and no
-// exchange is ever made.
+// learn finds out whether the services declare their exchanges as durable (amqp_durable_queues in their configuration),
+// from one that is there: the broker takes a second declaration only when it is the same. It changes nothing. Without
+// the right to declare it, nothing is learnt, and no exchange is ever made.
 func (t *topology) learn(conn *amqp.Connection, exchange string) error {
 	for _, durable := range []bool{false, true} {
 		err := on(conn, func(ch *amqp.Channel) error { return declareExchange(ch, exchange, durable) })

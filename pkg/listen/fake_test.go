@@ -128,7 +128,8 @@ func newListener(t *testing.T, p Processor) *Listener {
 	t.Helper()
 	l, err := New(Options{
 		Config: config.Listen{
-			URL: config.NewSecret("amqp://tagger:hunter2@127.0.0.1:1/"), Exchanges: config.List{"nova"}, RoutingKeys: config.List{"notifications.info"}, Queue: "tagger",
+			URL: config.NewSecret("amqp://tagger:hunter2@127.0.0.1:1/"), Exchanges: config.List{"nova"},
+			RoutingKeys: config.List{"notifications.info"}, Queue: "tagger",
 		},
 		Processor: p, Concurrency: 10, Bytes: 8 << 20, GiveUpAfter: 24 * time.Hour, Log: slog.New(slog.DiscardHandler),
 	})
@@ -153,5 +154,6 @@ func notification(id string) []byte {
 
 func handedOut(b *broker, tag uint64, id string) amqp.Delivery {
 	body := fmt.Sprintf(`{"specversion": "1.0", "id": %q, "source": "/s", "type": "t"}`, id)
-	return amqp.Delivery{Acknowledger: b, DeliveryTag: tag, Body: []byte(body), ContentType: "application/json", Exchange: "nova", RoutingKey: "notifications.info"}
+	return amqp.Delivery{Acknowledger: b, DeliveryTag: tag, Body: []byte(body), ContentType: "application/json",
+		Exchange: "nova", RoutingKey: "notifications.info"}
 }

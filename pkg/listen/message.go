@@ -58,7 +58,8 @@ func (m *Message) decode() {
 // envelope reads what is around the body.
 func envelope(d amqp.Delivery, now time.Time) Message {
 	m := Message{
-		Message: delivery.Message{SentAt: now, ReceivedAt: now, Receives: 1}, exchange: d.Exchange, routingKey: d.RoutingKey, Raw: d.Body, contentType: d.ContentType,
+		Message: delivery.Message{SentAt: now, ReceivedAt: now, Receives: 1}, exchange: d.Exchange, routingKey: d.RoutingKey,
+		Raw: d.Body, contentType: d.ContentType,
 	}
 	if sent, ok := d.Headers[headerSentAt].(string); ok {
 		if t, err := time.Parse(time.RFC3339, sent); err == nil && t.Before(now) {

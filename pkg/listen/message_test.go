@@ -31,17 +31,20 @@ func TestMessageThereAndBack(t *testing.T) {
 		`{"specversion": "1.0", "id": "1", "source": "/s", "type": "io.github.cloudtagger.server.created", "subject": "x", "traceparent": "00-1", "data": {"a": "<&>é"}}`,
 		`[{"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}, {"specversion": "1.0", "id": "2", "source": "/s", "type": "t"}]`,
 	} {
-		m := read(amqp.Delivery{Body: []byte(body), ContentType: "application/json", Exchange: "nova", RoutingKey: "notifications.info"}, taken)
+		m := read(amqp.Delivery{Body: []byte(body), ContentType: "application/json", Exchange: "nova",
+			RoutingKey: "notifications.info"}, taken)
 		if m.Err != nil || len(m.Events) == 0 || m.Receives != 1 || !m.SentAt.Equal(taken) {
 			t.Fatalf("%+v", m)
 		}
 		waited := read(back(m.deferred()), taken.Add(time.Hour))
 		again := read(back(waited.deferred()), taken.Add(2*time.Hour))
-		if !again.SentAt.Equal(taken) || again.Receives != 3 || again.exchange != "nova" || again.routingKey != "notifications.info" {
+		if !again.SentAt.Equal(taken) || again.Receives != 3 || again.exchange != "nova" ||
+			again.routingKey != "notifications.info" {
 			t.Errorf("%s %d %s %s", again.SentAt, again.Receives, again.exchange, again.routingKey)
 		}
 		replayed := read(back(again.rejected(delivery.Decision{Decision: apply.Decision{Outcome: apply.Rejected, Reason: "because"}}, taken.Add(3*time.Hour))), taken.Add(4*time.Hour))
-		if !replayed.SentAt.Equal(taken.Add(4*time.Hour)) || replayed.Receives != 1 || replayed.routingKey != "notifications.info" {
+		if !replayed.SentAt.Equal(taken.Add(4*time.Hour)) || replayed.Receives != 1 ||
+			replayed.routingKey != "notifications.info" {
 			t.Errorf("%s %d %s", replayed.SentAt, replayed.Receives, replayed.routingKey)
 		}
 		for _, got := range []Message{waited, again, replayed} {
@@ -60,29 +63,34 @@ func TestMessageThereAndBack(t *testing.T) {
 func TestNoCredentialsInOtherQueues(t *testing.T) {
 	m := read(amqp.Delivery{Body: notification("m-1"), ContentType: "application/json"}, time.Now())
 	for _, p := range []amqp.Publishing{m.deferred(), m.rejected(decided(apply.Rejected), time.Now())} {
-		if bytes.Contains(p.Body, []byte("hunter2")) || p.DeliveryMode != amqp.Persistent || p.ContentType != "application/cloudevents+json" {
+		if bytes.Contains(p.Body, []byte("hunter2")) || p.DeliveryMode != amqp.Persistent ||
+			p.ContentType != "application/cloudevents+json" {
 			t.Errorf("%s: %s", p.ContentType, p.Body)
 		}
 	}
-	if s := fmt.Sprintf("%v %+v %#v", m, m, m.Raw); strings.Contains(s, "hunter2") || strings.Contains(s, "104 117 110 116 101 114 50") {
+	if s := fmt.Sprintf("%v %+v %#v", m, m, m.Raw); strings.Contains(s, "hunter2") ||
+		strings.Contains(s, "104 117 110 116 101 114 50") {
 		t.Error(s)
 	}
 }
 
 func TestRejectedHeaders(t *testing.T) {
 	at := time.Date(2026, 11, 20, 9, 15, 5, 0, time.UTC)
-	m := read(amqp.Delivery{Body: []byte("{"), ContentType: "application/json", Exchange: "nova", RoutingKey: "notifications.info"}, at)
+	m := read(amqp.Delivery{Body: []byte("{"), ContentType: "application/json", Exchange: "nova",
+		RoutingKey: "notifications.info"}, at)
 	if m.Err == nil {
 		t.Fatal("read")
 	}
-	p := m.rejected(delivery.Decision{Decision: apply.Decision{Outcome: apply.Rejected, Reason: "bad \xff " + strings.Repeat("é", 2000)}}, at)
+	p := m.rejected(delivery.Decision{Decision: apply.Decision{Outcome: apply.Rejected, Reason: "bad \xff " +
+		strings.Repeat("é", 2000)}}, at)
 	reason := p.Headers[headerReason].(string)
 	if !strings.HasPrefix(reason, "bad \uFFFD é") || len(reason) > longestHeader || !strings.HasSuffix(reason, "é") {
 		t.Errorf("%d bytes: %q", len(reason), reason)
 	}
 	delete(p.Headers, headerReason)
 	want := amqp.Table{
-		headerOutcome: "rejected", headerEventID: "", headerExchange: "nova", headerRoutingKey: "notifications.info", headerRejectedAt: "2026-11-20T09:15:05Z",
+		headerOutcome: "rejected", headerEventID: "", headerExchange: "nova", headerRoutingKey: "notifications.info",
+		headerRejectedAt: "2026-11-20T09:15:05Z",
 	}
 	if diff := cmp.Diff(want, p.Headers); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -96,7 +104,8 @@ func TestRejectedHeaders(t *testing.T) {
 func TestOddHeaders(t *testing.T) {
 	now := time.Now()
 	for _, h := range []amqp.Table{
-		{headerSentAt: "yesterday", headerReceives: "3"}, {headerSentAt: 5, headerReceives: int64(-4)}, {headerSentAt: now.Add(time.Hour).Format(time.RFC3339), headerReceives: nil},
+		{headerSentAt: "yesterday", headerReceives: "3"}, {headerSentAt: 5, headerReceives: int64(-4)},
+		{headerSentAt: now.Add(time.Hour).Format(time.RFC3339), headerReceives: nil},
 	} {
 		if m := read(amqp.Delivery{Headers: h, Body: []byte("{}")}, now); !m.SentAt.Equal(now) || m.Receives != 1 {
 			t.Errorf("%v: %s, %d", h, m.SentAt, m.Receives)
@@ -116,8 +125,9 @@ func TestSteps(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 	for delay, want := range map[time.Duration]time.Duration{
-		-time.Second: 15 * time.Second, 0: 15 * time.Second, 15 * time.Second: 15 * time.Second, 15*time.Second + 1: 30 * time.Second,
-		16 * time.Minute: 30 * time.Minute, time.Hour: time.Hour, 25 * time.Hour: time.Hour,
+		-time.Second: 15 * time.Second, 0: 15 * time.Second, 15 * time.Second: 15 * time.Second,
+		15*time.Second + 1: 30 * time.Second,
+		16 * time.Minute:   30 * time.Minute, time.Hour: time.Hour, 25 * time.Hour: time.Hour,
 	} {
 		if got := stepFor(delay); got != want {
 			t.Errorf("%s: %s, want %s", delay, got, want)

@@ -25,15 +25,15 @@ const (
 	movePrefetch = 100
 	// moveQuiet is after how long without a message it is looked whether there are any left.
 	moveQuiet = 2 * time.Second
-	// moveLook is after how many bytes it is looked how full the queue is that they go to, and moveFull how many may lie in
-	// it. A main queue that is full throws its oldest messages away.
+	// moveLook is after how many bytes it is looked how full the queue is that they go to, and moveFull how many may lie
+	// in it. A main queue that is full throws its oldest messages away.
 	moveLook = 16 << 20
 	moveFull = mainBytes * 3 / 4
 )
 
-// Move moves the messages of the queues whose names begin with from into those that begin with to, which exist: from the
-// main queue into the main queue, and so on. Each message is as it was, and is taken off its queue when the broker has
-// confirmed it in the other. Of each queue as many are moved as were there when its turn came. No listener may take
+// Move moves the messages of the queues whose names begin with from into those that begin with to, which exist: from
+// the main queue into the main queue, and so on. Each message is as it was, and is taken off its queue when the broker
+// has confirmed it in the other. Of each queue as many are moved as were there when its turn came. No listener may take
 // messages from the queues of from. Done is told of each queue.
 func (q *Queues) Move(ctx context.Context, from, to string, done func(Moved)) error {
 	if from == to {
@@ -50,7 +50,8 @@ func (q *Queues) Move(ctx context.Context, from, to string, done func(Moved)) er
 			return err
 		}
 		if state.Consumers > 0 {
-			return fmt.Errorf("move messages from queue %s: a listener takes messages from it (consumers: %d); stop it first", p.From, state.Consumers)
+			return fmt.Errorf("move messages from queue %s: a listener takes messages from it (consumers: %d); stop it first",
+				p.From, state.Consumers)
 		}
 		if _, err := q.state(p.To); err != nil {
 			return err
@@ -84,7 +85,8 @@ func movePairs(from, to string) []Moved {
 	return pairs
 }
 
-// move moves the messages of one queue. It consumes them: a queue with a single active consumer hands out none otherwise.
+// move moves the messages of one queue. It consumes them: a queue with a single active consumer hands out none
+// otherwise.
 func (q *Queues) move(ctx context.Context, s sender, m *Moved) error {
 	at, err := q.state(m.From)
 	if err != nil || at.Messages == 0 {
@@ -111,7 +113,8 @@ func (q *Queues) move(ctx context.Context, s sender, m *Moved) error {
 				case err != nil:
 					return err
 				case now.Consumers > 1:
-					return fmt.Errorf("move messages from queue %s: a listener has begun to take messages from it; stop it, and move the others", m.From)
+					return fmt.Errorf("move messages from queue %s: a listener has begun to take messages from it; stop it, and "+
+						"move the others", m.From)
 				case now.Messages == 0:
 					return nil
 				}
@@ -146,8 +149,8 @@ func (q *Queues) pass(ctx context.Context, s sender, d amqp.Delivery, to string)
 	return nil
 }
 
-// asItWas is the message for another queue: with its body and headers, without those of the broker itself, and with where
-// it was published at first.
+// asItWas is the message for another queue: with its body and headers, without those of the broker itself, and with
+// where it was published at first.
 func asItWas(d amqp.Delivery) amqp.Publishing {
 	headers := maps.Clone(d.Headers)
 	if headers == nil {
@@ -161,8 +164,9 @@ func asItWas(d amqp.Delivery) amqp.Publishing {
 	}
 	return amqp.Publishing{
 		Headers: headers, ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, DeliveryMode: amqp.Persistent,
-		MessageId: d.MessageId, Timestamp: d.Timestamp, Type: d.Type, AppId: d.AppId, CorrelationId: d.CorrelationId, Priority: d.Priority,
-		Body: d.Body,
+		MessageId: d.MessageId, Timestamp: d.Timestamp, Type: d.Type, AppId: d.AppId, CorrelationId: d.CorrelationId,
+		Priority: d.Priority,
+		Body:     d.Body,
 	}
 }
 

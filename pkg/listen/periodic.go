@@ -18,9 +18,9 @@ const (
 	periodicQueue = ".reconcile"
 )
 
-// periodically calls Periodic from time to time until the connection is gone, as long as no other listener has the lease:
-// a queue that is exclusive to a connection, and gone with it. A single active consumer would have to keep a message
-// unacknowledged for as long, which RabbitMQ lets it do for half an hour.
+// periodically calls Periodic from time to time until the connection is gone, as long as no other listener has the
+// lease: a queue that is exclusive to a connection, and gone with it. A single active consumer would have to keep a
+// message unacknowledged for as long, which RabbitMQ lets it do for half an hour.
 func (l *Listener) periodically(ctx context.Context, conn *amqp.Connection) {
 	if l.due.IsZero() {
 		l.due = time.Now().Add(min(l.options.Period, firstPeriod))

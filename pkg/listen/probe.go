@@ -42,9 +42,9 @@ func (b Broker) Supported() bool {
 	return major > minimumVersion[0] || major == minimumVersion[0] && minor >= minimumVersion[1]
 }
 
-// Rights tries what a listener does, on a queue of its own that is gone with the connection: declare, bind to each exchange,
-// put a message in and take it. It returns the exchanges that exist and those that do not; an error names the right that
-// is missing.
+// Rights tries what a listener does, on a queue of its own that is gone with the connection: declare, bind to each
+// exchange, put a message in and take it. It returns the exchanges that exist and those that do not; an error names the
+// right that is missing.
 func (q *Queues) Rights(ctx context.Context) (exchanges, missing []string, err error) {
 	name := q.topology.queue + ".check." + strings.ToLower(rand.Text()[:8])
 	conn := q.conn.Connection
@@ -61,14 +61,16 @@ func (q *Queues) Rights(ctx context.Context) (exchanges, missing []string, err e
 	sending, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
 	if err := newConfirmed(conn).send(sending, name, amqp.Publishing{Body: []byte("{}")}); err != nil {
-		return exchanges, missing, fmt.Errorf("put a message into queue %s (this takes the right to write to amq.default): %w", name, oneLine(err))
+		return exchanges, missing,
+			fmt.Errorf("put a message into queue %s (this takes the right to write to amq.default): %w", name, oneLine(err))
 	}
 	err = on(conn, func(ch *amqp.Channel) error {
 		_, _, err := ch.Get(name, true)
 		return err
 	})
 	if err != nil {
-		return exchanges, missing, fmt.Errorf("take a message from queue %s (this takes the right to read it): %w", name, oneLine(err))
+		return exchanges, missing, fmt.Errorf("take a message from queue %s (this takes the right to read it): %w", name,
+			oneLine(err))
 	}
 	return exchanges, missing, nil
 }
@@ -133,7 +135,8 @@ func NewManagement(c config.Listen) (*Management, error) {
 	}
 	return &Management{
 		address: address, user: uri.Username, password: config.NewSecret(uri.Password), vhost: uri.Vhost,
-		client: &http.Client{Timeout: managementTimeout, Transport: &http.Transport{TLSClientConfig: settings, Proxy: http.ProxyFromEnvironment}},
+		client: &http.Client{Timeout: managementTimeout, Transport: &http.Transport{TLSClientConfig: settings,
+			Proxy: http.ProxyFromEnvironment}},
 	}, nil
 }
 
@@ -206,7 +209,8 @@ func (m *Management) Policies(ctx context.Context, queues []QueueState) ([]Polic
 			switch key {
 			case "message-ttl", "expires":
 				p.Deadly = true
-			case "max-length", "max-length-bytes", "overflow", "delivery-limit", "dead-letter-exchange", "dead-letter-routing-key":
+			case "max-length", "max-length-bytes", "overflow", "delivery-limit", "dead-letter-exchange",
+				"dead-letter-routing-key":
 			default:
 				continue
 			}

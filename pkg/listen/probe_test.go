@@ -13,7 +13,8 @@ import (
 )
 
 func TestSupported(t *testing.T) {
-	for version, want := range map[string]bool{"3.9.29": false, "3.10.0": true, "3.13.7": true, "4.1.0": true, "2.8.7": false, "unknown": true} {
+	for version, want := range map[string]bool{"3.9.29": false, "3.10.0": true, "3.13.7": true, "4.1.0": true,
+		"2.8.7": false, "unknown": true} {
 		if got := (Broker{Version: version}).Supported(); got != want {
 			t.Errorf("%s: %t", version, got)
 		}
@@ -43,7 +44,8 @@ func TestManagement(t *testing.T) {
 		_, _ = w.Write([]byte(body))
 	}))
 	defer server.Close()
-	c := config.Listen{URL: config.NewSecret("amqp://us%20er:hunter2@127.0.0.1:1/my%2Fhost"), Queue: "tagger", ManagementURL: server.URL + "/"}
+	c := config.Listen{URL: config.NewSecret("amqp://us%20er:hunter2@127.0.0.1:1/my%2Fhost"), Queue: "tagger",
+		ManagementURL: server.URL + "/"}
 	m, err := NewManagement(c)
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +54,8 @@ func TestManagement(t *testing.T) {
 	if err != nil || !slices.Equal(disabled, []string{"stream_queue"}) {
 		t.Errorf("%v, %v", disabled, err)
 	}
-	policies, err := m.Policies(t.Context(), []QueueState{{Name: "tagger"}, {Name: "tagger.delay.1m"}, {Name: "tagger.rejected"}})
+	policies, err := m.Policies(t.Context(), []QueueState{{Name: "tagger"}, {Name: "tagger.delay.1m"},
+		{Name: "tagger.rejected"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,14 +67,16 @@ func TestManagement(t *testing.T) {
 		t.Error(diff)
 	}
 	status = http.StatusInternalServerError
-	if _, err := m.Policies(t.Context(), []QueueState{{Name: "tagger"}}); err == nil || !strings.Contains(err.Error(), "500") {
+	if _, err := m.Policies(t.Context(), []QueueState{{Name: "tagger"}}); err == nil ||
+		!strings.Contains(err.Error(), "500") {
 		t.Errorf("%v", err)
 	}
 	c.URL = config.NewSecret("amqp://user:hunter3@127.0.0.1:1/my%2Fhost")
 	if m, err = NewManagement(c); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.DisabledFlags(t.Context()); err == nil || !strings.Contains(err.Error(), "set_user_tags") || strings.Contains(err.Error(), "hunter3") {
+	if _, err := m.DisabledFlags(t.Context()); err == nil || !strings.Contains(err.Error(), "set_user_tags") ||
+		strings.Contains(err.Error(), "hunter3") {
 		t.Errorf("%v", err)
 	}
 }

@@ -14,7 +14,8 @@ const (
 	unsentPause    = 3 * time.Second
 )
 
-// errNotTaken says that the broker has not put a message into its queue, and will not for now: another queue may take it.
+// errNotTaken says that the broker has not put a message into its queue, and will not for now: another queue may take
+// it.
 var errNotTaken = errors.New("the queue does not take it")
 
 // errTooLarge says that a message is larger than the broker lets any be: no queue will take it.
@@ -22,15 +23,18 @@ var errTooLarge = errors.New("it is larger than the broker's max_message_size")
 
 // sender puts messages into queues.
 type sender interface {
-	// send returns nil only when the broker has said that the queue has the message, and an errNotTaken when it has said that the queue has it not.
+	// send returns nil only when the broker has said that the queue has the message, and an errNotTaken when it has said
+	// that the queue has it not.
 	send(ctx context.Context, queue string, p amqp.Publishing) error
 }
 
-// confirmed sends with publisher confirms, one message at a time: a message that no queue took is returned before it is confirmed, so that a return that
-// has come by the time of the confirm is this message's. It opens another channel when its own is gone. The channel goes with the connection.
+// confirmed sends with publisher confirms, one message at a time: a message that no queue took is returned before it is
+// confirmed, so that a return that has come by the time of the confirm is this message's. It opens another channel when
+// its own is gone. The channel goes with the connection.
 //
-// A broker that is short of memory or disk reads nothing more from a connection that has published. The library then waits for answers without end, so
-// that each exchange with the broker has a goroutine of its own, which nobody waits for longer than his context lets him.
+// A broker that is short of memory or disk reads nothing more from a connection that has published. The library then
+// waits for answers without end, so that each exchange with the broker has a goroutine of its own, which nobody waits
+// for longer than his context lets him.
 type confirmed struct {
 	conn *amqp.Connection
 	turn chan struct{} // full while somebody sends; guards what follows

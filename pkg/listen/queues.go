@@ -107,7 +107,8 @@ type Rejected struct {
 func readRejected(d amqp.Delivery) Rejected {
 	text := func(name string) string { s, _ := d.Headers[name].(string); return s }
 	r := Rejected{
-		Message: read(d, time.Now()), ID: text(headerEventID), Outcome: apply.Outcome(text(headerOutcome)), Reason: text(headerReason),
+		Message: read(d, time.Now()), ID: text(headerEventID), Outcome: apply.Outcome(text(headerOutcome)),
+		Reason: text(headerReason),
 	}
 	r.Exchange, r.RoutingKey = r.exchange, r.routingKey
 	if r.ID == "" {
@@ -156,8 +157,8 @@ func (q *Queues) Drop(ctx context.Context, ids []string) (int, error) {
 	return q.take(ctx, ids, func(Rejected) (bool, error) { return true, nil })
 }
 
-// take gets as many rejected messages as there were at first, and calls done with those that have one of the ids, or with
-// all where there are no ids. A message goes when done says so; the others are back in their places at the end.
+// take gets as many rejected messages as there were at first, and calls done with those that have one of the ids, or
+// with all where there are no ids. A message goes when done says so; the others are back in their places at the end.
 func (q *Queues) take(ctx context.Context, ids []string, done func(Rejected) (bool, error)) (taken int, err error) {
 	name := q.topology.rejected()
 	begun := time.Now()
@@ -208,8 +209,8 @@ func (q *Queues) take(ctx context.Context, ids []string, done func(Rejected) (bo
 	return taken, err
 }
 
-// Delete deletes the queues, and their bindings with them, and reports each with the messages that were in it. It deletes
-// none while a listener takes messages. Exchanges are the services' and stay.
+// Delete deletes the queues, and their bindings with them, and reports each with the messages that were in it. It
+// deletes none while a listener takes messages. Exchanges are the services' and stay.
 func (q *Queues) Delete(ctx context.Context, deleted func(QueueState)) error {
 	all, err := q.List()
 	if err != nil {
@@ -217,7 +218,8 @@ func (q *Queues) Delete(ctx context.Context, deleted func(QueueState)) error {
 	}
 	for _, s := range all {
 		if s.Consumers > 0 {
-			return fmt.Errorf("delete queue %s: a listener takes messages from it (consumers: %d); stop all listeners first", s.Name, s.Consumers)
+			return fmt.Errorf("delete queue %s: a listener takes messages from it (consumers: %d); stop all listeners first",
+				s.Name, s.Consumers)
 		}
 	}
 	for _, s := range all {
@@ -248,7 +250,8 @@ func (q *Queues) Tap(ctx context.Context, bound func(exchanges, missing []string
 		return fmt.Errorf("open a channel: %w", err)
 	}
 	name := q.topology.queue + ".tap." + strings.ToLower(rand.Text()[:8])
-	_, err = ch.QueueDeclare(name, false, true, true, false, amqp.Table{"x-max-length-bytes": int64(tapBytes), "x-overflow": "drop-head"})
+	_, err = ch.QueueDeclare(name, false, true, true, false,
+		amqp.Table{"x-max-length-bytes": int64(tapBytes), "x-overflow": "drop-head"})
 	if err != nil {
 		return q.topology.declareError(name, err)
 	}
@@ -257,7 +260,8 @@ func (q *Queues) Tap(ctx context.Context, bound func(exchanges, missing []string
 		return err
 	}
 	if len(exchanges) == 0 {
-		return fmt.Errorf("none of the exchanges exists: %s; set TAGGER_AMQP_EXCHANGES to those of your services", strings.Join(missing, ", "))
+		return fmt.Errorf("none of the exchanges exists: %s; set TAGGER_AMQP_EXCHANGES to those of your services",
+			strings.Join(missing, ", "))
 	}
 	if err := ch.Qos(tapPrefetch, 0, false); err != nil {
 		return fmt.Errorf("limit the messages under way: %w", err)

@@ -48,7 +48,8 @@ func (s *stand) rejectedIDs(t *testing.T, q *Queues) []string {
 	t.Helper()
 	var ids []string
 	if err := q.Rejected(t.Context(), func(r Rejected) bool {
-		if r.Reason != "over quota" || r.Outcome != apply.Rejected || r.RejectedAt.IsZero() || r.Exchange != s.config.Exchanges[0] {
+		if r.Reason != "over quota" || r.Outcome != apply.Rejected || r.RejectedAt.IsZero() ||
+			r.Exchange != s.config.Exchanges[0] {
 			t.Errorf("%+v", r)
 		}
 		ids = append(ids, r.ID)
@@ -207,8 +208,8 @@ func TestRabbitMQRights(t *testing.T) {
 	}
 }
 
-// The messages of queues whose arguments are others, or are the same, are moved as they were. A listener on the old queues
-// is in the way, one on the new ones is not.
+// The messages of queues whose arguments are others, or are the same, are moved as they were. A listener on the old
+// queues is in the way, one on the new ones is not.
 func TestRabbitMQMove(t *testing.T) {
 	t.Parallel()
 	for _, arguments := range []amqp.Table{
@@ -248,7 +249,8 @@ func TestRabbitMQMove(t *testing.T) {
 			t.Fatal(err)
 		}
 		sender := newConfirmed(s.conn)
-		m := read(amqp.Delivery{Exchange: s.config.Exchanges[0], RoutingKey: "notifications.info", Body: []byte(plainEvent("late"))}, time.Now().Add(-time.Hour))
+		m := read(amqp.Delivery{Exchange: s.config.Exchanges[0], RoutingKey: "notifications.info",
+			Body: []byte(plainEvent("late"))}, time.Now().Add(-time.Hour))
 		m.Receives = 4
 		if err := sender.send(t.Context(), old.Queue+".delay.1h", m.deferred()); err != nil {
 			t.Fatal(err)
@@ -267,13 +269,18 @@ func TestRabbitMQMove(t *testing.T) {
 		}
 		none := func(Moved) { t.Error("something was moved") }
 		until(t, "a consumer", func() bool { state, _ := q.state(old.Queue); return state.Consumers == 1 })
-		if err := q.Move(t.Context(), old.Queue, s.config.Queue, none); err == nil || !strings.Contains(err.Error(), "stop it first") {
+		if err := q.Move(t.Context(), old.Queue, s.config.Queue, none); err == nil ||
+			!strings.Contains(err.Error(), "stop it first") {
 			t.Errorf("under a listener: %v", err)
 		}
 		if err := taking.Close(); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "no consumer", func() bool { state, _ := q.state(old.Queue); return state.Consumers == 0 && state.Messages == count })
+		until(t, "no consumer", func() bool {
+			state, _ := q.state(old.Queue)
+			return state.Consumers == 0 &&
+				state.Messages == count
+		})
 		if err := q.Move(t.Context(), old.Queue, old.Queue, none); err == nil {
 			t.Error("moved to itself")
 		}
@@ -282,10 +289,12 @@ func TestRabbitMQMove(t *testing.T) {
 		}
 
 		moved := map[string]int{}
-		if err := q.Move(t.Context(), old.Queue, s.config.Queue, func(m Moved) { moved[m.From] = m.Messages; moved["left"] += m.Left }); err != nil {
+		if err := q.Move(t.Context(), old.Queue, s.config.Queue,
+			func(m Moved) { moved[m.From] = m.Messages; moved["left"] += m.Left }); err != nil {
 			t.Fatal(err)
 		}
-		if moved[old.Queue] != count || moved[old.Queue+".rejected"] != 1 || moved[old.Queue+".delay.1h"] != 1 || moved["left"] != 0 {
+		if moved[old.Queue] != count || moved[old.Queue+".rejected"] != 1 || moved[old.Queue+".delay.1h"] != 1 ||
+			moved["left"] != 0 {
 			t.Errorf("moved %v", moved)
 		}
 		until(t, "the messages", func() bool { return s.count(t, s.config.Queue) == count })
@@ -307,12 +316,14 @@ func TestRabbitMQMove(t *testing.T) {
 		}
 		for i := range count {
 			m := read(<-deliveries, time.Now())
-			if m.EventID() != fmt.Sprint(i) || m.exchange != s.config.Exchanges[0] || m.routingKey != "notifications.info" || m.Receives != 1 {
+			if m.EventID() != fmt.Sprint(i) || m.exchange != s.config.Exchanges[0] || m.routingKey != "notifications.info" ||
+				m.Receives != 1 {
 				t.Fatalf("message %d is %+v", i, m)
 			}
 		}
 		late, ok, err := s.ch.Get(s.config.Queue+".delay.1h", true)
-		if m := read(late, time.Now()); err != nil || !ok || m.Receives != 5 || time.Since(m.SentAt) < 59*time.Minute || m.exchange != s.config.Exchanges[0] {
+		if m := read(late, time.Now()); err != nil || !ok || m.Receives != 5 || time.Since(m.SentAt) < 59*time.Minute ||
+			m.exchange != s.config.Exchanges[0] {
 			t.Errorf("%v, %v: %+v", ok, err, m)
 		}
 	}

@@ -57,7 +57,8 @@ func newStand(t *testing.T) *stand {
 		t.Fatal(err)
 	}
 	s := &stand{conn: conn, ch: ch, config: config.Listen{
-		URL: config.NewSecret(brokerURL(t)), Exchanges: config.List{name}, RoutingKeys: config.List{"notifications.info", "versioned_notifications.info"}, Queue: name,
+		URL: config.NewSecret(brokerURL(t)), Exchanges: config.List{name},
+		RoutingKeys: config.List{"notifications.info", "versioned_notifications.info"}, Queue: name,
 	}}
 	t.Cleanup(func() {
 		for _, q := range newTopology(s.config, nil).queues() {
@@ -133,7 +134,8 @@ type running struct {
 
 func (s *stand) listen(t *testing.T, w Processor, change func(*Listener)) *running {
 	t.Helper()
-	l, err := New(Options{Config: s.config, Processor: w, Concurrency: 5, Bytes: 8 << 20, GiveUpAfter: 24 * time.Hour, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	l, err := New(Options{Config: s.config, Processor: w, Concurrency: 5, Bytes: 8 << 20, GiveUpAfter: 24 * time.Hour,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +212,8 @@ func alarm(t *testing.T, on bool) {
 	if on {
 		watermark = "0.0000001"
 	}
-	out, err := exec.Command("../../deploy/openstack-dev/rabbitmqctl", "set_vm_memory_high_watermark", watermark).CombinedOutput()
+	out, err := exec.Command("../../deploy/openstack-dev/rabbitmqctl", "set_vm_memory_high_watermark",
+		watermark).CombinedOutput()
 	if err != nil {
 		t.Errorf("set the watermark to %s: %v: %s", watermark, err, out)
 	}

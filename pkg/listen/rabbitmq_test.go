@@ -91,7 +91,8 @@ func TestRabbitMQDelay(t *testing.T) {
 	if d.Headers[headerRoutingKey] != "notifications.info" || d.Headers[headerExchange] != s.config.Exchanges[0] {
 		t.Errorf("%v", d.Headers)
 	}
-	if !strings.Contains(again.Events[0].String(), "compute.instance.create.end") || strings.Contains(string(d.Body), "hunter2") {
+	if !strings.Contains(again.Events[0].String(), "compute.instance.create.end") ||
+		strings.Contains(string(d.Body), "hunter2") {
 		t.Errorf("%s: %s", again.Events[0], d.Body)
 	}
 }
@@ -108,7 +109,8 @@ func TestRabbitMQRejected(t *testing.T) {
 	next(t, w)
 	w.verdicts <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Rejected, Reason: "over quota"}}
 	d := s.rejected(t)
-	if d.Headers[headerReason] != "over quota" || d.Headers[headerOutcome] != "rejected" || d.Headers[headerEventID] != "m-1" ||
+	if d.Headers[headerReason] != "over quota" || d.Headers[headerOutcome] != "rejected" ||
+		d.Headers[headerEventID] != "m-1" ||
 		d.Headers[headerRoutingKey] != "notifications.info" || strings.Contains(string(d.Body), "hunter2") {
 		t.Errorf("%v: %s", d.Headers, d.Body)
 	}
@@ -174,8 +176,8 @@ func TestRabbitMQReconnects(t *testing.T) {
 	}
 }
 
-// Of two listeners on a queue one takes all its messages; the other takes over when it is gone. So it is with a queue that an
-// older version made, for any number of active consumers.
+// Of two listeners on a queue one takes all its messages; the other takes over when it is gone. So it is with a queue
+// that an older version made, for any number of active consumers.
 func TestRabbitMQTwoListeners(t *testing.T) {
 	t.Parallel()
 	for _, older := range []bool{false, true} {
@@ -381,7 +383,8 @@ func TestRabbitMQFullDelayQueue(t *testing.T) {
 	w.verdicts <- decided(apply.Tagged)
 }
 
-// While as many bytes of messages are under way as may be, no further one is read. One that is larger is worked on alone.
+// While as many bytes of messages are under way as may be, no further one is read. One that is larger is worked on
+// alone.
 func TestRabbitMQBytes(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -391,7 +394,8 @@ func TestRabbitMQBytes(t *testing.T) {
 	consuming(t, l)
 	for i, size := range []int{2 << 10, 2 << 10, 2 << 10, 20 << 10} {
 		id := strconv.Itoa(i)
-		s.notify(t, fmt.Sprintf(`{"specversion": "1.0", "id": %q, "source": "/s", "type": "t", "data": %q}`, id, strings.Repeat("x", size)))
+		s.notify(t, fmt.Sprintf(`{"specversion": "1.0", "id": %q, "source": "/s", "type": "t", "data": %q}`, id,
+			strings.Repeat("x", size)))
 	}
 	under := func(messages int64) {
 		t.Helper()
@@ -426,7 +430,8 @@ func TestRabbitMQMismatch(t *testing.T) {
 	select {
 	case <-l.ended:
 		err := l.stop()
-		if err == nil || !strings.Contains(err.Error(), "it exists with other arguments") || !strings.Contains(err.Error(), "tagger queues delete") || strings.Contains(err.Error(), "\n") {
+		if err == nil || !strings.Contains(err.Error(), "it exists with other arguments") ||
+			!strings.Contains(err.Error(), "tagger queues delete") || strings.Contains(err.Error(), "\n") {
 			t.Error(err)
 		}
 		t.Log(err)
@@ -435,7 +440,8 @@ func TestRabbitMQMismatch(t *testing.T) {
 	}
 }
 
-// An exchange that is not there yet, or is gone, is bound when its service has it; and it is made as its service made it.
+// An exchange that is not there yet, or is gone, is bound when its service has it; and it is made as its service made
+// it.
 func TestRabbitMQExchangeComesAndGoes(t *testing.T) {
 	t.Parallel()
 	for _, durable := range []bool{false, true} {
@@ -509,7 +515,8 @@ func TestRabbitMQDeleteQueues(t *testing.T) {
 	deleted := map[string]int{}
 	note := func(q QueueState) { deleted[q.Name] = q.Messages }
 	queues := s.queues(t)
-	if err := queues.Delete(t.Context(), note); err == nil || !strings.Contains(err.Error(), "stop all listeners first") || len(deleted) != 0 {
+	if err := queues.Delete(t.Context(), note); err == nil || !strings.Contains(err.Error(), "stop all listeners first") ||
+		len(deleted) != 0 {
 		t.Errorf("under a listener: %v, deleted %v", err, deleted)
 	}
 	if err := l.stop(); err != nil {
@@ -546,7 +553,8 @@ func TestRabbitMQWrongPassword(t *testing.T) {
 	select {
 	case <-l.ended:
 		err := l.stop()
-		if err == nil || !strings.Contains(err.Error(), "refuses user and password") || strings.Contains(err.Error(), "hunter2") {
+		if err == nil || !strings.Contains(err.Error(), "refuses user and password") ||
+			strings.Contains(err.Error(), "hunter2") {
 			t.Error(err)
 		}
 		t.Log(err)
@@ -555,12 +563,13 @@ func TestRabbitMQWrongPassword(t *testing.T) {
 	}
 }
 
-// A message that was let in before max_message_size was set, and that the broker therefore does not take a second time, is
-// rejected with that reason. Other tests do not run meanwhile.
+// A message that was let in before max_message_size was set, and that the broker therefore does not take a second time,
+// is rejected with that reason. Other tests do not run meanwhile.
 func TestRabbitMQMaxMessageSize(t *testing.T) {
 	limit := func(bytes int) {
 		t.Helper()
-		out, err := exec.Command("../../deploy/openstack-dev/rabbitmqctl", "eval", fmt.Sprintf("application:set_env(rabbit, max_message_size, %d).", bytes)).CombinedOutput()
+		out, err := exec.Command("../../deploy/openstack-dev/rabbitmqctl", "eval",
+			fmt.Sprintf("application:set_env(rabbit, max_message_size, %d).", bytes)).CombinedOutput()
 		if err != nil {
 			t.Errorf("set max_message_size to %d: %v: %s", bytes, err, out)
 		}
@@ -581,7 +590,8 @@ func TestRabbitMQMaxMessageSize(t *testing.T) {
 	}
 	w.verdicts <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Reason: "building"}}
 	d := s.rejected(t)
-	if reason, _ := d.Headers[headerReason].(string); !strings.Contains(reason, "it cannot wait (building)") || !strings.Contains(reason, "max_message_size") ||
+	if reason, _ := d.Headers[headerReason].(string); !strings.Contains(reason, "it cannot wait (building)") ||
+		!strings.Contains(reason, "max_message_size") ||
 		d.Headers[headerEventID] != "large" {
 		t.Errorf("%v", d.Headers)
 	}

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// recent remembers the changes that messages of the last minutes reported. Nova can send each change in two formats (notification_format=both), as two
-// messages with different ids and one key; the second is not worked on when the first was.
+// recent remembers the changes that messages of the last minutes reported. Nova can send each change in two formats
+// (notification_format=both), as two messages with different ids and one key; the second is not worked on when the
+// first was.
 //
 // The same message that comes again, for its acknowledgement was lost or its delay is over, is no duplicate of itself.
 type recent struct {
@@ -26,7 +27,8 @@ type change struct {
 	claimed    time.Time
 	done       chan struct{}
 
-	// Set before done is closed. kept: the message has been brought to where it belongs, be it a delay queue, and will not come back by itself.
+	// Set before done is closed. kept: the message has been brought to where it belongs, be it a delay queue, and will not
+	// come back by itself.
 	kept, pending bool
 
 	recent *recent
@@ -34,7 +36,8 @@ type change struct {
 
 func newRecent() *recent { return &recent{changes: map[string]*change{}} }
 
-// claim returns the change of a key, and whether the event is to be worked on as its first report. If so, finish must be called.
+// claim returns the change of a key, and whether the event is to be worked on as its first report. If so, finish must
+// be called.
 func (r *recent) claim(key, event string, pending bool, now time.Time) (c *change, first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -50,7 +53,8 @@ func (r *recent) claim(key, event string, pending bool, now time.Time) (c *chang
 	return c, true
 }
 
-// forget is for those who hold the lock. A change that a later report has taken the place of is not in the map any more.
+// forget is for those who hold the lock. A change that a later report has taken the place of is not in the map any
+// more.
 func (r *recent) forget(c *change) {
 	if r.changes[c.key] == c {
 		delete(r.changes, c.key)
@@ -77,6 +81,7 @@ func (c *change) isDone() bool {
 	}
 }
 
-// covers reports that another report of the change needs no work. A first report for which there was nothing to do says nothing about one for which
-// there is: rules that look into data can match one format only. Call it when done is closed.
+// covers reports that another report of the change needs no work. A first report for which there was nothing to do says
+// nothing about one for which there is: rules that look into data can match one format only. Call it when done is
+// closed.
 func (c *change) covers(pending bool) bool { return c.kept && (c.pending || !pending) }

@@ -31,18 +31,25 @@ func TestBothFormats(t *testing.T) {
 		{"gone", change, change, decided(apply.Gone), nil, []string{"ack 1", "ack 2"}, []string{"a"}, 1},
 		{"ignored both", none, none, decided(apply.Ignored), nil, []string{"ack 1", "ack 2"}, []string{"a"}, 1},
 		{"the second has nothing to do", change, none, tagged, nil, []string{"ack 1", "ack 2"}, []string{"a"}, 1},
-		{"only the second has something to do", none, change, decided(apply.Ignored), nil, []string{"ack 1", "ack 2"}, []string{"a", "b"}, 0},
-		{"the first waits in the broker", change, change, deferred, nil, []string{"publish to tagger.delay.15s", "confirmed", "ack 1", "ack 2"}, []string{"a"}, 1},
-		{"rejected", change, change, decided(apply.Rejected), nil, []string{"publish to tagger.rejected", "confirmed", "ack 1", "ack 2"}, []string{"a"}, 1},
-		{"the first goes back", change, change, deferred, errors.New("full"), []string{"publish to tagger.delay.15s", "give back 1", "ack 2"}, []string{"a", "b"}, 0},
-		{"nothing works", change, change, faulty(apply.Deferred, errors.New("401"), fault.Everything), nil, []string{"give back 1", "ack 2"}, []string{"a", "b"}, 0},
-		{"no key", delivery.Planned{Pending: true}, delivery.Planned{Pending: true}, tagged, nil, []string{"ack 2", "ack 1"}, []string{"b", "a"}, 0},
+		{"only the second has something to do", none, change, decided(apply.Ignored), nil, []string{"ack 1", "ack 2"},
+			[]string{"a", "b"}, 0},
+		{"the first waits in the broker", change, change, deferred, nil, []string{"publish to tagger.delay.15s", "confirmed",
+			"ack 1", "ack 2"}, []string{"a"}, 1},
+		{"rejected", change, change, decided(apply.Rejected), nil, []string{"publish to tagger.rejected", "confirmed",
+			"ack 1", "ack 2"}, []string{"a"}, 1},
+		{"the first goes back", change, change, deferred, errors.New("full"),
+			[]string{"publish to tagger.delay.15s", "give back 1", "ack 2"}, []string{"a", "b"}, 0},
+		{"nothing works", change, change, faulty(apply.Deferred, errors.New("401"), fault.Everything), nil,
+			[]string{"give back 1", "ack 2"}, []string{"a", "b"}, 0},
+		{"no key", delivery.Planned{Pending: true}, delivery.Planned{Pending: true}, tagged, nil, []string{"ack 2", "ack 1"},
+			[]string{"b", "a"}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := &broker{refuses: tt.refuses}
 				w := &script{
-					plans: map[string]delivery.Planned{"a": tt.a, "b": tt.b}, says: map[string]delivery.Decision{"a": tt.first, "b": tagged},
+					plans: map[string]delivery.Planned{"a": tt.a, "b": tt.b},
+					says:  map[string]delivery.Decision{"a": tt.first, "b": tagged},
 					takes: map[string]time.Duration{"a": 5 * time.Second},
 				}
 				l := newListener(t, w)
@@ -64,7 +71,8 @@ func TestBothFormats(t *testing.T) {
 	}
 }
 
-// A message that comes again is worked on again, for nobody knows how far it was; and while it waits, so is none of its format's twins.
+// A message that comes again is worked on again, for nobody knows how far it was; and while it waits, so is none of its
+// format's twins.
 func TestTheSameMessageAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &broker{}

@@ -25,10 +25,10 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// Sink is the processor that sends events on and tags nothing: to an HTTP receiver, such as Knative's brokers or Tagger's
-// own functions, or to a queue of SQS. Each event goes as a structured CloudEvent, by itself. Only events that report a
-// change are sent; the others of a bus are ignored. The events of one resource are sent one after the other, in the order in
-// which they came.
+// Sink is the processor that sends events on and tags nothing: to an HTTP receiver, such as Knative's brokers or
+// Tagger's own functions, or to a queue of SQS. Each event goes as a structured CloudEvent, by itself. Only events that
+// report a change are sent; the others of a bus are ignored. The events of one resource are sent one after the other,
+// in the order in which they came.
 type Sink struct {
 	extensions map[string]string // which K_CE_OVERRIDES adds to each event
 	options    SinkOptions
@@ -97,13 +97,16 @@ func NewSink(o SinkOptions) (*Sink, error) {
 // WritePrometheus writes how often the sink was posted to in Prometheus' text format.
 func (s *Sink) WritePrometheus(w io.Writer) error {
 	const name = "tagger_listen_posts_total"
-	_, err := fmt.Fprintf(w, "# HELP %s Events posted to the sink.\n# TYPE %[1]s counter\n%[1]s %d\n", name, s.posts.Load())
+	_, err := fmt.Fprintf(w, "# HELP %s Events posted to the sink.\n# TYPE %[1]s counter\n%[1]s %d\n", name,
+		s.posts.Load())
 	if s.options.Held != nil && err == nil {
 		on := 0
 		if s.options.Held() {
 			on = 1
 		}
-		_, err = fmt.Fprintf(w, "# HELP tagger_on_hold Whether posting is on hold.\n# TYPE tagger_on_hold gauge\ntagger_on_hold %d\n", on)
+		_,
+			err = fmt.Fprintf(w, "# HELP tagger_on_hold Whether posting is on hold.\n# TYPE tagger_on_hold "+
+			"gauge\ntagger_on_hold %d\n", on)
 	}
 	return err
 }
@@ -122,7 +125,9 @@ func overrides(text string) (map[string]string, error) {
 	probe := event.New()
 	for _, name := range slices.Sorted(maps.Keys(o.Extensions)) {
 		if probe.SetExtension(name, o.Extensions[name]); probe.FieldErrors["extension:"+name] != nil {
-			return nil, fmt.Errorf("read K_CE_OVERRIDES: %.40q cannot be the name of an attribute: lower-case letters and digits only", name)
+			return nil,
+				fmt.Errorf("read K_CE_OVERRIDES: %.40q cannot be the name of an attribute: lower-case letters and digits only",
+					name)
 		}
 	}
 	return o.Extensions, nil
@@ -218,7 +223,8 @@ func (s *Sink) work(ctx context.Context, m delivery.Message, readings []reading)
 const sent apply.Outcome = "sent"
 
 // event returns the decision on an event, and whether the receiver answered.
-func (s *Sink) event(ctx context.Context, m delivery.Message, e event.Event, r reading) (d apply.Decision, answered bool) {
+func (s *Sink) event(ctx context.Context, m delivery.Message, e event.Event, r reading) (d apply.Decision,
+	answered bool) {
 	switch {
 	case r.err != nil:
 		return apply.Decision{Outcome: apply.Rejected, Reason: r.err.Error()}, false
@@ -227,7 +233,8 @@ func (s *Sink) event(ctx context.Context, m delivery.Message, e event.Event, r r
 	case len(r.Changes) == 0:
 		return apply.Decision{Outcome: apply.Unrecognised, Reason: r.Why}, false
 	case s.options.Held != nil && s.options.Held():
-		return apply.Decision{Outcome: apply.Deferred, Reason: "posting is on hold (TAGGER_HOLD_FILE)", Delay: time.Minute}, false
+		return apply.Decision{Outcome: apply.Deferred, Reason: "posting is on hold (TAGGER_HOLD_FILE)", Delay: time.Minute},
+			false
 	}
 	e = e.Clone()
 	for name, value := range s.extensions {
@@ -242,7 +249,8 @@ func (s *Sink) event(ctx context.Context, m delivery.Message, e event.Event, r r
 	switch {
 	case a.fault != nil:
 		d = apply.Decision{
-			Outcome: apply.Deferred, Reason: a.reason, Delay: steps()[0], Fault: apply.Fault{Err: a.fault, Scope: fault.Everything},
+			Outcome: apply.Deferred, Reason: a.reason, Delay: steps()[0],
+			Fault: apply.Fault{Err: a.fault, Scope: fault.Everything},
 		}
 	case a.class == "":
 		d = apply.Decision{Outcome: sent}
@@ -255,15 +263,17 @@ func (s *Sink) event(ctx context.Context, m delivery.Message, e event.Event, r r
 }
 
 // again is the decision on what did not work for now, or no more after so long.
-func again(giveUpAfter time.Duration, m delivery.Message, class metadata.Class, message string, retryAfter time.Duration) apply.Decision {
+func again(giveUpAfter time.Duration, m delivery.Message, class metadata.Class, message string,
+	retryAfter time.Duration) apply.Decision {
 	return apply.Options{GiveUpAfter: giveUpAfter}.Judge(apply.Situation{
 		Class: class, Message: message, CarrierAge: time.Since(m.SentAt), Receives: m.Receives, RetryAfter: retryAfter,
 	}).Decision
 }
 
-// report logs one line for each change that the event reports, and one at least. Most of what a bus carries is no change,
-// and is of interest to those only who look for something.
-func (s *Sink) report(ctx context.Context, e event.Event, changes []lifecycle.Change, m delivery.Message, d apply.Decision) {
+// report logs one line for each change that the event reports, and one at least. Most of what a bus carries is no
+// change, and is of interest to those only who look for something.
+func (s *Sink) report(ctx context.Context, e event.Event, changes []lifecycle.Change, m delivery.Message,
+	d apply.Decision) {
 	level := slog.LevelInfo
 	switch {
 	case d.Fault.Err != nil, d.Outcome == apply.Rejected:
@@ -279,7 +289,8 @@ func (s *Sink) report(ctx context.Context, e event.Event, changes []lifecycle.Ch
 	for _, c := range changes {
 		attrs := []slog.Attr{
 			slog.String("event_id", e.ID()), slog.String("source", e.Source()), slog.String("type", e.Type()),
-			slog.String("action", string(c.Action)), slog.String("kind", string(c.Resource.Kind)), slog.String("resource_id", c.Resource.ID),
+			slog.String("action", string(c.Action)), slog.String("kind", string(c.Resource.Kind)),
+			slog.String("resource_id", c.Resource.ID),
 			slog.String("resource_name", c.Resource.Name), slog.String("project", c.Resource.Project),
 			slog.String("outcome", string(d.Outcome)), slog.String("reason", d.Reason), slog.Int("receives", m.Receives),
 		}

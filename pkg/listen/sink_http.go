@@ -67,7 +67,8 @@ func (h *httpReceiver) send(ctx context.Context, _ event.Event, _ string, body [
 // and what HTTP does not know. Two differ here: 401 and 403 say that the secret is wrong, which is no event's fault,
 // and 408 that the receiver has not even read the request.
 func (h *httpReceiver) judge(resp *http.Response) answer {
-	a := answer{reason: "the sink answers " + resp.Status, reached: true, retryAfter: breaker.RetryAfter(resp.Header.Get("Retry-After"))}
+	a := answer{reason: "the sink answers " + resp.Status, reached: true,
+		retryAfter: breaker.RetryAfter(resp.Header.Get("Retry-After"))}
 	switch status := resp.StatusCode; {
 	case status >= 200 && status < 300:
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
@@ -78,7 +79,8 @@ func (h *httpReceiver) judge(resp *http.Response) answer {
 		a.fault = fmt.Errorf("%s: %s", a.reason, way)
 	case status == http.StatusTooManyRequests:
 		a.class = metadata.Throttled
-	case status == http.StatusNotFound || status == http.StatusRequestTimeout || status == http.StatusConflict || status >= 500:
+	case status == http.StatusNotFound || status == http.StatusRequestTimeout || status == http.StatusConflict ||
+		status >= 500:
 		a.class = metadata.Unavailable
 	default:
 		a.class = metadata.Invalid

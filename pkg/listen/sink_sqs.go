@@ -36,19 +36,21 @@ func (q *queueReceiver) send(ctx context.Context, e event.Event, resource string
 	return a
 }
 
-// judge says what an error of SQS means. What is neither throttling nor an outage nor about the message is about the queue
-// or the access key, and would meet each message: the queue does not exist, its key in KMS is disabled, the access key has
-// expired or may not send (API reference, "SendMessage" and "Common Error Types").
+// judge says what an error of SQS means. What is neither throttling nor an outage nor about the message is about the
+// queue or the access key, and would meet each message: the queue does not exist, its key in KMS is disabled, the
+// access key has expired or may not send (API reference, "SendMessage" and "Common Error Types").
 func (q *queueReceiver) judge(e *awsapi.Error) (metadata.Class, error) {
 	code := e.Code[strings.LastIndexByte(e.Code, '.')+1:] // of AWS.SimpleQueueService.X and KMS.X
 	switch {
-	case code == "ThrottlingException" || code == "Throttling" || code == "RequestThrottled" || code == "KmsThrottled" || e.Status == http.StatusTooManyRequests:
+	case code == "ThrottlingException" || code == "Throttling" || code == "RequestThrottled" || code == "KmsThrottled" ||
+		e.Status == http.StatusTooManyRequests:
 		return metadata.Throttled, nil
 	case e.Status >= 500:
 		return metadata.Unavailable, nil
 	case code == "InvalidMessageContents" || code == "InvalidParameterValue" || code == "InvalidParameterValueException":
 		return metadata.Invalid, nil
 	}
-	return "", fmt.Errorf("send to the queue: %w: the queue of --sink must exist, and the access key of AWS_ACCESS_KEY_ID needs "+
-		"sqs:SendMessage on it", e)
+	return "",
+		fmt.Errorf("send to the queue: %w: the queue of --sink must exist, and the access key of AWS_ACCESS_KEY_ID needs "+
+			"sqs:SendMessage on it", e)
 }

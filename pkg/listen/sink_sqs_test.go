@@ -19,25 +19,28 @@ import (
 
 const queueAddress = "https://sqs.eu-west-3.amazonaws.com/123456789012/tagger"
 
-// newAWS starts AWS's services, which the environment then names. A failed call is not tried again by the client itself.
+// newAWS starts AWS's services, which the environment then names. A failed call is not tried again by the client
+// itself.
 func newAWS(t *testing.T) *lambdatest.AWS {
 	t.Helper()
 	aws := lambdatest.NewAWS()
 	t.Cleanup(aws.Close)
 	for name, value := range map[string]string{
-		"AWS_ENDPOINT_URL": aws.URL, "AWS_REGION": "", "AWS_MAX_ATTEMPTS": "1", "AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "hunter2",
-		"AWS_SESSION_TOKEN": "",
+		"AWS_ENDPOINT_URL": aws.URL, "AWS_REGION": "", "AWS_MAX_ATTEMPTS": "1", "AWS_ACCESS_KEY_ID": "AKIATEST",
+		"AWS_SECRET_ACCESS_KEY": "hunter2",
+		"AWS_SESSION_TOKEN":     "",
 	} {
 		t.Setenv(name, value)
 	}
 	return aws
 }
 
-// A queue gets the event as it would be posted. In a FIFO queue each resource is a message group, and an event that is sent
-// twice counts once.
+// A queue gets the event as it would be posted. In a FIFO queue each resource is a message group, and an event that is
+// sent twice counts once.
 func TestSinkSendsToQueues(t *testing.T) {
 	aws := newAWS(t)
-	other := strings.ReplaceAll(strings.ReplaceAll(string(notification("m-2")), "8c1f0a6e", "9c1f0a6e"), "web-1", "web-\ufffe")
+	other := strings.ReplaceAll(strings.ReplaceAll(string(notification("m-2")), "8c1f0a6e", "9c1f0a6e"), "web-1",
+		"web-\ufffe")
 	type sentMessage struct{ group, id string }
 	seen := map[string][]sentMessage{}
 	for _, address := range []string{queueAddress, queueAddress + ".fifo"} {
@@ -51,7 +54,8 @@ func TestSinkSendsToQueues(t *testing.T) {
 		for _, call := range aws.Calls() {
 			text, _ := call.Body["MessageBody"].(string)
 			var e struct{ Specversion, Type, Cluster string }
-			if err := json.Unmarshal([]byte(text), &e); err != nil || e.Specversion != "1.0" || e.Type != "org.openstack.compute.instance.create.end" || e.Cluster != "é1" {
+			if err := json.Unmarshal([]byte(text), &e); err != nil || e.Specversion != "1.0" ||
+				e.Type != "org.openstack.compute.instance.create.end" || e.Cluster != "é1" {
 				t.Errorf("%v: %s", err, text)
 			}
 			if call.Target != "AmazonSQS.SendMessage" || call.Scope != "eu-west-3/sqs" || call.Body["QueueUrl"] != address {
@@ -69,7 +73,8 @@ func TestSinkSendsToQueues(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	fifo := seen[queueAddress+".fifo"]
-	if len(fifo) != 3 || len(fifo[0].group) != 64 || len(fifo[0].id) != 64 || fifo[0] != fifo[1] || fifo[2].group == fifo[0].group || fifo[2].id == fifo[0].id {
+	if len(fifo) != 3 || len(fifo[0].group) != 64 || len(fifo[0].id) != 64 || fifo[0] != fifo[1] ||
+		fifo[2].group == fifo[0].group || fifo[2].id == fifo[0].id {
 		t.Errorf("%v", fifo)
 	}
 }
@@ -85,7 +90,8 @@ func TestSinkQueueErrors(t *testing.T) {
 		fault  bool
 	}{
 		{400, "com.amazonaws.sqs#InvalidMessageContents", apply.Rejected, false},
-		{400, "com.amazon.coral.service#InvalidParameterValueException", apply.Rejected, false}, // longer than the queue lets it be
+		// longer than the queue lets it be
+		{400, "com.amazon.coral.service#InvalidParameterValueException", apply.Rejected, false},
 		{400, "com.amazonaws.sqs#RequestThrottled", apply.Deferred, false},
 		{400, "com.amazonaws.sqs#KmsThrottled", apply.Deferred, false},
 		{400, "ThrottlingException", apply.Deferred, false},
@@ -98,7 +104,8 @@ func TestSinkQueueErrors(t *testing.T) {
 	} {
 		aws.Fail("AmazonSQS.SendMessage", lambdatest.Error{Status: tt.status, Type: tt.name})
 		d := post(t, s, created(t))
-		if d.Outcome != tt.want || (d.Fault.Scope == fault.Everything) != tt.fault || !d.Reached || d.Outcome == apply.Deferred && d.Delay <= 0 ||
+		if d.Outcome != tt.want || (d.Fault.Scope == fault.Everything) != tt.fault || !d.Reached ||
+			d.Outcome == apply.Deferred && d.Delay <= 0 ||
 			!strings.Contains(d.Reason, tt.name[strings.LastIndexAny(tt.name, "#")+1:]) {
 			t.Errorf("%s: %+v", tt.name, d)
 		}

@@ -89,7 +89,8 @@ func TestSinkAnswers(t *testing.T) {
 			}))
 			defer server.Close()
 			v := post(t, newSink(t, SinkOptions{URL: server.URL}), created(t))
-			if v.Outcome != tt.want || (v.Fault.Err != nil) != tt.fault || (v.Fault.Scope == fault.Everything) != tt.fault || !v.Reached || v.Delay < tt.delay || requests != 1 {
+			if v.Outcome != tt.want || (v.Fault.Err != nil) != tt.fault || (v.Fault.Scope == fault.Everything) != tt.fault ||
+				!v.Reached || v.Delay < tt.delay || requests != 1 {
 				t.Errorf("%+v after %d requests", v, requests)
 			}
 		})
@@ -116,8 +117,9 @@ func TestSinkRequest(t *testing.T) {
 		t.Errorf("%s %s %v, %d bytes", got.Method, got.URL, got.Header, got.ContentLength)
 	}
 	var metrics strings.Builder
-	if err := s.WritePrometheus(&metrics); err != nil || metrics.String() != "# HELP tagger_listen_posts_total Events posted to the sink.\n"+
-		"# TYPE tagger_listen_posts_total counter\ntagger_listen_posts_total 1\n" {
+	if err := s.WritePrometheus(&metrics); err != nil ||
+		metrics.String() != "# HELP tagger_listen_posts_total Events posted to the sink.\n"+
+			"# TYPE tagger_listen_posts_total counter\ntagger_listen_posts_total 1\n" {
 		t.Errorf("%v: %s", err, metrics.String())
 	}
 	var e map[string]any
@@ -126,7 +128,8 @@ func TestSinkRequest(t *testing.T) {
 	}
 	delete(e, "data")
 	want := map[string]any{
-		"specversion": "1.0", "id": "m-1", "source": "openstack:compute.host", "type": "org.openstack.compute.instance.create.end", "time": "2026-11-20T09:15:04Z",
+		"specversion": "1.0", "id": "m-1", "source": "openstack:compute.host",
+		"type": "org.openstack.compute.instance.create.end", "time": "2026-11-20T09:15:04Z",
 		"datacontenttype": "application/json", "cluster": "é1",
 	}
 	if diff := cmp.Diff(want, e); diff != "" {
@@ -157,7 +160,8 @@ func TestSinkPassesOver(t *testing.T) {
 			t.Errorf("%s: %+v", tt.name, d)
 		}
 	}
-	if d := s.Plan(t.Context(), created(t).Message); !d.Pending || d.Key != "req-1/8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10/server.created" {
+	if d := s.Plan(t.Context(), created(t).Message); !d.Pending ||
+		d.Key != "req-1/8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10/server.created" {
 		t.Errorf("%+v", d)
 	}
 }
@@ -166,10 +170,12 @@ func TestSinkPassesOver(t *testing.T) {
 func TestSinkUnreachable(t *testing.T) {
 	var log bytes.Buffer
 	s := newSink(t, SinkOptions{
-		URL: "http://user:hunter2@127.0.0.1:1/?key=hunter2", Secret: config.NewSecret("hunter2"), Log: slog.New(slog.NewJSONHandler(&log, nil)),
+		URL: "http://user:hunter2@127.0.0.1:1/?key=hunter2", Secret: config.NewSecret("hunter2"),
+		Log: slog.New(slog.NewJSONHandler(&log, nil)),
 	})
 	m := created(t)
-	if v := post(t, s, m); v.Outcome != apply.Deferred || v.Delay <= 0 || v.Fault.Err != nil || strings.Contains(v.Reason, "hunter2") {
+	if v := post(t, s, m); v.Outcome != apply.Deferred || v.Delay <= 0 || v.Fault.Err != nil ||
+		strings.Contains(v.Reason, "hunter2") {
 		t.Errorf("%+v", v)
 	}
 	m.SentAt = m.SentAt.Add(-25 * time.Hour)
@@ -186,11 +192,13 @@ func TestSinkOptions(t *testing.T) {
 		{"hunter2", "", "is not http://host/path"},
 		{"ftp://hunter2/", "", "is not http://host/path"},
 		{"http://user:hunter2@[/", "", "is not http://host/path"},
-		{"https://sqs.eu-west-3.amazonaws.com/tagger", "", "the address of a queue is https://sqs.eu-west-3.amazonaws.com/ACCOUNT/QUEUE"},
+		{"https://sqs.eu-west-3.amazonaws.com/tagger", "",
+			"the address of a queue is https://sqs.eu-west-3.amazonaws.com/ACCOUNT/QUEUE"},
 		{"http://sink/", "hunter2", "K_CE_OVERRIDES: it is not a JSON object"},
 		{"http://sink/", `{"extensions": {"Not-a-name": "hunter2"}}`, `"Not-a-name" cannot be the name of an attribute`},
 	} {
-		if _, err := NewSink(SinkOptions{URL: tt.url, Overrides: tt.overrides}); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2") {
+		if _, err := NewSink(SinkOptions{URL: tt.url, Overrides: tt.overrides}); err == nil ||
+			!strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s %s: %v", tt.url, tt.overrides, err)
 		}
 	}
@@ -203,7 +211,8 @@ func TestSinkOnHold(t *testing.T) {
 	defer server.Close()
 	on := true
 	s := newSink(t, SinkOptions{URL: server.URL, Held: func() bool { return on }})
-	if d := post(t, s, created(t)); d.Outcome != apply.Deferred || d.Delay != time.Minute || d.Fault.Err != nil || posts != 0 {
+	if d := post(t, s, created(t)); d.Outcome != apply.Deferred || d.Delay != time.Minute || d.Fault.Err != nil ||
+		posts != 0 {
 		t.Errorf("%+v, %d posts", d, posts)
 	}
 	on = false
@@ -215,13 +224,16 @@ func TestSinkOnHold(t *testing.T) {
 // A signature takes the place of the bearer token. Without a key nothing works, and no event is at fault.
 func TestSinkSigns(t *testing.T) {
 	var got string
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Get("Authorization") }))
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		got = r.Header.Get("Authorization")
+	}))
 	defer server.Close()
 	var failure error
-	s := newSink(t, SinkOptions{URL: server.URL, Secret: config.NewSecret("hunter2"), Sign: func(_ context.Context, r *http.Request, body []byte) error {
-		r.Header.Set("Authorization", fmt.Sprint("signed ", len(body) > 0))
-		return failure
-	}})
+	s := newSink(t, SinkOptions{URL: server.URL, Secret: config.NewSecret("hunter2"),
+		Sign: func(_ context.Context, r *http.Request, body []byte) error {
+			r.Header.Set("Authorization", fmt.Sprint("signed ", len(body) > 0))
+			return failure
+		}})
 	if d := post(t, s, created(t)); d.Outcome != sent || got != "signed true" {
 		t.Errorf("%+v, %q", d, got)
 	}
@@ -246,7 +258,8 @@ func TestSinkLogs(t *testing.T) {
 		t.Errorf("%v", line)
 	}
 	log.Reset()
-	update := bytes.Replace(notification("m-2"), []byte("compute.instance.create.end"), []byte("compute.instance.update"), 1)
+	update := bytes.Replace(notification("m-2"), []byte("compute.instance.create.end"), []byte("compute.instance.update"),
+		1)
 	if d := post(t, s, read(amqp.Delivery{Body: update}, time.Now())); d.Outcome != apply.Ignored || log.Len() != 0 {
 		t.Errorf("%+v: %s", d, log.String())
 	}

@@ -55,7 +55,8 @@ const (
 const manyDeliveries = 1_000_000
 
 func newTopology(c config.Listen, log *slog.Logger) *topology {
-	return &topology{queue: c.Queue, exchanges: c.Exchanges, keys: c.RoutingKeys, log: log, bytes: mainBytes, delayBytes: delayBytes, every: keepInterval}
+	return &topology{queue: c.Queue, exchanges: c.Exchanges, keys: c.RoutingKeys, log: log, bytes: mainBytes,
+		delayBytes: delayBytes, every: keepInterval}
 }
 
 func (t *topology) rejected() string { return t.queue + ".rejected" }
@@ -196,10 +197,12 @@ func lease(conn *amqp.Connection, name string) error {
 func (t *topology) declareError(name string, err error) error {
 	switch code(err) {
 	case amqp.PreconditionFailed:
-		return fatalf("declare queue %s: it exists with other arguments, perhaps those of another version: stop the listeners and run tagger queues "+
+		return fatalf("declare queue %s: it exists with other arguments, perhaps those of another version: stop the "+
+			"listeners and run tagger queues "+
 			"delete, which throws away the messages in it, or set TAGGER_AMQP_QUEUE to another name: %w", name, oneLine(err))
 	case amqp.AccessRefused:
-		return fatalf("declare queue %s: the user lacks a right: rabbitmqctl set_permissions with configure '^%[2]s(\\..*)?$', "+
+		return fatalf("declare queue %s: the user lacks a right: rabbitmqctl set_permissions with configure "+
+			"'^%[2]s(\\..*)?$', "+
 			"write '^(%[2]s(\\..*)?|amq\\.default)$', read '^(%[2]s(\\..*)?|%[3]s)$': %[4]w",
 			name, strings.ReplaceAll(t.queue, ".", `\.`), strings.Join(t.exchanges, "|"), oneLine(err))
 	}
@@ -257,7 +260,8 @@ func code(err error) int {
 // oneLine returns the broker's error with its reason on one line.
 func oneLine(err error) error {
 	if e, ok := errors.AsType[*amqp.Error](err); ok {
-		return &amqp.Error{Code: e.Code, Reason: strings.Join(strings.Fields(e.Reason), " "), Server: e.Server, Recover: e.Recover}
+		return &amqp.Error{Code: e.Code, Reason: strings.Join(strings.Fields(e.Reason), " "), Server: e.Server,
+			Recover: e.Recover}
 	}
 	return err
 }

@@ -305,7 +305,8 @@ func (w *watched) fingerprint(all map[string]string) uint64 {
 // check judges an update of a server, and has keys of ours written again that it undid. The result is nil if there was
 // nothing to ask the cloud. The delivery is the update's, without its event.
 func (u *undone) check(ctx context.Context, n lifecycle.Notice, d tagger.Delivery) *tagger.Result {
-	if u.servers == nil || !n.Saved || n.Request == "" || n.Metadata == nil || !u.knows(n.Server) || !u.idle(ctx, n.Server) {
+	if u.servers == nil || !n.Saved || n.Request == "" || n.Metadata == nil || !u.knows(n.Server) ||
+		!u.idle(ctx, n.Server) {
 		return nil
 	}
 	write, keys := u.suspect(ctx, n, d.Receives > 1)
@@ -447,7 +448,8 @@ func (u *undone) left(ctx context.Context, w *watched, n lifecycle.Notice, keys 
 	}
 	w.others = w.fingerprint(n.Metadata)
 	u.log.LogAttrs(ctx, level, LogRemoved,
-		slog.String("resource_id", n.Server), slog.String("project", w.write.Resource.Project), slog.Any("keys", keys), slog.String("user_id", n.Actor.ID), slog.String("user_name", n.Actor.Name),
+		slog.String("resource_id", n.Server), slog.String("project", w.write.Resource.Project), slog.Any("keys", keys),
+		slog.String("user_id", n.Actor.ID), slog.String("user_name", n.Actor.Name),
 		slog.String("request_id", n.Request), slog.String("reason", why))
 }
 
@@ -476,7 +478,8 @@ func (u *undone) checked(n lifecycle.Notice, r tagger.Result, granted []string) 
 			count(u.restored, key)
 		}
 		u.log.Info(LogRestored,
-			"resource_id", n.Server, "project", r.Resource.Project, "keys", slices.Sorted(maps.Keys(r.Written)), "user_id", n.Actor.ID, "user_name", n.Actor.Name, "request_id", n.Request)
+			"resource_id", n.Server, "project", r.Resource.Project, "keys", slices.Sorted(maps.Keys(r.Written)), "user_id",
+			n.Actor.ID, "user_name", n.Actor.Name, "request_id", n.Request)
 	}
 	// An update whose repair the cloud did not take comes back, and counts then.
 	e := u.watched[n.Server]
@@ -502,7 +505,8 @@ func (u *undone) writePrometheus(w io.Writer) error {
 		name, help string
 		values     map[string]int64
 	}{
-		{"tagger_removed_total", "Keys that Tagger wrote and that another user removed, by key; they are left removed.", u.removed},
+		{"tagger_removed_total", "Keys that Tagger wrote and that another user removed, by key; they are left removed.",
+			u.removed},
 		{"tagger_restored_total", "Keys written again because another writer had undone the write, by key.", u.restored},
 	} {
 		head(c.name, "counter", c.help)

@@ -64,14 +64,17 @@ func newBus(t *testing.T, text string, repair bool, o simcloud.Options) *bus {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(&b.log, nil))
-	tg, err := tagger.Compose(t.Context(), settings, set, tagger.Parts{Cloud: b.cloud("ours-id", "tagger"), Log: log, Bus: true})
+	tg, err := tagger.Compose(t.Context(), settings, set, tagger.Parts{Cloud: b.cloud("ours-id", "tagger"), Log: log,
+		Bus: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.listener, err = New(Options{
-		Config:    config.Listen{URL: config.NewSecret("amqp://a:b@127.0.0.1:1/"), Exchanges: config.List{"nova"}, RoutingKeys: config.List{"k"}, Queue: "tagger"},
-		Processor: delivery.New(delivery.Options{Tagger: tg, Concurrency: 10, GiveUpAfter: 24 * time.Hour, Tolerance: Tolerance, Log: log}),
-		Servers:   tg, Repair: repair, Concurrency: 10, GiveUpAfter: 24 * time.Hour, Log: log,
+		Config: config.Listen{URL: config.NewSecret("amqp://a:b@127.0.0.1:1/"), Exchanges: config.List{"nova"},
+			RoutingKeys: config.List{"k"}, Queue: "tagger"},
+		Processor: delivery.New(delivery.Options{Tagger: tg, Concurrency: 10, GiveUpAfter: 24 * time.Hour,
+			Tolerance: Tolerance, Log: log}),
+		Servers: tg, Repair: repair, Concurrency: 10, GiveUpAfter: 24 * time.Hour, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +87,8 @@ func newBus(t *testing.T, text string, repair bool, o simcloud.Options) *bus {
 func (b *bus) cloud(id, name string) *cloud.Cloud {
 	return cloud.New(cloud.Options{
 		Credentials: config.Credentials{
-			AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: "demo", Password: config.NewSecret("secret"), UserDomainName: "Default", ProjectName: "demo",
+			AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: "demo", Password: config.NewSecret("secret"),
+			UserDomainName: "Default", ProjectName: "demo",
 		},
 		Transport: telling{b, b.sim.Transport(), id, name},
 	})
@@ -150,7 +154,8 @@ func (b *bus) tellAs(eventType, file, server, request, user, userName string, ke
 		n["event_type"] = eventType
 	}
 	payload["tenant_id"], payload["metadata"] = b.project, keys
-	n["_context_request_id"], n["_context_user_id"], n["_context_user"], n["_context_user_name"] = request, user, user, userName
+	n["_context_request_id"], n["_context_user_id"], n["_context_user"], n["_context_user_name"] = request, user, user,
+		userName
 	n["_context_project_id"], n["timestamp"] = b.project, time.Now().UTC().Format("2006-01-02 15:04:05.000000")
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -245,7 +250,8 @@ func (b *bus) resource(c *cloud.Cloud, id string) (*metadata.Resource, func(meth
 	if err != nil {
 		b.Fatal(err)
 	}
-	r, err := metadata.New(service, metadata.Server, id, metadata.Options{Family: metadata.Server.Family(metadata.OpenStack)})
+	r, err := metadata.New(service, metadata.Server, id,
+		metadata.Options{Family: metadata.Server.Family(metadata.OpenStack)})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -323,7 +329,8 @@ func TestRemovalsOnPurpose(t *testing.T) {
 				backoff.Sleep(b.Context(), 5*time.Second)
 				replace(http.MethodPut, kept)
 			},
-			calls: []string{"PUT /metadata", "GET /metadata"}, log: `keys="[cost-center owner]" user_id=heat-id user_name=heat-svc`,
+			calls:   []string{"PUT /metadata", "GET /metadata"},
+			log:     `keys="[cost-center owner]" user_id=heat-id user_name=heat-svc`,
 			metrics: []string{`tagger_removed_total{key="owner"} 1`, "tagger_undone_checks_total 1"},
 		},
 		{
@@ -344,7 +351,8 @@ func TestRemovalsOnPurpose(t *testing.T) {
 				replace(http.MethodPut, map[string]string{"env": "test"})
 			},
 			calls: []string{"PUT /metadata"}, log: "user_id=heat-id user_name=heat-svc",
-			metrics: []string{`tagger_removed_total{key="cost-center"} 1`, `tagger_removed_total{key="owner"} 1`, "tagger_undone_checks_total 0"},
+			metrics: []string{`tagger_removed_total{key="cost-center"} 1`, `tagger_removed_total{key="owner"} 1`,
+				"tagger_undone_checks_total 0"},
 		},
 		{
 			name: "another map each time", want: map[string]string{"env": "2"},
@@ -359,8 +367,9 @@ func TestRemovalsOnPurpose(t *testing.T) {
 				"PUT /metadata", "GET /metadata", "POST /metadata", "GET /metadata",
 				"PUT /metadata", "GET /metadata",
 			},
-			log:     `conflict: key cost-center removed 3 times by user heat-id (heat-svc)`,
-			metrics: []string{`tagger_restored_total{key="owner"} 2`, `tagger_removed_total{key="owner"} 1`, "tagger_conflicts_total 1"},
+			log: `conflict: key cost-center removed 3 times by user heat-id (heat-svc)`,
+			metrics: []string{`tagger_restored_total{key="owner"} 2`, `tagger_removed_total{key="owner"} 1`,
+				"tagger_conflicts_total 1"},
 		},
 		{
 			name: "whom the rules yield to", rules: "yield_to: [\"heat-*\"]\n", want: map[string]string{"env": "test"},
@@ -370,7 +379,8 @@ func TestRemovalsOnPurpose(t *testing.T) {
 			calls: []string{"PUT /metadata", "GET /metadata"}, log: "yield_to lists who removed them",
 		},
 		{
-			name: "protected keys", rules: "protected_keys: [owner]\n", want: map[string]string{"env": "test", "cost-center": "CC-17"},
+			name: "protected keys", rules: "protected_keys: [owner]\n",
+			want: map[string]string{"env": "test", "cost-center": "CC-17"},
 			act: func(b *bus, id string, replace func(string, map[string]string)) {
 				replace(http.MethodPut, map[string]string{"env": "test"})
 			},
@@ -379,7 +389,8 @@ func TestRemovalsOnPurpose(t *testing.T) {
 		{
 			name: "Tagger itself", want: map[string]string{"env": "prod", "cost-center": "CC-17"},
 			act: func(b *bus, id string, _ func(string, map[string]string)) {
-				b.tell("compute.instance.update.metadata", id, "req-nothing", "heat-id", "heat-svc", map[string]string{"env": "prod", "owner": "alice", "cost-center": "CC-17"})
+				b.tell("compute.instance.update.metadata", id, "req-nothing", "heat-id", "heat-svc",
+					map[string]string{"env": "prod", "owner": "alice", "cost-center": "CC-17"})
 				b.started(id)
 			},
 			calls: []string{"GET", "DELETE /metadata/owner", "GET /metadata"},
@@ -422,7 +433,8 @@ func TestRepairComesBack(t *testing.T) {
 		b.settle()
 		_, replace := b.resource(b.cloud("heat-id", "heat-svc"), id)
 		b.sim.SetServerState(id, "active", "")
-		b.sim.Inject(simcloud.Fault{Service: "compute", Method: "POST", Path: "/metadata", Times: 3, Answer: simcloud.ServerError()})
+		b.sim.Inject(simcloud.Fault{Service: "compute", Method: "POST", Path: "/metadata", Times: 3,
+			Answer: simcloud.ServerError()})
 		replace(http.MethodPut, map[string]string{"env": "test"})
 		b.settle()
 		for range 3 {
@@ -444,13 +456,15 @@ func TestUndoneLimits(t *testing.T) {
 	u := newUndone(servers{}, slog.New(slog.DiscardHandler))
 	long := strings.Repeat("x", 64<<10)
 	for i := range maxWatched + 10 {
-		u.watch(tagger.Write{Resource: tagger.ResourceRef{Kind: "server", ID: fmt.Sprint(i)}, Keys: map[string]string{"k": "v"}})
+		u.watch(tagger.Write{Resource: tagger.ResourceRef{Kind: "server", ID: fmt.Sprint(i)},
+			Keys: map[string]string{"k": "v"}})
 	}
 	if u.order.Len() != maxWatched || len(u.watched) != maxWatched || u.knows("9") || !u.knows("10") {
 		t.Errorf("%d servers are remembered", u.order.Len())
 	}
 	for i := range 1000 {
-		u.watch(tagger.Write{Resource: tagger.ResourceRef{Kind: "server", ID: fmt.Sprint("long-", i)}, Keys: map[string]string{"k": long}})
+		u.watch(tagger.Write{Resource: tagger.ResourceRef{Kind: "server", ID: fmt.Sprint("long-", i)},
+			Keys: map[string]string{"k": long}})
 	}
 	sum := 0
 	for e := u.order.Front(); e != nil; e = e.Next() {

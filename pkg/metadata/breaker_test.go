@@ -37,9 +37,12 @@ func TestBreaker(t *testing.T) {
 		{"told for longer than numbers go", throttled(strings.Repeat("9", 30)), 1, time.Hour},
 		{"told for less than nothing", throttled("-10000000000"), 1, 2 * time.Second},
 		{"told an hour of the past", throttled("Fri, 31 Dec 1999 23:59:59 GMT"), 1, 2 * time.Second},
-		{"told an hour of the future", throttled("Sat, 01 Jan 2000 00:00:20 GMT"), 1, 20 * time.Second}, // synctest begins in 2000
-		{"told in the body", &wire{status: 429, body: `{"overLimit": {"code": 429, "message": "slow down", "retryAfter": "9"}}`}, 1, 9 * time.Second},
-		{"told nonsense in the body", &wire{status: 429, body: `{"overLimit": {"message": "slow down", "retryAfter": -1e300}}`}, 1, 2 * time.Second},
+		// synctest begins in 2000
+		{"told an hour of the future", throttled("Sat, 01 Jan 2000 00:00:20 GMT"), 1, 20 * time.Second},
+		{"told in the body", &wire{status: 429,
+			body: `{"overLimit": {"code": 429, "message": "slow down", "retryAfter": "9"}}`}, 1, 9 * time.Second},
+		{"told nonsense in the body",
+			&wire{status: 429, body: `{"overLimit": {"message": "slow down", "retryAfter": -1e300}}`}, 1, 2 * time.Second},
 		{"not told: two seconds", throttled(""), 1, 2 * time.Second},
 		{"503 says how long", &wire{status: 503, body: "{}", header: http.Header{"Retry-After": {"5"}}}, 1, 5 * time.Second},
 		{"one failure pauses nothing", down(), 1, 0},
@@ -67,7 +70,9 @@ func TestBreaker(t *testing.T) {
 					}
 					return
 				}
-				if !metadata.IsClass(err, metadata.Throttled) || !strings.Contains(err.Error(), "not sent: calls to c/v2.1 pause for another "+tt.pauses.String()+": ") || len(fine.requests) != 0 {
+				if !metadata.IsClass(err, metadata.Throttled) ||
+					!strings.Contains(err.Error(), "not sent: calls to c/v2.1 pause for another "+tt.pauses.String()+": ") ||
+					len(fine.requests) != 0 {
 					t.Errorf("error %v, %d sent", err, len(fine.requests))
 				}
 				if time.Since(start) != 0 {
@@ -126,7 +131,8 @@ func (h *hanging) RoundTrip(r *http.Request) (*http.Response, error) {
 // Calls that the caller's own end cut off say nothing about the API.
 func TestEndedCallsOpenNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		servers := serverAt(t, service(&hanging{wire{status: 200, body: `{"metadata": {}}`}}, "http://c/"), metadata.Options{Breaker: breaker.New(breaker.Options{})})
+		servers := serverAt(t, service(&hanging{wire{status: 200, body: `{"metadata": {}}`}}, "http://c/"),
+			metadata.Options{Breaker: breaker.New(breaker.Options{})})
 		for range 6 {
 			ending, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 			if _, err := servers.Metadata(ending); err == nil {
@@ -169,7 +175,8 @@ func TestUnauthenticatedPauses(t *testing.T) {
 		o.Project = "p2"
 		other := serverAt(t, service(w, "http://c/v2.1/"), o)
 		_, err := other.Metadata(t.Context())
-		if !metadata.IsClass(err, metadata.Unauthenticated) || fault.ScopeOf(err) != fault.Everything || metadata.RetryAfter(err) != 5*time.Second || len(w.requests) != 1 {
+		if !metadata.IsClass(err, metadata.Unauthenticated) || fault.ScopeOf(err) != fault.Everything ||
+			metadata.RetryAfter(err) != 5*time.Second || len(w.requests) != 1 {
 			t.Errorf("%v, again in %s, %d sent", err, metadata.RetryAfter(err), len(w.requests))
 		}
 		if n := sentWithin(t, time.Hour, w, other); n > 6+12 {
@@ -208,7 +215,8 @@ func TestRefusalsPauseTheirProject(t *testing.T) {
 					}
 				}
 				err := write(refused)
-				if !metadata.IsClass(err, metadata.Forbidden, metadata.Unauthenticated) || metadata.RetryAfter(err) != time.Second || len(w.requests) != 3 {
+				if !metadata.IsClass(err, metadata.Forbidden, metadata.Unauthenticated) ||
+					metadata.RetryAfter(err) != time.Second || len(w.requests) != 3 {
 					t.Errorf("%v, again in %s, %d sent", err, metadata.RetryAfter(err), len(w.requests))
 				}
 				o.Project = "p2"
@@ -243,9 +251,11 @@ func sentWithin(t *testing.T, d time.Duration, w *wire, r *metadata.Resource) in
 // What another host puts into an error moves no cursor and sets no title.
 func TestMessagesAreVisible(t *testing.T) {
 	const attack = `\u001b]0;owned\u0007\u001b[2Jgone \u202e`
-	for _, body := range []string{`{"x": {"code": 400, "message": "` + attack + `"}}`, "<h1>\x1b[2J\x07</h1>", `{"error_code": "` + attack + `", "error_msg": "m"}`} {
+	for _, body := range []string{`{"x": {"code": 400, "message": "` + attack + `"}}`, "<h1>\x1b[2J\x07</h1>",
+		`{"error_code": "` + attack + `", "error_msg": "m"}`} {
 		_, err := serverAt(t, service(&wire{status: 400, body: body}, "http://c/"), metadata.Options{}).Metadata(t.Context())
-		if err == nil || strings.ContainsFunc(err.Error(), func(r rune) bool { return !unicode.IsPrint(r) }) || !strings.Contains(err.Error(), `\u001b`) {
+		if err == nil || strings.ContainsFunc(err.Error(), func(r rune) bool { return !unicode.IsPrint(r) }) ||
+			!strings.Contains(err.Error(), `\u001b`) {
 			t.Errorf("%q", err)
 		}
 	}

@@ -56,8 +56,8 @@ type Error struct {
 	Request Request
 	// Status is the HTTP status, 0 when no answer came.
 	Status int
-	// Code is the API's own code: a fault name of Nova or Cinder ("conflictingRequest") or Huawei Cloud's code ("Ecs.0100"); "" when the
-	// answer had none.
+	// Code is the API's own code: a fault name of Nova or Cinder ("conflictingRequest") or Huawei Cloud's code
+	// ("Ecs.0100"); "" when the answer had none.
 	Code string
 	// Message is the API's own message in one line, or what went wrong when no answer came.
 	Message string
@@ -95,7 +95,8 @@ func (e *Error) Unwrap() error { return e.err }
 
 // newError turns what gophercloud returned for a request into an *Error.
 func newError(r Request, err error) *Error {
-	// Only what gophercloud itself returns is the API's answer. One further down is Keystone's, to a login that the transport needed.
+	// Only what gophercloud itself returns is the API's answer. One further down is Keystone's, to a login that the
+	// transport needed.
 	if answer, ok := err.(gophercloud.ErrUnexpectedResponseCode); ok { //nolint:errorlint // the chain is what is not meant
 		return answerError(r, answer.Actual, answer.ResponseHeader, answer.Body)
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Kind is a sort of resource, by the name that package lifecycle gives it. Everything that depends on the kind is in one
-// table, in this file.
+// Kind is a sort of resource, by the name that package lifecycle gives it. Everything that depends on the kind is in
+// one table, in this file.
 type Kind string
 
 // The kinds.
@@ -76,9 +76,9 @@ type row struct {
 	encode func(View) any
 }
 
-// table is only read. The states are those of the ECS and BMS pages ("Constraints") and of Nova's
-// check_instance_state on update_instance_metadata. A server's user is there at every microversion, its lock from 2.9, a
-// snapshot's user from 3.41 (the API references' "New in version").
+// table is only read. The states are those of the ECS and BMS pages ("Constraints") and of Nova's check_instance_state
+// on update_instance_metadata. A server's user is there at every microversion, its lock from 2.9, a snapshot's user
+// from 3.41 (the API references' "New in version").
 var table = []row{
 	{
 		kind: Server, service: Compute, collection: "servers", member: "server", pages: "/v2.1/",
@@ -167,8 +167,8 @@ func (k Kind) HasState() bool { return k.row().stateName != "" }
 // StateName returns what the service calls the state that decides about writing: "vm_state" or "status", "" for none.
 func (k Kind) StateName() string { return k.row().stateName }
 
-// OwnedWhole reports whether other programs own all metadata of the resources of this kind that they manage, and undo or
-// report what else is written.
+// OwnedWhole reports whether other programs own all metadata of the resources of this kind that they manage, and undo
+// or report what else is written.
 func (k Kind) OwnedWhole() bool { return k.row().ownedWhole }
 
 // Parent returns the kind that a resource of this kind belongs to, "" for none.
@@ -261,7 +261,8 @@ func decodeServer(text []byte) (View, error) {
 	var image struct{ ID string }
 	_ = json.Unmarshal(b.Image, &image)
 	return View{
-		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated, Image: image.ID, Zone: b.Zone,
+		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated, Image: image.ID,
+		Zone:  b.Zone,
 		State: b.VMState, Task: b.Task, Locked: b.Locked,
 		Flavor: flavor, Metadata: b.Metadata,
 	}, nil
@@ -349,7 +350,8 @@ func decodeVolume(text []byte) (View, error) {
 	created, _ := time.Parse(cinderTime, b.Created)
 	updated, _ := time.Parse(cinderTime, b.Updated)
 	v := View{
-		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated, State: b.Status, Zone: b.Zone,
+		ID: b.ID, Name: b.Name, Project: b.Project, User: b.User, Created: created, Updated: updated, State: b.Status,
+		Zone:     b.Zone,
 		Metadata: b.Metadata,
 	}
 	for _, a := range b.Attachments {
@@ -360,7 +362,8 @@ func decodeVolume(text []byte) (View, error) {
 
 func encodeVolume(v View) any {
 	b := volumeBody{
-		ID: v.ID, Name: v.Name, Project: v.Project, User: v.User, Status: v.State, Attachments: []attachmentBody{}, Metadata: v.Metadata,
+		ID: v.ID, Name: v.Name, Project: v.Project, User: v.User, Status: v.State, Attachments: []attachmentBody{},
+		Metadata: v.Metadata,
 	}
 	for _, server := range v.Parents {
 		b.Attachments = append(b.Attachments, attachmentBody{server})

@@ -96,7 +96,8 @@ func (f Family) CheckKey(key string) error {
 		// A proxy that cleans paths turns DELETE …/metadata/.. into DELETE …/{server_id}.
 		return fail("%q is a step in a path, not a key", key)
 	case f.isBlockStorage() && len(key) > len(".json") && strings.HasSuffix(key, ".json"):
-		return fail("must not end in .json: Cinder takes that for the format of the answer, and %q for the key", strings.TrimSuffix(key, ".json"))
+		return fail("must not end in .json: Cinder takes that for the format of the answer, and %q for the key",
+			strings.TrimSuffix(key, ".json"))
 	}
 	if why := f.reserved(key); why != "" {
 		return &LimitError{Family: f, Key: key, Rule: why, Reserved: true}
@@ -126,8 +127,9 @@ func (f Family) CheckValue(key, value string) error {
 	return nil
 }
 
-// FitValue returns the value as the family takes it: characters that it does not take become "_", and what is too long is
-// cut, with a short hash of the whole at its end, so that two long values stay two. changed reports whether it differs.
+// FitValue returns the value as the family takes it: characters that it does not take become "_", and what is too long
+// is cut, with a short hash of the whole at its end, so that two long values stay two. changed reports whether it
+// differs.
 func (f Family) FitValue(value string) (fit string, changed bool) {
 	var b strings.Builder
 	for _, r := range strings.ToValidUTF8(value, "_") {
@@ -206,9 +208,9 @@ func (f Family) keyRule() string {
 	return "takes letters A-Z a-z, digits, - _ : . and space"
 }
 
-// valueTakes: a character beyond U+FFFF needs four bytes, for which the databases behind Nova and Cinder have no room; they
-// answer 500 to it, always. Control characters the APIs take, but nobody means them: in a name that an event reports they would drive the
-// terminals and logs of everybody who looks at the server.
+// valueTakes: a character beyond U+FFFF needs four bytes, for which the databases behind Nova and Cinder have no room;
+// they answer 500 to it, always. Control characters the APIs take, but nobody means them: in a name that an event
+// reports they would drive the terminals and logs of everybody who looks at the server.
 func (f Family) valueTakes(r rune) bool {
 	if r > 0xffff || unicode.IsControl(r) {
 		return false
@@ -245,12 +247,14 @@ func (f Family) reserved(key string) string {
 		}
 	}
 	switch key {
-	case "metering.order_id", "metering.product_id", "metering.image_id", "metering.imagetype", "metering.resourcespeccode",
+	case "metering.order_id", "metering.product_id", "metering.image_id", "metering.imagetype",
+		"metering.resourcespeccode",
 		"metering.resourcetype": // Huawei Cloud's
 		return why
 	case "metering.server_group": // Heat's autoscaling goes by it
 		return why
-	case "agency_name", "op_svc_userid", "__support_agent_list", "lockcheckendpoint", "locksource", "locksourceid", "lockscene", "charging_mode",
+	case "agency_name", "op_svc_userid", "__support_agent_list", "lockcheckendpoint", "locksource", "locksourceid",
+		"lockscene", "charging_mode",
 		"ecmresstatus", "virtual_env_type", "hw:passthrough":
 		return why
 	case "vpc_id", "image_name", "os_bit", "os_type":

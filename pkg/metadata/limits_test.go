@@ -18,7 +18,8 @@ func TestFamilyOfAPI(t *testing.T) {
 		metadata.OpenStack:   {metadata.Nova, metadata.Nova, metadata.Cinder},
 		metadata.HuaweiCloud: {metadata.ECS, metadata.BMS, metadata.EVS},
 	} {
-		if got := [3]metadata.Family{metadata.Server.Family(api), metadata.BareMetal.Family(api), metadata.Snapshot.Family(api)}; got != want {
+		if got := [3]metadata.Family{metadata.Server.Family(api), metadata.BareMetal.Family(api),
+			metadata.Snapshot.Family(api)}; got != want {
 			t.Errorf("%s: got %v, want %v", api, got, want)
 		}
 	}

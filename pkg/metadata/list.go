@@ -145,7 +145,8 @@ func readPage(ctx context.Context, s sender, row *row, version string, query url
 		return nil, "", err
 	}
 	malformed := func(err error) error {
-		return &Error{Request: r, Status: http.StatusOK, Class: Unavailable, Message: "the answer is not the list that the API documents", err: err}
+		return &Error{Request: r, Status: http.StatusOK, Class: Unavailable,
+			Message: "the answer is not the list that the API documents", err: err}
 	}
 	var resources []json.RawMessage
 	if err := json.Unmarshal(orNull(answer[row.collection]), &resources); err != nil || resources == nil {

@@ -48,9 +48,11 @@ func TestList(t *testing.T) {
 		},
 		{
 			// The host of a link is not followed.
-			name: "pages of all projects", kind: metadata.Server, o: metadata.ListOptions{AllProjects: true, Project: "p", PageSize: 2},
+			name: "pages of all projects", kind: metadata.Server, o: metadata.ListOptions{AllProjects: true, Project: "p",
+				PageSize: 2},
 			bodies: []string{
-				`{"servers": [` + serverJSON(1) + "," + serverJSON(2) + `], "servers_links": [{"rel": "next", "href": "http://evil/x?limit=2&marker=s2"}]}`,
+				`{"servers": [` + serverJSON(1) + "," + serverJSON(2) +
+					`], "servers_links": [{"rel": "next", "href": "http://evil/x?limit=2&marker=s2"}]}`,
 				`{"servers": [` + serverJSON(3) + `]}`,
 			},
 			sent: []string{
@@ -67,14 +69,17 @@ func TestList(t *testing.T) {
 		{
 			name: "a page that fails ends the list with an error", kind: metadata.Server,
 			bodies: []string{`{"servers": [` + serverJSON(1) + `], "servers_links": [{"rel": "next", "href": "/?marker=s1"}]}`},
-			sent:   []string{"/v2.1/servers/detail compute 2.9", "/v2.1/servers/detail?marker=s1 compute 2.9"}, ids: []string{"s1"}, fails: true,
+			sent:   []string{"/v2.1/servers/detail compute 2.9", "/v2.1/servers/detail?marker=s1 compute 2.9"},
+			ids:    []string{"s1"}, fails: true,
 		},
 		{
-			name: "a server without its state is not the API's answer", kind: metadata.Server, bodies: []string{`{"servers": [{"id": "s1"}]}`},
-			sent: []string{"/v2.1/servers/detail compute 2.9"}, fails: true,
+			name: "a server without its state is not the API's answer", kind: metadata.Server,
+			bodies: []string{`{"servers": [{"id": "s1"}]}`},
+			sent:   []string{"/v2.1/servers/detail compute 2.9"}, fails: true,
 		},
 		{
-			name: "no list at all", kind: metadata.Snapshot, bodies: []string{`{}`}, sent: []string{"/v2.1/snapshots/detail volume 3.41"}, fails: true,
+			name: "no list at all", kind: metadata.Snapshot, bodies: []string{`{}`},
+			sent: []string{"/v2.1/snapshots/detail volume 3.41"}, fails: true,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -117,7 +122,8 @@ func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
 	a.sent = append(a.sent, r.URL.RequestURI()+" "+r.Header.Get("OpenStack-API-Version"))
 	next := a.all[0]
 	a.all = a.all[1:]
-	return &http.Response{StatusCode: next.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(next.body)), Request: r}, nil
+	return &http.Response{StatusCode: next.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(next.body)),
+		Request: r}, nil
 }
 
 // A server whose cell is down is listed as one of which nothing is known; an older cloud is asked without it.
@@ -135,10 +141,12 @@ func TestListDownCells(t *testing.T) {
 		older   bool
 	}{
 		{"at once", []answer{page}, []string{"/v2.1/servers/detail?limit=40 compute 2.69"}, false},
-		{"an older cloud", []answer{{406, "{}"}, page}, []string{"/v2.1/servers/detail?limit=40 compute 2.69", "/v2.1/servers/detail?limit=40 compute 2.9"}, true},
+		{"an older cloud", []answer{{406, "{}"}, page}, []string{"/v2.1/servers/detail?limit=40 compute 2.69",
+			"/v2.1/servers/detail?limit=40 compute 2.9"}, true},
 		{
 			"smaller pages", []answer{{504, ""}, {504, ""}, page},
-			[]string{"/v2.1/servers/detail?limit=40 compute 2.69", "/v2.1/servers/detail?limit=20 compute 2.69", "/v2.1/servers/detail?limit=10 compute 2.69"},
+			[]string{"/v2.1/servers/detail?limit=40 compute 2.69", "/v2.1/servers/detail?limit=20 compute 2.69",
+				"/v2.1/servers/detail?limit=10 compute 2.69"},
 			false,
 		},
 	} {

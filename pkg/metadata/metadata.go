@@ -5,8 +5,10 @@
 //
 //   - ECS, "Updating ECS Metadata": POST /v2.1/{project_id}/servers/{server_id}/metadata
 //   - BMS, "Updating BMS Metadata (Native OpenStack API)": the same URI
-//   - EVS, "Updating a Single Piece of Metadata of an EVS Snapshot": PUT /v2/{project_id}/snapshots/{snapshot_id}/metadata/{key}
-//   - ECS, "Obtaining the Metadata of an ECS with a Specified Key": GET /v2.1/{project_id}/servers/{server_id}/metadata/{key}
+//   - EVS, "Updating a Single Piece of Metadata of an EVS Snapshot": PUT
+//     /v2/{project_id}/snapshots/{snapshot_id}/metadata/{key}
+//   - ECS, "Obtaining the Metadata of an ECS with a Specified Key": GET
+//     /v2.1/{project_id}/servers/{server_id}/metadata/{key}
 //   - ECS, "Deleting Specified Metadata of an ECS": DELETE /v2.1/{project_id}/servers/{server_id}/metadata/{key}
 //
 // and what verifying needs beside them. It never sends PUT to a metadata collection, which would delete every key
@@ -128,7 +130,8 @@ func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (st
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
 		// A 200 whose body is not what the API documents comes from something in between, not from the service.
-		return resp.StatusCode, id, &Error{Request: r, Status: resp.StatusCode, Class: Unavailable, Message: "the answer is not the JSON that the API documents", err: err}
+		return resp.StatusCode, id, &Error{Request: r, Status: resp.StatusCode, Class: Unavailable,
+			Message: "the answer is not the JSON that the API documents", err: err}
 	}
 	return resp.StatusCode, id, nil
 }

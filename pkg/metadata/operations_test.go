@@ -47,7 +47,8 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
-	return &http.Response{StatusCode: w.status, Header: w.header, Body: io.NopCloser(strings.NewReader(w.body)), Request: r}, nil
+	return &http.Response{StatusCode: w.status, Header: w.header, Body: io.NopCloser(strings.NewReader(w.body)),
+		Request: r}, nil
 }
 
 func service(rt http.RoundTripper, endpoint string) *gophercloud.ServiceClient {
@@ -122,7 +123,8 @@ func TestOperations(t *testing.T) {
 			"GET /v2.1/p1/servers/" + id + "/metadata", map[string]string{"a": "1"},
 		},
 		{
-			"get server", 200, `{"server": {"id": "` + id + `", "name": "web-1", "tenant_id": "p1", "OS-EXT-STS:vm_state": "building", "OS-EXT-STS:task_state": null, "metadata": {}}}`,
+			"get server", 200, `{"server": {"id": "` + id +
+				`", "name": "web-1", "tenant_id": "p1", "OS-EXT-STS:vm_state": "building", "OS-EXT-STS:task_state": null, "metadata": {}}}`,
 			func(ctx context.Context, s, _ *metadata.Resource) (any, error) {
 				return s.Get(ctx)
 			},
@@ -134,7 +136,8 @@ func TestOperations(t *testing.T) {
 			func(ctx context.Context, _, s *metadata.Resource) (any, error) {
 				return s.Write(ctx, map[string]string{"a:b": "1"})
 			},
-			"PUT /v2/p1/snapshots/" + id + `/metadata/a:b application/json {"meta":{"a:b":"1"}} (20 bytes)`, map[string]string{"a:b": "1"},
+			"PUT /v2/p1/snapshots/" + id + `/metadata/a:b application/json {"meta":{"a:b":"1"}} (20 bytes)`,
+			map[string]string{"a:b": "1"},
 		},
 		{
 			"get snapshot metadata", 200, `{"metadata": {}}`,
@@ -155,7 +158,8 @@ func TestOperations(t *testing.T) {
 			w := &wire{status: tt.status, body: tt.answer}
 			var calls []metadata.Call
 			observe := func(c metadata.Call) { calls = append(calls, c) }
-			got, err := tt.do(t.Context(), serverAt(t, service(w, compute), metadata.Options{Observe: observe}), snapshotAt(t, service(w, volume), metadata.Options{Observe: observe}))
+			got, err := tt.do(t.Context(), serverAt(t, service(w, compute), metadata.Options{Observe: observe}),
+				snapshotAt(t, service(w, volume), metadata.Options{Observe: observe}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -165,7 +169,8 @@ func TestOperations(t *testing.T) {
 			if diff := cmp.Diff([]string{tt.sent}, w.requests); diff != "" {
 				t.Errorf("sent (-want +got):\n%s", diff)
 			}
-			if len(calls) != 1 || calls[0].Status != tt.status || calls[0].Err != nil || !strings.HasSuffix(tt.sent, calls[0].Request.Path) && calls[0].Request.Body == nil {
+			if len(calls) != 1 || calls[0].Status != tt.status || calls[0].Err != nil ||
+				!strings.HasSuffix(tt.sent, calls[0].Request.Path) && calls[0].Request.Body == nil {
 				t.Errorf("observed %+v", calls)
 			}
 		})
@@ -196,7 +201,8 @@ func TestNothingIsSentFor(t *testing.T) {
 		},
 	} {
 		w := &wire{status: 200, body: "{}"}
-		err := do(t.Context(), serverAt(t, service(w, "http://c/"), metadata.Options{}), snapshotAt(t, service(w, "http://v/"), metadata.Options{}))
+		err := do(t.Context(), serverAt(t, service(w, "http://c/"), metadata.Options{}),
+			snapshotAt(t, service(w, "http://v/"), metadata.Options{}))
 		if err == nil || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), long) {
 			t.Errorf("%s: error %v", name, err)
 		}
@@ -237,43 +243,93 @@ func TestErrors(t *testing.T) {
 		after  time.Duration
 		text   string // in the error
 	}{
-		{"Nova: building", "POST", 409, nil, `{"conflictingRequest": {"code": 409, "message": "Cannot 'update metadata' instance X while it is in vm_state building"}}`, metadata.NotReady, "conflictingRequest", 0, "vm_state building"},
-		{"Nova: never launched", "POST", 409, nil, `{"conflictingRequest": {"code": 409, "message": "Instance X is in an invalid state for 'update metadata'"}}`, metadata.NotReady, "conflictingRequest", 0, "invalid state"},
-		{"Nova: locked", "POST", 409, nil, `{"conflictingRequest": {"code": 409, "message": "Instance X is locked"}}`, metadata.Locked, "conflictingRequest", 0, "locked"},
-		{"Nova: no such key", "DELETE", 404, nil, `{"itemNotFound": {"code": 404, "message": "Metadata item was not found"}}`, metadata.KeyNotFound, "itemNotFound", 0, ""},
-		{"Nova: no such server", "POST", 404, nil, `{"itemNotFound": {"code": 404, "message": "Instance X could not be found."}}`, metadata.Gone, "itemNotFound", 0, ""},
-		{"Cinder: no such key", "DELETE", 404, nil, `{"itemNotFound": {"code": 404, "message": "Snapshot X has no metadata with key k."}}`, metadata.KeyNotFound, "itemNotFound", 0, ""},
-		{"Cinder: no such snapshot", "PUT", 404, nil, `{"itemNotFound": {"code": 404, "message": "Snapshot X could not be found."}}`, metadata.Gone, "itemNotFound", 0, ""},
-		{"wrong endpoint: HTML", "POST", 404, nil, "<html>\n <head>\n  <title>404 Not Found</title>\n </head>\n <body>\n  <h1>404 Not Found</h1>\n  The resource could not be found.<br /><br />\n\n\n\n </body>\n</html>", metadata.Unavailable, "", 0, "404 404 Not Found The resource could not be found. (the answer is not the API's own: is the endpoint right?)"},
-		{"wrong endpoint: JSON from below the API", "POST", 404, nil, `{"message": "The resource could not be found.<br /><br />\n\n\n", "code": "404 Not Found", "title": "Not Found"}`, metadata.Unavailable, "", 0, "404 The resource could not be found. (the answer is not the API's own: is the endpoint right?)"},
-		{"body too large: JSON", "POST", 413, nil, `{"message": "Request is too large.<br /><br />", "code": "413 Request Entity Too Large", "title": "x"}`, metadata.Invalid, "", 0, "Request is too large."},
+		{"Nova: building", "POST", 409, nil,
+			`{"conflictingRequest": {"code": 409, "message": "Cannot 'update metadata' instance X while it is in vm_state building"}}`, metadata.NotReady, "conflictingRequest", 0, "vm_state building"},
+		{"Nova: never launched", "POST", 409, nil,
+			`{"conflictingRequest": {"code": 409, "message": "Instance X is in an invalid state for 'update metadata'"}}`,
+			metadata.NotReady, "conflictingRequest", 0, "invalid state"},
+		{"Nova: locked", "POST", 409, nil, `{"conflictingRequest": {"code": 409, "message": "Instance X is locked"}}`,
+			metadata.Locked, "conflictingRequest", 0, "locked"},
+		{"Nova: no such key", "DELETE", 404, nil, `{"itemNotFound": {"code": 404, "message": "Metadata item was not found"}}`,
+			metadata.KeyNotFound, "itemNotFound", 0, ""},
+		{"Nova: no such server", "POST", 404, nil,
+			`{"itemNotFound": {"code": 404, "message": "Instance X could not be found."}}`, metadata.Gone, "itemNotFound", 0,
+			""},
+		{"Cinder: no such key", "DELETE", 404, nil,
+			`{"itemNotFound": {"code": 404, "message": "Snapshot X has no metadata with key k."}}`, metadata.KeyNotFound,
+			"itemNotFound", 0, ""},
+		{"Cinder: no such snapshot", "PUT", 404, nil,
+			`{"itemNotFound": {"code": 404, "message": "Snapshot X could not be found."}}`, metadata.Gone, "itemNotFound", 0,
+			""},
+		{"wrong endpoint: HTML", "POST", 404, nil,
+			"<html>\n <head>\n  <title>404 Not Found</title>\n </head>\n <body>\n  <h1>404 Not Found</h1>\n  The resource " +
+				"could not be found.<br /><br />\n\n\n\n </body>\n</html>", metadata.Unavailable, "", 0,
+			"404 404 Not Found The resource could not be found. (the answer is not the API's own: is the endpoint right?)"},
+		{"wrong endpoint: JSON from below the API", "POST", 404, nil,
+			`{"message": "The resource could not be found.<br /><br />\n\n\n", "code": "404 Not Found", "title": "Not Found"}`,
+			metadata.Unavailable, "", 0,
+			"404 The resource could not be found. (the answer is not the API's own: is the endpoint right?)"},
+		{"body too large: JSON", "POST", 413, nil,
+			`{"message": "Request is too large.<br /><br />", "code": "413 Request Entity Too Large", "title": "x"}`,
+			metadata.Invalid, "", 0, "Request is too large."},
 		{"wrong endpoint: nothing", "POST", 404, nil, "", metadata.Unavailable, "", 0, "is the endpoint right?"},
-		{"gateway: no such API", "POST", 404, nil, `{"error_code":"APIG.0101","error_msg":"The API does not exist","request_id":"x"}`, metadata.Unavailable, "APIG.0101", 0, ""},
-		{"Nova: quota", "POST", 403, nil, `{"forbidden": {"code": 403, "message": "Maximum number of metadata items exceeds 128"}}`, metadata.Quota, "forbidden", 0, "128"},
-		{"policy", "POST", 403, nil, `{"forbidden": {"code": 403, "message": "Policy doesn't allow os_compute_api:server-metadata:create to be performed."}}`, metadata.Forbidden, "forbidden", 0, ""},
-		{"token expired", "POST", 401, nil, `{"error": {"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."}}`, metadata.Unauthenticated, "", 0, "401 The request you have made"},
-		{"Nova: bad key", "POST", 400, nil, `{"badRequest": {"code": 400, "message": "Invalid input for field/attribute metadata."}}`, metadata.Invalid, "badRequest", 0, ""},
-		{"Cinder: long value", "PUT", 413, nil, `{"overLimit": {"code": 413, "message": "Invalid metadata size: Metadata property key k value greater than 255 characters."}}`, metadata.Invalid, "overLimit", 0, ""},
-		{"old Nova: rate limit", "POST", 413, nil, `{"overLimit": {"code": 413, "message": "This request was rate-limited.", "retryAfter": "7"}}`, metadata.Throttled, "overLimit", 7 * time.Second, ""},
-		{"body too large: HTML", "POST", 413, nil, "<html><body>Request is too large.</body></html>", metadata.Invalid, "", 0, "Request is too large."},
-		{"throttled", "POST", 429, http.Header{"Retry-After": {"3"}}, `{"overLimit": {"code": 429, "message": "slow down"}}`, metadata.Throttled, "overLimit", 3 * time.Second, "slow down"},
+		{"gateway: no such API", "POST", 404, nil,
+			`{"error_code":"APIG.0101","error_msg":"The API does not exist","request_id":"x"}`, metadata.Unavailable,
+			"APIG.0101", 0, ""},
+		{"Nova: quota", "POST", 403, nil,
+			`{"forbidden": {"code": 403, "message": "Maximum number of metadata items exceeds 128"}}`, metadata.Quota,
+			"forbidden", 0, "128"},
+		{"policy", "POST", 403, nil,
+			`{"forbidden": {"code": 403, "message": "Policy doesn't allow os_compute_api:server-metadata:create to be performed."}}`, metadata.Forbidden, "forbidden", 0, ""},
+		{"token expired", "POST", 401, nil,
+			`{"error": {"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."}}`,
+			metadata.Unauthenticated, "", 0, "401 The request you have made"},
+		{"Nova: bad key", "POST", 400, nil,
+			`{"badRequest": {"code": 400, "message": "Invalid input for field/attribute metadata."}}`, metadata.Invalid,
+			"badRequest", 0, ""},
+		{"Cinder: long value", "PUT", 413, nil,
+			`{"overLimit": {"code": 413, "message": "Invalid metadata size: Metadata property key k value greater than 255 characters."}}`, metadata.Invalid, "overLimit", 0, ""},
+		{"old Nova: rate limit", "POST", 413, nil,
+			`{"overLimit": {"code": 413, "message": "This request was rate-limited.", "retryAfter": "7"}}`, metadata.Throttled,
+			"overLimit", 7 * time.Second, ""},
+		{"body too large: HTML", "POST", 413, nil, "<html><body>Request is too large.</body></html>", metadata.Invalid, "", 0,
+			"Request is too large."},
+		{"throttled", "POST", 429, http.Header{"Retry-After": {"3"}}, `{"overLimit": {"code": 429, "message": "slow down"}}`,
+			metadata.Throttled, "overLimit", 3 * time.Second, "slow down"},
 		{"throttled without a word", "GET", 429, nil, "", metadata.Throttled, "", 0, "Too Many Requests"},
-		{"gateway throttles", "POST", 429, nil, `{"error_msg": "The throttling threshold has been reached", "error_code": "APIG.0308"}`, metadata.Throttled, "APIG.0308", 0, ""},
-		{"Nova: a value it cannot store", "POST", 500, nil, `{"computeFault": {"code": 500, "message": "Unexpected API Error.\n<class 'oslo_db.exception.DBError'>"}}`, metadata.Unavailable, "computeFault", 0, "Unexpected API Error. <class"},
-		{"Keystone is down", "POST", 503, http.Header{"Retry-After": {"Fri, 31 Dec 1999 23:59:59 GMT"}}, "<html>\n<title>503 Service Unavailable</title>\nThe Keystone service is temporarily unavailable.</html>", metadata.Unavailable, "", 0, "503 The Keystone service is temporarily unavailable."},
+		{"gateway throttles", "POST", 429, nil,
+			`{"error_msg": "The throttling threshold has been reached", "error_code": "APIG.0308"}`, metadata.Throttled,
+			"APIG.0308", 0, ""},
+		{"Nova: a value it cannot store", "POST", 500, nil,
+			`{"computeFault": {"code": 500, "message": "Unexpected API Error.\n<class 'oslo_db.exception.DBError'>"}}`,
+			metadata.Unavailable, "computeFault", 0, "Unexpected API Error. <class"},
+		{"Keystone is down", "POST", 503, http.Header{"Retry-After": {"Fri, 31 Dec 1999 23:59:59 GMT"}},
+			"<html>\n<title>503 Service Unavailable</title>\nThe Keystone service is temporarily unavailable.</html>",
+			metadata.Unavailable, "", 0, "503 The Keystone service is temporarily unavailable."},
 		{"gateway gave up on a write", "POST", 504, nil, "", metadata.Unknown, "", 0, ""},
 		{"gateway gave up on a read", "GET", 504, nil, "", metadata.Unavailable, "", 0, ""},
-		{"redirect", "POST", 302, http.Header{"Location": {"http://elsewhere/"}}, "", metadata.Unavailable, "", 0, "302 Found"},
-		{"ECS: wrong state is a 400", "POST", 400, nil, `{"error": {"message": "The ECS status does not meet requirements.", "code": "Ecs.0100"}}`, metadata.NotReady, "Ecs.0100", 0, ""},
-		{"ECS: locked", "POST", 400, nil, `{"error": {"message": "locked", "code": "Ecs.0605"}}`, metadata.Locked, "Ecs.0605", 0, ""},
-		{"ECS: busy", "POST", 501, nil, `{"error": {"message": "Other commands are being executed", "code": "Ecs.0603"}}`, metadata.Unavailable, "Ecs.0603", time.Minute, ""},
+		{"redirect", "POST", 302, http.Header{"Location": {"http://elsewhere/"}}, "", metadata.Unavailable, "", 0,
+			"302 Found"},
+		{"ECS: wrong state is a 400", "POST", 400, nil,
+			`{"error": {"message": "The ECS status does not meet requirements.", "code": "Ecs.0100"}}`, metadata.NotReady,
+			"Ecs.0100", 0, ""},
+		{"ECS: locked", "POST", 400, nil, `{"error": {"message": "locked", "code": "Ecs.0605"}}`, metadata.Locked, "Ecs.0605",
+			0, ""},
+		{"ECS: busy", "POST", 501, nil, `{"error": {"message": "Other commands are being executed", "code": "Ecs.0603"}}`,
+			metadata.Unavailable, "Ecs.0603", time.Minute, ""},
 		{"ECS: gone", "POST", 404, nil, `{"error": {"message": "no", "code": "Ecs.0114"}}`, metadata.Gone, "Ecs.0114", 0, ""},
-		{"ECS: inner time-out is a 400", "POST", 400, nil, `{"error": {"message": "Nova", "code": "Ecs.1001"}}`, metadata.Unavailable, "Ecs.1001", 0, ""},
-		{"flow control is a 202", "DELETE", 202, nil, `{"code": "Common.0024", "message": "exceeds flow over limit"}`, metadata.Throttled, "Common.0024", 0, ""},
-		{"flow control is a 503", "POST", 503, nil, `{"error": {"code": "Common.1503", "message": "flow"}}`, metadata.Throttled, "Common.1503", 0, ""},
-		{"EVS: token", "PUT", 400, nil, `{"badRequest": {"message": "XXXX", "code": "EVS.0002"}}`, metadata.Unauthenticated, "EVS.0002", 0, ""},
-		{"EVS: gone", "PUT", 404, nil, `{"itemNotFound": {"message": "XXXX", "code": "EVS.5404"}}`, metadata.Gone, "EVS.5404", 0, ""},
-		{"signature", "POST", 401, nil, `{"error_msg": "Incorrect IAM authentication information: verify aksk signature fail", "error_code": "APIG.0301", "request_id": "x"}`, metadata.Unauthenticated, "APIG.0301", 0, ""},
+		{"ECS: inner time-out is a 400", "POST", 400, nil, `{"error": {"message": "Nova", "code": "Ecs.1001"}}`,
+			metadata.Unavailable, "Ecs.1001", 0, ""},
+		{"flow control is a 202", "DELETE", 202, nil, `{"code": "Common.0024", "message": "exceeds flow over limit"}`,
+			metadata.Throttled, "Common.0024", 0, ""},
+		{"flow control is a 503", "POST", 503, nil, `{"error": {"code": "Common.1503", "message": "flow"}}`,
+			metadata.Throttled, "Common.1503", 0, ""},
+		{"EVS: token", "PUT", 400, nil, `{"badRequest": {"message": "XXXX", "code": "EVS.0002"}}`, metadata.Unauthenticated,
+			"EVS.0002", 0, ""},
+		{"EVS: gone", "PUT", 404, nil, `{"itemNotFound": {"message": "XXXX", "code": "EVS.5404"}}`, metadata.Gone, "EVS.5404",
+			0, ""},
+		{"signature", "POST", 401, nil,
+			`{"error_msg": "Incorrect IAM authentication information: verify aksk signature fail", "error_code": "APIG.0301", "request_id": "x"}`, metadata.Unauthenticated, "APIG.0301", 0, ""},
 		{"JSON of another kind", "POST", 400, nil, `[1, 2]`, metadata.Invalid, "", 0, "400 [1, 2]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -295,7 +351,8 @@ func TestErrors(t *testing.T) {
 				t.Fatalf("error %v", err)
 			}
 			if e.Class != tt.class || e.Code != tt.code || e.RetryAfter != tt.after || e.Status != tt.status {
-				t.Errorf("class %q, code %q, status %d, retry after %s; want %q, %q, %d, %s", e.Class, e.Code, e.Status, e.RetryAfter, tt.class, tt.code, tt.status, tt.after)
+				t.Errorf("class %q, code %q, status %d, retry after %s; want %q, %q, %d, %s", e.Class, e.Code, e.Status,
+					e.RetryAfter, tt.class, tt.code, tt.status, tt.after)
 			}
 			if !strings.Contains(err.Error(), tt.text) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("error %q does not say %q in one line", err, tt.text)
@@ -305,7 +362,8 @@ func TestErrors(t *testing.T) {
 }
 
 func TestAnswersThatAreNotTheAPIs(t *testing.T) {
-	for _, body := range []string{"", "<html>", "null", "{}", `{"metadata": null}`, `{"meta": {"other": "v"}}`, `{"server": {"id": "x"}}`} {
+	for _, body := range []string{"", "<html>", "null", "{}", `{"metadata": null}`, `{"meta": {"other": "v"}}`,
+		`{"server": {"id": "x"}}`} {
 		servers := serverAt(t, service(&wire{status: 200, body: body}, "http://c/"), metadata.Options{})
 		_, err1 := servers.Metadata(t.Context())
 		_, err2 := servers.Metadatum(t.Context(), "k")
@@ -337,7 +395,8 @@ func TestTransportErrors(t *testing.T) {
 	}{
 		{"nobody listens: nothing was sent", dial, metadata.Unavailable, metadata.Unavailable},
 		{"connection lost", service(&wire{err: io.ErrUnexpectedEOF}, "http://c/"), metadata.Unknown, metadata.Unavailable},
-		{"credentials refused", service(&wire{err: refused{errors.New("signs nothing")}}, "http://c/"), metadata.Unauthenticated, metadata.Unauthenticated},
+		{"credentials refused", service(&wire{err: refused{errors.New("signs nothing")}}, "http://c/"),
+			metadata.Unauthenticated, metadata.Unauthenticated},
 	} {
 		servers := serverAt(t, tt.service, metadata.Options{})
 		if _, err := servers.Write(t.Context(), map[string]string{"k": "v"}); !metadata.IsClass(err, tt.write) {
@@ -374,7 +433,8 @@ func TestNoAnswer(t *testing.T) {
 // What the transport needs a login for fails as the login does, and not as if the API had answered so.
 func TestLoginFails(t *testing.T) {
 	keystone := func(status int) error {
-		return fmt.Errorf("log in at keystone: %w", gophercloud.ErrUnexpectedResponseCode{Actual: status, ResponseHeader: http.Header{"Retry-After": {"9"}}})
+		return fmt.Errorf("log in at keystone: %w", gophercloud.ErrUnexpectedResponseCode{Actual: status,
+			ResponseHeader: http.Header{"Retry-After": {"9"}}})
 	}
 	for _, tt := range []struct {
 		name  string
@@ -388,9 +448,11 @@ func TestLoginFails(t *testing.T) {
 		{"Keystone is down", keystone(503), metadata.Unavailable, 9 * time.Second},
 		{"Keystone throttles", keystone(429), metadata.Unavailable, 9 * time.Second},
 	} {
-		_, err := serverAt(t, service(&wire{err: tt.err}, "http://c/"), metadata.Options{}).Write(t.Context(), map[string]string{"k": "v"})
+		_, err := serverAt(t, service(&wire{err: tt.err}, "http://c/"), metadata.Options{}).Write(t.Context(),
+			map[string]string{"k": "v"})
 		var e *metadata.Error
-		if !errors.As(err, &e) || e.Class != tt.class || e.RetryAfter != tt.after || e.Status != 0 || !errors.Is(err, tt.err) && tt.class == metadata.Unauthenticated {
+		if !errors.As(err, &e) || e.Class != tt.class || e.RetryAfter != tt.after || e.Status != 0 ||
+			!errors.Is(err, tt.err) && tt.class == metadata.Unauthenticated {
 			t.Errorf("%s: %v (%+v)", tt.name, err, e)
 		}
 		if !strings.Contains(err.Error(), "log in at keystone") || strings.Contains(err.Error(), "http://c/") {

@@ -78,7 +78,8 @@ func (r *Resource) Get(ctx context.Context) (View, error) {
 	}
 	v, err := r.row.decode(orNull(answer[r.row.member]))
 	if err != nil {
-		return View{}, &Error{Request: request, Status: http.StatusOK, Class: Unavailable, Message: oneLine(err.Error()), err: err}
+		return View{}, &Error{Request: request, Status: http.StatusOK, Class: Unavailable, Message: oneLine(err.Error()),
+			err: err}
 	}
 	return v, nil
 }
@@ -100,7 +101,8 @@ func (r *Resource) Metadata(ctx context.Context) (map[string]string, error) {
 		return nil, err
 	}
 	if answer.Metadata == nil {
-		return nil, &Error{Request: request, Status: http.StatusOK, Class: Unavailable, Message: `the answer has no "metadata" object`}
+		return nil, &Error{Request: request, Status: http.StatusOK, Class: Unavailable,
+			Message: `the answer has no "metadata" object`}
 	}
 	return answer.Metadata, nil
 }
@@ -120,7 +122,8 @@ func (r *Resource) Metadatum(ctx context.Context, key string) (string, error) {
 	value, ok := answer.Meta[key]
 	if !ok {
 		return "", &Error{
-			Request: request, Status: http.StatusOK, Class: Unavailable, Message: `the answer's "meta" object lacks the key that was asked for`,
+			Request: request, Status: http.StatusOK, Class: Unavailable,
+			Message: `the answer's "meta" object lacks the key that was asked for`,
 		}
 	}
 	return value, nil
@@ -158,8 +161,8 @@ func (r *Resource) Write(ctx context.Context, metadata map[string]string) (writt
 	return written, nil
 }
 
-// Remove deletes one key; an error of class [KeyNotFound] says that there was none. Nova answers 204, Cinder 200 with an
-// empty body; Huawei's table of return values allows both. 202 is not among them: there it is flow control
+// Remove deletes one key; an error of class [KeyNotFound] says that there was none. Nova answers 204, Cinder 200 with
+// an empty body; Huawei's table of return values allows both. 202 is not among them: there it is flow control
 // (Common.0024), and nothing was deleted.
 func (r *Resource) Remove(ctx context.Context, key string) error {
 	if err := r.family.CheckKey(key); err != nil {

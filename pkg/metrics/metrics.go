@@ -49,7 +49,8 @@ type counts struct {
 	sum     float64
 }
 
-// bounds returns the upper bounds of the latency histogram, in seconds: from a server that is ready at once to one that is given up.
+// bounds returns the upper bounds of the latency histogram, in seconds: from a server that is ready at once to one that
+// is given up.
 func bounds() []float64 {
 	return []float64{0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400}
 }
@@ -60,7 +61,8 @@ func New(function string) *Metrics {
 }
 
 func newCounts() counts {
-	return counts{outcomes: map[apply.Outcome]int64{}, perRule: map[string]int64{}, passes: map[ReconcileOutcome]int64{}, buckets: make([]int64, len(bounds())+1)}
+	return counts{outcomes: map[apply.Outcome]int64{}, perRule: map[string]int64{}, passes: map[ReconcileOutcome]int64{},
+		buckets: make([]int64, len(bounds())+1)}
 }
 
 // Observe counts what became of a change.
@@ -97,11 +99,12 @@ func (m *Metrics) RulesInForce(v rules.Version) {
 	m.rules = v
 }
 
-// Hold has the metrics say whether writing is on hold; nil where there is no such switch. Call it before anything is written.
+// Hold has the metrics say whether writing is on hold; nil where there is no such switch. Call it before anything is
+// written.
 func (m *Metrics) Hold(on func() bool) { m.held = on }
 
-// maxRules bounds how many rules are counted by name since the process started; a rule that changes its name is another.
-// What is beyond is counted together, as otherRules, which cannot be a rule's name.
+// maxRules bounds how many rules are counted by name since the process started; a rule that changes its name is
+// another. What is beyond is counted together, as otherRules, which cannot be a rule's name.
 const (
 	maxRules   = 200
 	otherRules = "(others)"
@@ -154,7 +157,8 @@ func (m *Metrics) WritePrometheus(w io.Writer) error {
 		name, help string
 		value      int64
 	}{
-		{"tagger_failures_total", "Changes that could not be worked on because configuration or credentials are at fault.", m.total.failures},
+		{"tagger_failures_total", "Changes that could not be worked on because configuration or credentials are at fault.",
+			m.total.failures},
 		{"tagger_api_calls_total", "Calls to the cloud's API.", m.total.calls},
 		{"tagger_api_writes_total", "Calls to the cloud's API that write.", m.total.writes},
 		{"tagger_retries_total", "Passes over a change after its first.", m.total.retries},
@@ -204,7 +208,8 @@ func (m *Metrics) WritePrometheus(w io.Writer) error {
 	}
 	sum += m.total.buckets[len(bounds())]
 	fmt.Fprintf(&b, "tagger_event_to_tagged_seconds_bucket{%s,le=\"+Inf\"} %d\n", label, sum)
-	fmt.Fprintf(&b, "tagger_event_to_tagged_seconds_sum{%s} %g\ntagger_event_to_tagged_seconds_count{%s} %d\n", label, m.total.sum, label, sum)
+	fmt.Fprintf(&b, "tagger_event_to_tagged_seconds_sum{%s} %g\ntagger_event_to_tagged_seconds_count{%s} %d\n", label,
+		m.total.sum, label, sum)
 	if err := WriteProcess(&b); err != nil {
 		return err
 	}
@@ -228,7 +233,8 @@ func quoted(s string) string {
 // maxValues is how many values one metric may have in a line (CloudWatch embedded metric format, MetricTarget).
 const maxValues = 100
 
-// FlushEMF writes what was counted since the last flush as one line in CloudWatch's embedded metric format, and nothing when there was nothing.
+// FlushEMF writes what was counted since the last flush as one line in CloudWatch's embedded metric format, and nothing
+// when there was nothing.
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 func (m *Metrics) FlushEMF(w io.Writer) error {
 	m.mu.Lock()
@@ -241,7 +247,8 @@ func (m *Metrics) FlushEMF(w io.Writer) error {
 		values[string(outcome)] = n
 	}
 	for name, n := range map[string]int64{
-		"failures": c.failures, "calls": c.calls, "retries": c.retries, "throttles": c.throttles, "unusable_keys": c.unusableKeys, "rules_refused": c.rulesRefused,
+		"failures": c.failures, "calls": c.calls, "retries": c.retries, "throttles": c.throttles,
+		"unusable_keys": c.unusableKeys, "rules_refused": c.rulesRefused,
 		"audit_failures": c.auditFailures,
 	} {
 		if n > 0 {

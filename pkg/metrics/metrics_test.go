@@ -27,7 +27,8 @@ func observed() *metrics.Metrics {
 	m.Observe(tagger.Result{Plan: unusable, Calls: 3, Attempts: 1, Age: 1500 * time.Millisecond})
 	m.Observe(tagger.Result{Plan: tagged, Calls: 9, Attempts: 4, Age: 48 * time.Hour})
 	m.Observe(tagger.Result{Plan: deferred, Calls: 1, Attempts: 1, Age: time.Hour})
-	m.Observe(tagger.Result{Plan: plan(apply.Decision{Outcome: apply.Deferred, Fault: apply.Fault{Err: errors.New("refused")}})})
+	m.Observe(tagger.Result{Plan: plan(apply.Decision{Outcome: apply.Deferred,
+		Fault: apply.Fault{Err: errors.New("refused")}})})
 	m.RulesRefused()
 	matched := plan(apply.Decision{Outcome: apply.Ignored})
 	matched.Rules = []string{`a "rule"`, "b"}
@@ -101,7 +102,8 @@ func TestEMF(t *testing.T) {
 	if err := json.Unmarshal(b.Bytes(), &line); err != nil {
 		t.Fatal(err)
 	}
-	if line.Function != "server-created" || line.Tagged != 2 || line.Deferred != 1 || line.Calls != 13 || line.AWS.Timestamp == 0 {
+	if line.Function != "server-created" || line.Tagged != 2 || line.Deferred != 1 || line.Calls != 13 ||
+		line.AWS.Timestamp == 0 {
 		t.Errorf("%s", b.String())
 	}
 	if diff := cmp.Diff([]float64{1.5, 172800}, line.EventToTagged); diff != "" {

@@ -16,7 +16,8 @@ import (
 func WriteProcess(w io.Writer) error {
 	var b strings.Builder
 	one := func(name, kind, help string, value float64) {
-		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %[1]s %[3]s\n%[1]s %s\n", name, help, kind, strconv.FormatFloat(value, 'f', -1, 64))
+		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %[1]s %[3]s\n%[1]s %s\n", name, help, kind,
+			strconv.FormatFloat(value, 'f', -1, 64))
 	}
 	version := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -28,7 +29,8 @@ func WriteProcess(w io.Writer) error {
 		}
 	}
 	const build = "tagger_build_info"
-	fmt.Fprintf(&b, "# HELP %s The version.\n# TYPE %[1]s gauge\n%[1]s{version=%s,goversion=%s} 1\n", build, quoted(version), quoted(runtime.Version()))
+	fmt.Fprintf(&b, "# HELP %s The version.\n# TYPE %[1]s gauge\n%[1]s{version=%s,goversion=%s} 1\n", build,
+		quoted(version), quoted(runtime.Version()))
 	one("go_goroutines", "gauge", "Number of goroutines.", float64(runtime.NumGoroutine()))
 	if s, ok := readStat(); ok {
 		one("process_cpu_seconds_total", "counter", "Processor time used, in seconds.", s.cpu)

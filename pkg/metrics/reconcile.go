@@ -25,7 +25,8 @@ const (
 
 func reconcileOutcomes() []ReconcileOutcome {
 	return []ReconcileOutcome{
-		ReconcileDone, ReconcileDry, ReconcileCapped, ReconcileStopped, ReconcileIncomplete, ReconcileOutOfTime, ReconcileFailed,
+		ReconcileDone, ReconcileDry, ReconcileCapped, ReconcileStopped, ReconcileIncomplete, ReconcileOutOfTime,
+		ReconcileFailed,
 	}
 }
 

@@ -101,8 +101,8 @@ func JournalOf(path string, h Header) string {
 	return filepath.Join(filepath.Dir(path), "run-"+h.ID+".jsonl")
 }
 
-// Apply sends what a plan says to the resources that are as they were when it was made. Before the first write it returns
-// a [*RefusedError] or a [*LimitError]; a [*StoppedError] says that it stopped later.
+// Apply sends what a plan says to the resources that are as they were when it was made. Before the first write it
+// returns a [*RefusedError] or a [*LimitError]; a [*StoppedError] says that it stopped later.
 func Apply(ctx context.Context, path string, run Run) (Report, error) {
 	h, err := ReadHeader(path)
 	r := Report{Plan: h, Failures: map[string]int{}}
@@ -358,7 +358,8 @@ func reasonOf(end journal.Record) string {
 }
 
 // Revert takes back what a journal says was written, where the value there still is that: of a run, or of events
-// ([journal.Audit]). It keeps a journal of its own, which can be reverted too, and goes on with it if run.Resume is set.
+// ([journal.Audit]). It keeps a journal of its own, which can be reverted too, and goes on with it if run.Resume is
+// set.
 func Revert(ctx context.Context, path string, run Run) (Report, error) {
 	r := Report{Failures: map[string]int{}}
 	all, err := readRevertible(path, run.Selection)

@@ -10,9 +10,10 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// read calls each with every resource of a listing, and returns the error that ended it. A page that fails, or a resource
-// that should not be there, makes the list incomplete.
-func (o Options) read(ctx context.Context, l cloud.Listing, kind metadata.Kind, called func(metadata.Call), older func(),
+// read calls each with every resource of a listing, and returns the error that ended it. A page that fails, or a
+// resource that should not be there, makes the list incomplete.
+func (o Options) read(ctx context.Context, l cloud.Listing, kind metadata.Kind, called func(metadata.Call),
+	older func(),
 	each func(metadata.View) error,
 ) error {
 	service, err := l.Session.Service(string(kind.Service()))

@@ -1,8 +1,8 @@
 // Package reconcile finds resources that lack the metadata that the rules want, and corrects them.
 //
-// It works in two steps. [Plan] lists resources page by page and writes a file with the corrections. [Apply] sends exactly
-// what such a file says, after all limits were checked, and keeps a journal that [Revert] takes back. Each resource is
-// planned as the change that its creation was, by package tagger and the rules that events use.
+// It works in two steps. [Plan] lists resources page by page and writes a file with the corrections. [Apply] sends
+// exactly what such a file says, after all limits were checked, and keeps a journal that [Revert] takes back. Each
+// resource is planned as the change that its creation was, by package tagger and the rules that events use.
 //
 // Nothing is held in memory for each resource: plans and journals are read line by line.
 package reconcile

@@ -134,8 +134,10 @@ func mixed(c *simcloud.Cloud) {
 	for _, s := range []simcloud.Server{
 		{Name: "bare"}, {Name: "half", Metadata: map[string]string{"env": "prod", "other": "x"}},
 		{Name: "empty", Metadata: map[string]string{"owner": "", "tier": "old"}},
-		{Name: "complete", Metadata: complete}, {Name: "cased", Metadata: map[string]string{"Owner": "bob", "env": "x", "tier": "m1.nano"}},
-		{Name: "gone", VMState: "deleted"}, {Name: "error", VMState: "error"}, {Name: "locked", Locked: true}, {Name: "busy", TaskState: "rebooting"},
+		{Name: "complete", Metadata: complete},
+		{Name: "cased", Metadata: map[string]string{"Owner": "bob", "env": "x", "tier": "m1.nano"}},
+		{Name: "gone", VMState: "deleted"}, {Name: "error", VMState: "error"}, {Name: "locked", Locked: true},
+		{Name: "busy", TaskState: "rebooting"},
 	} {
 		s.Created = time.Now().Add(-48 * time.Hour)
 		c.PutServer(s)
@@ -555,9 +557,12 @@ func TestIncomplete(t *testing.T) {
 		complete bool
 		listed   int
 	}{
-		{"a page that fails for good", simcloud.Fault{Path: "/servers/detail", Skip: 1, Answer: simcloud.ServerError()}, false, 200},
-		{"a page that fails once", simcloud.Fault{Path: "/servers/detail", Skip: 1, Times: 1, Answer: simcloud.Unavailable(0)}, true, 450},
-		{"a page that takes too long", simcloud.Fault{Path: "/servers/detail", Skip: 1, Times: 2, Answer: &simcloud.Answer{Status: 504}}, true, 450},
+		{"a page that fails for good", simcloud.Fault{Path: "/servers/detail", Skip: 1, Answer: simcloud.ServerError()},
+			false, 200},
+		{"a page that fails once", simcloud.Fault{Path: "/servers/detail", Skip: 1, Times: 1,
+			Answer: simcloud.Unavailable(0)}, true, 450},
+		{"a page that takes too long", simcloud.Fault{Path: "/servers/detail", Skip: 1, Times: 2,
+			Answer: &simcloud.Answer{Status: 504}}, true, 450},
 	} {
 		inBubble(t, tt.name, func(t *testing.T) {
 			w := newWorld(

@@ -159,7 +159,8 @@ func times(a, b int) int {
 // free lists expr's functions whose cost does not depend on their arguments.
 var free = map[string]bool{
 	"abs": true, "ceil": true, "floor": true, "round": true, "type": true, "first": true, "last": true, "take": true,
-	"bitand": true, "bitor": true, "bitxor": true, "bitnand": true, "bitnot": true, "bitshl": true, "bitshr": true, "bitushr": true,
+	"bitand": true, "bitor": true, "bitxor": true, "bitnand": true, "bitnot": true, "bitshl": true, "bitshr": true,
+	"bitushr": true,
 }
 
 // cost charges a call of one of expr's functions before the call. It is not for free functions and those with

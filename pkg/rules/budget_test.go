@@ -28,8 +28,10 @@ func hostile(small int) map[string]any {
 	}
 	return map[string]any{
 		"many": many, "wide": wide, "numbers": numbers, "deep": deep, "n": int64(100_000), "big": int64(1 << 62),
-		"s": long, "mb": strings.Repeat("x", 1<<20/small), "accents": strings.Repeat("é", 1<<19/small), "json": "[" + strings.Repeat(`{"":0},`, 100_000/small) + "0]",
-		"pattern": strings.Repeat("(x{100}y?)", 90), "longer": strings.Repeat("x", 2000), "layout": strings.Repeat("January ", 1000),
+		"s": long, "mb": strings.Repeat("x", 1<<20/small), "accents": strings.Repeat("é", 1<<19/small),
+		"json":    "[" + strings.Repeat(`{"":0},`, 100_000/small) + "0]",
+		"pattern": strings.Repeat("(x{100}y?)", 90), "longer": strings.Repeat("x", 2000),
+		"layout": strings.Repeat("January ", 1000),
 	}
 }
 
@@ -108,7 +110,8 @@ var attacks = []string{
 // planWith plans one key of an expression for a payload.
 func planWith(t testing.TB, expression string, data any) rules.Plan {
 	t.Helper()
-	text := "rules:\n- name: greedy\n  on: server.created\n  set:\n    k: '${" + strings.ReplaceAll(expression, "'", "''") + "}'\n"
+	text := "rules:\n- name: greedy\n  on: server.created\n  set:\n    k: '${" + strings.ReplaceAll(expression, "'",
+		"''") + "}'\n"
 	set, err := rules.Compile([]byte(text), rules.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +145,8 @@ func TestPlansAreBounded(t *testing.T) {
 			}
 			refused++
 			over, ok := errors.AsType[*rules.BudgetError](plan.Err)
-			if !ok || over.Rule != "greedy" || over.Key != "k" || !strings.HasPrefix(over.Error(), "rule greedy, key k: costs more time or memory with this event than a plan may") {
+			if !ok || over.Rule != "greedy" || over.Key != "k" ||
+				!strings.HasPrefix(over.Error(), "rule greedy, key k: costs more time or memory with this event than a plan may") {
 				t.Errorf("error %v", plan.Err)
 			}
 			if !plan.Empty() {
@@ -173,11 +177,14 @@ func TestBudgetOfConditions(t *testing.T) {
 	c := change()
 	c.Data = hostile(1)
 	for text, want := range map[string]rules.BudgetError{
-		`{name: b, on: server.created, when: 'count(data.wide, data.mb contains "y") > 0', set: {k: v}}`:        {Rule: "b"},
-		`{name: b, on: server.created, set: {k: "` + strings.Repeat("${data.mb}", 40) + `"}}`:                   {Rule: "b", Key: "k"},
-		`{name: b, on: server.created, set: {k: "${count(data.wide, data.mb == data.mb + data.s)}", after: x}}`: {Rule: "b", Key: "k"},
+		`{name: b, on: server.created, when: 'count(data.wide, data.mb contains "y") > 0', set: {k: v}}`: {Rule: "b"},
+		`{name: b, on: server.created, set: {k: "` + strings.Repeat("${data.mb}", 40) + `"}}`: {Rule: "b",
+			Key: "k"},
+		`{name: b, on: server.created, set: {k: "${count(data.wide, data.mb == data.mb + data.s)}", after: x}}`: {Rule: "b",
+			Key: "k"},
 	} {
-		plan := compile(t, "rules:\n- {name: a, on: server.created, set: {first: v}}\n- "+text+"\n- {name: c, on: server.created, set: {last: v}}\n", "").Plan(c, sample(t), rules.Readings{})
+		plan := compile(t, "rules:\n- {name: a, on: server.created, set: {first: v}}\n- "+text+
+			"\n- {name: c, on: server.created, set: {last: v}}\n", "").Plan(c, sample(t), rules.Readings{})
 		over, ok := errors.AsType[*rules.BudgetError](plan.Err)
 		if !ok || *over != want || !plan.Empty() {
 			t.Errorf("%s: error %v, set %v", text, plan.Err, plan.Set)
@@ -188,8 +195,10 @@ func TestBudgetOfConditions(t *testing.T) {
 // The charged operations have the values and faults of expr's own.
 func TestChargedOperations(t *testing.T) {
 	data := map[string]any{
-		"list": []any{"b", "a", "b", "c"}, "numbers": []any{int64(3), 1.5, int64(3), 3.0}, "mixed": []any{"1", int64(1), nil, nil, []any{"x"}, []any{"x"}},
-		"rows": []any{map[string]any{"k": "x", "v": int64(1)}, map[string]any{"k": "y", "v": int64(2)}}, "s": " a-b ", "n": int64(3), "re": "^ a",
+		"list": []any{"b", "a", "b", "c"}, "numbers": []any{int64(3), 1.5, int64(3), 3.0},
+		"mixed": []any{"1", int64(1), nil, nil, []any{"x"}, []any{"x"}},
+		"rows":  []any{map[string]any{"k": "x", "v": int64(1)}, map[string]any{"k": "y", "v": int64(2)}}, "s": " a-b ",
+		"n": int64(3), "re": "^ a",
 		"pairs": []any{[]any{"a", "1"}},
 	}
 	for expression, want := range map[string]string{
@@ -271,7 +280,8 @@ func TestChargedOperations(t *testing.T) {
 		`int("` + strings.Repeat("x", 500) + `")`: "invalid operation: int(" + strings.Repeat("x", 200),
 	} {
 		plan := planWith(t, expression, data)
-		if plan.Err != nil || len(plan.Problems) != 1 || !strings.Contains(plan.Problems[0].Why, want) || len(plan.Problems[0].Why) > 1000 {
+		if plan.Err != nil || len(plan.Problems) != 1 || !strings.Contains(plan.Problems[0].Why, want) ||
+			len(plan.Problems[0].Why) > 1000 {
 			t.Errorf("%s: %v, %v", expression, plan.Err, plan.Problems)
 		}
 	}

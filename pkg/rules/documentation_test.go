@@ -15,7 +15,8 @@ var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
 
 // Whatever rules the documentation shows compile, and what they plan can be written.
 func TestDocumentedRules(t *testing.T) {
-	beside := fstest.MapFS{"project.csv": {Data: []byte("project,cost_center,owner\np-1,CC-17,team-shop\n")}, "projects.csv": {Data: []byte("project,cost_center,owner\np-1,CC-17,team-shop\n")}}
+	beside := fstest.MapFS{"project.csv": {Data: []byte("project,cost_center,owner\np-1,CC-17,team-shop\n")},
+		"projects.csv": {Data: []byte("project,cost_center,owner\np-1,CC-17,team-shop\n")}}
 	for file, least := range map[string]int{"../../README.md": 1, "../../docs/rules.md": 5} {
 		text, err := os.ReadFile(file)
 		if err != nil {

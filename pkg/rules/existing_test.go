@@ -44,8 +44,10 @@ rules:
 		add, set  map[string]string
 		eventOnly []string
 	}{
-		{"web", map[string]string{"owner": "p1", "env": "dev", "class": "lab", "born": "2024-01-02"}, map[string]string{}, []string{"expires", "tier"}},
-		{"db", map[string]string{"owner": "p1", "class": "lab", "born": "2024-01-02"}, map[string]string{"tier": "database"}, []string{"env", "expires"}},
+		{"web", map[string]string{"owner": "p1", "env": "dev", "class": "lab", "born": "2024-01-02"}, map[string]string{},
+			[]string{"expires", "tier"}},
+		{"db", map[string]string{"owner": "p1", "class": "lab", "born": "2024-01-02"}, map[string]string{"tier": "database"},
+			[]string{"env", "expires"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := lifecycle.Change{

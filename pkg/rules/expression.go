@@ -49,7 +49,8 @@ func compileExpression(source string, s scope, isCondition bool) (*expression, e
 		return nil, explain(source, err, s)
 	}
 	if readsAll(checked.Node()) {
-		return nil, fmt.Errorf("expression %s: $env cannot be used; name what is read: %s", oneLine(source), strings.Join(variables, ", "))
+		return nil, fmt.Errorf("expression %s: $env cannot be used; name what is read: %s", oneLine(source),
+			strings.Join(variables, ", "))
 	}
 	if err := checkConstants(checked.Node()); err != nil {
 		return nil, fmt.Errorf("expression %s: %w", oneLine(source), err)
@@ -58,13 +59,15 @@ func compileExpression(source string, s scope, isCondition bool) (*expression, e
 	inside := map[ast.Node]bool{}
 	lenientTypes := environmentTypes(s, types.Any)
 	lenientTypes[theBudget] = types.Any
-	lenient := append(language(), charged(), expr.Env(lenientTypes), expr.Function(elementAt, at), expr.Function(methodOf, withMethod),
+	lenient := append(language(), charged(), expr.Env(lenientTypes), expr.Function(elementAt, at),
+		expr.Function(methodOf, withMethod),
 		named, expr.Patch(absence{}), expr.Patch(predicates{inside}), expr.Patch(charging{inside}))
 	program, err := expr.Compile(source, lenient...)
 	if err != nil {
 		return nil, explain(source, err, s)
 	}
-	return &expression{source: strings.TrimSpace(source), checked: checked.Node(), program: program, needs: needsOf(checked.Node()),
+	return &expression{source: strings.TrimSpace(source), checked: checked.Node(), program: program,
+		needs:  needsOf(checked.Node()),
 		tables: readsTables(checked.Node())}, nil
 }
 
@@ -305,7 +308,8 @@ func zone(name string) (*time.Location, error) {
 	}
 	location, err := time.LoadLocation(name)
 	if err != nil {
-		return nil, fmt.Errorf("timezone() knows no %.60q; want a name of the IANA database, such as Europe/Berlin or UTC", name)
+		return nil, fmt.Errorf("timezone() knows no %.60q; want a name of the IANA database, such as Europe/Berlin or UTC",
+			name)
 	}
 	return location, nil
 }
@@ -360,7 +364,8 @@ func wholeNumber(v any) (int, bool) {
 	return 0, false
 }
 
-// date returns the day in UTC of a time, of a text with one, or of a number of seconds, milliseconds and so on since 1970.
+// date returns the day in UTC of a time, of a text with one, or of a number of seconds, milliseconds and so on since
+// 1970.
 func date(p ...any) (any, error) {
 	switch v := p[0].(type) {
 	case time.Time:
@@ -377,11 +382,12 @@ func date(p ...any) (any, error) {
 			return t.Format(time.DateOnly), nil
 		}
 	}
-	return nil, fmt.Errorf("date() wants a time, or a text such as 2026-12-31 or 2026-12-31T09:15:04Z; found %s", found(p[0]))
+	return nil, fmt.Errorf("date() wants a time, or a text such as 2026-12-31 or 2026-12-31T09:15:04Z; found %s",
+		found(p[0]))
 }
 
-// firstNumber is the smallest number that is read as a time, in March 1973. Below it, seconds and milliseconds cannot be
-// told apart, and a number is rather a count of something.
+// firstNumber is the smallest number that is read as a time, in March 1973. Below it, seconds and milliseconds cannot
+// be told apart, and a number is rather a count of something.
 const firstNumber = 100_000_000
 
 // readTime reads a text with a time, or with a day alone.

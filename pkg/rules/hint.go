@@ -30,8 +30,8 @@ func explain(source string, err error, s scope) error {
 	return fmt.Errorf("expression %s: %s", oneLine(source), oneLine(message))
 }
 
-// pattern is a regular expression that is compiled when it is used first. Those that only faults need would make a third
-// of what a function allocates before it begins.
+// pattern is a regular expression that is compiled when it is used first. Those that only faults need would make a
+// third of what a function allocates before it begins.
 func pattern(text string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
 }
@@ -109,12 +109,16 @@ var complaints = []struct {
 }{
 	{pattern(`^expected bool, but got`), `compare it with something, such as == "…"`},
 	{pattern(`^bad number syntax: "(\d+(?:ms|[smhdw]))\w*"`), `write duration("$1")`},
-	{pattern(`^invalid operation: [+-] \(mismatched types time\.Time and (?s:.*)\n[+-]\s*["'](\d+[smhdw])["']`), `write duration("$1")`},
-	{pattern(`^invalid operation: [+-] \(mismatched types time\.Time and (?s:.*)\n[+-]\s*["']?(\d+)(?:[^.\d]|$)`), `use days($1) or hours($1)`},
+	{pattern(`^invalid operation: [+-] \(mismatched types time\.Time and (?s:.*)\n[+-]\s*["'](\d+[smhdw])["']`),
+		`write duration("$1")`},
+	{pattern(`^invalid operation: [+-] \(mismatched types time\.Time and (?s:.*)\n[+-]\s*["']?(\d+)(?:[^.\d]|$)`),
+		`use days($1) or hours($1)`},
 	{pattern(`^invalid operation: [+-] \(mismatched types time\.Time`), `use days(…) or hours(…)`},
-	{pattern(`^invalid operation: \S+ \(mismatched types time\.Time and string`), `date(…) makes a text such as "2026-11-21" of a time`},
+	{pattern(`^invalid operation: \S+ \(mismatched types time\.Time and string`),
+		`date(…) makes a text such as "2026-11-21" of a time`},
 	{pattern(`^invalid operation: (?:not|!) \(mismatched type string`), `put ( ) around what it denies: not (…)`},
-	{pattern(`^invalid operation: in \(mismatched types string and string`), `in looks into a list; for a part of a text write text contains part`},
+	{pattern(`^invalid operation: in \(mismatched types string and string`),
+		`in looks into a list; for a part of a text write text contains part`},
 	{pattern(`^invalid operation: \S+ \(mismatched types (?:map\[|string and map\[)`), `compare one of its fields`},
 	{pattern(`^type string has no method (startsWith|endsWith|contains|matches)`), `write text $1 "…"`},
 	{pattern(`^unrecognized character: U\+20(?:18|19|1C|1D)`), `use straight quotes`},

@@ -28,7 +28,8 @@ func TestExpressionHints(t *testing.T) {
 		{`time + 14d > resource.created`, `bad number syntax: "14d" at character 10; write duration("14d")`},
 		{`time - 2weeks > resource.created`, `bad number syntax: "2w" at character 9; write duration("2w")`},
 		{`time - resource.created > 24h`, `bad number syntax: "24h" at character 29; write duration("24h")`},
-		{`time + "14d" > resource.created`, `invalid operation: + (mismatched types time.Time and string) at character 6; write duration("14d")`},
+		{`time + "14d" > resource.created`,
+			`invalid operation: + (mismatched types time.Time and string) at character 6; write duration("14d")`},
 
 		// Words and operators of other languages
 		{`resource.name = "x"`, `unexpected token Operator("=") at character 15; did you mean ==?`},
@@ -45,26 +46,32 @@ func TestExpressionHints(t *testing.T) {
 		{`resource.flavor == null`, `unknown name null at character 20; did you mean nil?`},
 		{`resource.flavor == None`, `unknown name None at character 20; did you mean nil?`},
 		{`data.a == True`, `unknown name True at character 11; did you mean true?`},
-		{`resource.name startswith "x"`, `unexpected token Identifier("startswith") at character 15; did you mean startsWith?`},
-		{`resource.name starts_with "x"`, `unexpected token Identifier("starts_with") at character 15; did you mean startsWith?`},
+		{`resource.name startswith "x"`,
+			`unexpected token Identifier("startswith") at character 15; did you mean startsWith?`},
+		{`resource.name starts_with "x"`,
+			`unexpected token Identifier("starts_with") at character 15; did you mean startsWith?`},
 		{`resource.name LIKE "x%"`, `unexpected token Identifier("LIKE") at character 15; did you mean matches?`},
-		{`startsWith(resource.name, "x")`, `unexpected token Operator("startsWith") at character 1; startsWith stands between two values`},
+		{`startsWith(resource.name, "x")`,
+			`unexpected token Operator("startsWith") at character 1; startsWith stands between two values`},
 		{`resource.name.startsWith("x")`, `type string has no method startsWith at character 15; write text startsWith "…"`},
 		{`resource.name == “x”`, `unrecognized character: U+201C '“' at character 18; use straight quotes`},
 
 		// Types
 		{`resource.name`, `expected bool, but got string; compare it with something, such as == "…"`},
-		{`not resource.name startsWith "x"`, `invalid operation: not (mismatched type string) at character 1; put ( ) around what it denies: not (…)`},
+		{`not resource.name startsWith "x"`,
+			`invalid operation: not (mismatched type string) at character 1; put ( ) around what it denies: not (…)`},
 		{`time > time + 14`, `invalid operation: + (mismatched types time.Time and int) at character 13; use days(14) or hours(14)`},
 		{`time > time + "14d"`, `invalid operation: + (mismatched types time.Time and string) at character 13; write duration("14d")`},
 		{`time > time - 1.5`, `invalid operation: - (mismatched types time.Time and float64) at character 13; use days(…) or hours(…)`},
 		{`time > "2026-01-01"`, `invalid operation: > (mismatched types time.Time and string) at character 6; date(…) makes a text such as "2026-11-21" of a time`},
-		{`resource.name in "prod-web"`, `invalid operation: in (mismatched types string and string) at character 15; in looks into a list; for a part of a text write text contains part`},
+		{`resource.name in "prod-web"`,
+			`invalid operation: in (mismatched types string and string) at character 15; in looks into a list; for a part of a text write text contains part`},
 		{`actor == "alice"`, `invalid operation: == (mismatched types object and string) at character 7; compare one of its fields`},
 
 		// Names
 		{`resource["tags"] == "x"`, `unknown field tags at character 10; did you mean resource.metadata?`},
-		{`resource.owner_department == "x"`, `unknown field owner_department at character 10; known: created, flavor, id, image, kind, metadata, name, project, project_name, region, volume, zone`},
+		{`resource.owner_department == "x"`,
+			`unknown field owner_department at character 10; known: created, flavor, id, image, kind, metadata, name, project, project_name, region, volume, zone`},
 		{`actor.department == "x"`, `unknown field department at character 7; known: id, kind, name`},
 		{`event?.sorce == "x"`, `unknown field sorce at character 8; did you mean source?`},
 		{`tables.cots.x == "x"`, `unknown field cots at character 8; did you mean cost?`},
@@ -72,7 +79,8 @@ func TestExpressionHints(t *testing.T) {
 		{`uper(resource.name) == "X"`, `unknown name uper at character 1; did you mean upper?`},
 		{`resource.kind == baremetal`, `unknown name baremetal at character 18; a text stands in quotes`},
 	} {
-		got := firstFault(t, "tables: {cost: {a: b}}\nrules:\n- on: server.created\n  when: '"+strings.ReplaceAll(tt.when, "'", "''")+"'\n  set: {a: b}\n")
+		got := firstFault(t, "tables: {cost: {a: b}}\nrules:\n- on: server.created\n  when: '"+
+			strings.ReplaceAll(tt.when, "'", "''")+"'\n  set: {a: b}\n")
 		if want := "expression " + tt.when + ": " + tt.want; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
@@ -85,7 +93,8 @@ func TestExpressionHints(t *testing.T) {
 
 func TestYAMLHints(t *testing.T) {
 	const (
-		quoted    = "did not find expected key; a value that begins with a quote and goes on after the next one must be in quotes, or in ( ), as a whole"
+		quoted = "did not find expected key; a value that begins with a quote and goes on after the next one must be in " +
+			"quotes, or in ( ), as a whole"
 		condition = `; a condition that contains ": " or begins with one of [ { * & % @ must be in quotes, or in ( )`
 	)
 	for _, tt := range []struct{ body, want string }{
@@ -112,7 +121,8 @@ func TestKeysAndLists(t *testing.T) {
 		{`remove: ""`, "remove: a key is empty"},
 		{`remove:`, "remove: a key is empty"},
 	} {
-		_, err := rules.Compile([]byte("rules:\n- on: server.created\n  "+tt.body+"\n  add: {a: b}\n"), rules.Options{Name: "R"})
+		_, err := rules.Compile([]byte("rules:\n- on: server.created\n  "+tt.body+"\n  add: {a: b}\n"),
+			rules.Options{Name: "R"})
 		if want := `R:3: rule "rule-1": ` + tt.want; err == nil || err.Error() != want {
 			t.Errorf("%s\ngot  %v\nwant %s", tt.body, err, want)
 		}
@@ -157,7 +167,8 @@ func TestTagsAreRefused(t *testing.T) {
 	for place := range strings.Count(tagPlaces, "@") {
 		for _, tag := range []string{"!", "!!str", "!!map", "!x", "!<tag:yaml.org,2002:str>", "!<!>", "!!null"} {
 			text := withTag(tag, place)
-			if _, err := rules.Compile([]byte(text), rules.Options{Name: "R", Files: files()}); err == nil || !strings.Contains(err.Error(), " as a tag, not as a part of the text; ") {
+			if _, err := rules.Compile([]byte(text), rules.Options{Name: "R", Files: files()}); err == nil ||
+				!strings.Contains(err.Error(), " as a tag, not as a part of the text; ") {
 				t.Errorf("error %v of\n%s", err, text)
 			}
 		}
@@ -165,7 +176,8 @@ func TestTagsAreRefused(t *testing.T) {
 	beside := files()
 	beside["tagged.yaml"] = beside["team.yaml"]
 	beside["tagged.yaml"].Data = []byte("alice: ! blue\n")
-	_, err := rules.Compile([]byte("tables: {team: {file: tagged.yaml}}\nrules: [{on: server.created, set: {a: b}}]\n"), rules.Options{Name: "R", Files: beside})
+	_, err := rules.Compile([]byte("tables: {team: {file: tagged.yaml}}\nrules: [{on: server.created, set: {a: b}}]\n"),
+		rules.Options{Name: "R", Files: beside})
 	if err == nil || !strings.HasPrefix(err.Error(), `tagged.yaml:1: YAML reads "!" as a tag`) {
 		t.Errorf("error %v", err)
 	}
@@ -189,8 +201,10 @@ func TestCSVOfSpreadsheets(t *testing.T) {
 	for _, text := range []string{"p-1;CC-17\n", "p-1\tCC-17\n"} {
 		beside["sheet.csv"] = beside["cost.csv"]
 		beside["sheet.csv"].Data = []byte(text)
-		_, err := rules.Compile([]byte("tables: {cost: {file: sheet.csv}}\nrules: [{on: server.created, set: {a: b}}]\n"), rules.Options{Name: "R", Files: beside})
-		want := "R:1: tables: cost: read sheet.csv: line 1: want two columns, or more with a heading, found 1; they are separated by a comma, not by a semicolon or a tab"
+		_, err := rules.Compile([]byte("tables: {cost: {file: sheet.csv}}\nrules: [{on: server.created, set: {a: b}}]\n"),
+			rules.Options{Name: "R", Files: beside})
+		want := "R:1: tables: cost: read sheet.csv: line 1: want two columns, or more with a heading, found 1; they are " +
+			"separated by a comma, not by a semicolon or a tab"
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}

@@ -22,8 +22,8 @@ func (o operation) needs() Needs {
 	return n
 }
 
-// guards returns the parts of a condition that are joined with and. A part that is false makes the others, and what they
-// would read, unnecessary.
+// guards returns the parts of a condition that are joined with and. A part that is false makes the others, and what
+// they would read, unnecessary.
 func (c *compiler) guards(when *expression) []*expression {
 	var guards []*expression
 	var split func(node ast.Node)

@@ -73,7 +73,8 @@ func (o operation) checkKinds(r rule, api metadata.API, warn func(line int, form
 				continue
 			}
 			checked = append(checked, kind)
-			if text, ok := o.value.literal(); ok && text == "" && o.writes() && usual.CheckValue(o.key, "") == nil && family.CheckValue(o.key, "") != nil {
+			if text, ok := o.value.literal(); ok && text == "" && o.writes() && usual.CheckValue(o.key, "") == nil &&
+				family.CheckValue(o.key, "") != nil {
 				warn(o.line, "key %q is left out on %s: its values must not be empty", o.key, kind)
 			}
 			if isGlob(o.key) || usual.CheckKey(o.key) != nil {

@@ -51,7 +51,9 @@ rules:
 
 // Two columns have no heading unless the rules say so.
 func TestTableOfTwoNamedColumns(t *testing.T) {
-	plan := compile(t, "tables: {p: {file: named.csv, heading: true}, q: {file: cost.csv, heading: false}}\nrules:\n- {on: server.created, set: {a: '${tables.p[resource.project].cost_center}', b: '${tables.q[resource.project]}'}}\n", "").
+	plan := compile(t, "tables: {p: {file: named.csv, heading: true}, q: {file: cost.csv, heading: false}}\nrules:\n- "+
+		"{on: server.created, set: {a: '${tables.p[resource.project].cost_center}', b: '${tables.q[resource.project]}'}}\n",
+		"").
 		Plan(change(), sample(t), rules.Readings{})
 	if diff := cmp.Diff(map[string]string{"a": "CC-17", "b": "CC-17"}, plan.Set); diff != "" {
 		t.Errorf("(-want +got):\n%s%v", diff, plan.Problems)
@@ -62,13 +64,15 @@ func TestTableOfTwoNamedColumns(t *testing.T) {
 func TestEmptyValues(t *testing.T) {
 	text := "rules:\n- on: server.created\n  set: {backup: \"\", single: '', padded: ' '}\n"
 	plan := compile(t, text, metadata.HuaweiCloud).Plan(change(), sample(t), rules.Readings{})
-	if diff := cmp.Diff(map[string]string{"backup": "", "single": "", "padded": " "}, plan.Set); diff != "" || len(plan.Problems) > 0 {
+	if diff := cmp.Diff(map[string]string{"backup": "", "single": "", "padded": " "}, plan.Set); diff != "" ||
+		len(plan.Problems) > 0 {
 		t.Errorf("(-want +got):\n%s%v", diff, plan.Problems)
 	}
 	metal := change()
 	metal.Resource.Kind = lifecycle.BareMetal
 	plan = compile(t, text, metadata.HuaweiCloud).Plan(metal, sample(t), rules.Readings{})
-	if len(plan.Set) != 1 || len(plan.Problems) != 2 || plan.Problems[0].Why != `left out: BMS value of key "backup": must not be empty` {
+	if len(plan.Set) != 1 || len(plan.Problems) != 2 ||
+		plan.Problems[0].Why != `left out: BMS value of key "backup": must not be empty` {
 		t.Errorf("set %v, problems %v", plan.Set, plan.Problems)
 	}
 }
@@ -128,11 +132,18 @@ rules:
 		want    map[string]string
 		ignored string
 	}{
-		{"attended", func(*lifecycle.Change) {}, map[string]string{"attended": "yes", "env": "production", "all": "true"}, ""},
-		{"a robot", func(c *lifecycle.Change) { c.Actor.Name = "ci" }, map[string]string{"attended": "no", "env": "production", "all": "true"}, ""},
-		{"no production", func(c *lifecycle.Change) { c.Resource.Name = "x" }, map[string]string{"attended": "no", "env": "other", "all": "false"}, ""},
-		{"a robot's dry run", func(c *lifecycle.Change) { c.Actor.Kind = lifecycle.Service; c.Data.(map[string]any)["dry"] = true }, map[string]string{}, "ignored: robot and data.dry == true"},
-		{"a project", func(c *lifecycle.Change) { c.Resource.Project = "sandbox" }, map[string]string{}, `ignored: resource.project == "sandbox"`},
+		{"attended", func(*lifecycle.Change) {}, map[string]string{"attended": "yes", "env": "production", "all": "true"},
+			""},
+		{"a robot", func(c *lifecycle.Change) { c.Actor.Name = "ci" },
+			map[string]string{"attended": "no", "env": "production", "all": "true"}, ""},
+		{"no production", func(c *lifecycle.Change) { c.Resource.Name = "x" },
+			map[string]string{"attended": "no", "env": "other", "all": "false"}, ""},
+		{"a robot's dry run", func(c *lifecycle.Change) {
+			c.Actor.Kind = lifecycle.Service
+			c.Data.(map[string]any)["dry"] = true
+		}, map[string]string{}, "ignored: robot and data.dry == true"},
+		{"a project", func(c *lifecycle.Change) { c.Resource.Project = "sandbox" }, map[string]string{},
+			`ignored: resource.project == "sandbox"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := change()
@@ -153,7 +164,8 @@ rules:
 
 // A condition of ignore: that has no value ignores nothing, and is a problem.
 func TestIgnoreWithoutValue(t *testing.T) {
-	plan := compile(t, "ignore: [data.size > 'x', data.missing > 5, data.quote]\nrules:\n- {on: server.created, set: {k: v}}\n", "").Plan(change(), sample(t), rules.Readings{})
+	plan := compile(t, "ignore: [data.size > 'x', data.missing > 5, data.quote]\nrules:\n- {on: server.created, set: "+
+		"{k: v}}\n", "").Plan(change(), sample(t), rules.Readings{})
 	var why []string
 	for _, p := range plan.Problems {
 		why = append(why, p.String())
@@ -185,7 +197,8 @@ func TestConditionsAreBounded(t *testing.T) {
 // What remove: deletes of what is there.
 func TestRemovals(t *testing.T) {
 	there := map[string]string{
-		"tmp-1": "a", "tmp-2": "b", "tmp": "c", "Tmp-3": "d", "x-old": "e", "owner": "al", "agency_name": "x", "metering.server_group": "g", "billing-a": "1", "billing-b": "2",
+		"tmp-1": "a", "tmp-2": "b", "tmp": "c", "Tmp-3": "d", "x-old": "e", "owner": "al", "agency_name": "x",
+		"metering.server_group": "g", "billing-a": "1", "billing-b": "2",
 	}
 	for _, tt := range []struct {
 		name, rules string
@@ -202,10 +215,12 @@ func TestRemovals(t *testing.T) {
 		{"what an earlier rule sets", "{set: {tmp-1: new}}, {remove: ['tmp*']}", []string{"tmp", "tmp-1", "tmp-2"}},
 		{"not what is renamed", "{remove: ['billing-*']}, {rename: {billing-a: cost-a}}", []string{"billing-b"}},
 		{"not the new key of a rename", "{remove: ['billing-*']}, {rename: {owner: billing-b}}", []string{"billing-a"}},
-		{"a renamed key of an earlier rule", "{rename: {billing-a: cost-a}}, {remove: ['billing-*']}", []string{"billing-a", "billing-b"}},
+		{"a renamed key of an earlier rule", "{rename: {billing-a: cost-a}}, {remove: ['billing-*']}",
+			[]string{"billing-a", "billing-b"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			text := "rules:\n- " + strings.ReplaceAll(strings.ReplaceAll(tt.rules, "}, {", "}\n- {"), "- {", "- {on: server.created, ")
+			text := "rules:\n- " + strings.ReplaceAll(strings.ReplaceAll(tt.rules, "}, {", "}\n- {"), "- {",
+				"- {on: server.created, ")
 			text = strings.Replace(text, "- {", "- {on: server.created, ", 1)
 			text = strings.ReplaceAll(text, "on: server.created, on: server.created, ", "on: server.created, ")
 			plan := compile(t, text, "").Plan(change(), sample(t), rules.Readings{})
@@ -217,16 +232,22 @@ func TestRemovals(t *testing.T) {
 }
 
 func TestRenames(t *testing.T) {
-	plan := compile(t, "rules:\n- {on: server.created, rename: {Owner: owner, cc: cost-center, costs: budget, gone: lost, e: env}}\n- {on: server.created, add: {owner: nobody}, set: {env: prod}}\n", "").Plan(change(), sample(t), rules.Readings{})
-	if diff := cmp.Diff(map[string]string{"Owner": "owner", "cc": "cost-center", "costs": "budget", "gone": "lost", "e": "env"}, plan.Rename); diff != "" || plan.Empty() {
+	plan := compile(t, "rules:\n- {on: server.created, rename: {Owner: owner, cc: cost-center, costs: budget, gone: "+
+		"lost, e: env}}\n- {on: server.created, add: {owner: nobody}, set: {env: prod}}\n", "").Plan(change(), sample(t),
+		rules.Readings{})
+	if diff := cmp.Diff(map[string]string{"Owner": "owner", "cc": "cost-center", "costs": "budget", "gone": "lost",
+		"e": "env"}, plan.Rename); diff != "" || plan.Empty() {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	all, problems := plan.Renames(map[string]string{"Owner": "al", "cc": "CC-1", "cost-center": "", "costs": "1", "budget": "2", "e": "dev"})
-	want := []rules.Renaming{{From: "Owner", To: "owner", Value: "al", CaseOnly: true}, {From: "cc", To: "cost-center", Value: "CC-1"}, {From: "e", To: "env", Value: "prod"}}
+	all, problems := plan.Renames(map[string]string{"Owner": "al", "cc": "CC-1", "cost-center": "", "costs": "1",
+		"budget": "2", "e": "dev"})
+	want := []rules.Renaming{{From: "Owner", To: "owner", Value: "al", CaseOnly: true},
+		{From: "cc", To: "cost-center", Value: "CC-1"}, {From: "e", To: "env", Value: "prod"}}
 	if diff := cmp.Diff(want, all); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if len(problems) != 1 || problems[0].String() != `key costs: not renamed: "budget" is there too, with a value of its own` {
+	if len(problems) != 1 ||
+		problems[0].String() != `key costs: not renamed: "budget" is there too, with a value of its own` {
 		t.Errorf("problems %v", problems)
 	}
 }
@@ -261,7 +282,9 @@ rules:
 		}
 	}
 	_, problems := plan.Fit(there, 10)
-	if len(problems) != 1 || problems[0].String() != "key note: left out: the resource has 5 of 10 items, and reserve_items keeps 2 free; priority: decides which keys come first" {
+	if len(problems) != 1 ||
+		problems[0].String() != "key note: left out: the resource has 5 of 10 items, and reserve_items keeps 2 free; "+
+			"priority: decides which keys come first" {
 		t.Errorf("problems %v", problems)
 	}
 	if len(plan.Set)+len(plan.Add) != 6 {
@@ -303,13 +326,18 @@ func TestInherit(t *testing.T) {
 		lacking   []string
 		problems  []string
 	}{
-		{"all", "p-9", with(map[string]string{"owner": "team", "cost-center": "CC-3", "billing-a": "1", "billing-b": "2", "other": "x", "absent": "y"}), nil,
-			map[string]string{"owner": "team", "cost-center": "CC-3", "note": "mine", "billing-a": "1", "billing-b": "2", "absent": "y"},
+		{"all", "p-9", with(map[string]string{"owner": "team", "cost-center": "CC-3", "billing-a": "1", "billing-b": "2",
+			"other": "x", "absent": "y"}), nil,
+			map[string]string{"owner": "team", "cost-center": "CC-3", "note": "mine", "billing-a": "1", "billing-b": "2",
+				"absent": "y"},
 			[]string{"absent", "billing-a", "billing-b", "cost-center", "owner"}, nil, nil},
-		{"a table comes before the parent", "p-1", with(map[string]string{"owner": "team", "cost-center": "CC-3", "absent": "y"}), nil,
-			map[string]string{"owner": "team", "cost-center": "CC-17", "note": "mine", "absent": "y"}, []string{"absent", "owner"}, nil, nil},
+		{"a table comes before the parent", "p-1",
+			with(map[string]string{"owner": "team", "cost-center": "CC-3", "absent": "y"}), nil,
+			map[string]string{"owner": "team", "cost-center": "CC-17", "note": "mine", "absent": "y"},
+			[]string{"absent", "owner"}, nil, nil},
 		{"the creator where the parent has nothing", "p-9", with(map[string]string{"owner": "", "absent": "y"}), nil,
-			map[string]string{"owner": "alice", "cost-center": "CC-0", "note": "mine", "absent": "y"}, []string{"absent"}, []string{"cost-center", "owner"}, nil},
+			map[string]string{"owner": "alice", "cost-center": "CC-0", "note": "mine", "absent": "y"}, []string{"absent"},
+			[]string{"cost-center", "owner"}, nil},
 		{"no parent", "p-9", nil, nil,
 			map[string]string{"owner": "alice", "cost-center": "CC-0", "note": "mine"}, nil, nil, []string{
 				"rule handed down, key owner: not inherited: parent is absent: parent is unknown here: not asked",
@@ -317,8 +345,11 @@ func TestInherit(t *testing.T) {
 				"rule handed down, key billing-*: not inherited: parent is absent: parent is unknown here: not asked",
 				"rule handed down, key absent: not inherited: parent is absent: parent is unknown here: not asked",
 			}},
-		{"never copied, and not writable", "p-9", with(map[string]string{"billing-x": "1", "billing-/": "2", "billing-y.json": "3", "owner": strings.Repeat("x", 300), "cost-center": "c", "absent": "y"}), nil,
-			map[string]string{"owner": strings.Repeat("x", 246) + "-0d4e2ca9", "cost-center": "c", "note": "mine", "billing-x": "1", "absent": "y"},
+		{"never copied, and not writable", "p-9",
+			with(map[string]string{"billing-x": "1", "billing-/": "2", "billing-y.json": "3", "owner": strings.Repeat("x", 300),
+				"cost-center": "c", "absent": "y"}), nil,
+			map[string]string{"owner": strings.Repeat("x", 246) + "-0d4e2ca9", "cost-center": "c", "note": "mine",
+				"billing-x": "1", "absent": "y"},
 			[]string{"absent", "billing-x", "cost-center", "owner"}, nil, []string{
 				`rule handed down, key owner: made to fit: Cinder value of key "owner": at most 255 characters, has 300`,
 				`rule handed down, key billing-/: not inherited: Cinder key "billing-/": takes letters A-Z a-z, digits, - _ : . and space; '/' is not among them`,
@@ -326,7 +357,8 @@ func TestInherit(t *testing.T) {
 			}},
 		{"servers disagree", "p-9", with(map[string]string{"owner": "team-a", "cost-center": "CC-3", "absent": "y"}),
 			[]lifecycle.Parent{{Metadata: map[string]string{"owner": "team-b", "cost-center": "CC-3", "absent": "y"}}},
-			map[string]string{"cost-center": "CC-3", "note": "mine", "absent": "y"}, []string{"absent", "cost-center"}, nil, []string{
+			map[string]string{"cost-center": "CC-3", "note": "mine", "absent": "y"}, []string{"absent", "cost-center"}, nil,
+			[]string{
 				"rule handed down, key owner: left out: volumes disagree on owner: team-a, team-b",
 			}},
 	} {
@@ -359,7 +391,8 @@ func TestInherit(t *testing.T) {
 func TestNeverCopied(t *testing.T) {
 	set := compile(t, "rules:\n- {on: snapshot.created, inherit: ['*r*', 'o*']}\n", "")
 	parent := lifecycle.Parent{Kind: lifecycle.Volume, ID: "v-1", Metadata: map[string]string{
-		"openshiftClusterID": "x", "cinder.csi.openstack.org/cluster": "x", "kubernetes.io-created-for": "x", "metering.server_group": "g", "owner": "al", "agency_name": "x",
+		"openshiftClusterID": "x", "cinder.csi.openstack.org/cluster": "x", "kubernetes.io-created-for": "x",
+		"metering.server_group": "g", "owner": "al", "agency_name": "x",
 	}}
 	plan := set.Plan(snapshotOf(parent), sample(t), rules.Readings{})
 	if diff := cmp.Diff(map[string]string{"owner": "al"}, plan.Add); diff != "" || len(plan.Problems) > 0 {
@@ -370,7 +403,8 @@ func TestNeverCopied(t *testing.T) {
 // What rules set or remove themselves is not inherited, whatever the order.
 func TestInheritComesUnderSetAndRemove(t *testing.T) {
 	for _, order := range []string{"%[1]s%[2]s", "%[2]s%[1]s"} {
-		text := "rules:\n" + fmt.Sprintf(order, "- {on: snapshot.created, set: {owner: set}, remove: [note]}\n", "- {on: snapshot.created, inherit: [owner, note]}\n")
+		text := "rules:\n" + fmt.Sprintf(order, "- {on: snapshot.created, set: {owner: set}, remove: [note]}\n",
+			"- {on: snapshot.created, inherit: [owner, note]}\n")
 		parent := lifecycle.Parent{Kind: lifecycle.Volume, ID: "v-1", Metadata: map[string]string{"owner": "al", "note": "n"}}
 		plan := compile(t, text, "").Plan(snapshotOf(parent), sample(t), rules.Readings{})
 		if len(plan.Add) > 0 || plan.Set["owner"] != "set" || !slices.Equal(plan.Remove, []string{"note"}) {
@@ -401,31 +435,38 @@ func TestReadings(t *testing.T) {
 	bare := snapshotOf(lifecycle.Parent{Kind: lifecycle.Volume, ID: "v-1"})
 	bare.Actor.Name = ""
 	full := rules.Readings{
-		Metadata:  map[string]string{"env": "dev", "a b": "odd", "empty": ""},
-		Parent:    &lifecycle.Parent{Kind: lifecycle.Volume, ID: "v-1", Name: "data-1", Metadata: map[string]string{"owner": "team"}},
+		Metadata: map[string]string{"env": "dev", "a b": "odd", "empty": ""},
+		Parent: &lifecycle.Parent{Kind: lifecycle.Volume, ID: "v-1", Name: "data-1",
+			Metadata: map[string]string{"owner": "team"}},
 		ActorName: "alice",
-		Project:   &rules.Project{Name: "shop", Description: "The shop", Tags: []string{"prod"}, Extra: map[string]string{"cost_center": "CC-17"}},
+		Project: &rules.Project{Name: "shop", Description: "The shop", Tags: []string{"prod"},
+			Extra: map[string]string{"cost_center": "CC-17"}},
 	}
 	told := bare
-	told.Resource.Metadata, told.Actor.Name, told.Resource.ProjectName = map[string]string{"env": "told", "protected": "yes"}, "bob", "told"
+	told.Resource.Metadata, told.Actor.Name, told.Resource.ProjectName = map[string]string{"env": "told",
+		"protected": "yes"}, "bob", "told"
 	told.Parent.Name, told.Parent.Metadata = "told", map[string]string{"owner": "told"}
 	absent := map[string]string{
-		"mine": "absent", "odd": "absent", "empty": "absent", "parent": "volume/v-1/absent", "parents": "absent", "actor": "absent", "project": "p-1/absent/absent",
+		"mine": "absent", "odd": "absent", "empty": "absent", "parent": "volume/v-1/absent", "parents": "absent",
+		"actor": "absent", "project": "p-1/absent/absent",
 		"description": "absent", "tagged": "false", "extra": "absent",
 	}
 	read := map[string]string{
-		"mine": "dev", "odd": "odd", "empty": "absent", "parent": "volume/v-1/data-1", "parents": "team", "actor": "alice", "project": "p-1/shop/shop",
+		"mine": "dev", "odd": "odd", "empty": "absent", "parent": "volume/v-1/data-1", "parents": "team", "actor": "alice",
+		"project":     "p-1/shop/shop",
 		"description": "The shop", "tagged": "true", "extra": "CC-17",
 	}
 	own := maps.Clone(read)
-	maps.Copy(own, map[string]string{"mine": "protected", "odd": "absent", "parent": "volume/v-1/told", "parents": "told", "actor": "bob", "project": "p-1/told/told"})
+	maps.Copy(own, map[string]string{"mine": "protected", "odd": "absent", "parent": "volume/v-1/told", "parents": "told",
+		"actor": "bob", "project": "p-1/told/told"})
 	set := compile(t, text, "")
 	for _, tt := range []struct {
 		name   string
 		change lifecycle.Change
 		r      rules.Readings
 		want   map[string]string
-	}{{"nothing read", bare, rules.Readings{}, absent}, {"all read", bare, full, read}, {"told by the event", told, full, own}} {
+	}{{"nothing read", bare, rules.Readings{}, absent}, {"all read", bare, full, read},
+		{"told by the event", told, full, own}} {
 		if diff := cmp.Diff(tt.want, set.Plan(tt.change, sample(t), tt.r).Set); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
@@ -438,7 +479,8 @@ func TestReadings(t *testing.T) {
 // Problems say what could not be read, and why.
 func TestUnknownReadings(t *testing.T) {
 	c := snapshotOf(lifecycle.Parent{Kind: lifecycle.Volume, ID: "v-1"})
-	r := rules.Readings{Unknown: map[string]string{"parent": "GET volumes/v-1 was answered 503", "resource.metadata": "read with --cloud env"}}
+	r := rules.Readings{Unknown: map[string]string{"parent": "GET volumes/v-1 was answered 503",
+		"resource.metadata": "read with --cloud env"}}
 	for expression, want := range map[string]string{
 		`parent.metadata.owner`:        `parent.metadata.owner is absent: parent is unknown here: GET volumes/v-1 was answered 503`,
 		`upper(parent.metadata.owner)`: `upper(parent.metadata.owner): parent.metadata.owner is absent: parent is unknown here: GET volumes/v-1 was answered 503`,
@@ -506,11 +548,13 @@ func TestNeeds(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", tt.rule, got, tt.want)
 		}
 	}
-	all := compile(t, "rules: [{on: server.created, set: {a: '${parent.name}', b: '${actor.name}', c: '${project.tags[0]}', d: '${resource.metadata.x}'}}]", "").Reads()
+	all := compile(t, "rules: [{on: server.created, set: {a: '${parent.name}', b: '${actor.name}', c: "+
+		"'${project.tags[0]}', d: '${resource.metadata.x}'}}]", "").Reads()
 	if diff := cmp.Diff([]string{"resource.metadata", "parent", "actor.name", "project"}, all.Names()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	ignoring := compile(t, "ignore: [resource.name == \"prod-web-1\"]\nrules: [{on: snapshot.created, set: {k: '${resource.metadata.x}'}}]\n", "")
+	ignoring := compile(t, "ignore: [resource.name == \"prod-web-1\"]\nrules: [{on: snapshot.created, set: {k: "+
+		"'${resource.metadata.x}'}}]\n", "")
 	if got := ignoring.Needs(bare, sample(t)); got.Any() {
 		t.Errorf("an ignored event needs %+v", got)
 	}
@@ -527,8 +571,10 @@ func TestGives(t *testing.T) {
 		key    string
 		want   bool
 	}{
-		{lifecycle.SnapshotCreated, "owner", true}, {lifecycle.SnapshotCreated, "billing-x", true}, {lifecycle.SnapshotCreated, "x", false},
-		{lifecycle.ServerCreated, "owner", false}, {lifecycle.ServerCreated, "team", true}, {lifecycle.ServerCreated, "Team", false}, {lifecycle.ServerCreated, "old", false},
+		{lifecycle.SnapshotCreated, "owner", true}, {lifecycle.SnapshotCreated, "billing-x", true},
+		{lifecycle.SnapshotCreated, "x", false},
+		{lifecycle.ServerCreated, "owner", false}, {lifecycle.ServerCreated, "team", true},
+		{lifecycle.ServerCreated, "Team", false}, {lifecycle.ServerCreated, "old", false},
 	} {
 		if got := set.Gives(tt.action, tt.key); got != tt.want {
 			t.Errorf("%s %s: %v", tt.action, tt.key, got)

@@ -14,8 +14,8 @@ import (
 )
 
 // Plan applies every rule that matches, in order; for one key the last one wins. A key without a value is left out and
-// listed in Problems, and an earlier rule's value stays in force. The readings are what [Set.Needs] asked for, as far as
-// it could be read; what the event says itself has precedence.
+// listed in Problems, and an earlier rule's value stays in force. The readings are what [Set.Needs] asked for, as far
+// as it could be read; what the event says itself has precedence.
 func (s *Set) Plan(change lifecycle.Change, e event.Event, r Readings) Plan {
 	p := s.planner(change, e, r)
 	for _, condition := range s.ignore {
@@ -107,7 +107,8 @@ func (p *planner) ignores(condition expression) bool {
 	case err != nil:
 		p.plan.Problems = append(p.plan.Problems, Problem{Rule: "ignore", Why: err.Error()})
 	case !isBool:
-		p.plan.Problems = append(p.plan.Problems, Problem{Rule: "ignore", Why: "is neither true nor false: " + condition.source})
+		p.plan.Problems = append(p.plan.Problems,
+			Problem{Rule: "ignore", Why: "is neither true nor false: " + condition.source})
 	case ignored:
 		p.plan.Ignored = "ignored: " + condition.source
 	}

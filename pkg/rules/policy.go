@@ -102,7 +102,8 @@ func (s *Set) Policy() Policy { return s.policy }
 
 // Expected returns the value that expect: gives a required key on the resource that c describes. why says why there is
 // none; both are "" without expect:. The error is a [*BudgetError].
-func (s *Set) Expected(r Required, c lifecycle.Change, e event.Event, readings Readings) (value, why string, err error) {
+func (s *Set) Expected(r Required, c lifecycle.Change, e event.Event, readings Readings) (value, why string,
+	err error) {
 	if r.expect == nil {
 		return "", "", nil
 	}
@@ -432,7 +433,8 @@ func (c *compiler) until(node *yaml.Node, where string) time.Time {
 	case err != nil:
 		c.fail(node, "%s: until: want a day such as 2027-03-31, found %q", where, text)
 	case day.After(c.Now.Add(longestExemption)):
-		c.fail(node, "%s: until: %s is more than a year ahead; an exemption is decided about once a year at least", where, text)
+		c.fail(node, "%s: until: %s is more than a year ahead; an exemption is decided about once a year at least", where,
+			text)
 	case c.Now.After(day.AddDate(0, 0, 1)):
 		warning := fmt.Sprintf("%s: it ended with %s; the keys that it is for count as missing", where, text)
 		c.set.notices = append(c.set.notices, Warning{Line: node.Line, Text: warning})
@@ -449,7 +451,8 @@ func (c *compiler) protectedKeys(node *yaml.Node) {
 }
 
 func (c *compiler) yieldTo(node *yaml.Node) {
-	c.set.policy.YieldTo = c.patterns(node, "yield_to", "users", "every user; set TAGGER_REPAIR=false to write nothing again")
+	c.set.policy.YieldTo = c.patterns(node, "yield_to", "users",
+		"every user; set TAGGER_REPAIR=false to write nothing again")
 }
 
 // patterns reads a list of names and patterns. None may match all, which everything describes in the error.

@@ -157,8 +157,8 @@ func (s *Set) Owns(kind lifecycle.Kind, key string) bool {
 	})
 }
 
-// Leaves reports whether the rules leave a parent's metadata alone, going by volumes: {write: …}: it gets no key that it
-// does not have.
+// Leaves reports whether the rules leave a parent's metadata alone, going by volumes: {write: …}: it gets no key that
+// it does not have.
 func (s *Set) Leaves(parent lifecycle.Parent) bool {
 	if !metadata.Kind(parent.Kind).OwnedWhole() {
 		return false

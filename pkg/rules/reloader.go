@@ -84,8 +84,8 @@ func Open(
 	return r, nil
 }
 
-// Watch reads the rules again each time that the period is over, and whenever something comes from now, until the context
-// ends: so changes come into force, and faults are seen, where no event calls [Reloader.Current].
+// Watch reads the rules again each time that the period is over, and whenever something comes from now, until the
+// context ends: so changes come into force, and faults are seen, where no event calls [Reloader.Current].
 func (r *Reloader) Watch(ctx context.Context, now <-chan os.Signal) {
 	ticker := time.NewTicker(r.every)
 	defer ticker.Stop()

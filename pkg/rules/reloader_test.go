@@ -49,7 +49,9 @@ func TestReloader(t *testing.T) {
 		s := &shelf{text: version(1)}
 		var refused []error
 		reloader, err := rules.Open(t.Context(), s.read, compileSource, time.Minute, rules.Notices{
-			Unread: func(err error) { refused = append(refused, err) }, Refused: func(err error) { refused = append(refused, err) },
+			Unread: func(err error) { refused = append(refused, err) }, Refused: func(err error) {
+				refused = append(refused, err)
+			},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -190,7 +192,8 @@ func TestReloaderDoesNotWaitForLong(t *testing.T) {
 			return s.read(ctx)
 		}
 		var unread, refused int
-		reloader, err := rules.Open(t.Context(), silent, compileSource, time.Minute, rules.Notices{Unread: func(error) { unread++ }, Refused: func(error) { refused++ }})
+		reloader, err := rules.Open(t.Context(), silent, compileSource, time.Minute,
+			rules.Notices{Unread: func(error) { unread++ }, Refused: func(error) { refused++ }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +220,8 @@ func TestReloaderOutlivesAPanic(t *testing.T) {
 			return compileSource(source)
 		}
 		var refused []string
-		reloader, err := rules.Open(t.Context(), s.read, compile, time.Minute, rules.Notices{Refused: func(err error) { refused = append(refused, err.Error()) }})
+		reloader, err := rules.Open(t.Context(), s.read, compile, time.Minute,
+			rules.Notices{Refused: func(err error) { refused = append(refused, err.Error()) }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -227,7 +231,8 @@ func TestReloaderOutlivesAPanic(t *testing.T) {
 			reloader.Current(t.Context())
 			synctest.Wait()
 		}
-		if got := reloader.Current(t.Context()).Plan(change(), sample(t), rules.Readings{}).Set["version"]; got != "v2" || !slices.Equal(refused, []string{"compile R: panic: oh"}) {
+		if got := reloader.Current(t.Context()).Plan(change(), sample(t), rules.Readings{}).Set["version"]; got != "v2" ||
+			!slices.Equal(refused, []string{"compile R: panic: oh"}) {
 			t.Errorf("rules %s, refused %q", got, refused)
 		}
 	})
@@ -276,7 +281,8 @@ func TestReloaderCompilesWhatChanged(t *testing.T) {
 			compiles++
 			return compileSource(source)
 		}
-		reloader, err := rules.Open(t.Context(), read, compile, time.Minute, rules.Notices{Refused: func(error) { refused++ }})
+		reloader, err := rules.Open(t.Context(), read, compile, time.Minute,
+			rules.Notices{Refused: func(error) { refused++ }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -299,7 +305,8 @@ func TestReloaderCompilesWhatChanged(t *testing.T) {
 			<-time.NewTimer(time.Minute).C
 			reloader.Current(t.Context())
 			synctest.Wait()
-			if got := reloader.Current(t.Context()).Plan(change(), sample(t), rules.Readings{}).Set["cost"]; got != step.want || compiles != step.compile || refused != step.refused {
+			if got := reloader.Current(t.Context()).Plan(change(), sample(t), rules.Readings{}).Set["cost"]; got != step.want ||
+				compiles != step.compile || refused != step.refused {
 				t.Errorf("%s: %s, %d compiled, %d refused", step.name, got, compiles, refused)
 			}
 		}
@@ -333,7 +340,8 @@ func TestReloaderCompilesInTheBackground(t *testing.T) {
 		}
 		<-time.NewTimer(10 * time.Second).C
 		synctest.Wait()
-		if got := reloader.Current(t.Context()).Plan(change(), sample(t), rules.Readings{}).Set["version"]; got != "v2" || s.reads != 2 {
+		if got := reloader.Current(t.Context()).Plan(change(), sample(t), rules.Readings{}).Set["version"]; got != "v2" ||
+			s.reads != 2 {
 			t.Errorf("rules %s after %d reads", got, s.reads)
 		}
 	})

@@ -85,7 +85,8 @@ func TestPlanOfTheDesignPage(t *testing.T) {
 }
 
 func TestPlanWithLittleKnown(t *testing.T) {
-	c := lifecycle.Change{Action: lifecycle.SnapshotCreated, Resource: lifecycle.Resource{Kind: lifecycle.Snapshot, ID: "x"}, Actor: lifecycle.Actor{ID: "u-1"}}
+	c := lifecycle.Change{Action: lifecycle.SnapshotCreated, Resource: lifecycle.Resource{Kind: lifecycle.Snapshot,
+		ID: "x"}, Actor: lifecycle.Actor{ID: "u-1"}}
 	got := compile(t, designRules, "").Plan(c, sample(t), rules.Readings{})
 	want := rules.Plan{
 		Family: metadata.Cinder,
@@ -193,7 +194,8 @@ func TestValues(t *testing.T) {
 		{`${resource}`, "", "resource is an object; pick one of its members"},
 	} {
 		t.Run(tt.template, func(t *testing.T) {
-			text := "tables: {cost: {file: cost.csv}, team: {file: team.yaml}, green: {file: team.json}, deep: {file: deep/cost.csv}}\nrules:\n- on: server.created\n  set:\n    k: " + tt.template + "\n"
+			text := "tables: {cost: {file: cost.csv}, team: {file: team.yaml}, green: {file: team.json}, deep: {file: " +
+				"deep/cost.csv}}\nrules:\n- on: server.created\n  set:\n    k: " + tt.template + "\n"
 			plan := compile(t, text, "").Plan(change(), sample(t), rules.Readings{})
 			value, ok := plan.Set["k"]
 			if value != tt.want || ok != (tt.why == "") {
@@ -202,7 +204,8 @@ func TestValues(t *testing.T) {
 			switch {
 			case tt.why == "" && len(plan.Problems) != 0:
 				t.Errorf("problems %+v", plan.Problems)
-			case tt.why != "" && (len(plan.Problems) != 1 || !strings.HasPrefix(plan.Problems[0].Why, "left out: ") || !strings.Contains(plan.Problems[0].Why, tt.why)):
+			case tt.why != "" && (len(plan.Problems) != 1 || !strings.HasPrefix(plan.Problems[0].Why, "left out: ") ||
+				!strings.Contains(plan.Problems[0].Why, tt.why)):
 				t.Errorf("problems %+v, want one with %q", plan.Problems, tt.why)
 			}
 		})
@@ -212,9 +215,11 @@ func TestValues(t *testing.T) {
 // A path that runs into what has no parts ends in nothing, like one that runs into nothing.
 func TestPathsThatEndInNothing(t *testing.T) {
 	for name, request := range map[string]any{
-		"a text": "x", "an empty text": "", "a number": int64(7), "a fraction": 1.5, "a truth": true, "nothing": nil, "a list": []any{"x"},
+		"a text": "x", "an empty text": "", "a number": int64(7), "a fraction": 1.5, "a truth": true, "nothing": nil,
+		"a list":        []any{"x"},
 		"an empty list": []any{}, "an object without it": map[string]any{"other": "x"},
-		"a text further on": map[string]any{"server": "x"}, "a list further on": map[string]any{"server": map[string]any{"metadata": []any{}}},
+		"a text further on": map[string]any{"server": "x"},
+		"a list further on": map[string]any{"server": map[string]any{"metadata": []any{}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := `rules:
@@ -272,8 +277,10 @@ func TestPathsThatEndInNothingAreNamed(t *testing.T) {
 // What date(), duration(), days() and timezone() read, and what they say of what they do not.
 func TestTimes(t *testing.T) {
 	data := map[string]any{
-		"day": "2026-12-31", "utc": "2026-12-31T00:00:00Z", "epoch": int64(1795166104), "n": int64(14), "ns": "14", "nf": 14.0, "half": 1.5,
-		"big": int64(999_999), "dur": "72h", "obj": map[string]any{}, "list": []any{}, "soon": "soon", "zone": "Europe/Berlin", "nowhere": "Nowhere/At/All",
+		"day": "2026-12-31", "utc": "2026-12-31T00:00:00Z", "epoch": int64(1795166104), "n": int64(14), "ns": "14",
+		"nf": 14.0, "half": 1.5,
+		"big": int64(999_999), "dur": "72h", "obj": map[string]any{}, "list": []any{}, "soon": "soon",
+		"zone": "Europe/Berlin", "nowhere": "Nowhere/At/All",
 		"long": strings.Repeat("9", 200),
 	}
 	for _, tt := range []struct{ expression, want, why string }{
@@ -311,7 +318,8 @@ func TestTimes(t *testing.T) {
 		{`date(time - duration("14d"))`, "2026-11-07", ""},
 		{`date(time + duration("-14d"))`, "2026-11-07", ""},
 		{`date(time + duration(data.dur))`, "2026-11-24", ""},
-		{`date(time + duration(data.soon))`, "", `duration() wants a text such as 14d, 2w, 36h or 1d12h; found the text "soon"`},
+		{`date(time + duration(data.soon))`, "",
+			`duration() wants a text such as 14d, 2w, 36h or 1d12h; found the text "soon"`},
 		{`date(time + duration(data.long))`, "", `duration() wants a text such as 14d`},
 		{`date(time + duration(data.none))`, "", "data.none is absent"},
 		{`time - resource.created > duration("1d") ? "old" : "new"`, "new", ""},
@@ -328,7 +336,8 @@ func TestTimes(t *testing.T) {
 		switch got := plan.Set["k"]; {
 		case got != tt.want:
 			t.Errorf("%s is %q, want %q: %v", tt.expression, got, tt.want, plan.Problems)
-		case tt.why == "" && len(plan.Problems) > 0, tt.why != "" && (len(plan.Problems) != 1 || !strings.Contains(plan.Problems[0].Why, tt.why)):
+		case tt.why == "" && len(plan.Problems) > 0, tt.why != "" && (len(plan.Problems) != 1 ||
+			!strings.Contains(plan.Problems[0].Why, tt.why)):
 			t.Errorf("%s: %v, want %q", tt.expression, plan.Problems, tt.why)
 		}
 	}
@@ -369,7 +378,8 @@ func TestWhen(t *testing.T) {
 		{`resource.flavor != "x"`, true, "", false},
 		{`data.ok`, true, "", false},
 		{`data.size > 5`, true, "", false},
-		{`data.missing > 5`, false, "when has no value: data.missing > 5: data.missing is absent: the event does not tell it", true},
+		{`data.missing > 5`, false, "when has no value: data.missing > 5: data.missing is absent: the event does not tell it",
+			true},
 		{`data.missing`, false, "when is absent: data.missing", true},
 		{`data.size`, false, "when is neither true nor false: data.size", true},
 		{`any(data.list, .a == "x")`, true, "", false},
@@ -383,13 +393,15 @@ func TestWhen(t *testing.T) {
 		{`resource.name startsWith "dev-" and resource.flavor == "x"`, false, // whatever the flavor is
 			`when is false: resource.name startsWith "dev-" and resource.flavor == "x"`, false},
 		{`resource.flavor == "x" or resource.image == "y"`, false,
-			`when is false: resource.flavor == "x" or resource.image == "y" (resource.flavor and resource.image are absent)`, false},
+			`when is false: resource.flavor == "x" or resource.image == "y" (resource.flavor and resource.image are absent)`,
+			false},
 		{`data.ticket != nil`, false, "when is false: data.ticket != nil", false},
 		{`(resource.flavor ?? "none") == "x"`, false, `when is false: (resource.flavor ?? "none") == "x"`, false},
 		{`action in ["server.created"]`, true, "", false},
 	} {
 		t.Run(tt.when, func(t *testing.T) {
-			plan := compile(t, "rules:\n- name: r\n  on: server.created\n  when: "+tt.when+"\n  set: {k: v}\n", "").Plan(change(), sample(t), rules.Readings{})
+			plan := compile(t, "rules:\n- name: r\n  on: server.created\n  when: "+tt.when+"\n  set: {k: v}\n",
+				"").Plan(change(), sample(t), rules.Readings{})
 			if matched := len(plan.Rules) == 1; matched != tt.matches || (len(plan.Set) == 1) != tt.matches {
 				t.Errorf("matched %v, set %v", matched, plan.Set)
 			}
@@ -421,10 +433,12 @@ func TestLastRuleWins(t *testing.T) {
 			Set:      map[string]string{"k": "a"},
 			Problems: []rules.Problem{{Rule: "rule-2", Key: "k", Why: "left out: resource.flavor is absent"}},
 		}},
-		{"each its own", "remove: [b, a]", "set: {k: b}", rules.Plan{Set: map[string]string{"k": "b"}, Remove: []string{"a", "b"}}},
+		{"each its own", "remove: [b, a]", "set: {k: b}",
+			rules.Plan{Set: map[string]string{"k": "b"}, Remove: []string{"a", "b"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := compile(t, "rules:\n- {on: server.created, "+tt.first+"}\n- {on: server.created, "+tt.second+"}\n", "").Plan(change(), sample(t), rules.Readings{})
+			got := compile(t, "rules:\n- {on: server.created, "+tt.first+"}\n- {on: server.created, "+tt.second+"}\n",
+				"").Plan(change(), sample(t), rules.Readings{})
 			tt.want.Family, tt.want.Rules, tt.want.Order = metadata.Nova, []string{"rule-1", "rule-2"}, got.Order // TestOrder
 			if tt.want.Set == nil {
 				tt.want.Set = map[string]string{}
@@ -451,12 +465,14 @@ func TestLimits(t *testing.T) {
     a:b: colon
 `
 	server := compile(t, text, metadata.HuaweiCloud).Plan(change(), sample(t), rules.Readings{})
-	if diff := cmp.Diff(map[string]string{"long": strings.Repeat("x", 246) + "-0d4e2ca9", "emoji": "hi _", "quote": `say "hi"`, "a:b": "colon"}, server.Set); diff != "" {
+	if diff := cmp.Diff(map[string]string{"long": strings.Repeat("x", 246) + "-0d4e2ca9", "emoji": "hi _",
+		"quote": `say "hi"`, "a:b": "colon"}, server.Set); diff != "" {
 		t.Errorf("server (-want +got):\n%s", diff)
 	}
 	wantProblems := []rules.Problem{
 		{Rule: "r", Key: "long", Why: `made to fit: ECS value of key "long": at most 255 characters, has 300`},
-		{Rule: "r", Key: "emoji", Why: `made to fit: ECS value of key "emoji": takes characters up to U+FFFF; found '\U0001f600'`},
+		{Rule: "r", Key: "emoji",
+			Why: `made to fit: ECS value of key "emoji": takes characters up to U+FFFF; found '\U0001f600'`},
 	}
 	if diff := cmp.Diff(wantProblems, server.Problems); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
@@ -477,7 +493,8 @@ func TestLimits(t *testing.T) {
 }
 
 func TestJSONIsYAML(t *testing.T) {
-	plan := compile(t, "{\n\t\"rules\": [{\"on\": \"server.created\", \"set\": {\"env\": \"${resource.zone}\"}}]\n}", "").Plan(change(), sample(t), rules.Readings{})
+	plan := compile(t, "{\n\t\"rules\": [{\"on\": \"server.created\", \"set\": {\"env\": \"${resource.zone}\"}}]\n}",
+		"").Plan(change(), sample(t), rules.Readings{})
 	if plan.Set["env"] != "az1" {
 		t.Errorf("set %v", plan.Set)
 	}

@@ -77,7 +77,8 @@ func (c *compiler) tableRows(name string, body *yaml.Node) table {
 		}
 		where := "tables: " + name + ": " + e.name
 		if first.Kind == yaml.MappingNode && e.value.Kind != yaml.MappingNode {
-			c.fail(e.value, "%s: want a mapping of columns, like the row in line %d, found %s", where, first.Line, describe(e.value))
+			c.fail(e.value, "%s: want a mapping of columns, like the row in line %d, found %s", where, first.Line,
+				describe(e.value))
 			continue
 		}
 		if first.Kind != yaml.MappingNode {
@@ -121,11 +122,13 @@ func (c *compiler) tableFile(name string, node, heading *yaml.Node) table {
 		return none
 	}
 	if c.Files == nil {
-		c.fail(node, "tables: %s: file %s: a table's file stands beside a file of rules (TAGGER_RULES_FILE); these rules are not in a file", name, file)
+		c.fail(node, "tables: %s: file %s: a table's file stands beside a file of rules (TAGGER_RULES_FILE); these rules "+
+			"are not in a file", name, file)
 		return none
 	}
 	if !fs.ValidPath(file) {
-		c.fail(node, "tables: %s: file %s: want a path below the rules' own folder, without .. and without a / in front", name, file)
+		c.fail(node, "tables: %s: file %s: want a path below the rules' own folder, without .. and without a / in front",
+			name, file)
 		return none
 	}
 	text, err := fs.ReadFile(c.Files, file)
@@ -195,7 +198,9 @@ func readCSV(text []byte, heading string) (table, error) {
 				for i, column := range record[1:] {
 					column = strings.TrimSpace(column)
 					if !tableName.MatchString(column) {
-						return t, fmt.Errorf("line %d: the heading of column %d is %q; want a name of letters, digits and _, to be used as .name", line, i+2, column)
+						return t,
+							fmt.Errorf("line %d: the heading of column %d is %q; want a name of letters, digits and _, to be used as .name",
+								line, i+2, column)
 					}
 					if slices.Contains(t.columns, column) {
 						return t, fmt.Errorf("line %d: two columns are named %q", line, column)

@@ -127,7 +127,8 @@ func parseTemplate(s string, compile func(string) (*expression, error)) (templat
 		case strings.HasPrefix(s, "${"):
 			length := expressionLength(s[2:])
 			if length < 0 {
-				return nil, errors.New("${ is not closed by }; where the expression contains # or : , put the whole value in quotes")
+				return nil,
+					errors.New("${ is not closed by }; where the expression contains # or : , put the whole value in quotes")
 			}
 			code, err := compile(s[2 : 2+length])
 			if err != nil {

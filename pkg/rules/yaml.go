@@ -53,7 +53,8 @@ func (c *compiler) parse(text []byte) *yaml.Node {
 func (c *compiler) tagged(node *yaml.Node) bool {
 	found := node.Style&yaml.TaggedStyle != 0 || node.Tag == "!"
 	if found {
-		c.fail(node, "YAML reads %.60q as a tag, not as a part of the text; write not (…) for \"not\", or put the whole value in quotes", node.Tag)
+		c.fail(node, "YAML reads %.60q as a tag, not as a part of the text; write not (…) for \"not\", or put the whole "+
+			"value in quotes", node.Tag)
 	}
 	for _, inner := range node.Content {
 		found = c.tagged(inner) || found
@@ -116,11 +117,14 @@ func (c *compiler) mapping(node *yaml.Node, where string, known ...string) []ent
 	return entries
 }
 
-// misses reports whether a mapping lacks all of the fields, and has no unknown field that may be one of them: one typing
-// error is one fault.
+// misses reports whether a mapping lacks all of the fields, and has no unknown field that may be one of them: one
+// typing error is one fault.
 func (c *compiler) misses(node *yaml.Node, fields map[string]*yaml.Node, names ...string) bool {
 	return !slices.ContainsFunc(names, func(name string) bool { return fields[name] != nil }) &&
-		!slices.ContainsFunc(c.misspelt[node], func(meant string) bool { return meant == "" || slices.Contains(names, meant) })
+		!slices.ContainsFunc(c.misspelt[node], func(meant string) bool {
+			return meant == "" ||
+				slices.Contains(names, meant)
+		})
 }
 
 // fieldMeant is the field that an unknown one most likely is, "" where none is near.

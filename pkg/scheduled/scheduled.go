@@ -1,8 +1,8 @@
 // Package scheduled runs a reconcile from time to time, with nobody looking on: it plans, checks tighter limits than
 // those of the command, and writes only by rules that a person has reviewed.
 //
-// It remembers nothing from pass to pass: which rules were reviewed is a setting. So it is the same in a function, in one
-// of several listeners, and by cron.
+// It remembers nothing from pass to pass: which rules were reviewed is a setting. So it is the same in a function, in
+// one of several listeners, and by cron.
 package scheduled
 
 import (
@@ -136,7 +136,8 @@ func (r *Reconciler) pass(ctx context.Context) (Pass, error) {
 		Kinds: []lifecycle.Kind{lifecycle.Server, lifecycle.Volume, lifecycle.Snapshot},
 		Grace: r.Settings.Grace, Settled: settled, Listed: r.Listed,
 	}, path)
-	p.Listed, p.Planned, p.NotRead, p.Errors, p.Plan, p.Left = s.Total(), s.Resources, s.NotRead, s.Errors, s.ID, s.Resources
+	p.Listed, p.Planned, p.NotRead, p.Errors, p.Plan, p.Left = s.Total(), s.Resources, s.NotRead, s.Errors, s.ID,
+		s.Resources
 	switch {
 	case errors.Is(err, errTime):
 		p.Outcome = metrics.ReconcileOutOfTime
@@ -153,7 +154,8 @@ func (r *Reconciler) pass(ctx context.Context) (Pass, error) {
 		return p, nil
 	case !r.isReviewed(set.Hash()):
 		p.Outcome = metrics.ReconcileDry
-		p.Reason = "these rules are not reviewed: look at what tagger reconcile plans with them, then set TAGGER_RECONCILE_RULES=" + p.Rules
+		p.Reason = "these rules are not reviewed: look at what tagger reconcile plans with them, then set " +
+			"TAGGER_RECONCILE_RULES=" + p.Rules
 		return p, nil
 	}
 	done, err := reconcile.Apply(ctx, path, reconcile.Run{

@@ -83,7 +83,8 @@ func (f *fleet) prometheus(t *testing.T) string {
 	return b.String()
 }
 
-// What a pass does depends on the rules that were reviewed, the limits, the hold, and on nothing that an earlier one did.
+// What a pass does depends on the rules that were reviewed, the limits, the hold, and on nothing that an earlier one
+// did.
 func TestPass(t *testing.T) {
 	for name, tt := range map[string]struct {
 		lacking  int
@@ -94,18 +95,25 @@ func TestPass(t *testing.T) {
 		reason   string
 		written  int
 	}{
-		"reviewed":           {lacking: 8, reviewed: "right", want: "done", written: 8},
-		"nothing to do":      {lacking: 0, want: "done"},
-		"not reviewed":       {lacking: 8, want: "dry", reason: "TAGGER_RECONCILE_RULES="},
-		"other rules":        {lacking: 8, reviewed: "0123456789ab", want: "dry", reason: "not reviewed"},
-		"over the share":     {lacking: 9, reviewed: "right", want: "capped", reason: "share: 2.2 %, the limit is 2 %"},
-		"over the number":    {lacking: 8, reviewed: "right", settings: map[string]string{"TAGGER_RECONCILE_MAX": "7"}, want: "capped", reason: "8 planned, the limit is 7"},
-		"a higher limit":     {lacking: 40, reviewed: "right", settings: map[string]string{"TAGGER_RECONCILE_MAX_PERCENT": "10"}, want: "done", written: 40},
-		"on hold":            {lacking: 8, reviewed: "right", change: func(f *fleet) { f.Held = func() bool { return true } }, want: "dry", reason: "TAGGER_HOLD_FILE"},
-		"a dry run":          {lacking: 8, reviewed: "right", change: func(f *fleet) { f.Settings.DryRun = true }, want: "dry", reason: "TAGGER_DRY_RUN"},
-		"volumes unreadable": {lacking: 8, reviewed: "right", change: func(f *fleet) { f.fault("GET", "/volumes", 403) }, want: "incomplete", reason: "1 lists or resources could not be read", written: 8},
-		"writes refused":     {lacking: 8, reviewed: "right", change: func(f *fleet) { f.fault("POST", "/metadata", 403) }, want: "stopped", reason: "failed"},
-		"no login":           {lacking: 8, reviewed: "right", change: func(f *fleet) { f.fault("POST", "/auth/tokens", 401) }, want: "failed", reason: "401"},
+		"reviewed":       {lacking: 8, reviewed: "right", want: "done", written: 8},
+		"nothing to do":  {lacking: 0, want: "done"},
+		"not reviewed":   {lacking: 8, want: "dry", reason: "TAGGER_RECONCILE_RULES="},
+		"other rules":    {lacking: 8, reviewed: "0123456789ab", want: "dry", reason: "not reviewed"},
+		"over the share": {lacking: 9, reviewed: "right", want: "capped", reason: "share: 2.2 %, the limit is 2 %"},
+		"over the number": {lacking: 8, reviewed: "right", settings: map[string]string{"TAGGER_RECONCILE_MAX": "7"},
+			want: "capped", reason: "8 planned, the limit is 7"},
+		"a higher limit": {lacking: 40, reviewed: "right",
+			settings: map[string]string{"TAGGER_RECONCILE_MAX_PERCENT": "10"}, want: "done", written: 40},
+		"on hold": {lacking: 8, reviewed: "right", change: func(f *fleet) { f.Held = func() bool { return true } },
+			want: "dry", reason: "TAGGER_HOLD_FILE"},
+		"a dry run": {lacking: 8, reviewed: "right", change: func(f *fleet) { f.Settings.DryRun = true },
+			want: "dry", reason: "TAGGER_DRY_RUN"},
+		"volumes unreadable": {lacking: 8, reviewed: "right", change: func(f *fleet) { f.fault("GET", "/volumes", 403) },
+			want: "incomplete", reason: "1 lists or resources could not be read", written: 8},
+		"writes refused": {lacking: 8, reviewed: "right", change: func(f *fleet) { f.fault("POST", "/metadata", 403) },
+			want: "stopped", reason: "failed"},
+		"no login": {lacking: 8, reviewed: "right", change: func(f *fleet) { f.fault("POST", "/auth/tokens", 401) },
+			want: "failed", reason: "401"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -162,7 +170,8 @@ func TestOutOfTime(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
 		defer cancel()
 		p, err := r.Run(ctx)
-		if err != nil || p.Outcome != metrics.ReconcileOutOfTime || p.Written == 0 || p.Written >= 8 || p.Left != 8-p.Written {
+		if err != nil || p.Outcome != metrics.ReconcileOutOfTime || p.Written == 0 || p.Written >= 8 ||
+			p.Left != 8-p.Written {
 			t.Fatalf("%+v, error %v", p, err)
 		}
 		if ctx.Err() != nil {
@@ -184,13 +193,15 @@ func TestOutOfTime(t *testing.T) {
 		ctx, cancel = context.WithTimeout(t.Context(), 100*time.Second)
 		defer cancel()
 		p, err = r.Run(ctx)
-		if err != nil || p.Outcome != metrics.ReconcileOutOfTime || !strings.Contains(p.Reason, "nothing was written") || f.tagged() != 392 {
+		if err != nil || p.Outcome != metrics.ReconcileOutOfTime || !strings.Contains(p.Reason, "nothing was written") ||
+			f.tagged() != 392 {
 			t.Errorf("%+v, error %v", p, err)
 		}
 	})
 }
 
-// What a pass writes is in the audit file and in the log, and every resource is told to those who count in the same pass.
+// What a pass writes is in the audit file and in the log, and every resource is told to those who count in the same
+// pass.
 func TestRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "audit.jsonl")

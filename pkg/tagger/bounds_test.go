@@ -20,17 +20,21 @@ type bounded struct {
 	s   config.Settings
 }
 
-// newBounded has these users: root is an administrator in admin, and a member of second; member is one of demo and second.
-// In projects, a name in angle brackets stands for its id.
+// newBounded has these users: root is an administrator in admin, and a member of second; member is one of demo and
+// second. In projects, a name in angle brackets stands for its id.
 func newBounded(t *testing.T, projects string) bounded {
 	t.Helper()
 	sim := simcloud.New(simcloud.Options{
 		Users: []simcloud.User{
-			{Name: "root", Password: "secret", Roles: map[string]string{"admin": "admin", "second": "member", "service": "member"}},
-			{Name: "member", Password: "secret", Roles: map[string]string{"demo": "member", "second": "member", "service": "member"}},
+			{Name: "root", Password: "secret", Roles: map[string]string{"admin": "admin", "second": "member",
+				"service": "member"}},
+			{Name: "member", Password: "secret", Roles: map[string]string{"demo": "member", "second": "member",
+				"service": "member"}},
 		},
-		ApplicationCredentials: []simcloud.ApplicationCredential{{ID: "ac", Name: "ac", Secret: "secret", User: "member", Project: "demo"}},
-		Projects:               []simcloud.Project{{Name: "admin"}, {Name: "demo"}, {Name: "second"}, {Name: "third"}, {Name: "service"}},
+		ApplicationCredentials: []simcloud.ApplicationCredential{{ID: "ac", Name: "ac", Secret: "secret", User: "member",
+			Project: "demo"}},
+		Projects: []simcloud.Project{{Name: "admin"}, {Name: "demo"}, {Name: "second"}, {Name: "third"},
+			{Name: "service"}},
 	})
 	b := bounded{sim, settings()}
 	for _, name := range []string{"admin", "demo", "second", "third", "service"} {
@@ -52,10 +56,12 @@ func (b bounded) id(name string) string {
 
 func (b bounded) cloud(user, own string) *cloud.Cloud {
 	c := config.Credentials{
-		AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: user, Password: config.NewSecret("secret"), UserDomainName: "Default", ProjectName: own,
+		AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: user, Password: config.NewSecret("secret"),
+		UserDomainName: "Default", ProjectName: own,
 	}
 	if user == "ac" {
-		c = config.Credentials{AuthURL: c.AuthURL, ApplicationCredentialID: "ac", ApplicationCredentialSecret: config.NewSecret("secret")}
+		c = config.Credentials{AuthURL: c.AuthURL, ApplicationCredentialID: "ac",
+			ApplicationCredentialSecret: config.NewSecret("secret")}
 	}
 	return cloud.New(cloud.Options{Credentials: c, Transport: b.sim.Transport(), Projects: b.s.Projects})
 }
@@ -71,8 +77,8 @@ func (b bounded) writes() int {
 	return n
 }
 
-// TestBounds: what is out of bounds is ignored on a bus, which carries every project's events, and rejected elsewhere. In
-// neither case is anything written. Servers and snapshots alike.
+// TestBounds: what is out of bounds is ignored on a bus, which carries every project's events, and rejected elsewhere.
+// In neither case is anything written. Servers and snapshots alike.
 func TestBounds(t *testing.T) {
 	const foreign = apply.Outcome("foreign") // ignored or rejected
 	for _, tt := range []struct {
@@ -87,45 +93,74 @@ func TestBounds(t *testing.T) {
 		{name: "a member's own, said so", user: "member", own: "demo", projects: "own", event: "demo", outcome: apply.Tagged},
 		{name: "no project", user: "member", own: "demo", resource: "demo", outcome: apply.Tagged},
 		{name: "no project, and another's server", user: "member", own: "demo", resource: "third", outcome: apply.Gone},
-		{name: "not listed", user: "member", own: "demo", event: "second", outcome: foreign, reason: "neither that of the credentials"},
+		{name: "not listed", user: "member", own: "demo", event: "second", outcome: foreign,
+			reason: "neither that of the credentials"},
 		{name: "listed", user: "member", own: "demo", projects: "<second>", event: "second", outcome: apply.Tagged},
 		{name: "listed, and own", user: "member", own: "demo", projects: "<second>", event: "demo", outcome: apply.Tagged},
-		{name: "listed, and another's server", user: "member", own: "demo", projects: "<second>", event: "second", resource: "third", outcome: apply.Gone},
+		{name: "listed, and another's server", user: "member", own: "demo", projects: "<second>", event: "second",
+			resource: "third", outcome: apply.Gone},
 		{name: "by role", user: "member", own: "demo", projects: "roles", event: "second", outcome: apply.Tagged},
 		{name: "by role, own", user: "member", own: "demo", projects: "roles", event: "demo", outcome: apply.Tagged},
-		{name: "without a role", user: "member", own: "demo", projects: "roles", event: "third", outcome: foreign, reason: "no role in it"},
-		{name: "no such project", user: "member", own: "demo", projects: "roles", event: "nowhere", outcome: foreign, reason: "no role in it"},
-		{name: "service by role", user: "member", own: "demo", projects: "roles", event: "service", outcome: foreign, reason: "only if TAGGER_PROJECTS names it by its id"},
-		{name: "service by id", user: "member", own: "demo", projects: "roles,<service>", event: "service", outcome: apply.Tagged},
+		{name: "without a role", user: "member", own: "demo", projects: "roles", event: "third", outcome: foreign,
+			reason: "no role in it"},
+		{name: "no such project", user: "member", own: "demo", projects: "roles", event: "nowhere", outcome: foreign,
+			reason: "no role in it"},
+		{name: "service by role", user: "member", own: "demo", projects: "roles", event: "service", outcome: foreign,
+			reason: "only if TAGGER_PROJECTS names it by its id"},
+		{name: "service by id", user: "member", own: "demo", projects: "roles,<service>", event: "service",
+			outcome: apply.Tagged},
 		{name: "service as own", user: "member", own: "service", event: "service", outcome: apply.Tagged},
-		{name: "service as own, not said so", user: "member", own: "service", projects: "roles", event: "service", outcome: foreign, reason: "or says own"},
+		{name: "service as own, not said so", user: "member", own: "service", projects: "roles", event: "service",
+			outcome: foreign, reason: "or says own"},
 		{name: "by domain", user: "member", own: "demo", projects: "domain:default", event: "second", outcome: apply.Tagged},
-		{name: "by domain without a role", user: "member", own: "demo", projects: "domain:Default", event: "third", outcome: foreign, reason: "no role in it"},
-		{name: "by another domain", user: "member", own: "demo", projects: "domain:Other", event: "second", outcome: foreign, reason: "in domain Default"},
-		{name: "whatever a member reaches", user: "member", own: "demo", projects: "*", event: "second", outcome: apply.Rejected, reason: "the credentials act in another project"},
-		{name: "whatever a member reaches, a false one", user: "member", own: "demo", projects: "*", event: "second", resource: "demo", outcome: foreign, reason: "and not to"},
-		{name: "an application credential by role", user: "ac", projects: "roles", event: "second", outcome: foreign, reason: "cannot leave its project"},
+		{name: "by domain without a role", user: "member", own: "demo", projects: "domain:Default", event: "third",
+			outcome: foreign, reason: "no role in it"},
+		{name: "by another domain", user: "member", own: "demo", projects: "domain:Other", event: "second", outcome: foreign,
+			reason: "in domain Default"},
+		{name: "whatever a member reaches", user: "member", own: "demo", projects: "*", event: "second",
+			outcome: apply.Rejected, reason: "the credentials act in another project"},
+		{name: "whatever a member reaches, a false one", user: "member", own: "demo", projects: "*", event: "second",
+			resource: "demo", outcome: foreign, reason: "and not to"},
+		{name: "an application credential by role", user: "ac", projects: "roles", event: "second", outcome: foreign,
+			reason: "cannot leave its project"},
 		{name: "an application credential's own", user: "ac", projects: "roles", event: "demo", outcome: apply.Tagged},
 
 		{name: "an administrator's own", user: "root", own: "admin", projects: "own", event: "admin", outcome: apply.Tagged},
 		{name: "any for an administrator", user: "root", own: "admin", projects: "*", event: "third", outcome: apply.Tagged},
-		{name: "any, a false one", user: "root", own: "admin", projects: "*", event: "second", resource: "third", outcome: foreign, reason: "and not to"},
-		{name: "any, no project", user: "root", own: "admin", projects: "*", resource: "third", outcome: foreign, reason: "and not to"},
-		{name: "any, no project, own server", user: "root", own: "admin", projects: "*", resource: "admin", outcome: apply.Tagged},
-		{name: "any, no such project", user: "root", own: "admin", projects: "*", event: "nowhere", resource: "third", outcome: foreign, reason: "knows no project"},
-		{name: "any but service", user: "root", own: "admin", projects: "*", event: "service", outcome: foreign, reason: "only if TAGGER_PROJECTS names it by its id"},
-		{name: "any and service", user: "root", own: "admin", projects: "*,<service>", event: "service", outcome: apply.Tagged},
-		{name: "listed for an administrator without a role there", user: "root", own: "admin", projects: "<demo>", event: "demo", outcome: apply.Tagged},
-		{name: "listed, a false one", user: "root", own: "admin", projects: "<demo>", event: "demo", resource: "third", outcome: foreign, reason: "and not to"},
-		{name: "not listed for an administrator", user: "root", own: "admin", projects: "<demo>", event: "second", outcome: foreign, reason: "nor in TAGGER_PROJECTS"},
-		{name: "own only, a false one", user: "root", own: "admin", projects: "own", event: "admin", resource: "demo", outcome: foreign, reason: "and not to"},
-		{name: "an administrator by role", user: "root", own: "admin", projects: "roles", event: "second", outcome: apply.Tagged},
-		{name: "an administrator by role, a false one", user: "root", own: "admin", projects: "roles", event: "second", resource: "third", outcome: apply.Gone},
-		{name: "an administrator without a role", user: "root", own: "admin", projects: "roles", event: "third", outcome: foreign, reason: "no role in it"},
-		{name: "an administrator by domain", user: "root", own: "admin", projects: "domain:Default", event: "third", outcome: apply.Tagged},
-		{name: "an administrator by another domain", user: "root", own: "admin", projects: "domain:Other", event: "third", outcome: foreign, reason: "does not name"},
-		{name: "an administrator by role or domain", user: "root", own: "admin", projects: "roles,domain:Default", event: "third", outcome: apply.Tagged},
-		{name: "deleted before an administrator came", user: "root", own: "admin", projects: "*", event: "demo", resource: "none", outcome: apply.Gone},
+		{name: "any, a false one", user: "root", own: "admin", projects: "*", event: "second", resource: "third",
+			outcome: foreign, reason: "and not to"},
+		{name: "any, no project", user: "root", own: "admin", projects: "*", resource: "third", outcome: foreign,
+			reason: "and not to"},
+		{name: "any, no project, own server", user: "root", own: "admin", projects: "*", resource: "admin",
+			outcome: apply.Tagged},
+		{name: "any, no such project", user: "root", own: "admin", projects: "*", event: "nowhere", resource: "third",
+			outcome: foreign, reason: "knows no project"},
+		{name: "any but service", user: "root", own: "admin", projects: "*", event: "service", outcome: foreign,
+			reason: "only if TAGGER_PROJECTS names it by its id"},
+		{name: "any and service", user: "root", own: "admin", projects: "*,<service>", event: "service",
+			outcome: apply.Tagged},
+		{name: "listed for an administrator without a role there", user: "root", own: "admin", projects: "<demo>",
+			event: "demo", outcome: apply.Tagged},
+		{name: "listed, a false one", user: "root", own: "admin", projects: "<demo>", event: "demo", resource: "third",
+			outcome: foreign, reason: "and not to"},
+		{name: "not listed for an administrator", user: "root", own: "admin", projects: "<demo>", event: "second",
+			outcome: foreign, reason: "nor in TAGGER_PROJECTS"},
+		{name: "own only, a false one", user: "root", own: "admin", projects: "own", event: "admin", resource: "demo",
+			outcome: foreign, reason: "and not to"},
+		{name: "an administrator by role", user: "root", own: "admin", projects: "roles", event: "second",
+			outcome: apply.Tagged},
+		{name: "an administrator by role, a false one", user: "root", own: "admin", projects: "roles", event: "second",
+			resource: "third", outcome: apply.Gone},
+		{name: "an administrator without a role", user: "root", own: "admin", projects: "roles", event: "third",
+			outcome: foreign, reason: "no role in it"},
+		{name: "an administrator by domain", user: "root", own: "admin", projects: "domain:Default", event: "third",
+			outcome: apply.Tagged},
+		{name: "an administrator by another domain", user: "root", own: "admin", projects: "domain:Other", event: "third",
+			outcome: foreign, reason: "does not name"},
+		{name: "an administrator by role or domain", user: "root", own: "admin", projects: "roles,domain:Default",
+			event: "third", outcome: apply.Tagged},
+		{name: "deleted before an administrator came", user: "root", own: "admin", projects: "*", event: "demo",
+			resource: "none", outcome: apply.Gone},
 	} {
 		for _, action := range []string{"server.created", "snapshot.created", "volume.created"} {
 			for _, bus := range []bool{true, false} {
@@ -159,13 +194,15 @@ func TestBounds(t *testing.T) {
 					}
 					previews := tg.Preview(t.Context(), e)
 					done := tg.Handle(t.Context(), tagger.Delivery{Event: e, SentAt: time.Now(), Receives: 1})
-					if len(done) != 1 || done[0].Outcome != want || !strings.Contains(done[0].Reason, tt.reason) || done[0].Fault.Err != nil {
+					if len(done) != 1 || done[0].Outcome != want || !strings.Contains(done[0].Reason, tt.reason) ||
+						done[0].Fault.Err != nil {
 						t.Errorf("%s: %s", done[0].Outcome, done[0].Reason)
 					}
 					if n := b.writes(); (n > 0) != (want == apply.Tagged) {
 						t.Errorf("%d writes", n)
 					}
-					if p := previews[0]; want == apply.Tagged && (p.Decision != nil || p.Diff == nil) || want != apply.Tagged && (p.Decision == nil || p.Outcome != want) {
+					if p := previews[0]; want == apply.Tagged && (p.Decision != nil || p.Diff == nil) ||
+						want != apply.Tagged && (p.Decision == nil || p.Outcome != want) {
 						t.Errorf("preview %+v", p.Decision)
 					}
 				})
@@ -183,8 +220,10 @@ func TestAdministratorWithoutBounds(t *testing.T) {
 		if project != "" {
 			project = b.id(project)
 		}
-		got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", project), SentAt: time.Now(), Receives: 1})[0]
-		if got.Outcome != apply.Deferred || got.Fault.Scope != fault.Everything || !strings.Contains(got.Fault.Err.Error(), "TAGGER_PROJECTS is not set") || b.writes() != 0 {
+		got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", project), SentAt: time.Now(),
+			Receives: 1})[0]
+		if got.Outcome != apply.Deferred || got.Fault.Scope != fault.Everything ||
+			!strings.Contains(got.Fault.Err.Error(), "TAGGER_PROJECTS is not set") || b.writes() != 0 {
 			t.Errorf("%+v", got.Decision)
 		}
 	}
@@ -240,7 +279,8 @@ func TestLocks(t *testing.T) {
 		tg := compose(t, b.s, tagger.Parts{Cloud: b.cloud(tt.user, tt.own)})
 		d := tagger.Delivery{Event: plain(t, "server.created", b.id(tt.event)), SentAt: time.Now(), Receives: 1}
 		got := tg.Handle(t.Context(), d)[0]
-		if got.Outcome != tt.outcome || got.Outcome == apply.Deferred && (got.Delay < 12*time.Minute || !strings.Contains(got.Reason, "locked")) {
+		if got.Outcome != tt.outcome || got.Outcome == apply.Deferred && (got.Delay < 12*time.Minute ||
+			!strings.Contains(got.Reason, "locked")) {
 			t.Errorf("%+v: %s: %s, again in %s", tt, got.Outcome, got.Reason, got.Delay)
 		}
 		if (tt.outcome == apply.Tagged) != (len(b.sim.Metadata("server", id)) > 0) {
@@ -253,8 +293,8 @@ func TestLocks(t *testing.T) {
 	}
 }
 
-// With an administrator's token, too, a snapshot inherits from its volume, but not from one of another project, whatever
-// the event says its volume is.
+// With an administrator's token, too, a snapshot inherits from its volume, but not from one of another project,
+// whatever the event says its volume is.
 func TestInheritWithinTheProject(t *testing.T) {
 	const volumeID = "5f6de2c1-93b7-4f7f-8a35-0d2a3c4b5e61"
 	for _, tt := range []struct {
@@ -268,10 +308,12 @@ func TestInheritWithinTheProject(t *testing.T) {
 	} {
 		b := newBounded(t, "*")
 		b.sim.PutVolume(simcloud.Volume{
-			ID: volumeID, ProjectID: b.id(tt.volume), Metadata: map[string]string{"owner": "alice"}, Created: time.Now().Add(-time.Hour),
+			ID: volumeID, ProjectID: b.id(tt.volume), Metadata: map[string]string{"owner": "alice"},
+			Created: time.Now().Add(-time.Hour),
 		})
 		b.sim.PutSnapshot(simcloud.Snapshot{ID: id, ProjectID: b.id("demo"), VolumeID: volumeID})
-		set, err := tagger.Compile(b.s, rules.Source{Name: "R", Text: []byte("rules:\n- {on: snapshot.created, set: {env: dev}, inherit: [owner]}\n")})
+		set, err := tagger.Compile(b.s,
+			rules.Source{Name: "R", Text: []byte("rules:\n- {on: snapshot.created, set: {env: dev}, inherit: [owner]}\n")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,7 +322,8 @@ func TestInheritWithinTheProject(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "snapshot.created", b.id("demo"))})[0]
-		if got.Outcome != apply.Tagged || b.sim.Metadata("snapshot", id)["owner"] != tt.want || b.sim.Metadata("snapshot", id)["env"] != "dev" {
+		if got.Outcome != apply.Tagged || b.sim.Metadata("snapshot", id)["owner"] != tt.want ||
+			b.sim.Metadata("snapshot", id)["env"] != "dev" {
 			t.Errorf("%+v: %s: %s: %v, %v", tt, got.Outcome, got.Reason, b.sim.Metadata("snapshot", id), got.Problems)
 		}
 	}

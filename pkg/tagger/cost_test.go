@@ -43,8 +43,8 @@ func TestPlanAllocations(t *testing.T) {
 	}
 }
 
-// From an event to its result, with the write and the looks before and after it. What the embedded cloud allocates to answer
-// them is counted too.
+// From an event to its result, with the write and the looks before and after it. What the embedded cloud allocates to
+// answer them is counted too.
 func TestEventAllocations(t *testing.T) {
 	const most = 805
 	sim := simcloud.New(simcloud.Options{JournalSize: -1})
@@ -76,9 +76,9 @@ func planner(t *testing.T, tg *tagger.Tagger, payload []byte) func() tagger.Plan
 	}
 }
 
-// An event is a write and a look at what was written. Before the write comes a look where something depends on it: whether a
-// server has been started, stopped or resized again since, what must not be overwritten (add), which keys there are to remove,
-// and a volume's other keys.
+// An event is a write and a look at what was written. Before the write comes a look where something depends on it:
+// whether a server has been started, stopped or resized again since, what must not be overwritten (add), which keys
+// there are to remove, and a volume's other keys.
 func TestCallsOfAnEvent(t *testing.T) {
 	const set, add, remove = `set: {env: dev}`, `add: {owner: alice}`, `set: {env: dev}, remove: [old, older]`
 	type test struct {
@@ -86,7 +86,9 @@ func TestCallsOfAnEvent(t *testing.T) {
 		calls              int
 	}
 	run := func(tt test, payload string) {
-		t.Run(tt.kind+"/"+tt.action+"/"+tt.keys, func(t *testing.T) { callsOfAnEvent(t, tt.kind, tt.action, tt.keys, payload, tt.calls) })
+		t.Run(tt.kind+"/"+tt.action+"/"+tt.keys, func(t *testing.T) {
+			callsOfAnEvent(t, tt.kind, tt.action, tt.keys, payload, tt.calls)
+		})
 	}
 	for _, tt := range []test{
 		{"server", "server.created", set, 2},
@@ -106,7 +108,8 @@ func TestCallsOfAnEvent(t *testing.T) {
 		run(tt, fmt.Sprintf(`{"specversion": "1.0", "id": "e", "source": "//t", "type": "io.github.cloudtagger.%s", "subject": %q,
 			"time": "2026-11-20T09:15:04Z", "data": {"resource": {"kind": %q, "project": "PROJECT"}}}`, tt.action, id, tt.kind))
 	}
-	run(test{"server", "server.resized", `set: {env: nova}`, 3}, fmt.Sprintf(`{"message_id": "m", "publisher_id": "compute.n", "timestamp": "2026-11-20 09:15:04",
+	run(test{"server", "server.resized", `set: {env: nova}`, 3},
+		fmt.Sprintf(`{"message_id": "m", "publisher_id": "compute.n", "timestamp": "2026-11-20 09:15:04",
 		"event_type": "compute.instance.resize.confirm.end", "payload": {"instance_id": %q, "tenant_id": "PROJECT", "instance_flavor_id": "42"}}`, id))
 }
 
@@ -118,7 +121,8 @@ func callsOfAnEvent(t *testing.T, kind, action, keys, payload string, want int) 
 	if strings.Contains(keys, "remove") {
 		sim.SetMetadata(kind, id, map[string]string{"old": "1", "older": "2"})
 	}
-	set, err := tagger.Compile(settings(), rules.Source{Name: "R", Text: fmt.Appendf(nil, "rules:\n- {name: r, on: %s, %s}\n", action, keys)})
+	set, err := tagger.Compile(settings(),
+		rules.Source{Name: "R", Text: fmt.Appendf(nil, "rules:\n- {name: r, on: %s, %s}\n", action, keys)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,8 +45,8 @@ type ExistingPlan struct {
 // Resource is what rules, exemptions and other conditions see of the resource.
 func (p ExistingPlan) Resource() lifecycle.Resource { return p.change.Resource }
 
-// PlanExisting plans a resource that exists already, as the change that its creation was: by the user who created it, at
-// the time when it was created. The error says what could not be read; the plan then says nothing. A decision of the
+// PlanExisting plans a resource that exists already, as the change that its creation was: by the user who created it,
+// at the time when it was created. The error says what could not be read; the plan then says nothing. A decision of the
 // plan says why there is nothing to write; it is [apply.Deferred] where a parent is too young to be inherited from.
 //
 // The Tagger's rules should be those of [rules.Set.ForExisting].

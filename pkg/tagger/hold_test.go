@@ -20,7 +20,8 @@ func TestHold(t *testing.T) {
 		on := true
 		tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret"), Held: func() bool { return on }})
 		d := tagger.Delivery{Event: plain(t, "server.created", ""), SentAt: time.Now().Add(-48 * time.Hour), Receives: 40}
-		if got := tg.Handle(t.Context(), d)[0]; got.Outcome != apply.Deferred || got.Calls != 0 || got.Delay != time.Minute || got.Fault.Err != nil {
+		if got := tg.Handle(t.Context(), d)[0]; got.Outcome != apply.Deferred || got.Calls != 0 || got.Delay != time.Minute ||
+			got.Fault.Err != nil {
 			t.Errorf("on hold: %s %s, %d calls, again in %s", got.Outcome, got.Reason, got.Calls, got.Delay)
 		}
 		on = false
@@ -38,14 +39,15 @@ func TestHoldStopsWaiting(t *testing.T) {
 		on := false
 		tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret"), Held: func() bool { return on }})
 		var methods []string
-		got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", ""), Wait: 10 * time.Minute, Progress: tagger.Progress{
-			Called: func(c metadata.Call) {
-				if on {
-					methods = append(methods, c.Request.Method)
-				}
-			},
-			Pausing: func(string, time.Duration) { on = true },
-		}})[0]
+		got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", ""), Wait: 10 * time.Minute,
+			Progress: tagger.Progress{
+				Called: func(c metadata.Call) {
+					if on {
+						methods = append(methods, c.Request.Method)
+					}
+				},
+				Pausing: func(string, time.Duration) { on = true },
+			}})[0]
 		if got.Outcome != apply.Deferred || got.Reason != "writing is on hold (TAGGER_HOLD_FILE)" {
 			t.Errorf("%s %s", got.Outcome, got.Reason)
 		}

@@ -26,7 +26,8 @@ func TestKindTablesAgree(t *testing.T) {
 	for _, k := range metadata.Kinds() {
 		apis = append(apis, string(k))
 		if k.Service() == "" || k.Family(metadata.OpenStack) == "" || k.Family(metadata.HuaweiCloud) == "" {
-			t.Errorf("%s: service %q, families %q and %q", k, k.Service(), k.Family(metadata.OpenStack), k.Family(metadata.HuaweiCloud))
+			t.Errorf("%s: service %q, families %q and %q", k, k.Service(), k.Family(metadata.OpenStack),
+				k.Family(metadata.HuaweiCloud))
 		}
 	}
 	slices.Sort(events)
@@ -43,7 +44,8 @@ func TestPlanShowsWhatARunSends(t *testing.T) {
 			if !slices.Contains(action.Kinds(), kind) || !action.Writable() {
 				continue
 			}
-			for _, keys := range []string{`set: {env: dev, "b:c": x}`, `add: {owner: alice}`, `add: {owner: alice, team: red}`, `set: {env: dev}, remove: [old, older]`} {
+			for _, keys := range []string{`set: {env: dev, "b:c": x}`, `add: {owner: alice}`, `add: {owner: alice, team: red}`,
+				`set: {env: dev}, remove: [old, older]`} {
 				t.Run(fmt.Sprintf("%s/%s/%s", kind, action, keys), func(t *testing.T) {
 					planIsWhatIsSent(t, kind, action, keys)
 				})
@@ -60,7 +62,8 @@ func planIsWhatIsSent(t *testing.T, kind lifecycle.Kind, action lifecycle.Action
 	if strings.Contains(keys, "remove") {
 		sim.SetMetadata(string(kind), id, map[string]string{"old": "1", "older": "2"})
 	}
-	set, err := tagger.Compile(settings(), rules.Source{Name: "R", Text: fmt.Appendf(nil, "rules:\n- {name: r, on: %s, %s}\n", action, keys)})
+	set, err := tagger.Compile(settings(),
+		rules.Source{Name: "R", Text: fmt.Appendf(nil, "rules:\n- {name: r, on: %s, %s}\n", action, keys)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +71,8 @@ func planIsWhatIsSent(t *testing.T, kind lifecycle.Kind, action lifecycle.Action
 	if err != nil {
 		t.Fatal(err)
 	}
-	batch := ingress.Decode(fmt.Appendf(nil, `{"specversion": "1.0", "id": "e", "source": "//t", "type": "io.github.cloudtagger.%s", "subject": %q,
+	batch := ingress.Decode(fmt.Appendf(nil,
+		`{"specversion": "1.0", "id": "e", "source": "//t", "type": "io.github.cloudtagger.%s", "subject": %q,
 		"time": "2026-11-20T09:15:04Z", "data": {"resource": {"kind": %q, "project": %q}}}`, action, id, kind, demo.ID))
 	e := batch.Records[0].Events[0]
 	planned := tg.Plan(t.Context(), e)
@@ -102,7 +106,8 @@ func planIsWhatIsSent(t *testing.T, kind lifecycle.Kind, action lifecycle.Action
 		t.Errorf("(-arrived +told):\n%s", diff)
 	}
 	if len(shown) != len(arrived) {
-		t.Fatalf("shown %d requests, sent %d:\n%s\n%s", len(shown), len(arrived), strings.Join(shown, "\n"), strings.Join(arrived, "\n"))
+		t.Fatalf("shown %d requests, sent %d:\n%s\n%s", len(shown), len(arrived), strings.Join(shown, "\n"),
+			strings.Join(arrived, "\n"))
 	}
 	for i := range shown {
 		method, rest, _ := strings.Cut(shown[i], " ")

@@ -36,7 +36,8 @@ type otherProjectError struct {
 
 func (e *otherProjectError) Error() string {
 	if e.have == "" {
-		return fmt.Sprintf("the API does not say which project %s belongs to, and the credentials reach more than project %s: "+
+		return fmt.Sprintf("the API does not say which project %s belongs to, and the credentials reach more than project "+
+			"%s: "+
 			"it is not written", e.path, e.want)
 	}
 	return fmt.Sprintf("%s belongs to project %s and not to %s, the event's: it is not written", e.path, e.have, e.want)

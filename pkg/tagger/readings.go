@@ -20,8 +20,8 @@ import (
 // maxParents is of how many servers that one volume is attached to the metadata is read.
 const maxParents = 16
 
-// Directory tells of users and projects; [cloud.Cloud] does. An error that is a [*cloud.UnknownError] says that it tells
-// nothing of this one; any other may pass.
+// Directory tells of users and projects; [cloud.Cloud] does. An error that is a [*cloud.UnknownError] says that it
+// tells nothing of this one; any other may pass.
 type Directory interface {
 	User(ctx context.Context, id string) (cloud.User, error)
 	Project(ctx context.Context, id string) (cloud.Project, error)
@@ -36,9 +36,9 @@ func notRead(n rules.Needs) rules.Readings {
 	return rules.Readings{Unknown: unknown}
 }
 
-// readings reads what the rules need of the cloud for a change: at most one GET for the resource and one for each parent.
-// A decision says that a reading failed in a way that may pass, or that the parent is not ready to be inherited from.
-// What is not there, or of another project, is absent, and the plan has a problem that says so.
+// readings reads what the rules need of the cloud for a change: at most one GET for the resource and one for each
+// parent. A decision says that a reading failed in a way that may pass, or that the parent is not ready to be inherited
+// from. What is not there, or of another project, is absent, and the plan has a problem that says so.
 func (t *Tagger) readings(ctx context.Context, p Plan, api connection, d Delivery) (rules.Readings, *apply.Verdict) {
 	r := rules.Readings{Unknown: map[string]string{}}
 	parent := p.change.Parent
@@ -71,7 +71,8 @@ func (t *Tagger) readings(ctx context.Context, p Plan, api connection, d Deliver
 func (t *Tagger) replaceable(p Plan, plan rules.Plan) []string {
 	creation := p.change.Resource.Kind.Creation()
 	created := p.change.Resource.Created
-	if p.change.Action == creation || p.change.Time.IsZero() || !created.IsZero() && p.change.Time.Sub(created) >= t.options.Apply.Grace {
+	if p.change.Action == creation || p.change.Time.IsZero() ||
+		!created.IsZero() && p.change.Time.Sub(created) >= t.options.Apply.Grace {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(plan.Inherited), func(key string) bool { return !p.rules.Adds(creation, key) })
@@ -79,7 +80,8 @@ func (t *Tagger) replaceable(p Plan, plan rules.Plan) []string {
 
 // readGiven finds out what the rules gave the resource when it was created, by planning its creation again. own is the
 // resource if it was read.
-func (t *Tagger) readGiven(ctx context.Context, p Plan, api connection, d Delivery, own *metadata.View, r *rules.Readings) *apply.Verdict {
+func (t *Tagger) readGiven(ctx context.Context, p Plan, api connection, d Delivery, own *metadata.View,
+	r *rules.Readings) *apply.Verdict {
 	keys := t.replaceable(p, p.rules.Plan(p.change, p.event, *r))
 	if len(keys) == 0 {
 		return nil
@@ -118,7 +120,8 @@ func (t *Tagger) readGiven(ctx context.Context, p Plan, api connection, d Delive
 }
 
 // readParents reads the resources that a change's resource belongs to.
-func (t *Tagger) readParents(ctx context.Context, p Plan, api connection, d Delivery, ids []string, r *rules.Readings) *apply.Verdict {
+func (t *Tagger) readParents(ctx context.Context, p Plan, api connection, d Delivery, ids []string,
+	r *rules.Readings) *apply.Verdict {
 	kind := metadata.Kind(p.Resource.Kind).Parent()
 	if len(ids) > maxParents {
 		r.Unknown["parent"] = fmt.Sprintf("it belongs to %d resources; at most %d are read", len(ids), maxParents)
@@ -164,8 +167,8 @@ func (c connection) view(ctx context.Context, kind metadata.Kind, id string) (me
 	return resource.Get(ctx)
 }
 
-// parentToCome says why a parent's metadata is not final yet: the parent is younger than the grace, and lacks a key that
-// the rules hand down and will give it. "" when it can be inherited from.
+// parentToCome says why a parent's metadata is not final yet: the parent is younger than the grace, and lacks a key
+// that the rules hand down and will give it. "" when it can be inherited from.
 func (t *Tagger) parentToCome(p Plan, r rules.Readings, parent lifecycle.Parent, created time.Time) string {
 	if created.IsZero() || time.Since(created) >= t.options.Apply.Grace {
 		return ""
@@ -212,14 +215,15 @@ func (t *Tagger) readNames(ctx context.Context, p Plan, api connection, d Delive
 			return decision
 		}
 		if err == nil {
-			r.Project = &rules.Project{Name: project.Name, Description: project.Description, Tags: project.Tags, Extra: project.Extra}
+			r.Project = &rules.Project{Name: project.Name, Description: project.Description, Tags: project.Tags,
+				Extra: project.Extra}
 		}
 	}
 	return nil
 }
 
-// told returns the decision about a look-up that failed in a way that may pass. Where Keystone tells nothing, the reading
-// is unknown.
+// told returns the decision about a look-up that failed in a way that may pass. Where Keystone tells nothing, the
+// reading is unknown.
 func (t *Tagger) told(p Plan, api connection, d Delivery, name string, err error, r *rules.Readings) *apply.Verdict {
 	if err == nil {
 		return nil

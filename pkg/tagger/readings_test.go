@@ -48,16 +48,18 @@ func family(t *testing.T, text string, created time.Time) (*simcloud.Cloud, *tag
 
 func change(t *testing.T, action, id, actor string, at time.Time, data string) event.Event {
 	t.Helper()
-	batch := ingress.Decode(fmt.Appendf(nil, `{"specversion": "1.0", "id": %q, "source": "//t", "type": "io.github.cloudtagger.%s", "subject": %q,
-		"time": %q, "data": {"resource": {%s}, "actor": {"name": %q, "kind": "user"}}}`, action+id, action, id, at.Format(time.RFC3339), data, actor))
+	batch := ingress.Decode(fmt.Appendf(nil,
+		`{"specversion": "1.0", "id": %q, "source": "//t", "type": "io.github.cloudtagger.%s", "subject": %q,
+		"time": %q, "data": {"resource": {%s}, "actor": {"name": %q, "kind": "user"}}}`, action+id, action, id,
+		at.Format(time.RFC3339), data, actor))
 	if batch.Records[0].Err != nil {
 		t.Fatal(batch.Records[0].Err)
 	}
 	return batch.Records[0].Events[0]
 }
 
-// In whatever order the events come, and whoever their actors are, they end in the same values: a child waits for a young
-// parent that is still to get what it hands down.
+// In whatever order the events come, and whoever their actors are, they end in the same values: a child waits for a
+// young parent that is still to get what it hands down.
 func TestInheritanceInEveryOrder(t *testing.T) {
 	now := time.Now()
 	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
@@ -134,13 +136,15 @@ func TestReadings(t *testing.T) {
 			apply.Deferred, "500", nil, []string{"GET volumes"}, "",
 		},
 		{
-			"the resource's own metadata decides", `rules: [{name: r, on: server.created, when: 'resource.metadata.env == "prod"', set: {tier: "1"}}]`,
+			"the resource's own metadata decides",
+			`rules: [{name: r, on: server.created, when: 'resource.metadata.env == "prod"', set: {tier: "1"}}]`,
 			func(t *testing.T) event.Event { return change(t, "server.created", serverID, "alice", time.Now(), "") },
 			func(sim *simcloud.Cloud) { sim.SetMetadata("server", serverID, map[string]string{"env": "prod"}) },
 			apply.Tagged, "", map[string]string{"tier": "1"}, []string{"GET servers"}, "",
 		},
 		{
-			"it does not match after all", `rules: [{name: r, on: server.created, when: 'resource.metadata.env == "prod"', set: {tier: "1"}}]`,
+			"it does not match after all",
+			`rules: [{name: r, on: server.created, when: 'resource.metadata.env == "prod"', set: {tier: "1"}}]`,
 			func(t *testing.T) event.Event { return change(t, "server.created", serverID, "alice", time.Now(), "") },
 			nil, apply.Ignored, "no rule matches", nil, []string{"GET servers"}, "",
 		},
@@ -162,7 +166,8 @@ func TestReadings(t *testing.T) {
 			apply.Tagged, "", map[string]string{"env": "dev"}, nil, "",
 		},
 		{
-			"unless a rule for volumes renames it", `rules: [{name: r, on: volume.created, rename: {Owner: owner}}, {name: s, on: volume.attached, set: {env: dev}}]`,
+			"unless a rule for volumes renames it",
+			`rules: [{name: r, on: volume.created, rename: {Owner: owner}}, {name: s, on: volume.attached, set: {env: dev}}]`,
 			func(t *testing.T) event.Event { return change(t, "volume.attached", volumeID, "alice", time.Now(), "") },
 			func(sim *simcloud.Cloud) { sim.SetMetadata("volume", volumeID, map[string]string{"Owner": "x"}) },
 			apply.Tagged, "", map[string]string{"env": "dev"}, nil, "",
@@ -206,7 +211,8 @@ func TestReadings(t *testing.T) {
 // A plan without a cloud says what it would have to ask.
 func TestPlanSaysWhatItNeeds(t *testing.T) {
 	_, tg := family(t, inheritance, time.Now())
-	p := tg.Plan(t.Context(), change(t, "snapshot.created", snapshotID, "carol", time.Now(), `"volume": "`+volumeID+`"`))[0]
+	p := tg.Plan(t.Context(), change(t, "snapshot.created", snapshotID, "carol", time.Now(), `"volume": "`+volumeID+
+		`"`))[0]
 	if !p.Pending() || len(p.Needs) != 1 || p.Needs[0] != "parent" {
 		t.Errorf("pending %t, needs %q", p.Pending(), p.Needs)
 	}
@@ -226,7 +232,8 @@ func TestSnapshotOfAnotherProgramsVolume(t *testing.T) {
 		{"volumes: {write: all}\n", map[string]string{"terraform": "x"}, apply.Deferred},
 		{"volumes: {write: never}\n", nil, apply.Tagged},
 	} {
-		sim, tg := family(t, tt.policy+inheritance+"- {name: creator, on: snapshot.created, add: {owner: \"${actor.name}\"}}\n", now)
+		sim, tg := family(t, tt.policy+inheritance+
+			"- {name: creator, on: snapshot.created, add: {owner: \"${actor.name}\"}}\n", now)
 		sim.SetMetadata("volume", volumeID, tt.on)
 		e := change(t, "snapshot.created", snapshotID, "carol", now, `"volume": "`+volumeID+`"`)
 		if got := tg.Handle(t.Context(), tagger.Delivery{Event: e})[0]; got.Outcome != tt.outcome {
@@ -235,8 +242,8 @@ func TestSnapshotOfAnotherProgramsVolume(t *testing.T) {
 	}
 }
 
-// What only the creator rule gave a new volume makes room for its server's value; what another writer or a table gave does
-// not, nor what was there when an old volume was attached. So the order of the two events does not matter.
+// What only the creator rule gave a new volume makes room for its server's value; what another writer or a table gave
+// does not, nor what was there when an old volume was attached. So the order of the two events does not matter.
 func TestAttachmentReplacesTheCreatorsValue(t *testing.T) {
 	const creator = `rules:
 - {name: creator, on: [volume.created, volume.attached], add: {owner: "%s"}}
@@ -299,7 +306,8 @@ func handledBy(t *testing.T, tg *tagger.Tagger, sim *simcloud.Cloud, action stri
 	t.Helper()
 	user, _ := sim.User("demo")
 	demo, _ := sim.Project("demo")
-	batch := ingress.Decode(fmt.Appendf(nil, `{"specversion": "1.0", "id": %q, "source": "//t", "type": "io.github.cloudtagger.%s", "subject": %q,
+	batch := ingress.Decode(fmt.Appendf(nil,
+		`{"specversion": "1.0", "id": %q, "source": "//t", "type": "io.github.cloudtagger.%s", "subject": %q,
 		"time": %q, "data": {"resource": {"project": %q}, "actor": {"id": %q, "kind": "user"}}}`,
 		action, action, volumeID, at.Format(time.RFC3339), demo.ID, user.ID))
 	got := tg.Handle(t.Context(), tagger.Delivery{Event: batch.Records[0].Events[0]})[0]

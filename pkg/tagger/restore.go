@@ -97,7 +97,8 @@ func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string
 	change := lifecycle.Change{Time: w.time, Resource: lifecycle.Resource{
 		Kind: w.Resource.Kind, ID: w.Resource.ID, Project: w.Resource.Project,
 	}}
-	r := Result{Plan: Plan{Event: w.Event, Action: w.Action, Resource: w.Resource, Rules: w.rules, change: change, rules: t.options.Rules.Current(ctx)}}
+	r := Result{Plan: Plan{Event: w.Event, Action: w.Action, Resource: w.Resource, Rules: w.rules, change: change,
+		rules: t.options.Rules.Current(ctx)}}
 	api, err := t.connect(ctx, r.Plan, func(call metadata.Call) { r.calls = append(r.calls, call) })
 	if err == nil {
 		var absent []string

@@ -39,7 +39,8 @@ func TestRestore(t *testing.T) {
 		},
 		{
 			name: "all are there", user: "member", now: m{"env": "dev", "owner": "alice", "by": "x"},
-			outcome: apply.Unchanged, reason: "all keys are there", want: m{"env": "dev", "owner": "alice", "by": "x"}, sent: []string{"GET /metadata"},
+			outcome: apply.Unchanged, reason: "all keys are there", want: m{"env": "dev", "owner": "alice", "by": "x"},
+			sent: []string{"GET /metadata"},
 		},
 		{
 			name: "one key decides", user: "member", keys: []string{"owner"}, now: m{"env": "dev"},
@@ -48,7 +49,8 @@ func TestRestore(t *testing.T) {
 		},
 		{
 			name: "one key decides, and is there", user: "member", keys: []string{"owner"}, now: m{"owner": "bob"},
-			outcome: apply.Unchanged, reason: "all keys are there", want: m{"owner": "bob"}, sent: []string{"GET /metadata/owner"},
+			outcome: apply.Unchanged, reason: "all keys are there", want: m{"owner": "bob"},
+			sent: []string{"GET /metadata/owner"},
 		},
 		{
 			name: "refused", user: "member", now: m{}, refuse: "removed on purpose",
@@ -56,7 +58,8 @@ func TestRestore(t *testing.T) {
 		},
 		{
 			name: "an administrator", user: "root", keys: []string{"owner"}, now: m{},
-			outcome: apply.Tagged, reason: "written again", want: m{"owner": "alice"}, sent: []string{"GET", "POST /metadata", "GET /metadata"},
+			outcome: apply.Tagged, reason: "written again", want: m{"owner": "alice"},
+			sent: []string{"GET", "POST /metadata", "GET /metadata"},
 		},
 		{
 			name: "an administrator, a key that is there", user: "root", keys: []string{"owner"}, now: m{"owner": "bob"},
@@ -88,8 +91,12 @@ func TestRestore(t *testing.T) {
 				tt.keys = []string{"owner", "env", "by"}
 			}
 			asked := 0
-			got := tg.Restore(t.Context(), tagger.Delivery{Receives: 1}, write, tt.keys, func([]string) string { asked++; return tt.refuse })
-			if got.Outcome != tt.outcome || !strings.Contains(got.Reason, tt.reason) || (asked > 0) != (tt.outcome != apply.Unchanged) {
+			got := tg.Restore(t.Context(), tagger.Delivery{Receives: 1}, write, tt.keys, func([]string) string {
+				asked++
+				return tt.refuse
+			})
+			if got.Outcome != tt.outcome || !strings.Contains(got.Reason, tt.reason) ||
+				(asked > 0) != (tt.outcome != apply.Unchanged) {
 				t.Errorf("%s, asked %d times", got.Decision, asked)
 			}
 			if got.Calls != len(tt.sent) {

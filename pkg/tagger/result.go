@@ -31,7 +31,8 @@ type Plan struct {
 	Skipped  []rules.Skip    `json:"skipped"`
 	Keys     PlanRef         `json:"plan"`
 	Problems []rules.Problem `json:"problems"`
-	// Requests are those that [Tagger.Requests] or a preview computed, with the paths of the API pages, or those that a run sent.
+	// Requests are those that [Tagger.Requests] or a preview computed, with the paths of the API pages, or those that a
+	// run sent.
 	Requests []RequestRef `json:"requests"`
 
 	// Decision is nil as long as there is something to apply; a [Result] always has one.
@@ -184,10 +185,13 @@ func (t *Tagger) report(ctx context.Context, d Delivery, of string, r Result) {
 	}
 	attrs := []slog.Attr{
 		slog.String("event_id", r.Event.ID), slog.String("source", r.Event.Source), slog.String("type", r.Event.Type),
-		slog.String("action", string(r.Action)), slog.String("kind", string(r.Resource.Kind)), slog.String("resource_id", r.Resource.ID),
+		slog.String("action", string(r.Action)), slog.String("kind", string(r.Resource.Kind)),
+		slog.String("resource_id", r.Resource.ID),
 		slog.String("resource_name", r.Resource.Name),
-		slog.String("project", r.Resource.Project), slog.String("outcome", string(r.Outcome)), slog.String("reason", r.Reason),
-		slog.Any("rules", r.Rules), slog.Int("calls", r.Calls), slog.Int("attempts", r.Attempts), slog.String("waited", r.Waited),
+		slog.String("project", r.Resource.Project), slog.String("outcome", string(r.Outcome)),
+		slog.String("reason", r.Reason),
+		slog.Any("rules", r.Rules), slog.Int("calls", r.Calls), slog.Int("attempts", r.Attempts),
+		slog.String("waited", r.Waited),
 		slog.Int("receives", d.Receives),
 	}
 	if len(r.Written) > 0 {

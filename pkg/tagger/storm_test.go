@@ -12,8 +12,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// Whatever the cloud refuses, twenty events a second do not become a storm of logins and calls; and soon after the cloud
-// is well again, events are tagged.
+// Whatever the cloud refuses, twenty events a second do not become a storm of logins and calls; and soon after the
+// cloud is well again, events are tagged.
 func TestStorms(t *testing.T) {
 	unauthorized := &simcloud.Answer{Status: 401, Body: `{"error": {"code": 401, "message": "no"}}`}
 	forbidden := &simcloud.Answer{Status: 403, Body: `{"forbidden": {"code": 403, "message": "Policy doesn't allow it"}}`}
@@ -25,17 +25,30 @@ func TestStorms(t *testing.T) {
 		scope         fault.Scope
 		after         time.Duration // of which events are tagged again
 	}{
-		{name: "Keystone throttles", fault: simcloud.Fault{Service: "identity", Answer: simcloud.Throttled(7 * time.Second)}, logins: 9, after: 7 * time.Second},
-		{name: "Keystone throttles, and does not say how", fault: simcloud.Fault{Service: "identity", Answer: simcloud.Throttled(0)}, logins: 6, after: 32 * time.Second},
-		{name: "Keystone is down", fault: simcloud.Fault{Service: "identity", Answer: simcloud.Unavailable(7 * time.Second)}, logins: 9, after: 7 * time.Second},
-		{name: "Keystone fails", fault: simcloud.Fault{Service: "identity", Answer: simcloud.ServerError()}, logins: 8, after: 32 * time.Second},
-		{name: "Keystone cannot be reached", fault: simcloud.Fault{Service: "identity", Answer: simcloud.Drop()}, logins: 8, after: 32 * time.Second},
-		{name: "Keystone throttles when tokens expire", expired: true, fault: simcloud.Fault{Service: "identity", Answer: simcloud.Throttled(7 * time.Second)}, logins: 9, calls: 1, after: 7 * time.Second},
-		{name: "Nova takes no token", fault: simcloud.Fault{Service: "compute", Answer: unauthorized}, logins: 6, calls: 12, scope: fault.Everything, after: 41 * time.Second},
-		{name: "Nova throttles", fault: simcloud.Fault{Service: "compute", Answer: simcloud.Throttled(7 * time.Second)}, logins: 1, calls: 9, after: 7 * time.Second},
-		{name: "Nova forbids it", fault: simcloud.Fault{Service: "compute", Answer: forbidden}, logins: 1, calls: 9, scope: fault.Resource, after: 32 * time.Second},
-		{name: "Nova forbids writing", fault: simcloud.Fault{Service: "compute", Method: "POST", Answer: forbidden}, logins: 1, calls: 17, scope: fault.Resource, after: 32 * time.Second},
-		{name: "Nova redirects", fault: simcloud.Fault{Service: "compute", Answer: simcloud.Redirect("https://elsewhere.invalid/")}, logins: 1, calls: 9, scope: fault.Everything, after: 32 * time.Second},
+		{name: "Keystone throttles", fault: simcloud.Fault{Service: "identity", Answer: simcloud.Throttled(7 * time.Second)},
+			logins: 9, after: 7 * time.Second},
+		{name: "Keystone throttles, and does not say how",
+			fault: simcloud.Fault{Service: "identity", Answer: simcloud.Throttled(0)}, logins: 6, after: 32 * time.Second},
+		{name: "Keystone is down", fault: simcloud.Fault{Service: "identity", Answer: simcloud.Unavailable(7 * time.Second)},
+			logins: 9, after: 7 * time.Second},
+		{name: "Keystone fails", fault: simcloud.Fault{Service: "identity", Answer: simcloud.ServerError()}, logins: 8,
+			after: 32 * time.Second},
+		{name: "Keystone cannot be reached", fault: simcloud.Fault{Service: "identity", Answer: simcloud.Drop()}, logins: 8,
+			after: 32 * time.Second},
+		{name: "Keystone throttles when tokens expire", expired: true,
+			fault: simcloud.Fault{Service: "identity", Answer: simcloud.Throttled(7 * time.Second)}, logins: 9, calls: 1,
+			after: 7 * time.Second},
+		{name: "Nova takes no token", fault: simcloud.Fault{Service: "compute", Answer: unauthorized}, logins: 6, calls: 12,
+			scope: fault.Everything, after: 41 * time.Second},
+		{name: "Nova throttles", fault: simcloud.Fault{Service: "compute", Answer: simcloud.Throttled(7 * time.Second)},
+			logins: 1, calls: 9, after: 7 * time.Second},
+		{name: "Nova forbids it", fault: simcloud.Fault{Service: "compute", Answer: forbidden}, logins: 1, calls: 9,
+			scope: fault.Resource, after: 32 * time.Second},
+		{name: "Nova forbids writing", fault: simcloud.Fault{Service: "compute", Method: "POST", Answer: forbidden},
+			logins: 1, calls: 17, scope: fault.Resource, after: 32 * time.Second},
+		{name: "Nova redirects", fault: simcloud.Fault{Service: "compute",
+			Answer: simcloud.Redirect("https://elsewhere.invalid/")}, logins: 1, calls: 9, scope: fault.Everything,
+			after: 32 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -76,7 +89,8 @@ func TestStorms(t *testing.T) {
 				}
 				t.Logf("%d logins and %d calls in a minute of 1,200 events", logins, calls)
 				if logins > tt.logins || calls > tt.calls || logins+calls == 0 || worst != tt.scope {
-					t.Errorf("%d logins, want %d; %d calls, want %d; scope %q, want %q", logins, tt.logins, calls, tt.calls, worst, tt.scope)
+					t.Errorf("%d logins, want %d; %d calls, want %d; scope %q, want %q", logins, tt.logins, calls, tt.calls, worst,
+						tt.scope)
 				}
 				sim.ClearFaults()
 				<-time.NewTimer(tt.after).C

@@ -1,5 +1,5 @@
-// Package tagger composes the way from a CloudEvent to metadata on a resource: which change it reports, what the rules want, and
-// what became of applying it.
+// Package tagger composes the way from a CloudEvent to metadata on a resource: which change it reports, what the rules
+// want, and what became of applying it.
 package tagger
 
 import (
@@ -109,8 +109,8 @@ type Progress struct {
 	Pausing func(reason string, pause time.Duration)
 }
 
-// Plan says what the rules want for each change that the event reports, without asking or telling the cloud. An event that reports
-// none has one element too, with a decision.
+// Plan says what the rules want for each change that the event reports, without asking or telling the cloud. An event
+// that reports none has one element too, with a decision.
 func (t *Tagger) Plan(ctx context.Context, e event.Event) []Plan {
 	ref := EventRef{e.ID(), e.Source(), e.Type()}
 	decided := func(o apply.Outcome, reason string) []Plan {
@@ -199,8 +199,8 @@ func (p Plan) decided(o apply.Outcome, reason string) Plan {
 	return p.filled()
 }
 
-// Requests returns the plan with the requests that applying it sends to a resource without metadata, with the paths of the API pages. It is
-// for people to look at; applying a plan does not need it.
+// Requests returns the plan with the requests that applying it sends to a resource without metadata, with the paths of
+// the API pages. It is for people to look at; applying a plan does not need it.
 func (t *Tagger) Requests(p Plan) Plan {
 	if !p.Pending() {
 		return p
@@ -230,8 +230,8 @@ func (t *Tagger) withRequests(p Plan, current map[string]string, path string) (P
 	return p.filled(), nil
 }
 
-// Preview is Plan with a look at the resource as it is now: requests are those for it, and the difference is what they would change.
-// Nothing is written. An error in reading the resource is the decision of its element.
+// Preview is Plan with a look at the resource as it is now: requests are those for it, and the difference is what they
+// would change. Nothing is written. An error in reading the resource is the decision of its element.
 func (t *Tagger) Preview(ctx context.Context, e event.Event) []Preview {
 	var all []Preview
 	for _, p := range t.Plan(ctx, e) {
@@ -299,7 +299,8 @@ func (t *Tagger) Apply(ctx context.Context, p Plan, d Delivery) Result {
 	return r
 }
 
-// Failed is the result of an event whose handling broke off, for a reason that is ours: it is deferred, and given up like one whose cloud fails.
+// Failed is the result of an event whose handling broke off, for a reason that is ours: it is deferred, and given up
+// like one whose cloud fails.
 func (t *Tagger) Failed(ctx context.Context, d Delivery, reason string) Result {
 	s := t.unasked(d)
 	s.Message = reason
@@ -390,7 +391,8 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 		t.log.Warn("renaming a key; until the new one is written, its value is only here",
 			"event_id", r.Event.ID, "resource_id", r.Resource.ID, "from", from, "to", to, "value", value)
 	}
-	job.SentAt, job.ReceivedAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.ReceivedAt, d.Receives, waiter.Left(), d.Progress.Pausing
+	job.SentAt, job.ReceivedAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.ReceivedAt, d.Receives, waiter.Left(),
+		d.Progress.Pausing
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	resource := &holdable{Resource: api.resource, held: t.held, stop: cancel}
@@ -404,7 +406,8 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 		r.Decision = decision
 	}
 	r.metadata = done.Metadata
-	r.Written, r.Removed, r.Waited = done.Written, done.Removed, (waiter.Waited() + done.Waited).Round(100*time.Millisecond).String()
+	r.Written, r.Removed, r.Waited = done.Written, done.Removed,
+		(waiter.Waited() + done.Waited).Round(100*time.Millisecond).String()
 	api.journaled.end(r)
 	return r.sent()
 }
@@ -437,8 +440,8 @@ func (t *Tagger) complete(ctx context.Context, p Plan, api connection, d Deliver
 	return p, nil
 }
 
-// foreign returns the decision about an event whose project, or whose resource's, is out of bounds. It is nil for any other
-// error, and for none.
+// foreign returns the decision about an event whose project, or whose resource's, is out of bounds. It is nil for any
+// other error, and for none.
 func (t *Tagger) foreign(err error) *apply.Decision {
 	_, outOfBounds := errors.AsType[*cloud.OutOfBoundsError](err)
 	_, otherProject := errors.AsType[*otherProjectError](err)
@@ -533,9 +536,11 @@ func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call
 	recorded, record := t.journaled(p, session, resource)
 	proven := &proof{
 		// An event without a project is taken to be of the credentials' own.
-		Resource: recorded, one: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide, writeLocked: t.options.WriteLocked,
+		Resource: recorded, one: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide,
+		writeLocked: t.options.WriteLocked,
 	}
-	return connection{open: open, resource: proven, project: session.Project, admin: session.Admin(), path: path, proof: proven, journaled: record}, nil
+	return connection{open: open, resource: proven, project: session.Project, admin: session.Admin(), path: path,
+		proof: proven, journaled: record}, nil
 }
 
 func decision(v apply.Verdict) *apply.Decision { return &v.Decision }

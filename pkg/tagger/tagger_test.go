@@ -55,7 +55,8 @@ func compose(t *testing.T, s config.Settings, p tagger.Parts) *tagger.Tagger {
 func login(sim *simcloud.Cloud, password string, projects ...string) *cloud.Cloud {
 	return cloud.New(cloud.Options{
 		Credentials: config.Credentials{
-			AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: "demo", Password: config.NewSecret(password), UserDomainName: "Default", ProjectName: "demo",
+			AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: "demo", Password: config.NewSecret(password),
+			UserDomainName: "Default", ProjectName: "demo",
 		},
 		Transport: sim.Transport(), Projects: projects,
 	})
@@ -64,9 +65,11 @@ func login(sim *simcloud.Cloud, password string, projects ...string) *cloud.Clou
 // plain is an event of the plain dialect; project may be "".
 func plain(t *testing.T, action, project string) event.Event {
 	t.Helper()
-	batch := ingress.Decode([]byte(fmt.Sprintf(`{"specversion": "1.0", "id": "e-1", "source": "//test", "type": "io.github.cloudtagger.%s", "subject": %q,
+	batch := ingress.Decode([]byte(
+		fmt.Sprintf(`{"specversion": "1.0", "id": "e-1", "source": "//test", "type": "io.github.cloudtagger.%s", "subject": %q,
 		"time": "2026-11-20T09:15:04Z", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-		"data": {"resource": {"name": "<web> & 1", "project": %q}, "actor": {"name": "alice", "kind": "user"}}}`, action, id, project)))
+		"data": {"resource": {"name": "<web> & 1", "project": %q}, "actor": {"name": "alice", "kind": "user"}}}`, action, id,
+			project)))
 	if batch.Records[0].Err != nil {
 		t.Fatal(batch.Records[0].Err)
 	}
@@ -74,7 +77,8 @@ func plain(t *testing.T, action, project string) event.Event {
 }
 
 func TestOutcomesWithoutACall(t *testing.T) {
-	tg := compose(t, settings(), tagger.Parts{Cloud: nobody{}, Actions: []lifecycle.Action{lifecycle.ServerCreated, lifecycle.ServerResized}})
+	tg := compose(t, settings(),
+		tagger.Parts{Cloud: nobody{}, Actions: []lifecycle.Action{lifecycle.ServerCreated, lifecycle.ServerResized}})
 	unknown := event.New()
 	unknown.SetID("1")
 	unknown.SetSource("/s")
@@ -85,13 +89,15 @@ func TestOutcomesWithoutACall(t *testing.T) {
 		outcome apply.Outcome
 		reason  string
 	}{
-		{"another function's action", plain(t, "snapshot.created", ""), apply.Ignored, "this function is not for snapshot.created"},
+		{"another function's action", plain(t, "snapshot.created", ""), apply.Ignored,
+			"this function is not for snapshot.created"},
 		{"no rule", plain(t, "server.resized", ""), apply.Ignored, "no rule matches"},
 		{"deleted", plain(t, "server.deleted", ""), apply.Ignored, "nothing can be written"},
 		{"of another world", unknown, apply.Unrecognised, "map it to an action with TAGGER_EVENT_TYPES"},
 	} {
 		got := tg.Handle(t.Context(), tagger.Delivery{Event: tt.event})
-		if len(got) != 1 || got[0].Outcome != tt.outcome || !strings.Contains(got[0].Reason, tt.reason) || got[0].Fault.Err != nil {
+		if len(got) != 1 || got[0].Outcome != tt.outcome || !strings.Contains(got[0].Reason, tt.reason) ||
+			got[0].Fault.Err != nil {
 			t.Errorf("%s: %+v", tt.name, got)
 		}
 	}
@@ -107,7 +113,8 @@ func (nobody) Session(context.Context, string) (*cloud.Session, error) {
 func TestNoSession(t *testing.T) {
 	t.Run("refused credentials are not the event's outcome", func(t *testing.T) {
 		sim := simcloud.New(simcloud.Options{})
-		got := compose(t, settings(), tagger.Parts{Cloud: login(sim, "wrong-password")}).Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", "")})
+		got := compose(t, settings(), tagger.Parts{Cloud: login(sim, "wrong-password")}).Handle(t.Context(),
+			tagger.Delivery{Event: plain(t, "server.created", "")})
 		if got[0].Fault.Err == nil || strings.Contains(fmt.Sprintf("%+v", got[0]), "wrong-password") {
 			t.Errorf("%+v", got[0])
 		}
@@ -120,7 +127,8 @@ func TestNoSession(t *testing.T) {
 		if got[0].Outcome != apply.Deferred || got[0].Fault.Err != nil || got[0].Delay < 12*time.Second {
 			t.Errorf("%+v", got[0])
 		}
-		got = tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", ""), SentAt: time.Now().Add(-25 * time.Hour), Receives: 31})
+		got = tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", ""),
+			SentAt: time.Now().Add(-25 * time.Hour), Receives: 31})
 		if got[0].Outcome != apply.Rejected {
 			t.Errorf("%+v", got[0])
 		}
@@ -161,7 +169,8 @@ func TestLogNames(t *testing.T) {
 		tg := compose(t, s, tagger.Parts{Cloud: login(sim, "secret"), Log: slog.New(slog.NewJSONHandler(&log, nil))})
 		got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", "")})[0]
 		owner := got.Written["owner"]
-		if owner == "" || !strings.Contains(log.String(), `"written":["by","env","owner"]`) || !strings.Contains(log.String(), `"resource_name":"`) {
+		if owner == "" || !strings.Contains(log.String(), `"written":["by","env","owner"]`) ||
+			!strings.Contains(log.String(), `"resource_name":"`) {
 			t.Errorf("owner %q: %s", owner, log.String())
 		}
 		if strings.Contains(log.String(), owner) != names {
@@ -190,8 +199,10 @@ func TestLog(t *testing.T) {
 		t.Fatalf("%d lines", len(lines))
 	}
 	for key, want := range map[string]any{
-		"level": "INFO", "msg": "event tagged", "event_id": "e-1", "action": "server.created", "kind": "server", "resource_id": id, "outcome": "tagged",
-		"calls": 3.0, "attempts": 1.0, "receives": 2.0, "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+		"level": "INFO", "msg": "event tagged", "event_id": "e-1", "action": "server.created", "kind": "server",
+		"resource_id": id, "outcome": "tagged",
+		"calls": 3.0, "attempts": 1.0, "receives": 2.0,
+		"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 	} {
 		if lines[0][key] != want {
 			t.Errorf("%s: %v, want %v", key, lines[0][key], want)
@@ -202,14 +213,16 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// Whatever keeps failing for a reason of ours is given up like anything else, so that it ends as a dead letter and not with the queue's retention.
+// Whatever keeps failing for a reason of ours is given up like anything else, so that it ends as a dead letter and not
+// with the queue's retention.
 func TestFailedIsGivenUp(t *testing.T) {
 	tg := compose(t, settings(), tagger.Parts{Cloud: nobody{}})
 	for _, tt := range []struct {
 		age  time.Duration
 		want apply.Outcome
 	}{{time.Hour, apply.Deferred}, {25 * time.Hour, apply.Rejected}} {
-		got := tg.Failed(t.Context(), tagger.Delivery{Event: plain(t, "server.created", ""), SentAt: time.Now().Add(-tt.age), Receives: 9}, "panic; see the log")
+		got := tg.Failed(t.Context(), tagger.Delivery{Event: plain(t, "server.created", ""), SentAt: time.Now().Add(-tt.age),
+			Receives: 9}, "panic; see the log")
 		if got.Outcome != tt.want || !strings.Contains(got.Reason, "panic; see the log") || got.Event.ID != "e-1" {
 			t.Errorf("%s old: %s %s", tt.age, got.Outcome, got.Reason)
 		}
@@ -226,7 +239,8 @@ func TestNothingIsGivenUpUntried(t *testing.T) {
 		d := tagger.Delivery{Event: plain(t, "server.created", ""), SentAt: time.Now(), Receives: 1}
 		tg.Handle(t.Context(), d)
 		d.SentAt = d.SentAt.Add(-25 * time.Hour)
-		if got := tg.Handle(t.Context(), d)[0]; got.Outcome != apply.Deferred || got.Calls != 0 || got.Delay < 59*time.Second {
+		if got := tg.Handle(t.Context(), d)[0]; got.Outcome != apply.Deferred || got.Calls != 0 ||
+			got.Delay < 59*time.Second {
 			t.Errorf("in the pause: %s %s, %d calls", got.Outcome, got.Reason, got.Calls)
 		}
 		<-time.NewTimer(time.Minute).C
@@ -253,10 +267,12 @@ func TestJSON(t *testing.T) {
 func TestComposeRefuses(t *testing.T) {
 	s := settings()
 	s.EventTypes = config.EventTypes{"x": "server.exploded"}
-	if _, err := tagger.Compose(t.Context(), s, &rules.Set{}, tagger.Parts{}); err == nil || !strings.Contains(err.Error(), "TAGGER_EVENT_TYPES") {
+	if _, err := tagger.Compose(t.Context(), s, &rules.Set{}, tagger.Parts{}); err == nil ||
+		!strings.Contains(err.Error(), "TAGGER_EVENT_TYPES") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := tagger.Compile(settings(), rules.Source{Name: "R"}); err == nil || !strings.Contains(err.Error(), "R: is empty") {
+	if _, err := tagger.Compile(settings(), rules.Source{Name: "R"}); err == nil ||
+		!strings.Contains(err.Error(), "R: is empty") {
 		t.Errorf("error %v", err)
 	}
 }

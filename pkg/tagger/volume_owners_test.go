@@ -43,7 +43,8 @@ type terraform struct {
 
 func (p *terraform) create(t *testing.T) string {
 	t.Helper()
-	v, err := volumes.Create(t.Context(), p.client, volumes.CreateOpts{Name: "data", Size: 1, Metadata: p.configured}, nil).Extract()
+	v, err := volumes.Create(t.Context(), p.client, volumes.CreateOpts{Name: "data", Size: 1, Metadata: p.configured},
+		nil).Extract()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,8 +97,8 @@ func (p *terraform) put(t *testing.T, name string, planned map[string]string) {
 	}
 }
 
-// heat is Heat's OS::Cinder::Volume, which sends its requests with cinderclient. An update of the stack does not look at
-// what is on the volume: it sends the template's map if the template's has changed.
+// heat is Heat's OS::Cinder::Volume, which sends its requests with cinderclient. An update of the stack does not look
+// at what is on the volume: it sends the template's map if the template's has changed.
 type heat struct {
 	client         *gophercloud.ServiceClient
 	id             string
@@ -129,7 +130,8 @@ func (h *heat) converge(t *testing.T) bool {
 func (h *heat) rename(t *testing.T) {
 	t.Helper()
 	h.send(t, http.MethodGet, "volumes/"+h.id, nil, nil)
-	h.send(t, http.MethodPut, "volumes/"+h.id, map[string]any{"volume": map[string]any{"name": "other", "description": nil}}, nil)
+	h.send(t, http.MethodPut, "volumes/"+h.id,
+		map[string]any{"volume": map[string]any{"name": "other", "description": nil}}, nil)
 }
 
 func (h *heat) send(t *testing.T, method, path string, body, into any) {
@@ -159,8 +161,8 @@ const volumeRules = `rules:
 volumes: {write: %s}
 `
 
-// Beside a program that owns all metadata of its volumes, nothing is forced onto the program, and there is no fight: after
-// the first round, neither writes again. What the table says is what docs/volumes.md promises.
+// Beside a program that owns all metadata of its volumes, nothing is forced onto the program, and there is no fight:
+// after the first round, neither writes again. What the table says is what docs/volumes.md promises.
 func TestVolumesBesideTheirOwners(t *testing.T) {
 	type keys = map[string]string
 	app, ours := keys{"app": "shop"}, keys{"owner": "alice"}

@@ -1,6 +1,6 @@
-// Command pack packs a function's executable for AWS Lambda and FunctionGraph: a zip archive with bootstrap, the licence,
-// and those of what is linked into it. The same executable gives the same archive, and one that is larger than allowed is
-// an error. It runs at the top of the repository.
+// Command pack packs a function's executable for AWS Lambda and FunctionGraph: a zip archive with bootstrap, the
+// licence, and those of what is linked into it. The same executable gives the same archive, and one that is larger than
+// allowed is an error. It runs at the top of the repository.
 package main
 
 import (

@@ -18,9 +18,9 @@ import (
 	"strings"
 )
 
-// Text returns the licences and notices of the modules in an executable, and of Go's standard library, which is in every
-// one. The modules are those of the executable's build information; the go command says where their files are. A module
-// without a licence is an error.
+// Text returns the licences and notices of the modules in an executable, and of Go's standard library, which is in
+// every one. The modules are those of the executable's build information; the go command says where their files are. A
+// module without a licence is an error.
 func Text(executable string) ([]byte, error) {
 	info, err := buildinfo.ReadFile(executable)
 	if err != nil {

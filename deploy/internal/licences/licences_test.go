@@ -12,7 +12,8 @@ import (
 
 func TestText(t *testing.T) {
 	executable := filepath.Join(t.TempDir(), "bootstrap")
-	build := exec.Command("go", "build", "-tags", "lambda.norpc,nethttpomithttp2", "-o", executable, "../../../functions/server-created")
+	build := exec.Command("go", "build", "-tags", "lambda.norpc,nethttpomithttp2", "-o", executable,
+		"../../../functions/server-created")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -21,14 +22,16 @@ func TestText(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"Go standard library go1.", "The Go Authors", "github.com/gophercloud/gophercloud/v2 v2.", "github.com/cloudevents/sdk-go/v2 v2.",
+		"Go standard library go1.", "The Go Authors", "github.com/gophercloud/gophercloud/v2 v2.",
+		"github.com/cloudevents/sdk-go/v2 v2.",
 		"github.com/aws/aws-sdk-go-v2 v1.", ": NOTICE.txt", "Apache License", "MIT License",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the text has no %q", want)
 		}
 	}
-	for _, unwanted := range []string{"github.com/spf13/cobra", "github.com/rabbitmq"} { // of the command, not of a function
+	// of the command, not of a function
+	for _, unwanted := range []string{"github.com/spf13/cobra", "github.com/rabbitmq"} {
 		if strings.Contains(string(text), unwanted) {
 			t.Errorf("the text has %q", unwanted)
 		}

@@ -37,7 +37,8 @@ const barWidth = 1000
 func parts(t coverage.Tally) [len(segmentNames)]coverage.Amount {
 	s := t.Status
 	return [...]coverage.Amount{
-		s[coverage.OK], t.Paid, {Count: s[coverage.Exempt].Count - t.Paid.Count, Size: s[coverage.Exempt].Size - t.Paid.Size}, s[coverage.Differs], s[coverage.Placeholder],
+		s[coverage.OK], t.Paid, {Count: s[coverage.Exempt].Count - t.Paid.Count, Size: s[coverage.Exempt].Size - t.Paid.Size},
+		s[coverage.Differs], s[coverage.Placeholder],
 		s[coverage.Missing], s[coverage.NotWritable],
 	}
 }

@@ -91,8 +91,8 @@ func chromium(t *testing.T, args ...string) (stdout, stderr string) {
 	return out.String(), errOut.String()
 }
 
-// A browser shows the page without errors, readable and within the screen, on a desk and on a phone, light and dark, and
-// with 10,000 projects.
+// A browser shows the page without errors, readable and within the screen, on a desk and on a phone, light and dark,
+// and with 10,000 projects.
 func TestPageInBrowser(t *testing.T) {
 	r := priced(madeUp(10_000))
 	r.Lost = lost()
@@ -116,7 +116,8 @@ func TestPageInBrowser(t *testing.T) {
 				if dark {
 					scheme = "--blink-settings=preferredColorScheme=0"
 				}
-				out, errOut := chromium(t, scheme, "--window-size=1300,900", "--virtual-time-budget=10000", "--dump-dom", server.URL+"/")
+				out, errOut := chromium(t, scheme, "--window-size=1300,900", "--virtual-time-budget=10000", "--dump-dom",
+					server.URL+"/")
 				for _, line := range strings.Split(errOut, "\n") {
 					if strings.Contains(line, "CONSOLE") {
 						t.Errorf("console: %s", line)
@@ -153,8 +154,10 @@ func lost() *coverage.Lost {
 	return &coverage.Lost{
 		Since: now.AddDate(0, 0, -7), From: now.AddDate(0, 0, -3), To: now, Compared: 4_100, Count: 14, Resources: 12,
 		By: []coverage.LostBy{
-			{User: coverage.User{ID: "3f5a0c119e4d4b0f8a2c6d7e9f001122", Name: "heat-svc"}, Count: 11, PerKey: map[string]int{"owner": 7, "cost-center": 4}, Last: now.Add(-time.Hour)},
-			{User: coverage.User{ID: "9d00c2b1a0f94e55b1f7c8d9e0a1b2c3"}, Count: 1, PerKey: map[string]int{"owner": 1}, Last: now.Add(-30 * time.Hour)},
+			{User: coverage.User{ID: "3f5a0c119e4d4b0f8a2c6d7e9f001122", Name: "heat-svc"}, Count: 11,
+				PerKey: map[string]int{"owner": 7, "cost-center": 4}, Last: now.Add(-time.Hour)},
+			{User: coverage.User{ID: "9d00c2b1a0f94e55b1f7c8d9e0a1b2c3"}, Count: 1, PerKey: map[string]int{"owner": 1},
+				Last: now.Add(-30 * time.Hour)},
 			{Count: 2, PerKey: map[string]int{"env": 2}},
 		},
 	}
@@ -175,7 +178,8 @@ func TestScreenshots(t *testing.T) {
 		t.Fatal(err)
 	}
 	frame := filepath.Join(t.TempDir(), "frame.html") // Chromium's own windows have a least width
-	if err := os.WriteFile(frame, []byte(`<body style="margin:0"><iframe style="width:360px;height:3600px;border:0" src="`+file+`">`), 0o600); err != nil {
+	if err := os.WriteFile(frame, []byte(`<body style="margin:0"><iframe style="width:360px;height:3600px;border:0" src="`+
+		file+`">`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, args := range map[string][]string{

@@ -29,10 +29,12 @@ func madeUp(projects int) coverage.Report {
 		Exemptions: []coverage.ExemptionUse{
 			{Name: "amphorae", Keys: []string{"owner"}, Reason: "Octavia's own servers", By: "m.weber", Ticket: "FIN-311",
 				AllocateTo: "CC-900", Until: now.AddDate(0, 0, 9), EndsSoon: true, Covered: 26},
-			{Name: "old-lab", Keys: []string{"owner", "cost-center"}, Reason: "closed", By: "m.weber", Until: now.AddDate(0, 0, -3), Ended: true},
+			{Name: "old-lab", Keys: []string{"owner", "cost-center"}, Reason: "closed", By: "m.weber",
+				Until: now.AddDate(0, 0, -3), Ended: true},
 		},
 	}
-	add := func(rows []coverage.Row, i int, key string, kind lifecycle.Kind, unit metadata.Unit, n, size int, bad [6]int) []coverage.Row {
+	add := func(rows []coverage.Row, i int, key string, kind lifecycle.Kind, unit metadata.Unit, n, size int,
+		bad [6]int) []coverage.Row {
 		row := coverage.Row{Key: key, Kind: kind, Unit: unit}
 		row.Status = map[coverage.Status]coverage.Amount{}
 		ok := n
@@ -59,18 +61,22 @@ func madeUp(projects int) coverage.Report {
 			}
 			return 0
 		}
-		rows = add(rows, i, "cost-center", "server", metadata.VCPU, 10, 1+i%8, [6]int{0, one(9, 2), one(11, 3), one(7, 1), one(5, 4), one(13, 5)})
-		rows = add(rows, i, "cost-center", "volume", metadata.GiB, 5, 20+i%80, [6]int{0, one(8, 2), 0, one(6, 1), one(2, 0), one(19, 5)})
+		rows = add(rows, i, "cost-center", "server", metadata.VCPU, 10, 1+i%8,
+			[6]int{0, one(9, 2), one(11, 3), one(7, 1), one(5, 4), one(13, 5)})
+		rows = add(rows, i, "cost-center", "volume", metadata.GiB, 5, 20+i%80,
+			[6]int{0, one(8, 2), 0, one(6, 1), one(2, 0), one(19, 5)})
 		rows = add(rows, i, "owner", "server", metadata.VCPU, 10, 1+i%8, [6]int{0, one(4, 2), 0, 0, one(3, 0), one(17, 5)})
 		if i%10 == 7 {
 			rows = rows[:1]
 		}
 		r.Projects = append(r.Projects, coverage.Group{
-			ID: fmt.Sprintf("%032x", 0x5f705ac7+i*7919), Name: fmt.Sprintf("shop-prod-%d", i), Owner: fmt.Sprintf("ann.%d@example.org", i), Rows: rows,
+			ID: fmt.Sprintf("%032x", 0x5f705ac7+i*7919), Name: fmt.Sprintf("shop-prod-%d", i),
+			Owner: fmt.Sprintf("ann.%d@example.org", i), Rows: rows,
 		})
 		for n, row := range rows {
 			if len(r.Rows) <= n {
-				r.Rows = append(r.Rows, coverage.Row{Key: row.Key, Kind: row.Kind, Unit: row.Unit, Tally: coverage.Tally{Status: map[coverage.Status]coverage.Amount{}}})
+				r.Rows = append(r.Rows, coverage.Row{Key: row.Key, Kind: row.Kind, Unit: row.Unit,
+					Tally: coverage.Tally{Status: map[coverage.Status]coverage.Amount{}}})
 			}
 			sum := &r.Rows[n]
 			sum.Total = plus(sum.Total, row.Total)
@@ -149,7 +155,8 @@ func TestMoney(t *testing.T) {
 			t.Errorf("no %s", want)
 		}
 	}
-	if text := written(t, madeUp(45), page.IDNames, nil); strings.Contains(text, "a month") || !strings.Contains(text, "no prices: weighted by") {
+	if text := written(t, madeUp(45), page.IDNames, nil); strings.Contains(text, "a month") ||
+		!strings.Contains(text, "no prices: weighted by") {
 		t.Error("a page without prices has money on it")
 	}
 }
@@ -234,7 +241,8 @@ func TestNames(t *testing.T) {
 		page.FullNames: {false, true, true, true},
 	} {
 		text := written(t, r, names, nil)
-		if got := [4]bool{strings.Contains(text, id), strings.Contains(text, name), strings.Contains(text, ">ann."), strings.Contains(text, approver)}; got != want {
+		if got := [4]bool{strings.Contains(text, id), strings.Contains(text, name), strings.Contains(text, ">ann."),
+			strings.Contains(text, approver)}; got != want {
 			t.Errorf("%s: id, name, owner, approver: %t, want %t", names, got, want)
 		}
 		if found := outside.FindString(text); found != "" {
@@ -247,7 +255,8 @@ func TestPageIncompleteAndEmpty(t *testing.T) {
 	r := madeUp(2)
 	r.Complete, r.NotRead, r.Errors = false, 1, []string{"list the volumes: 500 <script>alert(1)</script>"}
 	text := written(t, r, page.FullNames, nil)
-	if !strings.Contains(text, "<strong>Incomplete:</strong> 1 list or resource could") || strings.Contains(text, "<script>alert") {
+	if !strings.Contains(text, "<strong>Incomplete:</strong> 1 list or resource could") ||
+		strings.Contains(text, "<script>alert") {
 		t.Error("the page does not say that it is incomplete, or has an error's markup")
 	}
 	if text := written(t, coverage.Report{At: now, Complete: true, Key: "owner"}, page.IDNames, nil); !strings.Contains(text, "There is nothing to allocate.") {

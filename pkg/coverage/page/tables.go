@@ -45,7 +45,8 @@ func newLostKeys(l *coverage.Lost, names Names) *lostKeys {
 			out.More += max(by.Others, 1)
 			continue
 		}
-		row := lostRow{By: "not known", Keys: cut(strings.Join(keysOf(by.PerKey), ", "), 80), Count: coverage.Thousands(by.Count), Last: "–"}
+		row := lostRow{By: "not known", Keys: cut(strings.Join(keysOf(by.PerKey), ", "), 80),
+			Count: coverage.Thousands(by.Count), Last: "–"}
 		switch {
 		case by.Others > 0:
 			row.By = coverage.Thousands(by.Others) + " other users"
@@ -152,8 +153,8 @@ func (p *content) paid(r coverage.Report, names Names) {
 	}
 }
 
-// search makes the data of the search: a list for each project, with its label, what is not allocated, and the share that
-// is ok in each column, null without resources.
+// search makes the data of the search: a list for each project, with its label, what is not allocated, and the share
+// that is ok in each column, null without resources.
 func (p *content) search(r coverage.Report, label func(int, coverage.Group) string) {
 	for _, row := range r.Rows {
 		p.Columns = append(p.Columns, row.Key+", "+string(row.Kind)+"s")
