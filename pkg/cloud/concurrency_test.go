@@ -91,7 +91,7 @@ func TestCancelledCallerDoesNotFailTheOthers(t *testing.T) {
 	})
 }
 
-func TestLoginThatNobodyWaitsForEnds(t *testing.T) {
+func TestAbandonedLoginEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
 		f.before = slowLogins(5 * time.Second)

@@ -107,8 +107,8 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// replayable returns the request if its body has a length, because Nova answers 400 to one without, and can be sent again;
-// else a copy with such a body. On error it closes the request's body, as a RoundTripper must.
+// replayable returns the request if its body has a length, because Nova answers 400 to one without, and can be sent
+// again; else a copy with such a body. On error it closes the request's body, as a RoundTripper must.
 func replayable(req *http.Request) (*http.Request, error) {
 	if req.Body == nil || req.Body == http.NoBody || req.GetBody != nil && req.ContentLength > 0 {
 		return req, nil
