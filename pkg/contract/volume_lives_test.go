@@ -97,12 +97,12 @@ func volumeActions() []step {
 	extended.settle = settled("volume", "available")
 	again := act("os-extend with a number in quotes", "member", `{"os-extend": {"new_size": "3"}}`)
 	again.settle = settled("volume", "available")
-	withoutServer := act(
+	attachedByCinder := act(
 		"os-attach to a server",
 		"member",
 		`{"os-attach": {"instance_uuid": "{server}", "mountpoint": "/dev/vdb", "mode": "rw"}}`,
 	)
-	withoutServer.settle = settled("volume", "in-use")
+	attachedByCinder.settle = settled("volume", "in-use")
 	detached := act("os-detach", "member", `{"os-detach": {}}`)
 	detached.settle = settled("volume", "available")
 	return []step{
@@ -133,7 +133,7 @@ func volumeActions() []step {
 		act("os-set_bootable", "member", `{"os-set_bootable": {"bootable": true}}`),
 		show("GET bootable"),
 		act("os-set_bootable to nothing", "member", `{"os-set_bootable": {}}`),
-		withoutServer,
+		attachedByCinder,
 		show("GET attached"),
 		act(
 			"os-attach again",
