@@ -11,19 +11,19 @@ import (
 	"testing"
 )
 
-// What a function costs before its first event, as far as it does not depend on the machine. A change that exceeds a bound
-// says why in docs/performance.md, and moves it.
+// The cost of a function before its first event, as far as it is independent of the machine. If a change exceeds a bound,
+// raise the bound and explain why in docs/performance.md.
 const (
-	// largestBinary is for amd64; that for arm64 is smaller. Of the 13.75 MB in use zone data is 0.45 MB.
-	largestBinary = 13_950_000
-	// largestReconcile is for the function that lists, plans and keeps journals besides: 14.3 MB are in use.
-	largestReconcile = 14_600_000
-	// mostInitialised is what package initialisation allocates, in bytes: 222,496 are in use. The AWS SDK's SSM client alone
-	// allocated 1,427,032.
-	mostInitialised = 250_000
+	// maxBinary is the size for amd64; that for arm64 is smaller. The present size is 13.75 MB, with 0.45 MB of zone data.
+	maxBinary = 13_950_000
+	// maxReconcile is for the function that also lists, plans and keeps journals; at present 14.3 MB.
+	maxReconcile = 14_600_000
+	// maxInitialised limits the bytes that package initialisation allocates; at present 222,496. The AWS SDK's SSM client
+	// alone allocated 1,427,032.
+	maxInitialised = 250_000
 )
 
-// The Makefile's own command builds the function, so that what is measured is what is deployed.
+// The Makefile's command builds the function, so that the test measures the deployed binary.
 func TestBinarySize(t *testing.T) {
 	makefile, err := os.ReadFile("../Makefile")
 	if err != nil {
@@ -33,7 +33,7 @@ func TestBinarySize(t *testing.T) {
 	if build == nil {
 		t.Fatal("the Makefile has no BUILD")
 	}
-	for name, most := range map[string]int64{"server-created": largestBinary, "reconcile": largestReconcile} {
+	for name, limit := range map[string]int64{"server-created": maxBinary, "reconcile": maxReconcile} {
 		path := filepath.Join(t.TempDir(), "bootstrap")
 		cmd := exec.Command("sh", "-c", fmt.Sprintf("GOARCH=amd64 %s -o %s ./%s", build[1], path, name))
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -44,17 +44,19 @@ func TestBinarySize(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("%s: %d bytes", name, info.Size())
-		if info.Size() > most {
-			t.Errorf("%s has %d bytes, more than %d", name, info.Size(), most)
+		if info.Size() > limit {
+			t.Errorf("%s has %d bytes, more than %d", name, info.Size(), limit)
 		}
 	}
 }
 
-// Each function counts what its packages' initialisation allocates (GODEBUG=inittrace=1, https://pkg.go.dev/runtime), and ends
-// then, because it is not configured.
+// GODEBUG=inittrace=1 (https://pkg.go.dev/runtime) reports the allocations of package initialisation. The function then
+// ends, because it is not configured.
 func TestInitialisation(t *testing.T) {
 	line := regexp.MustCompile(`(?m)^init (\S+) @.*, (\d+) bytes, \d+ allocs$`)
-	for _, name := range []string{"server-created", "server-changed", "snapshot-created", "volume-created", "volume-changed", "reconcile"} {
+	for _, name := range []string{
+		"server-created", "server-changed", "snapshot-created", "volume-created", "volume-changed", "reconcile",
+	} {
 		cmd := exec.Command(executable(name))
 		cmd.Env = []string{"GODEBUG=inittrace=1"}
 		out, _ := cmd.CombinedOutput() // it fails: there is no platform
@@ -74,8 +76,9 @@ func TestInitialisation(t *testing.T) {
 			t.Fatalf("%s traced %d packages: %s", name, len(packages), out)
 		}
 		t.Logf("%s: %d bytes in %d packages", name, sum, len(packages))
-		if sum > mostInitialised {
-			t.Errorf("%s allocates %d bytes in package initialisation, more than %d: %s", name, sum, mostInitialised, strings.Join(large, ", "))
+		if sum > maxInitialised {
+			t.Errorf("%s allocates %d bytes in package initialisation, more than %d: %s", name, sum, maxInitialised,
+				strings.Join(large, ", "))
 		}
 	}
 }

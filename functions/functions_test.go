@@ -1,4 +1,5 @@
-// Package functions_test starts the functions as AWS Lambda does: the built bootstrap, a runtime API, and the embedded cloud on a socket.
+// Package functions_test runs the functions' binaries with a fake of AWS Lambda's runtime API and the embedded cloud on
+// a socket.
 package functions_test
 
 import (
@@ -64,8 +65,8 @@ type function struct {
 	log []map[string]any
 }
 
-// start starts a function. Of more, what is the cloud's (OS_) goes into its secret, as everything of the cloud's does, and the rest into its
-// environment. Nothing of the test's own environment reaches it.
+// start starts a function. Variables in more that begin with OS_ are added to its secret, others to its environment. It
+// does not inherit the test's environment.
 func start(t *testing.T, name string, o simcloud.Options, more ...string) *function {
 	t.Helper()
 	f := &function{t: t, runtime: lambdatest.NewRuntimeAPI(), aws: lambdatest.NewAWS(), sim: simcloud.New(o)}
@@ -145,7 +146,7 @@ func (f *function) metadata(id string) map[string]string {
 	return s.Metadata
 }
 
-// created is a plain event for a server.
+// created returns a plain event for a server.
 func created(id string) string {
 	return fmt.Sprintf(`{"specversion": "1.0", "id": "e-%s", "source": "//test", "type": "io.github.cloudtagger.server.created", "subject": %q, "time": %q}`,
 		id, id, time.Now().UTC().Format(time.RFC3339))
@@ -168,7 +169,8 @@ func TestDirectInvoke(t *testing.T) {
 	if err := json.Unmarshal(a.Body, &got); err != nil || a.Failed {
 		t.Fatalf("answer %s, %v", a.Body, err)
 	}
-	if got.Outcome != "tagged" || len(got.Results) != 1 || got.Results[0].Calls != 2 || got.Results[0].Written["env"] != "dev" {
+	if got.Outcome != "tagged" || len(got.Results) != 1 || got.Results[0].Calls != 2 ||
+		got.Results[0].Written["env"] != "dev" {
 		t.Errorf("answer %s", a.Body)
 	}
 	if diff := cmp.Diff(map[string]string{"env": "dev"}, f.metadata(serverID)); diff != "" {
@@ -179,7 +181,7 @@ func TestDirectInvoke(t *testing.T) {
 	}
 }
 
-// The wait is real here: a second of a real clock, in a real process.
+// This test waits for a second of real time, because it runs a real process.
 func TestNotReadyThenReady(t *testing.T) {
 	f := start(t, "server-created", simcloud.Options{})
 	f.sim.PutServer(simcloud.Server{ID: serverID, VMState: "building", BuildTime: time.Second})
@@ -207,10 +209,12 @@ func TestErrors(t *testing.T) {
 		prepare                      func(*simcloud.Cloud)
 	}{
 		{"not JSON", `"truncated`, "RejectedError", "rejected", nil, nil},
-		{"an id that climbs", strings.ReplaceAll(created(serverID), serverID, "../../x"), "RejectedError", "subject", nil, nil},
-		{"still building", created(serverID), "DeferredError", "vm_state building", []string{"TAGGER_WAIT=0s"}, func(c *simcloud.Cloud) {
-			c.PutServer(simcloud.Server{ID: serverID, VMState: "building", BuildTime: time.Hour})
-		}},
+		{"an id that climbs", strings.ReplaceAll(created(serverID), serverID, "../../x"), "RejectedError", "subject", nil,
+			nil},
+		{"still building", created(serverID), "DeferredError", "vm_state building", []string{"TAGGER_WAIT=0s"},
+			func(c *simcloud.Cloud) {
+				c.PutServer(simcloud.Server{ID: serverID, VMState: "building", BuildTime: time.Hour})
+			}},
 		{"wrong password", created(serverID), "CredentialsError", "401", []string{"OS_PASSWORD=not-the-secret-one"}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -229,7 +233,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// record is one SQS record.
+// record returns an SQS record.
 func record(name, body string, receives int) string {
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -237,12 +241,13 @@ func record(name, body string, receives int) string {
 	}
 	return fmt.Sprintf(`{"messageId": %q, "receiptHandle": "receipt-%s", "body": %s, "eventSource": "aws:sqs",
 		"eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:tagger", "awsRegion": "eu-central-1",
-		"attributes": {"ApproximateReceiveCount": "%d", "SentTimestamp": "%d"}}`, name, name, text, receives, time.Now().Add(-time.Minute).UnixMilli())
+		"attributes": {"ApproximateReceiveCount": "%d", "SentTimestamp": "%d"}}`, name, name, text, receives,
+		time.Now().Add(-time.Minute).UnixMilli())
 }
 
 func batch(records ...string) string { return `{"Records": [` + strings.Join(records, ",") + `]}` }
 
-// failures are the records that a partial batch response hands back.
+// failures returns the records that a partial batch response reports as failed.
 func failures(t *testing.T, a lambdatest.Answer) []string {
 	t.Helper()
 	var response struct {
@@ -259,10 +264,12 @@ func failures(t *testing.T, a lambdatest.Answer) []string {
 }
 
 func TestBatch(t *testing.T) {
-	f := start(t, "server-created", simcloud.Options{}, "TAGGER_WAIT=0s", "TAGGER_DEAD_LETTER_QUEUE_URL=https://sqs.eu-central-1.amazonaws.com/123456789012/dead")
+	f := start(t, "server-created", simcloud.Options{}, "TAGGER_WAIT=0s",
+		"TAGGER_DEAD_LETTER_QUEUE_URL=https://sqs.eu-central-1.amazonaws.com/123456789012/dead")
 	f.sim.PutServer(simcloud.Server{ID: serverID})
 	f.sim.PutServer(simcloud.Server{ID: otherID, VMState: "building", BuildTime: time.Hour})
-	a := f.invoke(batch(record("good", created(serverID), 1), record("deferred", created(otherID), 3), record("rejected", `{"specversion": "1.0"}`, 1)))
+	a := f.invoke(batch(record("good", created(serverID), 1), record("deferred", created(otherID), 3),
+		record("rejected", `{"specversion": "1.0"}`, 1)))
 	if diff := cmp.Diff([]string{"deferred"}, failures(t, a)); diff != "" {
 		t.Errorf("handed back (-want +got):\n%s", diff)
 	}
@@ -275,7 +282,8 @@ func TestBatch(t *testing.T) {
 		case "AmazonSQS.ChangeMessageVisibility":
 			visibility++
 			seconds, _ := call.Body["VisibilityTimeout"].(float64)
-			if call.Body["ReceiptHandle"] != "receipt-deferred" || seconds < 48 || seconds > 72 { // the third receive: 60 s and a fifth
+			// the third receive: 60 s and a fifth
+			if call.Body["ReceiptHandle"] != "receipt-deferred" || seconds < 48 || seconds > 72 {
 				t.Errorf("visibility %v", call.Body)
 			}
 			if call.Body["QueueUrl"] != "https://sqs.eu-central-1.amazonaws.com/123456789012/tagger" {
@@ -284,7 +292,8 @@ func TestBatch(t *testing.T) {
 		case "AmazonSQS.SendMessage":
 			dead++
 			text := fmt.Sprint(call.Body["MessageAttributes"])
-			if call.Body["MessageBody"] != `{"specversion": "1.0"}` || !strings.Contains(text, "rejected") || !strings.Contains(text, "arn:aws:sqs:eu-central-1:123456789012:tagger") {
+			if call.Body["MessageBody"] != `{"specversion": "1.0"}` || !strings.Contains(text, "rejected") ||
+				!strings.Contains(text, "arn:aws:sqs:eu-central-1:123456789012:tagger") {
 				t.Errorf("dead letter %v", call.Body)
 			}
 		}
@@ -294,7 +303,7 @@ func TestBatch(t *testing.T) {
 	}
 }
 
-// Without a dead-letter queue of its own a rejected record stays in its queue, whose redrive policy takes it at last.
+// Without TAGGER_DEAD_LETTER_QUEUE_URL, a rejected record stays in its queue until the redrive policy moves it.
 func TestRejectedWithoutADeadLetterQueue(t *testing.T) {
 	f := start(t, "server-created", simcloud.Options{})
 	a := f.invoke(batch(record("rejected", `{"specversion": "1.0"}`, 1)))
@@ -303,7 +312,7 @@ func TestRejectedWithoutADeadLetterQueue(t *testing.T) {
 	}
 }
 
-// Refused credentials fail the whole batch, so that Lambda slows down and somebody notices.
+// Refused credentials fail the whole batch, so that Lambda slows down and counts errors.
 func TestBatchWithRefusedCredentials(t *testing.T) {
 	f := start(t, "server-created", simcloud.Options{}, "OS_PASSWORD=wrong")
 	f.sim.PutServer(simcloud.Server{ID: serverID})
@@ -335,13 +344,15 @@ func TestTheSecretIsReadOnce(t *testing.T) {
 	}
 }
 
-// Of two resizes of one server in one batch the later one's flavor stays, whatever the order in the batch.
+// If a batch has two resizes of a server, the flavor of the later one stays, whatever the order in the batch.
 func TestOrderInABatch(t *testing.T) {
 	resized := func(minute, flavor string) string {
-		return `{"specversion": "1.0", "id": "` + flavor + `", "source": "//t", "type": "io.github.cloudtagger.server.resized", "subject": "` + serverID +
+		return `{"specversion": "1.0", "id": "` + flavor +
+			`", "source": "//t", "type": "io.github.cloudtagger.server.resized", "subject": "` + serverID +
 			`", "time": "2026-11-25T12:` + minute + `:00Z", "data": {"resource": {"flavor": "` + flavor + `"}}}`
 	}
-	f := start(t, "server-changed", simcloud.Options{}, `TAGGER_RULES={"rules": [{"name": "size", "on": "server.resized", "set": {"flavor": "${resource.flavor}"}}]}`)
+	f := start(t, "server-changed", simcloud.Options{},
+		`TAGGER_RULES={"rules": [{"name": "size", "on": "server.resized", "set": {"flavor": "${resource.flavor}"}}]}`)
 	for i := range 10 {
 		f.sim.PutServer(simcloud.Server{ID: serverID})
 		records := []string{record("small", resized("05", "small"), 1), record("large", resized("10", "large"), 1)}
@@ -357,7 +368,7 @@ func TestOrderInABatch(t *testing.T) {
 	}
 }
 
-// Each function does its own actions and acknowledges the others'.
+// Each function handles its own actions and acknowledges others.
 func TestActions(t *testing.T) {
 	event := func(kind string) string {
 		return strings.Replace(created(serverID), "server.created", kind, 1)
@@ -383,7 +394,7 @@ func TestActions(t *testing.T) {
 	}
 }
 
-// One line for each event, with what an operator asks first.
+// The log has one line for each event, with the fields that operators need first.
 func TestLog(t *testing.T) {
 	f := start(t, "server-created", simcloud.Options{}, "TAGGER_RULE=x")
 	f.sim.PutServer(simcloud.Server{ID: serverID})
@@ -405,7 +416,8 @@ func TestLog(t *testing.T) {
 		case "event tagged":
 			told = true
 			for key, want := range map[string]any{
-				"event_id": "e-" + serverID, "action": "server.created", "resource_id": serverID, "outcome": "tagged", "calls": 2.0, "function": "server-created",
+				"event_id": "e-" + serverID, "action": "server.created", "resource_id": serverID, "outcome": "tagged", "calls": 2.0,
+				"function": "server-created",
 			} {
 				if entry[key] != want {
 					t.Errorf("%s: %v, want %v", key, entry[key], want)
@@ -423,7 +435,7 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// What is wrong with the configuration is said once, in a line, and the process ends.
+// A configuration error is reported once, on one line, and the process ends.
 func TestBadConfiguration(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -433,7 +445,8 @@ func TestBadConfiguration(t *testing.T) {
 		{"no rules", []string{}, "there are none; set TAGGER_RULES"},
 		{"bad rules", []string{"TAGGER_RULES=rules: []"}, "TAGGER_RULES:1: rules: is empty"},
 		{"no credentials", []string{"TAGGER_RULES=" + rulesText}, "set TAGGER_SECRET_ARN to its ARN"},
-		{"credentials for everybody to see", []string{"TAGGER_RULES=" + rulesText, "OS_PASSWORD=hunter2"}, "OS_PASSWORD would be readable"},
+		{"credentials in the environment", []string{"TAGGER_RULES=" + rulesText, "OS_PASSWORD=hunter2"},
+			"OS_PASSWORD would be readable"},
 		{"bad setting", []string{"TAGGER_VERIFY=maybe"}, `TAGGER_VERIFY="maybe" is not true or false`},
 	} {
 		cmd := exec.CommandContext(t.Context(), executable("server-created"))
@@ -441,7 +454,8 @@ func TestBadConfiguration(t *testing.T) {
 		var stderr strings.Builder
 		cmd.Stderr = &stderr
 		err := cmd.Run()
-		if out := stderr.String(); strings.Contains(out, "hunter2") || err == nil || !strings.Contains(out, tt.want) || strings.Count(out, "\n") != 1 {
+		if out := stderr.String(); strings.Contains(out, "hunter2") || err == nil || !strings.Contains(out, tt.want) ||
+			strings.Count(out, "\n") != 1 {
 			t.Errorf("%s: %v: %s", tt.name, err, out)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 
 const mebibyte = 1 << 20
 
-// The sizes for which make soak starts the processes are those of the manifests, and the manifests' fit the code's limits.
+// The sizes in the manifests fit the code's limits, and make soak uses the same sizes.
 func TestManifestsFitTheLimits(t *testing.T) {
 	limits := lifecycle.DefaultLimits()
 	if limits.Bytes > ingress.MaxPayload {
@@ -32,16 +32,18 @@ func TestManifestsFitTheLimits(t *testing.T) {
 		queues++
 		largest := resources.at(name, "Properties", "MaximumMessageSize").number(t)
 		if strings.HasSuffix(id, "DeadLetter") {
-			// A record comes here with its reason, in message attributes.
-			if source := resources.at(strings.TrimSuffix(id, "DeadLetter")+"Queue", "Properties", "MaximumMessageSize").number(t); largest < source+64<<10 {
+			// A dead letter has its reason in message attributes.
+			if source := resources.at(strings.TrimSuffix(id, "DeadLetter")+"Queue", "Properties",
+				"MaximumMessageSize").number(t); largest < source+64<<10 {
 				t.Errorf("%s takes %d bytes, too few for a record of %d with its reason", name, largest, source)
 			}
 			continue
 		}
 		batch := resources.at(id+"Function", "Properties", "Events", "Queue", "Properties", "BatchSize").number(t)
-		// In the invocation a record is a JSON string, up to twice as long for its quotes, with an envelope.
+		// In the invocation, a record is a JSON string in an envelope; escaping can double its size.
 		if payload := batch * (2*largest + 2<<10); payload > ingress.MaxPayload {
-			t.Errorf("%s: %d records of %d bytes can make a payload of %d bytes, more than the %d that are read", name, batch, largest, payload, ingress.MaxPayload)
+			t.Errorf("%s: %d records of %d bytes can make a payload of %d bytes, more than the %d that are read", name, batch,
+				largest, payload, ingress.MaxPayload)
 		}
 		if largest > limits.Bytes {
 			t.Errorf("%s takes messages of %d bytes, but an event may have only %d", name, largest, limits.Bytes)
@@ -60,7 +62,7 @@ func TestManifestsFitTheLimits(t *testing.T) {
 	if httpBytes < ingress.MaxPayload {
 		t.Errorf("TAGGER_BYTES_IN_FLIGHT is %d by default, less than one payload of %d", httpBytes, ingress.MaxPayload)
 	}
-	// make soak holds these processes, with these sizes, against hostile load.
+	// make soak runs these processes with these sizes under hostile load.
 	soak := string(read(t, "../soak/soak_test.go"))
 	for _, m := range []struct {
 		constant, file, pattern string
@@ -80,7 +82,8 @@ func TestManifestsFitTheLimits(t *testing.T) {
 	}
 	documented := string(read(t, "../docs/events.md"))
 	for what, n := range map[string]int{
-		"bytes of a payload, of an HTTP body, and of what gzip inflates to": ingress.MaxPayload, "bytes of an event's data": limits.Bytes,
+		"bytes of a payload, of an HTTP body, and of what gzip inflates to": ingress.MaxPayload,
+		"bytes of an event's data":         limits.Bytes,
 		"resources that one event reports": limits.Changes,
 	} {
 		if !strings.Contains(documented, "| "+what+" | "+strconv.Itoa(n)+" |") {

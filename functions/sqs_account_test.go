@@ -18,9 +18,9 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// ledger knows every message that was sent to the queue, and every line that the functions logged.
+// ledger records every message that was sent to the queue, and every line that the functions logged.
 type ledger struct {
-	// changed has an element when something may have been settled.
+	// changed receives an element after each change.
 	changed chan struct{}
 
 	mu          sync.Mutex
@@ -50,7 +50,7 @@ func (l *ledger) sending(id string, s *sent) {
 	l.messages[id] = &message{sent: s}
 }
 
-// received notes a batch and returns the crashes that are to come in it.
+// received records a batch and returns the crashes to inject.
 func (l *ledger) received(batch []types.Message) []context.Context {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,7 +68,7 @@ func (l *ledger) received(batch []types.Message) []context.Context {
 	return crashes
 }
 
-// answered notes an answer: an error in one is none that was asked for.
+// answered records a response. An error in it is unexpected.
 func (l *ledger) answered(a lambdatest.Answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -83,7 +83,7 @@ func (l *ledger) killed() {
 	l.kills++
 }
 
-// returned notes the end of an invocation that had a batch, and what of it was deleted.
+// returned records the end of an invocation and the messages that were deleted.
 func (l *ledger) returned(batch, deleted []types.Message) {
 	l.mu.Lock()
 	for _, m := range batch {
@@ -114,7 +114,7 @@ func (l *ledger) log(entry map[string]any) {
 	l.outcomes[id] = append(l.outcomes[id], outcome)
 }
 
-// settled reports whether each message is deleted, or put off for so long that only a person can have to do with it.
+// settled reports whether each message is deleted, or deferred for so long that it needs an operator.
 func (l *ledger) settled(asked func(receipt string) time.Duration) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -140,7 +140,7 @@ func (l *ledger) waiting() []*message {
 	return all
 }
 
-// became says what became of an event: of all that the queues, the log and the cloud say, exactly one thing may be so.
+// became returns the result of an event. Queues, log and cloud must agree on exactly one.
 func (l *ledger) became(s *sent, dead bool, sim *simcloud.Cloud) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -159,7 +159,7 @@ func (l *ledger) became(s *sent, dead bool, sim *simcloud.Cloud) string {
 	if waiting {
 		is = append(is, isHandedBack)
 	}
-	// Whether it carries the plan is the cloud's word, not the function's.
+	// Check the metadata in the cloud, not the function's log.
 	server, _ := sim.Server(s.server)
 	carries := s.server != "" && cmp.Equal(server.Metadata, s.planned)
 	logged := l.outcomes[s.id]
@@ -192,8 +192,9 @@ func (l *ledger) deliveries(s *sent) (records, receives int) {
 	return records, receives
 }
 
-// account prints what became of all events, and fails for each of which something else should have become.
-func (l *ledger) account(t *testing.T, title string, all []*sent, became func(*sent) string, want func(*sent) []string) {
+// account prints the results of all events, and fails for each unexpected one.
+func (l *ledger) account(t *testing.T, title string, all []*sent, became func(*sent) string,
+	want func(*sent) []string) {
 	t.Helper()
 	columns := []string{isTagged, isUnchanged, isGone, isIgnored, isUnrecognised, isDead, isHandedBack}
 	var kinds []string

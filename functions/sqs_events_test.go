@@ -14,13 +14,13 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// sqsRules write the same two keys to each server: as they are, or where they are not there yet.
+// sqsRules write the same two keys to each server, with set or with add.
 const sqsRules = `rules:
 - {name: set, on: server.created, when: 'not (resource.name endsWith "-add")', set: {env: dev, origin: "${resource.name}"}}
 - {name: add, on: server.created, when: 'resource.name endsWith "-add"', add: {env: dev, origin: "${resource.name}"}}
 `
 
-// What can become of an event. The first five are outcomes of the function's log; the queues say the others.
+// The possible results of an event. The first five are outcomes in the function's log; the others are states of queues.
 const (
 	isTagged       = "tagged"
 	isUnchanged    = "unchanged"
@@ -35,18 +35,18 @@ const (
 type sent struct {
 	kind, name string
 	body       string
-	id         string // of the event; "" where none can be read, and then the body is what counts
+	id         string // of the event; "" if it cannot be read: the body identifies it then
 	copies     int
 
-	server  string // what it is about, if it is in the cloud
+	server  string // its server, if that is in the cloud
 	planned map[string]string
 
-	want  []string // what may become of it
-	later string   // what must have become of it after a person has mended what was in the way; "" for the same
+	want  []string // the possible results
+	later string   // the expected result after the operator's fix; "" for the same
 	why   string   // a part of the reason in the dead-letter queue
-	// receives is how often it must be delivered at least.
+	// receives is the minimum number of deliveries.
 	receives int
-	// crash ends when the function's first request about its server is under way. The process is killed then.
+	// crash ends during the function's first request about its server. The test then kills the process.
 	crash context.Context
 }
 
@@ -59,12 +59,13 @@ func cloudEvent(id, kind, subject, name string, at time.Time) string {
 	})
 }
 
-// notifications are those of one creation in Nova's two formats, as its messaging driver sends them.
+// notifications returns the notifications of one creation in both of Nova's formats.
 func notifications(id, subject, name, project string, at time.Time) (legacy, versioned string) {
 	envelope := func(publisher, eventType, id string, payload map[string]any) string {
 		return marshal(map[string]any{"oslo.version": "2.0", "oslo.message": marshal(map[string]any{
 			"message_id": id, "publisher_id": publisher, "event_type": eventType, "priority": "INFO", "payload": payload,
-			"timestamp": at.UTC().Format("2006-01-02 15:04:05.000000"), "_context_request_id": "req-" + subject, "_context_user_name": "alice",
+			"timestamp": at.UTC().Format("2006-01-02 15:04:05.000000"), "_context_request_id": "req-" + subject,
+			"_context_user_name": "alice",
 		})})
 	}
 	legacy = envelope("compute.node-1", "compute.instance.create.end", id+"-legacy", map[string]any{
@@ -72,7 +73,8 @@ func notifications(id, subject, name, project string, at time.Time) (legacy, ver
 	})
 	versioned = envelope("nova-compute:node-1", "instance.create.end", id+"-versioned", map[string]any{
 		"nova_object.name": "InstanceCreatePayload", "nova_object.namespace": "nova", "nova_object.version": "1.12",
-		"nova_object.data": map[string]any{"uuid": subject, "tenant_id": project, "display_name": name, "state": "active", "task_state": nil},
+		"nova_object.data": map[string]any{"uuid": subject, "tenant_id": project, "display_name": name, "state": "active",
+			"task_state": nil},
 	})
 	return legacy, versioned
 }
@@ -85,8 +87,8 @@ func marshal(v any) string {
 	return string(text)
 }
 
-// storm puts servers into the cloud and returns the events about them, in the order in which they are to be sent. watch returns a
-// context that ends when a request about a server comes.
+// storm creates servers and returns their events in the order to send them. watch returns a context that ends with the
+// first request about a server.
 func storm(sim *simcloud.Cloud, watch func(server string) context.Context) []*sent {
 	var (
 		all     []*sent
@@ -98,7 +100,7 @@ func storm(sim *simcloud.Cloud, watch func(server string) context.Context) []*se
 		project = p.ID
 	}
 	const created = "io.github.cloudtagger.server.created"
-	// server makes one and an event that says so; every second one has metadata of its own, and a rule that only adds.
+	// server creates a server and its event. Every second one has metadata and a rule that only adds.
 	server := func(kind string, v simcloud.Server, want ...string) *sent {
 		n++
 		s := &sent{kind: kind, name: fmt.Sprintf("%s-%d", kind, n), server: serverOf(n), copies: 1, want: want}
@@ -122,8 +124,8 @@ func storm(sim *simcloud.Cloud, watch func(server string) context.Context) []*se
 		return s
 	}
 
-	// First what takes longest. The crashes are in the first two batches, while the first request about the server is under way: once before it
-	// is acted on, once after.
+	// The slowest events come first. The crashes are in the first two batches, during the first request about the server:
+	// one before the cloud acts, one after.
 	crash := func(answer *simcloud.Answer) {
 		s := server("crash", simcloud.Server{}, isTagged, isUnchanged)
 		s.receives, s.crash = 2, watch(s.server)
@@ -134,19 +136,22 @@ func storm(sim *simcloud.Cloud, watch func(server string) context.Context) []*se
 		if i == 10 {
 			crash(simcloud.HangServed())
 		}
-		s := server("building", simcloud.Server{VMState: "building", BuildTime: time.Duration(seconds) * time.Second}, isTagged, isUnchanged)
+		s := server("building", simcloud.Server{VMState: "building", BuildTime: time.Duration(seconds) * time.Second},
+			isTagged, isUnchanged)
 		if seconds >= 16 {
 			s.receives = 2 // a call waits 5 s
 		}
 	}
 	unsent := other("poison", "unsent", cloudEvent("unsent", created, "not-a-uuid", "unsent", now), isDead)
-	unsent.why, unsent.receives = "subject", 2 // the dead-letter queue does not take it at first
+	unsent.why, unsent.receives = "subject", 2 // sending it to the dead-letter queue fails at first
 
 	for _, answer := range []*simcloud.Answer{
-		simcloud.Throttled(time.Second), simcloud.ThrottledByGateway(), simcloud.Unavailable(time.Second), simcloud.UnavailableHTML(0),
+		simcloud.Throttled(time.Second), simcloud.ThrottledByGateway(), simcloud.Unavailable(time.Second),
+		simcloud.UnavailableHTML(0),
 		simcloud.ServerError(), simcloud.Drop(), simcloud.DropServed(),
 	} {
-		sim.Inject(simcloud.Fault{Path: server("faulty", simcloud.Server{}, isTagged, isUnchanged).server, Times: 1, Answer: answer})
+		sim.Inject(simcloud.Fault{Path: server("faulty", simcloud.Server{}, isTagged, isUnchanged).server, Times: 1,
+			Answer: answer})
 	}
 	for range 18 {
 		server("ready", simcloud.Server{}, isTagged, isUnchanged)
@@ -184,7 +189,8 @@ func storm(sim *simcloud.Cloud, watch func(server string) context.Context) []*se
 		other("other action", action, cloudEvent(action, "io.github.cloudtagger."+action, serverOf(1), "x", now), isIgnored)
 	}
 	legacy, _ := notifications("update", serverOf(1), "x", project, now)
-	other("other action", "update-legacy", strings.Replace(legacy, "compute.instance.create.end", "compute.instance.update", 1), isIgnored)
+	other("other action", "update-legacy", strings.Replace(legacy, "compute.instance.create.end",
+		"compute.instance.update", 1), isIgnored)
 	for _, kind := range []string{"com.example.order.placed", "io.github.cloudtagger.server.rebooted"} {
 		other("not known", kind, cloudEvent(kind, kind, serverOf(1), "x", now), isUnrecognised)
 	}
@@ -195,20 +201,24 @@ func storm(sim *simcloud.Cloud, watch func(server string) context.Context) []*se
 	poison("climbs", cloudEvent("climbs", created, "../../"+serverOf(1), "x", now), "subject")
 	poison("", base64.StdEncoding.EncodeToString([]byte(strings.Repeat("\x00\xff garbage", 100))), "body")
 	poison("large", cloudEvent("large", created, "", strings.Repeat("0123456789", 20<<10), now), "subject")
-	poison("no\ufffecharacter", cloudEvent("no\ufffecharacter", created, "", "x", now), "subject") // SQS takes no U+FFFE in an attribute
+	// SQS takes no U+FFFE in an attribute
+	poison("no\ufffecharacter", cloudEvent("no\ufffecharacter", created, "", "x", now), "subject")
 	poison("", `{"specversion": "1.0", "id": "no-type", "source": "/x"}`, "body")
 	return all
 }
 
-// badDay lets a fifth of all requests go wrong, until each way of it has happened so many times.
+// badDay makes a fifth of all requests fail, until each fault has occurred a number of times.
 func badDay(sim *simcloud.Cloud, times int) {
 	ways := []simcloud.Fault{
-		{Answer: simcloud.Throttled(time.Second)}, {Answer: simcloud.ThrottledByGateway()}, {Answer: simcloud.Unavailable(time.Second)},
-		{Answer: simcloud.UnavailableHTML(0)}, {Answer: simcloud.ServerError()}, {Answer: simcloud.Drop()}, {Answer: simcloud.DropServed()},
+		{Answer: simcloud.Throttled(time.Second)}, {Answer: simcloud.ThrottledByGateway()},
+		{Answer: simcloud.Unavailable(time.Second)},
+		{Answer: simcloud.UnavailableHTML(0)}, {Answer: simcloud.ServerError()}, {Answer: simcloud.Drop()},
+		{Answer: simcloud.DropServed()},
 		{Delay: 300 * time.Millisecond},
 	}
-	// The third login is that of the process which takes the place of the first that is killed.
-	sim.Inject(simcloud.Fault{Service: "identity", Method: http.MethodPost, Skip: 2, Times: 1, Answer: simcloud.Unavailable(time.Second)})
+	// The third login is by the process that replaces the first killed one.
+	sim.Inject(simcloud.Fault{Service: "identity", Method: http.MethodPost, Skip: 2, Times: 1,
+		Answer: simcloud.Unavailable(time.Second)})
 	for _, f := range ways {
 		f.Service, f.Times, f.Probability = "compute", times, 0.2/float64(len(ways))
 		sim.Inject(f)

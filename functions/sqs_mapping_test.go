@@ -33,9 +33,10 @@ type bootstrap struct {
 	kill    func()
 }
 
-// startBootstrap starts a process, which ends with the context at the latest. The lines of its log go to logged, all of them before
-// done is.
-func startBootstrap(ctx context.Context, t *testing.T, done *sync.WaitGroup, env []string, logged func(map[string]any)) (*bootstrap, error) {
+// startBootstrap starts a process that ends with the context at the latest. It passes the lines of the log to logged,
+// all of them before it closes done.
+func startBootstrap(ctx context.Context, t *testing.T, done *sync.WaitGroup, env []string,
+	logged func(map[string]any)) (*bootstrap, error) {
 	runtime := lambdatest.NewRuntimeAPI()
 	t.Cleanup(runtime.Close)
 	cmd := exec.CommandContext(ctx, executable("server-created"))
@@ -74,13 +75,13 @@ type mapping struct {
 	timeout time.Duration // the function's
 	ledger  *ledger
 
-	// turn is taken for each call: moto's queues are not safe for receives and deletions at the same time.
+	// turn serialises the calls, because moto's queues are not safe for concurrent receives and deletions.
 	turn      sync.Mutex
 	processes sync.WaitGroup
 }
 
-// run polls the queue with so many pollers, each with a process of the function, until the ledger is settled. Then no process is left, and
-// every line of their logs is in the ledger.
+// run polls the queue until the ledger is settled. Each poller has a process of the function. When run returns, no
+// process is left, and the ledger has every line of their logs.
 func (m *mapping) run(ctx context.Context, pollers int, settled func() bool) error {
 	polling, stop := context.WithCancel(ctx)
 	defer stop()
@@ -138,7 +139,8 @@ func (m *mapping) receive(ctx context.Context) ([]types.Message, error) {
 	defer m.turn.Unlock()
 	out, err := m.queues.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
 		QueueUrl: aws.String(m.queues.url), MaxNumberOfMessages: 10, WaitTimeSeconds: 1,
-		MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameAll}, MessageAttributeNames: []string{"All"},
+		MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameAll},
+		MessageAttributeNames:       []string{"All"},
 	})
 	if err != nil {
 		return nil, err
@@ -146,14 +148,15 @@ func (m *mapping) receive(ctx context.Context) ([]types.Message, error) {
 	return out.Messages, nil
 }
 
-// deliver invokes the function and returns the messages that it is done with: none if the invocation fails or the process is killed on purpose.
-// Any other end of the process is an error, and so is no answer in time.
+// deliver invokes the function and returns the acknowledged messages: none if the invocation fails or the test kills
+// the process. Any other end of the process is an error, and so is a timeout.
 func (m *mapping) deliver(b *bootstrap, messages []types.Message) ([]types.Message, error) {
 	payload, err := json.Marshal(m.event(messages))
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(b.life, m.timeout, fmt.Errorf("the function has not answered within %s", m.timeout))
+	ctx, cancel := context.WithTimeoutCause(b.life, m.timeout, fmt.Errorf("the function has not answered within %s",
+		m.timeout))
 	defer cancel()
 	crashes := m.ledger.received(messages)
 	for _, crash := range crashes {
@@ -178,15 +181,16 @@ func (m *mapping) event(messages []types.Message) events.SQSEvent {
 	var e events.SQSEvent
 	for _, message := range messages {
 		e.Records = append(e.Records, events.SQSMessage{
-			MessageId: *message.MessageId, ReceiptHandle: *message.ReceiptHandle, Body: *message.Body, Md5OfBody: *message.MD5OfBody,
+			MessageId: *message.MessageId, ReceiptHandle: *message.ReceiptHandle, Body: *message.Body,
+			Md5OfBody:  *message.MD5OfBody,
 			Attributes: message.Attributes, EventSource: "aws:sqs", EventSourceARN: m.queues.arn, AWSRegion: sqsRegion,
 		})
 	}
 	return e
 }
 
-// acknowledged returns the messages that the answer does not name. An error, an answer that is none and one that names an unknown message
-// acknowledge nothing.
+// acknowledged returns the messages that the response does not name. An error, an invalid response and one with an
+// unknown message acknowledge nothing.
 func acknowledged(a lambdatest.Answer, messages []types.Message) []types.Message {
 	var response events.SQSEventResponse
 	if a.Failed || json.Unmarshal(a.Body, &response) != nil {
@@ -209,16 +213,18 @@ func acknowledged(a lambdatest.Answer, messages []types.Message) []types.Message
 	return done
 }
 
-// remove deletes those of a batch that the function is done with, and tells the ledger.
+// remove deletes the acknowledged messages and records that in the ledger.
 func (m *mapping) remove(ctx context.Context, batch, done []types.Message) error {
 	if len(done) > 0 {
 		m.turn.Lock()
 		defer m.turn.Unlock()
 		var entries []types.DeleteMessageBatchRequestEntry
 		for i, message := range done {
-			entries = append(entries, types.DeleteMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)), ReceiptHandle: message.ReceiptHandle})
+			entries = append(entries, types.DeleteMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)),
+				ReceiptHandle: message.ReceiptHandle})
 		}
-		out, err := m.queues.client.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: aws.String(m.queues.url), Entries: entries})
+		out, err := m.queues.client.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: aws.String(m.queues.url),
+			Entries: entries})
 		if err != nil {
 			return err
 		}

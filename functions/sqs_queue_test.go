@@ -25,26 +25,29 @@ import (
 const (
 	pollers         = 2
 	functionTimeout = 12 * time.Second
-	// visibilityTimeout is much shorter than template.yaml's six minutes: a crash costs the test that long.
+	// visibilityTimeout is much shorter than template.yaml's six minutes, because each crash delays the test by it.
 	visibilityTimeout = 13 * time.Second
 )
 
-// TestQueue sends events of every kind to a queue of a real server, and has the real function work on them on a bad day of the cloud, with
-// crashes. In the end each of them is tagged, acknowledged with a reason, in the dead-letter queue with a reason, or still in the queue
-// because only a person can help. Then a person does, and sends the dead letters to the queue again.
+// TestQueue sends events of every kind to a queue of a real server. The real function processes them while the cloud
+// fails and processes crash. In the end each event is tagged, acknowledged with a reason, in the dead-letter queue with
+// a reason, or still in the queue because it needs an operator. Then the test does what an operator would, and redrives
+// the dead letters.
 func TestQueue(t *testing.T) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Minute, errors.New("three minutes have passed"))
 	defer cancel()
 	address := startMoto(t)
 	e := &queueTest{
-		T: t, queues: makeQueues(t, address, "ServerCreated", visibilityTimeout), tap: newTap(t, address), ledger: newLedger(),
+		T: t, queues: makeQueues(t, address, "ServerCreated", visibilityTimeout), tap: newTap(t, address),
+		ledger:  newLedger(),
 		crashes: map[string]func(){}, dead: map[string]types.Message{},
 	}
 	e.sim = simcloud.New(simcloud.Options{Seed: 4, OnRequest: e.request})
 	cloud := httptest.NewServer(http.HandlerFunc(e.serve))
 	t.Cleanup(cloud.Close)
 	e.env = []string{
-		"AWS_ENDPOINT_URL=" + e.tap.URL, "AWS_REGION=" + sqsRegion, "AWS_ACCESS_KEY_ID=AKIATEST", "AWS_SECRET_ACCESS_KEY=test-secret-key",
+		"AWS_ENDPOINT_URL=" + e.tap.URL, "AWS_REGION=" + sqsRegion, "AWS_ACCESS_KEY_ID=AKIATEST",
+		"AWS_SECRET_ACCESS_KEY=test-secret-key",
 		"TAGGER_RULES=" + sqsRules, "TAGGER_SECRET_ARN=" + makeSecret(t, address, e.sim.Env(cloud.URL)),
 		"TAGGER_DEAD_LETTER_QUEUE_URL=" + e.queues.deadURL,
 	}
@@ -57,7 +60,7 @@ func TestQueue(t *testing.T) {
 	badDay(e.sim, 6)
 	for _, s := range e.all {
 		if s.id == "unsent" {
-			e.tap.refuse(s.body, 3) // as often as the SDK tries
+			e.tap.refuse(s.body, 3) // the number of the SDK's attempts
 		}
 		for range s.copies {
 			e.send(s)
@@ -71,15 +74,16 @@ func TestQueue(t *testing.T) {
 		t.Errorf("%d processes were killed; want %d", e.ledger.kills, len(e.crashes))
 	}
 
-	// A person mends what stood in the way, all but one server: there the API fails, and by now the record is too old to go on.
+	// The operator fixes all servers but one. There the API still fails, and the record is now too old for a retry.
 	outage := e.mend()
 	e.run(ctx, "mended", "TAGGER_GIVE_UP_AFTER=10s")
 	e.takeDeadLetters()
-	if dead, ok := e.dead[outage.body]; !ok || !strings.Contains(attribute(dead, "reason"), "given up after 10s: ") || !strings.Contains(attribute(dead, "reason"), " 503 ") {
+	if dead, ok := e.dead[outage.body]; !ok || !strings.Contains(attribute(dead, "reason"), "given up after 10s: ") ||
+		!strings.Contains(attribute(dead, "reason"), " 503 ") {
 		t.Errorf("%s: dead letter %v, with the reason %q", outage.name, ok, attribute(dead, "reason"))
 	}
 
-	// A redriven record counts as new: the API fails once more, and that is waited for.
+	// A redriven record counts as new, so the API's next failure is retried.
 	e.sim.ClearFaults()
 	e.sim.Inject(simcloud.Fault{Path: outage.server, Times: 1, Answer: simcloud.Unavailable(0)})
 	e.redrive(ctx)
@@ -94,7 +98,7 @@ func TestQueue(t *testing.T) {
 	e.checkCalls()
 }
 
-// queueTest is what the test is made of.
+// queueTest is the state of the test.
 type queueTest struct {
 	*testing.T
 	queues  queues
@@ -127,17 +131,19 @@ func (e *queueTest) serve(w http.ResponseWriter, r *http.Request) {
 
 func (e *queueTest) send(s *sent) {
 	e.Helper()
-	out, err := e.queues.client.SendMessage(e.Context(), &sqs.SendMessageInput{QueueUrl: aws.String(e.queues.url), MessageBody: aws.String(s.body)})
+	out, err := e.queues.client.SendMessage(e.Context(), &sqs.SendMessageInput{QueueUrl: aws.String(e.queues.url),
+		MessageBody: aws.String(s.body)})
 	if err != nil {
 		e.Fatal(err)
 	}
 	e.ledger.sending(*out.MessageId, s)
 }
 
-// run lets the function work until all is settled.
+// run runs the function until all messages are settled.
 func (e *queueTest) run(ctx context.Context, name string, env ...string) {
 	e.Helper()
-	start, calls, failed, invocations, kills := time.Now(), e.calls.Load(), e.failed.Load(), e.ledger.invocations, e.ledger.kills
+	start, calls, failed, invocations, kills := time.Now(), e.calls.Load(), e.failed.Load(), e.ledger.invocations,
+		e.ledger.kills
 	m := &mapping{t: e.T, queues: e.queues, timeout: functionTimeout, ledger: e.ledger, env: slices.Concat(e.env, env)}
 	if err := m.run(ctx, pollers, func() bool { return e.ledger.settled(e.tap.asked) }); err != nil {
 		e.takeDeadLetters()
@@ -147,11 +153,12 @@ func (e *queueTest) run(ctx context.Context, name string, env ...string) {
 	for _, message := range e.ledger.errors {
 		e.Errorf("%s: an invocation failed: %s", name, message)
 	}
-	e.Logf("%s: %.1f s, %d invocations, %d of them ended by a crash, %d calls of the cloud's API, %d of them failed", name, time.Since(start).Seconds(),
+	e.Logf("%s: %.1f s, %d invocations, %d of them ended by a crash, %d calls of the cloud's API, %d of them failed", name,
+		time.Since(start).Seconds(),
 		e.ledger.invocations-invocations, e.ledger.kills-kills, e.calls.Load()-calls, e.failed.Load()-failed)
 }
 
-// takeDeadLetters looks at what has come into the dead-letter queue: the body as it was sent, and why it is there.
+// takeDeadLetters checks the body and the reason of the new dead letters.
 func (e *queueTest) takeDeadLetters() {
 	e.Helper()
 	for _, message := range receiveAll(e.T, e.queues.client, e.queues.deadURL) {
@@ -184,18 +191,20 @@ func attribute(message types.Message, name string) string {
 	return aws.ToString(message.MessageAttributes[name].StringValue)
 }
 
-// checkHandedBack holds the queue against the ledger: what was handed back is there, and not visible for as long as was asked for.
+// checkHandedBack compares the queue with the ledger: failed messages are there, and invisible for the requested time.
 func (e *queueTest) checkHandedBack() {
 	e.Helper()
 	waiting := 0
 	for _, m := range e.ledger.waiting() {
 		waiting++
-		if d := e.tap.asked(m.receipt); d < 12*time.Minute || d > 18*time.Minute { // a quarter of an hour, and a fifth to both sides
-			e.Errorf("%s: comes back after %s", m.sent.name, d)
+		// 15 minutes ± 20 %
+		if d := e.tap.asked(m.receipt); d < 12*time.Minute || d > 18*time.Minute {
+			e.Errorf("%s: visible again after %s", m.sent.name, d)
 		}
 	}
 	for name, want := range map[types.QueueAttributeName]int{
-		types.QueueAttributeNameApproximateNumberOfMessages: 0, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible: waiting,
+		types.QueueAttributeNameApproximateNumberOfMessages:           0,
+		types.QueueAttributeNameApproximateNumberOfMessagesNotVisible: waiting,
 	} {
 		if got := queueAttribute(e.T, e.queues.client, e.queues.url, name); got != strconv.Itoa(want) {
 			e.Errorf("%s is %s; want %d", name, got, want)
@@ -203,7 +212,8 @@ func (e *queueTest) checkHandedBack() {
 	}
 }
 
-// mend makes every server ready and all that was handed back visible. It returns the event about the one server whose API fails.
+// mend makes every server ready and all failed messages visible. It returns the event of the one server whose API
+// fails.
 func (e *queueTest) mend() *sent {
 	e.Helper()
 	e.sim.ClearFaults()
@@ -229,26 +239,27 @@ func (e *queueTest) mend() *sent {
 		if err != nil {
 			e.Fatal(err)
 		}
-		m.receipt = "" // nothing has been asked for the next one
+		m.receipt = "" // the next receive has a new one
 	}
 	outage := waiting[0].sent
 	e.sim.Inject(simcloud.Fault{Path: outage.server, Answer: simcloud.Unavailable(0)})
 	return outage
 }
 
-// redrive does what "make redrive" has SQS do, which this server cannot: it moves the dead letters to the queue as new messages.
+// redrive moves the dead letters to the queue as new messages, as SQS does for "make redrive". moto cannot do it.
 func (e *queueTest) redrive(ctx context.Context) {
 	e.Helper()
 	for body, message := range e.dead {
 		e.send(e.all[slices.IndexFunc(e.all, func(s *sent) bool { return s.body == body })])
-		if _, err := e.queues.client.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: aws.String(e.queues.deadURL), ReceiptHandle: message.ReceiptHandle}); err != nil {
+		if _, err := e.queues.client.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: aws.String(e.queues.deadURL),
+			ReceiptHandle: message.ReceiptHandle}); err != nil {
 			e.Fatal(err)
 		}
 		delete(e.dead, body)
 	}
 }
 
-// checkCalls: AWS is called for what is handed back and for dead letters, and for nothing else.
+// checkCalls checks that AWS is called only for failed messages and dead letters.
 func (e *queueTest) checkCalls() {
 	e.Helper()
 	e.Logf("calls of AWS by the function: %v", e.tap.calls)

@@ -29,7 +29,8 @@ import (
 
 const sqsRegion = "eu-central-1"
 
-// startMoto starts moto's server, which speaks SQS, on a port of its own choice, and returns its address. It ends with the test.
+// startMoto starts moto's server, which implements SQS, on a free port for the duration of the test. It returns its
+// address.
 func startMoto(t *testing.T) string {
 	t.Helper()
 	path, err := exec.LookPath("moto_server")
@@ -47,17 +48,17 @@ func startMoto(t *testing.T) string {
 	running, ended := make(chan string, 1), make(chan string, 1)
 	var reading sync.WaitGroup
 	reading.Go(func() {
-		var said []string
+		var output []string
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
 			if _, address, ok := strings.Cut(lines.Text(), "Running on "); ok && len(running) == 0 {
 				running <- strings.TrimSpace(address)
 			}
-			if len(said) < 50 {
-				said = append(said, lines.Text())
+			if len(output) < 50 {
+				output = append(output, lines.Text())
 			}
 		}
-		_, _ = io.Copy(io.Discard, stderr) // a line that is too long must not block it
-		ended <- strings.Join(said, "\n")
+		_, _ = io.Copy(io.Discard, stderr) // a line that is too long must not block the process
+		ended <- strings.Join(output, "\n")
 	})
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
@@ -69,8 +70,8 @@ func startMoto(t *testing.T) string {
 	select {
 	case address := <-running:
 		return address
-	case said := <-ended:
-		t.Fatalf("moto_server ended:\n%s", said)
+	case output := <-ended:
+		t.Fatalf("moto_server ended:\n%s", output)
 	case <-timeout.C:
 		t.Fatal("moto_server does not listen after a minute")
 	}
@@ -86,7 +87,7 @@ func awsConfig(address string) aws.Config {
 	}
 }
 
-// makeSecret stores the lines NAME=value as template.yaml's functions want them, and returns the secret's ARN.
+// makeSecret stores the lines NAME=value as a secret for template.yaml's functions, and returns its ARN.
 func makeSecret(t *testing.T, address string, lines []string) string {
 	t.Helper()
 	values := map[string]string{}
@@ -94,23 +95,24 @@ func makeSecret(t *testing.T, address string, lines []string) string {
 		name, value, _ := strings.Cut(line, "=")
 		values[name] = value
 	}
-	out, err := secretsmanager.NewFromConfig(awsConfig(address)).CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
-		Name: aws.String("tagger"), SecretString: aws.String(marshal(values)),
-	})
+	out, err := secretsmanager.NewFromConfig(awsConfig(address)).CreateSecret(t.Context(),
+		&secretsmanager.CreateSecretInput{
+			Name: aws.String("tagger"), SecretString: aws.String(marshal(values)),
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return *out.ARN
 }
 
-// queues are one of template.yaml's queues and its dead-letter queue.
+// queues are a queue of template.yaml and its dead-letter queue.
 type queues struct {
 	client   *sqs.Client
 	url, arn string
 	deadURL  string
 }
 
-// makeQueues makes the queues of a function as template.yaml describes them, with another visibility timeout.
+// makeQueues creates the queues of a function as in template.yaml, but with another visibility timeout.
 func makeQueues(t *testing.T, address, id string, visibility time.Duration) queues {
 	t.Helper()
 	client := sqs.NewFromConfig(awsConfig(address))
@@ -125,26 +127,30 @@ func makeQueues(t *testing.T, address, id string, visibility time.Duration) queu
 	resources := template(t).at("Resources")
 	queue, dead := resources.at(id+"Queue", "Properties"), resources.at(id+"DeadLetterQueue", "Properties")
 	deadURL, deadARN := create("tagger-dead", map[string]string{
-		"MessageRetentionPeriod": dead.at("MessageRetentionPeriod").Value, "SqsManagedSseEnabled": dead.at("SqsManagedSseEnabled").Value,
+		"MessageRetentionPeriod": dead.at("MessageRetentionPeriod").Value,
+		"SqsManagedSseEnabled":   dead.at("SqsManagedSseEnabled").Value,
 	})
 	url, arn := create("tagger", map[string]string{
-		"MessageRetentionPeriod": queue.at("MessageRetentionPeriod").Value, "SqsManagedSseEnabled": queue.at("SqsManagedSseEnabled").Value,
-		"VisibilityTimeout": strconv.Itoa(int(visibility.Seconds())),
-		"RedrivePolicy":     fmt.Sprintf(`{"deadLetterTargetArn": %q, "maxReceiveCount": %d}`, deadARN, queue.at("RedrivePolicy", "maxReceiveCount").number(t)),
+		"MessageRetentionPeriod": queue.at("MessageRetentionPeriod").Value,
+		"SqsManagedSseEnabled":   queue.at("SqsManagedSseEnabled").Value,
+		"VisibilityTimeout":      strconv.Itoa(int(visibility.Seconds())),
+		"RedrivePolicy": fmt.Sprintf(`{"deadLetterTargetArn": %q, "maxReceiveCount": %d}`, deadARN,
+			queue.at("RedrivePolicy", "maxReceiveCount").number(t)),
 	})
 	return queues{client, url, arn, deadURL}
 }
 
 func queueAttribute(t *testing.T, client *sqs.Client, url string, name types.QueueAttributeName) string {
 	t.Helper()
-	out, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: aws.String(url), AttributeNames: []types.QueueAttributeName{name}})
+	out, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: aws.String(url),
+		AttributeNames: []types.QueueAttributeName{name}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out.Attributes[string(name)]
 }
 
-// receiveAll receives what is visible in a queue, and hides it for an hour.
+// receiveAll receives all visible messages and hides them for an hour.
 func receiveAll(t *testing.T, client *sqs.Client, url string) []types.Message {
 	t.Helper()
 	var all []types.Message
@@ -162,14 +168,15 @@ func receiveAll(t *testing.T, client *sqs.Client, url string) []types.Message {
 	}
 }
 
-// tap stands between the functions and AWS: it counts their calls, keeps the visibility that they ask for, and refuses what it is told to.
+// tap is a proxy between the functions and AWS. It counts calls, records the requested visibility, and fails on
+// request.
 type tap struct {
 	*httptest.Server
 
 	mu         sync.Mutex
 	calls      map[string]int           // by operation
 	visibility map[string]time.Duration // by receipt handle
-	refusals   map[string]int           // by message body: how many more times it is not taken
+	refusals   map[string]int           // by message body: how many more sends fail
 }
 
 func newTap(t *testing.T, address string) *tap {
@@ -181,7 +188,7 @@ func newTap(t *testing.T, address string) *tap {
 	p := &tap{calls: map[string]int{}, visibility: map[string]time.Duration{}, refusals: map[string]int{}}
 	proxy := &httputil.ReverseProxy{
 		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		ErrorLog: log.New(io.Discard, "", 0), // a process that was killed leaves calls behind
+		ErrorLog: log.New(io.Discard, "", 0), // killed processes leave unfinished calls
 	}
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -219,27 +226,27 @@ func (p *tap) refuses(operation string, body []byte) bool {
 		return true
 	}
 	for _, attribute := range call.MessageAttributes {
-		if strings.ContainsFunc(attribute.StringValue, foreignToSQS) {
+		if strings.ContainsFunc(attribute.StringValue, invalidInSQS) {
 			return true
 		}
 	}
 	return false
 }
 
-// foreignToSQS reports what SQS refuses in a message, and moto takes
+// invalidInSQS reports the characters that SQS rejects in a message and moto accepts
 // (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html).
-func foreignToSQS(r rune) bool {
+func invalidInSQS(r rune) bool {
 	return r < ' ' && !strings.ContainsRune("\t\n\r", r) || r == '\ufffe' || r == '\uffff'
 }
 
-// refuse lets the next so many attempts to send a body fail.
+// refuse makes the next attempts to send a body fail.
 func (p *tap) refuse(body string, times int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refusals[body] = times
 }
 
-// asked returns the visibility that was asked for with a receipt handle, 0 for none.
+// asked returns the visibility that was requested for a receipt handle, 0 for none.
 func (p *tap) asked(receipt string) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()

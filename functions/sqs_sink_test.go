@@ -26,13 +26,15 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// TestQueueOfListener has tagger listen's sink send events to queues of a real server, from which the real function takes them and tags.
+// TestQueueOfListener: the sink of tagger listen sends events to queues of a real server, from which the real function
+// processes them.
 func TestQueueOfListener(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	address := startMoto(t)
 	for name, value := range map[string]string{
-		"AWS_ENDPOINT_URL": address, "AWS_REGION": "", "AWS_ACCESS_KEY_ID": "AKIATEST", "AWS_SECRET_ACCESS_KEY": "test-secret-key",
+		"AWS_ENDPOINT_URL": address, "AWS_REGION": "", "AWS_ACCESS_KEY_ID": "AKIATEST",
+		"AWS_SECRET_ACCESS_KEY": "test-secret-key",
 	} {
 		t.Setenv(name, value)
 	}
@@ -44,7 +46,8 @@ func TestQueueOfListener(t *testing.T) {
 	post := func(queue string, body string) delivery.Decision {
 		t.Helper()
 		sink, err := listen.NewSink(listen.SinkOptions{
-			URL: "https://sqs." + sqsRegion + ".amazonaws.com/123456789012/" + queue, Registry: lifecycle.New(lifecycle.Options{}),
+			URL:         "https://sqs." + sqsRegion + ".amazonaws.com/123456789012/" + queue,
+			Registry:    lifecycle.New(lifecycle.Options{}),
 			GiveUpAfter: time.Hour, Log: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
@@ -58,7 +61,7 @@ func TestQueueOfListener(t *testing.T) {
 		return cloudEvent(id, "io.github.cloudtagger.server.created", serverOf(server), name, time.Now())
 	}
 
-	// What the sink sends, the function tags.
+	// The function tags the resources of the sink's events.
 	for i := range 3 {
 		sim.PutServer(simcloud.Server{ID: serverOf(i), Name: fmt.Sprint("web-", i)})
 		if d := post("tagger", event(fmt.Sprint("e-", i), i, fmt.Sprint("web-", i))); d.Outcome != "sent" {
@@ -70,7 +73,8 @@ func TestQueueOfListener(t *testing.T) {
 	life, end := context.WithCancel(ctx)
 	defer end()
 	b, err := startBootstrap(life, t, &processes, []string{
-		"AWS_ENDPOINT_URL=" + address, "AWS_REGION=" + sqsRegion, "AWS_ACCESS_KEY_ID=AKIATEST", "AWS_SECRET_ACCESS_KEY=test-secret-key",
+		"AWS_ENDPOINT_URL=" + address, "AWS_REGION=" + sqsRegion, "AWS_ACCESS_KEY_ID=AKIATEST",
+		"AWS_SECRET_ACCESS_KEY=test-secret-key",
 		"TAGGER_RULES=" + sqsRules, "TAGGER_SECRET_ARN=" + makeSecret(t, address, sim.Env(cloud.URL)),
 	}, func(map[string]any) {})
 	if err != nil {
@@ -91,9 +95,10 @@ func TestQueueOfListener(t *testing.T) {
 		}
 	}
 
-	// A FIFO queue has a message group for each resource, and takes an event once.
+	// A FIFO queue has a message group for each resource, and accepts an event once.
 	fifo, err := q.client.CreateQueue(ctx, &sqs.CreateQueueInput{
-		QueueName: aws.String("tagger.fifo"), Attributes: map[string]string{"FifoQueue": "true", "MaximumMessageSize": "1024"},
+		QueueName: aws.String("tagger.fifo"), Attributes: map[string]string{"FifoQueue": "true",
+			"MaximumMessageSize": "1024"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +109,7 @@ func TestQueueOfListener(t *testing.T) {
 		}
 	}
 	groups := map[string][]string{}
-	for range 2 { // a receive may be of one group only
+	for range 2 { // a receive may return only one group
 		out, err := q.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
 			QueueUrl: fifo.QueueUrl, MaxNumberOfMessages: 10,
 			MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameMessageGroupId},
@@ -129,8 +134,9 @@ func TestQueueOfListener(t *testing.T) {
 		t.Errorf("the groups of the FIFO queue have %q", orders)
 	}
 
-	// What the queue does not take is rejected; a queue that is not there is no event's fault.
-	if d := post("tagger.fifo", event("long", 1, strings.Repeat("x", 1000))); d.Outcome != apply.Rejected || !strings.Contains(d.Reason, "InvalidParameterValue") {
+	// An event that the queue rejects is rejected; a missing queue is a configuration fault.
+	if d := post("tagger.fifo", event("long", 1, strings.Repeat("x", 1000))); d.Outcome != apply.Rejected ||
+		!strings.Contains(d.Reason, "InvalidParameterValue") {
 		t.Errorf("too long: %+v", d)
 	}
 	if d := post("none", event("e", 1, "a")); d.Fault.Scope != fault.Everything || d.Outcome != apply.Deferred {

@@ -11,7 +11,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// node is a part of template.yaml; its tags (!Ref and kin) stay in sight.
+// node is a part of template.yaml, with its tags (!Ref and others).
 type node struct{ *yaml.Node }
 
 func template(t *testing.T) node {
@@ -27,7 +27,7 @@ func template(t *testing.T) node {
 	return node{doc.Content[0]}
 }
 
-// at follows names; where there is nothing the node is empty.
+// at returns the node at a path of names, an empty node if there is none.
 func (n node) at(names ...string) node {
 	for _, name := range names {
 		next := node{&yaml.Node{}}
@@ -58,7 +58,7 @@ func (n node) number(t *testing.T) int {
 	return i
 }
 
-// What no validator of templates knows: that it fits the code.
+// Template validators cannot check that the template fits the code.
 func TestTemplate(t *testing.T) {
 	root := template(t)
 	var known []string
@@ -84,7 +84,8 @@ func TestTemplate(t *testing.T) {
 			continue
 		}
 		functions++
-		for _, variables := range []node{globals.at("Environment", "Variables"), r.at("Properties", "Environment", "Variables")} {
+		for _, variables := range []node{globals.at("Environment", "Variables"),
+			r.at("Properties", "Environment", "Variables")} {
 			for _, v := range variables.keys() {
 				if !slices.Contains(known, v) {
 					t.Errorf("%s: the code reads no variable %s", name, v)
@@ -111,12 +112,14 @@ func TestTemplate(t *testing.T) {
 		if visibility := queue.at("VisibilityTimeout").number(t); visibility < 6*timeout {
 			t.Errorf("%s: a visibility of %d s is less than six times the timeout of %d s", name, visibility, timeout)
 		}
-		if queue.at("RedrivePolicy", "deadLetterTargetArn").Value != id+"DeadLetterQueue.Arn" || queue.at("RedrivePolicy", "maxReceiveCount").number(t) != 200 {
+		if queue.at("RedrivePolicy", "deadLetterTargetArn").Value != id+"DeadLetterQueue.Arn" ||
+			queue.at("RedrivePolicy", "maxReceiveCount").number(t) != 200 {
 			t.Errorf("%s: redrive policy", name)
 		}
-		// A delay is an hour and its jitter at most.
+		// A delay is at most an hour plus jitter.
 		if kept := queue.at("MessageRetentionPeriod").number(t); kept < 200*3600*6/5 {
-			t.Errorf("%s: a record may expire after %d s, before 200 receives have taken it to the dead-letter queue", name, kept)
+			t.Errorf("%s: a record may expire after %d s, before 200 receives have taken it to the dead-letter queue", name,
+				kept)
 		}
 		dead := resources.at(id+"DeadLetterQueue", "Properties", "MessageRetentionPeriod").number(t)
 		if dead <= queue.at("MessageRetentionPeriod").number(t) {
@@ -131,7 +134,7 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
-// A secret that is resolved in a template ends as plain text in the function's configuration.
+// A secret that a template resolves becomes plain text in the function's configuration.
 func TestTemplateHoldsNoSecrets(t *testing.T) {
 	text, err := os.ReadFile("../template.yaml")
 	if err != nil {
@@ -147,19 +150,23 @@ func TestTemplateHoldsNoSecrets(t *testing.T) {
 	}
 }
 
-// Functions link what they need: what serves the desk alone makes them larger and slower to start.
+// Functions must not link what only the command line needs, which would make them larger and slower to start.
 func TestFunctionsDoNotLink(t *testing.T) {
 	out := goList(t)
 	for _, unwanted := range []string{
-		"github.com/cloudtagger/tagger/pkg/simcloud", "github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml", "github.com/spf13/cobra",
-		"github.com/aws/aws-sdk-go-v2/config", "github.com/rabbitmq/amqp091-go", "go.uber.org/zap", "github.com/cloudevents/sdk-go/v2/client", "testing",
+		"github.com/cloudtagger/tagger/pkg/simcloud", "github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml",
+		"github.com/spf13/cobra",
+		"github.com/aws/aws-sdk-go-v2/config", "github.com/rabbitmq/amqp091-go", "go.uber.org/zap",
+		"github.com/cloudevents/sdk-go/v2/client", "testing",
 	} {
 		if slices.Contains(out, unwanted) {
 			t.Errorf("a function links %s", unwanted)
 		}
 	}
-	if i := slices.IndexFunc(out, func(name string) bool { return strings.HasPrefix(name, "github.com/aws/aws-sdk-go-v2/service/") }); i >= 0 {
-		t.Errorf("a function links %s, a client of which pkg/awsapi says what it costs", out[i])
+	if i := slices.IndexFunc(out, func(name string) bool {
+		return strings.HasPrefix(name, "github.com/aws/aws-sdk-go-v2/service/")
+	}); i >= 0 {
+		t.Errorf("a function links %s; see pkg/awsapi for its cost", out[i])
 	}
 	if !slices.Contains(out, "github.com/cloudtagger/tagger/pkg/host") {
 		t.Error("the list of what is linked is not one")

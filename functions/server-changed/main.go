@@ -15,9 +15,10 @@ import (
 func main() {
 	aws := &awsapi.Client{}
 	err := app.Run(context.Background(), app.Function{
-		Name:    "server-changed",
-		Actions: []lifecycle.Action{lifecycle.ServerStarted, lifecycle.ServerStopped, lifecycle.ServerResized, lifecycle.ServerRebuilt},
-		AWS:     app.AWS{Secret: awssecret.Opener(aws), Parameter: aws.Parameter, Queues: aws},
+		Name: "server-changed",
+		Actions: []lifecycle.Action{lifecycle.ServerStarted, lifecycle.ServerStopped, lifecycle.ServerResized,
+			lifecycle.ServerRebuilt},
+		AWS: app.AWS{Secret: awssecret.Opener(aws), Parameter: aws.Parameter, Queues: aws},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tagger:", err)

@@ -15,9 +15,10 @@ import (
 func main() {
 	aws := &awsapi.Client{}
 	err := app.Run(context.Background(), app.Function{
-		Name:    "volume-changed",
-		Actions: []lifecycle.Action{lifecycle.VolumeAttached, lifecycle.VolumeDetached, lifecycle.VolumeResized, lifecycle.VolumeTransferred},
-		AWS:     app.AWS{Secret: awssecret.Opener(aws), Parameter: aws.Parameter, Queues: aws},
+		Name: "volume-changed",
+		Actions: []lifecycle.Action{lifecycle.VolumeAttached, lifecycle.VolumeDetached, lifecycle.VolumeResized,
+			lifecycle.VolumeTransferred},
+		AWS: app.AWS{Secret: awssecret.Opener(aws), Parameter: aws.Parameter, Queues: aws},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "tagger:", err)

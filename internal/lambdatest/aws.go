@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// AWS answers what the functions ask of SQS and Secrets Manager, and keeps it.
+// AWS fakes SQS and Secrets Manager, and records the calls.
 type AWS struct {
 	*httptest.Server
 
@@ -19,21 +19,21 @@ type AWS struct {
 	errors map[string]Error // by target
 }
 
-// Error is what a service answers in place of doing what it is asked for.
+// Error is an error response of a service.
 type Error struct {
 	Status int
 	Type   string // such as com.amazonaws.sqs#QueueDoesNotExist
 }
 
-// Call is one that a function has made.
+// Call is a call by a function.
 type Call struct {
 	Target string // such as AmazonSQS.SendMessage
 	Body   map[string]any
-	// Scope is what the request was signed for: the region and the service, such as eu-central-1/sqs.
+	// Scope is the region and service of the signature, such as eu-central-1/sqs.
 	Scope string
 }
 
-// NewAWS starts the services on loopback. Close ends them.
+// NewAWS starts the services on loopback. Close stops them.
 func NewAWS() *AWS {
 	a := &AWS{}
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -63,7 +63,7 @@ func NewAWS() *AWS {
 	return a
 }
 
-// scope reads "AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, …".
+// scope parses "AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, …".
 func scope(authorization string) string {
 	_, credential, _ := strings.Cut(authorization, "Credential=")
 	parts := strings.Split(credential, "/")
@@ -73,7 +73,7 @@ func scope(authorization string) string {
 	return parts[2] + "/" + parts[3]
 }
 
-// SetCredentials makes the secret of the lines of an environment (NAME=value) that are the cloud's: those with OS_.
+// SetCredentials stores the lines of an environment (NAME=value) that begin with OS_ as the secret.
 func (a *AWS) SetCredentials(environ []string) error {
 	secret := map[string]string{}
 	for _, line := range environ {
@@ -91,7 +91,7 @@ func (a *AWS) SetCredentials(environ []string) error {
 	return nil
 }
 
-// Fail has all calls of a target answered with the error from now on, or as usual again with an empty one.
+// Fail makes all calls of a target fail with the error. The zero Error restores normal responses.
 func (a *AWS) Fail(target string, e Error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -101,7 +101,7 @@ func (a *AWS) Fail(target string, e Error) {
 	a.errors[target] = e
 }
 
-// Calls returns the calls since the last time, and forgets them.
+// Calls returns the calls since the previous Calls.
 func (a *AWS) Calls() []Call {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -110,7 +110,7 @@ func (a *AWS) Calls() []Call {
 	return calls
 }
 
-// Environ is what AWS sets in a function's environment, and where the function finds these services and its secret.
+// Environ returns a function's environment: the variables that AWS sets, the address of these services, and the secret.
 func (a *AWS) Environ(runtime *RuntimeAPI) []string {
 	return []string{
 		"AWS_LAMBDA_RUNTIME_API=" + runtime.Host(), "AWS_ENDPOINT_URL=" + a.URL, "AWS_REGION=eu-central-1",

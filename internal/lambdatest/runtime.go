@@ -1,5 +1,4 @@
-// Package lambdatest stands for AWS around a function's built bootstrap: the Lambda Runtime API, and the calls that the
-// function makes of other services.
+// Package lambdatest fakes AWS for a function's bootstrap: the Lambda Runtime API, and the services that it calls.
 package lambdatest
 
 import (
@@ -14,7 +13,7 @@ import (
 	"time"
 )
 
-// RuntimeAPI is the AWS Lambda Runtime API, as a bootstrap sees it.
+// RuntimeAPI fakes the AWS Lambda Runtime API.
 // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 type RuntimeAPI struct {
 	*httptest.Server
@@ -29,15 +28,15 @@ type invocation struct {
 	deadline time.Time
 }
 
-// Answer is what the bootstrap posted for an invocation: a response or an error.
+// Answer is the bootstrap's response to an invocation, or its error.
 type Answer struct {
 	Body   []byte
 	Failed bool
-	// Kind is the error's type, as failure destinations see it.
+	// Kind is the error's type, which failure destinations see.
 	Kind, Message string
 }
 
-// NewRuntimeAPI starts a Runtime API on loopback. Close ends it.
+// NewRuntimeAPI starts a Runtime API on loopback. Close stops it.
 func NewRuntimeAPI() *RuntimeAPI {
 	r := &RuntimeAPI{next: make(chan invocation), done: make(chan Answer, 1), polled: make(chan struct{}, 1)}
 	mux := http.NewServeMux()
@@ -71,19 +70,19 @@ func NewRuntimeAPI() *RuntimeAPI {
 	return r
 }
 
-// Host is the value of AWS_LAMBDA_RUNTIME_API.
+// Host returns the value of AWS_LAMBDA_RUNTIME_API.
 func (r *RuntimeAPI) Host() string { return strings.TrimPrefix(r.URL, "http://") }
 
-// Polled is sent to when the bootstrap asks for an invocation: its cold start is over then.
+// Polled receives an element when the bootstrap requests an invocation, which ends its cold start.
 func (r *RuntimeAPI) Polled() <-chan struct{} { return r.polled }
 
-// Invoke hands a payload to the bootstrap and returns its answer.
+// Invoke passes a payload to the bootstrap and returns its answer.
 func (r *RuntimeAPI) Invoke(ctx context.Context, payload []byte, timeout time.Duration) (Answer, error) {
 	i := invocation{strconv.FormatInt(time.Now().UnixNano(), 10), payload, time.Now().Add(timeout)}
 	select {
 	case r.next <- i:
 	case <-ctx.Done():
-		return Answer{}, fmt.Errorf("hand out the invocation: %w", context.Cause(ctx))
+		return Answer{}, fmt.Errorf("pass the invocation to the bootstrap: %w", context.Cause(ctx))
 	}
 	select {
 	case a := <-r.done:

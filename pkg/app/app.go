@@ -1,8 +1,8 @@
-// Package app is the composition root: it reads the configuration, builds a Tagger and the door of the platform that
-// the process runs on, and serves it. One binary finds out by itself where it runs.
+// Package app is the composition root. It reads the configuration, builds a Tagger and the entry point for the platform
+// of the process, and serves it. A binary detects its platform.
 //
-// What only AWS has is injected, so that a command that does without it does not link it. The listener's door is
-// composed by the command that has it: no function links RabbitMQ's client.
+// AWS clients are injected, so that commands that do not need them do not link them. The command tagger listen builds
+// the listener, so that functions do not link RabbitMQ's client.
 package app
 
 import (
@@ -33,47 +33,46 @@ import (
 
 // Function is one deployable function, or a command that works like one.
 type Function struct {
-	// Name is shown to the cloud's API and in logs.
+	// Name is in the user agent and in logs.
 	Name string
-	// Actions are those that it handles; nil for all.
+	// Actions are the actions that it handles; nil for all.
 	Actions []lifecycle.Action
-	// Bus says that its events come from a bus that carries every project's; see [tagger.Options].
+	// Bus means that its events come from a bus with events of all projects; see [tagger.Options].
 	Bus bool
-	// Credentials reads the credentials of the environment; [config.CredentialsFromEnv] when nil.
+	// Credentials reads the credentials. nil means [config.CredentialsFromEnv].
 	Credentials func() (config.Credentials, error)
-	// RulesFile, if not "", goes before what the settings say of the rules.
+	// RulesFile, if not "", takes precedence over the settings for the rules.
 	RulesFile string
 	AWS       AWS
-	// Work, if not nil, makes what an invocation does in place of working on events.
+	// Work, if not nil, returns the work of an invocation, instead of processing events.
 	Work func(Composed) (Work, error)
 }
 
 // Work is [host.Work].
 type Work = host.Work
 
-// AWS is what a process uses of AWS. What is nil it cannot use, and a setting that needs it is an error.
+// AWS has the AWS services that a process can use. A setting that needs a nil one is an error.
 type AWS struct {
-	// Secret opens a secret that holds the credentials, by its ARN. The functions are the Source and Refused of
-	// [cloud.Options].
+	// Secret opens a secret with the credentials, by its ARN. It returns Source and Refused of [cloud.Options].
 	Secret func(arn string) (credentials func(context.Context) (config.Credentials, error), refused func())
-	// Parameter reads a parameter of Systems Manager, decrypted where it is a SecureString.
-	Parameter func(ctx context.Context, name string) (string, error)
+	// Parameter reads a parameter of Systems Manager and decrypts a SecureString.
+	Parameter config.ParameterReader
 	// Queues are the account's SQS queues.
 	Queues host.Queues
 }
 
-// platform is where a process runs.
+// platform is the platform that a process runs on.
 type platform string
 
 const (
 	awsLambda     platform = "AWS Lambda"
 	functionGraph platform = "FunctionGraph"
 	overHTTP      platform = "HTTP"
-	byCommand     platform = "a command"
+	commandLine   platform = "a command"
 )
 
-// where finds the platform by the variables that it sets.
-func where() (platform, error) {
+// detectPlatform detects the platform by the variables that it sets.
+func detectPlatform() (platform, error) {
 	switch {
 	case os.Getenv("AWS_LAMBDA_RUNTIME_API") != "":
 		return awsLambda, nil
@@ -83,18 +82,18 @@ func where() (platform, error) {
 		return overHTTP, nil
 	}
 	return "", errors.New("find the platform: neither AWS_LAMBDA_RUNTIME_API (AWS Lambda) nor RUNTIME_API_ADDR " +
-		"(FunctionGraph) nor PORT (HTTP) is set; at a desk use: tagger invoke")
+		"(FunctionGraph) nor PORT (HTTP) is set; on the command line, use tagger invoke")
 }
 
-// Run reads the configuration, composes the function and serves the platform that the process runs on. It returns an
-// error that says why it cannot serve, and nil when the context ended.
+// Run reads the configuration, composes the function and serves the platform of the process. It returns nil when the
+// context ends.
 func Run(ctx context.Context, f Function) error {
-	p, err := where()
+	p, err := detectPlatform()
 	if err != nil {
 		return err
 	}
 	if p == functionGraph {
-		if err := adoptUserData(); err != nil {
+		if err := setEnvFromUserData(); err != nil {
 			return err
 		}
 	}
@@ -109,7 +108,7 @@ func Run(ctx context.Context, f Function) error {
 		}
 	}
 	switch p {
-	case awsLambda: // which ends the process itself
+	case awsLambda: // aws-lambda-go ends the process
 		var handler lambda.Handler = c.lambda(f.AWS.Queues)
 		if work != nil {
 			handler = &host.LambdaWork{Work: work, Flush: c.flush}
@@ -135,7 +134,7 @@ func Run(ctx context.Context, f Function) error {
 	return c.serve(ctx, listener)
 }
 
-// RunHTTP serves HTTP on a listener, which it closes, whatever the platform, until the context ends.
+// RunHTTP serves HTTP on an address, on any platform, until the context ends.
 func RunHTTP(ctx context.Context, f Function, listener net.Listener) error {
 	defer listener.Close()
 	c, err := compose(ctx, f, overHTTP)
@@ -145,13 +144,13 @@ func RunHTTP(ctx context.Context, f Function, listener net.Listener) error {
 	return c.serve(ctx, listener)
 }
 
-// Composed is what a door needs.
+// Composed has what an entry point needs.
 type Composed struct {
 	Tagger   *tagger.Tagger
 	Settings config.Settings
 	Log      *slog.Logger
 	Metrics  *metrics.Metrics
-	// Cloud is the Tagger's, with its bounds; Rules are those in force; Region is the configured one.
+	// Cloud is the Tagger's cloud, Rules are the rules in force, Region is the configured region.
 	Cloud  *cloud.Cloud
 	Rules  tagger.Rulebook
 	Region string
@@ -159,10 +158,10 @@ type Composed struct {
 	Held func() bool
 }
 
-// Compose reads the configuration and composes what a door needs that this package does not have.
-func Compose(ctx context.Context, f Function) (Composed, error) { return compose(ctx, f, byCommand) }
+// Compose reads the configuration and builds what an entry point outside this package needs.
+func Compose(ctx context.Context, f Function) (Composed, error) { return compose(ctx, f, commandLine) }
 
-// Processor returns a processor of messages. Tolerance and gather are those of [delivery.Options].
+// Processor returns a processor of messages. See [delivery.Options] for tolerance and gather.
 func (c Composed) Processor(tolerance int, gather time.Duration) *delivery.Processor {
 	return delivery.New(delivery.Options{
 		Tagger: c.Tagger, Concurrency: c.Settings.Concurrency, GiveUpAfter: c.Settings.GiveUpAfter,
@@ -170,12 +169,12 @@ func (c Composed) Processor(tolerance int, gather time.Duration) *delivery.Proce
 	})
 }
 
-// wholeBatch is the tolerance of doors that acknowledge all they were given in one answer.
+// wholeBatch is the tolerance of entry points that acknowledge a whole batch in one response.
 const wholeBatch = 1
 
-// underWay is how many requests may be under way for each change that is worked on: most of them wait for their
-// servers.
-const underWay = 10
+// requestsPerChange is the number of requests in flight for each change that is processed, because most requests wait
+// for their servers.
+const requestsPerChange = 10
 
 func (c Composed) lambda(queues host.Queues) *host.Lambda {
 	return &host.Lambda{
@@ -200,19 +199,24 @@ func (c Composed) serve(ctx context.Context, listener net.Listener) error {
 	}
 	c.Log.Info("listening", "address", listener.Addr().String())
 	if c.Settings.HTTPSecret.IsZero() {
-		c.Log.Warn("TAGGER_HTTP_SECRET is not set: everybody who reaches the port may send events")
+		c.Log.Warn("TAGGER_HTTP_SECRET is not set; anyone who can reach the port can send events")
 	}
 	h := host.NewHTTP(host.HTTPOptions{
-		WebHook:   webHook,
-		Processor: c.Processor(wholeBatch, 0), Requests: underWay * c.Settings.Concurrency, Bytes: c.Settings.BytesInFlight,
-		Secret: c.Settings.HTTPSecret, Wait: c.Settings.Wait, Metrics: c.Metrics.WritePrometheus, MetricsSecret: c.Settings.MetricsToken(),
+		Processor:     c.Processor(wholeBatch, 0),
+		Requests:      requestsPerChange * c.Settings.Concurrency,
+		Bytes:         c.Settings.BytesInFlight,
+		Secret:        c.Settings.HTTPSecret,
+		Wait:          c.Settings.Wait,
+		Metrics:       c.Metrics.WritePrometheus,
+		MetricsSecret: c.Settings.MetricsToken(),
+		WebHook:       webHook,
 	})
-	err = Serve(ctx, listener, h, h.LongestRequest())
+	err = Serve(ctx, listener, h, h.MaxRequestDuration())
 	c.Log.Info("ended")
 	return err
 }
 
-// compose makes of the configuration what a platform's door needs.
+// compose reads the configuration and builds what the platform's entry point needs.
 func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 	settings, err := config.SettingsFromEnv()
 	if err != nil {
@@ -226,9 +230,9 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 	for _, warning := range config.Unknown(os.Environ()) {
 		log.Warn(warning)
 	}
-	// By the name in AWS: two stacks of an account have the same functions.
+	// On AWS use the deployed name, because several stacks of an account have the same functions.
 	counts := metrics.New(cmp.Or(os.Getenv("AWS_LAMBDA_FUNCTION_NAME"), f.Name))
-	book, err := openRules(ctx, settings, f.AWS.Parameter, log, counts)
+	source, err := openRules(ctx, settings, f.AWS.Parameter, log, counts)
 	if err != nil {
 		return Composed{}, err
 	}
@@ -241,7 +245,7 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 		return Composed{}, err
 	}
 	if p == awsLambda {
-		if err := onlyFromASecret(settings, credentials); err != nil {
+		if err := requireSecretARN(settings, credentials); err != nil {
 			return Composed{}, err
 		}
 	}
@@ -254,16 +258,16 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 		log.Warn(w.String())
 	}
 	made := cloud.New(options)
-	if p == overHTTP || p == byCommand { // a function logs in with its first event
+	if p == overHTTP || p == commandLine { // a function logs in with its first event
 		if err := made.CheckBounds(ctx); err != nil {
 			return Composed{}, err
 		}
 	}
 	var held func() bool
-	if p == overHTTP || p == byCommand { // a function's process is frozen between events, and nobody puts a file beside it
+	if p == overHTTP || p == commandLine { // a function is frozen between events, and has no place for a file
 		held = WatchHold(ctx, settings.HoldFile, log)
 		counts.Hold(held)
-		if reloader, ok := book.(*rules.Reloader); ok {
+		if reloader, ok := source.(*rules.Reloader); ok {
 			go watchRules(ctx, reloader, log)
 		}
 	}
@@ -274,7 +278,7 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 	if err != nil {
 		return Composed{}, err
 	}
-	t, err := tagger.Compose(ctx, settings, book, tagger.Parts{
+	t, err := tagger.Compose(ctx, settings, source, tagger.Parts{
 		Cloud: made, Actions: f.Actions, Held: held, Log: log, Observe: counts.Observe, Journal: audit,
 		Region: credentials.RegionName, Bus: f.Bus,
 	})
@@ -284,11 +288,11 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 	log.Info("started", "platform", string(p), "api", settings.API, "dry_run", settings.DryRun)
 	return Composed{
 		Tagger: t, Settings: settings, Log: log, Metrics: counts,
-		Cloud: made, Rules: book, Region: credentials.RegionName, Held: held,
+		Cloud: made, Rules: source, Region: credentials.RegionName, Held: held,
 	}, nil
 }
 
-// OpenAudit opens the audit file of the settings; nil where there is none. Failed is told of each record that could not
+// OpenAudit opens the audit file in the settings; nil if there is none. It calls failed for each record that could not
 // be written.
 func OpenAudit(s config.Settings, failed func(error)) (tagger.Journal, error) {
 	if s.AuditFile == "" {
@@ -301,9 +305,9 @@ func OpenAudit(s config.Settings, failed func(error)) (tagger.Journal, error) {
 	return a, nil
 }
 
-// onlyFromASecret refuses credentials in a Lambda function's environment, where everybody who may look at the function
-// reads them. On a desk, under the SAM CLI, there is no such reader.
-func onlyFromASecret(settings config.Settings, credentials config.Credentials) error {
+// requireSecretARN rejects credentials in a Lambda function's environment, because anyone who may view the function can
+// read them. Under the SAM CLI, the function runs on the user's own machine, so they are allowed.
+func requireSecretARN(settings config.Settings, credentials config.Credentials) error {
 	const way = "put the credentials into a Secrets Manager secret, a JSON object of these variables, and set " +
 		"TAGGER_SECRET_ARN to its ARN"
 	names := credentials.SecretNames()
@@ -311,8 +315,8 @@ func onlyFromASecret(settings config.Settings, credentials config.Credentials) e
 	case os.Getenv("AWS_SAM_LOCAL") == "true":
 		return nil
 	case !settings.HTTPSecret.IsZero():
-		return errors.New("read the environment: TAGGER_HTTP_SECRET is not for AWS Lambda, where function URLs and HTTP " +
-			"APIs have authorisation of their own (IAM): unset it, and see that they use it")
+		return errors.New("read the environment: TAGGER_HTTP_SECRET is not for AWS Lambda: " +
+			"unset it, and use the authorisation (IAM) of the function URL or HTTP API")
 	case len(names) > 0:
 		return fmt.Errorf("read the environment: %s would be readable in the function's configuration: %s",
 			strings.Join(names, ", "), way)
@@ -322,9 +326,9 @@ func onlyFromASecret(settings config.Settings, credentials config.Credentials) e
 	return nil
 }
 
-// openRules opens the rules that the settings name. Those in a file or a parameter are read again from time to time.
+// openRules opens the rules in the settings. Rules in a file or a parameter are reloaded periodically.
 func openRules(
-	ctx context.Context, settings config.Settings, parameter func(context.Context, string) (string, error),
+	ctx context.Context, settings config.Settings, parameter config.ParameterReader,
 	log *slog.Logger, counts *metrics.Metrics,
 ) (tagger.Rulebook, error) {
 	inForce := func(v rules.Version) {
@@ -348,16 +352,16 @@ func openRules(
 	return rules.Open(ctx, read, compile, settings.RulesRefresh, rules.Notices{
 		InForce: inForce,
 		Unread: func(err error) {
-			log.Warn("the rules cannot be read again; those in force stay", "error", err.Error())
+			log.Warn("cannot reload the rules; the present ones stay in force", "error", err.Error())
 		},
 		Refused: func(err error) {
 			counts.RulesRefused()
-			log.Error("the rules have changed and are refused; the last good ones stay in force", "error", err.Error())
+			log.Error("new rules refused; the present ones stay in force", "error", err.Error())
 		},
 	})
 }
 
-// watchRules has the rules read again from time to time and on SIGHUP.
+// watchRules reloads the rules periodically and on SIGHUP.
 func watchRules(ctx context.Context, r *rules.Reloader, log *slog.Logger) {
 	signals, now := make(chan os.Signal, 1), make(chan os.Signal)
 	signal.Notify(signals, syscall.SIGHUP)
@@ -368,7 +372,7 @@ func watchRules(ctx context.Context, r *rules.Reloader, log *slog.Logger) {
 		case <-ctx.Done():
 			return
 		case s := <-signals:
-			log.Info("SIGHUP: reading the rules again")
+			log.Info("SIGHUP received; reloading the rules")
 			select {
 			case now <- s:
 			case <-ctx.Done():
@@ -378,7 +382,7 @@ func watchRules(ctx context.Context, r *rules.Reloader, log *slog.Logger) {
 	}
 }
 
-// cloudOptions are those of the cloud that these credentials, the invocation's or those of a secret are for.
+// cloudOptions returns the options for the given credentials, those of the invocation, or those in a secret.
 func cloudOptions(settings config.Settings, credentials config.Credentials, f Function) (cloud.Options, error) {
 	o := cloud.Options{
 		Credentials: credentials, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint,
@@ -391,15 +395,16 @@ func cloudOptions(settings config.Settings, credentials config.Credentials, f Fu
 		}
 		o.Source = host.CredentialsOf(credentials)
 	case settings.SecretARN != "" && f.AWS.Secret == nil:
-		return cloud.Options{}, errors.New("read the environment: TAGGER_SECRET_ARN is not read here: unset it, and give " +
-			"the credentials as OS_* variables")
+		return cloud.Options{}, errors.New(
+			"read the environment: TAGGER_SECRET_ARN is not supported here: unset it, and set " +
+				"the credentials as OS_* variables")
 	case settings.SecretARN != "":
 		read, refused := f.AWS.Secret(settings.SecretARN)
 		o.Refused = refused
 		o.Source = func(ctx context.Context) (config.Credentials, error) {
 			c, err := read(ctx)
 			if c.RegionName == "" {
-				c.RegionName = credentials.RegionName // no secret, and another function of the same secret may have another
+				c.RegionName = credentials.RegionName // not secret, and functions that share the secret may have different ones
 			}
 			return c, err
 		}
@@ -411,7 +416,7 @@ func cloudOptions(settings config.Settings, credentials config.Credentials, f Fu
 	return o, nil
 }
 
-// NewLog returns a logger that writes JSON to the standard output.
+// NewLog returns a logger that writes JSON to standard output.
 func NewLog(level, function string) *slog.Logger {
 	var l slog.Level
 	_ = l.UnmarshalText([]byte(level)) // the settings allow only levels

@@ -8,30 +8,34 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// What would be readable, or not be checked, is refused before anything starts.
-func TestOnlyFromASecret(t *testing.T) {
+// TestRequireSecretARN: settings that would expose a secret, or have no effect, are rejected at start.
+func TestRequireSecretARN(t *testing.T) {
 	plain := config.Credentials{Username: "u", Password: config.NewSecret("p")}
 	for _, tt := range []struct {
 		name        string
 		settings    config.Settings
 		credentials config.Credentials
-		sam         string
-		says        string
+		samLocal    string
+		want        string
 	}{
 		{"a secret's ARN", config.Settings{SecretARN: "arn"}, config.Credentials{}, "", ""},
 		{"a password in the environment", config.Settings{SecretARN: "arn"}, plain, "", "OS_PASSWORD would be readable"},
 		{"nothing", config.Settings{}, config.Credentials{}, "", "there are no credentials"},
-		{"at a desk", config.Settings{}, plain, "true", ""},
-		{"a shared secret", config.Settings{SecretARN: "arn", HTTPSecret: config.NewSecret("s")}, config.Credentials{}, "", "TAGGER_HTTP_SECRET is not for AWS Lambda"},
+		{"under the SAM CLI", config.Settings{}, plain, "true", ""},
+		{
+			"a shared secret", config.Settings{SecretARN: "arn", HTTPSecret: config.NewSecret("s")}, config.Credentials{}, "",
+			"TAGGER_HTTP_SECRET is not for AWS Lambda",
+		},
 	} {
-		t.Setenv("AWS_SAM_LOCAL", tt.sam)
-		if err := onlyFromASecret(tt.settings, tt.credentials); (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+		t.Setenv("AWS_SAM_LOCAL", tt.samLocal)
+		err := requireSecretARN(tt.settings, tt.credentials)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
 }
 
-// What is AWS's is used where it was given, and refused with the way out where it was not.
+// TestSourcesOnAWS: settings for AWS services are errors where the services are not available.
 func TestSourcesOnAWS(t *testing.T) {
 	t.Setenv("TAGGER_SECRET_ARN", "arn")
 	t.Setenv("TAGGER_RULES_PARAMETER", "/rules")
@@ -46,15 +50,15 @@ func TestSourcesOnAWS(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		aws  AWS
-		says string
+		want string
 	}{
 		{"both", AWS{Secret: secret, Parameter: parameter}, ""},
 		{"no parameters", AWS{Secret: secret}, "tagger listen read TAGGER_RULES_PARAMETER"},
-		{"no secrets", AWS{Parameter: parameter}, "TAGGER_SECRET_ARN is not read here: unset it"},
+		{"no secrets", AWS{Parameter: parameter}, "TAGGER_SECRET_ARN is not supported here: unset it"},
 	} {
 		opened = ""
 		_, err := Compose(t.Context(), Function{Name: "f", AWS: tt.aws})
-		if (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 		if err == nil && opened != "arn" {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// WatchHold returns a function that reports whether the file exists, and with it the wish that nothing is written; nil where
-// file is "". Until the context ends it says in the log when that changes.
+// WatchHold returns a function that reports whether the file exists, which puts writing on hold. It returns nil if file
+// is "". Until the context ends, it logs each change.
 func WatchHold(ctx context.Context, file string, log *slog.Logger) func() bool {
 	if file == "" {
 		return nil
@@ -18,20 +18,20 @@ func WatchHold(ctx context.Context, file string, log *slog.Logger) func() bool {
 	return h.on
 }
 
-// hold is a switch that stops writing: a file that exists, or does not.
+// hold is a switch that stops writing while a file exists.
 type hold struct{ file string }
 
-// holdInterval is how often the switch is looked at to say in the log that it has changed.
+// holdInterval is how often to check for changes to log.
 const holdInterval = 2 * time.Second
 
-// on reports whether writing is on hold. A file that cannot be looked at counts as one that exists: the operator who put it
-// there may have taken rights with it.
+// on reports whether writing is on hold. A file that cannot be checked counts as existing, because the operator may
+// have created it without the necessary permissions.
 func (h hold) on() bool {
 	_, err := os.Stat(h.file)
 	return !os.IsNotExist(err)
 }
 
-// watch says in the log when the switch changes, until the context ends.
+// watch logs changes of the switch until the context ends.
 func (h hold) watch(ctx context.Context, log *slog.Logger) {
 	ticker := time.NewTicker(holdInterval)
 	defer ticker.Stop()
@@ -39,7 +39,7 @@ func (h hold) watch(ctx context.Context, log *slog.Logger) {
 		if now := h.on(); now != before {
 			before = now
 			if now {
-				log.Warn("writing is on hold; events are taken and deferred", "file", h.file)
+				log.Warn("writing is on hold; events are accepted and deferred", "file", h.file)
 			} else {
 				log.Info("writing is no longer on hold")
 			}

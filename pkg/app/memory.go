@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// LimitMemory tells Go's garbage collector how much memory there is, so that it works harder before the platform kills
-// the process. GOMEMLIMIT goes before what the platform says. A tenth is left for what the collector does not count.
+// LimitMemory sets Go's memory limit, so that the garbage collector works harder before the platform kills the process.
+// It leaves a tenth for memory that the collector does not count. GOMEMLIMIT takes precedence.
 func LimitMemory(log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
@@ -23,7 +23,7 @@ func LimitMemory(log *slog.Logger) {
 	log.Debug("memory is limited", "bytes", limit, "by", source)
 }
 
-// memory returns how many bytes of memory the process may use, and what says so; 0 without a limit. root is that of
+// memory returns the limit of the process's memory in bytes, and its source; 0 if there is none. root is the root of
 // the file system.
 func memory(env func(string) string, root string) (limit int64, source string) {
 	// In MB: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html and
@@ -36,10 +36,10 @@ func memory(env func(string) string, root string) (limit int64, source string) {
 	return cgroupMemory(root)
 }
 
-// unlimited is more than any limit that is meant: version 1 says "no limit" by a number near 2^63.
+// unlimited is more than any real limit: cgroup version 1 expresses "no limit" by a number near 2^63.
 const unlimited = 1 << 50
 
-// cgroupMemory returns the least limit of the process's control group and those around it
+// cgroupMemory returns the lowest limit of the process's control group and its parents
 // (https://docs.kernel.org/admin-guide/cgroup-v2.html, memory.max; version 1: memory.limit_in_bytes).
 func cgroupMemory(root string) (limit int64, source string) {
 	groups, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))

@@ -14,15 +14,21 @@ func TestMemory(t *testing.T) {
 		want   int64
 		source string
 	}{
-		{"nobody says", nil, nil, 0, ""},
-		{"Lambda", map[string]string{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256"}, nil, 256 << 20, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"},
+		{"no limit", nil, nil, 0, ""},
+		{
+			"Lambda", map[string]string{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256"}, nil,
+			256 << 20, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+		},
 		{"FunctionGraph", map[string]string{"RUNTIME_MEMORY": "128"}, nil, 128 << 20, "RUNTIME_MEMORY"},
 		{"not a number", map[string]string{"RUNTIME_MEMORY": "much"}, nil, 0, ""},
 		{
 			"a container", nil, map[string]string{"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "134217728\n"},
 			128 << 20, "/sys/fs/cgroup/memory.max",
 		},
-		{"a container without a limit", nil, map[string]string{"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max\n"}, 0, ""},
+		{
+			"a container without a limit", nil,
+			map[string]string{"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max\n"}, 0, "",
+		},
 		{
 			"a group within another", nil, map[string]string{
 				"proc/self/cgroup": "0::/system.slice/tagger.service\n", "sys/fs/cgroup/system.slice/memory.max": "100000000\n",
@@ -31,7 +37,8 @@ func TestMemory(t *testing.T) {
 		},
 		{
 			"version 1", nil, map[string]string{
-				"proc/self/cgroup": "12:cpu,cpuacct:/\n11:memory:/docker/0123\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": "268435456\n",
+				"proc/self/cgroup":                           "12:cpu,cpuacct:/\n11:memory:/docker/0123\n",
+				"sys/fs/cgroup/memory/memory.limit_in_bytes": "268435456\n",
 			}, 256 << 20, "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 		},
 		{

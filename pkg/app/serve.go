@@ -14,8 +14,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/host"
 )
 
-// UntilInterrupted returns a context that ends when the process is interrupted or told to end (SIGINT, SIGTERM). A
-// second signal ends the process at once, whatever is under way. stop frees what waits for signals.
+// UntilInterrupted returns a context that ends on SIGINT or SIGTERM. A second signal ends the process immediately. stop
+// releases the signal handler.
 func UntilInterrupted(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 1)
@@ -27,13 +27,13 @@ func UntilInterrupted(parent context.Context) (ctx context.Context, stop func())
 			cause = fmt.Errorf("%s signal received", s)
 		case <-ctx.Done():
 		}
-		signal.Stop(signals) // before the context ends: from then on signals do what they do by default
+		signal.Stop(signals) // before the context ends, so that signals have their default effect from then on
 		cancel(cause)
 	}()
 	return ctx, func() { cancel(nil) }
 }
 
-// ProtectMetrics wants the secret, if it is not zero, as the bearer token of requests for /metrics.
+// ProtectMetrics requires the secret, unless it is zero, as the bearer token of requests for /metrics.
 func ProtectMetrics(next http.Handler, secret config.Secret) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/metrics" && !host.Authorized(r, secret) {
@@ -44,11 +44,12 @@ func ProtectMetrics(next http.Handler, secret config.Secret) http.Handler {
 	})
 }
 
-// maxHeader is how many bytes a request's header may have; a longer one is answered 431. It is more than proxies let through
-// (Envoy: 60 KiB), and less than Go's 1 MiB, of which a hundred requests would fill a small container.
+// maxHeader is the maximum size of a request's header; the response to a larger one is 431. It is more than proxies
+// allow (Envoy: 60 KiB), and less than Go's default of 1 MiB, with which a hundred requests would fill a small
+// container.
 const maxHeader = 64 << 10
 
-// Serve serves the handler until the context ends, and lets requests that are under way finish.
+// Serve serves the handler until the context ends, then waits for requests in flight.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, longest time.Duration) error {
 	server := &http.Server{
 		Handler: handler, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
@@ -64,7 +65,7 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, lon
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), longest)
 	defer cancel()
 	if err := server.Shutdown(ending); err != nil {
-		return fmt.Errorf("end the HTTP server: %w", err)
+		return fmt.Errorf("shut down the HTTP server: %w", err)
 	}
 	return nil
 }

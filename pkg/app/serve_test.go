@@ -19,7 +19,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// Shutting down lets requests finish.
+// TestServeEndsInOrder: shutting down waits for requests in flight.
 func TestServeEndsInOrder(t *testing.T) {
 	release := make(chan struct{})
 	entered := make(chan struct{})
@@ -57,7 +57,7 @@ func TestServeEndsInOrder(t *testing.T) {
 	}
 }
 
-// A header that is longer than any sender's needs is refused before it fills the memory.
+// TestServeLimitsHeaders: a header that is too large is rejected before it fills the memory.
 func TestServeLimitsHeaders(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -108,7 +108,7 @@ func TestProtectMetrics(t *testing.T) {
 	}
 }
 
-// The first interrupt ends the work in order, the second ends the process: its effect is the default again.
+// TestUntilInterrupted: the first interrupt ends the context, the second has its default effect and ends the process.
 func TestUntilInterrupted(t *testing.T) {
 	if os.Getenv("TAGGER_TEST_INTERRUPTED") != "" {
 		ctx, stop := app.UntilInterrupted(context.Background())
@@ -116,7 +116,7 @@ func TestUntilInterrupted(t *testing.T) {
 		_, _ = os.Stdout.WriteString("ready\n")
 		<-ctx.Done()
 		_, _ = os.Stdout.WriteString("ending\n")
-		select {} // as work that does not end
+		select {} // simulates work that does not end
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestUntilInterrupted$")
 	cmd.Env = append(os.Environ(), "TAGGER_TEST_INTERRUPTED=1")

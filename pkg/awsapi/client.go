@@ -1,17 +1,17 @@
-// Package awsapi makes the four calls of AWS that Tagger needs: GetParameter, GetSecretValue, ChangeMessageVisibility
-// and SendMessage. They are JSON over the SDK's own signer and retryer, in place of its service clients.
+// Package awsapi makes the four AWS calls that Tagger needs: GetParameter, GetSecretValue, ChangeMessageVisibility and
+// SendMessage. It sends JSON with the SDK's signer and retryer, but without the SDK's service clients.
 //
-// What was weighed (a function for amd64, stripped; GODEBUG=inittrace=1 for what packages allocate before main):
+// The alternatives (a function for amd64, stripped; allocations before main according to GODEBUG=inittrace=1):
 //
 //	                                            binary       at init
 //	the SDK's clients of SSM, SQS, Secrets Mgr. 16.45 MB     2.36 MB, 14,675 allocations (SSM's alone 1.43 MB)
 //	this package                                12.98 MB     0.35 MB,  2,835 allocations
 //	no AWS at all                               12.78 MB
 //
-// Most functions call none of them between two cold starts but GetSecretValue, once. The SDK's retryer says what may be
-// tried again, how often and after which pause; its signer signs. What is given up: the SDK's other ways to
-// credentials, endpoints of partitions other than the public and China's, correction of a wrong clock, and the checksum
-// over a sent message, for which TLS stands.
+// Most functions call only GetSecretValue, once per cold start. The SDK's retryer decides which errors to retry, how
+// often and after which delay. The package does not support the SDK's other sources of credentials, endpoints of other
+// partitions than the public one and China's, correction of clock skew, and the checksum of a sent message, which TLS
+// replaces.
 package awsapi
 
 import (
@@ -39,12 +39,11 @@ import (
 	"github.com/cloudtagger/tagger/pkg/backoff"
 )
 
-// Client calls AWS with the credentials, the region and the endpoint of the environment, as Lambda sets them
-// (https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html). AWS_ENDPOINT_URL takes the place of the
-// services' endpoints, AWS_MAX_ATTEMPTS that of the SDK's three tries. The zero value is ready to use, and safe for
-// concurrent use.
+// Client calls AWS with the credentials and the region in the environment, which Lambda sets
+// (https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html). AWS_ENDPOINT_URL replaces the services'
+// endpoints, AWS_MAX_ATTEMPTS the SDK's three attempts. The zero value is ready to use, and safe for concurrent use.
 type Client struct {
-	// HTTP sends the requests; nil for a client that follows no redirects, with http.DefaultTransport.
+	// HTTP sends the requests. nil means http.DefaultTransport without following redirects.
 	HTTP *http.Client
 
 	once    sync.Once
@@ -52,12 +51,12 @@ type Client struct {
 	retryer *retry.Standard
 }
 
-// Error is an error that a service answers.
+// Error is an error response from a service.
 // (API references, "Common Error Types" and each action's "Errors".)
 type Error struct {
 	// Code is the error's name, such as ResourceNotFoundException.
 	Code string
-	// Message is the service's own, and may be empty.
+	// Message is the service's message, and may be empty.
 	Message string
 	Status  int
 }
@@ -66,18 +65,18 @@ func (e *Error) Error() string {
 	return strings.TrimSuffix(fmt.Sprintf("%s (HTTP %d): %s", e.Code, e.Status, e.Message), ": ")
 }
 
-// ErrorCode and HTTPStatusCode tell the SDK's retryer what to do.
+// ErrorCode returns Code. The SDK's retryer calls it and HTTPStatusCode.
 func (e *Error) ErrorCode() string { return e.Code }
 
 // HTTPStatusCode returns Status.
 func (e *Error) HTTPStatusCode() int { return e.Status }
 
-// sendError is that of a request without an answer.
+// sendError is the error of a request without a response.
 type sendError struct{ error }
 
 func (e sendError) Unwrap() error { return e.error }
 
-// ConnectionError tells the SDK's retryer that trying again may help.
+// ConnectionError tells the SDK's retryer that a retry may help.
 func (e sendError) ConnectionError() bool { return true }
 
 // operation is one action of a service.
@@ -87,17 +86,17 @@ type operation struct {
 	version string // of the JSON protocol
 }
 
-// attemptTimeout is how long one try may take: an answer is a few kilobytes, from the same region.
+// attemptTimeout limits one attempt. A response has a few kilobytes and comes from the same region.
 const attemptTimeout = 10 * time.Second
 
-// largestAnswer is more than the largest parameter (8 KB) or secret (64 KB), as JSON with everything escaped.
-const largestAnswer = 1 << 20
+// maxResponse is more than the largest parameter (8 KB) or secret (64 KB), as JSON with every character escaped.
+const maxResponse = 1 << 20
 
-// place is where a service is called: in the environment's region, and there at the service's own address, unless it says
-// otherwise. AWS_ENDPOINT_URL goes before all addresses.
+// place is the region and endpoint of a service. The defaults are the environment's region and the service's endpoint
+// there. AWS_ENDPOINT_URL takes precedence over both.
 type place struct{ region, endpoint string }
 
-// call sends in to an operation and reads the answer into out. An error of the service is an [*Error].
+// call sends in to an operation and decodes the response into out. An error of the service is an [*Error].
 func (c *Client) call(ctx context.Context, o operation, at place, in, out any) error {
 	c.once.Do(func() {
 		c.signer = v4.NewSigner()
@@ -124,7 +123,7 @@ func (c *Client) call(ctx context.Context, o operation, at place, in, out any) e
 		}
 		var tokenErr error
 		if release, tokenErr = c.retryer.GetRetryToken(ctx, err); tokenErr != nil {
-			return err // so much has failed that trying again would only add to it
+			return err // the SDK's retry quota is used up
 		}
 		pause, delayErr := c.retryer.RetryDelay(attempt, err)
 		if delayErr != nil || !backoff.Sleep(ctx, pause) {
@@ -133,7 +132,7 @@ func (c *Client) call(ctx context.Context, o operation, at place, in, out any) e
 	}
 }
 
-// try sends a request once.
+// try makes one attempt.
 func (c *Client) try(ctx context.Context, o operation, at place, body []byte, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
@@ -158,15 +157,15 @@ func (c *Client) try(ctx context.Context, o operation, at place, body []byte, ou
 		return sendError{err}
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, largestAnswer))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
 	if err != nil {
-		return sendError{fmt.Errorf("read the answer: %w", err)}
+		return sendError{fmt.Errorf("read the response: %w", err)}
 	}
 	if resp.StatusCode != http.StatusOK {
-		return answerError(resp, answer)
+		return responseError(resp, text)
 	}
-	if err := json.Unmarshal(answer, out); err != nil {
-		return errors.New("read the answer: it is not the JSON object that it should be") // no more: it may hold secrets
+	if err := json.Unmarshal(text, out); err != nil {
+		return errors.New("read the response: not the expected JSON object") // no details: it may contain secrets
 	}
 	return nil
 }
@@ -178,15 +177,15 @@ func (c *Client) http() *http.Client {
 	return &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-// answerError reads an error as the JSON protocols have it
+// responseError decodes an error of the JSON protocols
 // (https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html#operation-error-serialization).
-func answerError(resp *http.Response, body []byte) *Error {
+func responseError(resp *http.Response, body []byte) *Error {
 	var fields struct {
 		Type    string `json:"__type"`
 		Code    string `json:"code"`
-		Message string `json:"message"` // or Message: encoding/json takes both
+		Message string `json:"message"` // or Message: encoding/json ignores case
 	}
-	_ = json.Unmarshal(body, &fields) // what is in between may answer with a page
+	_ = json.Unmarshal(body, &fields) // a proxy may respond with HTML
 	code := cmp.Or(resp.Header.Get("X-Amzn-ErrorType"), fields.Type, fields.Code, http.StatusText(resp.StatusCode))
 	code, _, _ = strings.Cut(code, ":")
 	if i := strings.LastIndexByte(code, '#'); i >= 0 {
@@ -195,13 +194,14 @@ func answerError(resp *http.Response, body []byte) *Error {
 	return &Error{Code: code, Message: fields.Message, Status: resp.StatusCode}
 }
 
-// address returns a service's address (https://docs.aws.amazon.com/general/latest/gr/rande.html). China has a domain of
-// its own.
+// address returns a service's address (https://docs.aws.amazon.com/general/latest/gr/rande.html). China has a
+// separate domain.
 func (p place) address(service string) string {
 	if address := os.Getenv("AWS_ENDPOINT_URL"); address != "" {
 		return strings.TrimSuffix(address, "/") + "/"
 	}
-	return cmp.Or(p.endpoint, fmt.Sprintf("https://%s.%s.%s/", service, p.region, domain(strings.HasPrefix(p.region, "cn-"))))
+	return cmp.Or(p.endpoint, fmt.Sprintf("https://%s.%s.%s/", service, p.region,
+		domain(strings.HasPrefix(p.region, "cn-"))))
 }
 
 func domain(china bool) string {
@@ -211,8 +211,9 @@ func domain(china bool) string {
 	return "amazonaws.com"
 }
 
-// FunctionURLSigner returns a function that signs requests to a Lambda function's URL (AWS_IAM), with the access key of
-// the environment; nil for any other address. https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html
+// FunctionURLSigner returns a function that signs requests to a Lambda function's URL (AWS_IAM) with the access key in
+// the environment. It returns nil for any other address.
+// https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html
 func FunctionURLSigner(address string) func(ctx context.Context, req *http.Request, body []byte) error {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -239,9 +240,8 @@ func FunctionURLSigner(address string) func(ctx context.Context, req *http.Reque
 	}
 }
 
-// ErrCredentials says that there is no access key to sign with.
-var ErrCredentials = errors.New("read AWS credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, as they are " +
-	"on Lambda")
+// ErrCredentials means that the environment has no access key.
+var ErrCredentials = errors.New("read AWS credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set")
 
 func credentials() (aws.Credentials, error) {
 	c := aws.Credentials{

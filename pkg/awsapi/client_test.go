@@ -16,7 +16,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/awsapi"
 )
 
-// service answers in turn with what it was given, and the last of it for ever.
+// service responds with the given answers in turn, and repeats the last one.
 type service struct {
 	mu       sync.Mutex
 	answers  []answer
@@ -28,7 +28,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   string
-	err    error // in place of an answer
+	err    error // instead of a response
 }
 
 func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -74,15 +74,24 @@ func TestParameter(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	r := s.requests[0]
-	if r.Method != "POST" || r.URL.String() != "https://ssm.eu-central-1.amazonaws.com/" ||
-		r.Header.Get("X-Amz-Target") != "AmazonSSM.GetParameter" ||
-		r.Header.Get("Content-Type") != "application/x-amz-json-1.1" ||
-		s.bodies[0] != `{"Name":"/rules","WithDecryption":true}` || r.ContentLength != int64(len(s.bodies[0])) {
-		t.Errorf("%s %s %v: %s", r.Method, r.URL, r.Header, s.bodies[0])
+	if r.Method != "POST" || r.URL.String() != "https://ssm.eu-central-1.amazonaws.com/" {
+		t.Errorf("%s %s", r.Method, r.URL)
 	}
-	if a := r.Header.Get("Authorization"); !strings.HasPrefix(a, "AWS4-HMAC-SHA256 Credential=AKIA/") ||
-		!strings.Contains(a, "/eu-central-1/ssm/aws4_request, ") ||
-		r.Header.Get("X-Amz-Security-Token") != "the-session" {
+	for name, want := range map[string]string{
+		"X-Amz-Target":         "AmazonSSM.GetParameter",
+		"Content-Type":         "application/x-amz-json-1.1",
+		"X-Amz-Security-Token": "the-session",
+	} {
+		if got := r.Header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if body := s.bodies[0]; body != `{"Name":"/rules","WithDecryption":true}` || r.ContentLength != int64(len(body)) {
+		t.Errorf("body %s of %d bytes", body, r.ContentLength)
+	}
+	a := r.Header.Get("Authorization")
+	if !strings.HasPrefix(a, "AWS4-HMAC-SHA256 Credential=AKIA/") ||
+		!strings.Contains(a, "/eu-central-1/ssm/aws4_request, ") {
 		t.Errorf("Authorization %q", a)
 	}
 }
@@ -95,15 +104,18 @@ func TestEndpoints(t *testing.T) {
 	} {
 		c, s := newClient(t, answer{status: 200, body: `{"SecretString": "s"}`})
 		t.Setenv("AWS_ENDPOINT_URL", tt.override)
-		if got, err := c.SecretString(t.Context(), tt.region, "arn"); err != nil || got == nil || *got != "s" ||
-			s.requests[0].URL.String() != tt.want {
-			t.Errorf("%+v: %s, %v", tt, s.requests[0].URL, err)
+		if got, err := c.SecretString(t.Context(), tt.region, "arn"); err != nil || got == nil || *got != "s" {
+			t.Errorf("%+v: %v, %v", tt, got, err)
+		}
+		if got := s.requests[0].URL.String(); got != tt.want {
+			t.Errorf("%+v: %s", tt, got)
 		}
 	}
 }
 
-// What may pass is tried again, up to three times in all; what will not is not.
+// TestRetries: temporary errors are retried, with up to three attempts in all; others are not.
 func TestRetries(t *testing.T) {
+	redirect := answer{status: 307, header: http.Header{"Location": {"http://elsewhere/"}}}
 	good := answer{status: 200, body: `{"Parameter": {"Value": "v"}}`}
 	fault := func(status int, code string) answer {
 		return answer{status: status, body: fmt.Sprintf(`{"__type": %q}`, code)}
@@ -120,18 +132,19 @@ func TestRetries(t *testing.T) {
 		{"broken", []answer{fault(500, "InternalServerError")}, 3, "InternalServerError (HTTP 500)"},
 		{"a page", []answer{{status: 503, body: "<html>"}}, 3, "Service Unavailable (HTTP 503)"},
 		{"not allowed", []answer{fault(400, "AccessDeniedException")}, 1, "AccessDeniedException (HTTP 400)"},
-		{"no JSON", []answer{{status: 200, body: "hunter2"}}, 1, "it is not the JSON object that it should be"},
-		{"a redirect", []answer{{status: 307, header: http.Header{"Location": {"http://elsewhere/"}}}}, 1,
-			"Temporary Redirect (HTTP 307)"},
+		{"no JSON", []answer{{status: 200, body: "hunter2"}}, 1, "not the expected JSON object"},
+		{"a redirect", []answer{redirect}, 1, "Temporary Redirect (HTTP 307)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, s := newClient(t, tt.answers...)
 			c.HTTP.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 			synctest.Test(t, func(t *testing.T) {
 				_, err := c.Parameter(t.Context(), "/rules")
-				if (err == nil) != (tt.want == "") || err != nil && (!strings.Contains(err.Error(), tt.want) ||
-					strings.Contains(err.Error(), "hunter2")) {
-					t.Errorf("error %v", err)
+				if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("error %v, want %q", err, tt.want)
+				}
+				if err != nil && strings.Contains(err.Error(), "hunter2") {
+					t.Errorf("error %q contains the response", err)
 				}
 				if len(s.requests) != tt.tries {
 					t.Errorf("%d tries, want %d", len(s.requests), tt.tries)
@@ -141,19 +154,21 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// The name of an error is the same wherever a service puts it.
+// TestErrorCodes: services put the error's code in different places.
 func TestErrorCodes(t *testing.T) {
 	for _, a := range []answer{
 		{status: 400, body: `{"__type": "ParameterNotFound", "message": "why"}`},
 		{status: 400, body: `{"__type": "com.amazonaws.ssm#ParameterNotFound", "Message": "why"}`},
 		{status: 400, body: `{"code": "ParameterNotFound", "message": "why"}`},
-		{status: 400, header: http.Header{"X-Amzn-Errortype": {"ParameterNotFound:http://internal.amazon.com/"}},
-			body: `{"message": "why"}`},
+		{
+			status: 400, header: http.Header{"X-Amzn-Errortype": {"ParameterNotFound:http://internal.amazon.com/"}},
+			body: `{"message": "why"}`,
+		},
 	} {
 		c, _ := newClient(t, a)
 		_, err := c.Parameter(t.Context(), "/rules")
-		if e, ok := errors.AsType[*awsapi.Error](err); !ok || e.Code != "ParameterNotFound" || e.Status != 400 ||
-			e.Message != "why" {
+		want := awsapi.Error{Code: "ParameterNotFound", Message: "why", Status: 400}
+		if e, ok := errors.AsType[*awsapi.Error](err); !ok || *e != want {
 			t.Errorf("%+v: %v", a, err)
 		}
 	}
@@ -173,16 +188,17 @@ func TestEnds(t *testing.T) {
 func TestNoAWSCredentials(t *testing.T) {
 	c, s := newClient(t, answer{status: 200})
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
-	if _, err := c.Parameter(t.Context(), "/rules"); err == nil ||
-		!strings.Contains(err.Error(), "AWS_SECRET_ACCESS_KEY are not set") || len(s.requests) != 0 {
-		t.Errorf("error %v", err)
+	_, err := c.Parameter(t.Context(), "/rules")
+	if err == nil || !strings.Contains(err.Error(), "AWS_SECRET_ACCESS_KEY are not set") || len(s.requests) != 0 {
+		t.Errorf("error %v after %d requests", err, len(s.requests))
 	}
 }
 
-// Requests to a function's URL are signed for its region, and no others.
+// TestFunctionURLSigner: only requests to a function's URL are signed, for its region.
 func TestFunctionURLSigner(t *testing.T) {
-	for _, address := range []string{"https://example.com/", "https://abc.lambda-url.eu-west-1.on.aws.example.com/",
-		"http://127.0.0.1:1/", ":"} {
+	for _, address := range []string{
+		"https://example.com/", "https://abc.lambda-url.eu-west-1.on.aws.example.com/", "http://127.0.0.1:1/", ":",
+	} {
 		if awsapi.FunctionURLSigner(address) != nil {
 			t.Errorf("%s is signed", address)
 		}
@@ -200,9 +216,8 @@ func TestFunctionURLSigner(t *testing.T) {
 		return req
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
-	if err := sign(t.Context(), request(), []byte("{}")); err == nil ||
-		!strings.Contains(err.Error(), "AWS_ACCESS_KEY_ID") {
-		t.Errorf("%v", err)
+	if err := sign(t.Context(), request(), []byte("{}")); !errors.Is(err, awsapi.ErrCredentials) {
+		t.Errorf("error %v", err)
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKID")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "hunter2")

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Parameter reads a parameter of AWS Systems Manager, decrypted where it is a SecureString
+// Parameter reads a parameter of AWS Systems Manager and decrypts a SecureString
 // (https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html).
 func (c *Client) Parameter(ctx context.Context, name string) (string, error) {
 	in := struct {
@@ -19,7 +19,7 @@ func (c *Client) Parameter(ctx context.Context, name string) (string, error) {
 	return out.Parameter.Value, nil
 }
 
-// SecretString reads a secret of AWS Secrets Manager in a region, by its ARN or name. It is nil when the secret is
+// SecretString reads a secret of AWS Secrets Manager in a region, by its ARN or name. It returns nil if the secret is
 // binary (https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html).
 func (c *Client) SecretString(ctx context.Context, region, id string) (*string, error) {
 	in := struct{ SecretId string }{id}

@@ -12,11 +12,11 @@ import (
 	"unicode/utf8"
 )
 
-// longestVisibility is less than the 12 h that SQS takes, for these count from when the message was received (API
-// reference, ChangeMessageVisibility), and working on it took its time.
+// longestVisibility is less than SQS's maximum of 12 h, because that counts from when the message was received (API
+// reference, ChangeMessageVisibility), and processing took some time.
 const longestVisibility = 12*time.Hour - 15*time.Minute
 
-// ChangeVisibility makes a message come back after the delay
+// ChangeVisibility makes a message visible again after the delay
 // (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html).
 func (c *Client) ChangeVisibility(ctx context.Context, queueARN, receipt string, delay time.Duration) error {
 	address, err := queueURL(queueARN)
@@ -30,8 +30,8 @@ func (c *Client) ChangeVisibility(ctx context.Context, queueARN, receipt string,
 	return c.call(ctx, operation{"sqs", "AmazonSQS.ChangeMessageVisibility", "1.0"}, place{}, in, &struct{}{})
 }
 
-// Send puts a message into a queue of the environment's region. Attributes without a value are left out, and the others
-// made such as SQS takes them (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html).
+// Send sends a message to a queue in the environment's region. It omits empty attributes and makes the others valid
+// (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html).
 func (c *Client) Send(ctx context.Context, queueURL string, body []byte, attributes map[string]string) error {
 	in := message{QueueUrl: queueURL, MessageBody: string(body), MessageAttributes: map[string]attributeValue{}}
 	if isFIFO(queueURL) {
@@ -47,7 +47,7 @@ func (c *Client) Send(ctx context.Context, queueURL string, body []byte, attribu
 
 var sendMessage = operation{"sqs", "AmazonSQS.SendMessage", "1.0"}
 
-// message is what SendMessage takes. A FIFO queue takes none without a group and an id, another one none with them.
+// message is the input of SendMessage. A FIFO queue requires a group and an id; other queues reject them.
 type message struct {
 	QueueUrl, MessageBody                  string
 	MessageAttributes                      map[string]attributeValue `json:",omitempty"`
@@ -63,15 +63,15 @@ func digest(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Queue is a queue that [Client.SendEvent] sends to.
+// Queue is the destination of [Client.SendEvent].
 type Queue struct {
 	url   string
 	place place
 }
 
-// ParseQueueURL reads the URL of a queue, https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE
-// (https://docs.aws.amazon.com/general/latest/gr/sqs-service.html). It reports false for an address that is not SQS's, and
-// an error for one that is, and names no queue.
+// ParseQueueURL parses the URL of a queue, https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE
+// (https://docs.aws.amazon.com/general/latest/gr/sqs-service.html). It reports false for an address of
+// another service, and returns an error for an address of SQS that names no queue.
 func ParseQueueURL(address string) (Queue, bool, error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -83,14 +83,15 @@ func ParseQueueURL(address string) (Queue, bool, error) {
 		return Queue{}, false, nil
 	}
 	account, name, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
-	if u.Scheme != "https" || u.User != nil || u.RawQuery != "" || account == "" || name == "" || strings.Contains(name, "/") {
+	if u.Scheme != "https" || u.User != nil || u.RawQuery != "" || account == "" || name == "" ||
+		strings.Contains(name, "/") {
 		return Queue{}, false, fmt.Errorf("%s is SQS, where the address of a queue is https://%[1]s/ACCOUNT/QUEUE", u.Host)
 	}
 	return Queue{url: address, place: place{region: region, endpoint: "https://" + u.Host + "/"}}, true, nil
 }
 
-// SendEvent puts an event, a JSON document, into a queue. In a FIFO queue the events of a group stay in their order, and
-// of those with one id within five minutes the first counts; both may be any text, and mean nothing in another queue.
+// SendEvent sends an event, a JSON document, to a queue. A FIFO queue keeps the order of events in a group, and drops
+// events with an id that it received within five minutes. Both may be any string; other queues ignore them.
 func (c *Client) SendEvent(ctx context.Context, q Queue, event []byte, group, id string) error {
 	in := message{QueueUrl: q.url, MessageBody: withoutNoncharacters(event)}
 	if isFIFO(q.url) {
@@ -99,16 +100,16 @@ func (c *Client) SendEvent(ctx context.Context, q Queue, event []byte, group, id
 	return c.call(ctx, sendMessage, q.place, in, &struct{}{})
 }
 
-// withoutNoncharacters escapes the two characters of a JSON document that may stand in it and that SQS does not take.
+// withoutNoncharacters escapes the two characters that are valid in JSON but not in SQS.
 func withoutNoncharacters(doc []byte) string {
 	return strings.NewReplacer("\ufffe", `\ufffe`, "\uffff", `\uffff`).Replace(string(doc))
 }
 
-// longestAttribute is in bytes. Attributes count towards the size of a message, and the body may need nearly all of it.
+// longestAttribute is in bytes. It is small because attributes count towards the size of a message.
 const longestAttribute = 1024
 
-// attribute makes a text fit for an attribute: SQS refuses the whole message over a character that XML does not know,
-// and a reason quotes what an event or an API said (API reference, SendMessage).
+// attribute makes a string a valid attribute. SQS rejects the whole message if an attribute has a character that XML
+// does not allow (API reference, SendMessage), and reasons quote events and APIs.
 func attribute(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == '\ufffe' || r == '\uffff' {
@@ -117,12 +118,13 @@ func attribute(s string) string {
 		return r
 	}, s)
 	if len(s) > longestAttribute {
-		s = strings.ToValidUTF8(s[:longestAttribute], "") // without half a character at the end
+		s = strings.ToValidUTF8(s[:longestAttribute], "") // without an incomplete character at the end
 	}
 	return s
 }
 
-// queueURL makes a queue's URL of its ARN, which saves a call and a permission. (arn:aws:sqs:REGION:ACCOUNT:NAME)
+// queueURL converts the ARN of a queue (arn:aws:sqs:REGION:ACCOUNT:NAME) to its URL, which saves a call and a
+// permission.
 func queueURL(arn string) (string, error) {
 	parts := strings.Split(arn, ":")
 	if len(parts) != 6 || parts[2] != "sqs" {

@@ -59,7 +59,7 @@ func TestParseQueueURL(t *testing.T) {
 	}
 }
 
-// What goes over the wire: whole seconds, never more than SQS takes, and attributes that have a value.
+// TestAWSQueues checks the requests: whole seconds up to SQS's maximum, and only attributes with a value.
 func TestAWSQueues(t *testing.T) {
 	var got []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -71,8 +71,10 @@ func TestAWSQueues(t *testing.T) {
 		_, _ = io.WriteString(w, "{}")
 	}))
 	defer server.Close()
-	for name, value := range map[string]string{"AWS_ENDPOINT_URL": server.URL, "AWS_REGION": "eu-central-1",
-		"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "k"} {
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL": server.URL, "AWS_REGION": "eu-central-1",
+		"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "k",
+	} {
 		t.Setenv(name, value)
 	}
 	q := &Client{}
@@ -101,7 +103,7 @@ func TestAWSQueues(t *testing.T) {
 
 func TestAttribute(t *testing.T) {
 	for _, tt := range []struct{ name, value, want string }{
-		{"as it is", "a reason:\twith ünïcode \U0001f600\r\n", "a reason:\twith ünïcode \U0001f600\r\n"},
+		{"valid", "a reason:\twith ünïcode \U0001f600\r\n", "a reason:\twith ünïcode \U0001f600\r\n"},
 		{"characters that SQS refuses", "a\x00b\x1fc\ufffed\uffff", "a\ufffdb\ufffdc\ufffdd\ufffd"},
 		{"not UTF-8", "a\xffb", "a\ufffdb"},
 		{"long", strings.Repeat("x", 1023) + "ü", strings.Repeat("x", 1023)},

@@ -6,10 +6,10 @@ import (
 	"sync/atomic"
 )
 
-// budget is how many bytes may still be read into memory.
+// budget is the number of bytes that may still be read into memory.
 type budget struct{ left atomic.Int64 }
 
-var errNoBytes = errors.New("no bytes are left to read the body into")
+var errBudgetExhausted = errors.New("the limit for bytes in memory is reached")
 
 func newBudget(n int64) *budget {
 	b := &budget{}
@@ -17,8 +17,8 @@ func newBudget(n int64) *budget {
 	return b
 }
 
-// take takes n bytes, and reports false when there are not so many.
-func (b *budget) take(n int64) bool {
+// acquire takes n bytes from the budget. It reports false if fewer are left.
+func (b *budget) acquire(n int64) bool {
 	if b.left.Add(-n) < 0 {
 		b.left.Add(n)
 		return false
@@ -26,21 +26,20 @@ func (b *budget) take(n int64) bool {
 	return true
 }
 
-// firstBytes is what a body that has not begun to arrive takes.
-const firstBytes = 4 << 10
+// initialBytes is acquired for a body before its first byte arrives.
+const initialBytes = 4 << 10
 
-// read reads a body that has so many bytes at the longest. It takes bytes from the budget before it
-// makes room for them, little by little: a client that announces much and sends nothing keeps no other client out. release
-// gives them back, and must be called in any case.
+// read reads a body of at most longest bytes. It acquires bytes as the body arrives, so that a client that announces a
+// large body and sends nothing does not block others. The caller must call release, even after an error.
 func (b *budget) read(body io.Reader, longest int64) (read []byte, release func(), err error) {
 	taken := int64(0)
 	release = func() { b.left.Add(taken) }
 	for {
 		if len(read) == cap(read) {
-			// Twice as much, but not more than the end needs in order to show.
-			more := max(1, min(max(firstBytes, int64(cap(read))), longest+1-int64(cap(read))))
-			if !b.take(more) {
-				return nil, release, errNoBytes
+			// Double the buffer, up to one byte more than the body may have, to detect its end.
+			more := max(1, min(max(initialBytes, int64(cap(read))), longest+1-int64(cap(read))))
+			if !b.acquire(more) {
+				return nil, release, errBudgetExhausted
 			}
 			taken += more
 			read = append(make([]byte, 0, int64(cap(read))+more), read...)

@@ -18,7 +18,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// limit is an API that takes so many calls a second, and no more.
+// limit is an API with a rate limit.
 type limit struct {
 	inner     http.RoundTripper
 	perSecond float64
@@ -52,7 +52,7 @@ func (l *limit) RoundTrip(r *http.Request) (*http.Response, error) {
 	return l.inner.RoundTrip(r)
 }
 
-// 200 servers that are created in the same second are all tagged, and an API with a limit is not hammered meanwhile.
+// TestChaosRateLimit: 200 servers created in the same second are all tagged, without flooding an API with a rate limit.
 func TestChaosRateLimit(t *testing.T) {
 	const servers, perSecond = 200, 12 // what two workers of a real nova-api managed
 	synctest.Test(t, func(t *testing.T) {
@@ -65,7 +65,8 @@ func TestChaosRateLimit(t *testing.T) {
 			x := &thing{id: fmt.Sprintf("00000000-0000-4000-8000-%012x", i), name: fmt.Sprintf("web-%d", i)}
 			x.want = map[string]string{"env": "dev", "origin": x.name, "cost": "CC-1", "owner": "alice"}
 			things = append(things, x)
-			sim.PutServer(simcloud.Server{ID: x.id, Name: x.name, VMState: "building", BuildTime: time.Duration(10+r.IntN(20)) * time.Second})
+			sim.PutServer(simcloud.Server{ID: x.id, Name: x.name, VMState: "building",
+				BuildTime: time.Duration(10+r.IntN(20)) * time.Second})
 			q.send(x.id, chaosEvent(x), 0)
 		}
 		var pollers sync.WaitGroup
@@ -76,7 +77,8 @@ func TestChaosRateLimit(t *testing.T) {
 			})
 		}
 		time.AfterFunc(10*time.Minute, func() {
-			fmt.Printf("%d servers at once, %d calls a second allowed: %d not tagged after 10 minutes\n", servers, perSecond, q.length())
+			fmt.Printf("%d servers at once, %d calls a second allowed: %d not tagged after 10 minutes\n", servers, perSecond,
+				q.length())
 		})
 		pollers.Wait()
 		for _, x := range things {
@@ -88,9 +90,9 @@ func TestChaosRateLimit(t *testing.T) {
 		for _, age := range l.ages {
 			last = max(last, age)
 		}
-		fmt.Printf("  all tagged after %s; %d calls, %d of them refused; %d invocations\n", last.Round(time.Second), net.calls, net.refused, invocations.Load())
-		// A process that was refused asks nothing for as long as it was told: each second costs at most a volley of
-		// each process.
+		fmt.Printf("  all tagged after %s; %d calls, %d of them refused; %d invocations\n", last.Round(time.Second),
+			net.calls, net.refused, invocations.Load())
+		// A process obeys Retry-After, so each second costs at most one burst per process.
 		if most := net.calls / 2; net.refused > most {
 			t.Errorf("%d of %d calls were refused, want %d at most", net.refused, net.calls, most)
 		}

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// queue is SQS as far as a function sees it: visibility, receive counts, and a dead-letter queue. Time is the test's.
+// queue fakes SQS with visibility, receive counts and a dead-letter queue, on the test's clock.
 type queue struct {
 	mu       sync.Mutex
 	messages map[string]*message
@@ -37,7 +37,7 @@ func newQueue() *queue {
 	return &queue{messages: map[string]*message{}, dead: map[string]string{}}
 }
 
-// send puts a message into the queue, to be seen after a delay.
+// send adds a message to the queue, visible after a delay.
 func (q *queue) send(id, body string, delay time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -46,8 +46,8 @@ func (q *queue) send(id, body string, delay time.Duration) {
 	q.order = append(q.order, id)
 }
 
-// receive returns up to ten visible messages, and how long until there are some when there are none. ok is false when
-// the queue is empty.
+// receive returns up to ten visible messages, or how long until the next one is visible. ok is false if the queue is
+// empty.
 func (q *queue) receive(r *rand.Rand) (batch []message, until time.Duration, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -96,7 +96,7 @@ func (q *queue) delete(id string) {
 	delete(q.messages, id)
 }
 
-// ChangeVisibility and Send make it the functions' Queues.
+// ChangeVisibility and Send implement host.Queues.
 func (q *queue) ChangeVisibility(_ context.Context, _, receipt string, delay time.Duration) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()

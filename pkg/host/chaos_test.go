@@ -33,9 +33,9 @@ import (
 )
 
 var (
-	chaosEvents = flag.Int("events", 10_000, "how many servers and snapshots are created")
-	chaosSeed   = flag.Uint64("seed", 1, "what decides over times and faults")
-	chaosFaults = flag.Float64("faults", 0.2, "share of API calls that something goes wrong with")
+	chaosEvents = flag.Int("events", 10_000, "number of servers and snapshots to create")
+	chaosSeed   = flag.Uint64("seed", 1, "seed of times and faults")
+	chaosFaults = flag.Float64("faults", 0.2, "share of API calls that fail")
 )
 
 const (
@@ -52,7 +52,7 @@ const (
 	createdOver  = 30 * time.Minute
 )
 
-// thing is a server or a snapshot, and what its metadata must be in the end.
+// thing is a server or a snapshot, with its expected metadata.
 type thing struct {
 	id, name string
 	snapshot bool
@@ -60,8 +60,7 @@ type thing struct {
 	want     map[string]string
 }
 
-// bad is the network and the API on a bad day: what goes wrong with a call depends on the seed, the call, and how often
-// it was made.
+// bad injects faults of the network and the API. The fault depends on the seed, the call, and how often it was made.
 type bad struct {
 	inner http.RoundTripper
 	seed  uint64
@@ -133,7 +132,7 @@ func (b *bad) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		return b.inner.RoundTrip(r)
 	}
-	// Longer than a call may take, although the server acted.
+	// The server acted, but the call times out.
 	resp, err := b.inner.RoundTrip(r)
 	if err != nil {
 		return nil, err
@@ -142,8 +141,7 @@ func (b *bad) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, pause(time.Hour)
 }
 
-// deaths lets a process die at its n-th API call: the call may or may not have reached the server, and nothing comes
-// after it.
+// deaths kills a process at its n-th API call, after the call reached the server.
 type deaths struct {
 	inner http.RoundTripper
 	left  atomic.Int64 // calls until death, negative for never
@@ -167,7 +165,7 @@ type process struct {
 	deaths *deaths
 }
 
-// ledger notes every result, as the log would.
+// ledger records every result, as the log does.
 type ledger struct {
 	mu       sync.Mutex
 	outcomes map[string]apply.Outcome // by event id, the last that is final
@@ -188,14 +186,16 @@ func (l *ledger) note(r tagger.Result) {
 
 func startProcess(t *testing.T, net http.RoundTripper, q *queue, l *ledger) *process {
 	d := &deaths{inner: net, die: func() {}}
-	settings := config.Settings{API: "openstack", Verify: true, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour, Concurrency: 10, DeadLetterQueueURL: "dead"}
+	settings := config.Settings{API: "openstack", Verify: true, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour,
+		Concurrency: 10, DeadLetterQueueURL: "dead"}
 	set, err := tagger.Compile(settings, rules.Source{Name: "chaos", Text: []byte(chaosRules)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	tg, err := tagger.Compose(t.Context(), settings, set, tagger.Parts{Observe: l.note, Cloud: cloud.New(cloud.Options{
 		Credentials: config.Credentials{
-			AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: "demo", Password: config.NewSecret("secret"), UserDomainName: "Default", ProjectName: "demo",
+			AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: "demo", Password: config.NewSecret("secret"),
+			UserDomainName: "Default", ProjectName: "demo",
 		},
 		Transport: d,
 	})})
@@ -214,7 +214,8 @@ func TestChaos(t *testing.T) {
 		net := &bad{inner: sim.Transport(), seed: *chaosSeed, share: *chaosFaults, times: map[string]int{}}
 		q, l := newQueue(), &ledger{outcomes: map[string]apply.Outcome{}}
 		things := create(t, r, sim, q)
-		fmt.Printf("%d events, seed %d, %.0f %% faults, %d pollers, %.0f %% of invocations killed\n", len(things), *chaosSeed, *chaosFaults*100, chaosPollers, killed*100)
+		fmt.Printf("%d events, seed %d, %.0f %% faults, %d pollers, %.0f %% of invocations killed\n", len(things), *chaosSeed,
+			*chaosFaults*100, chaosPollers, killed*100)
 
 		for at := 5 * time.Minute; at <= createdOver; at += 5 * time.Minute {
 			time.AfterFunc(at, func() {
@@ -233,11 +234,12 @@ func TestChaos(t *testing.T) {
 	})
 }
 
-// create makes servers and snapshots over half an hour, and sends their events.
+// create creates servers and snapshots over half an hour, and sends their events.
 func create(t *testing.T, r *rand.Rand, sim *simcloud.Cloud, q *queue) []*thing {
 	var things []*thing
 	for i := range *chaosEvents {
-		x := &thing{id: fmt.Sprintf("%08x-%04x-4%03x-8%03x-%012x", r.Uint32(), r.Uint32()>>16, r.Uint32()>>20, r.Uint32()>>20, i), name: fmt.Sprintf("web-%d", i), snapshot: r.Float64() < 0.2}
+		x := &thing{id: fmt.Sprintf("%08x-%04x-4%03x-8%03x-%012x", r.Uint32(), r.Uint32()>>16, r.Uint32()>>20, r.Uint32()>>20,
+			i), name: fmt.Sprintf("web-%d", i), snapshot: r.Float64() < 0.2}
 		things = append(things, x)
 		have := map[string]string{"scratch": "x", "theirs": x.name}
 		if r.Float64() < owned {
@@ -260,7 +262,8 @@ func create(t *testing.T, r *rand.Rand, sim *simcloud.Cloud, q *queue) []*thing 
 			if x.snapshot {
 				sim.PutSnapshot(simcloud.Snapshot{ID: x.id, Name: x.name, Metadata: have})
 			} else {
-				sim.PutServer(simcloud.Server{ID: x.id, Name: x.name, Metadata: have, VMState: "building", BuildTime: max(build, time.Millisecond)})
+				sim.PutServer(simcloud.Server{ID: x.id, Name: x.name, Metadata: have, VMState: "building",
+					BuildTime: max(build, time.Millisecond)})
 			}
 			if x.gone {
 				sim.DeleteServer(x.id)
@@ -285,7 +288,7 @@ func chaosEvent(x *thing) string {
 		x.id, kind, x.id, time.Now().UTC().Format(time.RFC3339Nano), x.name)
 }
 
-// poll is what AWS does between a queue and a function, until the queue is empty for good.
+// poll does what AWS does between a queue and a function, until the queue stays empty.
 func poll(t *testing.T, r *rand.Rand, net http.RoundTripper, q *queue, l *ledger, kills, invocations *atomic.Int64) {
 	p := startProcess(t, net, q, l)
 	start := time.Now()
@@ -311,10 +314,10 @@ func poll(t *testing.T, r *rand.Rand, net http.RoundTripper, q *queue, l *ledger
 		died := dies && ctx.Err() != nil
 		cancel()
 		switch response, ok := answer.(events.SQSEventResponse); {
-		case died: // whatever it was about to answer, nobody hears it
+		case died: // the response is lost
 			kills.Add(1)
 			p = startProcess(t, net, q, l)
-		case err != nil || !ok: // the whole batch comes back
+		case err != nil || !ok: // the whole batch is redelivered
 		default:
 			failed := map[string]bool{}
 			for _, f := range response.BatchItemFailures {
@@ -333,8 +336,10 @@ func batchOf(batch []message) []byte {
 	var e events.SQSEvent
 	for _, m := range batch {
 		e.Records = append(e.Records, events.SQSMessage{
-			MessageId: m.id, ReceiptHandle: m.receipt, Body: m.body, EventSource: "aws:sqs", EventSourceARN: queueARN, AWSRegion: "eu-central-1",
-			Attributes: map[string]string{"ApproximateReceiveCount": fmt.Sprint(m.receives), "SentTimestamp": fmt.Sprint(m.sent.UnixMilli())},
+			MessageId: m.id, ReceiptHandle: m.receipt, Body: m.body, EventSource: "aws:sqs", EventSourceARN: queueARN,
+			AWSRegion: "eu-central-1",
+			Attributes: map[string]string{"ApproximateReceiveCount": fmt.Sprint(m.receives),
+				"SentTimestamp": fmt.Sprint(m.sent.UnixMilli())},
 		})
 	}
 	text, err := json.Marshal(e)
@@ -344,8 +349,9 @@ func batchOf(batch []message) []byte {
 	return text
 }
 
-// report holds every thing against what must have become of it.
-func report(t *testing.T, sim *simcloud.Cloud, net *bad, q *queue, l *ledger, things []*thing, kills, invocations int64) {
+// report compares every thing with its expected state.
+func report(t *testing.T, sim *simcloud.Cloud, net *bad, q *queue, l *ledger, things []*thing, kills,
+	invocations int64) {
 	counts := map[string]int{}
 	var lost, wrong []string
 	dead := strings.Join(slices.Collect(maps.Values(q.dead)), "\n")
@@ -379,11 +385,14 @@ func report(t *testing.T, sim *simcloud.Cloud, net *bad, q *queue, l *ledger, th
 	}
 	slices.Sort(l.ages)
 	if n := len(l.ages); n > 0 {
-		fmt.Printf("event to tagged: median %s, p95 %s, longest %s\n", l.ages[n/2].Round(time.Second), l.ages[n*95/100].Round(time.Second), l.ages[n-1].Round(time.Second))
+		fmt.Printf("event to tagged: median %s, p95 %s, longest %s\n", l.ages[n/2].Round(time.Second),
+			l.ages[n*95/100].Round(time.Second), l.ages[n-1].Round(time.Second))
 	}
-	fmt.Printf("%d deliveries in %d invocations, %d processes killed, %d of %d API calls disturbed\n", q.received, invocations, kills, net.wrong.Load(), net.calls.Load())
+	fmt.Printf("%d deliveries in %d invocations, %d processes killed, %d of %d API calls disturbed\n", q.received,
+		invocations, kills, net.wrong.Load(), net.calls.Load())
 	for _, s := range append(lost, wrong...)[:min(20, len(lost)+len(wrong))] {
 		t.Error(s)
 	}
-	fmt.Printf("%d events: %d lost, %d wrong, %.2f calls per event\n", len(things), len(lost), len(wrong), float64(net.calls.Load())/float64(len(things)))
+	fmt.Printf("%d events: %d lost, %d wrong, %.2f calls per event\n", len(things), len(lost), len(wrong),
+		float64(net.calls.Load())/float64(len(things)))
 }

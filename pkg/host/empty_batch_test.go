@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// An empty batch is done, whichever door it comes to.
+// TestEmptyBatch: an empty batch succeeds at every entry point.
 func TestEmptyBatch(t *testing.T) {
 	server := httptest.NewServer(newHTTP(&script{}, "", 1))
 	defer server.Close()

@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,27 +18,27 @@ import (
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
-// FunctionGraph answers invocations of a Huawei Cloud FunctionGraph function with a custom runtime. Its triggers try
-// again three times at most, so it waits inside the invocation.
+// FunctionGraph handles invocations of a Huawei Cloud FunctionGraph function with a custom runtime. FunctionGraph's
+// triggers retry at most three times, so it waits within the invocation.
 // https://support.huaweicloud.com/intl/en-us/usermanual-functiongraph/functiongraph_01_0406.html
 type FunctionGraph struct {
 	Processor Processor
-	// Work, if not nil, takes the processor's place.
+	// Work, if not nil, replaces the processor.
 	Work Work
 	// Address is the runtime API's host and port (RUNTIME_API_ADDR).
 	Address string
-	// Timeout is how long an invocation may take (RUNTIME_TIMEOUT).
+	// Timeout limits an invocation (RUNTIME_TIMEOUT).
 	Timeout time.Duration
-	// Credentials takes each invocation's temporary credentials, for [CredentialsOf].
+	// Credentials means that [CredentialsOf] gets each invocation's temporary credentials.
 	Credentials bool
-	// Wait is how long an event waits for its resource; nil for as long as the invocation lasts.
+	// Wait is how long an event waits for its resource; nil means until the invocation ends.
 	Wait *time.Duration
-	// Client talks to the runtime API; http.DefaultClient when nil.
+	// Client calls the runtime API; nil means http.DefaultClient.
 	Client *http.Client
 	Log    *slog.Logger
 }
 
-// Run works on invocations, one after the other, until the context ends.
+// Run handles invocations, one after the other, until the context ends.
 func (f *FunctionGraph) Run(ctx context.Context) error {
 	for failures := 0; ; {
 		err := f.next(ctx)
@@ -49,9 +50,9 @@ func (f *FunctionGraph) Run(ctx context.Context) error {
 			continue
 		}
 		failures++
-		f.Log.Error("take an invocation", "error", err.Error())
+		f.Log.Error("cannot receive an invocation", "error", err.Error())
 		if failures > 10 {
-			return fmt.Errorf("take invocations: %w", err)
+			return fmt.Errorf("receive invocations: %w", err)
 		}
 		pause := time.NewTimer(time.Duration(failures) * 100 * time.Millisecond)
 		select {
@@ -61,7 +62,7 @@ func (f *FunctionGraph) Run(ctx context.Context) error {
 	}
 }
 
-// next takes one invocation and answers it.
+// next receives and handles one invocation.
 func (f *FunctionGraph) next(ctx context.Context) error {
 	resp, err := f.send(ctx, http.MethodGet, "request", nil)
 	if err != nil {
@@ -74,17 +75,17 @@ func (f *FunctionGraph) next(ctx context.Context) error {
 	}
 	id := resp.Header.Get("X-Cff-Request-Id")
 	if id == "" {
-		return errors.New("read the invocation: it has no X-Cff-Request-Id")
+		return errors.New("read the invocation: X-Cff-Request-Id is missing")
 	}
 
 	work, cancel := context.WithTimeout(ctx, f.Timeout)
 	defer cancel()
-	work, cancelInTime := inTime(work)
+	work, cancelInTime := withMargin(work)
 	defer cancelInTime()
 	if f.Credentials {
 		work = context.WithValue(work, invocationCredentials{}, temporary(resp.Header))
 	}
-	answer, err := f.answer(work, payload)
+	answer, err := f.handle(work, payload)
 	verb := "response/"
 	if err != nil {
 		verb = "error/"
@@ -101,15 +102,16 @@ func (f *FunctionGraph) next(ctx context.Context) error {
 	return resp.Body.Close()
 }
 
-func (f *FunctionGraph) answer(ctx context.Context, payload []byte) (any, error) {
+func (f *FunctionGraph) handle(ctx context.Context, payload []byte) (any, error) {
 	if f.Work != nil {
 		return f.Work.do(ctx)
 	}
-	return directAnswer(whole(ctx, f.Processor, ingress.Decode(payload), waitOr(f.Wait, waitToTheEnd)))
+	return directResponse(processWhole(ctx, f.Processor, ingress.Decode(payload), waitOr(f.Wait, waitToDeadline)))
 }
 
 func (f *FunctionGraph) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+f.Address+"/v1/runtime/invocation/"+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+f.Address+"/v1/runtime/invocation/"+path,
+		bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("call the runtime API: %w", err)
 	}
@@ -130,30 +132,23 @@ func (f *FunctionGraph) send(ctx context.Context, method, path string, body []by
 
 type invocationCredentials struct{}
 
-// temporary reads the access key that FunctionGraph gives with an invocation of a function that has an agency.
+// temporary returns the access key in an invocation's header. FunctionGraph sets it for a function with an agency.
 func temporary(h http.Header) config.Credentials {
-	first := func(names ...string) string {
-		for _, name := range names {
-			if v := h.Get(name); v != "" {
-				return v
-			}
-		}
-		return ""
-	}
 	return config.Credentials{
-		AccessKey:     first("X-CFF-Security-Access-Key", "X-CFF-Access-Key"),
-		SecretKey:     config.NewSecret(first("X-CFF-Security-Secret-Key", "X-CFF-Secret-Key")),
+		AccessKey:     cmp.Or(h.Get("X-CFF-Security-Access-Key"), h.Get("X-CFF-Access-Key")),
+		SecretKey:     config.NewSecret(cmp.Or(h.Get("X-CFF-Security-Secret-Key"), h.Get("X-CFF-Secret-Key"))),
 		SecurityToken: config.NewSecret(h.Get("X-CFF-Security-Token")),
 	}
 }
 
-// CredentialsOf returns a source of credentials that has the invocation's own, of which base says the rest: project,
-// region.
+// CredentialsOf returns a source of credentials with the access key of the invocation. The rest, such as project and
+// region, comes from base.
 func CredentialsOf(base config.Credentials) func(context.Context) (config.Credentials, error) {
 	return func(ctx context.Context) (config.Credentials, error) {
 		own, ok := ctx.Value(invocationCredentials{}).(config.Credentials)
 		if !ok || own.AccessKey == "" {
-			return config.Credentials{}, &cloud.RefusedError{Err: errors.New("read the invocation's credentials: it has none; give the function an agency")}
+			err := errors.New("read the invocation's credentials: there are none; configure an agency for the function")
+			return config.Credentials{}, &cloud.RefusedError{Err: err}
 		}
 		c := base
 		c.AccessKey, c.SecretKey, c.SecurityToken = own.AccessKey, own.SecretKey, own.SecurityToken

@@ -20,7 +20,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// graph is FunctionGraph's runtime API: it hands out payloads, and keeps the answers.
+// graph fakes FunctionGraph's runtime API: it returns payloads and records the responses.
 type graph struct {
 	*httptest.Server
 	mu       sync.Mutex
@@ -70,7 +70,8 @@ func TestFunctionGraph(t *testing.T) {
 	s := &script{}
 	api := newGraph(t, cancel, event("tagged"), event("deferred"), event("rejected"), event("broken"), "[")
 	api.failing = 2
-	f := &host.FunctionGraph{Processor: processor(s, 1), Log: slog.New(slog.DiscardHandler), Address: strings.TrimPrefix(api.URL, "http://"), Timeout: time.Minute}
+	f := &host.FunctionGraph{Processor: processor(s, 1), Log: slog.New(slog.DiscardHandler),
+		Address: strings.TrimPrefix(api.URL, "http://"), Timeout: time.Minute}
 	if err := f.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +88,8 @@ func TestFunctionGraph(t *testing.T) {
 			t.Errorf("no message: %s", a)
 		}
 	}
-	want := []string{"response tagged", "error DeferredError", "error RejectedError", "error CredentialsError", "error RejectedError"}
+	want := []string{"response tagged", "error DeferredError", "error RejectedError", "error CredentialsError",
+		"error RejectedError"}
 	if diff := cmp.Diff(want, kinds); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -98,21 +100,22 @@ func TestFunctionGraph(t *testing.T) {
 	}
 }
 
-// down is a runtime API that is not there.
+// down is an unreachable runtime API.
 type down struct{}
 
 func (down) RoundTrip(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF }
 
 func TestFunctionGraphGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &host.FunctionGraph{Processor: processor(&script{}, 1), Log: slog.New(slog.DiscardHandler), Address: "graph", Timeout: time.Minute, Client: &http.Client{Transport: down{}}}
+		f := &host.FunctionGraph{Processor: processor(&script{}, 1), Log: slog.New(slog.DiscardHandler), Address: "graph",
+			Timeout: time.Minute, Client: &http.Client{Transport: down{}}}
 		if err := f.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "call the runtime API") {
 			t.Errorf("error %v", err)
 		}
 	})
 }
 
-// asks keeps the credentials that a source has for each event.
+// asks records the credentials that a source returns for each event.
 type asks struct {
 	script
 	source func(context.Context) (config.Credentials, error)
@@ -126,16 +129,18 @@ func (a *asks) Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) tagg
 	return a.script.Apply(ctx, p, d)
 }
 
-// An invocation's own credentials are used for it alone, and only where that is switched on.
+// An invocation's credentials are used only for that invocation, and only if that is enabled.
 func TestInvocationCredentials(t *testing.T) {
 	base := config.Credentials{AccessKeyProjectID: "p-1", RegionName: "eu-west-0"}
 	for _, on := range []bool{true, false} {
 		ctx, cancel := context.WithCancel(t.Context())
 		a := &asks{source: host.CredentialsOf(base)}
 		api := newGraph(t, cancel, event("tagged"))
-		api.header = http.Header{"X-Cff-Security-Access-Key": {"AK"}, "X-Cff-Security-Secret-Key": {"the-secret-key"}, "X-Cff-Security-Token": {"the-token"}}
+		api.header = http.Header{"X-Cff-Security-Access-Key": {"AK"}, "X-Cff-Security-Secret-Key": {"the-secret-key"},
+			"X-Cff-Security-Token": {"the-token"}}
 		f := &host.FunctionGraph{
-			Processor: processor(a, 1), Address: strings.TrimPrefix(api.URL, "http://"), Timeout: time.Minute, Credentials: on, Log: slog.New(slog.DiscardHandler),
+			Processor: processor(a, 1), Address: strings.TrimPrefix(api.URL, "http://"), Timeout: time.Minute, Credentials: on,
+			Log: slog.New(slog.DiscardHandler),
 		}
 		if err := f.Run(ctx); err != nil {
 			t.Fatal(err)
@@ -148,7 +153,8 @@ func TestInvocationCredentials(t *testing.T) {
 			continue
 		}
 		c := a.got[0]
-		if a.errs[0] != nil || c.AccessKey != "AK" || c.SecretKey.Reveal() != "the-secret-key" || c.SecurityToken.Reveal() != "the-token" || c.AccessKeyProjectID != "p-1" {
+		if a.errs[0] != nil || c.AccessKey != "AK" || c.SecretKey.Reveal() != "the-secret-key" ||
+			c.SecurityToken.Reveal() != "the-token" || c.AccessKeyProjectID != "p-1" {
 			t.Errorf("on: access key %q, %v", c.AccessKey, a.errs[0])
 		}
 	}

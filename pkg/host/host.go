@@ -1,6 +1,5 @@
-// Package host has the doors of the platforms that call: AWS Lambda, FunctionGraph and HTTP. A door translates a
-// payload into messages, and the decisions on them into the platform's acknowledgement. What happens between is
-// [delivery.Processor]'s.
+// Package host has the entry points for AWS Lambda, FunctionGraph and HTTP. An entry point converts a payload to
+// messages, passes them to a [delivery.Processor], and converts the decisions to the platform's acknowledgement.
 package host
 
 import (
@@ -12,15 +11,15 @@ import (
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
-// Processor works on messages; [delivery.Processor] does. The decisions are in the order of the messages.
+// Processor processes messages, as [delivery.Processor] does. The decisions are in the order of the messages.
 type Processor interface {
 	Process(ctx context.Context, messages []delivery.Message) []delivery.Decision
 }
 
-// Work is what an invocation does in place of working on events, whatever its payload. The answer is encoded as JSON.
-type Work func(ctx context.Context) (answer any, err error)
+// Work is what an invocation does instead of processing events. It ignores the payload. The result is encoded as JSON.
+type Work func(ctx context.Context) (result any, err error)
 
-// WorkError says that the work of an invocation failed.
+// WorkError means that the work of an invocation failed.
 type WorkError struct{ Err error }
 
 func (e *WorkError) Error() string { return e.Err.Error() }
@@ -28,23 +27,23 @@ func (e *WorkError) Error() string { return e.Err.Error() }
 // Unwrap returns Err.
 func (e *WorkError) Unwrap() error { return e.Err }
 
-// do does the work.
+// do calls w and wraps its error.
 func (w Work) do(ctx context.Context) (any, error) {
-	answer, err := w(ctx)
+	result, err := w(ctx)
 	if err != nil {
 		return nil, &WorkError{err}
 	}
-	return answer, nil
+	return result, nil
 }
 
-// How long a message waits for a resource where the settings do not say. What retries little waits to the end instead.
+// The default time that a message waits for a resource. Platforms that retry little wait until the invocation ends.
 const (
-	waitFromQueue = 5 * time.Second
-	waitOverHTTP  = 20 * time.Second
-	waitToTheEnd  = 15 * time.Minute // the longest that a function runs; its deadline ends the wait before
+	waitFromQueue  = 5 * time.Second
+	waitOverHTTP   = 20 * time.Second
+	waitToDeadline = 15 * time.Minute // the longest time of a function; its deadline ends the wait earlier
 )
 
-// waitOr returns the wait of the settings, or the one that fits the door when they have none.
+// waitOr returns the wait in the settings, or the entry point's default if it is not set.
 func waitOr(set *time.Duration, unset time.Duration) time.Duration {
 	if set != nil {
 		return *set
@@ -52,13 +51,13 @@ func waitOr(set *time.Duration, unset time.Duration) time.Duration {
 	return unset
 }
 
-// margin is what is left of an invocation's time for its answer.
+// margin is the part of an invocation's time that is kept for its response.
 const margin = 5 * time.Second
 
 var errEnding = errors.New("the invocation ends")
 
-// inTime returns a context that ends so long before an invocation's own that there is time to answer.
-func inTime(ctx context.Context) (context.Context, context.CancelFunc) {
+// withMargin returns a context that ends before the invocation's context, so that there is time to respond.
+func withMargin(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return ctx, func() {}
@@ -66,7 +65,7 @@ func inTime(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithDeadlineCause(ctx, deadline.Add(-min(margin, time.Until(deadline)/4)), errEnding)
 }
 
-// messages translates the records of a batch.
+// messages converts the records of a batch.
 func messages(batch ingress.Batch, wait time.Duration) []delivery.Message {
 	now := time.Now()
 	all := make([]delivery.Message, len(batch.Records))
@@ -79,7 +78,7 @@ func messages(batch ingress.Batch, wait time.Duration) []delivery.Message {
 	return all
 }
 
-// whole works on a batch that is answered as a whole, and returns the decision on it: the worst of its messages'.
-func whole(ctx context.Context, p Processor, batch ingress.Batch, wait time.Duration) delivery.Decision {
+// processWhole processes a batch that is acknowledged as a whole. It returns the worst decision of its messages.
+func processWhole(ctx context.Context, p Processor, batch ingress.Batch, wait time.Duration) delivery.Decision {
 	return delivery.Whole(p.Process(ctx, messages(batch, wait)))
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
-// HTTP takes events as HTTP requests, as Knative and containers do: POST to any path, GET /healthz and GET /metrics
-// beside it. [NewHTTP] makes it.
+// HTTP handles events in HTTP requests, for Knative and containers: POST to any path, GET /healthz and GET /metrics.
+// Use [NewHTTP].
 type HTTP struct {
 	options HTTPOptions
 	wait    time.Duration
@@ -24,32 +24,32 @@ type HTTP struct {
 	bytes   *budget
 }
 
-// HTTPOptions is what an HTTP is made of.
+// HTTPOptions configures an [HTTP].
 type HTTPOptions struct {
 	Processor Processor
-	// Requests is how many requests may be under way, those that wait for a resource included; more are answered 503.
-	// A request is not under way before its body is there.
+	// Requests limits the requests in flight, including those that wait for a resource. The response to more is 503. A
+	// request counts only after its body has arrived.
 	Requests int
-	// Bytes is how many bytes of bodies may be in memory; what does not fit is answered 503.
+	// Bytes limits the total size of bodies in memory. The response to more is 503.
 	Bytes int64
-	// Secret, if it is not zero, is the bearer token (RFC 6750) that each POST must have.
+	// Secret is the bearer token (RFC 6750) that each POST must have, unless it is zero.
 	Secret config.Secret
-	// Wait is how long an event waits for its resource; nil for 20 s.
+	// Wait is how long an event waits for its resource; nil means 20 s.
 	Wait *time.Duration
-	// Metrics writes what GET /metrics answers, in Prometheus' text format.
+	// Metrics writes the response to GET /metrics, in Prometheus' text format.
 	Metrics func(io.Writer) error
-	// WebHook, if not nil, answers OPTIONS requests: the handshake of CloudEvents' web hooks.
+	// WebHook handles OPTIONS requests, the handshake of CloudEvents' web hooks, unless it is nil.
 	WebHook *WebHook
-	// MetricsSecret, if it is not zero, is the bearer token that GET /metrics must have.
+	// MetricsSecret is the bearer token that GET /metrics must have, unless it is zero.
 	MetricsSecret config.Secret
 }
 
 const (
-	// overtime is how long a request may go on beyond its wait: for the calls themselves.
-	overtime = time.Minute
-	// forBody and forAnswer are how long a client may take to send its request's body and to read the answer.
-	forBody   = 10 * time.Second
-	forAnswer = time.Minute
+	// callsTimeout is the time for API calls, in addition to a request's wait.
+	callsTimeout = time.Minute
+	// bodyTimeout and responseTimeout limit how long a client takes to send the body and to read the response.
+	bodyTimeout     = 10 * time.Second
+	responseTimeout = time.Minute
 )
 
 // NewHTTP returns a handler.
@@ -82,8 +82,8 @@ func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Authorized reports whether a request has the secret as its bearer token (RFC 6750), or the secret is zero. It
-// compares digests, so that neither content nor length of the secret shows in the time it takes.
+// Authorized reports whether the secret is zero or the request has it as its bearer token (RFC 6750). It compares
+// digests, so that its duration reveals neither the content nor the length of the secret.
 func Authorized(r *http.Request, secret config.Secret) bool {
 	if secret.IsZero() {
 		return true
@@ -93,7 +93,7 @@ func Authorized(r *http.Request, secret config.Secret) bool {
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1 && strings.EqualFold(scheme, "Bearer")
 }
 
-// Unauthorized answers a request without the secret.
+// Unauthorized responds to a request without the secret.
 func Unauthorized(w http.ResponseWriter) {
 	w.Header().Set("WWW-Authenticate", `Bearer realm="tagger"`)
 	http.Error(w, "the request lacks the shared secret as its bearer token", http.StatusUnauthorized)
@@ -105,36 +105,36 @@ func (h *HTTP) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// work returns the answer to a request, or false when it has answered already. A client that reads its answer slowly
-// holds up no other.
-func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpAnswer, bool) {
+// work returns the response to a request, or false if it has already sent one. The caller writes the response after
+// work has released its slot, so that a client that reads slowly does not block others.
+func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpResponse, bool) {
 	if r.ContentLength > ingress.MaxPayload {
 		tooLarge(w)
-		return httpAnswer{}, false
+		return httpResponse{}, false
 	}
 	longest := r.ContentLength
-	if longest < 0 { // it does not say
+	if longest < 0 { // unknown
 		longest = ingress.MaxPayload
 	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(forBody)) // a recorder in a test has none
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // not supported by a test's recorder
 	body, release, err := h.bytes.read(http.MaxBytesReader(w, r.Body, ingress.MaxPayload), longest)
 	defer release()
 	_, isTooLarge := errors.AsType[*http.MaxBytesError](err)
 	switch {
 	case isTooLarge:
 		tooLarge(w)
-		return httpAnswer{}, false
-	case errors.Is(err, errNoBytes):
-		busy(w, "as many bytes as may be in memory are")
-		return httpAnswer{}, false
-	case err != nil: // the connection's fault, not the event's: 400 would say never again
-		http.Error(w, "the body did not come in time", http.StatusRequestTimeout)
-		return httpAnswer{}, false
+		return httpResponse{}, false
+	case errors.Is(err, errBudgetExhausted):
+		busy(w, "too many bytes in memory")
+		return httpResponse{}, false
+	case err != nil: // the connection failed; 400 would mean that a retry is useless
+		http.Error(w, "the body did not arrive in time", http.StatusRequestTimeout)
+		return httpResponse{}, false
 	}
 	if n := int64(ingress.Inflated(r.Header, body)); n > 0 {
-		if !h.bytes.take(n) {
-			busy(w, "as many bytes as may be in memory are")
-			return httpAnswer{}, false
+		if !h.bytes.acquire(n) {
+			busy(w, "too many bytes in memory")
+			return httpResponse{}, false
 		}
 		defer h.bytes.left.Add(n)
 	}
@@ -142,27 +142,27 @@ func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpAnswer, bool) {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
 	default:
-		busy(w, "as many requests as may be under way are")
-		return httpAnswer{}, false
+		busy(w, "too many requests in flight")
+		return httpResponse{}, false
 	}
-	// A client that goes away does not stop a write half-way.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.wait+overtime)
+	// A disconnecting client must not interrupt a write.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.wait+callsTimeout)
 	defer cancel()
 	batch := ingress.DecodeHTTP(r.Header, body)
-	return answerHTTP(whole(ctx, h.options.Processor, batch, h.wait), r.Header).of(batch), true
+	return newHTTPResponse(processWhole(ctx, h.options.Processor, batch, h.wait), r.Header).forBatch(batch), true
 }
 
 func tooLarge(w http.ResponseWriter) {
 	http.Error(w, fmt.Sprintf("the body has more than %d bytes", ingress.MaxPayload), http.StatusRequestEntityTooLarge)
 }
 
-// busy has the request sent again, after about a second.
+// busy asks the client to retry after about a second.
 func busy(w http.ResponseWriter, why string) {
 	w.Header().Set("Retry-After", "1")
 	http.Error(w, why, http.StatusServiceUnavailable)
 }
 
-// LongestRequest is how long a request can take with these settings, and so how long an orderly end can.
-func (h *HTTP) LongestRequest() time.Duration {
-	return forBody + h.wait + overtime + forAnswer
+// MaxRequestDuration returns how long a request, and therefore a graceful shutdown, can take.
+func (h *HTTP) MaxRequestDuration() time.Duration {
+	return bodyTimeout + h.wait + callsTimeout + responseTimeout
 }

@@ -50,28 +50,38 @@ func TestHTTPRequests(t *testing.T) {
 	}{
 		{"structured", "POST", "/", structured, event("tagged"), "", 204, ``},
 		{"binary", "POST", "/", http.Header{
-			"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"/s"}, "Ce-Type": {"t"}, "Ce-Subject": {"gone"}, "Content-Type": {"application/json"},
+			"Ce-Specversion": {"1.0"}, "Ce-Id": {"1"}, "Ce-Source": {"/s"}, "Ce-Type": {"t"}, "Ce-Subject": {"gone"},
+			"Content-Type": {"application/json"},
 		}, "{}", "", 204, ``},
-		{"batch", "POST", "/any/path", http.Header{"Content-Type": {"application/cloudevents-batch+json; charset=utf-8"}}, "[" + event("tagged") + "," + event("rejected") + "]", "", 422, "rejected: because"},
+		{"batch", "POST", "/any/path", http.Header{"Content-Type": {"application/cloudevents-batch+json; charset=utf-8"}},
+			"[" + event("tagged") + "," + event("rejected") + "]", "", 422, "rejected: because"},
 		{"deferred", "POST", "/", structured, event("deferred"), "", 503, "deferred: because"},
 		{"malformed", "POST", "/", structured, "{", "", 400, "rejected: read HTTP request"},
-		{"credentials", "POST", "/", structured, event("broken"), "", 500, "deferred: configuration or credentials are at fault; see the log"},
+		{"credentials", "POST", "/", structured, event("broken"), "", 500,
+			"deferred: configuration or credentials are wrong; see the log"},
 		{"panic", "POST", "/", structured, event("panic"), "", 503, "panic"},
 		{"too large", "POST", "/", structured, strings.Repeat("x", ingress.MaxPayload+1), "", 413, "more than"},
 		{"another method", "PUT", "/", structured, event("tagged"), "", 405, "POST a CloudEvent"},
 		{"health", "GET", "/healthz", nil, "", "s3cret", 200, "ok"},
 		{"metrics", "GET", "/metrics", nil, "", "s3cret", 200, "tagger_up 1"},
 		{"no secret", "POST", "/", structured, event("tagged"), "s3cret", 401, "shared secret"},
-		{"wrong secret", "POST", "/", http.Header{"Content-Type": structured["Content-Type"], "Authorization": {"Bearer s3cre"}}, event("tagged"), "s3cret", 401, "shared secret"},
-		{"secret in another scheme", "POST", "/", http.Header{"Content-Type": structured["Content-Type"], "Authorization": {"Basic s3cret"}}, event("tagged"), "s3cret", 401, ""},
-		{"secret", "POST", "/", http.Header{"Content-Type": structured["Content-Type"], "Authorization": {"bearer s3cret"}}, event("tagged"), "s3cret", 204, ""},
-		{"results", "POST", "/", asking("application/json"), event("tagged"), "", 200, `{"outcome":"tagged","results":[{"event"`},
-		{"results among others", "POST", "/", asking("text/html, application/json;q=0.5"), event("gone"), "", 200, `{"outcome":"gone"`},
-		{"results of a failure", "POST", "/", asking("application/json"), event("rejected"), "", 422, `{"outcome":"rejected","results":[{"event"`},
+		{"wrong secret", "POST", "/", http.Header{"Content-Type": structured["Content-Type"],
+			"Authorization": {"Bearer s3cre"}}, event("tagged"), "s3cret", 401, "shared secret"},
+		{"secret in another scheme", "POST", "/", http.Header{"Content-Type": structured["Content-Type"],
+			"Authorization": {"Basic s3cret"}}, event("tagged"), "s3cret", 401, ""},
+		{"secret", "POST", "/", http.Header{"Content-Type": structured["Content-Type"], "Authorization": {"bearer s3cret"}},
+			event("tagged"), "s3cret", 204, ""},
+		{"results", "POST", "/", asking("application/json"), event("tagged"), "", 200,
+			`{"outcome":"tagged","results":[{"event"`},
+		{"results among others", "POST", "/", asking("text/html, application/json;q=0.5"), event("gone"), "", 200,
+			`{"outcome":"gone"`},
+		{"results of a failure", "POST", "/", asking("application/json"), event("rejected"), "", 422,
+			`{"outcome":"rejected","results":[{"event"`},
 		{"no results of a fault", "POST", "/", asking("application/json"), event("broken"), "", 500, `"results":[]`},
 		{"results that are not wanted", "POST", "/", asking("application/json;q=0"), event("tagged"), "", 204, ""},
 		{"anything", "POST", "/", asking("*/*"), event("tagged"), "", 204, ""},
-		{"Knative", "POST", "/", http.Header{"Content-Type": structured["Content-Type"], "Accept": {"application/json"}, "Prefer": {"respond-async, Reply"}}, event("tagged"), "", 204, ""},
+		{"Knative", "POST", "/", http.Header{"Content-Type": structured["Content-Type"], "Accept": {"application/json"},
+			"Prefer": {"respond-async, Reply"}}, event("tagged"), "", 204, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			server := httptest.NewServer(newHTTP(&script{}, tt.secret, 10))
@@ -106,7 +116,7 @@ func TestHTTPRequests(t *testing.T) {
 	}
 }
 
-// More requests than can be worked on are sent away, to come again.
+// Requests above the limit are answered 503, for a retry.
 func TestHTTPLimit(t *testing.T) {
 	s := &script{entered: make(chan struct{}), release: make(chan struct{})}
 	h := newHTTP(s, "", 1)
@@ -129,7 +139,7 @@ func TestHTTPLimit(t *testing.T) {
 	}
 }
 
-// A client that is slow to send, or to read its answer, does not keep the others out.
+// A client that sends or reads slowly does not block others.
 func TestSlowClients(t *testing.T) {
 	s := &script{}
 	h := newHTTP(s, "", 1)
@@ -141,7 +151,8 @@ func TestSlowClients(t *testing.T) {
 		}
 	})
 	t.Run("does not read its answer", func(t *testing.T) {
-		client := &unread{ResponseRecorder: httptest.NewRecorder(), writing: make(chan struct{}), release: make(chan struct{})}
+		client := &unread{ResponseRecorder: httptest.NewRecorder(), writing: make(chan struct{}),
+			release: make(chan struct{})}
 		var first sync.WaitGroup
 		first.Go(func() {
 			r := httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(event("tagged")))
@@ -159,7 +170,7 @@ func TestSlowClients(t *testing.T) {
 	})
 }
 
-// unread is a connection that takes no more.
+// unread is a connection whose writes block.
 type unread struct {
 	*httptest.ResponseRecorder
 	writing, release chan struct{}
@@ -171,7 +182,7 @@ func (s *unread) Write([]byte) (int, error) {
 	return 0, io.ErrClosedPipe
 }
 
-// What became of an event is in the header, in ASCII and bounded, whatever an event or an API said.
+// The header has the result in ASCII, truncated, whatever the event or the API contained.
 func TestHTTPHeader(t *testing.T) {
 	long := "caf\u00e9\u2026\r\nSet-Cookie: a=b\x00 " + strings.Repeat("x", 10_000)
 	h := host.NewHTTP(host.HTTPOptions{
@@ -181,7 +192,8 @@ func TestHTTPHeader(t *testing.T) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader("{}")))
 	reason := w.Header().Get("Tagger-Reason")
-	if w.Header().Get("Tagger-Outcome") != "rejected" || !strings.HasPrefix(reason, "caf?...  Set-Cookie: a=b? xxx") || len(reason) != 512 {
+	if w.Header().Get("Tagger-Outcome") != "rejected" || !strings.HasPrefix(reason, "caf?...  Set-Cookie: a=b? xxx") ||
+		len(reason) != 512 {
 		t.Errorf("outcome %q, reason of %d bytes: %q", w.Header().Get("Tagger-Outcome"), len(reason), reason)
 	}
 	if w.Body.Len() > 600 || strings.Contains(w.Body.String(), "\x00") {
@@ -189,27 +201,31 @@ func TestHTTPHeader(t *testing.T) {
 	}
 }
 
-// Where the cloud's APIs are, and who logs in there, is for the log: strangers get neither in a header nor in a body.
+// Responses reveal neither the addresses of the cloud's APIs nor its users; only the log does.
 func TestHTTPKeepsAddresses(t *testing.T) {
 	const inside = "log in at keystone.internal:5000 as user tagger: dial tcp 10.0.0.5:5000: connect: connection refused"
 	for _, outcome := range []apply.Outcome{apply.Deferred, apply.Rejected} {
 		h := host.NewHTTP(host.HTTPOptions{
-			Requests: 1, Bytes: 8 << 20, Processor: decide{apply.Decision{Outcome: outcome, Reason: inside, Internal: true, Delay: time.Minute}},
+			Requests: 1, Bytes: 8 << 20,
+			Processor: decide{apply.Decision{Outcome: outcome, Reason: inside, Internal: true, Delay: time.Minute}},
 		})
 		for _, accept := range []string{"", "application/json"} {
 			r := httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader("{}"))
 			r.Header.Set("Accept", accept)
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)
-			said := w.Header().Get("Tagger-Reason") + w.Body.String()
-			if !strings.Contains(said, "cannot be reached; see the log") || strings.Contains(said, "keystone") || strings.Contains(said, "10.0.0.5") {
-				t.Errorf("%s, accepting %q: %s", outcome, accept, said)
+			got := w.Header().Get("Tagger-Reason") + w.Body.String()
+			if !strings.Contains(got, "cannot be reached; see the log") {
+				t.Errorf("%s, accepting %q: %s", outcome, accept, got)
+			}
+			if strings.Contains(got, "keystone") || strings.Contains(got, "10.0.0.5") {
+				t.Errorf("%s, accepting %q, reveals an address: %s", outcome, accept, got)
 			}
 		}
 	}
 }
 
-// decide decides on every message alike.
+// decide returns the same decision for every message.
 type decide struct{ apply.Decision }
 
 func (d decide) Process(_ context.Context, messages []delivery.Message) []delivery.Decision {
@@ -221,7 +237,7 @@ func (d decide) Process(_ context.Context, messages []delivery.Message) []delive
 	return all
 }
 
-// Clients that announce a body and send none keep nobody out: neither slots nor bytes are held for them.
+// Clients that announce a body and send none hold neither slots nor bytes.
 func TestIdleBodies(t *testing.T) {
 	h := newHTTP(&script{}, "", 1)
 	release := make(chan struct{})
@@ -242,7 +258,7 @@ func TestIdleBodies(t *testing.T) {
 	}
 }
 
-// idleBody is a body of which nothing comes before its client is gone.
+// idleBody is a body that blocks until its client disconnects.
 type idleBody struct{ reading, release chan struct{} }
 
 func (b idleBody) Read([]byte) (int, error) {
@@ -251,13 +267,14 @@ func (b idleBody) Read([]byte) (int, error) {
 	return 0, io.ErrUnexpectedEOF
 }
 
-// What is in memory is bounded, and what does not fit is sent again.
+// The bytes in memory are limited; a request that does not fit is answered 503.
 func TestBytesInFlight(t *testing.T) {
 	s := &script{entered: make(chan struct{}), release: make(chan struct{})}
 	h := newHTTP(s, "", 10)
 	send := func(size int, known bool) *httptest.ResponseRecorder {
 		body := event("tagged")
-		r := httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(body+strings.Repeat(" ", size-len(body))))
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/",
+			strings.NewReader(body+strings.Repeat(" ", size-len(body))))
 		if !known {
 			r.ContentLength = -1
 		}
@@ -271,7 +288,8 @@ func TestBytesInFlight(t *testing.T) {
 		<-s.entered
 	}
 	for _, known := range []bool{true, false} {
-		if w := send(3<<20, known); w.Code != 503 || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), "bytes") {
+		if w := send(3<<20, known); w.Code != 503 || w.Header().Get("Retry-After") != "1" ||
+			!strings.Contains(w.Body.String(), "bytes") {
 			t.Errorf("length known %v: %d, Retry-After %q: %s", known, w.Code, w.Header().Get("Retry-After"), w.Body)
 		}
 	}
@@ -288,7 +306,7 @@ func TestBytesInFlight(t *testing.T) {
 	}
 }
 
-// A body counts with its inflated size too, and what would inflate to more than may be is not kept.
+// A compressed body counts with its inflated size too, and is rejected if that is too large.
 func TestInflatedBytesInFlight(t *testing.T) {
 	s := &script{entered: make(chan struct{}), release: make(chan struct{})}
 	h := newHTTP(s, "", 10)
@@ -315,7 +333,8 @@ func TestInflatedBytesInFlight(t *testing.T) {
 	if w := send(3 << 20); w.Code != 503 || !strings.Contains(w.Body.String(), "bytes") {
 		t.Errorf("a third body: %d: %s", w.Code, w.Body)
 	}
-	if w := send(ingress.MaxPayload); w.Code != 400 || !strings.Contains(w.Body.String()+w.Header().Get("Tagger-Reason"), "inflated has more than") {
+	if w := send(ingress.MaxPayload); w.Code != 400 ||
+		!strings.Contains(w.Body.String()+w.Header().Get("Tagger-Reason"), "inflated has more than") {
 		t.Errorf("too large: %d %v: %s", w.Code, w.Header(), w.Body)
 	}
 	close(s.release)
@@ -328,7 +347,8 @@ func TestInflatedBytesInFlight(t *testing.T) {
 
 func TestMetricsSecret(t *testing.T) {
 	h := host.NewHTTP(host.HTTPOptions{
-		Requests: 1, Bytes: 8 << 20, Processor: decide{}, MetricsSecret: config.NewSecret("s3cret"), Metrics: func(io.Writer) error { return nil },
+		Requests: 1, Bytes: 8 << 20, Processor: decide{}, MetricsSecret: config.NewSecret("s3cret"),
+		Metrics: func(io.Writer) error { return nil },
 	})
 	for token, want := range map[string]int{"": 401, "Bearer s3cre": 401, "Bearer s3cret": 200} {
 		r := httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil)
@@ -341,7 +361,7 @@ func TestMetricsSecret(t *testing.T) {
 	}
 }
 
-// Requests that wait for servers which do not come hold up no others.
+// Requests that wait for servers do not block others.
 func TestAbsentServers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &absent{}
@@ -372,7 +392,7 @@ func TestAbsentServers(t *testing.T) {
 	})
 }
 
-// absent waits for the servers of deferred events as long as it may.
+// absent waits for the servers of deferred events until the end of the wait.
 type absent struct{ script }
 
 func (a *absent) Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) tagger.Result {

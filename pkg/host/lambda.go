@@ -15,29 +15,29 @@ import (
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
-// Queues is what a batch needs of SQS beyond its answer.
+// Queues has the calls of SQS that handling a batch needs.
 type Queues interface {
-	// ChangeVisibility makes a message that was received from the queue (an ARN) come back after the delay.
+	// ChangeVisibility makes a message that was received from the queue (an ARN) visible again after the delay.
 	ChangeVisibility(ctx context.Context, queueARN, receipt string, delay time.Duration) error
-	// Send puts a message into a queue (a URL), with attributes.
+	// Send sends a message with attributes to a queue (a URL).
 	Send(ctx context.Context, queueURL string, body []byte, attributes map[string]string) error
 }
 
-// Lambda answers AWS Lambda's invocations, whatever triggered them. It is safe for concurrent use.
+// Lambda handles AWS Lambda's invocations by any trigger. It is safe for concurrent use.
 type Lambda struct {
 	Processor Processor
 	Queues    Queues
-	// DeadLetterQueueURL is the queue that takes rejected records; "" when they are to stay in their own.
+	// DeadLetterQueueURL is the queue for rejected records. If it is "", they stay in their own queue.
 	DeadLetterQueueURL string
-	// Wait is how long a record waits for its resource; nil for what fits the trigger.
+	// Wait is how long a record waits for its resource; nil means the trigger's default.
 	Wait *time.Duration
 	// Flush, if not nil, is called at the end of each invocation.
 	Flush func()
 	Log   *slog.Logger
 }
 
-// Invoke takes any payload, JSON or not. It makes Lambda a lambda.Handler of aws-lambda-go, whose function handlers
-// would refuse what is not JSON before anybody could say what is wrong with it.
+// Invoke accepts any payload, JSON or not. It implements lambda.Handler of aws-lambda-go, because that package's
+// function handlers would reject a payload that is not JSON without a useful error.
 func (l *Lambda) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	answer, err := l.Handle(ctx, payload)
 	if err != nil {
@@ -46,31 +46,31 @@ func (l *Lambda) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	return encode(answer)
 }
 
-// LambdaWork answers AWS Lambda's invocations by work.
+// LambdaWork handles AWS Lambda's invocations by doing work.
 type LambdaWork struct {
 	Work Work
 	// Flush, if not nil, is called at the end of each invocation.
 	Flush func()
 }
 
-// Invoke makes it a lambda.Handler.
+// Invoke implements lambda.Handler.
 func (l *LambdaWork) Invoke(ctx context.Context, _ []byte) ([]byte, error) {
-	work, cancel := inTime(ctx)
+	work, cancel := withMargin(ctx)
 	defer cancel()
 	if l.Flush != nil {
 		defer l.Flush()
 	}
-	answer, err := l.Work.do(work)
+	result, err := l.Work.do(work)
 	if err != nil {
 		return nil, err
 	}
-	return encode(answer)
+	return encode(result)
 }
 
-// Handle takes any payload. The answer's form follows the trigger: a partial batch response for SQS, a response for
-// HTTP, and for a direct invocation the results, or an error when they are not final.
+// Handle accepts any payload. Its result depends on the trigger: a partial batch response for SQS, a response for HTTP,
+// and for a direct invocation the results, or an error if they are not final.
 func (l *Lambda) Handle(ctx context.Context, payload []byte) (any, error) {
-	work, cancel := inTime(ctx)
+	work, cancel := withMargin(ctx)
 	defer cancel()
 	if l.Flush != nil {
 		defer l.Flush()
@@ -80,20 +80,20 @@ func (l *Lambda) Handle(ctx context.Context, payload []byte) (any, error) {
 	case ingress.SQS:
 		return l.queue(ctx, work, batch)
 	case ingress.HTTP:
-		return gatewayAnswer(whole(work, l.Processor, batch, waitOr(l.Wait, waitOverHTTP)), batch, payload), nil
+		return gatewayResponse(processWhole(work, l.Processor, batch, waitOr(l.Wait, waitOverHTTP)), batch, payload), nil
 	}
-	return directAnswer(whole(work, l.Processor, batch, waitOr(l.Wait, waitToTheEnd)))
+	return directResponse(processWhole(work, l.Processor, batch, waitOr(l.Wait, waitToDeadline)))
 }
 
-// gatewayAnswer is the answer to a request that a function URL or an HTTP API handed over.
-func gatewayAnswer(d delivery.Decision, batch ingress.Batch, payload []byte) events.LambdaFunctionURLResponse {
+// gatewayResponse returns the response to a request from a function URL or an HTTP API.
+func gatewayResponse(d delivery.Decision, batch ingress.Batch, payload []byte) events.LambdaFunctionURLResponse {
 	var request struct{ Headers map[string]string }
-	_ = json.Unmarshal(payload, &request) // what cannot be read asks for nothing special
+	_ = json.Unmarshal(payload, &request) // without headers, the defaults apply
 	header := http.Header{}
 	for name, value := range request.Headers {
 		header.Set(name, value)
 	}
-	a := answerHTTP(d, header).of(batch)
+	a := newHTTPResponse(d, header).forBatch(batch)
 	headers := map[string]string{}
 	for name := range a.header {
 		headers[name] = a.header.Get(name)
@@ -101,44 +101,43 @@ func gatewayAnswer(d delivery.Decision, batch ingress.Batch, payload []byte) eve
 	return events.LambdaFunctionURLResponse{StatusCode: a.status, Headers: headers, Body: string(a.body)}
 }
 
-// queue handles an SQS batch: what is final is acknowledged, what is not comes back after its delay, and what never
-// will be goes to the dead-letter queue. The first context is the invocation's, the second the one to work in.
+// queue handles an SQS batch. It acknowledges final records, makes deferred ones visible after their delay, and sends
+// rejected ones to the dead-letter queue. ctx is the invocation's context; work ends earlier.
 func (l *Lambda) queue(ctx, work context.Context, batch ingress.Batch) (any, error) {
 	decisions := l.Processor.Process(work, messages(batch, waitOr(l.Wait, waitFromQueue)))
 	if err := delivery.StopsEverything(decisions); err != nil {
-		// The whole batch comes back; single records need no visibility of their own. Lambda slows its pollers down, and
-		// counts the error.
+		// SQS redelivers the whole batch. Lambda counts the error and slows down its pollers.
 		return nil, &CredentialsError{err}
 	}
-	finishing, cancel := finishing(ctx)
+	settleCtx, cancel := settleContext(ctx)
 	defer cancel()
 	failed := make([]bool, len(decisions))
 	var group errgroup.Group
-	group.SetLimit(settling)
+	group.SetLimit(maxSettling)
 	for i, record := range batch.Records {
 		group.Go(func() error {
-			failed[i] = l.settle(finishing, record, decisions[i])
+			failed[i] = l.settle(settleCtx, record, decisions[i])
 			return nil
 		})
 	}
 	_ = group.Wait()
 	answer := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
-	groups := map[string]bool{} // that had a failure
+	failedGroups := map[string]bool{}
 	for i, record := range batch.Records {
-		// What follows a failed record of a FIFO group is handed back too, or it would overtake it: even a record that was
-		// done, behind one that was rejected and that no dead-letter queue took.
-		if failed[i] || record.Group != "" && groups[record.Group] {
-			groups[record.Group] = true
+		// Records that follow a failed one in its FIFO group fail too, to keep the order. That includes a finished record
+		// after a rejected one that could not be sent to a dead-letter queue.
+		if failed[i] || record.Group != "" && failedGroups[record.Group] {
+			failedGroups[record.Group] = true
 			answer.BatchItemFailures = append(answer.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: record.AckID})
 		}
 	}
 	return answer, nil
 }
 
-// settling is how many records the queues are told of at a time.
-const settling = 10
+// maxSettling limits the concurrent calls of SQS.
+const maxSettling = 10
 
-// settle tells the queues what became of a record, and reports whether the record must stay in its own.
+// settle applies the decision to a record. It reports whether the record must stay in its queue.
 func (l *Lambda) settle(ctx context.Context, record ingress.Record, d delivery.Decision) (failed bool) {
 	switch {
 	case d.Fault.Err != nil, d.Outcome == apply.Deferred:
@@ -150,17 +149,17 @@ func (l *Lambda) settle(ctx context.Context, record ingress.Record, d delivery.D
 	return false
 }
 
-// changeVisibility is best effort: where it fails, the queue's own visibility timeout serves.
+// changeVisibility is best effort: if it fails, the queue's visibility timeout applies.
 func (l *Lambda) changeVisibility(ctx context.Context, record ingress.Record, delay time.Duration) {
 	if record.Receipt == "" || record.Source == "" || delay <= 0 {
 		return
 	}
 	if err := l.Queues.ChangeVisibility(ctx, record.Source, record.Receipt, delay); err != nil {
-		l.Log.Warn("change visibility", "record", record.AckID, "error", err.Error())
+		l.Log.Warn("cannot change the visibility of a record", "record", record.AckID, "error", err.Error())
 	}
 }
 
-// deadLetter reports whether the dead-letter queue has the record now.
+// deadLetter sends a record to the dead-letter queue and reports whether that succeeded.
 func (l *Lambda) deadLetter(ctx context.Context, record ingress.Record, d delivery.Decision) bool {
 	if l.DeadLetterQueueURL == "" {
 		return false
@@ -169,15 +168,15 @@ func (l *Lambda) deadLetter(ctx context.Context, record ingress.Record, d delive
 		"outcome": string(d.Outcome), "reason": d.Reason, "event_id": d.EventID, "source_queue": record.Source,
 	}
 	if err := l.Queues.Send(ctx, l.DeadLetterQueueURL, record.Raw, attributes); err != nil {
-		l.Log.Error("send to the dead-letter queue", "record", record.AckID, "error", err.Error())
+		l.Log.Error("cannot send a record to the dead-letter queue", "record", record.AckID, "error", err.Error())
 		return false
 	}
 	return true
 }
 
-// finishing is a context for what must still be done when the time to work has ended. It leaves a tenth of what there
-// is for the answer itself.
-func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
+// settleContext returns a context for settling records after processing has ended. It leaves a tenth of the remaining
+// time for the response.
+func settleContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return context.WithTimeout(ctx, margin)

@@ -25,7 +25,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// script answers each event as the event's own subject says.
+// script returns for each event the outcome that its subject names.
 type script struct {
 	mu      sync.Mutex
 	seen    []tagger.Delivery
@@ -87,10 +87,11 @@ func (s *script) Unreadable(_ context.Context, err error) tagger.Result {
 }
 
 func (s *script) GivenUp(_ context.Context, d tagger.Delivery, last tagger.Result) tagger.Result {
-	return result(d.Event.ID(), apply.Decision{Outcome: apply.Rejected, Reason: "given up: " + last.Fault.Err.Error(), Internal: true})
+	return result(d.Event.ID(), apply.Decision{Outcome: apply.Rejected, Reason: "given up: " + last.Fault.Err.Error(),
+		Internal: true})
 }
 
-// queues keeps what it was asked, and refuses on request.
+// queues records the calls, and fails on request.
 type queues struct {
 	mu      sync.Mutex
 	changed []string
@@ -118,7 +119,8 @@ func (q *queues) Send(_ context.Context, url string, body []byte, attributes map
 }
 
 func newLambda(s delivery.Tagger, q host.Queues, concurrency int) *host.Lambda {
-	return &host.Lambda{Processor: processor(s, concurrency), Queues: q, DeadLetterQueueURL: "dead", Log: slog.New(slog.DiscardHandler)}
+	return &host.Lambda{Processor: processor(s, concurrency), Queues: q, DeadLetterQueueURL: "dead",
+		Log: slog.New(slog.DiscardHandler)}
 }
 
 func processor(s delivery.Tagger, concurrency int) *delivery.Processor {
@@ -127,9 +129,10 @@ func processor(s delivery.Tagger, concurrency int) *delivery.Processor {
 	})
 }
 
-// event is one that is answered as outcome says.
+// event returns an event with the given outcome.
 func event(outcome string) string {
-	return fmt.Sprintf(`{"specversion": "1.0", "id": "e-%s", "source": "/s", "type": "t", "subject": %q}`, outcome, outcome)
+	return fmt.Sprintf(`{"specversion": "1.0", "id": "e-%s", "source": "/s", "type": "t", "subject": %q}`, outcome,
+		outcome)
 }
 
 func record(name, body string) string {
@@ -138,7 +141,8 @@ func record(name, body string) string {
 		panic(err)
 	}
 	return fmt.Sprintf(`{"messageId": %q, "receiptHandle": "r-%s", "body": %s, "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-central-1:1:q",
-		"attributes": {"ApproximateReceiveCount": "2", "SentTimestamp": "%d"}}`, name, name, text, time.Now().Add(-time.Minute).UnixMilli())
+		"attributes": {"ApproximateReceiveCount": "2", "SentTimestamp": "%d"}}`, name, name, text,
+		time.Now().Add(-time.Minute).UnixMilli())
 }
 
 func batch(records ...string) []byte {
@@ -159,7 +163,7 @@ func failed(t *testing.T, answer any) []string {
 	return names
 }
 
-// The design's table, column SQS record.
+// Each outcome of an SQS record.
 func TestQueue(t *testing.T) {
 	s, q := &script{}, &queues{}
 	l := newLambda(s, q, 10)
@@ -176,7 +180,8 @@ func TestQueue(t *testing.T) {
 		t.Errorf("handed back (-want +got):\n%s", diff)
 	}
 	slices.Sort(q.changed)
-	if diff := cmp.Diff([]string{"arn:aws:sqs:eu-central-1:1:q r-deferred 1m30.5s", "arn:aws:sqs:eu-central-1:1:q r-panic 15s"}, q.changed); diff != "" {
+	if diff := cmp.Diff([]string{"arn:aws:sqs:eu-central-1:1:q r-deferred 1m30.5s",
+		"arn:aws:sqs:eu-central-1:1:q r-panic 15s"}, q.changed); diff != "" {
 		t.Errorf("visibility (-want +got):\n%s", diff)
 	}
 	slices.Sort(q.bodies)
@@ -184,7 +189,8 @@ func TestQueue(t *testing.T) {
 		t.Errorf("dead letters (-want +got):\n%s", diff)
 	}
 	for _, attributes := range q.sent {
-		if attributes["to"] != "dead" || attributes["outcome"] != "rejected" || attributes["reason"] == "" || attributes["source_queue"] != "arn:aws:sqs:eu-central-1:1:q" {
+		if attributes["to"] != "dead" || attributes["outcome"] != "rejected" || attributes["reason"] == "" ||
+			attributes["source_queue"] != "arn:aws:sqs:eu-central-1:1:q" {
 			t.Errorf("attributes %v", attributes)
 		}
 	}
@@ -195,11 +201,12 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// A dead letter that cannot be sent stays in its queue; a visibility that cannot be changed fails nothing else.
+// A dead letter that cannot be sent stays in its queue. A failed change of visibility has no other effect.
 func TestQueuesFail(t *testing.T) {
 	q := &queues{err: errors.New("no such queue")}
 	l := newLambda(&script{}, q, 10)
-	answer, err := l.Handle(t.Context(), batch(record("a", event("rejected")), record("b", event("deferred")), record("c", event("tagged"))))
+	answer, err := l.Handle(t.Context(), batch(record("a", event("rejected")), record("b", event("deferred")),
+		record("c", event("tagged"))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,33 +215,36 @@ func TestQueuesFail(t *testing.T) {
 	}
 }
 
-// Where nothing works, the batch fails as a whole and loudly, and its dead letters are not sent again with each
-// delivery.
+// If nothing works, the whole batch fails with an error, and no dead letters are sent, so that redeliveries do not
+// repeat them.
 func TestNothingWorks(t *testing.T) {
 	q := &queues{}
 	l := newLambda(&script{}, q, 10)
-	_, err := l.Handle(t.Context(), batch(record("a", event("rejected")), record("b", event("broken")), record("c", event("broken"))))
+	_, err := l.Handle(t.Context(), batch(record("a", event("rejected")), record("b", event("broken")),
+		record("c", event("broken"))))
 	var refused *host.CredentialsError
 	if !errors.As(err, &refused) || len(q.sent) != 0 || len(q.changed) != 0 {
 		t.Errorf("error %v, %d dead letters, %d visibilities", err, len(q.sent), len(q.changed))
 	}
 }
 
-// A fault that holds for everything fails the batch even when records before it were worked on.
+// A fault with scope everything fails the batch even after successful records.
 func TestCredentialsRefusedInTheMiddle(t *testing.T) {
 	q := &queues{}
-	_, err := newLambda(&script{}, q, 10).Handle(t.Context(), batch(record("a", event("tagged")), record("b", event("locked out")), record("c", event("rejected"))))
+	_, err := newLambda(&script{}, q, 10).Handle(t.Context(),
+		batch(record("a", event("tagged")), record("b", event("locked out")), record("c", event("rejected"))))
 	var refused *host.CredentialsError
 	if !errors.As(err, &refused) || len(q.sent) != 0 || len(q.changed) != 0 {
 		t.Errorf("error %v, %d dead letters, %d visibilities", err, len(q.sent), len(q.changed))
 	}
 }
 
-// Where one server alone is out of reach, its neighbours are done with.
+// A fault of one server does not affect the other records.
 func TestOneIsForbidden(t *testing.T) {
 	q := &queues{}
 	l := newLambda(&script{}, q, 10)
-	answer, err := l.Handle(t.Context(), batch(record("a", event("tagged")), record("b", event("rejected")), record("c", event("broken"))))
+	answer, err := l.Handle(t.Context(), batch(record("a", event("tagged")), record("b", event("rejected")),
+		record("c", event("broken"))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,14 +256,16 @@ func TestOneIsForbidden(t *testing.T) {
 	}
 }
 
-// Of a FIFO group, what follows a failed record is handed back, even when it was done before that was known.
+// Records after a failed one in a FIFO group fail too, even if they were already done.
 func TestGroups(t *testing.T) {
 	in := func(group, name, outcome string) string {
-		r := strings.Replace(record(name, event(outcome)), `"attributes": {`, `"attributes": {"MessageGroupId": "`+group+`", `, 1)
+		r := strings.Replace(record(name, event(outcome)), `"attributes": {`, `"attributes": {"MessageGroupId": "`+group+
+			`", `, 1)
 		return strings.Replace(r, "1:q", "1:q.fifo", 1)
 	}
 	payload := batch(
-		in("a", "a1", "tagged"), in("a", "a2", "rejected"), in("a", "a3", "tagged"), in("b", "b1", "deferred"), in("b", "b2", "tagged"), in("c", "c1", "tagged"),
+		in("a", "a1", "tagged"), in("a", "a2", "rejected"), in("a", "a3", "tagged"), in("b", "b1", "deferred"),
+		in("b", "b2", "tagged"), in("c", "c1", "tagged"),
 		in("b", "b3", "rejected"),
 	)
 	for _, tt := range []struct {
@@ -294,7 +306,7 @@ func TestConcurrency(t *testing.T) {
 	})
 }
 
-// What cannot be started in time goes back to the queue: nothing is lost with the invocation.
+// Records that cannot be started in time return to the queue.
 func TestTheInvocationEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{work: 20 * time.Second}
@@ -319,7 +331,7 @@ func TestTheInvocationEnds(t *testing.T) {
 	})
 }
 
-// The design's table, column Invoke.
+// Each outcome of a direct invocation.
 func TestDirect(t *testing.T) {
 	l := newLambda(&script{}, &queues{}, 10)
 	for _, o := range append(apply.Outcomes(), "broken", "panic") {
@@ -348,7 +360,7 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// How long is waited depends on who calls, unless the settings say.
+// The wait depends on the trigger unless it is set.
 func TestWaits(t *testing.T) {
 	payload := func(body string) string {
 		text, err := json.Marshal(body)
@@ -383,12 +395,13 @@ func TestWaits(t *testing.T) {
 	}
 }
 
-// The design's table, column HTTP: never 404 or 409, which Knative would deliver again. Function URLs answer as serve
-// does.
+// Each outcome over a function URL, whose responses are those of tagger serve. None is 404 or 409, which Knative would
+// retry.
 func TestFunctionURL(t *testing.T) {
 	l := newLambda(&script{}, &queues{}, 10)
 	for outcome, want := range map[string]int{
-		"tagged": 204, "unchanged": 204, "ignored": 204, "unrecognised": 204, "gone": 204, "blocked": 204, "deferred": 503, "rejected": 422, "broken": 500, "": 400,
+		"tagged": 204, "unchanged": 204, "ignored": 204, "unrecognised": 204, "gone": 204, "blocked": 204, "deferred": 503,
+		"rejected": 422, "broken": 500, "": 400,
 	} {
 		for _, accept := range []string{"*/*", "application/json"} {
 			body := event(outcome)
@@ -407,7 +420,8 @@ func TestFunctionURL(t *testing.T) {
 			if inBody && want == 204 {
 				status = 200
 			}
-			if err != nil || !ok || response.StatusCode != status || inBody != strings.HasPrefix(response.Body, `{"outcome":"`) || status == 204 && response.Body != "" {
+			if err != nil || !ok || response.StatusCode != status ||
+				inBody != strings.HasPrefix(response.Body, `{"outcome":"`) || status == 204 && response.Body != "" {
 				t.Errorf("%s, %s: %+v, %v; want %d", outcome, accept, answer, err, status)
 			}
 			if after := response.Headers["Retry-After"]; (outcome == "deferred") != (after == "91") {
@@ -420,11 +434,12 @@ func TestFunctionURL(t *testing.T) {
 	}
 }
 
-// A record of several events ends as the worst of them; the good ones are done all the same, and none starves behind
-// one that is not ready.
+// A record of several events has the worst outcome of them. The good ones are still processed, and do not wait for one
+// that is not ready.
 func TestRecordOfSeveralEvents(t *testing.T) {
 	s := &script{}
-	answer, err := newLambda(s, &queues{}, 10).Handle(t.Context(), batch(record("a", "["+event("deferred")+","+event("panic")+","+event("tagged")+"]")))
+	answer, err := newLambda(s, &queues{}, 10).Handle(t.Context(),
+		batch(record("a", "["+event("deferred")+","+event("panic")+","+event("tagged")+"]")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -442,7 +457,7 @@ func TestRecordOfSeveralEvents(t *testing.T) {
 	}
 }
 
-// The answer is there before the invocation's time is over, even where telling the queues takes long.
+// The response is sent before the invocation ends, even if the queues' calls are slow.
 func TestAnswerInTime(t *testing.T) {
 	for _, timeout := range []time.Duration{3 * time.Second, time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
@@ -461,7 +476,7 @@ func TestAnswerInTime(t *testing.T) {
 	}
 }
 
-// stuck are queues that do not answer.
+// stuck are queues that do not respond.
 type stuck struct{}
 
 func (stuck) ChangeVisibility(ctx context.Context, _, _ string, _ time.Duration) error {

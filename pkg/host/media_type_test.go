@@ -10,7 +10,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/host"
 )
 
-// A body in a format that is not read is 415, whichever header says so; one that is only malformed stays 400.
+// TestUnsupportedMediaType: the response to an unsupported format is 415, to a malformed body 400.
 func TestUnsupportedMediaType(t *testing.T) {
 	server := httptest.NewServer(newHTTP(&script{}, "", 1))
 	defer server.Close()
@@ -42,7 +42,7 @@ func TestUnsupportedMediaType(t *testing.T) {
 	}
 }
 
-// The handshake is answered where the door serves, and refused without origins.
+// TestWebHookIsServed: the HTTP handler handles the handshake, and refuses it without origins.
 func TestWebHookIsServed(t *testing.T) {
 	for _, tt := range []struct {
 		origins []string
@@ -52,7 +52,8 @@ func TestWebHookIsServed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := host.NewHTTP(host.HTTPOptions{Processor: processor(&script{}, 1), Requests: 1, Bytes: 1 << 20, Secret: config.NewSecret("s"), WebHook: hook})
+		h := host.NewHTTP(host.HTTPOptions{Processor: processor(&script{}, 1), Requests: 1, Bytes: 1 << 20,
+			Secret: config.NewSecret("s"), WebHook: hook})
 		r := httptest.NewRequest(http.MethodOptions, "/", nil)
 		r.Header.Set("WebHook-Request-Origin", "events.example.com")
 		w := httptest.NewRecorder()

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// WebHook answers the validation request by which a sender asks whether it may deliver events to a URL, before it sends
-// any (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md, section 4). Azure Event Grid asks
-// so, for one. A permission is no authentication: it protects the sender from being pointed at a site that does not
-// expect its events, and the bearer token protects Tagger. NewWebHook makes it.
+// WebHook handles validation requests. With such a request, a sender asks for permission to deliver events to a URL
+// (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md, section 4). Azure Event Grid does that.
+// The permission is not authentication: it protects the sender from delivering to a site that does not expect its
+// events. The bearer token protects Tagger. Use [NewWebHook].
 //
-// A callback URL in the request (WebHook-Request-Callback) is never called: it would let a stranger make Tagger send
-// requests to wherever they please.
+// WebHook never calls the callback URL in a request (WebHook-Request-Callback), because anyone could use it to make
+// Tagger send requests to any address.
 type WebHook struct {
 	origins []string
 	rate    int
@@ -21,18 +21,18 @@ type WebHook struct {
 
 // The headers of the handshake.
 const (
-	requestOrigin = "WebHook-Request-Origin"
-	requestRate   = "WebHook-Request-Rate"
-	allowedOrigin = "WebHook-Allowed-Origin"
-	allowedRate   = "WebHook-Allowed-Rate"
+	requestOriginHeader = "WebHook-Request-Origin"
+	requestRateHeader   = "WebHook-Request-Rate"
+	allowedOriginHeader = "WebHook-Allowed-Origin"
+	allowedRateHeader   = "WebHook-Allowed-Rate"
 )
 
 // maxOrigin is the longest DNS name (RFC 1035, section 3.1).
 const maxOrigin = 253
 
-// NewWebHook returns a handler of OPTIONS requests. It permits the origins that are listed: a DNS name, *.example.com
-// for every name below example.com, or * for all. Without any origin it answers as if OPTIONS were not supported. rate
-// is how many requests a minute it permits, 0 for any number. The error names the entry that is wrong.
+// NewWebHook returns a handler for OPTIONS requests. It permits the given origins: a DNS name, *.example.com for every
+// name below example.com, or * for all. Without origins, it responds as if OPTIONS were not supported. rate is the
+// permitted number of requests per minute, 0 for any number. The error names the invalid entry.
 func NewWebHook(origins []string, rate int) (*WebHook, error) {
 	if rate < 0 {
 		return nil, fmt.Errorf("permit web hooks: a rate of %d requests a minute is negative", rate)
@@ -53,14 +53,14 @@ func (h *WebHook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "POST a CloudEvent", http.StatusMethodNotAllowed)
 		return
 	}
-	asked := r.Header.Values(requestOrigin)
+	asked := r.Header.Values(requestOriginHeader)
 	if len(asked) == 0 {
-		w.WriteHeader(http.StatusOK) // an OPTIONS request that is no handshake
+		w.WriteHeader(http.StatusOK) // an OPTIONS request other than the handshake
 		return
 	}
 	origin := strings.TrimSpace(asked[0])
 	if len(asked) > 1 || !isDNSName(origin) {
-		http.Error(w, requestOrigin+" is not one DNS name", http.StatusBadRequest)
+		http.Error(w, requestOriginHeader+" is not one DNS name", http.StatusBadRequest)
 		return
 	}
 	granted := h.permits(origin)
@@ -68,17 +68,17 @@ func (h *WebHook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "events from this origin are not expected", http.StatusForbidden)
 		return
 	}
-	rate, err := h.grantedRate(r.Header.Get(requestRate))
+	rate, err := h.grantedRate(r.Header.Get(requestRateHeader))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	w.Header().Set(allowedOrigin, granted)
-	w.Header().Set(allowedRate, rate)
+	w.Header().Set(allowedOriginHeader, granted)
+	w.Header().Set(allowedRateHeader, rate)
 	w.WriteHeader(http.StatusOK)
 }
 
-// permits returns what WebHook-Allowed-Origin says to an origin, "" for no permission.
+// permits returns the value of WebHook-Allowed-Origin for an origin, "" without permission.
 func (h *WebHook) permits(origin string) string {
 	answer := ""
 	for _, permitted := range h.origins {
@@ -96,7 +96,7 @@ func (h *WebHook) permits(origin string) string {
 	return answer
 }
 
-// grantedRate is what WebHook-Allowed-Rate says: requests a minute, or * for any number.
+// grantedRate returns the value of WebHook-Allowed-Rate: requests per minute, or * for any number.
 func (h *WebHook) grantedRate(asked string) (string, error) {
 	if asked == "" {
 		if h.rate == 0 {
@@ -107,7 +107,7 @@ func (h *WebHook) grantedRate(asked string) (string, error) {
 	n, err := strconv.Atoi(strings.TrimSpace(asked))
 	switch {
 	case err != nil || n <= 0:
-		return "", fmt.Errorf("%s is not a positive number of requests a minute", requestRate)
+		return "", fmt.Errorf("%s is not a positive number of requests a minute", requestRateHeader)
 	case h.rate == 0:
 		return "*", nil
 	}

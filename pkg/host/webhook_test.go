@@ -9,7 +9,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/host"
 )
 
-// TestWebHook: the validation request of CloudEvents' web hooks, sections 4.1 and 4.2.
+// TestWebHook covers the validation request of CloudEvents' web hooks, sections 4.1 and 4.2.
 func TestWebHook(t *testing.T) {
 	for _, c := range []struct {
 		name         string
@@ -20,8 +20,10 @@ func TestWebHook(t *testing.T) {
 		status       int
 		origin, want string // WebHook-Allowed-Origin and -Rate
 	}{
-		{"listed", []string{"eventgrid.azure.net"}, 0, "OPTIONS", origin("eventgrid.azure.net"), 200, "eventgrid.azure.net", "*"},
-		{"in other case", []string{"EventGrid.azure.net"}, 0, "OPTIONS", origin("eventgrid.Azure.NET"), 200, "eventgrid.Azure.NET", "*"},
+		{"listed", []string{"eventgrid.azure.net"}, 0, "OPTIONS", origin("eventgrid.azure.net"), 200, "eventgrid.azure.net",
+			"*"},
+		{"in other case", []string{"EventGrid.azure.net"}, 0, "OPTIONS", origin("eventgrid.Azure.NET"), 200,
+			"eventgrid.Azure.NET", "*"},
 		{"second of two", []string{"a.example", "b.example"}, 0, "OPTIONS", origin("b.example"), 200, "b.example", "*"},
 		{"any", []string{"*"}, 0, "OPTIONS", origin("b.example"), 200, "*", "*"},
 		{"listed beside any", []string{"*", "b.example"}, 0, "OPTIONS", origin("b.example"), 200, "b.example", "*"},
@@ -39,8 +41,10 @@ func TestWebHook(t *testing.T) {
 		{"a rate beyond numbers", []string{"*"}, 60, "OPTIONS", origin("b.example", strings.Repeat("9", 40)), 400, "", ""},
 		{"no handshake", []string{"*"}, 0, "OPTIONS", http.Header{}, 200, "", ""},
 		{"a callback is not called", []string{"a.example"}, 0, "OPTIONS",
-			http.Header{"Webhook-Request-Origin": {"b.example"}, "Webhook-Request-Callback": {"http://192.0.2.1/"}}, 403, "", ""},
-		{"two origins", []string{"*"}, 0, "OPTIONS", http.Header{"Webhook-Request-Origin": {"a.example", "b.example"}}, 400, "", ""},
+			http.Header{"Webhook-Request-Origin": {"b.example"}, "Webhook-Request-Callback": {"http://192.0.2.1/"}}, 403, "",
+			""},
+		{"two origins", []string{"*"}, 0, "OPTIONS", http.Header{"Webhook-Request-Origin": {"a.example", "b.example"}}, 400,
+			"", ""},
 		{"no DNS name", []string{"*"}, 0, "OPTIONS", origin("a b"), 400, "", ""},
 		{"a URL", []string{"*"}, 0, "OPTIONS", origin("https://a.example/x"), 400, "", ""},
 		{"too long", []string{"*"}, 0, "OPTIONS", origin(strings.Repeat("a.", 127) + "example"), 400, "", ""},
@@ -56,14 +60,15 @@ func TestWebHook(t *testing.T) {
 			r.Header = c.header
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)
-			if w.Code != c.status || w.Header().Get("WebHook-Allowed-Origin") != c.origin || w.Header().Get("WebHook-Allowed-Rate") != c.want {
+			if w.Code != c.status || w.Header().Get("WebHook-Allowed-Origin") != c.origin ||
+				w.Header().Get("WebHook-Allowed-Rate") != c.want {
 				t.Errorf("%d %v, want %d, origin %q, rate %q", w.Code, w.Header(), c.status, c.origin, c.want)
 			}
 			if got := w.Header().Get("Allow"); got != "POST" {
 				t.Errorf("Allow %q", got)
 			}
 			if _, ok := w.Header()["Webhook-Allowed-Rate"]; ok != (c.origin != "") {
-				t.Errorf("a rate without an origin, or the other way round: %v", w.Header())
+				t.Errorf("only one of rate and origin: %v", w.Header())
 			}
 		})
 	}
@@ -83,7 +88,8 @@ func TestWebHookSettings(t *testing.T) {
 		rate    int
 		want    string
 	}{
-		{[]string{"a.example", "https://b.example"}, 0, `permit web hooks: "https://b.example" is not a DNS name, *.NAME or *`},
+		{[]string{"a.example", "https://b.example"}, 0,
+			`permit web hooks: "https://b.example" is not a DNS name, *.NAME or *`},
 		{[]string{""}, 0, `permit web hooks: "" is not a DNS name, *.NAME or *`},
 		{[]string{"*.*.example"}, 0, `permit web hooks: "*.*.example" is not a DNS name, *.NAME or *`},
 		{[]string{"*"}, -1, `permit web hooks: a rate of -1 requests a minute is negative`},

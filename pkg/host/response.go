@@ -18,38 +18,38 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// The errors of an invocation. Lambda reports their type's name as errorType, by which retry policies and failure
-// destinations can tell what may pass from what never will.
+// Lambda reports the type's name of an invocation's error as errorType. Retry policies and failure destinations can use
+// it to distinguish temporary from permanent errors.
 
-// DeferredError says that the resource is not ready yet: try again.
+// DeferredError means that the resource is not ready yet. The caller should retry.
 type DeferredError struct{ Decision delivery.Decision }
 
 func (e *DeferredError) Error() string { return describe(e.Decision) }
 
-// RejectedError says that trying again cannot help: a person must look.
+// RejectedError means that a retry cannot help. An operator must act.
 type RejectedError struct{ Decision delivery.Decision }
 
 func (e *RejectedError) Error() string { return describe(e.Decision) }
 
-// CredentialsError says that nothing works until a person corrects configuration or credentials.
+// CredentialsError means that nothing works until an operator corrects the configuration or credentials.
 type CredentialsError struct{ Err error }
 
 func (e *CredentialsError) Error() string { return e.Err.Error() }
 
-// Unwrap returns what was refused.
+// Unwrap returns Err.
 func (e *CredentialsError) Unwrap() error { return e.Err }
 
 func describe(d delivery.Decision) string {
 	return fmt.Sprintf("event %s: %s: %s", d.EventID, d.Outcome, d.Reason)
 }
 
-// results is what a caller gets who asks for them.
+// results is the response to a caller who asks for results.
 type results struct {
 	Outcome apply.Outcome   `json:"outcome"`
 	Results []tagger.Result `json:"results"`
 }
 
-func directAnswer(d delivery.Decision) (any, error) {
+func directResponse(d delivery.Decision) (any, error) {
 	switch {
 	case d.Fault.Err != nil:
 		return nil, &CredentialsError{d.Fault.Err}
@@ -61,41 +61,42 @@ func directAnswer(d delivery.Decision) (any, error) {
 	return results{d.Outcome, d.Results}, nil
 }
 
-// The header fields of an answer that say what became of the events, whatever its status. They hold ASCII only.
+// The header fields with the result, in ASCII. Every response has them.
 const (
-	headerOutcome = "Tagger-Outcome"
-	headerReason  = "Tagger-Reason"
+	outcomeHeader = "Tagger-Outcome"
+	reasonHeader  = "Tagger-Reason"
 )
 
-// longestReason bounds Tagger-Reason and text bodies, in bytes: proxies commonly take 8 KiB of header fields in all.
-const longestReason = 512
+// maxReason limits Tagger-Reason and text bodies, in bytes: proxies commonly accept 8 KiB of header fields in all.
+const maxReason = 512
 
-// reasonForStrangers stands for the error when configuration or credentials are at fault. What exactly is wrong is in
-// the log; a client does not get to see it.
-const reasonForStrangers = "configuration or credentials are at fault; see the log"
+// publicFaultReason replaces the reason if configuration or credentials are wrong. Only the log has the details;
+// clients must not see them.
+const publicFaultReason = "configuration or credentials are wrong; see the log"
 
 // reasonUnreached stands for a reason that says where the cloud's APIs are, or who logs in there.
 const reasonUnreached = "the cloud's API cannot be reached; see the log"
 
-// httpAnswer is the answer to an HTTP request.
-type httpAnswer struct {
+// httpResponse is the response to an HTTP request.
+type httpResponse struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// answerHTTP returns the answer to a request with this header. What is done is 204 without a body, for Knative takes a
-// body that is no CloudEvent for a failure. The results are in the body only when the request accepts JSON and does not
-// prefer a reply event, as Knative's do. It is never 404 or 409 for what is final: Knative would deliver it again.
-func answerHTTP(d delivery.Decision, request http.Header) httpAnswer {
-	a := httpAnswer{status: http.StatusNoContent, header: http.Header{}}
+// newHTTPResponse returns the response to a request with the given header. Success is 204 without a body, because
+// Knative treats a body that is not a CloudEvent as a failure. The body has the results only if the request accepts
+// JSON and does not prefer a reply event, as Knative's requests do. A final result never has status 404 or 409, because
+// Knative would retry.
+func newHTTPResponse(d delivery.Decision, request http.Header) httpResponse {
+	a := httpResponse{status: http.StatusNoContent, header: http.Header{}}
 	reason, all := d.Reason, d.Results
 	if d.Internal {
 		reason = reasonUnreached
 	}
 	switch {
 	case d.Fault.Err != nil:
-		a.status, reason, all = http.StatusInternalServerError, reasonForStrangers, nil
+		a.status, reason, all = http.StatusInternalServerError, publicFaultReason, nil
 	case d.Outcome == apply.Deferred:
 		a.status = http.StatusServiceUnavailable
 		a.header.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(d.Delay.Seconds())))))
@@ -104,9 +105,9 @@ func answerHTTP(d delivery.Decision, request http.Header) httpAnswer {
 	case d.Outcome == apply.Rejected:
 		a.status = http.StatusUnprocessableEntity
 	}
-	a.header.Set(headerOutcome, string(d.Outcome))
+	a.header.Set(outcomeHeader, string(d.Outcome))
 	if reason = headerSafe(reason); reason != "" {
-		a.header.Set(headerReason, reason)
+		a.header.Set(reasonHeader, reason)
 	}
 	failed := a.status != http.StatusNoContent
 	switch {
@@ -116,14 +117,14 @@ func answerHTTP(d delivery.Decision, request http.Header) httpAnswer {
 		}
 		body, err := encode(results{d.Outcome, forStrangers(all)})
 		if err != nil {
-			return httpAnswer{status: http.StatusInternalServerError, header: http.Header{}}
+			return httpResponse{status: http.StatusInternalServerError, header: http.Header{}}
 		}
 		a.header.Set("Content-Type", "application/json")
 		a.body = body
 		if !failed {
 			a.status = http.StatusOK
 		}
-	case failed: // Knative keeps it, as the extension knativeerrordata, with the event that it could not deliver
+	case failed: // Knative adds it to the undelivered event as the extension knativeerrordata
 		a.header.Set("Content-Type", "text/plain; charset=utf-8")
 		a.body = []byte(string(d.Outcome) + ": " + reason + "\n")
 	}
@@ -143,8 +144,8 @@ func forStrangers(all []tagger.Result) []tagger.Result {
 	return all
 }
 
-// of returns the answer to a batch: 415 where the format of its body is what is wrong.
-func (a httpAnswer) of(batch ingress.Batch) httpAnswer {
+// forBatch changes status 400 to 415 if the format of the batch is not supported.
+func (a httpResponse) forBatch(batch ingress.Batch) httpResponse {
 	for _, r := range batch.Records {
 		if _, ok := errors.AsType[*ingress.MediaTypeError](r.Err); ok && a.status == http.StatusBadRequest {
 			a.status = http.StatusUnsupportedMediaType
@@ -153,8 +154,8 @@ func (a httpAnswer) of(batch ingress.Batch) httpAnswer {
 	return a
 }
 
-// write sends the answer.
-func (a httpAnswer) write(w http.ResponseWriter) {
+// write sends the response.
+func (a httpResponse) write(w http.ResponseWriter) {
 	for name, values := range a.header {
 		w.Header()[name] = values
 	}
@@ -164,9 +165,8 @@ func (a httpAnswer) write(w http.ResponseWriter) {
 	}
 }
 
-// wantsResults reports whether a request asks for the results as JSON by name: */* does not. "Prefer: reply" is how
-// Knative says that it would take an event as the answer
-// (https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md).
+// wantsResults reports whether a request explicitly accepts JSON; */* is not enough. With "Prefer: reply", Knative asks
+// for an event as the response (https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md).
 func wantsResults(h http.Header) bool {
 	for _, field := range h.Values("Prefer") {
 		for preference := range strings.SplitSeq(field, ",") {
@@ -190,7 +190,7 @@ func wantsResults(h http.Header) bool {
 	return false
 }
 
-// headerSafe makes a text fit for a header field: printable ASCII, with ? for anything else, on one line.
+// headerSafe makes a string safe for a header field: one line of printable ASCII, with ? for other characters.
 func headerSafe(s string) string {
 	s = strings.ReplaceAll(s, "…", "...")
 	s = strings.Map(func(r rune) rune {
@@ -202,19 +202,19 @@ func headerSafe(s string) string {
 		}
 		return r
 	}, s)
-	if len(s) > longestReason {
-		s = s[:longestReason-3] + "..."
+	if len(s) > maxReason {
+		s = s[:maxReason-3] + "..."
 	}
 	return strings.TrimSpace(s)
 }
 
-// encode writes JSON with <, > and & as they are, so that requests read as they were sent.
+// encode encodes JSON without escaping <, > and &, so that requests appear as they were sent.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		return nil, fmt.Errorf("encode the answer: %w", err)
+		return nil, fmt.Errorf("encode the response: %w", err)
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
