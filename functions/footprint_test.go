@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// The cost of a function before its first event, as far as it is independent of the machine. If a change exceeds a bound,
-// raise the bound and explain why in docs/performance.md.
+// The cost of a function before its first event, as far as it is independent of the machine. If a change exceeds a
+// bound, raise the bound and explain why in docs/performance.md.
 const (
 	// maxBinary is the size for amd64; that for arm64 is smaller. The present size is 13.75 MB, with 0.45 MB of zone data.
 	maxBinary = 13_950_000
