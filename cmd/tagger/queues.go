@@ -290,7 +290,12 @@ func queuesMoveCommand(s streams) *cobra.Command {
 			"has confirmed it in the other one. What is there when it begins is moved; no listener may run on FROM, one may " +
 			"on TO.\n" +
 			"docs/private-cloud.md has the order of steps in which nothing is lost.",
-		Args: cobra.ExactArgs(2),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return errors.New("queues move: name two queues: tagger queues move FROM TO, such as tagger tagger.2")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return withQueues(cmd.Context(), func(q *listen.Queues) error {
 				moved, left := 0, 0

@@ -16,7 +16,7 @@ import (
 func WriteProcess(w io.Writer) error {
 	var b strings.Builder
 	one := func(name, kind, help string, value float64) {
-		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %[1]s %[3]s\n%[1]s %s\n", name, help, kind,
+		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %[1]s %[3]s\n%[1]s %[4]s\n", name, help, kind,
 			strconv.FormatFloat(value, 'f', -1, 64))
 	}
 	version := "unknown"
