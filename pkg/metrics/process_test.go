@@ -2,6 +2,7 @@ package metrics_test
 
 import (
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -40,7 +41,7 @@ func TestEveryLineIsASample(t *testing.T) {
 		name, _, _ := strings.Cut(line, " ")
 		values[name] = value
 	}
-	if values["go_goroutines"] < 1 || values["process_resident_memory_bytes"] < 1<<20 || values["process_open_fds"] < 1 {
+	if values["go_goroutines"] < 1 || runtime.GOOS == "linux" && (values["process_resident_memory_bytes"] < 1<<20 || values["process_open_fds"] < 1) {
 		t.Errorf("%v", values)
 	}
 }
