@@ -40,22 +40,24 @@ func (g *github) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(v)
 	}
 	release := map[string]any{"id": 1, "html_url": "https://github.com/cloudtagger/tagger/releases/1"}
-	at, below := strings.CutPrefix(r.URL.Path, "/repos/cloudtagger/tagger/releases")
+	// The prefixes are those of a GitHub elsewhere than at github.com.
+	asked := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/api/v3"), "/api/uploads")
+	at, below := strings.CutPrefix(asked, "/repos/cloudtagger/tagger/releases")
 	switch {
 	case below && r.Method == http.MethodPost && path.Base(at) == "assets":
 		g.assets[r.URL.Query().Get("name")] = fmt.Sprintf("%x", sha256.Sum256(body))
 		answer(http.StatusCreated, map[string]any{"id": len(g.assets)})
 	case below && (r.Method == http.MethodPost && at == "" || r.Method == http.MethodPatch):
-		var asked map[string]any
-		if err := json.Unmarshal(body, &asked); err != nil {
+		var wanted map[string]any
+		if err := json.Unmarshal(body, &wanted); err != nil {
 			answer(http.StatusBadRequest, map[string]any{"message": err.Error()})
 			return
 		}
-		g.releases = append(g.releases, asked)
+		g.releases = append(g.releases, wanted)
 		answer(http.StatusCreated, release)
 	case below && at == "":
 		answer(http.StatusOK, []any{})
-	case r.URL.Path == "/rate_limit":
+	case asked == "/rate_limit":
 		answer(http.StatusOK, map[string]any{"resources": map[string]any{"core": map[string]any{"limit": 5000,
 			"remaining": 5000}}})
 	default:
