@@ -2,7 +2,7 @@ package config
 
 import (
 	"fmt"
-	"regexp"
+	"strings"
 )
 
 // Reconcile is what a scheduled reconcile needs beside [Settings]: the function reconcile, tagger listen --reconcile and
@@ -16,13 +16,16 @@ type Reconcile struct {
 // ReconcileFromEnv reads them. A variable that is set and empty counts as unset, and is unset.
 func ReconcileFromEnv() (Reconcile, error) { return fromEnv[Reconcile]() }
 
-var hashPrefix = regexp.MustCompile(`^[0-9A-Fa-f]{8,64}$`)
+// isHash reports whether a text is a SHA-256 in hexadecimal, or its beginning.
+func isHash(s string) bool {
+	return len(s) >= 8 && len(s) <= 64 && strings.Trim(strings.ToLower(s), "0123456789abcdef") == ""
+}
 
 const maxReconciled = 10_000
 
 func (r Reconcile) check() error {
 	switch {
-	case r.Rules != "" && !hashPrefix.MatchString(r.Rules):
+	case r.Rules != "" && !isHash(r.Rules):
 		return fmt.Errorf("TAGGER_RECONCILE_RULES=%.70q is not 8 to 64 digits of the rules' hash, which the log line "+
 			"\"rules in force\" and the plans of tagger reconcile have", r.Rules)
 	case r.Max < 1 || r.Max > maxReconciled:
