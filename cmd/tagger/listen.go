@@ -18,6 +18,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/awsapi"
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/coverage"
 	"github.com/cloudtagger/tagger/pkg/listen"
 	"github.com/cloudtagger/tagger/pkg/metrics"
 	"github.com/cloudtagger/tagger/pkg/scheduled"
@@ -182,6 +183,11 @@ func newTagging(ctx context.Context, o *listen.Options) (func(io.Writer) error, 
 			return nil, err
 		}
 		o.Periodic = func(ctx context.Context) { _, _ = r.Run(ctx) } // which reports its error
+		gauges := coverage.NewGauges(false)
+		r.Coverage = gauges.Set
+		return func(w io.Writer) error {
+			return errors.Join(c.Metrics.WritePrometheus(w), gauges.WritePrometheus(w))
+		}, nil
 	}
 	return c.Metrics.WritePrometheus, nil
 }

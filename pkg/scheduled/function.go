@@ -3,8 +3,10 @@ package scheduled
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/cloudtagger/tagger/pkg/app"
+	"github.com/cloudtagger/tagger/pkg/coverage"
 	"github.com/cloudtagger/tagger/pkg/metrics"
 )
 
@@ -15,6 +17,7 @@ func Work(c app.Composed) (app.Work, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.Coverage = func(report coverage.Report) { _ = coverage.WriteEMF(os.Stdout, report, "reconcile") }
 	return func(ctx context.Context) (any, error) {
 		p, err := r.Run(ctx)
 		if err != nil {

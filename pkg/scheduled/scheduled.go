@@ -17,10 +17,12 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/app"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/coverage"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/metrics"
 	"github.com/cloudtagger/tagger/pkg/reconcile"
+	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
 const (
@@ -63,8 +65,9 @@ type Reconciler struct {
 	app.Composed
 	limits   reconcile.Limits
 	reviewed string
-	// Listed is that of [reconcile.Options].
-	Listed func(kind lifecycle.Kind, v metadata.View) error
+	// Coverage, if not nil, is called with the coverage of the required keys at the end of each pass. The pass counts the
+	// resources that it lists anyway, before it writes; it counts nothing if the rules require no key.
+	Coverage func(coverage.Report)
 }
 
 // New returns a Reconciler with the settings of the environment.
@@ -128,13 +131,20 @@ func (r *Reconciler) pass(ctx context.Context) (Pass, error) {
 	if len(scope) == 0 {
 		scope = config.Projects{config.OwnProject}
 	}
+	counting, err := r.counting(ctx, set, scope)
+	if err != nil {
+		return p, err
+	}
+	var listed func(kind lifecycle.Kind, v metadata.View) error
+	if counting != nil {
+		listed = func(kind lifecycle.Kind, v metadata.View) error { return counting.Listed(ctx, kind, v) }
+	}
 	t := r.Tagger.WithRules(existing)
 	path := filepath.Join(dir, "plan.jsonl")
 	s, err := reconcile.Plan(ctx, reconcile.Options{
 		Tagger: t, Policy: set.Policy(), Rules: set.Hash(), API: metadata.API(r.Settings.API), Region: r.Region,
 		Cloud: r.Cloud, Bounds: r.Cloud, Scope: scope,
-		Kinds: []lifecycle.Kind{lifecycle.Server, lifecycle.Volume, lifecycle.Snapshot},
-		Grace: r.Settings.Grace, Settled: settled, Listed: r.Listed,
+		Kinds: listedKinds(), Grace: r.Settings.Grace, Settled: settled, Listed: listed,
 	}, path)
 	p.Listed, p.Planned, p.NotRead, p.Errors, p.Plan, p.Left = s.Total(), s.Resources, s.NotRead, s.Errors, s.ID,
 		s.Resources
@@ -145,6 +155,9 @@ func (r *Reconciler) pass(ctx context.Context) (Pass, error) {
 		return p, nil
 	case err != nil:
 		return p, err
+	}
+	if counting != nil {
+		r.Coverage(counting.Report(s.Complete, s.Errors))
 	}
 	switch {
 	case p.Planned == 0:
@@ -181,6 +194,26 @@ func (r *Reconciler) pass(ctx context.Context) (Pass, error) {
 		return p.read(), nil
 	}
 	return p, nil
+}
+
+// listedKinds are the kinds that a pass lists.
+func listedKinds() []lifecycle.Kind {
+	return []lifecycle.Kind{lifecycle.Server, lifecycle.Volume, lifecycle.Snapshot}
+}
+
+// counting returns what counts the coverage during a pass, nil if nothing asks for it or the rules require no key.
+func (r *Reconciler) counting(ctx context.Context, set *rules.Set, scope config.Projects) (*coverage.Pass, error) {
+	if r.Coverage == nil || len(set.Policy().Required) == 0 {
+		return nil, nil
+	}
+	pass, err := coverage.NewPass(ctx, coverage.Options{
+		Rules: set, API: metadata.API(r.Settings.API), Cloud: r.Cloud, Scope: scope, Region: r.Region,
+		Kinds: listedKinds(), WriteLocked: r.Settings.WriteLocked, Now: time.Now(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count the coverage: %w", err)
+	}
+	return pass, nil
 }
 
 // read is the outcome of a pass that wrote what it was to write: whether everything was read.

@@ -16,9 +16,9 @@ import (
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/coverage"
 	"github.com/cloudtagger/tagger/pkg/journal"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
-	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/metrics"
 	"github.com/cloudtagger/tagger/pkg/rules"
 	"github.com/cloudtagger/tagger/pkg/scheduled"
@@ -152,6 +152,78 @@ func TestPass(t *testing.T) {
 	}
 }
 
+// The resources that a pass lists are counted: once, before it writes, and also when it does not write.
+func TestCoverageOfAPass(t *testing.T) {
+	const required = "required: [{key: owner, kinds: [server]}]\n"
+	for name, tt := range map[string]struct {
+		rules    string
+		change   func(f *fleet)
+		complete bool
+		missing  int
+		none     bool
+	}{
+		"reviewed or not":    {rules: required + ownerRules, complete: true, missing: 8},
+		"nothing required":   {rules: ownerRules, none: true},
+		"servers unreadable": {rules: required + ownerRules, change: func(f *fleet) { f.fault("GET", "/servers", 403) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(t, 8, nil)
+				set, err := rules.Compile([]byte(tt.rules), rules.Options{Name: "rules"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.Rules = set
+				if tt.change != nil {
+					tt.change(f)
+				}
+				r, err := scheduled.New(f.Composed)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var reports []coverage.Report
+				r.Coverage = func(report coverage.Report) { reports = append(reports, report) }
+				before := len(f.sim.Requests())
+				if _, err := r.Run(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if tt.none {
+					if len(reports) != 0 {
+						t.Errorf("reports %+v", reports)
+					}
+					return
+				}
+				if len(reports) != 1 {
+					t.Fatalf("%d reports", len(reports))
+				}
+				report := reports[0]
+				if report.Complete != tt.complete {
+					t.Errorf("complete: %v", report.Complete)
+				}
+				if !tt.complete {
+					return
+				}
+				row := report.Rows[0]
+				if row.Key != "owner" || row.Total.Count != 400 {
+					t.Errorf("row %+v", row)
+				}
+				if n := row.Status[coverage.Missing].Count; n != tt.missing {
+					t.Errorf("%d servers lack owner, want %d", n, tt.missing)
+				}
+				lists := 0
+				for _, request := range f.sim.Requests()[before:] {
+					if request.Method == "GET" && strings.HasSuffix(request.Path, "/servers/detail") {
+						lists++
+					}
+				}
+				if lists != 3 { // 400 servers in pages of 200, and the empty page at the end
+					t.Errorf("the servers were listed with %d requests", lists)
+				}
+			})
+		})
+	}
+}
+
 func (f *fleet) fault(method, path string, status int) {
 	f.sim.Inject(simcloud.Fault{Method: method, Path: path, Answer: &simcloud.Answer{Status: status, Body: "{}"}})
 }
@@ -216,13 +288,8 @@ func TestRecords(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		listed := 0
-		r.Listed = func(lifecycle.Kind, metadata.View) error { listed++; return nil }
 		if p, err := r.Run(t.Context()); err != nil || p.Written != 3 {
 			t.Fatalf("%+v, error %v", p, err)
-		}
-		if listed != 400 {
-			t.Errorf("told of %d resources", listed)
 		}
 		ends := 0
 		if _, err := journal.Read(path, func(_ journal.Header, r journal.Record) error {
