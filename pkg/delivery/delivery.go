@@ -1,8 +1,8 @@
-// Package delivery is the processor under every door. A door translates what its platform hands out into messages, and
-// the decisions on them into the platform's acknowledgements; everything between is here, once: each event is planned
-// once, the changes of one resource are worked on in the order of their times, every event of a message is tried once
-// before any is waited for, a panic fails one change only, and a fault that keeps everything from working is told from
-// one that concerns a single resource or project.
+// Package delivery processes the messages of every entry point: functions, the HTTP server, queue consumers. An entry
+// point translates its platform's input into messages, and the decisions on them into acknowledgements. This package
+// plans each event once and works on the changes of one resource in the order of their times. It tries every event of a
+// message once before it waits for any. A panic fails one change only. A fault that stops all work is told apart from a
+// fault of one resource or project.
 package delivery
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// Tagger plans and applies single events; [tagger.Tagger] does.
+// Tagger plans and applies single events. [tagger.Tagger] implements it.
 type Tagger interface {
 	Plan(ctx context.Context, e event.Event) []tagger.Plan
 	Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) tagger.Result
@@ -32,28 +32,28 @@ type Tagger interface {
 	GivenUp(ctx context.Context, d tagger.Delivery, last tagger.Result) tagger.Result
 }
 
-// Message is what a door acknowledges as a whole: an SQS record, an AMQP message, an HTTP request, an invocation.
+// Message is the unit that an entry point acknowledges: an SQS record, an AMQP message, an HTTP request, an invocation.
 type Message struct {
-	// ID names the message in the log, "" where the platform has no name for it.
+	// ID names the message in the log. It is "" if the platform has no name for it.
 	ID string
-	// Events is what could be read of it, nearly always one event. Err is why something could not be read.
+	// Events are the readable events, nearly always one. Err is why something could not be read.
 	Events []event.Event
 	Err    error
-	// SentAt is when the carrier took the message, zero when it does not say: then it is never given up.
+	// SentAt is when the carrier accepted the message. If it is zero, the message is never given up.
 	SentAt time.Time
-	// ReceivedAt is when the door took it. It orders changes whose event has no time.
+	// ReceivedAt is when the entry point received it. It orders changes whose event has no time.
 	ReceivedAt time.Time
-	// Receives is how often the carrier has handed the message out, this time included; 0 when it does not say.
+	// Receives is the number of deliveries so far, including this one. It is 0 if the carrier does not report it.
 	Receives int
-	// Group is the FIFO message group, "" without one. The messages of a group are worked on in the order of the batch,
-	// and what follows a message that has to come back is handed back too.
+	// Group is the FIFO message group, "" without one. The messages of a group are processed in the order of the batch.
+	// If one must be redelivered, those after it are handed back too.
 	Group string
-	// Wait is how long the message may wait for resources that are not ready, in all.
+	// Wait is the total time that the message may wait for resources that are not ready.
 	Wait time.Duration
 }
 
-// Identity identifies the first event: its source and its id, which alone is unique within its source only
-// (https://github.com/cloudevents/spec/blob/main/cloudevents/spec.md#id). It is "" where none could be read.
+// Identity identifies the first event by its source and id, because an id is unique only within its source
+// (https://github.com/cloudevents/spec/blob/main/cloudevents/spec.md#id). It is "" if no event could be read.
 func (m Message) Identity() string {
 	if len(m.Events) == 0 {
 		return ""
@@ -61,7 +61,7 @@ func (m Message) Identity() string {
 	return m.Events[0].Source() + "\n" + m.Events[0].ID()
 }
 
-// EventID is the id of the first event, "" where none could be read.
+// EventID returns the id of the first event, "" if no event could be read.
 func (m Message) EventID() string {
 	if len(m.Events) == 0 {
 		return ""
@@ -69,11 +69,11 @@ func (m Message) EventID() string {
 	return m.Events[0].ID()
 }
 
-// Planned is a message with what the rules want for it.
+// Planned is a message with its plans.
 type Planned struct {
 	Message
-	// Key identifies the change that the message reports, whatever its format. It is "" where the message reports none,
-	// or several.
+	// Key identifies the change that the message reports, whatever its format. It is "" if the message reports no
+	// change or several.
 	Key string
 	// Pending reports that there is something to apply.
 	Pending bool
@@ -85,45 +85,45 @@ type Planned struct {
 type change struct {
 	event event.Event
 	plan  tagger.Plan
-	// broken is why there is no plan, "" when there is one. panicked reports that it was a panic.
+	// broken is why there is no plan, "" if there is one. panicked reports that a panic is the reason.
 	broken   string
 	panicked bool
 }
 
-// Decision is what became of a message, and what to do next. A Fault with the scope everything holds for all messages:
-// none of them is to be acknowledged because of it, and a person must correct configuration or credentials.
+// Decision is the outcome of a message and what to do next. A Fault with the scope everything applies to all messages:
+// do not acknowledge any of them. An operator must correct the configuration or the credentials.
 type Decision struct {
 	apply.Decision
-	// EventID is the id of the event that decides, "" where it could not be read.
+	// EventID is the id of the event that decides, "" if it could not be read.
 	EventID string
-	// Results are those of all changes that were worked on.
+	// Results are those of all changes that were processed.
 	Results []tagger.Result
-	// Reached reports that the cloud answered at least one call of a change that has no fault.
+	// Reached reports that the cloud answered at least one call of a change without a fault.
 	Reached bool
-	// Panics counts the changes that broke off with a panic.
+	// Panics counts the changes that ended with a panic.
 	Panics int
 }
 
-// Options is what a Processor is made of.
+// Options configure a Processor.
 type Options struct {
 	Tagger Tagger
-	// Concurrency is how many changes are worked on at a time, by all calls together. Those that wait for their
+	// Concurrency limits how many changes are processed at a time, by all calls together. Changes that wait for their
 	// resource do not count, up to ten times as many.
 	Concurrency int
-	// GiveUpAfter is how long after the carrier took a message a fault of its resource or project is put up with while
-	// other messages are worked on.
+	// GiveUpAfter limits how long a message may fail because of its resource or project while other messages succeed.
+	// It counts from SentAt.
 	GiveUpAfter time.Duration
-	// Tolerance is after how many messages in a row that fail for their resource, with no answer of the cloud for any
-	// other between them, everything is taken to be at fault. A door that acknowledges a whole batch wants 1: no record of
-	// the batch was worked on then.
+	// Tolerance is the number of consecutive messages, failing for their resource without an answer of the cloud for
+	// any other, after which the fault is taken to affect everything. An entry point that acknowledges a whole batch
+	// sets 1: then no record of the batch was processed.
 	Tolerance int
-	// Gather is how long the first change of a resource waits for others of it, so that changes which a carrier hands out
-	// one by one, but at the same time, are put in order. A door that hands in a whole batch needs none.
+	// Gather is how long the first change of a resource waits for others of it, so that changes which a carrier
+	// delivers one by one, but at the same time, are put in order. An entry point that passes whole batches needs none.
 	Gather time.Duration
 	Log    *slog.Logger
 }
 
-// Processor works on messages. It is safe for concurrent use. [New] makes it.
+// Processor processes messages. It is safe for concurrent use. Create one with [New].
 type Processor struct {
 	options  Options
 	schedule *schedule
@@ -136,8 +136,8 @@ func New(o Options) *Processor {
 	return &Processor{options: o, schedule: newSchedule(o.Concurrency, o.Gather), log: o.Log}
 }
 
-// Process plans messages and works on them. The decisions are in the order of the messages. A message that was not
-// begun when the context ended is deferred with that reason, and without a delay.
+// Process plans and processes messages. It returns the decisions in the order of the messages. A message that was not
+// started when the context ended is deferred without a delay, and its decision gives that reason.
 func (p *Processor) Process(ctx context.Context, messages []Message) []Decision {
 	batch := make([]Planned, len(messages))
 	var group errgroup.Group
@@ -152,12 +152,11 @@ func (p *Processor) Process(ctx context.Context, messages []Message) []Decision 
 	return p.Work(ctx, batch)
 }
 
-// planTimeout is how long planning one message may take. Rules are limited themselves, and reading them anew takes up
-// to five seconds; this keeps a message that gets around all that from holding up others.
+// planTimeout limits planning one message. Rules have their own limits, and reading them again takes up to five
+// seconds. This is the last resort: a message that evades those limits does not hold up others.
 const planTimeout = 10 * time.Second
 
-// Plan plans each event of a message, once. It asks nothing of the cloud. What cannot be planned in time is a change
-// that fails.
+// Plan plans each event of a message, once. It does not call the cloud. A change that cannot be planned in time fails.
 func (p *Processor) Plan(ctx context.Context, m Message) Planned {
 	ctx, cancel := context.WithTimeout(ctx, planTimeout)
 	defer cancel()
@@ -182,7 +181,7 @@ func (p *Processor) Plan(ctx context.Context, m Message) Planned {
 
 var errPlanning = errors.New("planning did not end in time")
 
-// plans plans events, as far as there is time.
+// plans plans as many events as time allows.
 func (p *Processor) plans(ctx context.Context, events []event.Event) (all []change) {
 	for _, e := range events {
 		if ctx.Err() != nil {
@@ -206,21 +205,21 @@ func (p *Processor) plan(ctx context.Context, e event.Event) (all []change) {
 	return all
 }
 
-// panicked logs a panic, and returns the reason for the event's result.
+// panicked logs a panic and returns the reason for the event's result.
 func (p *Processor) panicked(e event.Event, r any) string {
 	p.log.Error("panic", "event_id", e.ID(), "panic", fmt.Sprintf("%.1000s", fmt.Sprint(r)),
 		"stack", string(debug.Stack()))
 	return "panic; see the log"
 }
 
-// Work works on messages that [Processor.Plan] planned, and returns when all have their decision.
+// Work processes messages that [Processor.Plan] planned, and returns when all have a decision.
 func (p *Processor) Work(ctx context.Context, batch []Planned) []Decision {
 	return p.Begin(ctx, batch)()
 }
 
-// Begin takes messages into the order of work, and returns a function that waits for their decisions. Calls of Begin,
-// one after the other, give the messages their places: of two changes of one resource that have the same time, or of
-// which the first is under way already, the one that came first is worked on first.
+// Begin queues messages and returns a function that waits for their decisions. The order of the calls of Begin breaks
+// ties: if two changes of one resource have the same time, or the first has already started, the one queued first runs
+// first.
 func (p *Processor) Begin(ctx context.Context, batch []Planned) (finish func() []Decision) {
 	w := p.newWork(ctx, batch)
 	w.begin()
@@ -235,9 +234,9 @@ func (p *Processor) Begin(ctx context.Context, batch []Planned) (finish func() [
 	}
 }
 
-// Worst returns the index of the decision that decides for a message with all of these: the one with the fault of the
-// widest scope, else the one with the worst outcome, and of those that come back the one with the longest delay. There
-// must be one at least.
+// Worst returns the index of the decision that decides for a message with all of these: the fault with the widest
+// scope, otherwise the worst outcome. Among outcomes that are redelivered, the longest delay decides. decisions must
+// not be empty.
 func Worst(all []apply.Decision) int {
 	outcomes := apply.Outcomes()
 	scopes := []fault.Scope{"", fault.Resource, fault.Project, fault.Everything}
@@ -255,7 +254,7 @@ func Worst(all []apply.Decision) int {
 	return worst
 }
 
-// Whole returns the decision on a batch that is acknowledged as one message: the worst of all, with all results.
+// Whole returns the decision on a batch that is acknowledged as one message: the worst, with all results.
 func Whole(decisions []Decision) Decision {
 	all := make([]apply.Decision, len(decisions))
 	for i, d := range decisions {

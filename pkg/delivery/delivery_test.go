@@ -26,14 +26,14 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// script plans with real rules, and answers each event as its id says: the outcome comes before the first dot.
+// script plans with real rules. It answers each event as its id says: the outcome is the part before the first dot.
 type script struct {
 	*tagger.Tagger
 	takes time.Duration
 
 	mu      sync.Mutex
 	planned map[string]int
-	// observed counts the results that were told to who counts, by outcome.
+	// observed counts the results that the observer was called with, by outcome.
 	observed map[apply.Outcome]int
 	seen     []string // "id wait"
 	running  atomic.Int32
@@ -122,7 +122,7 @@ const server = "8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10"
 
 var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
-// created is an event about a server of its own, resized one about the same server as all, at this minute after noon.
+// created is an event about its own server. resized is one about the server that all share, at this minute after noon.
 func created(id string) event.Event {
 	sum := sha256.Sum256([]byte(id))
 	return newEvent(id, "server.created", fmt.Sprintf("8c1f0a6e-5b0d-4a3e-9f52-%012x", sum[:6]), noon)
@@ -162,7 +162,7 @@ func outcomes(all []delivery.Decision) []string {
 	return words
 }
 
-// Each event is planned once, however often it is tried; what a plan says without a call holds.
+// Each event is planned once, however often it is tried. A result that the plan has without a call is final.
 func TestPlansOnce(t *testing.T) {
 	s := newScript(t)
 	p := newProcessor(s, 10, 1)
@@ -187,8 +187,7 @@ func TestPlansOnce(t *testing.T) {
 	}
 }
 
-// What a listener needs to know before the work: whether two messages report the same change, and whether there is any
-// work.
+// A listener needs to know before the work whether two messages report the same change, and whether there is work.
 func TestPlan(t *testing.T) {
 	p := newProcessor(newScript(t), 10, 1)
 	notification := func(action string) event.Event {
@@ -218,7 +217,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// Of several events all are tried once before any is waited for. A panic fails one change only.
+// All events of a message are tried once before any is waited for. A panic fails one change only.
 func TestSeveralEvents(t *testing.T) {
 	s := newScript(t)
 	d := newProcessor(s, 10, 1).Process(t.Context(),
@@ -236,7 +235,7 @@ func TestSeveralEvents(t *testing.T) {
 	}
 }
 
-// The changes of one resource are worked on in the order of their times, whatever their order in the batch.
+// The changes of one resource run in the order of their times, whatever their order in the batch.
 func TestOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript(t)
@@ -262,7 +261,7 @@ func TestOrder(t *testing.T) {
 	})
 }
 
-// Calls that begin one after the other work on one resource one after the other, too.
+// Consecutive calls process one resource one after the other, too.
 func TestOrderOfCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript(t)
@@ -281,7 +280,7 @@ func TestOrderOfCalls(t *testing.T) {
 	})
 }
 
-// Changes that come one by one at the same time are put in order; and whatever waits for a place is.
+// Changes that arrive one by one at the same time are put in order, and so are those that wait for a place.
 func TestOrderOfArrivals(t *testing.T) {
 	for _, tt := range []struct {
 		gather time.Duration
@@ -315,7 +314,7 @@ func TestOrderOfArrivals(t *testing.T) {
 	}
 }
 
-// What follows a message of a group that has to come back is handed back untouched; other groups go on.
+// After a message that must be redelivered, the rest of its group is handed back unprocessed. Other groups go on.
 func TestGroups(t *testing.T) {
 	s := newScript(t)
 	in := func(group string, e event.Event) delivery.Message {
@@ -337,7 +336,7 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// In a group the order is the batch's, even where event times say otherwise.
+// Within a group, the order is the batch's, even if event times differ.
 func TestGroupOrder(t *testing.T) {
 	s := newScript(t)
 	var batch []delivery.Message
@@ -352,7 +351,7 @@ func TestGroupOrder(t *testing.T) {
 	}
 }
 
-// What cannot be begun in time is handed back, and says so.
+// A message that cannot be started in time is handed back with that reason.
 func TestNotBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript(t)
@@ -370,7 +369,7 @@ func TestNotBegun(t *testing.T) {
 	})
 }
 
-// How far a fault reaches is decided over all that is known: the messages of one call, and those in a row before it.
+// The scope of a fault depends on the messages of the call and on those in a row before it.
 func TestFaults(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
@@ -416,8 +415,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// What the credentials may not touch is given up in the end, so that a person sees it, but only while others are worked
-// on.
+// A message that the credentials may not change is given up in the end, so that an operator sees it, but only while
+// other messages succeed.
 func TestGivingUp(t *testing.T) {
 	old := func(id string) delivery.Message {
 		m := message(created(id))
@@ -460,7 +459,7 @@ func TestGivingUp(t *testing.T) {
 	}
 }
 
-// A fault goes before everything, and the one that reaches the farthest before the others; then what is not final.
+// A fault outranks everything else, and a wider scope a narrower one. After faults come outcomes that are not final.
 func TestWorst(t *testing.T) {
 	broken := func(scope fault.Scope) apply.Decision {
 		return apply.Decision{Outcome: apply.Deferred, Fault: apply.Fault{Err: errors.New("x"), Scope: scope}}
@@ -485,8 +484,7 @@ func TestWorst(t *testing.T) {
 	}
 }
 
-// Changes that wait for their servers keep no others from being worked on, up to ten times as many as are worked on at
-// a time.
+// Changes that wait for their servers do not block others, up to ten times the concurrency.
 func TestAbsentServers(t *testing.T) {
 	for _, tt := range []struct {
 		absent int
@@ -518,7 +516,7 @@ func TestAbsentServers(t *testing.T) {
 	}
 }
 
-// A message whose planning does not end keeps no others from being worked on, nor the answer from being given.
+// A message whose planning does not end delays neither other messages nor the answer.
 func TestEndlessPlan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript(t)
@@ -537,7 +535,7 @@ func TestEndlessPlan(t *testing.T) {
 	})
 }
 
-// What needs no call does not wait for those that do.
+// A change that needs no call does not wait for those that do.
 func TestImmediate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScript(t)

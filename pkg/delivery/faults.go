@@ -12,15 +12,15 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// streak collects the messages in a row that failed for their resource, without an answer of the cloud for any other.
-// One that comes back and fails again counts once.
+// streak collects consecutive messages that failed for their resource without an answer of the cloud for any other. A
+// message that is redelivered and fails again counts once.
 type streak struct {
 	mu    sync.Mutex
 	inRow map[string]bool // by their identities
 }
 
-// note takes note of one call's decisions, and reports whether faults of single resources mean that everything is at
-// fault: there were so many in a row.
+// note records the decisions of one call. It reports whether so many messages failed in a row that the fault affects
+// everything.
 func (s *streak) note(batch []Planned, decisions []Decision, tolerance int) bool {
 	var failed []string
 	reached := false
@@ -47,8 +47,8 @@ func (s *streak) note(batch []Planned, decisions []Decision, tolerance int) bool
 	return len(failed) > 0 && len(s.inRow) >= tolerance
 }
 
-// judge decides how far the faults of decisions reach, and gives up on those that concern one resource or project for
-// too long: others are worked on all the while, so that a person must look at this message.
+// judge sets the scope of the faults in decisions. It gives up on a message whose resource or project has failed for
+// too long: other messages succeed meanwhile, so an operator must look at this one.
 func (p *Processor) judge(ctx context.Context, batch []Planned, decisions []Decision) {
 	widen := p.streak.note(batch, decisions, p.options.Tolerance)
 	for i := range decisions {
@@ -84,7 +84,7 @@ func (d Decision) stopsEverything() bool {
 	return d.Fault.Err != nil && d.Fault.Scope == fault.Everything
 }
 
-// StopsEverything returns the fault that keeps every message from being worked on, nil when there is none.
+// StopsEverything returns the fault that keeps every message from being processed, nil if there is none.
 func StopsEverything(decisions []Decision) error {
 	if i := slices.IndexFunc(decisions, Decision.stopsEverything); i >= 0 {
 		return decisions[i].Fault.Err

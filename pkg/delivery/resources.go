@@ -2,7 +2,7 @@ package delivery
 
 import "github.com/cloudtagger/tagger/pkg/tagger"
 
-// Resources returns the resources that the message's changes may be written to.
+// Resources returns the resources that the message's changes may write to.
 func (p Planned) Resources() []tagger.ResourceRef {
 	var all []tagger.ResourceRef
 	for _, c := range p.changes {

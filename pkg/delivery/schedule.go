@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-// schedule runs tasks, so many at a time, and those of one resource one after the other, the one with the earliest time
-// first. Tasks without a resource have no order.
+// schedule runs a limited number of tasks at a time. It runs the tasks of one resource one after the other, the
+// earliest first. Tasks without a resource have no order.
 //
-// A task that waits for its resource lets another run in its place, or a few servers that do not come would hold up all
-// others. When its wait is over it goes on beside those that run by then: what it does between its pauses is little.
+// A task that waits for its resource lets another run in its place; otherwise a few servers that never appear would
+// hold up all others. After its wait, the task continues beside those that run by then: it does little between its
+// pauses.
 type schedule struct {
 	limit int
-	// gather is how long a resource without tasks waits for more when it gets its first.
+	// gather is how long a resource waits for more tasks after its first.
 	gather time.Duration
 
 	mu      sync.Mutex
@@ -25,10 +26,10 @@ type schedule struct {
 	lines   map[string]*line // of the resources that have tasks, one that runs included
 }
 
-// line is the tasks of one resource, by time, without the one that runs.
+// line holds the waiting tasks of one resource, sorted by time.
 type line struct{ tasks []*task }
 
-// task is one change to be worked on.
+// task is one change to apply.
 type task struct {
 	resource string
 	at       time.Time
@@ -42,7 +43,7 @@ func newSchedule(limit int, gather time.Duration) *schedule {
 	return &schedule{limit: max(1, limit), gather: gather, lines: map[string]*line{}}
 }
 
-// add adds tasks. Those of one call are put in order before the first of them runs.
+// add adds tasks. The tasks of one call are sorted before the first of them runs.
 func (s *schedule) add(tasks ...*task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,7 +77,7 @@ func (s *schedule) add(tasks ...*task) {
 	s.start()
 }
 
-// start runs what is ready, as far as the limit lets it. The caller holds the lock.
+// start runs ready tasks up to the limit. The caller holds the lock.
 func (s *schedule) start() {
 	for s.running < s.limit && len(s.ready) > 0 {
 		l := s.ready[0]
@@ -92,10 +93,10 @@ func (s *schedule) start() {
 	}
 }
 
-// pausedPerSlot bounds the tasks that wait beside those that run.
+// pausedPerSlot limits the waiting tasks for each running one.
 const pausedPerSlot = 10
 
-// pause lets another task run in the place of one that waits.
+// pause lets another task run in place of a waiting one.
 func (s *schedule) pause(t *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,7 +109,7 @@ func (s *schedule) pause(t *task) {
 	s.start()
 }
 
-// ended makes the next task of the resource ready.
+// ended makes the resource's next task ready.
 func (s *schedule) ended(t *task, l *line) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,32 +10,32 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// work is one call's messages on their way to decisions.
+// work is the state of one call: its messages, until they have decisions.
 type work struct {
 	processor *Processor
 	ctx       context.Context
 	messages  []*message
-	// lanes are messages that are worked on one after the other: those of a group. Any other message has one to itself.
+	// lanes are the messages that run one after the other: those of a group. Any other message has its own lane.
 	lanes [][]*message
 	ended sync.WaitGroup
 }
 
-// message is one message on its way.
+// message is the state of one message.
 type message struct {
 	Planned
 	attempts []*attempt
-	// immediate are the attempts that need no call, and so no place in the schedule.
+	// immediate has the attempts that make no call, and so need no place in the schedule.
 	immediate []*task
-	// end is when the message may not wait any longer: its wait counts from when the first of its changes is begun.
+	// end is when the message stops waiting. Its wait counts from the start of its first change.
 	end   time.Time
 	start sync.Once
-	// handedBack is why nothing of it was begun, "" when it was.
+	// handedBack is why none of its changes was started, "" if one was.
 	handedBack string
 	tried      sync.WaitGroup
 	unreadable []tagger.Result
 }
 
-// attempt is one change of a message.
+// attempt is the state of one change of a message.
 type attempt struct {
 	change
 	result tagger.Result
@@ -62,7 +62,7 @@ func (p *Processor) newWork(ctx context.Context, batch []Planned) *work {
 	return w
 }
 
-// begin puts the first message of each lane into the schedule, all at once, and lets the lanes run.
+// begin schedules the first message of each lane, all at once, and starts the lanes.
 func (w *work) begin() {
 	var tasks []*task
 	for _, lane := range w.lanes {
@@ -76,7 +76,7 @@ func (w *work) begin() {
 
 func (w *work) wait() { w.ended.Wait() }
 
-// run works on the messages of a lane. The first is in the schedule already.
+// run processes the messages of a lane. The first is scheduled already.
 func (w *work) run(lane []*message) {
 	for i, m := range lane {
 		if i > 0 {
@@ -106,8 +106,8 @@ func (w *work) run(lane []*message) {
 	}
 }
 
-// tasks returns the first attempts of a message, as far as they call the cloud. With several changes none of them waits
-// for its resource, so that no other starves behind it.
+// tasks returns the first attempts of a message that call the cloud. If a message has several changes, none of them
+// waits for its resource, so that no other starves behind it.
 func (w *work) tasks(m *message) []*task {
 	wait := m.Wait
 	if len(m.attempts) > 1 {
@@ -126,7 +126,7 @@ func (w *work) tasks(m *message) []*task {
 	return tasks
 }
 
-// waits reports whether changes of a message with several are to be tried once more, and waited for.
+// waits reports whether the changes of a message with several are retried with a wait.
 func (m *message) waits() bool {
 	return len(m.attempts) > 1 && time.Now().Before(m.end) && slices.ContainsFunc(m.attempts, (*attempt).notReady)
 }
@@ -177,7 +177,7 @@ func (w *work) task(m *message, a *attempt, wait func() time.Duration) *task {
 	return t
 }
 
-// attempt works on one change. A panic in it fails it, and nothing else.
+// attempt applies one change. A panic fails only that change.
 func (p *Processor) attempt(ctx context.Context, a *attempt, d tagger.Delivery) {
 	reason := a.broken
 	a.panicked = reason != "" && a.panicked // not that of an earlier attempt
@@ -199,7 +199,7 @@ func (p *Processor) apply(ctx context.Context, a *attempt, d tagger.Delivery) (b
 	return ""
 }
 
-// decide returns the decision on a message: the worst of its changes'.
+// decide returns the decision on a message: the worst of its changes.
 func (m *message) decide(ctx context.Context) Decision {
 	if m.handedBack != "" {
 		return Decision{Decision: apply.Decision{Outcome: apply.Deferred, Reason: m.handedBack}, EventID: m.EventID()}
