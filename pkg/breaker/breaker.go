@@ -1,9 +1,9 @@
-// Package breaker keeps a process from calling an API that asked to be left alone, that fails, or that refuses what it
-// is asked, and paces writes. One Breaker serves a whole process: what one call is told holds for all, logins included.
+// Package breaker stops a process from calling an API that asked for a pause, that fails, or that refuses its requests.
+// It also paces writes. One Breaker serves a whole process: what one call learns applies to all calls, logins included.
 //
-// It is a circuit breaker with a circuit for each service and for each project of a service. Unlike a general one it
-// knows Retry-After, and it never holds a caller up while a circuit is open: the call fails at once with an
-// [*OpenError] that says when to try again.
+// It is a circuit breaker with a circuit for each service and for each project of a service. Unlike a general one, it
+// honours Retry-After and never blocks a caller while a circuit is open: the call fails at once with an [*OpenError]
+// that has the time until the next try.
 package breaker
 
 import (
@@ -17,36 +17,36 @@ import (
 	"time"
 )
 
-// Call is a request that is about to be sent, or was.
+// Call describes a request, before or after it is sent.
 type Call struct {
 	// Endpoint is the service's URL.
 	Endpoint string
-	// Project is the id of the project that the token is for, "" for a login.
+	// Project is the id of the token's project, "" for a login.
 	Project string
-	// Write says that it changes something.
+	// Write reports that the request changes something.
 	Write bool
 }
 
-// Kind is how a call ended, as far as it matters for the calls after it.
+// Kind is how a call ended, as far as it matters for later calls.
 type Kind string
 
 const (
-	// Success: the service did its work. A refusal that is about one resource, such as 404 or 409, counts as one.
+	// Success: the service did its work. A refusal about one resource, such as 404 or 409, counts as success.
 	Success Kind = "success"
-	// Unavailable: there was no answer, or the service said that it has failed.
+	// Unavailable: the service did not answer, or reported a failure of its own.
 	Unavailable Kind = "unavailable"
-	// Throttled: the service said that there were too many calls.
+	// Throttled: the service reported too many calls.
 	Throttled Kind = "throttled"
-	// Refused: the credentials lack the right (403), or the address is wrong (a redirect). Other projects may be fine.
+	// Refused: the credentials lack a permission (403), or the address is wrong (a redirect). Other projects may work.
 	Refused Kind = "refused"
-	// Unauthenticated: the service does not take a token that was issued just now (401).
+	// Unauthenticated: the service rejects a token that was just issued (401).
 	Unauthenticated Kind = "unauthenticated"
 )
 
 // Result is how a call ended.
 type Result struct {
 	Kind Kind
-	// RetryAfter is how long the service asks to wait, 0 when it does not say.
+	// RetryAfter is the pause that the service asks for, 0 if it asks for none.
 	RetryAfter time.Duration
 	// Latency is how long the call took.
 	Latency time.Duration
@@ -54,13 +54,13 @@ type Result struct {
 	Err error
 }
 
-// OpenError says that a call was not sent.
+// OpenError reports that a call was not sent.
 type OpenError struct {
-	// Service is the host of the API, with the first step of its path.
+	// Service is the API's host with the first segment of its path.
 	Service string
-	// RetryAfter is when to try again; it is never 0.
+	// RetryAfter is the time until the next try. It is never 0.
 	RetryAfter time.Duration
-	// Cause is the error that opened the circuit, nil where the call was one write too many for the rate.
+	// Cause is the error that opened the circuit, nil if the call was a write above the rate.
 	Cause error
 }
 
@@ -75,10 +75,10 @@ func (e *OpenError) Error() string {
 // Unwrap returns Cause.
 func (e *OpenError) Unwrap() error { return e.Cause }
 
-// How long a circuit stays open where the service does not say, doubling from the first to the longest, and after how
-// many calls that ended so in a row.
+// How long a circuit stays open if the service does not say: the pause doubles from the first to the longest. The
+// circuit opens after this many such calls in a row.
 var (
-	// After APIG.0308 Huawei Cloud's gateway wants 2 to 5 s.
+	// After APIG.0308, Huawei Cloud's gateway asks for 2 to 5 s.
 	throttledPause       = backoff{first: 2 * time.Second, longest: 30 * time.Second, after: 1}
 	unavailablePause     = backoff{first: 2 * time.Second, longest: 30 * time.Second, after: 3}
 	refusedPause         = backoff{first: time.Second, longest: 30 * time.Second, after: 3}
@@ -103,15 +103,15 @@ func (b backoff) pause(n int) time.Duration {
 	return min(d, b.longest)
 }
 
-// Options are those of a Breaker.
+// Options configure a Breaker.
 type Options struct {
-	// WriteRate is how many writes a second go to one service in the long run; 0 is no limit. See [Breaker.Allow].
+	// WriteRate limits the writes to one service, per second in the long run. 0 means no limit. See [Breaker.Allow].
 	WriteRate float64
-	// Log, if not nil, is told when a circuit opens and when the rate changes.
+	// Log, if not nil, records each circuit that opens and each change of the rate.
 	Log *slog.Logger
 }
 
-// Breaker is safe for concurrent use. A nil one, and the zero value, allow every call; the zero value learns.
+// Breaker is safe for concurrent use. A nil Breaker allows every call. The zero value learns and has no write rate.
 type Breaker struct {
 	options Options
 
@@ -119,14 +119,13 @@ type Breaker struct {
 	services map[string]*service
 }
 
-// service is what is known of one service. The services are those of the configuration and the catalog, so they are
-// few.
+// service is the state of one service. Services come from the configuration and the catalog, so there are few.
 type service struct {
 	name string
 	circuit
-	// throttled, unavailable and unauthenticated count calls that ended so since the last that did not.
+	// throttled, unavailable and unauthenticated count such calls since the last one that ended otherwise.
 	throttled, unavailable, unauthenticated int
-	// projects are those that were refused lately. They are as many as there are tokens at the most.
+	// projects are the recently refused ones. There are at most as many as tokens.
 	projects map[string]*project
 	pace     *pace
 }
@@ -134,7 +133,7 @@ type service struct {
 type project struct {
 	circuit
 	refused int
-	// write says that writes were refused. A read that succeeds is no sign that they no longer are.
+	// write reports that writes were refused. A read that succeeds does not prove that writes are allowed again.
 	write bool
 }
 
@@ -144,7 +143,7 @@ type circuit struct {
 	cause error
 }
 
-// open keeps the circuit open for d, unless it already is for longer.
+// open keeps the circuit open for d, unless it is open for longer already.
 func (c *circuit) open(d time.Duration, cause error) {
 	if until := time.Now().Add(d); until.After(c.until) {
 		c.until, c.cause = until, cause
@@ -154,9 +153,9 @@ func (c *circuit) open(d time.Duration, cause error) {
 // New returns a Breaker.
 func New(o Options) *Breaker { return &Breaker{options: o} }
 
-// Allow returns nil when the call may be sent, and an [*OpenError] when not. Only a write that is ahead of the rate is
-// held up, for no longer than [maxPaceWait]: a burst of writes goes out at once, so a single event never waits, and a
-// backlog settles at Options.WriteRate. An error of the context is returned as it is.
+// Allow returns nil if the call may be sent, and an [*OpenError] if not. It delays only writes above the rate, by at
+// most [maxPaceWait]. A burst of writes is sent at once, so a single event never waits, and a backlog settles at
+// Options.WriteRate. Allow returns an error of the context unchanged.
 func (b *Breaker) Allow(ctx context.Context, c Call) error {
 	if b == nil {
 		return nil
@@ -195,8 +194,8 @@ func (b *Breaker) check(c Call) (*pace, error) {
 	return s.pace, nil
 }
 
-// Record takes note of how a call ended. It must not be called for one that was not sent, or that the caller's own
-// context ended: neither says anything about the service.
+// Record records how a call ended. Do not call it for a call that was not sent, or that the caller's own context ended:
+// neither says anything about the service.
 func (b *Breaker) Record(c Call, r Result) {
 	if b == nil {
 		return
@@ -214,7 +213,7 @@ func (b *Breaker) Record(c Call, r Result) {
 		}
 	}
 	if p, ok := s.projects[c.Project]; ok && r.Kind == Success && (c.Write || !p.write) {
-		// An open circuit stays open: the call was under way when it opened.
+		// An open circuit stays open: this call started before it opened.
 		if p.refused = 0; time.Now().After(p.until) {
 			delete(s.projects, c.Project)
 		}
@@ -233,8 +232,8 @@ func (b *Breaker) Record(c Call, r Result) {
 	}
 }
 
-// recordPause counts a call, and opens the circuit when there were enough of them in a row. What ends while the circuit
-// is open was under way when it opened, and counts only if the service said how long to wait.
+// recordPause counts a call and opens the circuit after enough of them in a row. A call that ends while the circuit is
+// open started before that. It counts only if the service set a pause.
 func (b *Breaker) recordPause(name string, c *circuit, n *int, pauses backoff, r Result) {
 	if time.Now().Before(c.until) {
 		if r.RetryAfter > 0 {
@@ -280,7 +279,7 @@ func (b *Breaker) log(message, service string, attrs ...any) {
 	}
 }
 
-// service returns what is known of an endpoint's service. The caller holds b.mu.
+// service returns the state of an endpoint's service. The caller holds b.mu.
 func (b *Breaker) service(endpoint string) *service {
 	name := serviceName(endpoint)
 	s, ok := b.services[name]
@@ -297,8 +296,8 @@ func (b *Breaker) service(endpoint string) *service {
 	return s
 }
 
-// serviceName is what a rate limit and an outage are about: the host, and the first step of the path where services
-// share one, but not the project.
+// serviceName returns the unit that rate limits and outages apply to: the host and, where services share a host, the
+// first segment of the path, without the project.
 func serviceName(endpoint string) string {
 	u, err := url.Parse(endpoint)
 	if err != nil {

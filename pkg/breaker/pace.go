@@ -9,24 +9,24 @@ import (
 )
 
 const (
-	// burstTime is how many seconds' worth of writes go out at once after a quiet time; minBurst is the least number.
+	// A burst after an idle time has burstTime seconds' worth of writes, and at least minBurst.
 	burstTime = 10 * time.Second
 	minBurst  = 10
-	// maxPaceWait is the longest that a write waits for its turn. One that would wait longer is not sent.
+	// maxPaceWait limits how long a write waits for its turn. A write that would wait longer is not sent.
 	maxPaceWait = 5 * time.Second
 
-	// slowFactor is by how much latency must grow over its baseline to halve the rate; below recoveredFactor the rate
-	// doubles again. Latencies below minBaseline are taken for it: what they differ by is noise.
+	// The rate halves when latency exceeds slowFactor times its baseline, and doubles again below recoveredFactor.
+	// Latencies below minBaseline count as minBaseline: differences between them are noise.
 	slowFactor, recoveredFactor = 3, 2
 	minBaseline                 = 50 * time.Millisecond
-	// minSamples is how many writes must be measured before the rate changes, adjustEvery how long it then stays.
+	// minSamples is the number of writes measured before the rate changes, adjustEvery how long it then stays.
 	minSamples  = 20
 	adjustEvery = 10 * time.Second
-	// maxHalvings bounds how far the rate sinks: to a 32nd.
+	// maxHalvings limits how far the rate sinks: to 1/32.
 	maxHalvings = 5
 
-	// The weights of a new sample in the moving averages. The baseline is that of some 500 writes. Slow samples move it
-	// even less: an API that has become slow for good is accepted after some thousand writes.
+	// The weights of a new sample in the moving averages. The baseline covers some 500 writes. Slow samples weigh even
+	// less: an API that stays slow is accepted after some thousand writes.
 	latencyWeight, baselineWeight, slowWeight = 0.2, 0.002, 0.0005
 )
 
@@ -46,7 +46,7 @@ func newPace(writesPerSecond float64) *pace {
 	return &pace{limiter: rate.NewLimiter(rate.Limit(writesPerSecond), burst), rate: rate.Limit(writesPerSecond)}
 }
 
-// wait waits for the turn of a write. undo gives the turn back.
+// wait waits for a write's turn. undo gives the turn back.
 func (p *pace) wait(ctx context.Context) (undo func(), err error) {
 	turn := p.limiter.Reserve()
 	d := turn.Delay()
@@ -68,7 +68,7 @@ func (p *pace) wait(ctx context.Context) (undo func(), err error) {
 	}
 }
 
-// observe takes the latency of a write into account, and reports whether the rate has changed, and to what.
+// observe records the latency of a write. It reports whether the rate changed, and the new rate.
 func (p *pace) observe(success bool, latency time.Duration) (changed bool, writesPerSecond float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 
 var write = breaker.Call{Endpoint: "http://c/v2.1", Project: "p", Write: true}
 
-// backlog writes with ten workers for so long, and counts what was sent. Each write takes what latency returns.
+// backlog writes with ten workers for d and counts the writes sent. Each write takes as long as latency returns.
 func backlog(t *testing.T, b *breaker.Breaker, d time.Duration, latency func() time.Duration) int {
 	t.Helper()
 	sent := 0
@@ -54,8 +54,8 @@ func between(t *testing.T, what string, got, least, most int) {
 
 func always(d time.Duration) func() time.Duration { return func() time.Duration { return d } }
 
-// A single event is never held up; a backlog goes on at the rate; while latency is three times the usual the rate
-// sinks, and afterwards it comes back.
+// A single event never waits, and a backlog proceeds at the rate. While latency is three times the usual, the rate
+// sinks; afterwards it recovers.
 func TestRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := breaker.New(breaker.Options{WriteRate: 5})
@@ -84,7 +84,7 @@ func TestRate(t *testing.T) {
 	})
 }
 
-// Noise of a fast API changes nothing, nor do errors that come at once.
+// Noise of a fast API does not change the rate. Errors that return at once do not either.
 func TestRateIgnoresNoise(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := breaker.New(breaker.Options{WriteRate: 5})
@@ -98,7 +98,7 @@ func TestRateIgnoresNoise(t *testing.T) {
 	})
 }
 
-// A write that would wait for long is handed back, and one whose context ends does not wait to its end.
+// A write that would wait too long is rejected, and one whose context ends stops waiting.
 func TestRateDoesNotHoldUpForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := breaker.New(breaker.Options{WriteRate: 0.1})
@@ -127,7 +127,7 @@ func TestRateDoesNotHoldUpForLong(t *testing.T) {
 	})
 }
 
-// A circuit that opens while a write waits for its turn stops it.
+// A circuit that opens while a write waits for its turn stops the write.
 func TestOpensWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := breaker.New(breaker.Options{WriteRate: 1})

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// MaxRetryAfter is the longest pause that a service is granted, whatever it asks for.
+// MaxRetryAfter is the longest pause that is granted to a service, whatever it asks for.
 const MaxRetryAfter = time.Hour
 
 // RetryAfter reads the header Retry-After (RFC 9110, 10.2.3): seconds, or an HTTP date. The result is between 0 and
-// [MaxRetryAfter]; it is 0 for what is neither, for negative seconds and for the past.
+// [MaxRetryAfter]. It is 0 for other values, negative seconds and times in the past.
 func RetryAfter(value string) time.Duration {
 	value = strings.TrimSpace(value)
 	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
