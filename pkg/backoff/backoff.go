@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// Jitter spreads a pause by a fifth to both sides, so that many who failed together do not all try again together.
+// Jitter varies a pause by up to a fifth either way, so that callers that failed together do not retry together.
 func Jitter(d time.Duration) time.Duration { return d - d/5 + rand.N(2*d/5+1) }
 
-// Sleep waits for d, and reports false when the context ended first.
+// Sleep waits for d. It returns false if the context ended first.
 func Sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
