@@ -66,7 +66,7 @@ var carriers = []struct {
 	}},
 }
 
-// bridges carry what is no CloudEvent in the data of one.
+// bridges carry other documents in the data of a CloudEvent.
 var bridges = []struct {
 	name    string
 	deliver func(t *testing.T, document string) ingress.Batch
@@ -95,7 +95,7 @@ var bridges = []struct {
 	}},
 }
 
-// TestCarriers: whatever brings it, it is one and the same event.
+// TestCarriers checks that every carrier yields the same event.
 func TestCarriers(t *testing.T) {
 	for _, file := range []string{
 		"server-created", "snapshot-created", "baremetal-created", "server-stopped",
@@ -123,7 +123,7 @@ func TestCarriers(t *testing.T) {
 	}
 }
 
-// TestBareNotification: the v1 messaging driver sends what messagingv2 puts into its envelope.
+// TestBareNotification checks the v1 messaging driver, which sends the content of messagingv2's envelope.
 func TestBareNotification(t *testing.T) {
 	document := readFile(t, "../../events/nova-server-created.json")
 	var envelope struct {
@@ -138,8 +138,8 @@ func TestBareNotification(t *testing.T) {
 	}
 }
 
-// TestEventGridTrace: EventGrid's event is the one that a bare trace becomes, but for what EventGrid adds and the time,
-// which the trace knows itself.
+// TestEventGridTrace checks that EventGrid's event equals that of a bare trace, except for what EventGrid adds. The
+// time is the trace's own.
 func TestEventGridTrace(t *testing.T) {
 	var wrapped struct{ Events []json.RawMessage }
 	if err := json.Unmarshal(readFile(t, "../../events/eventgrid-server-created.json"), &wrapped); err != nil {
@@ -167,7 +167,7 @@ func TestEventGridTrace(t *testing.T) {
 	}
 }
 
-// onlyEvent returns a batch's one event as its JSON form, after looking at what every batch has to keep.
+// onlyEvent returns a batch's single event in its JSON form, and checks what holds for every batch.
 func onlyEvent(t *testing.T, b ingress.Batch, carrier ingress.Carrier) map[string]any {
 	t.Helper()
 	if len(b.Records) != 1 || len(b.Records[0].Events) != 1 || b.Records[0].Err != nil {

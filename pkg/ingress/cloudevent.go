@@ -18,29 +18,29 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle/timestamp"
 )
 
-// The SDK's own readers are not used: one attribute that it does not like (an extension named my_ext, an object as a
-// value, a numeric or space-separated time) loses the whole event, data_base64 that is no string makes it panic, float
-// extensions become integers, and HTTP header values are not percent-decoded. The SDK's event and its Validate are
-// used.
+// The SDK's readers are not used. They reject a whole event because of one attribute that they do not accept (an
+// extension named my_ext, an object as a value, a numeric or space-separated time). They panic if data_base64 is not a
+// string, turn float extensions into integers, and do not percent-decode HTTP header values. The SDK's event and its
+// Validate are used.
 
-// What an event says in its attributes gets into logs and headers, so it is bounded here.
+// Attributes appear in logs and headers, so their sizes are limited.
 const (
-	// maxAttribute is how many bytes an attribute's value may have. The longest common one is the answer that Knative puts
-	// into a dead letter (knativeerrordata, 1,024 bytes in base64).
+	// maxAttribute limits an attribute's value, in bytes. The longest common one is the answer that Knative adds to a
+	// dead letter (knativeerrordata, 1,024 bytes in base64).
 	maxAttribute = 4096
-	// maxAttributeName is how many characters an extension's name may have. CloudEvents asks for 20 at most.
+	// maxAttributeName limits an extension's name, in characters. CloudEvents allows 20.
 	maxAttributeName = 64
-	// maxExtensions is how many extension attributes an event may have.
+	// maxExtensions limits the extension attributes of an event.
 	maxExtensions = 64
 )
 
-// attributes are those of a CloudEvent in the making, by name in lower case. What is unusable in an optional attribute
-// costs that attribute, not the event.
+// attributes are those of a CloudEvent that is being built, by lower-case name. An unusable value of an optional
+// attribute drops that attribute, not the event.
 type attributes map[string]attribute
 
 type attribute struct {
-	// kind is the byte that a JSON value of this kind begins with: '"', '0' for any number, 't' for either boolean, 0 for
-	// null, arrays and objects.
+	// kind is the first byte of a JSON value of this kind: '"', '0' for any number, 't' for either boolean, 0 for null,
+	// arrays and objects.
 	kind byte
 	text string // the string, the number's digits, "true" or "false"
 }
@@ -57,8 +57,8 @@ func attributeFrom(value []byte) attribute {
 	return attribute{}
 }
 
-// foldCase returns the values by their names in lower case. Of names that differ in case only the lower-case one wins,
-// else the first in the order of their bytes, so that one event is the same event each time.
+// foldCase returns the values by lower-case names. If names differ only in case, the lower-case one wins, otherwise the
+// first in byte order, so that the result is always the same.
 func foldCase[V any](values map[string]V) map[string]V {
 	folded := make(map[string]V, len(values))
 	var others []string
@@ -106,8 +106,9 @@ func (d *decoder) structured(object document.Object, wrapped int) (event.Event, 
 	return d.event(a, decoded, false, wrapped)
 }
 
-// event makes an event of its attributes and data. Data that holds a notification or a trace makes it that one's event.
-// isValue says that the data is a JSON value of a structured event, in which text is a string; else it is bytes.
+// event builds an event from attributes and data. If the data holds a notification or a trace, the result is that one's
+// event. isValue reports that the data is a JSON value of a structured event, in which text is a string; otherwise the
+// data is bytes.
 func (d *decoder) event(a attributes, data []byte, isValue bool, wrapped int) (event.Event, error) {
 	switch version := a["specversion"].text; {
 	case version == "":
@@ -140,9 +141,9 @@ func (d *decoder) event(a attributes, data []byte, isValue bool, wrapped int) (e
 	return build(a, strip(data))
 }
 
-// jsonData returns data that is a JSON document, nil for none. Data of another declared type is none unless it is an
-// object or an array all the same: neither dialects nor rules can use it, and credentials in it cannot be found. The
-// mode of CloudEvents in which the data came does not matter.
+// jsonData returns data that is a JSON document, nil for other data. Data with another declared type counts only if it
+// is an object or an array: dialects and rules cannot use the rest, and credentials in it cannot be found. The
+// CloudEvents mode of the data does not matter.
 func jsonData(contentType string, data []byte, isValue bool) ([]byte, error) {
 	other := contentType != "" && !isJSON(contentType)
 	if isValue && other && document.Kind(data) == '"' {
@@ -171,7 +172,7 @@ func jsonData(contentType string, data []byte, isValue bool) ([]byte, error) {
 var errTime = errors.New(
 	"CloudEvent: time is not a timestamp (RFC 3339, such as 2026-11-20T09:15:04Z); leave it out where there is none")
 
-// build makes a valid event of attributes of which id, source and type are there, and of data that is stripped.
+// build makes a valid event from attributes that include id, source and type, and from stripped data.
 func build(a attributes, data []byte) (event.Event, error) {
 	for _, name := range [...]string{"id", "source", "type", "subject", "dataschema"} {
 		if len(a[name].text) > maxAttribute {
@@ -214,7 +215,7 @@ func build(a attributes, data []byte) (event.Event, error) {
 		e.DataEncoded = data
 	}
 	if err := e.Validate(); err != nil {
-		// The SDK's sentences hold values.
+		// The SDK's messages contain values.
 		if v, ok := errors.AsType[event.ValidationError](err); ok {
 			return event.Event{}, fmt.Errorf("CloudEvent: %s not valid", list(slices.Sorted(maps.Keys(v))))
 		}
@@ -228,8 +229,8 @@ func isJSON(contentType string) bool {
 	return err == nil && (media == event.ApplicationJSON || media == event.TextJSON || strings.HasSuffix(media, "+json"))
 }
 
-// jsonType is the content type of data that is JSON: what the event says if the SDK takes that for JSON too, which of
-// application/vnd.x+json it does not, else application/json.
+// jsonType returns the content type of JSON data: the declared one if the SDK accepts it as JSON, otherwise
+// application/json. The SDK does not accept application/vnd.x+json.
 func jsonType(declared string) string {
 	if media, _, err := mime.ParseMediaType(declared); err == nil && media == event.ApplicationJSON {
 		return declared
@@ -237,7 +238,7 @@ func jsonType(declared string) string {
 	return event.ApplicationJSON
 }
 
-// setExtension sets an extension attribute if it is a usable one.
+// setExtension sets an extension attribute if its name and value are usable.
 func setExtension(e *event.Event, name string, a attribute) error {
 	switch name {
 	case "specversion", "id", "source", "type", "subject", "time", "dataschema", "datacontenttype":
@@ -274,7 +275,7 @@ func tooLong(attribute string) error {
 	return fmt.Errorf("CloudEvent: %s %w", attribute, &document.LimitError{What: "bytes", Max: maxAttribute})
 }
 
-// list is "id is", "id and source are", "id, source and type are".
+// list returns "id is", "id and source are", or "id, source and type are".
 func list(names []string) string {
 	if len(names) == 1 {
 		return names[0] + " is"

@@ -10,7 +10,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
-// TestTolerance: what is wrong with an optional attribute costs that attribute, not the event.
+// TestTolerance checks that a bad optional attribute drops the attribute, not the event.
 func TestTolerance(t *testing.T) {
 	base := func(more map[string]any) map[string]any {
 		m := map[string]any{"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}
@@ -67,7 +67,7 @@ func TestTolerance(t *testing.T) {
 	}
 }
 
-// TestErrors: what cannot be read says so in one line, without values.
+// TestErrors checks that each error is one line without values.
 func TestErrors(t *testing.T) {
 	const secret = "s3cret"
 	const atTime = "CloudEvent: time is not a timestamp (RFC 3339, such as 2026-11-20T09:15:04Z); leave it out where " +
@@ -173,7 +173,7 @@ func manyMembers(n int) string {
 	return b.String()
 }
 
-// TestNoMessageID: Nova's own samples have none. The same notification is the same event all the same.
+// TestNoMessageID checks that a notification without an id, such as Nova's samples, always becomes the same event.
 func TestNoMessageID(t *testing.T) {
 	const notification = `{"event_type":"instance.create.end","publisher_id":"nova-compute:a b/c","payload":{"x":1},"priority":"INFO"}`
 	first := onlyEvent(t, ingress.Decode([]byte(notification)), "")
@@ -187,7 +187,8 @@ func TestNoMessageID(t *testing.T) {
 	}
 }
 
-// TestOuterAttributes: a bridge's event gives way to the notification in it, but tracing goes on.
+// TestOuterAttributes checks that a notification replaces the bridge's event around it but keeps its tracing
+// attributes.
 func TestOuterAttributes(t *testing.T) {
 	got := onlyEvent(t, ingress.Decode(
 		[]byte(`{"specversion":"1.0","id":"e1","source":"/bridge","type":"x","subject":"s","time":"2026-11-20T09:15:04Z",
@@ -205,7 +206,7 @@ func TestOuterAttributes(t *testing.T) {
 	}
 }
 
-// TestOwnData: a plain event may carry a notification as its own data.
+// TestOwnData checks that a plain event may carry a notification as its own data.
 func TestOwnData(t *testing.T) {
 	got := onlyEvent(t, ingress.Decode(
 		[]byte(`{"specversion":"1.0","id":"e1","source":"/s","type":"io.github.cloudtagger.server.created",

@@ -12,16 +12,16 @@ import (
 // What is dropped, at any depth, from every event's data and attributes:
 //
 //   - a member whose name, in lower case and without punctuation, holds one of credentialWords or is one of
-//     credentialNames. Real notifications carry such members in places nobody expects: Nova's scheduler and
-//     compute_task notifications hold the user's token in payload…pci_requests._context.auth_token, a CTS trace of a
-//     server's creation its adminPass;
+//     credentialNames. Notifications carry such members in unexpected places: Nova's scheduler and compute_task
+//     notifications hold the user's token in payload…pci_requests._context.auth_token, a CTS trace of a server's
+//     creation its adminPass;
 //   - the same inside a string that is itself JSON, as CTS sends request and response;
 //   - a string that looks like a dictionary but is not JSON (a Python repr), whole, when it names a credential;
-//   - a Keystone token (Fernet, always beginning gAAAAA) in any string.
+//   - a Keystone token (Fernet, always with the prefix gAAAAA) in any string.
 //
-// A volume's connection_info and connector hold the secrets of its storage (CHAP, keyrings).
-// A service catalog is no secret but maps a cloud's inside, and user_data and personality hold files that people put
-// passwords into; no rule needs any of them.
+// A volume's connection_info and connector hold the secrets of its storage (CHAP, keyrings). A service catalog is not
+// secret but describes the inside of a cloud. user_data and personality hold files in which users put passwords. No
+// rule needs any of them.
 var (
 	credentialWords = [...]string{
 		"token", "password", "passwd", "passphrase", "secret", "credential", "privatekey", "accesskey", "apikey",
@@ -33,28 +33,28 @@ var (
 	}
 )
 
-// maxEmbedded is how many layers of JSON within a JSON string are looked into; what is deeper is dropped if it names a
+// maxEmbedded limits the layers of JSON in JSON strings that are searched. A deeper layer is dropped if it names a
 // credential.
 const maxEmbedded = 3
 
 const fernetPrefix = "gAAAAA"
 
-// strip returns the JSON value v, which has passed check, without credentials and without insignificant space.
+// strip returns the JSON value v, which has passed document.Check, without credentials and insignificant space.
 func strip(v []byte) []byte {
 	s := stripper{}
 	out, _ := s.value(make([]byte, 0, len(v)), v)
 	return out
 }
 
-// stripText returns a string without the credentials that a document or a token in it would be.
+// stripText returns a string without credentials, whether it is a document or holds a token.
 func stripText(text string) string {
 	s := stripper{}
 	return cutFernet(s.embeddedDocument(text))
 }
 
 type stripper struct {
-	embedded int  // layers of strings that this value is inside of
-	dropped  bool // whether anything was taken out
+	embedded int  // layers of strings around this value
+	dropped  bool // whether anything was removed
 }
 
 func (s *stripper) value(dst, src []byte) (out, rest []byte) {
@@ -144,7 +144,8 @@ func (s *stripper) embeddedDocument(text string) string {
 	return text
 }
 
-// looksLikeDictionary tells a Python or cut-off JSON dictionary, or a list of them, from a sentence in brackets.
+// looksLikeDictionary distinguishes a Python or truncated JSON dictionary, or a list of them, from a sentence in
+// brackets.
 func looksLikeDictionary(text string) bool {
 	text = strings.TrimSpace(text)
 	return text[0] == '{' || len(text) > 1 && strings.IndexByte("{[(", text[1]) >= 0
@@ -156,7 +157,7 @@ func namesCredential(text []byte) bool {
 		slices.ContainsFunc(credentialWords[:], func(w string) bool { return bytes.Contains(plain, []byte(w)) })
 }
 
-// isCredential reports whether a member of this name, a JSON string, holds a credential.
+// isCredential reports whether a member with this name, a JSON string, holds a credential.
 func isCredential(name []byte) bool {
 	if bytes.IndexByte(name, '\\') >= 0 {
 		name = []byte(document.Unquote(name))
@@ -176,8 +177,8 @@ func isCredential(name []byte) bool {
 	return false
 }
 
-// appendLetters appends b's ASCII letters, in lower case, and digits: auth_token, X-Auth-Token and authToken are one
-// name.
+// appendLetters appends b's ASCII letters, in lower case, and digits, so that auth_token, X-Auth-Token and authToken
+// are the same name.
 func appendLetters(dst, b []byte) []byte {
 	for _, c := range b {
 		switch {
@@ -190,7 +191,7 @@ func appendLetters(dst, b []byte) []byte {
 	return dst
 }
 
-// cutFernet replaces every Keystone token in s. The shortest is far longer than 60 characters.
+// cutFernet replaces every Keystone token in s with ***. The shortest token is far longer than 60 characters.
 func cutFernet(s string) string {
 	if !strings.Contains(s, fernetPrefix) {
 		return s

@@ -13,10 +13,10 @@ import (
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
-// fernet looks as Keystone's tokens do.
+// fernet looks like a Keystone token.
 const fernet = "gAAAAABnot-a-token_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ="
 
-// TestCredentials is the list of what is dropped and what is not.
+// TestCredentials lists what is dropped and what is not.
 func TestCredentials(t *testing.T) {
 	for _, name := range []string{
 		"auth_token", "_context_auth_token", "X-Auth-Token", "xSubjectToken", "token", "tokens", "service_token",
@@ -51,7 +51,7 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// TestCredentialsInStrings: documents within strings, and tokens anywhere.
+// TestCredentialsInStrings checks documents in strings, and tokens anywhere.
 func TestCredentialsInStrings(t *testing.T) {
 	for data, want := range map[string]string{
 		`{"request":"{\"server\":{\"adminPass\":\"s3cret\",\"name\":\"n\"}}"}`:          `{"request":"{\"server\":{\"name\":\"n\"}}"}`,
@@ -69,7 +69,7 @@ func TestCredentialsInStrings(t *testing.T) {
 			t.Errorf("%s\nbecame %s\nwant   %s", data, got, want)
 		}
 	}
-	// Deeper than it looks, it drops.
+	// Below the deepest layer that is searched, it is dropped.
 	nested := `{"token":"s3cret"}`
 	for range 5 {
 		nested = `{"n":` + quote(t, nested) + `}`
@@ -79,7 +79,7 @@ func TestCredentialsInStrings(t *testing.T) {
 	}
 }
 
-// TestCredentialsInAttributes: extensions of a CloudEvent are no place for them either.
+// TestCredentialsInAttributes checks that credentials are dropped from extensions too.
 func TestCredentialsInAttributes(t *testing.T) {
 	got := onlyEvent(t, ingress.Decode([]byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","subject":"x `+
 		fernet+`",
@@ -93,7 +93,8 @@ func TestCredentialsInAttributes(t *testing.T) {
 	}
 }
 
-// TestNothingLeaks: no token of any real notification or sample is left in what Decode returns, however it is printed.
+// TestNothingLeaks checks that no token of a real notification or sample is left in the result of Decode, however it is
+// printed.
 func TestNothingLeaks(t *testing.T) {
 	files, err := filepath.Glob("../lifecycle/testdata/*/*.json")
 	if err != nil || len(files) == 0 {
@@ -108,7 +109,7 @@ func TestNothingLeaks(t *testing.T) {
 		if strings.Contains(payload, "s3cret") {
 			secrets++
 		}
-		// Every file gets a token where OpenStack's services put one.
+		// Each file gets a token at the place where OpenStack's services put one.
 		payload = strings.Replace(payload, `\"_context_auth_token\": null`, `\"_context_auth_token\": \"s3cret\"`, 1)
 		for _, batch := range []ingress.Batch{
 			ingress.Decode([]byte(payload)), sqs(t, payload), sqs(t, payload[:len(payload)-3]),

@@ -12,25 +12,24 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
-// MaxPayload is the largest payload that is read, in bytes, and the most that a compressed body may become.
+// MaxPayload limits a payload, and an inflated body, in bytes.
 const MaxPayload = document.MaxBytes
 
 const (
 	// maxRecords is the largest SQS batch that Lambda hands over
 	// (https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html).
 	maxRecords = 10_000
-	// maxEvents is how many events one payload may hold, in all records together.
+	// maxEvents limits the events of one payload, over all records.
 	maxEvents = 10_000
-	// maxWraps is how many envelopes may lie around one event. The longest way that makes sense has four: an SNS
-	// message with an EventBridge event whose detail is a CloudEvent (a bridge's) that holds an oslo.messaging
-	// envelope.
+	// maxWraps limits the envelopes around one event. The longest useful chain has four: an SNS message with an
+	// EventBridge event whose detail is a bridge's CloudEvent that holds an oslo.messaging envelope.
 	maxWraps = 4
-	// maxProblems is how many unreadable events of one record are named in its Err.
+	// maxProblems limits how many unreadable events of one record its Err names.
 	maxProblems = 3
 )
 
-// Decode takes a payload apart, whichever trigger it is from: an SQS batch, a function URL's or HTTP API's request, or
-// events as they are. It never fails: what cannot be read is a record with Err.
+// Decode decodes the payload of any trigger: an SQS batch, a request of a function URL or an HTTP API, or plain events.
+// It never fails: a payload that cannot be read becomes a record with Err.
 func Decode(payload []byte) Batch {
 	d := decoder{events: maxEvents}
 	body := document.TrimMark(payload)
@@ -65,7 +64,7 @@ func failed(carrier Carrier, raw []byte, err error) Batch {
 	return Batch{carrier, []Record{{Raw: raw, Err: err}}}
 }
 
-// decoder counts what one payload may still yield.
+// decoder counts down what one payload may still contain.
 type decoder struct {
 	events int
 }
@@ -73,15 +72,15 @@ type decoder struct {
 var (
 	errEvents = &document.LimitError{What: "events", Max: maxEvents}
 	errWraps  = &document.LimitError{What: "envelopes around it", Max: maxWraps}
-	// errUnknown is for an object in which nothing was recognised, not even in part.
+	// errUnknown reports an object without any recognised part.
 	errUnknown = fmt.Errorf("is no CloudEvent, %s or an envelope around one", strings.Join(lifecycle.Formats(), ", "))
-	// errText and errScalar are for JSON that cannot be an event.
+	// errText and errScalar report JSON that cannot be an event.
 	errText   = errors.New("is a JSON string that holds no event")
 	errScalar = errors.New("is neither a JSON object nor an array")
 )
 
-// unwrap reads the events that a document, which has passed document.Check, holds under any number of envelopes up to
-// maxWraps. wrapped is how many have been opened already. With an error come the events that could be read.
+// unwrap reads the events in a document under up to maxWraps envelopes. The document has passed document.Check. wrapped
+// counts the envelopes that are open already. With an error, unwrap also returns the readable events.
 func (d *decoder) unwrap(doc []byte, wrapped int) ([]event.Event, error) {
 	if wrapped > maxWraps {
 		return nil, errWraps
@@ -105,8 +104,8 @@ func (d *decoder) unwrap(doc []byte, wrapped int) ([]event.Event, error) {
 	return nil, errScalar
 }
 
-// each reads an array: a CloudEvents JSON batch, or several of anything else that unwrap reads. An empty one is a batch
-// of no events
+// each reads an array: a CloudEvents JSON batch, or several of anything else that unwrap reads. An empty array is a
+// batch without events
 // (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#4-json-batch-format).
 func (d *decoder) each(array []byte, wrapped int) ([]event.Event, error) {
 	list, err := document.Elements(array, d.events)
@@ -132,7 +131,7 @@ func (d *decoder) each(array []byte, wrapped int) ([]event.Event, error) {
 	return events, together(problems, more)
 }
 
-// together makes one line of the problems of a batch, nil of none. more is how many are not shown.
+// together joins the problems of a batch into one line. It returns nil if there are none. more counts those not shown.
 func together(problems []error, more int) error {
 	if len(problems) == 0 {
 		return nil
@@ -154,7 +153,7 @@ func (d *decoder) element(doc []byte, wrapped int) ([]event.Event, error) {
 	return d.unwrap(doc, wrapped)
 }
 
-// embedded reads a document that lies in a JSON string.
+// embedded reads a document in a JSON string.
 func (d *decoder) embedded(token []byte, wrapped int) ([]event.Event, error) {
 	inner := document.TrimMark([]byte(document.Unquote(token)))
 	if err := document.Check(inner); err != nil {
@@ -163,7 +162,7 @@ func (d *decoder) embedded(token []byte, wrapped int) ([]event.Event, error) {
 	return d.unwrap(inner, wrapped)
 }
 
-// object reads what one object holds: an event, a notification, a trace, or an envelope around them.
+// object reads the content of one object: an event, a notification, a trace, or an envelope around them.
 func (d *decoder) object(object document.Object, wrapped int) ([]event.Event, error) {
 	switch {
 	case object.Has("specversion"):
@@ -176,7 +175,7 @@ func (d *decoder) object(object document.Object, wrapped int) ([]event.Event, er
 	case object.Has("detail-type") && object.Has("detail"):
 		return d.eventBridge(object, wrapped)
 	case object.Has("requestPayload") && object.Has("requestContext"):
-		// What Lambda puts into a queue when an asynchronous invocation failed, here played again
+		// What Lambda sends to a queue after a failed asynchronous invocation, replayed here
 		// (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html).
 		return within("Lambda destination record: requestPayload")(d.unwrap(object.Members["requestPayload"], wrapped+1))
 	case object.Has("events") && len(object.Members) == 1:
@@ -185,7 +184,7 @@ func (d *decoder) object(object document.Object, wrapped int) ([]event.Event, er
 		}
 		return within("EventGrid batch")(d.each(object.Members["events"], wrapped+1))
 	}
-	if e, ok, err := d.foreign(object, nil, wrapped); ok || err != nil {
+	if e, ok, err := d.native(object, nil, wrapped); ok || err != nil {
 		return d.one(e, err)
 	}
 	if object.Has("id") && object.Has("source") && object.Has("type") {
@@ -194,8 +193,9 @@ func (d *decoder) object(object document.Object, wrapped int) ([]event.Event, er
 	return nil, errUnknown
 }
 
-// eventBridge reads the event in an EventBridge event's detail. One that holds none, such as an AWS service's, is an
-// event of its own, so that it is unrecognised as any other event that is not Tagger's, and not malformed
+// eventBridge reads the event in an EventBridge event's detail. If the detail holds none, as with an AWS service's
+// event, the EventBridge event itself is the event. It is then reported as unrecognised, like any event that is not
+// Tagger's, and not as malformed
 // (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html).
 func (d *decoder) eventBridge(object document.Object, wrapped int) ([]event.Event, error) {
 	const where = "EventBridge event"
@@ -225,7 +225,7 @@ func (d *decoder) one(e event.Event, err error) ([]event.Event, error) {
 	return []event.Event{e}, nil
 }
 
-// within says where an envelope's problem is.
+// within adds to an error in which envelope the problem is.
 func within(where string) func([]event.Event, error) ([]event.Event, error) {
 	return func(events []event.Event, err error) ([]event.Event, error) {
 		if err != nil {

@@ -1,6 +1,6 @@
 package ingress
 
-// The limits, for the test that compares the documentation with them.
+// The limits, for the test that compares them with the documentation.
 const (
 	MaxRecords       = maxRecords
 	MaxEvents        = maxEvents

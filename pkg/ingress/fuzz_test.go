@@ -68,7 +68,7 @@ func FuzzDecodeHTTP(f *testing.F) {
 	})
 }
 
-// checkBatch looks at what holds for every batch.
+// checkBatch checks what holds for every batch.
 func checkBatch(t *testing.T, b ingress.Batch) {
 	t.Helper()
 	if len(b.Records) == 0 {
@@ -103,7 +103,7 @@ func checkBatch(t *testing.T, b ingress.Batch) {
 	}
 }
 
-// checkNoToken walks data with another parser than the one that took the credentials out.
+// checkNoToken searches data with a parser other than the one that removed the credentials.
 func checkNoToken(t *testing.T, v any) {
 	t.Helper()
 	switch v := v.(type) {

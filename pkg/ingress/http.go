@@ -17,14 +17,14 @@ import (
 	"github.com/cloudtagger/tagger/pkg/document"
 )
 
-// MediaTypeError says that a request's body is in a format or an encoding that is not read; HTTP's word for it is 415
+// MediaTypeError reports that a request's body has an unsupported format or encoding. The HTTP status is 415
 // Unsupported Media Type.
 type MediaTypeError struct {
-	// Header is the header that says so: Content-Type or Content-Encoding.
+	// Header is the header that declares it: Content-Type or Content-Encoding.
 	Header string
-	// Value is what it says, cut.
+	// Value is the header's value, cut if long.
 	Value string
-	// Want is what is read instead.
+	// Want lists what is accepted.
 	Want string
 }
 
@@ -32,21 +32,20 @@ func (e *MediaTypeError) Error() string {
 	return fmt.Sprintf("%s %q is not read; want %s", e.Header, e.Value, e.Want)
 }
 
-// DecodeHTTP takes a request apart: its header and its body, of which MaxPayload bytes are read at most. All three
-// modes of the CloudEvents HTTP binding are read
-// (https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/http-protocol-binding.md), and besides them a
-// body of any other content type that Decode would read. Header names may be in any case. A body that Content-Encoding
-// says is gzip is inflated. Like Decode it never fails; an Err can wrap a [*MediaTypeError] or a
-// [*document.LimitError].
+// DecodeHTTP decodes a request from its header and at most MaxPayload bytes of its body. It supports
+// all three modes of the CloudEvents HTTP binding
+// (https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/http-protocol-binding.md)
+// and any other body that Decode can read. Header names may have any case. A body with the Content-Encoding gzip is
+// inflated. Like Decode, it never fails. An Err can wrap a [*MediaTypeError] or a [*document.LimitError].
 func DecodeHTTP(header http.Header, body []byte) Batch {
 	d := decoder{events: maxEvents}
 	return Batch{HTTP, []Record{d.request(foldCase(header), body)}}
 }
 
-// gateway reads the request that an AWS function URL, HTTP API, REST API or load balancer hands over
+// gateway reads a request as an AWS function URL, HTTP API, REST API or load balancer passes it on
 // (https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads,
-// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html). The last two can have all
-// of a header's values in multiValueHeaders, of which the first counts, as on a socket.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html). The last two can send all
+// values of a header in multiValueHeaders. The first value counts, as on a socket.
 func (d *decoder) gateway(payload []byte, object document.Object) Batch {
 	header := map[string][]string{}
 	for _, member := range [...]string{"headers", "multiValueHeaders"} {
@@ -77,7 +76,7 @@ func (d *decoder) gateway(payload []byte, object document.Object) Batch {
 	return Batch{HTTP, []Record{d.request(header, body)}}
 }
 
-// request reads a request. The names of its headers are in lower case. Its record holds the body as it reads: inflated.
+// request reads a request. Header names are in lower case. The record holds the inflated body.
 func (d *decoder) request(header map[string][]string, body []byte) Record {
 	r := Record{Raw: body}
 	inflated, err := inflate(header["content-encoding"], body)
@@ -91,8 +90,8 @@ func (d *decoder) request(header map[string][]string, body []byte) Record {
 	return r
 }
 
-// Inflated returns how many bytes of memory the inflated body takes besides the body: 0 for one that is not compressed,
-// or that will be rejected. It inflates the body without keeping what comes out, so that the caller can make room
+// Inflated returns the memory that the inflated body needs in addition to the body, in bytes. It returns 0 for a body
+// that is not compressed or that will be rejected. It discards the inflated bytes, so that the caller can make room
 // first.
 func Inflated(header http.Header, body []byte) int {
 	r, err := inflater(header["Content-Encoding"], body)
@@ -106,8 +105,8 @@ func Inflated(header http.Header, body []byte) int {
 	return n
 }
 
-// inflate undoes a body's encoding. What comes out has MaxPayload bytes at most, however small the body is; nothing is
-// kept of what would be longer.
+// inflate decodes a body. The result has at most MaxPayload bytes, however small the body is. A longer result is
+// discarded.
 func inflate(encodings []string, body []byte) ([]byte, error) {
 	r, err := inflater(encodings, body)
 	if r == nil || err != nil {
@@ -132,7 +131,7 @@ var (
 	errBrokenGzip = errors.New("body: is gzip that is broken or cut off")
 )
 
-// inflater returns a reader that inflates the body, or nil when it is not compressed.
+// inflater returns a reader that inflates the body, nil if it is not compressed.
 func inflater(encodings []string, body []byte) (*gzip.Reader, error) {
 	encoding := strings.ToLower(strings.TrimSpace(strings.Join(encodings, ",")))
 	switch encoding {
@@ -149,7 +148,7 @@ func inflater(encodings []string, body []byte) (*gzip.Reader, error) {
 	return r, nil
 }
 
-// inflatedSize reads to the end and returns how many bytes there were.
+// inflatedSize reads to the end and returns the number of bytes.
 func inflatedSize(r io.Reader) (int, error) {
 	n, err := io.Copy(io.Discard, io.LimitReader(r, MaxPayload+1))
 	switch {
@@ -161,7 +160,7 @@ func inflatedSize(r io.Reader) (int, error) {
 	return int(n), nil
 }
 
-// cut makes a header's value fit for an error.
+// cut shortens a header's value for an error.
 func cut(s string) string {
 	const most = 60
 	if len(s) > most {
@@ -170,8 +169,8 @@ func cut(s string) string {
 	return strings.ToValidUTF8(s, "?")
 }
 
-// body reads the events of a request's body in the mode that the headers say. A batch's content type begins as a
-// structured event's does.
+// body reads the events of a request's body in the mode that the headers declare. A batch's content type begins with
+// that of a structured event.
 func (d *decoder) body(header map[string][]string, body []byte) ([]event.Event, error) {
 	if len(body) > MaxPayload {
 		return nil, &document.LimitError{What: "bytes", Max: MaxPayload}
@@ -207,8 +206,8 @@ func (d *decoder) body(header map[string][]string, body []byte) ([]event.Event, 
 	return events, err
 }
 
-// attributesFrom returns the values of the headers that begin with ce-, by what follows, and the content type. Of a
-// header that comes several times the first value counts.
+// attributesFrom returns the values of the headers with the prefix ce-, by the rest of their names, and the content
+// type. If a header is repeated, its first value counts.
 func attributesFrom(header map[string][]string) (values map[string]string, contentType string) {
 	values = make(map[string]string)
 	for name, list := range header {
@@ -233,14 +232,14 @@ func binaryAttributes(values map[string]string, contentType string) (attributes,
 		}
 		a[name] = attribute{'"', decoded}
 	}
-	// The binding forbids ce-datacontenttype: Content-Type is the attribute.
+	// The binding forbids ce-datacontenttype: Content-Type is that attribute.
 	a["datacontenttype"] = attribute{'"', contentType}
 	return a, nil
 }
 
-// decodeHeader undoes what section 3.1.3.2 of the binding has senders do to a header's value: older ones quote it,
-// newer ones percent-encode it. The SDK does neither undoing. A percent sign that begins no escape stands for itself,
-// as some senders do not encode at all.
+// decodeHeader reverses the encoding of a header's value by section 3.1.3.2 of the binding: older senders quote it,
+// newer ones percent-encode it. The SDK does neither. A percent sign without a valid escape stands for itself, because
+// some senders do not encode at all.
 func decodeHeader(value string) string {
 	value = strings.TrimSpace(value)
 	if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
@@ -265,7 +264,7 @@ func decodeHeader(value string) string {
 	return b.String()
 }
 
-// unescape undoes the backslashes of a quoted string (RFC 9110, section 5.6.4).
+// unescape removes the backslashes of a quoted string (RFC 9110, section 5.6.4).
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

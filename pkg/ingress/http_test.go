@@ -11,7 +11,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
-// TestBinaryMode: the same event by a socket, with canonical and with lower-case header names, and by a function URL.
+// TestBinaryMode checks the same event from a socket, with canonical and lower-case header names, and from a function
+// URL.
 func TestBinaryMode(t *testing.T) {
 	headers := map[string]string{
 		"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t",
@@ -44,7 +45,7 @@ func TestBinaryMode(t *testing.T) {
 	}
 }
 
-// TestHeaderValues: section 3.1.3.2 of the HTTP binding, and what senders that do not follow it send.
+// TestHeaderValues checks section 3.1.3.2 of the HTTP binding, and the values of senders that do not follow it.
 func TestHeaderValues(t *testing.T) {
 	for value, want := range map[string]any{
 		"plain":             "plain",

@@ -19,7 +19,7 @@ import (
 
 const mark = "\uFEFF"
 
-// TestByteOrderMark: a byte order mark changes nothing, wherever a document begins.
+// TestByteOrderMark checks that a byte order mark at the start of any document is ignored.
 func TestByteOrderMark(t *testing.T) {
 	for _, file := range []string{"server-created", "nova-server-created", "cts-server-created"} {
 		doc := string(readFile(t, "../../events/"+file+".json"))
@@ -49,7 +49,7 @@ func TestByteOrderMark(t *testing.T) {
 			}
 		}
 	}
-	// In base64 and in binary mode it lies before the data.
+	// In base64 and in binary mode, it precedes the data.
 	want := onlyEvent(t, ingress.Decode([]byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{"a":1}}`)),
 		"")
 	for name, batch := range map[string]ingress.Batch{
@@ -75,7 +75,7 @@ func binary(contentType string) http.Header {
 	return h
 }
 
-// TestNamesInOtherCase: of names that differ in case only the lower-case one counts, each time.
+// TestNamesInOtherCase checks that of names that differ only in case, always the lower-case one counts.
 func TestNamesInOtherCase(t *testing.T) {
 	for names, want := range map[string]string{
 		"subject SUBJECT Subject": "subject",
@@ -115,7 +115,7 @@ func TestNamesInOtherCase(t *testing.T) {
 	}
 }
 
-// TestModesAgreeOnData: data means the same in binary mode, as a JSON value and in base64.
+// TestModesAgreeOnData checks that data means the same in binary mode, as a JSON value and in base64.
 func TestModesAgreeOnData(t *testing.T) {
 	for _, c := range []struct {
 		contentType, data string
@@ -171,7 +171,7 @@ func TestModesAgreeOnData(t *testing.T) {
 	}
 }
 
-// TestEmptyBatch: a batch of no events is none to complain of, by any carrier.
+// TestEmptyBatch checks that a batch without events is not an error, with any carrier.
 func TestEmptyBatch(t *testing.T) {
 	for name, b := range map[string]ingress.Batch{
 		"direct":           ingress.Decode([]byte("[]")),
@@ -194,7 +194,7 @@ func TestEmptyBatch(t *testing.T) {
 	}
 }
 
-// TestForeignEventBridge: an event of an AWS service is an event that is not Tagger's, not a malformed one.
+// TestForeignEventBridge checks that an AWS service's event is reported as not Tagger's, and not as malformed.
 func TestForeignEventBridge(t *testing.T) {
 	doc := `{"version":"0","id":"e1","detail-type":"EC2 Instance Launch Successful","source":"aws.autoscaling","account":"123456789012",` +
 		`"time":"2026-11-11T21:31:47Z","region":"us-east-1","resources":[],"detail":{"StatusCode":"InProgress","password":"s3cret"}}`
@@ -218,7 +218,7 @@ func TestForeignEventBridge(t *testing.T) {
 			t.Errorf("detail %s: %v", detail, b.Records[0].Err)
 		}
 	}
-	// What lies in several envelopes may yet be broken.
+	// In several envelopes, the content can still be malformed.
 	b := ingress.Decode([]byte(eventBridge(sns(t, `{"a":1}`))))
 	if b.Records[0].Err == nil ||
 		!strings.Contains(b.Records[0].Err.Error(), "EventBridge event: detail: SNS message: is no CloudEvent") {
@@ -226,7 +226,7 @@ func TestForeignEventBridge(t *testing.T) {
 	}
 }
 
-// TestMultiValueHeaders: what load balancers and REST APIs hand over
+// TestMultiValueHeaders checks the requests of load balancers and REST APIs
 // (https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html#multi-value-headers).
 func TestMultiValueHeaders(t *testing.T) {
 	const single = `"ce-specversion":"1.0","CE-ID":"1","Ce-Source":"/s","ce-type":"t","ce-subject":"%s","content-type":"application/json"`
@@ -261,7 +261,7 @@ func TestMultiValueHeaders(t *testing.T) {
 	}
 }
 
-// TestPipes: EventBridge Pipes hands over the records of a queue as an array.
+// TestPipes checks that EventBridge Pipes sends the records of a queue as an array.
 func TestPipes(t *testing.T) {
 	var mapped struct{ Records json.RawMessage }
 	payload := sqsPayload(t, event1, "x", sns(t, event1))
@@ -280,7 +280,7 @@ func TestPipes(t *testing.T) {
 			t.Errorf("record %d: %+v, want %+v", i, b, a)
 		}
 	}
-	// Events that happen to have some of the members are events.
+	// Events that happen to have some of the members are still events.
 	for _, payload := range []string{`[{"eventSource":"aws:sqs","specversion":"1.0","id":"1","source":"/s","type":"t"}]`,
 		`[` + event1 + `]`} {
 		if b := ingress.Decode([]byte(payload)); b.Carrier != ingress.Direct || len(b.Records[0].Events) != 1 {
@@ -289,7 +289,7 @@ func TestPipes(t *testing.T) {
 	}
 }
 
-// TestAMQP1: what oslo.messaging puts around a notification on AMQP 1.0 holds the same notification as RabbitMQ's.
+// TestAMQP1 checks that the AMQP 1.0 envelope of oslo.messaging holds the same notification as RabbitMQ's.
 func TestAMQP1(t *testing.T) {
 	const payload = `"event_type":"compute.instance.create.end","publisher_id":"p","message_id":"m","timestamp":"2026-11-20 09:15:04.5","payload":{"x":1}`
 	const context = `{"user_id":"u1","roles":["member"],"project_id":"p1","auth_token":"s3cret"}`
@@ -342,7 +342,7 @@ func compress(t testing.TB, body []byte) []byte {
 	return b.Bytes()
 }
 
-// TestGzip: a compressed body is the body.
+// TestGzip checks that a compressed body yields the same event.
 func TestGzip(t *testing.T) {
 	doc := readFile(t, "../../events/server-created.json")
 	want := onlyEvent(t, ingress.Decode(doc), "")
@@ -372,7 +372,7 @@ func TestGzip(t *testing.T) {
 	}
 }
 
-// TestBodiesThatAreNotRead: those in another format or encoding have an error of their own, and so has a zip bomb.
+// TestBodiesThatAreNotRead checks the errors for other formats and encodings, and for a zip bomb.
 func TestBodiesThatAreNotRead(t *testing.T) {
 	bomb := compress(t, bytes.Repeat([]byte(" "), 7<<20)) // some 7 kB
 	for _, c := range []struct {
@@ -415,7 +415,7 @@ func TestBodiesThatAreNotRead(t *testing.T) {
 	}
 }
 
-// TestLimits: whatever an event's sender can make large ends at a limit, and the error is a LimitError.
+// TestLimits checks that everything that a sender can make large has a limit, with a LimitError.
 func TestLimits(t *testing.T) {
 	event := func(members string) string {
 		return `{"specversion":"1.0","id":"1","source":"/s","type":"t",` + members + `}`
@@ -469,7 +469,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestDocumentedLimits: docs/events.md has the limits.
+// TestDocumentedLimits checks the limits in docs/events.md.
 func TestDocumentedLimits(t *testing.T) {
 	docs := string(readFile(t, "../../docs/events.md"))
 	for what, limit := range map[string]int{

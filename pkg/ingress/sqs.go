@@ -10,9 +10,9 @@ import (
 	"github.com/cloudtagger/tagger/pkg/document"
 )
 
-// holdsRecords reports whether an array is what EventBridge Pipes hands over from a queue: the records alone. The
-// answer is the event source mapping's (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-sqs.html,
-// "Partial batch failures").
+// holdsRecords reports whether an array is the payload of EventBridge Pipes from a queue: the records without an
+// envelope. The answer has the event source mapping's form
+// (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-sqs.html, "Partial batch failures").
 func holdsRecords(array []byte) bool {
 	first, _ := document.CutValue(document.SkipSpace(array)[1:])
 	if document.Kind(first) != '{' {
@@ -24,10 +24,10 @@ func holdsRecords(array []byte) bool {
 
 const eventSourceSQS = "aws:sqs"
 
-// records takes the event of an SQS event source mapping apart
+// records splits the event of an SQS event source mapping
 // (https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event). A body is a
-// structured event, a batch, a notification or a trace, or what SNS or EventBridge wrap one in. There is no CloudEvents
-// binding for SQS, so attributes of the message are not looked at.
+// structured event, a batch, a notification or a trace, possibly wrapped by SNS or EventBridge. Message attributes are
+// ignored: CloudEvents has no binding for SQS.
 func (d *decoder) records(payload, array []byte) Batch {
 	list, err := document.Elements(array, maxRecords)
 	switch {
@@ -52,7 +52,7 @@ func (d *decoder) records(payload, array []byte) Batch {
 	return batch
 }
 
-// record reports whether the element is of an SQS queue.
+// record reports whether the element is from an SQS queue.
 func (d *decoder) record(element []byte) (Record, bool) {
 	if document.Kind(element) != '{' {
 		return Record{Raw: element, Err: errors.New("read SQS record: is not an object")}, false
@@ -100,8 +100,8 @@ func (d *decoder) record(element []byte) (Record, bool) {
 	return r, true
 }
 
-// group is a record's message group where its queue keeps the order of groups: a FIFO queue, whose name ends so.
-// Standard queues have message groups too, for a fair share only
+// group returns a record's message group if its queue keeps the order of groups: a FIFO queue, which has the suffix
+// .fifo. Standard queues use message groups only for fairness
 // (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html).
 func group(queue, id string) string {
 	if !strings.HasSuffix(queue, ".fifo") {

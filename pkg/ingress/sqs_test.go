@@ -14,7 +14,7 @@ import (
 
 const event1 = `{"specversion":"1.0","id":"1","source":"/s","type":"t"}`
 
-// TestSQSRecord: each record keeps what its answer needs, also when it cannot be read.
+// TestSQSRecord checks that each record keeps what its answer needs, even if it cannot be read.
 func TestSQSRecord(t *testing.T) {
 	b := sqs(t, event1, `{"specversion":"1.0","id":"2"`, strings.Replace(event1, `"1"`, `"3"`, 1))
 	if b.Carrier != ingress.SQS {
@@ -43,7 +43,7 @@ func TestSQSRecord(t *testing.T) {
 	}
 }
 
-// Only FIFO queues keep the order of their message groups.
+// TestSQSGroup checks that only FIFO queues keep the order of their message groups.
 func TestSQSGroup(t *testing.T) {
 	for queue, want := range map[string]string{"q.fifo": "g-1", "q": ""} {
 		b := ingress.Decode(fmt.Appendf(nil,
@@ -55,7 +55,8 @@ func TestSQSGroup(t *testing.T) {
 	}
 }
 
-// TestGoodEventsOfABadRecord: several events in one record are acknowledged together, and acted on apart.
+// TestGoodEventsOfABadRecord checks that several events in one record are acknowledged together and processed
+// separately.
 func TestGoodEventsOfABadRecord(t *testing.T) {
 	b := sqs(t, `{"events":[`+event1+`,{"specversion":"1.0","id":"2"},`+event1+`,null,5,"x",{}]}`)
 	if n := len(b.Records[0].Events); n != 2 {
@@ -86,7 +87,7 @@ func TestSQSPayloadsThatAreNone(t *testing.T) {
 	}
 }
 
-// TestSQSRecordOfAnotherKind: a record that is not the queue's does not keep its neighbours from being read.
+// TestSQSRecordOfAnotherKind checks that a record of another kind does not keep the others from being read.
 func TestSQSRecordOfAnotherKind(t *testing.T) {
 	good := strings.TrimSuffix(strings.TrimPrefix(sqsPayload(t, event1), `{"Records":[`), `]}`)
 	many := `{` + strings.Repeat(`"a":1,`, 3) + `"messageId":"m9","eventSource":"aws:s3"}`
@@ -106,7 +107,7 @@ func TestSQSRecordOfAnotherKind(t *testing.T) {
 	}
 }
 
-// TestLambdaDestination: a failed asynchronous invocation that is played again from its dead-letter queue.
+// TestLambdaDestination checks a failed asynchronous invocation that is replayed from its dead-letter queue.
 func TestLambdaDestination(t *testing.T) {
 	record := `{"version":"1.0","timestamp":"2026-11-20T09:15:05.123Z","requestContext":{"requestId":"r","functionArn":"arn:aws:lambda:eu-central-1:1:function:f:$LATEST",` +
 		`"condition":"RetriesExhausted","approximateInvokeCount":3},"requestPayload":` + event1 +

@@ -12,12 +12,12 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle/timestamp"
 )
 
-// What OpenStack and Huawei Cloud send is no CloudEvent. It becomes one here, and the same one whatever brought it:
-// alone, in an envelope, or as the data of a CloudEvent that a bridge (Knative's RabbitMQ source, EventGrid) made of
-// it. A bridge's id can be another at each delivery; the notification's and the trace's own do not change. What such
-// documents look like is the dialects' affair.
+// Notifications of OpenStack and traces of Huawei Cloud are not CloudEvents. They become CloudEvents here. The result
+// is the same whether the document arrives alone, in an envelope, or as the data of a CloudEvent from a bridge
+// (Knative's RabbitMQ source, EventGrid). A bridge's id can change with each delivery; the ids of notifications and
+// traces do not. The dialects in package lifecycle know the formats.
 
-// inner looks for such a document in a CloudEvent's data. It reports false when there is none.
+// inner reads such a document from a CloudEvent's data. It returns false if there is none.
 func (d *decoder) inner(outer attributes, data []byte, wrapped int) (event.Event, bool, error) {
 	if document.Kind(data) == '"' {
 		if data = document.TrimMark([]byte(document.Unquote(data))); !document.Valid(data) {
@@ -32,42 +32,42 @@ func (d *decoder) inner(outer attributes, data []byte, wrapped int) (event.Event
 	if err != nil {
 		return event.Event{}, false, nil
 	}
-	return d.foreign(object, outer, wrapped+1)
+	return d.native(object, outer, wrapped+1)
 }
 
-// foreign makes a CloudEvent of a document that a dialect recognises. It reports false for anything else. outer is the
-// CloudEvent that the document was the data of, if any: its extensions are kept.
-func (d *decoder) foreign(object document.Object, outer attributes, wrapped int) (event.Event, bool, error) {
-	native, err := lifecycle.Recognise(object)
+// native converts a document that a dialect recognises to a CloudEvent. It returns false for other documents. outer has
+// the attributes of the CloudEvent that carried the document, if any; its extensions are kept.
+func (d *decoder) native(object document.Object, outer attributes, wrapped int) (event.Event, bool, error) {
+	found, err := lifecycle.Recognise(object)
 	switch {
 	case err != nil:
 		return event.Event{}, true, err
-	case native == nil:
+	case found == nil:
 		return event.Event{}, false, nil
 	case wrapped > maxWraps:
 		return event.Event{}, true, errWraps
 	}
-	data := strip(native.Data)
+	data := strip(found.Data)
 	a := inherit(outer)
-	a.set("id", native.ID)
-	if native.ID == "" {
+	a.set("id", found.ID)
+	if found.ID == "" {
 		sum := sha256.Sum256(data)
 		a.set("id", "sha256:"+hex.EncodeToString(sum[:16]))
 	}
-	a.set("source", native.Source)
-	a.set("type", native.Type)
-	if t := attributeFrom(native.Time); isTime(t) {
+	a.set("source", found.Source)
+	a.set("type", found.Type)
+	if t := attributeFrom(found.Time); isTime(t) {
 		a["time"] = t
 	}
 	e, err := build(a, data)
 	if err != nil {
-		err = fmt.Errorf("%s: %w", native.Format, err)
+		err = fmt.Errorf("%s: %w", found.Format, err)
 	}
 	return e, true, err
 }
 
-// inherit is what an event keeps of the CloudEvent that it was the data of: extensions (traceparent, authid) and the
-// time, unless it says one itself.
+// inherit returns the attributes that an event keeps from the CloudEvent that carried it: extensions (traceparent,
+// authid) and the time, which the event's own time replaces.
 func inherit(outer attributes) attributes {
 	a := make(attributes, len(outer)+4)
 	for name, value := range outer {
