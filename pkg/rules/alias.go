@@ -4,8 +4,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// mostNodes limits a document with its aliases written out: nine nested lists of nine aliases are 387 million values.
-const mostNodes = 1_000_000
+// maxNodes limits a document after its aliases are expanded: nine nested lists of nine aliases are 387 million values.
+const maxNodes = 1_000_000
 
 // aliases replaces aliases by what they refer to, and merge keys (<<) by the entries of their mappings. It returns
 // false after a fault.
@@ -13,8 +13,8 @@ func (c *compiler) aliases(root *yaml.Node) bool {
 	a := aliases{compiler: c, sizes: map[*yaml.Node]int{}}
 	before := len(c.errors)
 	size := a.resolve(root)
-	if size > mostNodes && len(c.errors) == before {
-		c.fail(root, "its aliases make more than %d values of it", mostNodes)
+	if size > maxNodes && len(c.errors) == before {
+		c.fail(root, "its aliases make more than %d values of it", maxNodes)
 	}
 	return len(c.errors) == before
 }
@@ -25,7 +25,7 @@ type aliases struct {
 	sizes map[*yaml.Node]int
 }
 
-// resolve changes a node in its place and returns its size.
+// resolve changes a node in place and returns its size.
 func (a aliases) resolve(node *yaml.Node) int {
 	if size, ok := a.sizes[node]; ok {
 		if size == 0 {
@@ -40,7 +40,7 @@ func (a aliases) resolve(node *yaml.Node) int {
 			inner = inner.Alias
 			node.Content[i] = inner
 		}
-		size = min(size+a.resolve(inner), mostNodes+1)
+		size = min(size+a.resolve(inner), maxNodes+1)
 	}
 	if node.Kind == yaml.MappingNode {
 		a.merge(node)
@@ -49,7 +49,7 @@ func (a aliases) resolve(node *yaml.Node) int {
 	return size
 }
 
-// merge replaces merge keys by the entries of their mappings. An entry of the mapping itself has precedence over a
+// merge replaces merge keys by the entries of their mappings. An entry of the mapping itself takes precedence over a
 // merged one, and an earlier mapping in a list over a later one.
 func (a aliases) merge(node *yaml.Node) {
 	has := map[string]bool{}

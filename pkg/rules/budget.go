@@ -15,20 +15,20 @@ import (
 	"github.com/expr-lang/expr/vm/runtime"
 )
 
-// planBudget is what the expressions of one plan may cost in total. A byte of text that is created or compared costs
-// about 1, a list element 8 to 48, a predicate call 40 or more. The budget allows a plan to walk lists of 100,000
-// elements or to create 16 MiB of text, which is thousands of times what ordinary rules need. With it, the worst
-// expressions in this package's tests end in under half a second and allocate less than 256 MB.
+// planBudget limits the total cost of one plan's expressions. A byte of text that is created or compared costs about 1,
+// a list element 8 to 48, a predicate call 40 or more. The budget allows a plan to walk lists of 100,000 elements or to
+// create 16 MiB of text, thousands of times what ordinary rules need. With it, the worst expressions in this package's
+// tests end in under half a second and allocate less than 256 MB.
 //
-// expr's own memory budget counts list elements but not their contents, and expr has no way to stop an evaluation.
+// expr's own memory budget counts list elements but not their contents, and expr cannot stop an evaluation.
 const planBudget = 16 << 20
 
-// longestComputedPattern limits a regular expression that comes from an event: compiling it takes memory for each
+// maxComputedPattern limits a regular expression that comes from an event: compiling it needs memory for each
 // repetition.
-const longestComputedPattern = 1000
+const maxComputedPattern = 1000
 
-// BudgetError says that a plan would take more time or memory than Tagger allows. The plan is incomplete and must not
-// be used.
+// BudgetError reports that a plan would need more time or memory than allowed. The plan is incomplete and must not be
+// used.
 type BudgetError struct {
 	Rule string
 	Key  string // "" for the condition
@@ -43,13 +43,13 @@ func (e *BudgetError) Error() string {
 		"limit it in the rule, for example with take(list, 100) or text[:1000]"
 }
 
-// errOverBudget becomes a BudgetError where the rule and the key are known.
+// errOverBudget becomes a BudgetError once the rule and the key are known.
 var errOverBudget = errors.New("over the plan's budget")
 
-// budget is what is left of a plan's budget.
+// budget is the rest of a plan's budget.
 type budget struct{ left int }
 
-// charge takes a cost from the budget. Callers charge before they do the work, wherever they know the cost by then.
+// charge subtracts a cost from the budget. Callers charge before they do the work if they know the cost by then.
 func (b *budget) charge(cost int) error {
 	if cost < 0 || cost > b.left { // negative after an overflow
 		b.left = 0
@@ -60,7 +60,7 @@ func (b *budget) charge(cost int) error {
 }
 
 // weigh charges a value: the length of a text, or everything in a list or an object. A value can contain the same part
-// many times, so walking it can take far longer than its memory suggests; the walk stops when the budget is used up.
+// many times, so walking it can take far longer than its memory suggests. The walk stops when the budget is used up.
 // deeper is the additional cost of an element for each level above it.
 func (b *budget) weigh(v any, deeper int) error { return b.weighAt(v, 0, deeper) }
 
@@ -148,7 +148,7 @@ func (b *budget) chargeShallow(perByte, perElement int, values ...any) error {
 	return nil
 }
 
-// times multiplies. The result is negative, which charge refuses, if the product overflows.
+// times multiplies. If the product overflows, the result is negative, which charge rejects.
 func times(a, b int) int {
 	if hi, lo := bits.Mul64(uint64(max(a, 0)), uint64(max(b, 0))); hi == 0 && lo <= math.MaxInt64 {
 		return int(lo)
@@ -156,14 +156,14 @@ func times(a, b int) int {
 	return -1
 }
 
-// free lists expr's functions whose cost does not depend on their arguments.
+// free lists those of expr's functions whose cost does not depend on their arguments.
 var free = map[string]bool{
 	"abs": true, "ceil": true, "floor": true, "round": true, "type": true, "first": true, "last": true, "take": true,
 	"bitand": true, "bitor": true, "bitxor": true, "bitnand": true, "bitnot": true, "bitshl": true, "bitshr": true,
 	"bitushr": true,
 }
 
-// cost charges a call of one of expr's functions before the call. It is not for free functions and those with
+// cost charges a call of one of expr's functions before the call. It does not handle free functions and functions with
 // predicates.
 func (b *budget) cost(name string, args []any) error {
 	text := func(i int) string {
@@ -267,14 +267,14 @@ func (b *budget) compared(x, y any) error {
 	return b.weigh(x, 0)
 }
 
-// matches is expr's operator of that name for a pattern that is computed.
+// matches is expr's operator of that name for a computed pattern.
 func (b *budget) matches(text, pattern any) (any, error) {
 	if runtime.IsNil(text) || runtime.IsNil(pattern) {
 		return false, nil
 	}
 	p := pattern.(string)
-	if len(p) > longestComputedPattern {
-		return nil, fmt.Errorf("a computed pattern has at most %d bytes, this has %d", longestComputedPattern, len(p))
+	if len(p) > maxComputedPattern {
+		return nil, fmt.Errorf("a computed pattern has at most %d bytes, this has %d", maxComputedPattern, len(p))
 	}
 	size, err := patternSize(p)
 	if err != nil {
@@ -294,7 +294,7 @@ func (b *budget) matches(text, pattern any) (any, error) {
 	return re.MatchString(s), nil
 }
 
-// patternSize returns how many instructions a pattern compiles to. The error is the one that regexp returns.
+// patternSize returns the number of instructions in a compiled pattern. The error is the one that regexp returns.
 func patternSize(pattern string) (int, error) {
 	parsed, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
@@ -307,7 +307,7 @@ func patternSize(pattern string) (int, error) {
 	return len(program.Inst), nil
 }
 
-// matchCost is the cost of a pattern for each byte of a text: in the worst case every instruction is tried at every
+// matchCost is the cost of a pattern for each byte of a text. In the worst case, every instruction is tried at every
 // byte.
 func matchCost(size int) int { return 1 + size/4 }
 
@@ -353,7 +353,7 @@ next:
 	return unique, nil
 }
 
-// shortened cuts the text of an error: some of expr's contain values.
+// shortened cuts the text of an error, because some of expr's errors contain values.
 func shortened(s string) string {
 	const most = 300
 	if len(s) <= most {

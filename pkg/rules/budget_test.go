@@ -11,7 +11,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// hostile is a payload that makes expressions expensive, within what an event may hold; small is a part of its size.
+// hostile is a payload that makes expressions expensive, within the limits of an event. small divides the sizes of some
+// parts.
 func hostile(small int) map[string]any {
 	long := strings.Repeat("s", 9000)
 	many := make([]any, 3000/small)
@@ -35,7 +36,7 @@ func hostile(small int) map[string]any {
 	}
 }
 
-// attacks are expressions that a payload can make expensive without end.
+// attacks are expressions that a payload can make arbitrarily expensive.
 var attacks = []string{
 	// Texts that grow
 	`reduce(data.many, #acc + data.s, "")`,
@@ -107,7 +108,7 @@ var attacks = []string{
 	`reduce(1..data.n, [#acc], 0)`,
 }
 
-// planWith plans one key of an expression for a payload.
+// planWith plans one key with an expression and a payload.
 func planWith(t testing.TB, expression string, data any) rules.Plan {
 	t.Helper()
 	text := "rules:\n- name: greedy\n  on: server.created\n  set:\n    k: '${" + strings.ReplaceAll(expression, "'",
@@ -121,7 +122,7 @@ func planWith(t testing.TB, expression string, data any) rules.Plan {
 	return set.Plan(c, sample(t), rules.Readings{})
 }
 
-// allocatedBy is how many bytes a function allocates.
+// allocatedBy returns how many bytes a function allocates.
 func allocatedBy(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -130,7 +131,7 @@ func allocatedBy(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// Whatever a payload holds, a plan ends, and takes little memory.
+// Every plan ends and allocates little memory, whatever the payload.
 func TestPlansAreBounded(t *testing.T) {
 	data := hostile(1)
 	refused := 0
@@ -159,7 +160,7 @@ func TestPlansAreBounded(t *testing.T) {
 	}
 }
 
-// What the budget is taken from is a plan's own: the next has all of it.
+// Each plan has its own full budget.
 func TestBudgetIsOfOnePlan(t *testing.T) {
 	set := compile(t, "rules:\n- {on: server.created, set: {k: '${count(data.wide, # startsWith \"v1\")}'}}\n", "")
 	c := change()
@@ -171,7 +172,7 @@ func TestBudgetIsOfOnePlan(t *testing.T) {
 	}
 }
 
-// A condition, and a value of several parts, are bounded too. Rules before the one that goes too far are not used
+// The budget also covers a condition, and a value of several parts. If a rule exceeds it, earlier rules are not used
 // either.
 func TestBudgetOfConditions(t *testing.T) {
 	c := change()
@@ -192,7 +193,7 @@ func TestBudgetOfConditions(t *testing.T) {
 	}
 }
 
-// The charged operations have the values and faults of expr's own.
+// The charged operations have the same values and faults as expr's own.
 func TestChargedOperations(t *testing.T) {
 	data := map[string]any{
 		"list": []any{"b", "a", "b", "c"}, "numbers": []any{int64(3), 1.5, int64(3), 3.0},
@@ -287,7 +288,7 @@ func TestChargedOperations(t *testing.T) {
 	}
 }
 
-// Whatever the expression, a plan over a hostile payload takes bounded memory.
+// For any expression, a plan over a hostile payload allocates bounded memory.
 func FuzzBudget(f *testing.F) {
 	data := hostile(20)
 	for _, expression := range attacks {
@@ -295,7 +296,7 @@ func FuzzBudget(f *testing.F) {
 	}
 	e := sample(f)
 	f.Fuzz(func(t *testing.T, expression string) {
-		if len(expression) > 120 { // what a rule's author writes out is the author's
+		if len(expression) > 120 { // a long expression is its author's choice, not the payload's
 			return
 		}
 		text := fmt.Sprintf("rules: [{on: server.created, set: {k: %q}}]", "${"+expression+"}")

@@ -19,7 +19,7 @@ func isBuiltin(name string) bool {
 	return ok
 }
 
-// Names that no expression can contain, for what the compiler puts in place of expr's own operations.
+// Names that no expression can contain, for the functions that replace expr's own operations.
 const (
 	theBudget      = "the budget"
 	chargedStep    = "charged step"
@@ -29,8 +29,7 @@ const (
 	chargedBuiltin = "charged " // and the name
 )
 
-// charged makes the functions available that the compiler puts in place of expr's own. Their first argument is the
-// budget.
+// charged provides the functions that replace expr's own operations. Their first argument is the budget.
 var charged = sync.OnceValue(func() expr.Option {
 	operators := map[string]func(b *budget, args []any) (any, error){
 		"+": func(b *budget, args []any) (any, error) {
@@ -140,9 +139,9 @@ var charged = sync.OnceValue(func() expr.Option {
 	return func(c *conf.Config) { maps.Copy(c.Functions, functions) }
 })
 
-// charging puts charged operations in place of expr's own. It leaves operations alone whose time does not depend on
-// their operands. Outside of predicates, where an operation runs once, it also leaves those alone that only read
-// existing values in linear time.
+// charging replaces expr's operations by charged ones. It keeps operations whose time does not depend on their
+// operands. Outside predicates, where an operation runs once, it also keeps those that only read existing values in
+// linear time.
 type charging struct {
 	// inside has the nodes within predicates.
 	inside map[ast.Node]bool
@@ -235,7 +234,7 @@ func (c charging) value(node *ast.Node) {
 	}
 }
 
-// call is a call of a charged function.
+// call returns a call of a charged function.
 func call(name string, args ...ast.Node) *ast.CallNode {
 	return &ast.CallNode{
 		Callee:    &ast.IdentifierNode{Value: name},

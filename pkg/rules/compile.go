@@ -19,15 +19,15 @@ import (
 	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
-// Options say how rules are compiled.
+// Options configure the compilation of rules.
 type Options struct {
-	// Name stands in errors for where the rules came from: a file's path or TAGGER_RULES.
+	// Name is the origin of the rules in errors: a file's path or TAGGER_RULES.
 	Name string
-	// API decides whose limits literal keys and values must keep; [metadata.OpenStack] when "".
+	// API selects the limits for literal keys and values. The default is [metadata.OpenStack].
 	API metadata.API
-	// Now is the time that exemptions end from, the current one when zero.
+	// Now is the time for checking the end of exemptions. The default is the current time.
 	Now time.Time
-	// Files is where {file: …} tables are read from, nil where there is no such place.
+	// Files is where {file: …} tables are read, nil if there is no such place.
 	Files fs.FS
 }
 
@@ -54,7 +54,7 @@ func (e *Error) Error() string {
 // Errors are all faults found, at least one, in the order of their lines.
 type Errors []*Error
 
-// Error returns the first fault in one line, and how many there are besides.
+// Error returns the first fault in one line, and the number of other faults.
 func (e Errors) Error() string {
 	switch len(e) {
 	case 0:
@@ -65,7 +65,7 @@ func (e Errors) Error() string {
 	return fmt.Sprintf("%s (and %d more)", e[0], len(e)-1)
 }
 
-// Compile reads rules in YAML, or JSON, which is a subset. Its error is of type Errors.
+// Compile compiles rules in YAML, or in JSON, which is a subset. Its error has the type Errors.
 func Compile(text []byte, o Options) (*Set, error) {
 	if o.API == "" {
 		o.API = metadata.OpenStack
@@ -91,10 +91,10 @@ func Compile(text []byte, o Options) (*Set, error) {
 	return c.set, nil
 }
 
-// projectName finds the name project. It also finds some other uses of the word, and escapes that may hide one.
+// projectName finds the name project. It also finds some other uses of the word, and escapes that may hide the word.
 var projectName = regexp.MustCompile(`(?:^|[^.\w])project\b|\\[uUx]`)
 
-// hashOf returns the SHA-256 of rules and of the tables, which can be in other files.
+// hashOf returns the SHA-256 of rules and of their tables, which can be in other files.
 func hashOf(text []byte, tables map[string]any) string {
 	h := sha256.New()
 	h.Write(text)
@@ -108,7 +108,7 @@ type compiler struct {
 	rule   string            // the rule being compiled
 	keys   map[string]string // as they are written, by themselves in small letters
 	errors Errors
-	// misspelt has, for each unknown field of a mapping, the one that is most likely meant, "" for none.
+	// misspelt has, for each unknown field of a mapping, the field that is probably meant, "" for none.
 	misspelt map[*yaml.Node][]string
 }
 
@@ -218,7 +218,7 @@ func (c *compiler) compileRule(node *yaml.Node) rule {
 	return r
 }
 
-// sections are what rules do.
+// sections are the actions of a rule.
 var sections = []struct {
 	name string
 	read func(c *compiler, node *yaml.Node, on []lifecycle.Action) []operation
@@ -331,7 +331,7 @@ func (c *compiler) key(node *yaml.Node, section, key string, on []lifecycle.Acti
 	}
 	lower := strings.ToLower(key)
 	if other, ok := c.keys[lower]; ok && other != key {
-		// Nova adds them as two, and deletes both when one is deleted.
+		// Nova adds them as two keys, and deletes both if one is deleted.
 		c.fail(node, "%s: key %q: another rule writes it %q; the cloud confuses keys that differ in case only "+
 			"(rename: {%s: %s} changes the case)", section, key, other, key, other)
 		return false
@@ -340,8 +340,8 @@ func (c *compiler) key(node *yaml.Node, section, key string, on []lifecycle.Acti
 	return true
 }
 
-// families are those that a rule with these actions certainly reaches. Bare metal is not among them: its actions are
-// the servers', and a key that it alone refuses is left out when such a server comes.
+// families returns the families that a rule with these actions certainly applies to. Bare metal is not included: it
+// shares the servers' actions, and a key that only it rejects is left out for such a server.
 func (c *compiler) families(on []lifecycle.Action) []metadata.Family {
 	var families []metadata.Family
 	for _, a := range on {

@@ -14,7 +14,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// files stand beside the rules.
+// files are in the directory of the rules.
 func files() fstest.MapFS {
 	return fstest.MapFS{
 		"cost.csv":    {Data: []byte("\ufeffp-1,CC-17\np-2, CC-40\np-3,\n")},
@@ -323,7 +323,7 @@ func TestTablesNeedAFile(t *testing.T) {
 	}
 }
 
-// What the hint for a rewritten on: says.
+// A quoted "on", which the hint for a rewritten on: suggests, compiles.
 func TestQuotedOn(t *testing.T) {
 	set, err := rules.Compile([]byte("rules:\n- \"on\": server.created\n  set: {a: b}\n"), rules.Options{})
 	if err != nil || set.Len() != 1 {
@@ -331,7 +331,7 @@ func TestQuotedOn(t *testing.T) {
 	}
 }
 
-// What one API takes in a literal, another refuses at start.
+// One API accepts a literal that another rejects at compile time.
 func TestCompileKeepsTheAPIsLimits(t *testing.T) {
 	text := []byte("rules:\n- {on: server.created, set: {a b: c}}\n")
 	if _, err := rules.Compile(text, rules.Options{API: metadata.OpenStack}); err != nil {
@@ -358,7 +358,7 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// Whatever the text, Compile answers, in one line.
+// Compile returns a one-line error or a set for any text.
 func FuzzCompile(f *testing.F) {
 	for _, s := range []string{
 		"", "rules:", "rules:\n- on: server.created\n  set: {a: b}\n", designRules,
@@ -396,7 +396,7 @@ func FuzzCompile(f *testing.F) {
 	})
 }
 
-// 50,000 rows took 22 s when each was compared with all before it.
+// 50,000 rows took 22 s when each was compared with all earlier ones.
 func BenchmarkCompileLargeTable(b *testing.B) {
 	var text strings.Builder
 	text.WriteString("tables:\n  cost:\n")
@@ -410,7 +410,7 @@ func BenchmarkCompileLargeTable(b *testing.B) {
 	}
 }
 
-// One mistake is one fault, with the name that its rule has.
+// One mistake is one fault, with the name of its rule.
 func TestOneMistakeIsOneFault(t *testing.T) {
 	rule := func(body string) string { return "rules:\n- name: owner\n  on: server.created\n" + body }
 	long := strings.Repeat("k", 300)

@@ -13,7 +13,7 @@ import (
 
 var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
 
-// Whatever rules the documentation shows compile, and what they plan can be written.
+// All rules in the documentation compile, and their plans can be written.
 func TestDocumentedRules(t *testing.T) {
 	beside := fstest.MapFS{"project.csv": {Data: []byte("project,cost_center,owner\np-1,CC-17,team-shop\n")},
 		"projects.csv": {Data: []byte("project,cost_center,owner\np-1,CC-17,team-shop\n")}}

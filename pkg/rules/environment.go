@@ -11,18 +11,19 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
-// mostNames is about how many names an environment and its largest object have, so that their maps need not grow.
-const mostNames = 14
+// maxNames is the approximate number of names in an environment and its largest object, so that their maps do not
+// grow.
+const maxNames = 14
 
-// environment is what expressions see. A field that is unknown or empty is not in it, which makes it absent.
+// environment returns the variables of expressions. It leaves out unknown and empty fields, which makes them absent.
 func environment(c lifecycle.Change, e event.Event, tables map[string]any) map[string]any {
 	c.Actor.Kind = cmp.Or(c.Actor.Kind, lifecycle.UnknownActor)
-	env := make(map[string]any, mostNames)
+	env := make(map[string]any, maxNames)
 	env["event"] = known(map[string]any{
 		"id": e.ID(), "source": e.Source(), "type": e.Type(), "subject": e.Subject(), "extensions": extensions(e),
 	})
 	env["data"], env["tables"] = c.Data, tables
-	env["resource"] = make(map[string]any, mostNames)
+	env["resource"] = make(map[string]any, maxNames)
 	for _, f := range lifecycle.Fields() {
 		within := env
 		if f.Object != "" {
@@ -41,7 +42,7 @@ func environment(c lifecycle.Change, e event.Event, tables map[string]any) map[s
 	return env
 }
 
-// environmentTypes are the types of the same; text is that of fields that hold text.
+// environmentTypes returns the types of the environment. text is the type of text fields.
 func environmentTypes(s scope, text types.Type) types.Map {
 	tableTypes := types.Map{}
 	for name, t := range s.tables {
@@ -72,7 +73,7 @@ func environmentTypes(s scope, text types.Type) types.Map {
 	return env
 }
 
-// fieldWords returns all the words that a field can be, nil for a path that can be anything.
+// fieldWords returns all possible values of a field, nil if any value is possible.
 func fieldWords(path string) []string {
 	for _, f := range lifecycle.Fields() {
 		if f.Path() == path {

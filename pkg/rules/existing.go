@@ -17,11 +17,11 @@ type EventOnly struct {
 	Rule string
 	// Key is "" for the whole rule.
 	Key string
-	// Why says what makes it depend on an event.
+	// Why is what makes it depend on an event.
 	Why string
 }
 
-// String names the rule, and the key if there is one.
+// String returns the rule and the key, if there is one.
 func (e EventOnly) String() string {
 	if e.Key == "" {
 		return e.Rule
@@ -29,11 +29,11 @@ func (e EventOnly) String() string {
 	return e.Rule + "." + e.Key
 }
 
-// ForExisting returns the rules for resources that exist already: [Set.Plan] then plans the creation of a resource long
-// after it. It leaves out, and returns, what depends on the event: rules for other actions, and keys whose value
-// mentions time, data or event, unless their rule has reconcile: true. Such a key has no value in a plan, even if
-// another rule has one; [Plan.EventOnly] names it. The keys of a rule whose condition mentions time, data or event are
-// left out in the same way.
+// ForExisting returns the rules for existing resources: with them, [Set.Plan] plans the creation of a resource long
+// after it. It leaves out, and returns, the parts that depend on the event: rules for other actions, and keys whose
+// value mentions time, data or event, unless their rule has reconcile: true. Such a key has no value in a plan, even if
+// another rule gives one; [Plan.EventOnly] names it. The keys of a rule whose condition mentions time, data or event
+// are left out in the same way.
 //
 // It is an error if ignore: has a condition that depends on an event.
 func (s *Set) ForExisting() (*Set, []EventOnly, error) {
@@ -74,8 +74,8 @@ func (s *Set) ForExisting() (*Set, []EventOnly, error) {
 	return &existing, left, nil
 }
 
-// omitted returns the rule with each of its keys left out. Whether it matches is not known, so it always does, except
-// where a part of its condition that needs no event is false.
+// omitted returns the rule with all its keys left out. Whether it matches is unknown, so it always matches, unless a
+// part of its condition that needs no event is false.
 func (r rule) omitted() rule {
 	var known []*expression
 	for _, guard := range r.guards {
@@ -104,7 +104,7 @@ func (p *planner) excluded(r rule) string {
 	return ""
 }
 
-// omit leaves keys out, whatever earlier rules want.
+// omit leaves keys out, whatever earlier rules give them.
 func (p *planner) omit(op operation) {
 	maps.DeleteFunc(p.slots, func(key string, _ slot) bool { return matchesGlob(op.key, key) })
 	maps.DeleteFunc(p.renames, func(key string, _ slot) bool { return matchesGlob(op.key, key) })
@@ -113,7 +113,7 @@ func (p *planner) omit(op operation) {
 	}
 }
 
-// omittedKeys returns the omitted keys, sorted, that no later rule has a value for.
+// omittedKeys returns the omitted keys without a value from a later rule, sorted.
 func (p *planner) omittedKeys() []string {
 	var keys []string
 	for _, key := range p.omitted {
@@ -128,10 +128,10 @@ func (p *planner) omittedKeys() []string {
 // MatchesGlob reports whether a text matches a pattern: * stands for any characters, ? for one.
 func MatchesGlob(pattern, text string) bool { return matchesGlob(pattern, text) }
 
-// eventRoots are the variables that only an event gives their value.
+// eventRoots are the variables whose values come only from an event.
 var eventRoots = []string{"time", "data", "event"}
 
-// eventRoot returns the variable of eventRoots that an expression reads, "" for none.
+// eventRoot returns the variable of eventRoots that an expression reads, "" if it reads none.
 func (e *expression) eventRoot() string {
 	if e == nil {
 		return ""

@@ -12,7 +12,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// What depends on an event is left out, key by key, and named.
+// Parts that depend on an event are left out, key by key, and named.
 func TestForExisting(t *testing.T) {
 	set, err := rules.Compile([]byte(`
 rules:
@@ -66,7 +66,7 @@ rules:
 			}
 		})
 	}
-	// The set that events use is as it was.
+	// The set for events is unchanged.
 	p := set.Plan(
 		lifecycle.Change{
 			Action:   lifecycle.ServerCreated,
@@ -95,7 +95,7 @@ func TestForExistingRefusesIgnoreThatNeedsAnEvent(t *testing.T) {
 	}
 }
 
-// The hash is that of the rules and of what is in their tables.
+// The hash covers the rules and the contents of their tables.
 func TestHash(t *testing.T) {
 	hash := func(text string) string {
 		set, err := rules.Compile([]byte(text), rules.Options{})

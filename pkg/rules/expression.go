@@ -28,10 +28,10 @@ type expression struct {
 	tables  bool // it reads one
 }
 
-// compileExpression compiles twice. The first time every field has its type, which finds misspelt names and senseless
-// comparisons. The second time, for running, fields may be absent: there a string field has any type, because a program
-// compiled for a string would fail on an absent one where it should find it unequal; and a path into something absent
-// is absent.
+// compileExpression compiles twice. The first time, every field has its type, which finds misspelt names and senseless
+// comparisons. The second time, for running, fields may be absent. A string field then has any type, because a program
+// compiled for a string would fail on an absent one instead of finding it unequal. A path into something absent is
+// absent.
 func compileExpression(source string, s scope, isCondition bool) (*expression, error) {
 	if strings.TrimSpace(source) == "" {
 		return nil, errors.New("expression is empty")
@@ -71,7 +71,7 @@ func compileExpression(source string, s scope, isCondition bool) (*expression, e
 		tables: readsTables(checked.Node())}, nil
 }
 
-// readsAll reports whether an expression has expr's name for the whole environment.
+// readsAll reports whether an expression uses expr's name for the whole environment.
 func readsAll(root ast.Node) bool {
 	found := false
 	ast.Walk(&root, visit(func(node ast.Node) {
@@ -81,7 +81,7 @@ func readsAll(root ast.Node) bool {
 	return found
 }
 
-// language is what expressions can call, besides expr's own functions.
+// language returns the functions that expressions can call besides expr's own.
 func language() []expr.Option {
 	options := []expr.Option{expr.DisableBuiltin("now"), expr.DisableBuiltin("date")}
 	for _, f := range functions() {
@@ -90,7 +90,7 @@ func language() []expr.Option {
 	return options
 }
 
-// run evaluates. A nil value is an absent one. The error is errOverBudget when the plan's budget is used up.
+// run evaluates the expression. A nil value is absent. The error is errOverBudget if the plan's budget is used up.
 func (e *expression) run(env map[string]any) (any, error) {
 	v, err := expr.Run(e.program, env)
 	if err != nil {
@@ -114,17 +114,17 @@ func (e *expression) run(env map[string]any) (any, error) {
 
 var (
 	absentText = pattern(`interface conversion: interface \{\} is nil, not (\w+)`)
-	// absentFault are errors because of an absent value.
+	// absentFault matches errors that an absent value causes.
 	absentFault = pattern(`<nil>|\bnil\b|an absent value`)
 )
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// absence makes a path that runs into something absent, or into a value that has no parts, absent, instead of an error,
-// and lets "??" take an empty value for absent.
+// absence makes a path into something absent, or into a value without parts, absent instead of an error. It also makes
+// "??" treat an empty value as absent.
 type absence struct{}
 
-// Names that no expression can spell.
+// Names that no expression can contain.
 const (
 	elementAt = "element at"
 	methodOf  = "value with a method"
@@ -156,7 +156,7 @@ func (absence) Visit(node *ast.Node) {
 	}
 }
 
-// at returns an element of a list or a map, nil where there is none.
+// at returns an element of a list or a map, nil if there is none.
 func at(params ...any) (any, error) {
 	if key, ok := params[2].(string); ok {
 		if err := params[0].(*budget).charge(len(key)); err != nil {
@@ -166,8 +166,8 @@ func at(params ...any) (any, error) {
 	return elementOf(params[1], params[2]), nil
 }
 
-// elementOf returns an element of a list, or of an object; nil where there is none. A list has no member, and anything
-// else has neither.
+// elementOf returns an element of a list or of an object, nil if there is none. A list has no members. Other values
+// have neither elements nor members.
 func elementOf(value, key any) any {
 	switch v := value.(type) { // what payloads are made of
 	case map[string]any:
@@ -204,8 +204,8 @@ func elementOf(value, key any) any {
 	return nil
 }
 
-// withMethod returns its first argument if it has a method of the name that is the second. The third says that nothing
-// may be there.
+// withMethod returns its first argument if that has the method named by the second. The third reports that the value
+// may be absent.
 func withMethod(params ...any) (any, error) {
 	v, name := params[0], params[1].(string)
 	if v == nil && params[2].(bool) {
@@ -217,7 +217,7 @@ func withMethod(params ...any) (any, error) {
 	return nil, fmt.Errorf("%s has no method %s", found(v), name)
 }
 
-// function is a function that expressions can call, besides expr's own.
+// function is a function that expressions can call besides expr's own.
 type function struct {
 	name       string
 	call       func(...any) (any, error)
@@ -241,14 +241,14 @@ func functions() []function {
 	}
 }
 
-// longestDuration bounds days(), hours() and duration(): a century. Far more would not fit into a duration, and come
-// out as another day without a word.
-const longestDuration = 100 * 365 * 24 * time.Hour
+// maxDuration limits days(), hours() and duration() to a century. A much longer value would overflow a duration and
+// silently give another day.
+const maxDuration = 100 * 365 * 24 * time.Hour
 
 func span(name string, unit time.Duration) function {
 	return function{name, func(p ...any) (any, error) {
 		n, ok := wholeNumber(p[0])
-		switch most := int(longestDuration / unit); {
+		switch most := int(maxDuration / unit); {
 		case !ok:
 			return nil, fmt.Errorf("%s() wants a whole number, found %s", name, found(p[0]))
 		case n > most || n < -most:
@@ -261,7 +261,7 @@ func span(name string, unit time.Duration) function {
 // daysAndWeeks are the units that Go's durations do not have.
 var daysAndWeeks = pattern(`(\d+(?:\.\d+)?)([dw])`)
 
-// duration reads "14d", "2w", "36h" and "1d12h30m". A day has 24 hours.
+// duration parses "14d", "2w", "36h" and "1d12h30m". A day has 24 hours.
 func duration(p ...any) (any, error) {
 	text, ok := p[0].(string)
 	if !ok || text == "" {
@@ -295,13 +295,13 @@ func readDuration(text string) (time.Duration, error) {
 	if err != nil || strings.ContainsAny(rest, "+-") {
 		return 0, fmt.Errorf("duration() wants a text such as 14d, 2w, 36h or 1d12h; found %s", found(text))
 	}
-	if sum > longestDuration.Hours()/24 || d > longestDuration {
-		return 0, fmt.Errorf("duration() takes at most %dd, found %s", int(longestDuration.Hours()/24), found(text))
+	if sum > maxDuration.Hours()/24 || d > maxDuration {
+		return 0, fmt.Errorf("duration() takes at most %dd, found %s", int(maxDuration.Hours()/24), found(text))
 	}
 	return sign * (time.Duration(sum*24*float64(time.Hour)) + d), nil
 }
 
-// zone returns a time zone. The zone of the machine is none: a plan would depend on where it is made.
+// zone returns a time zone. It rejects the machine's local zone: a plan would depend on where it is made.
 func zone(name string) (*time.Location, error) {
 	if name == "Local" {
 		return nil, errors.New(`timezone("Local") is another on each machine; name one, such as Europe/Berlin`)
@@ -314,7 +314,7 @@ func zone(name string) (*time.Location, error) {
 	return location, nil
 }
 
-// checkConstants finds what functions refuse in texts that are written out.
+// checkConstants finds literal texts that functions would reject.
 func checkConstants(root ast.Node) error {
 	var fault error
 	check := func(name string, args []ast.Node) {
@@ -347,7 +347,7 @@ func checkConstants(root ast.Node) error {
 	return fault
 }
 
-// wholeNumber takes 14.0 for 14: some payloads have no other numbers.
+// wholeNumber accepts 14.0 as 14: some payloads have only such numbers.
 func wholeNumber(v any) (int, bool) {
 	switch v := v.(type) {
 	case int:
@@ -364,7 +364,7 @@ func wholeNumber(v any) (int, bool) {
 	return 0, false
 }
 
-// date returns the day in UTC of a time, of a text with one, or of a number of seconds, milliseconds and so on since
+// date returns the day in UTC of a time, of a text with a time, or of a number of seconds, milliseconds and so on since
 // 1970.
 func date(p ...any) (any, error) {
 	switch v := p[0].(type) {
@@ -387,10 +387,10 @@ func date(p ...any) (any, error) {
 }
 
 // firstNumber is the smallest number that is read as a time, in March 1973. Below it, seconds and milliseconds cannot
-// be told apart, and a number is rather a count of something.
+// be told apart, and the number is more likely a count.
 const firstNumber = 100_000_000
 
-// readTime reads a text with a time, or with a day alone.
+// readTime parses a text with a time, or with a day alone.
 func readTime(text string) (time.Time, bool) {
 	if t, err := time.Parse(time.DateOnly, strings.TrimSpace(text)); err == nil {
 		return t, true
@@ -401,7 +401,7 @@ func readTime(text string) (time.Time, bool) {
 	return timestamp.Parse(text)
 }
 
-// found says what a value is, for an error of a function that wants another.
+// found describes a value in an error of a function that expects another.
 func found(v any) string {
 	if !present(v) {
 		return "an absent value"
@@ -431,7 +431,7 @@ func found(v any) string {
 	return "something else"
 }
 
-// present reports whether a value counts: an empty text does not.
+// present reports whether a value counts as present: an empty text does not.
 func present(v any) bool {
 	switch v := v.(type) {
 	case nil:

@@ -2,7 +2,7 @@ package rules
 
 import "strings"
 
-// isGlob reports whether a key is a pattern: * stands for any characters, ? for one. No family takes either in a key.
+// isGlob reports whether a key is a pattern: * stands for any characters, ? for one. No family allows either in a key.
 func isGlob(key string) bool { return strings.ContainsAny(key, "*?") }
 
 // matchesGlob reports whether a key matches a pattern.
@@ -28,7 +28,7 @@ func matchesGlob(pattern, key string) bool {
 	return strings.Trim(string(p[i:]), "*") == ""
 }
 
-// matchesAny returns the place of the first pattern, or key, that a key matches, -1 for none.
+// matchesAny returns the index of the first pattern, or key, that a key matches, -1 if there is none.
 func matchesAny(patterns []string, key string) int {
 	for i, pattern := range patterns {
 		if matchesGlob(pattern, key) {
@@ -38,5 +38,5 @@ func matchesAny(patterns []string, key string) int {
 	return -1
 }
 
-// neverCopied lists keys that only make sense on the parent: they tie it to a Kubernetes cluster or a server group.
+// neverCopied lists keys that make sense only on the parent: they tie it to a Kubernetes cluster or a server group.
 var neverCopied = []string{"openshiftClusterID", "cinder.csi.*", "kubernetes*", "metering.server_group"}

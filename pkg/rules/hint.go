@@ -18,20 +18,20 @@ import (
 	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
-// explain makes one line of expr's error, with what was probably meant.
+// explain formats expr's error as one line, with a hint at what was probably meant.
 func explain(source string, err error, s scope) error {
 	message := err.Error()
 	if fe, ok := errors.AsType[*file.Error](err); ok {
 		message = fmt.Sprintf("%s at character %d%s", fe.Message, fe.Column+1, hint(source, fe, s))
 	} else {
-		message += foreignHint(message, source, "")
+		message += mistakeHint(message, source, "")
 	}
 	message = strings.NewReplacer("map[string]interface {}", "object", "interface {}", "any").Replace(message)
 	return fmt.Errorf("expression %s: %s", oneLine(source), oneLine(message))
 }
 
-// pattern is a regular expression that is compiled when it is used first. Those that only faults need would make a
-// third of what a function allocates before it begins.
+// pattern returns a regular expression that is compiled on first use. Compiling those that only errors need would take
+// a third of the memory that a function allocates at start.
 func pattern(text string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
 }
@@ -39,7 +39,7 @@ func pattern(text string) func() *regexp.Regexp {
 var (
 	unknownName  = pattern(`^unknown name (\S+)`)
 	unknownField = pattern(`^unknown field (\S+)`)
-	// word is a name or an operator at the beginning of a text; lastWord the one at its end.
+	// word is a name or an operator at the start of a text, lastWord at its end.
 	word     = pattern(`^(?:[A-Za-z_$][\w$]*|[=!<>&|~]+)`)
 	lastWord = pattern(`(?:([A-Za-z_]\w*)\s+|([=!<>&|~]+))$`)
 )
@@ -55,10 +55,10 @@ func hint(source string, err *file.Error, s scope) string {
 	if m := unknownField().FindStringSubmatch(err.Message); m != nil {
 		return fieldHint(m[1], objectAt(source, err.From), s)
 	}
-	if h := foreignHint(err.Message, source, rest); h != "" || strings.HasPrefix(err.Message, "unexpected token EOF") {
+	if h := mistakeHint(err.Message, source, rest); h != "" || strings.HasPrefix(err.Message, "unexpected token EOF") {
 		return h
 	}
-	// The word that expr stumbles over, or the one before it, may be another language's. An operator begins before its
+	// The token that expr rejects, or the one before it, may be from another language. An operator begins before its
 	// last character.
 	last := lastWord().FindStringSubmatch(before)
 	if last == nil {
@@ -76,18 +76,18 @@ func hint(source string, err *file.Error, s scope) string {
 	return ""
 }
 
-// foreign is what people write who know another language, in small letters, and expr's own word for it.
-var foreign = map[string]string{
+// otherLanguages maps words of other languages, in lower case, to expr's own.
+var otherLanguages = map[string]string{
 	"=": "==", "===": "==", "!==": "!=", "<>": "!=", "=~": "matches", "~": "matches", "&": "and", "|": "or",
 	"is": "==", "eq": "==", "ne": "!=", "like": "matches", "null": "nil", "none": "nil", "undefined": "nil",
 }
 
 var operators = []string{"and", "or", "not", "in", "contains", "startsWith", "endsWith", "matches"}
 
-// ownWord is expr's word for one that is no word of expr: another language's, one in other letters, one misspelt. It is
-// "" when there is none.
+// ownWord returns expr's word for one from another language, with other capitals, or misspelt. It returns "" if there
+// is none.
 func ownWord(w string) string {
-	if own, ok := foreign[strings.ToLower(w)]; ok {
+	if own, ok := otherLanguages[strings.ToLower(w)]; ok {
 		return own
 	}
 	for _, own := range append([]string{"nil", "true", "false"}, operators...) {
@@ -95,15 +95,15 @@ func ownWord(w string) string {
 			return own
 		}
 	}
-	if len(w) < 5 { // three letters are near to any word
+	if len(w) < 5 { // a short word resembles any other
 		return ""
 	}
 	return suggest.Word(w, operators)
 }
 
-// complaints are what expr says of other mistakes, and what helps. A pattern sees expr's message, the source, and the
-// source from the fault on, with a line's end between them.
-var complaints = []struct {
+// mistakes maps expr's messages about other mistakes to hints. A pattern matches expr's message, the source, and the
+// source from the fault on, separated by line breaks.
+var mistakes = []struct {
 	pattern func() *regexp.Regexp
 	hint    string
 }{
@@ -125,9 +125,9 @@ var complaints = []struct {
 	{pattern(`^.*\n\s*\{\s*[\w.?]+\s*\}\s*\n`), `leave out the inner { }`},
 }
 
-func foreignHint(message, source, rest string) string {
+func mistakeHint(message, source, rest string) string {
 	text := message + "\n" + oneLine(source) + "\n" + oneLine(rest)
-	for _, c := range complaints {
+	for _, c := range mistakes {
 		if m := c.pattern().FindStringSubmatchIndex(text); m != nil {
 			return "; " + string(c.pattern().ExpandString(nil, c.hint, text, m))
 		}
@@ -135,8 +135,8 @@ func foreignHint(message, source, rest string) string {
 	return ""
 }
 
-// nameHint is for a name that expressions do not have: a field without its object, another language's word, a misspelt
-// one. called says that it is used as a function.
+// nameHint returns the hint for an unknown name: a field without its object, a word of another language, a misspelt
+// one. called reports that it is used as a function.
 func nameHint(name string, called bool, s scope) string {
 	if name == "now" {
 		return "; use time, the event's, so that a replay plans the same"
@@ -175,7 +175,7 @@ func nameHint(name string, called bool, s scope) string {
 	return "; a text stands in quotes"
 }
 
-// fieldHint is for a field that an object of the environment does not have.
+// fieldHint returns the hint for a field that an object of the environment does not have.
 func fieldHint(name, object string, s scope) string {
 	if object == "resource" && slices.Contains([]string{"tags", "labels", "properties"}, name) {
 		return "; did you mean resource.metadata?"
@@ -193,7 +193,7 @@ func fieldHint(name, object string, s scope) string {
 	return suggest.Hint(name, slices.Sorted(maps.Keys(fields)))
 }
 
-// objectAt names the object of which the field at a place of the source is asked, "" for one that is no name.
+// objectAt returns the name of the object whose field is read at an offset of the source, "" if it has no name.
 func objectAt(source string, from int) string {
 	tree, err := parser.Parse(source)
 	if err != nil {
@@ -215,7 +215,7 @@ func objectAt(source string, from int) string {
 	return object
 }
 
-// visit is a visitor that changes nothing.
+// visit is an ast.Visitor that only reads.
 type visit func(ast.Node)
 
 // Visit calls the function.

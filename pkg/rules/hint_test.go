@@ -10,7 +10,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// firstFault compiles what does not, and returns the first fault without its place.
+// firstFault compiles faulty rules and returns the first fault without its place.
 func firstFault(t *testing.T, text string) string {
 	t.Helper()
 	_, err := rules.Compile([]byte(text), rules.Options{Name: "R", Files: files()})
@@ -22,7 +22,7 @@ func firstFault(t *testing.T, text string) string {
 	return after
 }
 
-// What people write who know another language, or have not read the page, and what they are told.
+// Mistakes of users who know another language or have not read the page, and the hints that they get.
 func TestExpressionHints(t *testing.T) {
 	for _, tt := range []struct{ when, want string }{
 		{`time + 14d > resource.created`, `bad number syntax: "14d" at character 10; write duration("14d")`},
@@ -133,7 +133,7 @@ func TestKeysAndLists(t *testing.T) {
 	}
 }
 
-// tagPlaces has a @ wherever a node of rules begins.
+// tagPlaces has a @ at each place where a node of rules begins.
 const tagPlaces = `@
 @tables:
   @cost: @{@p-1: @CC-17}
@@ -161,7 +161,7 @@ func withTag(tag string, place int) string {
 	return strings.Join(parts[:place], "") + tag + " " + strings.Join(parts[place:], "")
 }
 
-// No tag passes, wherever it stands: the lone ! least of all, which YAML takes away and so turns a condition round.
+// Tags are rejected everywhere, above all the lone !: YAML drops it, which would invert a condition.
 func TestTagsAreRefused(t *testing.T) {
 	compile(t, strings.ReplaceAll(tagPlaces, "@", ""), "")
 	for place := range strings.Count(tagPlaces, "@") {
@@ -183,7 +183,7 @@ func TestTagsAreRefused(t *testing.T) {
 	}
 }
 
-// Nothing that begins with ! where a node begins compiles.
+// A node that begins with ! does not compile.
 func FuzzTags(f *testing.F) {
 	for place, tag := range []string{"", "!str", "x", "<tag:x>", "\n", " # y\n", "x,", "|", " &a", "!!"} {
 		f.Add(tag, uint8(place*3))

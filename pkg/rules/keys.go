@@ -22,8 +22,8 @@ func (o operation) needs() Needs {
 	return n
 }
 
-// guards returns the parts of a condition that are joined with and. A part that is false makes the others, and what
-// they would read, unnecessary.
+// guards returns the parts of a condition that are joined with and. If one is false, the others and their readings are
+// not needed.
 func (c *compiler) guards(when *expression) []*expression {
 	var guards []*expression
 	var split func(node ast.Node)
@@ -180,18 +180,18 @@ func (c *compiler) priority(node *yaml.Node) {
 	}
 }
 
-// mostReserved is all but one item of Nova's default quota (metadata_items).
-const mostReserved = 127
+// maxReserved is Nova's default quota (metadata_items) minus one.
+const maxReserved = 127
 
-// reserve reads reserve_items:, the number of items of metadata to keep free.
+// reserve reads reserve_items:, the number of metadata items to keep free.
 func (c *compiler) reserve(node *yaml.Node) {
 	text, ok := c.scalar(node, "reserve_items")
 	if !ok {
 		return
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 || n > mostReserved {
-		c.fail(node, "reserve_items: want a number from 0 to %d, found %q", mostReserved, text)
+	if err != nil || n < 0 || n > maxReserved {
+		c.fail(node, "reserve_items: want a number from 0 to %d, found %q", maxReserved, text)
 		return
 	}
 	c.set.reserve = n

@@ -10,7 +10,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// Warning is something in rules that works and is probably not meant.
+// Warning is something in valid rules that is probably a mistake.
 type Warning struct {
 	Line int
 	Rule string // "" outside a rule
@@ -24,8 +24,8 @@ func (w Warning) String() string {
 	return fmt.Sprintf("%d: rule %q: warning: %s", w.Line, w.Rule, w.Text)
 }
 
-// Warnings finds texts that look like expressions without ${…}, rules and comparisons that are never true, rules that
-// never have an effect, keys that a later rule always overwrites, and keys that bare metal refuses.
+// Warnings finds texts that look like expressions without ${…}, rules and comparisons that are never true, rules
+// without any effect, keys that a later rule always overwrites, and keys that bare metal rejects.
 func (s *Set) Warnings() []Warning {
 	all := slices.Clone(s.notices)
 	for i, r := range s.rules {
@@ -44,7 +44,7 @@ func (s *Set) Warnings() []Warning {
 		shadowed := 0
 		for _, op := range r.operations {
 			if text, ok := op.value.literal(); ok && op.writes() {
-				if meant := forgotten(text, s.scope); meant != "" {
+				if meant := withPlaceholders(text, s.scope); meant != "" {
 					warn(op.line, "key %s is the text %q; did you mean %s?", op.key, text, meant)
 				}
 			}
@@ -61,7 +61,7 @@ func (s *Set) Warnings() []Warning {
 	return all
 }
 
-// checkKinds warns about a key or value that one kind refuses and another, of the same actions, takes.
+// checkKinds warns about a key or value that one kind of these actions rejects and another accepts.
 func (o operation) checkKinds(r rule, api metadata.API, warn func(line int, format string, args ...any)) {
 	var checked []lifecycle.Kind
 	for _, a := range r.on {
@@ -87,7 +87,7 @@ func (o operation) checkKinds(r rule, api metadata.API, warn func(line int, form
 	}
 }
 
-// constant returns what the condition always is, if that can be seen.
+// constant returns the constant value of the condition, if it has one.
 func (r rule) constant() (value, ok bool) {
 	if r.when == nil {
 		return false, false
@@ -99,8 +99,8 @@ func (r rule) constant() (value, ok bool) {
 // writes reports whether an operation is one of add: and set:.
 func (o operation) writes() bool { return o.verb == add || o.verb == set }
 
-// overwrites names the rule after i that certainly has the last word on a key whenever rule i matches; "" for none. A
-// rule with a condition, or with a value that may be absent, is not certain.
+// overwrites names a rule after i that always overwrites a key when rule i matches, "" if there is none. A rule with a
+// condition, or with a value that may be absent, does not count.
 func (s *Set) overwrites(i int, key string) string {
 	for _, later := range s.rules[i+1:] {
 		if later.when != nil {

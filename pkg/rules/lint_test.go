@@ -65,7 +65,7 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// A text that looks like an expression without ${…} is the likeliest mistake of all.
+// A text that looks like an expression without ${…} is the most likely mistake.
 func TestForgottenExpressions(t *testing.T) {
 	for text, meant := range map[string]string{
 		"actor.name":                            "${actor.name}",
@@ -112,7 +112,7 @@ func TestForgottenExpressions(t *testing.T) {
 	}
 }
 
-// Words that cannot come, going by on: and by the lists of what there is.
+// Comparisons that can never be true, because of on: or because of a field's possible values.
 func TestImpossibleComparisons(t *testing.T) {
 	for _, tt := range []struct{ on, when, want string }{
 		{"server.created", `action == "server.deleted"`,

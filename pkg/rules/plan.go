@@ -9,65 +9,64 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// Plan is what the rules want for one change. Set and Add are never nil.
+// Plan is the result of the rules for one change. Set and Add are never nil.
 //
-// A key is in one of Set, Add and Remove. The new key of a Rename can be in Set or Add, too: Set has precedence over
-// the value that moves, and Add is for a resource that has neither. What a plan means depends on what is on the
-// resource; [Plan.Removals], [Plan.Renames] and [Plan.Fit] say that for metadata as it was read.
+// A key is in one of Set, Add and Remove. The new key of a Rename can also be in Set or Add: Set takes precedence over
+// the renamed value, and Add applies if the resource has neither key. The effect of a plan depends on the resource's
+// metadata: see [Plan.Removals], [Plan.Renames] and [Plan.Fit].
 type Plan struct {
-	// Family is whose limits the plan keeps.
+	// Family is the family whose limits the plan keeps.
 	Family metadata.Family
-	// Set is written whatever is there, Add only where the key is not there yet or its value is empty, Remove (sorted)
-	// deleted.
+	// Set is always written. Add is written if the key is missing or its value is empty. Remove (sorted) is deleted.
 	Set, Add map[string]string
 	Remove   []string
 	// RemoveGlobs (sorted) are patterns of keys to delete: * stands for any characters, ? for one.
 	RemoveGlobs []string
 	// Rename maps old keys to new ones: the value moves. It is nil if there are none.
 	Rename map[string]string
-	// Order lists the keys of Set and Add and the new keys of Rename, the most important first: those in priority: in
-	// its order, then the others in the order of their rules.
+	// Order lists the keys of Set and Add and the new keys of Rename, the most important first: the keys in priority:,
+	// then the others in the order of their rules.
 	Order []string
-	// Reserve is how many items of metadata to keep free for others.
+	// Reserve is the number of metadata items to keep free for other writers.
 	Reserve int
-	// Inherited (sorted) lists the keys of Add whose values are the parent's. Lacking (sorted) lists the keys that a
-	// rule inherits by name and that the parent does not have, even if another rule has a value.
+	// Inherited (sorted) lists the keys of Add with a value of the parent. Lacking (sorted) lists the keys that a rule
+	// inherits by name and that the parent does not have, even if another rule gives a value.
 	Inherited, Lacking []string
-	// Replaces has values of inherited keys that count as missing if they are there: only the rules for the resource's
-	// creation gave them. It is nil if there are none.
+	// Replaces has values of inherited keys that count as missing, because only the rules for the resource's creation
+	// gave them. It is nil if there are none.
 	Replaces map[string]string
-	// LookedUp (sorted) lists the keys of Add whose values are from a table. It is only filled if a rule has inherit:.
+	// LookedUp (sorted) lists the keys of Add with a value from a table. It is set only if a rule has inherit:.
 	LookedUp []string
-	// EventOnly (sorted) are the keys, and patterns of keys, that only an event gives a value; see [Set.ForExisting].
+	// EventOnly (sorted) lists the keys, and patterns of keys, whose value depends on an event. See [Set.ForExisting].
 	EventOnly []string
-	// Ignored says which condition of ignore: is true, "" if none is. If one is, no rule was looked at.
+	// Ignored is the condition of ignore: that is true, "" if none is. If one is, no rule is applied.
 	Ignored string
-	// Rules names the rules that matched, in their order.
+	// Rules names the rules that matched, in order.
 	Rules []string
-	// Skipped says of every other rule why it did not match.
+	// Skipped lists the other rules with the reason for each.
 	Skipped []Skip
-	// Problems says what could not be used, and what was altered to be usable.
+	// Problems lists values that could not be used, and values that were changed to fit.
 	Problems []Problem
-	// Err is a [*BudgetError] if the rules would cost more than a plan may. The event must then be rejected.
+	// Err is a [*BudgetError] if the rules would exceed the budget of a plan. Reject the event then.
 	Err error
 }
 
-// Skip is a rule that did not match, and why.
+// Skip is a rule that did not match, with the reason.
 type Skip struct {
 	Rule string `json:"rule"`
 	Why  string `json:"why"`
-	// OtherAction reports that the rule is for other actions. A list of skipped rules need not explain each of these.
+	// OtherAction reports that the rule is for other actions. Lists of skipped rules can leave such rules out.
 	OtherAction bool `json:"-"`
 }
 
-// Problem is something of a rule that could not be used as it stands. Key is "" when it concerns the rule as a whole.
+// Problem is a part of a rule that could not be used as written. Key is "" if it concerns the whole rule.
 type Problem struct {
 	Rule string `json:"rule"`
 	Key  string `json:"key"`
 	Why  string `json:"why"`
 }
 
-// String names the rule and the key and says why.
+// String returns the rule, the key and the reason.
 func (p Problem) String() string {
 	switch {
 	case p.Key == "":
@@ -78,14 +77,14 @@ func (p Problem) String() string {
 	return "rule " + p.Rule + ", key " + p.Key + ": " + p.Why
 }
 
-// Empty reports whether the plan asks for nothing.
+// Empty reports whether the plan changes nothing.
 func (p Plan) Empty() bool {
 	return len(p.Set) == 0 && len(p.Add) == 0 && len(p.Remove) == 0 && len(p.RemoveGlobs) == 0 && len(p.Rename) == 0
 }
 
-// Removals returns the keys of current metadata, sorted, that the plan deletes: those of Remove and those that a
-// pattern of RemoveGlobs matches. A pattern never deletes a key that the plan writes or renames, nor one that the cloud
-// writes itself.
+// Removals returns the keys of current metadata that the plan deletes, sorted: those of Remove and those that a pattern
+// of RemoveGlobs matches. A pattern never deletes a key that the plan writes or renames, or one that the cloud writes
+// itself.
 func (p Plan) Removals(current map[string]string) []string {
 	var keys []string
 	for key := range current {
@@ -107,17 +106,16 @@ func (p Plan) names(key string) bool {
 	return isSet || isAdded || isRenamed || slices.Contains(slices.Collect(maps.Values(p.Rename)), key)
 }
 
-// Renaming is a rename on a resource that has the old key. Value is the new key's value: the old key's, or the one that
-// the plan sets.
+// Renaming is a rename on a resource that has the old key. Value is the new key's value: the old key's, or that of Set.
 type Renaming struct {
 	From, To, Value string
-	// CaseOnly says that the keys differ only in case. Nova and Cinder delete both if one is deleted, so the old key
-	// must be deleted before the new one is written, and the value kept until it is verified.
+	// CaseOnly reports that the keys differ only in case. Nova and Cinder delete both if one is deleted. Delete the old
+	// key before writing the new one, and keep the value until the write is verified.
 	CaseOnly bool
 }
 
-// Renames returns what to rename in the current metadata, sorted by old key: keys that are there and whose new key is
-// missing or empty. If both have a value, a problem says so.
+// Renames returns the renames that apply to the current metadata, sorted by old key: the old key exists, and the new
+// key is missing or empty. If both have a value, a problem reports it.
 func (p Plan) Renames(current map[string]string) ([]Renaming, []Problem) {
 	var all []Renaming
 	var problems []Problem
@@ -139,9 +137,9 @@ func (p Plan) Renames(current map[string]string) ([]Renaming, []Problem) {
 	return all, problems
 }
 
-// Fit returns the plan without the keys for which there is no room, and a problem for each of them. The resource can
-// have most items of metadata (0: no limit), of which Reserve stay free. Keys get room in the order of Order; those
-// that are there already need none, and those that the plan deletes make room.
+// Fit returns the plan without the keys that do not fit, and a problem for each of them. The resource can have most
+// items of metadata (0 means no limit), and Reserve of them stay free. Keys are placed in the order of Order. Existing
+// keys need no space, and deleted keys free it.
 func (p Plan) Fit(current map[string]string, most int) (Plan, []Problem) {
 	if most <= 0 {
 		return p, nil

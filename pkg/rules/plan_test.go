@@ -14,7 +14,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// A table with columns, however it is written.
+// A table with columns, in each notation.
 func TestTablesWithColumns(t *testing.T) {
 	for name, table := range map[string]string{
 		"written out":        `{p-1: {cost_center: CC-17, owner: team-shop}, p-2: {cost_center: CC-40}}`,
@@ -49,7 +49,7 @@ rules:
 	}
 }
 
-// Two columns have no heading unless the rules say so.
+// A table of two columns has no heading unless the rules declare one.
 func TestTableOfTwoNamedColumns(t *testing.T) {
 	plan := compile(t, "tables: {p: {file: named.csv, heading: true}, q: {file: cost.csv, heading: false}}\nrules:\n- "+
 		"{on: server.created, set: {a: '${tables.p[resource.project].cost_center}', b: '${tables.q[resource.project]}'}}\n",
@@ -60,7 +60,7 @@ func TestTableOfTwoNamedColumns(t *testing.T) {
 	}
 }
 
-// An empty value is written where it is asked for by name, and the API takes it.
+// A rule can write an empty value if it is written as "" and the API accepts it.
 func TestEmptyValues(t *testing.T) {
 	text := "rules:\n- on: server.created\n  set: {backup: \"\", single: '', padded: ' '}\n"
 	plan := compile(t, text, metadata.HuaweiCloud).Plan(change(), sample(t), rules.Readings{})
@@ -112,7 +112,7 @@ rules:
 	}
 }
 
-// Named conditions are what they stand for, wherever they are used.
+// A named condition means the same as its expression, everywhere.
 func TestConditions(t *testing.T) {
 	set := compile(t, `conditions:
   production: resource.name startsWith "prod-"
@@ -162,7 +162,7 @@ rules:
 	}
 }
 
-// A condition of ignore: that has no value ignores nothing, and is a problem.
+// A condition of ignore: without a value ignores nothing and is reported as a problem.
 func TestIgnoreWithoutValue(t *testing.T) {
 	plan := compile(t, "ignore: [data.size > 'x', data.missing > 5, data.quote]\nrules:\n- {on: server.created, set: "+
 		"{k: v}}\n", "").Plan(change(), sample(t), rules.Readings{})
@@ -180,7 +180,7 @@ func TestIgnoreWithoutValue(t *testing.T) {
 	}
 }
 
-// Conditions cannot make an expression large without end.
+// Conditions cannot make an expression arbitrarily large.
 func TestConditionsAreBounded(t *testing.T) {
 	var text strings.Builder
 	text.WriteString("conditions:\n  c0: resource.name == \"x\"\n")
@@ -194,7 +194,7 @@ func TestConditionsAreBounded(t *testing.T) {
 	}
 }
 
-// What remove: deletes of what is there.
+// The keys of existing metadata that remove: deletes.
 func TestRemovals(t *testing.T) {
 	there := map[string]string{
 		"tmp-1": "a", "tmp-2": "b", "tmp": "c", "Tmp-3": "d", "x-old": "e", "owner": "al", "agency_name": "x",
@@ -252,7 +252,7 @@ func TestRenames(t *testing.T) {
 	}
 }
 
-// The order of importance, and what is left out where not all fits.
+// The order of importance, and the keys that are left out if not all fit.
 func TestOrderAndFit(t *testing.T) {
 	plan := compile(t, `priority: [cost-center, "billing-*", owner]
 reserve_items: 2
@@ -387,7 +387,7 @@ func TestInherit(t *testing.T) {
 	}
 }
 
-// A pattern never copies what belongs to the parent itself.
+// A pattern never copies keys that belong to the parent itself.
 func TestNeverCopied(t *testing.T) {
 	set := compile(t, "rules:\n- {on: snapshot.created, inherit: ['*r*', 'o*']}\n", "")
 	parent := lifecycle.Parent{Kind: lifecycle.Volume, ID: "v-1", Metadata: map[string]string{
@@ -400,7 +400,7 @@ func TestNeverCopied(t *testing.T) {
 	}
 }
 
-// What rules set or remove themselves is not inherited, whatever the order.
+// Keys that rules set or remove are not inherited, in any order.
 func TestInheritComesUnderSetAndRemove(t *testing.T) {
 	for _, order := range []string{"%[1]s%[2]s", "%[2]s%[1]s"} {
 		text := "rules:\n" + fmt.Sprintf(order, "- {on: snapshot.created, set: {owner: set}, remove: [note]}\n",
@@ -413,7 +413,7 @@ func TestInheritComesUnderSetAndRemove(t *testing.T) {
 	}
 }
 
-// What expressions see of readings; the event's own word comes first.
+// The readings as expressions see them. The event's own values take precedence.
 func TestReadings(t *testing.T) {
 	text := `rules:
 - on: snapshot.created
@@ -476,7 +476,7 @@ func TestReadings(t *testing.T) {
 	}
 }
 
-// Problems say what could not be read, and why.
+// Problems name the readings that failed, with the reason.
 func TestUnknownReadings(t *testing.T) {
 	c := snapshotOf(lifecycle.Parent{Kind: lifecycle.Volume, ID: "v-1"})
 	r := rules.Readings{Unknown: map[string]string{"parent": "GET volumes/v-1 was answered 503",
@@ -495,7 +495,7 @@ func TestUnknownReadings(t *testing.T) {
 	}
 }
 
-// What is asked of the cloud for a change: no more than a rule that can match reads and the event does not tell.
+// A change needs only the readings that a rule which can match uses and the event lacks.
 func TestNeeds(t *testing.T) {
 	bare := snapshotOf(lifecycle.Parent{Kind: lifecycle.Volume, ID: "v-1"})
 	bare.Actor.Name = ""
@@ -582,7 +582,7 @@ func TestGives(t *testing.T) {
 	}
 }
 
-// A pattern matches what a simpler way of matching says.
+// A pattern matches the same keys as a simpler implementation.
 func FuzzGlob(f *testing.F) {
 	for _, s := range [][2]string{{"a*", "abc"}, {"*a*b*", "xaybz"}, {"?", "é"}, {"a?c*", "abc"}, {"*-*", "--"}} {
 		f.Add(s[0], s[1])
@@ -602,7 +602,7 @@ func FuzzGlob(f *testing.F) {
 	})
 }
 
-// slowGlob tries all that a * can stand for.
+// slowGlob tries every text that a * can stand for.
 func slowGlob(pattern, key string) bool {
 	reach := map[int]bool{0: true}
 	runes := []rune(key)

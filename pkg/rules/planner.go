@@ -13,9 +13,9 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
-// Plan applies every rule that matches, in order; for one key the last one wins. A key without a value is left out and
-// listed in Problems, and an earlier rule's value stays in force. The readings are what [Set.Needs] asked for, as far
-// as it could be read; what the event says itself has precedence.
+// Plan applies every matching rule, in order. For each key, the last rule wins. A key without a value is left out and
+// listed in Problems, and an earlier rule's value stays in force. r has the readings that [Set.Needs] asked for, as far
+// as they could be read. The event's own values take precedence.
 func (s *Set) Plan(change lifecycle.Change, e event.Event, r Readings) Plan {
 	p := s.planner(change, e, r)
 	for _, condition := range s.ignore {
@@ -65,7 +65,7 @@ func (s *Set) planner(change lifecycle.Change, e event.Event, r Readings) *plann
 	if s.inherits {
 		p.inherited, p.disagreed = map[string]slot{}, map[string]bool{}
 	}
-	r.see(p.env, change, s.namesProject)
+	r.addTo(p.env, change, s.namesProject)
 	p.env[theBudget] = p.left
 	return p
 }
@@ -83,12 +83,12 @@ type planner struct {
 	inherited map[string]slot
 	disagreed map[string]bool
 	renames   map[string]slot
-	// omitted are keys and patterns of keys that only an event gives a value.
+	// omitted has keys and patterns of keys whose value depends on an event.
 	omitted []string
 	taken   int
 }
 
-// slot is what the rules so far want of a key.
+// slot is the result of the rules so far for a key.
 type slot struct {
 	verb  verb
 	value string
@@ -138,13 +138,13 @@ func (p *planner) skips(r rule) string {
 		p.problem(r, "", fmt.Sprintf("when is neither true nor false: %s", r.when.source))
 		return "when is neither true nor false: " + r.when.source
 	case !matched:
-		return "when is false: " + r.when.source + p.because(r)
+		return "when is false: " + r.when.source + p.absentFields(r)
 	}
 	return ""
 }
 
-// because says which fields are absent and make a rule's condition false, "" if none does.
-func (p *planner) because(r rule) string {
+// absentFields names the absent fields that make a rule's condition false. It returns "" if there are none.
+func (p *planner) absentFields(r rule) string {
 	for _, guard := range r.guards {
 		if v, err := guard.run(p.env); err != nil || v != false {
 			continue
@@ -207,7 +207,7 @@ func (p *planner) take(r rule, op operation) {
 	delete(p.renames, op.key)
 }
 
-// fit returns a value as the family takes it.
+// fit adapts a value to the limits of the family.
 func (p *planner) fit(r rule, key, value string) (string, bool) {
 	fit, changed := p.plan.Family.FitValue(value)
 	if err := p.plan.Family.CheckValue(key, fit); err != nil { // such as an empty one for bare metal
@@ -231,7 +231,7 @@ func (p *planner) isLookedUp(op operation, value string) bool {
 	return err == nil && (why != "" || other != value)
 }
 
-// removeGlob overrides what earlier rules want of the keys that match.
+// removeGlob overrides the results of earlier rules for matching keys.
 func (p *planner) removeGlob(op operation) {
 	for key := range p.slots {
 		if matchesGlob(op.key, key) {
@@ -248,7 +248,7 @@ func (p *planner) removeGlob(op operation) {
 	}
 }
 
-// inherit takes values of the parent.
+// inherit copies values of the parent.
 func (p *planner) inherit(r rule, op operation) {
 	if len(p.parents) == 0 {
 		p.problem(r, op.key, "not inherited: parent is absent"+p.unknown("parent"))
@@ -282,7 +282,7 @@ func (p *planner) inherit(r rule, op operation) {
 	}
 }
 
-// disagreement says which different values parents have for a key, "" if they agree.
+// disagreement lists the different values that parents have for a key. It returns "" if they agree.
 func (p *planner) disagreement(key string) string {
 	var values []string
 	for _, parent := range p.parents {
@@ -297,7 +297,7 @@ func (p *planner) disagreement(key string) string {
 	return fmt.Sprintf("%ss disagree on %s: %s", p.parents[0].Kind, key, strings.Join(values, ", "))
 }
 
-// unknown says why something could not be read, "" if the readings do not say.
+// unknown returns why a reading is missing, "" if the readings do not say.
 func (p *planner) unknown(what string) string {
 	return unknownHere(p.env, what)
 }
@@ -374,13 +374,13 @@ func (p *planner) finish() Plan {
 	return p.plan
 }
 
-// ranked is a key with what its place in Plan.Order depends on.
+// ranked is a key with its sort order for Plan.Order.
 type ranked struct {
 	key               string
 	importance, order int
 }
 
-// importance is a key's place in priority:; keys that are not in it come after those that are.
+// importance is a key's index in priority:. Keys that are not in it come last.
 func (s *Set) importance(key string) int {
 	if i := matchesAny(s.priority, key); i >= 0 {
 		return i

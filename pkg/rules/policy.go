@@ -14,7 +14,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
-// Policy is what a rules file says about the fleet as a whole: which keys are required, and what is exempt. It has no
+// Policy is the part of a rules file about the fleet as a whole: which keys are required, and what is exempt. It has no
 // effect on plans for events.
 type Policy struct {
 	Required   []Required
@@ -22,11 +22,11 @@ type Policy struct {
 	// SelfExemption says how to treat a resource with the key tagger-exempt. Anyone who may write its metadata can set
 	// that key.
 	SelfExemption SelfExemption
-	// ProtectedKeys has keys and patterns of keys that a repair never writes or deletes.
+	// ProtectedKeys are keys and patterns of keys that a repair never writes or deletes.
 	ProtectedKeys []string
 	// VolumesWrite says which volumes' metadata may be written.
 	VolumesWrite VolumesWrite
-	// YieldTo has names and ids of users, and patterns of them. What they remove is never written again.
+	// YieldTo has names, ids and patterns of users. Keys that these users remove are never written again.
 	YieldTo []string
 }
 
@@ -45,7 +45,8 @@ func (p Policy) YieldsTo(a lifecycle.Actor) bool {
 // SelfExemption is the value of self_exemption:.
 type SelfExemption string
 
-// The values of self_exemption:. ReportSelfExemption, the default, shows it and counts the keys as missing.
+// The values of self_exemption:. ReportSelfExemption, the default, reports the exemption and counts the keys as
+// missing.
 const (
 	IgnoreSelfExemption SelfExemption = "ignore"
 	ReportSelfExemption SelfExemption = "report"
@@ -55,41 +56,40 @@ const (
 // VolumesWrite is the value of volumes: {write: …}.
 type VolumesWrite string
 
-// The values of volumes: {write: …}. UnmanagedVolumes, the default, means volumes with no metadata but ours: Terraform
-// and Heat own all metadata of the volumes that they manage.
+// The values of volumes: {write: …}. UnmanagedVolumes, the default, means volumes that have no metadata except
+// Tagger's: Terraform and Heat own all metadata of the volumes that they manage.
 const (
 	NoVolumes        VolumesWrite = "never"
 	UnmanagedVolumes VolumesWrite = "unmanaged"
 	AllVolumes       VolumesWrite = "all"
 )
 
-// Required is a key that must be there.
+// Required is a key that resources must have.
 type Required struct {
 	Key   string
 	Kinds []lifecycle.Kind
-	// At most one of these says which values are right: Table names a table whose keys are the values, OneOf lists
-	// them, Pattern matches them.
+	// At most one of these limits the values: Table names a table whose keys are the values, OneOf lists them, Pattern
+	// matches them.
 	Table   string
 	OneOf   []string
 	Pattern *regexp.Regexp
-	// Placeholders are values that count as missing, Aliases other spellings of the key.
+	// Placeholders are values that count as missing. Aliases are other spellings of the key.
 	Placeholders, Aliases []string
-	// Overwrite says that a value other than the expected one is replaced, Restore that a key that was removed is
-	// written again.
+	// Overwrite replaces a value other than the expected one. Restore writes a key again after it was removed.
 	Overwrite, Restore bool
 	// Line is its line in the file.
 	Line   int
 	expect template
 }
 
-// Exemption says that some resources need not have some keys.
+// Exemption exempts some resources from some required keys.
 type Exemption struct {
 	Name string
-	// Match has a pattern for each field that decides: project, project_name, kind, name, id, region, zone. All must
+	// Match has a pattern for each field to compare: project, project_name, kind, name, id, region, zone. All must
 	// match.
 	Match map[string]string
 	Keys  []string
-	// Reason, By and Ticket say why, who decided, and where that is written down; AllocateTo is who pays. Ticket and
+	// Reason is why, By who decided, and Ticket where the decision is recorded. AllocateTo is who pays. Ticket and
 	// AllocateTo can be "".
 	Reason, By, Ticket, AllocateTo string
 	// Until is the start of the last day, in UTC.
@@ -97,11 +97,11 @@ type Exemption struct {
 	Line  int
 }
 
-// Policy returns what the rules' file says about the fleet.
+// Policy returns the policy in the rules file.
 func (s *Set) Policy() Policy { return s.policy }
 
-// Expected returns the value that expect: gives a required key on the resource that c describes. why says why there is
-// none; both are "" without expect:. The error is a [*BudgetError].
+// Expected returns the value that expect: gives a required key on the resource that c describes. why is the reason if
+// there is no value; both are "" without expect:. The error is a [*BudgetError].
 func (s *Set) Expected(r Required, c lifecycle.Change, e event.Event, readings Readings) (value, why string,
 	err error) {
 	if r.expect == nil {
@@ -116,7 +116,7 @@ func (s *Set) Expected(r Required, c lifecycle.Change, e event.Event, readings R
 	return value, why, nil
 }
 
-// Allows reports whether values: allows a value. Without values:, all are allowed.
+// Allows reports whether values: allows a value. Without values:, every value is allowed.
 func (s *Set) Allows(r Required, value string) bool {
 	switch {
 	case r.Table != "":
@@ -153,7 +153,7 @@ func (p Policy) Exemption(key string, r lifecycle.Resource, at time.Time) (Exemp
 	return Exemption{}, false
 }
 
-// SelfExemptKey is the key with which a resource exempts itself: see [SelfExemption].
+// SelfExemptKey is the key with which a resource exempts itself. See [SelfExemption].
 const SelfExemptKey = "tagger-exempt"
 
 // exemptionFields has the fields that match: can use. It is only read.
@@ -167,8 +167,8 @@ var exemptionFields = map[string]func(lifecycle.Resource) string{
 	"zone":         func(r lifecycle.Resource) string { return r.Zone },
 }
 
-// longestExemption is how far ahead an exemption may end, so that someone reviews it at least once a year.
-const longestExemption = 366 * 24 * time.Hour
+// maxExemption limits how far ahead an exemption may end, so that it is reviewed at least once a year.
+const maxExemption = 366 * 24 * time.Hour
 
 // mapped returns the fields of a mapping, nil after a fault.
 func (c *compiler) mapped(node *yaml.Node, what string, known ...string) map[string]*yaml.Node {
@@ -305,7 +305,7 @@ func (c *compiler) required(node *yaml.Node) {
 	}
 }
 
-// expect reads the value that a required key is to have.
+// expect reads the expected value of a required key.
 func (c *compiler) expect(r *Required, node *yaml.Node, where string) {
 	if node == nil {
 		return
@@ -387,7 +387,7 @@ func (c *compiler) exemptions(node *yaml.Node) {
 	}
 }
 
-// match reads what an exemption applies to.
+// match reads the resources that an exemption applies to.
 func (c *compiler) match(node *yaml.Node, where string) map[string]string {
 	where += ": match"
 	var known []string
@@ -432,7 +432,7 @@ func (c *compiler) until(node *yaml.Node, where string) time.Time {
 	switch {
 	case err != nil:
 		c.fail(node, "%s: until: want a day such as 2027-03-31, found %q", where, text)
-	case day.After(c.Now.Add(longestExemption)):
+	case day.After(c.Now.Add(maxExemption)):
 		c.fail(node, "%s: until: %s is more than a year ahead; an exemption is decided about once a year at least", where,
 			text)
 	case c.Now.After(day.AddDate(0, 0, 1)):
@@ -455,7 +455,7 @@ func (c *compiler) yieldTo(node *yaml.Node) {
 		"every user; set TAGGER_REPAIR=false to write nothing again")
 }
 
-// patterns reads a list of names and patterns. None may match all, which everything describes in the error.
+// patterns reads a list of names and patterns. No pattern may match everything; everything describes that in the error.
 func (c *compiler) patterns(node *yaml.Node, section, what, everything string) []string {
 	var all []string
 	for _, item := range c.items(node, section, what) {

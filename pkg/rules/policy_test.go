@@ -142,7 +142,7 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
-// Without these sections the policy is the careful one.
+// Without these sections, the policy has the safe defaults.
 func TestPolicyDefaults(t *testing.T) {
 	got := compile(t, designRules, "").Policy()
 	if diff := cmp.Diff(rules.Policy{SelfExemption: rules.ReportSelfExemption, VolumesWrite: rules.UnmanagedVolumes}, got); diff != "" {
@@ -150,7 +150,7 @@ func TestPolicyDefaults(t *testing.T) {
 	}
 }
 
-// What an expectation costs is bounded like a plan.
+// The cost of an expectation is limited like that of a plan.
 func TestExpectedIsBounded(t *testing.T) {
 	set := compile(t, "required:\n- {key: k, expect: '${repeat(resource.name, 100000000)}'}\nrules: [{on: "+
 		"server.created, set: {a: b}}]\n", "")

@@ -9,8 +9,8 @@ import (
 	"github.com/expr-lang/expr/ast"
 )
 
-// reads returns the paths that an expression reads, such as resource.name and data.list[0].a, each as far as it goes.
-// without, if not nil, returns the parts of a node whose paths are left out.
+// reads returns the paths that an expression reads, such as resource.name and data.list[0].a, at full length. without,
+// if not nil, returns the parts of a node whose paths are left out.
 func reads(root ast.Node, without func(ast.Node) []ast.Node) []ast.Node {
 	var paths []ast.Node
 	apart := map[ast.Node]bool{} // parts of a longer path, and what need not be there
@@ -42,11 +42,11 @@ func reads(root ast.Node, without func(ast.Node) []ast.Node) []ast.Node {
 	return slices.DeleteFunc(paths, func(path ast.Node) bool { return apart[path] })
 }
 
-// takeAbsent are the operators that have a value where an operand is absent.
-var takeAbsent = []string{"==", "!=", "in", "matches", "contains", "startsWith", "endsWith"}
+// absentOperators lists the operators that have a value even if an operand is absent.
+var absentOperators = []string{"==", "!=", "in", "matches", "contains", "startsWith", "endsWith"}
 
-// replaced returns the parts of a node that may be absent because the expression says what takes their place, or asks
-// whether they are there: what is left of ??, the arguments of first(…), and what is compared with nil.
+// replaced returns the parts of a node that may be absent because the expression gives a substitute or tests for
+// absence: the left side of ??, the arguments of first(…), and operands compared with nil.
 func replaced(node ast.Node) []ast.Node {
 	switch n := node.(type) {
 	case *ast.BinaryNode:
@@ -66,19 +66,19 @@ func replaced(node ast.Node) []ast.Node {
 	return nil
 }
 
-// optional returns the parts of a node that may be absent although it has a value: the replaced ones, and operands of
-// takeAbsent.
+// optional returns the parts of a node that may be absent although the node has a value: the replaced ones, and
+// operands of absentOperators.
 func optional(node ast.Node) []ast.Node {
-	if n, ok := node.(*ast.BinaryNode); ok && slices.Contains(takeAbsent, n.Operator) {
+	if n, ok := node.(*ast.BinaryNode); ok && slices.Contains(absentOperators, n.Operator) {
 		return []ast.Node{n}
 	}
 	return replaced(node)
 }
 
-// variables are the names of what expressions see.
+// variables are the names that expressions can use.
 var variables = []string{"action", "resource", "actor", "time", "data", "event", "tables", "parent", "project"}
 
-// isPath reports whether a node is a name of the environment, or a member, known by name or number, of a path.
+// isPath reports whether a node is a name of the environment, or a member, by name or number, of a path.
 func isPath(node ast.Node) bool {
 	switch n := node.(type) {
 	case *ast.IdentifierNode:
@@ -94,7 +94,7 @@ func isPath(node ast.Node) bool {
 	return false
 }
 
-// follow returns what stands at the end of a path, nil for nothing.
+// follow returns the value at the end of a path, nil if there is none.
 func follow(path ast.Node, env map[string]any) any {
 	switch n := path.(type) {
 	case *ast.IdentifierNode:
@@ -114,7 +114,7 @@ func follow(path ast.Node, env map[string]any) any {
 	return nil
 }
 
-// pathText is a path as its author would write it.
+// pathText returns a path as its author would write it.
 func pathText(path ast.Node) string { return strings.ReplaceAll(path.String(), "?.", ".") }
 
 // readsTables reports whether an expression reads a table.
@@ -124,14 +124,14 @@ func readsTables(root ast.Node) bool {
 	})
 }
 
-// missing says which of the paths that an expression reads are absent, "" when none is. without is that of reads.
+// missing names the absent paths that an expression reads, "" if there are none. without is as in reads.
 func missing(root ast.Node, env map[string]any, without func(ast.Node) []ast.Node) string {
 	var absent []string
 	ofEvent, unknown := true, ""
 	for _, path := range reads(root, without) {
 		if text := pathText(path); !present(follow(path, env)) && !slices.Contains(absent, text) {
 			absent = append(absent, text)
-			ofEvent = ofEvent && !ofElsewhere.MatchString(text)
+			ofEvent = ofEvent && !notInEvent.MatchString(text)
 			unknown = cmp.Or(unknown, unknownHere(env, text))
 		}
 	}
@@ -148,5 +148,5 @@ func missing(root ast.Node, env map[string]any, without func(ast.Node) []ast.Nod
 	return strings.Join(absent[:last], ", ") + " and " + absent[last] + " are absent" + unknown
 }
 
-// ofElsewhere are paths to what an event does not tell.
-var ofElsewhere = regexp.MustCompile(`^(?:tables|parent|project|resource\.metadata)\b`)
+// notInEvent matches paths whose values are not in an event.
+var notInEvent = regexp.MustCompile(`^(?:tables|parent|project|resource\.metadata)\b`)

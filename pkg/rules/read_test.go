@@ -7,7 +7,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Whoever reads a problem sees which fields the event lacks, and no others.
+// A problem names exactly the fields that the event lacks.
 func TestAbsentOperands(t *testing.T) {
 	for expression, want := range map[string]string{
 		`date(time + days(14))`:                                `time is absent: the event does not tell it`,

@@ -14,25 +14,24 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// Readings are facts that were read from the cloud because the event does not have them. What is nil or "" is absent
-// for rules.
+// Readings are facts that are read from the cloud because the event lacks them. A nil or "" field is absent in rules.
 type Readings struct {
-	// Metadata is the resource's; nil if it was not read.
+	// Metadata is the resource's metadata, nil if it was not read.
 	Metadata map[string]string
-	// Parent is the resource's parent with its metadata; nil if it was not read or does not exist.
+	// Parent is the resource's parent with its metadata, nil if it was not read or does not exist.
 	Parent *lifecycle.Parent
-	// OtherParents has the other servers that a volume is attached to. A key is inherited only if all of them have
-	// the same value.
+	// OtherParents has the other servers that a volume is attached to. A key is inherited only if all of them have the
+	// same value.
 	OtherParents []lifecycle.Parent
 	// ActorName is the name of the user whose id is in the event.
 	ActorName string
 	// Project is the resource's project.
 	Project *Project
-	// Given has the values that the rules gave the resource when it was created. A parent's value takes the place of one
-	// that is still there.
+	// Given has the values that the rules gave the resource at its creation. A parent's value replaces one that is
+	// still unchanged.
 	Given map[string]string
-	// Unknown says why something could not be read, by its name in rules: resource.metadata, parent, actor.name or
-	// project. It goes into problems.
+	// Unknown has the reason for each reading that failed, by its name in rules: resource.metadata, parent, actor.name
+	// or project. Problems quote it.
 	Unknown map[string]string
 }
 
@@ -40,19 +39,19 @@ type Readings struct {
 type Project struct {
 	Name, Description string
 	Tags              []string
-	// Extra has properties that are not part of the API, which Keystone stores as they are.
+	// Extra has properties outside the API, which Keystone stores unchanged.
 	Extra map[string]string
 }
 
-// Needs says which readings the rules need for a change.
+// Needs are the readings that the rules need for a change.
 type Needs struct {
-	// Metadata is the resource's, Parent the parent with its metadata.
+	// Metadata is the resource's metadata, Parent the parent with its metadata.
 	Metadata, Parent bool
-	// ActorName is the name of the user with the event's id, Project the resource's project.
+	// ActorName is the name of the user with the event's user id, Project the resource's project.
 	ActorName, Project bool
 }
 
-// Names returns the names in expressions of what is needed.
+// Names returns the needed readings by their names in expressions.
 func (n Needs) Names() []string {
 	var names []string
 	for _, each := range []struct {
@@ -78,7 +77,7 @@ func (n Needs) and(other Needs) Needs {
 	}
 }
 
-// known returns the needs without what the change itself has.
+// known returns the needs that the change itself does not meet.
 func (n Needs) known(c lifecycle.Change) Needs {
 	n.Metadata = n.Metadata && c.Resource.Metadata == nil
 	n.Parent = n.Parent && c.Parent.Metadata == nil && hasParent(c.Action)
@@ -87,13 +86,13 @@ func (n Needs) known(c lifecycle.Change) Needs {
 	return n
 }
 
-// hasParent reports whether the action is of a kind of resource that has a parent.
+// hasParent reports whether the action's kind of resource has a parent.
 func hasParent(a lifecycle.Action) bool {
 	return slices.ContainsFunc(a.Kinds(), func(k lifecycle.Kind) bool { return parentOf(k) != "" })
 }
 
-// Needs returns what the rules read and the change does not have. A rule counts if it is for the change's action and
-// no part of its condition that is joined with and is already false.
+// Needs returns the readings that the rules use and the change does not have. It considers the rules for the change's
+// action, except those whose condition has a part, joined with and, that is already false.
 func (s *Set) Needs(change lifecycle.Change, e event.Event) Needs {
 	if s.given {
 		return Needs{}
@@ -127,10 +126,10 @@ func (s *Set) Needs(change lifecycle.Change, e event.Event) Needs {
 	return all
 }
 
-// Reads returns which readings the rules use at all.
+// Reads returns the readings that the rules use at all.
 func (s *Set) Reads() Needs { return s.reads }
 
-// Gives reports whether a rule for the action could write the key, by add:, set: or inherit:.
+// Gives reports whether a rule for the action could write the key, with add:, set: or inherit:.
 func (s *Set) Gives(action lifecycle.Action, key string) bool {
 	return slices.ContainsFunc(s.rules, func(r rule) bool {
 		return slices.Contains(r.on, action) && slices.ContainsFunc(r.operations, func(op operation) bool {
@@ -148,8 +147,8 @@ func (s *Set) Adds(action lifecycle.Action, key string) bool {
 	})
 }
 
-// Owns reports whether a key of a kind of resource is the rules' business: whether a rule for an action of the kind
-// writes, renames or removes it.
+// Owns reports whether the rules own a key of a kind of resource: whether a rule for an action of the kind writes,
+// renames or removes it.
 func (s *Set) Owns(kind lifecycle.Kind, key string) bool {
 	return slices.ContainsFunc(s.rules, func(r rule) bool {
 		return slices.ContainsFunc(r.on, func(a lifecycle.Action) bool { return slices.Contains(a.Kinds(), kind) }) &&
@@ -157,8 +156,7 @@ func (s *Set) Owns(kind lifecycle.Kind, key string) bool {
 	})
 }
 
-// Leaves reports whether the rules leave a parent's metadata alone, going by volumes: {write: …}: it gets no key that
-// it does not have.
+// Leaves reports whether volumes: {write: …} keeps the rules from adding keys to a parent.
 func (s *Set) Leaves(parent lifecycle.Parent) bool {
 	if !metadata.Kind(parent.Kind).OwnedWhole() {
 		return false
@@ -176,17 +174,17 @@ func (s *Set) Leaves(parent lifecycle.Parent) bool {
 	return false
 }
 
-// WithReadings returns the same rules with default readings for [Set.Plan]. It is for testing rules.
+// WithReadings returns the same rules with default readings for [Set.Plan], for testing rules.
 func (s *Set) WithReadings(r Readings) *Set {
 	with := *s
 	with.readings, with.given = r, true
 	return &with
 }
 
-// Offline reports whether the rules have all readings that there are; see [Set.WithReadings].
+// Offline reports whether the rules already have all available readings. See [Set.WithReadings].
 func (s *Set) Offline() bool { return s.given }
 
-// or returns the readings, and others for those that are missing.
+// or returns the readings, with others for missing ones.
 func (r Readings) or(other Readings) Readings {
 	if r.Metadata == nil {
 		r.Metadata = other.Metadata
@@ -225,7 +223,7 @@ func (r Readings) into(c lifecycle.Change) lifecycle.Change {
 	return c
 }
 
-// parents returns the parents whose metadata is known. c is the change with the readings in it.
+// parents returns the parents with known metadata. c is the change with the readings in it.
 func (r Readings) parents(c lifecycle.Change) []lifecycle.Parent {
 	if c.Parent.Metadata == nil {
 		return nil
@@ -236,8 +234,8 @@ func (r Readings) parents(c lifecycle.Change) []lifecycle.Parent {
 // theUnknown is the environment's name for Readings.Unknown. No expression can contain it.
 const theUnknown = "the unknown"
 
-// see adds readings to an environment. c is the change with the readings in it. project is false if no rule uses it.
-func (r Readings) see(env map[string]any, c lifecycle.Change, project bool) {
+// addTo adds readings to an environment. c is the change with the readings in it. project is false if no rule uses it.
+func (r Readings) addTo(env map[string]any, c lifecycle.Change, project bool) {
 	env[theUnknown] = r.Unknown
 	env["parent"], env["project"] = nil, nil
 	if resource, ok := env["resource"].(map[string]any); ok && c.Resource.Metadata != nil {
@@ -276,7 +274,7 @@ func texts(m map[string]string) map[string]any {
 	return all
 }
 
-// readingTypes adds the types of what see adds.
+// readingTypes adds the types of the values that addTo adds.
 func readingTypes(env types.Map, text types.Type) {
 	if resource, ok := env["resource"].(types.Map); ok {
 		resource["metadata"] = types.Map{types.Extra: text}
@@ -302,7 +300,7 @@ func needsOf(root ast.Node) Needs {
 	return n
 }
 
-// unknownHere says why a path could not be read, "" if the readings do not say.
+// unknownHere returns why a path could not be read, "" if the readings do not say.
 func unknownHere(env map[string]any, path string) string {
 	why, _ := env[theUnknown].(map[string]string)
 	for _, what := range slices.Sorted(maps.Keys(why)) {

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// Source is the text of rules, and where it is from.
+// Source is the text of rules and its origin.
 type Source struct {
 	Name string
 	Text []byte
-	// Files is the folder of the rules' file, nil where they came from elsewhere.
+	// Files is the directory of the rules file, nil if the rules are not from a file.
 	Files fs.FS
 }
 
-// Reloader has rules that can change while the process runs. A version that cannot be read or does not compile is
-// refused, and the last good one stays in force. It is safe for concurrent use.
+// Reloader holds rules that can change while the process runs. It rejects a version that cannot be read or does not
+// compile, and keeps the last good one. It is safe for concurrent use.
 type Reloader struct {
 	read    func(context.Context) (Source, error)
 	compile func(Source) (*Set, error)
@@ -31,42 +31,42 @@ type Reloader struct {
 	checked   time.Time
 	reloading bool
 	reloaded  chan struct{} // closed when reloading is over
-	// last is what was compiled last, good or not. Only the caller that set reloading uses it.
+	// last is the result of the last compilation, good or bad. Only the caller that set reloading uses it.
 	last version
 }
 
-// version is what rules were compiled from, and what became of it.
+// version is one version of the rules, and why it does not compile, if so.
 type version struct {
 	text  [sha256.Size]byte
-	files *recordedFiles // nil where there is no folder
+	files *recordedFiles // nil without a directory
 	err   error          // why it does not compile
 }
 
-// Notices are told each time that the last good rules stay in force because of a fault: an alarm that goes on while the
-// fault does.
+// Notices are callbacks. Unread and Refused are called each time that a fault keeps the last good rules in force, so
+// that an alarm lasts as long as the fault.
 type Notices struct {
-	// Unread is told why the rules could not be read, Refused why they do not compile. Both may be called from several
-	// goroutines.
+	// Unread is called with the reason that the rules could not be read, Refused with the reason that they do not
+	// compile. Both may be called from several goroutines.
 	Unread, Refused func(error)
-	// InForce, if not nil, is told of the first rules and of each change.
+	// InForce, if not nil, is called with the first rules and with each change.
 	InForce func(Version)
 }
 
-// Version identifies rules.
+// Version identifies a version of the rules.
 type Version struct {
-	// Name is the source's.
+	// Name is the name of the source.
 	Name string
-	// Hash is the beginning of a SHA-256 of the rules' text and of the files that they refer to, in hexadecimal.
+	// Hash is the beginning of the SHA-256 of the rules' text and of the files that they refer to, in hexadecimal.
 	Hash string
-	// Rules is how many there are.
+	// Rules is the number of rules.
 	Rules int
 }
 
-// patience is how long a caller with good rules at hand waits for newer ones to be read.
-const patience = 5 * time.Second
+// readTimeout limits how long a caller that has good rules waits for newer ones to be read.
+const readTimeout = 5 * time.Second
 
-// Open reads and compiles rules. [Reloader.Current] reads them again if at least every has passed since. An error is
-// about the first version.
+// Open reads and compiles rules. [Reloader.Current] reads them again if at least every has passed since the last time.
+// An error concerns the first version.
 func Open(
 	ctx context.Context, read func(context.Context) (Source, error), compile func(Source) (*Set, error),
 	every time.Duration, n Notices,
@@ -80,12 +80,12 @@ func Open(
 		return nil, err
 	}
 	r.checked = time.Now()
-	r.tell(source.Name, r.set)
+	r.notify(source.Name, r.set)
 	return r, nil
 }
 
-// Watch reads the rules again each time that the period is over, and whenever something comes from now, until the
-// context ends: so changes come into force, and faults are seen, where no event calls [Reloader.Current].
+// Watch reads the rules again after each period and on each signal from now, until the context ends. Changes take
+// effect, and faults are noticed, even if no event calls [Reloader.Current].
 func (r *Reloader) Watch(ctx context.Context, now <-chan os.Signal) {
 	ticker := time.NewTicker(r.every)
 	defer ticker.Stop()
@@ -99,7 +99,7 @@ func (r *Reloader) Watch(ctx context.Context, now <-chan os.Signal) {
 		r.mu.Lock()
 		reloaded := r.reloaded
 		r.mu.Unlock()
-		if reloaded != nil { // what is being read may be older than the wish to have it read
+		if reloaded != nil { // the reading under way may have begun before the signal
 			select {
 			case <-ctx.Done():
 				return
@@ -113,15 +113,15 @@ func (r *Reloader) Watch(ctx context.Context, now <-chan os.Signal) {
 	}
 }
 
-// tell says that rules that were just compiled are in force.
-func (r *Reloader) tell(name string, set *Set) {
+// notify reports that newly compiled rules are in force.
+func (r *Reloader) notify(name string, set *Set) {
 	if r.notices.InForce != nil {
 		r.notices.InForce(set.Version(name))
 	}
 }
 
-// Current returns the rules in force. When a check is due, one caller reads the rules; the others go on with the last
-// ones. If they have changed, they are compiled in the background, so that no event waits for that.
+// Current returns the rules in force. If a check is due, one caller reads the rules, and the others continue with the
+// last ones. Changed rules are compiled in the background, so that no event waits for that.
 func (r *Reloader) Current(ctx context.Context) *Set {
 	r.mu.Lock()
 	set, due := r.set, !r.reloading && time.Since(r.checked) >= r.every
@@ -140,7 +140,7 @@ func (r *Reloader) Current(ctx context.Context) *Set {
 	}()
 	// The caller reads, not a goroutine: AWS Lambda freezes the process after an answer, and a call to the cloud
 	// would time out. Compiling survives that.
-	reading, cancel := context.WithTimeout(ctx, patience)
+	reading, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	source, err := r.read(reading)
 	if err != nil {
@@ -152,7 +152,7 @@ func (r *Reloader) Current(ctx context.Context) *Set {
 	return set
 }
 
-// reload compiles a source if it has changed, and puts it in force.
+// reload compiles a source if it has changed, and puts it into force.
 func (r *Reloader) reload(source Source) {
 	var newer *Set
 	defer func() {
@@ -173,7 +173,7 @@ func (r *Reloader) reload(source Source) {
 		return
 	}
 	newer = set
-	r.tell(source.Name, set)
+	r.notify(source.Name, set)
 }
 
 // compiled compiles a source and remembers it.
@@ -190,7 +190,7 @@ func (r *Reloader) compiled(source Source) (*Set, error) {
 	return set, err
 }
 
-// finish ends reloading, with newer rules or without.
+// finish ends reloading, with or without newer rules.
 func (r *Reloader) finish(newer *Set) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -202,7 +202,7 @@ func (r *Reloader) finish(newer *Set) {
 	r.reloaded = nil
 }
 
-// is reports whether a source, with the files that its tables refer to, is this version.
+// is reports whether a source, with the files of its tables, is this version.
 func (v version) is(source Source) bool {
 	if v.text != sha256.Sum256(source.Text) || (v.files == nil) != (source.Files == nil) {
 		return false
@@ -218,13 +218,13 @@ func (v version) is(source Source) bool {
 	return true
 }
 
-// recordedFiles remembers which files were read from a folder, and their contents.
+// recordedFiles records which files were read from a directory, and their contents.
 type recordedFiles struct {
 	fs.FS
 	sums map[string][sha256.Size]byte
 }
 
-// ReadFile reads a file, as [fs.ReadFileFS] has it.
+// ReadFile implements [fs.ReadFileFS].
 func (f *recordedFiles) ReadFile(name string) ([]byte, error) {
 	text, err := fs.ReadFile(f.FS, name)
 	f.sums[name] = sumOf(text, err)
@@ -238,5 +238,5 @@ func sumOf(text []byte, err error) [sha256.Size]byte {
 	return sha256.Sum256(text)
 }
 
-// Current returns the set itself: rules that never change.
+// Current returns the set itself, so that a Set can stand in for a Reloader if the rules never change.
 func (s *Set) Current(context.Context) *Set { return s }

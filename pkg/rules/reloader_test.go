@@ -15,21 +15,21 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// shelf is where rules are read from; its text can be changed.
-type shelf struct {
+// source holds rules whose text can be changed.
+type source struct {
 	mu    sync.Mutex
 	text  string
 	err   error
 	reads int
 }
 
-func (s *shelf) put(text string, err error) {
+func (s *source) put(text string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.text, s.err = text, err
 }
 
-func (s *shelf) read(context.Context) (rules.Source, error) {
+func (s *source) read(context.Context) (rules.Source, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++
@@ -46,7 +46,7 @@ func version(n int) string {
 
 func TestReloader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &shelf{text: version(1)}
+		s := &source{text: version(1)}
 		var refused []error
 		reloader, err := rules.Open(t.Context(), s.read, compileSource, time.Minute, rules.Notices{
 			Unread: func(err error) { refused = append(refused, err) }, Refused: func(err error) {
@@ -86,10 +86,10 @@ func TestReloader(t *testing.T) {
 	})
 }
 
-// Changes come into force, and faults are told, where no event comes; a signal does not wait for the period's end.
+// Changes take effect, and faults are reported, without any event. A signal does not wait for the end of the period.
 func TestReloaderWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &shelf{text: version(1)}
+		s := &source{text: version(1)}
 		var told []string
 		reloader, err := rules.Open(t.Context(), s.read, compileSource, time.Minute, rules.Notices{
 			Unread: func(error) { told = append(told, "unread") }, Refused: func(error) { told = append(told, "refused") },
@@ -138,16 +138,16 @@ func TestReloaderWatches(t *testing.T) {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	s := &shelf{text: "rules: []"}
+	s := &source{text: "rules: []"}
 	if _, err := rules.Open(t.Context(), s.read, compileSource, time.Minute, rules.Notices{}); err == nil {
 		t.Error("the first version does not compile")
 	}
 }
 
-// Many ask at once: one looks, and nobody waits for it.
+// Of many concurrent callers, one reads the rules. The others do not wait for it.
 func TestReloaderReadsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &shelf{text: version(1)}
+		s := &source{text: version(1)}
 		slow := func(ctx context.Context) (rules.Source, error) {
 			if s.reads > 0 {
 				<-time.NewTimer(10 * time.Second).C
@@ -180,10 +180,10 @@ func TestReloaderReadsOnce(t *testing.T) {
 	})
 }
 
-// Where the rules are kept does not answer: the last good ones are at hand, and whoever asks for them has more to do.
+// If the source of the rules does not answer, callers get the last good rules after a short wait.
 func TestReloaderDoesNotWaitForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &shelf{text: version(1)}
+		s := &source{text: version(1)}
 		silent := func(ctx context.Context) (rules.Source, error) {
 			if s.reads > 0 {
 				<-ctx.Done()
@@ -208,10 +208,10 @@ func TestReloaderDoesNotWaitForLong(t *testing.T) {
 	})
 }
 
-// A panic over one version is a fault like others, and does not keep the next from being compiled.
+// A panic over one version is a fault like others, and the next version is still compiled.
 func TestReloaderOutlivesAPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &shelf{text: version(1)}
+		s := &source{text: version(1)}
 		compiles := 0
 		compile := func(source rules.Source) (*rules.Set, error) {
 			if compiles++; compiles == 2 {
@@ -238,10 +238,10 @@ func TestReloaderOutlivesAPanic(t *testing.T) {
 	})
 }
 
-// A panic while rules are read is the caller's, and the next one reads again.
+// A panic while rules are read reaches the caller, and the next caller reads again.
 func TestReloaderOutlivesAPanicOfReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &shelf{text: version(1)}
+		s := &source{text: version(1)}
 		read := func(ctx context.Context) (rules.Source, error) {
 			source, err := s.read(ctx)
 			if s.reads == 2 {
@@ -268,7 +268,7 @@ func TestReloaderOutlivesAPanicOfReading(t *testing.T) {
 	})
 }
 
-// Rules are compiled when they or the tables beside them have changed, not each time that they are read.
+// Rules are compiled when they or their tables have changed, not each time that they are read.
 func TestReloaderCompilesWhatChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		beside := fstest.MapFS{"t.csv": {Data: []byte("p-1,CC-1\n")}}
@@ -313,10 +313,10 @@ func TestReloaderCompilesWhatChanged(t *testing.T) {
 	})
 }
 
-// Who asks for rules does not wait while newer ones are compiled.
+// Callers do not wait while newer rules are compiled.
 func TestReloaderCompilesInTheBackground(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &shelf{text: version(1)}
+		s := &source{text: version(1)}
 		compile := func(source rules.Source) (*rules.Set, error) {
 			if string(source.Text) != version(1) {
 				<-time.NewTimer(10 * time.Second).C

@@ -1,11 +1,10 @@
 // Package rules turns tagging rules and a change into a plan: which metadata keys to set, to add and to remove.
 //
-// Rules are compiled once, strictly: whatever can be known to be wrong at start is an error then, with the line.
-// Planning is pure: the same rules, event and readings give the same plan, today and when the event is played again.
+// Rules are compiled once, strictly: every fault that can be found at start is an error with its line. Planning is
+// pure: the same rules, event and readings always give the same plan, even if the event is replayed later.
 //
-// timezone() needs data of time zones, which an image may lack. The data is therefore in the binary (time/tzdata): 390
-// KB more of 15 MB, 95 KB more of a function's 5.3 MB zip. Without it, one machine would write a key that another
-// leaves out.
+// timezone() needs time zone data, which an image may lack. The binary therefore contains it (time/tzdata): 390 KB of
+// 15 MB, 95 KB of a function's 5.3 MB zip. Otherwise one machine would write a key that another leaves out.
 package rules
 
 import (
@@ -23,17 +22,17 @@ type Set struct {
 	scope  scope
 	tables map[string]any // the scope's, as expressions see them
 	ignore []expression
-	// priority are keys and patterns of keys, the most important first; reserve is how many items of metadata are left
+	// priority has keys and patterns of keys, the most important first. reserve is the number of metadata items to keep
 	// free.
 	priority []string
 	reserve  int
-	// reads is which readings any rule uses, inherits says that a rule has inherit:.
+	// reads has the readings that any rule uses. inherits reports that a rule has inherit:.
 	reads    Needs
 	inherits bool
-	// namesProject says that the text has the word project otherwise than in resource.project.
+	// namesProject reports that the text has the word project other than in resource.project.
 	namesProject bool
 	readings     Readings
-	given        bool // readings are all there is to know
+	given        bool // no other readings will come
 	policy       Policy
 	hash         string
 	notices      []Warning // of sections other than rules:
@@ -45,15 +44,15 @@ type rule struct {
 	on         []lifecycle.Action
 	when       *expression // nil: always
 	operations []operation
-	// guards are parts of when that must all be true; needs is which readings the rule uses.
+	// guards are parts of when that must all be true. needs has the readings that the rule uses.
 	guards []*expression
 	needs  Needs
-	// reconcile says that the rule is for existing resources even if it mentions time, data or event. uncertain says that
-	// nothing is known of its condition but its guards.
+	// reconcile reports that the rule applies to existing resources even if it mentions time, data or event. uncertain
+	// reports that only the guards of its condition are known.
 	reconcile, uncertain bool
 }
 
-// operation is what one rule wants of one key.
+// operation is what one rule does to one key.
 type operation struct {
 	key   string // or, of remove and inherit, a pattern of keys
 	line  int
@@ -75,18 +74,18 @@ const (
 
 func parentOf(kind lifecycle.Kind) metadata.Kind { return metadata.Kind(kind).Parent() }
 
-// FamilyOf returns whose limits apply to a kind of resource.
+// FamilyOf returns the family whose limits apply to a kind of resource.
 func FamilyOf(api metadata.API, kind lifecycle.Kind) metadata.Family {
 	return metadata.Kind(kind).Family(api)
 }
 
-// Hash identifies the rules and the contents of their tables: 64 hexadecimal digits.
+// Hash returns a hash of the rules and the contents of their tables: 64 hexadecimal digits.
 func (s *Set) Hash() string { return s.hash }
 
-// shownDigits is how many digits of a hash tell versions apart for people.
+// shownDigits is the number of a hash's digits that are shown to tell versions apart.
 const shownDigits = 12
 
-// Version identifies the rules. Name is where they are from. The hash is the beginning of [Set.Hash].
+// Version identifies the rules. name is their origin. The hash is the beginning of [Set.Hash].
 func (s *Set) Version(name string) Version {
 	return Version{Name: name, Hash: s.hash[:shownDigits], Rules: s.Len()}
 }
@@ -94,7 +93,7 @@ func (s *Set) Version(name string) Version {
 // Len returns the number of rules.
 func (s *Set) Len() int { return len(s.rules) }
 
-// Names returns the rules' names, in their order.
+// Names returns the names of the rules, in their order.
 func (s *Set) Names() []string {
 	names := make([]string, len(s.rules))
 	for i, r := range s.rules {
@@ -103,7 +102,7 @@ func (s *Set) Names() []string {
 	return names
 }
 
-// Unreachable names the rules that none of the actions can make match.
+// Unreachable returns the names of the rules that match none of the actions.
 func (s *Set) Unreachable(actions []lifecycle.Action) []string {
 	var names []string
 	for _, r := range s.rules {

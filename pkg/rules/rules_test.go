@@ -107,7 +107,7 @@ func TestPlanWithLittleKnown(t *testing.T) {
 	}
 }
 
-// The value that an expression leaves on a server, or why it leaves none.
+// The value that an expression writes to a server, or why it writes none.
 func TestValues(t *testing.T) {
 	for _, tt := range []struct{ template, want, why string }{
 		// Literals, exactly as written
@@ -188,7 +188,7 @@ func TestValues(t *testing.T) {
 		{`${tables.green.alice}`, "green", ""},
 		{`${tables.deep["p-1"]}`, "deep", ""},
 
-		// What has no form as text
+		// Values without a text form
 		{`${data.list}`, "", "data.list is a list; pick one of its elements"},
 		{`${data.object}`, "", "data.object is an object; pick one of its members"},
 		{`${resource}`, "", "resource is an object; pick one of its members"},
@@ -212,7 +212,7 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// A path that runs into what has no parts ends in nothing, like one that runs into nothing.
+// A path into a value without parts is absent, like a path into an absent value.
 func TestPathsThatEndInNothing(t *testing.T) {
 	for name, request := range map[string]any{
 		"a text": "x", "an empty text": "", "a number": int64(7), "a fraction": 1.5, "a truth": true, "nothing": nil,
@@ -256,7 +256,7 @@ func TestPathsThatEndInNothing(t *testing.T) {
 	}
 }
 
-// Where such a path is needed, the problem says that it is absent, whatever it runs into.
+// Where such a path is needed, the problem reports it as absent.
 func TestPathsThatEndInNothingAreNamed(t *testing.T) {
 	for expression, want := range map[string]string{
 		`data.s.a.b`:                      "data.s.a.b is absent",
@@ -274,7 +274,7 @@ func TestPathsThatEndInNothingAreNamed(t *testing.T) {
 	}
 }
 
-// What date(), duration(), days() and timezone() read, and what they say of what they do not.
+// The inputs of date(), duration(), days() and timezone(), and the errors for others.
 func TestTimes(t *testing.T) {
 	data := map[string]any{
 		"day": "2026-12-31", "utc": "2026-12-31T00:00:00Z", "epoch": int64(1795166104), "n": int64(14), "ns": "14",
@@ -343,7 +343,7 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// An event that tells nothing of who did it has an actor of unknown kind.
+// An event without an actor has an actor of unknown kind.
 func TestUnknownActor(t *testing.T) {
 	text := `rules:
 - {name: unknown, on: server.created, when: 'actor.kind == "unknown"', set: {flag: unknown actor}}
@@ -419,7 +419,7 @@ func TestWhen(t *testing.T) {
 	}
 }
 
-// For one key the last matching rule has the last word, unless it has nothing to say.
+// For one key, the last matching rule wins, unless it has no value.
 func TestLastRuleWins(t *testing.T) {
 	for _, tt := range []struct {
 		name, first, second string
@@ -453,7 +453,7 @@ func TestLastRuleWins(t *testing.T) {
 	}
 }
 
-// Computed values are made to fit what the family takes, and a key that only bare metal refuses is left out there.
+// Computed values are adapted to the family's limits. A key that only bare metal rejects is left out there.
 func TestLimits(t *testing.T) {
 	text := `rules:
 - name: r
@@ -500,7 +500,7 @@ func TestJSONIsYAML(t *testing.T) {
 	}
 }
 
-// The same event gives the same plan, whenever it is planned and however often.
+// The same event always gives the same plan.
 func TestPlanIsPure(t *testing.T) {
 	set := compile(t, designRules, "")
 	first := set.Plan(change(), sample(t), rules.Readings{})

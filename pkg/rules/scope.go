@@ -12,7 +12,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// scope is what a file of rules adds to the names that expressions know.
+// scope has the names that a rules file adds to expressions.
 type scope struct {
 	tables     map[string]table
 	conditions map[string]string // expressions by name
@@ -42,10 +42,10 @@ func (t table) types(text types.Type) types.Map {
 	return types.Map{types.Extra: row}
 }
 
-// mostConditionNodes limits the size of an expression with its named conditions, which can refer to other conditions.
-const mostConditionNodes = 10_000
+// maxConditionNodes limits an expression after its named conditions are expanded. These can use other conditions.
+const maxConditionNodes = 10_000
 
-// conditions reads the conditions: section: named conditions for when: and for other conditions below them.
+// conditions reads the conditions: section: named conditions for when: and for later conditions.
 func (c *compiler) conditions(node *yaml.Node) {
 	if node.Kind != yaml.MappingNode || len(node.Content) == 0 {
 		c.fail(node, "conditions: want a mapping of names to conditions, found %s", describe(node))
@@ -60,7 +60,7 @@ func (c *compiler) conditions(node *yaml.Node) {
 			c.fail(e.key, "conditions: %s is a word of expressions already", e.name)
 			continue
 		}
-		// The condition can only use those above it, so there are no cycles.
+		// A condition can only use earlier ones, so there are no cycles.
 		source := "true" // where it has a fault, its uses are not faults too
 		if compiled := c.condition(e.value, "conditions: "+e.name); compiled != nil {
 			source = compiled.source
@@ -69,7 +69,7 @@ func (c *compiler) conditions(node *yaml.Node) {
 	}
 }
 
-// taken reports whether a name means something in expressions.
+// taken reports whether expressions already use a name.
 func (c *compiler) taken(name string) bool {
 	language := append([]string{"nil", "true", "false", "let", "if", "else"}, operators...)
 	if slices.Contains(language, name) || environmentTypes(scope{}, types.Any)[name] != nil {
@@ -86,11 +86,11 @@ type naming struct {
 
 // named makes named conditions available. After the compilation, fault returns an error if they were too large.
 func (s scope) named() (option expr.Option, fault func() error) {
-	left := mostConditionNodes
+	left := maxConditionNodes
 	n := naming{conditions: s.conditions, left: &left}
 	return expr.Patch(n), func() error {
 		if left < 0 {
-			return fmt.Errorf("its conditions make it too large: more than %d parts", mostConditionNodes)
+			return fmt.Errorf("its conditions make it too large: more than %d parts", maxConditionNodes)
 		}
 		return nil
 	}
@@ -115,7 +115,7 @@ func (n naming) Visit(node *ast.Node) {
 	ast.Patch(node, tree.Node)
 }
 
-// condition compiles an expression that is true or false.
+// condition compiles a boolean expression.
 func (c *compiler) condition(node *yaml.Node, what string) *expression {
 	if node.Kind == yaml.SequenceNode {
 		c.fail(node, "%s: want one expression, found %s; join conditions with and", what, describe(node))

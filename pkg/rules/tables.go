@@ -17,13 +17,13 @@ import (
 
 var tableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// table is what expressions look values up in: a text for each key or, with columns, a row of texts. An empty value is
-// not in it.
+// table is a lookup table for expressions: a text for each key or, with columns, a row of texts. It leaves out empty
+// values.
 type table struct {
 	rows map[string]any // string, or map[string]any of strings
-	// columns are the names that a row can have, nil for a table of texts.
+	// columns are the possible column names of a row, nil for a table of texts.
 	columns []string
-	// faulty says that the table could not be read, so that its columns are not known.
+	// faulty reports that the table could not be read, so that its columns are unknown.
 	faulty bool
 }
 
@@ -52,7 +52,7 @@ func (c *compiler) tables(node *yaml.Node) {
 	}
 }
 
-// fileOf returns the nodes of file: and heading: of a table that is {file: path}. heading is nil if it is missing.
+// fileOf returns the nodes of file: and heading: in a table {file: path}. heading is nil if it is missing.
 func fileOf(body *yaml.Node) (file, heading *yaml.Node, ok bool) {
 	for i := 0; i+1 < len(body.Content) && len(body.Content) <= 4; i += 2 {
 		switch value := body.Content[i+1]; {
@@ -67,7 +67,7 @@ func fileOf(body *yaml.Node) (file, heading *yaml.Node, ok bool) {
 	return file, heading, file != nil
 }
 
-// tableRows reads a table that is written in YAML or JSON.
+// tableRows reads a table in YAML or JSON.
 func (c *compiler) tableRows(name string, body *yaml.Node) table {
 	t := table{rows: map[string]any{}}
 	var first *yaml.Node
@@ -100,16 +100,16 @@ func (c *compiler) tableRows(name string, body *yaml.Node) table {
 			}
 		}
 		t.rows[e.name] = row
-		if len(t.columns) > mostColumns {
-			c.fail(e.value, "tables: %s: more than %d columns", name, mostColumns)
+		if len(t.columns) > maxColumns {
+			c.fail(e.value, "tables: %s: more than %d columns", name, maxColumns)
 			break
 		}
 	}
 	return t
 }
 
-// mostColumns limits the columns of a table: one with more has its rows and columns the wrong way round.
-const mostColumns = 200
+// maxColumns limits the columns of a table. A table with more probably has rows and columns swapped.
+const maxColumns = 200
 
 func (c *compiler) tableFile(name string, node, heading *yaml.Node) table {
 	none := table{rows: map[string]any{}}
@@ -164,8 +164,8 @@ func (c *compiler) tableFile(name string, node, heading *yaml.Node) table {
 	return none
 }
 
-// readCSV reads a table. The first column is what is looked up. A table of more than two columns has a heading that
-// names them; a table of two has one if heading is "true".
+// readCSV reads a table. The first column is the lookup key. A table of more than two columns has a heading with their
+// names; a table of two has one if heading is "true".
 func readCSV(text []byte, heading string) (table, error) {
 	r := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(text, []byte("\ufeff"))))
 	r.FieldsPerRecord = -1
@@ -192,8 +192,8 @@ func readCSV(text []byte, heading string) (table, error) {
 				return t, fmt.Errorf("line %d: want two columns, or more with a heading, found 1%s", line, hint)
 			case width > 2 && heading == "false":
 				return t, fmt.Errorf("line %d: want two columns, found %d; more need a heading", line, width)
-			case width > mostColumns:
-				return t, fmt.Errorf("line %d: more than %d columns", line, mostColumns)
+			case width > maxColumns:
+				return t, fmt.Errorf("line %d: more than %d columns", line, maxColumns)
 			case width > 2 || heading == "true":
 				for i, column := range record[1:] {
 					column = strings.TrimSpace(column)

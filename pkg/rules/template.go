@@ -29,7 +29,7 @@ func (t template) literal() (string, bool) {
 	return "", false
 }
 
-// render evaluates the template; why says what is missing when it has no value. An error is errOverBudget.
+// render evaluates the template. why names what is missing if there is no value. An error is errOverBudget.
 func (t template) render(env map[string]any, left *budget) (value, why string, err error) {
 	var b strings.Builder
 	for _, s := range t {
@@ -60,7 +60,7 @@ func (t template) readsTables() bool {
 	return slices.ContainsFunc(t, func(s segment) bool { return s.code != nil && s.code.tables })
 }
 
-// unknown says why something that an expression reads could not be read.
+// unknown returns why a value that the expression reads could not be read.
 func (e *expression) unknown(env map[string]any) string {
 	for _, path := range reads(e.checked, nil) {
 		if why := unknownHere(env, pathText(path)); why != "" {
@@ -72,8 +72,8 @@ func (e *expression) unknown(env map[string]any) string {
 
 var errAbsent = errors.New("is absent")
 
-// format writes a value as its user would: numbers in full and without exponent, times in RFC 3339. What has no such
-// form is an error, and never becomes "<nil>" or "map[…]" on a server.
+// format writes a value as text: numbers in full and without exponent, times in RFC 3339. A value without such a form
+// is an error; "<nil>" or "map[…]" never reaches a server.
 func format(v any) (string, error) {
 	if !present(v) {
 		return "", errAbsent
@@ -146,8 +146,8 @@ func parseTemplate(s string, compile func(string) (*expression, error)) (templat
 	return t, nil
 }
 
-// expressionLength returns where the "}" stands that ends the expression, -1 when none does: not one inside quotes, nor
-// one that closes another brace.
+// expressionLength returns the index of the "}" that ends the expression, -1 if there is none. It skips those inside
+// quotes and those that close another brace.
 func expressionLength(s string) int {
 	depth := 0
 	for i := 0; i < len(s); i++ {

@@ -48,8 +48,8 @@ func (c *compiler) parse(text []byte) *yaml.Node {
 	return root
 }
 
-// tagged refuses YAML tags, wherever they stand: YAML takes the ! of "when: ! x" away, which would turn the condition
-// round. The parser marks every tag in the style but that lone one.
+// tagged rejects YAML tags everywhere. YAML drops the ! of "when: ! x", which would invert the condition. The parser
+// marks every tag in the style except that lone one.
 func (c *compiler) tagged(node *yaml.Node) bool {
 	found := node.Style&yaml.TaggedStyle != 0 || node.Tag == "!"
 	if found {
@@ -64,11 +64,11 @@ func (c *compiler) tagged(node *yaml.Node) bool {
 
 var (
 	yamlLine = pattern(`^yaml: (?:line (\d+): )?`)
-	// begunQuoted is a value that begins with a quote and goes on after the one that ends it.
+	// begunQuoted matches a value that begins with a quoted text and continues after the closing quote.
 	begunQuoted = pattern(`[:,-]\s+(?:"[^"\n]*"|'[^'\n]*')[ \t]*[^\s"',:}\]#]`)
 )
 
-// syntax reports a YAML error. The parser's line is where it gave up, so what is unquoted there or just above is the
+// syntax reports a YAML error. The parser's line is where it gave up, so an unquoted text there or just above is the
 // likely cause.
 func (c *compiler) syntax(text []byte, err error) {
 	node := &yaml.Node{}
@@ -93,8 +93,8 @@ func (c *compiler) syntax(text []byte, err error) {
 	c.fail(node, "not YAML: %s", oneLine(message))
 }
 
-// mapping returns a mapping's entries in their order and reports duplicates; with known names, others too. where is the
-// mapping's own name.
+// mapping returns a mapping's entries in order and reports duplicates. With known names, it also reports unknown ones.
+// where is the mapping's own name.
 func (c *compiler) mapping(node *yaml.Node, where string, known ...string) []entry {
 	entries := make([]entry, 0, len(node.Content)/2)
 	seen := make(map[string]bool, len(node.Content)/2)
@@ -117,8 +117,8 @@ func (c *compiler) mapping(node *yaml.Node, where string, known ...string) []ent
 	return entries
 }
 
-// misses reports whether a mapping lacks all of the fields, and has no unknown field that may be one of them: one
-// typing error is one fault.
+// misses reports whether a mapping lacks all of the fields and has no unknown field that may be one of them: one typing
+// error is one fault.
 func (c *compiler) misses(node *yaml.Node, fields map[string]*yaml.Node, names ...string) bool {
 	return !slices.ContainsFunc(names, func(name string) bool { return fields[name] != nil }) &&
 		!slices.ContainsFunc(c.misspelt[node], func(meant string) bool {
@@ -127,7 +127,7 @@ func (c *compiler) misses(node *yaml.Node, fields map[string]*yaml.Node, names .
 		})
 }
 
-// fieldMeant is the field that an unknown one most likely is, "" where none is near.
+// fieldMeant returns the known field most similar to an unknown one, "" if none is similar.
 func fieldMeant(name string, known []string) string {
 	if isTrue(name) && slices.Contains(known, "on") {
 		return "on"
@@ -144,7 +144,7 @@ func fieldNameHint(name string, known []string) string {
 	return suggest.Hint(name, known)
 }
 
-// fields is mapping for a mapping whose names are all known, by name.
+// fields is mapping for a mapping with known names. The result is by name.
 func (c *compiler) fields(node *yaml.Node, known ...string) map[string]*yaml.Node {
 	fields := map[string]*yaml.Node{}
 	for _, e := range c.mapping(node, "", known...) {
@@ -153,7 +153,7 @@ func (c *compiler) fields(node *yaml.Node, known ...string) map[string]*yaml.Nod
 	return fields
 }
 
-// name is scalar for a key of the mapping, or an element of the list, that where names.
+// name is scalar for a key of the mapping, or an element of the list, called where.
 func (c *compiler) name(node *yaml.Node, where string) (string, bool) {
 	what := "a key"
 	if where != "" {
@@ -166,7 +166,7 @@ func (c *compiler) name(node *yaml.Node, where string) (string, bool) {
 	return c.scalar(node, what)
 }
 
-// scalar returns a text exactly as its author wrote it: 014 stays 014, and yes stays yes.
+// scalar returns a text exactly as written: 014 stays 014, and yes stays yes.
 func (c *compiler) scalar(node *yaml.Node, what string) (string, bool) {
 	switch {
 	case node.Kind != yaml.ScalarNode:

@@ -10,9 +10,9 @@ import (
 	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
-// closed returns the words that a path can ever be, and those that it can be in the rule; nil for a path that can be
-// anything.
-func (r rule) closed(path string) (all, here []string) {
+// possibleWords returns all values that a path can have, and those that it can have in the rule. Both are nil if the
+// path can have any value.
+func (r rule) possibleWords(path string) (all, here []string) {
 	all = fieldWords(path)
 	switch path {
 	case "action":
@@ -34,7 +34,7 @@ func words[T ~string](list []T) []string {
 	return all
 }
 
-// comparison takes a == "b", "b" == a and a in ["b", "c"] apart.
+// comparison returns the path and the literals of a == "b", "b" == a and a in ["b", "c"].
 func comparison(node ast.Node) (path string, with []string) {
 	n, ok := node.(*ast.BinaryNode)
 	if !ok {
@@ -64,27 +64,27 @@ func comparison(node ast.Node) (path string, with []string) {
 	return pathText(left), with
 }
 
-// never reports whether a condition cannot be true, going by the comparisons in it.
-func (r rule) never(node ast.Node) bool {
+// neverTrue reports whether the comparisons in a condition keep it from ever being true.
+func (r rule) neverTrue(node ast.Node) bool {
 	if n, ok := node.(*ast.BinaryNode); ok {
 		switch n.Operator {
 		case "and", "&&":
-			return r.never(n.Left) || r.never(n.Right)
+			return r.neverTrue(n.Left) || r.neverTrue(n.Right)
 		case "or", "||":
-			return r.never(n.Left) && r.never(n.Right)
+			return r.neverTrue(n.Left) && r.neverTrue(n.Right)
 		}
 	}
 	path, with := comparison(node)
-	all, here := r.closed(path)
+	all, here := r.possibleWords(path)
 	return all != nil && with != nil && !slices.ContainsFunc(with, func(w string) bool { return slices.Contains(here, w) })
 }
 
-// impossible says which comparisons of an expression are with words that cannot come.
+// impossible describes the comparisons of an expression with values that are not possible.
 func (r rule) impossible(root ast.Node) []string {
 	var found []string
 	ast.Walk(&root, visit(func(node ast.Node) {
 		path, with := comparison(node)
-		all, here := r.closed(path)
+		all, here := r.possibleWords(path)
 		for _, w := range with {
 			switch {
 			case all == nil || slices.Contains(here, w):
@@ -98,12 +98,11 @@ func (r rule) impossible(root ast.Node) []string {
 	return found
 }
 
-// checkWords warns about comparisons with words that cannot come, and reports whether they keep the rule from ever
-// matching.
+// checkWords warns about comparisons with impossible values. It reports whether they keep the rule from ever matching.
 func (r rule) checkWords(warn func(line int, format string, args ...any)) (never bool) {
 	if r.when != nil {
 		found := strings.Join(r.impossible(r.when.checked), "; ")
-		if never = r.never(r.when.checked); never {
+		if never = r.neverTrue(r.when.checked); never {
 			found = "it never matches: " + found
 		}
 		if found != "" {
