@@ -138,7 +138,7 @@ func TestKolla(t *testing.T) {
 	}
 	pattern := regexp.MustCompile(policy[1])
 	private := read(t, "../docs/private-cloud.md")
-	names := regexp.MustCompile("(?m)^deleted queue (\\S+) ").FindAllStringSubmatch(private, -1)
+	names := regexp.MustCompile(`(?m)^deleted queue (\S+) `).FindAllStringSubmatch(private, -1)
 	if len(names) != 11 {
 		t.Errorf("docs/private-cloud.md names %d queues", len(names))
 	}
