@@ -118,9 +118,9 @@ func Run(ctx context.Context, f Function) error {
 	case functionGraph:
 		ctx, stop := UntilInterrupted(ctx)
 		defer stop()
-		door := c.functionGraph()
-		door.Work = work
-		return door.Run(ctx)
+		graph := c.functionGraph()
+		graph.Work = work
+		return graph.Run(ctx)
 	}
 	if work != nil {
 		return fmt.Errorf("%s is no function for HTTP: a pass takes longer than a request (run tagger reconcile --scheduled)", f.Name)

@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -338,8 +339,10 @@ func batchOf(batch []message) []byte {
 		e.Records = append(e.Records, events.SQSMessage{
 			MessageId: m.id, ReceiptHandle: m.receipt, Body: m.body, EventSource: "aws:sqs", EventSourceARN: queueARN,
 			AWSRegion: "eu-central-1",
-			Attributes: map[string]string{"ApproximateReceiveCount": fmt.Sprint(m.receives),
-				"SentTimestamp": fmt.Sprint(m.sent.UnixMilli())},
+			Attributes: map[string]string{
+				"ApproximateReceiveCount": strconv.Itoa(m.receives),
+				"SentTimestamp":           strconv.FormatInt(m.sent.UnixMilli(), 10),
+			},
 		})
 	}
 	text, err := json.Marshal(e)

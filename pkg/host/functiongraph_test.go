@@ -153,9 +153,12 @@ func TestInvocationCredentials(t *testing.T) {
 			continue
 		}
 		c := a.got[0]
-		if a.errs[0] != nil || c.AccessKey != "AK" || c.SecretKey.Reveal() != "the-secret-key" ||
-			c.SecurityToken.Reveal() != "the-token" || c.AccessKeyProjectID != "p-1" {
-			t.Errorf("on: access key %q, %v", c.AccessKey, a.errs[0])
+		want := config.Credentials{
+			AccessKey: "AK", SecretKey: config.NewSecret("the-secret-key"), SecurityToken: config.NewSecret("the-token"),
+			AccessKeyProjectID: "p-1", RegionName: "eu-west-0",
+		}
+		if a.errs[0] != nil || c != want {
+			t.Errorf("on: %+v, %v", c, a.errs[0])
 		}
 	}
 }

@@ -40,9 +40,8 @@ func (p plain) read(e event.Event, from *payload) (Reading, error) {
 		action = Action(strings.TrimPrefix(e.Type(), plainPrefix))
 	}
 	if !slices.Contains(Actions(), action) {
-		return Reading{
-			Why: "type " + printable(e.Type()) + " is not in the plain schema, " + plainPrefix + "ACTION (docs/events.md)" + known(e.Type()),
-		}, nil
+		const problem = " is not in the plain schema, " + plainPrefix + "ACTION (docs/events.md)"
+		return Reading{Why: "type " + printable(e.Type()) + problem + actionHint(e.Type())}, nil
 	}
 	data, err := from.decode()
 	if err != nil {

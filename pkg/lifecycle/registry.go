@@ -68,12 +68,12 @@ func (r *Registry) Read(e event.Event) (Reading, error) {
 		}
 		return r.finish(d, e, reading)
 	}
-	return Reading{Why: "type " + printable(e.Type()) + " is not recognised: map it to an action with TAGGER_EVENT_TYPES (docs/events.md)" +
-		known(e.Type())}, nil
+	const solution = " is not recognised: map it to an action with TAGGER_EVENT_TYPES (docs/events.md)"
+	return Reading{Why: "type " + printable(e.Type()) + solution + actionHint(e.Type())}, nil
 }
 
-// known names the action that a type most likely means, or else all actions.
-func known(eventType string) string {
+// actionHint returns the action that a type most likely means, or else all actions.
+func actionHint(eventType string) string {
 	names := make([]string, len(Actions()))
 	for i, a := range Actions() {
 		names[i] = string(a)
