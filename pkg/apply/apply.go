@@ -1,8 +1,8 @@
-// Package apply brings a plan onto a resource: it writes, waits while the resource is not ready, reads back what it
-// wrote, and says what became of it.
+// Package apply applies a plan to a resource: it writes, waits while the resource is not ready, reads back what it
+// wrote, and reports the outcome.
 //
-// It asks forgiveness, not permission: it writes first and looks at the server's vm_state only when refused. Looking
-// first would cost a call and prove nothing, for the state can change in between.
+// It writes first and reads the server's vm_state only when the write is refused. Reading first would cost a call and
+// prove nothing, because the state can change in between.
 package apply
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Resource is one resource and the operations that its metadata needs; [metadata.Resource] has them, and says what they
-// do.
+// Resource is one resource and the operations that its metadata needs. [metadata.Resource] implements and documents
+// them.
 type Resource interface {
 	Kind() metadata.Kind
 	// Path identifies the resource.
@@ -29,13 +29,13 @@ type Resource interface {
 
 // Options are the same for every job.
 type Options struct {
-	// Verify reads back what was written, once, and writes again what another writer undid.
+	// Verify reads back once what was written, and rewrites what another writer undid.
 	Verify bool
 	// DryRun reads and writes nothing.
 	DryRun bool
 	// Grace is how old an event must be before a 404 means that its resource is gone.
 	Grace time.Duration
-	// GiveUpAfter is how long after the carrier took a message nothing more is tried.
+	// GiveUpAfter is the age of a message, since the carrier accepted it, after which nothing is retried.
 	GiveUpAfter time.Duration
 }
 
@@ -43,30 +43,29 @@ type Options struct {
 type Job struct {
 	Change lifecycle.Change
 	Plan   rules.Plan
-	// Visible reports that the credentials act in the event's project, or that the event names none. Where they do
-	// not, a 404 says nothing about the resource.
+	// Visible reports that the credentials act in the event's project, or that the event names none. If they do not, a
+	// 404 says nothing about the resource.
 	Visible bool
-	// SentAt is when the carrier took the message, zero when it does not say: then nothing is ever given up.
+	// SentAt is when the carrier accepted the message. If it is zero (unknown), the job is never given up.
 	SentAt time.Time
-	// ReceivedAt is when we received the message, zero when that is not known.
+	// ReceivedAt is when this process received the message, zero if unknown.
 	ReceivedAt time.Time
-	// Receives is how often the carrier has handed the message out; 0 when it does not say.
+	// Receives is how often the carrier has delivered the message, 0 if unknown.
 	Receives int
-	// Wait is how long a wait inside this call may last in all. The context's deadline bounds it too.
+	// Wait limits the sum of the pauses inside this call. The context's deadline limits it too.
 	Wait time.Duration
-	// Ours, if not nil, says which keys are ours: a resource with any other key is left alone.
+	// Ours, if not nil, reports whether Tagger owns a key. A resource with any other key is left alone.
 	Ours func(key string) bool
-	// Renaming, if not nil, is told of each rename before it begins: until the new key is written, the value is only
-	// there.
+	// Renaming, if not nil, is called before each rename: until the new key is written, only the caller has the value.
 	Renaming func(from, to, value string)
-	// Pausing, if not nil, is told of every pause before it begins.
+	// Pausing, if not nil, is called before every pause.
 	Pausing func(reason string, pause time.Duration)
 
-	// overtaken are the keys that a newer change decided.
+	// overtaken holds the keys that a newer change decided.
 	overtaken map[string]bool
 }
 
-// Applier applies jobs. It is safe for concurrent use, and lets one job at a time write to one resource.
+// Applier applies jobs. It is safe for concurrent use, and runs one job at a time for each resource.
 type Applier struct {
 	options    Options
 	locks      keyedMutex
@@ -76,12 +75,12 @@ type Applier struct {
 // New returns an Applier.
 func New(o Options) *Applier { return &Applier{options: o} }
 
-// Pauses inside a call grow from first to longest.
+// Pauses inside a call grow from the first to the longest.
 const (
 	firstPause   = 500 * time.Millisecond
 	longestPause = 15 * time.Second
 	pauseGrowth  = 1.35
-	// forLastTry is what a pause leaves of the context's time.
+	// forLastTry is the time that a pause leaves before the context's deadline.
 	forLastTry = 2 * time.Second
 )
 
@@ -94,7 +93,7 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 	}
 	defer unlock()
 	if a.options.DryRun {
-		// What is there is read, and what would be written is the reason.
+		// A dry run only reads; its reason names what would be written.
 		d, failed := a.Preview(ctx, resource, job)
 		if failed.Outcome != "" {
 			return failed
@@ -126,18 +125,18 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 		if r.overQuota(err) {
 			continue
 		}
-		v := a.judge(ctx, r, err)
+		v := a.decide(ctx, r, err)
 		if !waiter.Again(ctx, v) {
 			return Result{
 				Decision: v.Decision, Written: r.written, Removed: r.removedKeys(), Problems: overtaken,
 				Attempts: r.attempts, Waited: waiter.Waited(),
 			}
 		}
-		r.known = nil // another writer may have written meanwhile
+		r.known = nil // another writer may have changed it meanwhile
 	}
 }
 
-// spread lengthens a pause that many were told alike, so that they do not all end it at the same moment.
+// spread lengthens a pause at random: clients that got the same Retry-After must not all retry at the same moment.
 func spread(d time.Duration) time.Duration { return d + rand.N(d/5+1) }
 
 func (a *Applier) deferred(job Job, reason string, retryAfter time.Duration) Result {

@@ -23,7 +23,7 @@ import (
 
 const id = "95bf2490-5428-432c-ad9b-5e3406f869dd"
 
-// stand is an embedded cloud, a way to it, and an applier.
+// stand is an embedded cloud, a client for it, and an applier.
 type stand struct {
 	t         *testing.T
 	sim       *simcloud.Cloud
@@ -69,7 +69,7 @@ func newStand(t *testing.T, o simcloud.Options, a apply.Options) *stand {
 	return &stand{t, sim, server, snapshot, apply.New(a)}
 }
 
-// job is one for a server that was created a minute ago.
+// job returns a job for a server that was created a minute ago.
 func job(p rules.Plan) apply.Job {
 	return apply.Job{
 		Change: lifecycle.Change{
@@ -80,7 +80,7 @@ func job(p rules.Plan) apply.Job {
 	}
 }
 
-// sent lists the requests that the cloud has served: method, what follows the project or version, body, status.
+// sent lists the requests that the cloud has served: method, path after the project or version, body, status.
 func (s *stand) sent() []string {
 	var all []string
 	for _, r := range s.sim.Requests() {
@@ -119,7 +119,7 @@ func diff(t *testing.T, what string, want, got any) {
 
 type m = map[string]string
 
-// Never more calls than needed: for every kind of plan the exact requests.
+// Every kind of plan sends exactly these requests, and no more.
 func TestCalls(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -278,7 +278,7 @@ func orEmpty(have m) m {
 	return have
 }
 
-// paths and requestPaths make what was sent and what was foreseen comparable.
+// paths and requestPaths make sent and predicted requests comparable.
 func paths(sent []simcloud.Request) []string {
 	var all []string
 	for _, r := range sent {
@@ -322,7 +322,7 @@ func TestSnapshot(t *testing.T) {
 	diff(t, "metadata", m{"env": "dev", "b": "2", "owner": "alice", "a": "9"}, snapshot.Metadata)
 }
 
-// A server that builds is written as soon as it is ready, for one GET a pause.
+// A server that is building is written to as soon as it is ready, at one GET per pause.
 func TestBuilding(t *testing.T) {
 	for _, build := range []time.Duration{100 * time.Millisecond, 3 * time.Second, 45 * time.Second, 8 * time.Minute} {
 		t.Run(build.String(), func(t *testing.T) {
@@ -358,7 +358,7 @@ func TestBuilding(t *testing.T) {
 	}
 }
 
-// What was added to the server by somebody else while it was building is kept.
+// Keys that another writer added while the server was building are kept.
 func TestAddIsReadAgainAfterWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
@@ -372,7 +372,7 @@ func TestAddIsReadAgainAfterWaiting(t *testing.T) {
 	})
 }
 
-// The budget and the context's deadline bound every wait, and the wait ends with one more try.
+// The wait budget and the context's deadline limit every wait, which ends with one more try.
 func TestWaitEnds(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -396,7 +396,7 @@ func TestWaitEnds(t *testing.T) {
 				j.Wait = tt.wait
 				got := s.applier.Apply(ctx, s.servers, j)
 				s.want(tt.name, got, apply.Deferred, "vm_state building")
-				// What is left of a budget at its end may be too little for one more try.
+				// The remainder of a budget may be too short for one more try.
 				if d := time.Since(start); d > tt.within || d < tt.within-time.Second {
 					t.Errorf("took %s, want %s", d, tt.within)
 				}
@@ -479,7 +479,7 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// Faults of the API, each in the way of the first write, and what becomes of the job.
+// API faults at the first write, and the outcome of each.
 func TestFaults(t *testing.T) {
 	once := func(a *simcloud.Answer) simcloud.Fault {
 		return simcloud.Fault{Service: "compute", Method: "POST", Times: 1, Answer: a}
@@ -570,7 +570,7 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// A partly failed job goes on where it stopped.
+// A job that failed half-way resumes where it stopped.
 func TestNothingIsDoneTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
@@ -602,7 +602,7 @@ func TestNothingIsDoneTwice(t *testing.T) {
 	})
 }
 
-// undo is a server API where another writer undoes the first writes.
+// undo is a server API on which another writer undoes the first writes.
 type undo struct {
 	*metadata.Resource
 	sim   *simcloud.Cloud
@@ -660,7 +660,7 @@ func TestLostWrites(t *testing.T) {
 	}
 }
 
-// One writer per resource: although the cloud loses updates that overlap, nothing is lost.
+// Although the cloud loses overlapping updates, nothing is lost: each resource has one writer at a time.
 func TestOneWriterPerResource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := options()
@@ -716,7 +716,7 @@ func TestDryRun(t *testing.T) {
 	diff(t, "sent", []string{"GET servers 200", "GET snapshots/metadata 200"}, s.sent())
 }
 
-// Huawei Cloud refuses with other codes for the same reasons.
+// Huawei Cloud uses other codes for the same refusals.
 func TestHuaweiCloud(t *testing.T) {
 	for _, tt := range []struct {
 		server  simcloud.Server
@@ -737,7 +737,7 @@ func TestHuaweiCloud(t *testing.T) {
 	}
 }
 
-// A write is verified even where reading back needs several tries.
+// A write is verified even if the read-back needs several tries.
 func TestReadBackIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
@@ -751,8 +751,7 @@ func TestReadBackIsTriedAgain(t *testing.T) {
 	})
 }
 
-// Every fault at every place of a job: whatever happens to whichever call, the resource ends as planned and the result
-// says so.
+// Whatever fault any call of a job meets, the resource ends as planned, and the result reports it.
 func TestFaultsEverywhere(t *testing.T) {
 	faults := map[string]*simcloud.Answer{
 		"429": simcloud.Throttled(2 * time.Second), "gateway": simcloud.ThrottledByGateway(),
@@ -787,7 +786,7 @@ func TestFaultsEverywhere(t *testing.T) {
 	}
 }
 
-// What an event adds is looked at before each attempt, and what somebody else has set by then is theirs.
+// A key to add is read before each attempt; a value that another writer has set by then stays.
 func TestAddIsReadBeforeEachAttempt(t *testing.T) {
 	for _, add := range []m{{"owner": "alice"}, {"owner": "alice", "a": "1"}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -805,7 +804,7 @@ func TestAddIsReadBeforeEachAttempt(t *testing.T) {
 	}
 }
 
-// A lost write is not reported as written, and what the other writer put there meanwhile is looked at.
+// A lost write is not reported as written, and the other writer's values are read.
 func TestLostAndDeferred(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
@@ -829,8 +828,7 @@ func TestLostAndDeferred(t *testing.T) {
 	})
 }
 
-// Whoever started the server may have stopped it again while there was a pause: what a start asks for is not done to a
-// stopped server.
+// A server may be stopped again during a pause. A start's plan is not applied to a stopped server.
 func TestSupersededInAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
@@ -849,7 +847,7 @@ func TestSupersededInAPause(t *testing.T) {
 	})
 }
 
-// A write whose answer was lost is ours all the same when the look at the state finds it saved.
+// A write without an answer is reported as written if a read of the state finds it saved.
 func TestUnansweredWriteOfAStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())
@@ -863,7 +861,7 @@ func TestUnansweredWriteOfAStart(t *testing.T) {
 	})
 }
 
-// Where the look at the state is refused, that is what is told.
+// If reading the state is refused, that refusal is reported.
 func TestStateIsForbidden(t *testing.T) {
 	s := newStand(t, simcloud.Options{}, options())
 	s.sim.PutServer(simcloud.Server{ID: id, VMState: "error"})
@@ -877,7 +875,7 @@ func TestStateIsForbidden(t *testing.T) {
 	}
 }
 
-// An event without a time is as old as its message, and old where nobody knows.
+// An event without a time is as old as its message. If that is unknown too, it is older than the grace period.
 func TestAgeWithoutATime(t *testing.T) {
 	for _, tt := range []struct {
 		sent    time.Duration
@@ -897,7 +895,7 @@ func TestAgeWithoutATime(t *testing.T) {
 	}
 }
 
-// A dry run and a preview say what a run would do, and not more.
+// A dry run and a preview report exactly what a run would do.
 func TestDryRunOfWhatIsSuperseded(t *testing.T) {
 	o := options()
 	o.DryRun = true

@@ -9,8 +9,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// Nova keeps owner and Owner apart when it writes, and deletes both when it deletes one. A person's key must not go
-// with ours, nor get one of ours beside it unnoticed.
+// Nova writes owner and Owner as two keys, but deleting one deletes both. A user's key must not be deleted with ours,
+// and a key of ours that differs only in case must be reported.
 func TestKeysThatDifferInCase(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

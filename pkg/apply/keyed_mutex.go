@@ -5,20 +5,20 @@ import (
 	"sync"
 )
 
-// keyedMutex is a mutex for each key. Applying a plan holds the one of its resource: the APIs merge metadata without a
-// lock, and two writers lose keys. The zero value is ready.
+// keyedMutex is a mutex for each key. Applying a plan holds its resource's mutex: the APIs merge metadata without a
+// lock, so two writers lose keys. The zero value is ready to use.
 type keyedMutex struct {
 	mu    sync.Mutex
 	locks map[string]*keyLock
 }
 
-// keyLock is the lock of one key: a channel holds its token, so that waiting for it can end with a context.
+// keyLock is the lock of one key. Its token is in a channel, so that a context can end the wait.
 type keyLock struct {
 	turn chan struct{}
 	refs int
 }
 
-// lock waits for the key's lock. The error is the context's cause.
+// lock waits for the key's lock. Its error is the context's cause.
 func (m *keyedMutex) lock(ctx context.Context, key string) (unlock func(), err error) {
 	m.mu.Lock()
 	if m.locks == nil {

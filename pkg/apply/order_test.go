@@ -12,15 +12,15 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// at is a job of an update that happened so many seconds after ten o'clock.
+// at returns a job for an update that many seconds after ten o'clock.
 func at(seconds int, p rules.Plan) apply.Job {
 	j := job(p)
 	j.Change.Time = time.Date(2026, 11, 20, 10, 0, seconds, 0, time.UTC)
 	return j
 }
 
-// Whatever the order in which changes arrive, the newest decides each key, and an older one keeps the keys that are its
-// own alone.
+// In whatever order changes arrive, the newest decides each key, and an older one still writes the keys that only it
+// has.
 func TestOlderChangesLeaveNewerKeys(t *testing.T) {
 	created := at(0, rules.Plan{Set: m{"env": "dev"}, Add: m{"owner": "alice"}})
 	small := at(10, rules.Plan{Set: m{"size": "small"}})
@@ -86,7 +86,7 @@ func TestOvertaken(t *testing.T) {
 	s.want("a change without a time", s.applier.Apply(t.Context(), s.servers, timeless), apply.Tagged, "")
 }
 
-// A resize that another one followed is superseded, whoever applied the other.
+// A resize is superseded by a later one, no matter who applied that.
 func TestResizedAgain(t *testing.T) {
 	for _, tt := range []struct {
 		name, flavor string
@@ -119,7 +119,8 @@ func keysOf(problems []rules.Problem) []string {
 	return keys
 }
 
-// An event without a time counts from when it was received: a server that is not visible yet is not gone at once.
+// The age of an event without a time counts from its receipt: a server that is not visible yet is not reported as gone
+// at once.
 func TestGraceCountsFromReceipt(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -142,7 +143,7 @@ func TestGraceCountsFromReceipt(t *testing.T) {
 	}
 }
 
-// Keys that a pattern or a rename decides have watermarks too, and a time in the future is not believed.
+// Keys that a pattern or a rename decides have watermarks too, and a time in the future is ignored.
 func TestWatermarksOfPatternsAndRenames(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -184,7 +185,7 @@ func TestWatermarksOfPatternsAndRenames(t *testing.T) {
 	}
 }
 
-// later is a job of a change that happens after everything that has happened.
+// later returns a job for a change after all earlier ones.
 func later(p rules.Plan) apply.Job {
 	j := job(p)
 	j.Change.Time = time.Now().Add(time.Second)

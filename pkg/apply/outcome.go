@@ -8,7 +8,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Outcome is what became of an event, in the words that operators see.
+// Outcome is the result of an event, in the words that operators see.
 type Outcome string
 
 // The outcomes.
@@ -17,52 +17,52 @@ const (
 	Tagged Outcome = "tagged"
 	// Unchanged: no write was needed.
 	Unchanged Outcome = "unchanged"
-	// Planned: a dry run, and something would be written.
+	// Planned: a dry run that would write something.
 	Planned Outcome = "planned"
-	// Ignored: understood, and nothing to do for it: no rule, another function's action, or overtaken by later changes.
+	// Ignored: understood, but nothing to do: no rule, another function's action, or overtaken by a later change.
 	Ignored Outcome = "ignored"
-	// Unrecognised: not an event we know.
+	// Unrecognised: not a known event.
 	Unrecognised Outcome = "unrecognised"
 	// Gone: the resource is deleted.
 	Gone Outcome = "gone"
-	// Blocked: given up on a state that only a person changes.
+	// Blocked: given up on a state that only an operator or user can change.
 	Blocked Outcome = "blocked"
-	// Deferred: not yet; try again later.
+	// Deferred: not possible yet; to be retried.
 	Deferred Outcome = "deferred"
-	// Rejected: never, and a person must look.
+	// Rejected: failed for good; an operator must look.
 	Rejected Outcome = "rejected"
 )
 
-// Outcomes returns all outcomes, from the best to the worst: a record that holds several events has the worst of
-// theirs.
+// Outcomes returns all outcomes, from best to worst. A record with several events has the worst of their outcomes.
 func Outcomes() []Outcome {
 	return []Outcome{Tagged, Unchanged, Planned, Ignored, Unrecognised, Gone, Blocked, Rejected, Deferred}
 }
 
-// Decision is what became of an event and what to do next. Every package up to the doors passes it on unchanged.
+// Decision is the outcome of an event and what to do next. Every package up to the HTTP server, function handlers and
+// listener passes it on unchanged.
 type Decision struct {
 	Outcome Outcome `json:"outcome"`
-	// Reason says why in one sentence; "" for tagged.
+	// Reason is one sentence; "" for tagged.
 	Reason string `json:"reason"`
-	// Delay is when to try again, for Deferred.
+	// Delay is the pause before the next try, for Deferred.
 	Delay time.Duration `json:"-"`
-	// Fault is set when configuration or credentials are at fault. Then the outcome is not the event's own, and the
-	// carrier must be told that the fault needs a person.
+	// Fault is set if configuration or credentials are at fault. The outcome is then not the event's own, and the
+	// carrier must report that an operator has to act.
 	Fault Fault `json:"-"`
-	// Internal says that the reason tells where the cloud's APIs are, or who logs in there: it is for the log, and not for
-	// those who send events.
+	// Internal reports that the reason names API addresses or users. It belongs in the log, not in an answer to the
+	// sender of an event.
 	Internal bool `json:"-"`
 }
 
-// Fault is a fault of configuration or credentials; the zero value is none.
+// Fault is a fault of configuration or credentials; the zero value means no fault.
 type Fault struct {
-	// Err says what is wrong and the way out.
+	// Err says what is wrong and how to fix it.
 	Err error
 	// Scope is how far it reaches.
 	Scope fault.Scope
 }
 
-// faultOf returns the fault that err is, the zero value where it is none.
+// faultOf returns the fault in err, or the zero value.
 func faultOf(err error) Fault {
 	if scope := fault.ScopeOf(err); scope != "" {
 		return Fault{Err: err, Scope: scope}
@@ -70,7 +70,7 @@ func faultOf(err error) Fault {
 	return Fault{}
 }
 
-// String is for logs.
+// String formats the decision for logs.
 func (d Decision) String() string {
 	if d.Fault.Err != nil {
 		return d.Fault.Err.Error()
@@ -81,18 +81,18 @@ func (d Decision) String() string {
 	return fmt.Sprintf("%s: %s", d.Outcome, d.Reason)
 }
 
-// Result is what became of a job.
+// Result is the result of a job.
 type Result struct {
 	Decision
-	// Written are the keys that are on the resource because of this job, with their values; Removed (sorted) those that
-	// are not. With verification they were so when read back.
+	// Written holds the keys and values that this job put on the resource, Removed (sorted) the keys that it took off.
+	// With Options.Verify, a read-back confirmed both.
 	Written map[string]string
 	Removed []string
-	// Metadata is all of the resource's metadata as it was read back, nil where nothing was verified.
+	// Metadata is all of the resource's metadata as read back, nil if nothing was verified.
 	Metadata map[string]string
-	// Problems are keys of the plan that were left out, or that stand beside one that the cloud confuses with them.
+	// Problems lists keys of the plan that were left out, or that the cloud confuses with another key on the resource.
 	Problems []rules.Problem
-	// Attempts counts passes, Waited sums the pauses between them.
+	// Attempts counts the passes; Waited is the sum of the pauses between them.
 	Attempts int
 	Waited   time.Duration
 }

@@ -11,20 +11,20 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// Diff is what a plan would change on a resource as it is now.
+// Diff is what a plan would change on the resource in its present state.
 type Diff struct {
 	// Current is the resource's metadata.
 	Current map[string]string
-	// State is the resource's, StateName what its service calls it; both are "" for a kind without states. Refused says
-	// that it does not allow writing now.
+	// State is the resource's state and StateName its service's name for that field; both are "" for a kind without
+	// states. Refused reports that the state does not allow writing.
 	StateName, State string
 	Refused          bool
-	// Write are the keys that are not as planned, Remove (sorted) the keys that should not be there.
+	// Write holds the keys that differ from the plan, Remove (sorted) the keys that should be absent.
 	Write  map[string]string
 	Remove []string
 }
 
-// String says it in a sentence.
+// String describes the difference in one sentence.
 func (d Diff) String() string {
 	if len(d.Write)+len(d.Remove) == 0 {
 		return "nothing would change"
@@ -47,18 +47,17 @@ func (d Diff) String() string {
 	return text
 }
 
-// Preview reads a resource and says what the job would change. Where that fails the Result has an Outcome, else it is
-// zero.
+// Preview reads a resource and returns what the job would change. The Result is zero unless reading failed.
 func (a *Applier) Preview(ctx context.Context, resource Resource, job Job) (Diff, Result) {
 	r := newRun(resource, job, false)
 	d, err := r.diff(ctx)
 	if err != nil {
-		return Diff{}, Result{Decision: a.judge(ctx, r, err).Decision, Attempts: 1}
+		return Diff{}, Result{Decision: a.decide(ctx, r, err).Decision, Attempts: 1}
 	}
 	return d, Result{}
 }
 
-// diff reads as little as it takes: the resource where its state matters, else its metadata only.
+// diff reads the whole resource only if its state matters, else only its metadata.
 func (r *run) diff(ctx context.Context) (Diff, error) {
 	var d Diff
 	if kind := r.resource.Kind(); kind.HasState() {
@@ -80,9 +79,9 @@ func (r *run) diff(ctx context.Context) (Diff, error) {
 	return d, nil
 }
 
-// Requests returns what applying the job sends to a resource that is ready and holds current: reads included, in their
-// order, byte for byte. A nil current is a resource of which nothing is known; it is taken to have none of the keys to
-// add and every key to remove.
+// Requests returns the requests, reads included, that applying the job sends to a ready resource with the metadata
+// current: in order, byte for byte. If current is nil (unknown), the resource is assumed to have none of the keys to
+// add and all of the keys to remove.
 func Requests(job Job, current map[string]string, o Options) ([]metadata.Request, error) {
 	c, p := job.Change, job.Plan
 	if p.Empty() {

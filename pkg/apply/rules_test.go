@@ -10,7 +10,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// Patterns and renames depend on what is there, which is read first.
+// Patterns and renames depend on the existing keys, which are read first.
 func TestPatternsAndRenames(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -77,7 +77,7 @@ func TestPatternsAndRenames(t *testing.T) {
 	}
 }
 
-// A value on its way to its new key is written in the end, whatever is in the way after the old key is gone.
+// Once the old key of a rename is gone, the value is written under the new key whatever fails on the way.
 func TestRenameKeepsTheValue(t *testing.T) {
 	s := newStand(t, simcloud.Options{}, options())
 	s.sim.PutServer(simcloud.Server{ID: id, Metadata: m{"Owner": "bob"}})
@@ -88,7 +88,7 @@ func TestRenameKeepsTheValue(t *testing.T) {
 	diff(t, "metadata", m{"owner": "bob"}, m(server.Metadata))
 }
 
-// At the quota what fits is written, the most important first, and the rest is named.
+// At the quota, the most important keys are written, and the rest are reported.
 func TestQuotaWritesWhatFits(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

@@ -13,7 +13,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// maxLosses is how often another writer may undo what was written before the job is deferred.
+// maxLosses is how often another writer may undo the write before the job is deferred.
 const maxLosses = 3
 
 // run is the state of one job between its attempts.
@@ -23,23 +23,23 @@ type run struct {
 	verify   bool
 	attempts int
 	losses   int
-	// waiting says that the state was passing when last looked at; then the next attempt looks again before it writes.
+	// waiting reports that the state was transient when last read. The next attempt then reads it before writing.
 	waiting bool
-	// unsure says that the fate of a write is unknown, and maybe what may have been written then.
+	// unsure reports that a write may or may not have been saved; maybe holds its keys.
 	unsure       bool
 	maybeWritten map[string]string
 	maybeRemoved []string
 
-	known   map[string]string // the whole metadata as last read, nil when not read since the last write or pause
-	seen    map[string]string // the same, but kept
+	known   map[string]string // all metadata as last read; nil after a write or a pause
+	seen    map[string]string // the same, kept across writes and pauses
 	written map[string]string
-	removed map[string]bool // keys deleted, or found missing; true where it was us
+	removed map[string]bool // keys deleted or found missing; true if this run deleted them
 
-	// most is how many items the resource may have, 0 where that is not known to matter.
+	// most is the resource's quota of items, 0 until it is known to matter.
 	most int
-	// renamed are the new keys of renames that were begun, with their values: the old keys may be gone already.
+	// renamed holds the new keys and values of renames that have begun: the old keys may be gone already.
 	renamed map[string]string
-	// left says of keys why they were left out.
+	// left holds the keys that were left out, with the reasons.
 	left []rules.Problem
 }
 
@@ -54,20 +54,20 @@ func newRun(resource Resource, job Job, verify bool) *run {
 	return r
 }
 
-// errLost says that the read-back found something else than was written.
+// errLost reports that the read-back differs from what was written.
 var errLost = errors.New("another writer undid what was written")
 
-// superseded says that the resource has been changed again since the event.
+// superseded reports that the resource has changed again since the event.
 type superseded struct{ why string }
 
 func (e superseded) Error() string { return e.why }
 
-// stillPassing says that a resource that was refused in a state that passes by itself still is in it.
+// stillPassing reports that the resource is still in the transient state in which it refused a write.
 type stillPassing struct{ state string }
 
 func (e stillPassing) Error() string { return "state " + e.state }
 
-// attempt makes one pass: read where needed, write, delete, read back.
+// attempt makes one pass: read if needed, write, delete, read back.
 func (r *run) attempt(ctx context.Context) error {
 	if err := r.read(ctx); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (r *run) attempt(ctx context.Context) error {
 	if len(writes)+len(removes)+len(renames) == 0 && (!r.verify || !r.changed() || r.known != nil) {
 		return nil
 	}
-	r.known = nil // what was read is out of date from here on
+	r.known = nil // stale from here on
 	for _, rename := range renames {
 		if r.renamed[rename.To] = rename.Value; r.job.Renaming != nil {
 			r.job.Renaming(rename.From, rename.To, rename.Value)
@@ -90,7 +90,7 @@ func (r *run) attempt(ctx context.Context) error {
 			removes = append(removes, rename.From)
 			continue
 		}
-		// The services take keys that differ in case for one when they delete: the old key goes first, and the value is kept.
+		// When deleting, the services ignore case. So the old key is removed first, and the value kept here.
 		if err := r.remove(ctx, rename.From); err != nil {
 			return err
 		}
@@ -123,7 +123,7 @@ func (r *run) attempt(ctx context.Context) error {
 	return nil
 }
 
-// managedError says that another program may own the resource's metadata.
+// managedError reports that another program may own the resource's metadata.
 type managedError struct{ key string }
 
 func (e managedError) Error() string {
@@ -131,7 +131,7 @@ func (e managedError) Error() string {
 		"writes it all the same", e.key)
 }
 
-// managed returns a managedError if the resource has a key that is not ours, where that matters.
+// managed returns a managedError if the resource has a key that fails Job.Ours.
 func (r *run) managed() error {
 	if r.job.Ours == nil {
 		return nil
@@ -144,7 +144,7 @@ func (r *run) managed() error {
 	return nil
 }
 
-// remove deletes one key. A key that is not there is as it should be.
+// remove deletes one key. A missing key is no error.
 func (r *run) remove(ctx context.Context, key string) error {
 	err := r.resource.Remove(ctx, key)
 	switch {
@@ -161,7 +161,7 @@ func (r *run) remove(ctx context.Context, key string) error {
 	return nil
 }
 
-// read looks at what is there, as far as this attempt depends on it.
+// read reads what this attempt depends on.
 func (r *run) read(ctx context.Context) error {
 	if r.job.Change.HasExpectedState() || r.waiting {
 		v, err := r.get(ctx)
@@ -177,7 +177,7 @@ func (r *run) read(ctx context.Context) error {
 		}
 		return nil
 	}
-	// All keys are read, even for one: others may differ from it in case only.
+	// All keys are read, even for one: another may differ from it only in case.
 	p := r.job.Plan
 	if len(p.Add)+len(p.Remove)+len(p.RemoveGlobs)+len(p.Rename)+len(r.renamed)+r.most == 0 && !r.unsure &&
 		r.job.Ours == nil {
@@ -214,8 +214,8 @@ func (r *run) readMetadata(ctx context.Context) error {
 	return nil
 }
 
-// know takes note of the whole metadata. Where the service takes owner and Owner for one key, what is under owner is
-// the Owner that the plan is about.
+// know records all metadata. If the service treats owner and Owner as one key, a value under owner counts as the plan's
+// Owner.
 func (r *run) know(known map[string]string) {
 	if known == nil {
 		known = map[string]string{}
@@ -240,7 +240,7 @@ func (r *run) know(known map[string]string) {
 	}
 }
 
-// settle finds out from what was read whether writes of unknown fate were saved.
+// settle finds out from the metadata read whether unconfirmed writes were saved.
 func (r *run) settle() {
 	for key, value := range r.maybeWritten {
 		if r.known[key] == value {
@@ -255,7 +255,7 @@ func (r *run) settle() {
 	r.unsure, r.maybeWritten, r.maybeRemoved = false, nil, nil
 }
 
-// plan returns the plan, without the keys for which the resource has no room.
+// plan returns the plan without the keys that exceed the resource's quota.
 func (r *run) plan() rules.Plan {
 	if r.known == nil || r.most == 0 {
 		return r.job.Plan
@@ -265,7 +265,7 @@ func (r *run) plan() rules.Plan {
 	return p
 }
 
-// toRename returns what is to be renamed of what is there, as far as we know.
+// toRename returns the renames whose old keys are on the resource, as far as known.
 func (r *run) toRename() []rules.Renaming {
 	if r.known == nil {
 		return nil
@@ -274,7 +274,7 @@ func (r *run) toRename() []rules.Renaming {
 	return all
 }
 
-// toWrite returns what of the plan is not on the resource, as far as we know.
+// toWrite returns the planned keys that the resource lacks or has with other values, as far as known.
 func (r *run) toWrite() map[string]string {
 	writes := map[string]string{}
 	set := func(all map[string]string) {
@@ -294,7 +294,7 @@ func (r *run) toWrite() map[string]string {
 	for key, value := range p.Add {
 		_, ok := r.written[key]
 		if r.known != nil {
-			// An empty value is there for want of a better one, and so is one that is to be replaced.
+			// An empty value is a placeholder, and so is one that the plan replaces.
 			ok = r.known[key] != "" && r.known[key] != p.Replaces[key]
 		}
 		if !ok && r.twin(key) == "" {
@@ -304,7 +304,7 @@ func (r *run) toWrite() map[string]string {
 	return writes
 }
 
-// toRemove returns, sorted, which of the keys to remove are there, as far as we know.
+// toRemove returns, sorted, the keys to remove that are on the resource, as far as known.
 func (r *run) toRemove() []string {
 	if r.known == nil {
 		return nil
@@ -314,8 +314,8 @@ func (r *run) toRemove() []string {
 	})
 }
 
-// decided returns the keys whose values the change decided: those that it sets, removed or renamed. A key that it adds
-// it does not decide: one that is there stays as it is.
+// decided returns the keys whose values the change decided: those that it set, removed or renamed. An added key is not
+// among them, because an existing value stays.
 func (r *run) decided() []string {
 	keys := slices.Concat(slices.Collect(maps.Keys(r.job.Plan.Set)), r.job.Plan.Remove,
 		slices.Collect(maps.Keys(r.removed)))
@@ -341,8 +341,8 @@ func (r *run) removedKeys() []string {
 	return keys
 }
 
-// twin returns another key on the resource that the services confuse with this one, "" if there is none. They keep
-// owner, Owner and "owner " apart when they write, but delete all of them with one. See docs/embedded-cloud.md.
+// twin returns another key on the resource that the services confuse with this one, or "". They write owner, Owner and
+// "owner " as separate keys, but deleting one deletes all. See docs/embedded-cloud.md.
 func (r *run) twin(key string) string {
 	plain := strings.TrimRight(key, " ")
 	for _, other := range slices.Sorted(maps.Keys(r.seen)) {
@@ -362,7 +362,7 @@ func (r *run) plans(key string) bool {
 	return set || add || rename || renamed
 }
 
-// problems says which keys were left out, or stand beside another that the services confuse with them.
+// problems returns the keys that were left out, or that the services confuse with another.
 func (r *run) problems() []rules.Problem {
 	all := slices.Clone(r.left)
 	_, renames := r.job.Plan.Renames(r.seen)
@@ -394,7 +394,7 @@ func (r *run) problems() []rules.Problem {
 	return all
 }
 
-// overQuota reports whether the attempt is to be made once more, with no more keys than the resource has room for.
+// overQuota reports whether to try once more, with no more keys than the quota allows.
 func (r *run) overQuota(err error) bool {
 	e, ok := errors.AsType[*metadata.Error](err)
 	if !ok || e.Class != metadata.Quota || e.MaxItems == 0 || e.MaxItems == r.most {
@@ -404,10 +404,10 @@ func (r *run) overQuota(err error) bool {
 	return true
 }
 
-// result is that of an attempt that ended well.
+// result returns the Result of a successful attempt.
 func (r *run) result(waited time.Duration) Result {
 	if r.known != nil {
-		// What somebody else put there meanwhile is not ours to report.
+		// A value that another writer has set since is not reported.
 		maps.DeleteFunc(r.written, func(key, value string) bool { return r.known[key] != value })
 	}
 	result := Result{Decision: Decision{Outcome: Tagged}, Written: r.written, Removed: r.removedKeys(),

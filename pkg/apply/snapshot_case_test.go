@@ -8,7 +8,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// Cinder's database takes owner and Owner for one key: what is written as the one is found as the other.
+// Cinder's database treats owner and Owner as one key: a value written under one is read under the other.
 func TestSnapshotKeysFoldCase(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

@@ -11,48 +11,48 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// Situation is everything that decides what a failed call means.
+// Situation is everything that [Options.Decide] takes into account about a failed call.
 type Situation struct {
 	// Class is the error's.
 	Class metadata.Class
 	// Kind is the resource's.
 	Kind metadata.Kind
-	// State is the resource's state, "" where it was not read or the kind has none.
+	// State is the resource's state, "" if it was not read or the kind has none.
 	State string
-	// Visible: see [Job].
+	// Visible is that of [Job].
 	Visible bool
-	// EventAge and CarrierAge are how long ago the event happened and the carrier took it; CarrierAge is negative where
-	// unknown.
+	// EventAge is the time since the event, CarrierAge the time since the carrier accepted it, negative if unknown.
 	EventAge, CarrierAge time.Duration
 	// Receives and RetryAfter shape the delay.
 	Receives   int
 	RetryAfter time.Duration
-	// Message is the API's own, for the reason.
+	// Message is the API's message, for the reason.
 	Message string
-	// Unanswered says that no API answered the call, so that the message is of what lies in between.
+	// Unanswered reports that no API answered the call: the message then comes from the network in between.
 	Unanswered bool
-	// Fault is set when configuration or credentials are at fault.
+	// Fault is set if configuration or credentials are at fault.
 	Fault Fault
 }
 
 // Verdict is what to do now.
 type Verdict struct {
 	Decision
-	// Wait reports that waiting a little right here may help. What only a person changes is not waited for.
+	// Wait reports that a short wait inside this call may help. It is false for a state that only an operator or user
+	// can change.
 	Wait bool
-	// RetryAfter is the least pause before another try.
+	// RetryAfter is the minimum pause before another try.
 	RetryAfter time.Duration
 }
 
-// Delays between deliveries: doubling from shortest to longest with the number of receives.
+// Delays between deliveries double with the number of receives, from shortest to longest.
 const (
 	shortest = 15 * time.Second
 	longest  = time.Hour
-	// forPersons is the least delay where only a person can change what is in the way.
-	forPersons = 15 * time.Minute
+	// manualDelay is the minimum delay while only an operator or user can remove the obstacle.
+	manualDelay = 15 * time.Minute
 )
 
-// delay returns when to try again after so many receives.
+// delay returns the delay before the next delivery after a number of receives.
 func delay(receives int, retryAfter, least time.Duration) time.Duration {
 	d := shortest
 	for n := 1; n < receives && d < longest; n++ {
@@ -61,14 +61,14 @@ func delay(receives int, retryAfter, least time.Duration) time.Duration {
 	return max(backoff.Jitter(min(max(d, least), longest)), retryAfter)
 }
 
-// Judge decides what a failed call means. It is pure but for the jitter of delays.
-func (o Options) Judge(s Situation) Verdict {
-	v := o.judge(s)
+// Decide returns the verdict on a failed call. Apart from the jitter of delays, it is a pure function.
+func (o Options) Decide(s Situation) Verdict {
+	v := o.decide(s)
 	v.Internal = s.Unanswered
 	return v
 }
 
-func (o Options) judge(s Situation) Verdict {
+func (o Options) decide(s Situation) Verdict {
 	givenUp := s.CarrierAge >= o.GiveUpAfter && s.CarrierAge >= 0
 	later := func(reason string, wait bool) Verdict {
 		return Verdict{Decision{Outcome: Deferred, Reason: reason, Delay: delay(s.Receives, s.RetryAfter, shortest)}, wait,
@@ -77,13 +77,13 @@ func (o Options) judge(s Situation) Verdict {
 	final := func(outcome Outcome, reason string) Verdict {
 		return Verdict{Decision: Decision{Outcome: outcome, Reason: reason}}
 	}
-	// forAPerson is a state that stays until a person changes it.
-	forAPerson := func(reason string) Verdict {
+	// blocked is the verdict on a state that lasts until an operator or user changes it.
+	blocked := func(reason string) Verdict {
 		if givenUp {
 			return final(Blocked, fmt.Sprintf("given up after %s: %s", o.GiveUpAfter, reason))
 		}
 		return Verdict{Decision: Decision{Outcome: Deferred, Reason: reason,
-			Delay: delay(s.Receives, s.RetryAfter, forPersons)}}
+			Delay: delay(s.Receives, s.RetryAfter, manualDelay)}}
 	}
 
 	switch s.Class {
@@ -103,20 +103,20 @@ func (o Options) judge(s Situation) Verdict {
 			return final(Gone, state)
 		case metadata.Passing:
 			if givenUp {
-				return forAPerson(state)
+				return blocked(state)
 			}
 			return later(state, true)
 		case metadata.Ready:
 			if s.Class == metadata.Locked {
-				return forAPerson("locked: " + s.Message)
+				return blocked("locked: " + s.Message)
 			}
 			if givenUp {
-				return forAPerson(s.Message)
+				return blocked(s.Message)
 			}
-			// It became ready between the refusal and the look; or a snapshot is busy.
+			// It became ready between the refusal and the read, or a snapshot is busy.
 			return later(s.Message, true)
 		}
-		return forAPerson(state)
+		return blocked(state)
 
 	case metadata.Throttled, metadata.Unavailable, metadata.Unknown:
 		if givenUp {
@@ -131,11 +131,11 @@ func (o Options) judge(s Situation) Verdict {
 		}
 		return v
 	}
-	// Quota, Invalid, and whatever no caller should have let pass.
+	// Quota, Invalid, and classes that callers handle themselves.
 	return final(Rejected, s.Message)
 }
 
-// scopeOf returns how far a refusal reaches whose error does not say.
+// scopeOf returns the scope of a refusal whose error does not name one.
 func scopeOf(class metadata.Class) fault.Scope {
 	if class == metadata.Forbidden {
 		return fault.Resource
@@ -143,12 +143,12 @@ func scopeOf(class metadata.Class) fault.Scope {
 	return fault.Everything
 }
 
-// maxClockSkew is how far ahead of ours a clock may be. A time further in the future is not believed.
+// maxClockSkew is how far another clock may be ahead of ours. A time further in the future is ignored.
 const maxClockSkew = 5 * time.Minute
 
-// Situation returns the situation of a change at a time, zero where the event does not say it, which the carrier took
-// and we received at theirs. The age of an event without a time counts from when it was taken or received; without
-// those it is older than the grace.
+// Situation returns the situation of a change: at is when it happened, sentAt when the carrier accepted it, receivedAt
+// when this process received it; each can be zero (unknown). An event's age counts from the first time that is known.
+// If none is, it is treated as older than the grace period.
 func (o Options) Situation(at, sentAt, receivedAt time.Time) Situation {
 	s := Situation{EventAge: o.Grace, CarrierAge: -1}
 	for _, first := range []time.Time{at, sentAt, receivedAt} {
@@ -163,13 +163,14 @@ func (o Options) Situation(at, sentAt, receivedAt time.Time) Situation {
 	return s
 }
 
-// NotYet is the verdict about a change that has to wait for another resource.
+// NotYet is the verdict on a change that has to wait for another resource.
 func (o Options) NotYet(reason string, receives int) Verdict {
 	return Verdict{Decision: Decision{Outcome: Deferred, Reason: reason, Delay: delay(receives, 0, shortest)}, Wait: true}
 }
 
-// judge gathers the situation of a failed attempt, reading the server's state where the answer depends on it.
-func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
+// decide gathers the situation of a failed attempt and decides on it. It reads the server's state if the decision
+// depends on it.
+func (a *Applier) decide(ctx context.Context, r *run, err error) Verdict {
 	if s, ok := errors.AsType[superseded](err); ok {
 		return Verdict{Decision: Decision{Outcome: Ignored, Reason: "superseded: " + s.Error()}}
 	}
@@ -180,13 +181,13 @@ func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 	s.Kind, s.Visible, s.Receives, s.Message = r.resource.Kind(), r.job.Visible, r.job.Receives, err.Error()
 	if errors.Is(err, errLost) {
 		s.Class, s.Message = metadata.Unknown, fmt.Sprintf("read back something else than was written, %d times", r.losses)
-		v := a.options.Judge(s)
+		v := a.options.Decide(s)
 		v.Wait = r.losses < maxLosses
 		return v
 	}
 	if e, ok := errors.AsType[stillPassing](err); ok {
 		s.Class, s.State = metadata.NotReady, e.state
-		return a.options.Judge(s)
+		return a.options.Decide(s)
 	}
 	e, ok := errors.AsType[*metadata.Error](err)
 	if !ok { // refused before it was sent
@@ -194,7 +195,7 @@ func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 	}
 	s.Class, s.RetryAfter, s.Unanswered = e.Class, e.RetryAfter, e.Status == 0
 	if e.Unsent {
-		s.CarrierAge = -1 // nothing is given up that was not tried
+		s.CarrierAge = -1 // a job that was never tried is not given up
 	}
 	if (e.Class == metadata.NotReady || e.Class == metadata.Locked) && s.Kind.HasState() {
 		v, stateErr := r.resource.Get(ctx)
@@ -206,5 +207,5 @@ func (a *Applier) judge(ctx context.Context, r *run, err error) Verdict {
 		}
 	}
 	s.Fault = faultOf(err)
-	return a.options.Judge(s)
+	return a.options.Decide(s)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// The whole table: every class of error in every vm_state, before and after grace and giving up, visible or not.
+// Every class of error in every vm_state, before and after the grace period and the give-up time, visible or not.
 func TestJudge(t *testing.T) {
 	o := apply.Options{Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour}
 	const (
@@ -22,10 +22,10 @@ func TestJudge(t *testing.T) {
 		metadata.Quota,
 		metadata.Unauthenticated, metadata.Invalid, metadata.Unavailable, metadata.Unknown,
 	}
-	// All vm_states of Nova (nova/compute/vm_states.py), none, and one of the future.
+	// All vm_states of Nova (nova/compute/vm_states.py), none, and an unknown one.
 	states := []string{"", "active", "stopped", "paused", "suspended", "building", "rescued", "resized", "soft-delete",
 		"deleted", "error", "shelved", "shelved_offloaded", "migrating-to-mars"}
-	forPersons := []string{"rescued", "resized", "error", "shelved", "shelved_offloaded", "migrating-to-mars"}
+	manual := []string{"rescued", "resized", "error", "shelved", "shelved_offloaded", "migrating-to-mars"}
 
 	in := func(s string, list ...string) bool {
 		for _, l := range list {
@@ -41,7 +41,7 @@ func TestJudge(t *testing.T) {
 		least   time.Duration
 		fatal   bool
 	}
-	// expect is the design page's table, written down a second time in another order: by outcome.
+	// expect is the design page's table a second time, in another order: by outcome.
 	expect := func(s apply.Situation) want {
 		givenUp := s.CarrierAge >= o.GiveUpAfter
 		stateful := s.Class == metadata.NotReady || s.Class == metadata.Locked
@@ -57,7 +57,7 @@ func TestJudge(t *testing.T) {
 			return want{outcome: apply.Gone}
 		case stateful && givenUp:
 			return want{outcome: apply.Blocked}
-		case stateful && in(s.State, forPersons...), s.Class == metadata.Locked && s.State != "building":
+		case stateful && in(s.State, manual...), s.Class == metadata.Locked && s.State != "building":
 			return want{apply.Deferred, false, 12 * time.Minute, false}
 		}
 		return want{apply.Deferred, true, 12 * time.Second, false}
@@ -71,7 +71,7 @@ func TestJudge(t *testing.T) {
 					for _, carrier := range []time.Duration{unknown, tried, up} {
 						s := apply.Situation{Kind: metadata.Server, Class: class, State: state, Visible: visible, EventAge: event,
 							CarrierAge: carrier, Receives: 1, Message: "MESSAGE"}
-						got, w := o.Judge(s), expect(s)
+						got, w := o.Decide(s), expect(s)
 						cases++
 						if got.Outcome != w.outcome || got.Wait != w.wait || (got.Fault.Err != nil) != w.fatal || got.Delay < w.least ||
 							(got.Delay > 0) != (w.outcome == apply.Deferred) {
@@ -106,14 +106,14 @@ func TestDelay(t *testing.T) {
 		{"huge", 1 << 30, 0, time.Hour},
 	} {
 		for range 50 {
-			v := o.Judge(apply.Situation{Class: metadata.Unavailable, CarrierAge: -1, Receives: tt.receives,
+			v := o.Decide(apply.Situation{Class: metadata.Unavailable, CarrierAge: -1, Receives: tt.receives,
 				RetryAfter: tt.retryAfter})
 			if v.Delay < tt.middle*8/10 || v.Delay > tt.middle*12/10 {
 				t.Errorf("%s: delay %s, want %s ± a fifth", tt.name, v.Delay, tt.middle)
 			}
 		}
 	}
-	v := o.Judge(apply.Situation{Class: metadata.Throttled, CarrierAge: -1, Receives: 1, RetryAfter: 5 * time.Minute})
+	v := o.Decide(apply.Situation{Class: metadata.Throttled, CarrierAge: -1, Receives: 1, RetryAfter: 5 * time.Minute})
 	if v.Delay != 5*time.Minute || v.RetryAfter != 5*time.Minute {
 		t.Errorf("Retry-After of 5m: %+v", v)
 	}
@@ -135,7 +135,7 @@ func TestReasonsAreForPeople(t *testing.T) {
 			"locked: M"},
 		{apply.Situation{Class: metadata.Unavailable, CarrierAge: 25 * time.Hour, Message: "M"}, "given up after 24h0m0s: M"},
 	} {
-		if got := o.Judge(tt.s).Reason; !strings.Contains(got, tt.want) {
+		if got := o.Decide(tt.s).Reason; !strings.Contains(got, tt.want) {
 			t.Errorf("%+v: %q, want %q", tt.s, got, tt.want)
 		}
 	}

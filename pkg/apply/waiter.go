@@ -7,7 +7,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/backoff"
 )
 
-// Waiter waits between the attempts at something that is not ready, for so long in all, with growing pauses.
+// Waiter pauses between attempts while something is not ready. The pauses grow, and their sum is limited.
 type Waiter struct {
 	end     time.Time
 	pause   time.Duration
@@ -15,7 +15,7 @@ type Waiter struct {
 	waited  time.Duration
 }
 
-// NewWaiter returns a Waiter that waits so long in all. pausing, if not nil, is told of every pause before it begins.
+// NewWaiter returns a Waiter whose pauses add up to at most wait. pausing, if not nil, is called before every pause.
 func NewWaiter(wait time.Duration, pausing func(reason string, pause time.Duration)) *Waiter {
 	return &Waiter{end: time.Now().Add(wait), pause: firstPause, pausing: pausing}
 }
@@ -23,11 +23,11 @@ func NewWaiter(wait time.Duration, pausing func(reason string, pause time.Durati
 // Waited is the sum of the pauses so far.
 func (w *Waiter) Waited() time.Duration { return w.waited }
 
-// Left is how long may still be waited in all, 0 at the least.
+// Left is the time that is left for pauses, at least 0.
 func (w *Waiter) Left() time.Duration { return max(0, time.Until(w.end)) }
 
-// Again pauses, and reports whether to try again after a verdict. It reports false without a pause where waiting cannot
-// help or there is no time for it; the context's deadline bounds the time too.
+// Again pauses, and reports whether to try again after a verdict. It returns false at once if waiting cannot help or no
+// time is left. The context's deadline limits the time too.
 func (w *Waiter) Again(ctx context.Context, v Verdict) bool {
 	left := w.Left()
 	if deadline, ok := ctx.Deadline(); ok {
@@ -36,8 +36,8 @@ func (w *Waiter) Again(ctx context.Context, v Verdict) bool {
 	if v.Outcome != Deferred || !v.Wait || v.Fault.Err != nil || left < firstPause || ctx.Err() != nil {
 		return false
 	}
-	// The last pause ends with the time there is, for one try more then. A rest too short for a pause of its own belongs
-	// to this one, so that no time is given away.
+	// The last pause ends when the time does, before one final try. A remainder too short for another pause is added to
+	// this one, so that no time is lost.
 	p := max(backoff.Jitter(w.pause), spread(v.RetryAfter))
 	if left-p < firstPause {
 		p = left

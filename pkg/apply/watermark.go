@@ -10,18 +10,18 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// maxWatermarks is of how many resources the watermarks are remembered. The resource that was written to longest ago is
-// forgotten first.
+// maxWatermarks is the number of resources whose watermarks are remembered. The least recently written is evicted
+// first.
 const maxWatermarks = 10_000
 
 // watermarks remember, for each key of a resource, the time of the newest change that decided its value. Events arrive
-// late and out of order: an older change must not overwrite what a newer one wrote. The zero value is ready.
+// late and out of order: an older change must not overwrite what a newer one wrote. The zero value is ready to use.
 //
-// The resource's own "updated" time is no watermark: our write moves it, and so does a lock.
+// The resource's own "updated" time cannot serve as a watermark: our own write changes it, and so does a lock.
 type watermarks struct {
 	mu        sync.Mutex
 	resources map[string]*list.Element // of *watermark
-	order     list.List                // the one written to longest ago is first
+	order     list.List                // least recently written first
 }
 
 type watermark struct {
@@ -36,7 +36,7 @@ type decided struct {
 }
 
 // leaveOut returns the plan without the keys that a newer change decided, those keys, and a problem for each of them
-// that the plan names. A change without a time keeps all keys.
+// that the plan names. A change without a time keeps all its keys.
 func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rules.Plan, map[string]bool,
 	[]rules.Problem) {
 	w.mu.Lock()
@@ -80,8 +80,8 @@ func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rule
 	return p, overtaken, problems
 }
 
-// note remembers that a change has decided keys. A time in the future counts as now: a wrong clock must not keep later
-// changes out.
+// note remembers that a change has decided keys. A time in the future counts as now: a wrong clock must not block later
+// changes.
 func (w *watermarks) note(resource string, at time.Time, keys []string) {
 	if at.IsZero() || len(keys) == 0 {
 		return

@@ -202,7 +202,7 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 		waiting = false
 		if broken, ok := errors.AsType[*faultError](err); ok {
 			d := pause.next(l.breaker.hasWorked())
-			l.log.Error("nothing works; nothing is taken from the queue until a person mends it", "error", broken.Error(),
+			l.log.Error("credentials or configuration rejected; consumption paused", "error", broken.Error(),
 				"again_in", d.Round(time.Second).String())
 			if !backoff.Sleep(ctx, d) {
 				return context.Cause(ctx)

@@ -265,7 +265,7 @@ func (s *Sink) event(ctx context.Context, m delivery.Message, e event.Event, r r
 // again is the decision on what did not work for now, or no more after so long.
 func again(giveUpAfter time.Duration, m delivery.Message, class metadata.Class, message string,
 	retryAfter time.Duration) apply.Decision {
-	return apply.Options{GiveUpAfter: giveUpAfter}.Judge(apply.Situation{
+	return apply.Options{GiveUpAfter: giveUpAfter}.Decide(apply.Situation{
 		Class: class, Message: message, CarrierAge: time.Since(m.SentAt), Receives: m.Receives, RetryAfter: retryAfter,
 	}).Decision
 }

@@ -59,14 +59,14 @@ func (h *httpReceiver) send(ctx context.Context, _ event.Event, _ string, body [
 	}
 	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer))
-	return h.judge(resp)
+	return h.classify(resp)
 }
 
-// judge says what an answer means, by the table of
+// classify says what an answer means, by the table of
 // https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md: what is tried again is 404, 409, 429, 5xx,
 // and what HTTP does not know. Two differ here: 401 and 403 say that the secret is wrong, which is no event's fault,
 // and 408 that the receiver has not even read the request.
-func (h *httpReceiver) judge(resp *http.Response) answer {
+func (h *httpReceiver) classify(resp *http.Response) answer {
 	a := answer{reason: "the sink answers " + resp.Status, reached: true,
 		retryAfter: breaker.RetryAfter(resp.Header.Get("Retry-After"))}
 	switch status := resp.StatusCode; {

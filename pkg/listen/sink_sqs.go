@@ -31,15 +31,15 @@ func (q *queueReceiver) send(ctx context.Context, e event.Event, resource string
 	}
 	if said, ok := errors.AsType[*awsapi.Error](err); ok {
 		a.reached = true
-		a.class, a.fault = q.judge(said)
+		a.class, a.fault = q.classify(said)
 	}
 	return a
 }
 
-// judge says what an error of SQS means. What is neither throttling nor an outage nor about the message is about the
+// classify says what an error of SQS means. What is neither throttling nor an outage nor about the message is about the
 // queue or the access key, and would meet each message: the queue does not exist, its key in KMS is disabled, the
 // access key has expired or may not send (API reference, "SendMessage" and "Common Error Types").
-func (q *queueReceiver) judge(e *awsapi.Error) (metadata.Class, error) {
+func (q *queueReceiver) classify(e *awsapi.Error) (metadata.Class, error) {
 	code := e.Code[strings.LastIndexByte(e.Code, '.')+1:] // of AWS.SimpleQueueService.X and KMS.X
 	switch {
 	case code == "ThrottlingException" || code == "Throttling" || code == "RequestThrottled" || code == "KmsThrottled" ||

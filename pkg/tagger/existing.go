@@ -167,7 +167,7 @@ func (t *Tagger) correct(
 		return out
 	}
 	api, err := t.connect(ctx, p, func(call metadata.Call) { out.calls = append(out.calls, call) })
-	if decision := t.foreign(err); decision != nil {
+	if decision := t.outOfBounds(err); decision != nil {
 		return decided(apply.Rejected, decision.Reason)
 	}
 	if err != nil {
@@ -175,7 +175,7 @@ func (t *Tagger) correct(
 	}
 	v, err := api.resource.Get(ctx)
 	switch {
-	case t.foreign(api.proof.failed()) != nil:
+	case t.outOfBounds(api.proof.failed()) != nil:
 		return decided(apply.Rejected, api.proof.failed().Error())
 	case metadata.IsClass(err, metadata.Gone):
 		return decided(apply.Gone, err.Error())

@@ -240,8 +240,8 @@ func (t *Tagger) unreadable(p Plan, api connection, d Delivery, err error) *appl
 	if d.unread != nil {
 		d.unread(err)
 	}
-	if foreign := t.foreign(err); foreign != nil {
-		return &apply.Verdict{Decision: *foreign}
+	if outOfBounds := t.outOfBounds(err); outOfBounds != nil {
+		return &apply.Verdict{Decision: *outOfBounds}
 	}
 	e, ok := errors.AsType[*metadata.Error](err)
 	if !ok {
@@ -257,6 +257,6 @@ func (t *Tagger) unreadable(p Plan, api connection, d Delivery, err error) *appl
 	if scope := fault.ScopeOf(err); scope != "" {
 		s.Fault = apply.Fault{Err: err, Scope: scope}
 	}
-	v := t.options.Apply.Judge(s)
+	v := t.options.Apply.Decide(s)
 	return &v
 }

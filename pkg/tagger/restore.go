@@ -117,7 +117,7 @@ func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string
 			return r.sent()
 		}
 	}
-	if r.Decision = t.foreign(err); r.Decision == nil {
+	if r.Decision = t.outOfBounds(err); r.Decision == nil {
 		r.Decision = &t.unreadable(r.Plan, api, d, err).Decision
 	}
 	return r.sent()
@@ -158,7 +158,7 @@ func (t *Tagger) rewrite(ctx context.Context, r *Result, w Write, absent []strin
 	done := t.applier.Apply(ctx, api.resource, job)
 	r.Decision, r.Attempts, r.Written, r.metadata = &done.Decision, done.Attempts, done.Written, done.Metadata
 	r.Problems = append(r.Problems, done.Problems...)
-	if decision := t.foreign(api.proof.failed()); decision != nil {
+	if decision := t.outOfBounds(api.proof.failed()); decision != nil {
 		r.Decision = decision
 	}
 	if r.Outcome == apply.Tagged {

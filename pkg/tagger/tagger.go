@@ -246,7 +246,7 @@ func (t *Tagger) Preview(ctx context.Context, e event.Event) []Preview {
 
 func (t *Tagger) preview(ctx context.Context, p Plan) Preview {
 	api, err := t.connect(ctx, p, nil)
-	if decision := t.foreign(err); decision != nil {
+	if decision := t.outOfBounds(err); decision != nil {
 		return Preview{Plan: p.decided(decision.Outcome, decision.Reason)}
 	}
 	if err != nil {
@@ -260,7 +260,7 @@ func (t *Tagger) preview(ctx context.Context, p Plan) Preview {
 		return Preview{Plan: p}
 	}
 	d, failed := t.applier.Preview(ctx, api.resource, p.job(api))
-	if decision := t.foreign(api.proof.failed()); decision != nil {
+	if decision := t.outOfBounds(api.proof.failed()); decision != nil {
 		failed.Decision = *decision
 	}
 	if failed.Outcome != "" {
@@ -306,7 +306,7 @@ func (t *Tagger) Failed(ctx context.Context, d Delivery, reason string) Result {
 	s.Message = reason
 	r := Result{Plan: Plan{
 		Event:    EventRef{d.Event.ID(), d.Event.Source(), d.Event.Type()},
-		Decision: decision(t.options.Apply.Judge(s)),
+		Decision: decision(t.options.Apply.Decide(s)),
 	}}.filled()
 	t.report(ctx, d, "event", r)
 	return r
@@ -356,9 +356,9 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 			r.calls = append(r.calls, call)
 			tell(call)
 		})
-		switch foreign := t.foreign(err); {
-		case foreign != nil:
-			verdict = &apply.Verdict{Decision: *foreign}
+		switch outOfBounds := t.outOfBounds(err); {
+		case outOfBounds != nil:
+			verdict = &apply.Verdict{Decision: *outOfBounds}
 		case err != nil:
 			v := t.unconnected(d, err)
 			verdict = &v
@@ -402,7 +402,7 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 	}
 	r.Decision, r.Attempts = &done.Decision, done.Attempts
 	r.Problems = append(r.Problems, done.Problems...)
-	if decision := t.foreign(api.proof.failed()); decision != nil {
+	if decision := t.outOfBounds(api.proof.failed()); decision != nil {
 		r.Decision = decision
 	}
 	r.metadata = done.Metadata
@@ -440,9 +440,9 @@ func (t *Tagger) complete(ctx context.Context, p Plan, api connection, d Deliver
 	return p, nil
 }
 
-// foreign returns the decision about an event whose project, or whose resource's, is out of bounds. It is nil for any
+// outOfBounds returns the decision about an event whose project, or whose resource's, is out of bounds. It is nil for any
 // other error, and for none.
-func (t *Tagger) foreign(err error) *apply.Decision {
+func (t *Tagger) outOfBounds(err error) *apply.Decision {
 	_, outOfBounds := errors.AsType[*cloud.OutOfBoundsError](err)
 	_, otherProject := errors.AsType[*otherProjectError](err)
 	switch {
@@ -485,7 +485,7 @@ func (t *Tagger) unconnected(d Delivery, err error) apply.Verdict {
 	if scope := fault.ScopeOf(err); scope != "" {
 		s.Class, s.Fault = metadata.Unauthenticated, apply.Fault{Err: err, Scope: scope}
 	}
-	return t.options.Apply.Judge(s)
+	return t.options.Apply.Decide(s)
 }
 
 // unasked is the situation of a delivery for which the API could not be asked.
