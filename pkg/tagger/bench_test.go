@@ -6,10 +6,10 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// One delivery's plan, which asks nothing of the cloud.
+// The plan of one delivery, which makes no call.
 func BenchmarkPlan(b *testing.B) {
 	t := &testing.T{}
-	tg := compose(t, settings(), tagger.Parts{Cloud: nobody{}})
+	tg := compose(t, settings(), tagger.Parts{Cloud: noCloud{}})
 	e := plain(t, "server.created", "")
 	b.ReportAllocs()
 	for b.Loop() {

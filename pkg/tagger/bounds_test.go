@@ -14,13 +14,13 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// bounded is a cloud with a few projects, and a Tagger that a user's credentials and TAGGER_PROJECTS bound.
+// bounded is a cloud with a few projects, and a Tagger limited by a user's credentials and TAGGER_PROJECTS.
 type bounded struct {
 	sim *simcloud.Cloud
 	s   config.Settings
 }
 
-// newBounded has these users: root is an administrator in admin, and a member of second; member is one of demo and
+// newBounded has these users: root is an administrator in admin and a member of second; member is a member of demo and
 // second. In projects, a name in angle brackets stands for its id.
 func newBounded(t *testing.T, projects string) bounded {
 	t.Helper()
@@ -46,7 +46,7 @@ func newBounded(t *testing.T, projects string) bounded {
 	return b
 }
 
-// id returns a project's id, and the name where there is no such project.
+// id returns a project's id, or the name if there is no such project.
 func (b bounded) id(name string) string {
 	if p, ok := b.sim.Project(name); ok {
 		return p.ID
@@ -77,8 +77,8 @@ func (b bounded) writes() int {
 	return n
 }
 
-// TestBounds: what is out of bounds is ignored on a bus, which carries every project's events, and rejected elsewhere.
-// In neither case is anything written. Servers and snapshots alike.
+// TestBounds: an event that is out of bounds is ignored on a bus, which carries every project's events, and rejected
+// elsewhere. Nothing is written in either case, for servers and snapshots.
 func TestBounds(t *testing.T) {
 	const foreign = apply.Outcome("foreign") // ignored or rejected
 	for _, tt := range []struct {
@@ -211,7 +211,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// An administrator's credentials without bounds are a fault of the configuration, at every door.
+// An administrator's credentials without bounds are a configuration fault at every entry point.
 func TestAdministratorWithoutBounds(t *testing.T) {
 	for _, project := range []string{"", "admin", "demo"} {
 		b := newBounded(t, "")
@@ -229,7 +229,7 @@ func TestAdministratorWithoutBounds(t *testing.T) {
 	}
 }
 
-// A job that would only write costs an administrator's token one GET more; one that reads first costs no more.
+// With an administrator's token, a job that only writes costs one more GET; a job that reads first costs no more.
 func TestProofIsOneCall(t *testing.T) {
 	for _, tt := range []struct {
 		action, user, own, project string
@@ -262,7 +262,7 @@ func TestProofIsOneCall(t *testing.T) {
 	}
 }
 
-// Nova lets an administrator write to a locked server. A lock is honoured unless the setting says otherwise.
+// Nova lets an administrator write to a locked server. Tagger honours a lock unless WriteLocked is set.
 func TestLocks(t *testing.T) {
 	for _, tt := range []struct {
 		user, own, event string
@@ -293,8 +293,8 @@ func TestLocks(t *testing.T) {
 	}
 }
 
-// With an administrator's token, too, a snapshot inherits from its volume, but not from one of another project,
-// whatever the event says its volume is.
+// With an administrator's token, too, a snapshot inherits from its volume, but not from a volume of another project,
+// whatever the event says.
 func TestInheritWithinTheProject(t *testing.T) {
 	const volumeID = "5f6de2c1-93b7-4f7f-8a35-0d2a3c4b5e61"
 	for _, tt := range []struct {

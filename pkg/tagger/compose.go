@@ -12,7 +12,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Parts are what configuration does not hold.
+// Parts holds what is not in the configuration.
 type Parts struct {
 	// Cloud, Actions, Held, Log, Observe and Journal are those of [Options].
 	Cloud   Cloud
@@ -21,7 +21,7 @@ type Parts struct {
 	Log     *slog.Logger
 	Observe func(Result)
 	Journal Journal
-	// Region becomes every resource's region.
+	// Region is set as the region of every resource.
 	Region string
 	// Bus is that of [Options].
 	Bus bool
@@ -32,7 +32,7 @@ func Compile(s config.Settings, r rules.Source) (*rules.Set, error) {
 	return rules.Compile(r.Text, rules.Options{Name: r.Name, API: metadata.API(s.API), Files: r.Files})
 }
 
-// Dialects returns a registry of the dialects as configured.
+// Dialects returns a registry of the configured dialects.
 func Dialects(s config.Settings, region string) (*lifecycle.Registry, error) {
 	o := lifecycle.Options{Region: region, IgnoreActors: s.IgnoreActors, EventTypes: map[string]lifecycle.Action{}}
 	for name, action := range s.EventTypes {
@@ -44,7 +44,7 @@ func Dialects(s config.Settings, region string) (*lifecycle.Registry, error) {
 	return lifecycle.New(o), nil
 }
 
-// Compose returns a Tagger as configured. Rules that none of the actions can reach are warned about.
+// Compose returns a Tagger as configured. It logs a warning for rules that none of the actions can reach.
 func Compose(ctx context.Context, s config.Settings, book Rulebook, p Parts) (*Tagger, error) {
 	registry, err := Dialects(s, p.Region)
 	if err != nil {

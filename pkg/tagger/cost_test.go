@@ -14,12 +14,12 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// What an event costs, as far as it does not depend on the machine. A change that exceeds a bound says why in
-// docs/performance.md, and moves it.
+// The cost of an event in figures that do not depend on the machine. A change that exceeds a bound explains it in
+// docs/performance.md and raises the bound.
 
-// A plan asks nothing of the cloud, and most events of a bus end with it.
+// A plan makes no call, and most events of a bus need no more than a plan.
 func TestPlanAllocations(t *testing.T) {
-	tg := compose(t, settings(), tagger.Parts{Cloud: nobody{}})
+	tg := compose(t, settings(), tagger.Parts{Cloud: noCloud{}})
 	nova, err := os.ReadFile("../../events/nova-server-created.json")
 	if err != nil {
 		t.Fatal(err)
@@ -43,8 +43,8 @@ func TestPlanAllocations(t *testing.T) {
 	}
 }
 
-// From an event to its result, with the write and the looks before and after it. What the embedded cloud allocates to
-// answer them is counted too.
+// From an event to its result, with the write and the reads before and after it. Allocations of the embedded cloud are
+// counted too.
 func TestEventAllocations(t *testing.T) {
 	const most = 805
 	sim := simcloud.New(simcloud.Options{JournalSize: -1})
@@ -64,7 +64,7 @@ func TestEventAllocations(t *testing.T) {
 	}
 }
 
-// planner plans a payload from its bytes on, or a plain event that is decoded already.
+// planner plans a payload from its bytes, or a plain event that is already decoded.
 func planner(t *testing.T, tg *tagger.Tagger, payload []byte) func() tagger.Plan {
 	decoded := plain(t, "server.created", "")
 	return func() tagger.Plan {
@@ -76,9 +76,9 @@ func planner(t *testing.T, tg *tagger.Tagger, payload []byte) func() tagger.Plan
 	}
 }
 
-// An event is a write and a look at what was written. Before the write comes a look where something depends on it:
-// whether a server has been started, stopped or resized again since, what must not be overwritten (add), which keys
-// there are to remove, and a volume's other keys.
+// An event costs a write and a read-back. A read comes before the write if something depends on it: whether a server
+// has been started, stopped or resized again since, which values must not be overwritten (add), which keys to remove,
+// and a volume's other keys.
 func TestCallsOfAnEvent(t *testing.T) {
 	const set, add, remove = `set: {env: dev}`, `add: {owner: alice}`, `set: {env: dev}, remove: [old, older]`
 	type test struct {

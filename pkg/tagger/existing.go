@@ -16,38 +16,37 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Existing is a resource that was read, for [Tagger.PlanExisting].
+// Existing is a resource as read, for [Tagger.PlanExisting].
 type Existing struct {
 	Kind lifecycle.Kind
 	// View is the resource. Its Project must be set.
 	View metadata.View
-	// Region is the configured one, ProjectName the project's name; "" where they are not known.
+	// Region is the configured region, ProjectName the project's name; "" if unknown.
 	Region, ProjectName string
-	// Parent, if not nil, returns a parent that was read already, and whether it was. Others are read.
+	// Parent, if not nil, returns a parent that has been read already, and whether it has. Other parents are read.
 	Parent func(kind metadata.Kind, id string) (metadata.View, bool)
 }
 
 // ExistingPlan is what the rules want for a resource that exists already.
 type ExistingPlan struct {
 	Plan
-	// Wanted are the keys that the resource should have, Set those of them that the rules write whatever is there.
+	// Wanted holds the keys that the resource should have, Set those that the rules write over any existing value.
 	Wanted map[string]string
 	Set    []string
-	// EventOnly are the keys that only an event gives a value, see [rules.Set.ForExisting].
+	// EventOnly lists the keys whose values only an event has; see [rules.Set.ForExisting].
 	EventOnly []string
-	// NoRoom names the keys for which the resource has no room.
+	// NoRoom lists the keys that exceed the resource's quota.
 	NoRoom []rules.Problem
-	// Unmanageable is a key that is none of the rules' on a resource whose metadata belongs to another program, "" for
-	// none.
+	// Unmanageable is a key that shows that another program owns the resource's metadata, or "".
 	Unmanageable string
 }
 
-// Resource is what rules, exemptions and other conditions see of the resource.
+// Resource returns the resource as rules, exemptions and other conditions see it.
 func (p ExistingPlan) Resource() lifecycle.Resource { return p.change.Resource }
 
-// PlanExisting plans a resource that exists already, as the change that its creation was: by the user who created it,
-// at the time when it was created. The error says what could not be read; the plan then says nothing. A decision of the
-// plan says why there is nothing to write; it is [apply.Deferred] where a parent is too young to be inherited from.
+// PlanExisting plans an existing resource as if its creation had just been reported, with the user and the time of the
+// creation. The plan is valid only if the error, which names what could not be read, is nil. The plan has a decision if
+// there is nothing to write: [apply.Deferred] if a parent is too young to be inherited from.
 //
 // The Tagger's rules should be those of [rules.Set.ForExisting].
 func (t *Tagger) PlanExisting(ctx context.Context, x Existing) (ExistingPlan, error) {
@@ -90,7 +89,7 @@ func (t *Tagger) PlanExisting(ctx context.Context, x Existing) (ExistingPlan, er
 	return out, nil
 }
 
-// creation is the change that made a resource.
+// creation returns the change that created a resource.
 func creation(kind lifecycle.Kind, v metadata.View) lifecycle.Change {
 	c := lifecycle.Change{
 		Resource: lifecycle.Resource{
@@ -112,30 +111,30 @@ func creation(kind lifecycle.Kind, v metadata.View) lifecycle.Change {
 	return c
 }
 
-// Correction is a change of a resource's metadata that was decided earlier, for [Tagger.Correct].
+// Correction is a change to a resource's metadata that was decided earlier, for [Tagger.Correct].
 type Correction struct {
 	Kind              lifecycle.Kind
 	ID, Name, Project string
-	// Rules are the names of those that want it.
+	// Rules names the rules that require it.
 	Rules []string
-	// Keys are the changes, by key.
+	// Keys holds the change for each key.
 	Keys map[string]journal.Replacement
 }
 
-// Corrected is what became of a correction.
+// Corrected is the result of a correction.
 type Corrected struct {
 	Result
-	// Changed are the keys whose values were neither the old nor the new ones: another writer has decided them since.
+	// Changed lists the keys with neither the old nor the new value: another writer has changed them since.
 	Changed []string
-	// Done are the keys that were as wanted already.
+	// Done lists the keys that already had the new value.
 	Done []string
-	// RequestIDs are the ids that the API gave the requests that write.
+	// RequestIDs are the API's ids of the write requests.
 	RequestIDs []string
 }
 
-// Correct changes keys of a resource that are still as they were when the correction was decided, and leaves the others
-// alone. Begin is called with the keys that are about to be written, and stops the correction with an error; it can be
-// nil. Nothing is written in a state that does not allow it, or while the server has a task.
+// Correct changes the keys whose values are still those of the correction's decision, and leaves the others alone.
+// begin, if not nil, is called with the keys before they are written; its error stops the correction. Nothing is
+// written in a state that does not allow it, or while the server has a task.
 func (t *Tagger) Correct(
 	ctx context.Context,
 	c Correction,
@@ -231,7 +230,7 @@ func (t *Tagger) correct(
 	return out
 }
 
-// refusal says why metadata cannot be written on a resource as it is now, "" if it can.
+// refusal returns why the resource's metadata cannot be written now, or "".
 func (t *Tagger) refusal(kind metadata.Kind, v metadata.View) string {
 	switch {
 	case kind.Readiness(v.State) != metadata.Ready:
@@ -244,7 +243,7 @@ func (t *Tagger) refusal(kind metadata.Kind, v metadata.View) string {
 	return ""
 }
 
-// Refusal is the reason why metadata cannot be written on a resource as it was read, "" if it can.
+// Refusal returns why the metadata of a resource, as read, cannot be written, or "".
 func (t *Tagger) Refusal(kind lifecycle.Kind, v metadata.View) string {
 	return t.refusal(metadata.Kind(kind), v)
 }

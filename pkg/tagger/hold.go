@@ -17,8 +17,8 @@ func heldDecision() *apply.Decision {
 
 func (t *Tagger) held() bool { return t.options.Held != nil && t.options.Held() }
 
-// holdable refuses to write while writing is on hold. A job that has written something is finished all the same: a key
-// that is being renamed is nowhere in between.
+// holdable refuses to write while writing is on hold. A job that has begun to write is finished: half-way through a
+// rename, the value is under neither key.
 type holdable struct {
 	apply.Resource
 	held func() bool

@@ -12,7 +12,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// While writing is on hold nothing is asked or written, and nothing is given up, however old it is.
+// While writing is on hold, no call is made, and no event is given up, however old.
 func TestHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := simcloud.New(simcloud.Options{})
@@ -31,7 +31,7 @@ func TestHold(t *testing.T) {
 	})
 }
 
-// What waits for its server when the hold begins does not write any more.
+// A job that waits for its server when the hold begins does not write.
 func TestHoldStopsWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := simcloud.New(simcloud.Options{})

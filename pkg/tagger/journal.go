@@ -13,29 +13,30 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// Journal takes a record before each write and after it; [journal.Audit] does. A record that is lost stops no write.
+// Journal gets a record before and after each write; [journal.Audit] implements it. A lost record does not stop a
+// write.
 type Journal interface {
-	// Next returns a number that a record's beginning and its end have in common.
+	// Next returns the number that a write's first and last record share.
 	Next() int
 	Write(journal.Header, journal.Record)
 }
 
-// journaled tells the journal of each write to a resource. What was there before is what was last read: nothing is read
-// for the journal alone.
+// journaled records each write to a resource in the journal. The old values are those last read: nothing is read only
+// for the journal.
 type journaled struct {
 	apply.Resource
 	journal Journal
 	header  journal.Header
-	record  journal.Record // without what only a phase has
+	record  journal.Record // without the fields of a single phase
 
-	known    map[string]string // nil where nothing was read
-	assumed  map[string]string // what the event says, nil where it says nothing
+	known    map[string]string // nil if nothing was read
+	assumed  map[string]string // from the event, nil if it has none
 	begun    map[string]journal.Replacement
 	unknown  []string
 	numbered bool
 }
 
-// journaled returns the resource with the Tagger's journal, or as it is where there is none.
+// journaled wraps the resource so that writes are journaled. Without a journal it returns the resource unchanged.
 func (t *Tagger) journaled(p Plan, session *cloud.Session, resource apply.Resource) (apply.Resource, *journaled) {
 	if t.options.Journal == nil {
 		return resource, nil
@@ -94,7 +95,7 @@ func (j *journaled) Remove(ctx context.Context, key string) error {
 	return j.Resource.Remove(ctx, key)
 }
 
-// begin tells of keys that are about to be written. A key that was told already keeps its value from before.
+// begin records keys before they are written. A key that is already recorded keeps its first old value.
 func (j *journaled) begin(keys map[string]journal.Replacement) {
 	told := 0
 	for key, now := range keys {
@@ -128,7 +129,7 @@ func (j *journaled) begin(keys map[string]journal.Replacement) {
 	j.journal.Write(j.header, r)
 }
 
-// before returns a key's value before it is written. The cloud may keep it under a key that differs in case only.
+// before returns a key's value before it is written. The cloud may have it under a key that differs only in case.
 func (j *journaled) before(key string) (value string, there, known bool) {
 	all := j.known
 	if all == nil {
@@ -145,7 +146,7 @@ func (j *journaled) before(key string) (value string, there, known bool) {
 	return value, there, all != nil
 }
 
-// end tells what became of the keys, if there were any.
+// end records the result for the keys, if there are any.
 func (j *journaled) end(r Result) {
 	if j == nil || !j.numbered {
 		return

@@ -17,7 +17,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// What events are about and what has metadata are two tables; a kind must be in both.
+// The kinds of events and the kinds with metadata are two tables; a kind must be in both.
 func TestKindTablesAgree(t *testing.T) {
 	var events, apis []string
 	for _, k := range lifecycle.Kinds() {
@@ -37,7 +37,7 @@ func TestKindTablesAgree(t *testing.T) {
 	}
 }
 
-// What a plan shows is what a run sends, byte for byte, for every kind and every action that can be written after.
+// A plan shows byte for byte what a run sends, for every kind and every action that can be followed by a write.
 func TestPlanShowsWhatARunSends(t *testing.T) {
 	for _, kind := range lifecycle.Kinds() {
 		for _, action := range lifecycle.Actions() {

@@ -10,16 +10,16 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// proof is a resource whose project is compared with the expected one whenever it is read, and which is not written
-// when they differ. With a token that sees more than one project it is read before anything else; then a server's lock
-// is honoured too, which Nova does not for an administrator.
+// proof checks a resource's project at each read, and refuses to write if it is not the expected one. With a token that
+// sees more than one project, it reads the resource before anything else. It then honours a server's lock too, because
+// Nova lets an administrator write to a locked server.
 //
-// Where a job reads metadata first, the one GET serves for both, so only a job that would only write costs a call more.
+// If a job reads metadata first, one GET serves both purposes; only a job that just writes costs one more call.
 type proof struct {
 	apply.Resource
 	one     *metadata.Resource // the same, for reading one key
 	project string
-	// wide says that the token sees more than one project, or would have to in order to see this resource.
+	// wide reports that the token sees more than one project, or would need to in order to see this resource.
 	wide        bool
 	writeLocked bool
 
@@ -29,7 +29,7 @@ type proof struct {
 	err    error // an *otherProjectError
 }
 
-// otherProjectError says that a resource is not of the project that it should be of.
+// otherProjectError reports that a resource is in another project than expected.
 type otherProjectError struct {
 	path, want, have string
 }
@@ -50,8 +50,8 @@ func (p *proof) failed() error {
 	return p.err
 }
 
-// isForeign reports whether a resource is of another project. One that does not say is not, unless the token sees more
-// than the project.
+// isForeign reports whether a resource is in another project. A resource without a project is foreign only if the token
+// sees more than one project.
 func (p *proof) isForeign(v metadata.View) bool {
 	return v.Project != p.project && (p.wide || v.Project != "")
 }
@@ -72,8 +72,7 @@ func (p *proof) Get(ctx context.Context) (metadata.View, error) {
 	return v, nil
 }
 
-// prove reads the resource unless that was done, or the token sees one project only. view is not nil when it was read
-// now.
+// prove reads the resource, unless it has been read or the token sees only one project. view is nil if it did not read.
 func (p *proof) prove(ctx context.Context) (view *metadata.View, err error) {
 	p.mu.Lock()
 	proven := p.proven || !p.wide
@@ -94,7 +93,7 @@ func (p *proof) Metadata(ctx context.Context) (map[string]string, error) {
 	return p.Resource.Metadata(ctx)
 }
 
-// writable reads the resource unless that was done, and returns an error of class [metadata.Locked] for a locked
+// writable reads the resource if it has not been read, and returns an error of class [metadata.Locked] for a locked
 // server.
 func (p *proof) writable(ctx context.Context) error {
 	if _, err := p.prove(ctx); err != nil || p.writeLocked {
@@ -102,10 +101,10 @@ func (p *proof) writable(ctx context.Context) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.locked || !p.wide { // else Nova refuses by itself
+	if !p.locked || !p.wide { // otherwise Nova itself refuses
 		return nil
 	}
-	p.proven = false // the next attempt looks again
+	p.proven = false // the next attempt reads again
 	return &metadata.Error{
 		Request: metadata.Request{Method: http.MethodGet, Path: p.Path()}, Class: metadata.Locked,
 		Message: "the server is locked, and TAGGER_WRITE_LOCKED is not set: an administrator's token could write to it",

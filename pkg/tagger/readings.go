@@ -17,17 +17,17 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// maxParents is of how many servers that one volume is attached to the metadata is read.
+// maxParents limits the servers whose metadata is read for one volume that is attached to them.
 const maxParents = 16
 
-// Directory tells of users and projects; [cloud.Cloud] does. An error that is a [*cloud.UnknownError] says that it
-// tells nothing of this one; any other may pass.
+// Directory looks up users and projects; [cloud.Cloud] implements it. A [*cloud.UnknownError] means that Keystone does
+// not reveal this user or project; any other error may be temporary.
 type Directory interface {
 	User(ctx context.Context, id string) (cloud.User, error)
 	Project(ctx context.Context, id string) (cloud.Project, error)
 }
 
-// notRead are the readings of a plan that asks nothing of the cloud.
+// notRead returns the readings of a plan that makes no call.
 func notRead(n rules.Needs) rules.Readings {
 	unknown := map[string]string{}
 	for _, name := range n.Names() {
@@ -36,9 +36,9 @@ func notRead(n rules.Needs) rules.Readings {
 	return rules.Readings{Unknown: unknown}
 }
 
-// readings reads what the rules need of the cloud for a change: at most one GET for the resource and one for each
-// parent. A decision says that a reading failed in a way that may pass, or that the parent is not ready to be inherited
-// from. What is not there, or of another project, is absent, and the plan has a problem that says so.
+// readings reads from the cloud what the rules need for a change: at most one GET for the resource and one for each
+// parent. A verdict means that a read failed temporarily, or that a parent is not ready to be inherited from. A reading
+// that does not exist, or is in another project, is absent, and the plan reports it as a problem.
 func (t *Tagger) readings(ctx context.Context, p Plan, api connection, d Delivery) (rules.Readings, *apply.Verdict) {
 	r := rules.Readings{Unknown: map[string]string{}}
 	parent := p.change.Parent
@@ -51,7 +51,7 @@ func (t *Tagger) readings(ctx context.Context, p Plan, api connection, d Deliver
 		}
 		r.Metadata, parents, own = v.Metadata, v.Parents, &v
 	}
-	// Names come first: whether a parent is waited for can depend on them.
+	// Names come first: whether to wait for a parent can depend on them.
 	if verdict := t.readNames(ctx, p, api, d, &r); verdict != nil {
 		return r, verdict
 	}
@@ -66,8 +66,8 @@ func (t *Tagger) readings(ctx context.Context, p Plan, api connection, d Deliver
 	return r, t.readGiven(ctx, p, api, d, own, &r)
 }
 
-// replaceable returns the keys of a plan that are inherited, and that the rules for the resource's creation add: what
-// they gave makes room for the parent's value if the resource was new when the change happened.
+// replaceable returns the inherited keys of a plan that the rules for the resource's creation add too. The parent's
+// value replaces theirs if the resource was new when the change happened.
 func (t *Tagger) replaceable(p Plan, plan rules.Plan) []string {
 	creation := p.change.Resource.Kind.Creation()
 	created := p.change.Resource.Created
@@ -78,8 +78,8 @@ func (t *Tagger) replaceable(p Plan, plan rules.Plan) []string {
 	return slices.DeleteFunc(slices.Clone(plan.Inherited), func(key string) bool { return !p.rules.Adds(creation, key) })
 }
 
-// readGiven finds out what the rules gave the resource when it was created, by planning its creation again. own is the
-// resource if it was read.
+// readGiven finds out which values the rules gave the resource at its creation, by planning that again. own is the
+// resource, nil if it has not been read.
 func (t *Tagger) readGiven(ctx context.Context, p Plan, api connection, d Delivery, own *metadata.View,
 	r *rules.Readings) *apply.Verdict {
 	keys := t.replaceable(p, p.rules.Plan(p.change, p.event, *r))
@@ -103,7 +103,7 @@ func (t *Tagger) readGiven(ctx context.Context, p Plan, api connection, d Delive
 	past := p
 	past.change, past.event = creation(p.change.Resource.Kind, *own), event.New()
 	past.change.Resource.Region, past.change.Resource.ProjectName = p.change.Resource.Region, p.change.Resource.ProjectName
-	past.change.Parent = lifecycle.Parent{} // what the rules give without one
+	past.change.Parent = lifecycle.Parent{} // plan what the rules give without a parent
 	past.needs = book.Needs(past.change, past.event)
 	then := rules.Readings{Unknown: map[string]string{}}
 	if verdict := t.readNames(ctx, past, api, d, &then); verdict != nil {
@@ -153,7 +153,7 @@ func (t *Tagger) readParents(ctx context.Context, p Plan, api connection, d Deli
 	return nil
 }
 
-// view returns a resource of the same project, from memory where it was read already.
+// view returns a resource of the same project, and does not read it twice.
 func (c connection) view(ctx context.Context, kind metadata.Kind, id string) (metadata.View, error) {
 	if c.known != nil {
 		if v, ok := c.known(kind, id); ok {
@@ -167,8 +167,8 @@ func (c connection) view(ctx context.Context, kind metadata.Kind, id string) (me
 	return resource.Get(ctx)
 }
 
-// parentToCome says why a parent's metadata is not final yet: the parent is younger than the grace, and lacks a key
-// that the rules hand down and will give it. "" when it can be inherited from.
+// parentToCome returns why a parent's metadata is not final yet, or "": the parent is younger than the grace period,
+// and lacks an inherited key that the rules will give it.
 func (t *Tagger) parentToCome(p Plan, r rules.Readings, parent lifecycle.Parent, created time.Time) string {
 	if created.IsZero() || time.Since(created) >= t.options.Apply.Grace {
 		return ""
@@ -181,7 +181,7 @@ func (t *Tagger) parentToCome(p Plan, r rules.Readings, parent lifecycle.Parent,
 	return fmt.Sprintf("its %s %s is new and lacks %s, which a rule can still give it", parent.Kind, parent.ID, key)
 }
 
-// toCome returns the first of the keys that a rule for the parent can give it, "" for none.
+// toCome returns the first of the keys that a rule can give the parent, or "".
 func (t *Tagger) toCome(p Plan, parent lifecycle.Parent, keys []string) string {
 	if p.rules.Leaves(parent) {
 		return ""
@@ -222,8 +222,8 @@ func (t *Tagger) readNames(ctx context.Context, p Plan, api connection, d Delive
 	return nil
 }
 
-// told returns the decision about a look-up that failed in a way that may pass. Where Keystone tells nothing, the
-// reading is unknown.
+// told returns the verdict on a look-up that failed temporarily. If Keystone does not reveal the name, the reading is
+// unknown and the verdict nil.
 func (t *Tagger) told(p Plan, api connection, d Delivery, name string, err error, r *rules.Readings) *apply.Verdict {
 	if err == nil {
 		return nil
@@ -235,7 +235,7 @@ func (t *Tagger) told(p Plan, api connection, d Delivery, name string, err error
 	return t.unreadable(p, api, d, err)
 }
 
-// unreadable is the verdict about a reading that failed. A resource that is not there is judged as at a write.
+// unreadable returns the verdict on a failed read. A missing resource gets the same verdict as at a write.
 func (t *Tagger) unreadable(p Plan, api connection, d Delivery, err error) *apply.Verdict {
 	if d.unread != nil {
 		d.unread(err)
@@ -252,7 +252,7 @@ func (t *Tagger) unreadable(p Plan, api connection, d Delivery, err error) *appl
 	s.Kind, s.Visible, s.Receives = metadata.Kind(p.Resource.Kind), p.job(api).Visible, d.Receives
 	s.Class, s.RetryAfter, s.Message, s.Unanswered = e.Class, e.RetryAfter, err.Error(), e.Status == 0
 	if e.Unsent {
-		s.CarrierAge = -1 // nothing is given up that was not tried
+		s.CarrierAge = -1 // a change that was never tried is not given up
 	}
 	if scope := fault.ScopeOf(err); scope != "" {
 		s.Fault = apply.Fault{Err: err, Scope: scope}

@@ -58,8 +58,8 @@ func change(t *testing.T, action, id, actor string, at time.Time, data string) e
 	return batch.Records[0].Events[0]
 }
 
-// In whatever order the events come, and whoever their actors are, they end in the same values: a child waits for a
-// young parent that is still to get what it hands down.
+// The values do not depend on the order of the events or on their actors: a child waits for a young parent that has yet
+// to get an inherited key.
 func TestInheritanceInEveryOrder(t *testing.T) {
 	now := time.Now()
 	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
@@ -208,7 +208,7 @@ func TestReadings(t *testing.T) {
 	}
 }
 
-// A plan without a cloud says what it would have to ask.
+// A plan without a cloud names what it would have to read.
 func TestPlanSaysWhatItNeeds(t *testing.T) {
 	_, tg := family(t, inheritance, time.Now())
 	p := tg.Plan(t.Context(), change(t, "snapshot.created", snapshotID, "carol", time.Now(), `"volume": "`+volumeID+
@@ -218,7 +218,7 @@ func TestPlanSaysWhatItNeeds(t *testing.T) {
 	}
 }
 
-// A snapshot does not wait for what its young volume will never get.
+// A snapshot does not wait for a key that its young volume will never get.
 func TestSnapshotOfAnotherProgramsVolume(t *testing.T) {
 	now := time.Now()
 	for _, tt := range []struct {
@@ -242,8 +242,8 @@ func TestSnapshotOfAnotherProgramsVolume(t *testing.T) {
 	}
 }
 
-// What only the creator rule gave a new volume makes room for its server's value; what another writer or a table gave
-// does not, nor what was there when an old volume was attached. So the order of the two events does not matter.
+// A server's value replaces only what the creator rule gave a new volume, not what another writer or a table gave, nor
+// what an old volume had when it was attached. So the order of the two events does not matter.
 func TestAttachmentReplacesTheCreatorsValue(t *testing.T) {
 	const creator = `rules:
 - {name: creator, on: [volume.created, volume.attached], add: {owner: "%s"}}
@@ -301,7 +301,7 @@ tables: {owners: {%s: team-shop}}
 	})
 }
 
-// handledBy has an event of the volume handled, of the user who created it.
+// handledBy handles an event of the volume, with the user who created it.
 func handledBy(t *testing.T, tg *tagger.Tagger, sim *simcloud.Cloud, action string, at time.Time) {
 	t.Helper()
 	user, _ := sim.User("demo")

@@ -14,19 +14,18 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Write is what a change wrote to a server, as it was read back. It has what is needed to notice that another writer
-// undid it, and to write it again, and none of the event.
+// Write is what a change wrote to a server, as read back. It holds what it takes to notice that another writer undid it
+// and to write it again, and nothing else of the event.
 type Write struct {
 	Event    EventRef
 	Action   lifecycle.Action
 	Resource ResourceRef
-	// Keys are the keys that were written, with their values, but for protected ones; Others is the rest of the
-	// server's metadata.
+	// Keys holds the keys and values written, without protected ones; Others is the rest of the server's metadata.
 	Keys, Others map[string]string
-	// At is when they were read back, Requests the ids that the service gave the requests that wrote.
+	// At is when they were read back, Requests the service's ids of the write requests.
 	At       time.Time
 	Requests []string
-	// Cause is the id of the request that caused the change, "" when unknown.
+	// Cause is the id of the request that caused the change, "" if unknown.
 	Cause string
 
 	rules  []string
@@ -34,7 +33,7 @@ type Write struct {
 	time   time.Time // of the change
 }
 
-// Confirmed returns what the result wrote to a server. ok is false for anything else, and where nothing was read back.
+// Confirmed returns what the result wrote to a server. ok is false for other kinds, and if nothing was read back.
 func (r Result) Confirmed() (w Write, ok bool) {
 	tagged := r.Decision != nil && r.Outcome == apply.Tagged && len(r.Written) > 0
 	if !tagged || r.Resource.Kind != lifecycle.Server || r.metadata == nil {
@@ -61,7 +60,7 @@ func (r Result) Confirmed() (w Write, ok bool) {
 	return w, len(w.Keys) > 0
 }
 
-// WriteRequests returns the ids that the service gave the requests that wrote or deleted, and that it answered well.
+// WriteRequests returns the service's ids of the successful requests that wrote or deleted.
 func (r Result) WriteRequests() []string {
 	var ids []string
 	for _, call := range r.calls {
@@ -72,7 +71,7 @@ func (r Result) WriteRequests() []string {
 	return ids
 }
 
-// Notice returns what an event tells about a server beside changes; see [lifecycle.Registry.Notice].
+// Notice returns what an event reports about a server other than a change; see [lifecycle.Registry.Notice].
 func (t *Tagger) Notice(e event.Event) (lifecycle.Notice, bool) { return t.options.Registry.Notice(e) }
 
 // YieldsTo reports whether the rules in force list the actor in yield_to:.
@@ -80,10 +79,10 @@ func (t *Tagger) YieldsTo(ctx context.Context, a lifecycle.Actor) bool {
 	return t.options.Rules.Current(ctx).Policy().YieldsTo(a)
 }
 
-// Restore looks whether keys of an earlier write are still on its server, and writes those that are absent, once. A key
-// that is there stays, whatever its value. refuse is asked before it writes, with the keys that are absent; it returns
-// why they are not to be written, "" if they are. d is the delivery of what gave rise to it, without an event. The
-// result is unchanged if all keys are there, and ignored if refuse has a reason.
+// Restore checks whether keys of an earlier write are still on its server, and writes the absent ones, once. An
+// existing key stays, whatever its value. refuse is called with the absent keys before the write; a reason other than
+// "" stops it. d is the delivery that triggered the check, without its event. The result is unchanged if all keys are
+// there, and ignored if refuse returned a reason.
 func (t *Tagger) Restore(ctx context.Context, d Delivery, w Write, keys []string,
 	refuse func(absent []string) (why string)) Result {
 	r := t.restore(ctx, d, w, keys, refuse).filled()
@@ -93,7 +92,8 @@ func (t *Tagger) Restore(ctx context.Context, d Delivery, w Write, keys []string
 
 func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string,
 	refuse func(absent []string) string) Result {
-	// The change has no action: the keys come back in whatever state the server is, for they would have stayed in it.
+	// The change has no action: the keys are written in any state of the server, because no state would have removed
+	// them.
 	change := lifecycle.Change{Time: w.time, Resource: lifecycle.Resource{
 		Kind: w.Resource.Kind, ID: w.Resource.ID, Project: w.Resource.Project,
 	}}
@@ -123,8 +123,8 @@ func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string
 	return r.sent()
 }
 
-// absent returns which of the keys are not there, sorted, and all metadata if it was read: for one key only that is
-// read.
+// absent returns, sorted, the keys that are missing, and all metadata if it was read. For a single key, only that key
+// is read.
 func (c connection) absent(ctx context.Context, keys []string) (absent []string, all map[string]string, err error) {
 	if len(keys) == 1 {
 		_, err := c.proof.Metadatum(ctx, keys[0])
@@ -145,8 +145,8 @@ func (c connection) absent(ctx context.Context, keys []string) (absent []string,
 	return absent, all, nil
 }
 
-// rewrite writes keys of w again. Whoever undoes them meanwhile is noticed by the next notification: there is one
-// attempt.
+// rewrite writes keys of w again, in one attempt. If another writer undoes them meanwhile, the next notification shows
+// it.
 func (t *Tagger) rewrite(ctx context.Context, r *Result, w Write, absent []string, api connection, d Delivery) {
 	r.plan = rules.Plan{Family: w.family, Set: map[string]string{}}
 	for _, key := range absent {
@@ -167,7 +167,7 @@ func (t *Tagger) rewrite(ctx context.Context, r *Result, w Write, absent []strin
 	api.journaled.end(*r)
 }
 
-// Metadatum reads the value of one key. An error of class [metadata.KeyNotFound] says that there is no such key.
+// Metadatum reads the value of one key. A missing key is an error of class [metadata.KeyNotFound].
 func (p *proof) Metadatum(ctx context.Context, key string) (string, error) {
 	v, err := p.prove(ctx)
 	if err != nil {

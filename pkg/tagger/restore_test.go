@@ -11,8 +11,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// What was written is written again where it is absent, and only there: with a member's token, and with an
-// administrator's, which also reads the server first and leaves a locked one alone.
+// Only absent keys are written again, with a member's token or an administrator's. The latter also reads the server
+// first and leaves a locked one alone.
 func TestRestore(t *testing.T) {
 	type m = map[string]string
 	for _, tt := range []struct {
@@ -119,7 +119,7 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// Only what was written to a server and read back can be noticed when it is undone.
+// Only writes to a server that were read back are watched.
 func TestConfirmed(t *testing.T) {
 	sim := simcloud.New(simcloud.Options{})
 	demo, _ := sim.Project("demo")

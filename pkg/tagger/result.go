@@ -20,25 +20,25 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Plan is what the rules want for one change. As JSON it is the contract of the commands' -o json.
+// Plan is what the rules require for one change. Its JSON form is the contract of the commands' -o json.
 type Plan struct {
 	Event    EventRef         `json:"event"`
 	Action   lifecycle.Action `json:"action"`
 	Resource ResourceRef      `json:"resource"`
 	Actor    ActorRef         `json:"actor"`
-	// Rules names those that matched.
+	// Rules names the rules that matched.
 	Rules    []string        `json:"rules"`
 	Skipped  []rules.Skip    `json:"skipped"`
 	Keys     PlanRef         `json:"plan"`
 	Problems []rules.Problem `json:"problems"`
-	// Requests are those that [Tagger.Requests] or a preview computed, with the paths of the API pages, or those that a
-	// run sent.
+	// Requests are the requests that [Tagger.Requests] or a preview predicted, with the paths of the API reference, or
+	// that a run sent.
 	Requests []RequestRef `json:"requests"`
 
-	// Decision is nil as long as there is something to apply; a [Result] always has one.
+	// Decision is nil while there is something to apply; a [Result] always has one.
 	*apply.Decision
 
-	// Needs names what the rules want to know that only the cloud tells; without it the keys are not final.
+	// Needs names what the rules have to read from the cloud; until then the keys are not final.
 	Needs []string `json:"needs,omitempty"`
 
 	change lifecycle.Change
@@ -51,14 +51,14 @@ type Plan struct {
 // Pending reports whether there is something to apply.
 func (p Plan) Pending() bool { return p.Decision == nil }
 
-// Preview is a plan for a resource as it is.
+// Preview is a plan for a resource in its present state.
 type Preview struct {
 	Plan
-	// Diff is what would change, nil where the resource was not read.
+	// Diff is what would change, nil if the resource was not read.
 	Diff *apply.Diff `json:"-"`
 }
 
-// Result is what became of one change. Its Decision is never nil.
+// Result is the result of one change. Its Decision is never nil.
 type Result struct {
 	Plan
 
@@ -69,12 +69,12 @@ type Result struct {
 	// Waited is the sum of the pauses, as a duration.
 	Waited string `json:"waited"`
 
-	// Age is how long ago the event happened, 0 when it does not say.
+	// Age is the time since the event, 0 if unknown.
 	Age      time.Duration `json:"-"`
 	Attempts int           `json:"-"`
 
 	calls []metadata.Call
-	// metadata is all of the resource's as it was read back, nil where it was not.
+	// metadata is all of the resource's metadata as read back, nil if it was not.
 	metadata map[string]string
 }
 
@@ -101,7 +101,7 @@ type ActorRef struct {
 	Kind lifecycle.ActorKind `json:"kind"`
 }
 
-// PlanRef is a plan's keys.
+// PlanRef holds a plan's keys.
 type PlanRef struct {
 	Set    map[string]string `json:"set"`
 	Add    map[string]string `json:"add"`
@@ -109,19 +109,19 @@ type PlanRef struct {
 	Rename map[string]string `json:"rename,omitempty"`
 }
 
-// RequestRef is a request; Body is null or the JSON that is sent.
+// RequestRef is a request. Body is its JSON body, or null.
 type RequestRef struct {
 	Method string          `json:"method"`
 	Path   string          `json:"path"`
 	Body   json.RawMessage `json:"body"`
 }
 
-// EmptyBatch is the result of a record without events, which the JSON format allows: it is done.
+// EmptyBatch returns the result of a record without events, which the JSON batch format allows: nothing to do.
 func EmptyBatch() Result {
 	return Result{Plan: Plan{}.decided(apply.Ignored, "the batch is empty")}.filled()
 }
 
-// filled makes lists and maps that are not there empty ones, for JSON.
+// filled replaces nil lists and maps by empty ones, for JSON.
 func (p Plan) filled() Plan {
 	p.Rules, p.Skipped, p.Problems, p.Requests = notNil(p.Rules), notNil(p.Skipped), notNil(p.Problems), notNil(p.Requests)
 	p.Keys.Remove = notNil(p.Keys.Remove)
@@ -164,7 +164,7 @@ func requestRef(prefix string, r metadata.Request) RequestRef {
 	return RequestRef{r.Method, prefix + r.Path, r.Body}
 }
 
-// report logs one line for the result of an event or a correction, and has it counted.
+// report logs one line for the result of an event or a correction, and passes the result to Observe.
 func (t *Tagger) report(ctx context.Context, d Delivery, of string, r Result) {
 	if t.options.Observe != nil {
 		t.options.Observe(r)
@@ -177,7 +177,7 @@ func (t *Tagger) report(ctx context.Context, d Delivery, of string, r Result) {
 		level = slog.LevelWarn
 	case apply.Ignored:
 		if t.options.Bus && r.Action == "" {
-			level = slog.LevelDebug // most of what a bus carries is no change: a server's creation is some twenty notifications
+			level = slog.LevelDebug // most events of a bus report no change: creating a server sends some twenty notifications
 		}
 	}
 	if r.Fault.Err != nil {
@@ -221,7 +221,7 @@ func (t *Tagger) report(ctx context.Context, d Delivery, of string, r Result) {
 	t.log.LogAttrs(ctx, level, of+" "+string(r.Outcome), attrs...)
 }
 
-// Throttled counts the calls that the API throttled.
+// Throttled returns how many calls the API throttled.
 func (r Result) Throttled() int {
 	n := 0
 	for _, call := range r.calls {
@@ -232,7 +232,7 @@ func (r Result) Throttled() int {
 	return n
 }
 
-// Writes counts the calls that write, refused ones included.
+// Writes returns how many calls were writes, refused ones included.
 func (r Result) Writes() int {
 	n := 0
 	for _, call := range r.calls {
@@ -243,5 +243,5 @@ func (r Result) Writes() int {
 	return n
 }
 
-// Key is the change's; see [lifecycle.Change.Key]. It is "" where the event reports no change.
+// Key returns the key of the change, "" if the event reports none; see [lifecycle.Change.Key].
 func (p Plan) Key() string { return p.change.Key() }

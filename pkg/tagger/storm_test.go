@@ -12,8 +12,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// Whatever the cloud refuses, twenty events a second do not become a storm of logins and calls; and soon after the
-// cloud is well again, events are tagged.
+// Whatever the cloud refuses, twenty events a second do not cause a storm of logins and calls. Soon after the cloud
+// recovers, events are tagged again.
 func TestStorms(t *testing.T) {
 	unauthorized := &simcloud.Answer{Status: 401, Body: `{"error": {"code": 401, "message": "no"}}`}
 	forbidden := &simcloud.Answer{Status: 403, Body: `{"forbidden": {"code": 403, "message": "Policy doesn't allow it"}}`}
@@ -23,7 +23,7 @@ func TestStorms(t *testing.T) {
 		expired       bool // the tokens expire first, so that calls need a login
 		logins, calls int  // that are sent within a minute, at the most
 		scope         fault.Scope
-		after         time.Duration // of which events are tagged again
+		after         time.Duration // events are tagged again within this time
 	}{
 		{name: "Keystone throttles", fault: simcloud.Fault{Service: "identity", Answer: simcloud.Throttled(7 * time.Second)},
 			logins: 9, after: 7 * time.Second},

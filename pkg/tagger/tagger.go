@@ -1,5 +1,5 @@
-// Package tagger composes the way from a CloudEvent to metadata on a resource: which change it reports, what the rules
-// want, and what became of applying it.
+// Package tagger turns a CloudEvent into metadata on a resource: it finds the changes that the event reports, plans
+// them by the rules, applies the plans and reports the results.
 package tagger
 
 import (
@@ -22,43 +22,42 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Cloud gives sessions; [cloud.Cloud] does.
+// Cloud opens sessions; [cloud.Cloud] implements it.
 type Cloud interface {
 	Session(ctx context.Context, project string) (*cloud.Session, error)
 }
 
-// Rulebook has the rules in force; a [rules.Set] is one, and so is a [rules.Reloader].
+// Rulebook returns the rules in force; [rules.Set] and [rules.Reloader] implement it.
 type Rulebook interface {
 	Current(ctx context.Context) *rules.Set
 }
 
-// Options is what a Tagger is composed of.
+// Options are the parts of a Tagger.
 type Options struct {
 	// Registry reads events.
 	Registry *lifecycle.Registry
 	Rules    Rulebook
 	Apply    apply.Options
-	// Cloud is nil where nothing is ever applied.
+	// Cloud is nil if nothing is ever applied.
 	Cloud Cloud
-	// Bus says that events come from a bus that carries every project's. An event of a project that is out of bounds (see
-	// [cloud.Options].Projects) is then ignored, not rejected.
+	// Bus reports that events come from a bus that carries those of every project. An event of a project that is out of
+	// bounds (see [cloud.Options].Projects) is then ignored instead of rejected.
 	Bus bool
 	// WriteLocked lets an administrator's token write to locked servers, which Nova allows.
 	WriteLocked bool
-	// API is the cloud's. Huawei Cloud's knows no microversions.
+	// API is the cloud's API. Huawei Cloud's has no microversions.
 	API metadata.API
-	// Actions are the ones that this function handles; nil for all.
+	// Actions are the actions that this function handles, nil for all.
 	Actions []lifecycle.Action
-	// Held, if not nil, reports whether writing is on hold: what would be written is then deferred. It is called before
-	// each write.
+	// Held, if not nil, reports whether writing is on hold; writes are then deferred. It is called before each write.
 	Held func() bool
 	// Log, if not nil, gets one line for each change.
 	Log *slog.Logger
-	// LogNames lets the log hold values and the names of users.
+	// LogNames allows values and user names in the log.
 	LogNames bool
-	// Observe, if not nil, is told of each result.
+	// Observe, if not nil, is called with each result.
 	Observe func(Result)
-	// Journal, if not nil, takes what is written.
+	// Journal, if not nil, records the writes.
 	Journal Journal
 }
 
@@ -78,39 +77,39 @@ func New(o Options) *Tagger {
 	return &Tagger{options: o, applier: apply.New(o.Apply), log: log}
 }
 
-// WithRules returns a Tagger with other rules. Both let one change at a time write to a resource.
+// WithRules returns a Tagger with other rules. The two share their locks: one change at a time writes to a resource.
 func (t *Tagger) WithRules(book Rulebook) *Tagger {
 	other := *t
 	other.options.Rules = book
 	return &other
 }
 
-// Delivery is one event as a carrier handed it out.
+// Delivery is one event as a carrier delivered it.
 type Delivery struct {
 	Event event.Event
 	// SentAt, ReceivedAt, Receives and Wait are those of [apply.Job].
 	SentAt, ReceivedAt time.Time
 	Receives           int
 	Wait               time.Duration
-	// Progress is told, if its functions are not nil, what happens while it happens.
+	// Progress has callbacks for the steps of the work; each can be nil.
 	Progress Progress
 
-	// unread, if not nil, is told what could not be read.
+	// unread, if not nil, is called with the error of each failed read.
 	unread func(error)
 }
 
-// Progress lets somebody watch.
+// Progress has callbacks for a caller that shows progress.
 type Progress struct {
-	// Planned is told of the plan before it is applied.
+	// Planned is called with the plan before it is applied.
 	Planned func(Plan)
-	// Called is told of each API call after it.
+	// Called is called after each API call.
 	Called func(metadata.Call)
-	// Pausing is told of each pause before it.
+	// Pausing is called before each pause.
 	Pausing func(reason string, pause time.Duration)
 }
 
-// Plan says what the rules want for each change that the event reports, without asking or telling the cloud. An event
-// that reports none has one element too, with a decision.
+// Plan returns what the rules require for each change that the event reports, without calling the cloud. For an event
+// that reports no change, it returns one element with a decision.
 func (t *Tagger) Plan(ctx context.Context, e event.Event) []Plan {
 	ref := EventRef{e.ID(), e.Source(), e.Type()}
 	decided := func(o apply.Outcome, reason string) []Plan {
@@ -158,22 +157,22 @@ func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecy
 			return p
 		}
 	}
-	// What the rules want is known when the cloud was read; until then the plan shows what can be told without.
+	// The plan is final only after reading from the cloud; until then it shows what the event alone determines.
 	if p = p.with(notRead(p.needs)); p.plan.Err == nil {
 		p.Needs, p.Decision = p.needs.Names(), nil
 	}
 	return p
 }
 
-// stale reports whether a young change's parent lacks, in the event, a key that the rules hand down and will give the
-// parent: it may have it by now.
+// stale reports whether, in a recent event, the parent lacks an inherited key that the rules will give it: it may have
+// the key by now.
 func (t *Tagger) stale(p Plan) bool {
 	parent := p.change.Parent
 	return parent.ID != "" && parent.Metadata != nil && t.toCome(p, parent, p.plan.Lacking) != "" &&
 		!p.change.Time.IsZero() && time.Since(p.change.Time) < t.options.Apply.Grace
 }
 
-// with returns the plan that the rules make with readings.
+// with returns the plan that the rules produce from readings.
 func (p Plan) with(r rules.Readings) Plan {
 	plan := p.rules.Plan(p.change, p.event, r)
 	p.plan, p.Rules, p.Skipped, p.Problems, p.Decision = plan, plan.Rules, plan.Skipped, plan.Problems, nil
@@ -193,14 +192,14 @@ func (p Plan) with(r rules.Readings) Plan {
 	return p.filled()
 }
 
-// decided returns the plan with a decision that needs no call.
+// decided returns the plan with a decision, made without a call.
 func (p Plan) decided(o apply.Outcome, reason string) Plan {
 	p.Decision = &apply.Decision{Outcome: o, Reason: reason}
 	return p.filled()
 }
 
 // Requests returns the plan with the requests that applying it sends to a resource without metadata, with the paths of
-// the API pages. It is for people to look at; applying a plan does not need it.
+// the API reference. They are for display only.
 func (t *Tagger) Requests(p Plan) Plan {
 	if !p.Pending() {
 		return p
@@ -213,7 +212,7 @@ func (t *Tagger) Requests(p Plan) Plan {
 	return with
 }
 
-// withRequests returns the plan with the requests for a resource that holds current, under the path of an endpoint.
+// withRequests returns the plan with the requests for a resource with the metadata current, under an endpoint's path.
 func (t *Tagger) withRequests(p Plan, current map[string]string, path string) (Plan, error) {
 	requests, err := apply.Requests(p.job(connection{}), current, t.options.Apply)
 	if err != nil {
@@ -230,8 +229,8 @@ func (t *Tagger) withRequests(p Plan, current map[string]string, path string) (P
 	return p.filled(), nil
 }
 
-// Preview is Plan with a look at the resource as it is now: requests are those for it, and the difference is what they
-// would change. Nothing is written. An error in reading the resource is the decision of its element.
+// Preview is Plan for the resource in its present state, which it reads: it adds the requests and the difference that
+// they would make. Nothing is written. If the resource cannot be read, that is the decision of its element.
 func (t *Tagger) Preview(ctx context.Context, e event.Event) []Preview {
 	var all []Preview
 	for _, p := range t.Plan(ctx, e) {
@@ -273,7 +272,7 @@ func (t *Tagger) preview(ctx context.Context, p Plan) Preview {
 	return Preview{Plan: p, Diff: &d}
 }
 
-// Handle plans and applies. The result has an element for each change that the event reports, and one at least.
+// Handle plans and applies. It returns one result for each change that the event reports, and at least one.
 func (t *Tagger) Handle(ctx context.Context, d Delivery) []Result {
 	var all []Result
 	for _, p := range t.Plan(ctx, d.Event) {
@@ -282,9 +281,9 @@ func (t *Tagger) Handle(ctx context.Context, d Delivery) []Result {
 	return all
 }
 
-// Apply applies a plan that [Tagger.Plan] made for the delivery's event, and logs and counts what became of it.
+// Apply applies a plan that [Tagger.Plan] returned for the delivery's event, and logs and counts the result.
 func (t *Tagger) Apply(ctx context.Context, p Plan, d Delivery) Result {
-	if d.Progress.Planned != nil && !(p.Pending() && p.needs.Any()) { // else when it is complete
+	if d.Progress.Planned != nil && !(p.Pending() && p.needs.Any()) { // otherwise once the plan is complete
 		d.Progress.Planned(p)
 	}
 	r := Result{Plan: p}
@@ -299,8 +298,8 @@ func (t *Tagger) Apply(ctx context.Context, p Plan, d Delivery) Result {
 	return r
 }
 
-// Failed is the result of an event whose handling broke off, for a reason that is ours: it is deferred, and given up
-// like one whose cloud fails.
+// Failed returns the result of an event whose handling failed inside Tagger. It is deferred, and given up in the end as
+// if the cloud had failed.
 func (t *Tagger) Failed(ctx context.Context, d Delivery, reason string) Result {
 	s := t.unasked(d)
 	s.Message = reason
@@ -312,14 +311,14 @@ func (t *Tagger) Failed(ctx context.Context, d Delivery, reason string) Result {
 	return r
 }
 
-// Unreadable is the result of something that is no event at all.
+// Unreadable returns the result of a record that is not an event.
 func (t *Tagger) Unreadable(ctx context.Context, err error) Result {
 	r := Result{Plan: Plan{}.decided(apply.Rejected, err.Error())}.filled()
 	t.report(ctx, Delivery{}, "event", r)
 	return r
 }
 
-// GivenUp is the result of a change that a fault, which its last result has, kept from being applied for too long.
+// GivenUp returns the result of a change that the fault in its last result has blocked for too long.
 func (t *Tagger) GivenUp(ctx context.Context, d Delivery, last Result) Result {
 	reason := fmt.Sprintf("given up after %s: %s", t.options.Apply.GiveUpAfter, last.Fault.Err)
 	r := Result{Plan: Plan{
@@ -337,7 +336,7 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 		r.Decision = heldDecision()
 		return r
 	}
-	// What a plan needs of the cloud is read first, and told only after the plan.
+	// What a plan needs from the cloud is read first, but those calls are reported after the plan.
 	var untold []metadata.Call
 	told := !p.needs.Any()
 	tell := func(call metadata.Call) {
@@ -421,8 +420,8 @@ func (r Result) sent() Result {
 	return r
 }
 
-// complete returns the plan with what only the cloud tells. A verdict says that this cannot be read now. The plan has a
-// decision where nothing is to be done after all.
+// complete returns the plan with the readings from the cloud. A verdict means that they cannot be read now. The plan
+// has a decision if there is nothing to do after all.
 func (t *Tagger) complete(ctx context.Context, p Plan, api connection, d Delivery) (Plan, *apply.Verdict) {
 	if p.needs.Any() {
 		readings, verdict := t.readings(ctx, p, api, d)
@@ -440,8 +439,8 @@ func (t *Tagger) complete(ctx context.Context, p Plan, api connection, d Deliver
 	return p, nil
 }
 
-// outOfBounds returns the decision about an event whose project, or whose resource's, is out of bounds. It is nil for any
-// other error, and for none.
+// outOfBounds returns the decision on an event whose project, or whose resource's project, is out of bounds. It is nil
+// for other errors and for nil.
 func (t *Tagger) outOfBounds(err error) *apply.Decision {
 	_, outOfBounds := errors.AsType[*cloud.OutOfBoundsError](err)
 	_, otherProject := errors.AsType[*otherProjectError](err)
@@ -454,7 +453,7 @@ func (t *Tagger) outOfBounds(err error) *apply.Decision {
 	return &apply.Decision{Outcome: apply.Rejected, Reason: err.Error()}
 }
 
-// job is the plan's, without what the delivery adds.
+// job returns the plan's job, without the delivery's fields.
 func (p Plan) job(api connection) apply.Job {
 	job := apply.Job{
 		Change: p.change, Plan: p.plan,
@@ -466,8 +465,7 @@ func (p Plan) job(api connection) apply.Job {
 	return job
 }
 
-// ours reports whether the key is the rules' business: a rule for the resource's kind writes, removes or renames it, or
-// the plan does.
+// ours reports whether a rule for the resource's kind, or the plan, writes, removes or renames the key.
 func (p Plan) ours(key string) bool {
 	if _, renamed := p.plan.Rename[key]; renamed || len(p.plan.Removals(map[string]string{key: ""})) > 0 {
 		return true
@@ -475,12 +473,12 @@ func (p Plan) ours(key string) bool {
 	return p.rules.Owns(p.change.Resource.Kind, key)
 }
 
-// unconnected is the decision where no session could be had.
+// unconnected returns the verdict if no session could be opened.
 func (t *Tagger) unconnected(d Delivery, err error) apply.Verdict {
 	s := t.unasked(d)
 	s.Message, s.RetryAfter, s.Unanswered = err.Error(), metadata.RetryAfter(err), true
 	if _, unsent := errors.AsType[*breaker.OpenError](err); unsent {
-		s.CarrierAge = -1 // nothing is given up that was not tried
+		s.CarrierAge = -1 // a change that was never tried is not given up
 	}
 	if scope := fault.ScopeOf(err); scope != "" {
 		s.Class, s.Fault = metadata.Unauthenticated, apply.Fault{Err: err, Scope: scope}
@@ -488,24 +486,24 @@ func (t *Tagger) unconnected(d Delivery, err error) apply.Verdict {
 	return t.options.Apply.Decide(s)
 }
 
-// unasked is the situation of a delivery for which the API could not be asked.
+// unasked returns the situation of a delivery for which the API could not be called.
 func (t *Tagger) unasked(d Delivery) apply.Situation {
 	s := t.options.Apply.Situation(time.Time{}, d.SentAt, d.ReceivedAt)
 	s.Class, s.Receives, s.Visible = metadata.Unavailable, d.Receives, true
 	return s
 }
 
-// connection is what a change's resource is reached through.
+// connection gives access to a change's resource.
 type connection struct {
-	// open gives the operations on another resource of the same project.
+	// open returns the operations on another resource of the same project.
 	open     func(kind metadata.Kind, id string) (*metadata.Resource, error)
 	resource apply.Resource
-	// known, if not nil, has resources that were read already.
+	// known, if not nil, returns resources that have been read already.
 	known   func(kind metadata.Kind, id string) (metadata.View, bool)
-	project string // that the token is for
-	admin   bool   // the token is an administrator's, who sees every project's resources
+	project string // of the token
+	admin   bool   // the token is an administrator's, which sees every project's resources
 	path    string // of the endpoint, before a request's own
-	// proof is the resource again, and so is journaled, which is nil without a journal.
+	// proof and journaled are the same resource; journaled is nil without a journal.
 	proof     *proof
 	journaled *journaled
 }
@@ -515,7 +513,7 @@ func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call
 	if err != nil {
 		return connection{}, err
 	}
-	// A token that is for another project than the event's reaches the resource only if it sees more than its own.
+	// A token of another project than the event's reaches the resource only if it sees more than its own project.
 	wide := session.Admin() || p.Resource.Project != "" && p.Resource.Project != session.Project
 	var path string
 	open := func(kind metadata.Kind, id string) (*metadata.Resource, error) {
@@ -535,7 +533,7 @@ func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call
 	}
 	recorded, record := t.journaled(p, session, resource)
 	proven := &proof{
-		// An event without a project is taken to be of the credentials' own.
+		// An event without a project is assumed to be in the credentials' own.
 		Resource: recorded, one: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide,
 		writeLocked: t.options.WriteLocked,
 	}

@@ -51,7 +51,7 @@ func compose(t *testing.T, s config.Settings, p tagger.Parts) *tagger.Tagger {
 	return tg
 }
 
-// login makes a way to an embedded cloud.
+// login connects to an embedded cloud.
 func login(sim *simcloud.Cloud, password string, projects ...string) *cloud.Cloud {
 	return cloud.New(cloud.Options{
 		Credentials: config.Credentials{
@@ -78,7 +78,7 @@ func plain(t *testing.T, action, project string) event.Event {
 
 func TestOutcomesWithoutACall(t *testing.T) {
 	tg := compose(t, settings(),
-		tagger.Parts{Cloud: nobody{}, Actions: []lifecycle.Action{lifecycle.ServerCreated, lifecycle.ServerResized}})
+		tagger.Parts{Cloud: noCloud{}, Actions: []lifecycle.Action{lifecycle.ServerCreated, lifecycle.ServerResized}})
 	unknown := event.New()
 	unknown.SetID("1")
 	unknown.SetSource("/s")
@@ -103,10 +103,10 @@ func TestOutcomesWithoutACall(t *testing.T) {
 	}
 }
 
-// nobody is a cloud that must not be asked.
-type nobody struct{}
+// noCloud is a cloud that must not be called.
+type noCloud struct{}
 
-func (nobody) Session(context.Context, string) (*cloud.Session, error) {
+func (noCloud) Session(context.Context, string) (*cloud.Session, error) {
 	panic("the cloud is asked for nothing")
 }
 
@@ -158,7 +158,7 @@ func TestPreview(t *testing.T) {
 	}
 }
 
-// Values and the names of users are in the log only where that is wanted.
+// Values and user names are in the log only if LogNames is set.
 func TestLogNames(t *testing.T) {
 	for _, names := range []bool{false, true} {
 		sim := simcloud.New(simcloud.Options{})
@@ -179,7 +179,7 @@ func TestLogNames(t *testing.T) {
 	}
 }
 
-// A line says what an operator asks first, and holds no secret.
+// A log line answers an operator's first questions, and holds no secret.
 func TestLog(t *testing.T) {
 	sim := simcloud.New(simcloud.Options{})
 	sim.PutServer(simcloud.Server{ID: id})
@@ -213,10 +213,10 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// Whatever keeps failing for a reason of ours is given up like anything else, so that it ends as a dead letter and not
-// with the queue's retention.
+// An event that keeps failing inside Tagger is given up too, so that it becomes a dead letter before the queue's
+// retention ends.
 func TestFailedIsGivenUp(t *testing.T) {
-	tg := compose(t, settings(), tagger.Parts{Cloud: nobody{}})
+	tg := compose(t, settings(), tagger.Parts{Cloud: noCloud{}})
 	for _, tt := range []struct {
 		age  time.Duration
 		want apply.Outcome
@@ -229,7 +229,7 @@ func TestFailedIsGivenUp(t *testing.T) {
 	}
 }
 
-// A backlog that waited for a day is tried once, even where the API wants to be left alone just then.
+// A backlog of a day is tried once, even if the API is throttling at that moment.
 func TestNothingIsGivenUpUntried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := simcloud.New(simcloud.Options{})
@@ -251,7 +251,7 @@ func TestNothingIsGivenUpUntried(t *testing.T) {
 }
 
 func TestJSON(t *testing.T) {
-	tg := compose(t, settings(), tagger.Parts{Cloud: nobody{}})
+	tg := compose(t, settings(), tagger.Parts{Cloud: noCloud{}})
 	text, err := json.Marshal(tg.Unreadable(t.Context(), errors.New("x")))
 	if err != nil {
 		t.Fatal(err)

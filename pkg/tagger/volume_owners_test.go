@@ -21,19 +21,19 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// owner is a program that owns all metadata of its volumes. It sends the requests of the real one.
+// owner is a program that owns all metadata of its volumes. It sends the same requests as the real program.
 type owner interface {
 	// create makes the volume and returns its id.
 	create(t *testing.T) string
-	// converge makes the volume what the program's configuration says, and reports whether it replaced the metadata.
+	// converge applies the program's configuration to the volume, and reports whether it replaced the metadata.
 	converge(t *testing.T) bool
 	// rename gives the volume another name.
 	rename(t *testing.T)
 }
 
 // terraform is openstack_blockstorage_volume_v3 of terraform-provider-openstack 3.4.0, which sends its requests with
-// gophercloud too. A plan compares the whole map with what GET said, if the configuration has one: the argument is
-// optional and computed. PUT /volumes/{id} sends name and description, and with a difference the whole map.
+// gophercloud too. If the configuration has a map, a plan compares all of it with the answer to GET: the argument is
+// optional and computed. PUT /volumes/{id} sends name and description, and the whole map if it differs.
 type terraform struct {
 	client        *gophercloud.ServiceClient
 	id            string
@@ -97,8 +97,8 @@ func (p *terraform) put(t *testing.T, name string, planned map[string]string) {
 	}
 }
 
-// heat is Heat's OS::Cinder::Volume, which sends its requests with cinderclient. An update of the stack does not look
-// at what is on the volume: it sends the template's map if the template's has changed.
+// heat is Heat's OS::Cinder::Volume, which sends its requests with cinderclient. An update of the stack does not read
+// the volume: it sends the template's map if that has changed.
 type heat struct {
 	client         *gophercloud.ServiceClient
 	id             string
@@ -161,8 +161,8 @@ const volumeRules = `rules:
 volumes: {write: %s}
 `
 
-// Beside a program that owns all metadata of its volumes, nothing is forced onto the program, and there is no fight:
-// after the first round, neither writes again. What the table says is what docs/volumes.md promises.
+// Tagger does not fight a program that owns all metadata of its volumes: after the first round, neither writes again.
+// The table is what docs/volumes.md promises.
 func TestVolumesBesideTheirOwners(t *testing.T) {
 	type keys = map[string]string
 	app, ours := keys{"app": "shop"}, keys{"owner": "alice"}
@@ -172,8 +172,8 @@ func TestVolumesBesideTheirOwners(t *testing.T) {
 		write   string
 		writer  func(*gophercloud.ServiceClient) owner
 		outcome apply.Outcome
-		// tagged is what is on the volume after its creation's event, rounds says how often the program replaced the
-		// metadata in the three rounds after that, and left is what is on the volume in the end.
+		// tagged is the metadata after the volume's creation event, rounds how often the program replaced it in the
+		// three rounds after that, and left the metadata at the end.
 		tagged keys
 		rounds int
 		left   keys
@@ -189,7 +189,7 @@ func TestVolumesBesideTheirOwners(t *testing.T) {
 		{"Heat with metadata", "never", heatWith(app), apply.Ignored, app, 0, app},
 
 		{"Terraform without metadata", "all", plainTerraform, apply.Tagged, ours, 0, ours},
-		// One drift, one apply that takes our key away, and that is the end of it: no rule acts on volume.update.end.
+		// One drift and one apply that removes our key, then no more: no rule acts on volume.update.end.
 		{"Terraform with metadata", "all", terraformWith(app), apply.Tagged, both, 1, app},
 		{"Terraform with ignore_changes", "all", terraformWith(app, "owner"), apply.Tagged, both, 0, both},
 		{"Heat without metadata", "all", heatWith(keys{}), apply.Tagged, ours, 0, ours},
@@ -226,8 +226,8 @@ func TestVolumesBesideTheirOwners(t *testing.T) {
 	}
 }
 
-// A program that gives a tagged volume metadata of its own takes it over: it replaces the map, and with unmanaged the
-// volume is its own from then on, whatever events come.
+// A program that sets its own metadata on a tagged volume replaces the map. With unmanaged, Tagger leaves the volume
+// alone from then on, whatever events follow.
 func TestVolumeTakenOver(t *testing.T) {
 	app := map[string]string{"app": "shop"}
 	takeovers := map[string]func(client *gophercloud.ServiceClient) (w owner, take func()){
@@ -247,7 +247,8 @@ func TestVolumeTakenOver(t *testing.T) {
 			left    map[string]string
 		}{
 			{"unmanaged", apply.Ignored, app},
-			// The next event that a rule is for writes again: Terraform's next plan shows it, and Heat does not look.
+			// The next event with a matching rule writes again: Terraform's next plan shows it, and Heat does not read
+			// it.
 			{"all", apply.Tagged, map[string]string{"app": "shop", "owner": "alice"}},
 		} {
 			t.Run(name+"/"+tt.write, func(t *testing.T) {
@@ -321,7 +322,7 @@ func handled(t *testing.T, tg *tagger.Tagger, action, id string) tagger.Result {
 	return tg.Handle(t.Context(), tagger.Delivery{Event: change(t, action, id, "alice", time.Now(), "")})[0]
 }
 
-// updated gives Tagger the notification that follows PUT /volumes/{id}, as a real Cinder sent it. Nothing comes of it.
+// updated passes Tagger the notification after PUT /volumes/{id}, as captured from Cinder. It causes no write.
 func updated(t *testing.T, sim *simcloud.Cloud, tg *tagger.Tagger, id string) {
 	t.Helper()
 	text, err := os.ReadFile("../lifecycle/testdata/zed/volume.update.end.json")
