@@ -7,29 +7,29 @@ import (
 	"github.com/cloudtagger/tagger/pkg/backoff"
 )
 
-// circuitBreaker stops the taking of messages while nothing works: it would only turn them round and round. Whether
-// anything works is the decisions' to say.
+// circuitBreaker pauses consumption while a fault fails every message, which would only be redelivered again and again.
+// The decisions open and close it.
 type circuitBreaker struct {
 	mu     sync.Mutex
 	err    error
 	worked bool
-	opened chan struct{} // closed when nothing works
+	opened chan struct{} // closed when a fault opens the breaker
 }
 
-// faultError says that nothing works.
+// faultError reports a fault that fails every message.
 type faultError struct{ err error }
 
 func (e *faultError) Error() string { return e.err.Error() }
 func (e *faultError) Unwrap() error { return e.err }
 
-// reset begins anew: what kept everything from working is tried once more.
+// reset closes the breaker, so that messages are tried again.
 func (b *circuitBreaker) reset() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.opened, b.worked = make(chan struct{}), false
 }
 
-// open notes a fault that keeps everything from working.
+// open records a fault that fails every message.
 func (b *circuitBreaker) open(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -44,35 +44,35 @@ func (b *circuitBreaker) open(err error) {
 	}
 }
 
-// isOpen returns a channel that is closed when nothing works.
+// isOpen returns a channel that is closed when a fault opens the breaker.
 func (b *circuitBreaker) isOpen() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.opened
 }
 
-// last returns the fault that opened the breaker last.
+// last returns the fault that last opened the breaker.
 func (b *circuitBreaker) last() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.err
 }
 
-// works notes that something has worked.
+// works records that a message has been handled.
 func (b *circuitBreaker) works() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.worked = true
 }
 
-// hasWorked reports whether anything has worked since the reset.
+// hasWorked reports whether any message has been handled since the reset.
 func (b *circuitBreaker) hasWorked() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.worked
 }
 
-// pauses grow as long as nothing works.
+// pauses grow until a message is handled.
 type pauses struct{ last time.Duration }
 
 const (

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// Pauses between attempts to connect, or to publish, grow from the first to the longest.
+	// Pauses between attempts to connect or publish grow from the first to the longest.
 	firstPause   = time.Second
 	longestPause = 30 * time.Second
 
@@ -30,27 +30,26 @@ const (
 	heartbeat    = 10 * time.Second
 )
 
-// connection is one to a broker that ends when it is told to.
+// connection is a connection to a broker that can always be closed.
 type connection struct {
 	*amqp.Connection
 	wire net.Conn
 }
 
-// close ends the connection, at the latest after closeTimeout: a broker that is short of memory or disk does not
-// answer, but sends heartbeats, which make the library forget the deadline of its own CloseDeadline. What is not
-// acknowledged comes back.
+// close closes the connection within closeTimeout. The library's CloseDeadline is not enough: a broker that is short of
+// memory or disk does not answer, but its heartbeats reset that deadline. Unacknowledged messages are redelivered.
 func (c *connection) close() {
 	hard := time.AfterFunc(closeTimeout, c.cut)
 	defer hard.Stop()
 	_ = c.Close()
 }
 
-// cut ends the connection at once, and whatever waits for an answer with it.
+// cut closes the connection at once, which also ends every wait for an answer.
 func (c *connection) cut() { _ = c.wire.Close() }
 
-// connect returns a connection to one of the brokers, however long that takes; nil when the context ended first. Only
-// at first are a file of certificates that cannot be read, and a broker that refuses the user, errors: later either may
-// be one that is just being replaced.
+// connect retries until it has a connection to one of the brokers; it returns nil if the context ends first. An
+// unreadable certificate file and a refused user are errors only at the first connection: later, they may be in the
+// middle of a replacement.
 func (l *Listener) connect(ctx context.Context, first bool) (*connection, error) {
 	said := false
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
@@ -77,8 +76,8 @@ func (l *Listener) connect(ctx context.Context, first bool) (*connection, error)
 	}
 }
 
-// connectOnce tries all brokers once, in a random order. A *fatalError is one that the next attempt will most likely
-// meet too; that a broker refuses the user goes before another's being away.
+// connectOnce tries all brokers once, in random order. A *fatalError is one that the next attempt would most likely
+// meet too. A refused user takes precedence over an unreachable broker.
 func (l *Listener) connectOnce(ctx context.Context) (*connection, error) {
 	settings, err := tlsConfig(l.options.Config.CACert)
 	if err != nil {
@@ -100,7 +99,7 @@ func (l *Listener) connectOnce(ctx context.Context) (*connection, error) {
 	return nil, cmp.Or(refusal, last)
 }
 
-// dial connects to one broker. Its errors hold no part of the address.
+// dial connects to one broker. Its errors contain no part of the address.
 func dial(ctx context.Context, broker config.Secret, settings *tls.Config) (*connection, error) {
 	if err := readable(broker); err != nil {
 		return nil, fmt.Errorf("the address %w", err)
@@ -117,7 +116,7 @@ func dial(ctx context.Context, broker config.Secret, settings *tls.Config) (*con
 				return nil, err
 			}
 			wire = conn
-			return conn, conn.SetDeadline(time.Now().Add(dialTimeout)) // for the handshake; the library takes it off
+			return conn, conn.SetDeadline(time.Now().Add(dialTimeout)) // for the handshake; the library clears it
 		},
 	}
 	conn, err := amqp.DialConfig(broker.Reveal(), c)
@@ -133,7 +132,7 @@ func dial(ctx context.Context, broker config.Secret, settings *tls.Config) (*con
 	return nil, err
 }
 
-// readable says without quoting anything what is wrong with an address; the library's own error quotes it.
+// readable reports an invalid address without quoting it, as the library's own error does.
 func readable(broker config.Secret) error {
 	if _, err := amqp.ParseURI(broker.Reveal()); err != nil {
 		return errors.New("cannot be read: it is amqp://user:password@host:5672/vhost, with what is not a letter or a " +
@@ -143,7 +142,7 @@ func readable(broker config.Secret) error {
 	return nil
 }
 
-// explain keeps the broker's code, and says its reason with the way out.
+// explain keeps the broker's code and adds the remedy to its reason.
 func explain(e *amqp.Error) error {
 	switch {
 	case refused(e) && strings.Contains(e.Reason, "vhost"):
@@ -154,13 +153,13 @@ func explain(e *amqp.Error) error {
 	return e
 }
 
-// refused reports that the broker knows who wants to connect, and will not have it.
+// refused reports whether the broker rejected the user.
 func refused(err error) bool {
 	e, ok := errors.AsType[*amqp.Error](err)
 	return ok && (e.Code == amqp.AccessRefused || e.Code == amqp.NotAllowed)
 }
 
-// tlsConfig trusts what a file, or a text, of PEM certificates says, or the system's authorities without one.
+// tlsConfig trusts the PEM certificates in a file or text, or without one the system's authorities.
 func tlsConfig(caCert string) (*tls.Config, error) {
 	roots, err := certificate.Authorities("TAGGER_AMQP_CACERT", caCert)
 	if err != nil {
@@ -169,7 +168,7 @@ func tlsConfig(caCert string) (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}, nil
 }
 
-// hostOf is what of an address may be shown.
+// hostOf returns the part of an address that may be shown.
 func hostOf(broker config.Secret) string {
 	u, err := url.Parse(broker.Reveal())
 	if err != nil {

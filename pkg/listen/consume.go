@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// drainTimeout is how long an orderly end waits for what is under way, all in all.
+	// drainTimeout limits how long a shutdown waits for messages under way, in all.
 	drainTimeout = 30 * time.Second
-	// workTimeout is how long a message may be worked on: what a worker waits for a resource comes out of it.
+	// workTimeout limits the work on one message, including waits for its resource.
 	workTimeout = 2 * time.Minute
 
 	consumerTag = "tagger"
@@ -25,23 +25,23 @@ const (
 
 var (
 	errEnding = errors.New("the listener ends")
-	// errTaken says that another listener takes the messages of a queue that has no single active consumer by itself.
+	// errTaken reports that another listener consumes a queue that has no single active consumer of its own.
 	errTaken = errors.New("another listener takes the messages of the queue")
 )
 
-// takenPause is how long after which a listener looks again whether another one still takes the messages.
+// takenPause is how often a standby listener checks whether another one still consumes the queue.
 const takenPause = 5 * time.Second
 
-// consume takes messages until the channel is gone, nothing works any more (a *faultError), or the context ends. An end
-// of over cuts short what ctx's lets finish.
+// consume consumes messages until the channel closes, the breaker opens (a *faultError) or ctx ends. After ctx ends,
+// messages under way may finish until over ends.
 func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s sender) error {
 	ch, err := conn.Channel()
 	if err != nil {
 		return fmt.Errorf("open a channel: %w", err)
 	}
 	defer func() {
-		if ctx.Err() == nil { // else the connection is closed next, and the broker may never answer
-			_ = ch.Close() // what is not acknowledged comes back
+		if ctx.Err() == nil { // otherwise the connection is closed next, and the broker may never answer
+			_ = ch.Close() // unacknowledged messages are redelivered
 		}
 	}()
 	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
@@ -80,19 +80,20 @@ func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s s
 			}
 			return fmt.Errorf("the broker has ended the taking of messages from queue %s", l.topology.queue)
 		}
-		// The broker hands out no more than there are slots, but on a connection that has just replaced another.
+		// The broker delivers no more messages than there are slots, except on a connection that has just replaced
+		// another.
 		select {
 		case l.slots <- struct{}{}:
 		case <-ctx.Done():
 			return l.drain(over, ch, errEnding)
 		}
-		// What a message becomes when it is read is several times as large. One that is too large for all is read alone.
+		// A decoded message is several times as large. One that exceeds the limit is decoded alone.
 		size := min(int64(len(d.Body)), l.options.Bytes)
 		if l.bytes.Acquire(ctx, size) != nil {
 			<-l.slots
 			return l.drain(over, ch, errEnding)
 		}
-		taken := l.take(ctx, s, d) // here, so that messages get their places in the order in which they come
+		taken := l.take(ctx, s, d) // here, so that messages are ordered as they arrive
 		go func() {
 			defer func() {
 				l.bytes.Release(size)
@@ -103,8 +104,8 @@ func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s s
 	}
 }
 
-// drain takes no more messages, lets those under way be settled, and returns why. What was handed out and not begun
-// goes back with the channel.
+// drain stops consuming, waits until the messages under way are settled, and returns why. Closing the channel returns
+// delivered messages that have not begun.
 func (l *Listener) drain(over context.Context, ch *amqp.Channel, why error) error {
 	l.counts.consuming.Store(false)
 	_ = ch.Cancel(consumerTag, true)
@@ -116,7 +117,7 @@ func (l *Listener) drain(over context.Context, ch *amqp.Channel, why error) erro
 	return why
 }
 
-// idle waits until nothing is under way, and reports false when the context ended first.
+// idle waits until nothing is under way. It returns false if the context ends first.
 func (l *Listener) idle(ctx context.Context) bool {
 	held := 0
 	defer func() {
@@ -135,7 +136,8 @@ func (l *Listener) idle(ctx context.Context) bool {
 	return true
 }
 
-// settle brings a message to where its decision says. It reports false when the message stays in the queue.
+// settle acknowledges, delays or rejects a message as its decision says. It returns false if the message stays in the
+// queue.
 func (l *Listener) settle(ctx context.Context, s sender, d amqp.Delivery, m Message, decision delivery.Decision) bool {
 	switch {
 	case decision.Fault.Scope == fault.Everything:
@@ -143,7 +145,7 @@ func (l *Listener) settle(ctx context.Context, s sender, d amqp.Delivery, m Mess
 		return false
 	case decision.Outcome == apply.Deferred:
 		step, err := l.delay(ctx, s, m, decision.Delay)
-		if errors.Is(err, errTooLarge) { // it would be handed out again and again
+		if errors.Is(err, errTooLarge) { // it would be redelivered again and again
 			decision.Decision = apply.Decision{Outcome: apply.Rejected, Reason: "it cannot wait (" + decision.Reason + "): " +
 				err.Error()}
 			return l.reject(ctx, s, d, m, decision)
@@ -160,7 +162,8 @@ func (l *Listener) settle(ctx context.Context, s sender, d amqp.Delivery, m Mess
 	return true
 }
 
-// reject brings a message to the rejected ones, without its body where that is larger than the broker takes.
+// reject puts a message into the queue of rejected messages, without its body if the broker does not accept one so
+// large.
 func (l *Listener) reject(ctx context.Context, s sender, d amqp.Delivery, m Message, decision delivery.Decision) bool {
 	p := m.rejected(decision, time.Now())
 	err := l.send(ctx, s, l.topology.rejected(), p)
@@ -181,8 +184,8 @@ func (l *Listener) reject(ctx context.Context, s sender, d amqp.Delivery, m Mess
 	return true
 }
 
-// delay brings a message into the queue of its delay, or of the next best that takes it, and returns which. A message
-// that a full queue kept out would be handed out again before all others, and nothing behind it would have a turn.
+// delay puts a message into the queue of its delay, or into the next best that accepts it, and returns that delay. If a
+// full queue kept it out, it would be redelivered before all others and block them.
 func (l *Listener) delay(ctx context.Context, s sender, m Message, wanted time.Duration) (time.Duration, error) {
 	var err error
 	for _, step := range stepsFrom(stepFor(wanted)) {
@@ -198,7 +201,7 @@ func (l *Listener) delay(ctx context.Context, s sender, m Message, wanted time.D
 	return 0, err
 }
 
-// send brings a message into another queue.
+// send puts a message into another queue.
 func (l *Listener) send(ctx context.Context, s sender, queue string, p amqp.Publishing) error {
 	sending, cancel := context.WithTimeout(context.WithoutCancel(ctx), confirmTimeout)
 	defer cancel()
@@ -208,9 +211,9 @@ func (l *Listener) send(ctx context.Context, s sender, queue string, p amqp.Publ
 	return nil
 }
 
-// unsent gives back a message that could not be brought into another queue. When no queue takes it, nothing more is
-// taken for a while: whatever is deferred would come round and round. Else a short pause will do, for the connection is
-// at fault, and the next would fail likewise.
+// unsent requeues a message that could not be put into another queue. If no queue accepts it, consumption pauses:
+// deferred messages would be redelivered again and again. Otherwise a short pause is enough: the connection is at
+// fault, and the next message would fail too.
 func (l *Listener) unsent(ctx context.Context, d amqp.Delivery, m Message, err error) {
 	l.counts.unsent.Add(1)
 	l.log.Error("the event goes back to its own queue", "event_id", m.EventID(), "error", err.Error())
@@ -222,7 +225,7 @@ func (l *Listener) unsent(ctx context.Context, d amqp.Delivery, m Message, err e
 	l.nack(d, m)
 }
 
-// ack needs no care for its error: the connection is gone then, and the message comes back.
+// ack ignores its error: the connection is then closed, and the message is redelivered.
 func (l *Listener) ack(d amqp.Delivery, m Message) {
 	if err := d.Ack(false); err != nil {
 		l.log.Debug("acknowledge", "event_id", m.EventID(), "error", err.Error())

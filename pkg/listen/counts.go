@@ -12,25 +12,25 @@ import (
 	"time"
 )
 
-// Counts counts what the listener does, since the process started.
+// Counts holds the listener's metrics since the process started.
 type Counts struct {
 	connected, consuming, standby, blocked                     atomic.Bool
 	messages, duplicates, rejected, reconnects, unsent, panics atomic.Int64
 
 	perStep map[time.Duration]*atomic.Int64
-	// more write further metrics.
+	// more holds functions that write further metrics.
 	more     []func(io.Writer) error
 	notified notified
 	depths   depths
 }
 
-// notified is when the last notification came by each routing key, in seconds since 1970.
+// notified is when the last notification arrived for each routing key, in seconds since 1970.
 type notified struct {
 	mu sync.Mutex
 	at map[string]int64
 }
 
-// maxRoutingKeys bounds the keys that are told apart: a pattern in TAGGER_AMQP_ROUTING_KEYS lets any number through.
+// maxRoutingKeys limits the keys that are counted separately: a pattern in TAGGER_AMQP_ROUTING_KEYS matches any number.
 const maxRoutingKeys = 20
 
 func (n *notified) note(routingKey string, at time.Time) {
@@ -51,7 +51,7 @@ func (n *notified) all() map[string]int64 {
 	return maps.Clone(n.at)
 }
 
-// depths are the messages in the queues, as last seen.
+// depths are the numbers of messages in the queues, as last seen.
 type depths struct {
 	mu       sync.Mutex
 	messages map[string]int
@@ -88,11 +88,11 @@ func newCounts(more ...func(io.Writer) error) *Counts {
 
 func (c *Counts) deferred(step time.Duration) { c.perStep[step].Add(1) }
 
-// Consuming reports whether messages are being taken: connected to a broker that is not short of memory or disk, and
-// neither credentials nor configuration at fault.
+// Consuming reports whether messages are being consumed: the broker is connected and not short of memory or disk, and
+// neither credentials nor configuration are at fault.
 func (c *Counts) Consuming() bool { return c.consuming.Load() && !c.blocked.Load() }
 
-// WritePrometheus writes everything in Prometheus' text format.
+// WritePrometheus writes all metrics in Prometheus' text format.
 func (c *Counts) WritePrometheus(w io.Writer) error {
 	var b strings.Builder
 	head := func(name, kind, help string) { fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind) }
@@ -150,8 +150,8 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 	return err
 }
 
-// Handler answers GET /healthz, 200 only while messages are taken or another listener takes them, and GET /metrics: the
-// listener's own, and before them what others writes: the worker's.
+// Handler answers GET /healthz with 200 only while this or another listener consumes messages. It answers GET /metrics
+// with the metrics that others writes (the worker's), then the listener's own.
 func (c *Counts) Handler(others func(io.Writer) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

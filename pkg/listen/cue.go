@@ -15,43 +15,43 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
-// Limits of the messages that are remembered while they wait in a delay queue.
+// Limits of the messages that are kept in memory while they wait in a delay queue.
 const (
-	// maxHeld and maxHeldBytes bound how many they are and how long all of them are; the oldest are forgotten first. A
-	// message that is forgotten is tried when its delay is over, as always.
+	// maxHeld and maxHeldBytes limit their number and total size; the oldest are evicted first. An evicted message is
+	// retried when its delay is over, as usual.
 	maxHeld      = 1_000
 	maxHeldBytes = 16 << 20
-	// heldFor is longer than the longest delay: the queue's copy has come back by then.
+	// heldFor is longer than the longest delay: by then the queue's copy has been redelivered.
 	heldFor = 2 * time.Hour
 )
 
-// deferrals remembers the messages about servers that wait in a delay queue, so that they can be tried as soon as Nova
-// says that the server was unlocked, unrescued or unshelved, or its resize confirmed. The message is tried as it was:
-// its actor is who caused the change, not who unlocked the server. The copy in the delay queue stays there, and is
-// unchanged when it comes back.
+// deferrals keeps the messages about servers that wait in a delay queue, to retry them as soon as Nova reports that the
+// server was unlocked, unrescued or unshelved, or its resize confirmed. A retried message is unchanged: its actor is
+// the one who caused the change, not the one who unlocked the server. Its copy stays in the delay queue, and does
+// nothing when it is redelivered.
 type deferrals struct {
 	tried, changed atomic.Int64
 
 	mu    sync.Mutex
 	held  map[string]*list.Element // of *heldMessage, by the event's id
-	order list.List                // the one held longest is first
+	order list.List                // oldest first
 	bytes int
 }
 
-// heldMessage is one message that waits. done says that its change has been applied since.
+// heldMessage is one waiting message. done reports that its change has been applied since.
 type heldMessage struct {
 	event   string // its id
 	server  string
 	message delivery.Message
 	bytes   int
 	at      time.Time
-	request string // the unblocking request that it was tried for last
+	request string // the unblocking request that last caused a retry
 	done    bool
 }
 
 func newDeferrals() *deferrals { return &deferrals{held: map[string]*list.Element{}} }
 
-// note remembers a message that was put into a delay queue, and forgets one that has its decision.
+// note keeps a message that was put into a delay queue, and forgets one with a final decision.
 func (d *deferrals) note(m Message, decision delivery.Decision) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -68,7 +68,7 @@ func (d *deferrals) note(m Message, decision delivery.Decision) {
 	d.add(&heldMessage{event: id, server: r.ID, message: m.Message, bytes: len(m.Raw), at: time.Now()})
 }
 
-// add is for those who hold the lock.
+// add adds a message. The caller holds the lock.
 func (d *deferrals) add(h *heldMessage) {
 	d.held[h.event] = d.order.PushBack(h)
 	d.bytes += h.bytes
@@ -81,7 +81,7 @@ func (d *deferrals) add(h *heldMessage) {
 	}
 }
 
-// forget is for those who hold the lock.
+// forget removes a message. The caller holds the lock.
 func (d *deferrals) forget(event string) {
 	if e := d.held[event]; e != nil {
 		d.bytes -= d.order.Remove(e).(*heldMessage).bytes
@@ -89,8 +89,7 @@ func (d *deferrals) forget(event string) {
 	}
 }
 
-// of returns the messages about a server that wait and were not tried for this request, in the order in which they
-// came.
+// of returns the waiting messages about a server that were not yet retried for this request, in order of arrival.
 func (d *deferrals) of(server, request string) []delivery.Message {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -107,7 +106,7 @@ func (d *deferrals) of(server, request string) []delivery.Message {
 	return all
 }
 
-// apply notes that a message's change has been applied, so that its copy has nothing left to do.
+// apply records that a message's change has been applied, so that its copy has nothing left to do.
 func (d *deferrals) apply(event string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -130,7 +129,7 @@ func (d *deferrals) applied(event string) bool {
 	return true
 }
 
-// unblocked tries at once what waits for a server.
+// unblocked retries at once the messages that wait for a server.
 func (l *Listener) unblocked(ctx context.Context, n lifecycle.Notice) {
 	messages := l.deferrals.of(n.Server, n.Request)
 	if len(messages) == 0 {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// steps are the delays that there are queues for. A queue a step, because the messages of a queue leave it in order:
-// behind one that waits an hour all would.
+// steps returns the delays, each with a queue of its own. Messages leave a queue in order, so in a shared queue all
+// would wait behind one that waits an hour.
 func steps() []time.Duration {
 	return []time.Duration{
 		15 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 15 * time.Minute,
@@ -15,7 +15,7 @@ func steps() []time.Duration {
 	}
 }
 
-// stepFor returns the shortest step that is not below the delay, or the longest.
+// stepFor returns the shortest step that is at least the delay, or the longest step.
 func stepFor(delay time.Duration) time.Duration {
 	all := steps()
 	for _, step := range all {
@@ -26,8 +26,8 @@ func stepFor(delay time.Duration) time.Duration {
 	return all[len(all)-1]
 }
 
-// stepsFrom returns all steps in the order in which to try their queues: from the one that is wanted to the longest,
-// and then back from it to the shortest. Later than wanted comes first, for too early costs calls.
+// stepsFrom returns all steps in the order in which to try their queues: from the wanted one up to the longest, then
+// from the wanted one down to the shortest. Longer steps come first, because a retry that is too early costs calls.
 func stepsFrom(step time.Duration) []time.Duration {
 	all := steps()
 	i := slices.Index(all, step)
@@ -38,7 +38,7 @@ func stepsFrom(step time.Duration) []time.Duration {
 
 func (t *topology) delay(step time.Duration) string { return t.queue + ".delay." + label(step) }
 
-// label writes a step as people do: 15s, 1m, 1h.
+// label formats a step: 15s, 1m, 1h.
 func label(step time.Duration) string {
 	s := step.String()
 	if step%time.Minute == 0 {

@@ -8,12 +8,12 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// bind binds the main queue to each exchange. Binding again is no change.
+// bind binds the main queue to each exchange. Binding again changes nothing.
 //
-// The exchanges are the services'. One that is missing is made as the others are (topic, kept when unused, durable or
-// not), so that no notification is lost until its service comes back after a restart of the broker. As long as it is
-// not known how, it is not made, but looked for, less and less often: an exchange of that name with the wrong
-// durability would keep the service itself, whose RPC goes through it too, from starting.
+// The exchanges belong to the services. A missing one is created like the others (topic, kept when unused, durable or
+// not), so that no notification is lost until its service reconnects after a restart of the broker. While the
+// durability is unknown, the exchange is not created but looked for, less and less often: with the wrong durability, it
+// would keep the service itself from starting, because its RPC uses the same exchange.
 func (t *topology) bind(conn *amqp.Connection) error {
 	var missing []string
 	for _, exchange := range t.exchanges {
@@ -63,14 +63,14 @@ func (t *topology) bindOne(conn *amqp.Connection, exchange string) error {
 	})
 }
 
-// learn finds out whether the services declare their exchanges as durable (amqp_durable_queues in their configuration),
-// from one that is there: the broker takes a second declaration only when it is the same. It changes nothing. Without
-// the right to declare it, nothing is learnt, and no exchange is ever made.
+// learn finds out from an existing exchange whether the services declare theirs as durable (amqp_durable_queues in
+// their configuration): the broker accepts a second declaration only if it is the same. learn changes nothing. Without
+// the right to declare the exchange, it learns nothing, and no exchange is ever created.
 func (t *topology) learn(conn *amqp.Connection, exchange string) error {
 	for _, durable := range []bool{false, true} {
 		err := on(conn, func(ch *amqp.Channel) error { return declareExchange(ch, exchange, durable) })
 		switch code(err) {
-		case amqp.PreconditionFailed: // the other, or of another type
+		case amqp.PreconditionFailed: // the other durability, or another type
 			continue
 		case amqp.AccessRefused, amqp.NotFound:
 			return nil
@@ -84,11 +84,11 @@ func (t *topology) learn(conn *amqp.Connection, exchange string) error {
 	return nil
 }
 
-// create makes an exchange. Whoever made it otherwise in between keeps theirs.
+// create creates an exchange. One that was created differently in the meantime stays.
 func (t *topology) create(conn *amqp.Connection, exchange string) error {
 	err := on(conn, func(ch *amqp.Channel) error { return declareExchange(ch, exchange, *t.durable) })
 	if c := code(err); c == amqp.PreconditionFailed || c == amqp.AccessRefused {
-		return &amqp.Error{Code: amqp.NotFound, Reason: "it cannot be made"} // stays missing until its service has it
+		return &amqp.Error{Code: amqp.NotFound, Reason: "it cannot be made"} // stays missing until its service creates it
 	}
 	if err == nil {
 		t.log.Info("made an exchange as its services do", "exchange", exchange, "durable", *t.durable)

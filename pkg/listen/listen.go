@@ -1,10 +1,10 @@
-// Package listen is the door for RabbitMQ: it takes OpenStack's notifications from a queue of its own, has each worked
-// on, and acknowledges it when it is known what became of it.
+// Package listen consumes OpenStack's notifications from a RabbitMQ queue of its own. It passes each to a processor,
+// and acknowledges it once its outcome is known.
 //
 // The services' own queues are left alone: a second consumer of notifications.info would take messages away from the
-// first. What is not ready waits in a queue with a delay, in the broker, and so survives this process. What a person
-// has to look at goes to a queue for that. Of several listeners on one queue one takes its messages, and the others
-// stand by: two would write to one server at a time, in no order.
+// first. A message whose resource is not ready waits in a delay queue in the broker, and so survives this process. A
+// message that an operator has to look at goes to the queue of rejected messages. Of several listeners on one queue,
+// one consumes and the others stand by: two would write to the same server at once, in no order.
 package listen
 
 import (
@@ -23,50 +23,50 @@ import (
 	"github.com/cloudtagger/tagger/pkg/delivery"
 )
 
-// Options is what a Listener is made of.
+// Options are the settings and parts of a Listener.
 type Options struct {
 	Config    config.Listen
 	Processor Processor
-	// Concurrency is how many messages are taken at a time.
+	// Concurrency is how many messages are worked on at a time.
 	Concurrency int
-	// Bytes is how many bytes of messages may be read and under way; while there are as many, no further message is read.
+	// Bytes limits the bytes of messages under way; at the limit, no further message is decoded.
 	Bytes int64
-	// Wait is how long a message may wait for its resource before it is deferred.
+	// Wait is how long a message waits for its resource before it is deferred.
 	Wait time.Duration
-	// GiveUpAfter is how long after a message was first taken nothing more is tried.
+	// GiveUpAfter is the time after its first delivery at which a message is given up.
 	GiveUpAfter time.Duration
-	// Servers, if not nil, does what is to be done about servers beside working on messages.
+	// Servers, if not nil, watches servers for undone writes and restores them.
 	Servers Servers
-	// Periodic, if not nil, is called every Period by one of the listeners with the same queue: the one whose connection
-	// has a queue of its own for that. The context ends with the connection.
+	// Periodic, if not nil, is called every Period by one of the listeners on the same queue: the one whose connection
+	// holds the lease queue. Its context ends with the connection.
 	Periodic func(ctx context.Context)
 	Period   time.Duration
-	// Repair has writes done again that another writer undid.
+	// Repair repeats writes that another writer undid.
 	Repair bool
 	Log    *slog.Logger
 }
 
-// Processor works on messages; [delivery.Processor] tags, and a [Sink] passes events on. It is safe for concurrent use.
+// Processor handles messages: [delivery.Processor] tags, and [Sink] forwards events. It is safe for concurrent use.
 type Processor interface {
-	// Plan returns what a message asks for, without asking anybody.
+	// Plan returns what a message requires, without any call.
 	Plan(ctx context.Context, m delivery.Message) delivery.Planned
-	// Begin gives planned messages their places in the order of work, and returns a function that waits for the decisions
-	// on them.
+	// Begin queues planned messages in order, and returns a function that waits for their decisions.
 	Begin(ctx context.Context, batch []delivery.Planned) (finish func() []delivery.Decision)
 }
 
-// DefaultWait is how long a resource that is not ready is waited for where the settings do not say: as with other
+// DefaultWait is how long to wait for a resource that is not ready if the settings do not say. It is the same for other
 // queues.
 const DefaultWait = 5 * time.Second
 
-// Tolerance is that of [delivery.Options] for a listener, which gets its messages one by one: one server that the
-// credentials may not touch does not hold up its neighbours.
+// Tolerance is the Tolerance of [delivery.Options] for a listener. Messages arrive one by one, so one server that the
+// credentials may not touch must not hold up the others.
 const Tolerance = 5
 
-// Gather is that of [delivery.Options] for a listener: the messages that the broker hands out at once arrive within it.
+// Gather is the Gather of [delivery.Options] for a listener: messages that the broker delivers at once arrive within
+// it.
 const Gather = 20 * time.Millisecond
 
-// Listener takes messages from RabbitMQ. Make one a process, and run it once.
+// Listener consumes messages from RabbitMQ. Use one per process, and run it once.
 type Listener struct {
 	options  Options
 	brokers  []config.Secret
@@ -84,7 +84,7 @@ type Listener struct {
 	due     time.Time // the next call of Periodic
 }
 
-// New returns a Listener. An error says what is wrong with the configuration.
+// New returns a Listener. Its error describes what is wrong with the configuration.
 func New(o Options) (*Listener, error) {
 	brokers, err := o.Config.Brokers()
 	if err != nil {
@@ -111,12 +111,12 @@ func New(o Options) (*Listener, error) {
 	}, nil
 }
 
-// Counts are the listener's metrics.
+// Counts returns the listener's metrics.
 func (l *Listener) Counts() *Counts { return l.counts }
 
-// Run listens until the context ends, and then lets what is under way finish, for up to drainTimeout. It connects again
-// whenever the broker goes. An error is one that a person has to mend: a broker that refuses the user at start, queues
-// that exist with other arguments, rights that the user lacks.
+// Run listens until the context ends, then gives messages under way up to drainTimeout to finish. It reconnects
+// whenever the connection is lost. It returns an error only if an operator has to act: the broker refuses the user at
+// the start, queues exist with other arguments, or the user lacks rights.
 func (l *Listener) Run(ctx context.Context) error {
 	over, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -125,7 +125,7 @@ func (l *Listener) Run(ctx context.Context) error {
 		cancel()
 	})
 	defer stop()
-	defer l.idle(over) // what is under way on connections that are gone ends its writes
+	defer l.idle(over) // messages under way on lost connections finish their writes
 	pause := firstPause
 	for first := true; ; first = false {
 		conn, err := l.connect(ctx, first)
@@ -155,8 +155,8 @@ func (l *Listener) Run(ctx context.Context) error {
 	}
 }
 
-// session works on one connection until it is gone, or the context ends, and closes it. When over ends it cuts it,
-// whatever the broker still owes.
+// session uses one connection until it is lost or ctx ends, and closes it. When over ends, it cuts the connection
+// without waiting for the broker.
 func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 	stop := context.AfterFunc(over, conn.cut)
 	defer stop()
@@ -164,7 +164,7 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 	defer cancel(nil)
 	var keeping sync.WaitGroup
 	defer keeping.Wait()
-	defer conn.close() // which ends what is being kept too
+	defer conn.close() // which ends topology.keep too
 	defer cancel(nil)
 	blocked := conn.NotifyBlocked(make(chan amqp.Blocking, 1))
 	keeping.Go(func() { l.watch(blocked) })
@@ -189,7 +189,7 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 			return context.Cause(ctx)
 		}
 		if errors.Is(err, errTaken) && !conn.IsClosed() {
-			if !waiting { // once, not at each look
+			if !waiting { // once, not at each check
 				l.log.Info("another listener takes the messages; waiting for it to end", "queue", l.topology.queue)
 			}
 			waiting = true
@@ -212,7 +212,7 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 		if conn.IsClosed() {
 			return err
 		}
-		// The channel is gone and the connection is not: somebody deleted the queue, or a message was settled twice.
+		// The channel is closed but the connection is not: the queue was deleted, or a message was settled twice.
 		l.log.Error("the channel is closed; opening another", "error", err.Error())
 		if !backoff.Sleep(ctx, backoff.Jitter(firstPause)) {
 			return context.Cause(ctx)
@@ -223,8 +223,8 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 	}
 }
 
-// watch takes note of a broker that is short of memory or disk, until the connection is gone. It tells so only those
-// who publish, and takes neither messages nor acknowledgements from them until it is over.
+// watch records whether the broker is short of memory or disk, until the connection closes. The broker tells only
+// publishers, and accepts neither messages nor acknowledgements from them while the alarm lasts.
 func (l *Listener) watch(blocked <-chan amqp.Blocking) {
 	defer l.counts.blocked.Store(false)
 	for b := range blocked {
@@ -237,7 +237,7 @@ func (l *Listener) watch(blocked <-chan amqp.Blocking) {
 	}
 }
 
-// fatalError is one that neither time nor another connection mends.
+// fatalError is an error that neither time nor a new connection fixes.
 type fatalError struct{ Err error }
 
 func (e *fatalError) Error() string { return e.Err.Error() }

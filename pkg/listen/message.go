@@ -13,12 +13,12 @@ import (
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
-// The headers of messages that we have put into a queue ourselves. Those of a rejected message do not say when it was
-// sent first, so that one that is put back into the main queue has all its time again.
+// Headers of messages that Tagger publishes itself. A rejected message does not carry the time of its first delivery,
+// so that a replay starts with a full give-up time.
 const (
-	headerSentAt     = "x-tagger-sent-at"  // when the first of us took the message, RFC 3339
+	headerSentAt     = "x-tagger-sent-at"  // when a listener first received the message, RFC 3339
 	headerReceives   = "x-tagger-receives" // how often it has been worked on
-	headerExchange   = "x-tagger-exchange" // where it was published at first
+	headerExchange   = "x-tagger-exchange" // where it was first published
 	headerRoutingKey = "x-tagger-routing-key"
 	headerOutcome    = "x-tagger-outcome"
 	headerReason     = "x-tagger-reason"
@@ -26,11 +26,11 @@ const (
 	headerRejectedAt = "x-tagger-rejected-at"
 )
 
-// Message is one message as it was taken. SentAt is when it was first taken, for oslo.messaging sets no time.
+// Message is one message as received. SentAt is when it was first received, because oslo.messaging sets no time.
 type Message struct {
 	delivery.Message
 
-	// Raw is the body as it came. It is exported so that its own way of printing, which shows no credentials, is in force.
+	// Raw is the body as received. It is exported so that its own formatting applies, which hides credentials.
 	Raw ingress.Raw
 
 	exchange, routingKey, contentType string
@@ -42,7 +42,7 @@ func read(d amqp.Delivery, now time.Time) Message {
 	return m
 }
 
-// decode reads the events of a message. All of them are there after it, or none.
+// decode decodes all events of a message, or none.
 func (m *Message) decode() {
 	var events []event.Event
 	var failed error
@@ -55,7 +55,7 @@ func (m *Message) decode() {
 	m.Events, m.Err = events, failed
 }
 
-// envelope reads what is around the body.
+// envelope reads the headers and properties of a message.
 func envelope(d amqp.Delivery, now time.Time) Message {
 	m := Message{
 		Message: delivery.Message{SentAt: now, ReceivedAt: now, Receives: 1}, exchange: d.Exchange, routingKey: d.RoutingKey,
@@ -78,10 +78,10 @@ func envelope(d amqp.Delivery, now time.Time) Message {
 	return m
 }
 
-// maxReceives bounds what a header can claim.
+// maxReceives limits the value of the header.
 const maxReceives = 1_000_000
 
-// number reads an integer of whatever size AMQP has made of it.
+// number reads an AMQP integer of any size.
 func number(v any) int64 {
 	switch n := v.(type) {
 	case int64:
@@ -96,7 +96,7 @@ func number(v any) int64 {
 	return 0
 }
 
-// deferred is the message as it waits.
+// deferred returns the message for a delay queue.
 func (m Message) deferred() amqp.Publishing {
 	p := m.publishing()
 	p.Headers[headerSentAt] = m.SentAt.UTC().Format(time.RFC3339)
@@ -104,7 +104,7 @@ func (m Message) deferred() amqp.Publishing {
 	return p
 }
 
-// rejected is the message as a person finds it.
+// rejected returns the message for the queue of rejected messages.
 func (m Message) rejected(d delivery.Decision, now time.Time) amqp.Publishing {
 	p := m.publishing()
 	p.Headers[headerOutcome] = string(d.Outcome)
@@ -114,9 +114,9 @@ func (m Message) rejected(d delivery.Decision, now time.Time) amqp.Publishing {
 	return p
 }
 
-// publishing is the CloudEvent that was made of the message, without the credentials that notifications can hold: it
-// may stay for days, and a person will look at it. It reads as the message does. What could not be read goes as it
-// came: nobody knows where a credential would be in it.
+// publishing returns the message's CloudEvent, without the credentials that notifications can contain: it may stay in
+// the queue for days, where an operator reads it. It decodes to the same events as the message. A message that cannot
+// be decoded is passed on unchanged, because its credentials cannot be found.
 func (m Message) publishing() amqp.Publishing {
 	p := amqp.Publishing{
 		Headers:     amqp.Table{headerExchange: header(m.exchange), headerRoutingKey: header(m.routingKey)},
@@ -135,7 +135,7 @@ func (m Message) publishing() amqp.Publishing {
 	return p
 }
 
-// encode writes JSON with <, > and & as they are, so that an event says byte for byte what it said.
+// encode writes JSON without escaping <, > and &, so that an event stays the same byte for byte.
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -149,7 +149,7 @@ func encode(v any) ([]byte, error) {
 // longestHeader is in bytes.
 const longestHeader = 1024
 
-// header makes a text fit for a header.
+// header shortens and cleans a text to fit a header.
 func header(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) > longestHeader {

@@ -13,28 +13,28 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// Moved is what became of one queue in [Queues.Move].
+// Moved is the result for one queue of [Queues.Move].
 type Moved struct {
 	From, To string
-	// Messages is how many were moved, Left how many are in From afterwards: they came meanwhile.
+	// Messages is how many were moved, Left how many have arrived in From meanwhile.
 	Messages, Left int
 }
 
 const (
-	// movePrefetch is how many messages are under way while messages are moved.
+	// movePrefetch is how many messages are under way during a move.
 	movePrefetch = 100
-	// moveQuiet is after how long without a message it is looked whether there are any left.
+	// moveQuiet is the time without a message after which the queue's length is checked.
 	moveQuiet = 2 * time.Second
-	// moveLook is after how many bytes it is looked how full the queue is that they go to, and moveFull how many may lie
-	// in it. A main queue that is full throws its oldest messages away.
+	// moveLook is after how many bytes the target queue's length is checked, moveFull how many bytes may be in it. A
+	// full main queue drops its oldest messages.
 	moveLook = 16 << 20
 	moveFull = mainBytes * 3 / 4
 )
 
-// Move moves the messages of the queues whose names begin with from into those that begin with to, which exist: from
-// the main queue into the main queue, and so on. Each message is as it was, and is taken off its queue when the broker
-// has confirmed it in the other. Of each queue as many are moved as were there when its turn came. No listener may take
-// messages from the queues of from. Done is told of each queue.
+// Move moves the messages of the queues whose names begin with from into the existing queues that begin with to: main
+// queue to main queue, and so on. Messages are unchanged, and leave their queue once the broker has confirmed them in
+// the other. From each queue, as many messages are moved as it had when its turn came. No listener may consume the
+// queues of from. done is called after each queue.
 func (q *Queues) Move(ctx context.Context, from, to string, done func(Moved)) error {
 	if from == to {
 		return fmt.Errorf("move messages from queue %s to itself: name two queues", from)
@@ -75,7 +75,7 @@ func (q *Queues) Move(ctx context.Context, from, to string, done func(Moved)) er
 	return nil
 }
 
-// movePairs are the queues of two names, the main queue last: what leaves a delay queue meanwhile goes there.
+// movePairs returns the queues of two names, the main queue last: messages that leave a delay queue meanwhile go there.
 func movePairs(from, to string) []Moved {
 	names := newTopology(config.Listen{Queue: from}, nil).queues()
 	var pairs []Moved
@@ -85,7 +85,7 @@ func movePairs(from, to string) []Moved {
 	return pairs
 }
 
-// move moves the messages of one queue. It consumes them: a queue with a single active consumer hands out none
+// move moves the messages of one queue. It has to consume them: a queue with a single active consumer delivers none
 // otherwise.
 func (q *Queues) move(ctx context.Context, s sender, m *Moved) error {
 	at, err := q.state(m.From)
@@ -107,7 +107,7 @@ func (q *Queues) move(ctx context.Context, s sender, m *Moved) error {
 			select {
 			case <-ctx.Done():
 				return context.Cause(ctx)
-			case <-quiet.C: // some have expired, or a listener takes them
+			case <-quiet.C: // some have expired, or a listener consumes them
 				now, err := q.state(m.From)
 				switch {
 				case err != nil:
@@ -136,7 +136,7 @@ func (q *Queues) move(ctx context.Context, s sender, m *Moved) error {
 	})
 }
 
-// pass moves one message.
+// pass moves one message to another queue.
 func (q *Queues) pass(ctx context.Context, s sender, d amqp.Delivery, to string) error {
 	sending, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
@@ -149,8 +149,8 @@ func (q *Queues) pass(ctx context.Context, s sender, d amqp.Delivery, to string)
 	return nil
 }
 
-// asItWas is the message for another queue: with its body and headers, without those of the broker itself, and with
-// where it was published at first.
+// asItWas returns the message for another queue: its body and headers, without the broker's own headers, and with the
+// exchange and routing key of its first publication.
 func asItWas(d amqp.Delivery) amqp.Publishing {
 	headers := maps.Clone(d.Headers)
 	if headers == nil {
@@ -170,7 +170,7 @@ func asItWas(d amqp.Delivery) amqp.Publishing {
 	}
 }
 
-// room sees to it that no queue is filled up with what is moved into it.
+// room keeps a move from filling up the target queue.
 type room struct {
 	since, lying int64 // bytes since the last look, and since the queue was last seen empty
 }

@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// firstPeriod is how long after its start a process calls Periodic at the latest: not at once, or one that is
-	// restarted again and again would do nothing else.
+	// firstPeriod is the latest time after its start at which a process calls Periodic. It is not zero: a process that
+	// keeps restarting would do nothing else.
 	firstPeriod = 10 * time.Minute
 
 	periodicQueue = ".reconcile"
 )
 
-// periodically calls Periodic from time to time until the connection is gone, as long as no other listener has the
-// lease: a queue that is exclusive to a connection, and gone with it. A single active consumer would have to keep a
-// message unacknowledged for as long, which RabbitMQ lets it do for half an hour.
+// periodically calls Periodic every Period until the connection closes, unless another listener holds the lease: a
+// queue that is exclusive to a connection and deleted with it. A single active consumer would have to keep a message
+// unacknowledged all that time, and RabbitMQ allows half an hour.
 func (l *Listener) periodically(ctx context.Context, conn *amqp.Connection) {
 	if l.due.IsZero() {
 		l.due = time.Now().Add(min(l.options.Period, firstPeriod))

@@ -20,10 +20,10 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// Broker is what the broker says of itself.
+// Broker is what the broker reports about itself.
 type Broker struct{ Host, Product, Version string }
 
-// Broker returns what the broker said when the connection was made.
+// Broker returns what the broker reported when the connection was opened.
 func (q *Queues) Broker() Broker {
 	text := func(name string) string { s, _ := q.conn.Properties[name].(string); return s }
 	return Broker{Host: q.conn.RemoteAddr().String(), Product: text("product"), Version: text("version")}
@@ -33,7 +33,8 @@ func (q *Queues) Broker() Broker {
 // https://www.rabbitmq.com/docs/quorum-queues#dead-lettering
 var minimumVersion = [2]int{3, 10}
 
-// Supported reports whether the broker's version has what the queues need; true where the version cannot be read.
+// Supported reports whether the broker's version has the features that the queues need. It is true if the version
+// cannot be read.
 func (b Broker) Supported() bool {
 	var major, minor int
 	if n, _ := fmt.Sscanf(b.Version, "%d.%d", &major, &minor); n != 2 {
@@ -42,9 +43,9 @@ func (b Broker) Supported() bool {
 	return major > minimumVersion[0] || major == minimumVersion[0] && minor >= minimumVersion[1]
 }
 
-// Rights tries what a listener does, on a queue of its own that is gone with the connection: declare, bind to each
-// exchange, put a message in and take it. It returns the exchanges that exist and those that do not; an error names the
-// right that is missing.
+// Rights tries the operations of a listener on a queue of its own that is deleted with the connection: declare, bind to
+// each exchange, publish and consume a message. It returns the existing and the missing exchanges. Its error names the
+// missing right.
 func (q *Queues) Rights(ctx context.Context) (exchanges, missing []string, err error) {
 	name := q.topology.queue + ".check." + strings.ToLower(rand.Text()[:8])
 	conn := q.conn.Connection
@@ -107,7 +108,7 @@ type Management struct {
 	client   *http.Client
 }
 
-// managementTimeout bounds a request: where there is no management plugin, the port is often closed by a firewall.
+// managementTimeout limits a request: without the management plugin, a firewall often blocks the port.
 const managementTimeout = 3 * time.Second
 
 // NewManagement returns the HTTP API of the first broker: at TAGGER_AMQP_MANAGEMENT_URL, or at the broker's host on the
@@ -128,7 +129,7 @@ func NewManagement(c config.Listen) (*Management, error) {
 	address := strings.TrimSuffix(c.ManagementURL, "/")
 	if address == "" {
 		scheme, port := "http", "15672"
-		if uri.Scheme == "amqps" { // the password is not sent in the clear where it was not
+		if uri.Scheme == "amqps" { // never send the password in the clear if AMQP does not
 			scheme, port = "https", "15671"
 		}
 		address = scheme + "://" + net.JoinHostPort(uri.Host, port)
@@ -140,7 +141,7 @@ func NewManagement(c config.Listen) (*Management, error) {
 	}, nil
 }
 
-// errNotThere says that the API does not know a thing.
+// errNotThere reports that the API does not know an object.
 var errNotThere = errors.New("404 Not Found")
 
 func (m *Management) get(ctx context.Context, into any, path ...string) error {
@@ -175,18 +176,19 @@ func (m *Management) get(ctx context.Context, into any, path ...string) error {
 
 const maxManagementAnswer = 1 << 20
 
-// Policy is what a policy, or an operator's, does to one of Tagger's queues.
+// Policy is the effect of policies and operator policies on one of Tagger's queues.
 type Policy struct {
 	Queue string
-	// Names of the policies, one or two.
+	// Names are the names of the policies, one or two.
 	Names []string
-	// Keys with a lifetime lose messages or whole queues: message-ttl, expires. The others limit what a queue holds.
+	// Keys are the policies' keys. Those with a lifetime (message-ttl, expires) lose messages or whole queues; the
+	// others limit a queue's size.
 	Keys []string
-	// Deadly reports that a key gives a lifetime.
+	// Deadly reports that a key sets a lifetime.
 	Deadly bool
 }
 
-// Policies returns the policies in force on the queues that exist, as far as they change what Tagger relies on.
+// Policies returns the policies in force on the existing queues, if they change what Tagger relies on.
 func (m *Management) Policies(ctx context.Context, queues []QueueState) ([]Policy, error) {
 	var all []Policy
 	for _, q := range queues {
@@ -203,7 +205,7 @@ func (m *Management) Policies(ctx context.Context, queues []QueueState) ([]Polic
 			return nil, fmt.Errorf("ask the management API at %s: %w", m.address, err)
 		}
 		var effective map[string]any
-		_ = json.Unmarshal(answer.Effective, &effective) // [] where there is none
+		_ = json.Unmarshal(answer.Effective, &effective) // [] if there is none
 		p := Policy{Queue: q.Name}
 		for _, key := range slices.Sorted(maps.Keys(effective)) {
 			switch key {
@@ -228,7 +230,7 @@ func (m *Management) Policies(ctx context.Context, queues []QueueState) ([]Polic
 	return all, nil
 }
 
-// DisabledFlags returns those of the feature flags that Tagger's queues need and that are not enabled.
+// DisabledFlags returns the feature flags that Tagger's queues need but that are not enabled.
 func (m *Management) DisabledFlags(ctx context.Context) ([]string, error) {
 	var flags []struct{ Name, State string }
 	if err := m.get(ctx, &flags, "feature-flags"); err != nil {

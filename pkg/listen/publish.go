@@ -14,30 +14,29 @@ const (
 	unsentPause    = 3 * time.Second
 )
 
-// errNotTaken says that the broker has not put a message into its queue, and will not for now: another queue may take
-// it.
+// errNotTaken reports that the queue does not accept a message for now; another queue may.
 var errNotTaken = errors.New("the queue does not take it")
 
-// errTooLarge says that a message is larger than the broker lets any be: no queue will take it.
+// errTooLarge reports that a message exceeds the broker's limit: no queue will accept it.
 var errTooLarge = errors.New("it is larger than the broker's max_message_size")
 
 // sender puts messages into queues.
 type sender interface {
-	// send returns nil only when the broker has said that the queue has the message, and an errNotTaken when it has said
-	// that the queue has it not.
+	// send returns nil only once the broker has confirmed that the queue has the message, and errNotTaken if the broker
+	// reports that the queue does not accept it.
 	send(ctx context.Context, queue string, p amqp.Publishing) error
 }
 
-// confirmed sends with publisher confirms, one message at a time: a message that no queue took is returned before it is
-// confirmed, so that a return that has come by the time of the confirm is this message's. It opens another channel when
-// its own is gone. The channel goes with the connection.
+// confirmed sends with publisher confirms, one message at a time. The broker returns an unroutable message before it
+// confirms it, so a return that precedes the confirm is this message's. If its channel closes, confirmed opens another.
+// The channel ends with the connection.
 //
-// A broker that is short of memory or disk reads nothing more from a connection that has published. The library then
-// waits for answers without end, so that each exchange with the broker has a goroutine of its own, which nobody waits
-// for longer than his context lets him.
+// A broker that is short of memory or disk stops reading from a connection that has published, and the library then
+// waits without a limit. So each exchange with the broker runs in its own goroutine, and callers wait only as long as
+// their contexts allow.
 type confirmed struct {
 	conn *amqp.Connection
-	turn chan struct{} // full while somebody sends; guards what follows
+	turn chan struct{} // full during a send; guards the fields below
 
 	ch      *amqp.Channel
 	returns chan amqp.Return
@@ -74,7 +73,7 @@ func (c *confirmed) send(ctx context.Context, queue string, p amqp.Publishing) e
 	go func() {
 		err := c.publish(ctx, queue, p)
 		done <- err
-		if err != nil && c.ch != nil { // what comes late must not be taken for the next message's
+		if err != nil && c.ch != nil { // a late confirm must not count for the next message
 			_ = c.ch.Close()
 			c.ch = nil
 		}
@@ -92,7 +91,7 @@ func (c *confirmed) publish(ctx context.Context, queue string, p amqp.Publishing
 	if err := c.open(); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil { // opening took all the time, and nobody waits any more
+	if err := ctx.Err(); err != nil { // opening took too long; the caller has gone
 		return err
 	}
 	confirmation, err := c.ch.PublishWithDeferredConfirmWithContext(ctx, "", queue, true, false, p)
@@ -113,7 +112,7 @@ func (c *confirmed) publish(ctx context.Context, queue string, p amqp.Publishing
 	switch {
 	case acked:
 		return nil
-	case c.ch.IsClosed(): // the library then says of all that is not confirmed yet that it was refused
+	case c.ch.IsClosed(): // the library then reports all unconfirmed messages as refused
 		if e := <-c.closed; e != nil && e.Code == amqp.PreconditionFailed {
 			return fmt.Errorf("%w: %w", errTooLarge, oneLine(e))
 		}

@@ -23,7 +23,7 @@ func TestStorms(t *testing.T) {
 		expired       bool // the tokens expire first, so that calls need a login
 		logins, calls int  // that are sent within a minute, at the most
 		scope         fault.Scope
-		after         time.Duration // events are tagged again within this time
+		after         time.Duration // how long after the faults an event is tagged again
 	}{
 		{name: "Keystone throttles", fault: simcloud.Fault{Service: "identity", Answer: simcloud.Throttled(7 * time.Second)},
 			logins: 9, after: 7 * time.Second},
