@@ -142,7 +142,7 @@ func TestSettleWhereDelayQueuesAreFull(t *testing.T) {
 	}
 }
 
-// panicking is a processor that is broken where it is told to be.
+// panicking is a processor that panics at a chosen step.
 type panicking struct{ plans, works bool }
 
 func (p panicking) Plan(_ context.Context, m delivery.Message) delivery.Planned {
@@ -197,7 +197,7 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// A confirm that does not come is none.
+// A missing confirm does not count as one.
 func TestSettleWithoutAConfirm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &broker{takes: time.Hour}
@@ -212,7 +212,7 @@ func TestSettleWithoutAConfirm(t *testing.T) {
 	})
 }
 
-// The end of the listener does not take the message from one who is at it.
+// Stopping the listener does not interrupt work on a message.
 func TestSettleAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &broker{takes: time.Second}
@@ -227,7 +227,7 @@ func TestSettleAfterTheEnd(t *testing.T) {
 	})
 }
 
-// Nothing is taken once everything is at fault, and only then.
+// Consumption pauses only when a fault fails every message.
 func TestBreaker(t *testing.T) {
 	refused := errors.New("403")
 	good := delivery.Decision{Decision: apply.Decision{Outcome: apply.Tagged}, Reached: true}

@@ -20,7 +20,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
-// broker stands for RabbitMQ as far as one message goes: it writes down what it is told, in order.
+// broker is RabbitMQ as seen by one message: it records the calls in order.
 type broker struct {
 	mu      sync.Mutex
 	journal []string
@@ -79,12 +79,12 @@ func (b *broker) Nack(tag uint64, multiple, requeue bool) error {
 
 func (b *broker) Reject(uint64, bool) error { return errors.New("nobody rejects at the broker") }
 
-// script is a processor that does as it was told for each event, by id.
+// script is a processor with a scripted decision for each event, by id.
 type script struct {
 	mu     sync.Mutex
 	begun  []string
 	worked []string
-	plans  map[string]delivery.Planned // of which Key and Pending count
+	plans  map[string]delivery.Planned // only Key and Pending matter
 	says   map[string]delivery.Decision
 	takes  map[string]time.Duration
 }
@@ -114,12 +114,12 @@ func (s *script) Begin(ctx context.Context, batch []delivery.Planned) func() []d
 	}
 }
 
-// decided is a decision without a fault.
+// decided returns a decision without a fault.
 func decided(o apply.Outcome) delivery.Decision {
 	return delivery.Decision{Decision: apply.Decision{Outcome: o}}
 }
 
-// faulty is a decision with a fault of this scope.
+// faulty returns a decision with a fault of this scope.
 func faulty(o apply.Outcome, err error, scope fault.Scope) delivery.Decision {
 	return delivery.Decision{Decision: apply.Decision{Outcome: o, Fault: apply.Fault{Err: err, Scope: scope}}}
 }
@@ -140,7 +140,7 @@ func newListener(t *testing.T, p Processor) *Listener {
 	return l
 }
 
-// notification is a message of Nova's with a token where Nova leaks one.
+// notification is a Nova message with a token in the place where Nova leaks one.
 func notification(id string) []byte {
 	inner := fmt.Sprintf(`{"message_id": %q, "publisher_id": "compute.host", "event_type": "compute.instance.create.end",
 		"timestamp": "2026-11-20 09:15:04.000000", "_context_auth_token": "hunter2", "_context_request_id": "req-1",

@@ -21,7 +21,8 @@ func TestSupported(t *testing.T) {
 	}
 }
 
-// A policy that gives a lifetime is told from one that only limits, and neither password nor address is in an error.
+// Policies with a lifetime are told apart from those that only limit, and no error contains the password or the
+// address.
 func TestManagement(t *testing.T) {
 	status := http.StatusOK
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

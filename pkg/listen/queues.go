@@ -16,15 +16,15 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// Queues are Tagger's own queues in the broker, for those who look after them. Nothing here creates a durable queue.
-// Use it from one goroutine, and close it.
+// Queues gives operators access to Tagger's own queues in the broker. It creates no durable queue. Use it from one
+// goroutine, and close it.
 type Queues struct {
 	topology *topology
 	conn     *connection
 	release  func() bool
 }
 
-// OpenQueues connects once to one of the brokers. The end of the context cuts the connection.
+// OpenQueues connects once to one of the brokers. The connection is cut when the context ends.
 func OpenQueues(ctx context.Context, c config.Listen) (*Queues, error) {
 	l, err := New(Options{Config: c, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -37,13 +37,13 @@ func OpenQueues(ctx context.Context, c config.Listen) (*Queues, error) {
 	return &Queues{topology: l.topology, conn: conn, release: context.AfterFunc(ctx, conn.close)}, nil
 }
 
-// Close closes the connection. Messages that were looked at and not taken are back in their queue then.
+// Close closes the connection. Messages that were read but not taken then return to their queue.
 func (q *Queues) Close() {
 	q.release()
 	q.conn.close()
 }
 
-// MissingQueueError says that a queue does not exist.
+// MissingQueueError reports that a queue does not exist.
 type MissingQueueError struct{ Name string }
 
 func (e *MissingQueueError) Error() string {
@@ -53,13 +53,13 @@ func (e *MissingQueueError) Error() string {
 // QueueState is the state of one queue.
 type QueueState struct {
 	Name string `json:"name"`
-	// Messages counts those that are ready, without those that a listener has taken and not settled.
+	// Messages is the number of ready messages, without those that a listener has not settled yet.
 	Messages int `json:"messages"`
-	// Consumers counts those that take messages or stand by for them.
+	// Consumers is the number of consumers, active or standing by.
 	Consumers int `json:"consumers"`
 }
 
-// List returns the queues that exist, the main one first and the rejected one last.
+// List returns the existing queues, the main queue first and the queue of rejected messages last.
 func (q *Queues) List() ([]QueueState, error) {
 	var all []QueueState
 	for _, each := range q.topology.queues() {
@@ -92,14 +92,14 @@ func (q *Queues) state(name string) (QueueState, error) {
 	return s, nil
 }
 
-// Rejected is a message in the queue of rejected ones.
+// Rejected is a message in the queue of rejected messages.
 type Rejected struct {
 	Message
-	// ID is the event's, "" where the message could not be read.
+	// ID is the event's id, "" if the message cannot be decoded.
 	ID         string
 	Outcome    apply.Outcome
 	Reason     string
-	RejectedAt time.Time // zero where the message does not say
+	RejectedAt time.Time // zero if unknown
 	Exchange   string
 	RoutingKey string
 }
@@ -118,7 +118,8 @@ func readRejected(d amqp.Delivery) Rejected {
 	return r
 }
 
-// Rejected calls visit with each rejected message, the oldest first, until it returns false. All of them stay.
+// Rejected calls visit with each rejected message, oldest first, until it returns false. The messages stay in the
+// queue.
 func (q *Queues) Rejected(ctx context.Context, visit func(Rejected) bool) error {
 	errEnough := errors.New("enough")
 	_, err := q.take(ctx, nil, func(r Rejected) (bool, error) {
@@ -133,9 +134,9 @@ func (q *Queues) Rejected(ctx context.Context, visit func(Rejected) bool) error 
 	return err
 }
 
-// Replay puts rejected messages back into the main queue, and returns how many: those with one of the event ids, or
-// without ids all that were there when it began. They have all their time again. What a running listener rejects
-// meanwhile is not taken again.
+// Replay puts rejected messages back into the main queue and returns how many: those with one of the event ids, or
+// without ids all that were there when it began. Their give-up time starts again. A message that a running listener
+// rejects meanwhile is not replayed again.
 func (q *Queues) Replay(ctx context.Context, ids []string) (int, error) {
 	if _, err := q.state(q.topology.queue); err != nil {
 		return 0, err
@@ -151,14 +152,14 @@ func (q *Queues) Replay(ctx context.Context, ids []string) (int, error) {
 	})
 }
 
-// Drop throws rejected messages away, and returns how many: those with one of the event ids, or without ids all that
-// were there when it began.
+// Drop deletes rejected messages and returns how many: those with one of the event ids, or without ids all that were
+// there when it began.
 func (q *Queues) Drop(ctx context.Context, ids []string) (int, error) {
 	return q.take(ctx, ids, func(Rejected) (bool, error) { return true, nil })
 }
 
-// take gets as many rejected messages as there were at first, and calls done with those that have one of the ids, or
-// with all where there are no ids. A message goes when done says so; the others are back in their places at the end.
+// take reads as many rejected messages as there are when it begins. It calls done with those that have one of the ids,
+// or without ids with all. A message is removed if done returns true; the others return to their places at the end.
 func (q *Queues) take(ctx context.Context, ids []string, done func(Rejected) (bool, error)) (taken int, err error) {
 	name := q.topology.rejected()
 	begun := time.Now()
@@ -169,7 +170,7 @@ func (q *Queues) take(ctx context.Context, ids []string, done func(Rejected) (bo
 	err = on(q.conn.Connection, func(ch *amqp.Channel) error {
 		var kept amqp.Delivery // the last of those that stay
 		defer func() {
-			if kept.Acknowledger != nil && ctx.Err() == nil { // else the connection is cut, which gives them back too
+			if kept.Acknowledger != nil && ctx.Err() == nil { // otherwise the connection is cut, which requeues them too
 				_ = kept.Nack(true, true)
 			}
 		}()
@@ -181,7 +182,7 @@ func (q *Queues) take(ctx context.Context, ids []string, done func(Rejected) (bo
 			switch {
 			case err != nil:
 				return fmt.Errorf("get a message from queue %s: %w", name, err)
-			case !ok: // others took some, or they expired
+			case !ok: // another consumer took some, or they expired
 				return nil
 			}
 			r := readRejected(d)
@@ -209,8 +210,8 @@ func (q *Queues) take(ctx context.Context, ids []string, done func(Rejected) (bo
 	return taken, err
 }
 
-// Delete deletes the queues, and their bindings with them, and reports each with the messages that were in it. It
-// deletes none while a listener takes messages. Exchanges are the services' and stay.
+// Delete deletes the queues and their bindings, and calls deleted with each queue and its number of messages. It
+// deletes nothing while a listener is consuming. The exchanges belong to the services and stay.
 func (q *Queues) Delete(ctx context.Context, deleted func(QueueState)) error {
 	all, err := q.List()
 	if err != nil {
@@ -227,7 +228,7 @@ func (q *Queues) Delete(ctx context.Context, deleted func(QueueState)) error {
 			return context.Cause(ctx)
 		}
 		err := on(q.conn.Connection, func(ch *amqp.Channel) (err error) {
-			s.Messages, err = ch.QueueDelete(s.Name, false, false, false) // quorum queues do not know if-unused
+			s.Messages, err = ch.QueueDelete(s.Name, false, false, false) // quorum queues do not support if-unused
 			return err
 		})
 		if err != nil {
@@ -238,12 +239,12 @@ func (q *Queues) Delete(ctx context.Context, deleted func(QueueState)) error {
 	return nil
 }
 
-// tapBytes bounds what a tap that is read too slowly holds in the broker; the oldest messages go.
+// tapBytes limits the queue of a slow tap; the oldest messages are dropped.
 const tapBytes = 16 << 20
 
 // Tap calls visit with each notification that the services publish from now on, until it returns false or the context
-// ends. It takes copies from a queue of its own, which is gone with the connection. Bound is told the exchanges that it
-// listens to and those that do not exist; if none exists, that is an error.
+// ends. It consumes copies from a queue of its own, which is deleted with the connection. bound is called with the
+// exchanges that it listens to and those that do not exist. It is an error if none exists.
 func (q *Queues) Tap(ctx context.Context, bound func(exchanges, missing []string), visit func(Message) bool) error {
 	ch, err := q.conn.Channel()
 	if err != nil {
@@ -292,5 +293,5 @@ func (q *Queues) Tap(ctx context.Context, bound func(exchanges, missing []string
 	}
 }
 
-// tapPrefetch is how many messages a tap takes at a time.
+// tapPrefetch is the number of messages that a tap prefetches.
 const tapPrefetch = 50

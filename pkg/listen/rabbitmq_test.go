@@ -55,7 +55,7 @@ func TestRabbitMQTopology(t *testing.T) {
 	}
 }
 
-// A deferred message comes back after its delay, says how often and since when, and blocks none meanwhile.
+// A deferred message is redelivered after its delay with its count and first time, and blocks no other meanwhile.
 func TestRabbitMQDelay(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -97,7 +97,7 @@ func TestRabbitMQDelay(t *testing.T) {
 	}
 }
 
-// A rejected message is found with its reason, and can be played again.
+// A rejected message carries its reason, and can be replayed.
 func TestRabbitMQRejected(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -139,7 +139,7 @@ func TestRabbitMQRejected(t *testing.T) {
 	}
 }
 
-// When the connection is lost in the middle, the message comes again on the next one.
+// If the connection is lost half-way, the message is redelivered on the next one.
 func TestRabbitMQReconnects(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -276,9 +276,9 @@ func TestRabbitMQEndThatWaits(t *testing.T) {
 	until(t, "the message back in the queue", func() bool { return s.count(t, s.config.Queue) == 1 })
 }
 
-// A broker that is short of memory answers nobody who has published. The listener says so, and ends all the same.
+// A broker that is short of memory does not answer publishers. The listener reports that, and still ends.
 //
-// The alarm is everyone's, so that no other test runs beside this one.
+// The alarm affects the whole broker, so no other test runs in parallel.
 func TestRabbitMQAlarm(t *testing.T) {
 	s := newStand(t)
 	s.service(t, false)
@@ -313,7 +313,7 @@ func TestRabbitMQAlarm(t *testing.T) {
 	})
 }
 
-// While nothing works nothing is taken, and nothing is lost.
+// While a fault fails every message, consumption pauses and no message is lost.
 func TestRabbitMQNothingWorks(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -479,7 +479,7 @@ func TestRabbitMQExchangeComesAndGoes(t *testing.T) {
 	}
 }
 
-// A queue that somebody deletes under a listener is made again.
+// A queue that is deleted under a listener is created again.
 func TestRabbitMQQueueDeletedUnderway(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -539,7 +539,7 @@ func TestRabbitMQDeleteQueues(t *testing.T) {
 	s.notify(t, plainEvent("nobody's"))
 }
 
-// A user whom the broker refuses is told so at start, and no password with it.
+// A refused user is an error at the start, without the password.
 func TestRabbitMQWrongPassword(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)

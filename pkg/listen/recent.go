@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// recent remembers the changes that messages of the last minutes reported. Nova can send each change in two formats
-// (notification_format=both), as two messages with different ids and one key; the second is not worked on when the
-// first was.
+// recent remembers the changes reported by the messages of the last minutes. Nova can send each change in two formats
+// (notification_format=both), as two messages with different ids and the same key; if the first was handled, the second
+// is skipped.
 //
-// The same message that comes again, for its acknowledgement was lost or its delay is over, is no duplicate of itself.
+// A message that is redelivered, because its acknowledgement was lost or its delay is over, is no duplicate of itself.
 type recent struct {
 	mu      sync.Mutex
 	changes map[string]*change
@@ -21,14 +21,14 @@ const (
 	recentFor = 10 * time.Minute
 )
 
-// change is one change that a message was the first to report.
+// change is one change, claimed by the first message that reported it.
 type change struct {
 	key, event string
 	claimed    time.Time
 	done       chan struct{}
 
-	// Set before done is closed. kept: the message has been brought to where it belongs, be it a delay queue, and will not
-	// come back by itself.
+	// Set before done is closed. kept reports that the message was settled, if only into a delay queue, and will not be
+	// redelivered.
 	kept, pending bool
 
 	recent *recent
@@ -36,8 +36,7 @@ type change struct {
 
 func newRecent() *recent { return &recent{changes: map[string]*change{}} }
 
-// claim returns the change of a key, and whether the event is to be worked on as its first report. If so, finish must
-// be called.
+// claim returns the change of a key, and whether the event is its first report. If so, the caller must call finish.
 func (r *recent) claim(key, event string, pending bool, now time.Time) (c *change, first bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -53,15 +52,14 @@ func (r *recent) claim(key, event string, pending bool, now time.Time) (c *chang
 	return c, true
 }
 
-// forget is for those who hold the lock. A change that a later report has taken the place of is not in the map any
-// more.
+// forget removes a change. The caller holds the lock. A later report may already have replaced it in the map.
 func (r *recent) forget(c *change) {
 	if r.changes[c.key] == c {
 		delete(r.changes, c.key)
 	}
 }
 
-// finish says what became of the first report: whether it was kept, and whether there was something to do for it.
+// finish records the result of the first report: whether it was kept, and whether there was something to do.
 func (c *change) finish(kept, pending bool) {
 	c.kept, c.pending = kept, pending
 	if !kept {
@@ -81,7 +79,7 @@ func (c *change) isDone() bool {
 	}
 }
 
-// covers reports that another report of the change needs no work. A first report for which there was nothing to do says
-// nothing about one for which there is: rules that look into data can match one format only. Call it when done is
+// covers reports whether another report of the change needs no work. If there was nothing to do for the first report,
+// there may still be for the second, because rules that look into data can match only one format. Call it once done is
 // closed.
 func (c *change) covers(pending bool) bool { return c.kept && (c.pending || !pending) }

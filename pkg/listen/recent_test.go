@@ -14,7 +14,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
-// a and b are one change in two formats; a comes a moment before b and takes longer.
+// a and b report one change in two formats; a arrives just before b and takes longer.
 func TestBothFormats(t *testing.T) {
 	change, none := delivery.Planned{Key: "k", Pending: true}, delivery.Planned{Key: "k"}
 	tagged, deferred := decided(apply.Tagged), decided(apply.Deferred)
@@ -71,8 +71,8 @@ func TestBothFormats(t *testing.T) {
 	}
 }
 
-// A message that comes again is worked on again, for nobody knows how far it was; and while it waits, so is none of its
-// format's twins.
+// A redelivered message is handled again, because its progress is unknown. While it waits, the same change in the other
+// format is not handled.
 func TestTheSameMessageAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &broker{}

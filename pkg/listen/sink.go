@@ -25,47 +25,46 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// Sink is the processor that sends events on and tags nothing: to an HTTP receiver, such as Knative's brokers or
-// Tagger's own functions, or to a queue of SQS. Each event goes as a structured CloudEvent, by itself. Only events that
-// report a change are sent; the others of a bus are ignored. The events of one resource are sent one after the other,
-// in the order in which they came.
+// Sink is the processor that forwards events and tags nothing. It sends to an HTTP receiver, such as Knative's brokers
+// or Tagger's own functions, or to an SQS queue. Each event is sent by itself, as a structured CloudEvent. Only events
+// that report a change are sent. The events of one resource are sent one after the other, in order of arrival.
 type Sink struct {
-	extensions map[string]string // which K_CE_OVERRIDES adds to each event
+	extensions map[string]string // that K_CE_OVERRIDES adds to each event
 	options    SinkOptions
 	receiver   receiver
 	turns      turns
 	posts      atomic.Int64
 }
 
-// receiver takes events.
+// receiver accepts events.
 type receiver interface {
-	// send sends an event about a resource, written as body, and returns what the receiver made of it.
+	// send sends an event about a resource, encoded as body, and returns the receiver's answer.
 	send(ctx context.Context, e event.Event, resource string, body []byte) answer
 }
 
-// answer is what a receiver made of an event.
+// answer is a receiver's answer to an event.
 type answer struct {
-	// class is "" for an event that was taken, metadata.Invalid for one that this receiver will never take, and
-	// metadata.Unavailable or metadata.Throttled for one that it may take later.
+	// class is "" for an accepted event, metadata.Invalid for one that this receiver will never accept, and
+	// metadata.Unavailable or metadata.Throttled for one that it may accept later.
 	class      metadata.Class
 	reason     string
 	retryAfter time.Duration
-	// fault, if not nil, says what keeps the receiver from taking any event; the class means nothing then.
+	// fault, if not nil, is why the receiver accepts no event at all; class is then meaningless.
 	fault error
-	// reached says that the receiver itself answered.
+	// reached reports that the receiver itself answered.
 	reached bool
 }
 
-// SinkOptions is what a Sink is made of.
+// SinkOptions are the settings and parts of a Sink.
 type SinkOptions struct {
-	// URL is where to post: https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE is a queue of SQS, and any other address a
+	// URL is where to post: https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE is an SQS queue, any other address a
 	// receiver of CloudEvents over HTTP.
 	URL string
 	// Overrides is Knative's K_CE_OVERRIDES, "" for none.
 	Overrides string
 	// Secret, if set, is sent as a bearer token.
 	Secret config.Secret
-	// Sign, if not nil, signs each request, in place of Secret.
+	// Sign, if not nil, signs each request; Secret is then not sent.
 	Sign        func(ctx context.Context, req *http.Request, body []byte) error
 	Registry    *lifecycle.Registry
 	GiveUpAfter time.Duration
@@ -74,7 +73,7 @@ type SinkOptions struct {
 	Log  *slog.Logger
 }
 
-// NewSink returns a Sink, and what is wrong with its options in one sentence that does not quote the address.
+// NewSink returns a Sink. Its error is one sentence on what is wrong with the options, and does not quote the address.
 func NewSink(o SinkOptions) (*Sink, error) {
 	u, err := url.Parse(o.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -94,7 +93,7 @@ func NewSink(o SinkOptions) (*Sink, error) {
 	return s, nil
 }
 
-// WritePrometheus writes how often the sink was posted to in Prometheus' text format.
+// WritePrometheus writes the number of posts in Prometheus' text format.
 func (s *Sink) WritePrometheus(w io.Writer) error {
 	const name = "tagger_listen_posts_total"
 	_, err := fmt.Fprintf(w, "# HELP %s Events posted to the sink.\n# TYPE %[1]s counter\n%[1]s %d\n", name,
@@ -133,7 +132,7 @@ func overrides(text string) (map[string]string, error) {
 	return o.Extensions, nil
 }
 
-// Plan says which change the message reports.
+// Plan returns the change that the message reports.
 func (s *Sink) Plan(_ context.Context, m delivery.Message) delivery.Planned {
 	p := delivery.Planned{Message: m, Pending: true}
 	if len(m.Events) != 1 || m.Err != nil {
@@ -148,8 +147,7 @@ func (s *Sink) Plan(_ context.Context, m delivery.Message) delivery.Planned {
 	return p
 }
 
-// Begin gives each message its turn, and sends the messages' events, one after the other, when the decisions are waited
-// for.
+// Begin gives each message its turn. The returned function sends the messages' events, one after the other.
 func (s *Sink) Begin(ctx context.Context, batch []delivery.Planned) func() []delivery.Decision {
 	begun := make([]func() delivery.Decision, len(batch))
 	for i, p := range batch {
@@ -164,7 +162,7 @@ func (s *Sink) Begin(ctx context.Context, batch []delivery.Planned) func() []del
 	}
 }
 
-// begin gives a message its turn among those of its first event's resource.
+// begin gives a message its turn among the messages about its first event's resource.
 func (s *Sink) begin(ctx context.Context, m delivery.Message) (finish func() delivery.Decision) {
 	readings := make([]reading, len(m.Events))
 	for i, e := range m.Events {
@@ -185,13 +183,13 @@ func (s *Sink) begin(ctx context.Context, m delivery.Message) (finish func() del
 	}
 }
 
-// reading is what an event says.
+// reading is a decoded event.
 type reading struct {
 	lifecycle.Reading
 	err error
 }
 
-// resource is the first one that the event is about, "" for none.
+// resource returns the first resource of the event, or "".
 func (r reading) resource() string {
 	if r.err != nil || len(r.Changes) == 0 {
 		return ""
@@ -200,7 +198,7 @@ func (r reading) resource() string {
 	return string(of.Kind) + "/" + of.ID
 }
 
-// work sends each event of the message; the worst answer is the message's.
+// work sends each event of the message. The worst decision is the message's.
 func (s *Sink) work(ctx context.Context, m delivery.Message, readings []reading) delivery.Decision {
 	var all []apply.Decision
 	var reached []bool
@@ -218,8 +216,8 @@ func (s *Sink) work(ctx context.Context, m delivery.Message, readings []reading)
 	return delivery.Decision{Decision: all[worst], EventID: m.EventID(), Reached: reached[worst]}
 }
 
-// sent is what becomes of an event that its receiver has taken. It is no outcome of tagging: that is the receiver's to
-// say.
+// sent is the outcome of an event that the receiver accepted. It is no outcome of tagging, which only the receiver
+// knows.
 const sent apply.Outcome = "sent"
 
 // event returns the decision on an event, and whether the receiver answered.
@@ -262,7 +260,7 @@ func (s *Sink) event(ctx context.Context, m delivery.Message, e event.Event, r r
 	return d, a.reached
 }
 
-// again is the decision on what did not work for now, or no more after so long.
+// again returns the decision on a failed send: retry, or give up after giveUpAfter.
 func again(giveUpAfter time.Duration, m delivery.Message, class metadata.Class, message string,
 	retryAfter time.Duration) apply.Decision {
 	return apply.Options{GiveUpAfter: giveUpAfter}.Decide(apply.Situation{
@@ -270,8 +268,8 @@ func again(giveUpAfter time.Duration, m delivery.Message, class metadata.Class, 
 	}).Decision
 }
 
-// report logs one line for each change that the event reports, and one at least. Most of what a bus carries is no
-// change, and is of interest to those only who look for something.
+// report logs one line for each change that the event reports, and one at least. Most events of a bus report no change,
+// and are logged at debug level.
 func (s *Sink) report(ctx context.Context, e event.Event, changes []lifecycle.Change, m delivery.Message,
 	d apply.Decision) {
 	level := slog.LevelInfo

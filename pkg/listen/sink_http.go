@@ -17,7 +17,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// httpReceiver takes CloudEvents over HTTP.
+// httpReceiver sends CloudEvents to a receiver over HTTP.
 type httpReceiver struct {
 	url    string
 	secret config.Secret
@@ -25,18 +25,18 @@ type httpReceiver struct {
 	client *http.Client
 }
 
-// answerTimeout is more than a function waits for a resource before it answers.
+// answerTimeout is longer than a function waits for a resource before it answers.
 const answerTimeout = 100 * time.Second
 
 func newHTTPReceiver(o SinkOptions) *httpReceiver {
 	return &httpReceiver{url: o.URL, secret: o.Secret, sign: o.Sign, client: &http.Client{
 		Timeout: answerTimeout,
-		// A redirect would carry the secret to another place.
+		// A redirect would send the secret to another host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// maxAnswer is how many bytes of an answer are read, so that the connection can be used again.
+// maxAnswer is how many bytes of an answer are read, so that the connection can be reused.
 const maxAnswer = 64 << 10
 
 func (h *httpReceiver) send(ctx context.Context, _ event.Event, _ string, body []byte) answer {
@@ -44,7 +44,7 @@ func (h *httpReceiver) send(ctx context.Context, _ event.Event, _ string, body [
 	if err != nil {
 		return answer{class: metadata.Invalid, reason: "make the request to the sink: " + withoutAddress(err).Error()}
 	}
-	// The structured mode keeps attributes as they are that are no ASCII.
+	// The structured mode preserves attributes that are not ASCII.
 	req.Header.Set("Content-Type", event.ApplicationCloudEventsJSON)
 	if h.sign != nil {
 		if err := h.sign(ctx, req, body); err != nil {
@@ -62,10 +62,10 @@ func (h *httpReceiver) send(ctx context.Context, _ event.Event, _ string, body [
 	return h.classify(resp)
 }
 
-// classify says what an answer means, by the table of
-// https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md: what is tried again is 404, 409, 429, 5xx,
-// and what HTTP does not know. Two differ here: 401 and 403 say that the secret is wrong, which is no event's fault,
-// and 408 that the receiver has not even read the request.
+// classify classifies an answer by the table of
+// https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md: 404, 409, 429, 5xx and unknown codes are
+// retried. Two cases differ here: 401 and 403 mean that the secret is wrong, which is no event's fault, and 408 that
+// the receiver has not read the request.
 func (h *httpReceiver) classify(resp *http.Response) answer {
 	a := answer{reason: "the sink answers " + resp.Status, reached: true,
 		retryAfter: breaker.RetryAfter(resp.Header.Get("Retry-After"))}
@@ -88,7 +88,7 @@ func (h *httpReceiver) classify(resp *http.Response) answer {
 	return a
 }
 
-// withoutAddress takes the request's address out of an error: a user or a key can be in it.
+// withoutAddress removes the request's address from an error: it can contain a user or a key.
 func withoutAddress(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		return e.Err

@@ -13,8 +13,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// queueReceiver is a queue of SQS. In a FIFO queue the resource is the message group, and source and id of an event say
-// whether it is the same as another.
+// queueReceiver sends events to an SQS queue. In a FIFO queue, the resource is the message group, and an event's source
+// and id are its deduplication id.
 type queueReceiver struct {
 	client awsapi.Client
 	queue  awsapi.Queue
@@ -36,9 +36,9 @@ func (q *queueReceiver) send(ctx context.Context, e event.Event, resource string
 	return a
 }
 
-// classify says what an error of SQS means. What is neither throttling nor an outage nor about the message is about the
-// queue or the access key, and would meet each message: the queue does not exist, its key in KMS is disabled, the
-// access key has expired or may not send (API reference, "SendMessage" and "Common Error Types").
+// classify classifies an SQS error. An error that is not about throttling, an outage or the message is about the queue
+// or the access key, and would fail every message: the queue does not exist, its KMS key is disabled, the access key
+// has expired or may not send (API reference, "SendMessage" and "Common Error Types").
 func (q *queueReceiver) classify(e *awsapi.Error) (metadata.Class, error) {
 	code := e.Code[strings.LastIndexByte(e.Code, '.')+1:] // of AWS.SimpleQueueService.X and KMS.X
 	switch {

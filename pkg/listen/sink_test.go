@@ -166,7 +166,7 @@ func TestSinkPassesOver(t *testing.T) {
 	}
 }
 
-// Where nobody answers, the event waits, and is given up in the end; address and secret are in no text.
+// Without an answer, the event waits and is given up in the end. No text contains the address or the secret.
 func TestSinkUnreachable(t *testing.T) {
 	var log bytes.Buffer
 	s := newSink(t, SinkOptions{
@@ -221,7 +221,7 @@ func TestSinkOnHold(t *testing.T) {
 	}
 }
 
-// A signature takes the place of the bearer token. Without a key nothing works, and no event is at fault.
+// A signature replaces the bearer token. A missing key is a fault of the configuration, not of an event.
 func TestSinkSigns(t *testing.T) {
 	var got string
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

@@ -16,29 +16,28 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// topology is what Tagger has in the broker: three sorts of durable quorum queues, and the main one's bindings to the
+// topology is Tagger's part of the broker: three kinds of durable quorum queues, and the main queue's bindings to the
 // services' exchanges.
 type topology struct {
 	queue           string
 	exchanges, keys []string
 	log             *slog.Logger
-	// bytes is the limit of the main queue, delayBytes that of each delay queue, and every how often they are looked
-	// after.
+	// bytes is the limit of the main queue, delayBytes that of each delay queue, every the interval between checks.
 	bytes, delayBytes int64
 	every             time.Duration
-	depths            *depths // nil where nobody asks for them
+	depths            *depths // nil if not needed
 
-	mu sync.Mutex // one declaration at a time; guards what follows
-	// durable is whether the services declare their exchanges as durable, once one of them shows it.
+	mu sync.Mutex // one declaration at a time; guards the fields below
+	// durable is whether the services declare their exchanges as durable, nil until an exchange shows it.
 	durable *bool
-	// missing are the exchanges that were not there when last looked for, as they were said in the log.
+	// missing are the exchanges that were missing at the last check, as logged.
 	missing string
-	// shared is whether the main queue exists as older versions made it, for any number of active consumers.
+	// shared is whether an older version created the main queue, which then allows several active consumers.
 	shared bool
 }
 
-// Limits of the queues. All bodies together are below 1 GiB, so that a Tagger that nobody looks after does not fill the
-// control plane's broker.
+// Limits of the queues. All bodies together are below 1 GiB, so that a neglected Tagger does not fill the control
+// plane's broker.
 const (
 	mainBytes     = 256 << 20
 	delayBytes    = 64 << 20 // each
@@ -49,9 +48,9 @@ const (
 	keepInterval = time.Minute
 )
 
-// manyDeliveries takes the place of RabbitMQ 4's limit of 20 deliveries, after which a quorum queue throws a message
-// away: here it is decided by time, and a message that is given back while credentials are refused has done nothing
-// wrong. Version 3 has no value for "no limit".
+// manyDeliveries replaces RabbitMQ 4's limit of 20 deliveries, after which a quorum queue drops a message. Tagger gives
+// up by time instead, and a message that is requeued while credentials are refused must not be lost. RabbitMQ 3 has no
+// value for "no limit".
 const manyDeliveries = 1_000_000
 
 func newTopology(c config.Listen, log *slog.Logger) *topology {
@@ -61,20 +60,20 @@ func newTopology(c config.Listen, log *slog.Logger) *topology {
 
 func (t *topology) rejected() string { return t.queue + ".rejected" }
 
-// queues are the names and arguments of all queues, the main one first.
+// queues returns the names and arguments of all queues, the main queue first.
 //
-// The main queue has a single active consumer: of several listeners one takes all its messages, and the next takes over
-// when that one is gone. Two at a time would write to one server at the same time, in no order.
+// The main queue has a single active consumer: one listener consumes all messages, and another takes over when it ends.
+// Two at a time would write to the same server at once, in no order.
 //
-// It throws its oldest messages away when it is full (drop-head). It must not refuse new ones: a service publishes with
-// confirms and tries a refused notification again for ever, so that a forgotten Tagger would hold up Nova's own work.
-// It goes away when nobody has listened for two weeks.
+// When full, it drops its oldest messages (drop-head). It must not refuse new ones: a service publishes with confirms
+// and retries a refused notification for ever, so a forgotten Tagger would block Nova itself. The queue expires after
+// two weeks without a listener.
 //
-// The delay queues never have a consumer, so that an expiry by disuse would take events of a living Tagger; their
-// messages leave them within an hour by themselves. At-least-once dead-lettering holds a message until the main queue
-// has it, and needs reject-publish, which only our own publisher ever meets: it then takes another of them.
+// The delay queues never have a consumer, so an expiry for disuse would lose the events of a running Tagger; their
+// messages leave them within an hour anyway. At-least-once dead-lettering keeps a message until the main queue has it.
+// It requires reject-publish, which affects only our own publisher: it then uses another delay queue.
 //
-// The queue of rejected ones has no consumer either; its messages expire instead.
+// The queue of rejected messages has no consumer either; its messages expire instead.
 func (t *topology) queues() []queue {
 	main := queue{t.queue, amqp.Table{
 		amqp.QueueTypeArg: amqp.QueueTypeQuorum, "x-expires": unusedFor.Milliseconds(),
@@ -103,7 +102,7 @@ type queue struct {
 	arguments amqp.Table
 }
 
-// on runs f on a channel of its own: an error of the broker closes the channel, and no other shall go with it.
+// on runs f on a channel of its own, because an error from the broker closes the channel.
 func on(conn *amqp.Connection, f func(*amqp.Channel) error) error {
 	ch, err := conn.Channel()
 	if err != nil {
@@ -113,7 +112,7 @@ func on(conn *amqp.Connection, f func(*amqp.Channel) error) error {
 	return f(ch)
 }
 
-// declare makes what is not there yet. It renews the lease of the main queue.
+// declare creates the missing queues. It also restarts the expiry of the main queue.
 func (t *topology) declare(conn *amqp.Connection) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -135,8 +134,8 @@ func (t *topology) declare(conn *amqp.Connection) error {
 	return t.bind(conn)
 }
 
-// declareMain declares the main queue, or finds it as older versions made it. A queue's arguments cannot be changed.
-// What is known to be there is tried first, for each declaration that does not fit is an error in the broker's log.
+// declareMain declares the main queue, or accepts one that an older version created: a queue's arguments cannot be
+// changed. It tries the known form first, because each mismatched declaration is an error in the broker's log.
 func (t *topology) declareMain(conn *amqp.Connection, q queue) error {
 	older := queue{q.name, maps.Clone(q.arguments)}
 	delete(older.arguments, singleActive)
@@ -156,7 +155,7 @@ func (t *topology) declareMain(conn *amqp.Connection, q queue) error {
 	return nil
 }
 
-// declareOne declares a queue, and notes how many messages are in it.
+// declareOne declares a queue and records its number of messages.
 func (t *topology) declareOne(ch *amqp.Channel, q queue) error {
 	found, err := ch.QueueDeclare(q.name, true, false, false, false, q.arguments)
 	if err == nil && t.depths != nil {
@@ -165,11 +164,11 @@ func (t *topology) declareOne(ch *amqp.Channel, q queue) error {
 	return err
 }
 
-// lock makes sure that no other listener takes messages from a main queue of an older version, which has no single
-// active consumer by itself: it declares a queue that is exclusive to the connection, and gone with it. It returns
-// errTaken while another connection has that.
+// lock ensures that only one listener consumes a main queue of an older version, which has no single active consumer.
+// It declares a queue that is exclusive to the connection and deleted with it, and returns errTaken while another
+// connection has that queue.
 //
-// An exclusive consumer would not do: RabbitMQ lets a quorum queue have several.
+// An exclusive consumer is not enough: RabbitMQ allows several on a quorum queue.
 func (t *topology) lock(conn *amqp.Connection) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -179,7 +178,7 @@ func (t *topology) lock(conn *amqp.Connection) error {
 	return lease(conn, t.queue+".lock")
 }
 
-// lease declares a queue that is exclusive to the connection. It returns errTaken while another connection has that.
+// lease declares a queue that is exclusive to the connection. It returns errTaken while another connection has it.
 func lease(conn *amqp.Connection, name string) error {
 	err := on(conn, func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclare(name, false, false, true, false, nil)
@@ -209,8 +208,8 @@ func (t *topology) declareError(name string, err error) error {
 	return fmt.Errorf("declare queue %s: %w", name, err)
 }
 
-// keep looks after queues and bindings until the context ends: exchanges that are not durable go with a restart of the
-// broker and take the bindings along, and somebody may delete a queue. It returns an error that ends the connection.
+// keep restores queues and bindings until the context ends: a restart of the broker deletes exchanges that are not
+// durable and their bindings, and an operator may delete a queue. It returns an error that ends the connection.
 func (t *topology) keep(ctx context.Context, conn *amqp.Connection) error {
 	search := search{longest: t.every}
 	for backoff.Sleep(ctx, backoff.Jitter(search.next(t.wanted()))) {
@@ -221,16 +220,14 @@ func (t *topology) keep(ctx context.Context, conn *amqp.Connection) error {
 	return nil
 }
 
-// search is how often exchanges are looked for that are not there. After a restart of the broker their services make
-// them within seconds, but one that is named and that no service has never comes, and each look is an error in the
-// broker's log.
+// search paces the checks for missing exchanges. After a restart of the broker, services create theirs within seconds.
+// A configured exchange that no service has never appears, and each check is an error in the broker's log.
 type search struct {
 	missing       string
 	last, longest time.Duration
 }
 
-// next returns the pause before the next look, for what is missing now. It begins anew when that is not what was
-// missing before.
+// next returns the pause before the next check. The pauses start again when the set of missing exchanges changes.
 func (s *search) next(missing string) time.Duration {
 	s.last = min(2*s.last, s.longest)
 	if s.last == 0 || missing != s.missing {
@@ -242,14 +239,14 @@ func (s *search) next(missing string) time.Duration {
 	return s.last
 }
 
-// wanted are the exchanges that were missing when last looked for.
+// wanted returns the exchanges that were missing at the last check.
 func (t *topology) wanted() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.missing
 }
 
-// code is the broker's own for an error, 0 for any other.
+// code returns the broker's code of an error, 0 for any other error.
 func code(err error) int {
 	if e, ok := errors.AsType[*amqp.Error](err); ok {
 		return e.Code

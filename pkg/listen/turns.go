@@ -2,15 +2,15 @@ package listen
 
 import "sync"
 
-// turns has those who name the same key go one after the other, in the order in which they asked. The zero value is
+// turns makes callers with the same key proceed one after the other, in the order of their calls. The zero value is
 // ready to use, and safe for concurrent use.
 type turns struct {
 	mu   sync.Mutex
-	last map[string]chan struct{} // which is closed when the last one of a key is done
+	last map[string]chan struct{} // closed when the last caller with the key is done
 }
 
-// take returns a channel that is closed when it is the caller's turn, and what to call when it is over. Without a key
-// it is at once.
+// take returns a channel that is closed when it is the caller's turn, and a function to call at the end of the turn.
+// Without a key, the turn is at once.
 func (t *turns) take(key string) (before <-chan struct{}, done func()) {
 	own := make(chan struct{})
 	if key == "" {

@@ -23,53 +23,53 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// Servers is what the listener does about servers beside working on messages; [tagger.Tagger] has it.
+// Servers notices and restores undone writes to servers; [tagger.Tagger] implements it.
 type Servers interface {
-	// Notice returns what an event tells about a server.
+	// Notice returns what an event reports about a server.
 	Notice(e event.Event) (lifecycle.Notice, bool)
 	// YieldsTo reports whether the rules list the actor in yield_to:.
 	YieldsTo(ctx context.Context, a lifecycle.Actor) bool
-	// Restore writes those of the keys again that are absent, unless refuse says why not.
+	// Restore writes the absent keys again, unless refuse returns a reason.
 	Restore(ctx context.Context, d tagger.Delivery, w tagger.Write, keys []string,
 		refuse func(absent []string) (why string)) tagger.Result
 }
 
-// Limits of what is remembered to notice undone writes.
+// Limits of the memory for noticing undone writes.
 const (
-	// undoneWithin is how long after our write another writer can undo it without knowing of it. Later, it is on
-	// purpose.
+	// undoneWithin is how long after our write another writer can undo it unknowingly. A later removal counts as
+	// deliberate.
 	undoneWithin = 30 * time.Second
-	// maxRepairs is how often in repairsPer the keys of one server are written again.
+	// maxRepairs is how often within repairsPer the keys of one server are written again.
 	maxRepairs = 2
 	repairsPer = 24 * time.Hour
-	// maxRemovals is after how many removals of a key of one server by one actor it is a conflict.
+	// maxRemovals is the number of removals of one key of a server by one actor that make a conflict.
 	maxRemovals = 3
-	// maxWatched and maxWatchedBytes are of how many servers, and how many bytes of metadata, writes are remembered.
-	// The server that was written to longest ago is forgotten first.
+	// maxWatched and maxWatchedBytes limit the servers and the bytes of metadata that are remembered. The least
+	// recently written server is evicted first.
 	maxWatched      = 10_000
 	maxWatchedBytes = 32 << 20
-	// maxRequests is how many request ids are remembered of each server, and how many pairs of a key and an actor.
+	// maxRequests limits the request ids, and the pairs of key and actor, that are remembered for each server.
 	maxRequests = 32
-	// maxRemovedKeys is how many keys have a metric of their own; the others are counted together.
+	// maxRemovedKeys limits the keys with a metric of their own; the others are counted together.
 	maxRemovedKeys = 100
 	otherKeys      = "(other)"
 )
 
-// Messages of the log with which [github.com/cloudtagger/tagger/pkg/coverage] counts lost keys. Their lines have
+// Log messages by which [github.com/cloudtagger/tagger/pkg/coverage] counts lost keys. Their attributes are
 // resource_id, keys, user_id and user_name.
 const (
 	LogRemoved  = "keys were removed"
 	LogRestored = "keys that another writer had undone were written again"
 )
 
-// undone notices writes to servers that another writer undid, and has them done again.
+// undone notices when another writer undoes our writes to servers, and repeats them.
 //
-// Nova saves the whole map of a server's metadata when it changes one key: of two writers at the same time, one can
-// lose its keys although both were answered 200. The one that saved last sends an update whose map lacks the other's
-// keys. That map is what it had in memory and not what is in the database, so a GET decides.
+// Nova saves a server's whole metadata map when it changes one key. Of two concurrent writers, one can lose its keys
+// although both got 200. The one that saved last sends an update whose map lacks the other's keys. That map comes from
+// memory and not from the database, so a GET decides.
 //
-// Updates go to the listener that takes the messages, and so do the changes that it writes: the main queue has a single
-// active consumer, or a lock in its place. Writes of a listener that is gone are not remembered.
+// Updates and changes reach the same listener, because the main queue has a single active consumer or a lock in its
+// place. The writes of an earlier listener are not remembered.
 type undone struct {
 	servers Servers
 	log     *slog.Logger
@@ -77,27 +77,27 @@ type undone struct {
 	mu       sync.Mutex
 	underway map[string]*underway
 	watched  map[string]*list.Element // of *watched, by the server's id
-	order    list.List                // the one written to longest ago is first
+	order    list.List                // least recently written first
 	bytes    int
 
 	removed, restored   map[string]int64 // by key
 	checks, conflicting int64
 }
 
-// underway counts the changes of a server that are being worked on.
+// underway counts a server's changes under way.
 type underway struct {
 	jobs int
 	idle chan struct{} // closed when there are none
 }
 
-// watched is what was written to one server.
+// watched holds our writes to one server.
 type watched struct {
 	write tagger.Write // the newest; its Keys and Others are nil
 	keys  map[string]watchedKey
-	// others is the fingerprint of the metadata beside keys, as we know it.
+	// others is the fingerprint of the other metadata, as last known.
 	others uint64
-	// ours are the ids of our own requests and of those that caused our changes, seen those of updates that were
-	// judged.
+	// ours holds the ids of our own requests and of those that caused our changes, seen those of updates already
+	// checked.
 	ours, seen []string
 	repairs    []time.Time
 	removals   map[removal]int
@@ -119,8 +119,8 @@ func newUndone(s Servers, log *slog.Logger) *undone {
 	}
 }
 
-// begin notes that changes of servers are being worked on: updates of them are judged when the function that it returns
-// was called. That may be called more than once.
+// begin records that changes of servers are under way. Their updates are checked only after the returned function is
+// called, which may happen more than once.
 func (u *undone) begin(resources []tagger.ResourceRef) (end func()) {
 	if u.servers == nil {
 		return func() {}
@@ -150,8 +150,7 @@ func (u *undone) begin(resources []tagger.ResourceRef) (end func()) {
 	})
 }
 
-// begin gives planned messages their places in the order of work, as the processor's Begin does, and watches what they
-// write.
+// begin calls the processor's Begin, and watches what the messages write.
 func (l *Listener) begin(ctx context.Context, batch []delivery.Planned) (finish func() []delivery.Decision) {
 	var resources []tagger.ResourceRef
 	for _, p := range batch {
@@ -174,7 +173,8 @@ func (l *Listener) begin(ctx context.Context, batch []delivery.Planned) (finish 
 	}
 }
 
-// notices acts on what a message tells about a server beside changes. The decision is that on the message.
+// notices handles what a message reports about a server other than a change. It gets and returns the message's
+// decision.
 func (l *Listener) notices(ctx context.Context, m Message, decision delivery.Decision) delivery.Decision {
 	if l.options.Servers == nil || len(m.Events) != 1 {
 		return decision
@@ -197,7 +197,7 @@ func (l *Listener) notices(ctx context.Context, m Message, decision delivery.Dec
 	return decision
 }
 
-// idle waits until no change of the server is being worked on, and reports false when the context ended first.
+// idle waits until no change of the server is under way. It returns false if the context ends first.
 func (u *undone) idle(ctx context.Context, server string) bool {
 	for {
 		u.mu.Lock()
@@ -214,7 +214,7 @@ func (u *undone) idle(ctx context.Context, server string) bool {
 	}
 }
 
-// note remembers what results wrote, and forgets what they deleted.
+// note remembers the keys that results wrote, and forgets those that they deleted.
 func (u *undone) note(results []tagger.Result) {
 	if u.servers == nil {
 		return
@@ -274,7 +274,7 @@ func (u *undone) watch(write tagger.Write) {
 	}
 }
 
-// forget is for those who hold the lock.
+// forget removes a server. The caller holds the lock.
 func (u *undone) forget(server string) {
 	if e := u.watched[server]; e != nil {
 		u.bytes -= u.order.Remove(e).(*watched).bytes
@@ -287,10 +287,10 @@ func lastOf(ids []string) []string {
 	return slices.Clone(ids[max(0, len(ids)-maxRequests):])
 }
 
-// fingerprintSeed makes fingerprints that only this process compares.
+// fingerprintSeed seeds the fingerprints, which only this process compares.
 var fingerprintSeed = maphash.MakeSeed()
 
-// fingerprint returns one of all keys and values that are not ours.
+// fingerprint returns a fingerprint of all keys and values that are not ours.
 func (w *watched) fingerprint(all map[string]string) uint64 {
 	var h maphash.Hash
 	h.SetSeed(fingerprintSeed)
@@ -302,8 +302,8 @@ func (w *watched) fingerprint(all map[string]string) uint64 {
 	return h.Sum64()
 }
 
-// check judges an update of a server, and has keys of ours written again that it undid. The result is nil if there was
-// nothing to ask the cloud. The delivery is the update's, without its event.
+// check checks an update of a server, and rewrites those of our keys that it undid. The result is nil if no call was
+// needed. d is the update's delivery, without its event.
 func (u *undone) check(ctx context.Context, n lifecycle.Notice, d tagger.Delivery) *tagger.Result {
 	if u.servers == nil || !n.Saved || n.Request == "" || n.Metadata == nil || !u.knows(n.Server) ||
 		!u.idle(ctx, n.Server) {
@@ -325,16 +325,15 @@ func (u *undone) check(ctx context.Context, n lifecycle.Notice, d tagger.Deliver
 	return &r
 }
 
-// knows reports whether anything was written to the server, or is just being written.
+// knows reports whether a write to the server is remembered or under way.
 func (u *undone) knows(server string) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.watched[server] != nil || u.underway[server] != nil
 }
 
-// suspect returns the keys that an update may have undone although its writer did not mean to. Keys that it lacks and
-// that were written long before it were removed on purpose. An update that comes back is judged again; another report
-// of the same request is not.
+// suspect returns the keys that an update may have undone by accident. A missing key that was written long before
+// counts as removed on purpose. A redelivered update is checked again; another report of the same request is not.
 func (u *undone) suspect(ctx context.Context, n lifecycle.Notice, again bool) (tagger.Write, []string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -382,7 +381,7 @@ func (u *undone) suspect(ctx context.Context, n lifecycle.Notice, again bool) (t
 	return write, young
 }
 
-// refuse returns why keys that are absent are not to be written again, "" if they are.
+// refuse returns why absent keys must not be written again, or "".
 func (u *undone) refuse(ctx context.Context, n lifecycle.Notice, absent []string) string {
 	yields := u.servers.YieldsTo(ctx, n.Actor)
 	u.mu.Lock()
@@ -413,8 +412,7 @@ func (u *undone) refuse(ctx context.Context, n lifecycle.Notice, absent []string
 	return why
 }
 
-// conflict returns what to say of a key that the actor has removed too often with this time, "" if there is none. The
-// caller holds the lock.
+// conflict returns the message about a key that the actor has now removed too often, or "". The caller holds the lock.
 func (u *undone) conflict(w *watched, n lifecycle.Notice, absent []string) string {
 	for _, key := range absent {
 		if times := w.removals[removal{key, n.Actor.ID}] + 1; times >= maxRemovals {
@@ -434,7 +432,7 @@ func (w *watched) count(a lifecycle.Actor, keys []string) {
 	}
 }
 
-// left notes that keys stay removed. The caller holds the lock.
+// left records that keys stay removed. The caller holds the lock.
 func (u *undone) left(ctx context.Context, w *watched, n lifecycle.Notice, keys []string, why string) {
 	level := slog.LevelInfo
 	if conflict := u.conflict(w, n, keys); conflict != "" {
@@ -460,7 +458,7 @@ func count(counts map[string]int64, key string) {
 	counts[key]++
 }
 
-// who names an actor by id, and by name if that is known.
+// who formats an actor: the id, and the name if known.
 func who(a lifecycle.Actor) string {
 	if a.Name == "" {
 		return cmp.Or(a.ID, "unknown")
@@ -468,7 +466,7 @@ func who(a lifecycle.Actor) string {
 	return a.ID + " (" + a.Name + ")"
 }
 
-// checked notes what became of a check, and of the keys that it was granted to write.
+// checked records the result of a check, and of the keys that it was allowed to write.
 func (u *undone) checked(n lifecycle.Notice, r tagger.Result, granted []string) {
 	u.note([]tagger.Result{r})
 	u.mu.Lock()
@@ -481,7 +479,7 @@ func (u *undone) checked(n lifecycle.Notice, r tagger.Result, granted []string) 
 			"resource_id", n.Server, "project", r.Resource.Project, "keys", slices.Sorted(maps.Keys(r.Written)), "user_id",
 			n.Actor.ID, "user_name", n.Actor.Name, "request_id", n.Request)
 	}
-	// An update whose repair the cloud did not take comes back, and counts then.
+	// An update whose repair failed is redelivered, and counts then.
 	e := u.watched[n.Server]
 	if e == nil || len(granted) == 0 || r.Outcome != apply.Deferred || len(r.WriteRequests()) > 0 {
 		return

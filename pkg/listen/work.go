@@ -23,25 +23,25 @@ type taken struct {
 	planned  delivery.Planned
 
 	ending context.Context // ends with the listener
-	ctx    context.Context // to work in
+	ctx    context.Context // for the work
 	cancel context.CancelFunc
-	claim  *change                    // nil where the message has no key
+	claim  *change                    // nil if the message has no key
 	first  bool                       // the message is the first to report its change
-	wait   func() []delivery.Decision // for the decision, once the work is begun
-	panic  any                        // what kept it from being begun
-	// applied says that the change was applied while this message was in a delay queue.
+	wait   func() []delivery.Decision // waits for the decisions, once the work has begun
+	panic  any                        // what stopped it from beginning
+	// applied reports that the change was applied while this message was in a delay queue.
 	applied bool
 }
 
-// take reads a message and gives it its place in the order of work. A message that reports a change which another one
-// has reported gets none before it is known what became of that.
+// take decodes a message and queues it for work. A message that reports the same change as an earlier one is queued
+// only once the result of that one is known.
 func (l *Listener) take(ctx context.Context, s sender, d amqp.Delivery) (t *taken) {
 	l.counts.messages.Add(1)
-	if d.Exchange != "" { // else we have put it into the queue ourselves
+	if d.Exchange != "" { // otherwise Tagger published it itself
 		l.counts.notified.note(d.RoutingKey, time.Now())
 	}
 	t = &taken{Listener: l, sender: s, delivery: d, message: envelope(d, time.Now()), ending: ctx}
-	// The end of the listener, or of the connection, does not stop a write half-way.
+	// The end of the listener, or of the connection, must not stop a write half-way.
 	t.ctx, t.cancel = context.WithTimeout(context.WithoutCancel(ctx), workTimeout)
 	defer func() {
 		if p := recover(); p != nil {
@@ -59,7 +59,7 @@ func (l *Listener) take(ctx context.Context, s sender, d amqp.Delivery) (t *take
 	return t
 }
 
-// begin gives the message its place, unless it waits for another report of its change.
+// begin queues the message, unless it waits for another report of its change.
 func (t *taken) begin() {
 	if t.planned.Key != "" {
 		t.claim, t.first = t.recent.claim(t.planned.Key, t.message.Identity(), t.planned.Pending, time.Now())
@@ -70,8 +70,8 @@ func (t *taken) begin() {
 	t.wait = t.Listener.begin(t.ctx, []delivery.Planned{t.planned})
 }
 
-// finish waits for the decision on the message, and settles it. A panic defers it, and nothing else: the message would
-// come back to the next process, and end that too.
+// finish waits for the message's decision and settles it. A panic only defers the message. If it ended the process, the
+// message would be redelivered to the next one and end that too.
 func (t *taken) finish() {
 	defer t.cancel()
 	defer func() {
@@ -115,7 +115,7 @@ func (t *taken) finish() {
 	t.settled(kept)
 }
 
-// decide waits for the decision, and takes note of whether anything works.
+// decide waits for the decision, and updates the breaker.
 func (t *taken) decide() delivery.Decision {
 	decisions := t.wait()
 	d := decisions[0]
@@ -128,14 +128,14 @@ func (t *taken) decide() delivery.Decision {
 	return d
 }
 
-// broken settles a message whose handling broke off.
+// broken settles a message whose handling failed.
 func (t *taken) broken() {
 	t.counts.panics.Add(1)
 	d := again(t.options.GiveUpAfter, t.message.Message, metadata.Unavailable, "panic; see the log", 0)
 	t.settled(t.settle(t.ending, t.sender, t.delivery, t.message, delivery.Decision{Decision: d}))
 }
 
-// settled tells those who wait for this report of the change what became of it.
+// settled passes the result to the messages that wait for this report of the change.
 func (t *taken) settled(kept bool) {
 	if t.first {
 		t.first = false
