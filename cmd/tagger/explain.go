@@ -85,6 +85,7 @@ type explanation struct {
 	unwritten  error // why Tagger writes nothing in the resource's project
 	actions    instanceActions
 	log        logFindings
+	queues     queueFindings
 }
 
 // found is a resource that a name or an id can mean.
@@ -108,6 +109,9 @@ func (e *explanation) run(ctx context.Context) error {
 	}
 	if e.log = readLogs(e.logs, e.in, id); e.log.err != nil {
 		return e.log.err
+	}
+	if len(candidates) == 1 || len(candidates) == 0 && metadata.CheckID(id) == nil {
+		e.queues = readQueues(ctx, e.settings, e.options.Region, id)
 	}
 	switch len(candidates) {
 	case 0:
@@ -380,16 +384,17 @@ func (e *explanation) answer() string {
 	}
 	if e.view.Locked && !e.settings.WriteLocked && (a.State == reconcile.NotWritable || a.State == reconcile.Busy ||
 		a.State == reconcile.TooYoung) {
-		return text + "the server is locked, and Tagger does not write locked servers (TAGGER_WRITE_LOCKED)."
+		return text + "the server is locked, and Tagger does not write locked servers (TAGGER_WRITE_LOCKED)" +
+			e.waiting() + "."
 	}
 	switch a.State {
 	case reconcile.Add:
-		return text + e.log.cause(e.view.Created) + "."
+		return text + e.cause() + "."
 	case reconcile.NotWritable, reconcile.Busy:
-		return text + a.Why + "."
+		return text + a.Why + e.waiting() + "."
 	case reconcile.TooYoung:
 		return fmt.Sprintf("%sit was created %s ago, so its event may still be on its way (%s).", text,
-			time.Since(e.view.Created).Round(time.Second), e.log.cause(e.view.Created))
+			time.Since(e.view.Created).Round(time.Second), e.cause())
 	case reconcile.Differs, reconcile.Exempt:
 		for _, p := range a.Problems {
 			if p.Key == lacks[0] {
@@ -397,7 +402,18 @@ func (e *explanation) answer() string {
 			}
 		}
 	}
-	return text + cmp.Or(a.Why, e.log.cause(e.view.Created)) + "."
+	return text + cmp.Or(a.Why, e.cause()) + "."
+}
+
+// cause says in a clause what became of the events of a resource that lacks keys.
+func (e *explanation) cause() string { return cmp.Or(e.queues.cause(), e.log.cause(e.view.Created)) }
+
+// waiting is what the queues say of the events, after another reason.
+func (e *explanation) waiting() string {
+	if cause := e.queues.cause(); cause != "" {
+		return "; " + cause
+	}
+	return ""
 }
 
 func list(words []string) string {
@@ -575,7 +591,10 @@ func (e *explanation) next() string {
 		return "bring it out of state " + v.State + " (openstack " + string(
 			e.kind,
 		) + " show " + v.ID + "), then " + correct
-	case a.State == reconcile.NotWritable, a.State == reconcile.Busy, a.State == reconcile.TooYoung:
+	case a.State == reconcile.TooYoung:
+		return fmt.Sprintf("leave it to its event; if that does not come, reconcile takes it once it is older than "+
+			"TAGGER_GRACE (%s)", e.options.Grace)
+	case a.State == reconcile.NotWritable, a.State == reconcile.Busy:
 		return "wait until it is ready, then explain it again"
 	case a.State == reconcile.Differs:
 		return "if the rules are right: " + correct + " --overwrite " + strings.Join(

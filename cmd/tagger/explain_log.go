@@ -249,7 +249,7 @@ func (e *explanation) printLog(created time.Time) {
 		}
 		e.line("looked", "%s", text)
 	}
-	e.line("", "not looked at: queues of the broker")
+	e.printQueues()
 	if f.count == 0 {
 		e.line(
 			"query",

@@ -121,7 +121,6 @@ func readRejected(d amqp.Delivery) Rejected {
 // Rejected calls visit with each rejected message, oldest first, until it returns false. The messages stay in the
 // queue.
 func (q *Queues) Rejected(ctx context.Context, visit func(Rejected) bool) error {
-	errEnough := errors.New("enough")
 	_, err := q.take(ctx, nil, func(r Rejected) (bool, error) {
 		if !visit(r) {
 			return false, errEnough
@@ -167,6 +166,61 @@ func (q *Queues) take(ctx context.Context, ids []string, done func(Rejected) (bo
 	if err != nil {
 		return 0, err
 	}
+	return q.each(ctx, name, at.Messages, func(d amqp.Delivery) (bool, error) {
+		r := readRejected(d)
+		if r.RejectedAt.After(begun) || len(ids) > 0 && !slices.Contains(ids, r.ID) {
+			return false, nil
+		}
+		return done(r)
+	})
+}
+
+// Waiting is a message in one of the delay queues.
+type Waiting struct {
+	Message
+	// Queue is the queue's name, Delay how long a message stays in it.
+	Queue string
+	Delay time.Duration
+}
+
+// Waiting calls visit with each message in the delay queues, the oldest of each queue first. All of them stay in their
+// order; one whose time comes meanwhile leaves its queue at the end. A queue with more messages than most is not looked
+// at, and complete is false: RabbitMQ puts messages that were given back behind those that were not taken, where they
+// would wait for the newer ones' time.
+func (q *Queues) Waiting(ctx context.Context, most int, visit func(Waiting)) (complete bool, err error) {
+	complete = true
+	for _, step := range steps() {
+		name := q.topology.delay(step)
+		at, err := q.state(name)
+		if _, missing := errors.AsType[*MissingQueueError](err); missing {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if at.Messages > most {
+			complete = false
+			continue
+		}
+		// To the end of the queue, for the reason above: some may have come since it was counted.
+		_, err = q.each(ctx, name, 2*most, func(d amqp.Delivery) (bool, error) {
+			visit(Waiting{Message: read(d, time.Now()), Queue: name, Delay: step})
+			return false, nil
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	return complete, nil
+}
+
+// errEnough ends a look at messages.
+var errEnough = errors.New("enough")
+
+// each gets so many messages of a queue and calls done with each. A message goes when done says so; the others are back
+// in their places at the end.
+func (q *Queues) each(ctx context.Context, name string, most int,
+	done func(amqp.Delivery) (gone bool, err error)) (taken int, err error) {
 	err = on(q.conn.Connection, func(ch *amqp.Channel) error {
 		var kept amqp.Delivery // the last of those that stay
 		defer func() {
@@ -174,7 +228,7 @@ func (q *Queues) take(ctx context.Context, ids []string, done func(Rejected) (bo
 				_ = kept.Nack(true, true)
 			}
 		}()
-		for range at.Messages {
+		for range most {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -185,12 +239,7 @@ func (q *Queues) take(ctx context.Context, ids []string, done func(Rejected) (bo
 			case !ok: // another consumer took some, or they expired
 				return nil
 			}
-			r := readRejected(d)
-			if r.RejectedAt.After(begun) || len(ids) > 0 && !slices.Contains(ids, r.ID) {
-				kept = d
-				continue
-			}
-			gone, err := done(r)
+			gone, err := done(d)
 			if !gone || err != nil {
 				kept = d
 			}
