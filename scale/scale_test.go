@@ -253,23 +253,28 @@ func (s *shared) RoundTrip(r *http.Request) (*http.Response, error) {
 // none, while servers that were created at once are tagged. TAGGER_RATE is what keeps Tagger from taking it over. Time
 // is synctest's.
 func TestNeighbour(t *testing.T) {
-	alone := neighbour(t, 0, writeRate)
+	alone := neighbour(t, 0, nil)
 	ratio := func(p95 time.Duration) float64 { return p95.Seconds() / alone.Seconds() }
-	beside, unlimited := neighbour(t, *servers, writeRate), neighbour(t, *servers, 0)
+	beside := func(writeRate float64) time.Duration {
+		return neighbour(t, *servers, func(t *testing.T, api http.RoundTripper) {
+			work(t, newProcessor(t, api, writeRate), *servers)
+		})
+	}
+	limited, unlimited := beside(writeRate), beside(0)
 	t.Logf("the other client's p95: %s alone; %s beside Tagger, %.2f times as long; %s with TAGGER_RATE=0, %.2f times",
-		alone.Round(time.Millisecond), beside.Round(time.Millisecond), ratio(beside),
+		alone.Round(time.Millisecond), limited.Round(time.Millisecond), ratio(limited),
 		unlimited.Round(time.Millisecond), ratio(unlimited))
-	if ratio(beside) >= 1.5 {
-		t.Errorf("%.2f times as long", ratio(beside))
+	if ratio(limited) >= 1.5 {
+		t.Errorf("%.2f times as long", ratio(limited))
 	}
 	if ratio(unlimited) < 1.5 {
 		t.Error("without a limit it is no slower: the test shows nothing")
 	}
 }
 
-// neighbour returns the 95th percentile of how long another client's calls take while so many servers are tagged, or
-// for half an hour when there are none.
-func neighbour(t *testing.T, count int, writeRate float64) (p95 time.Duration) {
+// neighbour returns the 95th percentile of how long another client's calls take while work is done on so many servers,
+// or for half an hour without any.
+func neighbour(t *testing.T, count int, work func(*testing.T, http.RoundTripper)) (p95 time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := simcloud.New(simcloud.Options{JournalSize: -1, TokenLifetime: 24 * time.Hour})
 		for n := range max(count, 1) {
@@ -290,12 +295,11 @@ func neighbour(t *testing.T, count int, writeRate float64) (p95 time.Duration) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 		defer cancel()
 		var all sync.WaitGroup
-		if count > 0 {
-			p := newProcessor(t, api, writeRate)
+		if work != nil {
 			ctx, cancel = context.WithCancel(t.Context())
 			all.Go(func() {
 				defer cancel()
-				work(t, p, count)
+				work(t, api)
 			})
 		}
 		var mu sync.Mutex
