@@ -276,6 +276,7 @@ func TestOutOfTime(t *testing.T) {
 // pass.
 func TestRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		t.Setenv("TMPDIR", t.TempDir())
 		path := filepath.Join(t.TempDir(), "audit.jsonl")
 		audit, err := journal.OpenAudit(path, func(err error) { t.Error(err) })
 		if err != nil {
@@ -303,7 +304,7 @@ func TestRecords(t *testing.T) {
 		if n := strings.Count(f.log.String(), `"msg":"correction tagged"`); n != 3 {
 			t.Errorf("%d corrections in the log:\n%s", n, f.log.String())
 		}
-		left, err := filepath.Glob(filepath.Join(os.TempDir(), "tagger-reconcile-*"))
+		left, err := filepath.Glob(filepath.Join(os.TempDir(), "*"))
 		if err != nil || len(left) > 0 {
 			t.Errorf("left behind: %v %v", left, err)
 		}
