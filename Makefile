@@ -162,3 +162,7 @@ test-page: ## Look at the page of tagger coverage in headless Chromium (needs Ch
 .PHONY: workflow-check
 workflow-check: ## Check the GitHub workflows (actionlint; their scripts by shellcheck where that is installed)
 	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
+.PHONY: golangci-lint
+golangci-lint: ## Run golangci-lint with .golangci.yml (the first build takes minutes)
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.4.0 run ./...

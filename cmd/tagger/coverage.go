@@ -50,7 +50,8 @@ func coverageCommand(s streams) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
 	flags.StringVar(&f.scope, "scope", "",
-		"whose resources: own, project ids, domain:NAME, roles or all, separated by commas (default: TAGGER_PROJECTS, or own)")
+		"whose resources: own, project ids, domain:NAME, roles or all, separated by commas "+
+			"(default: TAGGER_PROJECTS, or own)")
 	flags.StringVar(&f.key, "key", "", "required key that says who pays (default: the first)")
 	flags.StringVarP(&f.form, "output", "o", "text",
 		"form of the output: text, json, or csv with a row for each resource and key")

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// maxLookedAt is how many messages a queue may have to be looked at, maxQueueEntries how many about the resource are shown.
+	// maxLookedAt is how many messages a queue may have to be looked at, maxQueueEntries how many about the resource are
+	// shown.
 	maxLookedAt     = 2000
 	maxQueueEntries = 10
 	// longestLook is how long looking at queues may take: messages that are looked at are handed out to nobody else.
@@ -41,7 +42,8 @@ type queueFindings struct {
 	entries  []queueEntry
 }
 
-// readQueues looks for messages about a resource in the delay queues and in that of the rejected ones. All of them stay.
+// readQueues looks for messages about a resource in the delay queues and in that of the rejected ones. All of them
+// stay.
 func readQueues(ctx context.Context, settings config.Settings, region, id string) (f queueFindings) {
 	if !config.HasBroker() {
 		return queueFindings{unset: true}

@@ -50,7 +50,8 @@ func serveCommand() *cobra.Command {
 			return err
 		}
 		read := func() (config.Credentials, error) { return cloudsyaml.Read(cmd.Context()) }
-		if err := app.RunHTTP(cmd.Context(), app.Function{Name: "tagger", Credentials: read, AWS: onAWS()}, listener); err != nil {
+		function := app.Function{Name: "tagger", Credentials: read, AWS: onAWS()}
+		if err := app.RunHTTP(cmd.Context(), function, listener); err != nil {
 			return fmt.Errorf("serve: %w", err)
 		}
 		return nil

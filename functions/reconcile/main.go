@@ -1,4 +1,5 @@
-// Command reconcile is the function that a schedule invokes: it finds resources that no event has tagged, and tags them.
+// Command reconcile is the function that a schedule invokes: it finds resources that no event has tagged, and tags
+// them.
 package main
 
 import (

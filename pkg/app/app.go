@@ -123,7 +123,8 @@ func Run(ctx context.Context, f Function) error {
 		return graph.Run(ctx)
 	}
 	if work != nil {
-		return fmt.Errorf("%s is no function for HTTP: a pass takes longer than a request (run tagger reconcile --scheduled)", f.Name)
+		return fmt.Errorf("%s is no function for HTTP: a pass takes longer than a request (run tagger reconcile --scheduled)",
+			f.Name)
 	}
 	ctx, stop := UntilInterrupted(ctx)
 	defer stop()

@@ -98,7 +98,8 @@ func Requests(job Job, current map[string]string, o Options) ([]metadata.Request
 	if err != nil {
 		return nil, err
 	}
-	if err := newRun(resource, Job{Change: c, Plan: p, Ours: job.Ours}, o.Verify).attempt(context.Background()); err != nil {
+	r := newRun(resource, Job{Change: c, Plan: p, Ours: job.Ours}, o.Verify)
+	if err := r.attempt(context.Background()); err != nil {
 		return nil, fmt.Errorf("record the requests of a plan: %w", err)
 	}
 	return recorder.Requests(), nil

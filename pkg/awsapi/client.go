@@ -233,7 +233,8 @@ func FunctionURLSigner(address string) func(ctx context.Context, req *http.Reque
 			return err
 		}
 		sum := sha256.Sum256(body)
-		if err := signer.SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), "lambda", region, time.Now()); err != nil {
+		hash := hex.EncodeToString(sum[:])
+		if err := signer.SignHTTP(ctx, credentials, req, hash, "lambda", region, time.Now()); err != nil {
 			return fmt.Errorf("sign the request: %w", err)
 		}
 		return nil

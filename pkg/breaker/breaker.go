@@ -31,15 +31,16 @@ type Call struct {
 type Kind string
 
 const (
-	// Success: the service did its work. A refusal about one resource, such as 404 or 409, counts as success.
+	// Success means that the service did its work. A refusal about one resource, such as 404 or 409, counts as success.
 	Success Kind = "success"
-	// Unavailable: the service did not answer, or reported a failure of its own.
+	// Unavailable means that the service did not answer, or reported a failure of its own.
 	Unavailable Kind = "unavailable"
-	// Throttled: the service reported too many calls.
+	// Throttled means that the service reported too many calls.
 	Throttled Kind = "throttled"
-	// Refused: the credentials lack a permission (403), or the address is wrong (a redirect). Other projects may work.
+	// Refused means that the credentials lack a permission (403), or the address is wrong (a redirect). Other projects may
+	// work.
 	Refused Kind = "refused"
-	// Unauthenticated: the service rejects a token that was just issued (401).
+	// Unauthenticated means that the service rejects a token that was just issued (401).
 	Unauthenticated Kind = "unauthenticated"
 )
 

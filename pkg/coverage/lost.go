@@ -175,12 +175,12 @@ func (l *loss) look(kind lifecycle.Kind, v metadata.View) {
 	if l.trail == nil {
 		return
 	}
-	any := false
+	lostAny := false
 	for _, k := range l.trail.resources[v.ID] {
 		if v.Metadata[k.key] != "" || k.took > max(k.wrote, k.removed) || max(k.wrote, k.removed) == 0 {
 			continue
 		}
-		any = true
+		lostAny = true
 		lost := LostKey{Kind: kind, ID: v.ID, Project: v.Project, Key: k.key, Written: moment(k.wrote)}
 		if k.removed >= k.wrote {
 			lost.Removed, lost.User = moment(k.removed), k.by
@@ -201,7 +201,7 @@ func (l *loss) look(kind lifecycle.Kind, v metadata.View) {
 			by.Last = lost.Removed
 		}
 	}
-	if any {
+	if lostAny {
 		l.lost.Resources++
 	}
 }

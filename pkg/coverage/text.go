@@ -177,6 +177,7 @@ func (r Report) change(row Row) string {
 	return Signed(points)
 }
 
+// Signed formats a change in percentage points with its sign.
 func Signed(points float64) string {
 	if math.Abs(points) < 0.05 {
 		return "0.0"

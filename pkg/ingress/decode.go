@@ -200,8 +200,8 @@ func (d *decoder) object(object document.Object, wrapped int) ([]event.Event, er
 func (d *decoder) eventBridge(object document.Object, wrapped int) ([]event.Event, error) {
 	const where = "EventBridge event"
 	events, err := d.unwrap(object.Members["detail"], wrapped+1)
-	switch err {
-	case errUnknown, errText, errScalar: // and not one that wraps them: then something was recognised
+	switch err { //nolint:errorlint // an error that wraps one of these means that something was recognised
+	case errUnknown, errText, errScalar:
 	default:
 		return within(where+": detail")(events, err)
 	}

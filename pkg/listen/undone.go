@@ -255,9 +255,9 @@ func (u *undone) watch(write tagger.Write) {
 		w.keys[key] = watchedKey{value, write.At}
 	}
 	maps.DeleteFunc(w.keys, func(key string, _ watchedKey) bool {
-		_, new := write.Keys[key]
-		_, old := write.Others[key]
-		return !new && !old
+		_, isNew := write.Keys[key]
+		_, isOld := write.Others[key]
+		return !isNew && !isOld
 	})
 	w.others = w.fingerprint(write.Others)
 	w.ours = lastOf(append(w.ours, append(write.Requests, write.Cause)...))

@@ -12,7 +12,8 @@ import (
 
 // sample is a line of Prometheus' text format with a value and no time
 // (https://prometheus.io/docs/instrumenting/exposition_formats/#comments-help-text-and-type-information).
-var sample = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*(?:\{(?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\]|\\.)*",?)*\})? (\S+)$`)
+var sample = regexp.MustCompile(
+	`^[a-zA-Z_:][a-zA-Z0-9_:]*(?:\{(?:[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\]|\\.)*",?)*\})? (\S+)$`)
 
 // One line that is none of the format, and Prometheus takes nothing of the whole answer.
 func TestEveryLineIsASample(t *testing.T) {
@@ -41,7 +42,8 @@ func TestEveryLineIsASample(t *testing.T) {
 		name, _, _ := strings.Cut(line, " ")
 		values[name] = value
 	}
-	if values["go_goroutines"] < 1 || runtime.GOOS == "linux" && (values["process_resident_memory_bytes"] < 1<<20 || values["process_open_fds"] < 1) {
+	if values["go_goroutines"] < 1 || runtime.GOOS == "linux" && (values["process_resident_memory_bytes"] < 1<<20 ||
+		values["process_open_fds"] < 1) {
 		t.Errorf("%v", values)
 	}
 }

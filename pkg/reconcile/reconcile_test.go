@@ -375,8 +375,8 @@ func isRefused(err error) bool {
 	return ok
 }
 
-// Killed at any point around any write and resumed, a run ends as one that was not killed, and can be taken back: before
-// the journal announces the write, between that and the write, and before the journal says that it was made.
+// Killed at any point around any write and resumed, a run ends as one that was not killed, and can be taken back:
+// before the journal announces the write, between that and the write, and before the journal says that it was made.
 func TestKilledAndResumed(t *testing.T) {
 	const servers = 4
 	fill := func(c *simcloud.Cloud) {

@@ -2,7 +2,6 @@ package tagger_test
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -16,53 +15,6 @@ import (
 
 // The cost of an event in figures that do not depend on the machine. A change that exceeds a bound explains it in
 // docs/performance.md and raises the bound.
-
-// A plan makes no call, and most events of a bus need no more than a plan.
-func TestPlanAllocations(t *testing.T) {
-	tg := compose(t, settings(), tagger.Parts{Cloud: noCloud{}})
-	nova, err := os.ReadFile("../../events/nova-server-created.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct {
-		name string
-		make func() tagger.Plan
-		most float64
-	}{
-		{"a plain event", planner(t, tg, nil), 125},
-		{"a Nova notification, decoded", planner(t, tg, nova), 328},
-	} {
-		if p := tt.make(); !p.Pending() || p.Action != lifecycle.ServerCreated {
-			t.Fatalf("%s: %+v", tt.name, p)
-		}
-		n := testing.AllocsPerRun(100, func() { tt.make() })
-		t.Logf("%s: %.0f allocations", tt.name, n)
-		if n > tt.most {
-			t.Errorf("%s: %.0f allocations, more than %.0f", tt.name, n, tt.most)
-		}
-	}
-}
-
-// From an event to its result, with the write and the reads before and after it. Allocations of the embedded cloud are
-// counted too.
-func TestEventAllocations(t *testing.T) {
-	const most = 805
-	sim := simcloud.New(simcloud.Options{JournalSize: -1})
-	tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret")})
-	e := plain(t, "server.created", "")
-	handle := func() {
-		sim.PutServer(simcloud.Server{ID: id}) // without what the last run wrote
-		if done := tg.Handle(t.Context(), tagger.Delivery{Event: e}); done[0].Outcome != apply.Tagged {
-			t.Fatalf("%+v", done)
-		}
-	}
-	handle() // which logs in
-	n := testing.AllocsPerRun(100, handle)
-	t.Logf("%.0f allocations", n)
-	if n > most {
-		t.Errorf("%.0f allocations, more than %d", n, most)
-	}
-}
 
 // planner plans a payload from its bytes, or a plain event that is already decoded.
 func planner(t *testing.T, tg *tagger.Tagger, payload []byte) func() tagger.Plan {
