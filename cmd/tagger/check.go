@@ -75,8 +75,8 @@ func checkCommand(s streams) *cobra.Command {
 	return cmd
 }
 
-// nobody is a UUID that no server has: an API that says so answers.
-const nobody = "00000000-0000-4000-8000-000000000000"
+// unusedID is a UUID that no resource has: an API that reports it missing works.
+const unusedID = "00000000-0000-4000-8000-000000000000"
 
 func check(ctx context.Context, rulesFile, listener string) []finding {
 	var all []finding
@@ -183,7 +183,7 @@ func namesNotTold(ctx context.Context, c *cloud.Cloud, reads rules.Needs) []conf
 	if !reads.ActorName {
 		return nil
 	}
-	_, err := c.User(ctx, nobody)
+	_, err := c.User(ctx, unusedID)
 	unknown, ok := errors.AsType[*cloud.UnknownError](err)
 	if !ok || unknown.Missing {
 		return nil
@@ -248,7 +248,7 @@ func checkRules(ctx context.Context, settings config.Settings, file string) (det
 
 // canRead asks for the metadata of a resource that does not exist: a service that says so answers.
 func canRead(ctx context.Context, service *gophercloud.ServiceClient, kind metadata.Kind, api metadata.API) error {
-	resource, err := metadata.New(service, kind, nobody, metadata.Options{Family: kind.Family(api)})
+	resource, err := metadata.New(service, kind, unusedID, metadata.Options{Family: kind.Family(api)})
 	if err != nil {
 		return err
 	}

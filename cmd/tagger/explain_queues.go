@@ -16,7 +16,7 @@ const (
 	// shown.
 	maxLookedAt     = 2000
 	maxQueueEntries = 10
-	// longestLook is how long looking at queues may take: messages that are looked at are handed out to nobody else.
+	// longestLook is how long looking at queues may take: other consumers do not get the messages meanwhile.
 	longestLook = 20 * time.Second
 )
 

@@ -11,7 +11,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// waitAtTheDesk is how long somebody at a desk may want to see whether a server becomes ready.
+// waitAtTheDesk is how long a user of the command line may wait for a server to become ready.
 const waitAtTheDesk = 10 * time.Minute
 
 func invokeCommand(s streams) *cobra.Command {

@@ -64,7 +64,7 @@ func newSixty(t *testing.T, s *stand) *sixty {
 	return f
 }
 
-// statuses are the metadata of which there is a server in each state.
+// statuses are the metadata that servers in each state have.
 func statuses() map[string]map[string]string {
 	return map[string]map[string]string{
 		"right": {"cost-center": "CC-17", "owner": "ann"}, "other": {"cost-center": "CC-40"},
@@ -159,7 +159,7 @@ func (f *sixty) awaitVolume(t *testing.T, id, status string) {
 	})
 }
 
-// storage makes twelve volumes of 1 to 12 GiB, the first of which is attached, and six snapshots of the second.
+// storage makes twelve volumes of 1 to 12 GiB and attaches the first, and makes six snapshots of the second.
 func (f *sixty) storage(t *testing.T, attachTo string) {
 	t.Helper()
 	ctx := t.Context()

@@ -21,7 +21,8 @@ func repairOn(on bool) string {
 }
 
 // An ordinary script that writes three keys to each server when it is active, one by one, makes Nova lose keys that
-// were read back. With repair none is lost in the end. Some servers are nobody else's, and cost what they cost without.
+// were read back. With repair none is lost in the end. No other program writes to some of the servers; these cost what
+// they cost without.
 func TestLoopBesideAScript(t *testing.T) {
 	const all, beside = 12, 9
 	s, bin := newStand(t), buildTagger(t)

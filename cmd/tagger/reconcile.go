@@ -132,7 +132,7 @@ func reconcileCommand(s streams) *cobra.Command {
 		&f.scheduled,
 		"scheduled",
 		false,
-		"one pass with nobody looking on, for cron: only reviewed rules write (TAGGER_RECONCILE_RULES)",
+		"one unattended pass, for cron: only reviewed rules write (TAGGER_RECONCILE_RULES)",
 	)
 	f.output = outputFlag(flags)
 	cmd.MarkFlagsMutuallyExclusive("apply", "revert", "show", "scheduled")

@@ -299,7 +299,7 @@ func TestBootFromVolume(t *testing.T) {
 	}
 }
 
-// The services declare these queues themselves, and nobody reads them.
+// The services declare these queues themselves, and they have no consumer.
 func TestNotificationQueuesAreBounded(t *testing.T) {
 	s := open(t)
 	await(t, s.serverStatus(t, s.server(t, "stand-notified")), "ACTIVE ")

@@ -84,7 +84,7 @@ func options(t *testing.T, sim *simcloud.Cloud, set *rules.Set, user string, sco
 
 type meta = map[string]string
 
-// put makes 14 servers and 5 volumes, of which every figure below was counted by hand.
+// put makes 14 servers and 5 volumes. Every figure below was counted by hand.
 func put(sim *simcloud.Cloud) {
 	for _, s := range []simcloud.Server{
 		// cost-center                                                                             owner

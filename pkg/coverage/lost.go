@@ -39,8 +39,8 @@ type Trail struct {
 // keyTrail is the newest that is known of a key of a resource.
 type keyTrail struct {
 	key string
-	// wrote is when Tagger last wrote the key, took when it last removed it itself, removed when it last saw somebody
-	// else remove it, in nanoseconds since 1970; 0 for never.
+	// wrote is when Tagger last wrote the key, took when it last removed it itself, removed when it last saw another user
+	// remove it, in nanoseconds since 1970; 0 for never.
 	wrote, took, removed int64
 	by                   User
 }
@@ -70,7 +70,7 @@ func (t *Trail) Took(id string, keys []string, at time.Time) {
 	t.note(id, keys, at, func(k *keyTrail, at int64) { k.took = max(k.took, at) })
 }
 
-// Removed notes that somebody else removed keys that Tagger had written, this week or long before.
+// Removed notes that another user removed keys that Tagger had written, this week or long before.
 func (t *Trail) Removed(id string, keys []string, at time.Time, by User) {
 	by = User{t.once(by.ID), t.once(by.Name)}
 	t.note(id, keys, at, func(k *keyTrail, at int64) {

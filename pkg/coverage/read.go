@@ -163,8 +163,8 @@ func Read(ctx context.Context, o Options) (Report, error) {
 // Pass counts resources that something else lists, such as a scheduled reconcile: the fleet is read once for both.
 type Pass struct{ reader *reader }
 
-// NewPass returns a pass for one run. It logs in with o.Cloud and reads the names of projects; resources are read by
-// somebody else. o.Kinds says which kinds these are.
+// NewPass returns a pass for one run. It logs in with o.Cloud and reads the names of projects; the caller reads the
+// resources. o.Kinds says which kinds these are.
 func NewPass(ctx context.Context, o Options) (*Pass, error) {
 	rd, err := newReader(ctx, o)
 	if err != nil {

@@ -28,7 +28,7 @@ type Class string
 const (
 	// NotReady: the resource's state does not allow the operation now. Whether it ever will, its vm_state tells.
 	NotReady Class = "not ready"
-	// Locked: somebody locked the resource; it stays so until somebody unlocks it.
+	// Locked means that a user locked the resource; it stays locked until a user unlocks it.
 	Locked Class = "locked"
 	// Throttled: too many requests; RetryAfter says how long to pause, if the API did.
 	Throttled Class = "throttled"

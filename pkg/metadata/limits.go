@@ -208,9 +208,9 @@ func (f Family) keyRule() string {
 	return "takes letters A-Z a-z, digits, - _ : . and space"
 }
 
-// valueTakes: a character beyond U+FFFF needs four bytes, for which the databases behind Nova and Cinder have no room;
-// they answer 500 to it, always. Control characters the APIs take, but nobody means them: in a name that an event
-// reports they would drive the terminals and logs of everybody who looks at the server.
+// valueTakes reports whether a value may contain a character. The databases of Nova and Cinder have no room for
+// characters beyond U+FFFF, which need four bytes; the APIs answer 500 to them. The APIs accept control characters, but
+// these would act on the terminals and logs of whoever reads the value.
 func (f Family) valueTakes(r rune) bool {
 	if r > 0xffff || unicode.IsControl(r) {
 		return false

@@ -126,7 +126,7 @@ func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
 		Request: r}, nil
 }
 
-// A server whose cell is down is listed as one of which nothing is known; an older cloud is asked without it.
+// A server whose cell is down is listed with unknown values; an older cloud is asked without it.
 func TestListDownCells(t *testing.T) {
 	type answer = struct {
 		status int

@@ -1,4 +1,4 @@
-// Package scheduled runs a reconcile from time to time, with nobody looking on: it plans, checks tighter limits than
+// Package scheduled runs a reconcile from time to time, unattended: it plans, checks tighter limits than
 // those of the command, and writes only by rules that a person has reviewed.
 //
 // It remembers nothing from pass to pass: which rules were reviewed is a setting. So it is the same in a function, in

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Starting, finding and stopping of background processes. A process is known by its pid, its start time and the boot, so that a pid which
-# the kernel has given to somebody else is never taken for ours. Each service leads a session of its own, which its workers stay in.
+# the kernel has given to another process is never taken for ours. Each service leads a session of its own, which its workers stay in.
 
 STARTED=()            # the services that this run has started
 
@@ -66,7 +66,7 @@ stop() {
   { read -r pid started boot <"$PIDS/$name"; } 2>/dev/null || return 0
   now=$(start_time "$pid")
   if [ "$boot" != "$BOOT" ] || { [ -n "$now" ] && [ "$now" != "$started" ]; }; then
-    rm -f "$PIDS/$name" # the pid is somebody else's by now, and so is a session of that number after a boot
+    rm -f "$PIDS/$name" # the pid is another process's by now, and so is a session of that number after a boot
     return 0
   fi
   if [ -n "$now" ]; then kill -TERM "$pid" 2>/dev/null || true; fi

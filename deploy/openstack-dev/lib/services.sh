@@ -6,7 +6,7 @@ OPENSTACK=(nova-compute cinder-volume nova-scheduler cinder-scheduler nova-condu
 BACKING=(rabbitmq epmd memcached mariadb)
 declare -A PORTS=([keystone]=5000 [nova-api]=8774 [cinder-api]=8776 [placement]=8778 [glance]=9292 [neutron]=9696 [rabbitmq]=5672 [memcached]=11211)
 
-# check_ports fails when a port that a service needs is somebody else's.
+# check_ports fails when a port that a service needs is used by another process.
 check_ports() {
   local name
   for name in "${!PORTS[@]}"; do

@@ -52,7 +52,7 @@ check_settings() {
   fi
 }
 
-# make_state makes the state directory, unless it is somebody's: WIPE=1 removes what has an address in it.
+# make_state makes the state directory, unless it belongs to another stand: WIPE=1 removes what has an address in it.
 make_state() {
   if [ -z "$RECORDED_ADDRESS" ] && [ -n "$(ls -A "$STATE" 2>/dev/null)" ]; then
     fail "$STATE is not empty, and nothing that \"up\" has made: name another OPENSTACK_DEV_STATE, or empty it"

@@ -19,8 +19,8 @@ import (
 // Names says what a page calls projects and people by.
 type Names string
 
-// The values of Names. Without names projects are numbered, and nobody is named. IDs are those of the cloud; approvers
-// of exemptions are named then, since the rules file names them. Servers and users are on no page.
+// The values of Names. Without names projects are numbered and users are left out. IDs are those of the cloud;
+// approvers of exemptions are named then, since the rules file names them. Servers and users are on no page.
 const (
 	NoNames   Names = "none"
 	IDNames   Names = "id"
