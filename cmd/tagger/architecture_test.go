@@ -17,7 +17,7 @@ import (
 
 const modulePath = "github.com/cloudtagger/tagger/"
 
-// The diagram of docs/architecture.md has every package once, and no import points up in it.
+// The diagram in docs/architecture.md has every package once, and no package imports one above it.
 func TestLayers(t *testing.T) {
 	layers := readLayers(t)
 	imports := packageImports(t)
@@ -69,7 +69,8 @@ func readLayers(t *testing.T) map[string]int {
 	return layers
 }
 
-// packageImports returns what each package of this module imports of it, without tests. All functions are one.
+// packageImports returns the imports between packages of this module, without tests. All functions count as one
+// package.
 func packageImports(t *testing.T) map[string][]string {
 	t.Helper()
 	root := filepath.Join("..", "..")

@@ -15,7 +15,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// tagging invokes an event of a server's creation with rules, and returns the number of API calls.
+// tagging invokes the event of a server's creation with rules, and returns the number of API calls.
 func tagging(t *testing.T, id, rules string) (calls int, errOut string) {
 	t.Helper()
 	t.Setenv("TAGGER_RULES", rules)
@@ -44,7 +44,7 @@ func records(t *testing.T, path string) (headers []journal.Header, all []journal
 	return headers, all
 }
 
-// What events write is in the audit file, with what was there before, and is taken back by the rules that wrote it.
+// The audit file has what events wrote and the values before. A revert by rules restores only what these rules wrote.
 func TestAuditFile(t *testing.T) {
 	sim := onSimcloud(t, simcloud.Options{})
 	before := map[string]string{"tier": "old", "junk": "1", "keep": "x"}
@@ -90,12 +90,12 @@ func TestAuditFile(t *testing.T) {
 			t.Errorf("%v: status %d: %s%s", flags, status, out, errOut)
 		}
 	}
-	// Of the first rules: the tier is the second ones' by now.
+	// Revert the first rules. The second rules own the tier by now.
 	revert("1 of 1 tried: 1 written", "--written-by", end.Rules[:8])
 	if diff := cmp.Diff(map[string]string{"tier": "platinum", "junk": "1", "keep": "x", "zone": "z"}, here()); diff != "" {
 		t.Errorf("(-want +there):\n%s", diff)
 	}
-	// All that is left, over two values of tier.
+	// Revert everything else, across two values of tier.
 	revert("1 of 1 tried: 1 written")
 	if diff := cmp.Diff(before, here()); diff != "" {
 		t.Errorf("(-before +there):\n%s", diff)
@@ -105,7 +105,7 @@ func TestAuditFile(t *testing.T) {
 	}
 }
 
-// A value that was never read is said to be unknown, and is not guessed when the write is taken back.
+// A value that was never read is recorded as unknown, and a revert does not guess it.
 func TestAuditFileUnknown(t *testing.T) {
 	sim := onSimcloud(t, simcloud.Options{})
 	id := sim.PutServer(simcloud.Server{Name: "web", Metadata: map[string]string{"tier": "old"}})
@@ -123,7 +123,7 @@ func TestAuditFileUnknown(t *testing.T) {
 	}
 }
 
-// A disk that is full costs the record, not the event.
+// A full disk loses the audit record, but not the event.
 func TestAuditFileFull(t *testing.T) {
 	const full = "/dev/full"
 	if _, err := os.Stat(full); err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// An administrator's credentials without TAGGER_PROJECTS are refused before anything is written, by every command.
+// Every command refuses administrator credentials without TAGGER_PROJECTS before it writes anything.
 func TestAdministratorNeedsBounds(t *testing.T) {
 	sim := onSimcloud(t, simcloud.Options{})
 	t.Setenv("OS_USERNAME", "admin")
@@ -56,14 +56,14 @@ func TestAdministratorNeedsBounds(t *testing.T) {
 	if got := sim.Metadata("server", serverID); got["env"] != "dev" {
 		t.Errorf("metadata %v", got)
 	}
-	// An event without a project is taken to be of the credentials' own, which this server is not of.
+	// An event without a project counts as one of the credentials' project, but this server is in another.
 	out, errOut, status := taggerCommand(t, plainEvent("server.created"), "invoke", "--cloud", "env", "-")
 	if status != exitUndone || !strings.Contains(out, "belongs to project "+demo.ID) {
 		t.Errorf("status %d:\n%s%s", status, out, errOut)
 	}
 }
 
-// Neither check nor an error on stderr passes terminal escapes on that came from a cloud.
+// Neither check nor an error on stderr passes on terminal escapes from a cloud.
 func TestAnswersDoNotDriveTheTerminal(t *testing.T) {
 	const attack = `\u001b]0;owned\u0007\u001b[2J\u202e`
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -88,7 +88,7 @@ func TestAnswersDoNotDriveTheTerminal(t *testing.T) {
 	}
 }
 
-// A password that would go over a network without TLS is warned about.
+// check warns about a password that would cross a network without TLS.
 func TestWithoutTLS(t *testing.T) {
 	clearEnv(t)
 	t.Setenv("OS_AUTH_URL", "http://keystone.invalid:5000/v3")
@@ -103,7 +103,7 @@ func TestWithoutTLS(t *testing.T) {
 	}
 }
 
-// Rules that read names which Keystone does not tell are warned about, and only those.
+// check warns about rules that read names which Keystone hides, and only about those.
 func TestCheckWarnsAboutNames(t *testing.T) {
 	const named = `rules: [{on: snapshot.created, when: 'not (actor.name startsWith "ci-")', set: {env: dev}}]`
 	const unnamed = `rules: [{on: snapshot.created, set: {env: dev}}]`
@@ -123,13 +123,13 @@ func TestCheckWarnsAboutNames(t *testing.T) {
 	}
 }
 
-// What is in bounds is the same for every command and for the doors: one table, run through each of them.
+// Every command and every entry point has the same bounds: one table, run through each of them.
 func TestBoundsAgree(t *testing.T) {
 	const other, service = "11111111111111111111111111111111", "22222222222222222222222222222222"
 	const in, out = true, false
 	for _, tt := range []struct {
 		user, own, projects string
-		refused             bool            // before anything is looked at
+		refused             bool            // before anything is read
 		want                map[string]bool // by the name of the event's project
 	}{
 		{user: "root", own: "admin", refused: true},

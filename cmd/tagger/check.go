@@ -24,9 +24,9 @@ import (
 type finding struct {
 	Check string `json:"check"`
 	OK    bool   `json:"ok"`
-	// Warning says that it works and is probably not what is meant.
+	// Warning means that the check passed, but the setting is probably a mistake.
 	Warning bool `json:"warning,omitempty"`
-	// Detail is what was found, or what is wrong and the way out. It is one line that cannot drive a terminal.
+	// Detail is one line without terminal escapes: what was found, or what is wrong and how to fix it.
 	Detail string `json:"detail"`
 }
 
@@ -75,7 +75,7 @@ func checkCommand(s streams) *cobra.Command {
 	return cmd
 }
 
-// unusedID is a UUID that no resource has: an API that reports it missing works.
+// unusedID is a UUID that no resource has. An API that reports it missing works.
 const unusedID = "00000000-0000-4000-8000-000000000000"
 
 func check(ctx context.Context, rulesFile, listener string) []finding {
@@ -132,7 +132,7 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 	logged := fmt.Sprintf("cloud %s, project %s %s, user %s, roles %s", session.Cloud, session.ProjectName,
 		session.Project, session.User,
 		strings.Join(session.Roles, " "))
-	if session.Method != config.AccessKey { // which is only used with the requests below
+	if session.Method != config.AccessKey { // an access key is first used by the requests below
 		note("login", nil, logged)
 	}
 	_, err = made.Bounded(ctx)
@@ -151,12 +151,12 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 		}})
 	}
 
-	warn(namesNotTold(ctx, made, reads))
+	warn(hiddenNames(ctx, made, reads))
 
 	api := metadata.API(settings.API)
 	var services []metadata.Service
 	accepted := false                       // the access key
-	for _, kind := range metadata.Kinds() { // one kind of each service will do
+	for _, kind := range metadata.Kinds() { // one kind per service is enough
 		if slices.Contains(services, kind.Service()) {
 			continue
 		}
@@ -178,8 +178,8 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 	return all
 }
 
-// namesNotTold warns about rules that read the names of users where Keystone does not tell them.
-func namesNotTold(ctx context.Context, c *cloud.Cloud, reads rules.Needs) []config.Warning {
+// hiddenNames returns warnings about rules that read user names which Keystone does not let Tagger read.
+func hiddenNames(ctx context.Context, c *cloud.Cloud, reads rules.Needs) []config.Warning {
 	if !reads.ActorName {
 		return nil
 	}
@@ -195,10 +195,10 @@ func namesNotTold(ctx context.Context, c *cloud.Cloud, reads rules.Needs) []conf
 	}}
 }
 
-// maxNames is how many projects are named one by one.
+// maxNames limits the projects that are listed by name.
 const maxNames = 20
 
-// boundsOf says in which projects resources are written.
+// boundsOf describes the projects in which Tagger may write.
 func boundsOf(ctx context.Context, c *cloud.Cloud, settings config.Settings, session *cloud.Session) (string, error) {
 	text := strings.Join(settings.Projects, ", ")
 	if len(settings.Projects) == 0 {
@@ -221,7 +221,7 @@ func boundsOf(ctx context.Context, c *cloud.Cloud, settings config.Settings, ses
 	return text, nil
 }
 
-// checkRules says how the rules are, as far as a desk can know, and what they read of the cloud.
+// checkRules compiles the rules, if they are available here, and returns what they read from the cloud.
 func checkRules(ctx context.Context, settings config.Settings, file string) (detail string, reads rules.Needs,
 	err error) {
 	var source rules.Source
@@ -246,18 +246,18 @@ func checkRules(ctx context.Context, settings config.Settings, file string) (det
 	return "they compile", reads, err
 }
 
-// canRead asks for the metadata of a resource that does not exist: a service that says so answers.
+// canRead asks for the metadata of a resource that does not exist. A "not found" answer shows that the service works.
 func canRead(ctx context.Context, service *gophercloud.ServiceClient, kind metadata.Kind, api metadata.API) error {
 	resource, err := metadata.New(service, kind, unusedID, metadata.Options{Family: kind.Family(api)})
 	if err != nil {
 		return err
 	}
 	_, err = resource.Metadata(ctx)
-	return missingIsFine(err)
+	return ignoreMissing(err)
 }
 
-// missingIsFine takes "no such resource" for the good answer that it is.
-func missingIsFine(err error) error {
+// ignoreMissing returns nil if err only reports that the resource does not exist.
+func ignoreMissing(err error) error {
 	if metadata.IsClass(err, metadata.Gone) {
 		return nil
 	}

@@ -17,10 +17,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// python is Debian's, which sees Debian's packages.
+// python is Debian's, because it finds the clients in Debian's packages.
 const python = "/usr/bin/python3"
 
-// startSimcloud builds the command, starts its cloud, and returns the environment that it prints.
+// startSimcloud builds the command, starts its cloud, and returns the environment that the cloud prints.
 func startSimcloud(t *testing.T) []string {
 	t.Helper()
 	tagger := filepath.Join(t.TempDir(), "tagger")
@@ -63,7 +63,7 @@ func startSimcloud(t *testing.T) []string {
 	return nil
 }
 
-// A person with the openstack command takes the embedded cloud for a real one.
+// The openstack command works with the embedded cloud as with a real one.
 func TestOpenStackCommand(t *testing.T) {
 	if _, err := os.Stat("/usr/bin/openstack"); err != nil {
 		t.Fatalf("the openstack command is not installed: apt-get install python3-openstackclient: %v", err)
@@ -81,7 +81,7 @@ func TestOpenStackCommand(t *testing.T) {
 		}
 		return out.String()
 	}
-	// show is a resource's fields.
+	// show returns a resource's fields.
 	show := func(t *testing.T, args ...string) map[string]any {
 		t.Helper()
 		var fields map[string]any
@@ -99,7 +99,7 @@ func TestOpenStackCommand(t *testing.T) {
 
 	t.Run("server", func(t *testing.T) {
 		t.Parallel()
-		// --nic none needs microversion 2.37, and the command uses 2.1 by default, at the real cloud too.
+		// --nic none needs microversion 2.37. The command's default is 2.1, with a real cloud too.
 		made := show(t, "--os-compute-api-version", "2.37", "server", "create", "--image", "cirros", "--flavor", "m1.nano",
 			"--nic", "none", "--property", "env=dev", "--wait", "web-1")
 		if made["status"] != "ACTIVE" || made["name"] != "web-1" {
@@ -162,7 +162,7 @@ func TestOpenStackCommand(t *testing.T) {
 	})
 }
 
-// A program with openstacksdk does too.
+// openstacksdk works with the embedded cloud as with a real one.
 func TestOpenStackSDK(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), python, "-c", "import openstack").CombinedOutput(); err != nil {
 		t.Fatalf("openstacksdk is not installed: apt-get install python3-openstacksdk: %v\n%s", err, out)

@@ -22,7 +22,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
-// exitBelow says that a figure is below the minimum that was asked for.
+// exitBelow is the exit status if a figure is below the requested minimum.
 const exitBelow = 3
 
 // coverageFlags are the flags of tagger coverage.
@@ -108,7 +108,7 @@ func (f coverageFlags) run(ctx context.Context, s streams) error {
 		return err
 	}
 	var history []coverage.Point
-	if f.history != "" { // a file that cannot be read is found before minutes of reading
+	if f.history != "" { // fail on an unreadable file before reading the cloud, which takes minutes
 		if history, err = coverage.ReadHistory(f.history); err != nil {
 			return err
 		}
@@ -144,7 +144,7 @@ func (f coverageFlags) run(ctx context.Context, s streams) error {
 	return nil
 }
 
-// options reads the settings and rules, and makes a cloud with the scope as its bounds: nothing is written to it.
+// options reads the settings and rules, and opens a cloud whose bounds are the scope. Coverage only reads it.
 func (f coverageFlags) options(ctx context.Context, s streams) (coverage.Options, error) {
 	settings, set, err := configure(ctx, f.rulesFile, s)
 	if err != nil {
@@ -185,7 +185,7 @@ func (f coverageFlags) options(ctx context.Context, s streams) (coverage.Options
 	}, nil
 }
 
-// records are the journals to read: without --journal the audit file, if there is one.
+// records returns the journals to read. Without --journal, that is the audit file, if it exists.
 func (f coverageFlags) records(settings config.Settings) []string {
 	if len(f.journals) > 0 || settings.AuditFile == "" {
 		return f.journals
@@ -196,7 +196,7 @@ func (f coverageFlags) records(settings config.Settings) []string {
 	return []string{settings.AuditFile}
 }
 
-// print writes what goes to standard output.
+// print writes the report to standard output.
 func (f coverageFlags) print(s streams, r coverage.Report, rows *coverage.CSV) error {
 	switch f.form {
 	case "csv":
@@ -210,7 +210,7 @@ func (f coverageFlags) print(s streams, r coverage.Report, rows *coverage.CSV) e
 	return coverage.WriteText(s.out, r, coverage.By(f.by), f.minimum)
 }
 
-// files writes the other forms.
+// files writes the report's files.
 func (f coverageFlags) files(r coverage.Report, history []coverage.Point) error {
 	if f.prometheus != "" {
 		err := replaceFile(f.prometheus, 0o644, func(w io.Writer) error {
@@ -234,13 +234,13 @@ func (f coverageFlags) files(r coverage.Report, history []coverage.Point) error 
 	return nil
 }
 
-// replaceFile writes a file in one step: a reader sees the old one or the new one.
+// replaceFile replaces a file atomically: a reader sees the old content or the new.
 func replaceFile(path string, mode os.FileMode, write func(io.Writer) error) error {
 	file, err := os.CreateTemp(filepath.Dir(path), ".tagger-*")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name()) // which fails after the renaming
+	defer os.Remove(file.Name()) // fails, harmlessly, after the rename
 	if err = write(file); err == nil {
 		err = file.Chmod(mode)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/listen"
 )
 
-// recordLine is what a trail needs of a line of Tagger's log: an event's result, or that keys were removed.
+// recordLine has the fields of a Tagger log line that a trail needs: an event's result, or the removal of keys.
 type recordLine struct {
 	Time     time.Time `json:"time"`
 	Message  string    `json:"msg"`
@@ -42,7 +42,7 @@ func readTrail(journals, logs []string, stdin io.Reader, now time.Time) (*covera
 		err = eachFile(path, func(name string) error {
 			err := readJournal(t, name)
 			if info.IsDir() && errors.Is(err, journal.ErrNoJournal) {
-				return nil // a plan, for example
+				return nil // not a journal or log; a plan, for example
 			}
 			return err
 		})
@@ -53,7 +53,7 @@ func readTrail(journals, logs []string, stdin io.Reader, now time.Time) (*covera
 	usable := 0
 	err := eachLogLine(logs, stdin, func(line []byte) {
 		var r recordLine
-		// A log collector may have put something before the JSON.
+		// A log collector may have added a prefix before the JSON.
 		if at := bytes.IndexByte(line, '{'); at < 0 || json.Unmarshal(line[at:], &r) != nil || r.Time.IsZero() {
 			return
 		}
@@ -66,7 +66,7 @@ func readTrail(journals, logs []string, stdin io.Reader, now time.Time) (*covera
 	return t, err
 }
 
-// readJournal takes the writes of a journal into a trail. A write that failed is no write: nothing is known of it.
+// readJournal adds the writes of a journal to a trail. Failed writes are left out, because their effect is unknown.
 func readJournal(t *coverage.Trail, name string) error {
 	_, err := journal.Read(name, func(_ journal.Header, r journal.Record) error {
 		if r.Outcome != apply.Tagged && r.Outcome != apply.Unchanged {
@@ -84,7 +84,7 @@ func readJournal(t *coverage.Trail, name string) error {
 	return err
 }
 
-// noteLine takes a line of the log into a trail.
+// noteLine adds a log line to a trail.
 func noteLine(t *coverage.Trail, r recordLine) {
 	t.Covers(r.Time)
 	switch {

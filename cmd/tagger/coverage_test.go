@@ -110,7 +110,7 @@ func TestCoverageUsage(t *testing.T) {
 	}
 }
 
-// What a reconcile wrote and what is absent now is lost; the log says who removed it.
+// A key that a reconcile wrote and that is absent now counts as lost. The log shows who removed it.
 func TestCoverageLostKeys(t *testing.T) {
 	sim, plan := fleet(t, 6)
 	t.Setenv("TAGGER_RULES", strings.Replace(fleetRules, "rules:", "required: [{key: owner, kinds: [server]}]\nrules:", 1))
@@ -180,7 +180,7 @@ func TestCoverageLostKeys(t *testing.T) {
 	}
 }
 
-// explain knows what is required although no rule writes it, and what a resource is exempt from.
+// explain shows keys that are required but written by no rule, and the keys that a resource is exempt from.
 func TestExplainRequiredKeys(t *testing.T) {
 	sim := onSimcloud(t, simcloud.Options{})
 	text := `
@@ -206,7 +206,7 @@ rules: [{on: server.created, add: {owner: ann}}]`
 			}
 		}
 	}
-	// What is not allocated is told of the first kind that there is.
+	// Unallocated resources are reported for the first kind that exists.
 	sim = onSimcloud(t, simcloud.Options{})
 	t.Setenv("TAGGER_RULES", text)
 	sim.PutVolume(simcloud.Volume{Name: "disk", Size: 5})

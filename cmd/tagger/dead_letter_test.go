@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A plan of a dead letter says why Knative gave the event up.
+// A plan of a dead letter shows why Knative stopped delivering the event.
 func TestPlanOfDeadLetter(t *testing.T) {
 	clearEnv(t)
 	doc := `{"specversion":"1.0","id":"1","source":"/s","type":"io.github.cloudtagger.server.created","subject":"8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10",`

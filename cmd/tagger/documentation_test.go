@@ -10,10 +10,10 @@ import (
 )
 
 var (
-	// A block whose content is what a command prints, or a file.
+	// A block that must equal a command's output or a file.
 	outputBlock = regexp.MustCompile("(?s)(<!-- output: ([^\n]*) -->\n```text\n)(.*?)(```)")
 	fileBlock   = regexp.MustCompile("(?s)(<!-- rules: ([^\n]*) -->\n```yaml\n)(.*?)(```)")
-	// What differs from run to run: pauses are jittered.
+	// Pauses are jittered, so they differ from run to run.
 	looking = regexp.MustCompile(`(?m)^ {12}waiting \S+: vm_state building\n( {12}GET +servers/8c1f0a6e… 200\n)?`)
 	counted = regexp.MustCompile(`\(\d+ calls, waited [1-9][^)]*\)`)
 )
@@ -22,7 +22,7 @@ func withoutJitter(s string) string {
 	return counted.ReplaceAllString(looking.ReplaceAllString(s, ""), "(N calls, waited a while)")
 }
 
-// What the documents show is what the commands print.
+// The output in the docs is what the commands print.
 func TestDocumentation(t *testing.T) {
 	clearEnv(t)
 	t.Chdir("../..")

@@ -9,7 +9,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// environmentTopic is the page of "tagger help environment".
+// environmentTopic returns the command behind "tagger help environment".
 func environmentTopic() *cobra.Command {
 	var b strings.Builder
 	b.WriteString("Variables that Tagger reads. docs/configuration.md has the same as tables.\n")
@@ -36,7 +36,7 @@ func environmentTopic() *cobra.Command {
 
 const environmentWidth = 90
 
-// wrapped breaks a text into lines of at most width bytes, unless a word is longer.
+// wrapped breaks a text into lines of at most width bytes. A longer word gets a line of its own.
 func wrapped(text string, width int) []string {
 	var lines []string
 	line := ""

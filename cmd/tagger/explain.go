@@ -71,7 +71,7 @@ func explainCommand(s streams) *cobra.Command {
 	return cmd
 }
 
-// explanation is what is found out about one resource.
+// explanation collects what is known about one resource.
 type explanation struct {
 	*reconciler
 	wanted string
@@ -81,21 +81,21 @@ type explanation struct {
 	kind       lifecycle.Kind
 	view       metadata.View
 	assessment reconcile.Assessment
-	unread     error // why the rules could not be looked at
-	unwritten  error // why Tagger writes nothing in the resource's project
+	unread     error // why the rules could not be read
+	unwritten  error // why Tagger does not write in the resource's project
 	actions    instanceActions
 	log        logFindings
 	queues     queueFindings
 }
 
-// found is a resource that a name or an id can mean.
+// found is a resource that matches the requested name or id.
 type found struct {
 	session *cloud.Session
 	kind    lifecycle.Kind
 	view    metadata.View
 }
 
-// maxCandidates is how many resources of one name are listed.
+// maxCandidates limits the listed resources of one name.
 const maxCandidates = 20
 
 func (e *explanation) run(ctx context.Context) error {
@@ -136,7 +136,7 @@ func (e *explanation) run(ctx context.Context) error {
 	return nil
 }
 
-// find returns the resources that can be meant, and what could not be looked at.
+// find returns the resources that match the requested name or id, and an error for each place it could not search.
 func (e *explanation) find(ctx context.Context) (all []found, failed []error, err error) {
 	sessions, failed := e.sessions(ctx)
 	if len(sessions) == 0 {
@@ -169,7 +169,7 @@ func (e *explanation) find(ctx context.Context) (all []found, failed []error, er
 					failed = append(failed, fmt.Errorf("list %ss: %w", kind, err))
 					break
 				}
-				if v.Name != e.wanted { // Nova looks for a part of the name
+				if v.Name != e.wanted { // Nova also matches parts of names
 					continue
 				}
 				v.Project = cmp.Or(v.Project, session.Project)
@@ -182,7 +182,7 @@ func (e *explanation) find(ctx context.Context) (all []found, failed []error, er
 	return all, failed, nil
 }
 
-// sessions are those in which to look: that of the credentials, and those of the projects that are within bounds.
+// sessions returns the sessions to search: that of the credentials and those of the projects within bounds.
 func (e *explanation) sessions(ctx context.Context) (all []*cloud.Session, failed []error) {
 	own := e.reconciler.session
 	all = []*cloud.Session{own}
@@ -237,7 +237,7 @@ func (e *explanation) get(
 	}
 }
 
-// ambiguous lists the resources of a name.
+// ambiguous lists the resources that share a name.
 func (e *explanation) ambiguous(candidates []found) error {
 	fmt.Fprintf(
 		e.out,
@@ -254,7 +254,7 @@ func (e *explanation) ambiguous(candidates []found) error {
 	return ended{status: exitUsage}
 }
 
-// notFound says what can be said of a resource that cannot be seen.
+// notFound explains why a resource may not be visible.
 func (e *explanation) notFound(ctx context.Context, failed []error) error {
 	name := visible.Line(e.wanted, maxComplaint)
 	if len(failed) > 0 {
@@ -305,8 +305,8 @@ func (e *explanation) line(name, format string, args ...any) {
 	fmt.Fprintf(e.out, "%-10s%s\n", name, visible.Line(fmt.Sprintf(format, args...), maxComplaint))
 }
 
-// lacking are the keys that are wanted and not there, or there with another value, sorted; without those that the
-// resource is exempt from.
+// lacking returns the wanted keys that are absent or have another value, sorted, without those that the resource is
+// exempt from.
 func (e *explanation) lacking() []string {
 	exempt := map[string]bool{}
 	for _, p := range e.assessment.Problems {
@@ -353,7 +353,7 @@ func (e *explanation) print(ctx context.Context) {
 	e.line("next", "%s", e.next())
 }
 
-// answer is the explanation in one sentence.
+// answer returns the explanation in one sentence.
 func (e *explanation) answer() string {
 	name := cmp.Or(e.view.Name, e.view.ID)
 	if e.unread != nil {
@@ -405,10 +405,10 @@ func (e *explanation) answer() string {
 	return text + cmp.Or(a.Why, e.cause()) + "."
 }
 
-// cause says in a clause what became of the events of a resource that lacks keys.
+// cause returns a clause about what happened to the events of a resource that lacks keys.
 func (e *explanation) cause() string { return cmp.Or(e.queues.cause(), e.log.cause(e.view.Created)) }
 
-// waiting is what the queues say of the events, after another reason.
+// waiting returns what the queues show about the events, to follow another reason.
 func (e *explanation) waiting() string {
 	if cause := e.queues.cause(); cause != "" {
 		return "; " + cause
@@ -423,7 +423,7 @@ func list(words []string) string {
 	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
 }
 
-// creator says who made the resource, as far as the cloud tells.
+// creator returns who created the resource, as far as the cloud reports it.
 func (e *explanation) creator(ctx context.Context) string {
 	id := e.view.User
 	if id == "" {
@@ -439,7 +439,7 @@ func (e *explanation) creator(ctx context.Context) string {
 	return id + "  " + user.Name
 }
 
-// rights says what the credentials may do with the resource.
+// rights describes what the credentials may do with the resource.
 func (e *explanation) rights() string {
 	text := strings.Join(e.session.Roles, " ")
 	if text == "" {
@@ -536,7 +536,7 @@ func (e *explanation) printKeys() {
 	}
 }
 
-// printRequests shows what would be sent.
+// printRequests shows the requests that Tagger would send.
 func (e *explanation) printRequests() {
 	keys := map[string]string{}
 	for key, r := range e.assessment.Keys {
@@ -563,7 +563,7 @@ func (e *explanation) printRequests() {
 	}
 }
 
-// next says what to do.
+// next suggests what to do.
 func (e *explanation) next() string {
 	a, v := e.assessment, e.view
 	correct := fmt.Sprintf(
@@ -607,7 +607,7 @@ func (e *explanation) next() string {
 	return correct
 }
 
-// instanceActions is what Nova tells of the actions on a server.
+// instanceActions has the actions on a server that Nova recorded.
 type instanceActions struct {
 	all []instanceAction
 	err error
@@ -621,8 +621,8 @@ type instanceAction struct {
 	Message string `json:"message"`
 }
 
-// readActions reads what was done with a server, the newest first. From microversion 2.21 it works for deleted servers
-// too. Source: https://docs.openstack.org/api-ref/compute/#list-actions-for-server
+// readActions reads the actions on a server, newest first. From microversion 2.21, Nova also has those of deleted
+// servers. Source: https://docs.openstack.org/api-ref/compute/#list-actions-for-server
 func readActions(ctx context.Context, session *cloud.Session, id string) instanceActions {
 	service, err := session.Compute()
 	if err != nil {
@@ -648,7 +648,7 @@ func (a instanceActions) deleted() bool {
 	return len(a.all) > 0 && a.all[0].Action == "delete" && a.all[0].Message == ""
 }
 
-// shownActions is how many actions are shown.
+// shownActions limits the actions that are shown.
 const shownActions = 5
 
 func (e *explanation) printActions(a instanceActions) {

@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// maxLogLine bounds a line of a log; longer ones are passed over and counted.
+	// maxLogLine limits a log line. Longer lines are skipped and counted.
 	maxLogLine = 1 << 20
-	// maxLogEntries is how many of the last entries of a resource are kept.
+	// maxLogEntries limits the entries kept of one resource. The last ones are kept.
 	maxLogEntries = 20
-	// longSilence is how long the log must say nothing around the creation for that to be worth mentioning.
+	// longSilence is the shortest gap in the log around the creation that is reported.
 	longSilence = 5 * time.Minute
 )
 
-// logEntry is a line of Tagger's log about one event.
+// logEntry is a Tagger log line about one event.
 type logEntry struct {
 	Time       time.Time `json:"time"`
 	Resource   string    `json:"resource_id"`
@@ -33,19 +33,19 @@ type logEntry struct {
 	ReceivedNo int       `json:"receives"`
 }
 
-// logFindings is what logs say of a resource.
+// logFindings is what the logs have about a resource.
 type logFindings struct {
 	given    bool
 	entries  []logEntry // the last ones
-	count    int        // of entries about the resource
+	count    int        // all entries about the resource
 	lines    int
-	unusable int // lines that are no JSON with a time
+	unusable int // lines that are not JSON with a time
 	from, to time.Time
 	err      error
-	times    []time.Time // of lines, kept sparsely: see note
+	times    []time.Time // of lines, one a minute: see sample
 }
 
-// readLogs reads logs and keeps what is about a resource.
+// readLogs reads logs and keeps the entries about a resource.
 func readLogs(paths []string, stdin io.Reader, id string) logFindings {
 	f := logFindings{given: len(paths) > 0}
 	wanted := []byte(id)
@@ -53,8 +53,8 @@ func readLogs(paths []string, stdin io.Reader, id string) logFindings {
 	return f
 }
 
-// eachLogLine calls each with every line of logs: files, directories of them, and - for stdin. A line that is too long
-// is empty.
+// eachLogLine calls each with every line of the logs. A path is a file, a directory of files, or - for stdin. A line
+// that is too long is passed as empty.
 func eachLogLine(paths []string, stdin io.Reader, each func(line []byte)) error {
 	for _, path := range paths {
 		var err error
@@ -76,7 +76,7 @@ func eachLogLine(paths []string, stdin io.Reader, each func(line []byte)) error 
 	return nil
 }
 
-// eachFile calls each with a file's path, or with those of the files in a directory.
+// eachFile calls each with the path, or, if it is a directory, with the path of each regular file in it.
 func eachFile(path string, each func(name string) error) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -121,7 +121,7 @@ func eachLine(r io.Reader, each func(line []byte)) error {
 	}
 }
 
-// note takes a line into account. A log collector may have put something before the JSON.
+// note adds a line to the findings. A log collector may have added a prefix before the JSON.
 func (f *logFindings) note(line, wanted []byte) {
 	f.lines++
 	var e logEntry
@@ -146,7 +146,7 @@ func (f *logFindings) note(line, wanted []byte) {
 	}
 }
 
-// sample keeps a time for each minute in which the log says something, as far back as a month of them reaches.
+// sample keeps one time for each minute that has log lines, up to a month of minutes.
 func (f *logFindings) sample(t time.Time) {
 	const most = 31 * 24 * 60
 	minute := t.Truncate(time.Minute)
@@ -156,7 +156,7 @@ func (f *logFindings) sample(t time.Time) {
 	f.times = append(f.times, minute)
 }
 
-// silence returns the time around t in which the log says nothing, if that is long.
+// silence returns the gap in the log around t, and whether it is at least longSilence.
 func (f *logFindings) silence(t time.Time) (from, to time.Time, long bool) {
 	for _, at := range f.times {
 		if !at.After(t) && at.After(from) {
@@ -169,12 +169,12 @@ func (f *logFindings) silence(t time.Time) (from, to time.Time, long bool) {
 	return from, to, !from.IsZero() && !to.IsZero() && to.Sub(from) >= longSilence
 }
 
-// covers reports whether the logs reach from before a time to after it.
+// covers reports whether the logs begin before t and end after it.
 func (f *logFindings) covers(t time.Time) bool {
 	return !f.from.IsZero() && !t.Before(f.from) && !t.After(f.to)
 }
 
-// cause says in a clause why a resource that was created at a time can lack keys.
+// cause returns a clause about why a resource that was created at this time may lack keys.
 func (f *logFindings) cause(created time.Time) string {
 	if n := len(f.entries); n > 0 {
 		last := f.entries[n-1]
@@ -216,7 +216,7 @@ func (f *logFindings) cause(created time.Time) string {
 
 func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
 
-// printLog shows the entries about the resource, what the logs cover, and the queries for logs elsewhere.
+// printLog shows the entries about the resource, the period that the logs cover, and queries for logs elsewhere.
 func (e *explanation) printLog(created time.Time) {
 	f := e.log
 	id := e.view.ID

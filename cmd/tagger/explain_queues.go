@@ -12,38 +12,38 @@ import (
 )
 
 const (
-	// maxLookedAt is how many messages a queue may have to be looked at, maxQueueEntries how many about the resource are
-	// shown.
+	// maxLookedAt is the most messages that a queue may have to be searched. maxQueueEntries limits the shown messages
+	// about the resource.
 	maxLookedAt     = 2000
 	maxQueueEntries = 10
-	// longestLook is how long looking at queues may take: other consumers do not get the messages meanwhile.
+	// longestLook limits the search, because other consumers do not get the messages meanwhile.
 	longestLook = 20 * time.Second
 )
 
 // queueEntry is a message about the resource.
 type queueEntry struct {
 	queue, action string
-	// since is when a listener first took it; tried is how often it was worked on, 0 where it is not known.
+	// since is when a listener first consumed the message. tried counts the attempts, 0 if unknown.
 	since time.Time
 	tried int
-	// delay is how long it waits at most, 0 for one that was rejected, for the reason.
+	// delay is the longest wait until the next attempt. It is 0 for a rejected message, which has a reason.
 	delay  time.Duration
 	reason string
 }
 
-// queueFindings is what the broker's queues have about a resource.
+// queueFindings has the messages about a resource in the broker's queues.
 type queueFindings struct {
-	// asked says that a broker was asked, unset that none is configured, err why one could not be asked.
+	// asked means that the broker answered, unset that none is configured. err is why the broker could not be asked.
 	asked, unset bool
 	err          error
-	// looked counts the messages, complete says that there were no more.
+	// looked counts the messages read. complete means that there were no more.
 	looked   int
 	complete bool
 	entries  []queueEntry
 }
 
-// readQueues looks for messages about a resource in the delay queues and in that of the rejected ones. All of them
-// stay.
+// readQueues searches the delay queues and the queue of rejected messages for a resource. All messages stay in their
+// queues.
 func readQueues(ctx context.Context, settings config.Settings, region, id string) (f queueFindings) {
 	if !config.HasBroker() {
 		return queueFindings{unset: true}
@@ -107,7 +107,7 @@ func readQueues(ctx context.Context, settings config.Settings, region, id string
 	return f
 }
 
-// cause says in a clause what the queues tell of a resource that lacks keys, "" where they tell nothing.
+// cause returns a clause about the messages of a resource that lacks keys, or "" if there are none.
 func (f *queueFindings) cause() string {
 	if len(f.entries) == 0 {
 		return ""
@@ -130,7 +130,7 @@ func label(d time.Duration) string {
 	return d.String()
 }
 
-// printQueues shows what was found, and what could not be looked at.
+// printQueues shows the messages, and why the queues could not be searched.
 func (e *explanation) printQueues() {
 	f := e.queues
 	for i, entry := range f.entries {

@@ -14,7 +14,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// explain finds the messages of a resource in the broker, leaves them there, and says so where it cannot look.
+// explain finds the messages of a resource in the broker, leaves them there, and reports queues that it cannot read.
 func TestExplainQueues(t *testing.T) {
 	address := os.Getenv("OPENSTACK_DEV_AMQP_URL")
 	conn, err := amqp.Dial(address)
@@ -66,7 +66,7 @@ func TestExplainQueues(t *testing.T) {
 	put(name+".rejected", rejected, amqp.Table{
 		"x-tagger-reason": "over quota", "x-tagger-rejected-at": "2026-11-24T10:00:00Z", "x-tagger-event-id": "e-1",
 	})
-	for range 2 { // they stay
+	for range 2 { // twice: the messages stay in their queues
 		explain(locked,
 			"the server is locked, and Tagger does not write locked servers (TAGGER_WRITE_LOCKED); its event "+
 				"(server.created) was tried 5 times and waits in "+name+".delay.30m: next try within 30m.",

@@ -11,8 +11,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// waitAtTheDesk is how long a user of the command line may wait for a server to become ready.
-const waitAtTheDesk = 10 * time.Minute
+// readyTimeout limits the wait of "tagger invoke" for a server to become ready.
+const readyTimeout = 10 * time.Minute
 
 func invokeCommand(s streams) *cobra.Command {
 	var rulesFile, cloudName string
@@ -29,7 +29,7 @@ func invokeCommand(s streams) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
 	cmd.Flags().StringVar(&cloudName, "cloud", "", "embedded or env: the cloud to write to")
-	cmd.Flags().DurationVar(&wait, "wait", waitAtTheDesk, "how long to wait for a resource to become ready")
+	cmd.Flags().DurationVar(&wait, "wait", readyTimeout, "how long to wait for a resource to become ready")
 	onlyChanges := cmd.Flags().Bool("only-changes", false,
 		"leave out events that need nothing: ignored and unchanged ones")
 	out := outputFlag(cmd.Flags())
@@ -71,7 +71,7 @@ func invokeCommand(s streams) *cobra.Command {
 			return err
 		}
 		p := &printer{streams: s, style: styleFor(s.out), format: *out, embedded: embedded, onlyChanges: *onlyChanges}
-		p.opening()
+		p.printEmbedded()
 		for i, d := range events {
 			if err := context.Cause(ctx); err != nil {
 				return undone{fmt.Errorf("invoke: %w before %d of %d events were tried", err, len(events)-i, len(events))}

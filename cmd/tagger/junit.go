@@ -9,10 +9,10 @@ import (
 	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
-// asJUnit is a form of output for the results of tests only.
+// asJUnit is an output format for test results only.
 const asJUnit output = "junit"
 
-// testOutput is an output that can be asJUnit too.
+// testOutput is an output flag that also accepts asJUnit.
 type testOutput struct{ *output }
 
 func (o testOutput) Set(s string) error {
@@ -27,7 +27,7 @@ func (o testOutput) Set(s string) error {
 
 func (o testOutput) Type() string { return "text|json|junit" }
 
-// caseResult is what became of a case.
+// caseResult is the result of one case.
 type caseResult struct {
 	File  string   `json:"file"`
 	Name  string   `json:"name"`
@@ -35,7 +35,7 @@ type caseResult struct {
 	Diffs []string `json:"differences,omitempty"`
 }
 
-// printJUnit writes results as the XML that JUnit's Ant task writes and CI systems read; each file of cases is a suite.
+// printJUnit writes results in the XML format of JUnit's Ant task, which CI systems read. Each case file is a suite.
 func printJUnit(w io.Writer, results []caseResult) error {
 	type failure struct {
 		Message string `xml:"message,attr"`

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The command runs at a desk and in containers. The clients of AWS's services would be a sixth of its size.
+// The command runs on workstations and in containers. The AWS service clients would be a sixth of its size.
 func TestLinksNoAWSServiceClient(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", ".").Output()
 	if err != nil {

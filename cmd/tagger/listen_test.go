@@ -19,7 +19,7 @@ func clearListen(t *testing.T) {
 	t.Setenv("PORT", "")
 }
 
-// What is wrong is said in one line that holds no password, before anything is connected to.
+// A configuration error is one line without passwords, printed before any connection.
 func TestListenRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
@@ -68,8 +68,8 @@ func TestQueuesWithoutABroker(t *testing.T) {
 	}
 }
 
-// A listener that is told to end while it looks for its broker ends well. With a sink it needs neither rules nor
-// credentials.
+// A listener that is stopped while it tries to reach its broker exits with status 0. With a sink, it needs neither
+// rules nor credentials.
 func TestListenEnds(t *testing.T) {
 	clearListen(t)
 	t.Setenv("TAGGER_AMQP_URL", "amqp://a:hunter2@127.0.0.1:1/")

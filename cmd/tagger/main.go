@@ -1,5 +1,5 @@
-// Command tagger is for the desk: it shows what Tagger would do with an event, does it, and brings a cloud to try it
-// on.
+// Command tagger is Tagger's command line. It previews and applies what the rules do with events, reconciles and
+// explains resources, runs the listener and the HTTP server, and has an embedded cloud to try rules on.
 package main
 
 import (
@@ -16,12 +16,12 @@ import (
 	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
-// Exit statuses, which other programs rely on.
+// Exit statuses. Scripts rely on them: do not renumber.
 const (
 	exitDone   = 0 // all done, or nothing to do
 	exitUndone = 1 // something was deferred or rejected, or a check failed
 	exitUsage  = 2 // wrong usage, configuration or rules
-	exitCapped = 4 // a limit stopped it: nothing more was written
+	exitCapped = 4 // a limit stopped the run; nothing more was written
 	exitUnread = 5 // something could not be read: the result is incomplete
 )
 
@@ -32,7 +32,7 @@ func main() {
 	os.Exit(status)
 }
 
-// undone ends a command with exitUndone; what there is to say has been said, unless err is set.
+// undone ends a command with exitUndone. Only err, if set, is still to be printed.
 type undone struct{ err error }
 
 func (u undone) Error() string {
@@ -44,7 +44,7 @@ func (u undone) Error() string {
 
 func (u undone) Unwrap() error { return u.err }
 
-// ended ends a command with a status of its own; what there is to say has been said, unless err is set.
+// ended ends a command with the given exit status. Only err, if set, is still to be printed.
 type ended struct {
 	status int
 	err    error
@@ -59,7 +59,7 @@ func (e ended) Error() string {
 
 func (e ended) Unwrap() error { return e.err }
 
-// run is main without the process.
+// run executes the command and returns its exit status. Tests call it instead of main.
 func run(ctx context.Context, args []string, s streams) int {
 	root := &cobra.Command{
 		Use:   "tagger",
@@ -100,10 +100,10 @@ func run(ctx context.Context, args []string, s streams) int {
 	}
 }
 
-// maxComplaint bounds, in characters, what an error can write to the terminal.
+// maxComplaint limits the characters of an error message on the terminal.
 const maxComplaint = 2000
 
-// complain says in one line what is wrong. What came from outside cannot drive the terminal.
+// complain prints an error in one line, without terminal escapes that it may have from outside.
 func complain(s streams, err error) {
 	text, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
 	fmt.Fprintln(s.err, "tagger:", visible.Line(text, maxComplaint))

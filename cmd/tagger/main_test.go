@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "rewrite the golden files in testdata")
 
 const exampleRules = "../../docs/examples/rules.yaml"
 
-// taggerCommand runs the command as from a shell, with nothing of the test's own environment that means anything to it.
+// taggerCommand runs the command as from a shell, without the Tagger and OpenStack variables of the test's environment.
 func taggerCommand(t *testing.T, stdin string, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
 	var out, errOut bytes.Buffer
@@ -31,7 +31,7 @@ func taggerCommand(t *testing.T, stdin string, args ...string) (stdout, stderr s
 	return out.String(), errOut.String(), status
 }
 
-// clearEnv hides the environment's own configuration from a test.
+// clearEnv hides the environment's configuration from a test.
 func clearEnv(t *testing.T) {
 	t.Helper()
 	names := append(config.CredentialNames(), "OS_CLOUD", "OS_CLIENT_CONFIG_FILE")
@@ -46,7 +46,7 @@ func clearEnv(t *testing.T) {
 	}
 }
 
-// golden compares with a file of testdata, or rewrites it.
+// golden compares got with a file in testdata, or rewrites the file with -update.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
@@ -68,7 +68,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// What is planned for every event there is: the samples, and what vendors document and real clouds have sent.
+// The plans of all events: the samples, those that vendors document, and those that real clouds sent.
 func TestPlanGolden(t *testing.T) {
 	clearEnv(t)
 	for folder, pattern := range map[string]string{"events": "../../events/*.json",
@@ -99,7 +99,7 @@ func TestPlanText(t *testing.T) {
 	golden(t, "plan.txt", out)
 }
 
-// The members of the JSON that other programs rely on, in their order.
+// The JSON fields that other programs rely on, in order.
 func TestPlanContract(t *testing.T) {
 	clearEnv(t)
 	out, _, status := taggerCommand(t, readFile(t, "../../events/snapshot-created.json"), "plan", "--rules", exampleRules,
@@ -156,7 +156,7 @@ func TestInvokeEmbedded(t *testing.T) {
 	golden(t, "invoke.txt", withoutJitter(out))
 }
 
-// Every sample that is a creation ends as tagged in the embedded cloud, whatever its project.
+// Every sample creation is tagged in the embedded cloud, in any project.
 func TestInvokeEmbeddedSamples(t *testing.T) {
 	clearEnv(t)
 	t.Setenv("TAGGER_RULES", `rules: [{on: [server.created, volume.created, snapshot.created, server.stopped], set: {seen: "${action}"}}]`)
@@ -170,7 +170,7 @@ func TestInvokeEmbeddedSamples(t *testing.T) {
 	if status != exitDone {
 		t.Errorf("status %d, stderr %s", status, errOut)
 	}
-	// Several samples tell of one resource at different times: what comes late leaves out what is decided already.
+	// Several samples are about one resource at different times. A later event skips keys that are already decided.
 	tagged, late := strings.Count(out, `"outcome":"tagged"`),
 		strings.Count(out, `"reason":"a newer change decided all of its keys"`)
 	if tagged+late != len(files) || tagged < 4 {
@@ -233,7 +233,7 @@ func TestInvokeEnv(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &after); err != nil {
 		t.Fatal(err)
 	}
-	// What was said beforehand is what was done, byte for byte.
+	// The requests of the run equal those of the plan, byte for byte.
 	if diff := cmp.Diff(texts(before.Requests), texts(after.Requests)); diff != "" {
 		t.Errorf("plan and run differ (-plan +run):\n%s", diff)
 	}
@@ -323,7 +323,7 @@ func TestInvokeIsInterrupted(t *testing.T) {
 	}
 }
 
-// Bad input gets one clear line and its exit status, and nothing reaches a cloud.
+// Bad input gives one clear line and its exit status, and sends nothing to a cloud.
 func TestBadInput(t *testing.T) {
 	const good = `rules: [{on: server.created, set: {env: dev}}]`
 	climbing := strings.Replace(plainEvent("server.created"), serverID, "../../x", 1)
@@ -428,7 +428,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Rules are not needed for a look at the cloud; where they are, they are looked at.
+// check works without rules. If there are rules, it checks them too.
 func TestCheckRules(t *testing.T) {
 	good, bad := filepath.Join(t.TempDir(), "good.yaml"), filepath.Join(t.TempDir(), "bad.yaml")
 	for file, text := range map[string]string{good: "rules: [{on: server.created, set: {env: dev}}]", bad: "rules: []"} {
@@ -471,7 +471,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// The embedded cloud as a server: its first lines are what a client needs, and it ends when told to.
+// The embedded cloud as a server: its first lines are the client's settings, and it stops on request.
 func TestSimcloud(t *testing.T) {
 	clearEnv(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -500,7 +500,7 @@ func TestSimcloud(t *testing.T) {
 	}
 }
 
-// An address that cannot be listened on is said before anything is logged, with where it came from and the way out.
+// An unusable listen address is reported before anything is logged, with its source and how to fix it.
 func TestListenAddress(t *testing.T) {
 	onSimcloud(t, simcloud.Options{})
 	t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {env: dev}}]`)
@@ -539,7 +539,7 @@ func TestListenAddress(t *testing.T) {
 	}
 }
 
-// firstLines is a writer that hands out what was written, once a word is among it.
+// firstLines is a writer that sends its text to found, once, when the text contains a word.
 type firstLines struct {
 	text  bytes.Buffer
 	until string
@@ -555,8 +555,8 @@ func (f *firstLines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Names come from strangers: they do not drive the terminal, forge lines, or reach a server with what would drive
-// another's.
+// Names come from outside. They cannot send escapes to the terminal, forge lines, or put control characters into a
+// cloud.
 func TestHostileNames(t *testing.T) {
 	sim := onSimcloud(t, simcloud.Options{})
 	sim.PutServer(simcloud.Server{ID: serverID})
@@ -579,7 +579,7 @@ func TestHostileNames(t *testing.T) {
 	}
 }
 
-// No token of a raw notification reaches an output, a log, an expression or a server.
+// No token of a raw notification reaches output, logs, expressions or a server.
 func TestTokensGoNowhere(t *testing.T) {
 	const token = "gAAAAABqverysecrettokenofauserxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 	sim := onSimcloud(t, simcloud.Options{})
@@ -617,7 +617,7 @@ func TestStyle(t *testing.T) {
 	}
 }
 
-// A plan shows what it renames, and for which keys there is no room; a run shows the latter too.
+// A plan shows renamed keys and keys without room. A run shows keys without room too.
 func TestPlanShowsRenamesAndRoom(t *testing.T) {
 	clearEnv(t)
 	file := filepath.Join(t.TempDir(), "rules.yaml")

@@ -12,7 +12,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// What no validator of manifests knows: that the Knative service fits the code.
+// The Knative service manifest fits the code, which no manifest validator can check.
 func TestKnativeManifest(t *testing.T) {
 	type container struct {
 		Args []string

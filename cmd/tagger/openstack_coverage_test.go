@@ -38,14 +38,14 @@ exemptions:
 rules: [{on: server.created, add: {a: b}}]
 `
 
-// sixty is a fleet of 60 resources in every status, counted by hand.
-type sixty struct {
+// coverageFleet is a fleet of 60 resources in every status, counted by hand.
+type coverageFleet struct {
 	*stand
 	admin, adminVolume *gophercloud.ServiceClient
 	batch              *batch
 }
 
-func newSixty(t *testing.T, s *stand) *sixty {
+func newCoverageFleet(t *testing.T, s *stand) *coverageFleet {
 	t.Helper()
 	provider, err := openstack.AuthenticatedClient(t.Context(), gophercloud.AuthOptions{
 		IdentityEndpoint: s.creds.AuthURL, Username: "admin", Password: s.creds.Password, DomainName: "Default",
@@ -54,7 +54,7 @@ func newSixty(t *testing.T, s *stand) *sixty {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &sixty{stand: s, batch: newBatch(t, s)}
+	f := &coverageFleet{stand: s, batch: newBatch(t, s)}
 	if f.admin, err = openstack.NewComputeV2(provider, gophercloud.EndpointOpts{}); err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func newSixty(t *testing.T, s *stand) *sixty {
 	return f
 }
 
-// statuses are the metadata that servers in each state have.
+// statuses returns the metadata of the servers in each status.
 func statuses() map[string]map[string]string {
 	return map[string]map[string]string{
 		"right": {"cost-center": "CC-17", "owner": "ann"}, "other": {"cost-center": "CC-40"},
@@ -72,7 +72,7 @@ func statuses() map[string]map[string]string {
 	}
 }
 
-func (f *sixty) server(t *testing.T, name string, metadata map[string]string) string {
+func (f *coverageFleet) server(t *testing.T, name string, metadata map[string]string) string {
 	t.Helper()
 	server, err := servers.Create(t.Context(), f.compute, servers.CreateOpts{
 		Name: name, FlavorRef: f.creds.Flavor, ImageRef: f.creds.Image, Networks: "none", Metadata: metadata,
@@ -84,7 +84,7 @@ func (f *sixty) server(t *testing.T, name string, metadata map[string]string) st
 	return server.ID
 }
 
-func (f *sixty) awaitServer(t *testing.T, id, status string) {
+func (f *coverageFleet) awaitServer(t *testing.T, id, status string) {
 	t.Helper()
 	until(t, "server "+id+" is "+status, 5*time.Minute, 300*time.Millisecond, func() bool {
 		s, err := servers.Get(t.Context(), f.compute, id).Extract()
@@ -92,8 +92,8 @@ func (f *sixty) awaitServer(t *testing.T, id, status string) {
 	})
 }
 
-// servers makes four servers in each of nine states, four of the lab and two with an alias.
-func (f *sixty) servers(t *testing.T) (attachTo string) {
+// servers creates four servers in each of nine states, four of the lab and two with an alias.
+func (f *coverageFleet) servers(t *testing.T) (attachTo string) {
 	t.Helper()
 	ctx := t.Context()
 	states := []struct {
@@ -151,7 +151,7 @@ func (f *sixty) servers(t *testing.T) (attachTo string) {
 	return ids[0][0]
 }
 
-func (f *sixty) awaitVolume(t *testing.T, id, status string) {
+func (f *coverageFleet) awaitVolume(t *testing.T, id, status string) {
 	t.Helper()
 	until(t, "volume "+id+" is "+status, time.Minute, 300*time.Millisecond, func() bool {
 		v, err := volumes.Get(t.Context(), f.volume, id).Extract()
@@ -159,8 +159,8 @@ func (f *sixty) awaitVolume(t *testing.T, id, status string) {
 	})
 }
 
-// storage makes twelve volumes of 1 to 12 GiB and attaches the first, and makes six snapshots of the second.
-func (f *sixty) storage(t *testing.T, attachTo string) {
+// storage creates twelve volumes of 1 to 12 GiB, attaches the first, and creates six snapshots of the second.
+func (f *coverageFleet) storage(t *testing.T, attachTo string) {
 	t.Helper()
 	ctx := t.Context()
 	var ids []string
@@ -216,7 +216,7 @@ func (f *sixty) storage(t *testing.T, attachTo string) {
 	})
 }
 
-// member is the environment of the user tagger in the project demo.
+// member returns the environment of the user tagger in the project demo.
 func (s *stand) member(rules string) environment {
 	return environment{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TAGGER_RULES=" + rules,
@@ -226,7 +226,7 @@ func (s *stand) member(rules string) environment {
 	}
 }
 
-// coverageReport runs tagger coverage as a process.
+// coverageReport runs "tagger coverage" as a process and returns its report.
 func coverageReport(t *testing.T, bin string, env environment, stdin string, args ...string) coverage.Report {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), bin, append([]string{"coverage", "-o", "json"}, args...)...)
@@ -239,7 +239,7 @@ func coverageReport(t *testing.T, bin string, env environment, stdin string, arg
 	return r
 }
 
-// figuresOf has counts and sizes by key, kind and status.
+// figuresOf returns counts and sizes by key, kind and status.
 func figuresOf(r coverage.Report) map[string]coverage.Amount {
 	all := map[string]coverage.Amount{}
 	for _, row := range r.Rows {
@@ -253,13 +253,13 @@ func figuresOf(r coverage.Report) map[string]coverage.Amount {
 	return all
 }
 
-// The figures are those of a count by hand, and those of the commands in the docs.
+// The figures equal a count by hand and those of the commands in the docs.
 func TestCoverageOfSixty(t *testing.T) {
 	s, bin := newStand(t), buildTagger(t)
 	env := s.member(fmt.Sprintf(fleetPolicy, s.creds.DemoProjectID, time.Now().AddDate(0, 1, 0).Format(time.DateOnly)))
-	// What other tests left is counted before.
+	// Count first what other tests left.
 	before := figuresOf(coverageReport(t, bin, env, "", "--scope", "own"))
-	f := newSixty(t, s)
+	f := newCoverageFleet(t, s)
 	f.storage(t, f.servers(t))
 	r := coverageReport(t, bin, env, "", "--scope", "own")
 	got := figuresOf(r)
@@ -279,7 +279,7 @@ func TestCoverageOfSixty(t *testing.T) {
 		// Active, stopped, paused, suspended; locked, rescued, shelved, error, building.
 		"cost-center/server missing": {Count: 4, Size: 4}, "cost-center/server not_writable": {Count: 5, Size: 5},
 		"cost-center/server exempt": {Count: 4, Size: 4}, "cost-center/server paid": {Count: 4, Size: 4},
-		// Three of each state have none, and so have those of the lab and those with an alias.
+		// Three servers in each state have no keys, nor have those of the lab and those with an alias.
 		"owner/server total": {Count: 42, Size: 42}, "owner/server ok": {Count: 9, Size: 9},
 		"owner/server missing":      {Count: 18, Size: 18},
 		"owner/server not_writable": {Count: 15, Size: 15},
@@ -323,7 +323,7 @@ func TestCoverageOfSixty(t *testing.T) {
 	}
 }
 
-// A key that a user takes away from servers that a listener tagged is lost, and the log says by whom.
+// A key that a user removes from servers that a listener tagged counts as lost, and the log shows who removed it.
 func TestCoverageNamesWhoRemovedKeys(t *testing.T) {
 	s, bin := newStand(t), buildTagger(t)
 	env := ownQueue(t, s, bin, "lost")

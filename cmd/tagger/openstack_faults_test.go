@@ -17,8 +17,8 @@ import (
 
 const tokenLife = 20 * time.Second
 
-// What reached our queue is not lost, whatever breaks: two listeners, one of them killed; nova-api and the broker away;
-// tokens that expire.
+// No message in the queue is lost by faults: two listeners, one of them killed; nova-api and the broker down; expired
+// tokens.
 func TestLoopUnderFaults(t *testing.T) {
 	s, bin := newStand(t), buildTagger(t)
 	s.stop(t, "keystone")
@@ -31,7 +31,7 @@ func TestLoopUnderFaults(t *testing.T) {
 	env := ownQueue(t, s, bin, "faults")
 	b := newBatch(t, s)
 
-	// A listener makes the queues, and is gone before anything happens.
+	// A listener declares the queues and stops before anything happens.
 	startListener(t, bin, env).end(syscall.SIGKILL)
 	b.servers(t, "faults", 30)
 	b.snapshots(t, "faults-snapshot", 5)
@@ -119,8 +119,8 @@ func TestLoopUnderFaults(t *testing.T) {
 	}
 }
 
-// Another writer on the same servers: what is lost after Tagger has read its keys back cannot be known to it. It is
-// counted here.
+// Another writer on the same servers: Tagger cannot know about keys that are lost after it verified them. This test
+// counts them.
 func TestLoopBesideAnotherWriter(t *testing.T) {
 	s, bin := newStand(t), buildTagger(t)
 	s.knob(t, "spawn_delay", "0 4")

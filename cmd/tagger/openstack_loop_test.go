@@ -45,13 +45,13 @@ rules:
     volume: ${resource.volume}
 `
 
-// made is a resource that a test created, and what must be on it in the end; nil where that does not matter.
+// made is a resource that a test created, and the metadata that it must have in the end, or nil for any.
 type made struct {
 	kind, id string
 	want     map[string]string
 }
 
-// batch is what one test created.
+// batch has the resources that one test created.
 type batch struct {
 	stand  *stand
 	flavor string
@@ -77,7 +77,7 @@ func (b *batch) add(m made) {
 	b.made = append(b.made, m)
 }
 
-// servers asks for n servers, a few at a time, and does not wait for them.
+// servers creates n servers, a few at a time, and does not wait until they are active.
 func (b *batch) servers(t *testing.T, prefix string, n int) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -104,7 +104,7 @@ func (b *batch) servers(t *testing.T, prefix string, n int) {
 	wg.Wait()
 }
 
-// snapshots makes a volume and n snapshots of it.
+// snapshots creates a volume and n snapshots of it.
 func (b *batch) snapshots(t *testing.T, prefix string, n int) {
 	t.Helper()
 	volume, err := volumes.Create(t.Context(), b.stand.volume, volumes.CreateOpts{Name: prefix, Size: 1}, nil).Extract()
@@ -124,7 +124,7 @@ func (b *batch) snapshots(t *testing.T, prefix string, n int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Cinder's notifications have only the user's id: Tagger reads the name from Keystone.
+		// Cinder's notifications have only the user's id. Tagger reads the name from Keystone.
 		b.add(made{"snapshot", snapshot.ID, map[string]string{
 			"mine": name, "owner": "tagger", "project": b.stand.creds.DemoProjectID, "label": "tagged " + name,
 			"volume": volume.ID,
@@ -132,7 +132,7 @@ func (b *batch) snapshots(t *testing.T, prefix string, n int) {
 	}
 }
 
-// metadata is what is on a resource now.
+// metadata returns a resource's current metadata.
 func (b *batch) metadata(ctx context.Context, m made) (map[string]string, error) {
 	switch m.kind {
 	case "volume":
@@ -151,7 +151,7 @@ func (b *batch) metadata(ctx context.Context, m made) (map[string]string, error)
 	return servers.Metadata(ctx, b.stand.compute, m.id).Extract()
 }
 
-// awaitTags waits until all have what is planned, looking only at those that had not before.
+// awaitTags waits until all resources have the planned metadata. It stops reading a resource once it has it.
 func (b *batch) awaitTags(t *testing.T, longest time.Duration) {
 	t.Helper()
 	rest := slices.DeleteFunc(slices.Clone(b.made), func(m made) bool { return m.want == nil })
@@ -171,7 +171,7 @@ func (b *batch) awaitTags(t *testing.T, longest time.Duration) {
 	})
 }
 
-// check compares every resource with the plan; keys that ignore names are another writer's.
+// check compares every resource with the plan, except the keys in ignore, which another writer sets.
 func (b *batch) check(t *testing.T, ignore ...string) (wrong, missing int) {
 	t.Helper()
 	for _, m := range b.made {
@@ -215,7 +215,7 @@ func (b *batch) delete(ctx context.Context) {
 		if m.kind != "volume" {
 			continue
 		}
-		for range 60 { // a volume with snapshots, or of a server, stays
+		for range 60 { // a volume with snapshots or attached to a server cannot be deleted yet
 			err := volumes.Delete(ctx, b.stand.volume, m.id, nil).ExtractErr()
 			if err == nil || gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
 				break
@@ -229,17 +229,17 @@ func (b *batch) delete(ctx context.Context) {
 	}
 }
 
-// environment is the environment of a listener.
+// environment has the environment variables of a listener.
 type environment []string
 
-// queue is the queue that the listener takes messages from.
+// queue returns the queue that the listener consumes.
 func (e environment) queue() string {
 	const variable = "TAGGER_AMQP_QUEUE="
 	i := slices.IndexFunc(e, func(v string) bool { return strings.HasPrefix(v, variable) })
 	return strings.TrimPrefix(e[i], variable)
 }
 
-// ownQueue is the environment of a listener that has a queue for one test, which is removed after it.
+// ownQueue returns the environment of a listener with a queue of its own, which is deleted after the test.
 func ownQueue(t *testing.T, s *stand, bin, name string) environment {
 	t.Helper()
 	env := s.env(fmt.Sprintf("tagger-%s-%d", name, time.Now().UnixNano()), loopRules)
@@ -254,7 +254,7 @@ func ownQueue(t *testing.T, s *stand, bin, name string) environment {
 	return env
 }
 
-// tally is what several listeners wrote into their logs about the changes of this batch.
+// tally has what the logs of several listeners say about the changes of one batch.
 type tally struct {
 	outcomes map[string]int
 	calls    int
@@ -297,7 +297,7 @@ func (s tally) percentile(p int) time.Duration {
 	return s.latency[(len(s.latency)-1)*p/100]
 }
 
-// The whole way: Nova and Cinder create, say so on their bus, and the metadata is there.
+// End to end: Nova and Cinder create resources and notify on their bus, and the listener writes the metadata.
 func TestLoop(t *testing.T) {
 	s, bin := newStand(t), buildTagger(t)
 	s.knob(t, "spawn_delay", "1 15")
@@ -321,8 +321,8 @@ func TestLoop(t *testing.T) {
 	drained()
 	_, _, before := notifications(l)
 
-	// Nova tells of each write of metadata, in both formats. 50 more writes, such as Tagger's own, make 100 updates that
-	// nothing comes of.
+	// Nova notifies of each write of metadata in both formats. 50 more writes, such as Tagger's own, make 100 updates
+	// that need no change.
 	for _, m := range b.made {
 		if m.kind == "server" {
 			if _, err := servers.UpdateMetadata(t.Context(), s.compute, m.id,
@@ -357,7 +357,7 @@ func TestLoop(t *testing.T) {
 	}
 }
 
-// notifications counts what a listener passed over so far.
+// notifications returns the listener's last counts of skipped notifications.
 func notifications(l *listener) (duplicates, ignored, updates int) {
 	for _, line := range l.log() {
 		switch {

@@ -12,7 +12,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
 )
 
-// repairOn is the variable's name with the value that switches repair on or off.
+// repairOn returns the environment variable that switches repair on or off.
 func repairOn(on bool) string {
 	if on {
 		return "TAGGER_REPAIR=true"
@@ -20,9 +20,8 @@ func repairOn(on bool) string {
 	return "TAGGER_REPAIR=false"
 }
 
-// An ordinary script that writes three keys to each server when it is active, one by one, makes Nova lose keys that
-// were read back. With repair none is lost in the end. No other program writes to some of the servers; these cost what
-// they cost without.
+// A script that writes three keys one by one to each active server makes Nova lose keys that Tagger verified. With
+// repair, none is lost in the end. Servers that the script leaves alone need the same API calls with and without it.
 func TestLoopBesideAScript(t *testing.T) {
 	const all, beside = 12, 9
 	s, bin := newStand(t), buildTagger(t)
@@ -55,14 +54,14 @@ func TestLoopBesideAScript(t *testing.T) {
 						done[line.ID] = true
 					}
 				}
-				for _, m := range b.made { // other tests have servers, too
+				for _, m := range b.made { // other tests have servers too
 					if !done[m.id] {
 						return false
 					}
 				}
 				return s.waiting(t, env.queue()) == 0
 			})
-			l.end(syscall.SIGTERM) // which lets what is under way finish
+			l.end(syscall.SIGTERM) // the listener finishes work in progress
 			lost, touched, untouched, repaired := 0, 0, 0, 0
 			for i, m := range b.made {
 				got, err := b.metadata(t.Context(), m)
@@ -94,7 +93,7 @@ func TestLoopBesideAScript(t *testing.T) {
 			if repair && lost > 0 {
 				t.Errorf("%d servers lost keys", lost)
 			}
-			// an administrator's token: the server is read before it is written
+			// an administrator's token: each server is read before a write
 			if want := 3 * (all - beside); untouched != want {
 				t.Errorf("%d calls for servers that nobody else touched, want %d", untouched, want)
 			}

@@ -22,7 +22,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// stand is the real OpenStack that "make openstack" starts.
+// stand is the OpenStack cloud that "make openstack" starts.
 type stand struct {
 	state   string
 	scripts string
@@ -37,7 +37,7 @@ type stand struct {
 	compute, volume *gophercloud.ServiceClient
 }
 
-// newStand fails where there is no stand: a test that passes because it did nothing proves nothing.
+// newStand fails the test without a stand, because a test that passes by skipping proves nothing.
 func newStand(t *testing.T) *stand {
 	t.Helper()
 	s := &stand{state: os.Getenv("OPENSTACK_DEV_STATE"), amqpURL: os.Getenv("OPENSTACK_DEV_AMQP_URL")}
@@ -82,7 +82,7 @@ func (s *stand) knob(t *testing.T, name, value string) {
 	t.Cleanup(func() { _ = os.Remove(file) })
 }
 
-// stop ends services of the stand.
+// stop stops services of the stand.
 func (s *stand) stop(t *testing.T, services ...string) {
 	t.Helper()
 	if err := s.script(t, nil, "down", services...); err != nil {
@@ -90,7 +90,7 @@ func (s *stand) stop(t *testing.T, services ...string) {
 	}
 }
 
-// start starts what does not run, with settings of the stand.
+// start starts the services that do not run, with settings of the stand.
 func (s *stand) start(t *testing.T, settings ...string) {
 	t.Helper()
 	if err := s.script(t, settings, "up"); err != nil {
@@ -99,7 +99,7 @@ func (s *stand) start(t *testing.T, settings ...string) {
 }
 
 func (s *stand) script(t *testing.T, settings []string, name string, args ...string) error {
-	// clean-ups need it too
+	// clean-ups need this token too
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(s.scripts, name), args...)
 	cmd.Env = append(os.Environ(), settings...)
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -108,7 +108,7 @@ func (s *stand) script(t *testing.T, settings []string, name string, args ...str
 	return nil
 }
 
-// waiting is how many messages are in a queue, 0 when there is no such queue.
+// waiting returns the number of messages in a queue, 0 if the queue does not exist.
 func (s *stand) waiting(t *testing.T, queue string) int {
 	t.Helper()
 	conn, err := amqp.Dial(s.amqpURL)
@@ -127,7 +127,7 @@ func (s *stand) waiting(t *testing.T, queue string) int {
 	return q.Messages
 }
 
-// until looks every interval until done reports true, and fails the test when that takes longer than it may.
+// until calls done every interval until it reports true, and fails the test after longest.
 func until(t *testing.T, what string, longest, interval time.Duration, done func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), longest)
@@ -143,17 +143,17 @@ func until(t *testing.T, what string, longest, interval time.Duration, done func
 	}
 }
 
-// listener is "tagger listen" as a process of its own.
+// listener is a "tagger listen" process.
 type listener struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
 
 	mu    sync.Mutex
 	lines []logLine
-	text  bytes.Buffer // all of it
+	text  bytes.Buffer // the whole output
 }
 
-// logLine is what these tests need of a line of the log.
+// logLine has the fields of a log line that these tests need.
 type logLine struct {
 	Time    time.Time
 	Level   string
@@ -171,7 +171,7 @@ type logLine struct {
 	Error    string
 }
 
-// buildTagger returns the command's path.
+// buildTagger builds the command and returns its path.
 func buildTagger(t *testing.T) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "tagger")
@@ -181,7 +181,7 @@ func buildTagger(t *testing.T) string {
 	return bin
 }
 
-// env is the environment of the command as an administrator of the stand, who sees all projects.
+// env returns the environment of the command with credentials of the stand's administrator, who sees all projects.
 func (s *stand) env(queue, rules string) environment {
 	return environment{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
@@ -192,12 +192,12 @@ func (s *stand) env(queue, rules string) environment {
 	}
 }
 
-// startListener starts one, and has it end with the test.
+// startListener starts a listener that is stopped when the test ends.
 func startListener(t *testing.T, bin string, env environment) *listener {
 	t.Helper()
 	l := &listener{cmd: exec.Command(bin, "listen"), ended: make(chan struct{})}
 	l.cmd.Env = env
-	// a test that is ended for its time has no clean-up
+	// a test that times out runs no clean-up
 	l.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := l.cmd.StdoutPipe()
 	if err != nil {
@@ -245,14 +245,14 @@ func (l *listener) end(signal os.Signal) {
 	<-l.ended
 }
 
-// log returns the lines so far.
+// log returns the log lines so far.
 func (l *listener) log() []logLine {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.lines[:len(l.lines):len(l.lines)]
 }
 
-// output is everything that it wrote.
+// output returns the output so far.
 func (l *listener) output() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

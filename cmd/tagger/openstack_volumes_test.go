@@ -21,7 +21,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/volumeattach"
 )
 
-// bootServers is small because a shared machine boots few servers from volumes in the time that a build has.
+// bootServers is small because a shared machine boots few servers from volumes in the time limit of a CI run.
 var bootServers = flag.Int("boot-servers", 4, "how many servers TestLoopFromVolumes boots from volumes")
 
 const familyRules = `
@@ -42,20 +42,20 @@ rules:
   inherit: [owner, cost-center]
 `
 
-// scriptKey is what a script writes to each server, once. Nova loses some of its writes, as it loses Tagger's, and only
-// Tagger writes again. It does so twice a day at most: a script with three writes can undo three.
+// scriptKey is the key that a script writes to each server once. Nova loses some of these writes, as it loses Tagger's,
+// and only Tagger writes again, at most twice a day. A script with three writes could undo three of Tagger's.
 const scriptKey = "patched"
 
-// tree is a server with what hangs on it.
-type tree struct {
+// bootedServer is a server with its boot volume and data volume.
+type bootedServer struct {
 	name, costCenter   string
 	server, boot, data string
-	// terraform is what Terraform's configuration says of the data volume's metadata, nil for nothing.
+	// terraform is the data volume's metadata in Terraform's configuration, nil if it has none.
 	terraform map[string]string
 }
 
-// Servers that boot from volumes, with data volumes and snapshots of both, end exactly as planned, beside a script that
-// writes to each server, and Terraform, which owns all metadata of the data volumes. It sets some of every fourth.
+// Servers that boot from volumes, their data volumes and snapshots of both end exactly as planned, although a script
+// writes to each server and Terraform manages the metadata of the data volumes. Terraform sets some on every fourth.
 func TestLoopFromVolumes(t *testing.T) {
 	s, bin := newStand(t), buildTagger(t)
 	s.knob(t, "spawn_delay", "0 4")
@@ -63,7 +63,7 @@ func TestLoopFromVolumes(t *testing.T) {
 	env := append(ownQueue(t, s, bin, "volumes"), "TAGGER_RULES="+familyRules)
 	l := startListener(t, bin, env)
 	b := newBatch(t, s)
-	f := &forest{batch: b}
+	f := &bootedServers{batch: b}
 	defer func() {
 		if t.Failed() {
 			f.explain(t, l)
@@ -71,14 +71,14 @@ func TestLoopFromVolumes(t *testing.T) {
 	}()
 
 	start := time.Now()
-	f.plant(t, *bootServers)
+	f.createAll(t, *bootServers)
 	t.Logf("%d servers with two volumes and two snapshots each asked for in %.1f s", *bootServers,
 		time.Since(start).Seconds())
 	b.awaitTags(t, 6*time.Minute+time.Duration(*bootServers)*5*time.Second)
 	t.Logf("all as planned %.1f s after the first was asked for", time.Since(start).Seconds())
 	until(t, "the queue is empty", time.Minute, time.Second, func() bool { return s.waiting(t, env.queue()) == 0 })
-	for _, tr := range f.trees {
-		f.terraformPlan(t, tr)
+	for _, server := range f.all {
+		f.terraformPlan(t, server)
 	}
 	l.end(syscall.SIGTERM)
 	wrong, missing := b.check(t, scriptKey)
@@ -106,15 +106,15 @@ func TestLoopFromVolumes(t *testing.T) {
 	}
 }
 
-// forest grows trees.
-type forest struct {
+// bootedServers creates servers that boot from volumes.
+type bootedServers struct {
 	*batch
-	trees         []*tree
+	all           []*bootedServer
 	plans, drifts atomic.Int64
 }
 
-// explain logs what the listener says of the resources that are not as planned.
-func (f *forest) explain(t *testing.T, l *listener) {
+// explain logs the listener's log lines about resources that are not as planned.
+func (f *bootedServers) explain(t *testing.T, l *listener) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	for _, m := range f.made {
@@ -132,24 +132,24 @@ func (f *forest) explain(t *testing.T, l *listener) {
 	}
 }
 
-// plant makes n trees, a few at a time.
-func (f *forest) plant(t *testing.T, n int) {
+// createAll creates n servers, a few at a time.
+func (f *bootedServers) createAll(t *testing.T, n int) {
 	t.Helper()
 	for i := range n {
 		name := fmt.Sprintf("family-%d", i+1)
-		tr := &tree{name: name, costCenter: fmt.Sprintf("CC-%d", i%7)}
+		b := &bootedServer{name: name, costCenter: fmt.Sprintf("CC-%d", i%7)}
 		if i%4 == 3 {
-			tr.terraform = map[string]string{"app": name}
+			b.terraform = map[string]string{"app": name}
 		}
-		f.trees = append(f.trees, tr)
+		f.all = append(f.all, b)
 	}
 	var wg sync.WaitGroup
 	next := atomic.Int64{}
 	for range 4 {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
-				if err := f.grow(t, f.trees[i]); err != nil {
-					t.Errorf("%s: %v", f.trees[i].name, err)
+				if err := f.create(t, f.all[i]); err != nil {
+					t.Errorf("%s: %v", f.all[i].name, err)
 				}
 			}
 		})
@@ -157,12 +157,12 @@ func (f *forest) plant(t *testing.T, n int) {
 	wg.Wait()
 }
 
-// grow makes a server with its volumes, writes to it as a script does, and takes the snapshots.
-func (f *forest) grow(t *testing.T, tr *tree) error {
+// create creates a server with its volumes, writes to it as a script does, and creates the snapshots.
+func (f *bootedServers) create(t *testing.T, b *bootedServer) error {
 	ctx, s := t.Context(), f.stand
 	server, err := servers.Create(ctx, s.compute, servers.CreateOpts{
-		Name: tr.name, FlavorRef: s.creds.Flavor, Networks: "none",
-		Metadata: map[string]string{"mine": tr.name, "cost-center": tr.costCenter},
+		Name: b.name, FlavorRef: s.creds.Flavor, Networks: "none",
+		Metadata: map[string]string{"mine": b.name, "cost-center": b.costCenter},
 		BlockDevice: []servers.BlockDevice{{
 			SourceType: servers.SourceImage, DestinationType: servers.DestinationVolume, UUID: s.creds.Image, VolumeSize: 1,
 			DeleteOnTermination: true,
@@ -171,36 +171,37 @@ func (f *forest) grow(t *testing.T, tr *tree) error {
 	if err != nil {
 		return fmt.Errorf("create the server: %w", err)
 	}
-	tr.server = server.ID
+	b.server = server.ID
 	f.add(made{"server", server.ID, map[string]string{
-		"mine": tr.name, "cost-center": tr.costCenter, "owner": "tagger", "label": "tagged " + tr.name,
+		"mine": b.name, "cost-center": b.costCenter, "owner": "tagger", "label": "tagged " + b.name,
 	}})
-	data, err := volumes.Create(ctx, s.volume, volumes.CreateOpts{Name: tr.name + "-data", Size: 1,
-		Metadata: tr.terraform}, nil).Extract()
+	data, err := volumes.Create(ctx, s.volume, volumes.CreateOpts{Name: b.name + "-data", Size: 1,
+		Metadata: b.terraform}, nil).Extract()
 	if err != nil {
 		return fmt.Errorf("create the data volume: %w", err)
 	}
-	tr.data = data.ID
-	inherited := map[string]string{"owner": "tagger", "cost-center": tr.costCenter}
+	b.data = data.ID
+	inherited := map[string]string{"owner": "tagger", "cost-center": b.costCenter}
 	ofData := maps.Clone(inherited)
 	ofData["zone"] = "nova"
-	if tr.terraform != nil {
-		ofData, inherited = tr.terraform, map[string]string{} // left alone, so that its snapshot inherits nothing
+	if b.terraform != nil {
+		// Tagger leaves the volume alone, so its snapshot inherits nothing
+		ofData, inherited = b.terraform, map[string]string{}
 	}
 	f.add(made{"volume", data.ID, ofData})
 
 	until(t, "the server is active", 4*time.Minute, time.Second, func() bool {
-		f.terraformPlan(t, tr)
+		f.terraformPlan(t, b)
 		v, err := servers.Get(ctx, s.compute, server.ID).Extract()
 		if err == nil && v.Status == "ACTIVE" && len(v.AttachedVolumes) == 1 {
-			tr.boot = v.AttachedVolumes[0].ID
+			b.boot = v.AttachedVolumes[0].ID
 		}
-		return tr.boot != "" || err == nil && v.Status == "ERROR"
+		return b.boot != "" || err == nil && v.Status == "ERROR"
 	})
-	if tr.boot == "" {
+	if b.boot == "" {
 		return fmt.Errorf("the server %s is in error", server.ID)
 	}
-	f.add(made{"volume", tr.boot, map[string]string{"owner": "tagger", "cost-center": tr.costCenter, "zone": "nova"}})
+	f.add(made{"volume", b.boot, map[string]string{"owner": "tagger", "cost-center": b.costCenter, "zone": "nova"}})
 	if _, err := servers.UpdateMetadata(ctx, s.compute, server.ID, servers.MetadataOpts{scriptKey: "yes"}).Extract(); err != nil {
 		return fmt.Errorf("write as a script: %w", err)
 	}
@@ -208,15 +209,15 @@ func (f *forest) grow(t *testing.T, tr *tree) error {
 		return fmt.Errorf("attach the data volume: %w", err)
 	}
 	until(t, "the data volume is attached", time.Minute, time.Second, func() bool {
-		f.terraformPlan(t, tr)
+		f.terraformPlan(t, b)
 		v, err := volumes.Get(ctx, s.volume, data.ID).Extract()
 		return err == nil && v.Status == "in-use"
 	})
-	f.terraformApply(t, tr)
+	f.terraformApply(t, b)
 	for volume, more := range map[string]map[string]string{
-		tr.boot: {"owner": "tagger", "cost-center": tr.costCenter}, tr.data: inherited,
+		b.boot: {"owner": "tagger", "cost-center": b.costCenter}, b.data: inherited,
 	} {
-		name := tr.name + "-" + volume[:8]
+		name := b.name + "-" + volume[:8]
 		snapshot, err := snapshots.Create(ctx, s.volume, snapshots.CreateOpts{
 			VolumeID: volume, Name: name, Force: true, Metadata: map[string]string{"mine": name},
 		}).Extract()
@@ -230,26 +231,26 @@ func (f *forest) grow(t *testing.T, tr *tree) error {
 	return nil
 }
 
-// terraformPlan compares what Terraform's configuration says with what is there, as openstack_blockstorage_volume_v3
-// does: without metadata in the configuration nothing is compared.
-func (f *forest) terraformPlan(t *testing.T, tr *tree) {
-	v, err := volumes.Get(t.Context(), f.stand.volume, tr.data).Extract()
+// terraformPlan compares the metadata with Terraform's configuration, as openstack_blockstorage_volume_v3 does: without
+// metadata in the configuration, it compares nothing.
+func (f *bootedServers) terraformPlan(t *testing.T, b *bootedServer) {
+	v, err := volumes.Get(t.Context(), f.stand.volume, b.data).Extract()
 	if err != nil {
-		t.Errorf("read %s: %v", tr.data, err)
+		t.Errorf("read %s: %v", b.data, err)
 		return
 	}
-	if f.plans.Add(1); tr.terraform != nil && !maps.Equal(v.Metadata, tr.terraform) {
+	if f.plans.Add(1); b.terraform != nil && !maps.Equal(v.Metadata, b.terraform) {
 		f.drifts.Add(1)
-		t.Errorf("Terraform has %v, there is %v", tr.terraform, slices.Sorted(maps.Keys(v.Metadata)))
+		t.Errorf("Terraform has %v, there is %v", b.terraform, slices.Sorted(maps.Keys(v.Metadata)))
 	}
 }
 
-// terraformApply gives the data volume another description. The request has no metadata if there is no difference.
-func (f *forest) terraformApply(t *testing.T, tr *tree) {
-	f.terraformPlan(t, tr)
-	name, description := tr.name+"-data", "by Terraform"
+// terraformApply changes the data volume's description. The request has no metadata, because it did not change.
+func (f *bootedServers) terraformApply(t *testing.T, b *bootedServer) {
+	f.terraformPlan(t, b)
+	name, description := b.name+"-data", "by Terraform"
 	o := volumes.UpdateOpts{Name: &name, Description: &description}
-	if _, err := volumes.Update(t.Context(), f.stand.volume, tr.data, o).Extract(); err != nil {
-		t.Errorf("update %s: %v", tr.data, err)
+	if _, err := volumes.Update(t.Context(), f.stand.volume, b.data, o).Extract(); err != nil {
+		t.Errorf("update %s: %v", b.data, err)
 	}
 }

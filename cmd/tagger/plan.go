@@ -72,7 +72,7 @@ func planCommand(s streams) *cobra.Command {
 	return cmd
 }
 
-// needEvents is an argument check that says what is wanted.
+// needEvents checks that there are arguments, with a clearer error than cobra's.
 func needEvents(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return fmt.Errorf("%s: no event; name a file such as events/server-created.json, or - for standard input", cmd.Name())
@@ -80,5 +80,5 @@ func needEvents(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// isUndone reports whether an outcome leaves something to do.
+// isUndone reports whether an outcome leaves work to do.
 func isUndone(o apply.Outcome) bool { return o == apply.Deferred || o == apply.Rejected }

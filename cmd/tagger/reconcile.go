@@ -158,7 +158,7 @@ func reconcileCommand(s streams) *cobra.Command {
 	return cmd
 }
 
-// reconciler is what the modes of tagger reconcile share.
+// reconciler has what the modes of tagger reconcile share.
 type reconciler struct {
 	streams
 	options   reconcile.Options
@@ -167,7 +167,7 @@ type reconciler struct {
 	session   *cloud.Session
 }
 
-// decodeScope reads --scope, which is TAGGER_PROJECTS' syntax with the word all for *.
+// decodeScope parses --scope: the syntax of TAGGER_PROJECTS, with all in place of *.
 func decodeScope(flag string) (scope config.Projects, err error) {
 	if err := scope.Decode(strings.ReplaceAll(","+flag+",", ",all,", ",*,")); err != nil {
 		return nil, fmt.Errorf("--scope: %w", err)
@@ -175,7 +175,7 @@ func decodeScope(flag string) (scope config.Projects, err error) {
 	return scope, nil
 }
 
-// openReconciler reads settings and rules, and logs in.
+// openReconciler reads the settings and rules, and logs in.
 func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconciler, error) {
 	if err := f.check(); err != nil {
 		return nil, err
@@ -200,12 +200,12 @@ func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconci
 	}
 	d.options.Name, d.options.Overwrite, d.options.Protected = f.name, f.overwrite, f.protected
 	d.options.AllowPastDates, d.options.Settled = f.pastDates, f.settled
-	for _, kind := range lifecycle.Kinds() { // in this order: parents come first
+	for _, kind := range lifecycle.Kinds() { // ordered: parents first
 		if slices.Contains(f.kinds, string(kind)) {
 			d.options.Kinds = append(d.options.Kinds, kind)
 		}
 	}
-	d.options.CreatedFrom, d.options.CreatedTo, err = between("--created-between", f.created)
+	d.options.CreatedFrom, d.options.CreatedTo, err = parsePeriod("--created-between", f.created)
 	return d, err
 }
 
@@ -270,8 +270,8 @@ func (f *reconcileFlags) check() error {
 	return nil
 }
 
-// between reads two times, zero where there are none.
-func between(flag, times string) (from, to time.Time, err error) {
+// parsePeriod parses two times separated by a comma. For an empty text, both are zero.
+func parsePeriod(flag, times string) (from, to time.Time, err error) {
 	if times == "" {
 		return from, to, nil
 	}
@@ -293,7 +293,7 @@ func between(flag, times string) (from, to time.Time, err error) {
 	return from, to, nil
 }
 
-// progress shows how far a run is, on a terminal only.
+// progress returns a function that shows a run's progress, on a terminal only.
 func (d *reconciler) progress(what string) func(done, of int) {
 	file, ok := d.err.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
@@ -357,7 +357,7 @@ func (d *reconciler) plan(ctx context.Context, f reconcileFlags) error {
 	return nil
 }
 
-// printSummary shows what a plan found.
+// printSummary shows the summary of a plan.
 func (d *reconciler) printSummary(file string, s reconcile.Summary, m reconcile.Measures, capped error) {
 	st := styleFor(d.out)
 	line := func(name, format string, args ...any) {
@@ -434,7 +434,7 @@ func (d *reconciler) printSummary(file string, s reconcile.Summary, m reconcile.
 	fmt.Fprintf(d.out, " To apply:  tagger reconcile --apply %s%s\n", file, confirm)
 }
 
-// callsPerResource is one to read a resource, one to write it and one to verify it.
+// callsPerResource counts three API calls: read, write and verify.
 const callsPerResource = 3
 
 func (d *reconciler) printStates(s reconcile.Summary, m reconcile.Measures) {
@@ -470,9 +470,9 @@ func (d *reconciler) printStates(s reconcile.Summary, m reconcile.Measures) {
 }
 
 const (
-	// shownValues is how many values of a key a summary names.
+	// shownValues limits the values of a key that a summary shows.
 	shownValues = 3
-	// warnedShare is the share of one project's resources, in a hundred of the planned ones, that is worth a warning.
+	// warnedShare is the percentage of the planned resources in one project above which there is a warning.
 	warnedShare = 40
 )
 
@@ -527,7 +527,7 @@ func (d *reconciler) run(f reconcileFlags) (reconcile.Run, error) {
 	}, nil
 }
 
-// operator is who runs the command: the cloud's user, and the machine's.
+// operator returns who runs the command: the user of the cloud and that of the machine.
 func operator(s *cloud.Session) string {
 	if name := os.Getenv("USER"); name != "" {
 		return s.User + " (" + name + ")"
@@ -573,7 +573,7 @@ func (d *reconciler) apply(ctx context.Context, f reconcileFlags) error {
 	return d.status(r, err)
 }
 
-// status is the command's result after a run.
+// status returns the command's exit status after a run, as an error.
 func (d *reconciler) status(r reconcile.Report, err error) error {
 	_, stopped := errors.AsType[*reconcile.StoppedError](err)
 	switch {
@@ -619,10 +619,10 @@ func (d *reconciler) printReport(r reconcile.Report) {
 	fmt.Fprintf(d.out, "Journal: %s\n", r.Journal)
 }
 
-// shownCanary is the canary that a run that was stopped suggests, if the limits allow it.
+// shownCanary is the canary size that a stopped run suggests, if the limits allow it.
 const shownCanary = 20
 
-// printLimits shows which limits a plan is over, and the ways on.
+// printLimits shows which limits a plan exceeds, and how to proceed.
 func (d *reconciler) printLimits(f reconcileFlags, r reconcile.Report, e *reconcile.LimitError) {
 	fmt.Fprintln(d.out, styleFor(d.out).paint(red, "STOPPED before the first write.")+" Nothing was written.")
 	w := tabwriter.NewWriter(d.out, 0, 0, 3, ' ', 0)
@@ -676,7 +676,7 @@ func (d *reconciler) revert(ctx context.Context, f reconcileFlags) error {
 		return err
 	}
 	run.Selection.By = f.writtenBy
-	run.Selection.From, run.Selection.To, err = between("--written-between", f.writtenBetween)
+	run.Selection.From, run.Selection.To, err = parsePeriod("--written-between", f.writtenBetween)
 	if err != nil {
 		return err
 	}

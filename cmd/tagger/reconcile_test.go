@@ -28,7 +28,7 @@ func fleet(t *testing.T, n int) (sim *simcloud.Cloud, plan string) {
 	return sim, filepath.Join(t.TempDir(), "plan.jsonl")
 }
 
-// From a dry run over a limit to a canary, the rest, and back.
+// A dry run over a limit, a canary, the rest, and a revert.
 func TestReconcile(t *testing.T) {
 	sim, plan := fleet(t, 120)
 	contains := func(out string, wants ...string) {
@@ -175,7 +175,7 @@ func TestReconcileStatuses(t *testing.T) {
 	}
 }
 
-// Explain says in its first line why a resource is as it is.
+// The first line of explain says why a resource is as it is.
 func TestExplain(t *testing.T) {
 	sim, _ := fleet(t, 0)
 	created := time.Now().Add(-2 * time.Hour).UTC().Truncate(time.Second)

@@ -82,7 +82,7 @@ func rulesCheckCommand(s streams) *cobra.Command {
 	return cmd
 }
 
-// remark is what there is to say about rules, as JSON.
+// remark is a message about rules, as JSON.
 type remark struct {
 	File  string `json:"file"`
 	Level string `json:"level"` // fault, warning, ok or reads
@@ -91,7 +91,7 @@ type remark struct {
 	Text  string `json:"text"`
 }
 
-// readsText says what rules read from the cloud, and which rights that takes; "" if they read nothing.
+// readsText describes what rules read from the cloud and which rights that needs. It is "" if they read nothing.
 func readsText(n rules.Needs) string {
 	if !n.Any() {
 		return ""
@@ -204,7 +204,7 @@ func rulesTestCommand(s streams) *cobra.Command {
 	return cmd
 }
 
-// run returns what differs from what is expected.
+// run returns the differences from the expected result.
 func (c ruleCase) run(ctx context.Context, t *tagger.Tagger, dir string) ([]string, error) {
 	payload, err := c.payload(dir)
 	if err != nil {
@@ -224,7 +224,7 @@ func (c ruleCase) run(ctx context.Context, t *tagger.Tagger, dir string) ([]stri
 	}
 	p := planned[0]
 	var diffs []string
-	var d apply.Decision // none where there is something to write
+	var d apply.Decision // empty if there is something to write
 	if !p.Pending() {
 		d = *p.Decision
 	}
@@ -284,7 +284,7 @@ func orNothing(s string) string {
 	return s
 }
 
-// plural is "1 rule" and "2 rules".
+// plural returns "1 rule", "2 rules".
 func plural(n int, what string) string {
 	if n != 1 {
 		what += "s"

@@ -27,24 +27,24 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// suite is a file of cases that rules are held to.
+// suite is a case file: tests of rules.
 type suite struct {
-	// Rules is the rules' file, relative to the suite's; the environment's rules where it is left out.
+	// Rules is the rules file, relative to the case file. Without it, the cases test the rules of the environment.
 	Rules string     `yaml:"rules"`
 	Cases []ruleCase `yaml:"cases"`
 }
 
-// ruleCase is an event and the plan that the rules must have for it.
+// ruleCase is an event and the plan that the rules must make for it.
 type ruleCase struct {
 	Name string `yaml:"name"`
-	// Event is a file, relative to the suite's, or the event itself.
+	// Event is a file name, relative to the case file, or the event itself.
 	Event yaml.Node `yaml:"event"`
-	// Readings are what would be read from the cloud.
+	// Readings stand in for what Tagger would read from the cloud.
 	Readings caseReadings `yaml:"readings"`
 	Expect   expectation  `yaml:"expect"`
 }
 
-// caseReadings are [rules.Readings] in the words of a file of cases.
+// caseReadings are [rules.Readings] in the syntax of a case file.
 type caseReadings struct {
 	Metadata  map[string]string `yaml:"metadata"`
 	Parent    *caseParent       `yaml:"parent"`
@@ -65,7 +65,7 @@ type caseProject struct {
 	Extra       map[string]string `yaml:"extra"`
 }
 
-// readings are those of a case. What it does not name is unknown.
+// readings returns the readings of a case. What the case does not set is unknown.
 func (r caseReadings) readings() rules.Readings {
 	all := rules.Readings{Metadata: r.Metadata, ActorName: r.ActorName, Unknown: map[string]string{}}
 	if r.Metadata == nil {
@@ -96,7 +96,7 @@ type expectation struct {
 	Outcome string            `yaml:"outcome" json:"outcome,omitempty"`
 }
 
-// openSuite reads a file of cases and the rules that it names.
+// openSuite reads a case file and the rules that it names.
 func openSuite(ctx context.Context, settings config.Settings, file string) (suite, *rules.Set, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -108,7 +108,7 @@ func openSuite(ctx context.Context, settings config.Settings, file string) (suit
 	}
 	source, err := settings.ReadRules(ctx, nil)
 	if c.Rules != "" {
-		source, err = config.ReadRulesFile(beside(filepath.Dir(file), c.Rules))
+		source, err = config.ReadRulesFile(resolvePath(filepath.Dir(file), c.Rules))
 	} else if err != nil {
 		err = fmt.Errorf("%w, or name a file in rules: of %s", err, file)
 	}
@@ -130,7 +130,7 @@ func openSuite(ctx context.Context, settings config.Settings, file string) (suit
 	return c, set, nil
 }
 
-// check refuses what no plan can have, for a case that expects it is a mistake in itself.
+// check rejects expectations that no plan can meet, because they are mistakes in the case.
 func (e expectation) check(known []string) error {
 	for _, name := range e.Rules {
 		if !slices.Contains(known, name) {
@@ -145,7 +145,7 @@ func (e expectation) check(known []string) error {
 		"is something to write", e.Outcome)
 }
 
-// readSuite reads the one document of a file of cases. An error begins with the place: ":9: …" or ": …".
+// readSuite parses a case file, which has one YAML document. An error begins with the place: ":9: …" or ": …".
 func readSuite(text []byte) (suite, error) {
 	var c suite
 	dec := yaml.NewDecoder(bytes.NewReader(text))
@@ -172,7 +172,7 @@ var (
 	wrongYAML   = regexp.MustCompile(`(?s)^cannot construct (\S+).* into (\S+)$`)
 )
 
-// suiteError says what is wrong in a file of cases, in the file's words instead of Go's.
+// suiteError rewrites a YAML error about a case file in terms of YAML instead of Go types.
 func suiteError(text []byte, err error) error {
 	var probe struct{ Rules yaml.Node }
 	if yaml.Unmarshal(text, &probe) == nil && probe.Rules.Kind == yaml.SequenceNode {
@@ -197,7 +197,7 @@ func suiteError(text []byte, err error) error {
 	return fmt.Errorf(":%d: %s", first.Mark.Line, message)
 }
 
-// members are the fields of the mapping that a Go type stands for.
+// members returns the YAML fields of the Go type with this name.
 func members(name string) []string {
 	var all []string
 	for _, t := range []reflect.Type{reflect.TypeFor[suite](), reflect.TypeFor[ruleCase](), reflect.TypeFor[expectation](),
@@ -211,7 +211,7 @@ func members(name string) []string {
 	return all
 }
 
-// yamlWord is a Go type or a YAML tag in words.
+// yamlWord describes a Go type or a YAML tag in words.
 func yamlWord(t string) string {
 	switch {
 	case t == "!!seq" || strings.HasPrefix(t, "[]"):
@@ -222,15 +222,15 @@ func yamlWord(t string) string {
 	return "one value"
 }
 
-// beside is a path that is relative to a folder, unless it is absolute.
-func beside(dir, path string) string {
+// resolvePath returns path, joined to dir if it is relative.
+func resolvePath(dir, path string) string {
 	if filepath.IsAbs(path) {
 		return path
 	}
 	return filepath.Join(dir, path)
 }
 
-// payload is the event: a file's content, or what stands in the case.
+// payload returns the event: a file's content, or the event in the case itself.
 func (c ruleCase) payload(dir string) ([]byte, error) {
 	event := &c.Event
 	if event.Kind == yaml.AliasNode {
@@ -238,7 +238,7 @@ func (c ruleCase) payload(dir string) ([]byte, error) {
 	}
 	switch event.Kind {
 	case yaml.ScalarNode:
-		text, err := os.ReadFile(beside(dir, event.Value))
+		text, err := os.ReadFile(resolvePath(dir, event.Value))
 		if err != nil {
 			return nil, fmt.Errorf("read the event: %w", err)
 		}
@@ -254,10 +254,9 @@ func (c ruleCase) payload(dir string) ([]byte, error) {
 	return nil, errors.New("it has no event: want a file's name or the event itself")
 }
 
-// jsonValue is what a node would be in the JSON of an event. Words without quotes are null, true, false and numbers
-// where YAML 1.2 and JSON agree that they are, and where a number is written as it will be read: 014, 3.10, 0x1F, 1e5,
-// 12:30, 2026-12-31 and yes are texts, so that a case says what a payload with these texts does. left bounds the nodes,
-// for aliases can multiply them.
+// jsonValue returns a node's value in the JSON of an event. A word without quotes is null, true, false or a number only
+// if YAML 1.2 and JSON agree, and a number only in its canonical form. So 014, 3.10, 0x1F, 1e5, 12:30, 2026-12-31 and
+// yes are strings, as they would be in the payload. left limits the nodes, because aliases can multiply them.
 func jsonValue(node *yaml.Node, left *int) (any, error) {
 	if *left--; *left < 0 {
 		return nil, errors.New("its aliases make it too large")
@@ -289,7 +288,7 @@ func jsonValue(node *yaml.Node, left *int) (any, error) {
 
 func jsonObject(node *yaml.Node, left *int) (map[string]any, error) {
 	object := map[string]any{}
-	for i := 0; i+1 < len(node.Content); i += 2 { // merge keys first: what is written out wins
+	for i := 0; i+1 < len(node.Content); i += 2 { // merge keys first: explicit keys override them
 		if key, value := node.Content[i], node.Content[i+1]; isMerge(key) {
 			merged := []*yaml.Node{value}
 			if value.Kind == yaml.SequenceNode {

@@ -67,7 +67,7 @@ func TestRulesCheck(t *testing.T) {
 	}
 }
 
-// What rules read from the cloud is said when they are checked, with the rights that it takes.
+// rules check prints what rules read from the cloud and the rights that this needs.
 func TestRulesCheckReads(t *testing.T) {
 	clearEnv(t)
 	dir := t.TempDir()
@@ -89,7 +89,7 @@ func TestRulesCheckReads(t *testing.T) {
 	}
 }
 
-// The documented examples are held to their own cases.
+// The documented examples pass their own cases.
 func TestRulesTestExample(t *testing.T) {
 	clearEnv(t)
 	for file, cases := range map[string]string{"rules_test.yaml": "3 cases, 0 failed",
@@ -158,7 +158,7 @@ func TestRulesTest(t *testing.T) {
 	}
 }
 
-// What is wrong in a file of cases is said in the file's words.
+// Errors in a case file are in terms of YAML instead of Go types.
 func TestRulesTestRefuses(t *testing.T) {
 	clearEnv(t)
 	dir := t.TempDir()
@@ -199,7 +199,7 @@ func TestRulesTestRefuses(t *testing.T) {
 	}
 }
 
-// One event serves several cases.
+// Several cases can share one event.
 func TestRulesTestAlias(t *testing.T) {
 	clearEnv(t)
 	dir := t.TempDir()
@@ -215,7 +215,7 @@ func TestRulesTestAlias(t *testing.T) {
 	}
 }
 
-// A problem names its rule and its key as such, which may have one name.
+// A problem labels its rule and its key, which may have the same name.
 func TestProblemsAsText(t *testing.T) {
 	clearEnv(t)
 	t.Setenv("TAGGER_RULES", "rules: [{name: owner, on: server.created, when: data.x, set: {owner: v}}, {name: size, "+
@@ -228,7 +228,7 @@ func TestProblemsAsText(t *testing.T) {
 	}
 }
 
-// Rules that would take too long over an event reject it, with the name of the one that does.
+// An event on which a rule takes too long is rejected, with the name of the rule.
 func TestGreedyRule(t *testing.T) {
 	clearEnv(t)
 	t.Setenv("TAGGER_RULES", "rules: [{name: first, on: server.created, set: {k: v}}, {name: greedy, on: "+
@@ -240,8 +240,7 @@ func TestGreedyRule(t *testing.T) {
 	}
 }
 
-// An event in a case is what the same words would be as JSON; a word that JSON has no other form for stays as it is
-// written.
+// An event in a case has the values that the same words have in JSON. Words that are not JSON values are strings.
 func TestRulesTestTypes(t *testing.T) {
 	clearEnv(t)
 	dir := t.TempDir()
@@ -323,7 +322,7 @@ func TestRulesTestEventAliases(t *testing.T) {
 	}
 }
 
-// Paths that are absolute stay as they are.
+// Absolute paths stay unchanged.
 func TestRulesTestAbsolutePaths(t *testing.T) {
 	clearEnv(t)
 	dir, elsewhere := t.TempDir(), t.TempDir()
@@ -335,7 +334,7 @@ func TestRulesTestAbsolutePaths(t *testing.T) {
 	}
 }
 
-// A case can say what would be read from the cloud.
+// A case can set what Tagger would read from the cloud.
 func TestRulesTestReadings(t *testing.T) {
 	clearEnv(t)
 	dir := t.TempDir()

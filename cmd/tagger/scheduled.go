@@ -14,8 +14,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/scheduled"
 )
 
-// runScheduled makes one pass of a scheduled reconcile. Everything but the rules' file is configured by the
-// environment.
+// runScheduled makes one pass of a scheduled reconcile. The environment configures everything but the rules file.
 func runScheduled(ctx context.Context, flags *pflag.FlagSet, rulesFile string) error {
 	var other string
 	flags.Visit(func(f *pflag.Flag) {

@@ -9,7 +9,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// The exit statuses of a pass by cron are those of the table of exit statuses.
+// A scheduled pass has the exit statuses of the table in the docs.
 func TestReconcileScheduled(t *testing.T) {
 	sim, plan := fleet(t, 60)
 	tagged := func() (n int) {
@@ -47,7 +47,7 @@ func TestReconcileScheduled(t *testing.T) {
 	} {
 		t.Setenv(name, value)
 	}
-	pass(exitCapped, 0) // one value for all of them is a wrong rule, whatever the other limits are
+	pass(exitCapped, 0) // one value on all resources is a wrong rule, whatever the other limits are
 	t.Setenv("TAGGER_RULES", `rules: [{on: server.created, add: {owner: team-shop}, when: 'resource.name endsWith "0"'}]`)
 	pass(exitDone, 0) // other rules
 

@@ -46,7 +46,7 @@ func simcloudCommand(s streams) *cobra.Command {
 	return cmd
 }
 
-// serve serves until the context ends, and then lets requests that are under way finish.
+// serve serves HTTP until the context ends, then waits for requests in progress.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 1)

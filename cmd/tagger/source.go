@@ -14,14 +14,14 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// delivered is an event from a file, or what kept it from being one.
+// delivered is an event from a file, or the error that reading it gave.
 type delivered struct {
 	file  string
 	event event.Event
 	err   error
 }
 
-// readEvents reads event files; "-" is standard input.
+// readEvents reads event files. "-" is standard input.
 func readEvents(files []string, stdin io.Reader) ([]delivered, error) {
 	var all []delivered
 	for _, file := range files {
@@ -42,7 +42,7 @@ func readEvents(files []string, stdin io.Reader) ([]delivered, error) {
 }
 
 func readPayload(file string, stdin io.Reader) ([]byte, error) {
-	// One byte more than is taken, so that a payload that is too large is seen to be.
+	// One byte more than the limit, so that a payload over the limit is detected.
 	if file == "-" {
 		return io.ReadAll(io.LimitReader(stdin, ingress.MaxPayload+1))
 	}
@@ -54,7 +54,7 @@ func readPayload(file string, stdin io.Reader) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, ingress.MaxPayload+1))
 }
 
-// configure reads the settings, and reads and compiles the rules, from a file where one is named.
+// configure reads the settings, and compiles the rules, which come from rulesFile if it is set.
 func configure(ctx context.Context, rulesFile string, s streams) (config.Settings, *rules.Set, error) {
 	settings, err := config.SettingsFromEnv()
 	if err != nil {

@@ -18,7 +18,7 @@ type streams struct {
 	out, err io.Writer
 }
 
-// output is the form in which results are printed.
+// output is the format of printed results.
 type output string
 
 const (
@@ -26,7 +26,7 @@ const (
 	asJSON output = "json"
 )
 
-// String, Set and Type make it a flag.
+// String, Set and Type implement pflag.Value.
 func (o *output) String() string { return string(*o) }
 
 func (o *output) Set(s string) error {
@@ -45,14 +45,14 @@ func outputFlag(flags *pflag.FlagSet) *output {
 	return &o
 }
 
-// printJSON writes one object in one line, with <, > and & as they are.
+// printJSON writes one object on one line, without escaping <, > and &.
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }
 
-// style colours words, on a terminal only (and not where NO_COLOR is set, https://no-color.org).
+// style colours words on a terminal, unless NO_COLOR is set (https://no-color.org).
 type style bool
 
 func styleFor(w io.Writer) style {

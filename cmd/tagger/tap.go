@@ -61,13 +61,13 @@ type tapOptions struct {
 	count       int
 }
 
-// tap shows what comes.
+// tap prints the events of each message that it receives.
 type tap struct {
 	streams
 	options tapOptions
 	printer printer
-	// planner plans; expecting plans as tagger rules test does, which reads nothing from a cloud. Without rules the
-	// planner's rules match nothing.
+	// planner plans, with rules that match nothing if none are given. expecting plans as "tagger rules test" does,
+	// without reading from a cloud.
 	planner, expecting *tagger.Tagger
 	fixtures           *fixtures // nil without --save
 
@@ -118,7 +118,7 @@ func (t *tap) bound(exchanges, missing []string) {
 	}
 }
 
-// message shows a message, and reports false at the end.
+// message prints a message, and reports whether to continue.
 func (t *tap) message(ctx context.Context, m listen.Message) bool {
 	t.messages++
 	var planned []tagger.Plan
@@ -166,7 +166,7 @@ func (t *tap) summary() {
 	fmt.Fprintln(t.err, text)
 }
 
-// fixtures is a folder of events and a file of cases about them.
+// fixtures is a directory of events with a case file about them.
 type fixtures struct {
 	dir, rules string
 	saved      int
@@ -204,7 +204,7 @@ func newFixtures(dir, rulesFile string) (*fixtures, error) {
 
 var notInName = regexp.MustCompile(`[^A-Za-z0-9.-]+`)
 
-// save writes an event, and a case about it unless the event reports several changes.
+// save writes an event, and a case about it if the event reports one change.
 func (f *fixtures) save(e event.Event, planned []tagger.Plan) error {
 	if len(planned) != 1 {
 		return nil // a case is about one change
@@ -217,7 +217,7 @@ func (f *fixtures) save(e event.Event, planned []tagger.Plan) error {
 	}
 	file, err := os.OpenFile(filepath.Join(f.dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return nil // the same event again
+		return nil // a duplicate event
 	}
 	if err != nil {
 		return fmt.Errorf("save an event: %w", err)
@@ -233,7 +233,7 @@ func (f *fixtures) save(e event.Event, planned []tagger.Plan) error {
 	return nil
 }
 
-// addCase appends a case to the file of cases. JSON is YAML too.
+// addCase appends a case to the case file, as JSON, which is valid YAML.
 func (f *fixtures) addCase(name string, p tagger.Plan) error {
 	x := expectation{Rules: p.Rules, Set: p.Keys.Set, Add: p.Keys.Add, Remove: p.Keys.Remove, Rename: p.Keys.Rename}
 	if !p.Pending() {

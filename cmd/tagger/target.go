@@ -15,7 +15,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
-// options are those of a cloud as configured.
+// options returns the options of the configured cloud.
 func options(settings config.Settings, c config.Credentials) cloud.Options {
 	return cloud.Options{
 		Credentials: c, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint,
@@ -24,7 +24,7 @@ func options(settings config.Settings, c config.Credentials) cloud.Options {
 	}
 }
 
-// connect logs in to the configured cloud, and says first where that is and as whom.
+// connect logs in to the configured cloud. It first prints where, and as which user.
 func connect(ctx context.Context, settings config.Settings, s streams) (tagger.Parts, error) {
 	c, err := cloudsyaml.Read(ctx)
 	if err != nil {
@@ -56,23 +56,23 @@ func connect(ctx context.Context, settings config.Settings, s streams) (tagger.P
 	return tagger.Parts{Cloud: made, Region: c.RegionName, Journal: audit}, err
 }
 
-// openAudit opens the audit file of the settings; nil where there is none.
+// openAudit opens the audit file of the settings. It returns nil if there is none.
 func openAudit(settings config.Settings, s streams) (tagger.Journal, error) {
 	return app.OpenAudit(settings, func(err error) {
 		fmt.Fprintln(s.err, "warning: a write is not in the audit file:", visible.Line(err.Error(), maxComplaint))
 	})
 }
 
-// embeddedCloud is a cloud in this process that has the resources which events are about.
+// embeddedCloud is a cloud in this process that has the resources of the given events.
 type embeddedCloud struct {
 	cloud *simcloud.Cloud
 	tag   *cloud.Cloud
 }
 
-// buildTime is long enough to see that Tagger waits, and short enough to watch.
+// buildTime is how long a server builds: long enough to show that Tagger waits, and short enough to watch.
 const buildTime = 3 * time.Second
 
-// embed makes a cloud with the resource of every change, and a user who may act in all their projects.
+// embed starts a cloud with the resource of every change, and a user with rights in all their projects.
 func embed(ctx context.Context, planner *tagger.Tagger, events []delivered) *embeddedCloud {
 	o := simcloud.Options{Users: simcloud.DefaultUsers()[:1], SnapshotTime: buildTime, VolumeTime: buildTime}
 	roles := o.Users[0].Roles
@@ -121,7 +121,7 @@ func (e *embeddedCloud) parts() tagger.Parts {
 	return tagger.Parts{Cloud: e.tag, Region: "RegionOne"}
 }
 
-// metadata returns what the resource has now.
+// metadata returns the resource's current metadata.
 func (e *embeddedCloud) metadata(r tagger.ResourceRef) map[string]string {
 	return e.cloud.Metadata(string(r.Kind), r.ID)
 }

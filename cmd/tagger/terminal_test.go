@@ -11,7 +11,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// Of many events only those are shown that need something, and a line says how many there were of each kind.
+// Of many events, only those that need a change or attention are shown, with a line that counts each outcome.
 func TestOnlyChanges(t *testing.T) {
 	clearEnv(t)
 	t.Setenv("TAGGER_RULES", "rules: [{on: server.created, set: {env: dev}}]")

@@ -23,37 +23,37 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// printer prints what happens while it happens, for people or for programs.
+// printer prints progress and results as they arrive, as text or as JSON.
 type printer struct {
 	streams
 	style    style
 	format   output
 	embedded *embeddedCloud
 
-	// onlyChanges hides events that need nothing.
+	// onlyChanges hides events that need no change.
 	onlyChanges bool
-	// fromPages says that no cloud was asked: the requests' paths are those of the API pages.
+	// fromPages means that no cloud was asked. The requests' paths are those of the API reference.
 	fromPages bool
 	requested bool // requests were shown
 
-	current string // the file that is being shown
-	shown   string // the file whose name was shown last
+	current string // the current file
+	shown   string // the file whose name was printed last
 	undone  int
 	total   int
 	before  map[string]string
 
-	// summary counts outcomes, and plans by what they would do.
+	// summary counts outcomes and plans.
 	summary map[string]int
-	// whole is the standard output while an event's lines are collected in streams.out.
+	// whole holds standard output while streams.out buffers an event's lines.
 	whole    io.Writer
-	relevant bool // the event that is being shown needs something
+	relevant bool // the current event needs a change or attention
 	told     time.Time
 
-	// planned is how many of a result's problems were printed with its plan.
+	// planned counts the problems of a result that were already printed with its plan.
 	planned int
 }
 
-// begin begins an event, the i-th of n, counted from 0.
+// begin starts an event, the i-th of n, counted from 0.
 func (p *printer) begin(i, n int) {
 	if p.told.IsZero() {
 		p.told = time.Now()
@@ -67,10 +67,10 @@ func (p *printer) begin(i, n int) {
 	}
 }
 
-// progressInterval is how often a command over many events says at a terminal how far it is.
+// progressInterval is how often a command over many events prints its progress on a terminal.
 const progressInterval = 5 * time.Second
 
-// end ends an event, which is shown now unless it needs nothing.
+// end finishes an event, and prints its buffered lines if it needs a change or attention.
 func (p *printer) end() {
 	lines, ok := p.out.(*bytes.Buffer)
 	if !ok || p.whole == nil {
@@ -84,7 +84,7 @@ func (p *printer) end() {
 	}
 }
 
-// note counts what became of an event, or would.
+// note counts an outcome, or the outcome that a plan would have.
 func (p *printer) note(what string) {
 	if p.summary == nil {
 		p.summary = map[string]int{}
@@ -102,8 +102,8 @@ const (
 	nothingToWrite = "nothing to write"
 )
 
-// opening says where this happens, when that is nowhere real.
-func (p *printer) opening() {
+// printEmbedded prints that the cloud is the embedded one, if it is.
+func (p *printer) printEmbedded() {
 	if p.embedded != nil && p.format == asText {
 		fmt.Fprintln(p.out, p.style.paint(faint, "The embedded cloud: it lives in this process and ends with it."))
 	}
@@ -125,7 +125,7 @@ func (p *printer) file(name string) {
 	p.current = name
 }
 
-// verdict is the command's result. Over several events it says first how many there were of each outcome.
+// verdict returns the command's result. After several events, it first prints the number of each outcome.
 func (p *printer) verdict() error {
 	if p.format == asText && p.total > 1 {
 		var parts []string
@@ -141,21 +141,21 @@ func (p *printer) verdict() error {
 	return nil
 }
 
-// pages says whose the paths of the requests are that were shown, where they are not the cloud's, and how to see those.
+// pages notes that the printed request paths are those of the API reference, if they are, and how to see the cloud's.
 func (p *printer) pages(way string) {
 	if p.fromPages && p.requested && p.format == asText {
 		fmt.Fprintln(p.out, p.style.paint(faint, "\nThe paths are those of the API pages"+way+"."))
 	}
 }
 
-// planView is a plan as JSON: without what only a run knows, but with the outcome of what needs none.
+// planView is a plan as JSON. It has no results of a run, except the outcome of a change that needs no run.
 type planView struct {
 	tagger.Plan
 	Changes map[string]changeView `json:"changes,omitempty"`
 	VMState string                `json:"vm_state,omitempty"`
-	// Status is the state of a resource that has no vm_state.
+	// Status is the status of a resource without a vm_state.
 	Status string `json:"status,omitempty"`
-	// Paths says whose the requests' paths are where they are not the cloud's: those of the API pages.
+	// Paths is set if the requests' paths are those of the API reference instead of the cloud's.
 	Paths string `json:"paths,omitempty"`
 }
 
@@ -164,7 +164,7 @@ type changeView struct {
 	To   *string `json:"to"`
 }
 
-// previewed prints a plan, and what it would change where that is known.
+// previewed prints a plan, and what it would change, if that is known.
 func (p *printer) previewed(v tagger.Preview) {
 	if v.Pending() {
 		p.total++
@@ -222,7 +222,7 @@ func changes(d apply.Diff) map[string]changeView {
 	return all
 }
 
-// progress prints a run while it goes on.
+// progress returns functions that print the steps of a run.
 func (p *printer) progress() tagger.Progress {
 	if p.format == asJSON {
 		return tagger.Progress{}
@@ -255,7 +255,7 @@ func (p *printer) progress() tagger.Progress {
 			}
 			p.line(label, shorten.Replace(fmt.Sprintf("%-6s %s %s%s", c.Request.Method, c.Request.Path, status, why)))
 			if c.Request.Body != nil && !bytes.Equal(c.Request.Body, body) {
-				body = c.Request.Body // said once; the same again is the same
+				body = c.Request.Body // printed once; a repeat has the same body
 				p.line("", "       "+string(body))
 			}
 		},
@@ -266,7 +266,7 @@ func (p *printer) progress() tagger.Progress {
 	}
 }
 
-// callError is the API's word on a call, short.
+// callError returns the API's answer to a call, in short.
 func callError(c metadata.Call) string {
 	text := c.Err.Error()
 	if _, after, ok := strings.Cut(text, ": "); ok {
@@ -275,7 +275,7 @@ func callError(c metadata.Call) string {
 	return "  " + strings.TrimPrefix(text, fmt.Sprint(c.Status)+" ")
 }
 
-// result prints what became of a change.
+// result prints the result of a change.
 func (p *printer) result(r tagger.Result) {
 	p.count(r.Outcome)
 	if p.format == asJSON {
@@ -291,7 +291,7 @@ func (p *printer) result(r tagger.Result) {
 			p.line("removed", strings.Join(r.Removed, ", "))
 		}
 	}
-	if len(r.Problems) > p.planned { // those of the plan are told with it
+	if len(r.Problems) > p.planned { // the plan's own problems were printed with it
 		p.problems(r.Problems[p.planned:])
 	}
 	p.planned = 0
@@ -310,8 +310,8 @@ func (p *printer) count(o apply.Outcome) {
 	}
 }
 
-// deadLetter prints why Knative gave an event up: it says so in attributes of the dead letter
-// (https://knative.dev/docs/eventing/event-delivery/#dead-letter-events), the answer's body in base64.
+// deadLetter prints why Knative stopped delivering an event. The reason is in attributes of the dead letter
+// (https://knative.dev/docs/eventing/event-delivery/#dead-letter-events), with the receiver's answer in base64.
 func (p *printer) deadLetter(e event.Event) {
 	if e.Context == nil || p.format != asText {
 		return
@@ -336,7 +336,7 @@ func (p *printer) deadLetter(e event.Event) {
 	}
 }
 
-// plan prints event, change, rules and what they want.
+// plan prints an event, its change, the rules that match and the metadata that they want.
 func (p *printer) plan(v tagger.Plan) {
 	if v.Event.ID != "" {
 		p.line("event", v.Event.Type+"  "+p.style.paint(faint, v.Event.ID))
@@ -382,7 +382,7 @@ func (p *printer) problems(all []rules.Problem) {
 	}
 }
 
-// skipped prints why rules did not match; those for other actions share a line.
+// skipped prints why rules did not match. Rules for other actions share one line.
 func (p *printer) skipped(all []rules.Skip) {
 	var lines, others []string
 	for _, s := range all {
@@ -418,7 +418,7 @@ func describeOrigin(v tagger.Plan) string {
 	return fmt.Sprintf("project %s, by %s", project, actor)
 }
 
-// diff prints what would change on the resource as it is.
+// diff prints what would change on the resource.
 func (p *printer) diff(d apply.Diff) {
 	if d.StateName != "" {
 		p.line(d.StateName, d.State)
@@ -480,7 +480,7 @@ func reason(text string) string {
 	return ": " + text
 }
 
-// table prints rows under a label, their columns aligned.
+// table prints rows under a label, with aligned columns.
 func (p *printer) table(label string, rows [][]string) {
 	var b bytes.Buffer
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -503,8 +503,8 @@ func (p *printer) line(label, text string) {
 	_, _ = io.WriteString(p.out, "  "+p.style.paint(faint, fmt.Sprintf("%-9s", label))+" "+printable(text)+"\n")
 }
 
-// printable shows what would drive a terminal instead of doing it: names and values come from events and clouds, and so
-// from strangers. Our own colours pass.
+// printable makes terminal escapes visible instead of passing them on, because names and values come from outside.
+// Tagger's own colours pass.
 func printable(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {
@@ -524,10 +524,10 @@ func printable(text string) string {
 	return b.String()
 }
 
-// ownColour are the few that paint uses, and nothing that hides text or moves the cursor.
+// ownColour matches the colours that paint uses, and no escape that hides text or moves the cursor.
 var ownColour = regexp.MustCompile("^\x1b\\[(0|1|2|31|32|33)m")
 
-// first returns a label for the first of several lines only.
+// first returns label for the first of several lines, and "" for the others.
 func first(i int, label string) string {
 	if i == 0 {
 		return label

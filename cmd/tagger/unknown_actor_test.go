@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// An event that tells nothing of an actor has an actor of kind unknown, as docs/rules.md offers it.
+// An event without an actor has an actor of kind unknown, as docs/rules.md describes.
 func TestUnknownActor(t *testing.T) {
 	clearEnv(t)
 	rules := filepath.Join(t.TempDir(), "rules.yaml")

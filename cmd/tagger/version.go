@@ -34,7 +34,7 @@ func versionCommand(s streams) *cobra.Command {
 	return cmd
 }
 
-// version is the module's version, where it was built as one, else the commit's.
+// version returns the module's version, or the commit if the build has none.
 func version(read func() (*debug.BuildInfo, bool)) string {
 	info, ok := read()
 	if !ok {
@@ -51,10 +51,10 @@ func version(read func() (*debug.BuildInfo, bool)) string {
 	return cmp.Or(info.Main.Version, "unknown")
 }
 
-// oneOf makes a command that is a name for others print its help, and refuse a word that is none of them.
+// oneOf makes cmd a group of the commands in all. Alone it prints its help, and it rejects unknown subcommands.
 func oneOf(cmd *cobra.Command, all ...*cobra.Command) *cobra.Command {
 	cmd.AddCommand(all...)
-	cmd.Args = cobra.ArbitraryArgs // cobra's own check speaks of the root's commands only, in several lines
+	cmd.Args = cobra.ArbitraryArgs // cobra's own check suggests only the root's commands, on several lines
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return cmd.Help()
