@@ -11,20 +11,20 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// What metadata can make large has a limit. What is beyond it is counted together, as others.
+// Limits for counts that grow with the metadata. The excess is counted as one group, others.
 const (
-	// maxGroups is how many projects, and how many owners, are counted each by itself.
+	// maxGroups limits how many projects, and how many owners, are counted separately.
 	maxGroups = 50_000
-	// maxValues is how many values of the allocation key.
+	// maxValues limits how many values of the allocation key are counted separately.
 	maxValues = 1_000
-	// others is the id of what is counted together.
+	// others is the id of the group that holds the excess.
 	others = "(others)"
 )
 
 // statusCount is how many statuses there are.
 const statusCount = 6
 
-// cell is a tally as it is counted: a project has one for each row.
+// cell is a tally in progress. A project has one for each row.
 type cell struct {
 	status               [statusCount]Amount
 	paid, aliases, alone Amount
@@ -53,14 +53,14 @@ func (c *cell) tally() Tally {
 	return t
 }
 
-// counted are the cells of one project or owner.
+// counted holds the cells of one project or owner.
 type counted struct {
 	name  string
 	cells []cell
 	owner majority
 }
 
-// majority finds the value that more than half have, in constant memory (Boyer and Moore's vote).
+// majority finds the value that more than half of the resources have, in constant memory (Boyer-Moore vote).
 type majority struct {
 	value string
 	votes int
@@ -85,7 +85,7 @@ func (m *majority) vote(value string) {
 	}
 }
 
-// result is the value if more than half certainly have it.
+// result returns the value if more than half certainly have it, else "".
 func (m *majority) result() string {
 	if 2*m.with > m.seen {
 		return m.value
@@ -93,7 +93,7 @@ func (m *majority) result() string {
 	return ""
 }
 
-// counter adds findings up.
+// counter adds up findings.
 type counter struct {
 	rows     []Row // without tallies
 	total    []cell
@@ -144,10 +144,10 @@ func (c *counter) group(in map[string]*counted, id, name string) *counted {
 	return g
 }
 
-// ownerKey is the key whose value names who is responsible.
+// ownerKey is the key whose value names the responsible owner.
 const ownerKey = "owner"
 
-// resource counts a resource once, whatever is required of it.
+// resource counts a resource once, however many keys are required of its kind.
 func (c *counter) resource(kind lifecycle.Kind, v metadata.View, projectName string, cost float64) {
 	c.group(c.projects, v.Project, projectName).owner.vote(strings.TrimSpace(v.Metadata[ownerKey]))
 	if v.Size == 0 {
@@ -195,7 +195,7 @@ func (c *counter) finding(f Finding) {
 	c.paid[payer][c.rows[row].Unit] = a
 }
 
-// withTallies returns the rows with the cells' tallies.
+// withTallies returns the rows, each with its cell's tally.
 func (c *counter) withTallies(cells []cell) []Row {
 	rows := slices.Clone(c.rows)
 	for i := range rows {
@@ -221,7 +221,7 @@ func (c *counter) groups(in map[string]*counted) []Group {
 	return all
 }
 
-// Unallocated is what is not allocated in the unit of the first row of the key.
+// Unallocated returns the unallocated amount in the unit of the key's first row.
 func (g Group) Unallocated(key string) Amount {
 	rows := rowsOf(g.Rows, key)
 	var sum Amount
@@ -233,7 +233,7 @@ func (g Group) Unallocated(key string) Amount {
 	return sum
 }
 
-// report puts what was counted into a report.
+// report fills in a report's counts.
 func (c *counter) report(r *Report) {
 	r.Key = c.key
 	r.Rows = c.withTallies(c.total)

@@ -1,8 +1,8 @@
 // Package coverage counts how much of a fleet has the metadata that the rules require.
 //
-// [Read] lists the resources of a scope page by page, as a reconcile does, and judges each resource for each key that
-// required: names. It returns a [Report] and keeps nothing of a single resource, so memory grows with projects and keys
-// only. The other functions write a report as text, JSON and metrics, and keep its history. Package page writes it for
+// [Read] lists the resources of a scope page by page, as a reconcile does, and assigns each resource a status for each
+// key under required:. It returns a [Report] and stores no resource, so memory grows only with projects and keys. The
+// other functions write a report as text, JSON and metrics, and keep its history. Package page writes it as HTML for
 // finance.
 //
 // docs/coverage.md defines every figure.
@@ -17,33 +17,32 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// Status is what is to be said of one required key on one resource. Each has exactly one, so that counts add up.
+// Status is the result for one required key on one resource. Each pair has exactly one status, so counts add up.
 type Status string
 
-// The statuses. A value that is a placeholder is [Placeholder] even on a resource that cannot be written; [NotWritable]
-// has no value at all.
+// The statuses. A placeholder value is [Placeholder] even on a resource that cannot be written; [NotWritable] means no
+// value at all.
 const (
-	// OK has an allowed value, and the expected one where there is one, under the key or one of its aliases.
+	// OK: the key or one of its aliases has an allowed value, equal to the expected value if there is one.
 	OK Status = "ok"
-	// Exempt has no such value, and an exemption covers it.
+	// Exempt: the key has no such value, and an exemption covers it.
 	Exempt Status = "exempt"
-	// Differs has a value that is not the expected one, or is not allowed.
+	// Differs: the value is not the expected one, or is not allowed.
 	Differs Status = "differs"
-	// Placeholder has a value that stands for none.
+	// Placeholder: the value is one of the configured placeholders.
 	Placeholder Status = "placeholder"
-	// Missing has no value. Metadata can be written on the resource.
+	// Missing: the key has no value, and the resource's metadata can be written.
 	Missing Status = "missing"
-	// NotWritable has no value, and the resource is locked or in a state in which its metadata cannot be written.
+	// NotWritable: the key has no value, and the resource is locked or in a state that refuses writes.
 	NotWritable Status = "not_writable"
 )
 
-// Statuses returns the statuses in the order in which they are shown.
+// Statuses returns the statuses in display order.
 func Statuses() []Status {
 	return []Status{OK, Exempt, Differs, Placeholder, Missing, NotWritable}
 }
 
-// Amount is a number of resources, their size together in the kind's unit, and what they cost a month by the prices
-// that were given.
+// Amount is a number of resources, their total size in the kind's unit, and their monthly cost at the given prices.
 type Amount struct {
 	Count int     `json:"count"`
 	Size  int     `json:"size"`
@@ -62,20 +61,20 @@ func (a *Amount) merge(b Amount) {
 	a.Cost += b.Cost
 }
 
-// Tally has the amounts of one key on one kind of resource.
+// Tally holds the amounts of one key on one kind of resource, by status.
 type Tally struct {
 	Total  Amount            `json:"total"`
 	Status map[Status]Amount `json:"status"`
-	// Paid is the part of Exempt for which an exemption names who pays (allocate_to).
+	// Paid is the part of Exempt whose exemption names a payer (allocate_to).
 	Paid Amount `json:"paid"`
 	// Aliases is the part of OK under an alias of the key.
 	Aliases Amount `json:"aliases"`
-	// SelfExempt counts resources that have the key tagger-exempt and not the required one. They are in Missing or
-	// NotWritable, or with self_exemption: accept in Exempt.
+	// SelfExempt counts resources that have the key tagger-exempt but not the required one. They are part of Missing or
+	// NotWritable, or of Exempt with self_exemption: accept.
 	SelfExempt Amount `json:"self_exempt"`
 }
 
-// merge adds another tally. Its sizes must be in the same unit.
+// merge adds another tally, whose sizes must be in the same unit.
 func (t *Tally) merge(u Tally) {
 	if t.Status == nil {
 		t.Status = map[Status]Amount{}
@@ -91,14 +90,14 @@ func (t *Tally) merge(u Tally) {
 	}
 }
 
-// Allocated is what someone pays for: the right value, or an exemption that names who pays.
+// Allocated returns the amount that has a payer: a correct value, or an exemption that names one.
 func (t Tally) Allocated() Amount {
 	a := t.Status[OK]
 	a.merge(t.Paid)
 	return a
 }
 
-// Unallocated is the rest.
+// Unallocated returns the total less [Tally.Allocated].
 func (t Tally) Unallocated() Amount {
 	a := t.Allocated()
 	return Amount{t.Total.Count - a.Count, t.Total.Size - a.Size, max(0, t.Total.Cost-a.Cost)}
@@ -112,17 +111,17 @@ type Row struct {
 	Tally
 }
 
-// Group is the rows of a project, or of an owner.
+// Group holds the rows of one project or one owner.
 type Group struct {
 	// Name is a project's name, ID its id. An owner has an ID only: the value of its key.
 	ID   string `json:"id"`
 	Name string `json:"name,omitempty"`
-	// Owner is the value of the key owner that more than half of the project's resources with an owner have.
+	// Owner is the value that more than half of the project's resources with the key owner share, "" without one.
 	Owner string `json:"owner,omitempty"`
 	Rows  []Row  `json:"rows"`
 }
 
-// ExemptionUse is an exemption and what it covers.
+// ExemptionUse is an exemption and the resources that it covers.
 type ExemptionUse struct {
 	Name       string    `json:"name"`
 	Keys       []string  `json:"keys"`
@@ -131,32 +130,32 @@ type ExemptionUse struct {
 	Ticket     string    `json:"ticket,omitempty"`
 	AllocateTo string    `json:"allocate_to,omitempty"`
 	Until      time.Time `json:"until"`
-	// Ended says that it covers nothing any more, EndsSoon that it will within [Soon].
+	// Ended reports that the exemption has expired, EndsSoon that it expires within [Soon].
 	Ended    bool `json:"ended,omitempty"`
 	EndsSoon bool `json:"ends_soon,omitempty"`
 	// Covered counts resources and keys together, so a resource can count more than once.
 	Covered int `json:"covered"`
 }
 
-// Soon is how far ahead the end of an exemption is announced.
+// Soon is how long before its end an exemption is reported as ending.
 const Soon = 14 * 24 * time.Hour
 
-// PaidBy is what is allocated to one value of the allocation key.
+// PaidBy is the amount allocated to one value of the allocation key.
 type PaidBy struct {
 	Value string                   `json:"value"`
 	Sizes map[metadata.Unit]Amount `json:"sizes"`
 }
 
-// Cost is what it costs a month.
+// Cost returns the monthly cost.
 func (p PaidBy) Cost() float64 {
 	sum := 0.0
-	for _, unit := range slices.Sorted(maps.Keys(p.Sizes)) { // in one order, so that it always rounds the same way
+	for _, unit := range slices.Sorted(maps.Keys(p.Sizes)) { // fixed order: the same rounding every time
 		sum += p.Sizes[unit].Cost
 	}
 	return sum
 }
 
-// costs are what all resources of some rows, and those that are not allocated, cost a month.
+// costs returns the monthly cost of all resources in some rows, and of the unallocated ones.
 func costs(rows []Row) (total, unallocated float64) {
 	for _, row := range rows {
 		total += row.Total.Cost
@@ -165,60 +164,60 @@ func costs(rows []Row) (total, unallocated float64) {
 	return total, unallocated
 }
 
-// Costs are what all resources of the kinds that have a payer, and those without one, cost a month.
+// Costs returns the monthly cost of the resources with a payer, and of those without one.
 func (r Report) Costs() (total, unallocated float64) { return costs(r.AllocationRows()) }
 
-// Report is what a run found.
+// Report is the result of a run.
 type Report struct {
-	// At is when reading began.
+	// At is the time at which reading began.
 	At    time.Time `json:"at"`
 	Cloud string    `json:"cloud"`
 	Scope []string  `json:"scope"`
 	// Rules is the hash of the rules.
 	Rules string `json:"rules"`
-	// Complete says that everything in the scope was read. Otherwise Errors has the first errors, and NotRead counts the
-	// lists and resources that were not read.
+	// Complete reports that everything in the scope was read. Otherwise Errors holds the first errors, and NotRead counts
+	// the lists and resources that were not read.
 	Complete bool     `json:"complete"`
 	Errors   []string `json:"errors"`
 	NotRead  int      `json:"not_read"`
-	// Notes say what limits the figures of a complete report.
+	// Notes describe the limitations of a complete report's figures.
 	Notes []string `json:"notes"`
-	// ProjectsRead of ProjectsTotal projects were read completely. Where one list has every project's resources, those
-	// with resources count.
+	// ProjectsRead of ProjectsTotal projects were read completely. If one list covers every project, only projects with
+	// resources are counted.
 	ProjectsRead  int `json:"projects_read"`
 	ProjectsTotal int `json:"projects_total"`
-	// Key is the key that says who pays.
+	// Key is the allocation key: its value names the payer.
 	Key string `json:"key"`
 	// Rows has a row for each required key and kind.
 	Rows []Row `json:"rows"`
-	// Projects has all projects, the one with the most unallocated first; Owners is there if it was asked for.
+	// Projects has all projects, largest unallocated amount first. Owners is set only if requested.
 	Projects []Group `json:"projects"`
 	Owners   []Group `json:"owners,omitempty"`
-	// Paid has what each value of Key pays for, the largest first.
+	// Paid has the amount that each value of Key pays for, largest first.
 	Paid []PaidBy `json:"paid"`
-	// Prices are those that costs are from, nil without; Unpriced counts resources for which there is none.
+	// Prices are the prices that costs were computed from, nil without any; Unpriced counts resources without a price.
 	Prices   *Prices                `json:"prices,omitempty"`
 	Unpriced map[lifecycle.Kind]int `json:"unpriced,omitempty"`
-	// Unsized counts resources whose size is not known; they weigh nothing.
+	// Unsized counts resources of unknown size; their size is counted as 0.
 	Unsized map[lifecycle.Kind]int `json:"unsized"`
-	// Orphans are volumes that no server has.
+	// Orphans counts volumes that are not attached to a server.
 	Orphans    map[lifecycle.Kind]Amount `json:"orphans"`
 	Exemptions []ExemptionUse            `json:"exemptions"`
-	// SelfAccepted says that resources may exempt themselves (self_exemption: accept).
+	// SelfAccepted reports that resources may exempt themselves (self_exemption: accept).
 	SelfAccepted bool `json:"self_accepted,omitempty"`
-	// Lost has the keys that Tagger wrote and that are absent now, nil if its records were not given.
+	// Lost has the keys that Tagger wrote and that are absent now, nil without Tagger's records.
 	Lost *Lost `json:"lost,omitempty"`
 	// Changes compares with an earlier run, nil without one.
 	Changes *Changes `json:"changes,omitempty"`
 }
 
-// AllocationRows returns the rows of the key that says who pays.
+// AllocationRows returns the rows of the allocation key.
 func (r Report) AllocationRows() []Row { return rowsOf(r.Rows, r.Key) }
 
-// AllocationRows returns the rows of the key that says who pays.
+// AllocationRows returns the rows of the allocation key.
 func (g Group) AllocationRows(key string) []Row { return rowsOf(g.Rows, key) }
 
-// UnallocatedCost is what the resources that are not allocated cost a month.
+// UnallocatedCost returns the monthly cost of the unallocated resources.
 func (g Group) UnallocatedCost(key string) float64 {
 	_, cost := costs(g.AllocationRows(key))
 	return cost
@@ -244,7 +243,7 @@ func rowsOf(rows []Row, key string) []Row {
 	return out
 }
 
-// Share is part of whole in percent, 100 of nothing.
+// Share returns part of whole in percent, 100 if whole is 0.
 func Share(part, whole int) float64 {
 	if whole == 0 {
 		return 100

@@ -53,7 +53,7 @@ func compile(t *testing.T, text string) *rules.Set {
 	return set
 }
 
-// fleet is an embedded cloud with the projects shop, crm, lab, and an administrator.
+// fleet starts an embedded cloud with an administrator and the projects shop, crm and lab.
 func fleet(t *testing.T, more ...simcloud.Project) *simcloud.Cloud {
 	t.Helper()
 	projects := append([]simcloud.Project{{ID: "shop", Name: "shop-prod"}, {ID: "crm", Name: "crm"},
@@ -84,7 +84,7 @@ func options(t *testing.T, sim *simcloud.Cloud, set *rules.Set, user string, sco
 
 type meta = map[string]string
 
-// put makes 14 servers and 5 volumes. Every figure below was counted by hand.
+// put creates 14 servers and 5 volumes. The expected figures below were counted by hand.
 func put(sim *simcloud.Cloud) {
 	for _, s := range []simcloud.Server{
 		// cost-center                                                                             owner
@@ -129,7 +129,7 @@ func put(sim *simcloud.Cloud) {
 	}
 }
 
-// figures is a tally in one line: total, ok, exempt, differs, placeholder, missing, not writable, each count/size.
+// figures formats a tally in one line: total, ok, exempt, differs, placeholder, missing, not writable, each count/size.
 func figures(row coverage.Row) string {
 	text := fmt.Sprintf("%s/%s %d/%d", row.Key, row.Kind, row.Total.Count, row.Total.Size)
 	for _, s := range coverage.Statuses() {
@@ -268,7 +268,7 @@ func TestSelfExemption(t *testing.T) {
 	}
 }
 
-// A list that fails is never taken for resources without metadata.
+// A failed list is never counted as resources without metadata.
 func TestIncomplete(t *testing.T) {
 	sim := fleet(t)
 	put(sim)
@@ -347,7 +347,7 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// A value that a spreadsheet would take for a formula stays text, and names are left out unless asked for.
+// A value that looks like a formula stays text, and names are left out unless requested.
 func TestCSVCells(t *testing.T) {
 	var out bytes.Buffer
 	w := coverage.NewCSV(&out, false)

@@ -11,17 +11,17 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// CSV writes a row for each resource and key, as they are read.
+// CSV writes a row for each resource and key as it is read.
 type CSV struct {
 	w     *csv.Writer
 	names bool
 	begun bool
 }
 
-// NewCSV returns a writer. Without names, the columns of names are empty.
+// NewCSV returns a writer. Without names, the name columns are empty.
 func NewCSV(w io.Writer, names bool) *CSV { return &CSV{w: csv.NewWriter(w), names: names} }
 
-// The first columns have FOCUS' names, so that they join its billing data:
+// The first columns have the names of the FOCUS specification, to join them with billing data:
 // https://focus.finops.org/focus-specification/
 const csvColumns = "ResourceId ResourceName ResourceType RegionId SubAccountId SubAccountName " +
 	"Key Status Value Alias Expected Reason Exemption AllocateTo Size Unit State Created " +
@@ -62,7 +62,7 @@ func (c *CSV) begin() error {
 	return c.w.Write(strings.Fields(csvColumns))
 }
 
-// Close writes what is left, and the header if there was no row.
+// Close flushes the rows, and writes the header if there were none.
 func (c *CSV) Close() error {
 	if err := c.begin(); err != nil {
 		return err
@@ -74,8 +74,8 @@ func (c *CSV) Close() error {
 	return nil
 }
 
-// plainCell keeps a spreadsheet from taking a value for a formula: whoever writes metadata would decide what it does
-// (https://owasp.org/www-community/attacks/CSV_Injection).
+// plainCell escapes a value that a spreadsheet would evaluate as a formula. Without it, anyone who can write metadata
+// could run formulas in the reader's spreadsheet (https://owasp.org/www-community/attacks/CSV_Injection).
 func plainCell(s string) string {
 	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
 		return "'" + s

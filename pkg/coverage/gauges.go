@@ -7,7 +7,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metrics"
 )
 
-// Gauges keeps the report of the last run for a scraper. It is safe for concurrent use.
+// Gauges serves the report of the last run to a scraper. It is safe for concurrent use.
 type Gauges struct {
 	perProject bool
 
@@ -15,10 +15,10 @@ type Gauges struct {
 	last *Report
 }
 
-// NewGauges returns gauges without a report. Projects are told apart only if perProject says so.
+// NewGauges returns gauges without a report. Series have a project label only if perProject is set.
 func NewGauges(perProject bool) *Gauges { return &Gauges{perProject: perProject} }
 
-// Set takes a run's report.
+// Set replaces the report.
 func (g *Gauges) Set(r Report) {
 	if !g.perProject {
 		r.Projects = nil
@@ -28,7 +28,7 @@ func (g *Gauges) Set(r Report) {
 	g.last = &r
 }
 
-// WritePrometheus writes what [WritePrometheus] does of the last report, and nothing before the first.
+// WritePrometheus writes the last report as the function [WritePrometheus] does, and nothing before the first report.
 func (g *Gauges) WritePrometheus(w io.Writer) error {
 	g.mu.Lock()
 	last := g.last
@@ -40,8 +40,8 @@ func (g *Gauges) WritePrometheus(w io.Writer) error {
 }
 
 // WriteEMF writes a report's figures in CloudWatch's embedded metric format: a line with coverage_complete, 1 or 0, and
-// a line for each key and kind with the resources in each status (coverage_ok, coverage_missing, …) and the share that
-// is ok in percent (coverage_percent). A report that is not complete has the first line only.
+// a line for each key and kind with the resources in each status (coverage_ok, coverage_missing, …) and the OK share in
+// percent (coverage_percent). An incomplete report has only the first line.
 func WriteEMF(w io.Writer, r Report, function string) error {
 	complete := 0
 	if r.Complete {

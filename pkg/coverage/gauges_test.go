@@ -15,7 +15,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// A pass over what something else lists counts what Read counts.
+// A pass over resources that its caller lists counts the same as Read.
 func TestPass(t *testing.T) {
 	sim := fleet(t)
 	put(sim)
@@ -53,7 +53,7 @@ func TestPass(t *testing.T) {
 		t.Errorf("(-read +pass):\n%s", diff)
 	}
 
-	// What was not listed has no figures, and what was listed beside it does no harm.
+	// Kinds that were not listed have no figures, and kinds that are not counted have no effect.
 	o.Kinds = []lifecycle.Kind{lifecycle.Volume}
 	if pass, err = coverage.NewPass(t.Context(), o); err != nil {
 		t.Fatal(err)

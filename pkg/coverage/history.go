@@ -14,18 +14,18 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
-// Point is a run in a history file, one JSON object a line.
+// Point is one run in a history file, stored as one JSON object per line.
 type Point struct {
 	At       time.Time  `json:"at"`
 	Complete bool       `json:"complete"`
 	Rules    string     `json:"rules"`
 	Key      string     `json:"key"`
 	Rows     []PointRow `json:"rows"`
-	// Worst has the share in percent that is not allocated in the worst projects, by id.
+	// Worst has the unallocated share, in percent, of the projects with the largest shares, by id.
 	Worst map[string]float64 `json:"worst"`
 }
 
-// PointRow is a row of a run.
+// PointRow is one row of a [Point].
 type PointRow struct {
 	Key       string         `json:"key"`
 	Kind      lifecycle.Kind `json:"kind"`
@@ -35,28 +35,28 @@ type PointRow struct {
 }
 
 const (
-	// maxHistoryLine bounds a line of a history in bytes, maxPoints how many of the last runs are kept in memory.
+	// maxHistoryLine limits a line of a history in bytes, maxPoints how many of the latest runs are kept in memory.
 	maxHistoryLine = 1 << 20
 	maxPoints      = 5_000
-	// maxWorst is how many projects a run in a history has.
+	// maxWorst limits how many projects a [Point] has.
 	maxWorst = 100
-	// week is what a run is compared over.
+	// week is the preferred interval between compared runs.
 	week = 7 * 24 * time.Hour
 )
 
 // Changes compares a run with an earlier one.
 type Changes struct {
-	// Since is the earlier run's time. Week says that it is the last one at least a week before; otherwise it is the
-	// oldest one there is.
+	// Since is the earlier run's time. Week reports that this run is the latest one at least a week older; otherwise it is
+	// the oldest one in the history.
 	Since time.Time `json:"since"`
 	Week  bool      `json:"week"`
-	// Points has the change of each row's share that is ok, by count, in percentage points, by key/kind.
+	// Points has the change in each row's OK share by count, in percentage points, by key/kind.
 	Points map[string]float64 `json:"points"`
-	// Projects has the change of the share that is not allocated, by project id, of those that both runs have.
+	// Projects has the change in the unallocated share, by id, for projects in both runs.
 	Projects map[string]float64 `json:"projects"`
 }
 
-// Point returns what a history keeps of the report.
+// Point returns the report's entry for a history.
 func (r Report) Point() Point {
 	p := Point{At: r.At, Complete: r.Complete, Rules: r.Rules, Key: r.Key, Worst: map[string]float64{}}
 	for _, row := range r.Rows {
@@ -70,7 +70,8 @@ func (r Report) Point() Point {
 	return p
 }
 
-// Share is how much of a project is not allocated in percent, by size where sizes are known; false without resources.
+// Share returns a project's unallocated share in percent, by size if sizes are known. It returns false without
+// resources.
 func (g Group) Share(key string) (float64, bool) {
 	var total, none Amount
 	rows := rowsOf(g.Rows, key)
@@ -89,8 +90,8 @@ func (g Group) Share(key string) (float64, bool) {
 	return 0, false
 }
 
-// ReadHistory reads the last runs of a history file, the oldest first. A file that does not exist has none. A line that
-// a crash cut off is left out.
+// ReadHistory reads the latest runs of a history file, oldest first. A missing file is an empty history. A line cut off
+// by a crash is skipped.
 func ReadHistory(path string) ([]Point, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -123,12 +124,12 @@ func ReadHistory(path string) ([]Point, error) {
 	if bad > 0 && len(all) == 0 {
 		return nil, fmt.Errorf("read the history %s: it is no history of tagger coverage", path)
 	}
-	// Runs that overlap, and files joined by hand, leave points out of order.
+	// Overlapping runs and manually joined files leave points out of order.
 	slices.SortStableFunc(all, func(a, b Point) int { return a.At.Compare(b.At) })
 	return all, nil
 }
 
-// AppendHistory adds a run to a history file, which it makes with mode 0600.
+// AppendHistory appends a run to a history file. It creates the file with mode 0600.
 func AppendHistory(path string, p Point) error {
 	line, err := json.Marshal(p)
 	if err != nil {
@@ -138,7 +139,7 @@ func AppendHistory(path string, p Point) error {
 	if err != nil {
 		return fmt.Errorf("write the history: %w", err)
 	}
-	// A line that was cut off must not swallow this one.
+	// End a line that was cut off, so that this one is read on its own.
 	if info, err := f.Stat(); err == nil && info.Size() > 0 {
 		last := make([]byte, 1)
 		if _, err := f.ReadAt(last, info.Size()-1); err == nil && last[0] != '\n' {
@@ -152,8 +153,8 @@ func AppendHistory(path string, p Point) error {
 	return nil
 }
 
-// Compare returns the change since an earlier complete run with the same key: the last one that is at least a week
-// old, or else the oldest one. It is nil without such a run.
+// Compare returns the change since an earlier complete run with the same key: the latest one that is at least a week
+// old, or else the oldest. It returns nil without such a run.
 func Compare(r Report, history []Point) *Changes {
 	var before *Point
 	old := false

@@ -10,47 +10,47 @@ import (
 )
 
 const (
-	// maxTrail is how many keys of resources a trail remembers, some 150 bytes each. What is beyond is counted.
+	// maxTrail limits how many keys of resources a trail keeps, about 150 bytes each. Later ones are only counted.
 	maxTrail = 500_000
-	// maxRemovers is how many users who removed keys are counted each by itself, maxLostKeys how many lost keys a report
+	// maxRemovers limits how many users who removed keys are counted separately, maxLostKeys how many lost keys a report
 	// lists.
 	maxRemovers = 100
 	maxLostKeys = 1_000
 )
 
-// User is who removed keys. The zero value is a user who is not known.
+// User is a user who removed keys. The zero value is an unknown user.
 type User struct {
 	ID   string `json:"user_id"`
 	Name string `json:"user_name,omitempty"`
 }
 
-// Trail is what Tagger's own records, its journals and its log, say about keys of the last week: which ones it wrote,
-// and which ones it saw others remove. Records can come in any order. Not safe for concurrent use.
+// Trail collects Tagger's own records of the last week, from journals and the log: the keys that it wrote, and the keys
+// that it saw others remove. Records can be added in any order. It is not safe for concurrent use.
 type Trail struct {
 	since    time.Time
 	from, to time.Time
-	// resources has the keys of each resource by its id.
+	// resources has the keys of each resource, by resource id.
 	resources map[string][]keyTrail
 	names     map[string]string // each text once
 	size      int
 	leftOut   int
 }
 
-// keyTrail is the newest that is known of a key of a resource.
+// keyTrail is the latest known history of one key of a resource.
 type keyTrail struct {
 	key string
-	// wrote is when Tagger last wrote the key, took when it last removed it itself, removed when it last saw another user
-	// remove it, in nanoseconds since 1970; 0 for never.
+	// Times in Unix nanoseconds, 0 for never: wrote is when Tagger last wrote the key, took when Tagger last removed it,
+	// removed when Tagger last saw another user remove it.
 	wrote, took, removed int64
 	by                   User
 }
 
-// NewTrail returns the trail of the week before now.
+// NewTrail returns an empty trail of the week before now.
 func NewTrail(now time.Time) *Trail {
 	return &Trail{since: now.Add(-week).UTC(), resources: map[string][]keyTrail{}, names: map[string]string{}}
 }
 
-// Covers notes that there is a log of a time. Journals say nothing about the time between runs.
+// Covers records that the log includes a time. Journals do not cover the time between runs.
 func (t *Trail) Covers(at time.Time) {
 	if t.from.IsZero() || at.Before(t.from) {
 		t.from = at.UTC()
@@ -60,19 +60,19 @@ func (t *Trail) Covers(at time.Time) {
 	}
 }
 
-// Wrote notes that Tagger wrote keys of a resource.
+// Wrote records that Tagger wrote keys of a resource.
 func (t *Trail) Wrote(id string, keys []string, at time.Time) {
 	t.note(id, keys, at, func(k *keyTrail, at int64) { k.wrote = max(k.wrote, at) })
 }
 
-// Took notes that Tagger itself removed keys of a resource.
+// Took records that Tagger itself removed keys of a resource.
 func (t *Trail) Took(id string, keys []string, at time.Time) {
 	t.note(id, keys, at, func(k *keyTrail, at int64) { k.took = max(k.took, at) })
 }
 
-// Removed notes that another user removed keys that Tagger had written, this week or long before.
+// Removed records that another user removed keys that Tagger had written, in this week or earlier.
 func (t *Trail) Removed(id string, keys []string, at time.Time, by User) {
-	by = User{t.once(by.ID), t.once(by.Name)}
+	by = User{t.intern(by.ID), t.intern(by.Name)}
 	t.note(id, keys, at, func(k *keyTrail, at int64) {
 		if at >= k.removed {
 			k.removed, k.by = at, by
@@ -80,8 +80,8 @@ func (t *Trail) Removed(id string, keys []string, at time.Time, by User) {
 	})
 }
 
-// once returns the text as it was kept when it came first.
-func (t *Trail) once(s string) string {
+// intern returns the stored copy of a string, so that equal strings share memory.
+func (t *Trail) intern(s string) string {
 	if kept, ok := t.names[s]; ok {
 		return kept
 	}
@@ -105,39 +105,38 @@ func (t *Trail) note(id string, keys []string, at time.Time, set func(*keyTrail,
 			}
 			t.size++
 			i = len(known)
-			known = append(known, keyTrail{key: t.once(key)})
+			known = append(known, keyTrail{key: t.intern(key)})
 			t.resources[id] = known
 		}
 		set(&known[i], at.UnixNano())
 	}
 }
 
-// Lost has the keys that Tagger wrote and that are absent now: those that it wrote in the last week, and those that it
-// saw removed in it. Resources that are deleted, or were not read, do not count; neither do keys that Tagger removed
-// itself.
+// Lost has the keys that Tagger wrote and that are absent now, if Tagger wrote them or saw their removal in the last
+// week. Deleted and unread resources are not counted, nor are keys that Tagger removed itself.
 type Lost struct {
-	// Since is a week before the run, From and To the first and the last time in the log, zero without one.
+	// Since is a week before the run. From and To are the first and last times in the log, zero without a log.
 	Since time.Time `json:"since"`
 	From  time.Time `json:"from,omitzero"`
 	To    time.Time `json:"to,omitzero"`
-	// Compared is how many keys of resources the records are about.
+	// Compared counts the keys of resources in the records.
 	Compared int `json:"compared"`
-	// Count counts keys, Resources the resources that lack at least one.
+	// Count counts lost keys, Resources the resources that lost at least one.
 	Count     int `json:"count"`
 	Resources int `json:"resources"`
-	// By has who removed them, the one with the most first; who is not known comes last.
+	// By has the users who removed keys, the most keys first; unknown users are last.
 	By     []LostBy       `json:"by"`
 	PerKey map[string]int `json:"per_key"`
-	// Keys has the first of them.
+	// Keys has the first lost keys.
 	Keys []LostKey `json:"keys"`
-	// LeftOut counts records beyond what is remembered.
+	// LeftOut counts the records beyond the trail's limit.
 	LeftOut int `json:"left_out,omitempty"`
 }
 
-// LostBy is how many keys one user removed, and when last.
+// LostBy is the number of keys that one user removed, and the time of the last removal.
 type LostBy struct {
 	User
-	// Others is how many users are counted here together, 0 for one.
+	// Others is the number of users that are counted together here, 0 for a single user.
 	Others int            `json:"others,omitempty"`
 	Count  int            `json:"count"`
 	PerKey map[string]int `json:"per_key"`
@@ -150,28 +149,30 @@ type LostKey struct {
 	ID      string         `json:"id"`
 	Project string         `json:"project"`
 	Key     string         `json:"key"`
-	// Written is when Tagger wrote it, zero for more than a week ago; Removed when Tagger saw it removed, zero for never.
+	// Written is when Tagger wrote the key, zero if more than a week ago. Removed is when Tagger saw its removal, zero if
+	// it did not.
 	Written time.Time `json:"written,omitzero"`
 	Removed time.Time `json:"removed,omitzero"`
 	User
 }
 
-// Known reports whether it is known who removed the keys.
+// Known reports whether the user who removed the keys is known.
 func (b LostBy) Known() bool { return b.Others > 0 || b.User != User{} }
 
-// loss counts lost keys while resources are read.
-type loss struct {
+// lostCounter counts lost keys while resources are read.
+type lostCounter struct {
 	trail *Trail
 	lost  Lost
 	by    map[User]*LostBy
 }
 
-func newLoss(t *Trail) *loss {
-	return &loss{trail: t, by: map[User]*LostBy{}, lost: Lost{PerKey: map[string]int{}, By: []LostBy{}, Keys: []LostKey{}}}
+func newLostCounter(t *Trail) *lostCounter {
+	return &lostCounter{trail: t, by: map[User]*LostBy{}, lost: Lost{PerKey: map[string]int{}, By: []LostBy{},
+		Keys: []LostKey{}}}
 }
 
-// look compares a resource with the trail.
-func (l *loss) look(kind lifecycle.Kind, v metadata.View) {
+// compare compares a resource with the trail.
+func (l *lostCounter) compare(kind lifecycle.Kind, v metadata.View) {
 	if l.trail == nil {
 		return
 	}
@@ -213,8 +214,8 @@ func moment(nanoseconds int64) time.Time {
 	return time.Unix(0, nanoseconds).UTC()
 }
 
-// result is what was counted, nil without a trail.
-func (l *loss) result() *Lost {
+// result returns the counts, nil without a trail.
+func (l *lostCounter) result() *Lost {
 	if l.trail == nil {
 		return nil
 	}

@@ -19,7 +19,7 @@ var (
 	other = coverage.User{ID: "9d00000000"}
 )
 
-// lostIn reads a cloud whose servers have the given metadata by name, with a trail.
+// lostIn returns the report of a cloud whose servers have the given metadata, by name, with a trail.
 func lostIn(t *testing.T, servers map[string]meta, trail func(*coverage.Trail, map[string]string)) coverage.Report {
 	t.Helper()
 	sim := fleet(t)
@@ -37,7 +37,7 @@ func lostIn(t *testing.T, servers map[string]meta, trail func(*coverage.Trail, m
 	return r
 }
 
-// What the records say of a key, in any order, decides whether it was lost, and by whom.
+// Whether a key was lost, and who removed it, depends on the records but not on their order.
 func TestLost(t *testing.T) {
 	hours := func(n int) time.Time { return now.Add(-time.Duration(n) * time.Hour) }
 	type record func(*coverage.Trail, string)
@@ -93,7 +93,7 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// fourteen is a report of 14 lost keys: 8 by heat-svc, 3 by three other users, 3 by whom is not known.
+// fourteen returns a report of 14 lost keys: 8 by heat-svc, 3 by three other users, 3 by unknown users.
 func fourteen(t *testing.T) coverage.Report {
 	t.Helper()
 	servers := map[string]meta{}
@@ -162,7 +162,7 @@ func TestLostText(t *testing.T) {
 	}
 }
 
-// Who removed keys is on a page as projects are: numbered, by id, or by name.
+// A page identifies users who removed keys as it does projects: by number, id or name.
 func TestLostOnPage(t *testing.T) {
 	r := fourteen(t)
 	for names, want := range map[page.Names]string{

@@ -18,25 +18,25 @@ import (
 	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
-// maxPrices bounds a file of prices in bytes.
+// maxPrices limits a price file in bytes.
 const maxPrices = 1 << 20
 
-// Prices is what resources cost a month, as far as a file says so.
+// Prices are monthly prices of resources, read from a file.
 type Prices struct {
-	// Currency is an ISO 4217 code, Source says where the prices are from.
+	// Currency is an ISO 4217 code, Source the origin of the prices.
 	Currency string `json:"currency"`
 	Source   string `json:"source"`
 
 	kinds map[lifecycle.Kind]price
 }
 
-// price is that of one unit, and of servers by their flavor's name or id.
+// price is the price of one unit, and for servers of each flavor by name or id.
 type price struct {
 	unit    float64
 	flavors map[string]float64
 }
 
-// of is what a resource costs a month, and whether a price is known for it.
+// of returns a resource's monthly cost, and whether its price is known.
 func (p *Prices) of(kind lifecycle.Kind, v metadata.View) (float64, bool) {
 	price, ok := p.kinds[kind]
 	if !ok {
@@ -50,7 +50,7 @@ func (p *Prices) of(kind lifecycle.Kind, v metadata.View) (float64, bool) {
 
 var currencyCode = regexp.MustCompile(`^[A-Z]{3}$`)
 
-// ReadPrices reads a file of prices (docs/coverage.md). An error has the file and the line.
+// ReadPrices reads a price file (docs/coverage.md). An error names the file and the line.
 func ReadPrices(path string) (*Prices, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -71,7 +71,7 @@ func ReadPrices(path string) (*Prices, error) {
 	return p, nil
 }
 
-// parsePrices reads the one document. An error begins with the place: ":3: …" or ": …".
+// parsePrices reads a single YAML document. An error begins with the position: ":3: …" or ": …".
 func parsePrices(text []byte) (*Prices, error) {
 	var document yaml.Node
 	if err := yaml.NewDecoder(bytes.NewReader(text)).Decode(&document); err != nil {
@@ -152,7 +152,7 @@ func parsePrice(node *yaml.Node, kind lifecycle.Kind) (price, error) {
 	return p, err
 }
 
-// fieldsOf returns the values of a mapping by name. Without known names, any is good.
+// fieldsOf returns the values of a mapping by name. Without known names, every name is accepted.
 func fieldsOf(node *yaml.Node, what string, known ...string) (map[string]*yaml.Node, error) {
 	if node.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf(":%d: %s: want names with values", node.Line, strings.TrimSuffix(what, ":"))
@@ -172,7 +172,7 @@ func fieldsOf(node *yaml.Node, what string, known ...string) (map[string]*yaml.N
 	return fields, nil
 }
 
-// money is a price: a number that is not negative.
+// money reads a price, which must not be negative.
 func money(node *yaml.Node, what string) (float64, error) {
 	var n float64
 	if err := node.Decode(&n); err != nil || node.Kind != yaml.ScalarNode || n < 0 || math.IsInf(n, 0) || math.IsNaN(n) {
@@ -181,7 +181,7 @@ func money(node *yaml.Node, what string) (float64, error) {
 	return n, nil
 }
 
-// About writes an amount of money without false precision, as in "about €11,200".
+// About formats an amount of money without false precision, as in "about €11,200".
 func (p *Prices) About(amount float64) string {
 	step := 1.0
 	for amount/step >= 1_000 {

@@ -103,7 +103,7 @@ func TestCosts(t *testing.T) {
 	}
 }
 
-// A kind without a price is said to be without.
+// The report names a kind without a price.
 func TestUnpriced(t *testing.T) {
 	sim := fleet(t)
 	put(sim)

@@ -10,9 +10,9 @@ import (
 )
 
 // WritePrometheus writes gauges in Prometheus' text format, for the textfile collector of its node exporter
-// (https://prometheus.io/docs/instrumenting/exposition_formats/). Projects are told apart only if perProject says so:
-// each adds six series for each key and kind. A report that is not complete has no figures in it, so no alert takes
-// what was not read for a change.
+// (https://prometheus.io/docs/instrumenting/exposition_formats/). Series have a project label only if perProject is
+// set: each project adds six series for each key and kind. An incomplete report has no figures, so that alerts do not
+// mistake unread resources for a change.
 func WritePrometheus(w io.Writer, r Report, perProject bool) error {
 	out := bufio.NewWriter(w)
 	gauge := func(name, help string) {
@@ -60,7 +60,7 @@ func WritePrometheus(w io.Writer, r Report, perProject bool) error {
 	if r.Lost != nil && !r.Lost.Unknown() {
 		gauge("lost_keys", "Keys that Tagger wrote and that were lost in the last week.")
 		counts := maps.Clone(r.Lost.PerKey)
-		for _, row := range r.Rows { // a required key that none lost has a series too
+		for _, row := range r.Rows { // a required key without losses has a series too
 			counts[row.Key] += 0
 		}
 		for _, key := range slices.Sorted(maps.Keys(counts)) {
@@ -90,7 +90,7 @@ func labels(row Row) string {
 	return fmt.Sprintf(`key="%s",kind="%s"`, labelValue(row.Key), row.Kind)
 }
 
-// labelValue escapes what the format has a meaning for.
+// labelValue escapes characters that are special in the format.
 func labelValue(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(s)
 }

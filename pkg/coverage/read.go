@@ -18,33 +18,33 @@ import (
 const (
 	// pageSize is how many resources one request lists.
 	pageSize = 500
-	// maxErrors is how many errors a report has in full.
+	// maxErrors limits how many errors a report lists.
 	maxErrors = 10
 )
 
-// Options say what to read.
+// Options configure a run.
 type Options struct {
 	Rules *rules.Set
 	API   metadata.API
-	// Kinds are those that are read; all that keys are required of by default.
+	// Kinds are the kinds to read; by default every kind with a required key.
 	Kinds []lifecycle.Kind
-	// Cloud gives sessions for the projects of the scope.
+	// Cloud opens sessions for the projects in the scope.
 	Cloud  *cloud.Cloud
 	Scope  config.Projects
 	Region string
-	// Key is the required key that says who pays; the first one by default.
+	// Key is the allocation key; by default the first required key.
 	Key string
-	// Owners counts by the value of the key owner too.
+	// Owners also counts by the value of the key owner.
 	Owners bool
-	// WriteLocked says that locked servers are written too.
+	// WriteLocked counts locked servers as writable.
 	WriteLocked bool
-	// Each, if not nil, gets every finding. Its error ends the run.
+	// Each, if not nil, is called with every finding. An error from it ends the run.
 	Each func(Finding) error
-	// Prices, if not nil, say what resources cost.
+	// Prices, if not nil, are used to compute costs.
 	Prices *Prices
-	// Trail, if not nil, has what Tagger's records say: keys that were lost are counted.
+	// Trail, if not nil, holds Tagger's own records. Lost keys are counted from them.
 	Trail *Trail
-	// Now is the time that exemptions are compared with.
+	// Now is the time at which exemptions are evaluated.
 	Now time.Time
 }
 
@@ -63,28 +63,28 @@ func (o Options) kinds() []lifecycle.Kind {
 	return all
 }
 
-// ErrNothingRequired is the error for rules without required:.
+// ErrNothingRequired reports rules without required keys.
 var ErrNothingRequired = errors.New("the rules require no key: add a section required: (docs/rules.md)")
 
-// reader is a run.
+// reader holds the state of one run.
 type reader struct {
 	Options
-	policy   rules.Policy
-	judge    judge
-	counter  *counter
-	loss     *loss
-	report   *Report
-	own      *cloud.Session
-	names    map[string]cloud.Project
-	seen     map[string]bool // projects, and whether all their lists were read
-	scope    map[string]bool // whether a project is in the scope
-	flavors  map[string]int
-	older    bool
-	broken   bool // a list of all projects was not read to its end
-	required map[lifecycle.Kind][]rules.Required
+	policy     rules.Policy
+	classifier classifier
+	counter    *counter
+	lost       *lostCounter
+	report     *Report
+	own        *cloud.Session
+	names      map[string]cloud.Project
+	seen       map[string]bool // projects, and whether all their lists were read
+	scope      map[string]bool // whether a project is in the scope
+	flavors    map[string]int
+	older      bool
+	broken     bool // a list of all projects was not read to its end
+	required   map[lifecycle.Kind][]rules.Required
 }
 
-// newReader logs in and reads the projects' names.
+// newReader logs in and reads the names of the projects.
 func newReader(ctx context.Context, o Options) (*reader, error) {
 	policy := o.Rules.Policy()
 	if len(policy.Required) == 0 {
@@ -101,9 +101,9 @@ func newReader(ctx context.Context, o Options) (*reader, error) {
 		return nil, err
 	}
 	rd := &reader{
-		Options: o, policy: policy, counter: newCounter(policy, o.Key, o.kinds(), o.Owners), loss: newLoss(o.Trail),
+		Options: o, policy: policy, counter: newCounter(policy, o.Key, o.kinds(), o.Owners), lost: newLostCounter(o.Trail),
 		own: own,
-		judge: judge{
+		classifier: classifier{
 			set: o.Rules, policy: policy, region: o.Region, writeLocked: o.WriteLocked, now: o.Now, unknown: map[string]int{},
 		},
 		report: &Report{
@@ -128,8 +128,8 @@ func newReader(ctx context.Context, o Options) (*reader, error) {
 	return rd, nil
 }
 
-// Read reads and counts. A report that is not complete says why; what it has is right as far as it goes. The error is
-// one of the login, of the context, of [Options].Each, or of the options.
+// Read lists the resources and returns their coverage. An incomplete report lists its errors; its figures are correct
+// for the part that was read. The error comes from the login, the context, [Options].Each or invalid options.
 func Read(ctx context.Context, o Options) (Report, error) {
 	rd, err := newReader(ctx, o)
 	if err != nil {
@@ -160,11 +160,11 @@ func Read(ctx context.Context, o Options) (Report, error) {
 	return rd.finish(), nil
 }
 
-// Pass counts resources that something else lists, such as a scheduled reconcile: the fleet is read once for both.
+// Pass counts resources that its caller lists, such as a scheduled reconcile, so that the fleet is read only once.
 type Pass struct{ reader *reader }
 
-// NewPass returns a pass for one run. It logs in with o.Cloud and reads the names of projects; the caller reads the
-// resources. o.Kinds says which kinds these are.
+// NewPass returns a pass for one run. It logs in with o.Cloud and reads the names of projects. The caller lists the
+// resources of o.Kinds.
 func NewPass(ctx context.Context, o Options) (*Pass, error) {
 	rd, err := newReader(ctx, o)
 	if err != nil {
@@ -173,7 +173,7 @@ func NewPass(ctx context.Context, o Options) (*Pass, error) {
 	return &Pass{rd}, nil
 }
 
-// Listed counts one resource of the scope. Its error is that of [Options].Each.
+// Listed counts one resource in the scope. Its error comes from [Options].Each.
 func (p *Pass) Listed(ctx context.Context, kind lifecycle.Kind, v metadata.View) error {
 	if metadata.Kind(kind).Readiness(v.State) == metadata.Deleted {
 		return nil
@@ -182,7 +182,8 @@ func (p *Pass) Listed(ctx context.Context, kind lifecycle.Kind, v metadata.View)
 	return p.reader.count(kind, v)
 }
 
-// Report ends the pass. Complete says whether everything was listed, unread has the errors if not.
+// Report ends the pass and returns its report. complete reports whether everything was listed; unread has the errors if
+// not.
 func (p *Pass) Report(complete bool, unread []string) Report {
 	for _, text := range unread {
 		p.reader.failed(errors.New(text))
@@ -203,16 +204,16 @@ func (rd *reader) failed(err error) {
 	}
 }
 
-// incomplete notes that a list was not read to its end.
+// incomplete records that a list was not read to its end.
 func (rd *reader) incomplete(l cloud.Listing) {
 	if id := l.ProjectID(); id != "" {
 		rd.seen[id] = false
 		return
 	}
-	rd.broken = true // what the list still had could be in any project
+	rd.broken = true // the unread rest could be in any project
 }
 
-// where names a list in an error.
+// where returns a list's name for errors.
 func where(l cloud.Listing) string {
 	if id := l.ProjectID(); id != "" {
 		return " of project " + id
@@ -220,7 +221,7 @@ func where(l cloud.Listing) string {
 	return " of all projects"
 }
 
-// lists returns the lists that make up the scope. Projects that cannot be opened are noted.
+// lists returns the lists that cover the scope. Projects that cannot be opened are recorded as errors.
 func (rd *reader) lists(ctx context.Context) ([]cloud.Listing, error) {
 	all, failed, err := rd.Cloud.Listings(ctx)
 	for _, f := range failed {
@@ -235,7 +236,7 @@ func (rd *reader) lists(ctx context.Context) ([]cloud.Listing, error) {
 	return all, err
 }
 
-// read calls each with every resource of a list, and returns the error that ended it.
+// read calls each with every resource of a list. It returns the error that ended the list.
 func (rd *reader) read(ctx context.Context, l cloud.Listing, kind lifecycle.Kind,
 	each func(metadata.View) error) error {
 	k := metadata.Kind(kind)
@@ -265,7 +266,7 @@ func (rd *reader) read(ctx context.Context, l cloud.Listing, kind lifecycle.Kind
 	return nil
 }
 
-// measure looks up the number of processors of a server whose list does not have it.
+// measure looks up a server's processors in its flavor if the list does not have them.
 func (rd *reader) measure(ctx context.Context, session *cloud.Session, kind lifecycle.Kind, v *metadata.View) {
 	if metadata.Kind(kind).Unit() != metadata.VCPU || v.Size != 0 || v.Flavor == "" {
 		return
@@ -301,7 +302,7 @@ func (rd *reader) readFlavors(ctx context.Context, session *cloud.Session) error
 	return nil
 }
 
-// consider counts one resource. Its error ends the run.
+// consider counts one resource. An error from it ends the run.
 func (rd *reader) consider(ctx context.Context, kind lifecycle.Kind, v metadata.View) error {
 	in, err := rd.inScope(ctx, v.Project)
 	if err != nil {
@@ -314,7 +315,7 @@ func (rd *reader) consider(ctx context.Context, kind lifecycle.Kind, v metadata.
 	return rd.count(kind, v)
 }
 
-// count counts one resource of the scope.
+// count counts one resource in the scope.
 func (rd *reader) count(kind lifecycle.Kind, v metadata.View) error {
 	if len(rd.required[kind]) == 0 {
 		return nil // something else listed it for itself
@@ -337,8 +338,8 @@ func (rd *reader) count(kind lifecycle.Kind, v metadata.View) error {
 		currency = rd.Prices.Currency
 	}
 	rd.counter.resource(kind, v, project.Name, cost)
-	rd.loss.look(kind, v)
-	resource := rd.judge.resource(kind, v, project.Name)
+	rd.lost.compare(kind, v)
+	resource := rd.classifier.resource(kind, v, project.Name)
 	readings := rules.Readings{Metadata: v.Metadata}
 	if known {
 		readings.Project = &rules.Project{
@@ -346,7 +347,7 @@ func (rd *reader) count(kind lifecycle.Kind, v metadata.View) error {
 		}
 	}
 	for _, r := range rd.required[kind] {
-		f := rd.judge.find(r, v, resource, readings)
+		f := rd.classifier.find(r, v, resource, readings)
 		f.Cost, f.Currency = cost, currency
 		rd.counter.finding(f)
 		if rd.Each != nil {
@@ -358,7 +359,7 @@ func (rd *reader) count(kind lifecycle.Kind, v metadata.View) error {
 	return nil
 }
 
-// inScope reports whether a project is in the scope. Only lists of all projects have others.
+// inScope reports whether a project is in the scope. Only a list of all projects contains others.
 func (rd *reader) inScope(ctx context.Context, project string) (bool, error) {
 	if !rd.own.Admin() {
 		return true, nil
@@ -386,7 +387,7 @@ func (rd *reader) inScope(ctx context.Context, project string) (bool, error) {
 func (rd *reader) finish() Report {
 	r, policy := rd.report, rd.policy
 	rd.counter.report(r)
-	r.Lost = rd.loss.result()
+	r.Lost = rd.lost.result()
 	r.SelfAccepted = policy.SelfExemption == rules.AcceptSelfExemption
 	for _, read := range rd.seen {
 		r.ProjectsTotal++
@@ -406,9 +407,9 @@ func (rd *reader) finish() Report {
 		rd.note("this cloud's Nova is older than microversion 2.69: " +
 			"servers of a cell that is down are left out without a word")
 	}
-	for _, key := range slices.Sorted(maps.Keys(rd.judge.unknown)) {
+	for _, key := range slices.Sorted(maps.Keys(rd.classifier.unknown)) {
 		rd.note(fmt.Sprintf("%s: the expected value is not known of %s; any allowed value counts as ok",
-			key, Numbered(rd.judge.unknown[key], "resource", "resources")))
+			key, Numbered(rd.classifier.unknown[key], "resource", "resources")))
 	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Unsized)) {
 		rd.note(fmt.Sprintf("the size of %s is not known and counts as 0",

@@ -13,10 +13,10 @@ import (
 	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
-// By says what the second table of the text is about.
+// By selects the grouping of the text report's second table.
 type By string
 
-// The values of By. NotBy is no second table.
+// The values of By. With NotBy, there is no second table.
 const (
 	NotBy     By = ""
 	ByProject By = "project"
@@ -26,16 +26,16 @@ const (
 )
 
 const (
-	// maxNamed is how many projects the line about unallocated resources names.
+	// maxNamed limits how many projects the line about unallocated resources names.
 	maxNamed = 3
-	// maxTextGroups is how many projects or owners a text shows; JSON has all.
+	// maxTextGroups limits how many projects or owners a text report shows; JSON has all.
 	maxTextGroups = 50
-	// maxLabel bounds a name, and maxLine an error, in characters.
+	// maxLabel limits a name, and maxLine an error, in characters.
 	maxLabel = 40
 	maxLine  = 300
 )
 
-// Percent writes a share with one digit. It never rounds up to 100, or down to 0.
+// Percent formats a share with one decimal. It never rounds up to 100, or down to 0.
 func Percent(share float64) string {
 	switch rounded := math.Round(share*10) / 10; {
 	case rounded >= 100 && share < 100:
@@ -47,7 +47,7 @@ func Percent(share float64) string {
 	}
 }
 
-// Thousands writes a number with commas.
+// Thousands formats a number with commas.
 func Thousands(n int) string {
 	s := fmt.Sprint(n)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
@@ -56,7 +56,7 @@ func Thousands(n int) string {
 	return s
 }
 
-// Numbered is a number with its noun.
+// Numbered formats a number with its noun.
 func Numbered(n int, one, more string) string {
 	if n == 1 {
 		return "1 " + one
@@ -66,10 +66,10 @@ func Numbered(n int, one, more string) string {
 
 func shortHash(s string) string { return s[:min(len(s), 8)] }
 
-// label is a group's name for a terminal.
+// label returns a group's name for a terminal.
 func (g Group) label() string { return visible.Line(cmp.Or(g.Name, g.ID, "(none)"), maxLabel) }
 
-// WriteText writes the report for people. minimum is that of [Report.Below], negative for none.
+// WriteText writes the report as text. minimum is as for [Report.Below]; a negative one is ignored.
 func WriteText(w io.Writer, r Report, by By, minimum float64) error {
 	b := &strings.Builder{}
 	r.heading(b)
@@ -100,7 +100,7 @@ func WriteText(w io.Writer, r Report, by By, minimum float64) error {
 		}
 		fmt.Fprintf(b, "FAIL  %s < %g %%\n", strings.Join(parts, ", "), minimum)
 	}
-	for line := range strings.Lines(b.String()) { // columns end in blanks
+	for line := range strings.Lines(b.String()) { // columns end in spaces
 		if _, err := io.WriteString(w, strings.TrimRight(line, " \n")+"\n"); err != nil {
 			return err
 		}
@@ -145,10 +145,10 @@ func (r Report) table(b *strings.Builder, rows []Row) {
 	for _, row := range rows {
 		fmt.Fprintf(t, "%s\t%s\t%s\n", row.Key, row.Kind, strings.Join(append(row.columns(), r.change(row)), "\t"))
 	}
-	_ = t.Flush() // a strings.Builder takes everything
+	_ = t.Flush() // a strings.Builder does not fail
 }
 
-// columns are the figures of a row as text.
+// columns returns the figures of a row as text.
 func (row Row) columns() []string {
 	s := row.Status
 	weight := "-"
@@ -165,7 +165,7 @@ func (row Row) columns() []string {
 	}
 }
 
-// change is how a row changed in percentage points, "" if that is not known.
+// change returns a row's change in percentage points, "" if it is not known.
 func (r Report) change(row Row) string {
 	if r.Changes == nil {
 		return ""
@@ -272,7 +272,7 @@ func (r Report) details(b *strings.Builder) {
 	}
 }
 
-// text says how many keys were lost, and by whom.
+// text describes how many keys were lost, and who removed them.
 func (l *Lost) text() string {
 	switch {
 	case l == nil:
@@ -299,10 +299,10 @@ func (l *Lost) text() string {
 	return text
 }
 
-// Unknown reports that the records have nothing of the week.
+// Unknown reports that there are no records for the week.
 func (l *Lost) Unknown() bool { return l.Compared == 0 && !l.To.After(l.Since) }
 
-// Late says when the log begins if it does not have the whole week, and "" if it does or there is none.
+// Late returns when the log begins if it does not cover the whole week, and "" if it does or there is no log.
 func (l *Lost) Late() string {
 	if l.From.Sub(l.Since) <= time.Hour {
 		return ""
@@ -310,7 +310,7 @@ func (l *Lost) Late() string {
 	return "the log begins " + l.From.Format("02 Jan 15:04 UTC")
 }
 
-// users are who removed keys, as in "11 by user heat-svc (3f5a0c11…)". Those with one key each are counted together.
+// users lists who removed keys, as in "11 by user heat-svc (3f5a0c11…)". Users with one key each are counted together.
 func (l *Lost) users() []string {
 	var parts []string
 	once, more, users, unknown := 0, 0, 0, 0
@@ -339,7 +339,7 @@ func (l *Lost) users() []string {
 	return parts
 }
 
-// Label is a user's name and the beginning of the id, or the id alone.
+// Label returns a user's name with the beginning of the id, or only the id.
 func (u User) Label(names bool) string {
 	id := []rune(u.ID)
 	if len(id) > 8 {
@@ -376,7 +376,7 @@ func (r Report) groupTable(b *strings.Builder, title string, groups []Group) {
 	}
 }
 
-// sums writes the rows added up by key or by kind. A key's kinds have different units, so only counts add up.
+// sums writes the rows summed by key or by kind. A key's kinds have different units, so only counts are summed.
 func (r Report) sums(b *strings.Builder, by By) {
 	sums := map[string]*Row{}
 	var order []string

@@ -7,13 +7,13 @@ import (
 	"github.com/cloudtagger/tagger/pkg/coverage"
 )
 
-// segmentNames are what a page calls the parts of a bar, in their order.
+// segmentNames are the names of a bar's parts, in order.
 var segmentNames = [...]struct{ class, name string }{
 	{"ok", "has the key"}, {"paid", "exempt, with a payer"}, {"exempt", "exempt, no payer"}, {"differs", "another value"},
 	{"placeholder", "placeholder"}, {"missing", "missing"}, {"locked", "not writable"},
 }
 
-// bar is a stacked bar: one required key on one kind.
+// bar is a stacked bar for one required key on one kind.
 type bar struct {
 	Title    string
 	Of       string
@@ -30,10 +30,10 @@ type segment struct {
 	Percent       string
 }
 
-// barWidth is the width of a bar in its drawing's units.
+// barWidth is the width of a bar in SVG units.
 const barWidth = 1000
 
-// parts are a tally's amounts in the order of segmentNames. Together they are the total.
+// parts returns a tally's amounts in the order of segmentNames. They add up to the total.
 func parts(t coverage.Tally) [len(segmentNames)]coverage.Amount {
 	s := t.Status
 	return [...]coverage.Amount{
@@ -43,8 +43,8 @@ func parts(t coverage.Tally) [len(segmentNames)]coverage.Amount {
 	}
 }
 
-// tenths splits 1000 tenths of a percent in proportion, so that the shares that are shown add up to exactly 100 %. What
-// rounding leaves goes to the largest remainders.
+// tenths splits 1000 tenths of a percent in proportion, so that the shares on the page add up to exactly 100 %. The
+// largest remainders receive the rest that rounding leaves.
 func tenths(parts []int) []int {
 	total := 0
 	for _, n := range parts {

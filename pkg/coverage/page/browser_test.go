@@ -21,7 +21,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/coverage/page"
 )
 
-// probe looks at the page in a frame of a given width, from outside: the page itself is as it is written.
+// probe inspects the unmodified page in a frame of a given width.
 const probe = `<!doctype html><iframe id="f" style="width:%dpx;height:800px;border:0" src="/page.html"></iframe><pre id="out">nothing</pre>
 <script>
 document.getElementById("f").addEventListener("load", (e) => {
@@ -75,7 +75,7 @@ type seen struct {
 
 var result = regexp.MustCompile(`(?s)<pre id="out">(.*?)</pre>`)
 
-// chromium runs Chromium without a window, and returns what it prints.
+// chromium runs headless Chromium and returns its output.
 func chromium(t *testing.T, args ...string) (stdout, stderr string) {
 	t.Helper()
 	all := append([]string{
@@ -91,10 +91,10 @@ func chromium(t *testing.T, args ...string) (stdout, stderr string) {
 	return out.String(), errOut.String()
 }
 
-// A browser shows the page without errors, readable and within the screen, on a desk and on a phone, light and dark,
+// The page renders without errors, readable and within the screen, on a desktop and a phone, in light and dark mode,
 // and with 10,000 projects.
 func TestPageInBrowser(t *testing.T) {
-	r := priced(madeUp(10_000))
+	r := priced(testReport(10_000))
 	r.Lost = lost()
 	history := past(r)
 	r.Changes = coverage.Compare(r, history)
@@ -149,7 +149,7 @@ func TestPageInBrowser(t *testing.T) {
 	}
 }
 
-// lost is what a report says of 14 lost keys.
+// lost returns a report's section on 14 lost keys.
 func lost() *coverage.Lost {
 	return &coverage.Lost{
 		Since: now.AddDate(0, 0, -7), From: now.AddDate(0, 0, -3), To: now, Compared: 4_100, Count: 14, Resources: 12,
@@ -163,13 +163,13 @@ func lost() *coverage.Lost {
 	}
 }
 
-// TestScreenshots writes pictures of the page for people to look at, into the directory SCREENSHOTS.
+// TestScreenshots writes screenshots of the page into the directory SCREENSHOTS, for manual review.
 func TestScreenshots(t *testing.T) {
 	dir := os.Getenv("SCREENSHOTS")
 	if dir == "" {
 		dir = t.TempDir()
 	}
-	r := priced(madeUp(45))
+	r := priced(testReport(45))
 	r.Lost = lost()
 	history := past(r)
 	r.Changes = coverage.Compare(r, history)
@@ -177,7 +177,7 @@ func TestScreenshots(t *testing.T) {
 	if err := os.WriteFile(file, []byte(written(t, r, page.FullNames, history)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	frame := filepath.Join(t.TempDir(), "frame.html") // Chromium's own windows have a least width
+	frame := filepath.Join(t.TempDir(), "frame.html") // Chromium's windows have a minimum width
 	if err := os.WriteFile(frame, []byte(`<body style="margin:0"><iframe style="width:360px;height:3600px;border:0" src="`+
 		file+`">`), 0o600); err != nil {
 		t.Fatal(err)

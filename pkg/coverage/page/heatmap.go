@@ -6,7 +6,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/coverage"
 )
 
-// heat is a map of the share that is ok, a line for each project and a column for each key and kind.
+// heat is a heat map of the OK share: a line for each project, a column for each key and kind.
 type heat struct {
 	Columns       []heatColumn
 	Rows          []heatRow
@@ -20,7 +20,7 @@ type heatColumn struct {
 }
 
 type heatRow struct {
-	// Label fits into the map, Full is the whole label.
+	// Label is shortened to fit into the map, Full is the whole label.
 	Label, Full string
 	Y, Middle   int
 	Cells       []heatCell
@@ -33,7 +33,7 @@ type heatCell struct {
 
 const heatLabel, heatCellWidth, heatCellHeight, heatHead = 150, 88, 26, 44
 
-// heatClass is the colour of a share.
+// heatClass returns the CSS class with a share's colour.
 func heatClass(share float64) string {
 	switch {
 	case share >= 99:

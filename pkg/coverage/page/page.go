@@ -1,4 +1,4 @@
-// Package page writes a coverage report as a page for finance: self-contained HTML, readable without a network.
+// Package page writes a coverage report for finance as one self-contained HTML page, readable offline.
 package page
 
 import (
@@ -16,33 +16,33 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// Names says what a page calls projects and people by.
+// Names selects how a page identifies projects and people.
 type Names string
 
-// The values of Names. Without names projects are numbered and users are left out. IDs are those of the cloud;
-// approvers of exemptions are named then, since the rules file names them. Servers and users are on no page.
+// The values of Names. Without names, projects are numbered and users are left out. With the cloud's ids, the approvers
+// of exemptions are named too, because the rules file names them. A page never names servers.
 const (
 	NoNames   Names = "none"
 	IDNames   Names = "id"
 	FullNames Names = "full"
 )
 
-// Options say how to write a page.
+// Options configure a page.
 type Options struct {
 	Names Names
-	// History has earlier runs, the oldest first.
+	// History has the earlier runs, oldest first.
 	History []coverage.Point
 }
 
 const (
-	// heatProjects is how many projects the heat map shows, worstProjects the table of the worst, lostRows how many users
-	// that of lost keys, paidRows that of who pays, trendPoints the trend.
+	// Limits of what a page shows: projects in the heat map, projects in the table of the worst, rows about lost keys,
+	// rows about payers, and points in the trend.
 	heatProjects  = 40
 	worstProjects = 10
 	lostRows      = 10
 	paidRows      = 20
 	trendPoints   = 120
-	// maxPageProjects is how many projects one can search for, maxPageData how many bytes their data has at most.
+	// maxPageProjects limits the projects in the search, maxPageData their data in bytes.
 	maxPageProjects = 10_000
 	maxPageData     = 1 << 20
 )
@@ -50,7 +50,7 @@ const (
 //go:embed page.html page.css page.js
 var pageFiles embed.FS
 
-// Write writes a page that needs no network: styles, script and charts are in it.
+// Write writes a page with its styles, script and charts inline, so that it needs no network.
 func Write(w io.Writer, r coverage.Report, o Options) error {
 	t, err := template.New("page.html").ParseFS(pageFiles, "page.html")
 	if err != nil {
@@ -70,7 +70,7 @@ func Write(w io.Writer, r coverage.Report, o Options) error {
 	return t.Execute(w, p)
 }
 
-// content is what the template shows.
+// content is the data of the template.
 type content struct {
 	Style    template.CSS
 	Script   template.JS
@@ -78,7 +78,7 @@ type content struct {
 	NotRead  string
 	Date     string
 	Sentence string
-	Others   []string // sentences about the other kinds, and about volumes that no server has
+	Others   []string // sentences about the other kinds, and about unattached volumes
 	Weighted string
 	Money    string // the currency, "" without prices
 	Bars     []bar
@@ -152,14 +152,14 @@ func newContent(r coverage.Report, o Options) content {
 		p.Exempt = append(p.Exempt, row)
 	}
 	p.search(r, label)
-	// Two pages with one digest come from the same run.
-	figures, _ := json.Marshal(r) // maps, texts and numbers: it cannot fail
+	// Pages with the same digest come from the same run.
+	figures, _ := json.Marshal(r) // only maps, strings and numbers: cannot fail
 	sum := sha256.Sum256(figures)
 	p.Digest = hex.EncodeToString(sum[:])
 	return p
 }
 
-// firstKey is the key of the first row with the row's kind.
+// firstKey returns the key of the first row with the row's kind.
 func firstKey(rows []coverage.Row, row coverage.Row) string {
 	for _, other := range rows {
 		if other.Kind == row.Kind {
@@ -172,7 +172,7 @@ func firstKey(rows []coverage.Row, row coverage.Row) string {
 // unbroken keeps a number and its percent sign on one line.
 func unbroken(text string) string { return strings.ReplaceAll(text, " %", "\u00a0%") }
 
-// sentences say the main figures in words.
+// sentences returns the main figures as sentences.
 func (p *content) sentences(r coverage.Report) {
 	nouns := map[metadata.Unit]string{metadata.VCPU: "compute", metadata.GiB: "storage"}
 	var units []string

@@ -20,8 +20,8 @@ import (
 
 var now = time.Date(2026, 11, 25, 14, 20, 0, 0, time.UTC)
 
-// madeUp is a report of a fleet with that many projects, with ten servers and five volumes in each.
-func madeUp(projects int) coverage.Report {
+// testReport returns the report of a fleet with this many projects, each with ten servers and five volumes.
+func testReport(projects int) coverage.Report {
 	r := coverage.Report{
 		At: now, Cloud: "keystone.example", Rules: strings.Repeat("9f3c1a2e", 8), Complete: true, Key: "cost-center",
 		ProjectsRead: projects, ProjectsTotal: projects, Errors: []string{}, Notes: []string{},
@@ -89,7 +89,7 @@ func madeUp(projects int) coverage.Report {
 	slices.SortStableFunc(r.Projects, func(a, b coverage.Group) int {
 		return b.Rows[0].Unallocated().Size - a.Rows[0].Unallocated().Size
 	})
-	// Each cost centre pays for a tenth of what the ones before it leave.
+	// Each cost centre pays for a tenth of what the previous ones leave.
 	left := map[metadata.Unit]coverage.Amount{}
 	for _, row := range r.AllocationRows() {
 		left[row.Unit] = row.Allocated()
@@ -106,7 +106,7 @@ func madeUp(projects int) coverage.Report {
 	return r
 }
 
-// priced is the report with prices a month for a vCPU and a GiB.
+// priced returns the report with monthly prices for a vCPU and a GiB.
 func priced(r coverage.Report) coverage.Report {
 	r.Prices = &coverage.Prices{Currency: "EUR", Source: "price list of October 2026"}
 	per := map[metadata.Unit]float64{metadata.VCPU: 14.2, metadata.GiB: 0.09}
@@ -142,9 +142,9 @@ func priced(r coverage.Report) coverage.Report {
 	return r
 }
 
-// With prices, the first sentence and the tables have money, and the page says where it is from.
+// With prices, the first sentence and the tables show costs, and the page names the source of the prices.
 func TestMoney(t *testing.T) {
-	text := written(t, priced(madeUp(45)), page.IDNames, nil)
+	text := written(t, priced(testReport(45)), page.IDNames, nil)
 	for _, want := range []string{
 		"<h1>86.4\u00a0% of compute is allocated; 13.6\u00a0%, about €3,760 a month, is not.</h1>", // 265 vCPU
 		"30.5\u00a0%, about €237 a month, is not.",                                                 // 2,629 GiB
@@ -155,7 +155,7 @@ func TestMoney(t *testing.T) {
 			t.Errorf("no %s", want)
 		}
 	}
-	if text := written(t, madeUp(45), page.IDNames, nil); strings.Contains(text, "a month") ||
+	if text := written(t, testReport(45), page.IDNames, nil); strings.Contains(text, "a month") ||
 		!strings.Contains(text, "no prices: weighted by") {
 		t.Error("a page without prices has money on it")
 	}
@@ -165,7 +165,7 @@ func plus(a, b coverage.Amount) coverage.Amount {
 	return coverage.Amount{Count: a.Count + b.Count, Size: a.Size + b.Size}
 }
 
-// past is a history of 60 days before a report, with a gap and an incomplete run.
+// past returns a history of the 60 days before a report, with a gap and an incomplete run.
 func past(r coverage.Report) []coverage.Point {
 	var all []coverage.Point
 	for day := 60; day > 0; day-- {
@@ -213,10 +213,10 @@ func sum(t *testing.T, numbers [][]string) float64 {
 	return total
 }
 
-// The shares of a bar add up to 100.0 % as they are shown, whatever is rounded, and its parts to its width.
+// The shares of a bar add up to 100.0 % after rounding, and its parts add up to its width.
 func TestBarsAddUp(t *testing.T) {
 	for _, projects := range []int{1, 3, 7, 40, 1000} {
-		text := written(t, madeUp(projects), page.IDNames, nil)
+		text := written(t, testReport(projects), page.IDNames, nil)
 		tables, bars := barTable.FindAllString(text, -1), widths.FindAllString(text, -1)
 		if len(tables) != 3 || len(bars) != 3 {
 			t.Fatalf("%d tables, %d bars", len(tables), len(bars))
@@ -233,7 +233,7 @@ func TestBarsAddUp(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	r := madeUp(30)
+	r := testReport(30)
 	id, name, approver := r.Projects[0].ID, r.Projects[0].Name, "m.weber"
 	for names, want := range map[page.Names][4]bool{
 		page.NoNames:   {false, false, false, false},
@@ -252,7 +252,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestPageIncompleteAndEmpty(t *testing.T) {
-	r := madeUp(2)
+	r := testReport(2)
 	r.Complete, r.NotRead, r.Errors = false, 1, []string{"list the volumes: 500 <script>alert(1)</script>"}
 	text := written(t, r, page.FullNames, nil)
 	if !strings.Contains(text, "<strong>Incomplete:</strong> 1 list or resource could") ||
@@ -267,7 +267,7 @@ func TestPageIncompleteAndEmpty(t *testing.T) {
 // A large fleet's page stays below 2 MB.
 func TestPageSize(t *testing.T) {
 	for _, names := range []page.Names{page.IDNames, page.FullNames} {
-		r := madeUp(10_000)
+		r := testReport(10_000)
 		text := written(t, r, names, past(r))
 		t.Logf("%s: %d bytes", names, len(text))
 		if len(text) > 2_000_000 || strings.Count(text, "\n") > 5000 {

@@ -13,7 +13,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// lostKeys is what a page says of lost keys.
+// lostKeys is the page's section about lost keys.
 type lostKeys struct {
 	Sentence string
 	Rows     []lostRow
@@ -24,7 +24,7 @@ type lostRow struct {
 	By, Keys, Count, Last string
 }
 
-// newLostKeys names users as the page names projects.
+// newLostKeys labels users the way the page labels projects.
 func newLostKeys(l *coverage.Lost, names Names) *lostKeys {
 	switch {
 	case l == nil:
@@ -63,14 +63,14 @@ func newLostKeys(l *coverage.Lost, names Names) *lostKeys {
 	return out
 }
 
-// keysOf are the keys of a count, the most frequent first.
+// keysOf returns the keys of a count, the most frequent first.
 func keysOf(counts map[string]int) []string {
 	keys := slices.Sorted(maps.Keys(counts))
 	slices.SortStableFunc(keys, func(a, b string) int { return cmp.Compare(counts[b], counts[a]) })
 	return keys
 }
 
-// amountOf is an amount of money in a column, whose head has the currency.
+// amountOf formats an amount of money without the currency, which is in the column header.
 func amountOf(money float64) string { return coverage.Thousands(int(math.Round(money))) }
 
 func isOrAre(n int) string {
@@ -153,8 +153,8 @@ func (p *content) paid(r coverage.Report, names Names) {
 	}
 }
 
-// search makes the data of the search: a list for each project, with its label, what is not allocated, and the share
-// that is ok in each column, null without resources.
+// search builds the data of the project search: for each project its label, its unallocated amount, and the OK share in
+// each column (null without resources).
 func (p *content) search(r coverage.Report, label func(int, coverage.Group) string) {
 	for _, row := range r.Rows {
 		p.Columns = append(p.Columns, row.Key+", "+string(row.Kind)+"s")
@@ -172,7 +172,7 @@ func (p *content) search(r coverage.Report, label func(int, coverage.Group) stri
 			}
 			item = append(item, share)
 		}
-		text, _ := json.Marshal(item) // texts and numbers: it cannot fail
+		text, _ := json.Marshal(item) // only strings and numbers: cannot fail
 		if size += len(text) + 1; size > maxPageData || n >= maxPageProjects {
 			p.LeftOut = len(r.Projects) - n
 			return

@@ -9,17 +9,17 @@ import (
 	"github.com/cloudtagger/tagger/pkg/coverage"
 )
 
-// trend is a line of the share that is allocated.
+// trend is a line chart of the allocated share.
 type trend struct {
 	Points []trendPoint
-	// Line is the line's points in the drawing, 600 wide and 160 high.
+	// Line has the points of the line in SVG units; the chart is 600 wide and 160 high.
 	Line string
-	// Top and Bottom are the shares at the upper and the lower edge in percent.
+	// Top and Bottom are the shares at the upper and lower edges, in percent.
 	Top, Bottom string
 	// Mean is weighted by how long each figure held.
 	Mean     string
 	From, To string
-	// LeftOut says how many incomplete runs are not in it, "" for none.
+	// LeftOut is the note about incomplete runs that are left out, "" for none.
 	LeftOut string
 }
 
@@ -30,7 +30,7 @@ type trendPoint struct {
 
 const trendWidth, trendHeight = 600, 160
 
-// allocated is the share of a run that is allocated, in the first row of its key.
+// allocated returns a run's allocated share, from the first row of its key.
 func allocated(p coverage.Point) (float64, bool) {
 	for _, row := range p.Rows {
 		if row.Key != p.Key {
