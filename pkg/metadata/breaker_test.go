@@ -16,7 +16,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// What the API tells one client, all clients of the process keep to.
+// All clients of the process respect what the API tells one of them.
 func TestBreaker(t *testing.T) {
 	throttled := func(after string) *wire {
 		w := &wire{status: 429, body: `{"overLimit": {"code": 429, "message": "slow down"}}`, header: http.Header{}}
@@ -91,7 +91,7 @@ func TestBreaker(t *testing.T) {
 	}
 }
 
-// Pauses grow while the service stays away, and are over when it answers.
+// Pauses grow while the service is unavailable, and end when it answers.
 func TestBreakerBacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{status: 500, body: "{}"}
@@ -128,7 +128,7 @@ func (h *hanging) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// Calls that the caller's own end cut off say nothing about the API.
+// Calls that the caller cancels do not open a circuit.
 func TestEndedCallsOpenNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		servers := serverAt(t, service(&hanging{wire{status: 200, body: `{"metadata": {}}`}}, "http://c/"),
@@ -146,7 +146,7 @@ func TestEndedCallsOpenNothing(t *testing.T) {
 	})
 }
 
-// Ten calls that are refused at once are one refusal: the pause is the first, not the tenth.
+// Ten concurrent refusals count as one: the pause is the first, not the tenth.
 func TestABurstIsOneFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &hanging{wire{status: 429, body: "{}"}}
@@ -163,8 +163,8 @@ func TestABurstIsOneFailure(t *testing.T) {
 	})
 }
 
-// An API that refuses tokens which were issued just now is asked again after a pause, whatever the project. Until then
-// calls fail as the one did that it refused, for credentials or configuration are at fault.
+// If the API refuses fresh tokens, calls for every project wait for a pause. Until then, calls fail with the same error
+// because credentials or configuration are at fault.
 func TestUnauthenticatedPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{status: 401, body: `{"error": {"code": 401, "message": "who are you?"}}`}
@@ -190,7 +190,7 @@ func TestUnauthenticatedPauses(t *testing.T) {
 	})
 }
 
-// What one project is refused again and again pauses that project only, and reads that succeed do not end it.
+// Repeated refusals of one project pause only that project, and successful reads do not end the pause.
 func TestRefusalsPauseTheirProject(t *testing.T) {
 	for name, w := range map[string]*wire{
 		"403":      {status: 403, body: `{"forbidden": {"code": 403, "message": "Policy doesn't allow it"}}`},
@@ -231,13 +231,13 @@ func TestRefusalsPauseTheirProject(t *testing.T) {
 	}
 }
 
-// redirected is an error of the transport that is about the configuration.
+// redirected is a transport error caused by the configuration.
 type redirected struct{}
 
 func (*redirected) Error() string           { return "http://c redirects to https://c" }
 func (*redirected) FaultScope() fault.Scope { return fault.Everything }
 
-// sentWithin writes ten times a second for so long, and counts what was sent.
+// sentWithin writes ten times a second for the given time and counts the requests sent.
 func sentWithin(t *testing.T, d time.Duration, w *wire, r *metadata.Resource) int {
 	t.Helper()
 	before := len(w.requests)
@@ -248,7 +248,7 @@ func sentWithin(t *testing.T, d time.Duration, w *wire, r *metadata.Resource) in
 	return len(w.requests) - before
 }
 
-// What another host puts into an error moves no cursor and sets no title.
+// Terminal escapes from another host never appear in an error.
 func TestMessagesAreVisible(t *testing.T) {
 	const attack = `\u001b]0;owned\u0007\u001b[2Jgone \u202e`
 	for _, body := range []string{`{"x": {"code": 400, "message": "` + attack + `"}}`, "<h1>\x1b[2J\x07</h1>",

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// classify decides what an answer means. Huawei Cloud's codes come first, for its documentation warns that the HTTP
-// status next to them may not be accurate: wrong state is a 400, flow control can be a 202.
+// classify returns the class of an answer. Huawei Cloud's codes come first because its documentation warns that the
+// HTTP status may be inaccurate: wrong state is a 400, flow control can be a 202.
 func classify(r Request, status int, code, message string, isFault bool) Class {
 	switch code {
 	case "Ecs.0100", // 400: the ECS status does not meet requirements
@@ -66,8 +66,8 @@ func classify(r Request, status int, code, message string, isFault bool) Class {
 	return Unavailable
 }
 
-// notFound tells a missing key from a missing resource, and both from an answer that is not the API's own: behind a
-// wrong endpoint everything is 404, and taking that for "gone" would lose tags in silence.
+// notFound distinguishes a missing key, a missing resource, and an answer from something other than the API. At a wrong
+// endpoint everything is 404; treating that as "gone" would silently lose tags.
 func notFound(code, message string, isFault bool) Class {
 	switch {
 	case !isFault, strings.HasPrefix(code, "APIG"): // APIG.0101: the gateway knows no such API

@@ -21,18 +21,18 @@ import (
 	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
-// Class is what an error means for the caller, whatever shape the API gave it.
+// Class is the meaning of an error for the caller, independent of the API's format.
 type Class string
 
 // The classes.
 const (
-	// NotReady: the resource's state does not allow the operation now. Whether it ever will, its vm_state tells.
+	// NotReady: the resource's state does not allow the operation now. Its vm_state tells whether it ever will.
 	NotReady Class = "not ready"
-	// Locked means that a user locked the resource; it stays locked until a user unlocks it.
+	// Locked: a user locked the resource, and it stays locked until a user unlocks it.
 	Locked Class = "locked"
-	// Throttled: too many requests; RetryAfter says how long to pause, if the API did.
+	// Throttled: too many requests; RetryAfter is the API's requested pause, if any.
 	Throttled Class = "throttled"
-	// Gone: the API knows no such resource, or does not show it to these credentials.
+	// Gone: the resource does not exist, or these credentials cannot see it.
 	Gone Class = "gone"
 	// KeyNotFound: the resource exists and has no such key.
 	KeyNotFound Class = "key not found"
@@ -42,34 +42,33 @@ const (
 	Quota Class = "quota"
 	// Unauthenticated: the credentials were refused.
 	Unauthenticated Class = "unauthenticated"
-	// Invalid: the API will never take this request.
+	// Invalid: the API will never accept this request.
 	Invalid Class = "invalid"
-	// Unavailable: the service, or the way to it, is broken for now; a write was not saved.
+	// Unavailable: the service cannot be reached or is failing; a write was not saved.
 	Unavailable Class = "unavailable"
 	// Unknown: a write may or may not have been saved. Read before writing again.
 	Unknown Class = "unknown"
 )
 
-// Error is an API call that did not do what it should. Its text holds the API's words and never a token: those are in
-// headers, which are not part of it.
+// Error is a failed API call. Its text has the API's message but never a token, because headers are not part of it.
 type Error struct {
 	Request Request
-	// Status is the HTTP status, 0 when no answer came.
+	// Status is the HTTP status, 0 without an answer.
 	Status int
 	// Code is the API's own code: a fault name of Nova or Cinder ("conflictingRequest") or Huawei Cloud's code
 	// ("Ecs.0100"); "" when the answer had none.
 	Code string
-	// Message is the API's own message in one line, or what went wrong when no answer came.
+	// Message is the API's message in one line, or the cause if there was no answer.
 	Message string
 	Class   Class
-	// RetryAfter is how long the API asks to wait, 0 when it does not say.
+	// RetryAfter is the wait that the API requests, 0 if none.
 	RetryAfter time.Duration
-	// Scope is how far the error reaches where credentials or configuration are at fault, else "".
+	// Scope is the reach of an error in credentials or configuration, else "".
 	Scope fault.Scope
-	// MaxItems is how many items of metadata the resource may have, where that is the error; else 0.
+	// MaxItems is the limit of metadata items for an error of class Quota, if known; else 0.
 	MaxItems int
 	// Unsent reports that the request was not sent because a circuit of [Options].Breaker is open. Class and Scope are
-	// then those of what opened it, and Throttled where that passes by itself.
+	// then those of the error that opened it; Class is Throttled if that error is temporary.
 	Unsent bool
 
 	err error
@@ -90,10 +89,10 @@ func (e *Error) Error() string {
 	return b.String() + e.Message
 }
 
-// Unwrap returns the transport's or the authentication's error, nil when the API itself answered.
+// Unwrap returns the error of the transport or the authentication, nil if the API itself answered.
 func (e *Error) Unwrap() error { return e.err }
 
-// newError turns what gophercloud returned for a request into an *Error.
+// newError converts gophercloud's error for a request into an *Error.
 func newError(r Request, err error) *Error {
 	// Only what gophercloud itself returns is the API's answer. One further down is Keystone's, to a login that the
 	// transport needed.
@@ -118,7 +117,7 @@ func newError(r Request, err error) *Error {
 	return e
 }
 
-// unsentError is the error of a request that the breaker did not allow, or that ended while it waited for its turn.
+// unsentError returns the error of a request that the breaker did not allow, or that ended while waiting for its turn.
 func unsentError(r Request, err error) *Error {
 	e := &Error{
 		Request: r, Message: oneLine(err.Error()), Class: Throttled, RetryAfter: RetryAfter(err), Unsent: true, err: err,
@@ -143,7 +142,7 @@ func (e *Error) unreached() bool {
 	return answered || e.Unsent || errors.As(e.err, &noToken) && noToken.NoToken()
 }
 
-// result is what the breaker is told of a call; a nil error is a success.
+// result converts a call's error to the breaker's result; a nil error is a success.
 func (e *Error) result(latency time.Duration) breaker.Result {
 	if e == nil {
 		return breaker.Result{Kind: breaker.Success, Latency: latency}
@@ -165,10 +164,10 @@ func (e *Error) result(latency time.Duration) breaker.Result {
 	return r
 }
 
-// FaultScope returns Scope, for [fault.ScopeOf].
+// FaultScope returns Scope. [fault.ScopeOf] calls it.
 func (e *Error) FaultScope() fault.Scope { return e.Scope }
 
-// RetryAfter returns how long an error's answer asks to wait, or an open circuit; 0 when neither says.
+// RetryAfter returns the wait that an error's answer or an open circuit requests, 0 if neither does.
 func RetryAfter(err error) time.Duration {
 	if open, ok := errors.AsType[*breaker.OpenError](err); ok {
 		return open.RetryAfter
@@ -182,7 +181,7 @@ func RetryAfter(err error) time.Duration {
 	return 0
 }
 
-// answerError reads an answer that is not a success.
+// answerError converts an unsuccessful answer into an *Error.
 func answerError(r Request, status int, header http.Header, body []byte) *Error {
 	e := &Error{Request: r, Status: status}
 	var retryAfter string
@@ -194,7 +193,7 @@ func answerError(r Request, status int, header http.Header, body []byte) *Error 
 		_, after, _ := strings.Cut(e.Message, "exceeds ")
 		e.MaxItems, _ = strconv.Atoi(strings.TrimRight(after, "."))
 	case Unauthenticated:
-		e.Scope = fault.Everything // the token is fresh: the transport has logged in again before it gave up
+		e.Scope = fault.Everything // the token is fresh: the transport logged in again before it gave up
 	case Forbidden:
 		e.Scope = fault.Resource
 	}
@@ -280,7 +279,7 @@ func parseFault(body []byte) (code, message, retryAfter string, isFault bool) {
 	return "", textOf(body), "", false
 }
 
-// isStatusLine reports whether a code is such as "404 Not Found".
+// isStatusLine reports whether a code has the form "404 Not Found".
 func isStatusLine(code any) bool {
 	s, _ := code.(string)
 	number, text, ok := strings.Cut(s, " ")
@@ -291,7 +290,7 @@ var (
 	tags = regexp.MustCompile(`(?s)<(title|script|style)\b.*?</(title|script|style)>|<[^>]*>`)
 )
 
-// textOf is what a person would read in an HTML or plain body.
+// textOf returns the visible text of an HTML or plain body.
 func textOf(body []byte) string {
 	text := string(bytes.ToValidUTF8(body, []byte("?")))
 	if strings.Contains(text, "<") {
@@ -300,8 +299,8 @@ func textOf(body []byte) string {
 	return oneLine(text)
 }
 
-// maxMessage and maxCode bound, in characters, what an answer can put into a log line.
+// maxMessage and maxCode limit, in characters, an answer's part of a log line.
 const maxMessage, maxCode = 300, 60
 
-// oneLine also makes terminal escapes in an answer visible.
+// oneLine also makes terminal escapes visible.
 func oneLine(s string) string { return visible.Line(s, maxMessage) }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Kind is a sort of resource, by the name that package lifecycle gives it. Everything that depends on the kind is in
-// one table, in this file.
+// Kind is a kind of resource, with its name in package lifecycle. The table in this file has everything that depends on
+// the kind.
 type Kind string
 
 // The kinds.
@@ -28,11 +28,12 @@ const (
 	BlockStorage Service = "volume"
 )
 
-// Readiness says whether metadata can be written in a resource's state.
+// Readiness is whether metadata can be written in a resource's state.
 type Readiness string
 
-// Ready: the state allows writing, or the kind has no state that matters. Passing: the state refuses and passes by
-// itself. Stuck: it refuses until a person changes it. Deleted: the resource is going, or gone.
+// Ready: the state allows writing, or the kind has no relevant state. Passing: the state refuses writes and ends by
+// itself. Stuck: the state refuses writes until an operator changes it. Deleted: the resource is being deleted, or
+// gone.
 const (
 	Ready   Readiness = "ready"
 	Passing Readiness = "passing"
@@ -40,7 +41,7 @@ const (
 	Deleted Readiness = "deleted"
 )
 
-// row is everything that depends on a kind.
+// row holds everything that depends on a kind.
 type row struct {
 	kind    Kind
 	service Service
@@ -49,18 +50,18 @@ type row struct {
 	collection, member, pages string
 	// openstack and huaweicloud are the families whose limits apply.
 	openstack, huaweicloud Family
-	// perKey says that each key is written by a PUT of its own. Otherwise one POST writes all of them.
+	// perKey means that each key is written by its own PUT. Otherwise one POST writes all keys.
 	perKey bool
-	// foldsCase says that the service takes owner and Owner for one key, and writes one into the row of the other.
+	// foldsCase means that the service treats owner and Owner as one key, and stores one in the row of the other.
 	foldsCase bool
-	// maxItems is how many items of metadata a resource may have by the service's default configuration, 0 for no limit.
+	// maxItems is the limit of metadata items per resource in the service's default configuration, 0 for none.
 	maxItems int
 	// stateName is what the service calls the state that decides about writing, "" where none does.
 	stateName string
 	// ready, passing and deleted are the states in which metadata can be written, that pass by themselves, and that say
-	// that the resource is gone. Any other state is for a person to change; where ready is nil, it is ready.
+	// that the resource is gone. An operator must change any other state; if ready is nil, it counts as ready.
 	ready, passing, deleted []string
-	// ownedWhole says that other programs (Terraform, Heat) own all metadata of the resources that they manage.
+	// ownedWhole means that other programs (Terraform, Heat) own all metadata of the resources that they manage.
 	ownedWhole bool
 	// parent is the kind that a resource of this kind belongs to, "" for none.
 	parent Kind
@@ -125,7 +126,7 @@ func Kinds() []Kind {
 	return all
 }
 
-// row returns the kind's row, and an empty one for a kind that there is none for.
+// row returns the kind's row, or an empty one for an unknown kind.
 func (k Kind) row() *row {
 	for i := range table {
 		if table[i].kind == k {
@@ -135,7 +136,7 @@ func (k Kind) row() *row {
 	return &row{}
 }
 
-// apiVersion is the value of the header that asks for the row's microversion, "" for none.
+// apiVersion returns the header value that requests the row's microversion, "" for none.
 func (r *row) apiVersion() string {
 	if r.microversion == "" {
 		return ""
@@ -154,7 +155,7 @@ func (k Kind) Family(api API) Family {
 	return k.row().openstack
 }
 
-// PagePath returns the path before a request's own, as the API pages have it: "/v2.1/{project}/".
+// PagePath returns the prefix of a request's path in the API pages: "/v2.1/{project}/".
 func (k Kind) PagePath(project string) string { return k.row().pages + project + "/" }
 
 // MaxItems returns how many items of metadata a resource of the kind may have by the service's default configuration
@@ -167,17 +168,17 @@ func (k Kind) HasState() bool { return k.row().stateName != "" }
 // StateName returns what the service calls the state that decides about writing: "vm_state" or "status", "" for none.
 func (k Kind) StateName() string { return k.row().stateName }
 
-// OwnedWhole reports whether other programs own all metadata of the resources of this kind that they manage, and undo
-// or report what else is written.
+// OwnedWhole reports whether programs that manage resources of this kind own all their metadata, and undo or report
+// other writes.
 func (k Kind) OwnedWhole() bool { return k.row().ownedWhole }
 
 // Parent returns the kind that a resource of this kind belongs to, "" for none.
 func (k Kind) Parent() Kind { return k.row().parent }
 
-// FoldsCase reports whether the service takes keys that differ in case only for one.
+// FoldsCase reports whether the service treats keys that differ only in case as one.
 func (k Kind) FoldsCase() bool { return k.row().foldsCase }
 
-// Readiness says whether metadata can be written in the state. "" is a state that was not read; it counts as ready.
+// Readiness returns whether metadata can be written in the state. A state that was not read, "", counts as ready.
 func (k Kind) Readiness(state string) Readiness {
 	r := k.row()
 	switch {
@@ -193,7 +194,7 @@ func (k Kind) Readiness(state string) Readiness {
 	return Stuck
 }
 
-// View is what the API tells of a resource. A field that it does not tell is zero.
+// View is a resource as the API returns it. A missing field is zero.
 type View struct {
 	ID      string
 	Name    string
@@ -208,7 +209,7 @@ type View struct {
 	State string
 	// Task is a server's OS-EXT-STS:task_state, "" for none.
 	Task string
-	// Locked says that a server is locked, as far as the microversion tells it.
+	// Locked reports that a server is locked, if the microversion shows it.
 	Locked bool
 	// Flavor is a server's flavor: its id, or its name where the microversion has no id.
 	Flavor string
@@ -218,7 +219,7 @@ type View struct {
 	// attached to.
 	Parents  []string
 	Metadata map[string]string
-	// Size is in the kind's [Unit]. Only lists tell it; it is 0 where they do not, as below Nova's microversion 2.47.
+	// Size is in the kind's [Unit]. Only lists have it; it is 0 if they do not, as below Nova's microversion 2.47.
 	Size int
 }
 

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// API is the cloud whose rules apply.
+// API is the cloud API whose limits apply.
 type API string
 
 // The APIs.
@@ -37,15 +37,15 @@ const (
 // maxLength is the length of the longest key and the longest value: characters, and bytes for BMS.
 const maxLength = 255
 
-// LimitError says which rule a key or a value breaks.
+// LimitError is a rule that a key or a value breaks.
 type LimitError struct {
 	Family Family
-	// Key is the key concerned; Value reports that it is the key's value that breaks the rule.
+	// Key is the key. Value reports that the key's value breaks the rule, not the key.
 	Key   string
 	Value bool
-	// Rule is the rule with its limit and what was found.
+	// Rule is the rule with its limit and the actual figure.
 	Rule string
-	// Reserved reports that the key is written by the cloud itself.
+	// Reserved reports that the cloud itself writes the key.
 	Reserved bool
 }
 
@@ -67,7 +67,7 @@ func quoted(key string) string {
 	return strconv.Quote(string(text[:longestShown]) + "…")
 }
 
-// Check returns a *LimitError unless the family takes both key and value.
+// Check returns a *LimitError unless the family accepts both key and value.
 func (f Family) Check(key, value string) error {
 	if err := f.CheckKey(key); err != nil {
 		return err
@@ -75,7 +75,7 @@ func (f Family) Check(key, value string) error {
 	return f.CheckValue(key, value)
 }
 
-// CheckKey returns a *LimitError unless the family takes the key, and takes it in a URL.
+// CheckKey returns a *LimitError unless the family accepts the key, also in a URL.
 func (f Family) CheckKey(key string) error {
 	fail := func(format string, args ...any) error {
 		return &LimitError{Family: f, Key: key, Rule: fmt.Sprintf(format, args...)}
@@ -105,7 +105,7 @@ func (f Family) CheckKey(key string) error {
 	return nil
 }
 
-// CheckValue returns a *LimitError unless the family takes the value. The key is for the message only.
+// CheckValue returns a *LimitError unless the family accepts the value. The key is only for the message.
 func (f Family) CheckValue(key, value string) error {
 	fail := func(format string, args ...any) error {
 		return &LimitError{Family: f, Key: key, Value: true, Rule: fmt.Sprintf(format, args...)}
@@ -127,9 +127,9 @@ func (f Family) CheckValue(key, value string) error {
 	return nil
 }
 
-// FitValue returns the value as the family takes it: characters that it does not take become "_", and what is too long
-// is cut, with a short hash of the whole at its end, so that two long values stay two. changed reports whether it
-// differs.
+// FitValue returns the value in a form that the family accepts. Characters that it does not accept become "_". A long
+// value is cut and ends in a short hash of the whole, so that different long values stay different. changed reports
+// whether the result differs from the value.
 func (f Family) FitValue(value string) (fit string, changed bool) {
 	var b strings.Builder
 	for _, r := range strings.ToValidUTF8(value, "_") {
@@ -147,7 +147,7 @@ func (f Family) FitValue(value string) (fit string, changed bool) {
 	return fit, fit != value
 }
 
-// cut returns as much of s as fits into n of the family's units.
+// cut returns the prefix of s that fits into n of the family's units.
 func (f Family) cut(s string, n int) string {
 	used := 0
 	for i, r := range s {
@@ -228,9 +228,9 @@ func (f Family) valueRule(r rune) string {
 	return fmt.Sprintf("takes characters up to U+FFFF; found %+q", r)
 }
 
-// reserved returns why a key is not ours to write, "" when it is. These keys steer the cloud: setting agency_name gives
-// the server another IAM agency. The ones that could do harm are refused for every family, because Huawei Cloud can be
-// reached with TAGGER_API=openstack too.
+// reserved returns the reason why Tagger must not write a key, "" if it may. These keys steer the cloud: setting
+// agency_name gives the server another IAM agency. The ones that could do harm are refused for every family, because
+// Huawei Cloud can be reached with TAGGER_API=openstack too.
 func (f Family) reserved(key string) string {
 	const why = "is written by the cloud itself"
 	// Whatever the case, and without blanks around it: to databases that distinguish neither, Agency_Name and

@@ -140,7 +140,7 @@ func TestFitValue(t *testing.T) {
 	}
 }
 
-// Whatever is made to fit must then be taken.
+// A fitted value must pass the check.
 func FuzzFitValue(f *testing.F) {
 	for _, s := range []string{"", "alice", `a"b\c`, "😀", strings.Repeat("é", 300), "a\xff\x00b"} {
 		f.Add(s)
@@ -161,7 +161,7 @@ func FuzzFitValue(f *testing.F) {
 	})
 }
 
-// A database that pads what it compares takes "agency_name " for agency_name.
+// A database that pads strings in comparisons treats "agency_name " as agency_name.
 func TestReservedKeysWithBlanks(t *testing.T) {
 	for _, key := range []string{"agency_name ", " Agency_Name", " __system__x", "op_svc_userid  "} {
 		for _, f := range []metadata.Family{metadata.Nova, metadata.Cinder, metadata.EVS} { // ECS takes no blanks at all

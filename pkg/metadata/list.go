@@ -16,10 +16,10 @@ import (
 	"github.com/cloudtagger/tagger/pkg/backoff"
 )
 
-// ListOptions say what to list.
+// ListOptions configure a list.
 type ListOptions struct {
 	Options
-	// AllProjects lists every project's resources, which takes an administrator's token. Project then picks one.
+	// AllProjects lists every project's resources, which requires an administrator's token. Project then selects one.
 	AllProjects bool
 	Project     string
 	// PageSize is how many resources a page has at most; 0 is the service's default. It is halved whenever the service
@@ -27,14 +27,14 @@ type ListOptions struct {
 	PageSize int
 	// Name is part of the names of the resources, "" for any. Nova takes it for a regular expression.
 	Name string
-	// DownCells asks for the microversion that lists the servers of a cell that is down too, with [Unread] for their
-	// state and without metadata: 2.69 (Nova's API history). Below it, Nova leaves them out of lists without a word. A
-	// cloud that has no such microversion (406) is asked without it, and Older, if not nil, is called.
+	// DownCells asks for the microversion that lists the servers of a cell that is down too, with [Unread] for their state
+	// and without metadata: 2.69 (Nova's API history). Below it, Nova silently leaves them out of lists. If the cloud
+	// lacks the microversion (406), List retries without it and calls Older, if not nil.
 	DownCells bool
 	Older     func()
-	// Retries is how often a page is asked for again when the service is unavailable or throttles.
+	// Retries is how often a page is requested again if the service is unavailable or throttles.
 	Retries int
-	// NoMicroversion asks for the service's default. Huawei Cloud knows no microversions.
+	// NoMicroversion requests the service's default. Huawei Cloud does not support microversions.
 	NoMicroversion bool
 }
 
@@ -52,18 +52,18 @@ func (o ListOptions) Owner(kind Kind, v View) (string, error) {
 	return v.Project, nil
 }
 
-// Unread is the state of a server whose cell is down: nothing is known of it but its id, project and time of creation.
+// Unread is the state of a server whose cell is down: only its id, project and time of creation are known.
 const Unread = "unread"
 
 const (
-	// minPageSize is where halving ends.
+	// minPageSize is the smallest page size after halving.
 	minPageSize = 10
 	// maxPageSize is the services' own by default (osapi_max_limit).
 	maxPageSize = 1000
 )
 
 // List reads the resources of a kind page by page, in the microversion in which the view is complete. An error is the
-// last element: what came before it is not the whole list.
+// last element and means that the list is incomplete.
 func List(ctx context.Context, service *gophercloud.ServiceClient, kind Kind, o ListOptions) iter.Seq2[View, error] {
 	return func(yield func(View, error) bool) {
 		row := kind.row()
@@ -177,7 +177,7 @@ func readPage(ctx context.Context, s sender, row *row, version string, query url
 	return views, next, nil
 }
 
-// undecodable returns what a list tells of a server whose cell is down. Source:
+// undecodable returns the view of a server whose cell is down. Source:
 // https://docs.openstack.org/api-guide/compute/down_cells.html
 func undecodable(row *row, text []byte) (View, bool) {
 	var b struct {

@@ -12,7 +12,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// pages answers each request with the next page and keeps the requests and their microversions.
+// pages answers each request with the next page, and records the requests and their microversions.
 type pages struct {
 	bodies []string
 	sent   []string
@@ -126,7 +126,7 @@ func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
 		Request: r}, nil
 }
 
-// A server whose cell is down is listed with unknown values; an older cloud is asked without it.
+// A server whose cell is down is listed with unknown values. An older cloud is listed without the microversion.
 func TestListDownCells(t *testing.T) {
 	type answer = struct {
 		status int

@@ -11,8 +11,8 @@
 //     /v2.1/{project_id}/servers/{server_id}/metadata/{key}
 //   - ECS, "Deleting Specified Metadata of an ECS": DELETE /v2.1/{project_id}/servers/{server_id}/metadata/{key}
 //
-// and what verifying needs beside them. It never sends PUT to a metadata collection, which would delete every key
-// that the request does not name.
+// and the reads that verification needs. It never sends PUT to a metadata collection, which would delete every key that
+// the request does not name.
 package metadata
 
 import (
@@ -31,41 +31,41 @@ import (
 	"github.com/cloudtagger/tagger/pkg/breaker"
 )
 
-// CallTimeout is how long one API call may take, re-authentication included. A write that takes longer may still
-// have been saved: its error has class [Unknown].
+// CallTimeout is the timeout of one API call, including re-authentication. A write that times out may have been saved:
+// its error has class [Unknown].
 const CallTimeout = 15 * time.Second
 
-// Call is one request that was sent, for logs and results.
+// Call describes one request that was sent, for logs and results.
 type Call struct {
 	Request Request
-	// Endpoint is the address that the request's path is relative to.
+	// Endpoint is the base URL of the request's path.
 	Endpoint string
 	// Status is the HTTP status of the answer, 0 when there was none.
 	Status int
-	// RequestID is the service's own id of the request, from X-Openstack-Request-Id, "" where the answer has none.
+	// RequestID is the service's id of the request, from X-Openstack-Request-Id, "" if the answer has none.
 	RequestID string
-	// Err is nil when the call did what it should.
+	// Err is nil if the call succeeded.
 	Err error
-	// Start is when the call began; Duration is how long it took, re-authentication included.
+	// Start is when the call began; Duration includes re-authentication.
 	Start    time.Time
 	Duration time.Duration
 }
 
-// Options are what operations share.
+// Options are shared by the operations on resources.
 type Options struct {
-	// Family says whose limits apply.
+	// Family selects the limits for keys and values.
 	Family Family
-	// Observe, if not nil, is told of every request sent.
+	// Observe, if not nil, is called with every request sent.
 	Observe func(Call)
-	// Breaker, if not nil, is asked before each call and told of its result. It should be the whole process's.
+	// Breaker, if not nil, is consulted before each call and receives its result. Share one per process.
 	Breaker *breaker.Breaker
-	// Project is the id of the project that the service's token is for. What it is refused says nothing about others.
+	// Project is the id of the token's project. A refusal applies to this project only.
 	Project string
-	// FullView lets [Resource.Get] ask for the microversion in which a [View] is complete: by default Nova does not say
-	// whether a server is locked. Huawei Cloud knows no microversions.
+	// FullView makes [Resource.Get] request the microversion in which a [View] is complete: Nova's default does not show
+	// whether a server is locked. Huawei Cloud does not support microversions.
 	FullView bool
-	// ListView lets Resource.Get ask for the microversion that [ListOptions].DownCells asks for, which has the flavor's
-	// name in place of its id.
+	// ListView makes Resource.Get request the microversion of [ListOptions].DownCells, which has the flavor's name in
+	// place of its id.
 	ListView bool
 }
 
@@ -87,7 +87,7 @@ func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) erro
 	call.Duration = time.Since(call.Start)
 	err := call.Err
 	failure, _ := errors.AsType[*Error](err)
-	if ctx.Err() == nil && !failure.unreached() { // else it is the caller's time that ended, or the login that failed
+	if ctx.Err() == nil && !failure.unreached() { // else the caller's deadline passed, or the login failed
 		c.Breaker.Record(planned, failure.result(call.Duration))
 	}
 	if c.Observe != nil {
@@ -122,14 +122,14 @@ func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (st
 	}
 	id = resp.Header.Get("X-Openstack-Request-Id")
 	defer func() {
-		_, _ = io.Copy(io.Discard, resp.Body) // a connection is used again only when its answer was read to the end
+		_, _ = io.Copy(io.Discard, resp.Body) // a connection is reused only after its answer was read to the end
 		_ = resp.Body.Close()
 	}()
 	if out == nil {
 		return resp.StatusCode, id, nil
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		// A 200 whose body is not what the API documents comes from something in between, not from the service.
+		// A 200 with an undocumented body comes from a proxy, not from the service.
 		return resp.StatusCode, id, &Error{Request: r, Status: resp.StatusCode, Class: Unavailable,
 			Message: "the answer is not the JSON that the API documents", err: err}
 	}

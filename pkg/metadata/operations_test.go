@@ -22,7 +22,7 @@ import (
 
 const id = "95bf2490-5428-432c-ad9b-5e3406f869dd"
 
-// wire answers requests in memory and keeps them as they would have gone over the wire.
+// wire answers requests in memory and records them as they would be sent.
 type wire struct {
 	status   int
 	header   http.Header
@@ -82,7 +82,7 @@ func resourceAt(t *testing.T, s *gophercloud.ServiceClient, kind metadata.Kind, 
 // written is for tests that look at a write's error only.
 func written(_ map[string]string, err error) error { return err }
 
-// The five operations of the API pages, and those beside them, each byte for byte.
+// The five operations of the API pages and the other ones, byte for byte.
 func TestOperations(t *testing.T) {
 	const compute, volume = "http://ecs/v2.1/p1/", "http://evs/v2/p1/"
 	for _, tt := range []struct {
@@ -177,7 +177,7 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-// What is outside the limits never becomes a request.
+// Keys and values outside the limits are never sent.
 func TestNothingIsSentFor(t *testing.T) {
 	long := strings.Repeat("v", 300)
 	for name, do := range map[string]func(context.Context, *metadata.Resource, *metadata.Resource) error{
@@ -376,7 +376,7 @@ func TestAnswersThatAreNotTheAPIs(t *testing.T) {
 	}
 }
 
-// refused is how the authentication says that it gave up on the credentials.
+// refused is the authentication's error for rejected credentials.
 type refused struct{ error }
 
 func (refused) FaultScope() fault.Scope { return fault.Project }
@@ -430,7 +430,7 @@ func TestNoAnswer(t *testing.T) {
 	})
 }
 
-// What the transport needs a login for fails as the login does, and not as if the API had answered so.
+// A request whose login fails has the login's error, not an error of the API.
 func TestLoginFails(t *testing.T) {
 	keystone := func(status int) error {
 		return fmt.Errorf("log in at keystone: %w", gophercloud.ErrUnexpectedResponseCode{Actual: status,

@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// Recorder is a resource in memory that records the requests which operations on it send. The requests come from the
-// code that sends them to a cloud, so that a plan that shows them cannot differ from the run.
+// Recorder is an in-memory resource that records the requests of operations on it. The code that sends requests to a
+// cloud builds them, so a plan cannot differ from the run.
 type Recorder struct {
 	row  *row
 	view View
 	sent []Request
 }
 
-// NewRecorder returns the operations on a resource in memory that is as the view says, and what records their requests.
+// NewRecorder returns the operations on an in-memory resource with the given view, and their recorder.
 func NewRecorder(kind Kind, id string, family Family, v View) (*Resource, *Recorder, error) {
 	v.ID, v.Metadata = id, maps.Clone(v.Metadata)
 	if v.Metadata == nil {
@@ -32,7 +32,7 @@ func NewRecorder(kind Kind, id string, family Family, v View) (*Resource, *Recor
 // Requests returns the requests in the order in which they were sent.
 func (r *Recorder) Requests() []Request { return r.sent }
 
-// do answers as the API does when nothing is in the way.
+// do answers as the API does on success.
 func (r *Recorder) do(_ context.Context, request Request, out any, _ ...int) error {
 	r.sent = append(r.sent, request)
 	rest := strings.TrimPrefix(request.Path, r.row.collection+"/"+url.PathEscape(r.view.ID))

@@ -13,13 +13,13 @@ type Request struct {
 	Method string
 	// Path is relative to the service's endpoint, escaped, without a leading slash: "servers/{id}/metadata".
 	Path string
-	// Body is the JSON that is sent, nil for none.
+	// Body is the JSON body, nil for none.
 	Body []byte
 	// Microversion is the value of the header OpenStack-API-Version: "compute 2.9", "" for the service's default.
 	Microversion string
 }
 
-// encode writes JSON with sorted keys, and <, > and & as they are, so that a plan reads as the request will.
+// encode writes JSON with sorted keys, without escaping <, > and &, so that a plan shows the request as it is sent.
 func encode(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -30,10 +30,10 @@ func encode(v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// CheckID returns an error unless id is a UUID in its usual form of 8-4-4-4-12 hexadecimal digits. Whatever else
-// comes as an id would become part of a URL.
+// CheckID returns an error unless id is a UUID in its usual form of 8-4-4-4-12 hexadecimal digits. Other text would
+// become part of a URL.
 func CheckID(id string) error {
-	if len(id) != 36 || uuid.Validate(id) != nil { // which takes braces, a prefix and no dashes too
+	if len(id) != 36 || uuid.Validate(id) != nil { // Validate alone also accepts braces, a prefix and missing dashes
 		return fmt.Errorf("id %.40q is not a UUID", id)
 	}
 	return nil

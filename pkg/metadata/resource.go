@@ -12,7 +12,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2"
 )
 
-// Resource performs the metadata operations on one resource, of any kind.
+// Resource performs the metadata operations on one resource of any kind.
 type Resource struct {
 	row    *row
 	id     string
@@ -57,7 +57,7 @@ func (r *Resource) Kind() Kind { return r.row.kind }
 // Path returns the resource's path under the service's endpoint: "servers/{id}". It identifies the resource.
 func (r *Resource) Path() string { return r.row.collection + "/" + url.PathEscape(r.id) }
 
-// request makes a request for the resource's metadata, or for one key of it.
+// request returns a request for the resource's metadata, or for one key.
 func (r *Resource) request(method string, body any, key ...string) Request {
 	request := Request{Method: method, Path: r.Path() + "/metadata"}
 	for _, k := range key {
@@ -69,7 +69,7 @@ func (r *Resource) request(method string, body any, key ...string) Request {
 	return request
 }
 
-// Get reads the resource, in full where the options say so.
+// Get reads the resource, completely if the options say so.
 func (r *Resource) Get(ctx context.Context) (View, error) {
 	request := Request{Method: http.MethodGet, Path: r.Path(), Microversion: r.microversion}
 	var answer map[string]json.RawMessage
@@ -91,7 +91,7 @@ func orNull(text json.RawMessage) json.RawMessage {
 	return text
 }
 
-// Metadata reads all keys. An empty map is a resource without metadata.
+// Metadata reads all keys. The map is empty for a resource without metadata.
 func (r *Resource) Metadata(ctx context.Context) (map[string]string, error) {
 	request := r.request(http.MethodGet, nil)
 	var answer struct {
@@ -107,7 +107,7 @@ func (r *Resource) Metadata(ctx context.Context) (map[string]string, error) {
 	return answer.Metadata, nil
 }
 
-// Metadatum reads the value of one key; an error of class [KeyNotFound] says that the resource has no such key.
+// Metadatum reads the value of one key. The error has class [KeyNotFound] if the resource lacks the key.
 func (r *Resource) Metadatum(ctx context.Context, key string) (string, error) {
 	if err := r.family.CheckKey(key); err != nil {
 		return "", fmt.Errorf("get %s metadata: %w", r.row.member, err)
@@ -129,12 +129,12 @@ func (r *Resource) Metadatum(ctx context.Context, key string) (string, error) {
 	return value, nil
 }
 
-// Write adds or overwrites keys; other keys stay. Nothing is sent unless every key and value is within the family's
-// limits. It returns the keys that were certainly written, which are not all of them when it fails on the way.
+// Write adds or overwrites keys; other keys stay. It sends nothing unless every key and value is within the family's
+// limits. It returns the keys that were certainly written, which may be only some of them on an error.
 //
-// Where the API takes all keys in one request they go in one: of two requests, one could undo the other. Where it takes
-// one key a request, they go one after another, in the keys' order. Both services merge by reading, changing and
-// writing the whole map without a lock, so that two writers at a time can lose keys.
+// If the API accepts all keys in one request, Write sends one, because one of two requests could undo the other.
+// Otherwise it sends one request per key, sequentially, in sorted order. Both services merge by reading, changing and
+// writing the whole map without a lock, so two concurrent writers can lose keys.
 func (r *Resource) Write(ctx context.Context, metadata map[string]string) (written map[string]string, err error) {
 	keys := slices.Sorted(maps.Keys(metadata))
 	for _, key := range keys {
@@ -161,8 +161,8 @@ func (r *Resource) Write(ctx context.Context, metadata map[string]string) (writt
 	return written, nil
 }
 
-// Remove deletes one key; an error of class [KeyNotFound] says that there was none. Nova answers 204, Cinder 200 with
-// an empty body; Huawei's table of return values allows both. 202 is not among them: there it is flow control
+// Remove deletes one key. The error has class [KeyNotFound] if there was none. Nova answers 204, Cinder 200 with an
+// empty body; Huawei's table of return values allows both. 202 is an error: on Huawei Cloud it means flow control
 // (Common.0024), and nothing was deleted.
 func (r *Resource) Remove(ctx context.Context, key string) error {
 	if err := r.family.CheckKey(key); err != nil {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Unit is what the sizes of a kind's resources are counted in.
+// Unit is the unit of size of a kind's resources.
 type Unit string
 
 // The units: virtual processors of a server's flavor, and the size of a volume in GiB. A snapshot's size is that of its
@@ -16,10 +16,10 @@ const (
 	GiB  Unit = "GiB"
 )
 
-// Unit returns what [View].Size is counted in, "" for an unknown kind.
+// Unit returns the unit of [View].Size, "" for an unknown kind.
 func (k Kind) Unit() Unit { return k.row().unit }
 
-// ListsOthers reports whether the kind's list is that of an earlier kind: Nova lists bare metal among the servers.
+// ListsOthers reports whether the kind is in an earlier kind's list: Nova lists bare metal among the servers.
 func (k Kind) ListsOthers() bool {
 	for i := range table {
 		if table[i].kind == k {
