@@ -17,46 +17,46 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// Run says how to apply a plan, or to take a journal back.
+// Run configures an [Apply] or a [Revert].
 type Run struct {
 	Tagger *tagger.Tagger
-	// Cloud and Rules are those of now; see [Header]. Operator is who runs it.
+	// Cloud and Rules are the current ones; see [Header]. Operator is the user who runs it.
 	Cloud, Rules, Operator string
 	Limits                 Limits
-	// Canary is how many resources to write before the run verifies them once more and stops; 0 is all. CanaryWait is
-	// how long it waits before it verifies.
+	// Canary is the number of resources to write before the run verifies them again and stops; 0 writes all. CanaryWait is
+	// the wait before verifying.
 	Canary     int
 	CanaryWait time.Duration
-	// MaxFailures is how many in a hundred resources may fail while it runs.
+	// MaxFailures is the percentage of resources that may fail before the run stops.
 	MaxFailures float64
 	Concurrency int
-	// Resume goes on with a journal that is there.
+	// Resume continues an existing journal.
 	Resume bool
-	// Selection is what to take back of a journal.
+	// Selection is the part of a journal to revert.
 	Selection Selection
-	// Progress, if not nil, is told how many of the resources were tried.
+	// Progress, if not nil, is called with the number of resources tried.
 	Progress func(tried, of int)
 
-	// fault is that of the journal.
+	// fault is passed to the journal, for tests.
 	fault func() error
 }
 
-// minTries is how many resources count at least when the share of failures is computed: a first failure says little.
+// minTries is the minimum denominator of the share of failures, so that a first failure does not stop a run.
 const minTries = 20
 
-// correctionWait is how long one correction waits for its turn, or for a service that throttles.
+// correctionWait is how long one correction waits for its turn, or for a throttling service.
 const correctionWait = 30 * time.Second
 
-// inFlight is how long a correction may take on after the run was cancelled.
+// inFlight is how long a running correction may continue after the run is cancelled.
 const inFlight = time.Minute
 
-// Report is what became of a run.
+// Report is the result of a run.
 type Report struct {
-	// Plan is the plan's header, Checks is how the plan stood to the limits.
+	// Plan is the plan's header, Checks the result of checking the limits.
 	Plan    Header  `json:"plan"`
 	Checks  []Check `json:"checks"`
 	Journal string  `json:"journal"`
-	// Planned is how many resources the run was about, Tried how many it came to.
+	// Planned is the number of resources in the run, Tried how many of them it reached.
 	Planned int `json:"planned"`
 	Tried   int `json:"tried"`
 	// Written, Changed (by another writer, and left alone), Gone and Failed count resources.
@@ -64,24 +64,24 @@ type Report struct {
 	Changed int `json:"changed"`
 	Gone    int `json:"gone"`
 	Failed  int `json:"failed"`
-	// Unknown counts resources with keys that were not taken back because their values before are not known.
+	// Unknown counts resources with keys that were not reverted because their previous values are unknown.
 	Unknown int `json:"unknown,omitempty"`
-	// Unchanged counts resources that were as planned already.
+	// Unchanged counts resources that already were as planned.
 	Unchanged int `json:"unchanged"`
 	// Failures counts the failures by reason.
 	Failures map[string]int `json:"failures"`
-	// Lost counts the resources of a canary that were not as written when they were read again.
+	// Lost counts the resources of a canary that had changed again when they were verified.
 	Lost int `json:"lost"`
-	// Left is how many resources of the plan are still to be done.
+	// Left is the number of the plan's resources that remain.
 	Left int `json:"left"`
 }
 
-// RefusedError says that a plan cannot be applied here and now.
+// RefusedError reports that a plan cannot be applied to this cloud at this time.
 type RefusedError struct{ Why string }
 
 func (e *RefusedError) Error() string { return "apply the plan: " + e.Why }
 
-// StoppedError says that a run stopped because too many resources failed.
+// StoppedError reports that a run stopped because too many resources failed.
 type StoppedError struct {
 	Failed, Tried int
 	Limit         float64
@@ -96,13 +96,13 @@ func (e *StoppedError) Error() string {
 	)
 }
 
-// JournalOf returns the path of a plan's journal: beside the plan, and named by its id.
+// JournalOf returns the path of a plan's journal, which is in the plan's directory and named by its id.
 func JournalOf(path string, h Header) string {
 	return filepath.Join(filepath.Dir(path), "run-"+h.ID+".jsonl")
 }
 
-// Apply sends what a plan says to the resources that are as they were when it was made. Before the first write it
-// returns a [*RefusedError] or a [*LimitError]; a [*StoppedError] says that it stopped later.
+// Apply makes a plan's changes to the resources that have not changed since it was made. If it refuses before the first
+// write, the error is a [*RefusedError] or a [*LimitError]; if it stops later, a [*StoppedError].
 func Apply(ctx context.Context, path string, run Run) (Report, error) {
 	h, err := ReadHeader(path)
 	r := Report{Plan: h, Failures: map[string]int{}}
@@ -172,7 +172,7 @@ func Apply(ctx context.Context, path string, run Run) (Report, error) {
 	return r, err
 }
 
-// openJournal opens the journal of a run that is resumed, and otherwise begins one for the run with an id.
+// openJournal opens the journal of a resumed run, or else creates one for a run with an id.
 func (run Run) openJournal(path, id string) (runJournal, error) {
 	j := runJournal{fault: run.fault}
 	var err error
@@ -186,7 +186,7 @@ func (run Run) openJournal(path, id string) (runJournal, error) {
 	return j, err
 }
 
-// selection returns which entries a run is about: those that are not done, of a canary the first.
+// selection returns the entries of a run: all that are not done, or a canary's first ones.
 func (run Run) selection(before past) func(n int, e Entry) bool {
 	end := math.MaxInt
 	if run.Canary > 0 {
@@ -200,7 +200,7 @@ func (run Run) selection(before past) func(n int, e Entry) bool {
 	return func(n int, _ Entry) bool { return n < end && !before.done.has(n) }
 }
 
-// verify waits, reads the resources of a canary again, and counts those that are not as they were written.
+// verify waits, reads the resources of a canary again, and counts those that differ from what was written.
 func (run Run) verify(ctx context.Context, path string, selected func(int, Entry) bool, r *Report) error {
 	timer := time.NewTimer(run.CanaryWait)
 	defer timer.Stop()
@@ -238,7 +238,7 @@ type job struct {
 	begun map[string]journal.Replacement
 }
 
-// all applies what entries gives it, several at a time. What is in flight when the run is cancelled is finished.
+// all applies the entries, several at a time. Running corrections are finished if the run is cancelled.
 func (run Run) all(
 	ctx context.Context,
 	r *Report,
@@ -290,7 +290,7 @@ func (run Run) all(
 	return errors.Join(err, stop)
 }
 
-// one applies one entry, with a record before the write and one after it. The error is one of the journal.
+// one applies one entry, with a record before the write and one after it. The error comes from the journal.
 func (run Run) one(ctx context.Context, j runJournal, job job) (journal.Record, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), inFlight)
 	defer cancel()
@@ -316,7 +316,7 @@ func (run Run) one(ctx context.Context, j runJournal, job job) (journal.Record, 
 	record.Phase, record.Outcome, record.Reason, record.Changed = journal.End, c.Outcome, c.Reason, c.Changed
 	record.Requests = c.RequestIDs
 	record.Keys = map[string]journal.Replacement{}
-	for key, replacement := range job.begun { // which an earlier run may have written
+	for key, replacement := range job.begun { // an earlier run may have written these
 		if record.Failed() || slices.Contains(c.Done, key) {
 			record.Keys[key] = replacement
 		}
@@ -330,7 +330,7 @@ func (run Run) one(ctx context.Context, j runJournal, job job) (journal.Record, 
 	return record, j.write(record)
 }
 
-// note counts a record of an end.
+// note counts an End record.
 func (r *Report) note(end journal.Record) {
 	r.Tried++
 	switch {
@@ -348,7 +348,7 @@ func (r *Report) note(end journal.Record) {
 	}
 }
 
-// reasonOf is a failure's reason without what differs from resource to resource.
+// reasonOf returns a failure's reason without the parts that differ between resources.
 func reasonOf(end journal.Record) string {
 	why := strings.ReplaceAll(end.Reason, end.ID, "{id}")
 	if len(why) > 100 {
@@ -357,9 +357,8 @@ func reasonOf(end journal.Record) string {
 	return why
 }
 
-// Revert takes back what a journal says was written, where the value there still is that: of a run, or of events
-// ([journal.Audit]). It keeps a journal of its own, which can be reverted too, and goes on with it if run.Resume is
-// set.
+// Revert undoes the writes in a journal, of a run or of events ([journal.Audit]), where the written value is still
+// there. It keeps its own journal, which can be reverted too, and continues it if run.Resume is set.
 func Revert(ctx context.Context, path string, run Run) (Report, error) {
 	r := Report{Failures: map[string]int{}}
 	all, err := readRevertible(path, run.Selection)

@@ -18,11 +18,11 @@ import (
 
 const (
 	planFormat = "tagger-plan/1"
-	// Validity is how old a plan may be when it is applied.
+	// Validity is the maximum age of a plan when it is applied.
 	Validity = 24 * time.Hour
-	// maxLine bounds a line of a plan or a journal: 128 keys of 255 characters each, twice, as JSON.
+	// maxLine limits a line of a plan or a journal in bytes: 128 keys with two values of 255 characters each, as JSON.
 	maxLine = 1 << 20
-	// idLength is how many digits of its digest name a plan.
+	// idLength is how many digits of the digest form a plan's id.
 	idLength = 12
 )
 
@@ -32,20 +32,20 @@ type Header struct {
 	// ID is the beginning of Digest, which is the SHA-256 of the other lines.
 	ID     string `json:"id"`
 	Digest string `json:"digest"`
-	// Cloud is the host of the Identity API and the region, Rules the hash of the rules.
+	// Cloud is the Identity API's host and the region, Rules the hash of the rules.
 	Cloud string   `json:"cloud"`
 	User  string   `json:"user"`
 	Scope []string `json:"scope"`
 	Rules string   `json:"rules"`
-	// Made is when reading began.
+	// Made is the time at which reading began.
 	Made time.Time `json:"made"`
-	// Complete says that everything in the scope was read.
+	// Complete reports that everything in the scope was read.
 	Complete bool `json:"complete"`
-	// Listed counts the resources that were read, Resources and Changes those in the plan and their keys.
+	// Listed counts the resources read, Resources those in the plan, Changes their keys.
 	Listed    map[lifecycle.Kind]int `json:"listed"`
 	Resources int                    `json:"resources"`
 	Changes   int                    `json:"changes"`
-	// Projects counts the resources of each project that the plan is about, by id.
+	// Projects counts the resources of each project in the plan, by id.
 	Projects map[string]ProjectCount `json:"projects"`
 }
 
@@ -56,7 +56,7 @@ type ProjectCount struct {
 	Planned int    `json:"planned"`
 }
 
-// Total is how many resources were read.
+// Total returns the number of resources read.
 func (h Header) Total() int {
 	n := 0
 	for _, count := range h.Listed {
@@ -65,7 +65,7 @@ func (h Header) Total() int {
 	return n
 }
 
-// ProjectName returns a project's name, or its id where that is not known.
+// ProjectName returns a project's name, or its id if the name is not known.
 func (h Header) ProjectName(id string) string {
 	if name := h.Projects[id].Name; name != "" {
 		return name
@@ -73,7 +73,7 @@ func (h Header) ProjectName(id string) string {
 	return id
 }
 
-// Entry is one of the other lines of a plan: what to change on one resource.
+// Entry is a line of a plan after the header: the changes to one resource.
 type Entry struct {
 	Kind    lifecycle.Kind                 `json:"kind"`
 	ID      string                         `json:"id"`
@@ -83,7 +83,7 @@ type Entry struct {
 	Keys    map[string]journal.Replacement `json:"keys"`
 }
 
-// draft is a plan whose header is not known yet.
+// draft is a plan whose header is not written yet.
 type draft struct {
 	file *os.File
 	out  *bufio.Writer
@@ -126,7 +126,7 @@ func (d *draft) finish(path string, h *Header) (err error) {
 	if err != nil {
 		return fmt.Errorf("write the plan: %w", err)
 	}
-	defer os.Remove(whole.Name()) // which fails after the renaming
+	defer os.Remove(whole.Name()) // fails after the rename
 	if err = encodeLine(whole, h); err == nil {
 		if _, err = io.Copy(whole, d.file); err == nil {
 			err = whole.Sync()

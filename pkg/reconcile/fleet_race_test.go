@@ -2,6 +2,6 @@
 
 package reconcile
 
-// largeFleet is how many servers the test of a large fleet has. The race detector makes each ten times as slow, and
-// finds nothing in the hundred thousandth that it does not find in the first.
+// largeFleet is how many servers the test of a large fleet has. The race detector makes each server ten times as slow,
+// and more servers do not find more races.
 const largeFleet = 10_000

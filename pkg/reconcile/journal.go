@@ -14,7 +14,7 @@ import (
 // runJournal is the journal of a run.
 type runJournal struct {
 	*journal.File
-	// fault, if not nil, is asked before each line, for tests.
+	// fault, if not nil, is called before each line, for tests.
 	fault func() error
 }
 
@@ -43,11 +43,11 @@ func (b *bits) set(n int, to bool) {
 
 func (b bits) has(n int) bool { return n/64 < len(b) && b[n/64]&(1<<(n%64)) != 0 }
 
-// past is what a journal says of the entries of its plan.
+// past is a journal's record of its plan's entries.
 type past struct {
 	header journal.Header
-	// done are the entries that need nothing more, begun the keys that may have been written although no record says so:
-	// the run ended meanwhile, or the write failed.
+	// done are the finished entries. begun are the keys that may have been written without a record, because the run ended
+	// or the write failed.
 	done  bits
 	begun map[int]map[string]journal.Replacement
 }
@@ -62,7 +62,7 @@ func readPast(path string) (past, error) {
 		}
 		delete(p.begun, r.N)
 		if r.Failed() && len(r.Keys) > 0 {
-			p.begun[r.N] = r.Keys // what became of them is not certain
+			p.begun[r.N] = r.Keys // whether they were written is unknown
 		}
 		p.done.set(r.N, !r.Failed())
 		return nil
@@ -70,11 +70,11 @@ func readPast(path string) (past, error) {
 	return p, err
 }
 
-// Selection says which records of a journal to take back; its zero value selects all.
+// Selection selects the records of a journal to revert; the zero value selects all.
 type Selection struct {
 	// By is the id of a run or the hash of its rules, or the first digits of either.
 	By string
-	// From and To bound the time of the record, where they are not zero.
+	// From and To limit the time of the record unless zero.
 	From, To time.Time
 }
 
@@ -87,7 +87,7 @@ func (s Selection) selects(h journal.Header, r journal.Record) bool {
 		(s.From.IsZero() || !r.At.Before(s.From)) && (s.To.IsZero() || !r.At.After(s.To))
 }
 
-// name tells the journals of different selections apart, "" for that of all.
+// name distinguishes the journals of different selections; it is "" for the selection of all records.
 func (s Selection) name() string {
 	if s == (Selection{}) {
 		return ""
@@ -96,32 +96,32 @@ func (s Selection) name() string {
 	return hex.EncodeToString(sum[:4]) + "-"
 }
 
-// maxReverted bounds how many resources one run takes back; they are kept in memory.
+// maxReverted limits how many resources one run reverts, because they are kept in memory.
 const maxReverted = 250_000
 
-// written is what a journal says was written to one resource.
+// written holds a journal's writes to one resource.
 type written struct {
 	n     int // the number of the first record about it
 	entry Entry
-	// pieces are the writes, in the order in which they began.
+	// pieces are the writes in the order of their Begin records.
 	pieces []*piece
 }
 
-// piece is what one record says was, or may have been, written.
+// piece is one record's write, certain or possible.
 type piece struct {
 	keys    map[string]journal.Replacement
 	unknown []string
 }
 
-// revertible is what there is to take back on the resources that a journal is about.
+// revertible holds the writes of a journal that can be reverted.
 type revertible struct {
 	cloud, run string
 	entries    []written
-	// unknown counts the resources with keys whose values before are not known.
+	// unknown counts the resources with keys whose previous values are unknown.
 	unknown int
 }
 
-// readRevertible reads what a journal says was written, and makes one entry of all that was written to one resource.
+// readRevertible reads a journal and merges all writes to a resource into one entry.
 func readRevertible(path string, s Selection) (revertible, error) {
 	var out revertible
 	resources := map[string]int{}
@@ -183,8 +183,8 @@ func readRevertible(path string, s Selection) (revertible, error) {
 	return out, nil
 }
 
-// reverse makes the keys of the entry: from the value that was written last to the one that was there first. Where
-// another writer's value came between two of ours, that one was there first. It reports whether values before are
+// reverse sets the keys of the entry, from the value written last to the original one. If another writer changed the
+// value between two of our writes, the other writer's value is the original. It reports whether previous values are
 // unknown.
 func (w *written) reverse() (unknown bool) {
 	all, guessed := map[string]journal.Replacement{}, map[string]bool{}

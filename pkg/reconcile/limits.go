@@ -8,52 +8,51 @@ import (
 	"strings"
 )
 
-// Limits are checked before the first write.
+// Limits bound what a plan may write. They are checked before the first write.
 type Limits struct {
-	// Resources is how many resources may be written, Percent how many in a hundred of those that were read.
+	// Resources limits how many resources may be written, Percent their share of the resources read.
 	Resources int
 	Percent   float64
-	// OneValue is to how many in a hundred of the resources that were read a plan may give one and the same value.
+	// OneValue limits the percentage of the resources read that may receive the same value.
 	OneValue float64
-	// PerProject is how many in a hundred of a project's resources may be written, where those are more than
-	// fewPerProject.
+	// PerProject limits the percentage of a project's resources that may be written, if more than fewPerProject.
 	PerProject float64
-	// Confirm lifts all of them but PerProject if it is exactly the number of resources; -1 lifts nothing.
+	// Confirm lifts all limits except PerProject if it equals the number of resources to write; -1 lifts nothing.
 	Confirm int
 }
 
-// DefaultLimits are those of the command.
+// DefaultLimits returns the limits of the command.
 func DefaultLimits() Limits {
 	return Limits{Resources: 100, Percent: 10, OneValue: 20, PerProject: 25, Confirm: -1}
 }
 
 const (
-	// fewPerProject is how many resources of a project count as few, whatever their share.
+	// fewPerProject is the number of a project's resources that may always be written, whatever their share.
 	fewPerProject = 10
-	// maxValues is how many different values are counted at a time. A value of more than one in maxValues of all is
-	// never lost.
+	// maxValues limits how many different values are counted at a time. A value whose share exceeds 1/maxValues is never
+	// missed.
 	maxValues = 1000
 )
 
-// Check is one limit and how a plan stands to it.
+// Check is one limit, with the plan's figure.
 type Check struct {
 	Name    string `json:"name"`
 	Flag    string `json:"flag"`
 	Planned string `json:"planned"`
 	Limit   string `json:"limit"`
 	Over    bool   `json:"over"`
-	// Lifted says that it is over the limit and --confirm lifts it.
+	// Lifted reports that the plan exceeds the limit and --confirm lifts it.
 	Lifted bool `json:"lifted,omitempty"`
 }
 
-// LimitError says that a plan was stopped before the first write.
+// LimitError reports that a limit stopped a plan before the first write.
 type LimitError struct {
 	Checks []Check
-	// Resources is how many resources would be written, Confirm what was confirmed, -1 for nothing.
+	// Resources is the number of resources that would be written, Confirm the confirmed number, -1 for none.
 	Resources, Confirm int
-	// Project is the one with the largest share, "" where that limit is kept.
+	// Project is the project with the largest share, "" if the plan keeps PerProject.
 	Project string
-	// Share is that share.
+	// Share is that project's share.
 	Share float64
 }
 
@@ -71,14 +70,14 @@ func (e *LimitError) Error() string {
 	return text
 }
 
-// Measures is what limits are about.
+// Measures are the figures of a plan that limits apply to.
 type Measures struct {
 	Resources, Keys int
 	// Projects counts the resources by project.
 	Projects map[string]int
 	// Values has the most frequent values, the most frequent first.
 	Values []ValueCount
-	// Others says for each key how many other values there are, as far as they were counted.
+	// Others counts the other values of each key, as far as they were counted.
 	Others map[string]int
 }
 
@@ -86,12 +85,12 @@ type Measures struct {
 type ValueCount struct {
 	Key, Value string
 	Count      int
-	// Project is the project of all of them, "" where they are of several.
+	// Project is their common project, "" if there are several.
 	Project string
 }
 
-// Measure counts the entries of a plan that selected says will be written. It reads the plan twice, so that memory does
-// not depend on the number of entries, and the counts are exact.
+// Measure counts the entries of a plan for which selected returns true. It reads the plan twice, so that counts are
+// exact and memory does not depend on the number of entries.
 func Measure(path string, selected func(n int, e Entry) bool) (Measures, error) {
 	m := Measures{Projects: map[string]int{}, Others: map[string]int{}}
 	frequent := map[[2]string]int{}
@@ -159,7 +158,7 @@ func Measure(path string, selected func(n int, e Entry) bool) (Measures, error) 
 	return m, err
 }
 
-// Check returns a [*LimitError] unless every limit is kept or lifted, and how the plan stands to each of them.
+// Check compares a plan with each limit. It returns a [*LimitError] unless every limit is kept or lifted.
 func (l Limits) Check(h Header, m Measures) ([]Check, error) {
 	total := h.Total()
 	share := func(n, of int) float64 {
@@ -206,7 +205,7 @@ func (l Limits) Check(h Header, m Measures) ([]Check, error) {
 	if projectShare > l.PerProject {
 		e.Project, e.Share = project, projectShare
 	}
-	wrong := l.Confirm >= 0 && !lifted // what was confirmed is not what would happen
+	wrong := l.Confirm >= 0 && !lifted // the confirmed number differs from the plan's
 	if wrong || slices.ContainsFunc(e.Checks, func(c Check) bool { return c.Over && !c.Lifted }) {
 		return e.Checks, e
 	}

@@ -14,21 +14,21 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Summary is what a plan found.
+// Summary is the result of planning.
 type Summary struct {
 	Header
 	// States counts resources by state and kind, Why by the reason for the state.
 	States map[State]map[lifecycle.Kind]int `json:"states"`
 	Why    map[State]map[string]int         `json:"why"`
-	// LeftOut counts the keys that were left out although a rule names them, by key and reason.
+	// LeftOut counts the keys that a rule names but the plan leaves out, by key and reason.
 	LeftOut map[string]int `json:"left_out"`
-	// Errors are the first errors, NotRead counts all of them.
+	// Errors are the first errors, NotRead the number of all errors.
 	Errors  []string `json:"errors"`
 	NotRead int      `json:"not_read"`
-	// Calls counts the requests, Elapsed is how long reading took.
+	// Calls counts the requests, Elapsed is the time spent reading.
 	Calls   int           `json:"calls"`
 	Elapsed time.Duration `json:"-"`
-	// OlderCloud says that the cloud's API does not tell of servers whose cell is down.
+	// OlderCloud reports that the cloud's API does not list servers whose cell is down.
 	OlderCloud bool `json:"older_cloud"`
 	// ProjectCount is how many projects have resources in the scope.
 	ProjectCount int `json:"project_count"`
@@ -42,7 +42,7 @@ func (s *Summary) failed(err error) {
 	}
 }
 
-// maxReasons bounds how many different reasons a summary counts.
+// maxReasons limits how many different reasons a summary counts.
 const maxReasons = 200
 
 func count(in map[string]int, reason string) {
@@ -67,15 +67,15 @@ func (s *Summary) note(kind lifecycle.Kind, a Assessment) {
 	}
 }
 
-// withoutValues cuts what differs from resource to resource off a reason.
+// withoutValues removes the part of a reason that differs between resources.
 func withoutValues(why string) string {
 	before, _, _ := strings.Cut(why, ", \"")
 	return before
 }
 
-// PastDateError says that a plan would write dates in the past, on which other programs may act.
+// PastDateError reports that a plan would write dates in the past, which other programs may act on.
 type PastDateError struct {
-	// Examples are the first ones, Count is how many there are.
+	// Examples are the first such values, Count is their number.
 	Examples []string
 	Count    int
 }
@@ -89,12 +89,12 @@ func (e *PastDateError) Error() string {
 	)
 }
 
-// maxExamples is how many examples an error names.
+// maxExamples limits how many examples an error names.
 const maxExamples = 3
 
-// Plan reads the resources of the scope and writes a plan to a new file at path, with mode 0600. A plan that is not
-// Complete lacks what the errors say; what it has is right. The error is a [*PastDateError], or says why there is no
-// plan at all.
+// Plan reads the resources of the scope and writes a plan to a new file at path, with mode 0600. An incomplete plan
+// lacks only the resources that its errors name; its entries are correct. The error is a [*PastDateError], or the
+// reason why there is no plan.
 func Plan(ctx context.Context, o Options, path string) (Summary, error) {
 	start := time.Now()
 	s := Summary{
@@ -130,7 +130,7 @@ func Plan(ctx context.Context, o Options, path string) (Summary, error) {
 	if err != nil {
 		return s, err
 	}
-	p := planning{
+	p := planner{
 		Options:  o,
 		draft:    d,
 		summary:  &s,
@@ -154,8 +154,8 @@ func Plan(ctx context.Context, o Options, path string) (Summary, error) {
 	return s, d.finish(path, &s.Header)
 }
 
-// planning is a plan in the making.
-type planning struct {
+// planner holds the state of planning.
+type planner struct {
 	Options
 	draft    *draft
 	summary  *Summary
@@ -166,8 +166,8 @@ type planning struct {
 	read     int
 }
 
-// readAll reads every listing of every kind. What cannot be read is noted, and the others are read.
-func (p *planning) readAll(ctx context.Context, listings []cloud.Listing) error {
+// readAll reads every listing of every kind. It records a listing that fails and reads the others.
+func (p *planner) readAll(ctx context.Context, listings []cloud.Listing) error {
 	called := func(metadata.Call) { p.summary.Calls++ }
 	older := func() { p.summary.OlderCloud = true }
 	for _, kind := range p.Kinds {
@@ -195,17 +195,17 @@ func (p *planning) readAll(ctx context.Context, listings []cloud.Listing) error 
 	return nil
 }
 
-// selects reports whether the name and the time of creation are asked for.
+// selects reports whether the options select the resource's name and time of creation.
 func (o Options) selects(v metadata.View) bool {
 	return (o.Name == "" || rules.MatchesGlob(o.Name, v.Name)) &&
 		(o.CreatedFrom.IsZero() || !v.Created.Before(o.CreatedFrom)) &&
 		(o.CreatedTo.IsZero() || !v.Created.After(o.CreatedTo))
 }
 
-// consider plans one resource. Its error ends the plan.
-func (p *planning) consider(ctx context.Context, kind lifecycle.Kind, v metadata.View) error {
+// consider plans one resource. An error from it ends the plan.
+func (p *planner) consider(ctx context.Context, kind lifecycle.Kind, v metadata.View) error {
 	if metadata.Kind(kind).Readiness(v.State) == metadata.Deleted {
-		return nil // an administrator sees servers for some time after they were deleted
+		return nil // an administrator sees deleted servers for some time
 	}
 	wanted := p.selects(v)
 	if !wanted && p.Options.Listed == nil {
@@ -260,11 +260,11 @@ func (p *planning) consider(ctx context.Context, kind lifecycle.Kind, v metadata
 	return p.draft.add(Entry{Kind: kind, ID: v.ID, Name: v.Name, Project: v.Project, Rules: a.Plan.Rules, Keys: a.Keys})
 }
 
-// maxNamed bounds how many projects' names are looked up.
+// maxNamed limits how many projects' names are looked up.
 const maxNamed = 50
 
-// nameProjects gives the projects of the plan their names, as far as they are known or can be read.
-func (p *planning) nameProjects(ctx context.Context, listings []cloud.Listing) {
+// nameProjects sets the names of the plan's projects, if they are known or can be read.
+func (p *planner) nameProjects(ctx context.Context, listings []cloud.Listing) {
 	for _, l := range listings {
 		if c, ok := p.projects[l.Session.Project]; ok {
 			c.Name = l.Session.ProjectName

@@ -10,8 +10,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// read calls each with every resource of a listing, and returns the error that ended it. A page that fails, or a
-// resource that should not be there, makes the list incomplete.
+// read calls each with every resource of a listing, and returns the error that ended it. A failed page or a resource of
+// another project makes the list incomplete.
 func (o Options) read(ctx context.Context, l cloud.Listing, kind metadata.Kind, called func(metadata.Call),
 	older func(),
 	each func(metadata.View) error,
@@ -41,7 +41,7 @@ func (o Options) read(ctx context.Context, l cloud.Listing, kind metadata.Kind, 
 	return nil
 }
 
-// within reports whether a project is in the scope and within the bounds. Answers are kept in known.
+// within reports whether a project is in the scope and within the bounds. It caches the answers in known.
 func (o Options) within(ctx context.Context, project string, known map[string]State) (State, error) {
 	if state, ok := known[project]; ok {
 		return state, nil
@@ -63,10 +63,10 @@ func (o Options) within(ctx context.Context, project string, known map[string]St
 	return Add, nil
 }
 
-// outOfScope is no state of a resource: such a resource was not asked for.
+// outOfScope marks a resource that was not requested, so it is not among [States].
 const outOfScope State = "out of scope"
 
-// index keeps some of the resources that others can belong to.
+// index caches resources that others can belong to.
 type index map[string]metadata.View
 
 func (x index) add(kind metadata.Kind, v metadata.View) {

@@ -1,10 +1,10 @@
-// Package reconcile finds resources that lack the metadata that the rules want, and corrects them.
+// Package reconcile finds resources that lack metadata required by the rules, and corrects them.
 //
-// It works in two steps. [Plan] lists resources page by page and writes a file with the corrections. [Apply] sends
-// exactly what such a file says, after all limits were checked, and keeps a journal that [Revert] takes back. Each
-// resource is planned as the change that its creation was, by package tagger and the rules that events use.
+// It works in two steps. [Plan] lists resources page by page and writes the corrections to a plan file. [Apply] checks
+// all limits, sends exactly the plan's corrections, and keeps a journal from which [Revert] undoes them. Package tagger
+// plans each resource as if it had just been created, with the rules that events use.
 //
-// Nothing is held in memory for each resource: plans and journals are read line by line.
+// Memory does not grow with the number of resources: plans and journals are read line by line.
 package reconcile
 
 import (
@@ -30,48 +30,48 @@ import (
 const (
 	// pageSize is how many resources one request lists.
 	pageSize = 200
-	// pageRetries is how often a page is asked for again.
+	// pageRetries is how often a failed page is requested again.
 	pageRetries = 4
-	// maxIndex is how many resources are kept for those that belong to them; others are read again.
+	// maxIndex limits how many parent resources are kept in memory; others are read again.
 	maxIndex = 10_000
-	// maxErrors is how many errors a summary has in full.
+	// maxErrors limits how many errors a summary lists.
 	maxErrors = 10
 )
 
-// Options say what to plan.
+// Options configure a plan.
 type Options struct {
-	// Tagger plans and writes. Its rules are those of [rules.Set.ForExisting].
+	// Tagger plans and writes, with the rules of [rules.Set.ForExisting].
 	Tagger *tagger.Tagger
 	Policy rules.Policy
 	// Rules is the hash of the rules.
 	Rules string
 	API   metadata.API
-	// Region is the configured one.
+	// Region is the configured region.
 	Region string
-	// Cloud gives sessions for the projects of the scope, Bounds for those in which the Tagger may write.
+	// Cloud opens sessions for the projects in the scope, Bounds for the projects that Tagger may write to.
 	Cloud, Bounds *cloud.Cloud
 	Scope         config.Projects
 	Kinds         []lifecycle.Kind
-	// Name is a pattern of names, "" for all. CreatedFrom and CreatedTo bound the time of creation, where not zero.
+	// Name is a pattern for names, "" for all. CreatedFrom and CreatedTo limit the time of creation unless zero.
 	Name                   string
 	CreatedFrom, CreatedTo time.Time
 	// Overwrite are the keys that may replace another value, Protected the protected keys that may be written.
 	Overwrite, Protected []string
 	AllowPastDates       bool
-	// Grace is how old a resource must be; younger ones are left to their events.
+	// Grace is the minimum age of a resource; younger ones are left to their events.
 	Grace time.Duration
-	// Settled is how long ago the last change of a resource must be.
+	// Settled is the minimum age of a resource's last change.
 	Settled time.Duration
-	// Listed, if not nil, is told of each resource that was listed in the scope, before it is planned, so that others can
-	// count in the same pass: whatever its name, age and bounds, and with [metadata.Unread] for its state where nothing
-	// is known of its metadata. Deleted ones are left out. Its error ends the plan. Whether all of them were listed says
-	// [Summary].Complete.
+	// Listed, if not nil, is called with each listed resource in the scope before it is planned, so that callers can count
+	// in the same pass. It is called whatever the resource's name, age and bounds, and with the state [metadata.Unread] if
+	// its metadata is unknown, but not for deleted resources. An error from it ends the plan. [Summary].Complete reports
+	// whether everything was listed.
 	Listed func(kind lifecycle.Kind, v metadata.View) error
-	// Progress, if not nil, is told how many resources were read.
+	// Progress, if not nil, is called with the number of resources read.
 	Progress func(read int)
 }
 
-// State is what is to be done with a resource.
+// State is the plan's decision about a resource.
 type State string
 
 // The states. Only Add is in the plan.
@@ -89,25 +89,25 @@ const (
 	Unread      State = "not read"
 )
 
-// States returns the states in the order in which summaries show them.
+// States returns the states in the order of summaries.
 func States() []State {
 	return []State{Add, Complete, Differs, Exempt, NotWritable, TooYoung, Busy, NotManaged, NoRule, OutOfBounds, Unread}
 }
 
-// Assessment is what is to be done with one resource.
+// Assessment is the decision about one resource.
 type Assessment struct {
 	State State
-	// Why is the reason where the state alone does not say it.
+	// Why is the reason, if the state alone does not explain it.
 	Why string
 	// Keys are the keys to change.
 	Keys map[string]journal.Replacement
-	// Wanted are all keys that the rules want, Problems says of keys why they are not in Keys.
+	// Wanted are all keys that the rules set. Problems has the reasons why keys are missing from Keys.
 	Wanted   map[string]string
 	Problems []rules.Problem
 	Plan     tagger.ExistingPlan
 }
 
-// Assess says what is to be done with a resource. An error says what could not be read.
+// Assess decides what to do with a resource. It returns an error if something could not be read.
 func Assess(
 	ctx context.Context,
 	o Options,
@@ -181,7 +181,7 @@ func Assess(
 	return a, nil
 }
 
-// state is the state of a resource whose keys are compared.
+// state returns the state of a resource after its keys were compared.
 func (o Options) state(a *Assessment, kind lifecycle.Kind, v metadata.View, exempt, differs int) State {
 	age := time.Since(v.Created)
 	switch {
@@ -225,7 +225,7 @@ func (o Options) overwrites(key string, set []string) bool {
 		slices.ContainsFunc(o.Policy.Required, func(r rules.Required) bool { return r.Key == key && r.Overwrite })
 }
 
-// exempts says which exemption covers a key of a resource, "" if none does.
+// exempts returns the exemption that covers a key of a resource, "" if none does.
 func (o Options) exempts(r lifecycle.Resource, key string, have map[string]string) string {
 	if x, ok := o.Policy.Exemption(key, r, time.Now()); ok {
 		return "exempt: " + x.Name
@@ -236,7 +236,7 @@ func (o Options) exempts(r lifecycle.Resource, key string, have map[string]strin
 	return ""
 }
 
-// sameKey returns a key that the cloud confuses with another one, "" if there is none.
+// sameKey returns an existing key that the cloud treats as equal to the given one, "" if there is none.
 func sameKey(have map[string]string, key string) string {
 	for _, other := range slices.Sorted(maps.Keys(have)) {
 		if other != key && strings.EqualFold(strings.TrimSpace(other), key) {
@@ -257,7 +257,7 @@ func pastDate(value string, now time.Time) bool {
 	return err == nil && day.Before(now.UTC().Truncate(24*time.Hour))
 }
 
-// alias returns the other spelling of a required key that a resource has, "" for none.
+// alias returns the alias of a required key that a resource has, "" for none.
 func (o Options) alias(kind lifecycle.Kind, key string, have map[string]string) string {
 	for _, r := range o.Policy.Required {
 		if r.Key != key || !slices.Contains(r.Kinds, kind) {

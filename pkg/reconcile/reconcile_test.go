@@ -24,7 +24,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// world is an embedded cloud, and what it takes to plan and run on it.
+// world is an embedded cloud with what plans and runs need.
 type world struct {
 	t     *testing.T
 	cloud *simcloud.Cloud
@@ -32,7 +32,7 @@ type world struct {
 	path string
 }
 
-// newWorld makes a cloud whose resources come from fill, and lets time pass until they count as old.
+// newWorld creates a cloud with the resources from fill, and advances time until they count as old.
 func newWorld(
 	t *testing.T,
 	user, text string,
@@ -102,7 +102,7 @@ func (w *world) run() Run {
 	}
 }
 
-// metadata is that of every resource.
+// metadata returns the metadata of every resource.
 func (w *world) metadata() map[string]map[string]string {
 	all := map[string]map[string]string{}
 	for _, s := range w.cloud.Servers() {
@@ -114,7 +114,7 @@ func (w *world) metadata() map[string]map[string]string {
 	return all
 }
 
-// inBubble runs a test in which time is its own.
+// inBubble runs a test in a synctest bubble.
 func inBubble(t *testing.T, name string, test func(t *testing.T)) {
 	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
 }
@@ -233,7 +233,7 @@ func TestOverwriteAndProtected(t *testing.T) {
 		if s := w.plan(); s.Resources != 1 || s.Changes != 2 {
 			t.Errorf("summary %+v", s)
 		}
-		// What changed since the plan is left alone.
+		// Resources that changed since the plan are left alone.
 		server := w.cloud.Servers()[0]
 		w.cloud.SetMetadata("server", server.ID, map[string]string{"tier": "newer"})
 		r, err := Apply(t.Context(), w.path, w.run())
@@ -275,7 +275,7 @@ func TestPastDates(t *testing.T) {
 	})
 }
 
-// Each limit stops a plan before the first write, and the exact count lifts those that it may lift.
+// Each limit stops a plan before the first write. The exact count lifts all but the limit per project.
 func TestLimits(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -445,7 +445,7 @@ func TestKilledAndResumed(t *testing.T) {
 	})
 }
 
-// A line that was cut off when the process was killed does no harm.
+// A line that was cut off when the process was killed is ignored.
 func TestCutOffJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(
@@ -484,7 +484,7 @@ func TestCutOffJournal(t *testing.T) {
 	})
 }
 
-// An answer that is lost after the write, at each write once.
+// The answer to each write is lost once.
 func TestLostAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for skip := range 3 {
@@ -548,7 +548,7 @@ func TestMaxFailures(t *testing.T) {
 	})
 }
 
-// A run that is cancelled ends what it has begun, and no more.
+// A cancelled run finishes running corrections and begins no others.
 func TestCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(
@@ -574,7 +574,7 @@ func TestCancelled(t *testing.T) {
 	})
 }
 
-// What could not be read is said, and is in no plan.
+// Resources that could not be read are reported and are not in the plan.
 func TestIncomplete(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -608,7 +608,7 @@ func TestIncomplete(t *testing.T) {
 	}
 }
 
-// Projects are those of the scope and of the bounds; the project service counts only by its id.
+// Only projects in the scope and the bounds are planned; the project service must be named by its id.
 func TestScope(t *testing.T) {
 	projects := []simcloud.Project{{Name: "demo"}, {Name: "admin"}, {Name: "other"}, {Name: "service"}}
 	fill := func(c *simcloud.Cloud) {
@@ -653,7 +653,7 @@ func TestScope(t *testing.T) {
 	}
 }
 
-// Volumes inherit from their servers, which were listed before them: no volume costs a call.
+// Volumes inherit from servers that were already listed, so a volume costs no call.
 func TestParents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		text := "rules:\n- {on: volume.created, inherit: [owner]}\n"
@@ -729,7 +729,7 @@ func TestLargeFleet(t *testing.T) {
 	})
 }
 
-// What an exemption covers, and what is there under another name, is not missing.
+// A key is not missing if an exemption covers it or an alias has it.
 func TestExemptionsAndAliases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		until := time.Now().AddDate(0, 1, 0).Format(time.DateOnly)
