@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Audit is a journal to which several processes add, each as a run of its own. The file may be renamed or removed at
-// any time: the next record begins a new one. It is safe for concurrent use.
+// Audit is a journal that several processes append to, each as its own run. The file may be renamed or removed at any
+// time: the next record begins a new file. It is safe for concurrent use.
 type Audit struct {
 	path   string
 	run    string
@@ -22,8 +22,8 @@ type Audit struct {
 	n      int
 }
 
-// OpenAudit opens the file, or makes it with mode 0600. Failed is told of each record that could not be written: the
-// work goes on without it.
+// OpenAudit opens the file, or creates it with mode 0600. It calls failed for each record that cannot be written;
+// processing continues.
 func OpenAudit(path string, failed func(error)) (*Audit, error) {
 	id := make([]byte, 6)
 	_, _ = rand.Read(id) // never fails
@@ -34,7 +34,7 @@ func OpenAudit(path string, failed func(error)) (*Audit, error) {
 	return a, nil
 }
 
-// open opens the file where it is not open, or is not that of the path any more.
+// open opens the file if it is not open, or if the path now names another file.
 func (a *Audit) open() error {
 	if a.file != nil {
 		is, err := a.file.Stat()
@@ -53,7 +53,7 @@ func (a *Audit) open() error {
 	return nil
 }
 
-// Next returns a number for a correction. It is the record's N when it begins and when it ends.
+// Next returns a number for a correction: the N of its Begin and End records.
 func (a *Audit) Next() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -61,8 +61,8 @@ func (a *Audit) Next() int {
 	return a.n
 }
 
-// Write adds a record with the time of now and the audit's run. The header says where and who; what is new of it is
-// written before the record.
+// Write appends a record with the current time and the audit's run. If the header differs from the last one in the
+// file, Write appends the header first.
 func (a *Audit) Write(h Header, r Record) {
 	a.mu.Lock()
 	err := a.write(h, r)
@@ -97,13 +97,13 @@ func (a *Audit) write(h Header, r Record) error {
 		err = a.file.Sync()
 	}
 	if err != nil {
-		a.header = Header{} // what is there of the line is cut off
+		a.header = Header{} // the line may be cut off
 		return fmt.Errorf("write the audit file: %w", err)
 	}
 	return nil
 }
 
-// endsWithin reports whether the file ends within a line.
+// endsWithin reports whether the file ends in the middle of a line.
 func (a *Audit) endsWithin() (bool, error) {
 	info, err := a.file.Stat()
 	if err != nil || info.Size() == 0 {

@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// File is the journal of one run. Each line reaches the disk before what it announces is done. It is safe for
-// concurrent use.
+// File is the journal of one run. Each line is on disk before the write that it announces. It is safe for concurrent
+// use.
 type File struct {
 	mu   sync.Mutex
 	file *os.File
 }
 
-// ExistsError says that there is a journal of the run already.
+// ExistsError reports that the run already has a journal.
 type ExistsError struct{ Path string }
 
 func (e *ExistsError) Error() string {
@@ -25,7 +25,7 @@ func (e *ExistsError) Error() string {
 		e.Path, e.Path)
 }
 
-// Create begins the journal of a run, in a new file with mode 0600. The error is an [*ExistsError] if there is one.
+// Create begins the journal of a run in a new file with mode 0600. It returns an [*ExistsError] if the file exists.
 func Create(path string, h Header) (*File, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
@@ -41,7 +41,7 @@ func Create(path string, h Header) (*File, error) {
 	return &File{file: f}, nil
 }
 
-// Resume opens a journal to go on with it. A last line that was cut off is removed.
+// Resume opens an existing journal to append to it. It removes a last line that was cut off.
 func Resume(path string) (*File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -59,7 +59,7 @@ func Resume(path string) (*File, error) {
 	return &File{file: f}, nil
 }
 
-// endOfLines returns where the last whole line ends.
+// endOfLines returns the offset after the last complete line.
 func endOfLines(f *os.File) (int64, error) {
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -80,7 +80,7 @@ func endOfLines(f *os.File) (int64, error) {
 	return 0, nil
 }
 
-// Write adds a record with the time of now.
+// Write appends a record with the current time.
 func (j *File) Write(r Record) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -1,8 +1,8 @@
-// Package journal writes and reads what Tagger wrote to a cloud: each key with its value before and after.
+// Package journal keeps a record of Tagger's writes to a cloud: each key with its value before and after.
 //
-// A journal is a file of JSON lines with mode 0600. A line with a format begins a run and is a [Header]; the others are
-// [Record] values, one before each write ([Begin]) and one after it ([End]). A run of tagger reconcile has a file of
-// its own ([Create], [Resume]); what events write goes to one file, run after run ([OpenAudit]).
+// A journal is a file of JSON lines with mode 0600. A line with a format is a [Header] and begins a run. The other
+// lines are [Record] values, one before each write ([Begin]) and one after it ([End]). Each run of tagger reconcile has
+// its own file ([Create], [Resume]). Writes caused by events share one file with many runs ([OpenAudit]).
 package journal
 
 import (
@@ -20,7 +20,7 @@ import (
 
 const (
 	format = "tagger-journal/1"
-	// maxLine bounds a line: 128 keys of 255 characters each, twice, as JSON.
+	// maxLine limits a line in bytes: 128 keys with two values of 255 characters each, as JSON.
 	maxLine = 1 << 20
 )
 
@@ -30,21 +30,21 @@ type Header struct {
 	// Run is the run's id.
 	Run   string `json:"run"`
 	Cloud string `json:"cloud"`
-	// Rules is the hash of the rules when the run began, Operator the user of the cloud.
+	// Rules is the hash of the rules when the run began, Operator the cloud user who runs it.
 	Rules    string    `json:"rules"`
 	Operator string    `json:"operator"`
 	At       time.Time `json:"at"`
 }
 
-// Record is one of the other lines.
+// Record is a line before or after a write.
 type Record struct {
 	At time.Time `json:"at"`
 	// Phase is Begin or End.
 	Phase Phase `json:"phase"`
-	// N is the number of the correction in its run: what begins and what ends have the same.
+	// N is the number of the correction in its run. The Begin and End records of a correction share it.
 	N int `json:"n"`
-	// Run, Rules, Action, Event and Cause are told where events share a file: the run, the hash of the rules, what
-	// happened, the event's id, and the id of the request that caused it.
+	// Run, Rules, Action, Event and Cause are set in an audit file: the run's id, the hash of the rules, what happened,
+	// the event's id, and the id of the request that caused it.
 	Run    string           `json:"run,omitempty"`
 	Rules  string           `json:"rules,omitempty"`
 	Action lifecycle.Action `json:"action,omitempty"`
@@ -55,29 +55,28 @@ type Record struct {
 	ID      string         `json:"id"`
 	Name    string         `json:"name,omitempty"`
 	Project string         `json:"project"`
-	// Keys are the keys that are about to be written, or that were.
+	// Keys are the keys to write (Begin), or the keys written (End).
 	Keys map[string]Replacement `json:"keys"`
-	// Unknown are those of the keys whose values before are not known: nothing was read before they were written.
+	// Unknown are the keys whose previous values are unknown because they were not read before the write.
 	Unknown []string `json:"unknown,omitempty"`
-	// Outcome, Reason and Requests (the ids that the API gave the requests, as far as it did) are those of the end.
+	// Outcome, Reason and Requests (the API's request ids, if it sent any) are set in End records.
 	Outcome apply.Outcome `json:"outcome,omitempty"`
 	Reason  string        `json:"reason,omitempty"`
-	// Changed are the keys that another writer changed since the plan was made.
+	// Changed are the keys that another writer has changed since the plan was made.
 	Changed  []string `json:"changed,omitempty"`
 	Requests []string `json:"requests,omitempty"`
 }
 
-// Phase is when a record was written.
+// Phase is the position of a record relative to its write.
 type Phase string
 
-// Begin is before a write, End after it.
+// Begin records come before a write, End records after it.
 const (
 	Begin Phase = "begin"
 	End   Phase = "end"
 )
 
-// Failed reports, of a record of an end, whether what became of its keys is not certain: some of them may have been
-// written.
+// Failed reports whether an End record's write failed. Some of its keys may have been written anyway.
 func (r Record) Failed() bool {
 	switch r.Outcome {
 	case apply.Tagged, apply.Unchanged, apply.Gone, apply.Ignored:
@@ -86,13 +85,13 @@ func (r Record) Failed() bool {
 	return true
 }
 
-// Replacement is a key's value before and after, nil for no key. A key with an empty value counts as none.
+// Replacement is a key's value before and after, nil if the key is absent. An empty value counts as absent.
 type Replacement struct {
 	From *string `json:"from"`
 	To   *string `json:"to"`
 }
 
-// Holds reports whether the value there is the one that is to be replaced.
+// Holds reports whether the current value is the one to replace.
 func (r Replacement) Holds(have string, there bool) bool {
 	if r.From == nil {
 		return !there || have == ""
@@ -100,7 +99,7 @@ func (r Replacement) Holds(have string, there bool) bool {
 	return there && have == *r.From
 }
 
-// Done reports whether the value there is the one that is wanted.
+// Done reports whether the current value is already the new one.
 func (r Replacement) Done(have string, there bool) bool {
 	if r.To == nil {
 		return !there
@@ -108,12 +107,12 @@ func (r Replacement) Done(have string, there bool) bool {
 	return there && have == *r.To
 }
 
-// ErrNoJournal says that a file is something else.
+// ErrNoJournal reports that a file is not a journal.
 var ErrNoJournal = errors.New("it is no journal of tagger reconcile or TAGGER_AUDIT_FILE")
 
-// Read calls each with every record of a journal and the header of its run, until each returns an error, and returns
-// the header of the last run. A line that was cut off because its process ended is left out. The error is that of each,
-// or says why the file cannot be read.
+// Read calls each with every record of a journal and the header of its run, until each returns an error. It returns the
+// header of the last run. A line that was cut off when its process ended is skipped. The error comes from each or from
+// reading the file.
 func Read(path string, each func(Header, Record) error) (header Header, err error) {
 	f, err := os.Open(path)
 	if err != nil {

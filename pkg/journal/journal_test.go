@@ -69,7 +69,7 @@ func read(t *testing.T, path string) (ids string, runs map[string]bool) {
 	return ids, runs
 }
 
-// Two processes share a file; each line says whose it is.
+// Two processes share a file; each line names its run.
 func TestAuditIsShared(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	first, second := audit(t, path), audit(t, path)
@@ -81,7 +81,7 @@ func TestAuditIsShared(t *testing.T) {
 	}
 }
 
-// A file that is renamed goes on under its name, with a header of its own.
+// After a rename, the next record begins a new file with its own header.
 func TestAuditIsRotated(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	a := audit(t, path)
@@ -97,8 +97,8 @@ func TestAuditIsRotated(t *testing.T) {
 	}
 }
 
-// A process that was killed while it wrote leaves half a line, after which another begins. Half a line within a run is
-// an error: the file was changed.
+// A process that is killed while writing leaves half a line, and another process begins a new run after it. Half a line
+// within a run is an error because the file was changed.
 func TestCutOff(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	write(audit(t, path), "a")
