@@ -10,8 +10,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metrics"
 )
 
-// Work makes of a composed function one that runs a pass whenever it is invoked, whatever the payload: that of a
-// schedule, a timer, or a person's. The answer is the [Pass].
+// Work turns a composed function into one that runs a pass on each invocation. It ignores the payload, which may come
+// from a schedule, a timer or an operator. The answer is the [Pass].
 func Work(c app.Composed) (app.Work, error) {
 	r, err := New(c)
 	if err != nil {
@@ -25,7 +25,7 @@ func Work(c app.Composed) (app.Work, error) {
 		}
 		switch p.Outcome {
 		case metrics.ReconcileStopped, metrics.ReconcileOutOfTime:
-			return nil, fmt.Errorf("reconcile %s: %s", p.Outcome, p.Reason) // the platform's own alarms see it too
+			return nil, fmt.Errorf("reconcile %s: %s", p.Outcome, p.Reason) // so that the platform's alarms count it
 		}
 		return p, nil
 	}, nil

@@ -1,8 +1,8 @@
-// Package scheduled runs a reconcile from time to time, unattended: it plans, checks tighter limits than
-// those of the command, and writes only by rules that a person has reviewed.
+// Package scheduled runs unattended reconciles: it plans, checks tighter limits than the command does, and writes only
+// with rules that an operator has reviewed.
 //
-// It remembers nothing from pass to pass: which rules were reviewed is a setting. So it is the same in a function, in
-// one of several listeners, and by cron.
+// It keeps no state between passes: the reviewed rules are a setting. So it behaves the same in a function, in one of
+// several listeners, and under cron.
 package scheduled
 
 import (
@@ -26,27 +26,28 @@ import (
 )
 
 const (
-	// forTheEnd is what is left of the time for what is under way when a pass stops, and for its answer.
-	forTheEnd = 70 * time.Second
-	// settled is how long ago the last change of a resource must be.
+	// shutdownReserve is the time reserved at the end of a pass for running corrections and the answer.
+	shutdownReserve = 70 * time.Second
+	// settled is the minimum age of a resource's last change.
 	settled = 10 * time.Minute
-	// maxFailures is how many resources in a hundred may fail.
+	// maxFailures is the percentage of resources that may fail.
 	maxFailures = 5
-	// maxOneValue and maxPerProject are those of [reconcile.Limits]; few resources of a project are always allowed.
+	// maxOneValue and maxPerProject are limits as in [reconcile.Limits], in percent. A small number of a project's
+	// resources is always allowed.
 	maxOneValue   = 20
 	maxPerProject = 25
-	// shownDigits is how many digits of the rules' hash are shown, fewestDigits how many a setting must have.
+	// shownDigits is the number of digits of the rules' hash that are shown, fewestDigits the minimum in the setting.
 	shownDigits  = 12
 	fewestDigits = 8
 )
 
-// Pass is what became of one pass.
+// Pass is the result of one pass.
 type Pass struct {
 	Outcome metrics.ReconcileOutcome `json:"outcome"`
 	Reason  string                   `json:"reason,omitempty"`
-	// Rules is the beginning of the hash of the rules in force.
+	// Rules is the beginning of the hash of the current rules.
 	Rules string `json:"rules"`
-	// Listed counts the resources that were read, Planned those that lack keys, NotRead what could not be read.
+	// Listed counts the resources read, Planned those that lack keys, NotRead the errors while reading.
 	Listed  int `json:"listed"`
 	Planned int `json:"planned"`
 	NotRead int `json:"not_read"`
@@ -55,22 +56,22 @@ type Pass struct {
 	Failed  int      `json:"failed"`
 	Left    int      `json:"left"`
 	Errors  []string `json:"errors,omitempty"`
-	// Plan is the id of the plan.
+	// Plan is the plan's id.
 	Plan    string        `json:"plan,omitempty"`
 	Elapsed time.Duration `json:"-"`
 }
 
-// Reconciler runs passes. Run one at a time.
+// Reconciler runs passes, one at a time.
 type Reconciler struct {
 	app.Composed
 	limits   reconcile.Limits
 	reviewed string
 	// Coverage, if not nil, is called with the coverage of the required keys at the end of each pass. The pass counts the
-	// resources that it lists anyway, before it writes; it counts nothing if the rules require no key.
+	// resources that it lists, before it writes. It counts nothing if the rules require no key.
 	Coverage func(coverage.Report)
 }
 
-// New returns a Reconciler with the settings of the environment.
+// New returns a Reconciler with settings from the environment.
 func New(c app.Composed) (*Reconciler, error) {
 	settings, err := config.ReconcileFromEnv()
 	if err != nil {
@@ -84,14 +85,14 @@ func New(c app.Composed) (*Reconciler, error) {
 	}, nil
 }
 
-// Run makes one pass. It ends before the context does, and says so where that was too early. An error says that nothing
-// could be read at all; the pass has it as its reason.
+// Run makes one pass. It stops before the context's deadline; the outcome shows if that was too early. It returns an
+// error only if nothing could be read; the error is also the pass's reason.
 func (r *Reconciler) Run(ctx context.Context) (Pass, error) {
 	start := time.Now()
 	if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadlineCause(ctx, deadline.Add(-min(forTheEnd, left/2)), errTime)
+		ctx, cancel = context.WithDeadlineCause(ctx, deadline.Add(-min(shutdownReserve, left/2)), errTime)
 		defer cancel()
 	}
 	p, err := r.pass(ctx)
@@ -105,7 +106,7 @@ func (r *Reconciler) Run(ctx context.Context) (Pass, error) {
 
 var errTime = errors.New("the time for one pass is over")
 
-// pass plans and, where it may, writes.
+// pass plans, and writes if it may.
 func (r *Reconciler) pass(ctx context.Context) (Pass, error) {
 	var p Pass
 	set := r.Rules.Current(ctx)
@@ -201,7 +202,7 @@ func listedKinds() []lifecycle.Kind {
 	return []lifecycle.Kind{lifecycle.Server, lifecycle.Volume, lifecycle.Snapshot}
 }
 
-// counting returns what counts the coverage during a pass, nil if nothing asks for it or the rules require no key.
+// counting returns the coverage counter of a pass, nil without Coverage or required keys.
 func (r *Reconciler) counting(ctx context.Context, set *rules.Set, scope config.Projects) (*coverage.Pass, error) {
 	if r.Coverage == nil || len(set.Policy().Required) == 0 {
 		return nil, nil
@@ -216,7 +217,7 @@ func (r *Reconciler) counting(ctx context.Context, set *rules.Set, scope config.
 	return pass, nil
 }
 
-// read is the outcome of a pass that wrote what it was to write: whether everything was read.
+// read returns the outcome of a pass without failures: done, or incomplete if something was not read.
 func (p Pass) read() Pass {
 	p.Outcome = metrics.ReconcileDone
 	if p.NotRead > 0 {
@@ -226,7 +227,7 @@ func (p Pass) read() Pass {
 	return p
 }
 
-// reasons is one of the reasons for which resources failed, and how often.
+// reasons returns one of the reasons why resources failed, and how often it occurred.
 func reasons(failures map[string]int) string {
 	reason, most, all := "", 0, 0
 	for why, n := range failures {

@@ -28,7 +28,7 @@ import (
 
 const ownerRules = `rules: [{name: owner, on: server.created, add: {owner: "team-${resource.name}"}}]`
 
-// fleet is an embedded cloud in which some of 400 servers lack their owner, and what it takes to reconcile it.
+// fleet is an embedded cloud in which some of 400 servers lack their owner, with what a reconcile needs.
 type fleet struct {
 	sim *simcloud.Cloud
 	set *rules.Set
@@ -83,8 +83,7 @@ func (f *fleet) prometheus(t *testing.T) string {
 	return b.String()
 }
 
-// What a pass does depends on the rules that were reviewed, the limits, the hold, and on nothing that an earlier one
-// did.
+// A pass depends on the reviewed rules, the limits and the hold, not on earlier passes.
 func TestPass(t *testing.T) {
 	for name, tt := range map[string]struct {
 		lacking  int
@@ -152,7 +151,7 @@ func TestPass(t *testing.T) {
 	}
 }
 
-// The resources that a pass lists are counted: once, before it writes, and also when it does not write.
+// A pass counts the resources that it lists once, before it writes, and also if it does not write.
 func TestCoverageOfAPass(t *testing.T) {
 	const required = "required: [{key: owner, kinds: [server]}]\n"
 	for name, tt := range map[string]struct {
@@ -228,7 +227,7 @@ func (f *fleet) fault(method, path string, status int) {
 	f.sim.Inject(simcloud.Fault{Method: method, Path: path, Answer: &simcloud.Answer{Status: status, Body: "{}"}})
 }
 
-// A pass that has too little time stops by itself, says how far it came, and the next one goes on.
+// A pass with too little time stops and reports its progress. The next pass continues.
 func TestOutOfTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 8, nil)
@@ -272,8 +271,7 @@ func TestOutOfTime(t *testing.T) {
 	})
 }
 
-// What a pass writes is in the audit file and in the log, and every resource is told to those who count in the same
-// pass.
+// The writes of a pass are in the audit file and the log, and the coverage counter sees every resource.
 func TestRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Setenv("TMPDIR", t.TempDir())
