@@ -1,6 +1,6 @@
-// Package metrics counts what Tagger does, and writes it for Prometheus and for CloudWatch.
+// Package metrics counts Tagger's work and writes the counts for Prometheus and CloudWatch.
 //
-// It is small on purpose: a client library would be a seventh of a function's size.
+// It uses no client library, which would be a seventh of a function's size.
 package metrics
 
 import (
@@ -26,20 +26,20 @@ type Metrics struct {
 	mu    sync.Mutex
 	total counts
 	since counts
-	// latencies are the seconds from event to tagged since the last flush, as many of them as a line can hold.
+	// latencies are the seconds from event to tagged since the last flush, up to the limit of one EMF line.
 	latencies []float64
 	rules     rules.Version
-	held      func() bool // nil where there is no such switch
-	// reconciled is when the last pass was done, zero before; left is how many resources it left.
+	held      func() bool // nil without a hold switch
+	// reconciled is when the last pass ended, zero before the first; left is how many resources it left.
 	reconciled time.Time
 	left       int
 }
 
 type counts struct {
 	outcomes map[apply.Outcome]int64
-	// failures counts results that configuration or credentials were at fault for, and that are no event's outcome.
+	// failures counts results caused by configuration or credentials. They are not outcomes of events.
 	failures, calls, writes, retries, throttles, unusableKeys, rulesRefused, auditFailures int64
-	// perRule counts changes by the rules that matched.
+	// perRule counts changes by matching rule.
 	perRule map[string]int64
 	// passes counts scheduled reconciles by outcome, corrected the resources that they wrote.
 	passes    map[ReconcileOutcome]int64
@@ -49,13 +49,13 @@ type counts struct {
 	sum     float64
 }
 
-// bounds returns the upper bounds of the latency histogram, in seconds: from a server that is ready at once to one that
-// is given up.
+// bounds returns the upper bounds of the latency histogram in seconds, from a server that is ready at once to one that
+// Tagger gives up on.
 func bounds() []float64 {
 	return []float64{0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400}
 }
 
-// New returns metrics of one function.
+// New returns the metrics of one function.
 func New(function string) *Metrics {
 	return &Metrics{function: function, total: newCounts(), since: newCounts()}
 }
@@ -65,7 +65,7 @@ func newCounts() counts {
 		buckets: make([]int64, len(bounds())+1)}
 }
 
-// Observe counts what became of a change.
+// Observe counts the outcome of a change.
 func (m *Metrics) Observe(r tagger.Result) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -76,7 +76,7 @@ func (m *Metrics) Observe(r tagger.Result) {
 	}
 }
 
-// RulesRefused counts a version of the rules that did not compile, so that the last good one stayed in force.
+// RulesRefused counts a version of the rules that did not compile. The last good version stays in use.
 func (m *Metrics) RulesRefused() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -92,19 +92,19 @@ func (m *Metrics) AuditFailed() {
 	m.since.auditFailures++
 }
 
-// RulesInForce notes which rules are in force.
+// RulesInForce records the current rules.
 func (m *Metrics) RulesInForce(v rules.Version) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.rules = v
 }
 
-// Hold has the metrics say whether writing is on hold; nil where there is no such switch. Call it before anything is
+// Hold sets the function that reports whether writing is on hold; nil without a hold switch. Call it before metrics are
 // written.
 func (m *Metrics) Hold(on func() bool) { m.held = on }
 
-// maxRules bounds how many rules are counted by name since the process started; a rule that changes its name is
-// another. What is beyond is counted together, as otherRules, which cannot be a rule's name.
+// maxRules limits how many rule names are counted since the process started; a renamed rule is a new one. Further rules
+// are counted together as otherRules, which is not a valid rule name.
 const (
 	maxRules   = 200
 	otherRules = "(others)"
@@ -224,17 +224,17 @@ func number(b bool) int {
 	return 0
 }
 
-// quoted is a label's value: backslash, quote and line feed are escaped, and nothing else.
+// quoted quotes a label value. Only backslash, quote and line feed are escaped.
 // https://prometheus.io/docs/instrumenting/exposition_formats/#comments-help-text-and-type-information
 func quoted(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(strings.ToValidUTF8(s, "?")) + `"`
 }
 
-// maxValues is how many values one metric may have in a line (CloudWatch embedded metric format, MetricTarget).
+// maxValues is the limit of values for one metric in a line (CloudWatch embedded metric format, MetricTarget).
 const maxValues = 100
 
-// FlushEMF writes what was counted since the last flush as one line in CloudWatch's embedded metric format, and nothing
-// when there was nothing.
+// FlushEMF writes the counts since the last flush as one line in CloudWatch's embedded metric format. It writes nothing
+// if there are none.
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 func (m *Metrics) FlushEMF(w io.Writer) error {
 	m.mu.Lock()

@@ -109,7 +109,7 @@ func TestEMF(t *testing.T) {
 	if diff := cmp.Diff([]float64{1.5, 172800}, line.EventToTagged); diff != "" {
 		t.Error(diff)
 	}
-	// Every metric that is announced has a value.
+	// Every metric in the header has a value.
 	var values map[string]any
 	if err := json.Unmarshal(b.Bytes(), &values); err != nil {
 		t.Fatal(err)
@@ -123,7 +123,7 @@ func TestEMF(t *testing.T) {
 	if err := m.FlushEMF(&b); err != nil || b.Len() != 0 {
 		t.Errorf("a second flush wrote %q, %v", b.String(), err)
 	}
-	// What was flushed stays in the totals.
+	// Flushed counts stay in the totals.
 	if err := m.WritePrometheus(&b); err != nil || !strings.Contains(b.String(), `outcome="tagged"} 2`) {
 		t.Errorf("totals: %s", b.String())
 	}
@@ -147,7 +147,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
-// Rules that change their names without end do not fill the memory.
+// Rules that are renamed again and again do not exhaust memory.
 func TestRulesAreBounded(t *testing.T) {
 	m := metrics.New("f")
 	for i := range 1000 {

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// WriteProcess writes what Prometheus' own client libraries say of a process, where the system tells: on Linux.
+// WriteProcess writes the process metrics of Prometheus' client libraries, on Linux only.
 // https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics
 func WriteProcess(w io.Writer) error {
 	var b strings.Builder
@@ -46,21 +46,21 @@ func WriteProcess(w io.Writer) error {
 	return err
 }
 
-// stat is what /proc says of this process.
+// stat holds this process's figures from /proc.
 type stat struct{ cpu, resident, started float64 }
 
-// ticks is USER_HZ, which is 100 on all of Linux' architectures that Go has.
+// ticks is USER_HZ, which is 100 on every Linux architecture that Go supports.
 const ticks = 100
 
-// readStat reads /proc/self/stat and the time of boot: proc(5).
+// readStat reads /proc/self/stat and the boot time; see proc(5).
 func readStat() (stat, bool) {
 	text, err := os.ReadFile("/proc/self/stat")
 	if err != nil {
 		return stat{}, false
 	}
-	_, rest, _ := bytes.Cut(text, []byte(") ")) // the name before it may hold blanks
+	_, rest, _ := bytes.Cut(text, []byte(") ")) // the name before it may contain spaces
 	fields := strings.Fields(string(rest))
-	number := func(field int) float64 { // as proc(5) counts them; the state is the third
+	number := func(field int) float64 { // numbered as in proc(5); the state is field 3
 		if field-3 >= len(fields) {
 			return 0
 		}

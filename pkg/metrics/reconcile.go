@@ -2,12 +2,12 @@ package metrics
 
 import "time"
 
-// ReconcileOutcome is what became of one scheduled reconcile.
+// ReconcileOutcome is the outcome of one scheduled reconcile.
 type ReconcileOutcome string
 
 // The outcomes of a scheduled reconcile.
 const (
-	// ReconcileDone: everything was read, and what lacked metadata has it.
+	// ReconcileDone: everything was read, and all planned metadata was written.
 	ReconcileDone ReconcileOutcome = "done"
 	// ReconcileDry: nothing was written, because the rules are not reviewed, or writing is off.
 	ReconcileDry ReconcileOutcome = "dry"
@@ -17,7 +17,7 @@ const (
 	ReconcileStopped ReconcileOutcome = "stopped"
 	// ReconcileIncomplete: something could not be read.
 	ReconcileIncomplete ReconcileOutcome = "incomplete"
-	// ReconcileOutOfTime: the invocation's time was over.
+	// ReconcileOutOfTime: the invocation ran out of time.
 	ReconcileOutOfTime ReconcileOutcome = "out_of_time"
 	// ReconcileFailed: nothing could be read.
 	ReconcileFailed ReconcileOutcome = "failed"
@@ -30,7 +30,7 @@ func reconcileOutcomes() []ReconcileOutcome {
 	}
 }
 
-// Reconciled counts a scheduled reconcile, how many resources it wrote, and how many it left.
+// Reconciled counts a scheduled reconcile, with the resources that it wrote and left.
 func (m *Metrics) Reconciled(o ReconcileOutcome, written, left int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
