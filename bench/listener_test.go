@@ -21,14 +21,14 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// notifications are those that Nova and Cinder really sent.
+// notifications are captured notifications of Nova and Cinder.
 const notifications = "../pkg/lifecycle/testdata/"
 
 // created is the notification that a server has been created, in both formats.
 var created = []string{"docs/zed-unversioned.compute.instance.create.end.json",
 	"docs/zed-versioned.instance.create.end.json"}
 
-// beside is what Nova sends beside those when it creates a server, in both formats.
+// beside are the other notifications that Nova sends when it creates a server, in both formats.
 var beside = []string{
 	"zed/compute_task.build_instances.json", "zed/scheduler.select_destinations.start.json",
 	"zed/compute.instance.create.start.json", "zed/compute.instance.update.building-active.json",
@@ -37,7 +37,7 @@ var beside = []string{
 	"zed/instance.update.building-active.json",
 }
 
-// irrelevant are notifications that the rule is not about.
+// irrelevant are notifications that match no rule.
 var irrelevant = append([]string{
 	"zed/compute.instance.reboot.end.json", "zed/instance.power_on.end.json", "zed/volume.create.start.json",
 	"zed/volume.update.end.json", "zed/instance.volume_attach.end.json", "zed/compute.instance.volume.detach.json",
@@ -45,7 +45,7 @@ var irrelevant = append([]string{
 	"zed/instance.lock.json",
 }, beside...)
 
-// load is what a listener gets.
+// load is a set of messages for a listener.
 type load struct {
 	name     string
 	messages []string // files of each server, in their order
@@ -57,7 +57,7 @@ var (
 	messages = flag.Int("messages", 12_000, "how many messages a load has")
 )
 
-// TestListener measures "tagger listen" with one processor, behind a RabbitMQ of its own.
+// TestListener measures "tagger listen" on one CPU with its own RabbitMQ.
 func TestListener(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tagger")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/tagger")
@@ -66,7 +66,7 @@ func TestListener(t *testing.T) {
 		t.Fatalf("build tagger: %v: %s", err, out)
 	}
 	broker := rabbitmqtest.Start(t, rabbitmqtest.Options{}).URL()
-	// One message of twenty is about a creation; the same change in the other format is irrelevant too.
+	// One message in twenty is a creation. The same change in the other format is irrelevant.
 	mixed := []string{created[0]}
 	for i := range 19 {
 		mixed = append(mixed, irrelevant[i%len(irrelevant)])
@@ -102,7 +102,7 @@ var (
 	messageIn = regexp.MustCompile(`message_id\\*": \\*"([0-9a-f-]{36})`)
 )
 
-// about makes a captured notification one about another server and project, and another message.
+// about replaces the server, project and message ids in a captured notification.
 func about(text []byte, message, server, project string) []byte {
 	replace := func(in *regexp.Regexp, by string) {
 		if m := in.FindSubmatch(text); m != nil {
@@ -115,7 +115,7 @@ func about(text []byte, message, server, project string) []byte {
 	return text
 }
 
-// listen lets a listener work on a load, and stops it. Its start is not counted.
+// listen runs a listener on a load and stops it. Its startup is not counted.
 func listen(ctx context.Context, path, broker string, l load) (cost, error) {
 	sim := simcloud.New(simcloud.Options{JournalSize: -1})
 	cloud := httptest.NewServer(sim)
@@ -199,7 +199,7 @@ func listen(ctx context.Context, path, broker string, l load) (cost, error) {
 	return c, cmp.Or(err, failed)
 }
 
-// poll waits until something is so, for two minutes at the most.
+// poll waits until a condition holds, at most two minutes.
 func poll(ctx context.Context, so func() bool) error {
 	for end := time.Now().Add(2 * time.Minute); !so(); {
 		if time.Now().After(end) {

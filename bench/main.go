@@ -1,5 +1,5 @@
-// Command bench measures what the function server-created costs against an empty function and against a bare client,
-// pair by pair, and prints medians and ratios. CPU time and memory are the kernel's account of each process.
+// Command bench compares the function server-created with an empty function and with a bare client, in pairs, and
+// prints medians and ratios. CPU time and memory are the kernel's figures for each process.
 package main
 
 import (
@@ -37,7 +37,7 @@ func main() {
 
 const mebibyte = 1 << 20
 
-// cost is what a process used until it was stopped.
+// cost is the CPU time and memory that a process used.
 type cost struct {
 	cpu     time.Duration
 	memory  int64 // at most resident, in bytes
@@ -129,8 +129,8 @@ func median(all []cost, value func(cost) float64) float64 {
 	return values[len(values)/2]
 }
 
-// measure starts a function, lets it tag so many servers after its first poll, and stops it. What it costs to start is
-// not counted then.
+// measure starts a function, lets it tag the given number of servers after its first poll, and stops it. The cost of
+// starting is then not counted.
 func measure(ctx context.Context, path string, count int) (cost, error) {
 	runtime, aws := lambdatest.NewRuntimeAPI(), lambdatest.NewAWS()
 	defer runtime.Close()
@@ -170,7 +170,7 @@ func measure(ctx context.Context, path string, count int) (cost, error) {
 	}
 	var base cost
 	if count > 0 {
-		// The first batch logs in, and is not counted.
+		// The first batch logs in and is not counted.
 		if err := tag(ctx, runtime, sim, 0, 10); err != nil {
 			return cost{}, err
 		}
@@ -193,8 +193,7 @@ func measure(ctx context.Context, path string, count int) (cost, error) {
 	return c, nil
 }
 
-// peak is how much memory a running process has had at most, in bytes. What wait4 tells counts the parent before exec
-// too.
+// peak returns the peak memory of a running process in bytes. The figure of wait4 includes the parent before exec.
 func peak(pid int) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -208,7 +207,7 @@ func peak(pid int) (int64, error) {
 	return kibibytes << 10, nil
 }
 
-// used is the CPU time of a running process, in ticks of 10 ms (proc(5)).
+// used returns the CPU time of a running process, in ticks of 10 ms (proc(5)).
 func used(pid int) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -226,7 +225,7 @@ func used(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * 10 * time.Millisecond, nil
 }
 
-// tag sends so many events in batches of ten and checks that each server is tagged.
+// tag sends the given number of events in batches of ten and checks that each server is tagged.
 func tag(ctx context.Context, runtime *lambdatest.RuntimeAPI, sim *simcloud.Cloud, first, count int) error {
 	id := func(n int) string { return fmt.Sprintf("8c1f0a6e-5b0d-4a3e-9f52-%012d", n) }
 	for from := first; from < first+count; from += 10 {

@@ -1,5 +1,5 @@
-// Command bare is the least function that tags the servers of an SQS batch: the standard library, one rule in the code,
-// and nothing that goes wrong.
+// Command bare is a minimal function that tags the servers of an SQS batch, with the standard library only, one
+// hard-coded rule and no error handling.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 
 func main() {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 10}}
-	// In one process one invocation follows the other.
+	// Invocations in one process are sequential.
 	token, compute := "", os.Getenv("BARE_COMPUTE")
 	lambda.Start(func(ctx context.Context, batch events.SQSEvent) (events.SQSEventResponse, error) {
 		if token == "" {

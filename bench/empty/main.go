@@ -1,4 +1,4 @@
-// Command empty is a function that does nothing: what Go and the Lambda library cost.
+// Command empty is a function that does nothing. It shows the cost of Go and the Lambda library.
 package main
 
 import (
