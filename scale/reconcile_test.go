@@ -18,8 +18,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// TestNeighbourOfReconcile has the other client of [TestNeighbour] call the API while a reconcile plans and corrects as
-// many servers.
+// TestNeighbourOfReconcile measures the other client of [TestNeighbour] while a reconcile plans and corrects as many
+// servers.
 func TestNeighbourOfReconcile(t *testing.T) {
 	alone := neighbour(t, 0, nil)
 	beside := func(writeRate float64) float64 {

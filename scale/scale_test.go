@@ -1,7 +1,7 @@
 //go:build scale
 
-// Package scale_test measures how Tagger bears numbers: of events, of servers created at once, and beside other
-// clients of the same API. Nothing leaves the process; the cloud is the embedded one.
+// Package scale_test measures Tagger with many events, many servers created at once, and other clients of the same API.
+// The cloud is the embedded one; nothing leaves the process.
 package scale_test
 
 import (
@@ -43,7 +43,7 @@ const (
 	writeRate   = 5  // TAGGER_RATE's default
 )
 
-// newProcessor composes what stands behind every door, with the default settings. Requests go to next.
+// newProcessor composes the processor that every entry point uses, with the default settings. Requests go to next.
 func newProcessor(t *testing.T, next http.RoundTripper, writeRate float64) *delivery.Processor {
 	t.Helper()
 	settings := config.Settings{API: "openstack", Verify: true, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour}
@@ -70,7 +70,7 @@ func newProcessor(t *testing.T, next http.RoundTripper, writeRate float64) *deli
 
 func serverID(n int) string { return fmt.Sprintf("8c1f0a6e-5b0d-4a3e-9f52-%012d", n) }
 
-// message is a carrier's message that a server has been created.
+// message returns a queue message about the creation of a server.
 func message(t *testing.T, n int, sent time.Time, receives int) delivery.Message {
 	t.Helper()
 	batch := ingress.Decode(fmt.Appendf(nil,
@@ -85,9 +85,9 @@ func message(t *testing.T, n int, sent time.Time, receives int) delivery.Message
 	}
 }
 
-// TestEvents sends a million events, each about a server of its own, which is deleted after it. From the second tenth
-// on memory stays as it is, and what an event allocates does too. Before that what is remembered of resources grows to
-// its limit of 10,000: the order of their changes, and in the embedded cloud that they were deleted.
+// TestEvents sends a million events, each about its own server, which is deleted afterwards. From the second tenth on,
+// memory and allocations per event stay constant. Before that, two caches grow to their limit of 10,000 resources: the
+// order of changes, and the embedded cloud's deleted servers.
 func TestEvents(t *testing.T) {
 	if *events < 50_000 {
 		t.Fatalf("-events %d: want 50,000 at least, so that a tenth is behind the limit", *events)
@@ -139,7 +139,7 @@ func usedCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// pending is a queue of messages by the time from which they can be had, as a carrier with visibility has them.
+// pending is a queue of messages by the time at which they become visible, as in SQS.
 type pending []waiting
 
 type waiting struct {
@@ -157,8 +157,8 @@ func (p *pending) Pop() any {
 	return last
 }
 
-// work hands the messages about so many servers to a processor, ten at a time, until all of them are done with. It
-// returns how often one was handed out.
+// work delivers the messages about the given number of servers to a processor, ten at a time, until all are settled. It
+// returns the number of deliveries.
 func work(t *testing.T, p *delivery.Processor, count int) (handedOut int) {
 	began := time.Now()
 	var queue pending
@@ -190,7 +190,7 @@ func work(t *testing.T, p *delivery.Processor, count int) (handedOut int) {
 	return handedOut
 }
 
-// limited is an API that takes so many calls a second, and answers 429 to those beyond.
+// limited is an API that accepts a limited number of calls a second and answers 429 to the others.
 type limited struct {
 	next           http.RoundTripper
 	limiter        *rate.Limiter
@@ -207,8 +207,8 @@ func (l *limited) RoundTrip(r *http.Request) (*http.Response, error) {
 	return sim.Transport().RoundTrip(r)
 }
 
-// TestCreatedAtOnce has 10,000 servers created at once, with an API that takes 12 calls a second and answers 429 to
-// those beyond. Time is synctest's.
+// TestCreatedAtOnce tags 10,000 servers created at once, with an API that accepts 12 calls a second and answers 429 to
+// the others. Time is synctest's.
 func TestCreatedAtOnce(t *testing.T) {
 	for _, own := range []float64{writeRate, 0} {
 		t.Run(fmt.Sprintf("TAGGER_RATE=%v", own), func(t *testing.T) {
@@ -237,7 +237,7 @@ func TestCreatedAtOnce(t *testing.T) {
 	}
 }
 
-// shared is an API that answers a few calls at a time, the others after them, and refuses none.
+// shared is an API that serves a few calls at a time, queues the others, and refuses none.
 type shared struct {
 	next  http.RoundTripper
 	slots chan struct{}
@@ -249,9 +249,8 @@ func (s *shared) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.next.RoundTrip(r)
 }
 
-// TestNeighbour has another client call an API that works on four calls at a time, each of some 50 ms, and refuses
-// none, while servers that were created at once are tagged. TAGGER_RATE is what keeps Tagger from taking it over. Time
-// is synctest's.
+// TestNeighbour measures another client while Tagger tags servers that were created at once. The API serves four calls
+// at a time, about 50 ms each, and refuses none. TAGGER_RATE keeps Tagger from using all of it. Time is synctest's.
 func TestNeighbour(t *testing.T) {
 	alone := neighbour(t, 0, nil)
 	ratio := func(p95 time.Duration) float64 { return p95.Seconds() / alone.Seconds() }
@@ -272,8 +271,8 @@ func TestNeighbour(t *testing.T) {
 	}
 }
 
-// neighbour returns the 95th percentile of how long another client's calls take while work is done on so many servers,
-// or for half an hour without any.
+// neighbour returns the 95th percentile of another client's call durations while work runs on the given number of
+// servers, or during half an hour without work.
 func neighbour(t *testing.T, count int, work func(*testing.T, http.RoundTripper)) (p95 time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := simcloud.New(simcloud.Options{JournalSize: -1, TokenLifetime: 24 * time.Hour})
