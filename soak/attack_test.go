@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// What the processes do with good events, and a rule whose cost a hostile event decides.
+// The rules for good events, and a rule whose cost depends on a hostile event.
 const rulesText = `rules:
 - {name: env, on: server.created, set: {env: dev}}
 - name: costly
@@ -22,25 +22,25 @@ const rulesText = `rules:
   set: {size: large}
 `
 
-// attack is a request that wants to cost more than it may. Its body can go through each door.
+// attack is a request that tries to cost more than it may. Its body can be sent to every entry point.
 type attack struct {
 	name        string
 	contentType string
 	encoding    string
 	header      map[string]string
 	body        []byte
-	// times is how often it is sent at once where it is small on the wire; 0 is atOnce.
+	// times is how often a small request is sent at the same time; 0 is atOnce.
 	times int
-	// absent says that its server is not there: the answer comes when the wait for it is over.
+	// absent means that the server does not exist: the answer comes when the wait for it ends.
 	absent bool
 }
 
-// serverID is the id of a server; those below 1,000,000 are not there.
+// serverID returns the id of a server; those below 1,000,000 do not exist.
 func serverID(n int) string { return fmt.Sprintf("8c1f0a6e-5b0d-4a3e-9f52-%012d", n) }
 
 const structured = "application/cloudevents+json"
 
-// created is a plain event with data, which is JSON text.
+// created returns a plain event with data, which is JSON.
 func created(server, data string) []byte {
 	return fmt.Appendf(nil, `{"specversion": "1.0", "id": "e-%[1]s", "source": "//soak", "type": "io.github.cloudtagger.server.created", "subject": %[1]q, `+
 		`"time": %[2]q, "data": %[3]s}`, server, time.Now().UTC().Format(time.RFC3339), data)
@@ -48,7 +48,7 @@ func created(server, data string) []byte {
 
 const mebibyte = 1 << 20
 
-// attacks are of the largest size that a door takes; size is the most bytes that a body may have.
+// attacks returns attacks of the largest size that an entry point accepts; size is the limit of a body in bytes.
 func attacks(size int) []attack {
 	fill := func(room int, text string) string { return strings.Repeat(text, max(0, room/len(text))) }
 	var many []map[string]string

@@ -9,11 +9,11 @@ import (
 	"github.com/cloudtagger/tagger/internal/rabbitmqtest"
 )
 
-// brokerMessage is the longest message that the broker takes: the max_message_size that docs/private-cloud.md asks for.
-// The broker hands a listener up to 100 messages at once, and RabbitMQ has no limit for their bytes.
+// brokerMessage is the largest message that the broker accepts: the max_message_size of docs/private-cloud.md. The
+// broker delivers up to 100 messages at once to a listener, and RabbitMQ has no limit for their bytes.
 const brokerMessage = mebibyte
 
-// startBroker starts a RabbitMQ of our own on loopback and returns its URL.
+// startBroker starts a RabbitMQ on loopback and returns its URL.
 func startBroker(t *testing.T) string {
 	t.Helper()
 	return rabbitmqtest.Start(t, rabbitmqtest.Options{Settings: fmt.Sprintf("max_message_size = %d", brokerMessage)}).URL()

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// group is a control group that limits memory: of version 2 where the memory controller is there, else of version 1.
+// group is a control group that limits memory: version 2 if it has the memory controller, else version 1.
 type group struct {
 	dir   string
 	files groupFiles
@@ -29,7 +29,7 @@ var (
 		"memory.max_usage_in_bytes", "memory.oom_control"}
 )
 
-// newGroup makes a group whose processes may use so many bytes of memory, and none of swap. It needs root.
+// newGroup creates a group with a memory limit in bytes and without swap. It needs root.
 func newGroup(t *testing.T, name string, limit int64) *group {
 	t.Helper()
 	files := version1
@@ -63,20 +63,20 @@ func newGroup(t *testing.T, name string, limit int64) *group {
 	return g
 }
 
-// command is the command line that runs another one in the group.
+// command returns the command line that runs another one in the group.
 func (g *group) command(argv ...string) []string {
 	return append([]string{"sh", "-c", `echo $$ >"$0" && exec "$@"`, filepath.Join(g.dir, "cgroup.procs")}, argv...)
 }
 
-// peak returns the most memory that the group has used, in bytes, page cache and kernel memory included; 0 where the
-// kernel does not tell.
+// peak returns the group's peak memory in bytes, including page cache and kernel memory; 0 if the kernel does not
+// report it.
 func (g *group) peak() int64 {
 	text, _ := os.ReadFile(filepath.Join(g.dir, g.files.peak))
 	n, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 	return n
 }
 
-// kills returns how many processes of the group the kernel has killed because memory was short.
+// kills returns the number of the group's out-of-memory kills.
 func (g *group) kills(t *testing.T) int64 {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(g.dir, g.files.events))
@@ -96,7 +96,7 @@ func (g *group) kills(t *testing.T) int64 {
 	return 0
 }
 
-// resident returns how much memory a process has, in bytes; 0 when it is gone.
+// resident returns a process's resident memory in bytes, 0 if the process is gone.
 func resident(pid int) int64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	fields := strings.Fields(string(text))

@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// process is a process of ours in a control group of a manifest's size.
+// process is a Tagger process in a control group with a manifest's limit.
 type process struct {
 	name  string
 	limit int64
@@ -64,7 +64,7 @@ type limited struct {
 	By    string
 }
 
-// run starts a process in a group with so many MiB. Nothing of the test's own environment reaches it.
+// run starts a process in a group with a limit in MiB. It does not inherit the test's environment.
 func run(t *testing.T, name string, mebibytes int64, environ []string, argv ...string) *process {
 	t.Helper()
 	p := &process{
@@ -132,7 +132,7 @@ func (p *process) read(out io.Reader) {
 	}
 }
 
-// watch notes the peaks.
+// watch records the peaks.
 func (p *process) watch() {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
@@ -164,7 +164,7 @@ func (p *process) isRunning() bool {
 	}
 }
 
-// end ends the process in order and waits for that.
+// end shuts the process down gracefully and waits for it.
 func (p *process) end() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return fmt.Errorf("end %s: %w", p.name, err)
@@ -177,7 +177,7 @@ func (p *process) end() error {
 	return nil
 }
 
-// cpu is what an ended process has used.
+// cpu returns the CPU time of an ended process.
 func (p *process) cpu() time.Duration {
 	return p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
 }
@@ -196,7 +196,7 @@ func (p *process) listens(t *testing.T) string {
 	return ""
 }
 
-// isLimited waits for what the process has told the garbage collector, and compares it with the group.
+// isLimited waits for the log entry about the memory limit and compares it with the group's limit.
 func (p *process) isLimited(t *testing.T, by string) {
 	t.Helper()
 	select {

@@ -1,7 +1,7 @@
 //go:build soak
 
-// Package soak_test runs the built processes under hostile load, each in a control group of the size that its manifest
-// gives it.
+// Package soak_test runs the built processes under hostile load, each in a control group with its manifest's memory
+// limit.
 package soak_test
 
 import (
@@ -42,16 +42,16 @@ const (
 	listenMemory   = 256
 )
 
-// atOnce is how many of an attack's requests are sent at the same time.
+// atOnce is the number of an attack's concurrent requests.
 const atOnce = 10
 
 // sqsMessage is the MaximumMessageSize of template.yaml's queues.
 const sqsMessage = 256 << 10
 
-// largest is the longest payload that Lambda invokes a function with, and that the other doors read.
+// largest is the limit of a payload in bytes, for Lambda and the other entry points.
 const largest = 6 * mebibyte
 
-// good is the good events of one door: those that were sent must be tagged in the end.
+// good holds the good events of one entry point; their servers must be tagged in the end.
 type good struct {
 	sim  *simcloud.Cloud
 	next *atomic.Int64
@@ -60,7 +60,7 @@ type good struct {
 	ids []string
 }
 
-// server puts a server into the cloud that is to be tagged, and returns its id.
+// server creates a server to be tagged and returns its id.
 func (g *good) server() string {
 	id := serverID(2_000_000 + int(g.next.Add(1)))
 	g.sim.PutServer(simcloud.Server{ID: id})
@@ -70,7 +70,7 @@ func (g *good) server() string {
 	return id
 }
 
-// untagged returns how many servers there are, and those that are not tagged.
+// untagged returns the number of servers, and the untagged ones.
 func (g *good) untagged() (all int, missing []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -96,7 +96,7 @@ func TestSoak(t *testing.T) {
 	sim, credentials := newCloud(t)
 	bomb() // takes its time, and is not to take the load's
 	broker := startBroker(t)
-	// As the manifest has them; a function waits a shorter time, because it takes one invocation at a time.
+	// As in the manifest, except that a function waits a shorter time because it handles one invocation at a time.
 	environ := append(credentials, "TAGGER_RULES="+rulesText)
 	serve := run(t, "serve", serveMemory, append(environ, "TAGGER_CONCURRENCY=10", "TAGGER_WAIT=20s"), binary("tagger"),
 		"serve", "--listen", "127.0.0.1:0")
@@ -188,7 +188,7 @@ func TestSoak(t *testing.T) {
 
 func mib(n int64) float64 { return float64(n) / mebibyte }
 
-// burst sends an attack atOnce times at once and returns how many answers of each status came; 0 stands for none.
+// burst sends atOnce copies of an attack concurrently and counts the answers by status; 0 means no answer.
 func burst(ctx context.Context, base string, a attack) map[int]int {
 	var mu sync.Mutex
 	statuses := map[int]int{}
@@ -228,7 +228,7 @@ func post(ctx context.Context, base string, a attack) (int, error) {
 	return resp.StatusCode, nil
 }
 
-// attackHTTP sends one attack after the other. Events for absent servers are sent without waiting for the answers.
+// attackHTTP sends the attacks in turn. It does not wait for the answers to events for absent servers.
 func attackHTTP(ctx context.Context, t *testing.T, base string) {
 	var waiting sync.WaitGroup
 	defer waiting.Wait()
@@ -248,7 +248,7 @@ func attackHTTP(ctx context.Context, t *testing.T, base string) {
 	}
 }
 
-// holdBodies announces bodies that never come.
+// holdBodies sends request headers whose bodies never arrive.
 func holdBodies(ctx context.Context, base string) {
 	u, _ := url.Parse(base)
 	var all sync.WaitGroup
@@ -277,7 +277,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// goodHTTP sends a good event twice a second, and sends it again while it is answered 503, as every broker does.
+// goodHTTP sends a good event twice a second, and retries it on a 503, as brokers do.
 func goodHTTP(ctx context.Context, t *testing.T, base string, g *good) {
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -302,14 +302,13 @@ func goodHTTP(ctx context.Context, t *testing.T, base string, g *good) {
 	}
 }
 
-// invokeFunction invokes the function with one attack after the other: alone, and in a batch of a queue together with
-// good events.
+// invokeFunction invokes the function with each attack in turn: alone, and in a queue batch with good events.
 func invokeFunction(ctx context.Context, t *testing.T, api *lambdatest.RuntimeAPI, g *good) {
 	alone, queued := attacks(largest), attacks(sqsMessage)
 	var again []string // servers whose records were handed back
 	comeBack := 0
 	defer func() { t.Logf("the function handed back %d good records", comeBack) }()
-	// In the end what was handed back comes again, without an attack beside it.
+	// In the end, failed messages are redelivered without attacks.
 	for round, left := 0, 300; ctx.Err() == nil || len(again) > 0 && left > 0; round++ {
 		attacked := ctx.Err() == nil
 		if !attacked {
@@ -357,7 +356,7 @@ func invokeFunction(ctx context.Context, t *testing.T, api *lambdatest.RuntimeAP
 			t.Error(err)
 			return
 		}
-		// What was begun is brought to its end: a queue would hand it out again.
+		// Unfinished messages are delivered again, as a queue would.
 		whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		answer, err := api.Invoke(whole, payload, time.Minute)
 		cancel()
@@ -433,7 +432,7 @@ func publish(ctx context.Context, t *testing.T, broker string, g *good) {
 					g.forget(id)
 				}
 			}
-			// A queue that is full drops its oldest messages, good ones too, so that the load follows the listener's pace.
+			// A full queue drops its oldest messages, including good ones, so the load follows the listener's pace.
 			for ctx.Err() == nil {
 				if q, err := ch.QueueDeclarePassive("tagger", true, false, false, false, nil); err != nil || q.Messages < 3*atOnce {
 					break
@@ -444,7 +443,7 @@ func publish(ctx context.Context, t *testing.T, broker string, g *good) {
 	}
 }
 
-// forget leaves the last server out.
+// forget removes the last server from the good events.
 func (g *good) forget(id string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -453,7 +452,7 @@ func (g *good) forget(id string) {
 	}
 }
 
-// TestAttacks sends each attack ten times at once to a "tagger serve" of its own, and says what that costs.
+// TestAttacks sends each attack ten times concurrently to its own "tagger serve" and logs the cost.
 func TestAttacks(t *testing.T) {
 	program := binary("tagger")
 	if *older != "" {
