@@ -15,7 +15,7 @@ import (
 )
 
 // A cloud's policy lets queues and messages expire. With the policy of deploy/kolla above it, events wait in Tagger's
-// queue while no listener runs, longer than that, and are then worked on.
+// queue while nobody listens, longer than that, and are then worked on.
 func TestPolicies(t *testing.T) {
 	b := rabbitmqtest.Start(t, rabbitmqtest.Options{})
 	b.Ctl(t, "set_policy", "ha-all", `^(?!(amq\.)|(.*_fanout_)|(reply_)).*`, `{"message-ttl": 2000, "expires": 4000}`,

@@ -1,7 +1,7 @@
 //go:build rabbitmq
 
 // Package rabbitmq_test runs the built command at RabbitMQ itself: over TLS, at a cluster that loses nodes, beside a
-// listener of an older version, and on two hosts when one fails. The cloud is the embedded one.
+// listener of an older version, and on two hosts one of which is lost. The cloud is the embedded one.
 package rabbitmq_test
 
 import (
