@@ -124,7 +124,7 @@ func TestReconcileOfSixty(t *testing.T) {
 		t.Errorf("metadata after the run (-want +got):\n%s", diff)
 	}
 	if sum := written["server"] + written["volume"] + written["snapshot"]; sum != n || written["server"] == 0 ||
-		written["volume"] == 0 || written["snapshot"] != 6 {
+		written["volume"] == 0 || written["snapshot"] < 6 {
 		t.Errorf("%d planned, written %v", n, written)
 	}
 	if again := planned("again.jsonl"); again != 0 {
