@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -197,21 +198,24 @@ func (r *Reconciler) pass(ctx context.Context) (Pass, error) {
 	return p, nil
 }
 
-// listedKinds are the kinds that a pass lists.
+// listedKinds are the kinds that a pass lists: those with a list of their own.
 func listedKinds() []lifecycle.Kind {
-	return []lifecycle.Kind{lifecycle.Server, lifecycle.Volume, lifecycle.Snapshot}
+	return slices.DeleteFunc(lifecycle.Kinds(), func(k lifecycle.Kind) bool { return metadata.Kind(k).ListsOthers() })
 }
 
 // counting returns the coverage counter of a pass, nil without Coverage or required keys.
 func (r *Reconciler) counting(ctx context.Context, set *rules.Set, scope config.Projects) (*coverage.Pass, error) {
-	if r.Coverage == nil || len(set.Policy().Required) == 0 {
+	if r.Coverage == nil {
 		return nil, nil
 	}
 	pass, err := coverage.NewPass(ctx, coverage.Options{
 		Rules: set, API: metadata.API(r.Settings.API), Cloud: r.Cloud, Scope: scope, Region: r.Region,
-		Kinds: listedKinds(), WriteLocked: r.Settings.WriteLocked, Now: time.Now(),
+		WriteLocked: r.Settings.WriteLocked, Now: time.Now(),
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, coverage.ErrNothingRequired):
+		return nil, nil
+	case err != nil:
 		return nil, fmt.Errorf("count the coverage: %w", err)
 	}
 	return pass, nil
