@@ -28,6 +28,7 @@ type stand struct {
 	t         *testing.T
 	sim       *simcloud.Cloud
 	servers   *metadata.Resource
+	volumes   *metadata.Resource
 	snapshots *metadata.Resource
 	applier   *apply.Applier
 }
@@ -62,11 +63,15 @@ func newStand(t *testing.T, o simcloud.Options, a apply.Options) *stand {
 	if err != nil {
 		t.Fatal(err)
 	}
+	disk, err := metadata.New(volume, metadata.Volume, id, metadata.Options{Family: metadata.CinderVolume})
+	if err != nil {
+		t.Fatal(err)
+	}
 	snapshot, err := metadata.New(volume, metadata.Snapshot, id, metadata.Options{Family: metadata.Cinder})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &stand{t, sim, server, snapshot, apply.New(a)}
+	return &stand{t, sim, server, disk, snapshot, apply.New(a)}
 }
 
 // job returns a job for a server that was created a minute ago.

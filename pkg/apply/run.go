@@ -215,7 +215,7 @@ func (r *run) readMetadata(ctx context.Context) error {
 }
 
 // know records all metadata. If the service treats owner and Owner as one key, a value under owner counts as the plan's
-// Owner.
+// Owner, unless the plan renames owner.
 func (r *run) know(known map[string]string) {
 	if known == nil {
 		known = map[string]string{}
@@ -230,7 +230,7 @@ func (r *run) know(known map[string]string) {
 				continue
 			}
 			for other, value := range known {
-				if strings.EqualFold(other, key) {
+				if _, renamed := r.job.Plan.Rename[other]; !renamed && strings.EqualFold(other, key) {
 					delete(known, other)
 					known[key] = value
 					break
@@ -270,8 +270,31 @@ func (r *run) toRename() []rules.Renaming {
 	if r.known == nil {
 		return nil
 	}
-	all, _ := r.job.Plan.Renames(r.known)
+	all, _ := r.renames()
 	return all
+}
+
+// renames returns the renames that apply to the metadata last read, and those that the services' view of keys forbids:
+// deleting the old key would delete another key too, or the new key is there in other letters.
+func (r *run) renames() ([]rules.Renaming, []rules.Problem) {
+	all, problems := r.job.Plan.Renames(r.seen)
+	all = slices.DeleteFunc(all, func(rename rules.Renaming) bool {
+		twin := r.bystander(rename.From, rename.To)
+		if twin != "" {
+			problems = append(problems, rules.Problem{Key: rename.From,
+				Why: fmt.Sprintf("not renamed: the cloud would delete %q too, which differs in case only", twin)})
+			return true
+		}
+		if rename.CaseOnly {
+			return false
+		}
+		if twin = r.bystander(rename.To); twin != "" {
+			problems = append(problems, rules.Problem{Key: rename.From,
+				Why: fmt.Sprintf("not renamed: %q is there, and differs from %q in case only", twin, rename.To)})
+		}
+		return twin != ""
+	})
+	return all, problems
 }
 
 // toWrite returns the planned keys that the resource lacks or has with other values, as far as known.
@@ -310,7 +333,7 @@ func (r *run) toRemove() []string {
 		return nil
 	}
 	return slices.DeleteFunc(r.job.Plan.Removals(r.known), func(key string) bool {
-		return r.twin(key) != "" || r.job.overtaken[key]
+		return r.bystander(key) != "" || r.job.overtaken[key]
 	})
 }
 
@@ -341,12 +364,40 @@ func (r *run) removedKeys() []string {
 	return keys
 }
 
-// twin returns another key on the resource that the services confuse with this one, or "". They write owner, Owner and
-// "owner " as separate keys, but deleting one deletes all. See docs/embedded-cloud.md.
+// twins returns, sorted, the other keys on the resource that the services confuse with this one. They write owner, Owner
+// and "owner " as separate keys, but deleting one deletes all. See docs/embedded-cloud.md.
+func (r *run) twins(key string) []string {
+	var all []string
+	for other := range r.seen {
+		if other != key && rules.DifferInCaseOnly(other, key) {
+			all = append(all, other)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// twin returns a twin of the key that the plan does not name, or "".
 func (r *run) twin(key string) string {
-	plain := strings.TrimRight(key, " ")
-	for _, other := range slices.Sorted(maps.Keys(r.seen)) {
-		if other != key && strings.EqualFold(strings.TrimRight(other, " "), plain) && !r.plans(other) {
+	for _, other := range r.twins(key) {
+		if !r.plans(other) {
+			return other
+		}
+	}
+	return ""
+}
+
+// bystander returns a twin of the key that would be lost if the key were deleted, or "". A twin that the plan sets,
+// deletes or renames too is none, and neither are the keys in except.
+func (r *run) bystander(key string, except ...string) string {
+	removals := r.job.Plan.Removals(r.seen)
+	renames, _ := r.job.Plan.Renames(r.seen)
+	for _, other := range r.twins(key) {
+		_, set := r.job.Plan.Set[other]
+		_, written := r.renamed[other]
+		moved := slices.ContainsFunc(renames, func(rename rules.Renaming) bool { return rename.From == other })
+		removed := slices.Contains(removals, other) && !r.job.overtaken[other]
+		if !set && !written && !moved && !removed && !slices.Contains(except, other) {
 			return other
 		}
 	}
@@ -365,7 +416,7 @@ func (r *run) plans(key string) bool {
 // problems returns the keys that were left out, or that the services confuse with another.
 func (r *run) problems() []rules.Problem {
 	all := slices.Clone(r.left)
-	_, renames := r.job.Plan.Renames(r.seen)
+	_, renames := r.renames()
 	for _, p := range renames {
 		if _, done := r.renamed[r.job.Plan.Rename[p.Key]]; !done {
 			all = append(all, p)
@@ -384,7 +435,7 @@ func (r *run) problems() []rules.Problem {
 		}
 	}
 	for _, key := range r.job.Plan.Removals(r.seen) {
-		if twin := r.twin(key); twin != "" {
+		if twin := r.bystander(key); twin != "" {
 			if _, there := r.seen[key]; there {
 				all = append(all, rules.Problem{Key: key,
 					Why: fmt.Sprintf("not removed: the cloud would delete %q too, which differs in case only", twin)})

@@ -114,8 +114,14 @@ type Renaming struct {
 	CaseOnly bool
 }
 
+// DifferInCaseOnly reports whether Nova and Cinder confuse two keys when they delete: their databases compare without
+// regard to case and to spaces at the end.
+func DifferInCaseOnly(a, b string) bool {
+	return strings.EqualFold(strings.TrimRight(a, " "), strings.TrimRight(b, " "))
+}
+
 // Renames returns the renames that apply to the current metadata, sorted by old key: the old key exists, and the new
-// key is missing or empty. If both have a value, a problem reports it.
+// key is missing or empty. If both have a value, or another rename moves a value to the new key, a problem reports it.
 func (p Plan) Renames(current map[string]string) ([]Renaming, []Problem) {
 	var all []Renaming
 	var problems []Problem
@@ -130,8 +136,11 @@ func (p Plan) Renames(current map[string]string) ([]Renaming, []Problem) {
 		case current[to] != "":
 			why := fmt.Sprintf("not renamed: %q is there too, with a value of its own", to)
 			problems = append(problems, Problem{Key: from, Why: why})
+		case slices.ContainsFunc(all, func(r Renaming) bool { return r.To == to }):
+			why := fmt.Sprintf("not renamed: another key is renamed to %q", to)
+			problems = append(problems, Problem{Key: from, Why: why})
 		default:
-			all = append(all, Renaming{From: from, To: to, Value: value, CaseOnly: strings.EqualFold(from, to)})
+			all = append(all, Renaming{From: from, To: to, Value: value, CaseOnly: DifferInCaseOnly(from, to)})
 		}
 	}
 	return all, problems
