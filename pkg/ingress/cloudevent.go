@@ -35,7 +35,7 @@ const (
 )
 
 // attributes are those of a CloudEvent that is being built, by lower-case name. An unusable value of an optional
-// attribute drops that attribute, not the event.
+// attribute drops that attribute, not the event; only an unusable time fails the event.
 type attributes map[string]attribute
 
 type attribute struct {

@@ -187,6 +187,11 @@ func (d *decoder) object(object document.Object, wrapped int) ([]event.Event, er
 	if e, ok, err := d.native(object, nil, wrapped); ok || err != nil {
 		return d.one(e, err)
 	}
+	for name := range object.Members {
+		if strings.EqualFold(name, "specversion") {
+			return d.one(d.structured(object, wrapped))
+		}
+	}
 	if object.Has("id") && object.Has("source") && object.Has("type") {
 		return nil, errors.New("CloudEvent: specversion is missing")
 	}

@@ -115,6 +115,41 @@ func TestNamesInOtherCase(t *testing.T) {
 	}
 }
 
+// TestEveryNameInOtherCase checks each attribute in capitals: alone it counts, beside the lower-case one it does not.
+func TestEveryNameInOtherCase(t *testing.T) {
+	attributes := map[string]string{
+		"specversion": `"1.0"`, "id": `"1"`, "source": `"/s"`, "type": `"t"`, "subject": `"x"`, "ext": `"e"`,
+		"time": `"2026-11-20T09:15:04Z"`, "datacontenttype": `"application/json"`, "dataschema": `"http://x/y"`,
+		"data": `{"a":1}`,
+	}
+	event := func(upper, beside string) string {
+		var members []string
+		for name, value := range attributes {
+			if name != upper || beside != "" {
+				members = append(members, fmt.Sprintf("%q:%s", name, value))
+			}
+			if name == upper {
+				written := value
+				if beside != "" {
+					written = beside
+				}
+				members = append(members, fmt.Sprintf("%q:%s", strings.ToUpper(name), written))
+			}
+		}
+		return "{" + strings.Join(members, ",") + "}"
+	}
+	want := onlyEvent(t, ingress.Decode([]byte(event("", ""))), "")
+	for name := range attributes {
+		for _, c := range carriers {
+			for what, doc := range map[string]string{"alone": event(name, ""), "beside": event(name, `"other"`)} {
+				if diff := cmp.Diff(want, onlyEvent(t, c.deliver(t, doc), c.carrier)); diff != "" {
+					t.Errorf("%s in capitals, %s, by %s (-want +got):\n%s", name, what, c.name, diff)
+				}
+			}
+		}
+	}
+}
+
 // TestModesAgreeOnData checks that data means the same in binary mode, as a JSON value and in base64.
 func TestModesAgreeOnData(t *testing.T) {
 	for _, c := range []struct {

@@ -116,6 +116,47 @@ func TestOpenStackActors(t *testing.T) {
 	}
 }
 
+// TestRequestIDs: "null", "None" and the like are no request id, so that changes with them are not taken for one change.
+func TestRequestIDs(t *testing.T) {
+	server := func(members string) string { return `{"instance_id":"` + serverID + `"` + members + `}` }
+	trace := func(members string) string {
+		return `{"trace_name":"createServer","service_type":"ECS","trace_id":"1","resource_id":"` + serverID + `",` + members +
+			`"code":"200"}`
+	}
+	for payload, want := range map[string]string{
+		notification("compute.instance.create.end", server(""), `"_context_request_id":"req-1",`):                 "req-1",
+		notification("compute.instance.create.end", server(""), `"_context_request_id":"null",`):                  "",
+		notification("compute.instance.create.end", server(""), `"_context_request_id":"None",`):                  "",
+		notification("compute.instance.create.end", server(""), `"_context_request_id":null,`):                    "",
+		notification("compute.instance.create.end", server(""), `"_context_request_id":"",`):                      "",
+		notification("compute.instance.create.end", server(`,"request_id":"null"`), ""):                           "",
+		notification("compute.instance.create.end", server(`,"request_id":"None"`), `"_context_request_id":"r",`): "r",
+		notification("volume.create.end", `{"volume_id":"`+serverID+`"}`,
+			`"_context_global_request_id":"None","_context_request_id":"req-2",`): "req-2",
+		notification("volume.create.end", `{"volume_id":"`+serverID+`"}`, `"_context_global_request_id":"null",`): "",
+		trace(`"request_id":"null",`):                                      "",
+		trace(`"request_id":"None",`):                                      "",
+		trace(`"request_id":"x",`):                                         "x",
+		trace(`"request_id":"null","response":{"job_id":"j"},`):            "j",
+		trace(`"request_id":"x","response":{"job_id":"null"},`):            "x",
+		trace(`"request_id":"None","response":{"request_id":"null"},`):     "",
+		trace(`"request_id":null,"response":"{\"request_id\":\"None\"}",`): "",
+	} {
+		reading, err := readEvent(t, lifecycle.Options{}, payload)
+		if err != nil || len(reading.Changes) != 1 {
+			t.Errorf("%s: %+v, %v", payload, reading, err)
+			continue
+		}
+		if c := reading.Changes[0]; c.Request != want || (c.Key() == "") != (want == "") {
+			t.Errorf("%s: request %q, key %q; want %q", payload, c.Request, c.Key(), want)
+		}
+	}
+	amqp1 := `{"request":` + notification("compute.instance.create.end", server(""), "") + `,"context":{"request_id":"null"}}`
+	if reading, err := readEvent(t, lifecycle.Options{}, amqp1); err != nil || reading.Changes[0].Request != "" {
+		t.Errorf("AMQP 1.0: %+v, %v", reading, err)
+	}
+}
+
 // TestSnapshotMetadata: Cinder sends a snapshot's metadata as the repr of a Python dictionary.
 func TestSnapshotMetadata(t *testing.T) {
 	for repr, want := range map[string]any{

@@ -116,6 +116,9 @@ func iso(s string) (time.Time, bool) {
 	if before, ok := strings.CutSuffix(clock, "60"); ok && seconds {
 		clock, extra = before+"59", extra+time.Second
 	}
+	if after, ok := strings.CutPrefix(clock, "24"); ok && extra == 0 && strings.Trim(after, "0:") == "" {
+		clock, extra = "00"+after, 24*time.Hour
+	}
 	location, ok := offset(zone)
 	if !ok {
 		return time.Time{}, false
