@@ -2,6 +2,7 @@ package listen
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -58,6 +59,44 @@ func TestMessageThereAndBack(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What other carriers read, messages read too: a byte order mark, AMQP 1.0's envelope, an empty batch.
+func TestMessagesOfOtherForms(t *testing.T) {
+	at := time.Date(2026, 11, 20, 9, 15, 5, 0, time.UTC)
+	message := func(body string) Message { return read(amqp.Delivery{Body: []byte(body)}, at) }
+	plain := string(notification("m-1"))
+	want := message(plain)
+	for name, body := range map[string]string{
+		"a byte order mark":          "\uFEFF" + plain,
+		"AMQP 1.0":                   `{"request": ` + plain + `, "context": {}}`,
+		"AMQP 1.0 with a mark":       "\uFEFF" + `{"request": ` + plain + `, "context": {}}`,
+		"a batch":                    "[" + plain + "]",
+		"a batch with a mark":        "\uFEFF[" + plain + "]",
+		"a document in a string":     quoted(t, plain),
+		"a mark in a string's value": quoted(t, "\uFEFF"+plain),
+	} {
+		got := message(body)
+		if len(got.Events) != 1 || got.Err != nil {
+			t.Errorf("%s: %d events, %v", name, len(got.Events), got.Err)
+		} else if diff := cmp.Diff(want.Events[0].String(), got.Events[0].String()); diff != "" {
+			t.Errorf("%s (-without +with):\n%s", name, diff)
+		}
+	}
+	for _, body := range []string{"[]", "\uFEFF[]", `{"events": []}`} {
+		if got := message(body); len(got.Events) != 0 || got.Err != nil {
+			t.Errorf("%q: %d events, %v; want an empty batch", body, len(got.Events), got.Err)
+		}
+	}
+}
+
+func quoted(t *testing.T, s string) string {
+	t.Helper()
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 func TestNoCredentialsInOtherQueues(t *testing.T) {
