@@ -12,6 +12,7 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/delivery"
+	"github.com/cloudtagger/tagger/pkg/document"
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
@@ -85,15 +86,26 @@ func (l *Lambda) Handle(ctx context.Context, payload []byte) (any, error) {
 	return directResponse(processWhole(work, l.Processor, batch, waitOr(l.Wait, waitToDeadline)))
 }
 
-// gatewayResponse returns the response to a request from a function URL or an HTTP API.
-func gatewayResponse(d delivery.Decision, batch ingress.Batch, payload []byte) events.LambdaFunctionURLResponse {
-	var request struct{ Headers map[string]string }
-	_ = json.Unmarshal(payload, &request) // without headers, the defaults apply
+// gatewayResponse returns the response to a request from a function URL, an HTTP API, a REST API or a load balancer. A
+// load balancer that sends all values of each header, and headers in no other form, requires that form of the response:
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html#multi-value-headers
+func gatewayResponse(d delivery.Decision, batch ingress.Batch, payload []byte) any {
+	var request struct {
+		Headers           map[string]string
+		MultiValueHeaders map[string][]string
+	}
+	_ = json.Unmarshal(document.TrimMark(payload), &request) // without headers, the defaults apply
 	header := http.Header{}
 	for name, value := range request.Headers {
 		header.Set(name, value)
 	}
+	for name, values := range request.MultiValueHeaders {
+		header[http.CanonicalHeaderKey(name)] = values
+	}
 	a := newHTTPResponse(d, header).forBatch(batch)
+	if len(request.MultiValueHeaders) > 0 && len(request.Headers) == 0 {
+		return events.APIGatewayProxyResponse{StatusCode: a.status, MultiValueHeaders: a.header, Body: string(a.body)}
+	}
 	headers := map[string]string{}
 	for name := range a.header {
 		headers[name] = a.header.Get(name)

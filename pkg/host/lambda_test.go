@@ -444,6 +444,48 @@ func TestFunctionURL(t *testing.T) {
 	}
 }
 
+// A load balancer with multi-value headers gets its response in that form. A REST API sends and takes both.
+func TestMultiValueHeaders(t *testing.T) {
+	l := newLambda(&script{}, &queues{}, 10)
+	const multi = `"multiValueHeaders": {"content-type": ["application/cloudevents+json"], "Accept": ["text/html", "application/json"]}`
+	const single = `"headers": {"content-type": "application/cloudevents+json", "Accept": "application/json"}`
+	for _, tt := range []struct {
+		name, headers string
+		multi         bool
+	}{
+		{"load balancer", multi, true},
+		{"load balancer, null", `"headers": null, ` + multi, true},
+		{"load balancer, single", single, false},
+		{"REST API", single + ", " + multi, false},
+	} {
+		for _, mark := range []string{"", "\uFEFF"} {
+			payload := fmt.Sprintf(`%s{"requestContext": {"elb": {}}, %s, "body": %q, "isBase64Encoded": false}`, mark,
+				tt.headers, event("deferred"))
+			answer, err := l.Invoke(t.Context(), []byte(payload))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got struct {
+				StatusCode        int
+				Headers           map[string]string
+				MultiValueHeaders map[string][]string
+				Body              string
+			}
+			if err := json.Unmarshal(answer, &got); err != nil {
+				t.Fatal(err)
+			}
+			retry := got.Headers["Retry-After"]
+			if tt.multi {
+				retry = strings.Join(got.MultiValueHeaders["Retry-After"], ",")
+			}
+			if got.StatusCode != 503 || retry != "91" || (len(got.MultiValueHeaders) > 0) != tt.multi ||
+				(len(got.Headers) == 0) != tt.multi || !strings.HasPrefix(got.Body, `{"outcome":"deferred"`) {
+				t.Errorf("%s: %s", tt.name, answer)
+			}
+		}
+	}
+}
+
 // A record of several events has the worst outcome of them. The good ones are still processed, and do not wait for one
 // that is not ready.
 func TestRecordOfSeveralEvents(t *testing.T) {
