@@ -212,7 +212,7 @@ func (c Composed) serve(ctx context.Context, listener net.Listener) error {
 		MetricsSecret: c.Settings.MetricsToken(),
 		WebHook:       webHook,
 	})
-	err = Serve(ctx, listener, h, h.MaxRequestDuration())
+	err = Serve(ctx, listener, h, h.MaxRequestDuration(), requestsPerChange*c.Settings.Concurrency)
 	c.Log.Info("ended")
 	return err
 }

@@ -79,6 +79,8 @@ type Planned struct {
 	Pending bool
 
 	changes []change
+	// release returns the memory of the plans to the processor's room; nil if there are none.
+	release func()
 }
 
 // change is one plan of a message, with its event.
@@ -128,6 +130,7 @@ type Processor struct {
 	options  Options
 	schedule *schedule
 	streak   streak
+	room     room
 	log      *slog.Logger
 }
 
@@ -141,7 +144,8 @@ func New(o Options) *Processor {
 func (p *Processor) Process(ctx context.Context, messages []Message) []Decision {
 	batch := make([]Planned, len(messages))
 	var group errgroup.Group
-	group.SetLimit(max(1, p.options.Concurrency))
+	// Planning waits for nothing, and decoded events take memory.
+	group.SetLimit(MaxPlanning)
 	for i, m := range messages {
 		group.Go(func() error {
 			batch[i] = p.Plan(ctx, m)
@@ -152,6 +156,9 @@ func (p *Processor) Process(ctx context.Context, messages []Message) []Decision 
 	return p.Work(ctx, batch)
 }
 
+// MaxPlanning is how many messages are planned at a time.
+const MaxPlanning = 2
+
 // planTimeout limits planning one message. Rules have their own limits, and reading them again takes up to five
 // seconds. This is the last resort: a message that evades those limits does not hold up others.
 const planTimeout = 10 * time.Second
@@ -160,11 +167,25 @@ const planTimeout = 10 * time.Second
 func (p *Processor) Plan(ctx context.Context, m Message) Planned {
 	ctx, cancel := context.WithTimeout(ctx, planTimeout)
 	defer cancel()
-	done := make(chan []change, 1)
-	go func() { done <- p.plans(ctx, m.Events) }()
+	type result struct {
+		changes []change
+		share   share
+	}
+	done := make(chan result)
+	go func() {
+		var r result
+		r.share.room = &p.room
+		r.changes = p.plans(ctx, m.Events, &r.share)
+		select {
+		case done <- r:
+		case <-ctx.Done():
+			r.share.release()
+		}
+	}()
 	planned := Planned{Message: m}
 	select {
-	case planned.changes = <-done:
+	case r := <-done:
+		planned.changes, planned.release = r.changes, r.share.release
 	case <-ctx.Done():
 		for _, e := range m.Events {
 			planned.changes = append(planned.changes, change{event: e, broken: errPlanning.Error()})
@@ -181,16 +202,35 @@ func (p *Processor) Plan(ctx context.Context, m Message) Planned {
 
 var errPlanning = errors.New("planning did not end in time")
 
-// plans plans as many events as time allows.
-func (p *Processor) plans(ctx context.Context, events []event.Event) (all []change) {
+// plans plans as many events as time and memory allow.
+func (p *Processor) plans(ctx context.Context, events []event.Event, s *share) (all []change) {
+	if err := s.take(eventSize * len(events)); err != nil {
+		return []change{refused(events[0], err)}
+	}
 	for _, e := range events {
+		planned := p.plan(ctx, e)
 		if ctx.Err() != nil {
 			all = append(all, change{event: e, broken: errPlanning.Error()})
 			continue
 		}
-		all = append(all, p.plan(ctx, e)...)
+		size := 0
+		for _, c := range planned {
+			size += c.plan.Size()
+		}
+		if err := s.take(size); err != nil {
+			planned = []change{refused(e, err)}
+		}
+		all = append(all, planned...)
 	}
 	return all
+}
+
+// refused is the change in place of those for which there is no room.
+func refused(e event.Event, err error) change {
+	if errors.Is(err, errTooMuch) {
+		return change{event: e, plan: tagger.RejectedPlan(e, err.Error())}
+	}
+	return change{event: e, broken: err.Error()}
 }
 
 func (p *Processor) plan(ctx context.Context, e event.Event) (all []change) {
@@ -225,6 +265,11 @@ func (p *Processor) Begin(ctx context.Context, batch []Planned) (finish func() [
 	w.begin()
 	return func() []Decision {
 		w.wait()
+		for _, m := range batch {
+			if m.release != nil {
+				m.release()
+			}
+		}
 		decisions := make([]Decision, len(w.messages))
 		for i, m := range w.messages {
 			decisions[i] = m.decide(ctx)
@@ -261,6 +306,9 @@ func Whole(decisions []Decision) Decision {
 		all[i] = d.Decision
 	}
 	whole := decisions[Worst(all)]
+	if len(decisions) == 1 {
+		return whole
+	}
 	whole.Results = nil
 	for _, d := range decisions {
 		whole.Results = append(whole.Results, d.Results...)

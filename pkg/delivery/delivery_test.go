@@ -552,3 +552,33 @@ func TestImmediate(t *testing.T) {
 		finish()
 	})
 }
+
+// Plans that wait take a limited amount of memory. What finds no room comes back; ordinary events always find some.
+func TestRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		s.takes = time.Minute
+		p := newProcessor(s, 5000, 1)
+		many := func(name string, n int) delivery.Message {
+			events := make([]event.Event, n)
+			for i := range events {
+				events[i] = created(fmt.Sprintf("tagged.%s-%d", name, i))
+			}
+			return message(events...)
+		}
+		first := p.Begin(t.Context(), []delivery.Planned{p.Plan(t.Context(), many("first", 3000))})
+		d := p.Process(t.Context(), []delivery.Message{many("second", 3000), message(created("tagged.1"))})
+		if diff := cmp.Diff([]string{"deferred", "tagged"}, outcomes(d)); diff != "" ||
+			!strings.Contains(d[0].Reason, "too much memory at the moment") || d[0].Delay == 0 {
+			t.Errorf("%s (-want +got):\n%s", d[0].Reason, diff)
+		}
+		first()
+		if d := p.Process(t.Context(), []delivery.Message{many("second", 3000)}); d[0].Outcome != apply.Tagged {
+			t.Errorf("with room again: %s: %s", d[0].Outcome, d[0].Reason)
+		}
+		d = p.Process(t.Context(), []delivery.Message{many("third", 6000)})
+		if d[0].Outcome != apply.Rejected || !strings.Contains(d[0].Reason, "more than 25165824 bytes of memory") {
+			t.Errorf("more than ever fits: %s: %s", d[0].Outcome, d[0].Reason)
+		}
+	})
+}

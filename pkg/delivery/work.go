@@ -37,18 +37,23 @@ type message struct {
 
 // attempt is the state of one change of a message.
 type attempt struct {
-	change
+	*change
 	result tagger.Result
 	begun  bool
+	// brief means that the result is kept without details.
+	brief bool
 }
+
+// detailed is how many changes a message may have for their results to be kept in full.
+const detailed = 50
 
 func (p *Processor) newWork(ctx context.Context, batch []Planned) *work {
 	w := &work{processor: p, ctx: ctx}
 	groups := map[string]int{}
 	for _, planned := range batch {
 		m := &message{Planned: planned}
-		for _, c := range planned.changes {
-			m.attempts = append(m.attempts, &attempt{change: c})
+		for i := range planned.changes {
+			m.attempts = append(m.attempts, &attempt{change: &planned.changes[i], brief: len(planned.changes) > detailed})
 		}
 		w.messages = append(w.messages, m)
 		lane, known := groups[planned.Group]
@@ -187,6 +192,11 @@ func (p *Processor) attempt(ctx context.Context, a *attempt, d tagger.Delivery) 
 	if reason != "" {
 		a.result = p.options.Tagger.Failed(ctx, d, reason)
 	}
+	if a.brief {
+		if a.result = a.result.Brief(); !a.notReady() {
+			a.plan = tagger.Plan{}
+		}
+	}
 }
 
 func (p *Processor) apply(ctx context.Context, a *attempt, d tagger.Delivery) (broken string) {
@@ -204,7 +214,7 @@ func (m *message) decide(ctx context.Context) Decision {
 	if m.handedBack != "" {
 		return Decision{Decision: apply.Decision{Outcome: apply.Deferred, Reason: m.handedBack}, EventID: m.EventID()}
 	}
-	d := Decision{}
+	d := Decision{Results: make([]tagger.Result, 0, len(m.attempts)+len(m.unreadable))}
 	var all []apply.Decision
 	var ids []string
 	add := func(one apply.Decision, id string) { all, ids = append(all, one), append(ids, id) }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
@@ -22,11 +23,20 @@ type HTTP struct {
 	wait    time.Duration
 	slots   chan struct{}
 	bytes   *budget
+	// answers limits the bytes of results that clients have not read yet.
+	answers *budget
+	// few and many have a place for each request that is decoded and planned at the moment.
+	few, many chan struct{}
 }
 
 // HTTPOptions configures an [HTTP].
 type HTTPOptions struct {
-	Processor Processor
+	Processor interface {
+		// Plan plans a message; it is called by a limited number of requests at a time.
+		Plan(ctx context.Context, m delivery.Message) delivery.Planned
+		// Work applies the plans.
+		Work(ctx context.Context, batch []delivery.Planned) []delivery.Decision
+	}
 	// Requests limits the requests in flight, including those that wait for a resource. The response to more is 503. A
 	// request counts only after its body has arrived.
 	Requests int
@@ -50,12 +60,20 @@ const (
 	// bodyTimeout and responseTimeout limit how long a client takes to send the body and to read the response.
 	bodyTimeout     = 10 * time.Second
 	responseTimeout = time.Minute
+
+	// Decoding can take 50 times the memory of the text. So only a few requests are decoded at a time: maxFew of those
+	// with a body above smallBody, and maxMany others, which do not wait for the large ones.
+	smallBody       = 32 << 10
+	maxFew, maxMany = delivery.MaxPlanning, 8
+	// maxUnread limits the results that clients have not read yet, in bytes; see [HTTP.results].
+	maxUnread = 8 << 20
 )
 
 // NewHTTP returns a handler.
 func NewHTTP(o HTTPOptions) *HTTP {
 	return &HTTP{
 		options: o, wait: waitOr(o.Wait, waitOverHTTP), slots: make(chan struct{}, o.Requests), bytes: newBudget(o.Bytes),
+		answers: newBudget(maxUnread), few: make(chan struct{}, maxFew), many: make(chan struct{}, maxMany),
 	}
 }
 
@@ -100,9 +118,18 @@ func Unauthorized(w http.ResponseWriter) {
 }
 
 func (h *HTTP) events(w http.ResponseWriter, r *http.Request) {
-	if answer, ok := h.work(w, r); ok {
-		answer.write(w)
+	answer, ok := h.work(w, r)
+	if !ok {
+		return
 	}
+	if n := int64(len(answer.body)); n > maxReason+64 {
+		if !h.answers.acquire(n) {
+			answer = answer.withoutResults()
+		} else {
+			defer h.answers.left.Add(n)
+		}
+	}
+	answer.write(w)
 }
 
 // work returns the response to a request, or false if it has already sent one. The caller writes the response after
@@ -131,12 +158,13 @@ func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpResponse, bool)
 		http.Error(w, "the body did not arrive in time", http.StatusRequestTimeout)
 		return httpResponse{}, false
 	}
-	if n := int64(ingress.Inflated(r.Header, body)); n > 0 {
-		if !h.bytes.acquire(n) {
+	inflated := int64(ingress.Inflated(r.Header, body))
+	if inflated > 0 {
+		if !h.bytes.acquire(inflated) {
 			busy(w, "too many bytes in memory")
 			return httpResponse{}, false
 		}
-		defer h.bytes.left.Add(n)
+		defer h.bytes.left.Add(inflated)
 	}
 	select {
 	case h.slots <- struct{}{}:
@@ -148,8 +176,33 @@ func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpResponse, bool)
 	// A disconnecting client must not interrupt a write.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.wait+callsTimeout)
 	defer cancel()
-	batch := ingress.DecodeHTTP(r.Header, body)
-	return newHTTPResponse(processWhole(ctx, h.options.Processor, batch, h.wait), r.Header).forBatch(batch), true
+	planned, batch, ok := h.plan(ctx, r.Header, body, max(int64(len(body)), inflated))
+	if !ok {
+		busy(w, "too many events are being read")
+		return httpResponse{}, false
+	}
+	return newHTTPResponse(delivery.Whole(h.options.Processor.Work(ctx, planned)), r.Header).forBatch(batch), true
+}
+
+// plan decodes a request and plans its messages when its turn comes. It reports false if ctx ends first.
+func (h *HTTP) plan(ctx context.Context, header http.Header, body []byte, size int64) (
+	planned []delivery.Planned, batch ingress.Batch, ok bool,
+) {
+	turns := h.many
+	if size > smallBody {
+		turns = h.few
+	}
+	select {
+	case turns <- struct{}{}:
+		defer func() { <-turns }()
+	case <-ctx.Done():
+		return nil, ingress.Batch{}, false
+	}
+	batch = ingress.DecodeHTTP(header, body)
+	for _, m := range messages(batch, h.wait) {
+		planned = append(planned, h.options.Processor.Plan(ctx, m))
+	}
+	return planned, batch, true
 }
 
 func tooLarge(w http.ResponseWriter) {

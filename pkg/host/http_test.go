@@ -237,6 +237,14 @@ func (d decide) Process(_ context.Context, messages []delivery.Message) []delive
 	return all
 }
 
+func (d decide) Plan(_ context.Context, m delivery.Message) delivery.Planned {
+	return delivery.Planned{Message: m}
+}
+
+func (d decide) Work(ctx context.Context, batch []delivery.Planned) []delivery.Decision {
+	return d.Process(ctx, make([]delivery.Message, len(batch)))
+}
+
 // Clients that announce a body and send none hold neither slots nor bytes.
 func TestIdleBodies(t *testing.T) {
 	h := newHTTP(&script{}, "", 1)

@@ -154,6 +154,16 @@ func (a httpResponse) forBatch(batch ingress.Batch) httpResponse {
 	return a
 }
 
+// withoutResults returns the response with its status and header fields only. A success is 204 then.
+func (a httpResponse) withoutResults() httpResponse {
+	if a.body = nil; a.status == http.StatusOK {
+		a.status = http.StatusNoContent
+	}
+	a.header = a.header.Clone()
+	a.header.Del("Content-Type")
+	return a
+}
+
 // write sends the response.
 func (a httpResponse) write(w http.ResponseWriter) {
 	for name, values := range a.header {

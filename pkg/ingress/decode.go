@@ -19,8 +19,9 @@ const (
 	// maxRecords is the largest SQS batch that Lambda hands over
 	// (https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html).
 	maxRecords = 10_000
-	// maxEvents limits the events of one payload, over all records.
-	maxEvents = 10_000
+	// maxEvents limits the events of one record. A record is acknowledged as a whole, so all of its events are in memory
+	// until the last one is done.
+	maxEvents = 2_000
 	// maxWraps limits the envelopes around one event. The longest useful chain has four: an SNS message with an
 	// EventBridge event whose detail is a bridge's CloudEvent that holds an oslo.messaging envelope.
 	maxWraps = 4
@@ -64,7 +65,7 @@ func failed(carrier Carrier, raw []byte, err error) Batch {
 	return Batch{carrier, []Record{{Raw: raw, Err: err}}}
 }
 
-// decoder counts down what one payload may still contain.
+// decoder counts down what one record may still contain.
 type decoder struct {
 	events int
 }

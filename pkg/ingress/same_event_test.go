@@ -483,11 +483,11 @@ func TestLimits(t *testing.T) {
 			`"}`: "CTS trace: CloudEvent: id has more than 4096 bytes",
 		`{"detail-type":"` + long +
 			`","source":"s","id":"1","detail":{}}`: "EventBridge event: CloudEvent: type has more than 4096 bytes",
-		"[" + strings.Repeat(event1+",", 10_000) + event1 + "]": "has more than 10000 events",
-		`{"Records":[` + strings.Repeat("1,", 10_000) + `1]}`:   "Records: has more than 10000 elements",
-		`{` + many(1001) + `}`:                                  "has more than 1000 members",
-		strings.Repeat("[", 65) + strings.Repeat("]", 65):       "has more than 64 levels of nesting",
-		strings.Repeat(" ", 6<<20) + "[]":                       "has more than 6291456 bytes",
+		"[" + strings.Repeat(event1+",", 2_000) + event1 + "]": "has more than 2000 events",
+		`{"Records":[` + strings.Repeat("1,", 10_000) + `1]}`:  "Records: has more than 10000 elements",
+		`{` + many(1001) + `}`:                                 "has more than 1000 members",
+		strings.Repeat("[", 65) + strings.Repeat("]", 65):      "has more than 64 levels of nesting",
+		strings.Repeat(" ", 6<<20) + "[]":                      "has more than 6291456 bytes",
 	} {
 		err := ingress.Decode([]byte(payload)).Records[0].Err
 		if _, ok := errors.AsType[*document.LimitError](err); ok != (want != "") {
@@ -511,12 +511,12 @@ func TestDocumentedLimits(t *testing.T) {
 		"bytes of a payload, of an HTTP body, and of what gzip inflates to": ingress.MaxPayload,
 		"levels of nesting": document.MaxDepth,
 		"members of an object that is looked into: an envelope, a CloudEvent, a notification": document.MaxMembers,
-		"records of a batch":                ingress.MaxRecords,
-		"events of a payload":               ingress.MaxEvents,
-		"envelopes around an event":         ingress.MaxWraps,
-		"extension attributes of an event":  ingress.MaxExtensions,
-		"bytes of an attribute of an event": ingress.MaxAttribute,
-		"characters of an extension's name": ingress.MaxAttributeName,
+		"records of a batch":                              ingress.MaxRecords,
+		"events of a queue record, or of another payload": ingress.MaxEvents,
+		"envelopes around an event":                       ingress.MaxWraps,
+		"extension attributes of an event":                ingress.MaxExtensions,
+		"bytes of an attribute of an event":               ingress.MaxAttribute,
+		"characters of an extension's name":               ingress.MaxAttributeName,
 	} {
 		if row := fmt.Sprintf("| %s | %d |", what, limit); !strings.Contains(docs, row) {
 			t.Errorf("docs/events.md has no row %s", row)

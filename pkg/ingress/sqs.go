@@ -41,6 +41,7 @@ func (d *decoder) records(payload, array []byte) Batch {
 		known bool
 	)
 	for _, element := range list {
+		d.events = maxEvents
 		r, ok := d.record(element)
 		known = known || ok
 		batch.Records = append(batch.Records, r)

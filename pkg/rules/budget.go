@@ -23,6 +23,10 @@ import (
 // expr's own memory budget counts list elements but not their contents, and expr cannot stop an evaluation.
 const planBudget = 16 << 20
 
+// EventBudget limits the total [Plan.Cost] of one event's plans: an event can report thousands of changes. It is 16
+// times the budget of one plan. A rule that searches a trace of 1,000 servers for the one at hand takes a quarter.
+const EventBudget = 16 * planBudget
+
 // maxComputedPattern limits a regular expression that comes from an event: compiling it needs memory for each
 // repetition.
 const maxComputedPattern = 1000

@@ -47,6 +47,8 @@ type Plan struct {
 	Skipped []Skip
 	// Problems lists values that could not be used, and values that were changed to fit.
 	Problems []Problem
+	// Cost is the part of a plan's budget that its expressions took. A plan over budget took all of it.
+	Cost int
 	// Err is a [*BudgetError] if the rules would exceed the budget of a plan. Reject the event then.
 	Err error
 }

@@ -307,6 +307,9 @@ func (p *planner) problem(r rule, key, why string) {
 }
 
 func (p *planner) finish() Plan {
+	if p.plan.Cost = planBudget - p.left.left; p.plan.Err != nil {
+		p.plan.Cost = planBudget
+	}
 	p.plan.Set, p.plan.Add = map[string]string{}, map[string]string{}
 	if p.plan.Err != nil || p.plan.Ignored != "" {
 		p.plan.RemoveGlobs = nil

@@ -78,6 +78,7 @@ func TestPlanOfTheDesignPage(t *testing.T) {
 		Skipped: []rules.Skip{
 			{Rule: "rule-3", Why: "it is for server.started, this is server.created", OtherAction: true},
 		},
+		Cost: 23,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -101,6 +102,7 @@ func TestPlanWithLittleKnown(t *testing.T) {
 		Problems: []rules.Problem{{
 			Rule: "owner", Key: "expires", Why: "left out: date(time + days(14)): time is absent: the event does not tell it",
 		}},
+		Cost: 7,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -46,6 +46,7 @@ type Plan struct {
 	event  event.Event
 	rules  *rules.Set // in force when the plan was made
 	needs  rules.Needs
+	data   int // the size of the event's decoded data, if this plan counts it
 }
 
 // Pending reports whether there is something to apply.
@@ -145,11 +146,22 @@ func (r Result) filled() Result {
 	return r
 }
 
+// Brief returns the result without the details of its plan and its requests, which take more memory than all the rest.
+func (r Result) Brief() Result {
+	r.Skipped, r.Keys, r.Requests, r.calls, r.plan, r.event, r.change.Data = nil, PlanRef{}, nil, nil, rules.Plan{}, event.Event{}, nil
+	return r.filled()
+}
+
 func notNil[T any](s []T) []T {
 	if s == nil {
 		return []T{}
 	}
 	return s
+}
+
+// RejectedPlan returns the plan of an event that is rejected before its changes are planned.
+func RejectedPlan(e event.Event, reason string) Plan {
+	return Plan{Event: EventRef{e.ID(), e.Source(), e.Type()}}.decided(apply.Rejected, reason)
 }
 
 func pathOf(endpoint string) string {

@@ -16,6 +16,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/breaker"
 	"github.com/cloudtagger/tagger/pkg/cloud"
+	"github.com/cloudtagger/tagger/pkg/document"
 	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/metadata"
@@ -124,14 +125,76 @@ func (t *Tagger) Plan(ctx context.Context, e event.Event) []Plan {
 	case len(reading.Changes) == 0:
 		return decided(apply.Unrecognised, reading.Why)
 	}
-	all := make([]Plan, len(reading.Changes))
-	for i, c := range reading.Changes {
-		all[i] = t.plan(ctx, ref, e, c)
+	return t.plans(ctx, ref, e, reading.Changes)
+}
+
+// maxPlansSize limits the memory of one event's plans, in bytes; see [Plan.Size].
+const maxPlansSize = 12 << 20
+
+// plans plans the changes of one event within its limits. It stops when ctx ends: the caller has given up then.
+func (t *Tagger) plans(ctx context.Context, ref EventRef, e event.Event, changes []lifecycle.Change) []Plan {
+	all := make([]Plan, 0, len(changes))
+	cost, size := 0, 0
+	for _, c := range changes {
+		if ctx.Err() != nil {
+			return all
+		}
+		p := t.plan(ctx, ref, e, c)
+		if len(all) == 0 && p.event.Context != nil { // the plans of an event share its data
+			p.data = decodedSize(e.Data())
+		}
+		all = append(all, p)
+		cost, size = cost+p.plan.Cost, size+p.Size()
+		why := ""
+		switch {
+		case cost > rules.EventBudget:
+			why = "its rules cost more time or memory than one event may"
+		case size > maxPlansSize:
+			why = fmt.Sprintf("its plans take more than %d bytes of memory", maxPlansSize)
+		default:
+			continue
+		}
+		refused := Plan{Event: ref, Action: c.Action, Actor: p.Actor}
+		return []Plan{refused.decided(apply.Rejected, fmt.Sprintf("the event reports %d changes, and %s", len(changes), why))}
 	}
 	return all
 }
 
+// decodedSize estimates the memory of decoded JSON, in bytes: an object of one member takes about 350.
+func decodedSize(data []byte) int {
+	return len(data) + 350*document.CountValues(data, lifecycle.DefaultLimits().Values)
+}
+
+// Size estimates the memory that the plan and its result take until its message is done, in bytes. That includes the
+// event's decoded data if the plan is not final.
+func (p Plan) Size() int {
+	const plan, perItem = 4 << 10, 64
+	size := plan + p.data + perItem*(len(p.Skipped)+len(p.Problems)+len(p.Rules))
+	for _, s := range p.Skipped {
+		size += len(s.Why)
+	}
+	for _, problem := range p.Problems {
+		size += len(problem.Why)
+	}
+	for _, keys := range []map[string]string{p.plan.Set, p.plan.Add, p.plan.Rename} {
+		for key, value := range keys {
+			size += perItem + len(key) + len(value)
+		}
+	}
+	return size + perItem*len(p.plan.Remove)
+}
+
+// plan plans one change. A final plan keeps nothing of the event's data, which can take 50 times the memory of its text
+// while the change waits.
 func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecycle.Change) Plan {
+	p := t.planned(ctx, ref, e, c)
+	if !p.Pending() || !p.needs.Any() {
+		p.change.Data, p.event = nil, event.Event{}
+	}
+	return p
+}
+
+func (t *Tagger) planned(ctx context.Context, ref EventRef, e event.Event, c lifecycle.Change) Plan {
 	p := Plan{
 		Event: ref, Action: c.Action,
 		Resource: ResourceRef{c.Resource.Kind, c.Resource.ID, c.Resource.Name, c.Resource.Project, c.Resource.Region},
