@@ -65,6 +65,20 @@ func attacks(size int) []attack {
 		`"trace_rating": "normal", "code": 200, "time": %d, "user": {"name": "alice"}, "request": {"os-stop": {"servers": [%s]}}}`,
 		time.Now().UnixMilli(), strings.Join(ids, ","))
 
+	const tracing = `{"trace_id": "t-%d", "trace_name": %q, "service_type": "ECS", "resource_type": "ecs", "trace_type": "ApiCall", ` +
+		`"trace_rating": "normal", "code": 200, "time": %d, "user": {"name": "alice"}, %s}`
+	batch := make([]string, min(60, max(1, size/110_000))) // each is within the limits of one event
+	for i := range batch {
+		batch[i] = fmt.Sprintf(tracing, i, "stopServer", time.Now().UnixMilli(),
+			`"request": {"os-stop": {"servers": [`+strings.Join(ids[:2000], ",")+`]}}`)
+	}
+	missing := make([]string, 500)
+	for i := range missing {
+		missing[i] = fmt.Sprintf("%q", serverID(10_000+i))
+	}
+	creation := fmt.Sprintf(tracing, 0, "createServer", time.Now().UnixMilli(),
+		`"response": {"serverIds": [`+strings.Join(missing, ",")+`]}`)
+
 	bomb := bomb()
 	long := fill(size/8, "h")
 	one := func(name string, body []byte) attack { return attack{name: name, contentType: structured, body: body} }
@@ -77,6 +91,10 @@ func attacks(size int) []attack {
 		{name: "a trace of many servers", contentType: "application/json", body: []byte(trace)},
 		one("nesting", created(serverID(3), fill(size/2-600, "[")+fill(size/2-600, "]"))),
 		{name: "gzip", contentType: structured, encoding: "gzip", body: bomb[:min(size, len(bomb))], times: 100},
+		{name: "objects below the limit", contentType: structured, absent: true, times: 40,
+			body: created(serverID(7), `{"a": [`+fill(min(size, 175_000)-600, `{"":0},`)+`0]}`)},
+		{name: "a batch of traces", contentType: "application/json", body: []byte("[" + strings.Join(batch, ",") + "]")},
+		{name: "a trace of absent servers", contentType: "application/json", body: []byte(creation), absent: true},
 		absent("absent servers", created(serverID(4), `{}`)),
 		one("rule", created(serverID(1_000_000), string(costly))),
 		{name: "headers", contentType: "application/json", header: map[string]string{

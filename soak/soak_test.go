@@ -135,6 +135,8 @@ func TestSoak(t *testing.T) {
 	var load sync.WaitGroup
 	load.Go(func() { attackHTTP(ctx, t, base) })
 	load.Go(func() { holdBodies(ctx, base) })
+	load.Go(func() { holdHeaders(ctx, base) })
+	load.Go(func() { leaveUnread(ctx, base) })
 	load.Go(func() { goodHTTP(ctx, t, base, goods[serve]) })
 	load.Go(func() { invokeFunction(ctx, t, api, goods[function]) })
 	load.Go(func() { publish(ctx, t, broker, goods[listener]) })
@@ -263,6 +265,46 @@ func holdBodies(ctx context.Context, base string) {
 				fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: soak\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n{", structured,
 					largest)
 				_, _ = io.Copy(io.Discard, conn)
+				_ = conn.Close()
+			}
+		})
+	}
+	all.Wait()
+}
+
+// holdHeaders sends request headers that never end, over more connections than the server keeps open.
+func holdHeaders(ctx context.Context, base string) {
+	header := "POST / HTTP/1.1\r\nHost: soak\r\n" + strings.Repeat("X-Long: "+strings.Repeat("h", 1000)+"\r\n", 58)
+	hold(ctx, base, 300, header)
+}
+
+// leaveUnread asks for results and does not read them.
+func leaveUnread(ctx context.Context, base string) {
+	for _, a := range attacks(largest) {
+		if a.name == "a batch of traces" {
+			_, trace, _ := bytes.Cut(a.body, []byte("["))
+			trace, _, _ = bytes.Cut(trace, []byte("},{\"trace_id"))
+			trace = append(bytes.Clone(trace), '}')
+			hold(ctx, base, atOnce, fmt.Sprintf("POST / HTTP/1.1\r\nHost: soak\r\nContent-Type: application/json\r\n"+
+				"Accept: application/json\r\nContent-Length: %d\r\n\r\n%s", len(trace), trace))
+		}
+	}
+}
+
+// hold keeps connections open on which it sends a text and reads nothing, each for up to 15 s.
+func hold(ctx context.Context, base string, connections int, text string) {
+	u, _ := url.Parse(base)
+	var all sync.WaitGroup
+	for range connections {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+				if err != nil {
+					return // the process has ended, which the test sees
+				}
+				_ = conn.SetDeadline(time.Now().Add(15 * time.Second))
+				_, _ = io.WriteString(conn, text)
+				pause(ctx, 15*time.Second)
 				_ = conn.Close()
 			}
 		})

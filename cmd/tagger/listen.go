@@ -133,7 +133,7 @@ func runListener(ctx context.Context, c config.Listen, listener net.Listener, re
 	if listener != nil {
 		o.Log.Info("listening", "address", listener.Addr().String())
 		group.Go(func() error {
-			return app.Serve(ctx, listener, app.ProtectMetrics(l.Counts().Handler(others), settings.MetricsToken()), closeHTTP, 0)
+			return app.Serve(ctx, listener, app.ProtectMetrics(l.Counts().Handler(others), settings.MetricsToken()), closeHTTP)
 		})
 	}
 	ended := errors.New("ended")

@@ -212,7 +212,8 @@ func (c Composed) serve(ctx context.Context, listener net.Listener) error {
 		MetricsSecret: c.Settings.MetricsToken(),
 		WebHook:       webHook,
 	})
-	err = Serve(ctx, listener, h, h.MaxRequestDuration(), requestsPerChange*c.Settings.Concurrency)
+	limited := newConnections(listener, 2*requestsPerChange*c.Settings.Concurrency)
+	err = Serve(ctx, limited, h, h.MaxRequestDuration())
 	c.Log.Info("ended")
 	return err
 }

@@ -33,7 +33,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- app.Serve(ctx, listener, handler, time.Minute, 0) }()
+	go func() { ended <- app.Serve(ctx, listener, handler, time.Minute) }()
 	post := func(path string) string {
 		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost,

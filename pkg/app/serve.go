@@ -49,17 +49,18 @@ func ProtectMetrics(next http.Handler, secret config.Secret) http.Handler {
 // container.
 const maxHeader = 64 << 10
 
-// Serve serves the handler until the context ends, then waits for requests in flight. requests is how many of them may
-// be under way; the connections are limited to twice as many.
-func Serve(
-	ctx context.Context, listener net.Listener, handler http.Handler, longest time.Duration, requests int,
-) error {
+// Serve serves the handler until the context ends, then waits for requests in flight.
+func Serve(ctx context.Context, listener net.Listener, handler http.Handler, longest time.Duration) error {
+	limited, ok := listener.(*connections)
+	if !ok {
+		limited = newConnections(listener, minConnections)
+	}
 	server := &http.Server{
 		Handler: track(handler), ConnContext: remember, ConnState: note, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
 		WriteTimeout: longest, IdleTimeout: 2 * time.Minute,
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(newConnections(listener, 2*requests)) }()
+	go func() { failed <- server.Serve(limited) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve HTTP: %w", err)

@@ -34,7 +34,7 @@ func TestServeEndsInOrder(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- app.Serve(ctx, listener, handler, time.Minute, 0) }()
+	go func() { ended <- app.Serve(ctx, listener, handler, time.Minute) }()
 	answer := make(chan string, 1)
 	go func() {
 		resp, err := http.Get("http://" + listener.Addr().String())
@@ -65,7 +65,7 @@ func TestServeLimitsHeaders(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- app.Serve(ctx, listener, http.NotFoundHandler(), time.Minute, 0) }()
+	go func() { ended <- app.Serve(ctx, listener, http.NotFoundHandler(), time.Minute) }()
 	for size, want := range map[int]int{60 << 10: 404, 100 << 10: 431} {
 		req, err := http.NewRequestWithContext(ctx, "GET", "http://"+listener.Addr().String(), nil)
 		if err != nil {
