@@ -102,7 +102,8 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 		if len(d.Write)+len(d.Remove) == 0 {
 			outcome = Unchanged
 		}
-		return Result{Decision: Decision{Outcome: outcome, Reason: "dry run: " + d.String()}, Attempts: 1}
+		return Result{Decision: Decision{Outcome: outcome, Reason: "dry run: " + d.String()}, Attempts: 1,
+			Problems: d.Problems}
 	}
 
 	var overtaken []rules.Problem

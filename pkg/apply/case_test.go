@@ -1,6 +1,7 @@
 package apply_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -108,8 +109,13 @@ func TestKeysThatDifferInCase(t *testing.T) {
 				} else {
 					s.sim.PutServer(simcloud.Server{ID: id, Metadata: tt.have})
 				}
+				preview, _ := s.applier.Preview(t.Context(), resource, job(tt.plan))
 				got := s.applier.Apply(t.Context(), resource, job(tt.plan))
 				s.want(kind, got, tt.outcome, "")
+				diff(t, "problems of the preview and the run", fmt.Sprint(preview.Problems), fmt.Sprint(got.Problems))
+				if writes := len(preview.Write)+len(preview.Remove) > 0; writes != (tt.outcome == apply.Tagged) {
+					t.Errorf("preview: %s", preview)
+				}
 				server, _ := s.sim.Server(id)
 				volume, _ := s.sim.Volume(id)
 				if kind == "volume" {

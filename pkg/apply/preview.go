@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cloudtagger/tagger/pkg/metadata"
+	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
 // Diff is what a plan would change on the resource in its present state.
@@ -22,6 +23,8 @@ type Diff struct {
 	// Write holds the keys that differ from the plan, Remove (sorted) the keys that should be absent.
 	Write  map[string]string
 	Remove []string
+	// Problems are those that [Result] would have.
+	Problems []rules.Problem
 }
 
 // String describes the difference in one sentence.
@@ -76,6 +79,7 @@ func (r *run) diff(ctx context.Context) (Diff, error) {
 	for _, rename := range r.toRename() {
 		d.Write[rename.To], d.Remove = rename.Value, append(d.Remove, rename.From)
 	}
+	d.Problems = r.problems()
 	return d, nil
 }
 

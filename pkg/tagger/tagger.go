@@ -332,6 +332,7 @@ func (t *Tagger) preview(ctx context.Context, p Plan) Preview {
 	if err != nil {
 		return Preview{Plan: p.decided(apply.Rejected, err.Error())}
 	}
+	p.Problems = slices.Concat(p.Problems, d.Problems)
 	return Preview{Plan: p, Diff: &d}
 }
 
