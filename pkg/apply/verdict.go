@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/backoff"
-	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
@@ -126,21 +125,11 @@ func (o Options) decide(s Situation) Verdict {
 
 	case metadata.Unauthenticated, metadata.Forbidden:
 		v := later(s.Message, false)
-		if v.Fault = s.Fault; v.Fault.Err == nil {
-			v.Fault = Fault{Err: errors.New(s.Message), Scope: scopeOf(s.Class)}
-		}
+		v.Fault = s.Fault
 		return v
 	}
 	// Quota, Invalid, and classes that callers handle themselves.
 	return final(Rejected, s.Message)
-}
-
-// scopeOf returns the scope of a refusal whose error does not name one.
-func scopeOf(class metadata.Class) fault.Scope {
-	if class == metadata.Forbidden {
-		return fault.Resource
-	}
-	return fault.Everything
 }
 
 // maxClockSkew is how far another clock may be ahead of ours. A time further in the future is ignored.

@@ -1,11 +1,13 @@
 package apply_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/fault"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
@@ -21,6 +23,10 @@ func TestJudge(t *testing.T) {
 		metadata.NotReady, metadata.Locked, metadata.Throttled, metadata.Gone, metadata.KeyNotFound, metadata.Forbidden,
 		metadata.Quota,
 		metadata.Unauthenticated, metadata.Invalid, metadata.Unavailable, metadata.Unknown,
+	}
+	faults := map[metadata.Class]apply.Fault{
+		metadata.Forbidden:       {Err: errors.New("no right"), Scope: fault.Resource},
+		metadata.Unauthenticated: {Err: errors.New("no token"), Scope: fault.Everything},
 	}
 	// All vm_states of Nova (nova/compute/vm_states.py), none, and an unknown one.
 	states := []string{"", "active", "stopped", "paused", "suspended", "building", "rescued", "resized", "soft-delete",
@@ -70,9 +76,12 @@ func TestJudge(t *testing.T) {
 				for _, event := range []time.Duration{young, old} {
 					for _, carrier := range []time.Duration{unknown, tried, up} {
 						s := apply.Situation{Kind: metadata.Server, Class: class, State: state, Visible: visible, EventAge: event,
-							CarrierAge: carrier, Receives: 1, Message: "MESSAGE"}
+							CarrierAge: carrier, Receives: 1, Message: "MESSAGE", Fault: faults[class]}
 						got, w := o.Decide(s), expect(s)
 						cases++
+						if got.Fault != s.Fault {
+							t.Errorf("%+v: fault %+v", s, got.Fault)
+						}
 						if got.Outcome != w.outcome || got.Wait != w.wait || (got.Fault.Err != nil) != w.fatal || got.Delay < w.least ||
 							(got.Delay > 0) != (w.outcome == apply.Deferred) {
 							t.Errorf("%+v:\n got %+v\nwant %+v", s, got, w)

@@ -69,6 +69,11 @@ type row struct {
 	microversion string
 	// downCells is the microversion in which the list has servers of a cell that is down, "" for other kinds.
 	downCells string
+	// tasks means that a resource has a task_state beside its state.
+	tasks bool
+	// history is the path under a resource with the actions that the service recorded, "" where it records none.
+	// historyVersion is the microversion from which it has those of deleted resources.
+	history, historyVersion string
 	// unit is what the size of a resource is counted in, size reads it from a resource's JSON object.
 	unit Unit
 	size func([]byte) int
@@ -85,14 +90,14 @@ var table = []row{
 		kind: Server, service: Compute, collection: "servers", member: "server", pages: "/v2.1/",
 		openstack: Nova, huaweicloud: ECS, maxItems: 128,
 		stateName: "vm_state", ready: serverReady, passing: serverPassing, deleted: serverDeleted,
-		microversion: "2.9", downCells: "2.69",
+		microversion: "2.9", downCells: "2.69", tasks: true, history: "os-instance-actions", historyVersion: "2.21",
 		unit: VCPU, size: serverSize, decode: decodeServer, encode: encodeServer,
 	},
 	{
 		kind: BareMetal, service: Compute, collection: "servers", member: "server", pages: "/v2.1/",
 		openstack: Nova, huaweicloud: BMS, maxItems: 128,
 		stateName: "vm_state", ready: serverReady, passing: serverPassing, deleted: serverDeleted,
-		microversion: "2.9", downCells: "2.69",
+		microversion: "2.9", downCells: "2.69", tasks: true, history: "os-instance-actions", historyVersion: "2.21",
 		unit: VCPU, size: serverSize, decode: decodeServer, encode: encodeServer,
 	},
 	{
@@ -125,6 +130,9 @@ func Kinds() []Kind {
 	}
 	return all
 }
+
+// ListedKinds returns the kinds that have a list of their own; see [Kind.ListsOthers].
+func ListedKinds() []Kind { return slices.DeleteFunc(Kinds(), Kind.ListsOthers) }
 
 // row returns the kind's row, or an empty one for an unknown kind.
 func (k Kind) row() *row {
@@ -167,6 +175,9 @@ func (k Kind) HasState() bool { return k.row().stateName != "" }
 
 // StateName returns what the service calls the state that decides about writing: "vm_state" or "status", "" for none.
 func (k Kind) StateName() string { return k.row().stateName }
+
+// HasTasks reports whether a resource of the kind has a task, or none, beside its state; see [View].Task.
+func (k Kind) HasTasks() bool { return k.row().tasks }
 
 // OwnedWhole reports whether programs that manage resources of this kind own all their metadata, and undo or report
 // other writes.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -19,7 +20,8 @@ const (
 	HuaweiCloud API = "huaweicloud"
 )
 
-// Family is a group of operations with the same limits for keys and values.
+// Family is a group of operations with the same limits for keys and values. The table in this file has everything that
+// depends on the family.
 type Family string
 
 // The families, with the source of their limits.
@@ -36,6 +38,76 @@ const (
 
 // maxLength is the length of the longest key and the longest value: characters, and bytes for BMS.
 const maxLength = 255
+
+// limits holds everything that depends on a family.
+type limits struct {
+	family Family
+	// keyMarks are the characters of a key besides the letters A-Z a-z and the digits. If notInKey is set, a key may
+	// contain any character of the Basic Multilingual Plane but these. keyRule says the same in words.
+	keyMarks, notInKey, keyRule string
+	// notInValue are the characters that a value must not contain, besides those that no family accepts. valueRule says
+	// the same in words.
+	notInValue, valueRule string
+	// bytes means that lengths count in bytes, otherwise in characters.
+	bytes bool
+	// noEmptyValue means that a value must not be empty.
+	noEmptyValue bool
+	// stripsJSON means that the service takes .json at the end of a path for the format of the answer.
+	stripsJSON bool
+	// reserved and reservedPrefixes are the keys that this cloud itself writes, besides those that no family accepts.
+	reserved, reservedPrefixes []string
+}
+
+const (
+	marks          = "-_:. "
+	marksRule      = "takes letters A-Z a-z, digits, - _ : . and space"
+	slashMarks     = "-_:. /"
+	slashMarksRule = "takes letters A-Z a-z, digits, - _ : . / and space"
+	// bmsForbidden are the characters that the BMS page excludes from keys.
+	bmsForbidden = ":`~!@#$%^&*()=+<,>?/'\";{[]}|\\"
+)
+
+var (
+	// reservedServerKeys are written by ECS and BMS.
+	reservedServerKeys = []string{"vpc_id", "image_name", "os_bit", "os_type"}
+	// metering is the prefix of Huawei Cloud's billing. On OpenStack it is the way to the bill: Ceilometer copies only
+	// keys that begin with it.
+	metering = []string{"metering."}
+)
+
+// families is only read.
+var families = []limits{
+	{family: Nova, keyMarks: marks, keyRule: marksRule},
+	{family: Cinder, keyMarks: marks, keyRule: marksRule, stripsJSON: true},
+	{family: CinderVolume, keyMarks: slashMarks, keyRule: slashMarksRule, stripsJSON: true},
+	{
+		family: ECS, keyMarks: "-_:.", keyRule: "takes letters A-Z a-z, digits, - _ : and .",
+		reserved: reservedServerKeys, reservedPrefixes: metering,
+	},
+	{
+		family: BMS, notInKey: bmsForbidden, keyRule: "takes any character but " + bmsForbidden,
+		notInValue: `\"`, valueRule: `takes any character but \ and "`, bytes: true, noEmptyValue: true,
+		reserved: reservedServerKeys, reservedPrefixes: metering,
+	},
+	{
+		family: EVS, keyMarks: marks, keyRule: marksRule, stripsJSON: true,
+		reserved: []string{"full_clone"}, reservedPrefixes: metering,
+	},
+	{
+		family: EVSVolume, keyMarks: slashMarks, keyRule: slashMarksRule, stripsJSON: true,
+		reserved: []string{"full_clone"}, reservedPrefixes: metering,
+	},
+}
+
+// limits returns the family's row. Any other family has Nova's limits.
+func (f Family) limits() *limits {
+	for i := range families {
+		if families[i].family == f {
+			return &families[i]
+		}
+	}
+	return &families[0]
+}
 
 // LimitError is a rule that a key or a value breaks.
 type LimitError struct {
@@ -86,20 +158,21 @@ func (f Family) CheckKey(key string) error {
 	if n, unit := f.length(key); n > maxLength {
 		return fail("at most %d %s, has %d", maxLength, unit, n)
 	}
+	l := f.limits()
 	for _, r := range key {
-		if !f.keyTakes(r) {
-			return fail("%s; %q is not among them", f.keyRule(), r)
+		if !l.keyTakes(r) {
+			return fail("%s; %q is not among them", l.keyRule, r)
 		}
 	}
 	switch {
 	case key == "." || key == "..":
 		// A proxy that cleans paths turns DELETE …/metadata/.. into DELETE …/{server_id}.
 		return fail("%q is a step in a path, not a key", key)
-	case f.isBlockStorage() && len(key) > len(".json") && strings.HasSuffix(key, ".json"):
+	case l.stripsJSON && len(key) > len(".json") && strings.HasSuffix(key, ".json"):
 		return fail("must not end in .json: Cinder takes that for the format of the answer, and %q for the key",
 			strings.TrimSuffix(key, ".json"))
 	}
-	if why := f.reserved(key); why != "" {
+	if why := l.reservedWhy(key); why != "" {
 		return &LimitError{Family: f, Key: key, Rule: why, Reserved: true}
 	}
 	return nil
@@ -110,7 +183,8 @@ func (f Family) CheckValue(key, value string) error {
 	fail := func(format string, args ...any) error {
 		return &LimitError{Family: f, Key: key, Value: true, Rule: fmt.Sprintf(format, args...)}
 	}
-	if value == "" && f == BMS {
+	l := f.limits()
+	if value == "" && l.noEmptyValue {
 		return fail("must not be empty")
 	}
 	if !utf8.ValidString(value) {
@@ -120,8 +194,8 @@ func (f Family) CheckValue(key, value string) error {
 		return fail("at most %d %s, has %d", maxLength, unit, n)
 	}
 	for _, r := range value {
-		if !f.valueTakes(r) {
-			return fail("%s", f.valueRule(r))
+		if !l.valueTakes(r) {
+			return fail("%s", l.whyNotInValue(r))
 		}
 	}
 	return nil
@@ -132,8 +206,9 @@ func (f Family) CheckValue(key, value string) error {
 // whether the result differs from the value.
 func (f Family) FitValue(value string) (fit string, changed bool) {
 	var b strings.Builder
+	l := f.limits()
 	for _, r := range strings.ToValidUTF8(value, "_") {
-		if !f.valueTakes(r) {
+		if !l.valueTakes(r) {
 			r = '_'
 		}
 		b.WriteRune(r)
@@ -149,10 +224,10 @@ func (f Family) FitValue(value string) (fit string, changed bool) {
 
 // cut returns the prefix of s that fits into n of the family's units.
 func (f Family) cut(s string, n int) string {
-	used := 0
+	used, bytes := 0, f.limits().bytes
 	for i, r := range s {
 		size := 1
-		if f == BMS {
+		if bytes {
 			size = utf8.RuneLen(r)
 		}
 		if used += size; used > n {
@@ -163,88 +238,57 @@ func (f Family) cut(s string, n int) string {
 }
 
 func (f Family) length(s string) (n int, unit string) {
-	if f == BMS {
+	if f.limits().bytes {
 		return len(s), "bytes"
 	}
 	return utf8.RuneCountInString(s), "characters"
 }
 
-// bmsForbidden are the characters that the BMS page excludes from keys.
-const bmsForbidden = ":`~!@#$%^&*()=+<,>?/'\";{[]}|\\"
-
-// isHuaweiCloud reports whether the family is one of Huawei Cloud's.
-func (f Family) isHuaweiCloud() bool {
-	return f == ECS || f == BMS || f == EVS || f == EVSVolume
-}
-
-// isBlockStorage reports whether the family is that of Cinder or of Huawei Cloud's fork of it.
-func (f Family) isBlockStorage() bool {
-	return f == Cinder || f == EVS || f == CinderVolume || f == EVSVolume
-}
-
-func (f Family) keyTakes(r rune) bool {
+func (l *limits) keyTakes(r rune) bool {
 	switch {
-	case f == BMS:
-		return r >= ' ' && r != 0x7f && r != utf8.RuneError && r <= 0xffff && !strings.ContainsRune(bmsForbidden, r)
-	case r == '/':
-		return f == CinderVolume || f == EVSVolume
-	case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("-_:.", r):
+	case l.notInKey != "":
+		return r >= ' ' && r != 0x7f && r != utf8.RuneError && r <= 0xffff && !strings.ContainsRune(l.notInKey, r)
+	case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
 		return true
-	case r == ' ':
-		return f != ECS
 	}
-	return false
-}
-
-func (f Family) keyRule() string {
-	switch f {
-	case BMS:
-		return "takes any character but " + bmsForbidden
-	case ECS:
-		return "takes letters A-Z a-z, digits, - _ : and ."
-	case CinderVolume, EVSVolume:
-		return "takes letters A-Z a-z, digits, - _ : . / and space"
-	}
-	return "takes letters A-Z a-z, digits, - _ : . and space"
+	return strings.ContainsRune(l.keyMarks, r)
 }
 
 // valueTakes reports whether a value may contain a character. The databases of Nova and Cinder have no room for
 // characters beyond U+FFFF, which need four bytes; the APIs answer 500 to them. The APIs accept control characters, but
 // these would act on the terminals and logs of whoever reads the value.
-func (f Family) valueTakes(r rune) bool {
-	if r > 0xffff || unicode.IsControl(r) {
-		return false
-	}
-	return f != BMS || (r != '\\' && r != '"')
+func (l *limits) valueTakes(r rune) bool {
+	return r <= 0xffff && !unicode.IsControl(r) && !strings.ContainsRune(l.notInValue, r)
 }
 
-func (f Family) valueRule(r rune) string {
-	if f == BMS && r <= 0xffff && !unicode.IsControl(r) {
-		return fmt.Sprintf(`takes any character but \ and "; found %q`, r)
-	}
-	if unicode.IsControl(r) {
+// whyNotInValue returns why a value must not contain a character.
+func (l *limits) whyNotInValue(r rune) string {
+	switch {
+	case unicode.IsControl(r):
 		return fmt.Sprintf("takes no control characters; found %+q", r)
+	case r > 0xffff:
+		return fmt.Sprintf("takes characters up to U+FFFF; found %+q", r)
 	}
-	return fmt.Sprintf("takes characters up to U+FFFF; found %+q", r)
+	return fmt.Sprintf("%s; found %q", l.valueRule, r)
 }
 
-// reserved returns the reason why Tagger must not write a key, "" if it may. These keys steer the cloud: setting
+// reservedWhy returns the reason why Tagger must not write a key, "" if it may. These keys steer the cloud: setting
 // agency_name gives the server another IAM agency. The ones that could do harm are refused for every family, because
 // Huawei Cloud can be reached with TAGGER_API=openstack too.
-func (f Family) reserved(key string) string {
+func (l *limits) reservedWhy(key string) string {
 	const why = "is written by the cloud itself"
 	// Whatever the case, and without blanks around it: to databases that distinguish neither, Agency_Name and
 	// "agency_name " are agency_name.
 	key = strings.ToLower(strings.TrimSpace(key))
-	prefixes := []string{"__system__", "cascaded."}
-	if f.isHuaweiCloud() {
-		// On OpenStack the prefix is the way to the bill: Ceilometer copies only keys that begin with it.
-		prefixes = append(prefixes, "metering.")
-	}
-	for _, prefix := range prefixes {
-		if strings.HasPrefix(key, prefix) {
-			return why + " (prefix " + prefix + ")"
+	for _, prefixes := range [...][]string{{"__system__", "cascaded."}, l.reservedPrefixes} {
+		for _, prefix := range prefixes {
+			if strings.HasPrefix(key, prefix) {
+				return why + " (prefix " + prefix + ")"
+			}
 		}
+	}
+	if slices.Contains(l.reserved, key) {
+		return why
 	}
 	switch key {
 	case "metering.order_id", "metering.product_id", "metering.image_id", "metering.imagetype",
@@ -257,14 +301,6 @@ func (f Family) reserved(key string) string {
 		"lockscene", "charging_mode",
 		"ecmresstatus", "virtual_env_type", "hw:passthrough":
 		return why
-	case "vpc_id", "image_name", "os_bit", "os_type":
-		if f == ECS || f == BMS {
-			return why
-		}
-	case "full_clone":
-		if f == EVS || f == EVSVolume {
-			return why
-		}
 	}
 	return ""
 }

@@ -2,6 +2,7 @@ package metadata_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -9,8 +10,31 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-func families() []metadata.Family {
-	return []metadata.Family{metadata.Nova, metadata.Cinder, metadata.ECS, metadata.BMS, metadata.EVS}
+// takes reports whether a family is in a list of names.
+func takes(list string, f metadata.Family) bool {
+	return slices.Contains(strings.Split(list, ", "), string(f))
+}
+
+const allFamilies = "Nova, Cinder, Cinder volume, ECS, BMS, EVS, EVS volume"
+
+func TestFamilies(t *testing.T) {
+	var names []string
+	for _, f := range metadata.Families() {
+		names = append(names, string(f))
+	}
+	for _, kind := range metadata.Kinds() {
+		for _, api := range []metadata.API{metadata.OpenStack, metadata.HuaweiCloud} {
+			if f := kind.Family(api); !slices.Contains(names, string(f)) {
+				t.Errorf("%s on %s has the limits of %q, which the table of families lacks", kind, api, f)
+			}
+		}
+	}
+	slices.Sort(names)
+	want := strings.Split(allFamilies, ", ")
+	slices.Sort(want)
+	if !slices.Equal(names, want) {
+		t.Errorf("families %q, want %q", names, want)
+	}
 }
 
 func TestFamilyOfAPI(t *testing.T) {
@@ -26,7 +50,11 @@ func TestFamilyOfAPI(t *testing.T) {
 }
 
 func TestCheckKey(t *testing.T) {
-	const all = "Nova Cinder ECS BMS EVS"
+	const (
+		all       = allFamilies
+		openstack = "Nova, Cinder, Cinder volume"
+		notBMS    = openstack + ", ECS, EVS, EVS volume"
+	)
 	for _, tt := range []struct {
 		name, key string
 		takenBy   string // families that take the key; the others must refuse it
@@ -34,10 +62,10 @@ func TestCheckKey(t *testing.T) {
 	}{
 		{"plain", "owner", all, ""},
 		{"dots and dashes", "cost-center_1.b", all, ""},
-		{"colon", "a:b", "Nova Cinder ECS EVS", "takes any character but"},
-		{"space", "a b", "Nova Cinder BMS EVS", "takes letters A-Z a-z, digits"},
+		{"colon", "a:b", notBMS, "takes any character but"},
+		{"space", "a b", openstack + ", BMS, EVS, EVS volume", "takes letters A-Z a-z, digits"},
 		{"non-ASCII letter", "é", "BMS", `'é' is not among them`},
-		{"slash", "a/b", "", `'/' is not among them`},
+		{"slash", "a/b", "Cinder volume, EVS volume", `is not among them`},
 		{"plus", "a+b", "", "is not among them"},
 		{"percent", "a%b", "", "is not among them"},
 		{"tab", "a\tb", "", "is not among them"},
@@ -45,7 +73,7 @@ func TestCheckKey(t *testing.T) {
 		{"one dot", ".", "", "a step in a path"},
 		{"two dots", "..", "", "a step in a path"},
 		{"three dots", "...", all, ""},
-		{"json suffix", "a.json", "Nova ECS BMS", "must not end in .json"},
+		{"json suffix", "a.json", "Nova, ECS, BMS", "must not end in .json"},
 		{"only the suffix", ".json", all, ""},
 		{"longest", strings.Repeat("k", 255), all, ""},
 		{"too long", strings.Repeat("k", 256), "", "has 256"},
@@ -54,14 +82,14 @@ func TestCheckKey(t *testing.T) {
 		{"privilege escalation in capitals", "Agency_Name", "", "is written by the cloud itself"},
 		{"Huawei Cloud's own, everywhere", "metering.order_id", "", "is written by the cloud itself"},
 		{"Heat's own, everywhere", "metering.server_group", "", "is written by the cloud itself"},
-		{"the way to OpenStack's bill", "metering.cost-center", "Nova Cinder", "prefix metering."},
+		{"the way to OpenStack's bill", "metering.cost-center", openstack, "prefix metering."},
 		{"reserved prefix of volumes", "__system__cmkid", "", "prefix __system__"},
-		{"reserved on Huawei Cloud only", "os_type", "Nova Cinder EVS", "is written by the cloud itself"},
-		{"reserved on EVS only", "full_clone", "Nova Cinder ECS BMS", "is written by the cloud itself"},
+		{"reserved on Huawei Cloud only", "os_type", openstack + ", EVS, EVS volume", "is written by the cloud itself"},
+		{"reserved on EVS only", "full_clone", openstack + ", ECS, BMS", "is written by the cloud itself"},
 	} {
-		for _, f := range families() {
+		for _, f := range metadata.Families() {
 			err := f.CheckKey(tt.key)
-			if taken := strings.Contains(tt.takenBy, string(f)); taken {
+			if taken := takes(tt.takenBy, f); taken {
 				if err != nil {
 					t.Errorf("%s: %s refuses %q: %v", tt.name, f, tt.key, err)
 				}
@@ -84,26 +112,29 @@ func TestCheckKey(t *testing.T) {
 }
 
 func TestCheckValue(t *testing.T) {
-	const all = "Nova Cinder ECS BMS EVS"
+	const (
+		all    = allFamilies
+		notBMS = "Nova, Cinder, Cinder volume, ECS, EVS, EVS volume"
+	)
 	for _, tt := range []struct{ name, value, takenBy, want string }{
 		{"plain", "alice", all, ""},
 		{"anything printable", "a/b c,d;e=f é 日本", all, ""},
 		{"newline", "a\nb", "", `takes no control characters; found '\n'`},
 		{"escape", "a\x1b[2J", "", `takes no control characters; found '\x1b'`},
 		{"C1 control", "a\u009b", "", "takes no control characters"},
-		{"empty", "", "Nova Cinder ECS EVS", "must not be empty"},
-		{"quote", `a"b`, "Nova Cinder ECS EVS", `any character but \ and "`},
-		{"backslash", `a\b`, "Nova Cinder ECS EVS", `any character but \ and "`},
+		{"empty", "", notBMS, "must not be empty"},
+		{"quote", `a"b`, notBMS, `any character but \ and "`},
+		{"backslash", `a\b`, notBMS, `any character but \ and "`},
 		{"longest", strings.Repeat("v", 255), all, ""},
 		{"too long", strings.Repeat("v", 256), "", "has 256"},
-		{"255 characters of two bytes", strings.Repeat("é", 255), "Nova Cinder ECS EVS", "at most 255 bytes, has 510"},
+		{"255 characters of two bytes", strings.Repeat("é", 255), notBMS, "at most 255 bytes, has 510"},
 		{"four-byte character", "ok 😀", "", `U+FFFF; found '\U0001f600'`},
 		{"not UTF-8", "a\xffb", "", "is not UTF-8"},
 		{"NUL", "a\x00b", "", "found"},
 	} {
-		for _, f := range families() {
+		for _, f := range metadata.Families() {
 			err := f.CheckValue("k", tt.value)
-			if strings.Contains(tt.takenBy, string(f)) != (err == nil) {
+			if takes(tt.takenBy, f) != (err == nil) {
 				t.Errorf("%s: %s: error %v", tt.name, f, err)
 			}
 			if err != nil && !strings.Contains(err.Error(), tt.want) {
@@ -146,7 +177,7 @@ func FuzzFitValue(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		for _, family := range families() {
+		for _, family := range metadata.Families() {
 			fit, changed := family.FitValue(value)
 			if !utf8.ValidString(fit) || changed != (fit != value) {
 				t.Fatalf("%s: FitValue(%q) = %q, %v", family, value, fit, changed)

@@ -354,6 +354,12 @@ func TestErrors(t *testing.T) {
 				t.Errorf("class %q, code %q, status %d, retry after %s; want %q, %q, %d, %s", e.Class, e.Code, e.Status,
 					e.RetryAfter, tt.class, tt.code, tt.status, tt.after)
 			}
+			scope := map[metadata.Class]fault.Scope{
+				metadata.Forbidden: fault.Resource, metadata.Unauthenticated: fault.Everything,
+			}[tt.class]
+			if got := fault.ScopeOf(err); got != scope {
+				t.Errorf("scope %q, want %q", got, scope)
+			}
 			if !strings.Contains(err.Error(), tt.text) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("error %q does not say %q in one line", err, tt.text)
 			}
