@@ -191,8 +191,6 @@ func (t trace) resource(action Action, service string, single bool) (Resource, P
 			return r, Parent{Kind: Server, ID: uuidOrEmpty(optionalID(t["resource_id"])), Name: text(t["resource_name"])}
 		case !single:
 			r.Name = ""
-		case r.Volume != "":
-			return r, Parent{Kind: Volume, ID: r.Volume}
 		}
 		return r, Parent{}
 	}

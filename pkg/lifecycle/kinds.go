@@ -42,6 +42,11 @@ type kindRow struct {
 	noun string
 	// actions are in the order of the documentation.
 	actions []actionRow
+	// parentID, if not nil, returns the field that has the id of a resource's parent, whose kind is parent.
+	parentID func(*Resource) *string
+	parent   Kind
+	// notices means that events report more about a resource than its changes; see [Notice].
+	notices bool
 }
 
 type actionRow struct {
@@ -58,9 +63,9 @@ type actionRow struct {
 
 // kinds is read-only. The first kind of a noun is the default for events that do not name a kind.
 var kinds = []kindRow{
-	{Server, "server", serverActions},
-	{BareMetal, "server", serverActions},
-	{Volume, "volume", []actionRow{
+	{kind: Server, noun: "server", actions: serverActions, notices: true},
+	{kind: BareMetal, noun: "server", actions: serverActions},
+	{kind: Volume, noun: "volume", actions: []actionRow{
 		{action: VolumeCreated, creates: true},
 		{action: VolumeAttached},
 		{action: VolumeDetached},
@@ -68,10 +73,13 @@ var kinds = []kindRow{
 		{action: VolumeTransferred},
 		{action: VolumeDeleted, final: true},
 	}},
-	{Snapshot, "snapshot", []actionRow{
-		{action: SnapshotCreated, creates: true},
-		{action: SnapshotDeleted, final: true},
-	}},
+	{
+		kind: Snapshot, noun: "snapshot", actions: []actionRow{
+			{action: SnapshotCreated, creates: true},
+			{action: SnapshotDeleted, final: true},
+		},
+		parentID: func(r *Resource) *string { return &r.Volume }, parent: Volume,
+	},
 }
 
 var serverActions = []actionRow{
@@ -118,14 +126,43 @@ func (a Action) Kinds() []Kind {
 
 // Creation returns the action that creates a resource of the kind, "" for an unknown kind.
 func (k Kind) Creation() Action {
-	for _, row := range kinds {
-		for _, a := range row.actions {
-			if row.kind == k && a.creates {
-				return a.action
-			}
+	for _, a := range k.row().actions {
+		if a.creates {
+			return a.action
 		}
 	}
 	return ""
+}
+
+// HasNotices reports whether events report more about resources of the kind than their changes; see [Notice].
+func (k Kind) HasNotices() bool { return k.row().notices }
+
+// row returns the kind's row, or an empty one for an unknown kind.
+func (k Kind) row() kindRow {
+	i := slices.IndexFunc(kinds, func(row kindRow) bool { return row.kind == k })
+	if i < 0 {
+		return kindRow{}
+	}
+	return kinds[i]
+}
+
+// SetParent sets the parent, and the resource's field with the parent's id if its kind has one.
+func (c *Change) SetParent(p Parent) {
+	c.Parent = p
+	if field := c.Resource.Kind.row().parentID; field != nil {
+		*field(&c.Resource) = p.ID
+	}
+}
+
+// addParent sets the parent from the resource's field with its id, if the event names no other.
+func (c *Change) addParent() {
+	row := c.Resource.Kind.row()
+	if c.Parent.ID != "" || row.parentID == nil {
+		return
+	}
+	if id := uuidOrEmpty(*row.parentID(&c.Resource)); id != "" {
+		c.Parent = Parent{Kind: row.parent, ID: id}
+	}
 }
 
 // Writable reports whether metadata can still be written after the action.

@@ -405,7 +405,7 @@ func readSnapshot(s source, from *payload, c *Change) error {
 	}
 	c.Resource.Metadata = stringMembers(s.payload["metadata"])
 	if volume := uuidOrEmpty(text(s.payload["volume_id"])); volume != "" {
-		c.Resource.Volume, c.Parent = volume, Parent{Kind: Volume, ID: volume}
+		c.SetParent(Parent{Kind: Volume, ID: volume})
 	}
 	return nil
 }

@@ -92,9 +92,7 @@ func (r *Registry) finish(d dialect, e event.Event, reading Reading) (Reading, e
 	for i := range reading.Changes {
 		c := &reading.Changes[i]
 		c.Resource.Region = r.options.Region
-		if volume := uuidOrEmpty(c.Resource.Volume); c.Parent.ID == "" && volume != "" {
-			c.Parent = Parent{Kind: Volume, ID: volume}
-		}
+		c.addParent()
 		if c.Actor == (Actor{}) {
 			c.Actor = principal(e)
 		}

@@ -62,7 +62,7 @@ func (d *deferrals) note(m Message, decision delivery.Decision) {
 		return
 	}
 	r := decision.Results[0].Resource
-	if r.Kind != lifecycle.Server || r.ID == "" {
+	if !r.Kind.HasNotices() || r.ID == "" {
 		return
 	}
 	d.add(&heldMessage{event: id, server: r.ID, message: m.Message, bytes: len(m.Raw), at: time.Now()})

@@ -129,7 +129,7 @@ func (u *undone) begin(resources []tagger.ResourceRef) (end func()) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, r := range resources {
-		if r.Kind != lifecycle.Server {
+		if !r.Kind.HasNotices() {
 			continue
 		}
 		ids = append(ids, r.ID)
@@ -222,10 +222,10 @@ func (u *undone) note(results []tagger.Result) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, r := range results {
-		if r.Resource.Kind != lifecycle.Server {
+		if !r.Resource.Kind.HasNotices() {
 			continue
 		}
-		if r.Action == lifecycle.ServerDeleted {
+		if !r.Action.Writable() {
 			u.forget(r.Resource.ID)
 			continue
 		}

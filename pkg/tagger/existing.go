@@ -101,12 +101,8 @@ func creation(kind lifecycle.Kind, v metadata.View) lifecycle.Change {
 	if v.User != "" {
 		c.Actor = lifecycle.Actor{ID: v.User, Kind: lifecycle.User}
 	}
-	parent := metadata.Kind(kind).Parent()
-	if parent != "" && len(v.Parents) == 1 {
-		c.Parent = lifecycle.Parent{Kind: lifecycle.Kind(parent), ID: v.Parents[0]}
-		if parent == metadata.Volume {
-			c.Resource.Volume = v.Parents[0]
-		}
+	if parent := metadata.Kind(kind).Parent(); parent != "" && len(v.Parents) == 1 {
+		c.SetParent(lifecycle.Parent{Kind: lifecycle.Kind(parent), ID: v.Parents[0]})
 	}
 	return c
 }

@@ -37,6 +37,33 @@ func TestKindTablesAgree(t *testing.T) {
 	}
 }
 
+// A parent that the resource's own fields name has the kind that the API's table has.
+func TestKindTablesAgreeOnParents(t *testing.T) {
+	const parent = "0a1b2c3d-0000-4000-8000-000000000001"
+	found := 0
+	for _, kind := range lifecycle.Kinds() {
+		set := lifecycle.Change{Resource: lifecycle.Resource{Kind: kind}}
+		set.SetParent(lifecycle.Parent{Kind: lifecycle.Kind(metadata.Kind(kind).Parent()), ID: parent})
+		batch := ingress.Decode(fmt.Appendf(nil, `{"specversion": "1.0", "id": "e", "source": "//t", "subject": %q,
+			"type": "io.github.cloudtagger.%s", "data": {"resource": {"kind": %q, "volume": %q}}}`,
+			id, kind.Creation(), kind, set.Resource.Volume))
+		reading, err := lifecycle.New(lifecycle.Options{}).Read(batch.Records[0].Events[0])
+		if err != nil || len(reading.Changes) != 1 {
+			t.Fatalf("%s: %+v, %v", kind, reading, err)
+		}
+		got, want := reading.Changes[0].Parent, lifecycle.Parent{}
+		if set.Resource.Volume != "" {
+			want, found = set.Parent, found+1
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: parent (-want +got):\n%s", kind, diff)
+		}
+	}
+	if found == 0 {
+		t.Error("no kind has a field with its parent's id")
+	}
+}
+
 // A plan shows byte for byte what a run sends, for every kind and every action that can be followed by a write.
 func TestPlanShowsWhatARunSends(t *testing.T) {
 	for _, kind := range lifecycle.Kinds() {

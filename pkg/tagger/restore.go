@@ -33,10 +33,11 @@ type Write struct {
 	time   time.Time // of the change
 }
 
-// Confirmed returns what the result wrote to a server. ok is false for other kinds, and if nothing was read back.
+// Confirmed returns what the result wrote to a server. ok is false for kinds without notices of undone writes, and if
+// nothing was read back.
 func (r Result) Confirmed() (w Write, ok bool) {
 	tagged := r.Decision != nil && r.Outcome == apply.Tagged && len(r.Written) > 0
-	if !tagged || r.Resource.Kind != lifecycle.Server || r.metadata == nil {
+	if !tagged || !r.Resource.Kind.HasNotices() || r.metadata == nil {
 		return Write{}, false
 	}
 	w = Write{
