@@ -24,23 +24,22 @@ type service struct {
 	pattern  string   // the endpoint on Huawei Cloud, %s being the region
 }
 
-func computeService(override string) service {
-	return service{
-		name:     "compute",
-		types:    []string{"compute"},
-		override: override, variable: "TAGGER_COMPUTE_ENDPOINT",
-		pattern: "https://ecs.%s.myhuaweicloud.com/v2.1/{project_id}",
-	}
-}
-
-// volumeService has the official service type first, then the aliases with the newer version first:
-// https://service-types.openstack.org/
-func volumeService(override string) service {
-	return service{
-		name:     "volume",
-		types:    []string{"block-storage", "block-store", "volumev3", "volumev2", "volume"},
-		override: override, variable: "TAGGER_VOLUME_ENDPOINT",
-		pattern: "https://evs.%s.myhuaweicloud.com/v2/{project_id}",
+// services is the table of the APIs. The types of the volume API are the official one, then the aliases with the newer
+// version first: https://service-types.openstack.org/
+func (o Options) services() []service {
+	return []service{
+		{
+			name:     "compute",
+			types:    []string{"compute"},
+			override: o.ComputeEndpoint, variable: "TAGGER_COMPUTE_ENDPOINT",
+			pattern: "https://ecs.%s.myhuaweicloud.com/v2.1/{project_id}",
+		},
+		{
+			name:     "volume",
+			types:    []string{"block-storage", "block-store", "volumev3", "volumev2", "volume"},
+			override: o.VolumeEndpoint, variable: "TAGGER_VOLUME_ENDPOINT",
+			pattern: "https://evs.%s.myhuaweicloud.com/v2/{project_id}",
+		},
 	}
 }
 

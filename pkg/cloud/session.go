@@ -73,25 +73,19 @@ func (c *Cloud) newSession(l *login, g *grant) *Session {
 	return s
 }
 
-// Compute returns a new client for the compute API, whose fields the caller may set. The error is a [*RefusedError]: no
-// endpoint was found.
-func (s *Session) Compute() (*gophercloud.ServiceClient, error) {
-	return s.client(computeService(s.cloud.options.ComputeEndpoint))
-}
+// Compute returns the client for the compute API; see [Session.Service].
+func (s *Session) Compute() (*gophercloud.ServiceClient, error) { return s.Service("compute") }
 
-// Volume returns a new client for the volume API (Cinder, EVS) in the version of its endpoint, as [Session.Compute]
-// does.
-func (s *Session) Volume() (*gophercloud.ServiceClient, error) {
-	return s.client(volumeService(s.cloud.options.VolumeEndpoint))
-}
+// Volume returns the client for the volume API (Cinder, EVS) in the version of its endpoint; see [Session.Service].
+func (s *Session) Volume() (*gophercloud.ServiceClient, error) { return s.Service("volume") }
 
-// Service returns a new client for a service by its name: "compute" or "volume".
+// Service returns a new client for a service by its name, such as "compute" or "volume". The caller may set its fields.
+// The error is a [*RefusedError]: no endpoint was found.
 func (s *Session) Service(name string) (*gophercloud.ServiceClient, error) {
-	switch name {
-	case "compute":
-		return s.Compute()
-	case "volume":
-		return s.Volume()
+	for _, svc := range s.cloud.options.services() {
+		if svc.name == name {
+			return s.client(svc)
+		}
 	}
 	return nil, refusedf("connect to the %s service: unknown service", name)
 }
