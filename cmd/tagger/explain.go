@@ -41,7 +41,7 @@ func explainCommand(s streams) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
 	cmd.Flags().
-		StringSliceVar(&kinds, "kind", []string{"server", "volume", "snapshot"}, "kinds of resources to look for")
+		StringSliceVar(&kinds, "kind", words(metadata.ListedKinds()), "kinds of resources to look for")
 	cmd.Flags().
 		StringArrayVar(&logs, "log", nil, "file or directory of Tagger's JSON log, or - for standard input; can be repeated")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -83,7 +83,7 @@ type explanation struct {
 	assessment reconcile.Assessment
 	unread     error // why the rules could not be read
 	unwritten  error // why Tagger does not write in the resource's project
-	actions    instanceActions
+	actions    recordedActions
 	log        logFindings
 	queues     queueFindings
 }
@@ -121,9 +121,7 @@ func (e *explanation) run(ctx context.Context) error {
 		return e.ambiguous(candidates)
 	}
 	e.session, e.kind, e.view = candidates[0].session, candidates[0].kind, candidates[0].view
-	if e.kind == lifecycle.Server {
-		e.actions = readActions(ctx, e.session, e.view.ID)
-	}
+	e.actions = e.readActions(ctx, e.session, e.kind, e.view.ID)
 	e.options.Settled = 0
 	e.assessment, e.unread = reconcile.Assess(ctx, e.options, e.kind, e.view, nil)
 	e.print(ctx)
@@ -265,7 +263,11 @@ func (e *explanation) notFound(ctx context.Context, failed []error) error {
 		return ended{status: exitUnread}
 	}
 	if metadata.CheckID(e.wanted) == nil {
-		if actions := readActions(ctx, e.reconciler.session, e.wanted); actions.deleted() {
+		for _, kind := range e.options.Kinds {
+			actions := e.readActions(ctx, e.reconciler.session, kind, e.wanted)
+			if !actions.deleted() {
+				continue
+			}
 			fmt.Fprintf(e.out, "%s is deleted: nothing can be written on it any more.\n", name)
 			e.printActions(actions)
 			e.printLog(time.Time{})
@@ -332,11 +334,11 @@ func (e *explanation) print(ctx context.Context) {
 	}
 	e.line(string(e.kind), "%s %s  project %s, created %s", v.ID, v.Name, project, v.Created.UTC().Format(time.RFC3339))
 	state := v.State
-	if e.kind == lifecycle.Server {
+	if metadata.Kind(e.kind).HasTasks() {
 		state += ", " + cmp.Or(v.Task, "no task")
-		if v.Locked {
-			state += ", locked"
-		}
+	}
+	if v.Locked {
+		state += ", locked"
 	}
 	e.line("state", "%s", state)
 	e.line("creator", "%s", e.creator(ctx))
@@ -607,51 +609,43 @@ func (e *explanation) next() string {
 	return correct
 }
 
-// instanceActions has the actions on a server that Nova recorded.
-type instanceActions struct {
-	all []instanceAction
+// recordedActions has the actions on a resource that the cloud recorded, none for a kind without a history.
+type recordedActions struct {
+	all []metadata.RecordedAction
 	err error
 }
 
-type instanceAction struct {
-	Action  string `json:"action"`
-	Request string `json:"request_id"`
-	User    string `json:"user_id"`
-	Start   string `json:"start_time"`
-	Message string `json:"message"`
-}
-
-// readActions reads the actions on a server, newest first. From microversion 2.21, Nova also has those of deleted
-// servers. Source: https://docs.openstack.org/api-ref/compute/#list-actions-for-server
-func readActions(ctx context.Context, session *cloud.Session, id string) instanceActions {
-	service, err := session.Compute()
+// readActions reads the actions on a resource, which may be deleted.
+func (e *explanation) readActions(
+	ctx context.Context,
+	session *cloud.Session,
+	kind lifecycle.Kind,
+	id string,
+) recordedActions {
+	k := metadata.Kind(kind)
+	if !k.HasHistory() {
+		return recordedActions{}
+	}
+	service, err := session.Service(string(k.Service()))
 	if err != nil {
-		return instanceActions{err: err}
+		return recordedActions{err: err}
 	}
-	ctx, cancel := context.WithTimeout(ctx, metadata.CallTimeout)
-	defer cancel()
-	var answer struct {
-		Actions []instanceAction `json:"instanceActions"`
+	resource, err := metadata.New(service, k, id, e.api(session, k))
+	if err != nil {
+		return recordedActions{err: err}
 	}
-	_, err = service.Get(
-		ctx,
-		service.ServiceURL("servers", id, "os-instance-actions"),
-		&answer,
-		&gophercloud.RequestOpts{
-			OkCodes: []int{http.StatusOK}, MoreHeaders: map[string]string{"OpenStack-API-Version": "compute 2.21"},
-		},
-	)
-	return instanceActions{answer.Actions, err}
+	all, err := resource.History(ctx)
+	return recordedActions{all, err}
 }
 
-func (a instanceActions) deleted() bool {
+func (a recordedActions) deleted() bool {
 	return len(a.all) > 0 && a.all[0].Action == "delete" && a.all[0].Message == ""
 }
 
 // shownActions limits the actions that are shown.
 const shownActions = 5
 
-func (e *explanation) printActions(a instanceActions) {
+func (e *explanation) printActions(a recordedActions) {
 	if a.err != nil {
 		e.line("actions", "unknown: the cloud does not tell them to these credentials")
 		return

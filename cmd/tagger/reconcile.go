@@ -23,6 +23,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/reconcile"
 	"github.com/cloudtagger/tagger/pkg/rules"
+	"github.com/cloudtagger/tagger/pkg/suggest"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 	"github.com/cloudtagger/tagger/pkg/visible"
 )
@@ -69,7 +70,7 @@ func reconcileCommand(s streams) *cobra.Command {
 		"",
 		"whose resources: own, project ids, domain:NAME, roles or all, separated by commas",
 	)
-	flags.StringSliceVar(&f.kinds, "kind", []string{"server", "volume", "snapshot"}, "kinds of resources")
+	flags.StringSliceVar(&f.kinds, "kind", words(metadata.ListedKinds()), "kinds of resources")
 	flags.StringVar(&f.name, "name", "", "pattern of names; * stands for any characters, ? for one")
 	flags.StringVar(&f.created, "created-between", "", "two times (RFC 3339), separated by a comma")
 	flags.StringVar(&f.out, "out", "plan.jsonl", "file for the plan")
@@ -259,7 +260,8 @@ func (f *reconcileFlags) check() error {
 	known := lifecycle.Kinds()
 	for _, kind := range f.kinds {
 		if !slices.Contains(known, lifecycle.Kind(kind)) {
-			return fmt.Errorf("--kind %s: want server, volume or snapshot", kind)
+			want := words(metadata.ListedKinds())
+			return fmt.Errorf("--kind %s: want one of %s%s", kind, strings.Join(want, ", "), suggest.Hint(kind, want))
 		}
 	}
 	share, err := strconv.ParseFloat(strings.TrimSuffix(f.perProject, "%"), 64)

@@ -153,7 +153,7 @@ func (c *counter) resource(kind lifecycle.Kind, v metadata.View, projectName str
 	if v.Size == 0 {
 		c.unsized[kind]++
 	}
-	// Volumes have servers as their parents; servers have none, and a snapshot always has its volume.
+	// A volume that is attached to no server. A snapshot always has its volume.
 	if k := metadata.Kind(kind); k.Parent() != "" && len(v.Parents) == 0 {
 		a := c.orphans[kind]
 		a.add(v.Size, cost)

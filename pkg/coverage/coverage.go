@@ -200,7 +200,7 @@ type Report struct {
 	Unpriced map[lifecycle.Kind]int `json:"unpriced,omitempty"`
 	// Unsized counts resources of unknown size; their size is counted as 0.
 	Unsized map[lifecycle.Kind]int `json:"unsized"`
-	// Orphans counts volumes that are not attached to a server.
+	// Orphans counts resources without a parent where the kind can have one: volumes that are attached to no server.
 	Orphans    map[lifecycle.Kind]Amount `json:"orphans"`
 	Exemptions []ExemptionUse            `json:"exemptions"`
 	// SelfAccepted reports that resources may exempt themselves (self_exemption: accept).

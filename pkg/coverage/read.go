@@ -266,22 +266,22 @@ func (rd *reader) read(ctx context.Context, l cloud.Listing, kind lifecycle.Kind
 	return nil
 }
 
-// measure looks up a server's processors in its flavor if the list does not have them.
+// measure looks up the size of a resource in its flavor, if it has one and the list has no size.
 func (rd *reader) measure(ctx context.Context, session *cloud.Session, kind lifecycle.Kind, v *metadata.View) {
-	if metadata.Kind(kind).Unit() != metadata.VCPU || v.Size != 0 || v.Flavor == "" {
+	if v.Size != 0 || v.Flavor == "" {
 		return
 	}
 	if rd.flavors == nil {
 		rd.flavors = map[string]int{}
-		if err := rd.readFlavors(ctx, session); err != nil {
+		if err := rd.readFlavors(ctx, session, metadata.Kind(kind)); err != nil {
 			rd.note("the sizes of flavors are not known: " + err.Error())
 		}
 	}
 	v.Size = rd.flavors[v.Flavor]
 }
 
-func (rd *reader) readFlavors(ctx context.Context, session *cloud.Session) error {
-	service, err := session.Compute()
+func (rd *reader) readFlavors(ctx context.Context, session *cloud.Session, kind metadata.Kind) error {
+	service, err := session.Service(string(kind.Service()))
 	if err != nil {
 		return err
 	}

@@ -250,7 +250,7 @@ func TestCompileRefuses(t *testing.T) {
 			`rename: Nova key "agency_name": is written by the cloud itself`},
 		{"rename and set", rule("  rename: {a: b}\n  set: {a: c}\n"), `key "a" stands in set: and in rename:`},
 		{"inherit by a server", rule("  inherit: [owner]\n"),
-			`R:3: rule "rule-1": inherit: a server has no parent; a volume has its server, a snapshot its volume`},
+			`R:3: rule "rule-1": inherit: a server has no parent; a volume has its server, a snapshot has its volume`},
 		{"inherit what is never copied", "rules:\n- on: snapshot.created\n  inherit: [openshiftClusterID]\n",
 			`R:3: rule "rule-1": inherit: "openshiftClusterID" is never copied: it belongs to the parent itself`},
 		{"inherit a pattern of them", "rules:\n- on: snapshot.created\n  inherit: ['kubernetes.io*']\n",

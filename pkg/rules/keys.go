@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,10 +66,21 @@ func (c *compiler) removed(node *yaml.Node, on []lifecycle.Action) []operation {
 	return ops
 }
 
+// parents returns a clause for each kind that has a parent.
+func parents() []string {
+	var all []string
+	for _, kind := range lifecycle.Kinds() {
+		if parent := parentOf(kind); parent != "" {
+			all = append(all, fmt.Sprintf("a %s has its %s", kind, parent))
+		}
+	}
+	return all
+}
+
 // inherited reads inherit:, a list of keys and patterns.
 func (c *compiler) inherited(node *yaml.Node, on []lifecycle.Action) []operation {
 	if len(on) > 0 && !slices.ContainsFunc(on, hasParent) {
-		c.fail(node, "inherit: a server has no parent; a volume has its server, a snapshot its volume")
+		c.fail(node, "inherit: a %s has no parent; %s", on[0].Kinds()[0], strings.Join(parents(), ", "))
 	}
 	var ops []operation
 	for _, item := range c.items(node, "inherit", "keys") {

@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -200,7 +199,11 @@ func (r *Reconciler) pass(ctx context.Context) (Pass, error) {
 
 // listedKinds are the kinds that a pass lists: those with a list of their own.
 func listedKinds() []lifecycle.Kind {
-	return slices.DeleteFunc(lifecycle.Kinds(), func(k lifecycle.Kind) bool { return metadata.Kind(k).ListsOthers() })
+	var all []lifecycle.Kind
+	for _, kind := range metadata.ListedKinds() {
+		all = append(all, lifecycle.Kind(kind))
+	}
+	return all
 }
 
 // counting returns the coverage counter of a pass, nil without Coverage or required keys.

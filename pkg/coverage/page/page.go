@@ -135,7 +135,8 @@ func newContent(r coverage.Report, o Options) content {
 			if r.Prices != nil && r.Unpriced[row.Kind] == 0 {
 				text += ", " + r.Prices.About(a.Cost) + " a month,"
 			}
-			p.Others = append(p.Others, fmt.Sprintf("%s %s attached to no server.", text, isOrAre(a.Count)))
+			p.Others = append(p.Others, fmt.Sprintf("%s %s attached to no %s.", text, isOrAre(a.Count),
+				metadata.Kind(row.Kind).Parent()))
 		}
 	}
 	for _, x := range r.Exemptions {
