@@ -178,7 +178,7 @@ func (p *Pass) Listed(ctx context.Context, kind lifecycle.Kind, v metadata.View)
 	if metadata.Kind(kind).Readiness(v.State) == metadata.Deleted {
 		return nil
 	}
-	p.reader.measure(ctx, p.reader.own, kind, &v)
+	p.reader.measure(ctx, p.reader.own, metadata.Kind(kind), &v)
 	return p.reader.count(kind, v)
 }
 
@@ -245,9 +245,7 @@ func (rd *reader) read(ctx context.Context, l cloud.Listing, kind lifecycle.Kind
 		return err
 	}
 	o := metadata.ListOptions{
-		Options: metadata.Options{
-			Family: k.Family(rd.API), Breaker: l.Session.Breaker(), Project: l.Session.Project,
-		},
+		Options:     rd.api(l.Session, k),
 		AllProjects: l.All, Project: l.Project, PageSize: pageSize,
 		DownCells: true, Older: func() { rd.older = true }, NoMicroversion: rd.API == metadata.HuaweiCloud,
 	}
@@ -258,7 +256,7 @@ func (rd *reader) read(ctx context.Context, l cloud.Listing, kind lifecycle.Kind
 		if v.Project, err = o.Owner(k, v); err != nil {
 			return err
 		}
-		rd.measure(ctx, l.Session, kind, &v)
+		rd.measure(ctx, l.Session, k, &v)
 		if err := each(v); err != nil {
 			return err
 		}
@@ -267,39 +265,31 @@ func (rd *reader) read(ctx context.Context, l cloud.Listing, kind lifecycle.Kind
 }
 
 // measure looks up the size of a resource in its flavor, if it has one and the list has no size.
-func (rd *reader) measure(ctx context.Context, session *cloud.Session, kind lifecycle.Kind, v *metadata.View) {
+func (rd *reader) measure(ctx context.Context, session *cloud.Session, kind metadata.Kind, v *metadata.View) {
 	if v.Size != 0 || v.Flavor == "" {
 		return
 	}
 	if rd.flavors == nil {
-		rd.flavors = map[string]int{}
-		if err := rd.readFlavors(ctx, session, metadata.Kind(kind)); err != nil {
+		var err error
+		if rd.flavors, err = rd.readFlavors(ctx, session, kind); err != nil {
 			rd.note("the sizes of flavors are not known: " + err.Error())
+			rd.flavors = map[string]int{} // they are not read again
 		}
 	}
 	v.Size = rd.flavors[v.Flavor]
 }
 
-func (rd *reader) readFlavors(ctx context.Context, session *cloud.Session, kind metadata.Kind) error {
+func (rd *reader) readFlavors(ctx context.Context, session *cloud.Session, kind metadata.Kind) (map[string]int, error) {
 	service, err := session.Service(string(kind.Service()))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var answer struct {
-		Flavors []struct {
-			ID    string `json:"id"`
-			Name  string `json:"name"`
-			VCPUs int    `json:"vcpus"`
-		} `json:"flavors"`
-	}
-	url := service.ServiceURL("flavors", "detail") + "?limit=1000"
-	if _, err := service.Get(ctx, url, &answer, nil); err != nil { //nolint:bodyclose // decoded
-		return fmt.Errorf("list the flavors: %w", err)
-	}
-	for _, f := range answer.Flavors {
-		rd.flavors[f.ID], rd.flavors[f.Name] = f.VCPUs, f.VCPUs
-	}
-	return nil
+	return metadata.FlavorSizes(ctx, service, kind, rd.api(session, kind))
+}
+
+// api returns the options of calls about a kind.
+func (rd *reader) api(session *cloud.Session, kind metadata.Kind) metadata.Options {
+	return metadata.Options{Family: kind.Family(rd.API), Breaker: session.Breaker(), Project: session.Project}
 }
 
 // consider counts one resource. An error from it ends the run.

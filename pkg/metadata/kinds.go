@@ -74,6 +74,8 @@ type row struct {
 	// history is the path under a resource with the actions that the service recorded, "" where it records none.
 	// historyVersion is the microversion from which it has those of deleted resources.
 	history, historyVersion string
+	// flavors is the path of the list of flavors, "" for a kind without them.
+	flavors string
 	// unit is what the size of a resource is counted in, size reads it from a resource's JSON object.
 	unit Unit
 	size func([]byte) int
@@ -91,14 +93,14 @@ var table = []row{
 		openstack: Nova, huaweicloud: ECS, maxItems: 128,
 		stateName: "vm_state", ready: serverReady, passing: serverPassing, deleted: serverDeleted,
 		microversion: "2.9", downCells: "2.69", tasks: true, history: "os-instance-actions", historyVersion: "2.21",
-		unit: VCPU, size: serverSize, decode: decodeServer, encode: encodeServer,
+		flavors: "flavors/detail", unit: VCPU, size: serverSize, decode: decodeServer, encode: encodeServer,
 	},
 	{
 		kind: BareMetal, service: Compute, collection: "servers", member: "server", pages: "/v2.1/",
 		openstack: Nova, huaweicloud: BMS, maxItems: 128,
 		stateName: "vm_state", ready: serverReady, passing: serverPassing, deleted: serverDeleted,
 		microversion: "2.9", downCells: "2.69", tasks: true, history: "os-instance-actions", historyVersion: "2.21",
-		unit: VCPU, size: serverSize, decode: decodeServer, encode: encodeServer,
+		flavors: "flavors/detail", unit: VCPU, size: serverSize, decode: decodeServer, encode: encodeServer,
 	},
 	{
 		kind: Volume, service: BlockStorage, collection: "volumes", member: "volume", pages: "/v3/",

@@ -1,9 +1,13 @@
 package metadata
 
 import (
+	"context"
 	"encoding/json"
+	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/gophercloud/gophercloud/v2"
 )
 
 // Unit is the unit of size of a kind's resources.
@@ -30,6 +34,33 @@ func (k Kind) ListsOthers() bool {
 		}
 	}
 	return false
+}
+
+// FlavorSizes reads the sizes of resources by the ids and the names of their flavors, for lists that leave the sizes
+// out. It returns none for a kind without flavors.
+func FlavorSizes(
+	ctx context.Context, service *gophercloud.ServiceClient, kind Kind, o Options,
+) (map[string]int, error) {
+	row := kind.row()
+	if row.flavors == "" {
+		return nil, nil
+	}
+	var answer struct {
+		Flavors []struct {
+			ID    string `json:"id"`
+			Name  string `json:"name"`
+			VCPUs number `json:"vcpus"`
+		} `json:"flavors"`
+	}
+	r := Request{Method: http.MethodGet, Path: row.flavors + "?limit=" + strconv.Itoa(maxPageSize)}
+	if err := (client{Options: o, service: service}).do(ctx, r, &answer, http.StatusOK); err != nil {
+		return nil, err
+	}
+	sizes := make(map[string]int, 2*len(answer.Flavors))
+	for _, f := range answer.Flavors {
+		sizes[f.ID], sizes[f.Name] = int(f.VCPUs), int(f.VCPUs)
+	}
+	return sizes, nil
 }
 
 // number reads a whole number, which Huawei Cloud puts in quotes; any other value is 0.
