@@ -15,13 +15,12 @@ import (
 	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
+// userAgent names the command to the cloud.
+const userAgent = "tagger-desk"
+
 // options returns the options of the configured cloud.
 func options(settings config.Settings, c config.Credentials) cloud.Options {
-	return cloud.Options{
-		Credentials: c, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint,
-		Projects:  settings.Projects,
-		WriteRate: settings.Rate, UserAgent: "tagger-desk",
-	}
+	return app.CloudOptions(settings, c, userAgent)
 }
 
 // connect logs in to the configured cloud. It first prints where, and as which user.
@@ -113,7 +112,7 @@ func embed(ctx context.Context, planner *tagger.Tagger, events []delivered) *emb
 			Password:       config.NewSecret(string(user.Password)),
 			UserDomainName: "Default", ProjectName: "demo", RegionName: "RegionOne",
 		},
-		Projects: others, Transport: c.Transport(), UserAgent: "tagger-desk",
+		Projects: others, Transport: c.Transport(), UserAgent: userAgent,
 	})}
 }
 

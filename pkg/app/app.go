@@ -384,12 +384,17 @@ func watchRules(ctx context.Context, r *rules.Reloader, log *slog.Logger) {
 	}
 }
 
+// CloudOptions returns the options of the configured cloud. name is for the user agent.
+func CloudOptions(settings config.Settings, credentials config.Credentials, name string) cloud.Options {
+	return cloud.Options{
+		Credentials: credentials, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint,
+		Projects: settings.Projects, WriteRate: settings.Rate, UserAgent: name,
+	}
+}
+
 // cloudOptions returns the options for the given credentials, those of the invocation, or those in a secret.
 func cloudOptions(settings config.Settings, credentials config.Credentials, f Function) (cloud.Options, error) {
-	o := cloud.Options{
-		Credentials: credentials, ComputeEndpoint: settings.ComputeEndpoint, VolumeEndpoint: settings.VolumeEndpoint,
-		Projects: settings.Projects, WriteRate: settings.Rate, UserAgent: "tagger/" + f.Name,
-	}
+	o := CloudOptions(settings, credentials, "tagger/"+f.Name)
 	switch {
 	case settings.InvocationCredentials:
 		if credentials.AccessKeyProjectID == "" {
