@@ -106,7 +106,13 @@ func (f *FunctionGraph) handle(ctx context.Context, payload []byte) (any, error)
 	if f.Work != nil {
 		return f.Work.do(ctx)
 	}
-	return directResponse(processWhole(ctx, f.Processor, ingress.Decode(payload), waitOr(f.Wait, waitToDeadline)))
+	batch := ingress.Decode(payload)
+	if batch.Carrier == ingress.HTTP {
+		// An APIG trigger answers 500 if a function returns another form
+		// (https://support.huaweicloud.com/intl/en-us/usermanual-functiongraph/functiongraph_01_0204.html).
+		return gatewayResponse(processWhole(ctx, f.Processor, batch, waitOr(f.Wait, waitOverHTTP)), batch, payload), nil
+	}
+	return directResponse(processWhole(ctx, f.Processor, batch, waitOr(f.Wait, waitToDeadline)))
 }
 
 func (f *FunctionGraph) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {

@@ -2,7 +2,9 @@ package host_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -97,6 +99,42 @@ func TestFunctionGraph(t *testing.T) {
 		if d.Wait != 15*time.Minute {
 			t.Errorf("waits %s in the invocation", d.Wait)
 		}
+	}
+}
+
+// An APIG trigger gets a response in its form, whatever the outcome.
+func TestFunctionGraphOverHTTP(t *testing.T) {
+	request := func(outcome string) string {
+		return `{"httpMethod":"POST","path":"/","requestContext":{"stage":"RELEASE"},"isBase64Encoded":true,` +
+			`"headers":{"content-type":"application/cloudevents+json"},"body":"` +
+			base64.StdEncoding.EncodeToString([]byte(event(outcome))) + `"}`
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	api := newGraph(t, cancel, request("tagged"), request("deferred"), request("rejected"), request("broken"))
+	f := &host.FunctionGraph{Processor: processor(&script{}, 1), Log: slog.New(slog.DiscardHandler),
+		Address: strings.TrimPrefix(api.URL, "http://"), Timeout: time.Minute}
+	if err := f.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, a := range api.answers {
+		kind, body, _ := strings.Cut(a, " ")
+		_, body, _ = strings.Cut(body, " ")
+		var r struct {
+			StatusCode      int
+			Headers         map[string]string
+			IsBase64Encoded *bool
+			Body            *string
+		}
+		if err := json.Unmarshal([]byte(body), &r); err != nil || r.IsBase64Encoded == nil || r.Body == nil {
+			t.Errorf("%s: %v", a, err)
+		}
+		got = append(got, fmt.Sprint(kind, " ", r.StatusCode, " ", r.Headers["Tagger-Outcome"], " ", r.Headers["Retry-After"]))
+	}
+	want := []string{"response 204 tagged ", "response 503 deferred 91", "response 422 rejected ", "response 500 deferred "}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

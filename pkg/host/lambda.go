@@ -86,8 +86,9 @@ func (l *Lambda) Handle(ctx context.Context, payload []byte) (any, error) {
 	return directResponse(processWhole(work, l.Processor, batch, waitOr(l.Wait, waitToDeadline)))
 }
 
-// gatewayResponse returns the response to a request from a function URL, an HTTP API, a REST API or a load balancer. A
-// load balancer that sends all values of each header, and headers in no other form, requires that form of the response:
+// gatewayResponse returns the response to a request from a function URL, an HTTP API, a REST API, a load balancer or
+// Huawei Cloud's APIG. A load balancer that sends all values of each header, and headers in no other form, requires
+// that form of the response:
 // https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html#multi-value-headers
 func gatewayResponse(d delivery.Decision, batch ingress.Batch, payload []byte) any {
 	var request struct {
