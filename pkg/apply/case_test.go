@@ -126,6 +126,9 @@ func TestKeysThatDifferInCase(t *testing.T) {
 				for _, p := range got.Problems {
 					said = append(said, p.Key+" "+p.Why)
 				}
+				if got.Outcome == apply.Unchanged && (tt.problem == "") != (got.Reason == "everything is as planned already") {
+					t.Errorf("reason %q", got.Reason)
+				}
 				if text := strings.Join(said, "; "); !strings.Contains(text, tt.problem) || (text == "") != (tt.problem == "") {
 					t.Errorf("problems %q, want %q", text, tt.problem)
 				}

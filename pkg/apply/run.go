@@ -413,8 +413,20 @@ func (r *run) plans(key string) bool {
 	return set || add || rename || renamed
 }
 
-// problems returns the keys that were left out, or that the services confuse with another.
+// problems returns the keys that were left out, and those that the services confuse with another.
 func (r *run) problems() []rules.Problem {
+	all := r.leftOut()
+	for _, key := range slices.Sorted(maps.Keys(r.job.Plan.Set)) {
+		if twin := r.twin(key); twin != "" {
+			all = append(all, rules.Problem{Key: key,
+				Why: fmt.Sprintf("written beside %q, which differs in case only: deleting one deletes both", twin)})
+		}
+	}
+	return all
+}
+
+// leftOut returns the keys of the plan that were not written, renamed or removed, with the reasons.
+func (r *run) leftOut() []rules.Problem {
 	all := slices.Clone(r.left)
 	_, renames := r.renames()
 	for _, p := range renames {
@@ -428,18 +440,10 @@ func (r *run) problems() []rules.Problem {
 				twin)})
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(r.job.Plan.Set)) {
-		if twin := r.twin(key); twin != "" {
-			all = append(all, rules.Problem{Key: key,
-				Why: fmt.Sprintf("written beside %q, which differs in case only: deleting one deletes both", twin)})
-		}
-	}
 	for _, key := range r.job.Plan.Removals(r.seen) {
 		if twin := r.bystander(key); twin != "" {
-			if _, there := r.seen[key]; there {
-				all = append(all, rules.Problem{Key: key,
-					Why: fmt.Sprintf("not removed: the cloud would delete %q too, which differs in case only", twin)})
-			}
+			all = append(all, rules.Problem{Key: key,
+				Why: fmt.Sprintf("not removed: the cloud would delete %q too, which differs in case only", twin)})
 		}
 	}
 	return all
@@ -472,6 +476,9 @@ func (r *run) result(waited time.Duration) Result {
 		result.Outcome, result.Reason = Rejected, "key "+r.left[0].Key+" "+r.left[0].Why
 	default:
 		result.Outcome, result.Reason = Unchanged, "everything is as planned already"
+		if left := r.leftOut(); len(left) > 0 {
+			result.Reason = left[0].String()
+		}
 	}
 	return result
 }

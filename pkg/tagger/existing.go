@@ -216,6 +216,7 @@ func (t *Tagger) correct(
 	job.Wait = d.Wait
 	done := t.applier.Apply(ctx, api.resource, job)
 	out.Decision, out.Attempts, out.Written, out.Removed = &done.Decision, done.Attempts, done.Written, done.Removed
+	out.Problems = done.Problems
 	api.journaled.end(out.Result)
 	out.Result = out.Result.sent().filled()
 	for _, call := range out.calls {

@@ -19,6 +19,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/ingress"
+	"github.com/cloudtagger/tagger/pkg/journal"
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/rules"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
@@ -161,6 +162,24 @@ func TestPreview(t *testing.T) {
 	got = tg.Preview(t.Context(), plain(t, "snapshot.created", ""))
 	if got[0].Outcome != apply.Gone || got[0].Diff != nil {
 		t.Errorf("%+v", got[0])
+	}
+}
+
+// A correction, such as a revert, does not delete a key that differs in case only, and says so.
+func TestCorrectionKeepsOtherKeys(t *testing.T) {
+	sim := simcloud.New(simcloud.Options{})
+	sim.PutServer(simcloud.Server{ID: id, Metadata: map[string]string{"Owner": "bob", "owner": "al"}})
+	tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret")})
+	al := "al"
+	got := tg.Correct(t.Context(), tagger.Correction{Kind: lifecycle.Server, ID: id,
+		Keys: map[string]journal.Replacement{"owner": {From: &al}}}, tagger.Delivery{}, nil)
+	server, _ := sim.Server(id)
+	if diff := cmp.Diff(map[string]string{"Owner": "bob", "owner": "al"}, server.Metadata); diff != "" {
+		t.Error(diff)
+	}
+	const why = `not removed: the cloud would delete "Owner" too`
+	if got.Outcome != apply.Unchanged || !strings.Contains(got.Reason, why) || len(got.Problems) != 1 {
+		t.Errorf("%s: %s; problems %v", got.Outcome, got.Reason, got.Problems)
 	}
 }
 
