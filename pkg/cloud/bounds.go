@@ -70,7 +70,7 @@ func (c *Cloud) Bounded(ctx context.Context) (*Session, error) {
 }
 
 // Session returns a session that can act on the given project's resources; "" stands for the credentials' own project.
-// If the token sees more than the project (see [Session.Admin]), the caller must check a resource's project before it
+// If the token may see more than the project (see [Session.Wide]), the caller must check a resource's project before it
 // writes.
 //
 // A project outside [Options].Projects is an [*OutOfBoundsError]. An administrator without bounds is a [*RefusedError]

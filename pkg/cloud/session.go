@@ -45,6 +45,10 @@ func (s *Session) Admin() bool {
 	return slices.ContainsFunc(s.Roles, func(role string) bool { return strings.EqualFold(role, "admin") })
 }
 
+// Wide reports whether the token may see more than its project: an administrator's does, and any does if
+// TAGGER_PROJECTS says * for a role with equivalent rights.
+func (s *Session) Wide() bool { return s.Admin() || s.cloud.options.Projects.Any() }
+
 // CloudName names the cloud: the host of its Identity API, and the region.
 func (s *Session) CloudName() string {
 	if s.Region == "" {

@@ -20,6 +20,8 @@ import (
 const (
 	maxBody        = 1 << 20
 	maxProjectList = 10 << 20
+	// maxAnswerHeader limits a response's header, in bytes. Huawei Cloud's tokens have several thousand.
+	maxAnswerHeader = 64 << 10
 )
 
 // newTransport returns the default transport. caCert is the value of OS_CACERT.
@@ -36,8 +38,9 @@ func newTransport(caCert string) (*http.Transport, error) {
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout: 5 * time.Second,
 		// Callers set deadlines; this is for one that forgets.
-		ResponseHeaderTimeout: time.Minute,
-		MaxIdleConnsPerHost:   16,
+		ResponseHeaderTimeout:  time.Minute,
+		MaxResponseHeaderBytes: maxAnswerHeader,
+		MaxIdleConnsPerHost:    16,
 		// Shorter than that of load balancers (usually a minute): a connection that they closed fails the next request.
 		IdleConnTimeout: 30 * time.Second,
 	}, nil

@@ -72,6 +72,30 @@ func TestAnswersAreBounded(t *testing.T) {
 	}
 }
 
+func TestAnswersHeadersAreBounded(t *testing.T) {
+	f := newFake()
+	size := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Large", strings.Repeat("x", size))
+		f.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	f.catalog = catalog(entry("compute", "public RegionOne "+server.URL+"/v2.1"))
+	credentials := passwordCredentials()
+	credentials.AuthURL = server.URL + "/v3"
+	s := mustSession(t, cloud.New(cloud.Options{Credentials: credentials}), "")
+	for _, tt := range []struct {
+		size int
+		want string
+	}{{60 << 10, ""}, {70 << 10, "server response headers exceeded 65536 bytes"}} {
+		size = tt.size
+		if err := get(t.Context(), s); tt.want == "" && err != nil || tt.want != "" && (err == nil ||
+			!strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("a header of %d bytes: %v", tt.size, err)
+		}
+	}
+}
+
 func TestTLS(t *testing.T) {
 	f := newFake()
 	server := httptest.NewUnstartedServer(f)

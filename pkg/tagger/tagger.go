@@ -578,7 +578,7 @@ func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call
 		return connection{}, err
 	}
 	// A token of another project than the event's reaches the resource only if it sees more than its own project.
-	wide := session.Admin() || p.Resource.Project != "" && p.Resource.Project != session.Project
+	wide := session.Wide() || p.Resource.Project != "" && p.Resource.Project != session.Project
 	var path string
 	open := func(kind metadata.Kind, id string) (*metadata.Resource, error) {
 		service, err := session.Service(string(kind.Service()))
