@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -256,6 +257,9 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 		return Composed{}, err
 	}
 	options.Log = log
+	if options.Source != nil {
+		options.Source = warnOnce(options.Source, log)
+	}
 	for _, w := range append(settings.Warnings(), credentials.Warnings()...) {
 		log.Warn(w.String())
 	}
@@ -421,6 +425,24 @@ func cloudOptions(settings config.Settings, credentials config.Credentials, f Fu
 		}
 	}
 	return o, nil
+}
+
+// warnOnce logs the warnings about the first credentials that a source returns: those in a secret are known only then.
+func warnOnce(
+	read func(context.Context) (config.Credentials, error), log *slog.Logger,
+) func(context.Context) (config.Credentials, error) {
+	var once sync.Once
+	return func(ctx context.Context) (config.Credentials, error) {
+		c, err := read(ctx)
+		if err == nil {
+			once.Do(func() {
+				for _, w := range c.Warnings() {
+					log.Warn(w.String())
+				}
+			})
+		}
+		return c, err
+	}
 }
 
 // NewLog returns a logger that writes JSON to standard output.

@@ -1,7 +1,10 @@
 package app
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -64,5 +67,22 @@ func TestSourcesOnAWS(t *testing.T) {
 		if err == nil && opened != "arn" {
 			t.Errorf("%s: opened %q", tt.name, opened)
 		}
+	}
+}
+
+// Credentials in a secret are warned about when they are read, once.
+func TestWarnOnce(t *testing.T) {
+	var out bytes.Buffer
+	err := errors.New("no answer")
+	read := warnOnce(func(context.Context) (config.Credentials, error) {
+		return config.Credentials{AuthURL: "http://keystone.example.com/v3"}, err
+	}, slog.New(slog.NewTextHandler(&out, nil)))
+	for _, err = range []error{err, nil, nil} {
+		if _, got := read(t.Context()); got != err {
+			t.Errorf("error %v, want %v", got, err)
+		}
+	}
+	if n := strings.Count(out.String(), "OS_AUTH_URL begins with http://"); n != 1 {
+		t.Errorf("%d warnings: %s", n, out.String())
 	}
 }
