@@ -142,16 +142,27 @@ func (c *counts) observe(r tagger.Result) {
 // WritePrometheus writes everything since the process started in Prometheus' text format.
 // https://prometheus.io/docs/instrumenting/exposition_formats/
 func (m *Metrics) WritePrometheus(w io.Writer) error {
+	var b strings.Builder
+	m.collect(&b)
+	if err := WriteProcess(&b); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// collect writes the counts. The client is not written to under the lock: one that does not read would stop all counting,
+// and with it all work.
+func (m *Metrics) collect(b *strings.Builder) {
 	held := m.held != nil && m.held()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	label := `function=` + strconv.Quote(m.function)
-	var b strings.Builder
-	head := func(name, kind, help string) { fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind) }
+	head := func(name, kind, help string) { fmt.Fprintf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind) }
 
 	head("tagger_events_total", "counter", "Changes that events reported, by outcome.")
 	for _, o := range apply.Outcomes() {
-		fmt.Fprintf(&b, "tagger_events_total{%s,outcome=%q} %d\n", label, o, m.total.outcomes[o])
+		fmt.Fprintf(b, "tagger_events_total{%s,outcome=%q} %d\n", label, o, m.total.outcomes[o])
 	}
 	for _, c := range []struct {
 		name, help string
@@ -168,53 +179,48 @@ func (m *Metrics) WritePrometheus(w io.Writer) error {
 		{"tagger_audit_failures_total", "Records that could not be written to the audit file.", m.total.auditFailures},
 	} {
 		head(c.name, "counter", c.help)
-		fmt.Fprintf(&b, "%s{%s} %d\n", c.name, label, c.value)
+		fmt.Fprintf(b, "%s{%s} %d\n", c.name, label, c.value)
 	}
 	head("tagger_rule_matches_total", "counter", "Changes that a rule matched.")
 	for _, name := range slices.Sorted(maps.Keys(m.total.perRule)) {
-		fmt.Fprintf(&b, "tagger_rule_matches_total{%s,rule=%s} %d\n", label, quoted(name), m.total.perRule[name])
+		fmt.Fprintf(b, "tagger_rule_matches_total{%s,rule=%s} %d\n", label, quoted(name), m.total.perRule[name])
 	}
 	if m.rules.Hash != "" {
 		head("tagger_rules_info", "gauge", "The rules in force: where they are from, their hash.")
-		fmt.Fprintf(&b, "tagger_rules_info{%s,from=%s,hash=%s} 1\n", label, quoted(m.rules.Name), quoted(m.rules.Hash))
+		fmt.Fprintf(b, "tagger_rules_info{%s,from=%s,hash=%s} 1\n", label, quoted(m.rules.Name), quoted(m.rules.Hash))
 		head("tagger_rules", "gauge", "How many rules are in force.")
-		fmt.Fprintf(&b, "tagger_rules{%s} %d\n", label, m.rules.Rules)
+		fmt.Fprintf(b, "tagger_rules{%s} %d\n", label, m.rules.Rules)
 	}
 	if m.held != nil {
 		head("tagger_on_hold", "gauge", "Whether writing is on hold.")
-		fmt.Fprintf(&b, "tagger_on_hold{%s} %d\n", label, number(held))
+		fmt.Fprintf(b, "tagger_on_hold{%s} %d\n", label, number(held))
 	}
 	if len(m.total.passes) > 0 {
 		head("tagger_reconcile_passes_total", "counter", "Scheduled reconciles, by outcome.")
 		for _, o := range reconcileOutcomes() {
-			fmt.Fprintf(&b, "tagger_reconcile_passes_total{%s,outcome=%q} %d\n", label, o, m.total.passes[o])
+			fmt.Fprintf(b, "tagger_reconcile_passes_total{%s,outcome=%q} %d\n", label, o, m.total.passes[o])
 		}
 		head("tagger_reconcile_written_total", "counter", "Resources that scheduled reconciles wrote.")
-		fmt.Fprintf(&b, "tagger_reconcile_written_total{%s} %d\n", label, m.total.corrected)
+		fmt.Fprintf(b, "tagger_reconcile_written_total{%s} %d\n", label, m.total.corrected)
 		head("tagger_reconcile_left", "gauge", "Resources that lack metadata after the last scheduled reconcile.")
-		fmt.Fprintf(&b, "tagger_reconcile_left{%s} %d\n", label, m.left)
+		fmt.Fprintf(b, "tagger_reconcile_left{%s} %d\n", label, m.left)
 		head("tagger_reconcile_done_timestamp_seconds", "gauge", "When a scheduled reconcile last read and wrote everything.")
 		done := int64(0)
 		if !m.reconciled.IsZero() {
 			done = m.reconciled.Unix()
 		}
-		fmt.Fprintf(&b, "tagger_reconcile_done_timestamp_seconds{%s} %d\n", label, done)
+		fmt.Fprintf(b, "tagger_reconcile_done_timestamp_seconds{%s} %d\n", label, done)
 	}
 	head("tagger_event_to_tagged_seconds", "histogram", "Time from an event to its resource being tagged.")
 	var sum int64
 	for i, bound := range bounds() {
 		sum += m.total.buckets[i]
-		fmt.Fprintf(&b, "tagger_event_to_tagged_seconds_bucket{%s,le=\"%g\"} %d\n", label, bound, sum)
+		fmt.Fprintf(b, "tagger_event_to_tagged_seconds_bucket{%s,le=\"%g\"} %d\n", label, bound, sum)
 	}
 	sum += m.total.buckets[len(bounds())]
-	fmt.Fprintf(&b, "tagger_event_to_tagged_seconds_bucket{%s,le=\"+Inf\"} %d\n", label, sum)
-	fmt.Fprintf(&b, "tagger_event_to_tagged_seconds_sum{%s} %g\ntagger_event_to_tagged_seconds_count{%s} %d\n", label,
+	fmt.Fprintf(b, "tagger_event_to_tagged_seconds_bucket{%s,le=\"+Inf\"} %d\n", label, sum)
+	fmt.Fprintf(b, "tagger_event_to_tagged_seconds_sum{%s} %g\ntagger_event_to_tagged_seconds_count{%s} %d\n", label,
 		m.total.sum, label, sum)
-	if err := WriteProcess(&b); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
 }
 
 func number(b bool) int {

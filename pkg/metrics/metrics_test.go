@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -164,4 +165,25 @@ func TestRulesAreBounded(t *testing.T) {
 	if !strings.Contains(b.String(), `rule="(others)"} 800`+"\n") {
 		t.Error(b.String())
 	}
+}
+
+// A client that does not read the metrics stops no counting.
+func TestSlowClient(t *testing.T) {
+	m := observed()
+	read, out := io.Pipe()
+	written := make(chan error, 1)
+	go func() { written <- m.WritePrometheus(out) }()
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(read, first); err != nil { // it is being written, and waits for its client
+		t.Fatal(err)
+	}
+	m.Observe(tagger.Result{Plan: tagger.Plan{Decision: &apply.Decision{Outcome: apply.Tagged}}})
+	if err := m.WritePrometheus(io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, read) }()
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
+	_ = out.Close()
 }
