@@ -200,9 +200,20 @@ func (p *printer) previewed(v tagger.Preview) {
 		p.requested = true
 		p.requests(v.Requests)
 	}
+	if p.fromPages && v.Pending() && dependsOnMetadata(v.Keys) {
+		p.line("unknown", p.style.paint(yellow, "more requests if the resource has keys to rename, or to remove by a "+
+			"pattern; --cloud env reads it"))
+	}
 	if !v.Pending() {
 		p.line("outcome", p.outcome(v.Outcome)+reason(v.Reason))
 	}
+}
+
+// dependsOnMetadata reports whether a plan renames keys or removes some by a pattern: then the requests depend on the
+// resource's metadata.
+func dependsOnMetadata(keys tagger.PlanRef) bool {
+	return len(keys.Rename) > 0 ||
+		slices.ContainsFunc(keys.Remove, func(key string) bool { return strings.ContainsAny(key, "*?") })
 }
 
 func changes(d apply.Diff) map[string]changeView {

@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -85,13 +84,13 @@ func (r *run) diff(ctx context.Context) (Diff, error) {
 
 // Requests returns the requests, reads included, that applying the job sends to a ready resource with the metadata
 // current: in order, byte for byte. If current is nil (unknown), the resource is assumed to have none of the keys to
-// add and all of the keys to remove.
+// add or to rename and all of the keys to remove, but none that only a pattern removes.
 func Requests(job Job, current map[string]string, o Options) ([]metadata.Request, error) {
 	c, p := job.Change, job.Plan
 	if p.Empty() {
 		return nil, nil
 	}
-	v := metadata.View{State: cmp.Or(c.Action.State(), "active"), Flavor: c.Resource.FlavorID, Metadata: current}
+	v := metadata.View{State: c.Action.State(), Flavor: c.Resource.FlavorID, Metadata: current}
 	if current == nil {
 		v.Metadata = map[string]string{}
 		for _, key := range p.Remove {

@@ -207,6 +207,14 @@ func (k Kind) Readiness(state string) Readiness {
 	return Stuck
 }
 
+// readyState returns a state in which metadata can be written.
+func (r *row) readyState() string {
+	if len(r.ready) > 0 {
+		return r.ready[0]
+	}
+	return "available"
+}
+
 // View is a resource as the API returns it. A missing field is zero.
 type View struct {
 	ID      string

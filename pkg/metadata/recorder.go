@@ -18,11 +18,15 @@ type Recorder struct {
 	sent []Request
 }
 
-// NewRecorder returns the operations on an in-memory resource with the given view, and their recorder.
+// NewRecorder returns the operations on an in-memory resource with the given view, and their recorder. Without a state,
+// the resource is in one that allows writing.
 func NewRecorder(kind Kind, id string, family Family, v View) (*Resource, *Recorder, error) {
 	v.ID, v.Metadata = id, maps.Clone(v.Metadata)
 	if v.Metadata == nil {
 		v.Metadata = map[string]string{}
+	}
+	if v.State == "" {
+		v.State = kind.row().readyState()
 	}
 	recorder := &Recorder{row: kind.row(), view: v}
 	r, err := newResource(recorder, kind, id, family)

@@ -72,7 +72,7 @@ func TestPlanShowsWhatARunSends(t *testing.T) {
 				continue
 			}
 			for _, keys := range []string{`set: {env: dev, "b:c": x}`, `add: {owner: alice}`, `add: {owner: alice, team: red}`,
-				`set: {env: dev}, remove: [old, older]`} {
+				`set: {env: dev}, remove: [old, older]`, `set: {env: dev}, rename: {old: new}, remove: ["olde*"]`} {
 				t.Run(fmt.Sprintf("%s/%s/%s", kind, action, keys), func(t *testing.T) {
 					planIsWhatIsSent(t, kind, action, keys)
 				})
@@ -106,6 +106,10 @@ func planIsWhatIsSent(t *testing.T, kind lifecycle.Kind, action lifecycle.Action
 	if len(planned) != 1 || !planned[0].Pending() {
 		t.Fatalf("planned %+v", planned)
 	}
+	var foreseen []string
+	for _, r := range tg.Preview(t.Context(), e)[0].Requests {
+		foreseen = append(foreseen, r.Method+" "+r.Path+" "+string(r.Body))
+	}
 	sim.ForgetRequests()
 	done := tg.Handle(t.Context(), tagger.Delivery{Event: e})
 	if len(done) != 1 || done[0].Outcome != apply.Tagged {
@@ -131,6 +135,12 @@ func planIsWhatIsSent(t *testing.T, kind lifecycle.Kind, action lifecycle.Action
 	}
 	if diff := cmp.Diff(arrived, sent); diff != "" {
 		t.Errorf("(-arrived +told):\n%s", diff)
+	}
+	if diff := cmp.Diff(foreseen, arrived); diff != "" {
+		t.Errorf("with the resource read (-foreseen +arrived):\n%s", diff)
+	}
+	if strings.Contains(keys, "rename") { // whose value only the cloud knows
+		return
 	}
 	if len(shown) != len(arrived) {
 		t.Fatalf("shown %d requests, sent %d:\n%s\n%s", len(shown), len(arrived), strings.Join(shown, "\n"),
