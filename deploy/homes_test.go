@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"bytes"
 	"encoding/json"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -43,38 +44,121 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// Links of the pages lead to files, and to headings in them.
+// Links of all pages lead to files, and to headings in them.
 func TestLinks(t *testing.T) {
-	pages, err := filepath.Glob("*/README.md")
-	if err != nil || len(pages) < 6 {
-		t.Fatalf("%q, %v", pages, err)
+	pages := files(t, ".md")
+	if len(pages) < 25 {
+		t.Fatalf("%d pages: %q", len(pages), pages)
 	}
-	for _, page := range append(pages, "../docs/runbook.md") {
-		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(read(t, page), -1) {
-			if strings.Contains(link[1], "://") {
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	for _, page := range pages {
+		for _, m := range link.FindAllStringSubmatch(prose(read(t, page)), -1) {
+			if strings.Contains(m[1], "://") {
 				continue
 			}
-			file, anchor, _ := strings.Cut(link[1], "#")
+			file, anchor, _ := strings.Cut(m[1], "#")
 			path := filepath.Join(filepath.Dir(page), file)
 			if file == "" {
 				path = page
 			}
-			if _, err := os.Stat(path); err != nil {
-				t.Errorf("%s: %v", page, err)
-				continue
-			}
-			if anchor != "" && !slices.Contains(anchors(read(t, path)), anchor) {
-				t.Errorf("%s: %s has no heading #%s", page, path, anchor)
+			if problem := target(t, path, anchor); problem != "" {
+				t.Errorf("%s: %s", page, problem)
 			}
 		}
 	}
 }
 
-// anchors are those that GitHub makes of a page's headings.
+// Pages under docs that code, manifests and messages name exist, with the named heading.
+func TestNamedPages(t *testing.T) {
+	name := regexp.MustCompile(`\bdocs/([a-z][\w-]*\.md)(?:#([\w-]+))?`)
+	named := 0
+	for _, file := range files(t, ".go", ".yaml", ".tf", ".sh", ".py", ".service", ".container", "environment", ".html") {
+		for _, m := range name.FindAllStringSubmatch(read(t, file), -1) {
+			named++
+			if problem := target(t, filepath.Join("../docs", m[1]), m[2]); problem != "" {
+				t.Errorf("%s: %s", file, problem)
+			}
+		}
+	}
+	if named < 50 {
+		t.Errorf("%d places name a page", named)
+	}
+}
+
+// Each page under docs can be reached by links from the README.
+func TestPagesAreReached(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#\s]+)`)
+	reached := map[string]bool{}
+	for todo := []string{"../README.md"}; len(todo) > 0; todo = todo[1:] {
+		page := todo[0]
+		if reached[page] || filepath.Ext(page) != ".md" {
+			continue
+		}
+		reached[page] = true
+		for _, m := range link.FindAllStringSubmatch(prose(read(t, page)), -1) {
+			if !strings.Contains(m[1], "://") {
+				todo = append(todo, filepath.Join(filepath.Dir(page), m[1]))
+			}
+		}
+	}
+	pages, err := filepath.Glob("../docs/*.md")
+	if err != nil || len(pages) < 15 {
+		t.Fatalf("%q, %v", pages, err)
+	}
+	for _, page := range pages {
+		if !reached[page] {
+			t.Errorf("no link leads to %s", page)
+		}
+	}
+}
+
+// target returns what is wrong with a link to a file and a heading in it, or "".
+func target(t *testing.T, path, anchor string) string {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		return err.Error()
+	}
+	if anchor != "" && !slices.Contains(anchors(read(t, path)), anchor) {
+		return path + " has no heading #" + anchor
+	}
+	return ""
+}
+
+// files returns the paths of the project's files with one of the endings, without test data.
+func files(t *testing.T, endings ...string) []string {
+	t.Helper()
+	var found []string
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && slices.Contains([]string{".git", "dist", "testdata", ".aws-sam"}, entry.Name()):
+			return filepath.SkipDir
+		case entry.Type().IsRegular() && slices.ContainsFunc(endings, func(ending string) bool {
+			return strings.HasSuffix(path, ending)
+		}):
+			found = append(found, path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// prose returns a page without its code.
+func prose(text string) string {
+	text = regexp.MustCompile("(?ms)^ *```.*?^ *```$").ReplaceAllString(text, "")
+	return regexp.MustCompile("`[^`\n]*`").ReplaceAllString(text, "code")
+}
+
+// anchors returns those that GitHub gives a page's headings.
 func anchors(text string) []string {
 	var found []string
+	text = regexp.MustCompile("(?ms)^ *```.*?^ *```$").ReplaceAllString(text, "")
 	for _, h := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
-		plain := regexp.MustCompile(`[^\w\- ]`).ReplaceAllString(strings.ToLower(h[1]), "")
+		plain := regexp.MustCompile(`[^\p{L}\p{N}_\- ]`).ReplaceAllString(strings.ToLower(h[1]), "")
 		found = append(found, strings.ReplaceAll(plain, " ", "-"))
 	}
 	return found
@@ -137,10 +221,9 @@ func TestKolla(t *testing.T) {
 		t.Errorf("the policy defines %s: %v", policy[2], err)
 	}
 	pattern := regexp.MustCompile(policy[1])
-	private := read(t, "../docs/private-cloud.md")
-	names := regexp.MustCompile(`(?m)^deleted queue (\S+) `).FindAllStringSubmatch(private, -1)
+	names := regexp.MustCompile(`(?m)^deleted queue (\S+) `).FindAllStringSubmatch(read(t, "../docs/queues.md"), -1)
 	if len(names) != 11 {
-		t.Errorf("docs/private-cloud.md names %d queues", len(names))
+		t.Errorf("docs/queues.md names %d queues", len(names))
 	}
 	for _, name := range names {
 		if !pattern.MatchString(name[1]) {
@@ -155,7 +238,8 @@ func TestKolla(t *testing.T) {
 
 	// The rights are the same everywhere.
 	rights := regexp.MustCompile(`rabbitmqctl set_permissions tagger ('.*')`)
-	here, there := rights.FindStringSubmatch(read(t, "kolla/README.md")), rights.FindStringSubmatch(private)
+	here := rights.FindStringSubmatch(read(t, "kolla/README.md"))
+	there := rights.FindStringSubmatch(read(t, "../docs/private-cloud.md"))
 	if here == nil || there == nil || here[1] != there[1] {
 		t.Errorf("rights %q and %q", here, there)
 	}

@@ -289,7 +289,7 @@ func queuesMoveCommand(s streams) *cobra.Command {
 			"broker\n" +
 			"has confirmed it in the other one. What is there when it begins is moved; no listener may run on FROM, one may " +
 			"on TO.\n" +
-			"docs/private-cloud.md has the order of steps in which nothing is lost.",
+			"docs/queues.md has the order of steps in which nothing is lost.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
 				return errors.New("queues move: name two queues: tagger queues move FROM TO, such as tagger tagger.2")

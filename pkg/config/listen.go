@@ -17,7 +17,7 @@ type Listen struct {
 	Exchanges   List   `envconfig:"TAGGER_AMQP_EXCHANGES" default:"nova,cinder,openstack" desc:"Exchanges to which the services send notifications (control_exchange in their configuration)."`
 	RoutingKeys List   `envconfig:"TAGGER_AMQP_ROUTING_KEYS" default:"notifications.info,versioned_notifications.info" desc:"Routing keys of the notifications to receive: topic, dot, priority. One of the two formats is enough."`
 	Queue       string `envconfig:"TAGGER_AMQP_QUEUE" default:"tagger" desc:"Queue for the notifications, and prefix of the other queues' names. Listeners with the same queue share its messages; listeners with different rules need different queues."`
-	Repair      bool   `envconfig:"TAGGER_REPAIR" default:"true" desc:"Write keys again that another writer removed within 30 seconds; see private-cloud.md."`
+	Repair      bool   `envconfig:"TAGGER_REPAIR" default:"true" desc:"Write keys again that another writer undid within 30 seconds; see docs/listener.md."`
 
 	ManagementURL string `envconfig:"TAGGER_AMQP_MANAGEMENT_URL" desc:"Address of RabbitMQ's management plugin, where tagger check reads policies. The default is the broker's host and port 15672, or 15671 with amqps."`
 

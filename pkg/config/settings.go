@@ -28,20 +28,20 @@ type Settings struct {
 
 	ComputeEndpoint string   `envconfig:"TAGGER_COMPUTE_ENDPOINT" desc:"Address of the compute API, instead of the one in the service catalog; may contain {project_id}. Required with an access key."`
 	VolumeEndpoint  string   `envconfig:"TAGGER_VOLUME_ENDPOINT" desc:"Address of the volume API, instead of the one in the service catalog; may contain {project_id}. Required with an access key."`
-	Projects        Projects `envconfig:"TAGGER_PROJECTS" desc:"Projects whose resources may be written, separated by commas: own (the default), project IDs, roles, domain:NAME or *. Required with an administrator's credentials; see Projects in configuration.md."`
+	Projects        Projects `envconfig:"TAGGER_PROJECTS" desc:"Projects whose resources may be written, separated by commas: own (the default), project IDs, roles, domain:NAME or *. Required with an administrator's credentials; see Projects in docs/configuration.md."`
 	WriteLocked     bool     `envconfig:"TAGGER_WRITE_LOCKED" default:"false" desc:"Also write to locked servers, which Nova allows only for an administrator."`
 	SecretARN       string   `envconfig:"TAGGER_SECRET_ARN" desc:"On AWS: ARN of the Secrets Manager secret with the credentials, a JSON object of the variables under Credentials. Only the functions, tagger serve and tagger listen read it."`
 
-	Grace       time.Duration  `envconfig:"TAGGER_GRACE" default:"10m" desc:"Minimum age of an event before not found means that the resource was deleted. Until then, the event is retried."`
-	GiveUpAfter time.Duration  `envconfig:"TAGGER_GIVE_UP_AFTER" default:"24h" desc:"How long to retry an event, counted from when a queue accepted it."`
+	Grace       time.Duration  `envconfig:"TAGGER_GRACE" default:"10m" desc:"If the cloud answers 404, the event is retried until it is this old; then the resource counts as deleted."`
+	GiveUpAfter time.Duration  `envconfig:"TAGGER_GIVE_UP_AFTER" default:"24h" desc:"How long to retry an event, from the time when a queue accepted it."`
 	Wait        *time.Duration `envconfig:"TAGGER_WAIT" desc:"How long one call waits for a resource to become ready. The default is 5s for events from a queue, 20s over HTTP, 10m on the command line, and until the invocation ends on platforms that retry little."`
-	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"Number of changes to process at a time, 1 to 1000. Ten times as many requests or messages may be in flight."`
-	Rate        float64        `envconfig:"TAGGER_RATE" default:"5" desc:"Writes per second to each API while there is a backlog; 0 for no limit. After a burst of ten seconds' worth the limit applies, and it halves while the API responds slowly."`
+	Concurrency int            `envconfig:"TAGGER_CONCURRENCY" default:"10" desc:"Number of changes to process at a time, 1 to 1000. Up to ten times as many requests or messages may be in flight."`
+	Rate        float64        `envconfig:"TAGGER_RATE" default:"5" desc:"Writes per second to each API while there is a backlog; 0 for no limit. The first ten seconds' worth is written at once. The rate halves while the API responds slowly."`
 
 	DeadLetterQueueURL string `envconfig:"TAGGER_DEAD_LETTER_QUEUE_URL" desc:"On AWS: URL of the SQS queue to which rejected records are sent, with the reason. Without it, they return to their queue."`
 
 	HTTPSecret            Secret `envconfig:"TAGGER_HTTP_SECRET" desc:"Bearer token that HTTP requests must have, except on Lambda, and that tagger listen sends to its sink. Without it, anyone who can reach the port can send events."`
-	BytesInFlight         int64  `envconfig:"TAGGER_BYTES_IN_FLIGHT" default:"8388608" desc:"Maximum total size of requests or messages in flight, at least 7340032 because one may have 6 MiB. Above it, HTTP requests are answered 503 and messages stay in their queue."`
+	BytesInFlight         int64  `envconfig:"TAGGER_BYTES_IN_FLIGHT" default:"8388608" desc:"Maximum total bytes of requests or messages in flight: 8 MiB; at least 7 MiB (7340032), because one may have 6 MiB. Above it, HTTP requests are answered 503 and messages stay in their queue."`
 	MetricsSecret         bool   `envconfig:"TAGGER_METRICS_SECRET" default:"false" desc:"Require TAGGER_HTTP_SECRET as the bearer token for GET /metrics too."`
 	WebHookOrigins        List   `envconfig:"TAGGER_WEBHOOK_ORIGINS" desc:"Origins that the CloudEvents web hook handshake (OPTIONS) allows, separated by commas: DNS names, *.NAME, or * for all. Without origins, the handshake is refused."`
 	WebHookRate           int    `envconfig:"TAGGER_WEBHOOK_RATE" default:"0" desc:"Requests per minute that the handshake allows; 0 for any number."`
@@ -50,9 +50,9 @@ type Settings struct {
 	EventTypes   EventTypes `envconfig:"TAGGER_EVENT_TYPES" desc:"Additional event types or trace names with their actions, separated by commas, such as createSnapshotV2=snapshot.created."`
 	IgnoreActors List       `envconfig:"TAGGER_IGNORE_ACTORS" desc:"Names or IDs of users whose changes are ignored, separated by commas; * matches any characters, ? one."`
 
-	HoldFile string `envconfig:"TAGGER_HOLD_FILE" desc:"While this file exists, tagger serve and tagger listen write nothing: they accept events and defer them."`
+	HoldFile string `envconfig:"TAGGER_HOLD_FILE" desc:"While this file exists, tagger serve and tagger listen write nothing; tagger serve answers 503, and tagger listen puts events into its delay queues."`
 
-	AuditFile string `envconfig:"TAGGER_AUDIT_FILE" desc:"A file that gets a line before each write and after it, with each key's value before and after; made with mode 0600. tagger reconcile --revert takes back what it says. It grows: rotate it by renaming it."`
+	AuditFile string `envconfig:"TAGGER_AUDIT_FILE" desc:"File that records each write; tagger reconcile --revert undoes them. It has mode 0600 and grows: to rotate it, rename it. See docs/audit-file.md."`
 
 	LogNames bool   `envconfig:"TAGGER_LOG_NAMES" default:"false" desc:"Log the written values and users' names, not only keys."`
 	LogLevel string `envconfig:"TAGGER_LOG_LEVEL" default:"info" desc:"Lowest level to log: debug, info, warn or error."`

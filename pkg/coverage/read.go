@@ -64,7 +64,7 @@ func (o Options) kinds() []lifecycle.Kind {
 }
 
 // ErrNothingRequired reports rules without required keys.
-var ErrNothingRequired = errors.New("the rules require no key: add a section required: (docs/rules.md)")
+var ErrNothingRequired = errors.New("the rules require no key: add a section required: (docs/rules-reference.md)")
 
 // reader holds the state of one run.
 type reader struct {

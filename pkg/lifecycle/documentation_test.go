@@ -121,7 +121,7 @@ func TestDocumentedNonChanges(t *testing.T) {
 	}
 }
 
-// TestFieldsAreOneTable compares the fields that rules see in the code, docs/events.md, docs/rules.md and the plain
+// TestFieldsAreOneTable compares the fields that rules see in the code, docs/events.md, docs/rules-reference.md and the plain
 // schema.
 func TestFieldsAreOneTable(t *testing.T) {
 	var all, inEvents []string
@@ -144,11 +144,11 @@ func TestFieldsAreOneTable(t *testing.T) {
 		t.Errorf("docs/events.md (-code +docs):\n%s", diff)
 	}
 
-	rules := string(readFile(t, "../../docs/rules.md"))
+	rules := string(readFile(t, "../../docs/rules-reference.md"))
 	for _, object := range []string{"resource", "actor"} {
 		row := regexp.MustCompile("(?m)^\\| `" + object + "` \\| (.*) \\|$").FindStringSubmatch(rules)
 		if row == nil {
-			t.Fatalf("docs/rules.md has no row of %s", object)
+			t.Fatalf("docs/rules-reference.md has no row of %s", object)
 		}
 		var got []string
 		for _, name := range names(row[1]) {
@@ -157,7 +157,7 @@ func TestFieldsAreOneTable(t *testing.T) {
 			}
 		}
 		if diff := cmp.Diff(slices.Sorted(slices.Values(members[object])), slices.Sorted(slices.Values(got))); diff != "" {
-			t.Errorf("docs/rules.md: %s (-code +docs):\n%s", object, diff)
+			t.Errorf("docs/rules-reference.md: %s (-code +docs):\n%s", object, diff)
 		}
 	}
 

@@ -148,7 +148,7 @@ func (t *topology) declareMain(conn *amqp.Connection, q queue) error {
 	switch {
 	case t.shared:
 		t.log.Warn("the queue exists as older versions made it; listeners take turns by a lock "+
-			"(docs/private-cloud.md says how to renew it)", "queue", q.name)
+			"(docs/queues.md says how to renew it)", "queue", q.name)
 	case err != nil:
 		return t.declareError(q.name, err)
 	}
