@@ -8,6 +8,8 @@ package delivery
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -53,12 +55,19 @@ type Message struct {
 }
 
 // Identity identifies the first event by its source and id, because an id is unique only within its source
-// (https://github.com/cloudevents/spec/blob/main/cloudevents/spec.md#id). It is "" if no event could be read.
+// (https://github.com/cloudevents/spec/blob/main/cloudevents/spec.md#id). It is "" if no event could be read. Entry
+// points remember thousands of identities, so a digest stands for a long one.
 func (m Message) Identity() string {
 	if len(m.Events) == 0 {
 		return ""
 	}
-	return m.Events[0].Source() + "\n" + m.Events[0].ID()
+	const longest = 512
+	identity := m.Events[0].Source() + "\n" + m.Events[0].ID()
+	if len(identity) > longest {
+		sum := sha256.Sum256([]byte(identity))
+		return "sha256\n" + hex.EncodeToString(sum[:])
+	}
+	return identity
 }
 
 // EventID returns the id of the first event, "" if no event could be read.

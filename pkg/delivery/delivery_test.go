@@ -582,3 +582,20 @@ func TestRoom(t *testing.T) {
 		}
 	})
 }
+
+// An identity is short, whatever the event's id and source, and tells events apart.
+func TestIdentity(t *testing.T) {
+	identity := func(source, id string) string {
+		e := created(id)
+		e.SetSource(source)
+		return message(e).Identity()
+	}
+	if got := identity("//test", "e-1"); got != "//test\ne-1" {
+		t.Errorf("%q", got)
+	}
+	long := strings.Repeat("x", 4000)
+	one, other, same := identity("//"+long, long+"1"), identity("//"+long, long+"2"), identity("//"+long, long+"1")
+	if len(one) > 512 || one == other || one != same {
+		t.Errorf("%q, %q, %q", one, other, same)
+	}
+}

@@ -244,6 +244,7 @@ func TestDocumentedLimits(t *testing.T) {
 		"JSON values in an event's data, those in strings that are JSON included": l.Values,
 		"resources that one event reports":                                        l.Changes,
 		"bytes of a field that rules see by name, such as `resource.name`":        l.Text,
+		"bytes of a request's id":                                                 l.Text,
 	} {
 		if documented[what] != strconv.Itoa(limit) {
 			t.Errorf("%s: %q, the default is %d", what, documented[what], limit)

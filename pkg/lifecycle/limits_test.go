@@ -91,6 +91,14 @@ func TestLimits(t *testing.T) {
 			"a long project", plainType, `{"resource":{"project_name":"` + strings.Repeat("é", 26) + `"}}`,
 			"resource.project_name", tooLong,
 		},
+		{
+			"a long request id", novaType, nova(`{` + server + `,"request_id":"` + strings.Repeat("r", 51) + `"}`),
+			"the request's id", tooLong,
+		},
+		{
+			"a long job id", ecsType, trace(`"response":{"job_id":"` + strings.Repeat("j", 51) + `"}`),
+			"the request's id", tooLong,
+		},
 		{"a long value that rules do not see by name", plainType, `{"note":"` + strings.Repeat("x", 500) + `"}`, "", ""},
 		// Data of events that report no change is not decoded.
 		{"a large notification without a change", "org.openstack.scheduler.select_destinations.end", values(1000), "", ""},

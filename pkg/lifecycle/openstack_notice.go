@@ -70,6 +70,11 @@ func (r *Registry) Notice(e event.Event) (n Notice, ok bool) {
 		Actor:    openstackActor("", notification, s),
 	}
 	n.Time, _ = timestamp.Parse(text(notification["timestamp"]))
+	for _, s := range []string{n.Request, n.Actor.ID, n.Actor.Name} { // these are remembered and logged
+		if len(s) > r.options.Limits.Text {
+			return Notice{}, false
+		}
+	}
 	return n, n.Server != ""
 }
 

@@ -99,6 +99,10 @@ func (r *Registry) finish(d dialect, e event.Event, reading Reading) (Reading, e
 		if c.Actor.Kind == "" {
 			c.Actor.Kind = UnknownActor
 		}
+		if limit := r.options.Limits.Text; len(c.Request) > limit { // it is remembered, to tell a change reported twice
+			return Reading{Dialect: d.name()},
+				tooLarge(d, e.Type(), "the request's id", &document.LimitError{What: "bytes", Max: limit})
+		}
 		for _, f := range fields {
 			if f.Type == Text && len(f.text(c)) > r.options.Limits.Text {
 				limit := &document.LimitError{What: "bytes", Max: r.options.Limits.Text}
