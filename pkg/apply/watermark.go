@@ -10,9 +10,16 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// maxWatermarks is the number of resources whose watermarks are remembered. The least recently written is evicted
-// first.
-const maxWatermarks = 10_000
+const (
+	// maxWatermarks is the number of resources whose watermarks are remembered. The least recently written is evicted
+	// first.
+	maxWatermarks = 10_000
+	// maxDecided is the number of keys of one resource, more than Nova and Cinder allow at a time. With a pattern to
+	// remove, users decide which keys these are: those that were decided first are evicted first.
+	maxDecided = 256
+	// maxAllDecided is the number of keys of all resources.
+	maxAllDecided = 100_000
+)
 
 // watermarks remember, for each key of a resource, the time of the newest change that decided its value. Events arrive
 // late and out of order: an older change must not overwrite what a newer one wrote. The zero value is ready to use.
@@ -22,6 +29,7 @@ type watermarks struct {
 	mu        sync.Mutex
 	resources map[string]*list.Element // of *watermark
 	order     list.List                // least recently written first
+	keys      int                      // of all resources
 }
 
 type watermark struct {
@@ -97,22 +105,41 @@ func (w *watermarks) note(resource string, at time.Time, keys []string) {
 			w.resources = map[string]*list.Element{}
 		}
 		if w.order.Len() >= maxWatermarks {
-			oldest := w.order.Front()
-			delete(w.resources, w.order.Remove(oldest).(*watermark).resource)
+			w.evict()
 		}
 		e = w.order.PushBack(&watermark{resource: resource})
 		w.resources[resource] = e
 	}
 	w.order.MoveToBack(e)
 	mark := e.Value.(*watermark)
+	w.keys -= len(mark.decided)
 	for _, key := range keys {
 		mark.note(key, at)
 	}
+	w.keys += len(mark.decided)
+	for w.keys > maxAllDecided {
+		w.evict()
+	}
+}
+
+// evict forgets the resource that was written least recently.
+func (w *watermarks) evict() {
+	oldest := w.order.Remove(w.order.Front()).(*watermark)
+	delete(w.resources, oldest.resource)
+	w.keys -= len(oldest.decided)
 }
 
 func (m *watermark) note(key string, at time.Time) {
 	i := slices.IndexFunc(m.decided, func(d decided) bool { return d.key == key })
 	switch {
+	case i < 0 && len(m.decided) >= maxDecided:
+		first := 0
+		for k, d := range m.decided {
+			if d.at.Before(m.decided[first].at) {
+				first = k
+			}
+		}
+		m.decided[first] = decided{key, at}
 	case i < 0:
 		m.decided = append(m.decided, decided{key, at})
 	case m.decided[i].at.Before(at):
