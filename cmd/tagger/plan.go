@@ -62,7 +62,7 @@ func planCommand(s streams) *cobra.Command {
 				}
 			default:
 				for _, planned := range t.Plan(cmd.Context(), d.event) {
-					p.previewed(tagger.Preview{Plan: t.Requests(planned)})
+					p.previewed(tagger.Preview{Plan: *t.Requests(planned)})
 				}
 			}
 			p.end()

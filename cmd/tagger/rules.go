@@ -210,13 +210,13 @@ func (c ruleCase) run(ctx context.Context, t *tagger.Tagger, dir string) ([]stri
 	if err != nil {
 		return nil, err
 	}
-	var planned []tagger.Plan
+	var planned []*tagger.Plan
 	for _, record := range ingress.Decode(payload).Records {
 		for _, e := range record.Events {
 			planned = append(planned, t.Plan(ctx, e)...)
 		}
 		if record.Err != nil {
-			planned = append(planned, t.Unreadable(ctx, record.Err).Plan)
+			planned = append(planned, &t.Unreadable(ctx, record.Err).Plan)
 		}
 	}
 	if len(planned) != 1 {

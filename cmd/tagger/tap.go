@@ -121,7 +121,7 @@ func (t *tap) bound(exchanges, missing []string) {
 // message prints a message, and reports whether to continue.
 func (t *tap) message(ctx context.Context, m listen.Message) bool {
 	t.messages++
-	var planned []tagger.Plan
+	var planned []*tagger.Plan
 	for _, e := range m.Events {
 		for _, p := range t.planner.Plan(ctx, e) {
 			planned = append(planned, p)
@@ -138,7 +138,7 @@ func (t *tap) message(ctx context.Context, m listen.Message) bool {
 	}
 	if m.Err != nil {
 		t.unreadable++
-		planned = append(planned, t.planner.Unreadable(ctx, m.Err).Plan)
+		planned = append(planned, &t.planner.Unreadable(ctx, m.Err).Plan)
 	}
 	for _, p := range planned {
 		if p.Action == "" && m.Err == nil && !t.options.all {
@@ -147,7 +147,7 @@ func (t *tap) message(ctx context.Context, m listen.Message) bool {
 		if t.printer.format == asText {
 			fmt.Fprintln(t.out, t.printer.style.paint(bold, time.Now().Format(time.TimeOnly)))
 		}
-		t.printer.previewed(tagger.Preview{Plan: p})
+		t.printer.previewed(tagger.Preview{Plan: *p})
 		if t.shown++; t.options.count > 0 && t.shown >= t.options.count {
 			return false
 		}
@@ -205,7 +205,7 @@ func newFixtures(dir, rulesFile string) (*fixtures, error) {
 var notInName = regexp.MustCompile(`[^A-Za-z0-9.-]+`)
 
 // save writes an event, and a case about it if the event reports one change.
-func (f *fixtures) save(e event.Event, planned []tagger.Plan) error {
+func (f *fixtures) save(e event.Event, planned []*tagger.Plan) error {
 	if len(planned) != 1 {
 		return nil // a case is about one change
 	}
@@ -234,7 +234,7 @@ func (f *fixtures) save(e event.Event, planned []tagger.Plan) error {
 }
 
 // addCase appends a case to the case file, as JSON, which is valid YAML.
-func (f *fixtures) addCase(name string, p tagger.Plan) error {
+func (f *fixtures) addCase(name string, p *tagger.Plan) error {
 	x := expectation{Rules: p.Rules, Set: p.Keys.Set, Add: p.Keys.Add, Remove: p.Keys.Remove, Rename: p.Keys.Rename}
 	if !p.Pending() {
 		x.Outcome = string(p.Outcome)

@@ -76,7 +76,7 @@ func embed(ctx context.Context, planner *tagger.Tagger, events []delivered) *emb
 	o := simcloud.Options{Users: simcloud.DefaultUsers()[:1], SnapshotTime: buildTime, VolumeTime: buildTime}
 	roles := o.Users[0].Roles
 	o.Projects = []simcloud.Project{{Name: "demo"}}
-	var all []tagger.Plan
+	var all []*tagger.Plan
 	var others []string
 	for _, d := range events {
 		if d.err != nil {

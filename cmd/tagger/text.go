@@ -192,7 +192,7 @@ func (p *printer) previewed(v tagger.Preview) {
 		_ = printJSON(p.out, view)
 		return
 	}
-	p.plan(v.Plan)
+	p.plan(&v.Plan)
 	if v.Diff != nil {
 		p.diff(*v.Diff)
 	}
@@ -242,7 +242,7 @@ func (p *printer) progress() tagger.Progress {
 	var body []byte
 	shorten := strings.NewReplacer()
 	return tagger.Progress{
-		Planned: func(planned tagger.Plan) {
+		Planned: func(planned *tagger.Plan) {
 			p.plan(planned)
 			if id := planned.Resource.ID; len(id) > 8 {
 				shorten = strings.NewReplacer(id, id[:8]+"…")
@@ -287,7 +287,7 @@ func callError(c metadata.Call) string {
 }
 
 // result prints the result of a change.
-func (p *printer) result(r tagger.Result) {
+func (p *printer) result(r *tagger.Result) {
 	p.count(r.Outcome)
 	if p.format == asJSON {
 		_ = printJSON(p.out, r)
@@ -348,7 +348,7 @@ func (p *printer) deadLetter(e event.Event) {
 }
 
 // plan prints an event, its change, the rules that match and the metadata that they want.
-func (p *printer) plan(v tagger.Plan) {
+func (p *printer) plan(v *tagger.Plan) {
 	if v.Event.ID != "" {
 		p.line("event", v.Event.Type+"  "+p.style.paint(faint, v.Event.ID))
 	}
@@ -411,7 +411,7 @@ func (p *printer) skipped(all []rules.Skip) {
 	}
 }
 
-func describeOrigin(v tagger.Plan) string {
+func describeOrigin(v *tagger.Plan) string {
 	actor := v.Actor.Name
 	if actor == "" {
 		actor = v.Actor.ID

@@ -41,8 +41,9 @@ type Options struct {
 
 // Job is one plan for one resource.
 type Job struct {
-	Change lifecycle.Change
-	Plan   rules.Plan
+	// Change and Plan are only read.
+	Change *lifecycle.Change
+	Plan   *rules.Plan
 	// Visible reports that the credentials act in the event's project, or that the event names none. If they do not, a
 	// 404 says nothing about the resource.
 	Visible bool

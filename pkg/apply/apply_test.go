@@ -77,11 +77,11 @@ func newStand(t *testing.T, o simcloud.Options, a apply.Options) *stand {
 // job returns a job for a server that was created a minute ago.
 func job(p rules.Plan) apply.Job {
 	return apply.Job{
-		Change: lifecycle.Change{
+		Change: &lifecycle.Change{
 			Action: lifecycle.ServerCreated, Resource: lifecycle.Resource{Kind: lifecycle.Server, ID: id},
 			Time: time.Now().Add(-time.Minute),
 		},
-		Plan: p, Visible: true, Wait: time.Minute,
+		Plan: &p, Visible: true, Wait: time.Minute,
 	}
 }
 
@@ -250,7 +250,7 @@ func TestCalls(t *testing.T) {
 			if tt.action != "" {
 				j.Change.Action = tt.action
 			}
-			foreseen := requests(t, j.Change, tt.plan, orEmpty(tt.have), o)
+			foreseen := requests(t, *j.Change, tt.plan, orEmpty(tt.have), o)
 			got := s.applier.Apply(t.Context(), s.servers, j)
 			if got.Outcome != tt.outcome {
 				t.Errorf("outcome %s", got)
@@ -269,7 +269,7 @@ func TestCalls(t *testing.T) {
 
 func requests(t *testing.T, c lifecycle.Change, p rules.Plan, current m, o apply.Options) []metadata.Request {
 	t.Helper()
-	all, err := apply.Requests(apply.Job{Change: c, Plan: p}, current, o)
+	all, err := apply.Requests(apply.Job{Change: &c, Plan: &p}, current, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +322,7 @@ func TestSnapshot(t *testing.T) {
 	}
 	diff(t, "sent", want, s.sent())
 	diff(t, "foreseen", paths(s.sim.Requests()),
-		requestPaths(requests(t, j.Change, plan, m{"old": "x", "a": "9"}, options())))
+		requestPaths(requests(t, *j.Change, plan, m{"old": "x", "a": "9"}, options())))
 	snapshot, _ := s.sim.Snapshot(id)
 	diff(t, "metadata", m{"env": "dev", "b": "2", "owner": "alice", "a": "9"}, snapshot.Metadata)
 }

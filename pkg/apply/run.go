@@ -256,11 +256,11 @@ func (r *run) settle() {
 }
 
 // plan returns the plan without the keys that exceed the resource's quota.
-func (r *run) plan() rules.Plan {
+func (r *run) plan() *rules.Plan {
 	if r.known == nil || r.most == 0 {
 		return r.job.Plan
 	}
-	var p rules.Plan
+	var p *rules.Plan
 	p, r.left = r.job.Plan.Fit(r.known, r.most)
 	return p
 }

@@ -45,13 +45,13 @@ type decided struct {
 
 // leaveOut returns the plan without the keys that a newer change decided, those keys, and a problem for each of them
 // that the plan names. A change without a time keeps all its keys.
-func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rules.Plan, map[string]bool,
+func (w *watermarks) leaveOut(resource string, at time.Time, plan *rules.Plan) (*rules.Plan, map[string]bool,
 	[]rules.Problem) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	e, ok := w.resources[resource]
 	if !ok || at.IsZero() {
-		return p, nil, nil
+		return plan, nil, nil
 	}
 	overtaken := map[string]bool{}
 	for _, d := range e.Value.(*watermark).decided {
@@ -60,7 +60,7 @@ func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rule
 		}
 	}
 	if len(overtaken) == 0 {
-		return p, nil, nil
+		return plan, nil, nil
 	}
 	var named []string
 	newer := func(key string) bool {
@@ -74,6 +74,7 @@ func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rule
 		maps.DeleteFunc(kept, func(key, _ string) bool { return newer(key) })
 		return kept
 	}
+	p := *plan
 	p.Set, p.Add, p.Remove = keep(p.Set), keep(p.Add), slices.DeleteFunc(slices.Clone(p.Remove), newer)
 	p.Rename = maps.Clone(p.Rename)
 	maps.DeleteFunc(p.Rename, func(from, to string) bool {
@@ -85,7 +86,7 @@ func (w *watermarks) leaveOut(resource string, at time.Time, p rules.Plan) (rule
 	for _, key := range slices.Compact(named) {
 		problems = append(problems, rules.Problem{Key: key, Why: "left out: a newer change of the resource decided it"})
 	}
-	return p, overtaken, problems
+	return &p, overtaken, problems
 }
 
 // note remembers that a change has decided keys. A time in the future counts as now: a wrong clock must not block later

@@ -27,11 +27,11 @@ import (
 
 // Tagger plans and applies single events. [tagger.Tagger] implements it.
 type Tagger interface {
-	Plan(ctx context.Context, e event.Event) []tagger.Plan
-	Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) tagger.Result
-	Failed(ctx context.Context, d tagger.Delivery, reason string) tagger.Result
-	Unreadable(ctx context.Context, err error) tagger.Result
-	GivenUp(ctx context.Context, d tagger.Delivery, last tagger.Result) tagger.Result
+	Plan(ctx context.Context, e event.Event) []*tagger.Plan
+	Apply(ctx context.Context, p *tagger.Plan, d tagger.Delivery) *tagger.Result
+	Failed(ctx context.Context, d tagger.Delivery, reason string) *tagger.Result
+	Unreadable(ctx context.Context, err error) *tagger.Result
+	GivenUp(ctx context.Context, d tagger.Delivery, last *tagger.Result) *tagger.Result
 }
 
 // Message is the unit that an entry point acknowledges: an SQS record, an AMQP message, an HTTP request, an invocation.
@@ -95,7 +95,7 @@ type Planned struct {
 // change is one plan of a message, with its event.
 type change struct {
 	event event.Event
-	plan  tagger.Plan
+	plan  *tagger.Plan
 	// broken is why there is no plan, "" if there is one. panicked reports that a panic is the reason.
 	broken   string
 	panicked bool
@@ -108,7 +108,7 @@ type Decision struct {
 	// EventID is the id of the event that decides, "" if it could not be read.
 	EventID string
 	// Results are those of all changes that were processed.
-	Results []tagger.Result
+	Results []*tagger.Result
 	// Reached reports that the cloud answered at least one call of a change without a fault.
 	Reached bool
 	// Panics counts the changes that ended with a panic.
@@ -224,7 +224,9 @@ func (p *Processor) plans(ctx context.Context, events []event.Event, s *share) (
 		}
 		size := 0
 		for _, c := range planned {
-			size += c.plan.Size()
+			if c.broken == "" {
+				size += c.plan.Size()
+			}
 		}
 		if err := s.take(size); err != nil {
 			planned = []change{refused(e, err)}

@@ -50,7 +50,7 @@ func newScript(t *testing.T) *script {
 	o := tagger.Options{Registry: lifecycle.New(lifecycle.Options{}), Rules: set,
 		Apply: apply.Options{GiveUpAfter: 24 * time.Hour}}
 	s := &script{planned: map[string]int{}, observed: map[apply.Outcome]int{}}
-	o.Observe = func(r tagger.Result) {
+	o.Observe = func(r *tagger.Result) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.observed[r.Outcome]++
@@ -59,7 +59,7 @@ func newScript(t *testing.T) *script {
 	return s
 }
 
-func (s *script) Plan(ctx context.Context, e event.Event) []tagger.Plan {
+func (s *script) Plan(ctx context.Context, e event.Event) []*tagger.Plan {
 	s.mu.Lock()
 	s.planned[e.ID()]++
 	s.mu.Unlock()
@@ -77,7 +77,7 @@ func word(e event.Event) string {
 	return w
 }
 
-func (s *script) Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) tagger.Result {
+func (s *script) Apply(ctx context.Context, p *tagger.Plan, d tagger.Delivery) *tagger.Result {
 	if !p.Pending() {
 		return s.Tagger.Apply(ctx, p, d)
 	}
@@ -89,7 +89,7 @@ func (s *script) Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) ta
 	if s.takes > 0 {
 		time.Sleep(s.takes) // of a bubble
 	}
-	r := tagger.Result{Plan: p}
+	r := &tagger.Result{Plan: *p}
 	r.Decision = &apply.Decision{Outcome: apply.Outcome(word(d.Event)), Reason: "because"}
 	faulty := func(text string, scope fault.Scope) {
 		r.Decision = &apply.Decision{Outcome: apply.Deferred, Reason: text, Delay: time.Minute,

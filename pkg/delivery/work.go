@@ -32,13 +32,13 @@ type message struct {
 	// handedBack is why none of its changes was started, "" if one was.
 	handedBack string
 	tried      sync.WaitGroup
-	unreadable []tagger.Result
+	unreadable []*tagger.Result
 }
 
 // attempt is the state of one change of a message.
 type attempt struct {
 	*change
-	result tagger.Result
+	result *tagger.Result
 	begun  bool
 	// brief means that the result is kept without details.
 	brief bool
@@ -101,6 +101,9 @@ func (w *work) run(lane []*message) {
 		if m.Err != nil {
 			m.unreadable = append(m.unreadable, w.processor.options.Tagger.Unreadable(w.ctx, m.Err))
 		}
+		if i+1 == len(lane) {
+			return
+		}
 		if d := m.decide(w.ctx); d.Outcome == apply.Deferred || d.Fault.Err != nil {
 			for _, later := range lane[i+1:] {
 				later.handedBack = "handed back: an earlier message of its group has to come back first"
@@ -156,12 +159,14 @@ func (a *attempt) notReady() bool {
 }
 
 func (w *work) task(m *message, a *attempt, wait func() time.Duration) *task {
-	t := &task{at: a.plan.Time()}
-	if a.calls() && a.plan.Resource.ID != "" {
-		t.resource = string(a.plan.Resource.Kind) + " " + a.plan.Resource.ID
-	}
-	if t.at.IsZero() {
-		t.at = m.ReceivedAt
+	t := &task{at: m.ReceivedAt}
+	if a.calls() {
+		if at := a.plan.Time(); !at.IsZero() {
+			t.at = at
+		}
+		if a.plan.Resource.ID != "" {
+			t.resource = string(a.plan.Resource.Kind) + " " + a.plan.Resource.ID
+		}
 	}
 	t.run = func(pausing func()) {
 		defer m.tried.Done()
@@ -194,7 +199,7 @@ func (p *Processor) attempt(ctx context.Context, a *attempt, d tagger.Delivery) 
 	}
 	if a.brief {
 		if a.result = a.result.Brief(); !a.notReady() {
-			a.plan = tagger.Plan{}
+			a.plan = &tagger.Plan{}
 		}
 	}
 }
@@ -214,7 +219,7 @@ func (m *message) decide(ctx context.Context) Decision {
 	if m.handedBack != "" {
 		return Decision{Decision: apply.Decision{Outcome: apply.Deferred, Reason: m.handedBack}, EventID: m.EventID()}
 	}
-	d := Decision{Results: make([]tagger.Result, 0, len(m.attempts)+len(m.unreadable))}
+	d := Decision{Results: make([]*tagger.Result, 0, len(m.attempts)+len(m.unreadable))}
 	var all []apply.Decision
 	var ids []string
 	add := func(one apply.Decision, id string) { all, ids = append(all, one), append(ids, id) }
@@ -237,7 +242,7 @@ func (m *message) decide(ctx context.Context) Decision {
 	}
 	if len(all) == 0 { // a batch of no events is done
 		empty := tagger.EmptyBatch()
-		d.Decision, d.Results = *empty.Decision, []tagger.Result{empty}
+		d.Decision, d.Results = *empty.Decision, []*tagger.Result{empty}
 		return d
 	}
 	worst := Worst(all)

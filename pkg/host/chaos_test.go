@@ -173,7 +173,7 @@ type ledger struct {
 	ages     []time.Duration
 }
 
-func (l *ledger) note(r tagger.Result) {
+func (l *ledger) note(r *tagger.Result) {
 	if r.Outcome == apply.Deferred || r.Fault.Err != nil {
 		return
 	}

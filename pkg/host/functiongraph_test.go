@@ -161,7 +161,7 @@ type asks struct {
 	errs   []error
 }
 
-func (a *asks) Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) tagger.Result {
+func (a *asks) Apply(ctx context.Context, p *tagger.Plan, d tagger.Delivery) *tagger.Result {
 	c, err := a.source(ctx)
 	a.got, a.errs = append(a.got, c), append(a.errs, err)
 	return a.script.Apply(ctx, p, d)

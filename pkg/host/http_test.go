@@ -232,7 +232,7 @@ func (d decide) Process(_ context.Context, messages []delivery.Message) []delive
 	all := make([]delivery.Decision, len(messages))
 	for i := range all {
 		one := d.Decision
-		all[i] = delivery.Decision{Decision: one, EventID: "e", Results: []tagger.Result{result("e", one)}}
+		all[i] = delivery.Decision{Decision: one, EventID: "e", Results: []*tagger.Result{result("e", one)}}
 	}
 	return all
 }
@@ -403,7 +403,7 @@ func TestAbsentServers(t *testing.T) {
 // absent waits for the servers of deferred events until the end of the wait.
 type absent struct{ script }
 
-func (a *absent) Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) tagger.Result {
+func (a *absent) Apply(ctx context.Context, p *tagger.Plan, d tagger.Delivery) *tagger.Result {
 	if d.Event.Subject() == string(apply.Deferred) {
 		d.Progress.Pausing("not found yet", d.Wait)
 		time.Sleep(d.Wait) // of the bubble

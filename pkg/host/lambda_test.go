@@ -37,9 +37,9 @@ type script struct {
 	release chan struct{} // which then goes on until this is closed
 }
 
-func (s *script) Plan(context.Context, ce.Event) []tagger.Plan { return []tagger.Plan{{}} }
+func (s *script) Plan(context.Context, ce.Event) []*tagger.Plan { return []*tagger.Plan{{}} }
 
-func (s *script) Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) tagger.Result {
+func (s *script) Apply(ctx context.Context, p *tagger.Plan, d tagger.Delivery) *tagger.Result {
 	s.most.Store(max(s.most.Load(), s.running.Add(1)))
 	defer s.running.Add(-1)
 	s.mu.Lock()
@@ -73,21 +73,21 @@ func (s *script) Apply(ctx context.Context, p tagger.Plan, d tagger.Delivery) ta
 	return r
 }
 
-func result(id string, d apply.Decision) tagger.Result {
-	r := tagger.Result{Plan: tagger.Plan{Decision: &d}}
+func result(id string, d apply.Decision) *tagger.Result {
+	r := &tagger.Result{Plan: tagger.Plan{Decision: &d}}
 	r.Event.ID = id
 	return r
 }
 
-func (s *script) Failed(_ context.Context, d tagger.Delivery, reason string) tagger.Result {
+func (s *script) Failed(_ context.Context, d tagger.Delivery, reason string) *tagger.Result {
 	return result(d.Event.ID(), apply.Decision{Outcome: apply.Deferred, Reason: reason, Delay: 15 * time.Second})
 }
 
-func (s *script) Unreadable(_ context.Context, err error) tagger.Result {
+func (s *script) Unreadable(_ context.Context, err error) *tagger.Result {
 	return result("", apply.Decision{Outcome: apply.Rejected, Reason: err.Error()})
 }
 
-func (s *script) GivenUp(_ context.Context, d tagger.Delivery, last tagger.Result) tagger.Result {
+func (s *script) GivenUp(_ context.Context, d tagger.Delivery, last *tagger.Result) *tagger.Result {
 	return result(d.Event.ID(), apply.Decision{Outcome: apply.Rejected, Reason: "given up: " + last.Fault.Err.Error(),
 		Internal: true})
 }

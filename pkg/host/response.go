@@ -46,7 +46,7 @@ func describe(d delivery.Decision) string {
 // results is the response to a caller who asks for results.
 type results struct {
 	Outcome apply.Outcome   `json:"outcome"`
-	Results []tagger.Result `json:"results"`
+	Results []*tagger.Result `json:"results"`
 }
 
 func directResponse(d delivery.Decision) (any, error) {
@@ -113,7 +113,7 @@ func newHTTPResponse(d delivery.Decision, request http.Header) httpResponse {
 	switch {
 	case wantsResults(request):
 		if all == nil {
-			all = []tagger.Result{}
+			all = []*tagger.Result{}
 		}
 		body, err := encode(results{d.Outcome, forStrangers(all)})
 		if err != nil {
@@ -132,13 +132,13 @@ func newHTTPResponse(d delivery.Decision, request http.Header) httpResponse {
 }
 
 // forStrangers returns the results without the reasons that are for the log only.
-func forStrangers(all []tagger.Result) []tagger.Result {
+func forStrangers(all []*tagger.Result) []*tagger.Result {
 	all = slices.Clone(all)
 	for i, r := range all {
 		if r.Decision != nil && r.Internal {
-			d := *r.Decision
-			d.Reason = reasonUnreached
-			all[i].Decision = &d
+			hidden, d := *r, *r.Decision
+			d.Reason, hidden.Decision = reasonUnreached, &d
+			all[i] = &hidden
 		}
 	}
 	return all

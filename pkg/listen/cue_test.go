@@ -112,7 +112,7 @@ func TestHeldLimits(t *testing.T) {
 			m.Raw = make([]byte, bytes)
 			d.note(m, delivery.Decision{
 				Decision: apply.Decision{Outcome: apply.Deferred},
-				Results:  []tagger.Result{{Plan: tagger.Plan{Resource: tagger.ResourceRef{Kind: "server", ID: "s"}}}},
+				Results:  []*tagger.Result{{Plan: tagger.Plan{Resource: tagger.ResourceRef{Kind: "server", ID: "s"}}}},
 			})
 		}
 		for i := range maxHeld + 5 {

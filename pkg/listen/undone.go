@@ -31,7 +31,7 @@ type Servers interface {
 	YieldsTo(ctx context.Context, a lifecycle.Actor) bool
 	// Restore writes the absent keys again, unless refuse returns a reason.
 	Restore(ctx context.Context, d tagger.Delivery, w tagger.Write, keys []string,
-		refuse func(absent []string) (why string)) tagger.Result
+		refuse func(absent []string) (why string)) *tagger.Result
 }
 
 // Limits of the memory for noticing undone writes.
@@ -215,7 +215,7 @@ func (u *undone) idle(ctx context.Context, server string) bool {
 }
 
 // note remembers the keys that results wrote, and forgets those that they deleted.
-func (u *undone) note(results []tagger.Result) {
+func (u *undone) note(results []*tagger.Result) {
 	if u.servers == nil {
 		return
 	}
@@ -322,7 +322,7 @@ func (u *undone) check(ctx context.Context, n lifecycle.Notice, d tagger.Deliver
 		return why
 	})
 	u.checked(n, r, granted)
-	return &r
+	return r
 }
 
 // knows reports whether a write to the server is remembered or under way.
@@ -467,8 +467,8 @@ func who(a lifecycle.Actor) string {
 }
 
 // checked records the result of a check, and of the keys that it was allowed to write.
-func (u *undone) checked(n lifecycle.Notice, r tagger.Result, granted []string) {
-	u.note([]tagger.Result{r})
+func (u *undone) checked(n lifecycle.Notice, r *tagger.Result, granted []string) {
+	u.note([]*tagger.Result{r})
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if len(r.Written) > 0 {

@@ -66,7 +66,7 @@ func newCounts() counts {
 }
 
 // Observe counts the outcome of a change.
-func (m *Metrics) Observe(r tagger.Result) {
+func (m *Metrics) Observe(r *tagger.Result) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.total.observe(r)
@@ -110,7 +110,7 @@ const (
 	otherRules = "(others)"
 )
 
-func (c *counts) observe(r tagger.Result) {
+func (c *counts) observe(r *tagger.Result) {
 	c.calls += int64(r.Calls)
 	c.writes += int64(r.Writes())
 	for _, name := range r.Rules {

@@ -25,15 +25,15 @@ func observed() *metrics.Metrics {
 	tagged, deferred := plan(apply.Decision{Outcome: apply.Tagged}), plan(apply.Decision{Outcome: apply.Deferred})
 	unusable := tagged
 	unusable.Problems = []rules.Problem{{Rule: "r", Key: "k"}, {Rule: "r"}}
-	m.Observe(tagger.Result{Plan: unusable, Calls: 3, Attempts: 1, Age: 1500 * time.Millisecond})
-	m.Observe(tagger.Result{Plan: tagged, Calls: 9, Attempts: 4, Age: 48 * time.Hour})
-	m.Observe(tagger.Result{Plan: deferred, Calls: 1, Attempts: 1, Age: time.Hour})
-	m.Observe(tagger.Result{Plan: plan(apply.Decision{Outcome: apply.Deferred,
+	m.Observe(&tagger.Result{Plan: unusable, Calls: 3, Attempts: 1, Age: 1500 * time.Millisecond})
+	m.Observe(&tagger.Result{Plan: tagged, Calls: 9, Attempts: 4, Age: 48 * time.Hour})
+	m.Observe(&tagger.Result{Plan: deferred, Calls: 1, Attempts: 1, Age: time.Hour})
+	m.Observe(&tagger.Result{Plan: plan(apply.Decision{Outcome: apply.Deferred,
 		Fault: apply.Fault{Err: errors.New("refused")}})})
 	m.RulesRefused()
 	matched := plan(apply.Decision{Outcome: apply.Ignored})
 	matched.Rules = []string{`a "rule"`, "b"}
-	m.Observe(tagger.Result{Plan: matched})
+	m.Observe(&tagger.Result{Plan: matched})
 	m.RulesInForce(rules.Version{Name: `C:\rules.yaml`, Hash: "0123456789ab", Rules: 2})
 	m.Hold(func() bool { return true })
 	return m
@@ -136,7 +136,7 @@ func TestConcurrentUse(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 100 {
-				m.Observe(tagger.Result{Plan: tagger.Plan{Decision: &apply.Decision{Outcome: apply.Tagged}}, Age: time.Second})
+				m.Observe(&tagger.Result{Plan: tagger.Plan{Decision: &apply.Decision{Outcome: apply.Tagged}}, Age: time.Second})
 				_ = m.FlushEMF(&bytes.Buffer{})
 			}
 		})
@@ -153,7 +153,7 @@ func TestRulesAreBounded(t *testing.T) {
 	m := metrics.New("f")
 	for i := range 1000 {
 		d := apply.Decision{Outcome: apply.Unchanged}
-		m.Observe(tagger.Result{Plan: tagger.Plan{Decision: &d, Rules: []string{fmt.Sprint("rule ", i)}}})
+		m.Observe(&tagger.Result{Plan: tagger.Plan{Decision: &d, Rules: []string{fmt.Sprint("rule ", i)}}})
 	}
 	var b bytes.Buffer
 	if err := m.WritePrometheus(&b); err != nil {
@@ -177,7 +177,7 @@ func TestSlowClient(t *testing.T) {
 	if _, err := io.ReadFull(read, first); err != nil { // it is being written, and waits for its client
 		t.Fatal(err)
 	}
-	m.Observe(tagger.Result{Plan: tagger.Plan{Decision: &apply.Decision{Outcome: apply.Tagged}}})
+	m.Observe(&tagger.Result{Plan: tagger.Plan{Decision: &apply.Decision{Outcome: apply.Tagged}}})
 	if err := m.WritePrometheus(io.Discard); err != nil {
 		t.Fatal(err)
 	}

@@ -80,14 +80,14 @@ func (p Problem) String() string {
 }
 
 // Empty reports whether the plan changes nothing.
-func (p Plan) Empty() bool {
+func (p *Plan) Empty() bool {
 	return len(p.Set) == 0 && len(p.Add) == 0 && len(p.Remove) == 0 && len(p.RemoveGlobs) == 0 && len(p.Rename) == 0
 }
 
 // Removals returns the keys of current metadata that the plan deletes, sorted: those of Remove and those that a pattern
 // of RemoveGlobs matches. A pattern never deletes a key that the plan writes or renames, or one that the cloud writes
 // itself.
-func (p Plan) Removals(current map[string]string) []string {
+func (p *Plan) Removals(current map[string]string) []string {
 	var keys []string
 	for key := range current {
 		if slices.Contains(p.Remove, key) {
@@ -101,7 +101,7 @@ func (p Plan) Removals(current map[string]string) []string {
 }
 
 // names reports whether the plan writes or renames a key.
-func (p Plan) names(key string) bool {
+func (p *Plan) names(key string) bool {
 	_, isSet := p.Set[key]
 	_, isAdded := p.Add[key]
 	_, isRenamed := p.Rename[key]
@@ -124,7 +124,7 @@ func DifferInCaseOnly(a, b string) bool {
 
 // Renames returns the renames that apply to the current metadata, sorted by old key: the old key exists, and the new
 // key is missing or empty. If both have a value, or another rename moves a value to the new key, a problem reports it.
-func (p Plan) Renames(current map[string]string) ([]Renaming, []Problem) {
+func (p *Plan) Renames(current map[string]string) ([]Renaming, []Problem) {
 	var all []Renaming
 	var problems []Problem
 	for _, from := range slices.Sorted(maps.Keys(p.Rename)) {
@@ -151,7 +151,7 @@ func (p Plan) Renames(current map[string]string) ([]Renaming, []Problem) {
 // Fit returns the plan without the keys that do not fit, and a problem for each of them. The resource can have most
 // items of metadata (0 means no limit), and Reserve of them stay free. Keys are placed in the order of Order. Existing
 // keys need no space, and deleted keys free it.
-func (p Plan) Fit(current map[string]string, most int) (Plan, []Problem) {
+func (p *Plan) Fit(current map[string]string, most int) (*Plan, []Problem) {
 	if most <= 0 {
 		return p, nil
 	}
@@ -164,7 +164,7 @@ func (p Plan) Fit(current map[string]string, most int) (Plan, []Problem) {
 	for _, r := range renames {
 		taken[r.To] = r.Value // the old key makes room
 	}
-	fit := p
+	fit := *p
 	fit.Set, fit.Add = maps.Clone(p.Set), maps.Clone(p.Add)
 	var problems []Problem
 	for _, key := range p.Order {
@@ -187,5 +187,5 @@ func (p Plan) Fit(current map[string]string, most int) (Plan, []Problem) {
 		}
 		problems = append(problems, Problem{Key: key, Why: why + "; priority: decides which keys come first"})
 	}
-	return fit, problems
+	return &fit, problems
 }

@@ -23,7 +23,7 @@ func TestPlanAllocations(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name string
-		make func() tagger.Plan
+		make func() *tagger.Plan
 		most float64
 	}{
 		{"a plain event", planner(t, tg, nil), 125},

@@ -19,7 +19,7 @@ type Parts struct {
 	Actions []lifecycle.Action
 	Held    func() bool
 	Log     *slog.Logger
-	Observe func(Result)
+	Observe func(*Result)
 	Journal Journal
 	// Region is set as the region of every resource.
 	Region string

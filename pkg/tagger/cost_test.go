@@ -17,9 +17,9 @@ import (
 // docs/performance.md and raises the bound.
 
 // planner plans a payload from its bytes, or a plain event that is already decoded.
-func planner(t *testing.T, tg *tagger.Tagger, payload []byte) func() tagger.Plan {
+func planner(t *testing.T, tg *tagger.Tagger, payload []byte) func() *tagger.Plan {
 	decoded := plain(t, "server.created", "")
-	return func() tagger.Plan {
+	return func() *tagger.Plan {
 		e := decoded
 		if payload != nil {
 			e = ingress.Decode(payload).Records[0].Events[0]

@@ -64,11 +64,11 @@ func (t *Tagger) PlanExisting(ctx context.Context, x Existing) (ExistingPlan, er
 		if unread != nil {
 			return ExistingPlan{}, fmt.Errorf("read what the rules need: %w", unread)
 		}
-		if p = p.with(readings); verdict != nil {
+		if p.with(readings); verdict != nil {
 			p.Decision = &verdict.Decision
 		}
 	}
-	out := ExistingPlan{Plan: p.filled(), Wanted: map[string]string{}, EventOnly: p.plan.EventOnly}
+	out := ExistingPlan{Plan: *p.filled(), Wanted: map[string]string{}, EventOnly: p.plan.EventOnly}
 	if p.plan.Err != nil || p.plan.Ignored != "" {
 		return out, nil
 	}
@@ -138,7 +138,7 @@ func (t *Tagger) Correct(
 	begin func(keys map[string]journal.Replacement) error,
 ) Corrected {
 	done := t.correct(ctx, c, d, begin)
-	t.report(ctx, d, "correction", done.Result)
+	t.report(ctx, d, "correction", &done.Result)
 	return done
 }
 
@@ -150,15 +150,15 @@ func (t *Tagger) correct(
 ) Corrected {
 	kind := metadata.Kind(c.Kind)
 	change := creation(c.Kind, metadata.View{ID: c.ID, Name: c.Name, Project: c.Project})
-	p := Plan{
+	p := &Plan{
 		Action: change.Action, change: change, rules: t.options.Rules.Current(ctx), Rules: c.Rules,
 		Resource: ResourceRef{Kind: c.Kind, ID: c.ID, Name: c.Name, Project: c.Project},
 	}
 	p.plan = rules.Plan{Family: kind.Family(t.options.API), Set: map[string]string{}, Add: map[string]string{}}
-	out := Corrected{Result: Result{Plan: p}}
+	out := Corrected{Result: Result{Plan: *p}}
 	decided := func(o apply.Outcome, reason string) Corrected {
 		out.Decision = &apply.Decision{Outcome: o, Reason: reason}
-		out.Result = out.Result.filled()
+		out.filled()
 		return out
 	}
 	api, err := t.connect(ctx, p, func(call metadata.Call) { out.calls = append(out.calls, call) })
@@ -217,8 +217,8 @@ func (t *Tagger) correct(
 	done := t.applier.Apply(ctx, api.resource, job)
 	out.Decision, out.Attempts, out.Written, out.Removed = &done.Decision, done.Attempts, done.Written, done.Removed
 	out.Problems = done.Problems
-	api.journaled.end(out.Result)
-	out.Result = out.Result.sent().filled()
+	api.journaled.end(&out.Result)
+	out.sent().filled()
 	for _, call := range out.calls {
 		if call.Request.Method != http.MethodGet && call.RequestID != "" {
 			out.RequestIDs = append(out.RequestIDs, call.RequestID)

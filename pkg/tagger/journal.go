@@ -37,7 +37,7 @@ type journaled struct {
 }
 
 // journaled wraps the resource so that writes are journaled. Without a journal it returns the resource unchanged.
-func (t *Tagger) journaled(p Plan, session *cloud.Session, resource apply.Resource) (apply.Resource, *journaled) {
+func (t *Tagger) journaled(p *Plan, session *cloud.Session, resource apply.Resource) (apply.Resource, *journaled) {
 	if t.options.Journal == nil {
 		return resource, nil
 	}
@@ -147,7 +147,7 @@ func (j *journaled) before(key string) (value string, there, known bool) {
 }
 
 // end records the result for the keys, if there are any.
-func (j *journaled) end(r Result) {
+func (j *journaled) end(r *Result) {
 	if j == nil || !j.numbered {
 		return
 	}

@@ -96,7 +96,7 @@ func TestPlansKeepNoData(t *testing.T) {
 		return int64(m.HeapAlloc)
 	}
 	before := heap()
-	var kept [][]tagger.Plan
+	var kept [][]*tagger.Plan
 	for i := range 20 {
 		batch := ingress.Decode(fmt.Appendf(nil, `{"specversion": "1.0", "id": "e-%d", "source": "//test", "subject": %q,
 			"type": "io.github.cloudtagger.server.created", "data": {"list": [%s0]}}`, i, id, strings.Repeat(`{"":0},`, 24_000)))

@@ -3,4 +3,4 @@ package tagger
 import "time"
 
 // Time returns when the change happened, zero if the event does not say.
-func (p Plan) Time() time.Time { return p.change.Time }
+func (p *Plan) Time() time.Time { return p.change.Time }

@@ -39,7 +39,7 @@ func notRead(n rules.Needs) rules.Readings {
 // readings reads from the cloud what the rules need for a change: at most one GET for the resource and one for each
 // parent. A verdict means that a read failed temporarily, or that a parent is not ready to be inherited from. A reading
 // that does not exist, or is in another project, is absent, and the plan reports it as a problem.
-func (t *Tagger) readings(ctx context.Context, p Plan, api connection, d Delivery) (rules.Readings, *apply.Verdict) {
+func (t *Tagger) readings(ctx context.Context, p *Plan, api connection, d Delivery) (rules.Readings, *apply.Verdict) {
 	r := rules.Readings{Unknown: map[string]string{}}
 	parent := p.change.Parent
 	var own *metadata.View
@@ -68,7 +68,7 @@ func (t *Tagger) readings(ctx context.Context, p Plan, api connection, d Deliver
 
 // replaceable returns the inherited keys of a plan that the rules for the resource's creation add too. The parent's
 // value replaces theirs if the resource was new when the change happened.
-func (t *Tagger) replaceable(p Plan, plan rules.Plan) []string {
+func (t *Tagger) replaceable(p *Plan, plan rules.Plan) []string {
 	creation := p.change.Resource.Kind.Creation()
 	created := p.change.Resource.Created
 	if p.change.Action == creation || p.change.Time.IsZero() ||
@@ -80,7 +80,7 @@ func (t *Tagger) replaceable(p Plan, plan rules.Plan) []string {
 
 // readGiven finds out which values the rules gave the resource at its creation, by planning that again. own is the
 // resource, nil if it has not been read.
-func (t *Tagger) readGiven(ctx context.Context, p Plan, api connection, d Delivery, own *metadata.View,
+func (t *Tagger) readGiven(ctx context.Context, p *Plan, api connection, d Delivery, own *metadata.View,
 	r *rules.Readings) *apply.Verdict {
 	keys := t.replaceable(p, p.rules.Plan(p.change, p.event, *r))
 	if len(keys) == 0 {
@@ -100,13 +100,13 @@ func (t *Tagger) readGiven(ctx context.Context, p Plan, api connection, d Delive
 	if err != nil { // whether the creation was ignored depends on its event
 		return nil
 	}
-	past := p
+	past := *p
 	past.change, past.event = creation(p.change.Resource.Kind, *own), event.New()
 	past.change.Resource.Region, past.change.Resource.ProjectName = p.change.Resource.Region, p.change.Resource.ProjectName
 	past.change.Parent = lifecycle.Parent{} // plan what the rules give without a parent
 	past.needs = book.Needs(past.change, past.event)
 	then := rules.Readings{Unknown: map[string]string{}}
-	if verdict := t.readNames(ctx, past, api, d, &then); verdict != nil {
+	if verdict := t.readNames(ctx, &past, api, d, &then); verdict != nil {
 		return verdict
 	}
 	given := book.Plan(past.change, past.event, then)
@@ -120,7 +120,7 @@ func (t *Tagger) readGiven(ctx context.Context, p Plan, api connection, d Delive
 }
 
 // readParents reads the resources that a change's resource belongs to.
-func (t *Tagger) readParents(ctx context.Context, p Plan, api connection, d Delivery, ids []string,
+func (t *Tagger) readParents(ctx context.Context, p *Plan, api connection, d Delivery, ids []string,
 	r *rules.Readings) *apply.Verdict {
 	kind := metadata.Kind(p.Resource.Kind).Parent()
 	if len(ids) > maxParents {
@@ -169,7 +169,7 @@ func (c connection) view(ctx context.Context, kind metadata.Kind, id string) (me
 
 // parentToCome returns why a parent's metadata is not final yet, or "": the parent is younger than the grace period,
 // and lacks an inherited key that the rules will give it.
-func (t *Tagger) parentToCome(p Plan, r rules.Readings, parent lifecycle.Parent, created time.Time) string {
+func (t *Tagger) parentToCome(p *Plan, r rules.Readings, parent lifecycle.Parent, created time.Time) string {
 	if created.IsZero() || time.Since(created) >= t.options.Apply.Grace {
 		return ""
 	}
@@ -182,7 +182,7 @@ func (t *Tagger) parentToCome(p Plan, r rules.Readings, parent lifecycle.Parent,
 }
 
 // toCome returns the first of the keys that a rule can give the parent, or "".
-func (t *Tagger) toCome(p Plan, parent lifecycle.Parent, keys []string) string {
+func (t *Tagger) toCome(p *Plan, parent lifecycle.Parent, keys []string) string {
 	if p.rules.Leaves(parent) {
 		return ""
 	}
@@ -197,7 +197,7 @@ func (t *Tagger) toCome(p Plan, parent lifecycle.Parent, keys []string) string {
 }
 
 // readNames looks up the names that the rules need.
-func (t *Tagger) readNames(ctx context.Context, p Plan, api connection, d Delivery, r *rules.Readings) *apply.Verdict {
+func (t *Tagger) readNames(ctx context.Context, p *Plan, api connection, d Delivery, r *rules.Readings) *apply.Verdict {
 	directory, ok := t.options.Cloud.(Directory)
 	if !ok {
 		return nil
@@ -224,7 +224,7 @@ func (t *Tagger) readNames(ctx context.Context, p Plan, api connection, d Delive
 
 // told returns the verdict on a look-up that failed temporarily. If Keystone does not reveal the name, the reading is
 // unknown and the verdict nil.
-func (t *Tagger) told(p Plan, api connection, d Delivery, name string, err error, r *rules.Readings) *apply.Verdict {
+func (t *Tagger) told(p *Plan, api connection, d Delivery, name string, err error, r *rules.Readings) *apply.Verdict {
 	if err == nil {
 		return nil
 	}
@@ -236,7 +236,7 @@ func (t *Tagger) told(p Plan, api connection, d Delivery, name string, err error
 }
 
 // unreadable returns the verdict on a failed read. A missing resource gets the same verdict as at a write.
-func (t *Tagger) unreadable(p Plan, api connection, d Delivery, err error) *apply.Verdict {
+func (t *Tagger) unreadable(p *Plan, api connection, d Delivery, err error) *apply.Verdict {
 	if d.unread != nil {
 		d.unread(err)
 	}

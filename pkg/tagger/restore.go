@@ -35,7 +35,7 @@ type Write struct {
 
 // Confirmed returns what the result wrote to a server. ok is false for kinds without notices of undone writes, and if
 // nothing was read back.
-func (r Result) Confirmed() (w Write, ok bool) {
+func (r *Result) Confirmed() (w Write, ok bool) {
 	tagged := r.Decision != nil && r.Outcome == apply.Tagged && len(r.Written) > 0
 	if !tagged || !r.Resource.Kind.HasNotices() || r.metadata == nil {
 		return Write{}, false
@@ -62,7 +62,7 @@ func (r Result) Confirmed() (w Write, ok bool) {
 }
 
 // WriteRequests returns the service's ids of the successful requests that wrote or deleted.
-func (r Result) WriteRequests() []string {
+func (r *Result) WriteRequests() []string {
 	var ids []string
 	for _, call := range r.calls {
 		if call.Request.Method != http.MethodGet && call.Err == nil && call.RequestID != "" {
@@ -85,22 +85,22 @@ func (t *Tagger) YieldsTo(ctx context.Context, a lifecycle.Actor) bool {
 // "" stops it. d is the delivery that triggered the check, without its event. The result is unchanged if all keys are
 // there, and ignored if refuse returned a reason.
 func (t *Tagger) Restore(ctx context.Context, d Delivery, w Write, keys []string,
-	refuse func(absent []string) (why string)) Result {
+	refuse func(absent []string) (why string)) *Result {
 	r := t.restore(ctx, d, w, keys, refuse).filled()
 	t.report(ctx, d, "event", r)
 	return r
 }
 
 func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string,
-	refuse func(absent []string) string) Result {
+	refuse func(absent []string) string) *Result {
 	// The change has no action: the keys are written in any state of the server, because no state would have removed
 	// them.
 	change := lifecycle.Change{Time: w.time, Resource: lifecycle.Resource{
 		Kind: w.Resource.Kind, ID: w.Resource.ID, Project: w.Resource.Project,
 	}}
-	r := Result{Plan: Plan{Event: w.Event, Action: w.Action, Resource: w.Resource, Rules: w.rules, change: change,
+	r := &Result{Plan: Plan{Event: w.Event, Action: w.Action, Resource: w.Resource, Rules: w.rules, change: change,
 		rules: t.options.Rules.Current(ctx)}}
-	api, err := t.connect(ctx, r.Plan, func(call metadata.Call) { r.calls = append(r.calls, call) })
+	api, err := t.connect(ctx, &r.Plan, func(call metadata.Call) { r.calls = append(r.calls, call) })
 	if err == nil {
 		var absent []string
 		absent, r.metadata, err = api.absent(ctx, keys)
@@ -114,12 +114,12 @@ func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string
 				r.Decision = &apply.Decision{Outcome: apply.Ignored, Reason: why}
 				return r.sent()
 			}
-			t.rewrite(ctx, &r, w, absent, api, d)
+			t.rewrite(ctx, r, w, absent, api, d)
 			return r.sent()
 		}
 	}
 	if r.Decision = t.outOfBounds(err); r.Decision == nil {
-		r.Decision = &t.unreadable(r.Plan, api, d, err).Decision
+		r.Decision = &t.unreadable(&r.Plan, api, d, err).Decision
 	}
 	return r.sent()
 }
@@ -165,7 +165,7 @@ func (t *Tagger) rewrite(ctx context.Context, r *Result, w Write, absent []strin
 	if r.Outcome == apply.Tagged {
 		r.Reason = "written again: another writer had undone it"
 	}
-	api.journaled.end(*r)
+	api.journaled.end(r)
 }
 
 // Metadatum reads the value of one key. A missing key is an error of class [metadata.KeyNotFound].

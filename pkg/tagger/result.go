@@ -50,7 +50,7 @@ type Plan struct {
 }
 
 // Pending reports whether there is something to apply.
-func (p Plan) Pending() bool { return p.Decision == nil }
+func (p *Plan) Pending() bool { return p.Decision == nil }
 
 // Preview is a plan for a resource in its present state.
 type Preview struct {
@@ -118,12 +118,14 @@ type RequestRef struct {
 }
 
 // EmptyBatch returns the result of a record without events, which the JSON batch format allows: nothing to do.
-func EmptyBatch() Result {
-	return Result{Plan: Plan{}.decided(apply.Ignored, "the batch is empty")}.filled()
+func EmptyBatch() *Result {
+	return (&Result{Plan: Plan{
+		Decision: &apply.Decision{Outcome: apply.Ignored, Reason: "the batch is empty"},
+	}}).filled()
 }
 
-// filled replaces nil lists and maps by empty ones, for JSON.
-func (p Plan) filled() Plan {
+// filled replaces nil lists and maps by empty ones, for JSON, and returns the plan.
+func (p *Plan) filled() *Plan {
 	p.Rules, p.Skipped, p.Problems, p.Requests = notNil(p.Rules), notNil(p.Skipped), notNil(p.Problems), notNil(p.Requests)
 	p.Keys.Remove = notNil(p.Keys.Remove)
 	if p.Keys.Set == nil {
@@ -135,8 +137,9 @@ func (p Plan) filled() Plan {
 	return p
 }
 
-func (r Result) filled() Result {
-	r.Plan, r.Removed = r.Plan.filled(), notNil(r.Removed)
+func (r *Result) filled() *Result {
+	r.Plan.filled()
+	r.Removed = notNil(r.Removed)
 	if r.Written == nil {
 		r.Written = map[string]string{}
 	}
@@ -147,9 +150,11 @@ func (r Result) filled() Result {
 }
 
 // Brief returns the result without the details of its plan and its requests, which take more memory than all the rest.
-func (r Result) Brief() Result {
-	r.Skipped, r.Keys, r.Requests, r.calls, r.plan, r.event, r.change.Data = nil, PlanRef{}, nil, nil, rules.Plan{}, event.Event{}, nil
-	return r.filled()
+func (r *Result) Brief() *Result {
+	brief := *r
+	brief.Skipped, brief.Keys, brief.Requests, brief.calls, brief.plan = nil, PlanRef{}, nil, nil, rules.Plan{}
+	brief.event, brief.change.Data = event.Event{}, nil
+	return brief.filled()
 }
 
 func notNil[T any](s []T) []T {
@@ -160,8 +165,8 @@ func notNil[T any](s []T) []T {
 }
 
 // RejectedPlan returns the plan of an event that is rejected before its changes are planned.
-func RejectedPlan(e event.Event, reason string) Plan {
-	return Plan{Event: EventRef{e.ID(), e.Source(), e.Type()}}.decided(apply.Rejected, reason)
+func RejectedPlan(e event.Event, reason string) *Plan {
+	return (&Plan{Event: EventRef{e.ID(), e.Source(), e.Type()}}).decided(apply.Rejected, reason)
 }
 
 func pathOf(endpoint string) string {
@@ -177,7 +182,7 @@ func requestRef(prefix string, r metadata.Request) RequestRef {
 }
 
 // report logs one line for the result of an event or a correction, and passes the result to Observe.
-func (t *Tagger) report(ctx context.Context, d Delivery, of string, r Result) {
+func (t *Tagger) report(ctx context.Context, d Delivery, of string, r *Result) {
 	if t.options.Observe != nil {
 		t.options.Observe(r)
 	}
@@ -234,7 +239,7 @@ func (t *Tagger) report(ctx context.Context, d Delivery, of string, r Result) {
 }
 
 // Throttled returns how many calls the API throttled.
-func (r Result) Throttled() int {
+func (r *Result) Throttled() int {
 	n := 0
 	for _, call := range r.calls {
 		if metadata.IsClass(call.Err, metadata.Throttled) {
@@ -245,7 +250,7 @@ func (r Result) Throttled() int {
 }
 
 // Writes returns how many calls were writes, refused ones included.
-func (r Result) Writes() int {
+func (r *Result) Writes() int {
 	n := 0
 	for _, call := range r.calls {
 		if call.Request.Method != http.MethodGet {
@@ -256,4 +261,4 @@ func (r Result) Writes() int {
 }
 
 // Key returns the key of the change, "" if the event reports none; see [lifecycle.Change.Key].
-func (p Plan) Key() string { return p.change.Key() }
+func (p *Plan) Key() string { return p.change.Key() }

@@ -57,7 +57,7 @@ type Options struct {
 	// LogNames allows values and user names in the log.
 	LogNames bool
 	// Observe, if not nil, is called with each result.
-	Observe func(Result)
+	Observe func(*Result)
 	// Journal, if not nil, records the writes.
 	Journal Journal
 }
@@ -102,7 +102,7 @@ type Delivery struct {
 // Progress has callbacks for a caller that shows progress.
 type Progress struct {
 	// Planned is called with the plan before it is applied.
-	Planned func(Plan)
+	Planned func(*Plan)
 	// Called is called after each API call.
 	Called func(metadata.Call)
 	// Pausing is called before each pause.
@@ -111,10 +111,10 @@ type Progress struct {
 
 // Plan returns what the rules require for each change that the event reports, without calling the cloud. For an event
 // that reports no change, it returns one element with a decision.
-func (t *Tagger) Plan(ctx context.Context, e event.Event) []Plan {
+func (t *Tagger) Plan(ctx context.Context, e event.Event) []*Plan {
 	ref := EventRef{e.ID(), e.Source(), e.Type()}
-	decided := func(o apply.Outcome, reason string) []Plan {
-		return []Plan{Plan{Event: ref}.decided(o, reason)}
+	decided := func(o apply.Outcome, reason string) []*Plan {
+		return []*Plan{(&Plan{Event: ref}).decided(o, reason)}
 	}
 	reading, err := t.options.Registry.Read(e)
 	switch {
@@ -132,8 +132,8 @@ func (t *Tagger) Plan(ctx context.Context, e event.Event) []Plan {
 const maxPlansSize = 12 << 20
 
 // plans plans the changes of one event within its limits. It stops when ctx ends: the caller has given up then.
-func (t *Tagger) plans(ctx context.Context, ref EventRef, e event.Event, changes []lifecycle.Change) []Plan {
-	all := make([]Plan, 0, len(changes))
+func (t *Tagger) plans(ctx context.Context, ref EventRef, e event.Event, changes []lifecycle.Change) []*Plan {
+	all := make([]*Plan, 0, len(changes))
 	cost, size := 0, 0
 	for _, c := range changes {
 		if ctx.Err() != nil {
@@ -154,8 +154,8 @@ func (t *Tagger) plans(ctx context.Context, ref EventRef, e event.Event, changes
 		default:
 			continue
 		}
-		refused := Plan{Event: ref, Action: c.Action, Actor: p.Actor}
-		return []Plan{refused.decided(apply.Rejected, fmt.Sprintf("the event reports %d changes, and %s", len(changes), why))}
+		refused := &Plan{Event: ref, Action: c.Action, Actor: p.Actor}
+		return []*Plan{refused.decided(apply.Rejected, fmt.Sprintf("the event reports %d changes, and %s", len(changes), why))}
 	}
 	return all
 }
@@ -167,7 +167,7 @@ func decodedSize(data []byte) int {
 
 // Size estimates the memory that the plan and its result take until its message is done, in bytes. That includes the
 // event's decoded data if the plan is not final.
-func (p Plan) Size() int {
+func (p *Plan) Size() int {
 	const plan, perItem = 4 << 10, 64
 	size := plan + p.data + perItem*(len(p.Skipped)+len(p.Problems)+len(p.Rules))
 	for _, s := range p.Skipped {
@@ -186,7 +186,7 @@ func (p Plan) Size() int {
 
 // plan plans one change. A final plan keeps nothing of the event's data, which can take 50 times the memory of its text
 // while the change waits.
-func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecycle.Change) Plan {
+func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecycle.Change) *Plan {
 	p := t.planned(ctx, ref, e, c)
 	if !p.Pending() || !p.needs.Any() {
 		p.change.Data, p.event = nil, event.Event{}
@@ -194,8 +194,8 @@ func (t *Tagger) plan(ctx context.Context, ref EventRef, e event.Event, c lifecy
 	return p
 }
 
-func (t *Tagger) planned(ctx context.Context, ref EventRef, e event.Event, c lifecycle.Change) Plan {
-	p := Plan{
+func (t *Tagger) planned(ctx context.Context, ref EventRef, e event.Event, c lifecycle.Change) *Plan {
+	p := &Plan{
 		Event: ref, Action: c.Action,
 		Resource: ResourceRef{c.Resource.Kind, c.Resource.ID, c.Resource.Name, c.Resource.Project, c.Resource.Region},
 		Actor:    ActorRef{c.Actor.Name, c.Actor.ID, c.Actor.Kind},
@@ -210,7 +210,7 @@ func (t *Tagger) planned(ctx context.Context, ref EventRef, e event.Event, c lif
 	p.event, p.rules = e, t.options.Rules.Current(ctx)
 	p.needs = p.rules.Needs(c, e)
 	if !p.needs.Any() {
-		p = p.with(rules.Readings{})
+		p.with(rules.Readings{})
 		switch {
 		case t.stale(p):
 			p.change.Parent.Metadata, p.needs = nil, rules.Needs{Parent: true}
@@ -221,7 +221,7 @@ func (t *Tagger) planned(ctx context.Context, ref EventRef, e event.Event, c lif
 		}
 	}
 	// The plan is final only after reading from the cloud; until then it shows what the event alone determines.
-	if p = p.with(notRead(p.needs)); p.plan.Err == nil {
+	if p.with(notRead(p.needs)); p.plan.Err == nil {
 		p.Needs, p.Decision = p.needs.Names(), nil
 	}
 	return p
@@ -229,14 +229,14 @@ func (t *Tagger) planned(ctx context.Context, ref EventRef, e event.Event, c lif
 
 // stale reports whether, in a recent event, the parent lacks an inherited key that the rules will give it: it may have
 // the key by now.
-func (t *Tagger) stale(p Plan) bool {
+func (t *Tagger) stale(p *Plan) bool {
 	parent := p.change.Parent
 	return parent.ID != "" && parent.Metadata != nil && t.toCome(p, parent, p.plan.Lacking) != "" &&
 		!p.change.Time.IsZero() && time.Since(p.change.Time) < t.options.Apply.Grace
 }
 
-// with returns the plan that the rules produce from readings.
-func (p Plan) with(r rules.Readings) Plan {
+// with completes the plan with what the rules produce from readings, and returns it.
+func (p *Plan) with(r rules.Readings) *Plan {
 	plan := p.rules.Plan(p.change, p.event, r)
 	p.plan, p.Rules, p.Skipped, p.Problems, p.Decision = plan, plan.Rules, plan.Skipped, plan.Problems, nil
 	p.Keys = PlanRef{plan.Set, plan.Add, slices.Concat(plan.Remove, plan.RemoveGlobs), plan.Rename}
@@ -255,31 +255,31 @@ func (p Plan) with(r rules.Readings) Plan {
 	return p.filled()
 }
 
-// decided returns the plan with a decision, made without a call.
-func (p Plan) decided(o apply.Outcome, reason string) Plan {
+// decided gives the plan a decision, made without a call, and returns it.
+func (p *Plan) decided(o apply.Outcome, reason string) *Plan {
 	p.Decision = &apply.Decision{Outcome: o, Reason: reason}
 	return p.filled()
 }
 
 // Requests returns the plan with the requests that applying it sends to a resource without metadata, with the paths of
 // the API reference. They are for display only.
-func (t *Tagger) Requests(p Plan) Plan {
+func (t *Tagger) Requests(p *Plan) *Plan {
 	if !p.Pending() {
 		return p
 	}
+	with := *p
 	path := metadata.Kind(p.Resource.Kind).PagePath(cmp.Or(p.Resource.Project, "{project_id}"))
-	with, err := t.withRequests(p, nil, path)
-	if err != nil {
-		return p.decided(apply.Rejected, err.Error())
+	if err := t.predict(&with, nil, path); err != nil {
+		return with.decided(apply.Rejected, err.Error())
 	}
-	return with
+	return &with
 }
 
-// withRequests returns the plan with the requests for a resource with the metadata current, under an endpoint's path.
-func (t *Tagger) withRequests(p Plan, current map[string]string, path string) (Plan, error) {
+// predict gives the plan the requests for a resource with the metadata current, under an endpoint's path.
+func (t *Tagger) predict(p *Plan, current map[string]string, path string) error {
 	requests, err := apply.Requests(p.job(connection{}), current, t.options.Apply)
 	if err != nil {
-		return p, err
+		return err
 	}
 	if p.plan.Reserve > 0 {
 		_, left := p.plan.Fit(current, metadata.Kind(p.Resource.Kind).MaxItems())
@@ -289,7 +289,8 @@ func (t *Tagger) withRequests(p Plan, current map[string]string, path string) (P
 	for _, r := range requests {
 		p.Requests = append(p.Requests, requestRef(path, r))
 	}
-	return p.filled(), nil
+	p.filled()
+	return nil
 }
 
 // Preview is Plan for the resource in its present state, which it reads: it adds the requests and the difference that
@@ -300,45 +301,43 @@ func (t *Tagger) Preview(ctx context.Context, e event.Event) []Preview {
 		if p.Pending() {
 			all = append(all, t.preview(ctx, p))
 		} else {
-			all = append(all, Preview{Plan: p})
+			all = append(all, Preview{Plan: *p})
 		}
 	}
 	return all
 }
 
-func (t *Tagger) preview(ctx context.Context, p Plan) Preview {
+func (t *Tagger) preview(ctx context.Context, p *Plan) Preview {
 	api, err := t.connect(ctx, p, nil)
 	if decision := t.outOfBounds(err); decision != nil {
-		return Preview{Plan: p.decided(decision.Outcome, decision.Reason)}
+		return Preview{Plan: *p.decided(decision.Outcome, decision.Reason)}
 	}
 	if err != nil {
-		return Preview{Plan: p.decided(apply.Deferred, err.Error())}
+		return Preview{Plan: *p.decided(apply.Deferred, err.Error())}
 	}
-	p, verdict := t.complete(ctx, p, api, Delivery{})
-	if verdict != nil {
-		return Preview{Plan: p.decided(verdict.Outcome, verdict.Reason)}
+	if verdict := t.complete(ctx, p, api, Delivery{}); verdict != nil {
+		return Preview{Plan: *p.decided(verdict.Outcome, verdict.Reason)}
 	}
 	if !p.Pending() {
-		return Preview{Plan: p}
+		return Preview{Plan: *p}
 	}
 	d, failed := t.applier.Preview(ctx, api.resource, p.job(api))
 	if decision := t.outOfBounds(api.proof.failed()); decision != nil {
 		failed.Decision = *decision
 	}
 	if failed.Outcome != "" {
-		return Preview{Plan: p.decided(failed.Outcome, failed.Reason)}
+		return Preview{Plan: *p.decided(failed.Outcome, failed.Reason)}
 	}
-	p, err = t.withRequests(p, d.Current, api.path)
-	if err != nil {
-		return Preview{Plan: p.decided(apply.Rejected, err.Error())}
+	if err := t.predict(p, d.Current, api.path); err != nil {
+		return Preview{Plan: *p.decided(apply.Rejected, err.Error())}
 	}
 	p.Problems = slices.Concat(p.Problems, d.Problems)
-	return Preview{Plan: p, Diff: &d}
+	return Preview{Plan: *p, Diff: &d}
 }
 
 // Handle plans and applies. It returns one result for each change that the event reports, and at least one.
-func (t *Tagger) Handle(ctx context.Context, d Delivery) []Result {
-	var all []Result
+func (t *Tagger) Handle(ctx context.Context, d Delivery) []*Result {
+	var all []*Result
 	for _, p := range t.Plan(ctx, d.Event) {
 		all = append(all, t.Apply(ctx, p, d))
 	}
@@ -346,59 +345,60 @@ func (t *Tagger) Handle(ctx context.Context, d Delivery) []Result {
 }
 
 // Apply applies a plan that [Tagger.Plan] returned for the delivery's event, and logs and counts the result.
-func (t *Tagger) Apply(ctx context.Context, p Plan, d Delivery) Result {
+func (t *Tagger) Apply(ctx context.Context, p *Plan, d Delivery) *Result {
 	if d.Progress.Planned != nil && !(p.Pending() && p.needs.Any()) { // otherwise once the plan is complete
 		d.Progress.Planned(p)
 	}
-	r := Result{Plan: p}
+	r := &Result{Plan: *p}
 	if p.Pending() {
-		r = t.apply(ctx, p, d)
+		t.apply(ctx, r, d)
 	}
 	if !p.change.Time.IsZero() {
 		r.Age = time.Since(p.change.Time)
 	}
-	r = r.filled()
+	r.filled()
 	t.report(ctx, d, "event", r)
 	return r
 }
 
 // Failed returns the result of an event whose handling failed inside Tagger. It is deferred, and given up in the end as
 // if the cloud had failed.
-func (t *Tagger) Failed(ctx context.Context, d Delivery, reason string) Result {
+func (t *Tagger) Failed(ctx context.Context, d Delivery, reason string) *Result {
 	s := t.unasked(d)
 	s.Message = reason
-	r := Result{Plan: Plan{
+	r := (&Result{Plan: Plan{
 		Event:    EventRef{d.Event.ID(), d.Event.Source(), d.Event.Type()},
 		Decision: decision(t.options.Apply.Decide(s)),
-	}}.filled()
+	}}).filled()
 	t.report(ctx, d, "event", r)
 	return r
 }
 
 // Unreadable returns the result of a record that is not an event.
-func (t *Tagger) Unreadable(ctx context.Context, err error) Result {
-	r := Result{Plan: Plan{}.decided(apply.Rejected, err.Error())}.filled()
+func (t *Tagger) Unreadable(ctx context.Context, err error) *Result {
+	r := (&Result{Plan: Plan{Decision: &apply.Decision{Outcome: apply.Rejected, Reason: err.Error()}}}).filled()
 	t.report(ctx, Delivery{}, "event", r)
 	return r
 }
 
 // GivenUp returns the result of a change that the fault in its last result has blocked for too long.
-func (t *Tagger) GivenUp(ctx context.Context, d Delivery, last Result) Result {
+func (t *Tagger) GivenUp(ctx context.Context, d Delivery, last *Result) *Result {
 	reason := fmt.Sprintf("given up after %s: %s", t.options.Apply.GiveUpAfter, last.Fault.Err)
-	r := Result{Plan: Plan{
+	r := (&Result{Plan: Plan{
 		Event: last.Event, Action: last.Action, Resource: last.Resource, Actor: last.Actor,
 		Decision: &apply.Decision{Outcome: apply.Rejected, Reason: reason, Internal: true},
-	}}.filled()
+	}}).filled()
 	t.report(ctx, d, "event", r)
 	return r
 }
 
-func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
-	r := Result{Plan: p}
-	r.Requests = nil
+// apply applies the plan of a result, which has no decision yet, and completes the result.
+func (t *Tagger) apply(ctx context.Context, r *Result, d Delivery) {
+	p := &r.Plan
+	p.Requests = nil
 	if t.held() {
-		r.Decision = heldDecision()
-		return r
+		p.Decision = heldDecision()
+		return
 	}
 	// What a plan needs from the cloud is read first, but those calls are reported after the plan.
 	var untold []metadata.Call
@@ -426,7 +426,7 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 			v := t.unconnected(d, err)
 			verdict = &v
 		default:
-			r.Plan, verdict = t.complete(ctx, p, api, d)
+			verdict = t.complete(ctx, p, api, d)
 		}
 		if verdict == nil {
 			break
@@ -438,7 +438,7 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 	}
 	if !told {
 		if told = true; d.Progress.Planned != nil {
-			d.Progress.Planned(r.Plan)
+			d.Progress.Planned(p)
 		}
 		for _, call := range untold {
 			tell(call)
@@ -447,7 +447,8 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 	r.Requests = nil
 	if !r.Pending() {
 		r.Waited = waiter.Waited().Round(100 * time.Millisecond).String()
-		return r.sent()
+		r.sent()
+		return
 	}
 	job := r.job(api)
 	job.Renaming = func(from, to, value string) {
@@ -472,11 +473,11 @@ func (t *Tagger) apply(ctx context.Context, p Plan, d Delivery) Result {
 	r.Written, r.Removed, r.Waited = done.Written, done.Removed,
 		(waiter.Waited() + done.Waited).Round(100*time.Millisecond).String()
 	api.journaled.end(r)
-	return r.sent()
+	r.sent()
 }
 
-// sent returns the result with the requests that were sent.
-func (r Result) sent() Result {
+// sent gives the result the requests that were sent, and returns it.
+func (r *Result) sent() *Result {
 	r.Calls = len(r.calls)
 	for _, call := range r.calls {
 		r.Requests = append(r.Requests, requestRef(pathOf(call.Endpoint), call.Request))
@@ -484,23 +485,23 @@ func (r Result) sent() Result {
 	return r
 }
 
-// complete returns the plan with the readings from the cloud. A verdict means that they cannot be read now. The plan
-// has a decision if there is nothing to do after all.
-func (t *Tagger) complete(ctx context.Context, p Plan, api connection, d Delivery) (Plan, *apply.Verdict) {
+// complete completes the plan with the readings from the cloud. A verdict means that they cannot be read now. The plan
+// gets a decision if there is nothing to do after all.
+func (t *Tagger) complete(ctx context.Context, p *Plan, api connection, d Delivery) *apply.Verdict {
 	if p.needs.Any() {
 		readings, verdict := t.readings(ctx, p, api, d)
 		if verdict != nil {
-			return p, verdict
+			return verdict
 		}
-		p = p.with(readings)
+		p.with(readings)
 		if p.Needs = nil; !p.Pending() {
-			return p, nil
+			return nil
 		}
 	}
 	if metadata.Kind(p.Resource.Kind).OwnedWhole() && p.rules.Policy().VolumesWrite == rules.NoVolumes {
-		return p.decided(apply.Ignored, "the rules say volumes: {write: never}"), nil
+		p.decided(apply.Ignored, "the rules say volumes: {write: never}")
 	}
-	return p, nil
+	return nil
 }
 
 // outOfBounds returns the decision on an event whose project, or whose resource's project, is out of bounds. It is nil
@@ -518,9 +519,9 @@ func (t *Tagger) outOfBounds(err error) *apply.Decision {
 }
 
 // job returns the plan's job, without the delivery's fields.
-func (p Plan) job(api connection) apply.Job {
+func (p *Plan) job(api connection) apply.Job {
 	job := apply.Job{
-		Change: p.change, Plan: p.plan,
+		Change: &p.change, Plan: &p.plan,
 		Visible: p.Resource.Project == "" || p.Resource.Project == api.project || api.admin,
 	}
 	if metadata.Kind(p.Resource.Kind).OwnedWhole() && p.rules.Policy().VolumesWrite != rules.AllVolumes {
@@ -530,7 +531,7 @@ func (p Plan) job(api connection) apply.Job {
 }
 
 // ours reports whether a rule for the resource's kind, or the plan, writes, removes or renames the key.
-func (p Plan) ours(key string) bool {
+func (p *Plan) ours(key string) bool {
 	if _, renamed := p.plan.Rename[key]; renamed || len(p.plan.Removals(map[string]string{key: ""})) > 0 {
 		return true
 	}
@@ -572,7 +573,7 @@ type connection struct {
 	journaled *journaled
 }
 
-func (t *Tagger) connect(ctx context.Context, p Plan, observe func(metadata.Call)) (connection, error) {
+func (t *Tagger) connect(ctx context.Context, p *Plan, observe func(metadata.Call)) (connection, error) {
 	session, err := t.options.Cloud.Session(ctx, p.Resource.Project)
 	if err != nil {
 		return connection{}, err

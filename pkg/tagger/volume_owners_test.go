@@ -317,7 +317,7 @@ func ownedVolumes(t *testing.T, write string) (*simcloud.Cloud, *tagger.Tagger, 
 	return sim, tg, client
 }
 
-func handled(t *testing.T, tg *tagger.Tagger, action, id string) tagger.Result {
+func handled(t *testing.T, tg *tagger.Tagger, action, id string) *tagger.Result {
 	t.Helper()
 	return tg.Handle(t.Context(), tagger.Delivery{Event: change(t, action, id, "alice", time.Now(), "")})[0]
 }
