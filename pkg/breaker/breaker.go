@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -300,10 +299,8 @@ func (b *Breaker) service(endpoint string) *service {
 // serviceName returns the unit that rate limits and outages apply to: the host and, where services share a host, the
 // first segment of the path, without the project.
 func serviceName(endpoint string) string {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return endpoint
-	}
-	first, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
-	return u.Host + "/" + first
+	_, rest, _ := strings.Cut(endpoint, "://")
+	host, path, _ := strings.Cut(rest, "/")
+	first, _, _ := strings.Cut(path, "/")
+	return host + "/" + first
 }

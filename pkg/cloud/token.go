@@ -65,7 +65,9 @@ func (noTokenError) NoToken() bool { return true }
 // do sends the request with the grant's token. refused reports whether the response rejects the token: 401, or on
 // Huawei Cloud's EVS 400 with the code EVS.0002.
 func (g *grant) do(req *http.Request) (resp *http.Response, refused bool, err error) {
-	req = req.Clone(req.Context())
+	// A RoundTripper must not change the request. Only the headers differ.
+	req = req.WithContext(req.Context())
+	req.Header = req.Header.Clone()
 	req.Header.Set("X-Auth-Token", g.token.Reveal())
 	resp, err = g.send.RoundTrip(req)
 	if err != nil {

@@ -45,7 +45,7 @@ func describe(d delivery.Decision) string {
 
 // results is the response to a caller who asks for results.
 type results struct {
-	Outcome apply.Outcome   `json:"outcome"`
+	Outcome apply.Outcome    `json:"outcome"`
 	Results []*tagger.Result `json:"results"`
 }
 

@@ -125,6 +125,9 @@ func DifferInCaseOnly(a, b string) bool {
 // Renames returns the renames that apply to the current metadata, sorted by old key: the old key exists, and the new
 // key is missing or empty. If both have a value, or another rename moves a value to the new key, a problem reports it.
 func (p *Plan) Renames(current map[string]string) ([]Renaming, []Problem) {
+	if len(p.Rename) == 0 {
+		return nil, nil
+	}
 	var all []Renaming
 	var problems []Problem
 	for _, from := range slices.Sorted(maps.Keys(p.Rename)) {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -169,12 +168,11 @@ func RejectedPlan(e event.Event, reason string) *Plan {
 	return (&Plan{Event: EventRef{e.ID(), e.Source(), e.Type()}}).decided(apply.Rejected, reason)
 }
 
+// pathOf returns the path of an endpoint, with a slash at its end.
 func pathOf(endpoint string) string {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return "/"
-	}
-	return strings.TrimSuffix(u.EscapedPath(), "/") + "/"
+	_, rest, _ := strings.Cut(endpoint, "://")
+	_, path, _ := strings.Cut(strings.TrimSuffix(rest, "/")+"/", "/")
+	return "/" + path
 }
 
 func requestRef(prefix string, r metadata.Request) RequestRef {

@@ -193,7 +193,7 @@ func TestErrors(t *testing.T) {
 			"its profile nowhere is not in a clouds-public.yaml, which does not exist"},
 		{"not YAML", "demo", "clouds:\n  demo: {password: hunter2", "", "read clouds.yaml: not valid YAML at line "},
 		{"alias", "demo", "clouds:\n  demo: {auth: {password: *hunter2}}", "",
-			"read clouds.yaml: not valid YAML: quote values"},
+			"read clouds.yaml: not valid YAML at line 2: quote values"},
 		{"no clouds", "demo", "cloud: {demo: hunter2}", "", `read clouds.yaml: it has no "clouds" at the top`},
 		{"not a cloud", "demo", "clouds:\n  demo: hunter2", "",
 			"read clouds.yaml: clouds is not in the form that clouds.yaml has at line 2"},
