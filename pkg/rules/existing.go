@@ -97,7 +97,7 @@ func (r rule) omitted() rule {
 // excluded returns the part of an uncertain rule's condition that is certainly false, "" if there is none.
 func (p *planner) excluded(r rule) string {
 	for _, guard := range r.guards {
-		if v, err := guard.run(p.env); err == nil && v == false {
+		if v, err := guard.run(p.env()); err == nil && v == false {
 			return "when is false: " + guard.source
 		}
 	}

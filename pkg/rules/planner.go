@@ -54,30 +54,32 @@ func (s *Set) planner(change lifecycle.Change, e event.Event, r Readings) *plann
 	r = r.or(s.readings)
 	change = r.into(change)
 	p := &planner{
-		set:     s,
-		env:     environment(change, e, s.tables),
-		left:    &budget{left: planBudget},
-		parents: r.parents(change),
-		given:   r.Given,
-		plan:    Plan{Family: FamilyOf(s.api, change.Resource.Kind), Reserve: s.reserve},
-		slots:   map[string]slot{},
+		set:      s,
+		change:   change,
+		event:    e,
+		readings: r,
+		left:     &budget{left: planBudget},
+		parents:  r.parents(change),
+		plan:     Plan{Family: FamilyOf(s.api, change.Resource.Kind), Reserve: s.reserve},
+		slots:    map[string]slot{},
 	}
 	if s.inherits {
 		p.inherited, p.disagreed = map[string]slot{}, map[string]bool{}
 	}
-	r.addTo(p.env, change, s.namesProject)
-	p.env[theBudget] = p.left
 	return p
 }
 
 type planner struct {
-	set     *Set
-	env     map[string]any
-	left    *budget
-	parents []lifecycle.Parent
-	given   map[string]string // Readings.Given
-	plan    Plan
-	slots   map[string]slot
+	set      *Set
+	change   lifecycle.Change
+	event    event.Event
+	readings Readings
+	// variables are those of expressions; see env.
+	variables map[string]any
+	left      *budget
+	parents   []lifecycle.Parent
+	plan      Plan
+	slots     map[string]slot
 	// inherited has values of the parent, disagreed the keys for which several parents have different values, and
 	// renames maps old keys to new ones.
 	inherited map[string]slot
@@ -97,9 +99,19 @@ type slot struct {
 	lookedUp bool
 }
 
+// env returns the variables of expressions. Most events match no rule with an expression, so they are made on demand.
+func (p *planner) env() map[string]any {
+	if p.variables == nil {
+		p.variables = environment(p.change, p.event, p.set.tables)
+		p.readings.addTo(p.variables, p.change, p.set.namesProject)
+		p.variables[theBudget] = p.left
+	}
+	return p.variables
+}
+
 // ignores reports whether a condition of ignore: is true.
 func (p *planner) ignores(condition expression) bool {
-	v, err := condition.run(p.env)
+	v, err := condition.run(p.env())
 	ignored, isBool := v.(bool)
 	switch {
 	case errors.Is(err, errOverBudget):
@@ -123,7 +135,7 @@ func (p *planner) skips(r rule) string {
 	if r.when == nil {
 		return ""
 	}
-	v, err := r.when.run(p.env)
+	v, err := r.when.run(p.env())
 	switch matched, isBool := v.(bool); {
 	case errors.Is(err, errOverBudget):
 		p.plan.Err = &BudgetError{Rule: r.name}
@@ -146,10 +158,10 @@ func (p *planner) skips(r rule) string {
 // absentFields names the absent fields that make a rule's condition false. It returns "" if there are none.
 func (p *planner) absentFields(r rule) string {
 	for _, guard := range r.guards {
-		if v, err := guard.run(p.env); err != nil || v != false {
+		if v, err := guard.run(p.env()); err != nil || v != false {
 			continue
 		}
-		if why := missing(guard.checked, p.env, replaced); why != "" {
+		if why := missing(guard.checked, p.env(), replaced); why != "" {
 			return " (" + why + ")"
 		}
 		return ""
@@ -189,7 +201,11 @@ func (p *planner) take(r rule, op operation) {
 		delete(p.slots, op.key)
 		return
 	}
-	value, why, err := op.value.render(p.env, p.left)
+	var env map[string]any
+	if _, constant := op.value.literal(); !constant {
+		env = p.env()
+	}
+	value, why, err := op.value.render(env, p.left)
 	if err != nil {
 		p.plan.Err = &BudgetError{Rule: r.name, Key: op.key}
 		return
@@ -225,7 +241,7 @@ func (p *planner) isLookedUp(op operation, value string) bool {
 	if !op.value.readsTables() {
 		return false
 	}
-	without := maps.Clone(p.env)
+	without := maps.Clone(p.env())
 	without["tables"] = map[string]any{}
 	other, why, err := op.value.render(without, p.left)
 	return err == nil && (why != "" || other != value)
@@ -299,7 +315,7 @@ func (p *planner) disagreement(key string) string {
 
 // unknown returns why a reading is missing, "" if the readings do not say.
 func (p *planner) unknown(what string) string {
-	return unknownHere(p.env, what)
+	return unknownHere(p.env(), what)
 }
 
 func (p *planner) problem(r rule, key, why string) {
@@ -350,7 +366,7 @@ func (p *planner) finish() Plan {
 		case inherit:
 			p.plan.Add[key] = s.value
 			p.plan.Inherited = append(p.plan.Inherited, key)
-			if given := p.given[key]; given != "" && given != s.value {
+			if given := p.readings.Given[key]; given != "" && given != s.value {
 				if p.plan.Replaces == nil {
 					p.plan.Replaces = map[string]string{}
 				}

@@ -108,7 +108,7 @@ func (s *Set) Expected(r Required, c lifecycle.Change, e event.Event, readings R
 		return "", "", nil
 	}
 	p := s.planner(c, e, readings)
-	value, why, err = r.expect.render(p.env, p.left)
+	value, why, err = r.expect.render(p.env(), p.left)
 	if err != nil {
 		return "", "", &BudgetError{Rule: "required", Key: r.Key}
 	}

@@ -102,7 +102,7 @@ func (s *Set) Needs(change lifecycle.Change, e event.Event) Needs {
 	}
 	p := s.planner(change, e, Readings{})
 	is := func(condition *expression) bool {
-		v, err := condition.run(p.env)
+		v, err := condition.run(p.env())
 		met, ok := v.(bool)
 		return err == nil && ok && met
 	}

@@ -198,6 +198,9 @@ func (t *Tagger) report(ctx context.Context, d Delivery, of string, r *Result) {
 	if r.Fault.Err != nil {
 		level = slog.LevelError
 	}
+	if !t.log.Enabled(ctx, level) {
+		return
+	}
 	attrs := []slog.Attr{
 		slog.String("event_id", r.Event.ID), slog.String("source", r.Event.Source), slog.String("type", r.Event.Type),
 		slog.String("action", string(r.Action)), slog.String("kind", string(r.Resource.Kind)),
