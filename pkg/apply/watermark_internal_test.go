@@ -14,7 +14,7 @@ func TestWatermarksAreBounded(t *testing.T) {
 	noon := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	at := func(i int) time.Time { return noon.Add(time.Duration(i) * time.Second) }
 	overtaken := func(resource, key string) bool {
-		_, keys, _ := w.leaveOut(resource, noon.Add(-time.Hour), rules.Plan{Set: map[string]string{key: "old"}})
+		_, keys, _ := w.leaveOut(resource, noon.Add(-time.Hour), &rules.Plan{Set: map[string]string{key: "old"}})
 		return keys[key]
 	}
 	for i := range 3 * maxDecided {
