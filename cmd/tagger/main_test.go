@@ -348,8 +348,11 @@ func TestBadInput(t *testing.T) {
 		{"no rules", "", plainEvent("server.created"), []string{"plan", "-"}, exitUsage, "there are none; set TAGGER_RULES"},
 		{"no such rules", good, "", []string{"plan", "--rules", "no.yaml", "-"}, exitUsage,
 			"read the rules: open no.yaml: no such file"},
-		{"empty rules", "rules: []", plainEvent("server.created"), []string{"plan", "-"}, exitUsage,
-			"TAGGER_RULES:1: rules: is empty"},
+		{"rules without a value", "rules:", plainEvent("server.created"), []string{"plan", "-"}, exitUsage,
+			"TAGGER_RULES:1: rules: want a list, found nothing"},
+		{"endless rules", good, "", []string{"plan", "--rules", "/dev/zero", "-"}, exitUsage,
+			"read the rules: /dev/zero: it is larger than 6 MiB"},
+		{"endless cases", good, "", []string{"rules", "test", "/dev/zero"}, exitUsage, "it is larger than 6 MiB"},
 		{"unknown rule field", `rules: [{on: server.created, wehn: "true", set: {a: b}}]`, plainEvent("server.created"),
 			[]string{"plan", "-"}, exitUsage, `unknown field "wehn"; did you mean when?`},
 		{"when: !x", "rules:\n- on: server.created\n  when: !x\n  set: {a: b}\n", plainEvent("server.created"),
@@ -376,7 +379,7 @@ func TestBadInput(t *testing.T) {
 			"unrecognised: type com.example.sold is not recognised: map it to an action with TAGGER_EVENT_TYPES"},
 		{"nothing usable", `rules: [{on: server.created, set: {a: "${data.no.such}"}}]`, plainEvent("server.created"),
 			[]string{"plan", "-"}, exitUndone,
-			"nothing of the plan is usable; rule rule-1, key a: left out: data.no.such is absent"},
+			"no key of the plan can be written; rule rule-1, key a: left out: data.no.such is absent"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			clearEnv(t)
@@ -431,7 +434,7 @@ func TestCheck(t *testing.T) {
 // check works without rules. If there are rules, it checks them too.
 func TestCheckRules(t *testing.T) {
 	good, bad := filepath.Join(t.TempDir(), "good.yaml"), filepath.Join(t.TempDir(), "bad.yaml")
-	for file, text := range map[string]string{good: "rules: [{on: server.created, set: {env: dev}}]", bad: "rules: []"} {
+	for file, text := range map[string]string{good: "rules: [{on: server.created, set: {env: dev}}]", bad: "rules: {}"} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -98,7 +98,7 @@ type expectation struct {
 
 // openSuite reads a case file and the rules that it names.
 func openSuite(ctx context.Context, settings config.Settings, file string) (suite, *rules.Set, error) {
-	text, err := os.ReadFile(file)
+	text, err := readCases(file)
 	if err != nil {
 		return suite{}, nil, fmt.Errorf("read the cases: %w", err)
 	}
@@ -128,6 +128,20 @@ func openSuite(ctx context.Context, settings config.Settings, file string) (suit
 		}
 	}
 	return c, set, nil
+}
+
+// readCases reads a case file, which has the limits of a rules file.
+func readCases(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := rules.ReadFile(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return text, nil
 }
 
 // check rejects expectations that no plan can meet, because they are mistakes in the case.
@@ -238,7 +252,7 @@ func (c ruleCase) payload(dir string) ([]byte, error) {
 	}
 	switch event.Kind {
 	case yaml.ScalarNode:
-		text, err := os.ReadFile(resolvePath(dir, event.Value))
+		text, err := readPayload(resolvePath(dir, event.Value), nil)
 		if err != nil {
 			return nil, fmt.Errorf("read the event: %w", err)
 		}
@@ -320,7 +334,7 @@ func jsonObject(node *yaml.Node, left *int) (map[string]any, error) {
 			return nil, fmt.Errorf("line %d: a key must be one value", key.Line)
 		}
 		if written[key.Value] {
-			return nil, fmt.Errorf("line %d: %q stands there twice", key.Line, key.Value)
+			return nil, fmt.Errorf("line %d: %s is given twice", key.Line, key.Value)
 		}
 		v, err := jsonValue(value, left)
 		if err != nil {

@@ -23,7 +23,7 @@ func TestRulesCheck(t *testing.T) {
 	good := write(t, dir, "good.yaml",
 		"rules:\n- {name: a, on: server.created, set: {k: v}}\n- {name: b, on: server.created, set: {k: w}}\n")
 	forgotten := write(t, dir, "forgotten.yaml", "rules:\n- {name: a, on: server.created, add: {owner: actor.name}}\n")
-	broken := write(t, dir, "broken.yaml", "rules: []\n")
+	broken := write(t, dir, "broken.yaml", "rules: {}\n")
 	bad := write(t, dir, "bad.yaml", "rules:\n- {on: server.craeted, set: {k: v}}\n- {on: server.created}\n")
 
 	out, errOut, status := taggerCommand(t, "", "rules", "check", good)
@@ -109,7 +109,7 @@ func TestRulesTest(t *testing.T) {
 			"on: snapshot.created, remove: old}\n")
 	write(t, dir, "event.json", plainEvent("server.created"))
 	write(t, dir, "two.json", "["+plainEvent("server.created")+","+plainEvent("server.created")+"]")
-	write(t, dir, "wrong-rules.yaml", "rules: []\n")
+	write(t, dir, "wrong-rules.yaml", "rules:\n")
 	one := func(expect string) string {
 		return "rules: rules.yaml\ncases:\n- name: it\n  event: event.json\n  expect: " + expect + "\n"
 	}
@@ -137,7 +137,7 @@ func TestRulesTest(t *testing.T) {
 		{"no such event", "rules: rules.yaml\ncases: [{event: no.json}]\n", exitUsage, []string{"case 1: read the event: "}},
 		{"several changes", "rules: rules.yaml\ncases:\n- event: two.json\n", exitUsage, []string{"reports 2 changes"}},
 		{"wrong rules", "rules: wrong-rules.yaml\ncases: [{event: event.json}]\n", exitUsage,
-			[]string{"wrong-rules.yaml:1: rules: is empty"}},
+			[]string{"wrong-rules.yaml:1: rules: want a list, found nothing"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			file := write(t, dir, "cases.yaml", tt.cases)
@@ -304,7 +304,7 @@ func TestRulesTestEventAliases(t *testing.T) {
 		{head + "data: {<<: {v: merged, w: &w also}, v: own}}", ""},
 		{head + "data: {v: own, <<: [{w: also}, {w: later, v: merged}]}}", ""},
 		{head + "data: {v: own, w: *also}}", ""},
-		{head + "data: {v: own, v: twice}}", `line 5: "v" stands there twice`},
+		{head + "data: {v: own, v: twice}}", `line 5: v is given twice`},
 		{head + "data: {v: !!int 7}}", "line 5: the tag !!int: an event is JSON, which has none"},
 		{head + "data: {<<: text}}", "line 5: <<: want a mapping to merge"},
 		{head + "data: {[a]: b}}", "line 5: a key must be one value"},

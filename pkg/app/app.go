@@ -360,9 +360,13 @@ func openRules(
 		Unread: func(err error) {
 			log.Warn("cannot reload the rules; the present ones stay in force", "error", err.Error())
 		},
-		Refused: func(err error) {
+		Refused: func(err error, again bool) {
 			counts.RulesRefused()
-			log.Error("new rules refused; the present ones stay in force", "error", err.Error())
+			level := slog.LevelError
+			if again { // logged once; counted each time, so that the alarm lasts
+				level = slog.LevelDebug
+			}
+			log.Log(ctx, level, "new rules refused; the present ones stay in force", "error", err.Error())
 		},
 	})
 }

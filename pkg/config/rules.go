@@ -46,11 +46,24 @@ func (s Settings) ReadRules(ctx context.Context, parameter ParameterReader) (rul
 // CanReloadRules reports whether the rules are in a file or parameter, which can change while the process runs.
 func (s Settings) CanReloadRules() bool { return s.RulesFile != "" || s.RulesParameter != "" }
 
+// unwrapPath removes the path from an error of the file system.
+func unwrapPath(err error) error {
+	if e, ok := errors.AsType[*os.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
 // ReadRulesFile reads rules from a file.
 func ReadRulesFile(path string) (rules.Source, error) {
-	text, err := os.ReadFile(path)
+	file, err := os.Open(path)
 	if err != nil {
 		return rules.Source{}, fmt.Errorf("read the rules: %w", err)
+	}
+	defer file.Close()
+	text, err := rules.ReadFile(file)
+	if err != nil {
+		return rules.Source{}, fmt.Errorf("read the rules: %s: %w", path, unwrapPath(err))
 	}
 	return rules.Source{Name: path, Text: text, Files: os.DirFS(filepath.Dir(path))}, nil
 }

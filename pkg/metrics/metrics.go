@@ -76,7 +76,7 @@ func (m *Metrics) Observe(r *tagger.Result) {
 	}
 }
 
-// RulesRefused counts a version of the rules that did not compile. The last good version stays in use.
+// RulesRefused counts a reload whose version of the rules did not compile. The last good version stays in use.
 func (m *Metrics) RulesRefused() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -175,7 +175,7 @@ func (m *Metrics) collect(b *strings.Builder) {
 		{"tagger_retries_total", "Passes over a change after its first.", m.total.retries},
 		{"tagger_throttles_total", "Calls that the API throttled.", m.total.throttles},
 		{"tagger_unusable_keys_total", "Keys that were left out, or altered to fit.", m.total.unusableKeys},
-		{"tagger_rules_refused_total", "Versions of the rules that did not compile.", m.total.rulesRefused},
+		{"tagger_rules_refused_total", "Reloads at which the rules did not compile; a bad version counts each time.", m.total.rulesRefused},
 		{"tagger_audit_failures_total", "Records that could not be written to the audit file.", m.total.auditFailures},
 	} {
 		head(c.name, "counter", c.help)

@@ -120,6 +120,11 @@ func (c *compiler) fail(node *yaml.Node, format string, args ...any) {
 	c.errors = append(c.errors, &Error{Name: c.Name, Line: line, Rule: c.rule, Text: fmt.Sprintf(format, args...)})
 }
 
+// notice records a warning about a section other than one rule.
+func (c *compiler) notice(node *yaml.Node, format string, args ...any) {
+	c.set.notices = append(c.set.notices, Warning{Line: node.Line, Text: fmt.Sprintf(format, args...)})
+}
+
 func (c *compiler) document(root *yaml.Node) {
 	sections := []struct {
 		name string
@@ -152,15 +157,15 @@ func (c *compiler) document(root *yaml.Node) {
 		c.fail(rules, "rules: want a list, found %s", describe(rules))
 		return
 	}
-	if len(rules.Content) == 0 {
-		c.fail(rules, "rules: is empty; want at least one rule")
+	if len(rules.Content) == 0 { // valid, to stop writing (docs/runbook.md)
+		c.notice(rules, "rules: is empty, so Tagger writes nothing and ignores every event")
 	}
 	seen := map[string]int{}
 	for i, node := range rules.Content {
 		c.rule = "rule-" + strconv.Itoa(i+1)
 		r := c.compileRule(node)
 		if first, ok := seen[r.name]; ok {
-			c.fail(node, "a rule of this name stands in line %d already", first)
+			c.fail(node, "line %d already has a rule of this name", first)
 		}
 		seen[r.name] = node.Line
 		c.set.rules = append(c.set.rules, r)
@@ -201,7 +206,7 @@ func (c *compiler) compileRule(node *yaml.Node) rule {
 		}
 		for _, op := range section.read(c, body, r.on) {
 			if other, ok := owner[op.key]; ok {
-				c.fail(body, "key %q stands in %s: and in %s:", op.key, other, section.name)
+				c.fail(body, "key %q is in %s: and in %s:", op.key, other, section.name)
 			}
 			if op.verb != inherit { // which has add: for where the parent has no value
 				owner[op.key] = section.name
@@ -262,9 +267,9 @@ func (c *compiler) actions(node *yaml.Node) []lifecycle.Action {
 		case !slices.Contains(lifecycle.Actions(), a):
 			c.fail(item, "on: unknown action %q%s", text, knownActions(text))
 		case !a.Writable():
-			c.fail(item, "on: %s: nothing can be written on a resource that is deleted", a)
+			c.fail(item, "on: %s: a deleted resource cannot be written", a)
 		case slices.Contains(actions, a):
-			c.fail(item, "on: %s stands there twice", a)
+			c.fail(item, "on: %s is given twice", a)
 		default:
 			actions = append(actions, a)
 		}

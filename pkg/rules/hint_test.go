@@ -104,7 +104,7 @@ func TestYAMLHints(t *testing.T) {
 		{`when: resource.name == "x: y"`, "mapping values are not allowed in this context" + condition},
 		{`when: [1] == data.x`, "did not find expected key" + condition},
 		{`when: @x`, "found character that cannot start any token" + condition},
-		{`name: a: b`, "mapping values are not allowed in this context"},
+		{`name: a: b`, "mapping values are not allowed in this context (is the indentation right?)"},
 	} {
 		if got := firstFault(t, "rules:\n- on: server.created\n  "+tt.body+"\n  add: {a: b}\n"); got != tt.want {
 			t.Errorf("%s\ngot  %s\nwant %s", tt.body, got, tt.want)

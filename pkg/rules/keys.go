@@ -186,7 +186,7 @@ func (c *compiler) priority(node *yaml.Node) {
 			continue
 		}
 		if slices.Contains(c.set.priority, key) {
-			c.fail(item, "priority: %q stands there twice", key)
+			c.fail(item, "priority: %s is given twice", key)
 		}
 		c.set.priority = append(c.set.priority, key)
 	}

@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -371,7 +370,7 @@ func (c *compiler) exemptions(node *yaml.Node) {
 		x := Exemption{Name: c.text(fields, "name", where), Line: item.Line}
 		where += ": " + x.Name
 		if first, ok := seen[x.Name]; ok && x.Name != "" {
-			c.fail(item, "%s: an exemption of this name stands in line %d already", where, first)
+			c.fail(item, "%s: line %d already has an exemption of this name", where, first)
 		}
 		seen[x.Name] = item.Line
 		x.Keys = c.texts(fields, "keys", where)
@@ -436,8 +435,7 @@ func (c *compiler) until(node *yaml.Node, where string) time.Time {
 		c.fail(node, "%s: until: %s is more than a year ahead; an exemption is decided about once a year at least", where,
 			text)
 	case c.Now.After(day.AddDate(0, 0, 1)):
-		warning := fmt.Sprintf("%s: it ended with %s; the keys that it is for count as missing", where, text)
-		c.set.notices = append(c.set.notices, Warning{Line: node.Line, Text: warning})
+		c.notice(node, "%s: it ended with %s; the keys that it is for count as missing", where, text)
 	}
 	return day
 }
@@ -467,7 +465,7 @@ func (c *compiler) patterns(node *yaml.Node, section, what, everything string) [
 			c.fail(item, "%s: %q matches %s", section, name, everything)
 		}
 		if slices.Contains(all, name) {
-			c.fail(item, "%s: %q stands there twice", section, name)
+			c.fail(item, "%s: %s is given twice", section, name)
 		}
 		all = append(all, name)
 	}

@@ -45,9 +45,11 @@ type version struct {
 // Notices are callbacks. Unread and Refused are called each time that a fault keeps the last good rules in force, so
 // that an alarm lasts as long as the fault.
 type Notices struct {
-	// Unread is called with the reason that the rules could not be read, Refused with the reason that they do not
-	// compile. Both may be called from several goroutines.
-	Unread, Refused func(error)
+	// Unread is called with the reason that the rules could not be read. It may be called from several goroutines.
+	Unread func(error)
+	// Refused is called with the reason that the rules do not compile. again reports that this version was refused
+	// before. It may be called from several goroutines.
+	Refused func(err error, again bool)
 	// InForce, if not nil, is called with the first rules and with each change.
 	InForce func(Version)
 }
@@ -157,19 +159,19 @@ func (r *Reloader) reload(source Source) {
 	var newer *Set
 	defer func() {
 		if p := recover(); p != nil { // no caller recovers for this goroutine
-			r.notices.Refused(fmt.Errorf("compile %s: panic: %v", source.Name, p))
+			r.notices.Refused(fmt.Errorf("compile %s: panic: %v", source.Name, p), false)
 		}
 		r.finish(newer)
 	}()
 	if r.last.is(source) {
 		if r.last.err != nil {
-			r.notices.Refused(r.last.err)
+			r.notices.Refused(r.last.err, true)
 		}
 		return
 	}
 	set, err := r.compiled(source)
 	if err != nil {
-		r.notices.Refused(err)
+		r.notices.Refused(err, false)
 		return
 	}
 	newer = set
@@ -211,7 +213,7 @@ func (v version) is(source Source) bool {
 		return true
 	}
 	for name, sum := range v.files.sums {
-		if text, err := fs.ReadFile(source.Files, name); sumOf(text, err) != sum {
+		if text, err := readFile(source.Files, name); sumOf(text, err) != sum {
 			return false
 		}
 	}
@@ -226,7 +228,7 @@ type recordedFiles struct {
 
 // ReadFile implements [fs.ReadFileFS].
 func (f *recordedFiles) ReadFile(name string) ([]byte, error) {
-	text, err := fs.ReadFile(f.FS, name)
+	text, err := readFile(f.FS, name)
 	f.sums[name] = sumOf(text, err)
 	return text, err
 }

@@ -49,7 +49,7 @@ func TestReloader(t *testing.T) {
 		s := &source{text: version(1)}
 		var refused []error
 		reloader, err := rules.Open(t.Context(), s.read, compileSource, time.Minute, rules.Notices{
-			Unread: func(err error) { refused = append(refused, err) }, Refused: func(err error) {
+			Unread: func(err error) { refused = append(refused, err) }, Refused: func(err error, _ bool) {
 				refused = append(refused, err)
 			},
 		})
@@ -72,9 +72,9 @@ func TestReloader(t *testing.T) {
 		}{
 			{"too early to look", version(2), nil, 59 * time.Second, "v1", 0},
 			{"looked at", version(2), nil, time.Second, "v2", 0},
-			{"does not compile", "rules: []", nil, time.Minute, "v2", 1},
-			{"not looked at again at once", "rules: []", nil, time.Second, "v2", 1},
-			{"still does not compile", "rules: []", nil, time.Minute, "v2", 2},
+			{"does not compile", "rules: {}", nil, time.Minute, "v2", 1},
+			{"not looked at again at once", "rules: {}", nil, time.Second, "v2", 1},
+			{"still does not compile", "rules: {}", nil, time.Minute, "v2", 2},
 			{"cannot be read", "", errors.New("access denied"), time.Minute, "v2", 3},
 			{"mended", version(3), nil, time.Minute, "v3", 3},
 		} {
@@ -92,7 +92,9 @@ func TestReloaderWatches(t *testing.T) {
 		s := &source{text: version(1)}
 		var told []string
 		reloader, err := rules.Open(t.Context(), s.read, compileSource, time.Minute, rules.Notices{
-			Unread: func(error) { told = append(told, "unread") }, Refused: func(error) { told = append(told, "refused") },
+			Unread: func(error) { told = append(told, "unread") }, Refused: func(_ error, again bool) {
+				told = append(told, fmt.Sprint("refused, again ", again))
+			},
 			InForce: func(v rules.Version) { told = append(told, v.Hash) },
 		})
 		if err != nil {
@@ -117,8 +119,8 @@ func TestReloaderWatches(t *testing.T) {
 			{"the same", version(1), time.Minute, nil},
 			{"another", version(2), time.Minute, []string{hash(2)}},
 			{"by signal", version(3), -1, []string{hash(3)}},
-			{"does not compile", "rules: []", time.Minute, []string{"refused"}},
-			{"still not", "rules: []", time.Minute, []string{"refused"}},
+			{"does not compile", "rules: {}", time.Minute, []string{"refused, again false"}},
+			{"still not", "rules: {}", time.Minute, []string{"refused, again true"}},
 			{"as before", version(3), time.Minute, []string{hash(3)}},
 		} {
 			s.put(step.text, nil)
@@ -138,7 +140,7 @@ func TestReloaderWatches(t *testing.T) {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	s := &source{text: "rules: []"}
+	s := &source{text: "rules: {}"}
 	if _, err := rules.Open(t.Context(), s.read, compileSource, time.Minute, rules.Notices{}); err == nil {
 		t.Error("the first version does not compile")
 	}
@@ -193,7 +195,7 @@ func TestReloaderDoesNotWaitForLong(t *testing.T) {
 		}
 		var unread, refused int
 		reloader, err := rules.Open(t.Context(), silent, compileSource, time.Minute,
-			rules.Notices{Unread: func(error) { unread++ }, Refused: func(error) { refused++ }})
+			rules.Notices{Unread: func(error) { unread++ }, Refused: func(error, bool) { refused++ }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +223,7 @@ func TestReloaderOutlivesAPanic(t *testing.T) {
 		}
 		var refused []string
 		reloader, err := rules.Open(t.Context(), s.read, compile, time.Minute,
-			rules.Notices{Refused: func(err error) { refused = append(refused, err.Error()) }})
+			rules.Notices{Refused: func(err error, _ bool) { refused = append(refused, err.Error()) }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -282,7 +284,7 @@ func TestReloaderCompilesWhatChanged(t *testing.T) {
 			return compileSource(source)
 		}
 		reloader, err := rules.Open(t.Context(), read, compile, time.Minute,
-			rules.Notices{Refused: func(error) { refused++ }})
+			rules.Notices{Refused: func(error, bool) { refused++ }})
 		if err != nil {
 			t.Fatal(err)
 		}

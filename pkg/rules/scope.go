@@ -148,6 +148,10 @@ func (c *compiler) ignored(node *yaml.Node) {
 	for _, item := range items {
 		if e := c.condition(item, "ignore"); e != nil {
 			c.set.ignore = append(c.set.ignore, *e)
+			if root := e.eventRoot(); root != "" {
+				c.notice(item, "ignore: depends on %s, which only an event has: "+
+					"tagger reconcile and tagger explain refuse these rules", root)
+			}
 			c.set.reads = c.set.reads.and(e.needs)
 		}
 	}

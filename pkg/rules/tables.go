@@ -131,7 +131,7 @@ func (c *compiler) tableFile(name string, node, heading *yaml.Node) table {
 			name, file)
 		return none
 	}
-	text, err := fs.ReadFile(c.Files, file)
+	text, err := readFile(c.Files, file)
 	if err != nil {
 		if e, ok := errors.AsType[*fs.PathError](err); ok {
 			err = e.Err
@@ -217,7 +217,7 @@ func readCSV(text []byte, heading string) (table, error) {
 			return t, fmt.Errorf("line %d: the first column is empty", line)
 		}
 		if _, twice := t.rows[record[0]]; twice {
-			return t, fmt.Errorf("line %d: %q stands there twice", line, record[0])
+			return t, fmt.Errorf("line %d: %s is given twice", line, record[0])
 		}
 		if t.columns == nil {
 			if record[1] != "" {

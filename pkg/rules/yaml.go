@@ -21,6 +21,10 @@ type entry struct {
 
 // parse returns the root mapping, nil after a fault.
 func (c *compiler) parse(text []byte) *yaml.Node {
+	if isUTF16(text) {
+		c.fail(nil, "is UTF-16; save it as UTF-8")
+		return nil
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, second yaml.Node
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
@@ -46,6 +50,13 @@ func (c *compiler) parse(text []byte) *yaml.Node {
 		return nil
 	}
 	return root
+}
+
+// isUTF16 reports whether a text is UTF-16: it begins with a byte order mark of that, or its first character has a zero
+// byte.
+func isUTF16(text []byte) bool {
+	return len(text) >= 2 && (text[0] == 0xFF && text[1] == 0xFE || text[0] == 0xFE && text[1] == 0xFF ||
+		(text[0] == 0) != (text[1] == 0))
 }
 
 // tagged rejects YAML tags everywhere. YAML drops the ! of "when: ! x", which would invert the condition. The parser
@@ -86,9 +97,11 @@ func (c *compiler) syntax(text []byte, err error) {
 	case begunQuoted().MatchString(near):
 		message += `; a value that begins with a quote and goes on after the next one must be in quotes, or in ( ), as a whole`
 	case strings.Contains(near, "${"):
-		message += `; a value with ${…} that stands in { } or contains ": " or " #" must be in quotes`
+		message += `; a value with ${…} in { } or that contains ": " or " #" must be in quotes`
 	case strings.Contains(near, "when:"):
 		message += `; a condition that contains ": " or begins with one of [ { * & % @ must be in quotes, or in ( )`
+	case strings.HasPrefix(message, "mapping values are not allowed"):
+		message += " (is the indentation right?)"
 	}
 	c.fail(node, "not YAML: %s", oneLine(message))
 }
@@ -104,7 +117,7 @@ func (c *compiler) mapping(node *yaml.Node, where string, known ...string) []ent
 		switch {
 		case !ok:
 		case seen[name]:
-			c.fail(key, "%q stands there twice", name)
+			c.fail(key, "%s is given twice", name)
 		case where == "" && strings.HasPrefix(name, "x-"): // a place for anchors
 		case len(known) > 0 && !slices.Contains(known, name):
 			c.fail(key, "unknown field %q%s", name, fieldNameHint(name, known))

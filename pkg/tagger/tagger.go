@@ -203,7 +203,7 @@ func (t *Tagger) planned(ctx context.Context, ref EventRef, e event.Event, c lif
 	}
 	switch {
 	case !c.Action.Writable():
-		return p.decided(apply.Ignored, "nothing can be written on a resource that is deleted")
+		return p.decided(apply.Ignored, "a deleted resource cannot be written")
 	case t.options.Actions != nil && !slices.Contains(t.options.Actions, c.Action):
 		return p.decided(apply.Ignored, fmt.Sprintf("this function is not for %s", c.Action))
 	}
@@ -250,7 +250,7 @@ func (p *Plan) with(r rules.Readings) *Plan {
 	case plan.Empty() && len(plan.Problems) == 0:
 		return p.decided(apply.Ignored, "the matching rules want nothing")
 	case plan.Empty():
-		return p.decided(apply.Rejected, "nothing of the plan is usable; "+plan.Problems[0].String())
+		return p.decided(apply.Rejected, "no key of the plan can be written; "+plan.Problems[0].String())
 	}
 	return p.filled()
 }

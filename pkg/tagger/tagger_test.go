@@ -93,7 +93,7 @@ func TestOutcomesWithoutACall(t *testing.T) {
 		{"another function's action", plain(t, "snapshot.created", ""), apply.Ignored,
 			"this function is not for snapshot.created"},
 		{"no rule", plain(t, "server.resized", ""), apply.Ignored, "no rule matches"},
-		{"deleted", plain(t, "server.deleted", ""), apply.Ignored, "nothing can be written"},
+		{"deleted", plain(t, "server.deleted", ""), apply.Ignored, "a deleted resource cannot be written"},
 		{"of another world", unknown, apply.Unrecognised, "map it to an action with TAGGER_EVENT_TYPES"},
 	} {
 		got := tg.Handle(t.Context(), tagger.Delivery{Event: tt.event})
