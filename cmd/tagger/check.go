@@ -140,7 +140,14 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 	if err == nil {
 		bounds, err = boundsOf(ctx, made, settings, session)
 	}
+	var unknown []cloud.EntryError
+	if err == nil {
+		unknown, err = checkEntries(ctx, made)
+	}
 	note("projects", err, bounds)
+	for _, e := range unknown {
+		warnOf("projects", e.Error())
+	}
 	p := settings.Projects
 	foreign := func(id string) bool { return id != session.Project }
 	others := p.Roles() || len(p.Domains()) > 0 || slices.ContainsFunc(p.IDs(), foreign)
@@ -193,6 +200,27 @@ func hiddenNames(ctx context.Context, c *cloud.Cloud, reads rules.Needs) []confi
 		Text: "read actor.name, and Keystone does not let these credentials read users (identity:get_user): " +
 			"the name is absent where an event has the id only, as Cinder's do",
 	}}
+}
+
+// checkEntries looks up the projects and domains that TAGGER_PROJECTS names. It returns those that these credentials
+// cannot look up.
+func checkEntries(ctx context.Context, c *cloud.Cloud) (unknown []cloud.EntryError, err error) {
+	entries, err := c.CheckProjects(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var wrong []string
+	for _, e := range entries {
+		if e.Unknown {
+			unknown = append(unknown, e)
+		} else {
+			wrong = append(wrong, e.Why)
+		}
+	}
+	if len(wrong) > 0 {
+		err = errors.New("TAGGER_PROJECTS: " + strings.Join(wrong, "; "))
+	}
+	return unknown, err
 }
 
 // maxNames limits the projects that are listed by name.

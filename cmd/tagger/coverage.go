@@ -96,6 +96,13 @@ func (f coverageFlags) check() error {
 	if f.minimum < 0 || f.minimum > 100 {
 		return fmt.Errorf("coverage: --min-coverage %g: want percent between 0 and 100", f.minimum)
 	}
+	for flag, path := range map[string]string{"--html": f.html, "--prometheus": f.prometheus, "--history": f.history} {
+		if path != "" {
+			if err := checkFile(flag, path); err != nil {
+				return fmt.Errorf("coverage: %w", err)
+			}
+		}
+	}
 	if f.perProject && f.prometheus == "" {
 		return errors.New("coverage: --prometheus-projects needs --prometheus FILE")
 	}
@@ -107,6 +114,18 @@ func (f coverageFlags) run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
+	own, err := o.Cloud.Login(ctx)
+	if err != nil {
+		return undone{err}
+	}
+	from := "--scope"
+	if f.scope == "" {
+		from = "TAGGER_PROJECTS"
+	}
+	if err := checkScope(ctx, from, o.Cloud); err != nil {
+		return fmt.Errorf("coverage: %w", err)
+	}
+	o.Note = onlyOwn(o.Scope, own)
 	var history []coverage.Point
 	if f.history != "" { // fail on an unreadable file before reading the cloud, which takes minutes
 		if history, err = coverage.ReadHistory(f.history); err != nil {
@@ -149,6 +168,11 @@ func (f coverageFlags) options(ctx context.Context, s streams) (coverage.Options
 	settings, set, err := configure(ctx, f.rulesFile, s)
 	if err != nil {
 		return coverage.Options{}, err
+	}
+	required := set.Policy().RequiredKeys()
+	if f.key != "" && len(required) > 0 && !slices.Contains(required, f.key) {
+		return coverage.Options{}, fmt.Errorf("coverage: --key %s: required: does not list it; it lists %s%s", f.key,
+			strings.Join(required, ", "), suggest.Hint(f.key, required))
 	}
 	scope := settings.Projects
 	if f.scope != "" {

@@ -46,7 +46,7 @@ func explainCommand(s streams) *cobra.Command {
 		StringArrayVar(&logs, "log", nil, "file or directory of Tagger's JSON log, or - for standard input; can be repeated")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
-		f := reconcileFlags{kinds: kinds, perProject: "25%"}
+		f := reconcileFlags{kinds: kinds, perProject: "25%", explains: true}
 		if err := f.check(); err != nil {
 			return err
 		}

@@ -79,3 +79,94 @@ func TestIgnoreForExistingResources(t *testing.T) {
 		t.Errorf("status %d: %s", status, out)
 	}
 }
+
+// check finds entries of TAGGER_PROJECTS that allow no project: a name in place of an id, a domain that does not exist,
+// a project in which the credentials have no role.
+func TestCheckProjects(t *testing.T) {
+	const other, foreign = "11111111111111111111111111111111", "22222222222222222222222222222222"
+	sim := onSimcloud(t, simcloud.Options{
+		Users: []simcloud.User{
+			{Name: "root", Password: "secret", Roles: map[string]string{"admin": "admin"}},
+			{Name: "member", Password: "secret", Roles: map[string]string{"demo": "member", "other": "member"}},
+		},
+		Projects: []simcloud.Project{{Name: "demo"}, {Name: "admin"}, {Name: "other", ID: other},
+			{Name: "foreign", ID: foreign}},
+	})
+	demo, _ := sim.Project("demo")
+	t.Setenv("OS_PASSWORD", "secret")
+	t.Setenv("OS_PROJECT_ID", "")
+	for _, tt := range []struct{ user, own, projects, want string }{
+		{"member", "demo", "demo", `failed  TAGGER_PROJECTS: no project has the id "demo"; a project of that name has the id ` +
+			demo.ID},
+		{"member", "demo", "other", `failed  TAGGER_PROJECTS: no project has the id "other"; a project of that name has the ` +
+			"id " + other},
+		{"member", "demo", foreign, `failed  TAGGER_PROJECTS: the credentials have no role in a project with the id "` +
+			foreign + `"`},
+		{"member", "demo", "domain:Nope", `failed  TAGGER_PROJECTS: the credentials have no role in a project of a domain ` +
+			`"Nope"`},
+		{"member", "demo", other, "ok      " + other},
+		{"member", "demo", "domain:Default", "ok      domain:Default"},
+		{"root", "admin", "demo", `failed  TAGGER_PROJECTS: no project has the id "demo"; a project of that name has the id ` +
+			demo.ID},
+		{"root", "admin", "33333333333333333333333333333333", "failed  TAGGER_PROJECTS: no project has the id"},
+		{"root", "admin", "domain:Nope", `failed  TAGGER_PROJECTS: there is no domain "Nope"`},
+		{"root", "admin", "domain:default", "ok      domain:default"},
+		{"root", "admin", foreign + ",own", "ok      " + foreign + ", own"},
+	} {
+		t.Run(tt.user+" "+tt.projects, func(t *testing.T) {
+			t.Setenv("OS_USERNAME", tt.user)
+			t.Setenv("OS_PROJECT_NAME", tt.own)
+			t.Setenv("TAGGER_PROJECTS", tt.projects)
+			out, errOut, status := taggerCommand(t, "", "check")
+			if !strings.Contains(out, "projects     "+tt.want) || (status == exitDone) != strings.HasPrefix(tt.want, "ok") {
+				t.Errorf("status %d: %s%s", status, out, errOut)
+			}
+		})
+	}
+}
+
+// A scope that matches nothing is an error, and one that the credentials cannot see is not called complete silently.
+func TestScopes(t *testing.T) {
+	sim, _ := fleet(t, 2)
+	t.Setenv("TAGGER_RULES", `{"required": [{"key": "owner", "kinds": ["server"]}], "rules": [{"on": "server.created", "add": {"owner": "a"}}]}`)
+	if sim == nil {
+		t.Fatal("no cloud")
+	}
+	for _, tt := range []struct {
+		args   string
+		status int
+		want   string
+	}{
+		{"coverage --scope domain:Nope", exitUsage, `--scope domain:Nope: the credentials have no role in a project of a ` +
+			`domain "Nope"`},
+		{"coverage --scope demo", exitUsage, `--scope demo: no project has the id "demo"; a project of that name has the id`},
+		{"coverage --scope all", exitDone, "these credentials see only their project demo; --scope roles reads every project"},
+		{"coverage", exitDone, "1/1 projects, complete read"},
+		{"coverage --key ownr", exitUsage, "coverage: --key ownr: required: does not list it; it lists owner; did you mean owner?"},
+		{"coverage --html /nonexist/p", exitUsage, "coverage: --html /nonexist/p: there is no directory /nonexist"},
+		{"reconcile --scope domain:Nope", exitUsage, "--scope domain:Nope: the credentials have no role"},
+		{"reconcile --scope own --out /nonexist/p", exitUsage, "--out /nonexist/p: there is no directory /nonexist"},
+		{"reconcile --scope own --out=", exitUsage, "--out needs a file"},
+		{"reconcile --scope all --out " + filepath.Join(t.TempDir(), "p"), exitDone, "these credentials see only their project"},
+	} {
+		out, errOut, status := taggerCommand(t, "", strings.Fields(tt.args)...)
+		if status != tt.status || !strings.Contains(out+errOut, tt.want) {
+			t.Errorf("%s: status %d: %s%s", tt.args, status, out, errOut)
+		}
+	}
+	t.Setenv("OS_USERNAME", "admin")
+	t.Setenv("OS_PROJECT_ID", "")
+	t.Setenv("OS_PROJECT_NAME", "admin")
+	t.Setenv("TAGGER_PROJECTS", "own")
+	out, errOut, status := taggerCommand(t, "", "coverage", "--scope", "domain:Nope")
+	if status != exitUsage || !strings.Contains(errOut, `coverage: --scope domain:Nope: there is no domain "Nope"`) {
+		t.Errorf("status %d: %s%s", status, out, errOut)
+	}
+	t.Setenv("OS_PASSWORD", "wrong")
+	for _, args := range []string{"coverage", "reconcile --scope own", "explain x", "plan --cloud env -", "check"} {
+		out, errOut, status := taggerCommand(t, plainEvent("server.created"), strings.Fields(args)...)
+		if status != exitUndone || !strings.Contains(out+errOut, "401") {
+			t.Errorf("%s: status %d: %s%s", args, status, out, errOut)
+		}
+	}
+}

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +49,8 @@ type reconcileFlags struct {
 	writtenBy, writtenBetween    string
 	scheduled                    bool
 	output                       *output
+	// explains reports that tagger explain uses the flags, which writes no plan.
+	explains bool
 }
 
 func reconcileCommand(s streams) *cobra.Command {
@@ -176,6 +180,42 @@ func decodeScope(flag string) (scope config.Projects, err error) {
 	return scope, nil
 }
 
+// checkScope reports an entry of a scope, from --scope or TAGGER_PROJECTS, that names no project or domain. A single project that cannot be opened makes
+// the result incomplete instead.
+func checkScope(ctx context.Context, from string, scope *cloud.Cloud) error {
+	entries, err := scope.CheckProjects(ctx)
+	if err != nil {
+		return undone{err}
+	}
+	for _, e := range entries {
+		if !e.Unknown && (!e.NoRole || strings.HasPrefix(e.Entry, "domain:")) {
+			return fmt.Errorf("%s %s: %s", from, e.Entry, e.Why)
+		}
+	}
+	return nil
+}
+
+// onlyOwn notes that a scope of all projects contains only the project of the credentials, "" if it contains more.
+func onlyOwn(scope config.Projects, own *cloud.Session) string {
+	if !scope.Any() || scope.Roles() || own.Admin() {
+		return ""
+	}
+	return "these credentials see only their project " + cmp.Or(own.ProjectName, own.Project) +
+		"; --scope roles reads every project in which they have a role"
+}
+
+// checkFile checks that a file can be made at a path.
+func checkFile(flag, path string) error {
+	if path == "" {
+		return fmt.Errorf("%s needs a file", flag)
+	}
+	dir := filepath.Dir(path)
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s %s: there is no directory %s", flag, path, dir)
+	}
+	return nil
+}
+
 // openReconciler reads the settings and rules, and logs in.
 func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconciler, error) {
 	if err := f.check(); err != nil {
@@ -206,6 +246,11 @@ func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconci
 			d.options.Kinds = append(d.options.Kinds, kind)
 		}
 	}
+	if f.apply == "" && f.revert == "" {
+		if err := checkScope(ctx, "--scope", d.options.Cloud); err != nil {
+			return nil, err
+		}
+	}
 	d.options.CreatedFrom, d.options.CreatedTo, err = parsePeriod("--created-between", f.created)
 	return d, err
 }
@@ -232,7 +277,7 @@ func connectReconciler(
 		return nil, err
 	}
 	if err != nil {
-		return nil, ended{exitUnread, err}
+		return nil, undone{err}
 	}
 	within := options(settings, credentials)
 	within.Projects = scope
@@ -257,6 +302,11 @@ func connectReconciler(
 }
 
 func (f *reconcileFlags) check() error {
+	if f.apply == "" && f.revert == "" && !f.explains {
+		if err := checkFile("--out", f.out); err != nil {
+			return err
+		}
+	}
 	known := lifecycle.Kinds()
 	for _, kind := range f.kinds {
 		if !slices.Contains(known, lifecycle.Kind(kind)) {
@@ -370,6 +420,9 @@ func (d *reconciler) printSummary(file string, s reconcile.Summary, m reconcile.
 		listed = append(listed, fmt.Sprintf("%d %ss", s.Listed[kind], kind))
 	}
 	line("cloud", "%s, user %s, scope %s", s.Cloud, s.User, strings.Join(s.Scope, ","))
+	if note := onlyOwn(d.options.Scope, d.session); note != "" {
+		line("", "%s", note)
+	}
 	line(
 		"read",
 		"%s in %d calls, %s; %d projects; %d errors",

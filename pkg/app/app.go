@@ -268,6 +268,7 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 		if err := made.CheckBounds(ctx); err != nil {
 			return Composed{}, err
 		}
+		go warnEntries(ctx, made, log)
 	}
 	var held func() bool
 	if p == overHTTP || p == commandLine { // a function is frozen between events, and has no place for a file
@@ -296,6 +297,15 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 		Tagger: t, Settings: settings, Log: log, Metrics: counts,
 		Cloud: made, Rules: source, Region: credentials.RegionName, Held: held,
 	}, nil
+}
+
+// warnEntries logs each entry of TAGGER_PROJECTS that allows no project. It fails silently: an event reports that the
+// cloud cannot be reached.
+func warnEntries(ctx context.Context, c *cloud.Cloud, log *slog.Logger) {
+	entries, _ := c.CheckProjects(ctx)
+	for _, e := range entries {
+		log.Warn("an entry of TAGGER_PROJECTS allows no project", "entry", e.Entry, "why", e.Why)
+	}
 }
 
 // OpenAudit opens the audit file in the settings; nil if there is none. It calls failed for each record that could not

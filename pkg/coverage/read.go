@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/cloud"
@@ -44,6 +45,8 @@ type Options struct {
 	Prices *Prices
 	// Trail, if not nil, holds Tagger's own records. Lost keys are counted from them.
 	Trail *Trail
+	// Note, if not "", is a limitation of the report's figures.
+	Note string
 	// Now is the time at which exemptions are evaluated.
 	Now time.Time
 }
@@ -94,7 +97,7 @@ func newReader(ctx context.Context, o Options) (*reader, error) {
 		o.Key = policy.Required[0].Key
 	}
 	if !slices.ContainsFunc(policy.Required, func(r rules.Required) bool { return r.Key == o.Key }) {
-		return nil, fmt.Errorf("the rules do not require the key %q, which is to say who pays", o.Key)
+		return nil, fmt.Errorf("required: does not list the key %q", o.Key)
 	}
 	own, err := o.Cloud.Login(ctx)
 	if err != nil {
@@ -118,6 +121,9 @@ func newReader(ctx context.Context, o Options) (*reader, error) {
 				rd.required[kind] = append(rd.required[kind], r)
 			}
 		}
+	}
+	if o.Note != "" {
+		rd.note(o.Note)
 	}
 	if rd.names, err = o.Cloud.Projects(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -156,6 +162,9 @@ func Read(ctx context.Context, o Options) (Report, error) {
 				rd.incomplete(l)
 			}
 		}
+	}
+	if len(rd.seen) == 0 && rd.report.Complete { // more likely a wrong scope than an empty cloud
+		rd.failed(errors.New("the scope " + strings.Join(rd.Scope, ",") + " has no project with a resource"))
 	}
 	return rd.finish(), nil
 }

@@ -232,7 +232,7 @@ func (r Report) details(b *strings.Builder) {
 	for _, row := range r.Rows {
 		if a, ok := r.Orphans[row.Kind]; ok && a.Count > 0 {
 			cost := ""
-			if r.Prices != nil {
+			if r.Prices != nil && r.Unpriced[row.Kind] == 0 {
 				cost = ", " + r.Prices.About(a.Cost) + " a month"
 			}
 			fmt.Fprintf(b, "unattached   %s, %s %s%s\n", Numbered(a.Count, string(row.Kind), string(row.Kind)+"s"),

@@ -29,6 +29,17 @@ type Policy struct {
 	YieldTo []string
 }
 
+// RequiredKeys returns the required keys, each once, in their order.
+func (p Policy) RequiredKeys() []string {
+	var keys []string
+	for _, r := range p.Required {
+		if !slices.Contains(keys, r.Key) {
+			keys = append(keys, r.Key)
+		}
+	}
+	return keys
+}
+
 // Protects reports whether protected_keys: lists a key.
 func (p Policy) Protects(key string) bool {
 	return slices.ContainsFunc(p.ProtectedKeys, func(pattern string) bool { return matchesGlob(pattern, key) })
