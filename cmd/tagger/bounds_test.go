@@ -219,7 +219,7 @@ func TestBoundsAgree(t *testing.T) {
 				}
 				stdout, stderr, _ = taggerCommand(t, "", "reconcile", "--scope", project.ID, "--kind", "server", "--out",
 					filepath.Join(t.TempDir(), "plan"))
-				says["reconcile"] = strings.Contains(stdout, "read      1 servers") && !strings.Contains(stdout, "out of bounds")
+				says["reconcile"] = strings.Contains(stdout, "read      1 server ") && !strings.Contains(stdout, "out of bounds")
 				explained, _, _ := taggerCommand(t, "", "explain", serverID)
 				says["explain"] = strings.Contains(explained, "send      POST")
 				for command, got := range says {

@@ -400,7 +400,7 @@ func (e *explanation) answer() string {
 	case reconcile.Differs, reconcile.Exempt:
 		for _, p := range a.Problems {
 			if p.Key == lacks[0] {
-				return fmt.Sprintf("%s is not as the rules want: %s %s.", name, p.Key, p.Why)
+				return fmt.Sprintf("%s differs from the rules: %s %s.", name, p.Key, p.Why)
 			}
 		}
 	}
@@ -599,10 +599,17 @@ func (e *explanation) next() string {
 	case a.State == reconcile.NotWritable, a.State == reconcile.Busy:
 		return "wait until it is ready, then explain it again"
 	case a.State == reconcile.Differs:
-		return "if the rules are right: " + correct + " --overwrite " + strings.Join(
-			e.lacking(),
-			",",
-		) + " (for keys of set:, or with on_differs: overwrite)"
+		var replaced []string
+		for _, key := range e.lacking() {
+			if e.options.Overwrites(key, a.Plan.Set) {
+				replaced = append(replaced, key)
+			}
+		}
+		if len(replaced) == 0 {
+			return "nothing, if the value is right: the rules have the key under add:, which never replaces a value " +
+				"(set: does, or on_differs: overwrite under required:)"
+		}
+		return "if the rules are right: " + correct + " --overwrite " + strings.Join(replaced, ",")
 	case a.State == reconcile.NotManaged:
 		return "write the keys where the program that manages it has them, or set volumes: {write: all}"
 	}

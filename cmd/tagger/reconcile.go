@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/cloudtagger/tagger/pkg/cloud"
@@ -51,6 +52,8 @@ type reconcileFlags struct {
 	output                       *output
 	// explains reports that tagger explain uses the flags, which writes no plan.
 	explains bool
+	// flags are those of the command line.
+	flags *pflag.FlagSet
 }
 
 func reconcileCommand(s streams) *cobra.Command {
@@ -141,6 +144,7 @@ func reconcileCommand(s streams) *cobra.Command {
 	)
 	f.output = outputFlag(flags)
 	cmd.MarkFlagsMutuallyExclusive("apply", "revert", "show", "scheduled")
+	f.flags = flags
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if f.show != "" {
 			return showPlan(s, f)
@@ -148,15 +152,15 @@ func reconcileCommand(s streams) *cobra.Command {
 		if f.scheduled {
 			return runScheduled(cmd.Context(), cmd.Flags(), f.rulesFile)
 		}
+		if f.revert != "" {
+			return revert(cmd.Context(), s, f)
+		}
 		d, err := openReconciler(cmd.Context(), s, &f)
 		if err != nil {
 			return err
 		}
-		switch {
-		case f.apply != "":
+		if f.apply != "" {
 			return d.apply(cmd.Context(), f)
-		case f.revert != "":
-			return d.revert(cmd.Context(), f)
 		}
 		return d.plan(cmd.Context(), f)
 	}
@@ -225,6 +229,9 @@ func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconci
 	if err != nil {
 		return nil, err
 	}
+	if err := f.checkKeys(set); err != nil {
+		return nil, err
+	}
 	if f.rate > 0 {
 		settings.Rate = f.rate
 	}
@@ -232,7 +239,7 @@ func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconci
 	if err != nil {
 		return nil, err
 	}
-	if len(scope) == 0 && f.apply == "" && f.revert == "" {
+	if len(scope) == 0 && f.apply == "" {
 		return nil, errors.New("reconcile: say whose resources: --scope own, project ids, domain:NAME, roles or all")
 	}
 	d, err := connectReconciler(ctx, s, settings, set, scope)
@@ -246,7 +253,7 @@ func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconci
 			d.options.Kinds = append(d.options.Kinds, kind)
 		}
 	}
-	if f.apply == "" && f.revert == "" {
+	if f.apply == "" {
 		if err := checkScope(ctx, "--scope", d.options.Cloud); err != nil {
 			return nil, err
 		}
@@ -319,6 +326,22 @@ func (f *reconcileFlags) check() error {
 		return fmt.Errorf("--max-per-project %s: want a share such as 25%%", f.perProject)
 	}
 	f.limits.PerProject = share
+	for _, one := range []struct {
+		flag  string
+		value float64
+	}{{"--max-percent", f.limits.Percent}, {"--max-failures", f.maxFailures}} {
+		if !(one.value >= 0 && one.value <= 100) { // this form also rejects NaN
+			return fmt.Errorf("%s %g: want a share between 0 and 100", one.flag, one.value)
+		}
+	}
+	for _, one := range []struct {
+		flag  string
+		value int
+	}{{"--max", f.limits.Resources}, {"--canary", f.canary}, {"--concurrency", f.concurrency}} {
+		if one.value < 0 {
+			return fmt.Errorf("%s %d: want 0 or more", one.flag, one.value)
+		}
+	}
 	return nil
 }
 
@@ -327,7 +350,11 @@ func parsePeriod(flag, times string) (from, to time.Time, err error) {
 	if times == "" {
 		return from, to, nil
 	}
-	first, second, _ := strings.Cut(times, ",")
+	first, second, ok := strings.Cut(times, ",")
+	if !ok {
+		return from, to, fmt.Errorf("%s %.40q: want two times separated by a comma, such as "+
+			"2026-11-18T02:10Z,2026-11-18T02:48Z", flag, times)
+	}
 	for _, one := range []struct {
 		text string
 		at   *time.Time
@@ -372,7 +399,7 @@ func (d *reconciler) progress(what string) func(done, of int) {
 
 func (d *reconciler) plan(ctx context.Context, f reconcileFlags) error {
 	if _, err := os.Stat(f.out); err == nil {
-		return fmt.Errorf("reconcile: %s is there already: apply it, remove it, or name another file with --out", f.out)
+		return fmt.Errorf("reconcile: %s exists: apply it, remove it, or name another file with --out", f.out)
 	}
 	if shown := d.progress("read"); shown != nil {
 		d.options.Progress = func(read int) { shown(read, 0) }
@@ -401,7 +428,7 @@ func (d *reconciler) plan(ctx context.Context, f reconcileFlags) error {
 			return err
 		}
 	} else {
-		d.printSummary(f.out, summary, measures, capped)
+		d.printSummary(f, summary, measures, checks, capped)
 	}
 	if !summary.Complete {
 		return ended{status: exitUnread}
@@ -410,14 +437,15 @@ func (d *reconciler) plan(ctx context.Context, f reconcileFlags) error {
 }
 
 // printSummary shows the summary of a plan.
-func (d *reconciler) printSummary(file string, s reconcile.Summary, m reconcile.Measures, capped error) {
+func (d *reconciler) printSummary(f reconcileFlags, s reconcile.Summary, m reconcile.Measures, checks []reconcile.Check,
+	capped error) {
 	st := styleFor(d.out)
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(d.out, "%-10s%s\n", name, visible.Line(fmt.Sprintf(format, args...), maxComplaint))
 	}
 	var listed []string
 	for _, kind := range d.options.Kinds {
-		listed = append(listed, fmt.Sprintf("%d %ss", s.Listed[kind], kind))
+		listed = append(listed, plural(s.Listed[kind], string(kind)))
 	}
 	line("cloud", "%s, user %s, scope %s", s.Cloud, s.User, strings.Join(s.Scope, ","))
 	if note := onlyOwn(d.options.Scope, d.session); note != "" {
@@ -425,12 +453,12 @@ func (d *reconciler) printSummary(file string, s reconcile.Summary, m reconcile.
 	}
 	line(
 		"read",
-		"%s in %d calls, %s; %d projects; %d errors",
+		"%s in %s, %s; %s; %s",
 		strings.Join(listed, ", "),
-		s.Calls,
+		plural(s.Calls, "call"),
 		s.Elapsed.Round(time.Second/10),
-		s.ProjectCount,
-		s.NotRead,
+		plural(s.ProjectCount, "project"),
+		plural(s.NotRead, "error"),
 	)
 	if s.OlderCloud {
 		line("", "this cloud's API is older than 2.69: servers of a cell that is down are in no list")
@@ -470,23 +498,20 @@ func (d *reconciler) printSummary(file string, s reconcile.Summary, m reconcile.
 	line(
 		"plan",
 		"%s, id %s, valid until %s, file mode 0600",
-		file,
+		f.out,
 		s.ID,
 		s.Made.Add(reconcile.Validity).Format("2 Jan 15:04 MST"),
 	)
 	if !s.Complete {
 		fmt.Fprintln(d.out, "INCOMPLETE: what could not be read is unknown. It does not count as missing.")
 	}
-	fmt.Fprint(d.out, "Nothing was written.")
 	if m.Resources == 0 {
-		fmt.Fprintln(d.out)
+		fmt.Fprintln(d.out, "Nothing was written.")
 		return
 	}
-	confirm := ""
-	if capped != nil {
-		confirm = fmt.Sprintf(" --confirm %d", m.Resources)
-	}
-	fmt.Fprintf(d.out, " To apply:  tagger reconcile --apply %s%s\n", file, confirm)
+	line("limits", "%s", "of one run:")
+	printChecks(d.out, checks)
+	fmt.Fprintf(d.out, "Nothing was written. To apply:  %s\n", f.applyCommand(f.out, false, capped))
 }
 
 // callsPerResource counts three API calls: read, write and verify.
@@ -514,7 +539,7 @@ func (d *reconciler) printStates(s reconcile.Summary, m reconcile.Measures) {
 		}
 		text := strings.Join(why, ", ")
 		if state == reconcile.Add {
-			text = fmt.Sprintf("%d resources, %d keys", m.Resources, m.Keys)
+			text = plural(m.Resources, "resource") + ", " + plural(m.Keys, "key")
 		}
 		if text != "" {
 			text = "  " + text
@@ -610,16 +635,19 @@ func (d *reconciler) apply(ctx context.Context, f reconcileFlags) error {
 		}
 		return ended{status: exitCapped}
 	}
+	if err == nil && !r.Finished.IsZero() {
+		if *f.output == asText {
+			fmt.Fprintln(d.out, "Nothing is left to do: every resource of the plan is done.")
+		}
+		return nil
+	}
+	if ctx.Err() != nil && err != nil {
+		err = fmt.Errorf("interrupted: %d of %d written; go on with: %s", r.Written, r.Planned, f.nextCommand(f.apply))
+	}
 	if *f.output == asText {
-		d.printReport(r)
-		if r.Left > 0 {
-			fmt.Fprintf(
-				d.out,
-				"%d are left. To go on:  tagger reconcile --apply %s --resume --confirm %d\n",
-				r.Left,
-				f.apply,
-				r.Left,
-			)
+		d.printReport(r, "written")
+		if r.Left > 0 && ctx.Err() == nil {
+			fmt.Fprintf(d.out, "%d are left. To go on:  %s\n", r.Left, f.nextCommand(f.apply))
 		}
 		if r.Written > 0 {
 			fmt.Fprintf(d.out, "To undo:  tagger reconcile --revert %s\n", r.Journal)
@@ -642,13 +670,15 @@ func (d *reconciler) status(r reconcile.Report, err error) error {
 	return nil
 }
 
-func (d *reconciler) printReport(r reconcile.Report) {
+// printReport shows the figures of a run. written is the word for what it did.
+func (d *reconciler) printReport(r reconcile.Report, written string) {
 	fmt.Fprintf(
 		d.out,
-		"%d of %d tried: %d written, %d as planned already, %d changed since the plan and left alone, %d gone, %d failed\n",
+		"%d of %d tried: %d %s, %d as planned already, %d changed since and left alone, %d gone, %d failed\n",
 		r.Tried,
 		r.Planned,
 		r.Written,
+		written,
 		r.Unchanged,
 		r.Changed,
 		r.Gone,
@@ -680,39 +710,19 @@ const shownCanary = 20
 // printLimits shows which limits a plan exceeds, and how to proceed.
 func (d *reconciler) printLimits(f reconcileFlags, r reconcile.Report, e *reconcile.LimitError) {
 	fmt.Fprintln(d.out, styleFor(d.out).paint(red, "STOPPED before the first write.")+" Nothing was written.")
-	w := tabwriter.NewWriter(d.out, 0, 0, 3, ' ', 0)
-	for _, c := range e.Checks {
-		verdict := "ok"
-		switch {
-		case c.Lifted:
-			verdict = "confirmed"
-		case c.Over:
-			verdict = "over"
-		}
-		fmt.Fprintf(
-			w,
-			"  %s\t%s\tlimit %s\t(%s)\t%s\n",
-			c.Name,
-			visible.Line(c.Planned, maxComplaint),
-			c.Limit,
-			c.Flag,
-			verdict,
-		)
-	}
-	_ = w.Flush()
+	printChecks(d.out, e.Checks)
 	if e.Confirm >= 0 && e.Confirm != e.Resources {
 		fmt.Fprintf(d.out, "--confirm %d is not the number of resources, %d.\n", e.Confirm, e.Resources)
 	}
-	review, all := "", fmt.Sprintf(" --confirm %d", e.Resources)
+	review := ""
 	if e.Project != "" {
 		review = " --project " + e.Project
-		all += fmt.Sprintf(" --max-per-project %d%%", int(e.Share)+1)
 	}
 	resume := ""
 	if f.resume {
 		resume = " --resume"
 	}
-	fmt.Fprintf(d.out, "Review:    tagger reconcile --show %s%s\n", f.apply, review)
+	fmt.Fprintf(d.out, "Review:    tagger reconcile --show %s%s\n", shellWord(f.apply), review)
 	few := min(
 		shownCanary,
 		r.Planned,
@@ -720,9 +730,42 @@ func (d *reconciler) printLimits(f reconcileFlags, r reconcile.Report, e *reconc
 		int(min(f.limits.Percent, f.limits.OneValue)*float64(r.Plan.Total())/100),
 	)
 	if few > 0 {
-		fmt.Fprintf(d.out, "Canary:    tagger reconcile --apply %s%s --canary %d\n", f.apply, resume, few)
+		fmt.Fprintf(d.out, "Canary:    tagger reconcile --apply %s%s --canary %d%s\n", shellWord(f.apply), resume, few,
+			f.repeated())
 	}
-	fmt.Fprintf(d.out, "All:       tagger reconcile --apply %s%s%s\n", f.apply, resume, all)
+	limits := f.limits
+	limits.Confirm = -1 // a wrong number is not repeated
+	_, capped := reconcile.CheckLeft(f.apply, limits)
+	if f.canary > 0 {
+		capped = e
+	}
+	fmt.Fprintf(d.out, "All:       %s\n", f.applyCommand(f.apply, f.resume, capped))
+}
+
+// anyResource are rules that write nothing themselves, and with which every resource that a run wrote may be reverted.
+const anyResource = "volumes: {write: all}\nrules: []"
+
+// revert takes a journal's writes back. It needs no rules.
+func revert(ctx context.Context, s streams, f reconcileFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	settings, err := readSettings(s)
+	if err != nil {
+		return err
+	}
+	set, err := rules.Compile([]byte(anyResource), rules.Options{Name: "revert"})
+	if err != nil {
+		return err
+	}
+	if f.rate > 0 {
+		settings.Rate = f.rate
+	}
+	d, err := connectReconciler(ctx, s, settings, set, nil)
+	if err != nil {
+		return err
+	}
+	return d.revert(ctx, f)
 }
 
 func (d *reconciler) revert(ctx context.Context, f reconcileFlags) error {
@@ -743,10 +786,28 @@ func (d *reconciler) revert(ctx context.Context, f reconcileFlags) error {
 		if err := printJSON(d.out, r); err != nil {
 			return err
 		}
+	} else if err == nil && !r.Finished.IsZero() {
+		fmt.Fprintf(d.out, "Nothing is left to do: it was reverted at %s (%s).\n", r.Finished.Format(time.RFC3339), r.Journal)
 	} else {
-		d.printReport(r)
+		d.printReport(r, "restored")
+	}
+	if ctx.Err() != nil && err != nil {
+		err = fmt.Errorf("interrupted: %d of %d restored; go on with: tagger reconcile --revert %s --resume%s", r.Written,
+			r.Planned, shellWord(f.revert), f.selected())
 	}
 	return d.status(r, err)
+}
+
+// selected returns the flags that select records of a journal, as a command line.
+func (f *reconcileFlags) selected() string {
+	text := f.repeated()
+	if f.writtenBy != "" {
+		text += " --written-by " + shellWord(f.writtenBy)
+	}
+	if f.writtenBetween != "" {
+		text += " --written-between " + shellWord(f.writtenBetween)
+	}
+	return text
 }
 
 // showPlan prints a plan's entries.

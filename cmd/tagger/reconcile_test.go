@@ -65,12 +65,13 @@ func TestReconcile(t *testing.T) {
 	}
 	contains(
 		out,
-		"read      120 servers in 1 calls",
+		"read      120 servers in 1 call,",
 		"0 errors",
 		"events only: lease.expires",
 		"120 resources, 120 keys",
 		"owner team-shop ×120",
-		"Nothing was written. To apply:  tagger reconcile --apply "+plan+" --confirm 120",
+		"Nothing was written. To apply:  tagger reconcile --apply "+plan+" --confirm 120 --max-per-project 100%",
+		"(--max-per-project)    over",
 	)
 	out, errOut, status = taggerCommand(t, "", "reconcile", "--apply", plan)
 	if status != exitCapped || tagged() != 0 {
@@ -81,7 +82,7 @@ func TestReconcile(t *testing.T) {
 		"STOPPED before the first write. Nothing was written.",
 		"120 planned",
 		"limit 100",
-		"--max-per-project 101%",
+		"--confirm 120 --max-per-project 100%",
 		"Canary:    tagger reconcile --apply "+plan+" --canary 12",
 	)
 	flags := []string{"reconcile", "--apply", plan, "--max-per-project", "100%", "--canary-wait", "0s"}
@@ -240,7 +241,7 @@ func TestExplain(t *testing.T) {
 		{"broken", "", exitUndone,
 			[]string{"broken lacks owner: vm_state error.\n", "next      bring it out of state error"}},
 		{"young", "", exitUndone, []string{"its event may still be on its way"}},
-		{"other-value", "", exitUndone, []string{`has another value, "bob"`, "--overwrite owner"}},
+		{"other-value", "", exitUndone, []string{"other-value differs from the rules: owner ", `has another value, "bob"`, "under add:, which never replaces a value"}},
 		{"disk", "", exitDone, []string{"disk gets no metadata: no rule matches.\n"}},
 		{going, "", exitUndone, []string{"going is deleted: nothing can be written on it any more.\n",
 			"next      nothing to do"}},

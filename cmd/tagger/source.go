@@ -54,14 +54,23 @@ func readPayload(file string, stdin io.Reader) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, ingress.MaxPayload+1))
 }
 
-// configure reads the settings, and compiles the rules, which come from rulesFile if it is set.
-func configure(ctx context.Context, rulesFile string, s streams) (config.Settings, *rules.Set, error) {
+// readSettings reads the settings, and warns about unknown variables.
+func readSettings(s streams) (config.Settings, error) {
 	settings, err := config.SettingsFromEnv()
 	if err != nil {
-		return config.Settings{}, nil, err
+		return config.Settings{}, err
 	}
 	for _, warning := range config.Unknown(os.Environ()) {
 		fmt.Fprintln(s.err, "tagger:", warning)
+	}
+	return settings, nil
+}
+
+// configure reads the settings, and compiles the rules, which come from rulesFile if it is set.
+func configure(ctx context.Context, rulesFile string, s streams) (config.Settings, *rules.Set, error) {
+	settings, err := readSettings(s)
+	if err != nil {
+		return config.Settings{}, nil, err
 	}
 	var source rules.Source
 	if rulesFile != "" {

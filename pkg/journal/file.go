@@ -21,7 +21,7 @@ type File struct {
 type ExistsError struct{ Path string }
 
 func (e *ExistsError) Error() string {
-	return fmt.Sprintf("write the journal: %s is there already: go on with --resume, or take it back with --revert %s",
+	return fmt.Sprintf("write the journal: %s exists: go on with --resume, or take it back with --revert %s",
 		e.Path, e.Path)
 }
 

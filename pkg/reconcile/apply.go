@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,12 +75,18 @@ type Report struct {
 	Lost int `json:"lost"`
 	// Left is the number of the plan's resources that remain.
 	Left int `json:"left"`
+	// Finished is when the run began that an earlier command has finished, so that nothing was left to do.
+	Finished time.Time `json:"finished,omitzero"`
 }
 
-// RefusedError reports that a plan cannot be applied to this cloud at this time.
-type RefusedError struct{ Why string }
+// RefusedError reports that a plan cannot be applied, or a journal not reverted, on this cloud at this time.
+type RefusedError struct {
+	Why string
+	// Action is what was refused, by default to apply a plan.
+	Action string
+}
 
-func (e *RefusedError) Error() string { return "apply the plan: " + e.Why }
+func (e *RefusedError) Error() string { return cmp.Or(e.Action, "apply the plan") + ": " + e.Why }
 
 // StoppedError reports that a run stopped because too many resources failed.
 type StoppedError struct {
@@ -107,10 +114,10 @@ func Apply(ctx context.Context, path string, run Run) (Report, error) {
 	h, err := ReadHeader(path)
 	r := Report{Plan: h, Failures: map[string]int{}}
 	if err != nil {
-		return r, &RefusedError{err.Error()}
+		return r, &RefusedError{Why: err.Error()}
 	}
 	refused := func(format string, args ...any) (Report, error) {
-		return r, &RefusedError{fmt.Sprintf(format, args...)}
+		return r, &RefusedError{Why: fmt.Sprintf(format, args...)}
 	}
 	switch age := time.Since(h.Made); {
 	case h.Cloud != run.Cloud:
@@ -131,7 +138,7 @@ func Apply(ctx context.Context, path string, run Run) (Report, error) {
 		}
 	} else if _, err := os.Stat(r.Journal); err == nil {
 		return refused(
-			"its journal %s is there already: go on with --resume, or take it back with --revert %s",
+			"its journal %s exists: go on with --resume, or take it back with --revert %s",
 			r.Journal,
 			r.Journal,
 		)
@@ -141,7 +148,10 @@ func Apply(ctx context.Context, path string, run Run) (Report, error) {
 	if err != nil {
 		return refused("%s", err)
 	}
-	r.Planned = measures.Resources
+	if r.Planned = measures.Resources; run.Resume && r.Planned == 0 {
+		r.Finished = before.header.At
+		return r, nil
+	}
 	if r.Checks, err = run.Limits.Check(h, measures); err != nil {
 		return r, err
 	}
@@ -361,31 +371,41 @@ func reasonOf(end journal.Record) string {
 // there. It keeps its own journal, which can be reverted too, and continues it if run.Resume is set.
 func Revert(ctx context.Context, path string, run Run) (Report, error) {
 	r := Report{Failures: map[string]int{}}
+	refused := func(format string, args ...any) (Report, error) {
+		return r, &RefusedError{Action: "revert the journal", Why: fmt.Sprintf(format, args...)}
+	}
 	all, err := readRevertible(path, run.Selection)
-	if err != nil {
-		return r, &RefusedError{err.Error()}
-	}
-	if all.cloud == "" {
-		return r, &RefusedError{"the journal has no record of what is to be taken back"}
-	}
-	if all.cloud != run.Cloud {
-		return r, &RefusedError{fmt.Sprintf("the journal is of cloud %s, this is %s", all.cloud, run.Cloud)}
+	switch {
+	case err != nil:
+		return refused("%s", err)
+	case all.cloud == "" && run.Selection.By != "":
+		return refused("it has no record of --written-by %s%s", run.Selection.By, all.others())
+	case all.cloud == "":
+		return refused("it has no record of what is to be taken back")
+	case all.cloud != run.Cloud:
+		return refused("it is of cloud %s, this is %s", all.cloud, run.Cloud)
 	}
 	r.Journal = filepath.Join(filepath.Dir(path), "revert-"+run.Selection.name()+filepath.Base(path))
-	var before past
-	if run.Resume {
-		if before, err = readPast(r.Journal); err != nil {
-			return r, &RefusedError{err.Error()}
-		}
+	r.Planned, r.Unknown = len(all.entries), all.unknown
+	before, err := readPast(r.Journal)
+	exists := !errors.Is(err, os.ErrNotExist)
+	done := func(w written) bool { return before.done.has(w.n) }
+	switch {
+	case err != nil && (exists || run.Resume):
+		return refused("%s", err)
+	case exists && !slices.ContainsFunc(all.entries, func(w written) bool { return !done(w) }):
+		r.Finished = before.header.At
+		return r, nil
+	case exists && !run.Resume:
+		return refused("its journal %s exists: go on with --resume, or take it back with --revert %s", r.Journal, r.Journal)
 	}
 	j, err := run.openJournal(r.Journal, "revert-"+all.run)
 	if err != nil {
 		return r, err
 	}
-	r.Planned, r.Unknown = len(all.entries), all.unknown
 	err = run.all(ctx, &r, j, before, func(each func(int, Entry) (bool, error)) error {
 		for _, w := range all.entries {
-			if before.done.has(w.n) {
+			if done(w) {
 				continue
 			}
 			if more, err := each(w.n, w.entry); !more || err != nil {

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -119,6 +120,25 @@ type revertible struct {
 	entries    []written
 	// unknown counts the resources with keys whose previous values are unknown.
 	unknown int
+	// names are the first runs and the first hashes of rules of all records.
+	names []string
+}
+
+// maxNames limits how many runs and hashes an error names.
+const maxNames = 6
+
+func (a *revertible) name(name string) {
+	if len(a.names) < maxNames && !slices.Contains(a.names, name) {
+		a.names = append(a.names, name)
+	}
+}
+
+// others names the runs and rules that the journal has, to follow an error.
+func (a *revertible) others() string {
+	if len(a.names) == 0 {
+		return ""
+	}
+	return "; it has " + strings.Join(a.names, ", ")
 }
 
 // readRevertible reads a journal and merges all writes to a resource into one entry.
@@ -132,6 +152,8 @@ func readRevertible(path string, s Selection) (revertible, error) {
 	begun := map[correction]*piece{}
 	number := -1
 	_, err := journal.Read(path, func(h journal.Header, r journal.Record) error {
+		out.name(h.Run)
+		out.name(fmt.Sprintf("rules %.8s", cmp.Or(r.Rules, h.Rules)))
 		if number++; !s.selects(h, r) {
 			return nil
 		}

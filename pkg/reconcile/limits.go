@@ -2,8 +2,10 @@ package reconcile
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 )
@@ -50,6 +52,8 @@ type LimitError struct {
 	Checks []Check
 	// Resources is the number of resources that would be written, Confirm the confirmed number, -1 for none.
 	Resources, Confirm int
+	// Over reports that the plan exceeds a limit that Confirm can lift.
+	Over bool
 	// Project is the project with the largest share, "" if the plan keeps PerProject.
 	Project string
 	// Share is that project's share.
@@ -201,6 +205,7 @@ func (l Limits) Check(h Header, m Measures) ([]Check, error) {
 	if project != "" {
 		planned = h.ProjectName(project) + " " + planned
 	}
+	e.Over = !lifted && slices.ContainsFunc(e.Checks, func(c Check) bool { return c.Over })
 	add("per project", "--max-per-project", planned, percent(l.PerProject), projectShare > l.PerProject, false)
 	if projectShare > l.PerProject {
 		e.Project, e.Share = project, projectShare
@@ -210,6 +215,24 @@ func (l Limits) Check(h Header, m Measures) ([]Check, error) {
 		return e.Checks, e
 	}
 	return e.Checks, nil
+}
+
+// CheckLeft checks the limits for the entries of a plan that its journal has not finished; without a journal, that is
+// all of them.
+func CheckLeft(path string, l Limits) ([]Check, error) {
+	h, err := ReadHeader(path)
+	if err != nil {
+		return nil, err
+	}
+	before, err := readPast(JournalOf(path, h))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	measures, err := Measure(path, func(n int, _ Entry) bool { return !before.done.has(n) })
+	if err != nil {
+		return nil, err
+	}
+	return l.Check(h, measures)
 }
 
 func percent(share float64) string {

@@ -169,7 +169,11 @@ func Assess(
 			problem(key, exemption)
 			exempt++
 		case there && have != "" && !o.overwrites(key, plan.Set):
-			problem(key, fmt.Sprintf("has another value, %q; a reconcile replaces only what --overwrite names", have))
+			why := "the rules have it under add:, which replaces no value"
+			if o.Overwrites(key, plan.Set) {
+				why = "a reconcile replaces only what --overwrite names"
+			}
+			problem(key, fmt.Sprintf("has another value, %q; %s", have, why))
 			differs++
 		case there:
 			a.Keys[key] = journal.Replacement{From: &have, To: &want}
@@ -218,9 +222,12 @@ func (o Options) state(a *Assessment, kind lifecycle.Kind, v metadata.View, exem
 
 // overwrites reports whether a key may replace another value.
 func (o Options) overwrites(key string, set []string) bool {
-	if !slices.Contains(o.Overwrite, key) {
-		return false
-	}
+	return slices.Contains(o.Overwrite, key) && o.Overwrites(key, set)
+}
+
+// Overwrites reports whether [Options].Overwrite can name a key: a rule has it under set:, or the policy overwrites it.
+// set are the keys under set: of a resource's plan.
+func (o Options) Overwrites(key string, set []string) bool {
 	return slices.Contains(set, key) ||
 		slices.ContainsFunc(o.Policy.Required, func(r rules.Required) bool { return r.Key == key && r.Overwrite })
 }

@@ -102,6 +102,23 @@ func (s *Set) Names() []string {
 	return names
 }
 
+// WrittenKeys returns the keys that a rule replaces (set:), and the other keys that a rule writes, each once.
+func (s *Set) WrittenKeys() (replaced, others []string) {
+	for _, r := range s.rules {
+		for _, op := range r.operations {
+			switch {
+			case op.verb == set && !slices.Contains(replaced, op.key):
+				replaced = append(replaced, op.key)
+			case op.verb == rename && !slices.Contains(others, op.to):
+				others = append(others, op.to)
+			case (op.verb == add || op.verb == inherit) && !slices.Contains(others, op.key):
+				others = append(others, op.key)
+			}
+		}
+	}
+	return replaced, others
+}
+
 // Unreachable returns the names of the rules that match none of the actions.
 func (s *Set) Unreachable(actions []lifecycle.Action) []string {
 	var names []string

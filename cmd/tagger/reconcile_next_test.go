@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// commandAfter returns the arguments of the command that follows a label in an output.
+func commandAfter(t *testing.T, out, label string) []string {
+	t.Helper()
+	_, rest, found := strings.Cut(out, label)
+	if !found {
+		t.Fatalf("no %q in:\n%s", label, out)
+	}
+	line, _, _ := strings.Cut(rest, "\n")
+	command, found := strings.CutPrefix(strings.TrimSpace(line), "tagger ")
+	if !found {
+		t.Fatalf("no command in %q", line)
+	}
+	return strings.Fields(command)
+}
+
+func journalOf(t *testing.T, plan string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(filepath.Dir(plan), "run-*.jsonl"))
+	if err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	return found[0]
+}
+
+// Each command that an output suggests does what it is suggested for.
+func TestReconcileSuggestsWorkingCommands(t *testing.T) {
+	sim, plan := fleet(t, 120)
+	rules := os.Getenv("TAGGER_RULES")
+	t.Setenv("TAGGER_RULES", "")
+	file := write(t, t.TempDir(), "the rules.yaml", rules)
+	named := filepath.Join(t.TempDir(), "rules.yaml")
+	if err := os.Rename(file, named); err != nil {
+		t.Fatal(err)
+	}
+	must := func(args ...string) string {
+		t.Helper()
+		out, errOut, status := taggerCommand(t, "", args...)
+		if status != exitDone {
+			t.Fatalf("%q: status %d: %s%s", args, status, out, errOut)
+		}
+		return out
+	}
+	out := must("reconcile", "--scope", "own", "--rules", named, "--max-failures", "7", "--settled", "0s", "--out", plan)
+	apply := commandAfter(t, out, "To apply:")
+	for _, want := range []string{"--rules " + named, "--max-failures 7", "--confirm 120", "--max-per-project 100%"} {
+		if !strings.Contains(strings.Join(apply, " "), want) {
+			t.Errorf("no %s in %q", want, apply)
+		}
+	}
+	out, _, status := taggerCommand(t, "", "reconcile", "--apply", plan, "--rules", named)
+	if status != exitCapped {
+		t.Fatalf("status %d: %s", status, out)
+	}
+	all := commandAfter(t, out, "All:")
+	canary := append(commandAfter(t, out, "Canary:"), "--canary-wait", "0s")
+	out = must(canary...)
+	out = must(commandAfter(t, out, "To go on:")...)
+	if strings.Contains(out, "are left") {
+		t.Error(out)
+	}
+	for _, s := range sim.Servers() {
+		if s.Metadata["owner"] != "team-shop" {
+			t.Fatal("not every server is tagged")
+		}
+	}
+	if strings.Join(all, " ") != strings.Join(apply, " ") && !strings.Contains(strings.Join(all, " "), "--confirm 120") {
+		t.Errorf("%q, and %q", all, apply)
+	}
+
+	// What is done is no failure.
+	again := []string{"reconcile", "--apply", plan, "--rules", named, "--resume", "--confirm", "5"}
+	if out = must(again...); !strings.Contains(out, "Nothing is left to do") {
+		t.Error(out)
+	}
+	// A revert needs the journal only.
+	journal := journalOf(t, plan)
+	if out = must("reconcile", "--revert", journal); !strings.Contains(out, "120 of 120 tried: 120 restored") {
+		t.Error(out)
+	}
+	t.Setenv("TAGGER_RULES", "rules: [")
+	if out = must("reconcile", "--revert", journal); !strings.Contains(out, "it was reverted at 20") {
+		t.Error(out)
+	}
+	_, errOut, status := taggerCommand(t, "", "reconcile", "--revert", journal, "--written-by", "deadbeef")
+	if status != exitUsage || !strings.Contains(errOut, "revert the journal: it has no record of --written-by deadbeef; it has ") {
+		t.Errorf("status %d: %s", status, errOut)
+	}
+}
+
+// The example at the beginning of docs/reconcile.md works as written, with a fleet of its size.
+func TestReconcileExample(t *testing.T) {
+	page := readFile(t, "../../docs/reconcile.md")
+	section, _, _ := strings.Cut(page, "## What is planned")
+	var lines []string
+	for line := range strings.Lines(section) { // the run of two resources is another example
+		if strings.HasPrefix(line, "    tagger reconcile") && !strings.Contains(line, "--confirm 2\n") {
+			lines = append(lines, line)
+		}
+	}
+	sim, _ := fleet(t, 243)
+	t.Chdir(t.TempDir())
+	if len(lines) != 5 {
+		t.Fatalf("%d commands", len(lines))
+	}
+	for i, line := range lines {
+		command, _, _ := strings.Cut(line, "#")
+		args := strings.Fields(strings.TrimPrefix(strings.TrimSpace(command), "tagger "))
+		switch i {
+		case 2:
+			args = append(args, "--canary-wait", "0s")
+		case 4:
+			args[len(args)-1] = journalOf(t, "plan.jsonl")
+		}
+		out, errOut, status := taggerCommand(t, "", args...)
+		if status != exitDone {
+			t.Fatalf("%s: status %d: %s%s", line, status, out, errOut)
+		}
+		if i == 3 && sim.Servers()[242].Metadata["owner"] != "team-shop" {
+			t.Error("the last server is not tagged")
+		}
+	}
+}
+
+// A run that is interrupted names the command that goes on.
+func TestReconcileIsInterrupted(t *testing.T) {
+	sim, plan := fleet(t, 60)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var writes atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/metadata") && r.Method == http.MethodPost && writes.Add(1) == 20 {
+			cancel()
+		}
+		sim.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	for _, line := range sim.Env(server.URL) {
+		name, value, _ := strings.Cut(line, "=")
+		t.Setenv(name, value)
+	}
+	if _, errOut, status := taggerCommand(t, "", "reconcile", "--scope", "own", "--settled", "0s", "--out",
+		plan); status != exitDone {
+		t.Fatal(errOut)
+	}
+	var out, errOut bytes.Buffer
+	status := run(ctx, []string{"reconcile", "--apply", plan, "--confirm", "60", "--max-per-project", "100%"},
+		streams{strings.NewReader(""), &out, &errOut})
+	if status != exitUndone || !regexp.MustCompile(`interrupted: \d+ of 60 written; go on with: tagger reconcile --apply \S+ `+
+		`--resume --confirm \d+ --max-per-project \d+%\n$`).MatchString(errOut.String()) {
+		t.Fatalf("status %d: %s%s", status, out.String(), errOut.String())
+	}
+	args := commandAfter(t, errOut.String(), "go on with:")
+	if out, errOut, status := taggerCommand(t, "", args...); status != exitDone {
+		t.Errorf("%q: status %d: %s%s", args, status, out, errOut)
+	}
+}
+
+func TestReconcileFlags(t *testing.T) {
+	_, plan := fleet(t, 2)
+	for _, tt := range []struct{ args, want string }{
+		{"--overwrite onwer", "--overwrite onwer: no rule writes this key"},
+		{"--overwrite owner", "--overwrite owner: has no effect: no rule has the key under set:"},
+		{"--protected onwer", "--protected onwer: protected_keys: does not have it"},
+		{"--max-percent 200", "--max-percent 200: want a share between 0 and 100"},
+		{"--max -1", "--max -1: want 0 or more"},
+		{"--created-between x", `--created-between "x": want two times separated by a comma`},
+	} {
+		args := append([]string{"reconcile", "--scope", "own", "--out", plan}, strings.Fields(tt.args)...)
+		if _, errOut, status := taggerCommand(t, "", args...); status != exitUsage || !strings.Contains(errOut, tt.want) {
+			t.Errorf("%s: status %d: %s", tt.args, status, errOut)
+		}
+	}
+}
