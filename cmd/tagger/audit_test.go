@@ -91,12 +91,12 @@ func TestAuditFile(t *testing.T) {
 		}
 	}
 	// Revert the first rules. The second rules own the tier by now.
-	revert("1 of 1 tried: 1 written", "--written-by", end.Rules[:8])
+	revert("1 of 1 tried: 1 restored", "--written-by", end.Rules[:8])
 	if diff := cmp.Diff(map[string]string{"tier": "platinum", "junk": "1", "keep": "x", "zone": "z"}, here()); diff != "" {
 		t.Errorf("(-want +there):\n%s", diff)
 	}
 	// Revert everything else, across two values of tier.
-	revert("1 of 1 tried: 1 written")
+	revert("1 of 1 tried: 1 restored")
 	if diff := cmp.Diff(before, here()); diff != "" {
 		t.Errorf("(-before +there):\n%s", diff)
 	}

@@ -69,7 +69,7 @@ func TestIgnoreForExistingResources(t *testing.T) {
 	_, plan := fleet(t, 3)
 	out, errOut, status := taggerCommand(t, "", "reconcile", "--rules", "../../docs/examples/company.yaml", "--scope", "own",
 		"--out", plan)
-	if status != exitDone || !strings.Contains(out, "3 servers in") {
+	if status != exitDone || !strings.Contains(out, "read      3 servers,") {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
 	file := write(t, filepath.Dir(plan), "event.yaml",

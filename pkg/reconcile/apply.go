@@ -393,7 +393,7 @@ func Revert(ctx context.Context, path string, run Run) (Report, error) {
 	switch {
 	case err != nil && (exists || run.Resume):
 		return refused("%s", err)
-	case exists && !slices.ContainsFunc(all.entries, func(w written) bool { return !done(w) }):
+	case exists && !all.last.After(before.header.At) && !slices.ContainsFunc(all.entries, func(w written) bool { return !done(w) }):
 		r.Finished = before.header.At
 		return r, nil
 	case exists && !run.Resume:

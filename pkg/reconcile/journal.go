@@ -120,6 +120,8 @@ type revertible struct {
 	entries    []written
 	// unknown counts the resources with keys whose previous values are unknown.
 	unknown int
+	// last is the time of the last record.
+	last time.Time
 	// names are the first runs and the first hashes of rules of all records.
 	names []string
 }
@@ -156,6 +158,9 @@ func readRevertible(path string, s Selection) (revertible, error) {
 		out.name(fmt.Sprintf("rules %.8s", cmp.Or(r.Rules, h.Rules)))
 		if number++; !s.selects(h, r) {
 			return nil
+		}
+		if r.At.After(out.last) {
+			out.last = r.At
 		}
 		switch out.run = h.Run; {
 		case out.cloud == "":
