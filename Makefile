@@ -88,12 +88,12 @@ soak: ## Attack serve, a function and listen at once in control groups of the ma
 scale: ## A million events at constant memory, 10,000 servers created at once, another client of the same API: EVENTS, SERVERS
 	go test -count=1 -tags scale -v -timeout 60m ./scale -args -events $(if $(filter file,$(origin EVENTS)),1000000,$(EVENTS)) -servers $(or $(SERVERS),10000)
 
-bench: ## Run the benchmarks
-	go test -run '^$$' -bench . -benchmem ./...
-
-.PHONY: bench-function
-bench-function: ## Measure a function against an empty one and a bare client: cold start, CPU an event (bench is a module of its own)
+bench: ## Measure a function against an empty one and a bare client, and the command line (bench is a module of its own)
 	cd bench && go vet ./... && go run .
+
+.PHONY: bench-go
+bench-go: ## Run the Go benchmarks of the packages
+	go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: bench-listener
 bench-listener: ## Measure tagger listen with one processor at a real RabbitMQ: CPU a message and a server (needs rabbitmq-server)

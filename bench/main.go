@@ -25,7 +25,7 @@ import (
 const rules = "rules:\n- {name: env, on: server.created, set: {env: dev}}\n"
 
 func main() {
-	pairs := flag.Int("pairs", 21, "how often each cold start is measured, in turn")
+	pairs := flag.Int("pairs", 21, "how often each cold start and the command are measured, in turn")
 	warm := flag.Int("warm", 5, "how often each warm run is measured, in turn")
 	count := flag.Int("events", 3000, "how many events a warm run has, in batches of ten")
 	flag.Parse()
@@ -118,7 +118,49 @@ func run(ctx context.Context, pairs, warm, count int) error {
 		}
 		fmt.Printf("binary of %s: %.2f MB\n", name, float64(info.Size())/1e6)
 	}
+	return command(ctx, dir, pairs)
+}
+
+// command measures the command line: it tags one server in each of several processes, the login included.
+func command(ctx context.Context, dir string, runs int) error {
+	tagger := filepath.Join(dir, "tagger")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", tagger, ".")
+	build.Dir, build.Env = "../cmd/tagger", append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build tagger: %w: %s", err, out)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "rules.yaml"), []byte(rules), 0o600); err != nil {
+		return fmt.Errorf("write the rules: %w", err)
+	}
+	sim := simcloud.New(simcloud.Options{JournalSize: -1})
+	cloud := httptest.NewServer(sim)
+	defer cloud.Close()
+	var all []cost
+	for n := range runs {
+		id := serverID(n)
+		sim.PutServer(simcloud.Server{ID: id})
+		cmd := exec.CommandContext(ctx, tagger, "invoke", "--rules", filepath.Join(dir, "rules.yaml"), "--cloud", "env", "-")
+		cmd.Env, cmd.Stdin = sim.Env(cloud.URL), strings.NewReader(createdEvent(id))
+		began := time.Now()
+		out, err := cmd.CombinedOutput()
+		if s, _ := sim.Server(id); err != nil || s.Metadata["env"] != "dev" {
+			return fmt.Errorf("tag a server from the command line: %w: %s", err, out)
+		}
+		all = append(all, cost{elapsed: time.Since(began), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()})
+	}
+	fmt.Printf("one server tagged from the command line: CPU %.1f ms, elapsed %.1f ms\n",
+		median(all, func(c cost) float64 { return c.cpu.Seconds() * 1e3 }),
+		median(all, func(c cost) float64 { return c.elapsed.Seconds() * 1e3 }))
 	return nil
+}
+
+func serverID(n int) string { return fmt.Sprintf("8c1f0a6e-5b0d-4a3e-9f52-%012d", n) }
+
+// createdEvent returns the event that reports the creation of a server.
+func createdEvent(id string) string {
+	return fmt.Sprintf(`{"specversion": "1.0", "id": "e-%[1]s", "source": "//bench", `+
+		`"type": "io.github.cloudtagger.server.created", "subject": %[1]q, "time": %[2]q}`,
+		id, time.Now().UTC().Format(time.RFC3339))
 }
 
 func median(all []cost, value func(cost) float64) float64 {
@@ -228,18 +270,16 @@ func used(pid int) (time.Duration, error) {
 
 // tag sends the given number of events in batches of ten and checks that each server is tagged.
 func tag(ctx context.Context, runtime *lambdatest.RuntimeAPI, sim *simcloud.Cloud, first, count int) error {
-	id := func(n int) string { return fmt.Sprintf("8c1f0a6e-5b0d-4a3e-9f52-%012d", n) }
 	for from := first; from < first+count; from += 10 {
 		var batch events.SQSEvent
 		for n := from; n < from+10; n++ {
-			sim.PutServer(simcloud.Server{ID: id(n)})
+			sim.PutServer(simcloud.Server{ID: serverID(n)})
 			batch.Records = append(batch.Records, events.SQSMessage{
-				MessageId: id(n), ReceiptHandle: "r", EventSource: "aws:sqs", AWSRegion: "eu-central-1",
+				MessageId: serverID(n), ReceiptHandle: "r", EventSource: "aws:sqs", AWSRegion: "eu-central-1",
 				EventSourceARN: "arn:aws:sqs:eu-central-1:123456789012:tagger",
 				Attributes: map[string]string{"ApproximateReceiveCount": "1",
 					"SentTimestamp": fmt.Sprint(time.Now().UnixMilli())},
-				Body: fmt.Sprintf(`{"specversion": "1.0", "id": "e-%[1]s", "source": "//bench", "type": "io.github.cloudtagger.server.created", "subject": %[1]q, `+
-					`"time": %[2]q}`, id(n), time.Now().UTC().Format(time.RFC3339)),
+				Body: createdEvent(serverID(n)),
 			})
 		}
 		payload, err := json.Marshal(batch)
@@ -254,8 +294,8 @@ func tag(ctx context.Context, runtime *lambdatest.RuntimeAPI, sim *simcloud.Clou
 			return fmt.Errorf("a batch failed: %s", answer.Body)
 		}
 		for n := from; n < from+10; n++ {
-			if s, _ := sim.Server(id(n)); s.Metadata["env"] != "dev" {
-				return fmt.Errorf("server %s is not tagged: %s", id(n), answer.Body)
+			if s, _ := sim.Server(serverID(n)); s.Metadata["env"] != "dev" {
+				return fmt.Errorf("server %s is not tagged: %s", serverID(n), answer.Body)
 			}
 		}
 	}
