@@ -233,7 +233,7 @@ resource "huaweicloud_smn_subscription" "email" {
   protocol  = "email"
 }
 
-# One line in five minutes that a person must look at.
+# One line in five minutes that an operator must look at.
 resource "huaweicloud_lts_keywords_alarm_rule" "attention" {
   for_each = merge(
     {
