@@ -42,11 +42,11 @@ func checkCommand(s streams) *cobra.Command {
 			"its management\n" +
 			"plugin, where that can be reached, feature flags and policies. --listener asks a running listener when the last\n" +
 			"notification came.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	out := outputFlag(cmd.Flags())
-	rulesFile := cmd.Flags().String("rules", "", "file of the rules (default: those of the environment)")
-	listener := cmd.Flags().String("listener", "", "address of a running listener, such as http://127.0.0.1:8080")
+	rulesFile := cmd.Flags().String("rules", "", "`FILE` of the rules (default: those of the environment)")
+	listener := cmd.Flags().String("listener", "", "`URL` of a running listener, such as http://127.0.0.1:8080")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		failed := false
 		st := styleFor(s.out)

@@ -45,10 +45,10 @@ func coverageCommand(s streams) *cobra.Command {
 			"number and by\n" +
 			"size. Nothing is written to the cloud. The exit status is 3 when a figure is below --min-coverage, and 5 when\n" +
 			"something could not be read. See docs/coverage.md.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
+	flags.StringVar(&f.rulesFile, "rules", "", "`FILE` of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
 	flags.StringVar(&f.scope, "scope", "",
 		"whose resources: own, project ids, domain:NAME, roles or all, separated by commas "+
 			"(default: TAGGER_PROJECTS, or own)")
@@ -58,16 +58,16 @@ func coverageCommand(s streams) *cobra.Command {
 	flags.StringVar(&f.by, "by", "", "show a second table by project, key, kind or owner")
 	flags.Float64Var(&f.minimum, "min-coverage", 0,
 		"exit with status 3 if less than this many percent of the resources of a kind have a key")
-	flags.StringVar(&f.prices, "prices", "", "file of prices a month, to estimate what is not allocated in money")
+	flags.StringVar(&f.prices, "prices", "", "`FILE` of prices a month, to estimate what is not allocated in money")
 	flags.StringArrayVar(&f.journals, "journal", nil,
 		"journal, or directory of them: shows which keys were lost this week (default: TAGGER_AUDIT_FILE); can be repeated")
 	flags.StringArrayVar(&f.logs, "log", nil,
 		"file or directory of Tagger's JSON log, or - for standard input: shows who removed keys; can be repeated")
-	flags.StringVar(&f.history, "history", "", "file to compare with, and to append this run to")
+	flags.StringVar(&f.history, "history", "", "`FILE` to compare with, and to append this run to")
 	flags.StringVar(&f.prometheus, "prometheus", "",
-		"file for metrics, for the textfile collector of Prometheus' node exporter")
+		"`FILE` for metrics, for the textfile collector of Prometheus' node exporter")
 	flags.BoolVar(&f.perProject, "prometheus-projects", false, "with --prometheus: series for each project too")
-	flags.StringVar(&f.html, "html", "", "file for a page that needs no network")
+	flags.StringVar(&f.html, "html", "", "`FILE` for a page that needs no network")
 	flags.StringVar(&f.names, "names", "id", "what the page and the CSV call things by: none, id or full")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := f.check(); err != nil {
@@ -89,8 +89,7 @@ func (f coverageFlags) check() error {
 	} {
 		if !slices.Contains(one.words, one.value) {
 			words := slices.DeleteFunc(slices.Clone(one.words), func(w string) bool { return w == "" })
-			return fmt.Errorf("coverage: %s %q: want %s%s", one.flag, one.value, strings.Join(words, ", "),
-				suggest.Hint(one.value, words))
+			return fmt.Errorf("coverage: %s %q: %w", one.flag, one.value, oneOfWords(one.value, words))
 		}
 	}
 	if f.minimum < 0 || f.minimum > 100 {
@@ -184,7 +183,7 @@ func (f coverageFlags) options(ctx context.Context, s streams) (coverage.Options
 		scope = config.Projects{config.OwnProject}
 	}
 	now := time.Now()
-	trail, err := readTrail(f.records(settings), f.logs, s.in, now)
+	trail, err := readTrail(f.records(settings), f.logs, interruptible{ctx, s.in}, now)
 	if err != nil {
 		return coverage.Options{}, err
 	}

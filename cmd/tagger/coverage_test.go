@@ -96,8 +96,8 @@ func TestCoverageUsage(t *testing.T) {
 	t.Setenv("TAGGER_RULES", `{"rules": [{"on": "server.created", "add": {"a": "b"}}]}`)
 	for _, tt := range []struct{ args, want string }{
 		{"", "the rules require no key: add a section required:"},
-		{"-o xml", `--output "xml": want text, json, csv`},
-		{"--by projects", `--by "projects": want project, key, kind, owner`},
+		{"-o xml", `--output "xml": want text, json or csv`},
+		{"--by projects", `--by "projects": want project, key, kind or owner`},
 		{"--names all", "--names"},
 		{"--min-coverage 101", "between 0 and 100"},
 		{"--prometheus-projects", "needs --prometheus FILE"},

@@ -9,29 +9,48 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
+const environmentName = "environment"
+
+// environmentSection is a part of "tagger help environment".
+type environmentSection struct {
+	title     string
+	variables []config.Variable
+}
+
+func environmentSections() []environmentSection {
+	return []environmentSection{
+		{"Settings", config.Variables[config.Settings]()},
+		{"tagger listen and tagger queues", config.Variables[config.Listen]()},
+		{"A scheduled reconcile", config.Variables[config.Reconcile]()},
+		{"Credentials (or OS_CLOUD, the name of a cloud in clouds.yaml)", config.Variables[config.Credentials]()},
+	}
+}
+
 // environmentTopic returns the command behind "tagger help environment".
 func environmentTopic() *cobra.Command {
 	var b strings.Builder
-	b.WriteString("Variables that Tagger reads. docs/configuration.md has the same as tables.\n")
-	section := func(title string, all []config.Variable) {
-		fmt.Fprintf(&b, "\n%s\n", title)
-		for _, v := range all {
-			name := v.Name
-			if v.Default != "" {
-				name += " (" + v.Default + ")"
-			}
-			fmt.Fprintf(&b, "\n  %s\n", name)
-			for _, line := range wrapped(v.Description, environmentWidth) {
-				fmt.Fprintf(&b, "      %s\n", line)
-			}
+	b.WriteString("Variables that Tagger reads. docs/configuration.md has the same as tables; tagger help environment NAME\n" +
+		"shows one.\n")
+	for _, section := range environmentSections() {
+		fmt.Fprintf(&b, "\n%s\n", section.title)
+		for _, v := range section.variables {
+			b.WriteString(describeVariable(v))
 		}
 	}
-	section("Settings", config.Variables[config.Settings]())
-	section("tagger listen and tagger queues", config.Variables[config.Listen]())
-	section("A scheduled reconcile", config.Variables[config.Reconcile]())
-	section("Credentials (or OS_CLOUD, the name of a cloud in clouds.yaml)", config.Variables[config.Credentials]())
-	return &cobra.Command{Use: "environment", Short: "The environment variables that Tagger reads",
+	return &cobra.Command{Use: environmentName, Short: "The environment variables that Tagger reads",
 		Long: strings.TrimSpace(b.String())}
+}
+
+func describeVariable(v config.Variable) string {
+	name := v.Name
+	if v.Default != "" {
+		name += " (" + v.Default + ")"
+	}
+	text := fmt.Sprintf("\n  %s\n", name)
+	for _, line := range wrapped(v.Description, environmentWidth) {
+		text += fmt.Sprintf("      %s\n", line)
+	}
+	return text
 }
 
 const environmentWidth = 90

@@ -39,7 +39,7 @@ func explainCommand(s streams) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
+	cmd.Flags().StringVar(&rulesFile, "rules", "", "`FILE` of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
 	cmd.Flags().
 		StringSliceVar(&kinds, "kind", words(metadata.ListedKinds()), "kinds of resources to look for")
 	cmd.Flags().
@@ -107,7 +107,7 @@ func (e *explanation) run(ctx context.Context) error {
 	if len(candidates) == 1 {
 		id = candidates[0].view.ID
 	}
-	if e.log = readLogs(e.logs, e.in, id); e.log.err != nil {
+	if e.log = readLogs(e.logs, interruptible{ctx, e.in}, id); e.log.err != nil {
 		return e.log.err
 	}
 	if len(candidates) == 1 || len(candidates) == 0 && metadata.CheckID(id) == nil {

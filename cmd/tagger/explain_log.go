@@ -66,11 +66,11 @@ func eachLogLine(paths []string, stdin io.Reader, each func(line []byte)) error 
 				if err != nil {
 					return err
 				}
-				return errors.Join(eachLine(file, each), file.Close())
+				return errors.Join(named(name, eachLine(file, each)), file.Close())
 			})
 		}
 		if err != nil {
-			return fmt.Errorf("read the log: %w", err)
+			return fmt.Errorf("read the log: %w", named(path, err))
 		}
 	}
 	return nil

@@ -27,7 +27,7 @@ func invokeCommand(s streams) *cobra.Command {
 			"EVENT is a file, or - for standard input, with any payload that a function takes.",
 		Args: needEvents,
 	}
-	cmd.Flags().StringVar(&rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
+	cmd.Flags().StringVar(&rulesFile, "rules", "", "`FILE` of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
 	cmd.Flags().StringVar(&cloudName, "cloud", "", "embedded or env: the cloud to write to")
 	cmd.Flags().DurationVar(&wait, "wait", readyTimeout, "how long to wait for a resource to become ready")
 	onlyChanges := cmd.Flags().Bool("only-changes", false,
@@ -42,7 +42,7 @@ func invokeCommand(s streams) *cobra.Command {
 		if settings.Wait != nil && !cmd.Flags().Changed("wait") {
 			wait = *settings.Wait
 		}
-		events, err := readEvents(files, s.in)
+		events, err := readEvents(ctx, files, s.in)
 		if err != nil {
 			return err
 		}

@@ -2,11 +2,8 @@ package main
 
 import (
 	"encoding/xml"
-	"fmt"
 	"io"
 	"strings"
-
-	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 // asJUnit is an output format for test results only.
@@ -22,7 +19,7 @@ func (o testOutput) Set(s string) error {
 		*o.output = output(s)
 		return nil
 	}
-	return fmt.Errorf("want text, json or junit%s", suggest.Hint(s, words))
+	return oneOfWords(s, words)
 }
 
 func (o testOutput) Type() string { return "text|json|junit" }

@@ -46,7 +46,7 @@ func listenCommand() *cobra.Command {
 			"CloudEvent to a receiver (with TAGGER_HTTP_SECRET as bearer token, if set) or to a queue of SQS\n" +
 			"(https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE), and neither rules nor credentials of the cloud are needed.\n" +
 			"docs/private-cloud.md has it step by step.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.Flags().StringVar(&address, "listen", "",
 		"address for GET /healthz and GET /metrics (default: none, or all interfaces on the port that PORT names)")

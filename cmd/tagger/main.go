@@ -61,6 +61,8 @@ func (e ended) Unwrap() error { return e.err }
 
 // run executes the command and returns its exit status. Tests call it instead of main.
 func run(ctx context.Context, args []string, s streams) int {
+	checked := &checkedOutput{Writer: s.out}
+	s.out = checked
 	root := &cobra.Command{
 		Use:   "tagger",
 		Short: "Put metadata on servers, volumes and snapshots when they are created",
@@ -79,7 +81,15 @@ func run(ctx context.Context, args []string, s streams) int {
 	oneOf(root, planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand(),
 		listenCommand(), queuesCommand(s),
 		reconcileCommand(s), explainCommand(s), coverageCommand(s), versionCommand(s))
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(helpCommand(root))
 	err := root.ExecuteContext(ctx)
+	switch {
+	case checked.err != nil:
+		err = undone{fmt.Errorf("write the output: %w", checked.err)}
+	case errors.Is(err, errInterrupted):
+		err = undone{errInterrupted}
+	}
 	u, isUndone := errors.AsType[undone](err)
 	switch e, hasStatus := errors.AsType[ended](err); {
 	case err == nil:

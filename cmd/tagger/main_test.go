@@ -344,7 +344,7 @@ func TestBadInput(t *testing.T) {
 			"a plan reads from env"},
 		{"unknown output", good, "", []string{"plan", "-o", "yaml", "-"}, exitUsage, "want text or json"},
 		{"unknown command", good, "", []string{"plna", "-"}, exitUsage, `unknown command "plna"`},
-		{"unknown flag", good, "", []string{"plan", "--rule", "x", "-"}, exitUsage, "unknown flag: --rule"},
+		{"unknown flag", good, "", []string{"plan", "--rule", "x", "-"}, exitUsage, "unknown flag --rule"},
 		{"no rules", "", plainEvent("server.created"), []string{"plan", "-"}, exitUsage, "there are none; set TAGGER_RULES"},
 		{"no such rules", good, "", []string{"plan", "--rules", "no.yaml", "-"}, exitUsage,
 			"read the rules: open no.yaml: no such file"},

@@ -21,7 +21,7 @@ func planCommand(s streams) *cobra.Command {
 			"EVENT is a file, or - for standard input, with any payload that a function takes.",
 		Args: needEvents,
 	}
-	cmd.Flags().StringVar(&rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
+	cmd.Flags().StringVar(&rulesFile, "rules", "", "`FILE` of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
 	cmd.Flags().StringVar(&cloudName, "cloud", "", "env: read the resources from the cloud that the OS_* variables name")
 	onlyChanges := cmd.Flags().Bool("only-changes", false,
 		"leave out events that need nothing: ignored and unchanged ones")
@@ -44,7 +44,7 @@ func planCommand(s streams) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		events, err := readEvents(files, s.in)
+		events, err := readEvents(cmd.Context(), files, s.in)
 		if err != nil {
 			return err
 		}

@@ -60,7 +60,7 @@ func queuesListCommand(s streams) *cobra.Command {
 		Use: "list", Short: "Show the queues, and how many messages are in each",
 		Long: "Show the queues that exist, the messages in them that no listener has taken, and how many listeners take or " +
 			"stand by.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	out := outputFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -170,12 +170,18 @@ func queuesShowCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show", Short: "Show the rejected messages: what they are about, why and when they were rejected",
 		Long: "Show the rejected messages, the oldest first. They stay in their queue.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	out := outputFlag(cmd.Flags())
 	limit := cmd.Flags().Int("limit", 1000, "how many to show")
 	events := cmd.Flags().Bool("events", false, "with -o json: the events too, as tagger plan takes them")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		switch {
+		case *limit < 0:
+			return fmt.Errorf("queues show: --limit %d: want 0 or more", *limit)
+		case *events && *out != asJSON:
+			return errors.New("queues show: --events needs -o json")
+		}
 		registry, err := dialects()
 		if err != nil {
 			return err
@@ -215,7 +221,7 @@ func queuesReplayCommand(s streams) *cobra.Command {
 		Long: "Put the rejected messages that are there now back into the main queue, all of them or those with the named " +
 			"ids. They are tried\n" +
 			"anew, for all of TAGGER_GIVE_UP_AFTER. What a running listener rejects again meanwhile stays among the rejected.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	ids := idsFlag(cmd.Flags(),
 		"only the message with this event id, as tagger queues show has it; may be given several times")
@@ -246,14 +252,16 @@ func queuesDropCommand(s streams) *cobra.Command {
 		Long: "Throw rejected messages away: those with the named ids, or all that are there now. Asks first, on a " +
 			"terminal; elsewhere it\n" +
 			"needs --yes.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	ids := idsFlag(cmd.Flags(), "the message with this event id, as tagger queues show has it; may be given several times")
 	all := cmd.Flags().Bool("all", false, "all rejected messages")
 	yes := yesFlag(cmd.Flags())
 	cmd.MarkFlagsMutuallyExclusive("id", "all")
-	cmd.MarkFlagsOneRequired("id", "all")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if len(*ids) == 0 && !*all {
+			return errors.New("queues drop: say which: --id ID (see tagger queues show), or --all")
+		}
 		what := "the rejected messages with these ids: " + visible.Line(strings.Join(*ids, ", "), maxComplaint)
 		return withQueues(cmd.Context(), func(q *listen.Queues) error {
 			if *all {
@@ -267,7 +275,7 @@ func queuesDropCommand(s streams) *cobra.Command {
 				}
 				what = "all rejected messages, " + fmt.Sprint(n) + " now"
 			}
-			if err := confirm(s, *yes, "This throws away "+what+"."); err != nil {
+			if err := confirm(cmd.Context(), s, *yes, "This throws away "+what+"."); err != nil {
 				return err
 			}
 			n, err := q.Drop(cmd.Context(), *ids)
@@ -325,7 +333,7 @@ func queuesDeleteCommand(s streams) *cobra.Command {
 			"or to let tagger\n" +
 			"listen create them anew. The services' exchanges and queues stay. Asks first, on a terminal; elsewhere it needs " +
 			"--yes.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	yes := yesFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -344,7 +352,7 @@ func queuesDeleteCommand(s streams) *cobra.Command {
 			}
 			what := fmt.Sprintf("This deletes %s (%s …) with %s in them.", plural(len(all), "queue"), printable(all[0].Name),
 				plural(messages, "message"))
-			if err := confirm(s, *yes, what); err != nil {
+			if err := confirm(cmd.Context(), s, *yes, what); err != nil {
 				return err
 			}
 			return q.Delete(cmd.Context(), func(deleted listen.QueueState) {
@@ -358,16 +366,16 @@ func queuesDeleteCommand(s streams) *cobra.Command {
 func yesFlag(flags *pflag.FlagSet) *bool { return flags.Bool("yes", false, "do not ask") }
 
 // confirm asks on a terminal whether to go on. Elsewhere it wants yes.
-func confirm(s streams, yes bool, what string) error {
+func confirm(ctx context.Context, s streams, yes bool, what string) error {
 	if yes {
 		return nil
 	}
 	f, ok := s.in.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return fmt.Errorf("%s Nothing was done: there is no terminal to ask at; say --yes", what)
+		return fmt.Errorf("%s Nothing was done: no terminal; confirm with --yes", what)
 	}
 	fmt.Fprintf(s.err, "%s Go on? [y/N] ", what)
-	answer, _ := bufio.NewReader(f).ReadString('\n')
+	answer, _ := bufio.NewReader(interruptible{ctx, f}).ReadString('\n')
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":
 		return nil

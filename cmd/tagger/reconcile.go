@@ -26,7 +26,6 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/reconcile"
 	"github.com/cloudtagger/tagger/pkg/rules"
-	"github.com/cloudtagger/tagger/pkg/suggest"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 	"github.com/cloudtagger/tagger/pkg/visible"
 )
@@ -67,10 +66,10 @@ func reconcileCommand(s streams) *cobra.Command {
 			"Nothing else is written. --apply sends what such a file says, after all limits were checked. --revert takes back " +
 			"what\n" +
 			"a run wrote. See docs/reconcile.md.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.rulesFile, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
+	flags.StringVar(&f.rulesFile, "rules", "", "`FILE` of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
 	flags.StringVar(
 		&f.scope,
 		"scope",
@@ -80,7 +79,7 @@ func reconcileCommand(s streams) *cobra.Command {
 	flags.StringSliceVar(&f.kinds, "kind", words(metadata.ListedKinds()), "kinds of resources")
 	flags.StringVar(&f.name, "name", "", "pattern of names; * stands for any characters, ? for one")
 	flags.StringVar(&f.created, "created-between", "", "two times (RFC 3339), separated by a comma")
-	flags.StringVar(&f.out, "out", "plan.jsonl", "file for the plan")
+	flags.StringVar(&f.out, "out", "plan.jsonl", "`FILE` for the plan")
 	flags.StringSliceVar(
 		&f.overwrite,
 		"overwrite",
@@ -90,8 +89,8 @@ func reconcileCommand(s streams) *cobra.Command {
 	flags.StringSliceVar(&f.protected, "protected", nil, "protected keys that may be written")
 	flags.BoolVar(&f.pastDates, "allow-past-dates", false, "allow values that are dates in the past")
 	flags.DurationVar(&f.settled, "settled", 10*time.Minute, "how long ago the last change of a resource must be")
-	flags.StringVar(&f.apply, "apply", "", "plan to apply")
-	flags.StringVar(&f.revert, "revert", "", "journal of the run to take back")
+	flags.StringVar(&f.apply, "apply", "", "`FILE` of the plan to apply")
+	flags.StringVar(&f.revert, "revert", "", "`FILE` of the journal of the run to take back")
 	flags.StringVar(
 		&f.writtenBy,
 		"written-by",
@@ -104,7 +103,7 @@ func reconcileCommand(s streams) *cobra.Command {
 		"",
 		"with --revert: only what was written between two times (RFC 3339), separated by a comma",
 	)
-	flags.StringVar(&f.show, "show", "", "plan to show")
+	flags.StringVar(&f.show, "show", "", "`FILE` of the plan to show")
 	flags.StringVar(&f.project, "project", "", "with --show: only this project's resources")
 	flags.IntVar(&f.limits.Resources, "max", f.limits.Resources, "how many resources may be written")
 	flags.Float64Var(
@@ -317,8 +316,7 @@ func (f *reconcileFlags) check() error {
 	known := lifecycle.Kinds()
 	for _, kind := range f.kinds {
 		if !slices.Contains(known, lifecycle.Kind(kind)) {
-			want := words(metadata.ListedKinds())
-			return fmt.Errorf("--kind %s: want one of %s%s", kind, strings.Join(want, ", "), suggest.Hint(kind, want))
+			return fmt.Errorf("--kind %s: %w", kind, oneOfWords(kind, words(metadata.ListedKinds())))
 		}
 	}
 	share, err := strconv.ParseFloat(strings.TrimSuffix(f.perProject, "%"), 64)

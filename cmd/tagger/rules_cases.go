@@ -252,7 +252,7 @@ func (c ruleCase) payload(dir string) ([]byte, error) {
 	}
 	switch event.Kind {
 	case yaml.ScalarNode:
-		text, err := readPayload(resolvePath(dir, event.Value), nil)
+		text, err := readPayload(resolvePath(dir, event.Value), strings.NewReader(""))
 		if err != nil {
 			return nil, fmt.Errorf("read the event: %w", err)
 		}

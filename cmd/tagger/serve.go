@@ -40,7 +40,7 @@ func serveCommand() *cobra.Command {
 			"header\n" +
 			"fields Tagger-Outcome and Tagger-Reason say it in words; with \"Accept: application/json\" the results are in " +
 			"the body.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.Flags().StringVar(&address, "listen", "",
 		"address to listen on (default: all interfaces, on the port that PORT names, else 8080)")

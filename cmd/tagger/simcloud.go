@@ -22,7 +22,7 @@ func simcloudCommand(s streams) *cobra.Command {
 		Long: "Serve an OpenStack in memory (identity, compute, volume) until interrupted. Its first lines are what to put " +
 			"into the\n" +
 			"environment of an OpenStack client, or of tagger invoke --cloud env. Everything is gone when it ends.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8774", "address to listen on; port 0 takes a free one")
 	cmd.Flags().DurationVar(&o.BuildTime, "build-time", 10*time.Second, "how long a new server is building")

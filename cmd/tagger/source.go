@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -22,12 +24,12 @@ type delivered struct {
 }
 
 // readEvents reads event files. "-" is standard input.
-func readEvents(files []string, stdin io.Reader) ([]delivered, error) {
+func readEvents(ctx context.Context, files []string, stdin io.Reader) ([]delivered, error) {
 	var all []delivered
 	for _, file := range files {
-		payload, err := readPayload(file, stdin)
+		payload, err := readPayload(file, interruptible{ctx, stdin})
 		if err != nil {
-			return nil, fmt.Errorf("read the event: %w", err)
+			return nil, fmt.Errorf("read the event: %w", named(file, err))
 		}
 		for _, record := range ingress.Decode(payload).Records {
 			for _, e := range record.Events {
@@ -39,6 +41,17 @@ func readEvents(files []string, stdin io.Reader) ([]delivered, error) {
 		}
 	}
 	return all, nil
+}
+
+// named adds the name of a file to an error that lacks it, as that of a read of a directory.
+func named(file string, err error) error {
+	if e, ok := errors.AsType[*os.PathError](err); ok && e.Op == "read" {
+		if errors.Is(e.Err, syscall.EISDIR) {
+			return fmt.Errorf("%s: %w; name its files", file, e.Err)
+		}
+		return fmt.Errorf("%s: %w", file, e.Err)
+	}
+	return err
 }
 
 func readPayload(file string, stdin io.Reader) ([]byte, error) {

@@ -1,15 +1,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"os"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
-
-	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
 // streams are a command's standard input and outputs.
@@ -17,6 +16,48 @@ type streams struct {
 	in       io.Reader
 	out, err io.Writer
 }
+
+// checkedOutput remembers the first error of writing, so that a command whose output was lost fails.
+type checkedOutput struct {
+	io.Writer
+	err error
+}
+
+func (o *checkedOutput) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// interruptible reads until the context ends. A read of a terminal or a pipe would continue otherwise.
+type interruptible struct {
+	ctx context.Context
+	in  io.Reader
+}
+
+func (i interruptible) Read(p []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	buffer := make([]byte, len(p)) // p belongs to the caller again when this returns
+	done := make(chan result, 1)
+	go func() {
+		n, err := i.in.Read(buffer)
+		done <- result{n, err}
+	}()
+	select {
+	case r := <-done:
+		return copy(p, buffer[:r.n]), r.err
+	case <-i.ctx.Done():
+		return 0, errInterrupted
+	}
+}
+
+// errInterrupted reports that the command was interrupted while it read standard input.
+var errInterrupted = errors.New("interrupted while it read standard input")
 
 // output is the format of printed results.
 type output string
@@ -31,7 +72,7 @@ func (o *output) String() string { return string(*o) }
 
 func (o *output) Set(s string) error {
 	if s != string(asText) && s != string(asJSON) {
-		return fmt.Errorf("want text or json%s", suggest.Hint(s, []string{string(asText), string(asJSON)}))
+		return oneOfWords(s, []string{string(asText), string(asJSON)})
 	}
 	*o = output(s)
 	return nil
@@ -56,6 +97,9 @@ func printJSON(w io.Writer, v any) error {
 type style bool
 
 func styleFor(w io.Writer) style {
+	if o, ok := w.(*checkedOutput); ok {
+		w = o.Writer
+	}
 	f, ok := w.(*os.File)
 	return style(ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb")
 }

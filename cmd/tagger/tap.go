@@ -33,10 +33,10 @@ func queuesTapCommand(s streams) *cobra.Command {
 			"a case with\n" +
 			"today's plan into DIR/cases.yaml: the file for tagger rules test. Names of persons, servers and projects are in " +
 			"them.",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
-	cmd.Flags().StringVar(&o.rules, "rules", "", "file of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
-	cmd.Flags().StringVar(&o.save, "save", "", "folder to save events and cases in")
+	cmd.Flags().StringVar(&o.rules, "rules", "", "`FILE` of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
+	cmd.Flags().StringVar(&o.save, "save", "", "`FOLDER` to save events and cases in")
 	cmd.Flags().BoolVar(&o.all, "all", false, "show the notifications that report no change too")
 	cmd.Flags().IntVar(&o.count, "count", 0, "end after so many have been shown (default: when interrupted)")
 	out := outputFlag(cmd.Flags())

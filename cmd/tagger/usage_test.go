@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/simcloud"
+)
+
+// What is wrong with a command line is said in one line with the way out.
+func TestUsage(t *testing.T) {
+	clearListen(t)
+	t.Setenv("TAGGER_RULES", "rules: [{on: server.created, set: {env: dev}}]")
+	t.Setenv("TAGGER_AMQP_URL", "amqp://127.0.0.1:1/")
+	dir := t.TempDir()
+	for _, tt := range []struct{ args, want string }{
+		{"plan --rule x -", "plan: unknown flag --rule; did you mean --rules?"},
+		{"plan --zzzzzzzz -", "plan: unknown flag --zzzzzzzz; tagger help plan lists them"},
+		{"plan - --rules", "--rules needs a file"},
+		{"invoke --wait", "--wait needs a duration such as 5s or 10m"},
+		{"invoke --wait soon -", `--wait "soon": want a duration such as 5s or 10m`},
+		{"queues show --limit many", `--limit "many": want a whole number`},
+		{"queues show --limit -1", "queues show: --limit -1: want 0 or more"},
+		{"queues show --events", "queues show: --events needs -o json"},
+		{"queues drop", "queues drop: say which: --id ID (see tagger queues show), or --all"},
+		{"plan -o jsn -", `--output "jsn": want text or json; did you mean json?`},
+		{"reconcile own", `reconcile takes no argument "own"; did you mean --scope own?`},
+		{"check it", `check takes no argument "it"`},
+		{"help nosuch", `unknown help topic "nosuch"`},
+		{"help reconcil", `unknown help topic "reconcil"; did you mean reconcile?`},
+		{"help environment TAGGER_RATES", `unknown variable "TAGGER_RATES"; did you mean TAGGER_RATE?`},
+		{"help rules chekc", `unknown help topic "rules chekc"; did you mean check?`},
+		{"plan " + dir, "read the event: " + dir + ": is a directory; name its files"},
+	} {
+		out, errOut, status := taggerCommand(t, "", strings.Fields(tt.args)...)
+		if status != exitUsage || errOut != "tagger: "+tt.want+"\n" || out != "" {
+			t.Errorf("%s: status %d: %s%s", tt.args, status, out, errOut)
+		}
+	}
+	for args, want := range map[string]string{
+		"help environment TAGGER_RATE": "TAGGER_RATE (5)\n", "help rules check": "tagger rules check", "help": "Usage:",
+		"help environment": "TAGGER_WAIT",
+	} {
+		out, errOut, status := taggerCommand(t, "", strings.Fields(args)...)
+		if status != exitDone || !strings.Contains(out, want) || errOut != "" {
+			t.Errorf("%s: status %d: %s%s", args, status, out, errOut)
+		}
+	}
+	if out, _, _ := taggerCommand(t, "", "help", "environment", "TAGGER_RATE"); strings.Contains(out, "TAGGER_WAIT") {
+		t.Error(out)
+	}
+}
+
+// fullDisk accepts no byte.
+type fullDisk struct{}
+
+var errFull = errors.New("no space left on device")
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errFull }
+
+// A command whose output is lost fails.
+func TestOutputIsLost(t *testing.T) {
+	sim, plan := fleet(t, 2)
+	id := sim.Servers()[0].ID
+	cases := write(t, t.TempDir(), "cases.yaml", "cases: [{event: "+write(t, t.TempDir(), "event.json",
+		plainEvent("server.created"))+", expect: {}}]\n")
+	for _, args := range []string{
+		"plan -", "plan -o json -", "invoke --cloud embedded -", "check", "check -o json", "rules check", "rules check -o json",
+		"rules test " + cases, "rules test -o json " + cases, "reconcile --scope own --out " + plan,
+		"reconcile --show " + plan, "explain " + id, "help environment", "help", "plan --help", "version", "version -o json",
+	} {
+		var errOut bytes.Buffer
+		status := run(t.Context(), strings.Fields(args), streams{strings.NewReader(plainEvent("server.created")), fullDisk{},
+			&errOut})
+		if status != exitUndone || !strings.HasSuffix(errOut.String(), "tagger: write the output: "+errFull.Error()+"\n") {
+			t.Errorf("%s: status %d: %s", args, status, errOut.String())
+		}
+	}
+}
+
+// An interrupt ends a command that reads a terminal or a pipe.
+func TestInterruptWhileReading(t *testing.T) {
+	onSimcloud(t, simcloud.Options{})
+	t.Setenv("TAGGER_RULES", "rules: [{on: server.created, set: {env: dev}}]")
+	for _, args := range []string{"plan -", "invoke --cloud embedded -", "explain " + serverID + " --log -"} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var out, errOut bytes.Buffer
+		ended := make(chan int, 1)
+		go func() { ended <- run(ctx, strings.Fields(args), streams{r, &out, &errOut}) }()
+		if _, err := w.WriteString("{"); err != nil {
+			t.Fatal(err)
+		}
+		stop := time.AfterFunc(10*time.Millisecond, cancel) // whether it reads by then or not
+		if status := <-ended; status == exitDone || !strings.Contains(errOut.String(), "interrupted") &&
+			!strings.Contains(errOut.String(), "cancel") {
+			t.Errorf("%s: status %d: %s%s", args, status, out.String(), errOut.String())
+		}
+		stop.Stop()
+		cancel()
+		if err := errors.Join(w.Close(), r.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
