@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """What tagger reconcile does, by openstacksdk: list all servers, and give those without an owner one. Prints the times.
 
     tagger simcloud --build-time 0s > env &       # and: . ./env

@@ -98,7 +98,7 @@ func TestWithoutTLS(t *testing.T) {
 	t.Setenv("OS_PROJECT_NAME", "demo")
 	out, _, _ := taggerCommand(t, "", "check")
 	if !strings.Contains(out,
-		"warning      warn    OS_AUTH_URL begins with http://: passwords and tokens go to keystone.invalid unencrypted") {
+		"credentials  warn    OS_AUTH_URL begins with http://: passwords and tokens go to keystone.invalid unencrypted") {
 		t.Errorf("out:\n%s", out)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/cloud"
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/host"
 	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/rules"
 	"github.com/cloudtagger/tagger/pkg/tagger"
@@ -82,7 +83,7 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 	var all []finding
 	note := func(name string, err error, detail string) bool {
 		if err != nil {
-			detail = err.Error()
+			detail = strings.TrimPrefix(strings.TrimPrefix(err.Error(), "read the environment: "), name+": ")
 		}
 		all = append(all, finding{Check: name, OK: err == nil, Detail: visible.Line(detail, maxComplaint)})
 		return err == nil
@@ -90,26 +91,43 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 	warnOf := func(check, text string) {
 		all = append(all, finding{Check: check, OK: true, Warning: true, Detail: visible.Line(text, maxComplaint)})
 	}
-	warn := func(warnings []config.Warning) {
+	warn := func(check string, warnings []config.Warning) {
 		for _, w := range warnings {
-			warnOf("warning", w.String())
+			warnOf(check, w.String())
 		}
 	}
 
 	settings, err := config.SettingsFromEnv()
-	if !note("settings", err, "as configured, API "+settings.API) {
+	if err == nil {
+		err = checkSettings(settings)
+	}
+	if !note("settings", err, describeSettings(settings)) {
 		return all
 	}
-	warn(settings.Warnings())
+	warn("settings", settings.Warnings())
 	for _, text := range config.Unknown(os.Environ()) {
-		warnOf("warning", text)
+		warnOf("settings", text)
+	}
+	if settings.DryRun {
+		warnOf("settings", "TAGGER_DRY_RUN is set: nothing is written")
+	}
+	if settings.SecretARN != "" {
+		warnOf("settings", "TAGGER_SECRET_ARN is not read here, but by the functions, tagger serve and tagger listen; what "+
+			"follows are the credentials of this environment")
+	}
+	if _, err := os.Stat(settings.HoldFile); settings.HoldFile != "" && err == nil {
+		warnOf("settings", "writing is on hold: the file of TAGGER_HOLD_FILE exists")
 	}
 	if config.HasBroker() {
 		checkBroker(ctx, note, warnOf)
 	}
 	if listener != "" {
-		detail, err := checkListener(ctx, listener, settings)
-		note("listener", err, detail)
+		detail, fresh, err := checkListener(ctx, listener, settings)
+		if fresh {
+			warnOf("listener", detail)
+		} else {
+			note("listener", err, detail)
+		}
 	}
 	detail, reads, err := checkRules(ctx, settings, rulesFile)
 	note("rules", err, detail)
@@ -122,7 +140,7 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 	if !note("credentials", err, "by "+string(login.Method)) {
 		return all
 	}
-	warn(c.Warnings())
+	warn("credentials", c.Warnings())
 	made := cloud.New(options(settings, c))
 	session, err := made.Login(ctx)
 	if err != nil {
@@ -152,13 +170,15 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 	foreign := func(id string) bool { return id != session.Project }
 	others := p.Roles() || len(p.Domains()) > 0 || slices.ContainsFunc(p.IDs(), foreign)
 	if others && session.Method != config.Password && !session.Admin() {
-		warn([]config.Warning{{
+		warn("projects", []config.Warning{{
 			Variable: "TAGGER_PROJECTS",
 			Text:     "names other projects, but these credentials belong to one: use a user and password",
 		}})
 	}
 
-	warn(hiddenNames(ctx, made, reads))
+	if hidden := hiddenNames(ctx, made, reads); hidden != "" {
+		warnOf("rules", hidden)
+	}
 
 	api := metadata.API(settings.API)
 	var services []metadata.Service
@@ -185,21 +205,58 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 	return all
 }
 
-// hiddenNames returns warnings about rules that read user names which Keystone does not let Tagger read.
-func hiddenNames(ctx context.Context, c *cloud.Cloud, reads rules.Needs) []config.Warning {
+// hiddenNames returns a warning about rules that read user names which Keystone does not let Tagger read, "" without.
+func hiddenNames(ctx context.Context, c *cloud.Cloud, reads rules.Needs) string {
 	if !reads.ActorName {
-		return nil
+		return ""
 	}
 	_, err := c.User(ctx, unusedID)
 	unknown, ok := errors.AsType[*cloud.UnknownError](err)
 	if !ok || unknown.Missing {
+		return ""
+	}
+	return "the rules read actor.name, and Keystone does not let these credentials read users (identity:get_user): " +
+		"the name is absent where an event has the id only, as Cinder's do"
+}
+
+// checkSettings checks what only the start of a listener, a server or a scheduled reconcile would report.
+func checkSettings(s config.Settings) error {
+	if _, err := tagger.Dialects(s, os.Getenv("OS_REGION_NAME")); err != nil {
+		return err
+	}
+	if _, err := host.NewWebHook(s.WebHookOrigins, s.WebHookRate); err != nil {
+		return fmt.Errorf("TAGGER_WEBHOOK_ORIGINS, TAGGER_WEBHOOK_RATE: %w", err)
+	}
+	if _, err := config.ReconcileFromEnv(); err != nil {
+		return err
+	}
+	if s.AuditFile == "" {
 		return nil
 	}
-	return []config.Warning{{
-		Variable: "TAGGER_RULES",
-		Text: "read actor.name, and Keystone does not let these credentials read users (identity:get_user): " +
-			"the name is absent where an event has the id only, as Cinder's do",
-	}}
+	if err := checkFile("TAGGER_AUDIT_FILE:", s.AuditFile); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(s.AuditFile, os.O_WRONLY|os.O_APPEND, 0) // it is made by the first that writes
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = file.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("TAGGER_AUDIT_FILE: %w", err)
+	}
+	return nil
+}
+
+// describeSettings lists the settings that differ from the defaults, without secrets.
+func describeSettings(s config.Settings) string {
+	changed := slices.Concat(config.Changed[config.Settings](), config.Changed[config.Listen](),
+		config.Changed[config.Reconcile]())
+	if len(changed) == 0 {
+		return "the defaults, API " + s.API
+	}
+	return "API " + s.API + "; set: " + strings.Join(changed, ", ")
 }
 
 // checkEntries looks up the projects and domains that TAGGER_PROJECTS names. It returns those that these credentials

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -49,7 +50,11 @@ func checkBroker(ctx context.Context, note func(name string, err error, detail s
 		}
 	}
 	states, err := q.List()
-	if !note("queues", err, describeQueues(c.Queue, states)) {
+	detail, missingErr := describeQueues(c.Queue, states)
+	if err == nil {
+		err = missingErr
+	}
+	if !note("queues", err, detail) {
 		return
 	}
 	if n := len(states); n > 0 && states[n-1].Messages > 0 && strings.HasSuffix(states[n-1].Name, ".rejected") {
@@ -58,16 +63,22 @@ func checkBroker(ctx context.Context, note func(name string, err error, detail s
 	checkPolicies(ctx, c, states, note, warn)
 }
 
-func describeQueues(name string, states []listen.QueueState) string {
+// describeQueues returns the sums of the queues. It is an error if the main queue alone is missing, as after tagger
+// queues delete was interrupted.
+func describeQueues(name string, states []listen.QueueState) (string, error) {
 	if len(states) == 0 {
-		return "there is no queue " + name + " yet; tagger listen creates its queues"
+		return "there is no queue " + name + " yet; tagger listen creates its queues", nil
+	}
+	if states[0].Name != name {
+		return "", fmt.Errorf("the main queue %s is missing, but %s exists: start tagger listen, which creates it, or end "+
+			"tagger queues delete", name, states[0].Name)
 	}
 	waiting := 0
 	for _, s := range states {
 		waiting += s.Messages
 	}
-	return fmt.Sprintf("%s of them, %s in them, listeners at %s: %d", plural(len(states), "queue"),
-		plural(waiting, "message"), states[0].Name, states[0].Consumers)
+	return fmt.Sprintf("%s, %s, %s", plural(len(states), "queue"), plural(waiting, "message"),
+		plural(states[0].Consumers, "listener")), nil
 }
 
 func checkPolicies(ctx context.Context, c config.Listen, states []listen.QueueState,
@@ -116,35 +127,48 @@ func checkPolicies(ctx context.Context, c config.Listen, states []listen.QueueSt
 const (
 	listenerTimeout = 5 * time.Second
 	maxMetrics      = 4 << 20
+	// quietStart is how long after its start a listener may have got no notification.
+	quietStart = 10 * time.Minute
 )
 
 var lastNotification = regexp.MustCompile(
 	`^tagger_listen_last_notification_timestamp_seconds\{routing_key="([^"]*)"\} (\d+)$`)
 
 // checkListener asks a running listener when the last notifications came, and in which formats.
-func checkListener(ctx context.Context, address string, settings config.Settings) (detail string, err error) {
+// fresh reports that none has come, and that the listener has just started.
+func checkListener(ctx context.Context, address string, settings config.Settings) (detail string, fresh bool, err error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", false, fmt.Errorf("--listener wants an address such as http://127.0.0.1:8080, not %.60q", address)
+	}
 	ctx, cancel := context.WithTimeout(ctx, listenerTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(address, "/")+"/metrics", nil)
 	if err != nil {
-		return "", fmt.Errorf("ask the listener: %w", err)
+		return "", false, fmt.Errorf("ask the listener: %w", err)
 	}
 	if secret := settings.MetricsToken(); !secret.IsZero() {
 		req.Header.Set("Authorization", "Bearer "+secret.Reveal())
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return "", fmt.Errorf("ask the listener: %w", err)
+		return "", false, fmt.Errorf("ask the listener: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("ask the listener: %s", resp.Status)
+		return "", false, fmt.Errorf("ask the listener: %s", resp.Status)
 	}
 	var all []string
 	listens := false
+	var started time.Time
 	lines := bufio.NewScanner(io.LimitReader(resp.Body, maxMetrics))
 	for lines.Scan() {
 		listens = listens || strings.HasPrefix(lines.Text(), "tagger_listen_")
+		if seconds, ok := strings.CutPrefix(lines.Text(), "process_start_time_seconds "); ok {
+			if at, err := strconv.ParseFloat(seconds, 64); err == nil {
+				started = time.UnixMilli(int64(at * 1000))
+			}
+		}
 		if m := lastNotification.FindStringSubmatch(lines.Text()); m != nil {
 			seconds, _ := strconv.ParseInt(m[2], 10, 64)
 			at := time.Unix(seconds, 0)
@@ -154,12 +178,15 @@ func checkListener(ctx context.Context, address string, settings config.Settings
 	}
 	switch {
 	case !listens:
-		return "", errors.New("ask the listener: the answer is not that of tagger listen")
+		return "", false, errors.New("ask the listener: the answer is not that of tagger listen")
+	case len(all) == 0 && time.Since(started) < quietStart:
+		return fmt.Sprintf("no notification has come since the listener started %s ago; check again in some minutes",
+			time.Since(started).Round(time.Second)), true, nil
 	case len(all) == 0:
-		return "",
+		return "", false,
 			errors.New("no notification has come since the listener started: see that the services send them " +
 				"([oslo_messaging_notifications] " +
 				"driver = messagingv2), to exchanges that are checked here")
 	}
-	return "the last came by " + strings.Join(all, ", "), nil
+	return "the last came by " + strings.Join(all, ", "), false, nil
 }

@@ -71,6 +71,9 @@ func invokeCommand(s streams) *cobra.Command {
 			return err
 		}
 		p := &printer{streams: s, style: styleFor(s.out), format: *out, embedded: embedded, onlyChanges: *onlyChanges}
+		if len(events) == 0 {
+			return p.noEvents()
+		}
 		p.printEmbedded()
 		for i, d := range events {
 			if err := context.Cause(ctx); err != nil {

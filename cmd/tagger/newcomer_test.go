@@ -1,13 +1,16 @@
 package main
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/cloudtagger/tagger/pkg/ingress"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
+	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
 // The runbook's step to consume without writing: empty rules take effect while the server runs, and events are ignored.
@@ -168,5 +171,49 @@ func TestScopes(t *testing.T) {
 		if status != exitUndone || !strings.Contains(out+errOut, "401") {
 			t.Errorf("%s: status %d: %s%s", args, status, out, errOut)
 		}
+	}
+}
+
+func TestNoEvents(t *testing.T) {
+	clearEnv(t)
+	t.Setenv("TAGGER_RULES", "rules: [{on: server.created, set: {env: dev}}]")
+	for _, args := range []string{"plan -", "plan -o json -", "invoke --cloud embedded -"} {
+		out, errOut, status := taggerCommand(t, "[]", strings.Fields(args)...)
+		if status != exitDone || out+errOut != "no events\n" || strings.Contains(args, "json") != (out == "") {
+			t.Errorf("%s: status %d: %q, %q", args, status, out, errOut)
+		}
+	}
+}
+
+// tap --save makes a folder only when it saves something, and each case has a name of its own.
+func TestTapSaves(t *testing.T) {
+	clearEnv(t)
+	dir := filepath.Join(t.TempDir(), "saved")
+	f, err := newFixtures(dir, exampleRules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("there is a folder before there is an event")
+	}
+	settings, set, err := configure(t.Context(), exampleRules, streams{err: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	planner, err := tagger.Compose(t.Context(), settings, set, tagger.Parts{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{"e-1", "e-2"} {
+		text := strings.Replace(plainEvent("server.created"), "e-1", id, 1)
+		e := ingress.Decode([]byte(text)).Records[0].Events[0]
+		if err := f.save(e, planner.Plan(t.Context(), e)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, errOut, status := taggerCommand(t, "", "rules", "test", filepath.Join(dir, "cases.yaml"))
+	if status != exitDone || !strings.Contains(out, ": server.created: prod-<1>\n") ||
+		!strings.Contains(out, ": server.created: prod-<1> (2)\n") {
+		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
 }

@@ -49,6 +49,9 @@ func planCommand(s streams) *cobra.Command {
 			return err
 		}
 		p := &printer{streams: s, style: styleFor(s.out), format: *out, onlyChanges: *onlyChanges, fromPages: cloudName == ""}
+		if len(events) == 0 {
+			return p.noEvents()
+		}
 		for i, d := range events {
 			p.begin(i, len(events))
 			p.file(d.file)

@@ -43,6 +43,16 @@ func readEvents(ctx context.Context, files []string, stdin io.Reader) ([]deliver
 	return all, nil
 }
 
+// noEvents reports that there is nothing to do.
+func (p *printer) noEvents() error {
+	out := p.streams.out
+	if p.format == asJSON {
+		out = p.streams.err
+	}
+	_, err := fmt.Fprintln(out, "no events")
+	return err
+}
+
 // named adds the name of a file to an error that lacks it, as that of a read of a directory.
 func named(file string, err error) error {
 	if e, ok := errors.AsType[*os.PathError](err); ok && e.Op == "read" {

@@ -170,21 +170,19 @@ func (t *tap) summary() {
 type fixtures struct {
 	dir, rules string
 	saved      int
+	titles     map[string]int // how many cases have this name, before its number
 }
 
 const casesName = "cases.yaml"
 
 func newFixtures(dir, rulesFile string) (*fixtures, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("queues tap: make the folder: %w", err)
-	}
 	file := filepath.Join(dir, casesName)
 	if _, err := os.Stat(file); err == nil {
 		return nil, fmt.Errorf("queues tap: %s exists; name another folder", file)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("queues tap: %w", err)
 	}
-	f := &fixtures{dir: dir}
+	f := &fixtures{dir: dir, titles: map[string]int{}}
 	if rulesFile == "" {
 		return f, nil
 	}
@@ -214,6 +212,9 @@ func (f *fixtures) save(e event.Event, planned []*tagger.Plan) error {
 	body, err := json.MarshalIndent(e, "", "  ")
 	if err != nil {
 		return fmt.Errorf("save event %s: %w", e.ID(), err)
+	}
+	if err := os.MkdirAll(f.dir, 0o700); err != nil { // not before there is something to save
+		return fmt.Errorf("make the folder: %w", err)
 	}
 	file, err := os.OpenFile(filepath.Join(f.dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -255,6 +256,9 @@ func (f *fixtures) addCase(name string, p *tagger.Plan) error {
 	title := string(p.Action)
 	if p.Resource.Name != "" {
 		title += ": " + p.Resource.Name
+	}
+	if f.titles[title]++; f.titles[title] > 1 { // the other format of the same notification, or another of the same name
+		title += fmt.Sprintf(" (%d)", f.titles[title])
 	}
 	if err := errors.Join(write("- name: ", title), write("  event: ", name), write("  expect: ", x)); err != nil {
 		return err

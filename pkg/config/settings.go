@@ -4,6 +4,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"reflect"
 	"slices"
@@ -223,6 +224,35 @@ func Variables[T any]() []Variable {
 		list = append(list, Variable{f.Tag.Get("envconfig"), f.Tag.Get("default"), f.Tag.Get("desc")})
 	}
 	return list
+}
+
+// maxShownValue is how many characters of a value [Changed] shows.
+const maxShownValue = 60
+
+// Changed returns the variables of a configuration struct that are set to another value than the default: as
+// NAME=value, or NAME alone for a secret, for the rules and for an address that has a password.
+func Changed[T any]() []string {
+	var all []string
+	for f := range reflect.TypeFor[T]().Fields() {
+		name := f.Tag.Get("envconfig")
+		value := strings.TrimSpace(os.Getenv(name))
+		secret := f.Type == reflect.TypeFor[Secret]()
+		if secret && value == "" {
+			value = os.Getenv(name + fileSuffix)
+		}
+		u, err := url.Parse(value)
+		switch {
+		case value == "" || value == f.Tag.Get("default"):
+		case secret, strings.Contains(value, "\n"), name == "TAGGER_RULES", err == nil && u.User != nil:
+			all = append(all, name)
+		default:
+			if short := []rune(value); len(short) > maxShownValue {
+				value = string(short[:maxShownValue]) + "…"
+			}
+			all = append(all, name+"="+value)
+		}
+	}
+	return all
 }
 
 // Unknown returns a warning for each unknown TAGGER_ variable in environ (see [os.Environ]). These are not errors,

@@ -3,6 +3,8 @@ package config
 import (
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -28,6 +30,8 @@ func (s Settings) Warnings() []Warning {
 		warnWithoutTLS("TAGGER_COMPUTE_ENDPOINT", s.ComputeEndpoint, "tokens go"),
 		warnWithoutTLS("TAGGER_VOLUME_ENDPOINT", s.VolumeEndpoint, "tokens go"),
 		warnNamesOnly("TAGGER_IGNORE_ACTORS", s.IgnoreActors),
+		warnEveryone("TAGGER_IGNORE_ACTORS", s.IgnoreActors),
+		warnHold("TAGGER_HOLD_FILE", s.HoldFile),
 	)
 }
 
@@ -39,6 +43,26 @@ func warnNamesOnly(variable string, patterns []string) []Warning {
 	}
 	return []Warning{{variable,
 		"matches only names, but Cinder's events of volumes and snapshots have only user IDs; add the IDs"}}
+}
+
+// warnEveryone warns if a pattern matches every user.
+func warnEveryone(variable string, patterns []string) []Warning {
+	if !slices.ContainsFunc(patterns, func(p string) bool { return p != "" && strings.Trim(p, "*") == "" }) {
+		return nil
+	}
+	return []Warning{{variable, "matches every user, so every event is ignored"}}
+}
+
+// warnHold warns if the hold file cannot be made.
+func warnHold(variable, file string) []Warning {
+	if file == "" {
+		return nil
+	}
+	dir := filepath.Dir(file)
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	return []Warning{{variable, "names a file in " + dir + ", which is no directory, so the file cannot be made"}}
 }
 
 // warnWithoutTLS warns if requests to the address leave the host without TLS.

@@ -33,6 +33,34 @@ func prices(t *testing.T, text string) (*coverage.Prices, error) {
 	return p, err
 }
 
+// Without a price for volumes, the text estimates nothing for the unattached ones.
+func TestUnattachedWithoutPrice(t *testing.T) {
+	sim := fleet(t)
+	put(sim)
+	o := options(t, sim, compile(t, policy), "root", "*")
+	var err error
+	if o.Prices, err = prices(t, "currency: EUR\nsource: list\nmonthly: {server: {vcpu: 10}}\n"); err != nil {
+		t.Fatal(err)
+	}
+	r, err := coverage.Read(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := coverage.WriteText(&out, r, coverage.NotBy, -1); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out.String()) {
+		if strings.HasPrefix(line, "unattached") {
+			if strings.Contains(line, "a month") {
+				t.Error(line)
+			}
+			return
+		}
+	}
+	t.Errorf("no unattached volumes in:\n%s", out.String())
+}
+
 // What the 14 servers and 5 volumes cost was worked out by hand: servers of flavor 4 cost 100, the others 10; a GiB
 // 0.5.
 func TestCosts(t *testing.T) {

@@ -68,7 +68,7 @@ func (l *Listener) connect(ctx context.Context, first bool) (*connection, error)
 		}
 		if !said { // once, not at each attempt
 			said = true
-			l.log.Error("cannot connect; trying on", "error", err.Error(), "brokers", len(l.brokers))
+			l.log.Error("cannot connect; will retry", "error", err.Error(), "brokers", len(l.brokers))
 		}
 		if !backoff.Sleep(ctx, backoff.Jitter(pause)) {
 			return nil, nil

@@ -55,7 +55,7 @@ func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s s
 	if err != nil {
 		return fmt.Errorf("take messages from queue %s: %w", l.topology.queue, err)
 	}
-	l.log.Info("consuming", "queue", l.topology.queue, "concurrency", l.options.Concurrency)
+	l.log.Info("consuming", "queue", l.topology.queue, "prefetch", l.options.Concurrency)
 	l.counts.standby.Store(false)
 	l.counts.consuming.Store(true)
 	defer l.counts.consuming.Store(false)

@@ -43,7 +43,7 @@ func (t *topology) bind(conn *amqp.Connection) error {
 	}
 	if now := strings.Join(missing, ", "); now != t.missing {
 		if now != "" {
-			t.log.Warn("exchanges are missing; they are bound when their services have made them", "exchanges", now)
+			t.log.Warn("exchanges are missing; they are bound when their services have declared them", "exchanges", now)
 		} else {
 			t.log.Info("all exchanges are bound")
 		}
@@ -91,7 +91,7 @@ func (t *topology) create(conn *amqp.Connection, exchange string) error {
 		return &amqp.Error{Code: amqp.NotFound, Reason: "it cannot be made"} // stays missing until its service creates it
 	}
 	if err == nil {
-		t.log.Info("made an exchange as its services do", "exchange", exchange, "durable", *t.durable)
+		t.log.Info("declared exchange", "exchange", exchange, "durable", *t.durable)
 	}
 	return err
 }
