@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -153,8 +154,8 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	for _, p := range processes {
-		if !p.isRunning() {
-			t.Errorf("%s has ended: %s", p.name, p.cmd.ProcessState)
+		if !p.Running() {
+			t.Errorf("%s has ended: %s", p.name, p.State())
 		}
 		if n := p.group.kills(t); n != 0 {
 			t.Errorf("%s: the kernel has killed %d processes", p.name, n)
@@ -172,19 +173,16 @@ func TestSoak(t *testing.T) {
 		}
 		peak := p.group.peak()
 		if p != function {
-			if err := p.end(); err != nil {
-				t.Error(err)
-			}
-			if !p.cmd.ProcessState.Success() {
-				t.Errorf("%s ended with %s", p.name, p.cmd.ProcessState)
+			p.Stop(t, syscall.SIGTERM)
+			if !p.State().Success() {
+				t.Errorf("%s ended with %s", p.name, p.State())
 			}
 		} else {
-			_ = p.cmd.Process.Kill()
-			<-p.ended
+			p.Stop(t, syscall.SIGKILL)
 		}
 		t.Logf("%-8s limit %d MiB, resident at most %.1f and %.1f MiB (halves), group %.1f MiB; CPU %.1f s, log %.1f MiB; "+
 			"%d good events",
-			p.name, p.limit/mebibyte, mib(first), mib(second), mib(peak), p.cpu().Seconds(), mib(p.logged.Load()), all)
+			p.name, p.limit/mebibyte, mib(first), mib(second), mib(peak), p.cpu().Seconds(), mib(p.OutputSize()), all)
 	}
 }
 
@@ -510,18 +508,17 @@ func TestAttacks(t *testing.T) {
 			began := time.Now()
 			statuses := burst(t.Context(), base, a)
 			took := time.Since(began)
-			running, kills := p.isRunning(), p.group.kills(t)
+			running, kills := p.Running(), p.group.kills(t)
 			if !running || kills > 0 {
 				t.Errorf("it ended, killed %d times", kills)
 			}
 			p.mu.Lock()
 			peak := p.peaks[0]
 			p.mu.Unlock()
-			_ = p.cmd.Process.Kill()
-			<-p.ended
+			p.Stop(t, syscall.SIGKILL)
 			t.Logf("| %s | %.1f MB | %v | %.0f MiB | %.2f s | %.1f s | %.1f MiB |", a.name, float64(len(a.body))/1e6, statuses,
 				mib(peak), p.cpu().Seconds(),
-				took.Seconds(), mib(p.logged.Load()))
+				took.Seconds(), mib(p.OutputSize()))
 		})
 	}
 }

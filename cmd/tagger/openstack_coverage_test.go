@@ -24,6 +24,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/volumeattach"
 
+	"github.com/cloudtagger/tagger/internal/processtest"
 	"github.com/cloudtagger/tagger/pkg/coverage"
 )
 
@@ -86,7 +87,7 @@ func (f *coverageFleet) server(t *testing.T, name string, metadata map[string]st
 
 func (f *coverageFleet) awaitServer(t *testing.T, id, status string) {
 	t.Helper()
-	until(t, "server "+id+" is "+status, 5*time.Minute, 300*time.Millisecond, func() bool {
+	processtest.Until(t, "server "+id+" is "+status, 5*time.Minute, 300*time.Millisecond, func() bool {
 		s, err := servers.Get(t.Context(), f.compute, id).Extract()
 		return err == nil && s.Status == status
 	})
@@ -153,7 +154,7 @@ func (f *coverageFleet) servers(t *testing.T) (attachTo string) {
 
 func (f *coverageFleet) awaitVolume(t *testing.T, id, status string) {
 	t.Helper()
-	until(t, "volume "+id+" is "+status, time.Minute, 300*time.Millisecond, func() bool {
+	processtest.Until(t, "volume "+id+" is "+status, time.Minute, 300*time.Millisecond, func() bool {
 		v, err := volumes.Get(t.Context(), f.volume, id).Extract()
 		return err == nil && v.Status == status
 	})
@@ -336,12 +337,12 @@ func TestCoverageNamesWhoRemovedKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	until(t, "both removals are seen", time.Minute, 300*time.Millisecond, func() bool {
-		return strings.Count(l.output(), `"msg":"keys were removed"`) == 2
+	processtest.Until(t, "both removals are seen", time.Minute, 300*time.Millisecond, func() bool {
+		return strings.Count(l.Output(), `"msg":"keys were removed"`) == 2
 	})
-	l.end(syscall.SIGTERM)
+	l.Stop(t, syscall.SIGTERM)
 	file := filepath.Join(t.TempDir(), "tagger.log")
-	if err := os.WriteFile(file, []byte(l.output()), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(l.Output()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	lost := coverageReport(t, bin,
@@ -349,7 +350,7 @@ func TestCoverageNamesWhoRemovedKeys(t *testing.T) {
 		file).Lost
 	if lost == nil || lost.Count != 2 || lost.Resources != 2 || lost.PerKey["label"] != 2 || len(lost.By) != 1 ||
 		lost.By[0].Name != "tagger" || lost.By[0].ID == "" {
-		t.Errorf("%+v\n%s", lost, l.output())
+		t.Errorf("%+v\n%s", lost, l.Output())
 	}
 	t.Logf("compared %d keys: %+v", lost.Compared, lost.By)
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+
+	"github.com/cloudtagger/tagger/internal/processtest"
 )
 
 const tokenLife = 20 * time.Second
@@ -32,10 +34,10 @@ func TestLoopUnderFaults(t *testing.T) {
 	b := newBatch(t, s)
 
 	// A listener declares the queues and stops before anything happens.
-	startListener(t, bin, env).end(syscall.SIGKILL)
+	startListener(t, bin, env).Stop(t, syscall.SIGKILL)
 	b.servers(t, "faults", 30)
 	b.snapshots(t, "faults-snapshot", 5)
-	until(t, "all servers are active", 2*time.Minute, time.Second, func() bool {
+	processtest.Until(t, "all servers are active", 2*time.Minute, time.Second, func() bool {
 		pages, err := servers.List(s.compute, servers.ListOpts{Name: "^faults-", Status: "BUILD"}).AllPages(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -48,27 +50,27 @@ func TestLoopUnderFaults(t *testing.T) {
 	start := time.Now()
 	s.stop(t, "nova-api")
 	one, two := startListener(t, bin, env), startListener(t, bin, env)
-	deferred := func(l *listener) (n int) {
-		for _, line := range l.log() {
+	deferred := func(l *processtest.Process) (n int) {
+		for _, line := range l.Log() {
 			if line.Outcome == "deferred" {
 				n++
 			}
 		}
 		return n
 	}
-	until(t, "events wait in delay queues", time.Minute, 200*time.Millisecond, func() bool {
+	processtest.Until(t, "events wait in delay queues", time.Minute, 200*time.Millisecond, func() bool {
 		return s.waiting(t, env.queue()+".delay.15s")+s.waiting(t, env.queue()+".delay.30s") >= 5
 	})
 	s.stop(t, "rabbitmq")
 	t.Logf("%.1f s after nova-api: the broker is away too; %d events deferred", time.Since(start).Seconds(),
 		deferred(one)+deferred(two))
-	until(t, "nova-api is away for 20 s", time.Minute, 200*time.Millisecond,
+	processtest.Until(t, "nova-api is away for 20 s", time.Minute, 200*time.Millisecond,
 		func() bool { return time.Since(start) > 20*time.Second })
 	up := make(chan error, 1)
 	go func() { up <- s.script(t, nil, "up") }()
-	until(t, "a server is tagged again", 3*time.Minute, 20*time.Millisecond, func() bool {
-		for _, l := range []*listener{one, two} {
-			for _, line := range l.log() {
+	processtest.Until(t, "a server is tagged again", 3*time.Minute, 20*time.Millisecond, func() bool {
+		for _, l := range []*processtest.Process{one, two} {
+			for _, line := range l.Log() {
 				if line.Outcome == "tagged" && line.Kind == "server" && line.Time.After(start) {
 					return true
 				}
@@ -76,7 +78,7 @@ func TestLoopUnderFaults(t *testing.T) {
 		}
 		return false
 	})
-	one.end(syscall.SIGKILL)
+	one.Stop(t, syscall.SIGKILL)
 	if err := <-up; err != nil {
 		t.Fatal(err)
 	}
@@ -90,13 +92,13 @@ func TestLoopUnderFaults(t *testing.T) {
 	t.Logf("%.1f s: 30 servers and 5 snapshots: %d keys wrong, %d missing; events of theirs: %v; %d API calls",
 		time.Since(start).Seconds(), wrong, missing, sum.outcomes, sum.calls)
 	again, longest := 0, time.Duration(0)
-	for _, l := range []*listener{one, two, three} {
-		for _, line := range l.log() {
+	for _, l := range []*processtest.Process{one, two, three} {
+		for _, line := range l.Log() {
 			if line.Receives > 1 {
 				again++
 			}
 			if line.Outcome == "tagged" {
-				longest = max(longest, line.Time.Sub(l.log()[0].Time))
+				longest = max(longest, line.Time.Sub(l.Log()[0].Time))
 			}
 		}
 	}
@@ -112,8 +114,8 @@ func TestLoopUnderFaults(t *testing.T) {
 	if n := sum.outcomes["rejected"] + sum.outcomes["gone"] + sum.outcomes["blocked"]; n > 0 {
 		t.Errorf("%d events given up", n)
 	}
-	for _, l := range []*listener{one, two, three} {
-		if strings.Contains(l.output(), s.creds.Password) {
+	for _, l := range []*processtest.Process{one, two, three} {
+		if strings.Contains(l.Output(), s.creds.Password) {
 			t.Error("the password is in what a listener wrote")
 		}
 	}
@@ -142,9 +144,9 @@ func TestLoopBesideAnotherWriter(t *testing.T) {
 			}
 		})
 	}
-	until(t, "every server's event is done with", 4*time.Minute, time.Second, func() bool {
+	processtest.Until(t, "every server's event is done with", 4*time.Minute, time.Second, func() bool {
 		done := map[string]bool{}
-		for _, line := range l.log() {
+		for _, line := range l.Log() {
 			if line.Outcome == "tagged" || line.Outcome == "unchanged" {
 				done[line.ID] = true
 			}

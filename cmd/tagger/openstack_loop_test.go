@@ -22,6 +22,8 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+
+	"github.com/cloudtagger/tagger/internal/processtest"
 )
 
 const loopRules = `
@@ -112,7 +114,7 @@ func (b *batch) snapshots(t *testing.T, prefix string, n int) {
 		t.Fatal(err)
 	}
 	b.add(made{kind: "volume", id: volume.ID})
-	until(t, "the volume is available", time.Minute, 500*time.Millisecond, func() bool {
+	processtest.Until(t, "the volume is available", time.Minute, 500*time.Millisecond, func() bool {
 		v, err := volumes.Get(t.Context(), b.stand.volume, volume.ID).Extract()
 		return err == nil && v.Status == "available"
 	})
@@ -161,7 +163,7 @@ func (b *batch) awaitTags(t *testing.T, longest time.Duration) {
 			t.Logf("without all of its tags: %s %s has %v, want %v", m.kind, m.id, got, m.want)
 		}
 	}()
-	until(t, "everything is tagged", longest, time.Second, func() bool {
+	processtest.Until(t, "everything is tagged", longest, time.Second, func() bool {
 		rest = slices.DeleteFunc(rest, func(m made) bool {
 			got, err := b.metadata(t.Context(), m)
 			maps.DeleteFunc(got, func(key, value string) bool { return m.want[key] != value })
@@ -262,7 +264,7 @@ type tally struct {
 	tagged   map[string]int  // by resource
 }
 
-func (b *batch) tally(t *testing.T, listeners ...*listener) tally {
+func (b *batch) tally(t *testing.T, listeners ...*processtest.Process) tally {
 	t.Helper()
 	ours := map[string]bool{}
 	for _, m := range b.made {
@@ -270,7 +272,7 @@ func (b *batch) tally(t *testing.T, listeners ...*listener) tally {
 	}
 	sum := tally{outcomes: map[string]int{}, tagged: map[string]int{}}
 	for _, l := range listeners {
-		for _, line := range l.log() {
+		for _, line := range l.Log() {
 			if line.Outcome == "" || !ours[line.ID] {
 				continue
 			}
@@ -316,7 +318,8 @@ func TestLoop(t *testing.T) {
 
 	drained := func() {
 		t.Helper()
-		until(t, "the queue is empty", time.Minute, time.Second, func() bool { return s.waiting(t, env.queue()) == 0 })
+		processtest.Until(t, "the queue is empty", time.Minute, time.Second,
+			func() bool { return s.waiting(t, env.queue()) == 0 })
 	}
 	drained()
 	_, _, before := notifications(l)
@@ -331,12 +334,12 @@ func TestLoop(t *testing.T) {
 			}
 		}
 	}
-	until(t, "the updates have come", time.Minute, time.Second, func() bool {
+	processtest.Until(t, "the updates have come", time.Minute, time.Second, func() bool {
 		_, _, updates := notifications(l)
 		return updates >= before+100
 	})
 	drained()
-	l.end(syscall.SIGTERM)
+	l.Stop(t, syscall.SIGTERM)
 	sum := b.tally(t, l)
 	duplicates, ignored, updates := notifications(l)
 	t.Logf("from active to tagged: median %v, p95 %v, longest %v", sum.percentile(50), sum.percentile(95),
@@ -358,8 +361,8 @@ func TestLoop(t *testing.T) {
 }
 
 // notifications returns the listener's last counts of skipped notifications.
-func notifications(l *listener) (duplicates, ignored, updates int) {
-	for _, line := range l.log() {
+func notifications(l *processtest.Process) (duplicates, ignored, updates int) {
+	for _, line := range l.Log() {
 		switch {
 		case line.Msg == "event duplicate":
 			duplicates++

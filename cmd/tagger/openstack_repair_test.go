@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+
+	"github.com/cloudtagger/tagger/internal/processtest"
 )
 
 // repairOn returns the environment variable that switches repair on or off.
@@ -35,7 +37,7 @@ func TestLoopBesideAScript(t *testing.T) {
 			var writers sync.WaitGroup
 			for _, m := range b.made[:beside] {
 				writers.Go(func() {
-					until(t, "the server is active", 4*time.Minute, 300*time.Millisecond, func() bool {
+					processtest.Until(t, "the server is active", 4*time.Minute, 300*time.Millisecond, func() bool {
 						v, err := servers.Get(t.Context(), s.compute, m.id).Extract()
 						return err == nil && v.Status == "ACTIVE"
 					})
@@ -47,9 +49,9 @@ func TestLoopBesideAScript(t *testing.T) {
 				})
 			}
 			writers.Wait()
-			until(t, "every server's event is done with", 4*time.Minute, time.Second, func() bool {
+			processtest.Until(t, "every server's event is done with", 4*time.Minute, time.Second, func() bool {
 				done := map[string]bool{}
-				for _, line := range l.log() {
+				for _, line := range l.Log() {
 					if line.Outcome == "tagged" || line.Outcome == "unchanged" {
 						done[line.ID] = true
 					}
@@ -61,7 +63,7 @@ func TestLoopBesideAScript(t *testing.T) {
 				}
 				return s.waiting(t, env.queue()) == 0
 			})
-			l.end(syscall.SIGTERM) // the listener finishes work in progress
+			l.Stop(t, syscall.SIGTERM) // the listener finishes work in progress
 			lost, touched, untouched, repaired := 0, 0, 0, 0
 			for i, m := range b.made {
 				got, err := b.metadata(t.Context(), m)
@@ -74,7 +76,7 @@ func TestLoopBesideAScript(t *testing.T) {
 						break
 					}
 				}
-				for _, line := range l.log() {
+				for _, line := range l.Log() {
 					switch {
 					case line.ID != m.id || line.Outcome == "":
 					case i < beside:

@@ -3,8 +3,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,14 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack"
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cloudtagger/tagger/internal/processtest"
 )
 
 // stand is the OpenStack cloud that "make openstack" starts.
@@ -127,50 +124,6 @@ func (s *stand) waiting(t *testing.T, queue string) int {
 	return q.Messages
 }
 
-// until calls done every interval until it reports true, and fails the test after longest.
-func until(t *testing.T, what string, longest, interval time.Duration, done func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), longest)
-	defer cancel()
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for !done() {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			t.Fatalf("%s: not within %s", what, longest)
-		}
-	}
-}
-
-// listener is a "tagger listen" process.
-type listener struct {
-	cmd   *exec.Cmd
-	ended chan struct{}
-
-	mu    sync.Mutex
-	lines []logLine
-	text  bytes.Buffer // the whole output
-}
-
-// logLine has the fields of a log line that these tests need.
-type logLine struct {
-	Time    time.Time
-	Level   string
-	Msg     string
-	EventID string `json:"event_id"`
-	Type    string
-	Kind    string
-	ID      string `json:"resource_id"`
-	Outcome string
-	Reason  string
-	Calls   int
-
-	Receives int
-	Age      string
-	Error    string
-}
-
 // buildTagger builds the command and returns its path.
 func buildTagger(t *testing.T) string {
 	t.Helper()
@@ -192,69 +145,10 @@ func (s *stand) env(queue, rules string) environment {
 	}
 }
 
-// startListener starts a listener that is stopped when the test ends.
-func startListener(t *testing.T, bin string, env environment) *listener {
+// startListener starts a listener and waits until it consumes.
+func startListener(t *testing.T, bin string, env environment) *processtest.Process {
 	t.Helper()
-	l := &listener{cmd: exec.Command(bin, "listen"), ended: make(chan struct{})}
-	l.cmd.Env = env
-	// a test that times out runs no clean-up
-	l.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := l.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.cmd.Stderr = l.cmd.Stdout
-	if err := l.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(l.ended)
-		lines := bufio.NewScanner(out)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			var line logLine
-			l.mu.Lock()
-			if err := json.Unmarshal(lines.Bytes(), &line); err == nil {
-				l.lines = append(l.lines, line)
-			}
-			fmt.Fprintf(&l.text, "%s\n", lines.Bytes())
-			l.mu.Unlock()
-		}
-		_ = l.cmd.Wait()
-	}()
-	t.Cleanup(func() { l.end(syscall.SIGTERM) })
-	until(t, "the listener listens", 30*time.Second, 50*time.Millisecond, func() bool {
-		select {
-		case <-l.ended:
-			t.Fatalf("the listener has ended:\n%s", l.output())
-		default:
-		}
-		for _, line := range l.log() {
-			if strings.Contains(line.Msg, "consuming") {
-				return true
-			}
-		}
-		return false
-	})
+	l := processtest.Start(t, processtest.Options{Environ: env}, bin, "listen")
+	l.WaitFor(t, "consuming")
 	return l
-}
-
-// end sends a signal and waits for the end.
-func (l *listener) end(signal os.Signal) {
-	_ = l.cmd.Process.Signal(signal)
-	<-l.ended
-}
-
-// log returns the log lines so far.
-func (l *listener) log() []logLine {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.lines[:len(l.lines):len(l.lines)]
-}
-
-// output returns the output so far.
-func (l *listener) output() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/blockstorage/v3/volumes"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/volumeattach"
+
+	"github.com/cloudtagger/tagger/internal/processtest"
 )
 
 // bootServers is small because a shared machine boots few servers from volumes in the time limit of a CI run.
@@ -76,11 +78,12 @@ func TestLoopFromVolumes(t *testing.T) {
 		time.Since(start).Seconds())
 	b.awaitTags(t, 6*time.Minute+time.Duration(*bootServers)*5*time.Second)
 	t.Logf("all as planned %.1f s after the first was asked for", time.Since(start).Seconds())
-	until(t, "the queue is empty", time.Minute, time.Second, func() bool { return s.waiting(t, env.queue()) == 0 })
+	processtest.Until(t, "the queue is empty", time.Minute, time.Second,
+		func() bool { return s.waiting(t, env.queue()) == 0 })
 	for _, server := range f.all {
 		f.terraformPlan(t, server)
 	}
-	l.end(syscall.SIGTERM)
+	l.Stop(t, syscall.SIGTERM)
 	wrong, missing := b.check(t, scriptKey)
 	if wrong+missing > 0 {
 		t.Errorf("%d keys wrong, %d missing", wrong, missing)
@@ -93,7 +96,7 @@ func TestLoopFromVolumes(t *testing.T) {
 	t.Logf("%v: %d keys wrong, %d missing; Terraform planned %d times, with %d differences", kinds, wrong, missing,
 		f.plans.Load(), f.drifts.Load())
 	repaired := 0
-	for _, line := range l.log() {
+	for _, line := range l.Log() {
 		if strings.HasPrefix(line.Reason, "written again") {
 			repaired++
 		}
@@ -114,7 +117,7 @@ type bootedServers struct {
 }
 
 // explain logs the listener's log lines about resources that are not as planned.
-func (f *bootedServers) explain(t *testing.T, l *listener) {
+func (f *bootedServers) explain(t *testing.T, l *processtest.Process) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	for _, m := range f.made {
@@ -124,7 +127,7 @@ func (f *bootedServers) explain(t *testing.T, l *listener) {
 		}) {
 			continue
 		}
-		for line := range strings.Lines(l.output()) {
+		for line := range strings.Lines(l.Output()) {
 			if strings.Contains(line, m.id) {
 				t.Logf("%s %s: %s", m.kind, m.id, line)
 			}
@@ -190,7 +193,7 @@ func (f *bootedServers) create(t *testing.T, b *bootedServer) error {
 	}
 	f.add(made{"volume", data.ID, ofData})
 
-	until(t, "the server is active", 4*time.Minute, time.Second, func() bool {
+	processtest.Until(t, "the server is active", 4*time.Minute, time.Second, func() bool {
 		f.terraformPlan(t, b)
 		v, err := servers.Get(ctx, s.compute, server.ID).Extract()
 		if err == nil && v.Status == "ACTIVE" && len(v.AttachedVolumes) == 1 {
@@ -208,7 +211,7 @@ func (f *bootedServers) create(t *testing.T, b *bootedServer) error {
 	if _, err := volumeattach.Create(ctx, s.compute, server.ID, volumeattach.CreateOpts{VolumeID: data.ID}).Extract(); err != nil {
 		return fmt.Errorf("attach the data volume: %w", err)
 	}
-	until(t, "the data volume is attached", time.Minute, time.Second, func() bool {
+	processtest.Until(t, "the data volume is attached", time.Minute, time.Second, func() bool {
 		f.terraformPlan(t, b)
 		v, err := volumes.Get(ctx, s.volume, data.ID).Extract()
 		return err == nil && v.Status == "in-use"

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloudtagger/tagger/internal/processtest"
 	"github.com/cloudtagger/tagger/internal/rabbitmqtest"
 )
 
@@ -22,9 +23,9 @@ func TestCluster(t *testing.T) {
 	}
 	f := newFleet(t, addresses...)
 	one := listen(t, tagger, f.environ)
-	one.says(t, "consuming")
+	one.WaitFor(t, "consuming")
 	two := listen(t, tagger, f.environ)
-	two.says(t, "consuming")
+	two.WaitFor(t, "consuming")
 
 	for _, q := range queues(t, cluster[0]) {
 		if q.Type != "quorum" || len(q.Online) != 3 {
@@ -34,7 +35,7 @@ func TestCluster(t *testing.T) {
 	f.create(t, 100)
 	connected := last(one, "connected").Broker
 	lost := slices.IndexFunc(cluster, func(b *rabbitmqtest.Broker) bool { return b.Address == connected })
-	before := one.tagged()
+	before := tagged(one)
 	if before == 0 || lost < 0 {
 		t.Fatalf("the first listener has tagged %d, and is connected to %q", before, connected)
 	}
@@ -46,11 +47,11 @@ func TestCluster(t *testing.T) {
 	}
 	t.Logf("the active listener's node was killed after it had tagged %d; then the listeners tagged %d and %d, the "+
 		"first %.1f s after",
-		before, one.tagged()-before, two.tagged(), first(killed, one, two).Sub(killed).Seconds())
+		before, tagged(one)-before, tagged(two), first(killed, one, two).Sub(killed).Seconds())
 
 	cluster[lost].Start(t)
 	rest := cluster[(lost+1)%3]
-	until(t, "the queues are on all three again", time.Minute, func() bool {
+	processtest.Until(t, "the queues are on all three again", time.Minute, interval, func() bool {
 		return !slices.ContainsFunc(queues(t, rest), func(q queue) bool { return len(q.Online) < 3 })
 	})
 	leader := queues(t, rest)[0].Leader
@@ -85,8 +86,8 @@ func queues(t *testing.T, b *rabbitmqtest.Broker) []queue {
 }
 
 // last returns the last line with a message.
-func last(l *listener, message string) (found logLine) {
-	for _, line := range l.log() {
+func last(l *processtest.Process, message string) (found processtest.Line) {
+	for _, line := range l.Log() {
 		if line.Msg == message {
 			found = line
 		}
@@ -95,10 +96,10 @@ func last(l *listener, message string) (found logLine) {
 }
 
 // first is when one of the listeners tagged something for the first time since.
-func first(since time.Time, listeners ...*listener) time.Time {
+func first(since time.Time, listeners ...*processtest.Process) time.Time {
 	var found time.Time
 	for _, l := range listeners {
-		for _, line := range l.log() {
+		for _, line := range l.Log() {
 			if line.Outcome == "tagged" && line.Time.After(since) && (found.IsZero() || line.Time.Before(found)) {
 				found = line.Time
 			}

@@ -43,30 +43,30 @@ func TestUpgrade(t *testing.T) {
 	f := newFleet(t, rabbitmqtest.Start(t, rabbitmqtest.Options{}).URL())
 	before := build(t, *older)
 	one := listen(t, before, f.environ)
-	one.says(t, "consuming")
+	one.WaitFor(t, "consuming")
 	f.create(t, 100)
 	two := listen(t, tagger, f.environ)
-	two.says(t, "consuming")
+	two.WaitFor(t, "consuming")
 	f.create(t, 100)
-	if n := two.tagged(); n != 0 {
+	if n := tagged(two); n != 0 {
 		t.Errorf("the new version has tagged %d beside the older one", n)
 	}
-	one.end(syscall.SIGTERM)
+	one.Stop(t, syscall.SIGTERM)
 	f.create(t, 100)
 	f.settled(t, one, two)
-	upgraded := two.tagged()
+	upgraded := tagged(two)
 
 	three := listen(t, before, f.environ)
-	three.says(t, "consuming")
+	three.WaitFor(t, "consuming")
 	f.create(t, 100)
-	two.end(syscall.SIGTERM)
+	two.Stop(t, syscall.SIGTERM)
 	f.create(t, 100)
 	if f.settled(t, one, two, three) == 0 {
 		t.Error("no event went through a delay queue")
 	}
 	t.Logf("tagged by %s: %d; after the upgrade by the new version: %d; after it was rolled back: %d", *older,
-		one.tagged(), upgraded, three.tagged())
-	if upgraded == 0 || three.tagged() == 0 {
+		tagged(one), upgraded, tagged(three))
+	if upgraded == 0 || tagged(three) == 0 {
 		t.Error("a version has tagged nothing")
 	}
 }
@@ -77,31 +77,31 @@ func TestUpgradeOfAQueue(t *testing.T) {
 	f := newFleet(t, rabbitmqtest.Start(t, rabbitmqtest.Options{}).URL())
 	before := build(t, anyNumber)
 	one := listen(t, before, f.environ)
-	one.says(t, "consuming")
+	one.WaitFor(t, "consuming")
 	f.create(t, 100)
-	one.end(syscall.SIGTERM)
+	one.Stop(t, syscall.SIGTERM)
 	f.create(t, 100)
 	two := listen(t, tagger, f.environ)
-	two.says(t, "consuming")
-	if said := two.says(t, "the queue exists as older versions made it"); said.Msg == "" {
+	two.WaitFor(t, "consuming")
+	if said := two.WaitFor(t, "the queue exists as older versions made it"); said.Msg == "" {
 		t.Error("nothing is said about the queue")
 	}
 	three := listen(t, tagger, f.environ)
 	f.create(t, 100)
-	two.end(syscall.SIGKILL)
-	three.says(t, "consuming")
+	two.Stop(t, syscall.SIGKILL)
+	three.WaitFor(t, "consuming")
 	f.create(t, 100)
 	if f.settled(t, one, two, three) == 0 {
 		t.Error("no event went through a delay queue")
 	}
 
-	three.end(syscall.SIGTERM)
+	three.Stop(t, syscall.SIGTERM)
 	if out, status := f.run(t, "queues", "delete", "--yes"); status != 0 {
 		t.Fatalf("tagger queues delete: status %d: %s", status, out)
 	}
 	four := listen(t, tagger, f.environ)
-	four.says(t, "consuming")
-	if out := four.output(); strings.Contains(out, "older versions made it") {
+	four.WaitFor(t, "consuming")
+	if out := four.Output(); strings.Contains(out, "older versions made it") {
 		t.Errorf("the queue was not renewed: %s", out)
 	}
 	f.create(t, 100)
@@ -117,21 +117,20 @@ func TestTwoHosts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t, rabbitmqtest.Start(t, rabbitmqtest.Options{}).URL())
 			one := listen(t, tagger, f.environ)
-			one.says(t, "consuming")
+			one.WaitFor(t, "consuming")
 			two := listen(t, tagger, f.environ)
-			two.says(t, "consuming")
+			two.WaitFor(t, "consuming")
 			f.create(t, 100)
-			if a, b := one.tagged(), two.tagged(); a == 0 || b != 0 {
+			if a, b := tagged(one), tagged(two); a == 0 || b != 0 {
 				t.Errorf("the first has tagged %d, the other one %d", a, b)
 			}
-			if err := one.cmd.Process.Signal(signal); err != nil {
-				t.Fatal(err)
-			}
+			one.Signal(t, signal)
 			lost := time.Now()
 			f.create(t, 100)
 			f.settled(t, one, two)
 			t.Logf("the first was %s after it had tagged %d; the other one tagged its first after %.1f s, and %d in all",
-				name, one.tagged(), first(lost, two).Sub(lost).Seconds(), two.tagged())
+				name, tagged(one), first(lost, two).Sub(lost).Seconds(), tagged(two))
+			one.Stop(t, syscall.SIGKILL) // a stopped process handles no other signal
 		})
 	}
 }

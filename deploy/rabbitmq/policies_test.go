@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloudtagger/tagger/internal/processtest"
 	"github.com/cloudtagger/tagger/internal/rabbitmqtest"
 )
 
@@ -38,18 +39,18 @@ func TestPolicies(t *testing.T) {
 
 	f := newFleet(t, b.URL())
 	one := listen(t, tagger, f.environ)
-	one.says(t, "consuming")
+	one.WaitFor(t, "consuming")
 	out, err := policies()
 	if err != nil || strings.Count(out, "\ttagger\n") != 11 {
 		t.Errorf("after the queues were made: %v: %s", err, out)
 	}
-	one.end(syscall.SIGTERM)
+	one.Stop(t, syscall.SIGTERM)
 	if _, err := f.channel.QueueDeclare("another", true, false, false, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	f.create(t, 20)
 	gone := time.Now()
-	until(t, "another queue has expired", time.Minute, func() bool {
+	processtest.Until(t, "another queue has expired", time.Minute, interval, func() bool {
 		return !strings.Contains(b.Ctl(t, "list_queues", "name"), "another")
 	})
 	t.Logf("a queue without our policy was gone after %.0f s; Tagger's has %d messages", time.Since(gone).Seconds(),
@@ -58,6 +59,6 @@ func TestPolicies(t *testing.T) {
 		t.Errorf("%d of 20 messages wait", n)
 	}
 	two := listen(t, tagger, f.environ)
-	two.says(t, "consuming")
+	two.WaitFor(t, "consuming")
 	f.settled(t, two)
 }

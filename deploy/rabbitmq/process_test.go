@@ -5,8 +5,6 @@
 package rabbitmq_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,13 +13,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/cloudtagger/tagger/internal/processtest"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
@@ -52,22 +49,6 @@ const rules = `rules:
   set: {owner: "${actor.name}", project: "${resource.project}"}
 `
 
-// until looks until done reports true, and fails the test when that takes longer than it may.
-func until(t *testing.T, what string, longest time.Duration, done func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), longest)
-	defer cancel()
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for !done() {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			t.Fatalf("%s: not within %s", what, longest)
-		}
-	}
-}
-
 // fleet is a cloud in which servers are made, and the service that tells of them.
 type fleet struct {
 	sim     *simcloud.Cloud
@@ -97,7 +78,7 @@ func newFleet(t *testing.T, brokers ...string) *fleet {
 // connect connects to the first broker that answers, and declares the exchange as Nova does.
 func (f *fleet) connect(t *testing.T) {
 	t.Helper()
-	until(t, "a broker takes the service's connection", time.Minute, func() bool {
+	processtest.Until(t, "a broker takes the service's connection", time.Minute, interval, func() bool {
 		for _, address := range f.brokers {
 			conn, err := amqp.Dial(address)
 			if err != nil {
@@ -192,18 +173,22 @@ func (f *fleet) missing() (ids []string) {
 	return ids
 }
 
+// interval is the time between two looks at what a test waits for.
+const interval = 50 * time.Millisecond
+
 // longestSettled is how long a busy machine may take; a delay queue alone takes 15 s.
 const longestSettled = 4 * time.Minute
 
 // settled waits until every server has its metadata and all queues are empty. It logs what became of the events, and
 // returns how many times one was deferred.
-func (f *fleet) settled(t *testing.T, listeners ...*listener) (deferred int) {
+func (f *fleet) settled(t *testing.T, listeners ...*processtest.Process) (deferred int) {
 	t.Helper()
-	until(t, "every server has its metadata", longestSettled, func() bool { return len(f.missing()) == 0 })
-	until(t, "all queues are empty", time.Minute, func() bool { return f.waiting(t) == 0 })
+	processtest.Until(t, "every server has its metadata", longestSettled, interval,
+		func() bool { return len(f.missing()) == 0 })
+	processtest.Until(t, "all queues are empty", time.Minute, interval, func() bool { return f.waiting(t) == 0 })
 	counts := map[string]int{}
 	for _, l := range listeners {
-		for _, line := range l.log() {
+		for _, line := range l.Log() {
 			if line.Kind == "server" && line.Outcome != "" {
 				counts[line.Outcome]++
 			}
@@ -246,112 +231,18 @@ func (f *fleet) run(t *testing.T, args ...string) (string, int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// listener is "tagger listen" as a process of its own.
-type listener struct {
-	cmd   *exec.Cmd
-	ended chan struct{}
-
-	mu    sync.Mutex
-	lines []logLine
-	text  bytes.Buffer // all of it
-}
-
-// logLine is what these tests need of a line of the log.
-type logLine struct {
-	Time    time.Time
-	Msg     string
-	Broker  string
-	Kind    string
-	ID      string `json:"resource_id"`
-	Outcome string
-	Error   string
-}
-
-// listen starts a listener, and has it end with the test.
-func listen(t *testing.T, program string, environ []string) *listener {
+// listen starts a listener.
+func listen(t *testing.T, program string, environ []string) *processtest.Process {
 	t.Helper()
-	l := &listener{cmd: exec.Command(program, "listen"), ended: make(chan struct{})}
-	l.cmd.Env = environ
-	out, err := l.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.cmd.Stderr = l.cmd.Stdout
-	if err := l.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(l.ended)
-		lines := bufio.NewScanner(out)
-		lines.Buffer(nil, 1<<20)
-		for lines.Scan() {
-			var line logLine
-			l.mu.Lock()
-			if err := json.Unmarshal(lines.Bytes(), &line); err == nil {
-				l.lines = append(l.lines, line)
-			}
-			fmt.Fprintf(&l.text, "%s\n", lines.Bytes())
-			l.mu.Unlock()
-		}
-		_ = l.cmd.Wait()
-	}()
-	t.Cleanup(func() {
-		l.end(syscall.SIGKILL)
-		if t.Failed() {
-			text := l.output()
-			t.Logf("the end of a listener's log:\n%s", text[max(0, len(text)-3000):])
-		}
-	})
-	return l
+	return processtest.Start(t, processtest.Options{Environ: environ}, program, "listen")
 }
 
-// says waits until a message is in the log.
-func (l *listener) says(t *testing.T, message string) logLine {
-	t.Helper()
-	var found logLine
-	until(t, fmt.Sprintf("the listener says %q", message), time.Minute, func() bool {
-		for _, line := range l.log() {
-			if strings.Contains(line.Msg, message) {
-				found = line
-				return true
-			}
-		}
-		select {
-		case <-l.ended:
-			t.Fatalf("the listener has ended:\n%s", l.output())
-		default:
-		}
-		return false
-	})
-	return found
-}
-
-// tagged is how many events it has tagged.
-func (l *listener) tagged() (n int) {
-	for _, line := range l.log() {
+// tagged returns the number of events that a listener has tagged.
+func tagged(l *processtest.Process) (n int) {
+	for _, line := range l.Log() {
 		if line.Outcome == "tagged" {
 			n++
 		}
 	}
 	return n
-}
-
-// end sends a signal and waits for the end.
-func (l *listener) end(signal os.Signal) {
-	_ = l.cmd.Process.Signal(signal)
-	<-l.ended
-}
-
-// log returns the lines so far.
-func (l *listener) log() []logLine {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.lines[:len(l.lines):len(l.lines)]
-}
-
-// output is everything that it wrote.
-func (l *listener) output() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloudtagger/tagger/internal/processtest"
 	"github.com/cloudtagger/tagger/internal/rabbitmqtest"
 )
 
@@ -61,12 +62,12 @@ func TestTLS(t *testing.T) {
 		}
 	}
 	l := listen(t, tagger, f.environ)
-	l.says(t, "consuming")
+	l.WaitFor(t, "consuming")
 	f.create(t, 10)
 	if f.settled(t, l) == 0 {
 		t.Error("no event went through a delay queue")
 	}
-	l.end(syscall.SIGTERM)
+	l.Stop(t, syscall.SIGTERM)
 
 	for name, tt := range map[string]struct {
 		lines []string
@@ -96,15 +97,15 @@ func TestTLS(t *testing.T) {
 				t.Errorf("check: status %d: %s", status, out)
 			}
 			l := listen(t, tagger, f.environ)
-			until(t, "the listener says why it does not work", time.Minute, func() bool {
-				return strings.Contains(l.output(), tt.want)
+			processtest.Until(t, "the listener says why it does not work", time.Minute, interval, func() bool {
+				return strings.Contains(l.Output(), tt.want)
 			})
 			if tt.fatal {
-				<-l.ended
+				<-l.Ended()
 			}
-			l.end(syscall.SIGTERM)
-			if code := l.cmd.ProcessState.ExitCode(); tt.fatal != (code != 0) {
-				t.Errorf("listen: status %d: %s", code, l.output())
+			l.Stop(t, syscall.SIGTERM)
+			if code := l.State().ExitCode(); tt.fatal != (code != 0) {
+				t.Errorf("listen: status %d: %s", code, l.Output())
 			}
 		})
 	}
