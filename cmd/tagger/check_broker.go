@@ -108,7 +108,7 @@ func checkPolicies(ctx context.Context, c config.Listen, states []listen.QueueSt
 	for _, p := range policies {
 		text := fmt.Sprintf("%s gives %s to queue %s", strings.Join(p.Names, " with "), strings.Join(p.Keys, " and "),
 			p.Queue)
-		if p.Deadly {
+		if p.Lifetime {
 			deadly = append(deadly, text)
 		} else {
 			warn("policies", text)

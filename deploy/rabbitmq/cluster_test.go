@@ -13,8 +13,8 @@ import (
 	"github.com/cloudtagger/tagger/internal/rabbitmqtest"
 )
 
-// A cluster of three loses the node to which the active listener is connected, gets it back, and then loses the node
-// that leads the queue: the queues are on all three, and each event is worked on.
+// A cluster of three loses the node to which the active listener is connected, gets it back, and then loses the leader
+// of the queue. The queues are on all three nodes, and each event is processed.
 func TestCluster(t *testing.T) {
 	cluster := rabbitmqtest.StartCluster(t, 3, rabbitmqtest.Options{})
 	var addresses []string
@@ -37,7 +37,7 @@ func TestCluster(t *testing.T) {
 	lost := slices.IndexFunc(cluster, func(b *rabbitmqtest.Broker) bool { return b.Address == connected })
 	before := tagged(one)
 	if before == 0 || lost < 0 {
-		t.Fatalf("the first listener has tagged %d, and is connected to %q", before, connected)
+		t.Fatalf("the first listener has tagged %d events, and is connected to %q", before, connected)
 	}
 	cluster[lost].Kill()
 	killed := time.Now()
@@ -51,7 +51,7 @@ func TestCluster(t *testing.T) {
 
 	cluster[lost].Start(t)
 	rest := cluster[(lost+1)%3]
-	processtest.Until(t, "the queues are on all three again", time.Minute, interval, func() bool {
+	processtest.Until(t, "the queues are on all three nodes again", time.Minute, interval, func() bool {
 		return !slices.ContainsFunc(queues(t, rest), func(q queue) bool { return len(q.Online) < 3 })
 	})
 	leader := queues(t, rest)[0].Leader
@@ -64,13 +64,13 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// queue is what RabbitMQ says about one of Tagger's.
+// queue is RabbitMQ's report on one of Tagger's queues.
 type queue struct {
 	Name, Type, Leader string
 	Online             []string
 }
 
-// queues returns Tagger's, the main one first.
+// queues returns Tagger's queues, the main one first.
 func queues(t *testing.T, b *rabbitmqtest.Broker) []queue {
 	t.Helper()
 	var all []queue
@@ -80,12 +80,12 @@ func queues(t *testing.T, b *rabbitmqtest.Broker) []queue {
 	}
 	slices.SortFunc(all, func(a, b queue) int { return strings.Compare(a.Name, b.Name) })
 	if len(all) != 11 || all[0].Name != "tagger" {
-		t.Fatalf("there are the queues %v", all)
+		t.Fatalf("the queues are %v", all)
 	}
 	return all
 }
 
-// last returns the last line with a message.
+// last returns the last log line with a message.
 func last(l *processtest.Process, message string) (found processtest.Line) {
 	for _, line := range l.Log() {
 		if line.Msg == message {
@@ -95,7 +95,7 @@ func last(l *processtest.Process, message string) (found processtest.Line) {
 	return found
 }
 
-// first is when one of the listeners tagged something for the first time since.
+// first returns when one of the listeners tagged a resource for the first time since a time.
 func first(since time.Time, listeners ...*processtest.Process) time.Time {
 	var found time.Time
 	for _, l := range listeners {

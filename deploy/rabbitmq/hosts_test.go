@@ -23,7 +23,7 @@ const (
 
 var older = flag.String("older", singleActive, "the commit or tag of the older version that TestUpgrade begins with")
 
-// build builds the command of a commit. The clone must have the commit.
+// build builds the command of a commit, which the clone must have.
 func build(t *testing.T, commit string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -32,13 +32,13 @@ func build(t *testing.T, commit string) string {
 		git -C ../.. archive "$1^{commit}" | tar -x -C "$2"
 		cd "$2" && go build -buildvcs=false -o "$3" ./cmd/tagger`, "sh", commit, dir, program).CombinedOutput()
 	if err != nil {
-		t.Fatalf("build tagger of commit %s (a clone without history has it not): %v\n%s", commit, err, out)
+		t.Fatalf("build tagger of commit %s (the clone needs the full history): %v\n%s", commit, err, out)
 	}
 	return program
 }
 
-// The new version starts beside the older one, on one queue, and takes over when that is stopped; then the same
-// back. Servers are made all the time.
+// The new version starts beside the older one, on one queue, and takes over when that one is stopped; then the same in
+// reverse. Servers are created all the time.
 func TestUpgrade(t *testing.T) {
 	f := newFleet(t, rabbitmqtest.Start(t, rabbitmqtest.Options{}).URL())
 	before := build(t, *older)
@@ -49,7 +49,7 @@ func TestUpgrade(t *testing.T) {
 	two.WaitFor(t, "consuming")
 	f.create(t, 100)
 	if n := tagged(two); n != 0 {
-		t.Errorf("the new version has tagged %d beside the older one", n)
+		t.Errorf("the new version has tagged %d events beside the older one", n)
 	}
 	one.Stop(t, syscall.SIGTERM)
 	f.create(t, 100)
@@ -67,12 +67,13 @@ func TestUpgrade(t *testing.T) {
 	t.Logf("tagged by %s: %d; after the upgrade by the new version: %d; after it was rolled back: %d", *older,
 		tagged(one), upgraded, tagged(three))
 	if upgraded == 0 || tagged(three) == 0 {
-		t.Error("a version has tagged nothing")
+		t.Error("one of the versions has tagged no event")
 	}
 }
 
-// A queue that an older version made has other arguments, and cannot be changed. The older version is stopped first;
-// what is sent until the new one has started waits in the queue. When the queue is empty it is renewed.
+// The queue of an older version has other arguments, which cannot be changed. The older version is stopped first.
+// Messages that arrive before the new one has started wait in the queue. The empty queue is then deleted and created
+// again.
 func TestUpgradeOfAQueue(t *testing.T) {
 	f := newFleet(t, rabbitmqtest.Start(t, rabbitmqtest.Options{}).URL())
 	before := build(t, anyNumber)
@@ -83,9 +84,7 @@ func TestUpgradeOfAQueue(t *testing.T) {
 	f.create(t, 100)
 	two := listen(t, tagger, f.environ)
 	two.WaitFor(t, "consuming")
-	if said := two.WaitFor(t, "the queue exists as older versions made it"); said.Msg == "" {
-		t.Error("nothing is said about the queue")
-	}
+	two.WaitFor(t, "queue created by an older version")
 	three := listen(t, tagger, f.environ)
 	f.create(t, 100)
 	two.Stop(t, syscall.SIGKILL)
@@ -101,7 +100,7 @@ func TestUpgradeOfAQueue(t *testing.T) {
 	}
 	four := listen(t, tagger, f.environ)
 	four.WaitFor(t, "consuming")
-	if out := four.Output(); strings.Contains(out, "older versions made it") {
+	if out := four.Output(); strings.Contains(out, "queue created by an older version") {
 		t.Errorf("the queue was not renewed: %s", out)
 	}
 	f.create(t, 100)
@@ -110,8 +109,8 @@ func TestUpgradeOfAQueue(t *testing.T) {
 	}
 }
 
-// Of two hosts one works. When it is lost (its process killed, or the whole host hung, so that the broker must miss its
-// heartbeats), the other one takes over, with what the first had under way.
+// Of two hosts, one is active. If it is lost (its process is killed, or the whole host hangs, so that the broker misses
+// its heartbeats), the other one takes over, with the messages that the first had under way.
 func TestTwoHosts(t *testing.T) {
 	for name, signal := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "hung": syscall.SIGSTOP} {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +121,7 @@ func TestTwoHosts(t *testing.T) {
 			two.WaitFor(t, "consuming")
 			f.create(t, 100)
 			if a, b := tagged(one), tagged(two); a == 0 || b != 0 {
-				t.Errorf("the first has tagged %d, the other one %d", a, b)
+				t.Errorf("the first has tagged %d events, the other one %d", a, b)
 			}
 			one.Signal(t, signal)
 			lost := time.Now()

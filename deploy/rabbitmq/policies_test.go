@@ -15,13 +15,13 @@ import (
 	"github.com/cloudtagger/tagger/internal/rabbitmqtest"
 )
 
-// A cloud's policy lets queues and messages expire. With the policy of deploy/kolla above it, events wait in Tagger's
-// queue while nobody listens, longer than that, and are then worked on.
+// A policy of the cloud lets queues and messages expire. The policy of deploy/kolla has a higher priority: events wait
+// longer than that in Tagger's queue while no listener runs, and are then processed.
 func TestPolicies(t *testing.T) {
 	b := rabbitmqtest.Start(t, rabbitmqtest.Options{})
 	b.Ctl(t, "set_policy", "ha-all", `^(?!(amq\.)|(.*_fanout_)|(reply_)).*`, `{"message-ttl": 2000, "expires": 4000}`,
 		"--apply-to", "queues")
-	// In place of Docker: what stands behind "exec rabbitmq" is run.
+	// A replacement for Docker that runs the command after "exec rabbitmq".
 	engine := filepath.Join(t.TempDir(), "engine")
 	script := "#!/bin/sh\nshift 3\nexec " + strings.Join(b.CtlCommand(), " ") + " \"$@\"\n"
 	if err := os.WriteFile(engine, []byte(script), 0o700); err != nil {

@@ -1,12 +1,13 @@
 //go:build rabbitmq
 
-// Package rabbitmq_test runs the built command at RabbitMQ itself: over TLS, at a cluster that loses nodes, beside a
-// listener of an older version, and on two hosts one of which is lost. The cloud is the embedded one.
+// Package rabbitmq_test runs the built command with RabbitMQ: over TLS, with a cluster that loses nodes, beside a
+// listener of an older version, and on two hosts, one of them lost. The cloud is the embedded one.
 package rabbitmq_test
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -22,7 +23,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// tagger is the command, built from what is checked out.
+// tagger is the path of the command, built from the checked-out sources.
 var tagger string
 
 func TestMain(m *testing.M) {
@@ -49,17 +50,17 @@ const rules = `rules:
   set: {owner: "${actor.name}", project: "${resource.project}"}
 `
 
-// fleet is a cloud in which servers are made, and the service that tells of them.
+// fleet is a cloud in which servers are created, and the service that publishes notifications about them.
 type fleet struct {
 	sim     *simcloud.Cloud
-	environ []string // with which a listener uses the cloud and the brokers
-	brokers []string // their addresses
-	made    []string // ids of servers
+	environ []string // the environment of a listener
+	brokers []string // URLs
+	created []string // ids of servers
 
 	conn     *amqp.Connection
 	channel  *amqp.Channel
 	returned chan amqp.Return
-	repeated int // notifications that were sent again, since it was not known whether the broker had them
+	repeated int // notifications published again, because the broker had not confirmed them
 }
 
 func newFleet(t *testing.T, brokers ...string) *fleet {
@@ -75,10 +76,10 @@ func newFleet(t *testing.T, brokers ...string) *fleet {
 	return f
 }
 
-// connect connects to the first broker that answers, and declares the exchange as Nova does.
+// connect connects to the first reachable broker, and declares the exchange as Nova does.
 func (f *fleet) connect(t *testing.T) {
 	t.Helper()
-	processtest.Until(t, "a broker takes the service's connection", time.Minute, interval, func() bool {
+	processtest.Until(t, "the service connects to a broker", time.Minute, interval, func() bool {
 		for _, address := range f.brokers {
 			conn, err := amqp.Dial(address)
 			if err != nil {
@@ -100,18 +101,18 @@ func (f *fleet) connect(t *testing.T) {
 	})
 }
 
-// create makes servers and tells of each as Nova does: the broker confirms, and what it has not confirmed is sent
-// again. Each fifth takes so long to be built that its event is deferred.
+// create creates servers and publishes a notification for each, as Nova does: without the broker's confirm, it
+// publishes again. Every fifth server takes so long to build that its event is deferred.
 func (f *fleet) create(t *testing.T, servers int) {
 	t.Helper()
 	for range servers {
-		n := len(f.made)
+		n := len(f.created)
 		server := simcloud.Server{Name: fmt.Sprintf("server-%d", n)}
 		if n%5 == 4 {
 			server.VMState, server.BuildTime = "building", 10*time.Second
 		}
 		id := f.sim.PutServer(server)
-		f.made = append(f.made, id)
+		f.created = append(f.created, id)
 		s, _ := f.sim.Server(id)
 		body := notification(id, s.ProjectID, n)
 		for f.publish(t, body) != nil {
@@ -133,12 +134,12 @@ func (f *fleet) publish(t *testing.T, body []byte) error {
 	defer cancel()
 	acknowledged, err := confirmation.WaitContext(ctx)
 	if err == nil && !acknowledged {
-		err = fmt.Errorf("refused")
+		err = errors.New("the broker refused the message")
 	}
 	select {
 	case r, open := <-f.returned:
 		if open && err == nil {
-			err = fmt.Errorf("no queue took it: %s", r.ReplyText)
+			err = fmt.Errorf("no queue accepted the message: %s", r.ReplyText)
 		}
 	default:
 	}
@@ -147,7 +148,7 @@ func (f *fleet) publish(t *testing.T, body []byte) error {
 
 const user = "3d9a1b7f6c4e4d0fa2b81c5e7f90ab12"
 
-// notification is Nova's, of the creation of a server.
+// notification returns Nova's notification that a server was created.
 func notification(id, project string, n int) []byte {
 	inner, _ := json.Marshal(map[string]any{
 		"message_id": fmt.Sprintf("m-%d", n), "publisher_id": "compute.host", "event_type": "compute.instance.create.end",
@@ -162,9 +163,9 @@ func notification(id, project string, n int) []byte {
 	return outer
 }
 
-// missing returns the servers that do not have exactly what the rules say.
+// missing returns the servers whose metadata is not exactly what the rules set.
 func (f *fleet) missing() (ids []string) {
-	for _, id := range f.made {
+	for _, id := range f.created {
 		s, _ := f.sim.Server(id)
 		if len(s.Metadata) != 2 || s.Metadata["owner"] != "alice" || s.Metadata["project"] != s.ProjectID {
 			ids = append(ids, id)
@@ -173,14 +174,14 @@ func (f *fleet) missing() (ids []string) {
 	return ids
 }
 
-// interval is the time between two looks at what a test waits for.
+// interval is the time between two checks of what a test waits for.
 const interval = 50 * time.Millisecond
 
-// longestSettled is how long a busy machine may take; a delay queue alone takes 15 s.
+// longestSettled allows for a busy machine; the shortest delay queue alone takes 15 s.
 const longestSettled = 4 * time.Minute
 
-// settled waits until every server has its metadata and all queues are empty. It logs what became of the events, and
-// returns how many times one was deferred.
+// settled waits until every server has its metadata and all queues are empty. It logs the outcomes of the events, and
+// returns how many were deferred.
 func (f *fleet) settled(t *testing.T, listeners ...*processtest.Process) (deferred int) {
 	t.Helper()
 	processtest.Until(t, "every server has its metadata", longestSettled, interval,
@@ -194,15 +195,15 @@ func (f *fleet) settled(t *testing.T, listeners ...*processtest.Process) (deferr
 			}
 		}
 	}
-	t.Logf("%d servers: %d without their metadata; outcomes %v; %d notifications were sent again by the service",
-		len(f.made), len(f.missing()), counts, f.repeated)
+	t.Logf("%d servers: %d without their metadata; outcomes %v; %d notifications were published again",
+		len(f.created), len(f.missing()), counts, f.repeated)
 	if n := counts["rejected"] + counts["gone"] + counts["blocked"] + counts["ignored"]; n > 0 {
-		t.Errorf("%d events were not worked on", n)
+		t.Errorf("%d events were not applied", n)
 	}
 	return counts["deferred"]
 }
 
-// waiting is how many messages are in all queues.
+// waiting returns the number of messages in all queues, -1 if tagger queues list fails.
 func (f *fleet) waiting(t *testing.T) (sum int) {
 	t.Helper()
 	out, status := f.run(t, "queues", "list", "-o", "json")

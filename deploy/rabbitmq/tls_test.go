@@ -26,14 +26,14 @@ import (
 	"github.com/cloudtagger/tagger/internal/rabbitmqtest"
 )
 
-// With a broker and a Keystone that have certificates of an authority of one's own, check and listen work when that is
-// named. Without it, and for a name that the certificate does not have, they say what to set.
+// With a broker and a Keystone whose certificates come from a private authority, check and listen work if the settings
+// name the authority. If not, or if the certificate is for another name, they report which setting to change.
 func TestTLS(t *testing.T) {
 	ca, cert, key := certificates(t)
 	broker := rabbitmqtest.Start(t, rabbitmqtest.Options{CAFile: ca, CertFile: cert, KeyFile: key})
 	f := newFleet(t, broker.URL())
 	keystone := httptest.NewUnstartedServer(f.sim)
-	keystone.Config.ErrorLog = log.New(io.Discard, "", 0) // it logs handshakes that are meant to fail
+	keystone.Config.ErrorLog = log.New(io.Discard, "", 0) // it would log the expected handshake failures
 	loaded, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func TestTLS(t *testing.T) {
 
 	plain := f.environ
 	with := func(lines ...string) []string {
-		return append(plain[:len(plain):len(plain)], lines...) // the last of a name holds
+		return append(plain[:len(plain):len(plain)], lines...) // the last value of a name is used
 	}
 	amqps := "amqps://guest:guest@" + broker.TLSAddress + "/"
 	https := keystone.URL + "/identity/v3"
@@ -58,7 +58,7 @@ func TestTLS(t *testing.T) {
 	}
 	for _, want := range []string{"at " + broker.TLSAddress + ", logged in", "compute      ok      " + keystone.URL} {
 		if !strings.Contains(out, want) {
-			t.Errorf("check does not say %q: %s", want, out)
+			t.Errorf("the output of check lacks %q: %s", want, out)
 		}
 	}
 	l := listen(t, tagger, f.environ)
@@ -72,7 +72,7 @@ func TestTLS(t *testing.T) {
 	for name, tt := range map[string]struct {
 		lines []string
 		want  string
-		// fatal is whether listen ends too, instead of waiting for a broker to be mended.
+		// fatal means that listen ends, instead of waiting until the broker works.
 		fatal bool
 	}{
 		"broker's authority not named": {append(trusted, "TAGGER_AMQP_CACERT="),
@@ -97,7 +97,7 @@ func TestTLS(t *testing.T) {
 				t.Errorf("check: status %d: %s", status, out)
 			}
 			l := listen(t, tagger, f.environ)
-			processtest.Until(t, "the listener says why it does not work", time.Minute, interval, func() bool {
+			processtest.Until(t, "the listener reports the problem", time.Minute, interval, func() bool {
 				return strings.Contains(l.Output(), tt.want)
 			})
 			if tt.fatal {
@@ -111,7 +111,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// certificates writes an authority's certificate, and one by it for 127.0.0.1 with its key.
+// certificates writes an authority's certificate, and a server certificate for 127.0.0.1 with its key.
 func certificates(t *testing.T) (ca, cert, key string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -130,7 +130,7 @@ func certificates(t *testing.T) (ca, cert, key string) {
 	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(err)
 	authority := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "an authority of our own"}, IsCA: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "a private authority"}, IsCA: true,
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour),
 		NotAfter: time.Now().Add(time.Hour),

@@ -1,5 +1,5 @@
-// Package rabbitmqtest starts brokers of RabbitMQ's own package on loopback, one or a cluster, and ends them with the
-// test. Nothing else that runs on the machine is touched: ports, names, the cookie and all files are the test's own.
+// Package rabbitmqtest starts installed RabbitMQ brokers on loopback, one or a cluster, and stops them when the test
+// ends. It touches no other broker of the machine: ports, names, the cookie and all files are the test's own.
 package rabbitmqtest
 
 import (
@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,22 +18,22 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// longestStart is how long a broker may take to start on a machine that is busy.
+// longestStart limits the start of a broker on a busy machine.
 const longestStart = 3 * time.Minute
 
-// Options describe each broker. The zero value takes connections without TLS only.
+// Options describe each broker. With the zero value, brokers accept only connections without TLS.
 type Options struct {
 	// Settings are lines of rabbitmq.conf.
 	Settings string
-	// CertFile, KeyFile and CAFile are PEM files with which the brokers take TLS connections too.
+	// CertFile, KeyFile and CAFile are PEM files. With them, the brokers accept TLS connections too.
 	CertFile, KeyFile, CAFile string
 }
 
-// Broker is one that was started.
+// Broker is a started broker.
 type Broker struct {
-	// Node is its name among Erlang's nodes.
+	// Node is the name of its Erlang node.
 	Node string
-	// Address is host and port, TLSAddress the one for TLS, "" without.
+	// Address is its host and port, TLSAddress those for TLS, "" without TLS.
 	Address, TLSAddress string
 
 	installation *installation
@@ -42,20 +43,20 @@ type Broker struct {
 	ended        chan struct{}
 }
 
-// installation is RabbitMQ as it is installed here, and what brokers of one test have in common.
+// installation is the installed RabbitMQ, and what the brokers of one test share.
 type installation struct {
 	library string // RabbitMQ's own directory
 	dir     string
 	environ []string
 }
 
-// Start starts a broker and waits until it takes connections.
+// Start starts a broker and waits until it accepts connections.
 func Start(t testing.TB, o Options) *Broker {
 	t.Helper()
 	return StartCluster(t, 1, o)[0]
 }
 
-// StartCluster starts brokers that are one cluster.
+// StartCluster starts brokers that form one cluster.
 func StartCluster(t testing.TB, size int, o Options) []*Broker {
 	t.Helper()
 	in := install(t)
@@ -81,13 +82,13 @@ func install(t testing.TB) *installation {
 		t.Fatal("RabbitMQ is not installed: apt-get install rabbitmq-server")
 	}
 	in := &installation{library: found[0], dir: t.TempDir()}
-	// What a broker inherits of RABBITMQ_* would say where another one has its files.
+	// Inherited RABBITMQ_* variables would point to the files of another broker.
 	for _, line := range os.Environ() {
 		if !strings.HasPrefix(line, "RABBITMQ_") {
 			in.environ = append(in.environ, line)
 		}
 	}
-	mapper := fmt.Sprint(freePort(t))
+	mapper := strconv.Itoa(freePort(t))
 	in.environ = append(in.environ, "HOME="+in.dir, "ERL_EPMD_ADDRESS=127.0.0.1", "ERL_EPMD_PORT="+mapper,
 		"RABBITMQ_CONF_ENV_FILE=/dev/null")
 	if err := os.WriteFile(filepath.Join(in.dir, ".erlang.cookie"), []byte(rand.Text()), 0o400); err != nil {
@@ -116,26 +117,25 @@ func (in *installation) broker(t testing.TB, node string, o Options) *Broker {
 	settings := "listeners.tcp.1 = " + b.Address + "\n" + o.Settings
 	if o.CertFile != "" {
 		b.TLSAddress = address()
-		settings += fmt.Sprintf("\nlisteners.ssl.1 = %s\nssl_options.cacertfile = %s\nssl_options.certfile = "+
-			"%s\nssl_options.keyfile = %s\n"+
-			"ssl_options.verify = verify_none\n", b.TLSAddress, o.CAFile, o.CertFile, o.KeyFile)
+		settings += fmt.Sprintf("\nlisteners.ssl.1 = %s\nssl_options.cacertfile = %s\nssl_options.certfile = %s\n"+
+			"ssl_options.keyfile = %s\nssl_options.verify = verify_none\n", b.TLSAddress, o.CAFile, o.CertFile, o.KeyFile)
 	}
 	file := filepath.Join(dir, "rabbitmq.conf")
 	if err := os.WriteFile(file, []byte(settings+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	b.environ = append(in.environ[:len(in.environ):len(in.environ)], "RABBITMQ_NODENAME="+node,
-		fmt.Sprint("RABBITMQ_DIST_PORT=", freePort(t)),
+		"RABBITMQ_DIST_PORT="+strconv.Itoa(freePort(t)),
 		"RABBITMQ_CONFIG_FILE="+file, "RABBITMQ_BASE="+dir, "RABBITMQ_MNESIA_BASE="+filepath.Join(dir, "mnesia"),
 		"RABBITMQ_LOG_BASE="+dir, "RABBITMQ_LOGS=-",
-		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(dir, "plugins"), "RABBITMQ_PLUGINS_DIR="+
-			filepath.Join(in.library, "plugins"),
-		// With this the script becomes the broker instead of watching it.
+		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(dir, "plugins"),
+		"RABBITMQ_PLUGINS_DIR="+filepath.Join(in.library, "plugins"),
+		// With this, the script execs the broker instead of supervising it.
 		"RABBITMQ_ALLOW_INPUT=true")
 	return b
 }
 
-// Start starts a broker that was killed, with all that it has on disk, and waits until it takes connections.
+// Start starts a killed broker again, with its files, and waits until it accepts connections.
 func (b *Broker) Start(t testing.TB) {
 	t.Helper()
 	log, err := os.OpenFile(filepath.Join(b.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -163,35 +163,35 @@ func (b *Broker) Start(t testing.TB) {
 		}
 		select {
 		case <-b.ended:
-			err = errors.Join(err, errors.New("it has ended"))
+			err = errors.Join(err, errors.New("the process has ended"))
 		case <-time.After(200 * time.Millisecond):
 			if time.Now().Before(end) {
 				continue
 			}
 		}
 		text, _ := os.ReadFile(log.Name())
-		t.Fatalf("RabbitMQ does not start: %v\n%s", err, text[max(0, len(text)-4000):])
+		t.Fatalf("start RabbitMQ: %v\n%s", err, text[max(0, len(text)-4000):])
 	}
 }
 
-// URL is the address of the broker with a user who may do everything.
+// URL returns the address of the broker, with an administrator.
 func (b *Broker) URL() string { return "amqp://guest:guest@" + b.Address + "/" }
 
-// Kill ends the broker at once, as a host does that loses its power. What it has not written to disk is lost.
+// Kill kills the broker, as a power failure would. What it has not written to disk is lost.
 func (b *Broker) Kill() {
 	_ = b.cmd.Process.Kill()
 	<-b.ended
 }
 
-// CtlCommand is the command line of rabbitmqctl for the broker, which needs its [Broker.Environ].
+// CtlCommand returns the command line of rabbitmqctl for the broker. Run it with [Broker.Environ].
 func (b *Broker) CtlCommand() []string {
 	return []string{filepath.Join(b.installation.library, "sbin/rabbitmqctl"), "--quiet", "--node", b.Node}
 }
 
-// Environ is the environment of the broker and of its commands.
+// Environ returns the environment of the broker and of its commands.
 func (b *Broker) Environ() []string { return b.environ[:len(b.environ):len(b.environ)] }
 
-// Ctl runs rabbitmqctl for the broker, and returns what it prints.
+// Ctl runs rabbitmqctl for the broker, and returns its output.
 func (b *Broker) Ctl(t testing.TB, args ...string) string {
 	t.Helper()
 	line := append(b.CtlCommand(), args...)

@@ -1,5 +1,5 @@
-// Package certificate is about whom to trust on a TLS connection: the authorities that a setting names, and what is
-// wrong with a server's certificate, in the words of whoever can mend it.
+// Package certificate loads the certificate authorities that a setting names, and explains why a server's certificate
+// was refused and how to fix that.
 package certificate
 
 import (
@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Authorities returns those that a setting names by a file of PEM certificates, or has in it as PEM text. Without a
-// value it returns nil, which means the system's authorities.
+// Authorities returns the certificates of a setting, whose value is PEM text or the path of a PEM file. Without a
+// value, it returns nil, which stands for the system's authorities.
 func Authorities(setting, value string) (*x509.CertPool, error) {
 	if value == "" {
 		return nil, nil
@@ -32,8 +32,8 @@ func Authorities(setting, value string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// Refused says what is wrong with the certificate of a server, and the way out. The settings are those of the
-// authorities and of the server's address. It returns nil when the error is not about a certificate.
+// Refused returns an error that says what is wrong with a server's certificate and what to do about it. It names the
+// settings of the authorities and of the server's address. It returns nil if err is not about a certificate.
 func Refused(err error, authorities, address string) error {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
 		return nil

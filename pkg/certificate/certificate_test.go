@@ -39,7 +39,7 @@ func TestAuthorities(t *testing.T) {
 	dir := t.TempDir()
 	file, empty := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "empty.pem")
 	text := authority(t).pem()
-	for name, content := range map[string]string{file: "of our own\n" + text, empty: "nothing"} {
+	for name, content := range map[string]string{file: "a private authority\n" + text, empty: "nothing"} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -48,7 +48,7 @@ func TestAuthorities(t *testing.T) {
 		{"", ""},
 		{file, ""},
 		{text, ""},
-		{"of our own\n" + text, ""},
+		{"a private authority\n" + text, ""},
 		{filepath.Join(dir, "none.pem"), "read the certificates that OS_CACERT names: open "},
 		{empty, "no PEM certificate in " + empty},
 		{"-----BEGIN CERTIFICATE-----\nx", "no PEM certificate in OS_CACERT"},
@@ -81,7 +81,8 @@ func authority(t *testing.T) pair {
 	return issue(t, pair{}, time.Hour)
 }
 
-// issue makes an authority, or with one a server's certificate for 127.0.0.1 that ends after a time.
+// issue creates an authority, or, if by is one, a server's certificate for 127.0.0.1. The certificate expires after
+// ends.
 func issue(t *testing.T, by pair, ends time.Duration) pair {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -112,7 +113,7 @@ func TestRefused(t *testing.T) {
 	ours := authority(t)
 	for _, tt := range []struct {
 		name string
-		host string // that is called
+		host string // of the request
 		ends time.Duration
 		by   pair
 		want string

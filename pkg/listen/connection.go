@@ -51,7 +51,7 @@ func (c *connection) cut() { _ = c.wire.Close() }
 // unreadable certificate file and a refused user are errors only at the first connection: later, they may be in the
 // middle of a replacement.
 func (l *Listener) connect(ctx context.Context, first bool) (*connection, error) {
-	said := false
+	logged := false
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		if ctx.Err() != nil {
 			return nil, nil
@@ -66,8 +66,8 @@ func (l *Listener) connect(ctx context.Context, first bool) (*connection, error)
 		if _, fatal := errors.AsType[*fatalError](err); fatal && first {
 			return nil, err
 		}
-		if !said { // once, not at each attempt
-			said = true
+		if !logged { // once, not at each attempt
+			logged = true
 			l.log.Error("cannot connect; will retry", "error", err.Error(), "brokers", len(l.brokers))
 		}
 		if !backoff.Sleep(ctx, backoff.Jitter(pause)) {
@@ -76,8 +76,8 @@ func (l *Listener) connect(ctx context.Context, first bool) (*connection, error)
 	}
 }
 
-// connectOnce tries all brokers once, in random order. A *fatalError is one that the next attempt would most likely
-// meet too. A refused user takes precedence over an unreachable broker.
+// connectOnce tries all brokers once, in random order. It returns a *fatalError if the next attempt would most likely
+// fail too. A refused user takes precedence over an unreachable broker.
 func (l *Listener) connectOnce(ctx context.Context) (*connection, error) {
 	settings, err := tlsConfig(l.options.Config.CACert)
 	if err != nil {
@@ -135,9 +135,9 @@ func dial(ctx context.Context, broker config.Secret, settings *tls.Config) (*con
 // readable reports an invalid address without quoting it, as the library's own error does.
 func readable(broker config.Secret) error {
 	if _, err := amqp.ParseURI(broker.Reveal()); err != nil {
-		return errors.New("cannot be read: it is amqp://user:password@host:5672/vhost, with what is not a letter or a " +
-			"digit in user, password and vhost as %XX, " +
-			"and with parameters, if any, that RabbitMQ has (https://www.rabbitmq.com/docs/uri-query-parameters)")
+		return errors.New("cannot be read: it is amqp://user:password@host:5672/vhost; percent-encode (%XX) what is not a " +
+			"letter or a digit in user, password and vhost, and use only RabbitMQ's own parameters " +
+			"(https://www.rabbitmq.com/docs/uri-query-parameters)")
 	}
 	return nil
 }
@@ -168,7 +168,7 @@ func tlsConfig(caCert string) (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}, nil
 }
 
-// hostOf returns the part of an address that may be shown.
+// hostOf returns the host and port of an address, which may be logged.
 func hostOf(broker config.Secret) string {
 	u, err := url.Parse(broker.Reveal())
 	if err != nil {

@@ -24,17 +24,17 @@ const (
 )
 
 var (
-	errEnding = errors.New("the listener ends")
-	// errTaken reports that another listener consumes a queue that has no single active consumer of its own.
-	errTaken = errors.New("another listener takes the messages of the queue")
+	errEnding = errors.New("the listener is shutting down")
+	// errStandby reports that another listener holds the lock of a queue without a single active consumer.
+	errStandby = errors.New("another listener consumes the queue")
 )
 
-// takenPause is how often a standby listener checks whether another one still consumes the queue.
-const takenPause = 5 * time.Second
+// standbyInterval is how often a standby listener checks whether another one still consumes the queue.
+const standbyInterval = 5 * time.Second
 
 // consume consumes messages until the channel closes, the breaker opens (a *faultError) or ctx ends. After ctx ends,
-// messages under way may finish until over ends.
-func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s sender) error {
+// messages under way may finish until shutdownCtx ends.
+func (l *Listener) consume(ctx, shutdownCtx context.Context, conn *amqp.Connection, s sender) error {
 	ch, err := conn.Channel()
 	if err != nil {
 		return fmt.Errorf("open a channel: %w", err)
@@ -46,14 +46,14 @@ func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s s
 	}()
 	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
 	if err := ch.Qos(l.options.Concurrency, 0, false); err != nil {
-		return fmt.Errorf("limit the messages under way: %w", err)
+		return fmt.Errorf("set the prefetch count: %w", err)
 	}
 	if err := l.topology.lock(conn); err != nil {
 		return err
 	}
 	deliveries, err := ch.Consume(l.topology.queue, consumerTag, false, false, false, false, nil)
 	if err != nil {
-		return fmt.Errorf("take messages from queue %s: %w", l.topology.queue, err)
+		return fmt.Errorf("consume queue %s: %w", l.topology.queue, err)
 	}
 	l.log.Info("consuming", "queue", l.topology.queue, "prefetch", l.options.Concurrency)
 	l.counts.standby.Store(false)
@@ -65,9 +65,9 @@ func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s s
 		ok := false
 		select {
 		case <-ctx.Done():
-			return l.drain(over, ch, errEnding)
+			return l.drain(shutdownCtx, ch, errEnding)
 		case <-l.breaker.isOpen():
-			return l.drain(over, ch, &faultError{l.breaker.last()})
+			return l.drain(shutdownCtx, ch, &faultError{l.breaker.last()})
 		case d, ok = <-deliveries:
 		}
 		if !ok {
@@ -78,43 +78,43 @@ func (l *Listener) consume(ctx, over context.Context, conn *amqp.Connection, s s
 				}
 			default:
 			}
-			return fmt.Errorf("the broker has ended the taking of messages from queue %s", l.topology.queue)
+			return fmt.Errorf("the broker cancelled the consumer of queue %s", l.topology.queue)
 		}
 		// The broker delivers no more messages than there are slots, except on a connection that has just replaced
 		// another.
 		select {
 		case l.slots <- struct{}{}:
 		case <-ctx.Done():
-			return l.drain(over, ch, errEnding)
+			return l.drain(shutdownCtx, ch, errEnding)
 		}
 		// A decoded message is several times as large. One that exceeds the limit is decoded alone.
 		size := min(int64(len(d.Body)), l.options.Bytes)
 		if l.bytes.Acquire(ctx, size) != nil {
 			<-l.slots
-			return l.drain(over, ch, errEnding)
+			return l.drain(shutdownCtx, ch, errEnding)
 		}
-		taken := l.take(ctx, s, d) // here, so that messages are ordered as they arrive
+		task := l.accept(ctx, s, d) // here, so that messages are ordered as they arrive
 		go func() {
 			defer func() {
 				l.bytes.Release(size)
 				<-l.slots
 			}()
-			taken.finish()
+			task.finish()
 		}()
 	}
 }
 
-// drain stops consuming, waits until the messages under way are settled, and returns why. Closing the channel returns
-// delivered messages that have not begun.
-func (l *Listener) drain(over context.Context, ch *amqp.Channel, why error) error {
+// drain stops consuming, waits until the messages under way are settled, and returns cause. Closing the channel
+// requeues delivered messages that have not begun.
+func (l *Listener) drain(shutdownCtx context.Context, ch *amqp.Channel, cause error) error {
 	l.counts.consuming.Store(false)
 	_ = ch.Cancel(consumerTag, true)
-	ctx, cancel := context.WithTimeout(over, drainTimeout)
+	ctx, cancel := context.WithTimeout(shutdownCtx, drainTimeout)
 	defer cancel()
 	if !l.idle(ctx) {
-		l.log.Warn("some messages are still being worked on; they will come back")
+		l.log.Warn("messages still under way; they will be redelivered")
 	}
-	return why
+	return cause
 }
 
 // idle waits until nothing is under way. It returns false if the context ends first.
@@ -146,7 +146,8 @@ func (l *Listener) settle(ctx context.Context, s sender, d amqp.Delivery, m Mess
 	case decision.Outcome == apply.Deferred:
 		step, err := l.delay(ctx, s, m, decision.Delay)
 		if errors.Is(err, errTooLarge) { // it would be redelivered again and again
-			decision.Decision = apply.Decision{Outcome: apply.Rejected, Reason: "it cannot wait (" + decision.Reason + "): " +
+			decision.Decision = apply.Decision{Outcome: apply.Rejected, Reason: "it cannot be deferred (" + decision.Reason +
+				"): " +
 				err.Error()}
 			return l.reject(ctx, s, d, m, decision)
 		}
@@ -168,7 +169,7 @@ func (l *Listener) reject(ctx context.Context, s sender, d amqp.Delivery, m Mess
 	p := m.rejected(decision, time.Now())
 	err := l.send(ctx, s, l.topology.rejected(), p)
 	if errors.Is(err, errTooLarge) {
-		l.log.Error("the event is rejected without its body", "event_id", m.EventID(), "bytes", len(p.Body), "error",
+		l.log.Error("event rejected without its body", "event_id", m.EventID(), "bytes", len(p.Body), "error",
 			err.Error())
 		p.Headers[headerReason] = header(fmt.Sprintf("%s; its body of %d bytes is left out: %s", decision.Reason, len(p.Body),
 			errTooLarge))
@@ -195,7 +196,7 @@ func (l *Listener) delay(ctx context.Context, s sender, m Message, wanted time.D
 		if !errors.Is(err, errNotTaken) {
 			break
 		}
-		l.log.Warn("a queue does not take the event; trying another", "event_id", m.EventID(), "queue",
+		l.log.Warn("delay queue refused the event; trying another", "event_id", m.EventID(), "queue",
 			l.topology.delay(step), "error", err.Error())
 	}
 	return 0, err
@@ -216,7 +217,7 @@ func (l *Listener) send(ctx context.Context, s sender, queue string, p amqp.Publ
 // fault, and the next message would fail too.
 func (l *Listener) unsent(ctx context.Context, d amqp.Delivery, m Message, err error) {
 	l.counts.unsent.Add(1)
-	l.log.Error("the event goes back to its own queue", "event_id", m.EventID(), "error", err.Error())
+	l.log.Error("event requeued", "event_id", m.EventID(), "error", err.Error())
 	if errors.Is(err, errNotTaken) {
 		l.breaker.open(err)
 	} else {
@@ -228,12 +229,12 @@ func (l *Listener) unsent(ctx context.Context, d amqp.Delivery, m Message, err e
 // ack ignores its error: the connection is then closed, and the message is redelivered.
 func (l *Listener) ack(d amqp.Delivery, m Message) {
 	if err := d.Ack(false); err != nil {
-		l.log.Debug("acknowledge", "event_id", m.EventID(), "error", err.Error())
+		l.log.Debug("cannot acknowledge the message", "event_id", m.EventID(), "error", err.Error())
 	}
 }
 
 func (l *Listener) nack(d amqp.Delivery, m Message) {
 	if err := d.Nack(false, true); err != nil {
-		l.log.Debug("give back", "event_id", m.EventID(), "error", err.Error())
+		l.log.Debug("cannot requeue the message", "event_id", m.EventID(), "error", err.Error())
 	}
 }

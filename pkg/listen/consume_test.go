@@ -34,19 +34,20 @@ func TestSettle(t *testing.T) {
 			[]string{"publish to tagger.delay.30s", "confirmed", "ack 1"}},
 		{"rejected", decided(apply.Rejected), nil, []string{"publish to tagger.rejected", "confirmed", "ack 1"}},
 		{"deferred, not confirmed", decided(apply.Deferred), errors.New("full"),
-			[]string{"publish to tagger.delay.15s", "give back 1"}},
+			[]string{"publish to tagger.delay.15s", "requeue 1"}},
 		{"rejected, not confirmed", decided(apply.Rejected), errors.New("full"),
-			[]string{"publish to tagger.rejected", "give back 1"}},
-		{"nothing works", faulty(apply.Deferred, refused, fault.Everything), nil, []string{"give back 1"}},
-		{"nothing works, and never will", faulty(apply.Rejected, refused, fault.Everything), nil, []string{"give back 1"}},
-		{"this one does not work", faulty(apply.Deferred, refused, fault.Resource), nil,
+			[]string{"publish to tagger.rejected", "requeue 1"}},
+		{"a fault of every message", faulty(apply.Deferred, refused, fault.Everything), nil, []string{"requeue 1"}},
+		{"rejected by a fault of every message", faulty(apply.Rejected, refused, fault.Everything), nil,
+			[]string{"requeue 1"}},
+		{"a fault of one message", faulty(apply.Deferred, refused, fault.Resource), nil,
 			[]string{"publish to tagger.delay.15s", "confirmed", "ack 1"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := &broker{refuses: tt.refuses, takes: time.Second}
-				l := newListener(t, &script{says: map[string]delivery.Decision{"a": tt.decision}})
-				l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
+				l := newListener(t, &script{decisions: map[string]delivery.Decision{"a": tt.decision}})
+				l.accept(t.Context(), b, delivered(b, 1, "a")).finish()
 				if diff := cmp.Diff(tt.want, b.notes()); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}
@@ -55,9 +56,9 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// What the broker would not take again is rejected, if need be without its body: it is never handed out round and
-// round.
-func TestSettleWhatIsTooLarge(t *testing.T) {
+// A message that exceeds the broker's limit is rejected, if necessary without its body, instead of being redelivered
+// again and again.
+func TestSettleTooLarge(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		decision delivery.Decision
@@ -67,7 +68,7 @@ func TestSettleWhatIsTooLarge(t *testing.T) {
 		{
 			"deferred", delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Reason: "building"}},
 			[]string{"publish to tagger.delay.15s", "publish to tagger.rejected", "publish to tagger.rejected", "confirmed",
-				"ack 1"}, "it cannot wait (building): ",
+				"ack 1"}, "it cannot be deferred (building): ",
 		},
 		{
 			"rejected", delivery.Decision{Decision: apply.Decision{Outcome: apply.Rejected, Reason: "over quota"}},
@@ -77,8 +78,8 @@ func TestSettleWhatIsTooLarge(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := &broker{largest: 10}
-			l := newListener(t, &script{says: map[string]delivery.Decision{"a": tt.decision}})
-			l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
+			l := newListener(t, &script{decisions: map[string]delivery.Decision{"a": tt.decision}})
+			l.accept(t.Context(), b, delivered(b, 1, "a")).finish()
 			if diff := cmp.Diff(tt.want, b.notes()); diff != "" {
 				t.Fatalf("(-want +got):\n%s", diff)
 			}
@@ -94,18 +95,17 @@ func TestSettleWhatIsTooLarge(t *testing.T) {
 	}
 }
 
-// A full delay queue keeps nothing out of the others, and so holds nothing up. Only when all are full is nothing taken
-// for a while.
-func TestSettleWhereDelayQueuesAreFull(t *testing.T) {
+// If a delay queue is full, the message goes to another one. Consumption pauses only if all are full.
+func TestSettleWithFullDelayQueues(t *testing.T) {
 	var all []string
 	for _, step := range steps() {
 		all = append(all, "tagger.delay."+label(step))
 	}
 	for _, tt := range []struct {
-		name   string
-		full   []string
-		want   []string
-		broken bool
+		name string
+		full []string
+		want []string
+		open bool
 	}{
 		{"the next longer one takes it", all[6:7], []string{"publish to tagger.delay.15m", "publish to tagger.delay.30m",
 			"confirmed", "ack 1"}, false},
@@ -118,24 +118,25 @@ func TestSettleWhereDelayQueuesAreFull(t *testing.T) {
 			"publish to tagger.delay.15m", "publish to tagger.delay.30m", "publish to tagger.delay.1h",
 			"publish to tagger.delay.8m", "publish to tagger.delay.4m",
 			"publish to tagger.delay.2m", "publish to tagger.delay.1m", "publish to tagger.delay.30s",
-			"publish to tagger.delay.15s", "give back 1",
+			"publish to tagger.delay.15s", "requeue 1",
 		}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := &broker{full: tt.full}
-			l := newListener(t, &script{says: map[string]delivery.Decision{"a": {Decision: apply.Decision{Outcome: apply.Deferred, Delay: 10 * time.Minute}}}})
-			l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
+			deferred := delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Delay: 10 * time.Minute}}
+			l := newListener(t, &script{decisions: map[string]delivery.Decision{"a": deferred}})
+			l.accept(t.Context(), b, delivered(b, 1, "a")).finish()
 			if diff := cmp.Diff(tt.want, b.notes()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			select {
 			case <-l.breaker.isOpen():
-				if !tt.broken || !errors.Is(l.breaker.last(), errNotTaken) {
-					t.Errorf("broken: %v", l.breaker.last())
+				if !tt.open || !errors.Is(l.breaker.last(), errNotTaken) {
+					t.Errorf("open: %v", l.breaker.last())
 				}
 			default:
-				if tt.broken {
-					t.Error("not broken")
+				if tt.open {
+					t.Error("not open")
 				}
 			}
 		})
@@ -161,27 +162,27 @@ func (p panicking) Begin(context.Context, []delivery.Planned) func() []delivery.
 	}
 }
 
-// A message that makes a processor panic waits, and is rejected in the end. It keeps no other report of its change
-// waiting.
+// A message whose processing panics is deferred, and rejected in the end. It does not block other reports of its
+// change.
 func TestPanic(t *testing.T) {
 	for _, tt := range []struct {
 		processor panicking
 		second    []string
 	}{
 		{panicking{plans: true}, []string{"publish to a delay queue", "confirmed", "ack 2"}},
-		{panicking{works: true}, []string{"ack 2"}}, // a duplicate of what will come back
+		{panicking{works: true}, []string{"ack 2"}}, // a duplicate of the message that will be redelivered
 	} {
 		t.Run(fmt.Sprintf("%+v", tt.processor), func(t *testing.T) {
 			b := &broker{}
 			l := newListener(t, tt.processor)
-			l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
-			l.take(t.Context(), b, handedOut(b, 2, "b")).finish()
-			old := handedOut(b, 3, "a")
+			l.accept(t.Context(), b, delivered(b, 1, "a")).finish()
+			l.accept(t.Context(), b, delivered(b, 2, "b")).finish()
+			old := delivered(b, 3, "a")
 			old.Headers = amqp.Table{headerSentAt: time.Now().Add(-25 * time.Hour).Format(time.RFC3339)}
-			l.take(t.Context(), b, old).finish()
+			l.accept(t.Context(), b, old).finish()
 			got := b.notes()
 			for i, note := range got {
-				if strings.Contains(note, ".delay.") { // which one is left to chance
+				if strings.Contains(note, ".delay.") { // its delay is random
 					got[i] = "publish to a delay queue"
 				}
 			}
@@ -190,7 +191,8 @@ func TestPanic(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if reason, _ := b.sent[len(b.sent)-1].Headers[headerReason].(string); !strings.Contains(reason, "panic; see the log") {
+			reason, _ := b.sent[len(b.sent)-1].Headers[headerReason].(string)
+			if !strings.Contains(reason, "panic; see the log") {
 				t.Errorf("rejected for %q", reason)
 			}
 		})
@@ -201,9 +203,9 @@ func TestPanic(t *testing.T) {
 func TestSettleWithoutAConfirm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &broker{takes: time.Hour}
-		l := newListener(t, &script{says: map[string]delivery.Decision{"a": decided(apply.Deferred)}})
-		l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
-		if diff := cmp.Diff([]string{"publish to tagger.delay.15s", "give back 1"}, b.notes()); diff != "" {
+		l := newListener(t, &script{decisions: map[string]delivery.Decision{"a": decided(apply.Deferred)}})
+		l.accept(t.Context(), b, delivered(b, 1, "a")).finish()
+		if diff := cmp.Diff([]string{"publish to tagger.delay.15s", "requeue 1"}, b.notes()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 		if n := l.counts.unsent.Load(); n != 1 {
@@ -213,14 +215,14 @@ func TestSettleWithoutAConfirm(t *testing.T) {
 }
 
 // Stopping the listener does not interrupt work on a message.
-func TestSettleAfterTheEnd(t *testing.T) {
+func TestSettleAfterShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &broker{takes: time.Second}
-		l := newListener(t, &script{says: map[string]delivery.Decision{"a": decided(apply.Rejected)},
+		l := newListener(t, &script{decisions: map[string]delivery.Decision{"a": decided(apply.Rejected)},
 			takes: map[string]time.Duration{"a": time.Second}})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		l.take(ctx, b, handedOut(b, 1, "a")).finish()
+		l.accept(ctx, b, delivered(b, 1, "a")).finish()
 		if diff := cmp.Diff([]string{"publish to tagger.rejected", "confirmed", "ack 1"}, b.notes()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
@@ -236,17 +238,17 @@ func TestBreaker(t *testing.T) {
 		decisions    []delivery.Decision
 		open, worked bool
 	}{
-		{"a server's", []delivery.Decision{faulty(apply.Deferred, refused, fault.Resource), good}, false, true},
-		{"a project's", []delivery.Decision{faulty(apply.Deferred, refused, fault.Project)}, false, false},
-		{"everyone's", []delivery.Decision{good, faulty(apply.Deferred, refused, fault.Everything)}, true, true},
-		{"what is ignored proves nothing", []delivery.Decision{decided(apply.Ignored)}, false, false},
+		{"one server", []delivery.Decision{faulty(apply.Deferred, refused, fault.Resource), good}, false, true},
+		{"one project", []delivery.Decision{faulty(apply.Deferred, refused, fault.Project)}, false, false},
+		{"every message", []delivery.Decision{good, faulty(apply.Deferred, refused, fault.Everything)}, true, true},
+		{"ignored events prove nothing", []delivery.Decision{decided(apply.Ignored)}, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := &script{says: map[string]delivery.Decision{}}
+			w := &script{decisions: map[string]delivery.Decision{}}
 			l := newListener(t, w)
 			for _, d := range tt.decisions {
-				w.says["a"] = d
-				l.take(t.Context(), &broker{}, handedOut(&broker{}, 1, "a")).finish()
+				w.decisions["a"] = d
+				l.accept(t.Context(), &broker{}, delivered(&broker{}, 1, "a")).finish()
 			}
 			if got := l.breaker.hasWorked(); got != tt.worked {
 				t.Errorf("worked: %v", got)
@@ -283,17 +285,17 @@ func TestPausesGrow(t *testing.T) {
 	about(15*time.Second, true)
 }
 
-// Messages get their places in the order in which they come, whichever goroutine runs first.
-func TestPlaces(t *testing.T) {
+// Messages are queued in the order of their arrival, whichever goroutine runs first.
+func TestOrderOfArrival(t *testing.T) {
 	b := &broker{}
 	w := &script{}
 	l := newListener(t, w)
 	var want []string
-	var all []*taken
+	var all []*task
 	for i := range 50 {
 		id := fmt.Sprint(i)
 		want = append(want, id)
-		all = append(all, l.take(t.Context(), b, handedOut(b, uint64(i+1), id)))
+		all = append(all, l.accept(t.Context(), b, delivered(b, uint64(i+1), id)))
 	}
 	for _, one := range all {
 		one.cancel()

@@ -101,7 +101,7 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 		value      bool
 	}{
 		{"tagger_listen_connected", "Whether there is a connection to the broker.", c.connected.Load()},
-		{"tagger_listen_consuming", "Whether messages are taken from the queue.", c.Consuming()},
+		{"tagger_listen_consuming", "Whether messages are consumed from the queue.", c.Consuming()},
 	} {
 		head(g.name, "gauge", g.help)
 		n := 0
@@ -114,30 +114,30 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 		name, help string
 		value      int64
 	}{
-		{"tagger_listen_messages_total", "Messages taken from the queue, each time that it handed them out.",
+		{"tagger_listen_messages_total", "Messages delivered from the queue, including redeliveries.",
 			c.messages.Load()},
-		{"tagger_listen_duplicates_total", "Messages that reported a change which another one has reported.",
+		{"tagger_listen_duplicates_total", "Messages that reported a change that another message had reported.",
 			c.duplicates.Load()},
-		{"tagger_listen_rejected_total", "Messages put into the queue of rejected ones.", c.rejected.Load()},
-		{"tagger_listen_unsent_total", "Messages that went back because another queue did not take them.", c.unsent.Load()},
+		{"tagger_listen_rejected_total", "Messages put into the queue of rejected messages.", c.rejected.Load()},
+		{"tagger_listen_unsent_total", "Messages requeued because another queue did not accept them.", c.unsent.Load()},
 		{"tagger_listen_reconnects_total", "Connections to the broker that were lost.", c.reconnects.Load()},
-		{"tagger_listen_panics_total", "Messages that were deferred because of a panic, each time.", c.panics.Load()},
+		{"tagger_listen_panics_total", "Messages deferred because of a panic, including repeats.", c.panics.Load()},
 	} {
 		head(n.name, "counter", n.help)
 		fmt.Fprintf(&b, "%s %d\n", n.name, n.value)
 	}
-	head("tagger_listen_deferred_total", "counter", "Messages put into the queue of a delay.")
+	head("tagger_listen_deferred_total", "counter", "Messages put into a delay queue.")
 	for _, step := range steps() {
 		fmt.Fprintf(&b, "tagger_listen_deferred_total{delay=%q} %d\n", label(step), c.perStep[step].Load())
 	}
 	head("tagger_listen_last_notification_timestamp_seconds", "gauge",
-		"When the last notification came from a service, in seconds since 1970.")
+		"When the last notification from a service arrived, in seconds since 1970.")
 	notified := c.notified.all()
 	for _, key := range slices.Sorted(maps.Keys(notified)) {
 		fmt.Fprintf(&b, "tagger_listen_last_notification_timestamp_seconds{routing_key=%q} %d\n", key, notified[key])
 	}
 	messages := c.depths.all()
-	head("tagger_listen_queue_messages", "gauge", "Messages that wait in a queue, as seen within the last minute or so.")
+	head("tagger_listen_queue_messages", "gauge", "Messages in a queue, checked about once a minute.")
 	for _, name := range slices.Sorted(maps.Keys(messages)) {
 		fmt.Fprintf(&b, "tagger_listen_queue_messages{queue=%q} %d\n", name, messages[name])
 	}
@@ -156,7 +156,7 @@ func (c *Counts) Handler(others func(io.Writer) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		if !c.Consuming() && !c.standby.Load() {
-			http.Error(w, "no messages are taken; see the log", http.StatusServiceUnavailable)
+			http.Error(w, "no messages are consumed; see the log", http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ok")

@@ -12,8 +12,8 @@ import (
 //
 // The exchanges belong to the services. A missing one is created like the others (topic, kept when unused, durable or
 // not), so that no notification is lost until its service reconnects after a restart of the broker. While the
-// durability is unknown, the exchange is not created but looked for, less and less often: with the wrong durability, it
-// would keep the service itself from starting, because its RPC uses the same exchange.
+// durability is unknown, the exchange is not created but checked for, less and less often. With the wrong durability,
+// it would keep the service itself from starting, because its RPC uses the same exchange.
 func (t *topology) bind(conn *amqp.Connection) error {
 	var missing []string
 	for _, exchange := range t.exchanges {
@@ -28,9 +28,8 @@ func (t *topology) bind(conn *amqp.Connection) error {
 			missing = append(missing, exchange)
 			continue
 		case amqp.AccessRefused:
-			return fatalf("bind queue %s to exchange %s: the user lacks a right (rabbitmqctl set_permissions: write on the "+
-				"queue, read on the exchange): %w",
-				t.queue, exchange, oneLine(err))
+			return fatalf("bind queue %s to exchange %s: the user lacks a permission (rabbitmqctl set_permissions: "+
+				"write on the queue, read on the exchange): %w", t.queue, exchange, oneLine(err))
 		}
 		if err != nil {
 			return fmt.Errorf("bind queue %s to exchange %s: %w", t.queue, exchange, err)
@@ -76,7 +75,7 @@ func (t *topology) learn(conn *amqp.Connection, exchange string) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("look at exchange %s: %w", exchange, err)
+			return fmt.Errorf("inspect exchange %s: %w", exchange, err)
 		}
 		t.durable = &durable
 		return nil
@@ -88,7 +87,7 @@ func (t *topology) learn(conn *amqp.Connection, exchange string) error {
 func (t *topology) create(conn *amqp.Connection, exchange string) error {
 	err := on(conn, func(ch *amqp.Channel) error { return declareExchange(ch, exchange, *t.durable) })
 	if c := code(err); c == amqp.PreconditionFailed || c == amqp.AccessRefused {
-		return &amqp.Error{Code: amqp.NotFound, Reason: "it cannot be made"} // stays missing until its service creates it
+		return &amqp.Error{Code: amqp.NotFound, Reason: "it cannot be created"} // stays missing until its service creates it
 	}
 	if err == nil {
 		t.log.Info("declared exchange", "exchange", exchange, "durable", *t.durable)

@@ -20,14 +20,14 @@ import (
 	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
-// broker is RabbitMQ as seen by one message: it records the calls in order.
+// broker fakes RabbitMQ for one message, and records the calls in order.
 type broker struct {
 	mu      sync.Mutex
 	journal []string
 	sent    []amqp.Publishing
 	refuses error
-	full    []string // queues that take nothing
-	largest int      // body that the broker takes, 0 for any
+	full    []string // queues that accept nothing
+	largest int      // limit of a body in bytes, 0 for none
 	takes   time.Duration
 }
 
@@ -70,23 +70,23 @@ func (b *broker) Ack(tag uint64, multiple bool) error {
 }
 
 func (b *broker) Nack(tag uint64, multiple, requeue bool) error {
-	b.note("give back %d", tag)
+	b.note("requeue %d", tag)
 	if multiple || !requeue {
 		return errors.New("a message would be lost")
 	}
 	return nil
 }
 
-func (b *broker) Reject(uint64, bool) error { return errors.New("nobody rejects at the broker") }
+func (b *broker) Reject(uint64, bool) error { return errors.New("basic.reject is not used") }
 
 // script is a processor with a scripted decision for each event, by id.
 type script struct {
-	mu     sync.Mutex
-	begun  []string
-	worked []string
-	plans  map[string]delivery.Planned // only Key and Pending matter
-	says   map[string]delivery.Decision
-	takes  map[string]time.Duration
+	mu        sync.Mutex
+	begun     []string
+	worked    []string
+	plans     map[string]delivery.Planned // only Key and Pending matter
+	decisions map[string]delivery.Decision
+	takes     map[string]time.Duration
 }
 
 func (s *script) Plan(_ context.Context, m delivery.Message) delivery.Planned {
@@ -107,7 +107,7 @@ func (s *script) Begin(ctx context.Context, batch []delivery.Planned) func() []d
 			backoff.Sleep(ctx, s.takes[id])
 			s.mu.Lock()
 			s.worked = append(s.worked, id)
-			all = append(all, s.says[id])
+			all = append(all, s.decisions[id])
 			s.mu.Unlock()
 		}
 		return all
@@ -140,19 +140,20 @@ func newListener(t *testing.T, p Processor) *Listener {
 	return l
 }
 
-// notification is a Nova message with a token in the place where Nova leaks one.
+// notification is a Nova notification with a token where Nova can leak one.
 func notification(id string) []byte {
 	inner := fmt.Sprintf(`{"message_id": %q, "publisher_id": "compute.host", "event_type": "compute.instance.create.end",
 		"timestamp": "2026-11-20 09:15:04.000000", "_context_auth_token": "hunter2", "_context_request_id": "req-1",
-		"payload": {"instance_id": "8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10", "tenant_id": "5f705ac7cdcc4c3a9ad67dcba5a7f5a1", "display_name": "é"}}`, id)
+		"payload": {"instance_id": "8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10", "tenant_id": "5f705ac7cdcc4c3a9ad67dcba5a7f5a1",
+			"display_name": "é"}}`, id)
 	quoted, err := json.Marshal(inner)
 	if err != nil {
-		panic(err) // a string always can be written
+		panic(err) // a string can always be encoded
 	}
 	return fmt.Appendf(nil, `{"oslo.version": "2.0", "oslo.message": %s}`, quoted)
 }
 
-func handedOut(b *broker, tag uint64, id string) amqp.Delivery {
+func delivered(b *broker, tag uint64, id string) amqp.Delivery {
 	body := fmt.Sprintf(`{"specversion": "1.0", "id": %q, "source": "/s", "type": "t"}`, id)
 	return amqp.Delivery{Acknowledger: b, DeliveryTag: tag, Body: []byte(body), ContentType: "application/json",
 		Exchange: "nova", RoutingKey: "notifications.info"}

@@ -2,9 +2,9 @@
 // and acknowledges it once its outcome is known.
 //
 // The services' own queues are left alone: a second consumer of notifications.info would take messages away from the
-// first. A message whose resource is not ready waits in a delay queue in the broker, and so survives this process. A
-// message that an operator has to look at goes to the queue of rejected messages. Of several listeners on one queue,
-// one consumes and the others stand by: two would write to the same server at once, in no order.
+// first. A message whose resource is not ready waits in a delay queue in the broker, and so survives this process.
+// Rejected messages go to a queue of their own, for an operator. Of several listeners on one queue, one consumes and
+// the others stand by: two would write to the same server at once, in no order.
 package listen
 
 import (
@@ -27,7 +27,7 @@ import (
 type Options struct {
 	Config    config.Listen
 	Processor Processor
-	// Concurrency is how many messages are worked on at a time.
+	// Concurrency is the number of messages handled at a time.
 	Concurrency int
 	// Bytes limits the bytes of messages under way; at the limit, no further message is decoded.
 	Bytes int64
@@ -118,14 +118,14 @@ func (l *Listener) Counts() *Counts { return l.counts }
 // whenever the connection is lost. It returns an error only if an operator has to act: the broker refuses the user at
 // the start, queues exist with other arguments, or the user lacks rights.
 func (l *Listener) Run(ctx context.Context) error {
-	over, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	shutdownCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
-		backoff.Sleep(over, drainTimeout)
+		backoff.Sleep(shutdownCtx, drainTimeout)
 		cancel()
 	})
 	defer stop()
-	defer l.idle(over) // messages under way on lost connections finish their writes
+	defer l.idle(shutdownCtx) // messages under way on lost connections finish their writes
 	pause := firstPause
 	for first := true; ; first = false {
 		conn, err := l.connect(ctx, first)
@@ -134,7 +134,7 @@ func (l *Listener) Run(ctx context.Context) error {
 		}
 		l.counts.connected.Store(true)
 		begun := time.Now()
-		err = l.session(ctx, over, conn)
+		err = l.session(ctx, shutdownCtx, conn)
 		l.counts.connected.Store(false)
 		l.counts.depths.clear()
 		if fatal, ok := errors.AsType[*fatalError](err); ok && (first || code(fatal) == amqp.PreconditionFailed) {
@@ -144,7 +144,7 @@ func (l *Listener) Run(ctx context.Context) error {
 			return nil
 		}
 		l.counts.reconnects.Add(1)
-		l.log.Error("the broker is gone; messages under way will come back", "error", err.Error())
+		l.log.Error("connection lost; messages under way will be redelivered", "error", err.Error())
 		if time.Since(begun) > time.Minute {
 			pause = firstPause
 		}
@@ -155,10 +155,10 @@ func (l *Listener) Run(ctx context.Context) error {
 	}
 }
 
-// session uses one connection until it is lost or ctx ends, and closes it. When over ends, it cuts the connection
-// without waiting for the broker.
-func (l *Listener) session(ctx, over context.Context, conn *connection) error {
-	stop := context.AfterFunc(over, conn.cut)
+// session uses one connection until it is lost or ctx ends, and closes it. When shutdownCtx ends, it cuts the
+// connection without waiting for the broker.
+func (l *Listener) session(ctx, shutdownCtx context.Context, conn *connection) error {
+	stop := context.AfterFunc(shutdownCtx, conn.cut)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -184,25 +184,25 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 	waiting := false
 	defer l.counts.standby.Store(false)
 	for {
-		err := l.consume(ctx, over, conn.Connection, sender)
+		err := l.consume(ctx, shutdownCtx, conn.Connection, sender)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if errors.Is(err, errTaken) && !conn.IsClosed() {
+		if errors.Is(err, errStandby) && !conn.IsClosed() {
 			if !waiting { // once, not at each check
-				l.log.Info("another listener takes the messages; waiting for it to end", "queue", l.topology.queue)
+				l.log.Info("standing by; another listener consumes the queue", "queue", l.topology.queue)
 			}
 			waiting = true
 			l.counts.standby.Store(true)
-			if !backoff.Sleep(ctx, backoff.Jitter(takenPause)) {
+			if !backoff.Sleep(ctx, backoff.Jitter(standbyInterval)) {
 				return context.Cause(ctx)
 			}
 			continue
 		}
 		waiting = false
-		if broken, ok := errors.AsType[*faultError](err); ok {
+		if fault, ok := errors.AsType[*faultError](err); ok {
 			d := pause.next(l.breaker.hasWorked())
-			l.log.Error("credentials or configuration rejected; consumption paused", "error", broken.Error(),
+			l.log.Error("credentials or configuration rejected; consumption paused", "error", fault.Error(),
 				"again_in", d.Round(time.Second).String())
 			if !backoff.Sleep(ctx, d) {
 				return context.Cause(ctx)
@@ -213,7 +213,7 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 			return err
 		}
 		// The channel is closed but the connection is not: the queue was deleted, or a message was settled twice.
-		l.log.Error("the channel is closed; opening another", "error", err.Error())
+		l.log.Error("channel closed; opening another", "error", err.Error())
 		if !backoff.Sleep(ctx, backoff.Jitter(firstPause)) {
 			return context.Cause(ctx)
 		}
@@ -223,16 +223,16 @@ func (l *Listener) session(ctx, over context.Context, conn *connection) error {
 	}
 }
 
-// watch records whether the broker is short of memory or disk, until the connection closes. The broker tells only
+// watch records whether the broker is short of memory or disk, until the connection closes. The broker notifies only
 // publishers, and accepts neither messages nor acknowledgements from them while the alarm lasts.
 func (l *Listener) watch(blocked <-chan amqp.Blocking) {
 	defer l.counts.blocked.Store(false)
 	for b := range blocked {
 		l.counts.blocked.Store(b.Active)
 		if b.Active {
-			l.log.Error("the broker takes nothing until it has memory and disk space again", "reason", b.Reason)
+			l.log.Error("broker blocks publishers; memory or disk alarm", "reason", b.Reason)
 		} else {
-			l.log.Info("the broker takes messages again")
+			l.log.Info("broker accepts messages again")
 		}
 	}
 }

@@ -19,31 +19,39 @@ import (
 	"github.com/cloudtagger/tagger/pkg/ingress"
 )
 
-// back is the message as the broker hands it out again.
+// back returns the message as the broker redelivers it.
 func back(p amqp.Publishing) amqp.Delivery {
 	return amqp.Delivery{Headers: p.Headers, Body: p.Body, ContentType: p.ContentType, RoutingKey: "tagger"}
 }
 
-// A message that waits, and one that was rejected and is played again, says the same as the one that came.
-func TestMessageThereAndBack(t *testing.T) {
+// A deferred or replayed message decodes to the same events as the original.
+func TestMessageRoundTrip(t *testing.T) {
 	taken := time.Date(2026, 11, 20, 9, 15, 5, 0, time.UTC)
 	for _, body := range []string{
 		string(notification("m-1")), string(notification("")),
-		`{"specversion": "1.0", "id": "1", "source": "/s", "type": "io.github.cloudtagger.server.created", "subject": "x", "traceparent": "00-1", "data": {"a": "<&>é"}}`,
-		`[{"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}, {"specversion": "1.0", "id": "2", "source": "/s", "type": "t"}]`,
+		`{"specversion": "1.0", "id": "1", "source": "/s", "type": "io.github.cloudtagger.server.created", "subject": "x",
+			"traceparent": "00-1", "data": {"a": "<&>é"}}`,
+		`[{"specversion": "1.0", "id": "1", "source": "/s", "type": "t"},
+			{"specversion": "1.0", "id": "2", "source": "/s", "type": "t"}]`,
 	} {
 		m := read(amqp.Delivery{Body: []byte(body), ContentType: "application/json", Exchange: "nova",
 			RoutingKey: "notifications.info"}, taken)
-		if m.Err != nil || len(m.Events) == 0 || m.Receives != 1 || !m.SentAt.Equal(taken) {
-			t.Fatalf("%+v", m)
+		if m.Err != nil || len(m.Events) == 0 {
+			t.Fatalf("%d events, %v", len(m.Events), m.Err)
+		}
+		if m.Receives != 1 || !m.SentAt.Equal(taken) {
+			t.Errorf("delivery %d, sent at %s", m.Receives, m.SentAt)
 		}
 		waited := read(back(m.deferred()), taken.Add(time.Hour))
 		again := read(back(waited.deferred()), taken.Add(2*time.Hour))
-		if !again.SentAt.Equal(taken) || again.Receives != 3 || again.exchange != "nova" ||
-			again.routingKey != "notifications.info" {
-			t.Errorf("%s %d %s %s", again.SentAt, again.Receives, again.exchange, again.routingKey)
+		if !again.SentAt.Equal(taken) || again.Receives != 3 {
+			t.Errorf("delivery %d, sent at %s", again.Receives, again.SentAt)
 		}
-		replayed := read(back(again.rejected(delivery.Decision{Decision: apply.Decision{Outcome: apply.Rejected, Reason: "because"}}, taken.Add(3*time.Hour))), taken.Add(4*time.Hour))
+		if again.exchange != "nova" || again.routingKey != "notifications.info" {
+			t.Errorf("exchange %s, routing key %s", again.exchange, again.routingKey)
+		}
+		rejected := again.rejected(decided(apply.Rejected), taken.Add(3*time.Hour))
+		replayed := read(back(rejected), taken.Add(4*time.Hour))
 		if !replayed.SentAt.Equal(taken.Add(4*time.Hour)) || replayed.Receives != 1 ||
 			replayed.routingKey != "notifications.info" {
 			t.Errorf("%s %d %s", replayed.SentAt, replayed.Receives, replayed.routingKey)
@@ -61,8 +69,8 @@ func TestMessageThereAndBack(t *testing.T) {
 	}
 }
 
-// What other carriers read, messages read too: a byte order mark, AMQP 1.0's envelope, an empty batch.
-func TestMessagesOfOtherForms(t *testing.T) {
+// A message may have the encodings that other carriers accept: a byte order mark, AMQP 1.0's envelope, an empty batch.
+func TestMessageEncodings(t *testing.T) {
 	at := time.Date(2026, 11, 20, 9, 15, 5, 0, time.UTC)
 	message := func(body string) Message { return read(amqp.Delivery{Body: []byte(body)}, at) }
 	plain := string(notification("m-1"))
@@ -139,7 +147,7 @@ func TestRejectedHeaders(t *testing.T) {
 	}
 }
 
-// Headers come from outside, too.
+// Invalid headers are ignored.
 func TestOddHeaders(t *testing.T) {
 	now := time.Now()
 	for _, h := range []amqp.Table{
@@ -174,7 +182,7 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// What the queues promise each other.
+// The arguments of the queues fit together.
 func TestQueues(t *testing.T) {
 	top := newTopology(config.Listen{Queue: "tagger"}, nil)
 	all := top.queues()

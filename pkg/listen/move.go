@@ -16,19 +16,19 @@ import (
 // Moved is the result for one queue of [Queues.Move].
 type Moved struct {
 	From, To string
-	// Messages is how many were moved, Left how many have arrived in From meanwhile.
+	// Messages is the number of moved messages, Left the number of those that have arrived in From meanwhile.
 	Messages, Left int
 }
 
 const (
-	// movePrefetch is how many messages are under way during a move.
+	// movePrefetch is the number of messages under way during a move.
 	movePrefetch = 100
 	// moveQuiet is the time without a message after which the queue's length is checked.
 	moveQuiet = 2 * time.Second
-	// moveLook is after how many bytes the target queue's length is checked, moveFull how many bytes may be in it. A
-	// full main queue drops its oldest messages.
-	moveLook = 16 << 20
-	moveFull = mainBytes * 3 / 4
+	// moveCheck is the number of moved bytes after which the target queue's length is checked, moveFull the number of
+	// bytes that may be in it. A full main queue drops its oldest messages.
+	moveCheck = 16 << 20
+	moveFull  = mainBytes * 3 / 4
 )
 
 // Move moves the messages of the queues whose names begin with from into the existing queues that begin with to: main
@@ -50,7 +50,7 @@ func (q *Queues) Move(ctx context.Context, from, to string, done func(Moved)) er
 			return err
 		}
 		if state.Consumers > 0 {
-			return fmt.Errorf("move messages from queue %s: a listener takes messages from it (consumers: %d); stop it first",
+			return fmt.Errorf("move messages from queue %s: a listener consumes it (consumers: %d); stop it first",
 				p.From, state.Consumers)
 		}
 		if _, err := q.state(p.To); err != nil {
@@ -94,15 +94,15 @@ func (q *Queues) move(ctx context.Context, s sender, m *Moved) error {
 	}
 	return on(q.conn.Connection, func(ch *amqp.Channel) error {
 		if err := ch.Qos(movePrefetch, 0, false); err != nil {
-			return fmt.Errorf("limit the messages under way: %w", err)
+			return fmt.Errorf("set the prefetch count: %w", err)
 		}
 		deliveries, err := ch.Consume(m.From, "tagger-move", false, false, false, false, nil)
 		if err != nil {
-			return fmt.Errorf("take messages from queue %s: %w", m.From, oneLine(err))
+			return fmt.Errorf("consume queue %s: %w", m.From, oneLine(err))
 		}
 		quiet := time.NewTicker(moveQuiet)
 		defer quiet.Stop()
-		var room room
+		var fill fillLimit
 		for m.Messages < at.Messages {
 			select {
 			case <-ctx.Done():
@@ -113,17 +113,17 @@ func (q *Queues) move(ctx context.Context, s sender, m *Moved) error {
 				case err != nil:
 					return err
 				case now.Consumers > 1:
-					return fmt.Errorf("move messages from queue %s: a listener has begun to take messages from it; stop it, and "+
-						"move the others", m.From)
+					return fmt.Errorf("move messages from queue %s: a listener has started to consume it; stop it, and "+
+						"move the rest", m.From)
 				case now.Messages == 0:
 					return nil
 				}
 			case d, ok := <-deliveries:
 				if !ok {
-					return fmt.Errorf("take messages from queue %s: the broker has ended it", m.From)
+					return fmt.Errorf("consume queue %s: the broker cancelled the consumer", m.From)
 				}
 				quiet.Reset(moveQuiet)
-				if err := room.make(q, m.To, len(d.Body)); err != nil {
+				if err := fill.add(q, m.To, len(d.Body)); err != nil {
 					return err
 				}
 				if err := q.pass(ctx, s, d, m.To); err != nil {
@@ -140,18 +140,18 @@ func (q *Queues) move(ctx context.Context, s sender, m *Moved) error {
 func (q *Queues) pass(ctx context.Context, s sender, d amqp.Delivery, to string) error {
 	sending, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
-	if err := s.send(sending, to, asItWas(d)); err != nil {
+	if err := s.send(sending, to, republished(d)); err != nil {
 		return fmt.Errorf("put a message into queue %s: %w", to, err)
 	}
 	if err := d.Ack(false); err != nil {
-		return fmt.Errorf("take a message off its queue: it may now be in %s, too: %w", to, err)
+		return fmt.Errorf("remove a message from its queue (it may now be in %s too): %w", to, err)
 	}
 	return nil
 }
 
-// asItWas returns the message for another queue: its body and headers, without the broker's own headers, and with the
+// republished returns a message for another queue: its body and headers, without the broker's own headers, and with the
 // exchange and routing key of its first publication.
-func asItWas(d amqp.Delivery) amqp.Publishing {
+func republished(d amqp.Delivery) amqp.Publishing {
 	headers := maps.Clone(d.Headers)
 	if headers == nil {
 		headers = amqp.Table{}
@@ -170,26 +170,26 @@ func asItWas(d amqp.Delivery) amqp.Publishing {
 	}
 }
 
-// room keeps a move from filling up the target queue.
-type room struct {
-	since, lying int64 // bytes since the last look, and since the queue was last seen empty
+// fillLimit keeps a move from filling up the target queue.
+type fillLimit struct {
+	unchecked, queued int64 // bytes since the last check, and since the queue was last seen empty
 }
 
-func (r *room) make(q *Queues, to string, size int) error {
-	r.since, r.lying = r.since+int64(size), r.lying+int64(size)
-	if r.since < moveLook {
+func (r *fillLimit) add(q *Queues, to string, size int) error {
+	r.unchecked, r.queued = r.unchecked+int64(size), r.queued+int64(size)
+	if r.unchecked < moveCheck {
 		return nil
 	}
-	r.since = 0
+	r.unchecked = 0
 	state, err := q.state(to)
 	switch {
 	case err != nil:
 		return err
 	case state.Messages == 0:
-		r.lying = 0
-	case r.lying > moveFull:
-		return fmt.Errorf("move more messages into queue %s: it would soon be full, and throw its oldest away: "+
-			"let a listener take those that are there, and move the others then", to)
+		r.queued = 0
+	case r.queued > moveFull:
+		return fmt.Errorf("move more messages into queue %s: it would soon be full and drop its oldest messages: "+
+			"let a listener consume it, then move the rest", to)
 	}
 	return nil
 }

@@ -29,10 +29,10 @@ func (l *Listener) periodically(ctx context.Context, conn *amqp.Connection) {
 		l.due = time.Now().Add(l.options.Period)
 		err := lease(conn, l.topology.queue+periodicQueue)
 		switch {
-		case errors.Is(err, errTaken):
+		case errors.Is(err, errStandby):
 			l.log.Debug("another listener reconciles")
 		case err != nil:
-			l.log.Warn("cannot find out whether another listener reconciles", "error", err.Error())
+			l.log.Warn("cannot check whether another listener reconciles", "error", err.Error())
 		default:
 			l.options.Periodic(ctx)
 		}

@@ -62,15 +62,15 @@ func (q *Queues) Rights(ctx context.Context) (exchanges, missing []string, err e
 	sending, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
 	if err := newConfirmed(conn).send(sending, name, amqp.Publishing{Body: []byte("{}")}); err != nil {
-		return exchanges, missing,
-			fmt.Errorf("put a message into queue %s (this takes the right to write to amq.default): %w", name, oneLine(err))
+		return exchanges, missing, fmt.Errorf("put a message into queue %s (requires write permission on amq.default): %w",
+			name, oneLine(err))
 	}
 	err = on(conn, func(ch *amqp.Channel) error {
 		_, _, err := ch.Get(name, true)
 		return err
 	})
 	if err != nil {
-		return exchanges, missing, fmt.Errorf("take a message from queue %s (this takes the right to read it): %w", name,
+		return exchanges, missing, fmt.Errorf("get a message from queue %s (requires read permission): %w", name,
 			oneLine(err))
 	}
 	return exchanges, missing, nil
@@ -141,8 +141,8 @@ func NewManagement(c config.Listen) (*Management, error) {
 	}, nil
 }
 
-// errNotThere reports that the API does not know an object.
-var errNotThere = errors.New("404 Not Found")
+// errNotFound reports that the API does not know an object.
+var errNotFound = errors.New("404 Not Found")
 
 func (m *Management) get(ctx context.Context, into any, path ...string) error {
 	address := m.address + "/api"
@@ -162,19 +162,19 @@ func (m *Management) get(ctx context.Context, into any, path ...string) error {
 	switch resp.StatusCode {
 	case http.StatusOK:
 	case http.StatusNotFound:
-		return errNotThere
+		return errNotFound
 	case http.StatusUnauthorized:
 		return errors.New("401: the user lacks the tag management (rabbitmqctl set_user_tags)")
 	default:
 		return errors.New(resp.Status)
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxManagementAnswer)).Decode(into); err != nil {
-		return fmt.Errorf("read the answer: %w", err)
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxManagementResponse)).Decode(into); err != nil {
+		return fmt.Errorf("read the response: %w", err)
 	}
 	return nil
 }
 
-const maxManagementAnswer = 1 << 20
+const maxManagementResponse = 1 << 20
 
 // Policy is the effect of policies and operator policies on one of Tagger's queues.
 type Policy struct {
@@ -184,8 +184,8 @@ type Policy struct {
 	// Keys are the policies' keys. Those with a lifetime (message-ttl, expires) lose messages or whole queues; the
 	// others limit a queue's size.
 	Keys []string
-	// Deadly reports that a key sets a lifetime.
-	Deadly bool
+	// Lifetime reports that a key sets a lifetime.
+	Lifetime bool
 }
 
 // Policies returns the policies in force on the existing queues, if they change what Tagger relies on.
@@ -198,7 +198,7 @@ func (m *Management) Policies(ctx context.Context, queues []QueueState) ([]Polic
 			Effective      json.RawMessage `json:"effective_policy_definition"`
 		}
 		err := m.get(ctx, &answer, "queues", m.vhost, q.Name)
-		if errors.Is(err, errNotThere) {
+		if errors.Is(err, errNotFound) {
 			continue
 		}
 		if err != nil {
@@ -210,7 +210,7 @@ func (m *Management) Policies(ctx context.Context, queues []QueueState) ([]Polic
 		for _, key := range slices.Sorted(maps.Keys(effective)) {
 			switch key {
 			case "message-ttl", "expires":
-				p.Deadly = true
+				p.Lifetime = true
 			case "max-length", "max-length-bytes", "overflow", "delivery-limit", "dead-letter-exchange",
 				"dead-letter-routing-key":
 			default:

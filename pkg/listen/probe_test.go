@@ -21,7 +21,7 @@ func TestSupported(t *testing.T) {
 	}
 }
 
-// Policies with a lifetime are told apart from those that only limit, and no error contains the password or the
+// Policies with a lifetime are distinguished from those that only limit, and no error contains the password or the
 // address.
 func TestManagement(t *testing.T) {
 	status := http.StatusOK
@@ -34,9 +34,11 @@ func TestManagement(t *testing.T) {
 		body := "[]"
 		switch r.URL.EscapedPath() {
 		case "/api/feature-flags":
-			body = `[{"name":"quorum_queue","state":"enabled"},{"name":"stream_queue","state":"disabled"},{"name":"other","state":"disabled"}]`
+			body = `[{"name":"quorum_queue","state":"enabled"},{"name":"stream_queue","state":"disabled"},
+				{"name":"other","state":"disabled"}]`
 		case "/api/queues/my%2Fhost/tagger":
-			body = `{"policy":"all","operator_policy":"guard","effective_policy_definition":{"expires":1800000,"ha-mode":"all","max-length":10}}`
+			body = `{"policy":"all","operator_policy":"guard",
+				"effective_policy_definition":{"expires":1800000,"ha-mode":"all","max-length":10}}`
 		case "/api/queues/my%2Fhost/tagger.rejected":
 			body = `{"policy":"limits","operator_policy":null,"effective_policy_definition":{"max-length":10}}`
 		case "/api/queues/my%2Fhost/tagger.delay.1m":
@@ -61,7 +63,7 @@ func TestManagement(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Policy{
-		{Queue: "tagger", Names: []string{"all", "guard"}, Keys: []string{"expires", "max-length"}, Deadly: true},
+		{Queue: "tagger", Names: []string{"all", "guard"}, Keys: []string{"expires", "max-length"}, Lifetime: true},
 		{Queue: "tagger.rejected", Names: []string{"limits"}, Keys: []string{"max-length"}},
 	}
 	if diff := cmp.Diff(want, policies); diff != "" {

@@ -15,7 +15,7 @@ const (
 )
 
 // errNotTaken reports that the queue does not accept a message for now; another queue may.
-var errNotTaken = errors.New("the queue does not take it")
+var errNotTaken = errors.New("the queue does not accept it")
 
 // errTooLarge reports that a message exceeds the broker's limit: no queue will accept it.
 var errTooLarge = errors.New("it is larger than the broker's max_message_size")
@@ -31,8 +31,8 @@ type sender interface {
 // confirms it, so a return that precedes the confirm is this message's. If its channel closes, confirmed opens another.
 // The channel ends with the connection.
 //
-// A broker that is short of memory or disk stops reading from a connection that has published, and the library then
-// waits without a limit. So each exchange with the broker runs in its own goroutine, and callers wait only as long as
+// A broker that is short of memory or disk stops reading from a connection that has published. The library then waits
+// without a limit. So each exchange with the broker runs in its own goroutine, and callers wait only as long as
 // their contexts allow.
 type confirmed struct {
 	conn *amqp.Connection
@@ -57,7 +57,7 @@ func (c *confirmed) open() error {
 	}
 	if err := ch.Confirm(false); err != nil {
 		_ = ch.Close()
-		return fmt.Errorf("ask for confirms: %w", err)
+		return fmt.Errorf("enable publisher confirms: %w", err)
 	}
 	c.ch, c.returns, c.closed = ch, ch.NotifyReturn(make(chan amqp.Return, 1)), ch.NotifyClose(make(chan *amqp.Error, 1))
 	return nil
@@ -105,7 +105,7 @@ func (c *confirmed) publish(ctx context.Context, queue string, p amqp.Publishing
 	select {
 	case r, ok := <-c.returns:
 		if ok {
-			return fmt.Errorf("%w: there is none of that name (%d %s)", errNotTaken, r.ReplyCode, r.ReplyText)
+			return fmt.Errorf("%w: no such queue (%d %s)", errNotTaken, r.ReplyCode, r.ReplyText)
 		}
 	default:
 	}

@@ -37,7 +37,7 @@ func OpenQueues(ctx context.Context, c config.Listen) (*Queues, error) {
 	return &Queues{topology: l.topology, conn: conn, release: context.AfterFunc(ctx, conn.close)}, nil
 }
 
-// Close closes the connection. Messages that were read but not taken then return to their queue.
+// Close closes the connection. Messages that were read but not removed then return to their queue.
 func (q *Queues) Close() {
 	q.release()
 	q.conn.close()
@@ -87,7 +87,7 @@ func (q *Queues) state(name string) (QueueState, error) {
 	case code(err) == amqp.NotFound:
 		return s, &MissingQueueError{name}
 	case err != nil:
-		return s, fmt.Errorf("look at queue %s: %w", name, oneLine(err))
+		return s, fmt.Errorf("inspect queue %s: %w", name, oneLine(err))
 	}
 	return s, nil
 }
@@ -123,17 +123,17 @@ func readRejected(d amqp.Delivery) Rejected {
 func (q *Queues) Rejected(ctx context.Context, visit func(Rejected) bool) error {
 	_, err := q.take(ctx, nil, func(r Rejected) (bool, error) {
 		if !visit(r) {
-			return false, errEnough
+			return false, errStop
 		}
 		return false, nil
 	})
-	if errors.Is(err, errEnough) {
+	if errors.Is(err, errStop) {
 		return nil
 	}
 	return err
 }
 
-// Replay puts rejected messages back into the main queue and returns how many: those with one of the event ids, or
+// Replay puts rejected messages back into the main queue and returns their number: those with one of the event ids, or
 // without ids all that were there when it began. Their give-up time starts again. A message that a running listener
 // rejects meanwhile is not replayed again.
 func (q *Queues) Replay(ctx context.Context, ids []string) (int, error) {
@@ -151,8 +151,8 @@ func (q *Queues) Replay(ctx context.Context, ids []string) (int, error) {
 	})
 }
 
-// Drop deletes rejected messages and returns how many: those with one of the event ids, or without ids all that were
-// there when it began.
+// Drop deletes rejected messages and returns their number: those with one of the event ids, or without ids all that
+// were there when it began.
 func (q *Queues) Drop(ctx context.Context, ids []string) (int, error) {
 	return q.take(ctx, ids, func(Rejected) (bool, error) { return true, nil })
 }
@@ -183,11 +183,11 @@ type Waiting struct {
 	Delay time.Duration
 }
 
-// Waiting calls visit with each message in the delay queues, the oldest of each queue first. All of them stay in their
-// order; one whose time comes meanwhile leaves its queue at the end. A queue with more messages than most is not looked
-// at, and complete is false: RabbitMQ puts messages that were given back behind those that were not taken, where they
-// would wait for the newer ones' time.
-func (q *Queues) Waiting(ctx context.Context, most int, visit func(Waiting)) (complete bool, err error) {
+// Waiting calls visit with each message in the delay queues, the oldest of each queue first. All of them keep their
+// order. One whose delay ends meanwhile leaves its queue at the end. A queue with more than limit messages is skipped,
+// and complete is false: RabbitMQ puts requeued messages behind those that were not read, where they would wait for
+// the delay of newer ones.
+func (q *Queues) Waiting(ctx context.Context, limit int, visit func(Waiting)) (complete bool, err error) {
 	complete = true
 	for _, step := range steps() {
 		name := q.topology.delay(step)
@@ -198,12 +198,12 @@ func (q *Queues) Waiting(ctx context.Context, most int, visit func(Waiting)) (co
 		if err != nil {
 			return false, err
 		}
-		if at.Messages > most {
+		if at.Messages > limit {
 			complete = false
 			continue
 		}
-		// To the end of the queue, for the reason above: some may have come since it was counted.
-		_, err = q.each(ctx, name, 2*most, func(d amqp.Delivery) (bool, error) {
+		// Read to the end of the queue, for the reason above: more messages may have arrived since it was counted.
+		_, err = q.each(ctx, name, 2*limit, func(d amqp.Delivery) (bool, error) {
 			visit(Waiting{Message: read(d, time.Now()), Queue: name, Delay: step})
 			return false, nil
 		})
@@ -214,12 +214,12 @@ func (q *Queues) Waiting(ctx context.Context, most int, visit func(Waiting)) (co
 	return complete, nil
 }
 
-// errEnough ends a look at messages.
-var errEnough = errors.New("enough")
+// errStop ends a visit of messages.
+var errStop = errors.New("stop")
 
-// each gets so many messages of a queue and calls done with each. A message goes when done says so; the others are back
-// in their places at the end.
-func (q *Queues) each(ctx context.Context, name string, most int,
+// each gets up to limit messages of a queue and calls done with each. A message is removed if done returns true. The
+// others return to their places at the end.
+func (q *Queues) each(ctx context.Context, name string, limit int,
 	done func(amqp.Delivery) (gone bool, err error)) (taken int, err error) {
 	err = on(q.conn.Connection, func(ch *amqp.Channel) error {
 		var kept amqp.Delivery // the last of those that stay
@@ -228,7 +228,7 @@ func (q *Queues) each(ctx context.Context, name string, most int,
 				_ = kept.Nack(true, true)
 			}
 		}()
-		for range most {
+		for range limit {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -236,7 +236,7 @@ func (q *Queues) each(ctx context.Context, name string, most int,
 			switch {
 			case err != nil:
 				return fmt.Errorf("get a message from queue %s: %w", name, err)
-			case !ok: // another consumer took some, or they expired
+			case !ok: // another consumer got some, or they expired
 				return nil
 			}
 			gone, err := done(d)
@@ -250,7 +250,7 @@ func (q *Queues) each(ctx context.Context, name string, most int,
 				continue
 			}
 			if err := d.Ack(false); err != nil {
-				return fmt.Errorf("take a message off queue %s: %w", name, err)
+				return fmt.Errorf("remove a message from queue %s: %w", name, err)
 			}
 			taken++
 		}
@@ -268,7 +268,7 @@ func (q *Queues) Delete(ctx context.Context, deleted func(QueueState)) error {
 	}
 	for _, s := range all {
 		if s.Consumers > 0 {
-			return fmt.Errorf("delete queue %s: a listener takes messages from it (consumers: %d); stop all listeners first",
+			return fmt.Errorf("delete queue %s: a listener consumes it (consumers: %d); stop all listeners first",
 				s.Name, s.Consumers)
 		}
 	}
@@ -314,11 +314,11 @@ func (q *Queues) Tap(ctx context.Context, bound func(exchanges, missing []string
 			strings.Join(missing, ", "))
 	}
 	if err := ch.Qos(tapPrefetch, 0, false); err != nil {
-		return fmt.Errorf("limit the messages under way: %w", err)
+		return fmt.Errorf("set the prefetch count: %w", err)
 	}
 	deliveries, err := ch.Consume(name, "tagger-tap", false, true, false, false, nil)
 	if err != nil {
-		return fmt.Errorf("take messages from queue %s: %w", name, oneLine(err))
+		return fmt.Errorf("consume queue %s: %w", name, oneLine(err))
 	}
 	bound(exchanges, missing)
 	for {
@@ -330,7 +330,7 @@ func (q *Queues) Tap(ctx context.Context, bound func(exchanges, missing []string
 			case ctx.Err() != nil:
 				return nil
 			case !ok:
-				return errors.New("the broker has ended the connection")
+				return errors.New("the broker closed the connection")
 			}
 			if !visit(read(d, time.Now())) {
 				return nil

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
@@ -27,7 +28,7 @@ func (s *stand) queues(t *testing.T) *Queues {
 	return q
 }
 
-// reject puts messages straight into the queue of rejected ones.
+// reject puts messages directly into the queue of rejected messages.
 func (s *stand) reject(t *testing.T, from, to int) {
 	t.Helper()
 	sender := newConfirmed(s.conn)
@@ -48,9 +49,11 @@ func (s *stand) rejectedIDs(t *testing.T, q *Queues) []string {
 	t.Helper()
 	var ids []string
 	if err := q.Rejected(t.Context(), func(r Rejected) bool {
-		if r.Reason != "over quota" || r.Outcome != apply.Rejected || r.RejectedAt.IsZero() ||
-			r.Exchange != s.config.Exchanges[0] {
-			t.Errorf("%+v", r)
+		if r.Reason != "over quota" || r.Outcome != apply.Rejected {
+			t.Errorf("outcome %s, reason %q", r.Outcome, r.Reason)
+		}
+		if r.RejectedAt.IsZero() || r.Exchange != s.config.Exchanges[0] {
+			t.Errorf("rejected at %s, exchange %s", r.RejectedAt, r.Exchange)
 		}
 		ids = append(ids, r.ID)
 		return true
@@ -60,7 +63,7 @@ func (s *stand) rejectedIDs(t *testing.T, q *Queues) []string {
 	return ids
 }
 
-// On queues that do not exist nothing works, and nothing is created.
+// Commands on missing queues fail and create nothing.
 func TestRabbitMQMissingQueues(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -80,8 +83,8 @@ func TestRabbitMQMissingQueues(t *testing.T) {
 	}
 }
 
-// Looking takes nothing. What is dropped or replayed is what was named; the rest keeps its order.
-func TestRabbitMQRejectedOnes(t *testing.T) {
+// Rejected removes nothing. Drop and Replay remove only the named messages; the others keep their order.
+func TestRabbitMQRejectedMessages(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	s.service(t, false)
@@ -92,7 +95,7 @@ func TestRabbitMQRejectedOnes(t *testing.T) {
 	q := s.queues(t)
 	want := []string{"0", "1", "2", "3", "4"}
 	count := func(n int) {
-		until(t, "messages given back", func() bool { return s.count(t, s.config.Queue+".rejected") == n })
+		until(t, "the messages to be requeued", func() bool { return s.count(t, s.config.Queue+".rejected") == n })
 	}
 	for range 2 {
 		count(5)
@@ -114,15 +117,18 @@ func TestRabbitMQRejectedOnes(t *testing.T) {
 	}
 	count(3)
 	all, err := q.List()
-	if err != nil || len(all) != len(steps())+2 || all[0].Messages != 1 || all[len(all)-1].Messages != 3 {
-		t.Errorf("%v, %v", all, err)
+	if err != nil || len(all) != len(steps())+2 {
+		t.Fatalf("%v, %v", all, err)
+	}
+	if main, rejected := all[0].Messages, all[len(all)-1].Messages; main != 1 || rejected != 3 {
+		t.Errorf("%d messages in the main queue, %d rejected", main, rejected)
 	}
 	if n, err := q.Drop(t.Context(), nil); n != 3 || err != nil {
 		t.Errorf("dropped %d: %v", n, err)
 	}
 }
 
-// A running listener rejects each message again at once. None of them is replayed twice.
+// A running listener rejects each message again at once. Replay replays none of them twice.
 func TestRabbitMQReplayIsBounded(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -141,7 +147,7 @@ func TestRabbitMQReplayIsBounded(t *testing.T) {
 			select {
 			case <-w.messages:
 				seen++
-				w.verdicts <- decidedFor("over quota")
+				w.decisions <- decidedFor("over quota")
 			case <-ctx.Done():
 				return
 			}
@@ -151,20 +157,20 @@ func TestRabbitMQReplayIsBounded(t *testing.T) {
 	if n != count || err != nil {
 		t.Errorf("replayed %d of %d: %v", n, count, err)
 	}
-	until(t, "all of them among the rejected", func() bool { return s.count(t, s.config.Queue+".rejected") == count })
+	until(t, "all messages among the rejected", func() bool { return s.count(t, s.config.Queue+".rejected") == count })
 	cancel()
 	if seen := <-ended; seen != count {
 		t.Errorf("the listener saw %d messages, want %d", seen, count)
 	}
 }
 
-// A tap sees what the services send, and leaves nothing behind.
+// A tap sees what the services publish, and leaves no queue behind.
 func TestRabbitMQTap(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	q := s.queues(t)
 	if err := q.Tap(t.Context(), nil, nil); err == nil {
-		t.Error("a tap on no exchange")
+		t.Error("Tap worked without an exchange")
 	}
 	s.service(t, false)
 	other := s.queues(t)
@@ -189,7 +195,7 @@ func TestRabbitMQTap(t *testing.T) {
 	}
 }
 
-// What a listener needs is tried, and nothing stays.
+// Rights tries what a listener needs, and leaves nothing behind.
 func TestRabbitMQRights(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -208,12 +214,12 @@ func TestRabbitMQRights(t *testing.T) {
 	}
 }
 
-// The messages of queues whose arguments are others, or are the same, are moved as they were. A listener on the old
-// queues is in the way, one on the new ones is not.
+// Move moves messages unchanged, whether the arguments of the queues differ or not. It fails while a listener consumes
+// the old queues, and works while one consumes the new ones.
 func TestRabbitMQMove(t *testing.T) {
 	t.Parallel()
 	for _, arguments := range []amqp.Table{
-		nil, // a classic queue, as none of our versions made it
+		nil, // a classic queue, which no version of Tagger created
 		{amqp.QueueTypeArg: amqp.QueueTypeQuorum, singleActive: true},
 	} {
 		s := newStand(t)
@@ -239,7 +245,7 @@ func TestRabbitMQMove(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// Both names get what the services send; the new one's is thrown away, so that what is in it has been moved.
+		// Both queues get what the services publish. The new one is purged, so its messages have been moved.
 		const count = 300
 		for i := range count {
 			s.notify(t, plainEvent(fmt.Sprint(i)))
@@ -267,7 +273,7 @@ func TestRabbitMQMove(t *testing.T) {
 		if _, err := taking.Consume(old.Queue, "listener", false, false, false, false, nil); err != nil {
 			t.Fatal(err)
 		}
-		none := func(Moved) { t.Error("something was moved") }
+		none := func(Moved) { t.Error("a message was moved") }
 		until(t, "a consumer", func() bool { state, _ := q.state(old.Queue); return state.Consumers == 1 })
 		if err := q.Move(t.Context(), old.Queue, s.config.Queue, none); err == nil ||
 			!strings.Contains(err.Error(), "stop it first") {
@@ -278,8 +284,7 @@ func TestRabbitMQMove(t *testing.T) {
 		}
 		until(t, "no consumer", func() bool {
 			state, _ := q.state(old.Queue)
-			return state.Consumers == 0 &&
-				state.Messages == count
+			return state.Consumers == 0 && state.Messages == count
 		})
 		if err := q.Move(t.Context(), old.Queue, old.Queue, none); err == nil {
 			t.Error("moved to itself")
@@ -293,9 +298,9 @@ func TestRabbitMQMove(t *testing.T) {
 			func(m Moved) { moved[m.From] = m.Messages; moved["left"] += m.Left }); err != nil {
 			t.Fatal(err)
 		}
-		if moved[old.Queue] != count || moved[old.Queue+".rejected"] != 1 || moved[old.Queue+".delay.1h"] != 1 ||
-			moved["left"] != 0 {
-			t.Errorf("moved %v", moved)
+		want := map[string]int{old.Queue: count, old.Queue + ".rejected": 1, old.Queue + ".delay.1h": 1, "left": 0}
+		if diff := cmp.Diff(want, moved); diff != "" {
+			t.Errorf("moved (-want +got):\n%s", diff)
 		}
 		until(t, "the messages", func() bool { return s.count(t, s.config.Queue) == count })
 		for _, name := range []string{old.Queue, old.Queue + ".rejected", old.Queue + ".delay.1h"} {
@@ -309,27 +314,32 @@ func TestRabbitMQMove(t *testing.T) {
 		if ids := s.rejectedIDs(t, q); !slices.Equal(ids, []string{"late"}) {
 			t.Errorf("rejected: %v", ids)
 		}
-		// In their order, with all that they had.
+		// In their order, with all headers.
 		deliveries, err := s.ch.Consume(s.config.Queue, "", true, false, false, false, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range count {
 			m := read(<-deliveries, time.Now())
-			if m.EventID() != fmt.Sprint(i) || m.exchange != s.config.Exchanges[0] || m.routingKey != "notifications.info" ||
-				m.Receives != 1 {
+			if m.EventID() != fmt.Sprint(i) || m.Receives != 1 {
 				t.Fatalf("message %d is %+v", i, m)
+			}
+			if m.exchange != s.config.Exchanges[0] || m.routingKey != "notifications.info" {
+				t.Fatalf("message %d: exchange %s, routing key %s", i, m.exchange, m.routingKey)
 			}
 		}
 		late, ok, err := s.ch.Get(s.config.Queue+".delay.1h", true)
-		if m := read(late, time.Now()); err != nil || !ok || m.Receives != 5 || time.Since(m.SentAt) < 59*time.Minute ||
-			m.exchange != s.config.Exchanges[0] {
-			t.Errorf("%v, %v: %+v", ok, err, m)
+		if err != nil || !ok {
+			t.Fatalf("%v, %v", ok, err)
+		}
+		m = read(late, time.Now())
+		if m.Receives != 5 || time.Since(m.SentAt) < 59*time.Minute || m.exchange != s.config.Exchanges[0] {
+			t.Errorf("%+v", m)
 		}
 	}
 }
 
-// A message that the new queue does not take stays in the old one.
+// A message that the new queue does not accept stays in the old one.
 func TestRabbitMQMoveLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -362,5 +372,8 @@ func TestRabbitMQMoveLosesNothing(t *testing.T) {
 	if !errors.Is(err, errNotTaken) || main.Messages != 3 {
 		t.Errorf("%+v, %v", main, err)
 	}
-	until(t, "what was not taken", func() bool { return s.count(t, s.config.Queue) == 7 && s.count(t, to) == 3 })
+	until(t, "the messages that were not moved", func() bool {
+		return s.count(t, s.config.Queue) == 7 &&
+			s.count(t, to) == 3
+	})
 }

@@ -19,12 +19,13 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/cloudtagger/tagger/internal/processtest"
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/delivery"
 )
 
-// These tests run at a real RabbitMQ, which may be a cloud's: all names are their own, and go with them.
+// These tests run with a real RabbitMQ, which may be a cloud's: all names are their own, and are deleted.
 
 func brokerURL(t *testing.T) string {
 	t.Helper()
@@ -78,7 +79,7 @@ func (s *stand) service(t *testing.T, durable bool) {
 	}
 }
 
-// notify publishes as a service does, and waits until the broker has taken it.
+// notify publishes as a service does, and waits until the broker has confirmed it.
 func (s *stand) notify(t *testing.T, body string) {
 	t.Helper()
 	p := amqp.Publishing{ContentType: "application/json", DeliveryMode: amqp.Persistent, Body: []byte(body)}
@@ -95,10 +96,10 @@ func plainEvent(id string) string {
 	return fmt.Sprintf(`{"specversion": "1.0", "id": %q, "source": "/s", "type": "t"}`, id)
 }
 
-// worker tells the test of each message, and waits for its decision.
+// worker passes each message to the test, and waits for its decision.
 type worker struct {
-	messages chan delivery.Message
-	verdicts chan delivery.Decision
+	messages  chan delivery.Message
+	decisions chan delivery.Decision
 }
 
 func newWorker() *worker {
@@ -114,7 +115,7 @@ func (w *worker) Begin(ctx context.Context, batch []delivery.Planned) func() []d
 		for _, m := range batch {
 			w.messages <- m.Message
 			select {
-			case d := <-w.verdicts:
+			case d := <-w.decisions:
 				all = append(all, d)
 			case <-ctx.Done():
 				all = append(all, decided(apply.Deferred))
@@ -124,11 +125,11 @@ func (w *worker) Begin(ctx context.Context, batch []delivery.Planned) func() []d
 	}
 }
 
-// running is a listener that runs.
+// running is a running listener.
 type running struct {
 	*Listener
 	stop func() error
-	// ended is closed when it has ended; stop returns its error then too.
+	// ended is closed when the listener has ended; stop then returns its error too.
 	ended <-chan struct{}
 }
 
@@ -156,13 +157,9 @@ func (s *stand) listen(t *testing.T, w Processor, change func(*Listener)) *runni
 
 const patience = 40 * time.Second
 
-func until(t *testing.T, what string, ok func() bool) {
+func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited %s for: %s", patience, what)
-		}
-	}
+	processtest.Until(t, what, patience, 20*time.Millisecond, done)
 }
 
 func next(t *testing.T, w *worker) delivery.Message {
@@ -176,7 +173,7 @@ func next(t *testing.T, w *worker) delivery.Message {
 	}
 }
 
-// rejected takes the only message of the queue of rejected ones, once it is there.
+// rejected gets the only rejected message, once it is there.
 func (s *stand) rejected(t *testing.T) amqp.Delivery {
 	t.Helper()
 	until(t, "the message among the rejected", func() bool { return s.count(t, s.config.Queue+".rejected") == 1 })
@@ -202,10 +199,10 @@ func (s *stand) count(t *testing.T, queue string) int {
 
 func consuming(t *testing.T, l *running) {
 	t.Helper()
-	until(t, "taking messages", l.Counts().Consuming)
+	until(t, "the listener to consume", l.Counts().Consuming)
 }
 
-// alarm makes the stand's broker short of memory, or ends that.
+// alarm sets or clears the memory alarm of the stand's broker.
 func alarm(t *testing.T, on bool) {
 	t.Helper()
 	watermark := "0.4" // RabbitMQ's own default, which the stand leaves as it is
@@ -219,7 +216,7 @@ func alarm(t *testing.T, on bool) {
 	}
 }
 
-// wire is a way to the broker that can be cut.
+// wire is a proxy in front of the broker that can be cut.
 type wire struct {
 	address string
 	mu      sync.Mutex
@@ -263,7 +260,7 @@ func newWire(t *testing.T, broker string) *wire {
 	return w
 }
 
-// cut ends all connections, and takes no more until cut(false).
+// cut closes all connections, and accepts no more until cut(false).
 func (w *wire) cut(cuts bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -274,7 +271,7 @@ func (w *wire) cut(cuts bool) {
 	w.open = nil
 }
 
-// declare makes the queues as a listener does.
+// declare creates the queues as a listener does.
 func (s *stand) declare() error {
 	return newTopology(s.config, slog.New(slog.DiscardHandler)).declare(s.conn)
 }

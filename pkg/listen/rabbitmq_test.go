@@ -22,7 +22,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
-// The services' own queue gets all that it got before, and declaring again changes nothing.
+// The services' own queue still gets all messages, and another declaration changes nothing.
 func TestRabbitMQTopology(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -47,7 +47,7 @@ func TestRabbitMQTopology(t *testing.T) {
 	s.listen(t, w, nil)
 	for range 10 {
 		next(t, w)
-		w.verdicts <- decided(apply.Tagged)
+		w.decisions <- decided(apply.Tagged)
 	}
 	until(t, "an empty queue", func() bool { return s.count(t, s.config.Queue) == 0 })
 	if q, err := s.ch.QueueDelete(theirs, false, false, false); err != nil || q != 10 {
@@ -55,7 +55,7 @@ func TestRabbitMQTopology(t *testing.T) {
 	}
 }
 
-// A deferred message is redelivered after its delay with its count and first time, and blocks no other meanwhile.
+// A deferred message is redelivered after its delay with its count and first time, and does not block others meanwhile.
 func TestRabbitMQDelay(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -66,27 +66,27 @@ func TestRabbitMQDelay(t *testing.T) {
 	s.notify(t, string(notification("m-1")))
 	begun := time.Now()
 	first := next(t, w)
-	w.verdicts <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Delay: 15 * time.Second}}
+	w.decisions <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Delay: 15 * time.Second}}
 	until(t, "the message in the delay queue", func() bool { return s.count(t, s.config.Queue+".delay.15s") == 1 })
 	s.notify(t, plainEvent("m-2"))
-	if m := next(t, w); m.EventID() != "m-2" { // which m-1 would have held up until it had left the delay queue itself
-		t.Errorf("%s came before m-2", m.EventID())
+	if m := next(t, w); m.EventID() != "m-2" { // m-1 must not block it
+		t.Errorf("%s arrived before m-2", m.EventID())
 	}
-	w.verdicts <- decided(apply.Tagged)
-	// Another listener, and so another process, takes it when it is time.
+	w.decisions <- decided(apply.Tagged)
+	// Another listener, as in another process, gets it after the delay.
 	if err := l.stop(); err != nil {
 		t.Fatal(err)
 	}
 	s.listen(t, w, nil)
 	again := next(t, w)
-	w.verdicts <- decided(apply.Rejected)
+	w.decisions <- decided(apply.Rejected)
 	if waited := time.Since(begun); waited < 15*time.Second {
-		t.Errorf("came back after %s", waited)
+		t.Errorf("redelivered after %s", waited)
 	}
 	if again.EventID() != "m-1" || again.Receives != 2 || again.SentAt.Unix() != first.SentAt.Unix() {
 		t.Errorf("%s receives %d sent %s (first %s)", again.EventID(), again.Receives, again.SentAt, first.SentAt)
 	}
-	// Where it came from is not lost on the way either.
+	// Its exchange and routing key are kept.
 	d := s.rejected(t)
 	if d.Headers[headerRoutingKey] != "notifications.info" || d.Headers[headerExchange] != s.config.Exchanges[0] {
 		t.Errorf("%v", d.Headers)
@@ -107,12 +107,16 @@ func TestRabbitMQRejected(t *testing.T) {
 	consuming(t, l)
 	s.notify(t, string(notification("m-1")))
 	next(t, w)
-	w.verdicts <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Rejected, Reason: "over quota"}}
+	w.decisions <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Rejected, Reason: "over quota"}}
 	d := s.rejected(t)
-	if d.Headers[headerReason] != "over quota" || d.Headers[headerOutcome] != "rejected" ||
-		d.Headers[headerEventID] != "m-1" ||
-		d.Headers[headerRoutingKey] != "notifications.info" || strings.Contains(string(d.Body), "hunter2") {
-		t.Errorf("%v: %s", d.Headers, d.Body)
+	for name, want := range map[string]string{headerReason: "over quota", headerOutcome: "rejected", headerEventID: "m-1",
+		headerRoutingKey: "notifications.info"} {
+		if got := d.Headers[name]; got != want {
+			t.Errorf("%s is %v, want %s", name, got, want)
+		}
+	}
+	if strings.Contains(string(d.Body), "hunter2") {
+		t.Errorf("the body has the credentials: %s", d.Body)
 	}
 	if err := d.Nack(false, true); err != nil {
 		t.Fatal(err)
@@ -126,7 +130,7 @@ func TestRabbitMQRejected(t *testing.T) {
 	if m := next(t, w); m.EventID() != "m-1" || m.Receives != 1 {
 		t.Errorf("%s receives %d", m.EventID(), m.Receives)
 	}
-	w.verdicts <- decided(apply.Rejected)
+	w.decisions <- decided(apply.Rejected)
 	d = s.rejected(t)
 	if d.Headers[headerExchange] != s.config.Exchanges[0] {
 		t.Errorf("%v", d.Headers)
@@ -156,8 +160,8 @@ func TestRabbitMQReconnects(t *testing.T) {
 		next(t, w)
 	}
 	between.cut(true)
-	for range 5 { // too late: nobody can be told
-		w.verdicts <- decided(apply.Tagged)
+	for range 5 { // too late: the connection is gone
+		w.decisions <- decided(apply.Tagged)
 	}
 	until(t, "the loss to be seen", func() bool { return !l.Counts().Consuming() })
 	until(t, "the broker to see it too", func() bool { return s.count(t, s.config.Queue) == 5 })
@@ -165,10 +169,10 @@ func TestRabbitMQReconnects(t *testing.T) {
 	seen := map[string]bool{}
 	for range 5 {
 		seen[next(t, w).EventID()] = true
-		w.verdicts <- decided(apply.Tagged)
+		w.decisions <- decided(apply.Tagged)
 	}
 	if len(seen) != 5 {
-		t.Errorf("came again: %v", seen)
+		t.Errorf("redelivered: %v", seen)
 	}
 	until(t, "an empty queue", func() bool { return s.count(t, s.config.Queue) == 0 })
 	if err := l.stop(); err != nil || l.counts.reconnects.Load() != 1 {
@@ -176,8 +180,8 @@ func TestRabbitMQReconnects(t *testing.T) {
 	}
 }
 
-// Of two listeners on a queue one takes all its messages; the other takes over when it is gone. So it is with a queue
-// that an older version made, for any number of active consumers.
+// Of two listeners on a queue, one consumes all messages, and the other takes over when that one ends. This holds for a
+// queue of an older version too, which allows several active consumers.
 func TestRabbitMQTwoListeners(t *testing.T) {
 	t.Parallel()
 	for _, older := range []bool{false, true} {
@@ -200,11 +204,11 @@ func TestRabbitMQTwoListeners(t *testing.T) {
 				seen := map[string]bool{}
 				for range to - from {
 					seen[next(t, w).EventID()] = true
-					w.verdicts <- decided(apply.Tagged)
+					w.decisions <- decided(apply.Tagged)
 				}
 				for i := from; i < to; i++ {
 					if !seen[fmt.Sprint(i)] {
-						t.Errorf("%d did not come", i)
+						t.Errorf("%d was not delivered", i)
 					}
 				}
 			}
@@ -213,7 +217,7 @@ func TestRabbitMQTwoListeners(t *testing.T) {
 			}
 			answer(a, 0, 100)
 			if n := len(b.messages); n != 0 {
-				t.Errorf("the other one took %d messages beside", n)
+				t.Errorf("the standby listener got %d messages", n)
 			}
 			if err := first.stop(); err != nil {
 				t.Fatal(err)
@@ -227,15 +231,15 @@ func TestRabbitMQTwoListeners(t *testing.T) {
 	}
 }
 
-// An orderly end lets what is under way finish, and gives back the rest.
-func TestRabbitMQOrderlyEnd(t *testing.T) {
+// A shutdown lets messages under way finish, and requeues the others.
+func TestRabbitMQShutdown(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	s.service(t, false)
 	w := newWorker()
 	l := s.listen(t, w, nil)
 	consuming(t, l)
-	for i := range 8 { // three more than are worked on at a time
+	for i := range 8 { // three more than are handled at a time
 		s.notify(t, plainEvent(fmt.Sprint(i)))
 	}
 	for range 5 {
@@ -243,9 +247,9 @@ func TestRabbitMQOrderlyEnd(t *testing.T) {
 	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- l.stop() }()
-	until(t, "the end to begin", func() bool { return !l.Counts().Consuming() })
+	until(t, "the shutdown to begin", func() bool { return !l.Counts().Consuming() })
 	for range 5 {
-		w.verdicts <- decided(apply.Tagged)
+		w.decisions <- decided(apply.Tagged)
 	}
 	if err := <-stopped; err != nil {
 		t.Error(err)
@@ -253,8 +257,8 @@ func TestRabbitMQOrderlyEnd(t *testing.T) {
 	until(t, "the rest in the queue", func() bool { return s.count(t, s.config.Queue) == 3 })
 }
 
-// One deadline is over all that an end waits for.
-func TestRabbitMQEndThatWaits(t *testing.T) {
+// A shutdown ends after its timeout, whatever it waits for.
+func TestRabbitMQShutdownTimeout(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	s.service(t, false)
@@ -262,7 +266,7 @@ func TestRabbitMQEndThatWaits(t *testing.T) {
 	l := s.listen(t, w, nil)
 	consuming(t, l)
 	s.notify(t, plainEvent("1"))
-	next(t, w) // and no verdict comes
+	next(t, w) // and no decision follows
 	stopped := make(chan error, 1)
 	go func() { stopped <- l.stop() }()
 	select {
@@ -291,11 +295,11 @@ func TestRabbitMQAlarm(t *testing.T) {
 	next(t, w)
 	alarm(t, true)
 	t.Cleanup(func() { alarm(t, false) })
-	w.verdicts <- decided(apply.Deferred)
+	w.decisions <- decided(apply.Deferred)
 	until(t, "the alarm to be seen", func() bool { return !l.Counts().Consuming() })
 	for range 4 {
 		next(t, w)
-		w.verdicts <- decided(apply.Deferred)
+		w.decisions <- decided(apply.Deferred)
 	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- l.stop() }()
@@ -314,7 +318,7 @@ func TestRabbitMQAlarm(t *testing.T) {
 }
 
 // While a fault fails every message, consumption pauses and no message is lost.
-func TestRabbitMQNothingWorks(t *testing.T) {
+func TestRabbitMQPausesOnFault(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
 	s.service(t, false)
@@ -323,20 +327,20 @@ func TestRabbitMQNothingWorks(t *testing.T) {
 	consuming(t, l)
 	s.notify(t, plainEvent("1"))
 	next(t, w)
-	w.verdicts <- faulty(apply.Deferred, errors.New("Keystone refuses the password"), fault.Everything)
+	w.decisions <- faulty(apply.Deferred, errors.New("Keystone refuses the password"), fault.Everything)
 	until(t, "the pause", func() bool { return !l.Counts().Consuming() && s.count(t, s.config.Queue) == 1 })
 	if len(w.messages) != 0 {
-		t.Error("taken in the pause")
+		t.Error("a message was delivered during the pause")
 	}
 	again := next(t, w) // about 15 s later
-	w.verdicts <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Tagged}, Reached: true}
+	w.decisions <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Tagged}, Reached: true}
 	if again.EventID() != "1" || !l.Counts().Consuming() {
 		t.Errorf("%s", again.EventID())
 	}
 	until(t, "an empty queue", func() bool { return s.count(t, s.config.Queue) == 0 })
 }
 
-// A full queue throws away its oldest messages, and refuses no publisher, who would hold up Nova.
+// A full queue drops its oldest messages. It must not refuse publishers, because that would block Nova.
 func TestRabbitMQFullQueue(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -347,7 +351,7 @@ func TestRabbitMQFullQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 100 {
-		s.notify(t, plainEvent(fmt.Sprintf("%03d-%s", i, strings.Repeat("x", 4<<10)))) // fails when it is refused
+		s.notify(t, plainEvent(fmt.Sprintf("%03d-%s", i, strings.Repeat("x", 4<<10)))) // fails if it is refused
 	}
 	until(t, "the limit", func() bool { return s.count(t, s.config.Queue) <= 16 })
 	all, err := s.ch.Consume(s.config.Queue, "", true, false, false, false, nil)
@@ -359,7 +363,7 @@ func TestRabbitMQFullQueue(t *testing.T) {
 	}
 }
 
-// More deferred messages than a delay queue holds do not hold up those behind them.
+// More deferred messages than a delay queue accepts do not block later ones.
 func TestRabbitMQFullDelayQueue(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -370,21 +374,20 @@ func TestRabbitMQFullDelayQueue(t *testing.T) {
 	for i := range 10 {
 		s.notify(t, plainEvent(fmt.Sprintf("%03d-%s", i, strings.Repeat("x", 2<<10))))
 		next(t, w)
-		w.verdicts <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Delay: 15 * time.Minute}}
+		w.decisions <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Delay: 15 * time.Minute}}
 	}
-	until(t, "all to be put aside", func() bool { return s.count(t, s.config.Queue) == 0 })
+	until(t, "all to be deferred", func() bool { return s.count(t, s.config.Queue) == 0 })
 	if a, b := s.count(t, s.config.Queue+".delay.15m"), s.count(t, s.config.Queue+".delay.30m"); a == 0 || b == 0 {
 		t.Errorf("%d and %d messages wait", a, b)
 	}
 	s.notify(t, plainEvent("good"))
 	if m := next(t, w); m.EventID() != "good" {
-		t.Errorf("%.10s came again", m.EventID())
+		t.Errorf("%.10s was redelivered", m.EventID())
 	}
-	w.verdicts <- decided(apply.Tagged)
+	w.decisions <- decided(apply.Tagged)
 }
 
-// While as many bytes of messages are under way as may be, no further one is read. One that is larger is worked on
-// alone.
+// At the limit of bytes under way, no further message is decoded. A message that exceeds the limit is handled alone.
 func TestRabbitMQBytes(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -404,22 +407,22 @@ func TestRabbitMQBytes(t *testing.T) {
 	under(2) // the third does not fit beside them
 	next(t, w)
 	next(t, w)
-	w.verdicts <- decided(apply.Tagged)
+	w.decisions <- decided(apply.Tagged)
 	if m := next(t, w); m.EventID() != "2" {
 		t.Errorf("%q came third", m.EventID())
 	}
-	if n := l.counts.messages.Load(); n != 3 { // the fourth fits beside none
+	if n := l.counts.messages.Load(); n != 3 { // the fourth fits beside no other
 		t.Errorf("%d messages", n)
 	}
-	w.verdicts <- decided(apply.Tagged)
-	w.verdicts <- decided(apply.Tagged)
+	w.decisions <- decided(apply.Tagged)
+	w.decisions <- decided(apply.Tagged)
 	if m := next(t, w); m.EventID() != "3" {
 		t.Errorf("%q came last", m.EventID())
 	}
-	w.verdicts <- decided(apply.Tagged)
+	w.decisions <- decided(apply.Tagged)
 }
 
-// Queues that exist with other arguments are an error that says the way out, not a loop.
+// Queues that exist with other arguments end the listener with an error that names the remedy.
 func TestRabbitMQMismatch(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -430,19 +433,23 @@ func TestRabbitMQMismatch(t *testing.T) {
 	select {
 	case <-l.ended:
 		err := l.stop()
-		if err == nil || !strings.Contains(err.Error(), "it exists with other arguments") ||
-			!strings.Contains(err.Error(), "tagger queues delete") || strings.Contains(err.Error(), "\n") {
-			t.Error(err)
+		if err == nil || strings.Contains(err.Error(), "\n") {
+			t.Fatalf("the error is %q", err)
+		}
+		for _, want := range []string{"it exists with other arguments", "tagger queues delete"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("the error %q lacks %q", err, want)
+			}
 		}
 		t.Log(err)
 	case <-time.After(patience):
-		t.Error("it does not end")
+		t.Error("the listener does not end")
 	}
 }
 
-// An exchange that is not there yet, or is gone, is bound when its service has it; and it is made as its service made
-// it.
-func TestRabbitMQExchangeComesAndGoes(t *testing.T) {
+// A missing exchange is bound once its service creates it. If it is deleted later, the listener creates it with the
+// same durability.
+func TestRabbitMQMissingExchange(t *testing.T) {
 	t.Parallel()
 	for _, durable := range []bool{false, true} {
 		t.Run(fmt.Sprint("durable ", durable), func(t *testing.T) {
@@ -451,12 +458,14 @@ func TestRabbitMQExchangeComesAndGoes(t *testing.T) {
 			w := newWorker()
 			l := s.listen(t, w, func(l *Listener) { l.topology.every = 200 * time.Millisecond })
 			consuming(t, l)
-			s.service(t, durable) // would fail had it been made otherwise
-			until(t, "the binding", func() bool { return l.topology.wanted() == "" })
+			s.service(t, durable) // fails if the listener created it with another durability
+			until(t, "the binding", func() bool { return l.topology.missingExchanges() == "" })
 			s.notify(t, plainEvent("1"))
 			next(t, w)
-			w.verdicts <- decided(apply.Tagged)
-			if err := on(s.conn, func(ch *amqp.Channel) error { return ch.ExchangeDelete(s.config.Exchanges[0], false, false) }); err != nil {
+			w.decisions <- decided(apply.Tagged)
+			if err := on(s.conn, func(ch *amqp.Channel) error {
+				return ch.ExchangeDelete(s.config.Exchanges[0], false, false)
+			}); err != nil {
 				t.Fatal(err)
 			}
 			until(t, "the exchange to be made again", func() bool {
@@ -469,7 +478,7 @@ func TestRabbitMQExchangeComesAndGoes(t *testing.T) {
 				s.notify(t, plainEvent("2"))
 				select {
 				case m := <-w.messages:
-					w.verdicts <- decided(apply.Tagged)
+					w.decisions <- decided(apply.Tagged)
 					return m.EventID() == "2"
 				case <-time.After(200 * time.Millisecond):
 					return false
@@ -497,7 +506,7 @@ func TestRabbitMQQueueDeletedUnderway(t *testing.T) {
 		s.notify(t, plainEvent("1"))
 		select {
 		case <-w.messages:
-			w.verdicts <- decided(apply.Tagged)
+			w.decisions <- decided(apply.Tagged)
 			return true
 		case <-time.After(200 * time.Millisecond):
 			return false
@@ -536,7 +545,7 @@ func TestRabbitMQDeleteQueues(t *testing.T) {
 	if err := queues.Delete(t.Context(), note); err != nil || len(deleted) != 0 {
 		t.Errorf("a second time: %v, deleted %v", err, deleted)
 	}
-	s.notify(t, plainEvent("nobody's"))
+	s.notify(t, plainEvent("unbound"))
 }
 
 // A refused user is an error at the start, without the password.
@@ -559,12 +568,12 @@ func TestRabbitMQWrongPassword(t *testing.T) {
 		}
 		t.Log(err)
 	case <-time.After(patience):
-		t.Error("it does not end")
+		t.Error("the listener does not end")
 	}
 }
 
-// A message that was let in before max_message_size was set, and that the broker therefore does not take a second time,
-// is rejected with that reason. Other tests do not run meanwhile.
+// A message that exceeds a max_message_size set after its arrival is rejected with that reason. The limit affects the
+// whole broker, so no other test runs in parallel.
 func TestRabbitMQMaxMessageSize(t *testing.T) {
 	limit := func(bytes int) {
 		t.Helper()
@@ -588,9 +597,9 @@ func TestRabbitMQMaxMessageSize(t *testing.T) {
 	if m := next(t, w); m.EventID() != "large" {
 		t.Fatalf("%s", m.EventID())
 	}
-	w.verdicts <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Reason: "building"}}
+	w.decisions <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Reason: "building"}}
 	d := s.rejected(t)
-	if reason, _ := d.Headers[headerReason].(string); !strings.Contains(reason, "it cannot wait (building)") ||
+	if reason, _ := d.Headers[headerReason].(string); !strings.Contains(reason, "it cannot be deferred (building)") ||
 		!strings.Contains(reason, "max_message_size") ||
 		d.Headers[headerEventID] != "large" {
 		t.Errorf("%v", d.Headers)
@@ -599,7 +608,7 @@ func TestRabbitMQMaxMessageSize(t *testing.T) {
 	if m := next(t, w); m.EventID() != "small" {
 		t.Fatalf("%s", m.EventID())
 	}
-	w.verdicts <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Ignored}}
+	w.decisions <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Ignored}}
 	until(t, "an empty queue", func() bool { return s.count(t, s.config.Queue) == 0 })
 	if err := l.stop(); err != nil {
 		t.Fatal(err)

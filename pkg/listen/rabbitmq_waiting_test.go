@@ -14,7 +14,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/delivery"
 )
 
-// A look at what waits loses nothing and changes no order; what is looked at comes back in its time.
+// Waiting loses no message and keeps their order; each is redelivered when its delay ends.
 func TestRabbitMQWaiting(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
@@ -28,7 +28,7 @@ func TestRabbitMQWaiting(t *testing.T) {
 		want = append(want, id)
 		s.notify(t, plainEvent(id))
 		next(t, w)
-		w.verdicts <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Delay: 30 * time.Second}}
+		w.decisions <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Deferred, Delay: 30 * time.Second}}
 	}
 	until(t, "the messages in the delay queue", func() bool { return s.count(t, s.config.Queue+".delay.30s") == 5 })
 	if err := l.stop(); err != nil {
@@ -53,7 +53,7 @@ func TestRabbitMQWaiting(t *testing.T) {
 	if complete || err != nil || seen != 0 {
 		t.Errorf("%d looked at, complete %v, error %v", seen, complete, err)
 	}
-	// They come back to the main queue when it is time, in their order.
+	// When their delay ends, they return to the main queue, in their order.
 	until(t, "the messages in the main queue", func() bool { return s.count(t, s.config.Queue) == 5 })
 	deliveries, err := s.ch.Consume(s.config.Queue, "", true, false, false, false, nil)
 	if err != nil {
@@ -66,7 +66,7 @@ func TestRabbitMQWaiting(t *testing.T) {
 	}
 }
 
-// Of two listeners one is called from time to time, and the other takes over when that one is gone.
+// Of two listeners, one calls Periodic, and the other takes over when that one ends.
 func TestRabbitMQPeriodic(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)

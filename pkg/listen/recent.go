@@ -59,7 +59,7 @@ func (r *recent) forget(c *change) {
 	}
 }
 
-// finish records the result of the first report: whether it was kept, and whether there was something to do.
+// finish records the result of the first report: whether it was kept, and whether it needed work.
 func (c *change) finish(kept, pending bool) {
 	c.kept, c.pending = kept, pending
 	if !kept {
@@ -79,7 +79,6 @@ func (c *change) isDone() bool {
 	}
 }
 
-// covers reports whether another report of the change needs no work. If there was nothing to do for the first report,
-// there may still be for the second, because rules that look into data can match only one format. Call it once done is
-// closed.
+// covers reports whether another report of the change needs no work. Even if the first report needed no work, the
+// second may: a rule that reads data can match only one of the formats. Call covers once done is closed.
 func (c *change) covers(pending bool) bool { return c.kept && (c.pending || !pending) }

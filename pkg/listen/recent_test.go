@@ -37,10 +37,10 @@ func TestBothFormats(t *testing.T) {
 			"ack 1", "ack 2"}, []string{"a"}, 1},
 		{"rejected", change, change, decided(apply.Rejected), nil, []string{"publish to tagger.rejected", "confirmed",
 			"ack 1", "ack 2"}, []string{"a"}, 1},
-		{"the first goes back", change, change, deferred, errors.New("full"),
-			[]string{"publish to tagger.delay.15s", "give back 1", "ack 2"}, []string{"a", "b"}, 0},
-		{"nothing works", change, change, faulty(apply.Deferred, errors.New("401"), fault.Everything), nil,
-			[]string{"give back 1", "ack 2"}, []string{"a", "b"}, 0},
+		{"the first is requeued", change, change, deferred, errors.New("full"),
+			[]string{"publish to tagger.delay.15s", "requeue 1", "ack 2"}, []string{"a", "b"}, 0},
+		{"a fault of every message", change, change, faulty(apply.Deferred, errors.New("401"), fault.Everything), nil,
+			[]string{"requeue 1", "ack 2"}, []string{"a", "b"}, 0},
 		{"no key", delivery.Planned{Pending: true}, delivery.Planned{Pending: true}, tagged, nil, []string{"ack 2", "ack 1"},
 			[]string{"b", "a"}, 0},
 	} {
@@ -48,14 +48,14 @@ func TestBothFormats(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := &broker{refuses: tt.refuses}
 				w := &script{
-					plans: map[string]delivery.Planned{"a": tt.a, "b": tt.b},
-					says:  map[string]delivery.Decision{"a": tt.first, "b": tagged},
-					takes: map[string]time.Duration{"a": 5 * time.Second},
+					plans:     map[string]delivery.Planned{"a": tt.a, "b": tt.b},
+					decisions: map[string]delivery.Decision{"a": tt.first, "b": tagged},
+					takes:     map[string]time.Duration{"a": 5 * time.Second},
 				}
 				l := newListener(t, w)
-				go l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
+				go l.accept(t.Context(), b, delivered(b, 1, "a")).finish()
 				synctest.Wait()
-				l.take(t.Context(), b, handedOut(b, 2, "b")).finish()
+				l.accept(t.Context(), b, delivered(b, 2, "b")).finish()
 				time.Sleep(time.Minute) // of the bubble
 				if diff := cmp.Diff(tt.want, b.notes()); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
@@ -73,20 +73,20 @@ func TestBothFormats(t *testing.T) {
 
 // A redelivered message is handled again, because its progress is unknown. While it waits, the same change in the other
 // format is not handled.
-func TestTheSameMessageAgain(t *testing.T) {
+func TestRedelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &broker{}
 		change := delivery.Planned{Key: "k", Pending: true}
 		w := &script{
-			plans: map[string]delivery.Planned{"a": change, "b": change},
-			says:  map[string]delivery.Decision{"a": decided(apply.Deferred), "b": decided(apply.Tagged)},
+			plans:     map[string]delivery.Planned{"a": change, "b": change},
+			decisions: map[string]delivery.Decision{"a": decided(apply.Deferred), "b": decided(apply.Tagged)},
 		}
 		l := newListener(t, w)
-		l.take(t.Context(), b, handedOut(b, 1, "a")).finish()
-		l.take(t.Context(), b, handedOut(b, 2, "a")).finish()
-		l.take(t.Context(), b, handedOut(b, 3, "b")).finish()
+		l.accept(t.Context(), b, delivered(b, 1, "a")).finish()
+		l.accept(t.Context(), b, delivered(b, 2, "a")).finish()
+		l.accept(t.Context(), b, delivered(b, 3, "b")).finish()
 		time.Sleep(recentFor)
-		l.take(t.Context(), b, handedOut(b, 4, "b")).finish()
+		l.accept(t.Context(), b, delivered(b, 4, "b")).finish()
 		if diff := cmp.Diff([]string{"a", "a", "b"}, w.worked); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}

@@ -32,7 +32,7 @@ type Sink struct {
 	extensions map[string]string // that K_CE_OVERRIDES adds to each event
 	options    SinkOptions
 	receiver   receiver
-	turns      turns
+	turns      keyedQueue
 	posts      atomic.Int64
 }
 
@@ -49,7 +49,7 @@ type answer struct {
 	class      metadata.Class
 	reason     string
 	retryAfter time.Duration
-	// fault, if not nil, is why the receiver accepts no event at all; class is then meaningless.
+	// fault, if not nil, is why the receiver accepts no event at all. class is then meaningless.
 	fault error
 	// reached reports that the receiver itself answered.
 	reached bool
@@ -73,7 +73,7 @@ type SinkOptions struct {
 	Log  *slog.Logger
 }
 
-// NewSink returns a Sink. Its error is one sentence on what is wrong with the options, and does not quote the address.
+// NewSink returns a Sink. Its error is one sentence, and does not quote the address.
 func NewSink(o SinkOptions) (*Sink, error) {
 	u, err := url.Parse(o.URL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -103,9 +103,8 @@ func (s *Sink) WritePrometheus(w io.Writer) error {
 		if s.options.Held() {
 			on = 1
 		}
-		_,
-			err = fmt.Fprintf(w, "# HELP tagger_on_hold Whether posting is on hold.\n# TYPE tagger_on_hold "+
-			"gauge\ntagger_on_hold %d\n", on)
+		_, err = fmt.Fprintf(w, "# HELP tagger_on_hold Whether posting is on hold.\n"+
+			"# TYPE tagger_on_hold gauge\ntagger_on_hold %d\n", on)
 	}
 	return err
 }
@@ -124,9 +123,8 @@ func overrides(text string) (map[string]string, error) {
 	probe := event.New()
 	for _, name := range slices.Sorted(maps.Keys(o.Extensions)) {
 		if probe.SetExtension(name, o.Extensions[name]); probe.FieldErrors["extension:"+name] != nil {
-			return nil,
-				fmt.Errorf("read K_CE_OVERRIDES: %.40q cannot be the name of an attribute: lower-case letters and digits only",
-					name)
+			return nil, fmt.Errorf("read K_CE_OVERRIDES: %.40q cannot be the name of an attribute: "+
+				"lower-case letters and digits only", name)
 		}
 	}
 	return o.Extensions, nil
@@ -172,11 +170,11 @@ func (s *Sink) begin(ctx context.Context, m delivery.Message) (finish func() del
 	if len(readings) > 0 {
 		resource = readings[0].resource()
 	}
-	before, done := s.turns.take(resource)
+	ready, done := s.turns.enqueue(resource)
 	return func() delivery.Decision {
 		defer done()
 		select {
-		case <-before:
+		case <-ready:
 		case <-ctx.Done():
 		}
 		return s.work(ctx, m, readings)
@@ -268,7 +266,7 @@ func again(giveUpAfter time.Duration, m delivery.Message, class metadata.Class, 
 	}).Decision
 }
 
-// report logs one line for each change that the event reports, and one at least. Most events of a bus report no change,
+// report logs one line for each change that the event reports, and at least one. Most events of a bus report no change,
 // and are logged at debug level.
 func (s *Sink) report(ctx context.Context, e event.Event, changes []lifecycle.Change, m delivery.Message,
 	d apply.Decision) {

@@ -67,12 +67,12 @@ func (h *httpReceiver) send(ctx context.Context, _ event.Event, _ string, body [
 // retried. Two cases differ here: 401 and 403 mean that the secret is wrong, which is no event's fault, and 408 that
 // the receiver has not read the request.
 func (h *httpReceiver) classify(resp *http.Response) answer {
-	a := answer{reason: "the sink answers " + resp.Status, reached: true,
+	a := answer{reason: "the sink answered " + resp.Status, reached: true,
 		retryAfter: breaker.RetryAfter(resp.Header.Get("Retry-After"))}
 	switch status := resp.StatusCode; {
 	case status >= 200 && status < 300:
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		way := "set TAGGER_HTTP_SECRET to the bearer token that it wants"
+		way := "set TAGGER_HTTP_SECRET to the bearer token that it expects"
 		if h.sign != nil {
 			way = "the access key of AWS_ACCESS_KEY_ID needs lambda:InvokeFunctionUrl on this function"
 		}

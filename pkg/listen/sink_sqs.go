@@ -29,9 +29,9 @@ func (q *queueReceiver) send(ctx context.Context, e event.Event, resource string
 	if errors.Is(err, awsapi.ErrCredentials) {
 		a.fault = err
 	}
-	if said, ok := errors.AsType[*awsapi.Error](err); ok {
+	if e, ok := errors.AsType[*awsapi.Error](err); ok {
 		a.reached = true
-		a.class, a.fault = q.classify(said)
+		a.class, a.fault = q.classify(e)
 	}
 	return a
 }
@@ -50,7 +50,6 @@ func (q *queueReceiver) classify(e *awsapi.Error) (metadata.Class, error) {
 	case code == "InvalidMessageContents" || code == "InvalidParameterValue" || code == "InvalidParameterValueException":
 		return metadata.Invalid, nil
 	}
-	return "",
-		fmt.Errorf("send to the queue: %w: the queue of --sink must exist, and the access key of AWS_ACCESS_KEY_ID needs "+
-			"sqs:SendMessage on it", e)
+	return "", fmt.Errorf("send to the queue: %w: the queue of --sink must exist, and the access key of "+
+		"AWS_ACCESS_KEY_ID needs sqs:SendMessage on it", e)
 }

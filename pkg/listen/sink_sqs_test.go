@@ -19,8 +19,8 @@ import (
 
 const queueAddress = "https://sqs.eu-west-3.amazonaws.com/123456789012/tagger"
 
-// newAWS starts AWS's services, which the environment then names. A failed call is not tried again by the client
-// itself.
+// newAWS starts fakes of AWS's services and sets their address in the environment. The client does not retry failed
+// calls.
 func newAWS(t *testing.T) *lambdatest.AWS {
 	t.Helper()
 	aws := lambdatest.NewAWS()
@@ -35,8 +35,8 @@ func newAWS(t *testing.T) *lambdatest.AWS {
 	return aws
 }
 
-// A queue gets the event as it would be posted. In a FIFO queue each resource is a message group, and an event that is
-// sent twice counts once.
+// A queue gets the same event as an HTTP receiver. In a FIFO queue, each resource is a message group, and an event that
+// is sent twice counts once.
 func TestSinkSendsToQueues(t *testing.T) {
 	aws := newAWS(t)
 	other := strings.ReplaceAll(strings.ReplaceAll(string(notification("m-2")), "8c1f0a6e", "9c1f0a6e"), "web-1",
@@ -53,10 +53,13 @@ func TestSinkSendsToQueues(t *testing.T) {
 		}
 		for _, call := range aws.Calls() {
 			text, _ := call.Body["MessageBody"].(string)
-			var e struct{ Specversion, Type, Cluster string }
-			if err := json.Unmarshal([]byte(text), &e); err != nil || e.Specversion != "1.0" ||
-				e.Type != "org.openstack.compute.instance.create.end" || e.Cluster != "é1" {
+			type attributes struct{ Specversion, Type, Cluster string }
+			var e attributes
+			if err := json.Unmarshal([]byte(text), &e); err != nil {
 				t.Errorf("%v: %s", err, text)
+			}
+			if e != (attributes{"1.0", "org.openstack.compute.instance.create.end", "é1"}) {
+				t.Errorf("the event is %s", text)
 			}
 			if call.Target != "AmazonSQS.SendMessage" || call.Scope != "eu-west-3/sqs" || call.Body["QueueUrl"] != address {
 				t.Errorf("%s, signed for %s, to %v", call.Target, call.Scope, call.Body["QueueUrl"])
@@ -73,13 +76,18 @@ func TestSinkSendsToQueues(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	fifo := seen[queueAddress+".fifo"]
-	if len(fifo) != 3 || len(fifo[0].group) != 64 || len(fifo[0].id) != 64 || fifo[0] != fifo[1] ||
-		fifo[2].group == fifo[0].group || fifo[2].id == fifo[0].id {
-		t.Errorf("%v", fifo)
+	if len(fifo) != 3 || len(fifo[0].group) != 64 || len(fifo[0].id) != 64 {
+		t.Fatalf("%v", fifo)
+	}
+	if fifo[0] != fifo[1] {
+		t.Errorf("one event has two ids: %v", fifo)
+	}
+	if fifo[2].group == fifo[0].group || fifo[2].id == fifo[0].id {
+		t.Errorf("two events of two resources share a group or an id: %v", fifo)
 	}
 }
 
-// What SQS answers is about the message, about now, or about the queue and the access key.
+// An SQS error is about the message, about throttling or an outage, or about the queue and the access key.
 func TestSinkQueueErrors(t *testing.T) {
 	aws := newAWS(t)
 	s := newSink(t, SinkOptions{URL: queueAddress})
@@ -90,7 +98,7 @@ func TestSinkQueueErrors(t *testing.T) {
 		fault  bool
 	}{
 		{400, "com.amazonaws.sqs#InvalidMessageContents", apply.Rejected, false},
-		// longer than the queue lets it be
+		// larger than the queue allows
 		{400, "com.amazon.coral.service#InvalidParameterValueException", apply.Rejected, false},
 		{400, "com.amazonaws.sqs#RequestThrottled", apply.Deferred, false},
 		{400, "com.amazonaws.sqs#KmsThrottled", apply.Deferred, false},
@@ -104,15 +112,19 @@ func TestSinkQueueErrors(t *testing.T) {
 	} {
 		aws.Fail("AmazonSQS.SendMessage", lambdatest.Error{Status: tt.status, Type: tt.name})
 		d := post(t, s, created(t))
-		if d.Outcome != tt.want || (d.Fault.Scope == fault.Everything) != tt.fault || !d.Reached ||
-			d.Outcome == apply.Deferred && d.Delay <= 0 ||
-			!strings.Contains(d.Reason, tt.name[strings.LastIndexAny(tt.name, "#")+1:]) {
+		if d.Outcome != tt.want || (d.Fault.Scope == fault.Everything) != tt.fault || !d.Reached {
 			t.Errorf("%s: %+v", tt.name, d)
+		}
+		if d.Outcome == apply.Deferred && d.Delay <= 0 {
+			t.Errorf("%s: deferred without a delay", tt.name)
+		}
+		if !strings.Contains(d.Reason, tt.name[strings.LastIndexAny(tt.name, "#")+1:]) {
+			t.Errorf("%s: the reason is %q", tt.name, d.Reason)
 		}
 	}
 	aws.Close()
 	if d := post(t, s, created(t)); d.Outcome != apply.Deferred || d.Fault.Err != nil || d.Reached {
-		t.Errorf("nobody there: %+v", d)
+		t.Errorf("no server: %+v", d)
 	}
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 	if d := post(t, s, created(t)); d.Fault.Scope != fault.Everything || !strings.Contains(d.Reason, "AWS_ACCESS_KEY_ID") {
@@ -120,14 +132,14 @@ func TestSinkQueueErrors(t *testing.T) {
 	}
 }
 
-// The events of one resource go one after the other, in the order in which they came; those of others do not wait.
+// The events of one resource are sent one after the other, in order of arrival. Those of other resources do not wait.
 func TestSinkKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var turns turns
+		var turns keyedQueue
 		var order []string
 		finish := map[string]func(){}
 		for _, name := range []string{"a1", "a2", "b1", "a3"} {
-			before, done := turns.take(name[:1])
+			before, done := turns.enqueue(name[:1])
 			proceed := make(chan struct{})
 			finish[name] = func() { close(proceed); synctest.Wait() }
 			go func() {
@@ -150,7 +162,7 @@ func TestSinkKeepsOrder(t *testing.T) {
 	})
 }
 
-// In a Sink it is the order in which the messages were begun, whichever of them is waited for first.
+// A Sink sends messages in the order of their Begin calls, whichever of them is waited for first.
 func TestSinkSendsInOrder(t *testing.T) {
 	aws := newAWS(t)
 	s := newSink(t, SinkOptions{URL: queueAddress + ".fifo"})

@@ -50,7 +50,7 @@ const (
 
 // manyDeliveries replaces RabbitMQ 4's limit of 20 deliveries, after which a quorum queue drops a message. Tagger gives
 // up by time instead, and a message that is requeued while credentials are refused must not be lost. RabbitMQ 3 has no
-// value for "no limit".
+// value that means no limit.
 const manyDeliveries = 1_000_000
 
 func newTopology(c config.Listen, log *slog.Logger) *topology {
@@ -147,8 +147,8 @@ func (t *topology) declareMain(conn *amqp.Connection, q queue) error {
 	t.shared = code(err) == amqp.PreconditionFailed && declare(older) == nil
 	switch {
 	case t.shared:
-		t.log.Warn("the queue exists as older versions made it; listeners take turns by a lock "+
-			"(docs/queues.md says how to renew it)", "queue", q.name)
+		t.log.Warn("queue created by an older version; a lock keeps one listener active (docs/queues.md: how to renew it)",
+			"queue", q.name)
 	case err != nil:
 		return t.declareError(q.name, err)
 	}
@@ -165,7 +165,7 @@ func (t *topology) declareOne(ch *amqp.Channel, q queue) error {
 }
 
 // lock ensures that only one listener consumes a main queue of an older version, which has no single active consumer.
-// It declares a queue that is exclusive to the connection and deleted with it, and returns errTaken while another
+// It declares a queue that is exclusive to the connection and deleted with it, and returns errStandby while another
 // connection has that queue.
 //
 // An exclusive consumer is not enough: RabbitMQ allows several on a quorum queue.
@@ -178,7 +178,7 @@ func (t *topology) lock(conn *amqp.Connection) error {
 	return lease(conn, t.queue+".lock")
 }
 
-// lease declares a queue that is exclusive to the connection. It returns errTaken while another connection has it.
+// lease declares a queue that is exclusive to the connection. It returns errStandby while another connection has it.
 func lease(conn *amqp.Connection, name string) error {
 	err := on(conn, func(ch *amqp.Channel) error {
 		_, err := ch.QueueDeclare(name, false, false, true, false, nil)
@@ -186,7 +186,7 @@ func lease(conn *amqp.Connection, name string) error {
 	})
 	switch {
 	case code(err) == amqp.ResourceLocked:
-		return errTaken
+		return errStandby
 	case err != nil:
 		return fmt.Errorf("declare queue %s: %w", name, err)
 	}
@@ -197,12 +197,11 @@ func (t *topology) declareError(name string, err error) error {
 	switch code(err) {
 	case amqp.PreconditionFailed:
 		return fatalf("declare queue %s: it exists with other arguments, perhaps those of another version: stop the "+
-			"listeners and run tagger queues "+
-			"delete, which throws away the messages in it, or set TAGGER_AMQP_QUEUE to another name: %w", name, oneLine(err))
+			"listeners and run tagger queues delete, which deletes all messages, or set TAGGER_AMQP_QUEUE to another name: %w",
+			name, oneLine(err))
 	case amqp.AccessRefused:
-		return fatalf("declare queue %s: the user lacks a right: rabbitmqctl set_permissions with configure "+
-			"'^%[2]s(\\..*)?$', "+
-			"write '^(%[2]s(\\..*)?|amq\\.default)$', read '^(%[2]s(\\..*)?|%[3]s)$': %[4]w",
+		return fatalf("declare queue %s: the user lacks a permission: rabbitmqctl set_permissions with "+
+			"configure '^%[2]s(\\..*)?$', write '^(%[2]s(\\..*)?|amq\\.default)$', read '^(%[2]s(\\..*)?|%[3]s)$': %[4]w",
 			name, strings.ReplaceAll(t.queue, ".", `\.`), strings.Join(t.exchanges, "|"), oneLine(err))
 	}
 	return fmt.Errorf("declare queue %s: %w", name, err)
@@ -212,7 +211,7 @@ func (t *topology) declareError(name string, err error) error {
 // durable and their bindings, and an operator may delete a queue. It returns an error that ends the connection.
 func (t *topology) keep(ctx context.Context, conn *amqp.Connection) error {
 	search := search{longest: t.every}
-	for backoff.Sleep(ctx, backoff.Jitter(search.next(t.wanted()))) {
+	for backoff.Sleep(ctx, backoff.Jitter(search.next(t.missingExchanges()))) {
 		if err := t.declare(conn); err != nil {
 			return err
 		}
@@ -239,8 +238,8 @@ func (s *search) next(missing string) time.Duration {
 	return s.last
 }
 
-// wanted returns the exchanges that were missing at the last check.
-func (t *topology) wanted() string {
+// missingExchanges returns the exchanges that were missing at the last check.
+func (t *topology) missingExchanges() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.missing

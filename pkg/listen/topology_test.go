@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Exchanges that are gone for a moment are found soon; those that never come cost a look a minute.
+// Exchanges that disappear for a moment are found soon; those that never appear cost one check a minute.
 func TestSearchSlowsDown(t *testing.T) {
 	s := search{longest: keepInterval}
 	var got []time.Duration

@@ -35,7 +35,7 @@ const twoKeys = `rules:
 - {name: started, on: server.started, remove: [owner]}
 `
 
-// bus is an embedded cloud with a listener on its bus: each write of metadata is told as Nova tells it, in both
+// bus is an embedded cloud with a listener on its bus. Each write of metadata causes Nova's notifications, in both
 // formats, with the map that the writer had in memory.
 type bus struct {
 	*testing.T
@@ -83,28 +83,29 @@ func newBus(t *testing.T, text string, repair bool, o simcloud.Options) *bus {
 	return b
 }
 
-// cloud is a way to the cloud for a user whose writes are told on the bus.
+// cloud returns a client for a user whose writes cause notifications on the bus.
 func (b *bus) cloud(id, name string) *cloud.Cloud {
 	return cloud.New(cloud.Options{
 		Credentials: config.Credentials{
 			AuthURL: simcloud.DefaultEndpoint + "/identity/v3", Username: "demo", Password: config.NewSecret("secret"),
 			UserDomainName: "Default", ProjectName: "demo",
 		},
-		Transport: telling{b, b.sim.Transport(), id, name},
+		Transport: notifying{b, b.sim.Transport(), id, name},
 	})
 }
 
-// telling tells on the bus what was written.
-type telling struct {
+// notifying is a transport that publishes a notification for each write.
+type notifying struct {
 	bus      *bus
 	to       http.RoundTripper
 	id, name string
 }
 
-func (n telling) RoundTrip(r *http.Request) (*http.Response, error) {
+func (n notifying) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := n.to.RoundTrip(r)
 	_, rest, ok := strings.Cut(r.URL.Path, "/servers/")
-	if err != nil || !ok || r.Method == http.MethodGet || resp.StatusCode >= 300 || !strings.Contains(rest, "/metadata") {
+	isWrite := ok && r.Method != http.MethodGet && strings.Contains(rest, "/metadata")
+	if err != nil || !isWrite || resp.StatusCode >= 300 {
 		return resp, err
 	}
 	server, _, _ := strings.Cut(rest, "/")
@@ -125,13 +126,13 @@ func (n telling) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// tell puts a captured notification on the bus, as one about this server.
+// tell puts a captured notification on the bus, changed to be about this server.
 func (b *bus) tell(file, server, request, user, userName string, keys map[string]string) {
 	b.Helper()
 	b.tellAs("", file, server, request, user, userName, keys)
 }
 
-// tellAs is tell with another event type, unless that is "".
+// tellAs is tell with another event type; "" keeps the captured one.
 func (b *bus) tellAs(eventType, file, server, request, user, userName string, keys map[string]string) {
 	b.Helper()
 	text, err := os.ReadFile("../contract/testdata/notifications/" + file + ".json")
@@ -172,14 +173,14 @@ func (b *bus) tellAs(eventType, file, server, request, user, userName string, ke
 	b.hand(amqp.Delivery{Body: fmt.Appendf(nil, `{"oslo.version": "2.0", "oslo.message": %s}`, quoted)})
 }
 
-// hand hands a message to the listener. The caller holds the lock: messages are taken one by one.
+// hand passes a message to the listener. The caller holds the lock, because messages are accepted one by one.
 func (b *bus) hand(d amqp.Delivery) {
 	d.Acknowledger = &broker{}
-	taken := b.listener.take(b.Context(), b, d)
+	taken := b.listener.accept(b.Context(), b, d)
 	b.work.Go(taken.finish)
 }
 
-// send keeps what is put into a delay queue until the test takes it out.
+// send keeps messages for delay queues until the test redelivers them.
 func (b *bus) send(_ context.Context, queue string, p amqp.Publishing) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -190,7 +191,7 @@ func (b *bus) send(_ context.Context, queue string, p amqp.Publishing) error {
 	return nil
 }
 
-// expire hands out again what is in the delay queues.
+// expire redelivers the messages in the delay queues.
 func (b *bus) expire() {
 	b.mu.Lock()
 	for _, p := range b.delayed {
@@ -201,14 +202,14 @@ func (b *bus) expire() {
 	b.settle()
 }
 
-// settle waits until nothing is under way any more.
+// settle waits until no message is under way.
 func (b *bus) settle() { b.work.Wait() }
 
 func (b *bus) server(i int) string {
 	return fmt.Sprintf("8c1f0a6e-5b0d-4a3e-9f52-%012d", i)
 }
 
-// create makes a server and tells of it.
+// create creates a server and publishes its notification.
 func (b *bus) create(i int) string {
 	id := b.server(i)
 	b.sim.PutServer(simcloud.Server{ID: id, ProjectID: b.project, Metadata: map[string]string{"env": "prod"}})
@@ -221,7 +222,7 @@ func (b *bus) metadata(id string) map[string]string {
 	return s.Metadata
 }
 
-// sent are the requests about a server.
+// sent returns the requests about a server.
 func (b *bus) sent(id string) []string {
 	var all []string
 	for _, r := range b.sim.Requests() {
@@ -240,7 +241,7 @@ func (b *bus) metrics() string {
 	return text.String()
 }
 
-// resource is the server for a user.
+// resource returns a user's client of a server, and a function that sends a request with other metadata.
 func (b *bus) resource(c *cloud.Cloud, id string) (*metadata.Resource, func(method string, keys map[string]string)) {
 	session, err := c.Session(b.Context(), "")
 	if err != nil {
@@ -263,8 +264,8 @@ func (b *bus) resource(c *cloud.Cloud, id string) (*metadata.Resource, func(meth
 	}
 }
 
-// An ordinary script that writes once per server makes Nova lose keys of ours. With repair none is lost in the end, and
-// servers that only we touch cost what they cost without.
+// A script that writes once to each server makes Nova lose keys that Tagger wrote. With repair, none is lost in the
+// end, and servers that only Tagger writes to need no more calls.
 func TestUndoneWritesAreRepaired(t *testing.T) {
 	const all, beside = 85, 60 // the script writes to these
 	for _, repair := range []bool{false, true} {
@@ -299,7 +300,7 @@ func TestUndoneWritesAreRepaired(t *testing.T) {
 						lost++
 					}
 					if want := []string{"POST /metadata", "GET /metadata"}; i >= beside && !slices.Equal(want, b.sent(id)) {
-						t.Errorf("server %d, which nobody else touched: %q", i, b.sent(id))
+						t.Errorf("server %d, which only Tagger wrote to: %q", i, b.sent(id))
 					}
 				}
 				t.Logf("repair %t: %d of %d servers lost keys; %d calls, %d of them the script's", repair, lost, all, calls, beside)
@@ -312,8 +313,8 @@ func TestUndoneWritesAreRepaired(t *testing.T) {
 	}
 }
 
-// Who means it is not fought.
-func TestRemovalsOnPurpose(t *testing.T) {
+// Deliberate removals are respected.
+func TestDeliberateRemovals(t *testing.T) {
 	kept := map[string]string{"env": "prod"}
 	for _, tt := range []struct {
 		name, rules string
@@ -324,7 +325,7 @@ func TestRemovalsOnPurpose(t *testing.T) {
 		metrics     []string
 	}{
 		{
-			name: "all keys of ours, soon", want: kept,
+			name: "all of our keys, soon", want: kept,
 			act: func(b *bus, id string, replace func(string, map[string]string)) {
 				backoff.Sleep(b.Context(), 5*time.Second)
 				replace(http.MethodPut, kept)
@@ -345,7 +346,7 @@ func TestRemovalsOnPurpose(t *testing.T) {
 			metrics: []string{`tagger_removed_total{key="owner"} 1`},
 		},
 		{
-			name: "late, whatever it looks like", want: map[string]string{"env": "test"},
+			name: "late", want: map[string]string{"env": "test"},
 			act: func(b *bus, id string, replace func(string, map[string]string)) {
 				backoff.Sleep(b.Context(), 31*time.Second)
 				replace(http.MethodPut, map[string]string{"env": "test"})
@@ -372,7 +373,7 @@ func TestRemovalsOnPurpose(t *testing.T) {
 				"tagger_conflicts_total 1"},
 		},
 		{
-			name: "whom the rules yield to", rules: "yield_to: [\"heat-*\"]\n", want: map[string]string{"env": "test"},
+			name: "yield_to", rules: "yield_to: [\"heat-*\"]\n", want: map[string]string{"env": "test"},
 			act: func(b *bus, id string, replace func(string, map[string]string)) {
 				replace(http.MethodPut, map[string]string{"env": "test"})
 			},
@@ -425,8 +426,8 @@ func TestRemovalsOnPurpose(t *testing.T) {
 	}
 }
 
-// A repair that the cloud does not take now is tried again when the update comes back from the delay queue.
-func TestRepairComesBack(t *testing.T) {
+// A failed repair is retried when the update is redelivered from its delay queue.
+func TestFailedRepairIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t, twoKeys, true, simcloud.Options{})
 		id := b.create(1)
@@ -451,7 +452,7 @@ func TestRepairComesBack(t *testing.T) {
 	})
 }
 
-// What is remembered has limits, and so have the keys that metrics name.
+// The remembered writes and the keys with a metric of their own have limits.
 func TestUndoneLimits(t *testing.T) {
 	u := newUndone(servers{}, slog.New(slog.DiscardHandler))
 	long := strings.Repeat("x", 64<<10)
@@ -459,8 +460,11 @@ func TestUndoneLimits(t *testing.T) {
 		u.watch(tagger.Write{Resource: tagger.ResourceRef{Kind: "server", ID: fmt.Sprint(i)},
 			Keys: map[string]string{"k": "v"}})
 	}
-	if u.order.Len() != maxWatched || len(u.watched) != maxWatched || u.knows("9") || !u.knows("10") {
+	if u.order.Len() != maxWatched || len(u.watched) != maxWatched {
 		t.Errorf("%d servers are remembered", u.order.Len())
+	}
+	if u.knows("9") || !u.knows("10") {
+		t.Error("the wrong servers are forgotten")
 	}
 	for i := range 1000 {
 		u.watch(tagger.Write{Resource: tagger.ResourceRef{Kind: "server", ID: fmt.Sprint("long-", i)},

@@ -14,33 +14,33 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// taken is one message under way.
-type taken struct {
+// task is one message under way.
+type task struct {
 	*Listener
 	sender   sender
 	delivery amqp.Delivery
 	message  Message
 	planned  delivery.Planned
 
-	ending context.Context // ends with the listener
-	ctx    context.Context // for the work
-	cancel context.CancelFunc
-	claim  *change                    // nil if the message has no key
-	first  bool                       // the message is the first to report its change
-	wait   func() []delivery.Decision // waits for the decisions, once the work has begun
-	panic  any                        // what stopped it from beginning
+	listenerCtx context.Context // ends with the listener
+	ctx         context.Context // for the work
+	cancel      context.CancelFunc
+	claim       *change                    // nil if the message has no key
+	first       bool                       // the message is the first to report its change
+	wait        func() []delivery.Decision // waits for the decisions, once the work has begun
+	panic       any                        // the panic before the work began, if any
 	// applied reports that the change was applied while this message was in a delay queue.
 	applied bool
 }
 
-// take decodes a message and queues it for work. A message that reports the same change as an earlier one is queued
+// accept decodes a message and queues it for work. A message that reports the same change as an earlier one is queued
 // only once the result of that one is known.
-func (l *Listener) take(ctx context.Context, s sender, d amqp.Delivery) (t *taken) {
+func (l *Listener) accept(ctx context.Context, s sender, d amqp.Delivery) (t *task) {
 	l.counts.messages.Add(1)
 	if d.Exchange != "" { // otherwise Tagger published it itself
 		l.counts.notified.note(d.RoutingKey, time.Now())
 	}
-	t = &taken{Listener: l, sender: s, delivery: d, message: envelope(d, time.Now()), ending: ctx}
+	t = &task{Listener: l, sender: s, delivery: d, message: envelope(d, time.Now()), listenerCtx: ctx}
 	// The end of the listener, or of the connection, must not stop a write half-way.
 	t.ctx, t.cancel = context.WithTimeout(context.WithoutCancel(ctx), workTimeout)
 	defer func() {
@@ -60,7 +60,7 @@ func (l *Listener) take(ctx context.Context, s sender, d amqp.Delivery) (t *take
 }
 
 // begin queues the message, unless it waits for another report of its change.
-func (t *taken) begin() {
+func (t *task) begin() {
 	if t.planned.Key != "" {
 		t.claim, t.first = t.recent.claim(t.planned.Key, t.message.Identity(), t.planned.Pending, time.Now())
 		if !t.first {
@@ -72,21 +72,21 @@ func (t *taken) begin() {
 
 // finish waits for the message's decision and settles it. A panic only defers the message. If it ended the process, the
 // message would be redelivered to the next one and end that too.
-func (t *taken) finish() {
+func (t *task) finish() {
 	defer t.cancel()
 	defer func() {
 		if p := recover(); p != nil {
 			t.log.Error("panic", "event_id", t.message.EventID(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-			t.broken()
+			t.fail()
 		}
 	}()
 	if t.panic != nil {
-		t.broken()
+		t.fail()
 		return
 	}
 	if t.applied {
 		t.log.Info("event unchanged", "event_id", t.message.EventID(), "outcome", string(apply.Unchanged),
-			"reason", "applied already, when its server could be written again")
+			"reason", "applied already, by an early retry")
 		t.ack(t.delivery, t.message)
 		return
 	}
@@ -108,7 +108,7 @@ func (t *taken) finish() {
 	}
 	decision := t.decide()
 	decision = t.notices(t.ctx, t.message, decision)
-	kept := t.settle(t.ending, t.sender, t.delivery, t.message, decision)
+	kept := t.settle(t.listenerCtx, t.sender, t.delivery, t.message, decision)
 	if kept && t.options.Servers != nil {
 		t.deferrals.note(t.message, decision)
 	}
@@ -116,7 +116,7 @@ func (t *taken) finish() {
 }
 
 // decide waits for the decision, and updates the breaker.
-func (t *taken) decide() delivery.Decision {
+func (t *task) decide() delivery.Decision {
 	decisions := t.wait()
 	d := decisions[0]
 	t.counts.panics.Add(int64(d.Panics))
@@ -128,15 +128,15 @@ func (t *taken) decide() delivery.Decision {
 	return d
 }
 
-// broken settles a message whose handling failed.
-func (t *taken) broken() {
+// fail settles a message whose handling panicked.
+func (t *task) fail() {
 	t.counts.panics.Add(1)
 	d := again(t.options.GiveUpAfter, t.message.Message, metadata.Unavailable, "panic; see the log", 0)
-	t.settled(t.settle(t.ending, t.sender, t.delivery, t.message, delivery.Decision{Decision: d}))
+	t.settled(t.settle(t.listenerCtx, t.sender, t.delivery, t.message, delivery.Decision{Decision: d}))
 }
 
 // settled passes the result to the messages that wait for this report of the change.
-func (t *taken) settled(kept bool) {
+func (t *task) settled(kept bool) {
 	if t.first {
 		t.first = false
 		t.claim.finish(kept, t.planned.Pending)

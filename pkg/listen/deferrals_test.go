@@ -17,19 +17,19 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// requestOf is the request that replaces all metadata.
+// requestOf returns the options of a request with a metadata map.
 func requestOf(keys map[string]string) *gophercloud.RequestOpts {
 	return &gophercloud.RequestOpts{JSONBody: map[string]any{"metadata": keys}, OkCodes: []int{200}}
 }
 
-// started tells that the server was started.
+// started publishes that the server was started.
 func (b *bus) started(id string) {
 	b.tellAs("instance.power_on.end", "instance.unrescue.end", id, "req-start", "bob-id", "bob", nil)
 }
 
-// As soon as Nova says that a server can be written again, what waits for it is tried, as it was: the owner is who
-// created the server. The copy in the delay queue then costs nothing.
-func TestUnlockingIsACue(t *testing.T) {
+// As soon as Nova reports that a server can be written again, its deferred message is retried unchanged: the owner is
+// who created the server. The copy in the delay queue then needs no call.
+func TestRetryOnceUnblocked(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		state   string
@@ -81,8 +81,9 @@ func TestUnlockingIsACue(t *testing.T) {
 	}
 }
 
-// A server that still cannot be written leaves its message where it is, and one unlocking is one try.
-func TestCueOfAServerThatIsNotReady(t *testing.T) {
+// If the server still cannot be written, the message stays in its delay queue. Each unblocking request causes one
+// retry.
+func TestRetryOfServerStillNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t, twoKeys, true, simcloud.Options{})
 		id := b.server(1)
@@ -103,12 +104,12 @@ func TestCueOfAServerThatIsNotReady(t *testing.T) {
 	})
 }
 
-// What is held has limits in number, bytes and time.
+// Held messages have limits in number, bytes and time.
 func TestHeldLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDeferrals()
 		put := func(id string, bytes int) {
-			m := read(handedOut(nil, 1, id), time.Now())
+			m := read(delivered(nil, 1, id), time.Now())
 			m.Raw = make([]byte, bytes)
 			d.note(m, delivery.Decision{
 				Decision: apply.Decision{Outcome: apply.Deferred},

@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"fmt"
@@ -129,7 +130,7 @@ func (d *deferrals) applied(event string) bool {
 	return true
 }
 
-// unblocked retries at once the messages that wait for a server.
+// unblocked retries the messages that wait for a server, before their delays end.
 func (l *Listener) unblocked(ctx context.Context, n lifecycle.Notice) {
 	messages := l.deferrals.of(n.Server, n.Request)
 	if len(messages) == 0 {
@@ -147,7 +148,7 @@ func (l *Listener) unblocked(ctx context.Context, n lifecycle.Notice) {
 			l.deferrals.changed.Add(1)
 			l.deferrals.apply(messages[i].Identity())
 		}
-		l.log.Info("tried at once what waited for the server", "resource_id", n.Server, "event_id", messages[i].EventID(),
+		l.log.Info("deferred event retried early", "resource_id", n.Server, "event_id", messages[i].EventID(),
 			"outcome", string(d.Outcome), "request_id", n.Request)
 	}
 }
@@ -157,16 +158,19 @@ func (d *deferrals) writePrometheus(w io.Writer) error {
 	d.mu.Lock()
 	waiting := d.order.Len()
 	d.mu.Unlock()
-	_,
-		err := fmt.Fprintf(w, `# HELP tagger_listen_held_messages Messages in delay queues that are tried at once when their server can be written.
-# TYPE tagger_listen_held_messages gauge
-tagger_listen_held_messages %d
-# HELP tagger_listen_unblocked_total Deferred messages tried because their server was unlocked, unrescued, unshelved or its resize confirmed.
-# TYPE tagger_listen_unblocked_total counter
-tagger_listen_unblocked_total %d
-# HELP tagger_listen_unblocked_applied_total Those of them whose change could be applied.
-# TYPE tagger_listen_unblocked_applied_total counter
-tagger_listen_unblocked_applied_total %d
-`, waiting, d.tried.Load(), d.changed.Load())
+	var err error
+	for _, m := range []struct {
+		name, kind, help string
+		value            int64
+	}{
+		{"tagger_listen_held_messages", "gauge",
+			"Messages in delay queues that are retried as soon as their server can be written.", int64(waiting)},
+		{"tagger_listen_unblocked_total", "counter", "Deferred messages retried early because their server was unlocked, " +
+			"unrescued, unshelved or its resize confirmed.", d.tried.Load()},
+		{"tagger_listen_unblocked_applied_total", "counter", "Early retries whose change was applied.", d.changed.Load()},
+	} {
+		_, failed := fmt.Fprintf(w, "# HELP %s %s\n# TYPE %[1]s %[3]s\n%[1]s %[4]d\n", m.name, m.help, m.kind, m.value)
+		err = cmp.Or(err, failed)
+	}
 	return err
 }
