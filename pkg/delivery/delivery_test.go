@@ -489,7 +489,7 @@ func TestAbsentServers(t *testing.T) {
 	for _, tt := range []struct {
 		absent int
 		after  time.Duration // is the good one begun
-	}{{10, 0}, {11, 5 * time.Second}} {
+	}{{10, 0}, {11, 0}, {50, 0}} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newScript(t)
 			p := newProcessor(s, 1, 1)
@@ -598,4 +598,27 @@ func TestIdentity(t *testing.T) {
 	if len(one) > 512 || one == other || one != same {
 		t.Errorf("%q, %q, %q", one, other, same)
 	}
+}
+
+// A message with many changes leaves half of the places to others.
+func TestManyChangesLeavePlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		s.takes = time.Minute
+		p := newProcessor(s, 4, 1)
+		many := make([]event.Event, 100)
+		for i := range many {
+			many[i] = created(fmt.Sprintf("tagged.many-%d", i))
+		}
+		begun := time.Now()
+		finish := p.Begin(t.Context(), []delivery.Planned{p.Plan(t.Context(), message(many...))})
+		d := p.Process(t.Context(), []delivery.Message{message(created("tagged.1")), message(created("tagged.2"))})
+		if diff := cmp.Diff([]string{"tagged", "tagged"}, outcomes(d)); diff != "" || time.Since(begun) != time.Minute {
+			t.Errorf("after %s (-want +got):\n%s", time.Since(begun), diff)
+		}
+		finish()
+		if took := time.Since(begun); took != 50*time.Minute {
+			t.Errorf("100 changes, two at a time, took %s", took)
+		}
+	})
 }

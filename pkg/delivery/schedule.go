@@ -20,10 +20,12 @@ type schedule struct {
 
 	mu      sync.Mutex
 	running int
-	paused  int // tasks that let others run in their place
+	waiting int // tasks that may wait for their resource
 	next    uint64
-	ready   []*line          // in the order in which they became that
-	lines   map[string]*line // of the resources that have tasks, one that runs included
+	bulk    int // running tasks of messages with many changes
+	// ready and readyBulk are the lines whose first task can run, in the order in which they became that.
+	ready, readyBulk []*line
+	lines            map[string]*line // of the resources that have tasks, one that runs included
 }
 
 // line holds the waiting tasks of one resource, sorted by time.
@@ -34,6 +36,9 @@ type task struct {
 	resource string
 	at       time.Time
 	run      func(pausing func())
+	// bulk means that the message has many changes. Such tasks take at most half of the places: one message must not
+	// hold up all others.
+	bulk bool
 
 	order  uint64
 	paused bool
@@ -68,24 +73,47 @@ func (s *schedule) add(tasks ...*task) {
 		time.AfterFunc(s.gather, func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.ready = append(s.ready, fresh...)
+			s.enqueue(fresh...)
 			s.start()
 		})
 		return
 	}
-	s.ready = append(s.ready, fresh...)
+	s.enqueue(fresh...)
 	s.start()
+}
+
+// enqueue makes lines ready. The caller holds the lock.
+func (s *schedule) enqueue(lines ...*line) {
+	for _, l := range lines {
+		if l.tasks[0].bulk {
+			s.readyBulk = append(s.readyBulk, l)
+		} else {
+			s.ready = append(s.ready, l)
+		}
+	}
+}
+
+// dequeue returns the line whose first task is to run next, nil if none may. The caller holds the lock.
+func (s *schedule) dequeue() *line {
+	queue := &s.ready
+	if len(s.readyBulk) > 0 && s.bulk < max(1, s.limit/2) && (len(s.ready) == 0 || s.bulk == 0 && s.limit > 1) {
+		queue = &s.readyBulk
+	}
+	if s.running >= s.limit || len(*queue) == 0 {
+		return nil
+	}
+	l := (*queue)[0]
+	(*queue)[0] = nil
+	*queue = (*queue)[1:]
+	return l
 }
 
 // start runs ready tasks up to the limit. The caller holds the lock.
 func (s *schedule) start() {
-	for s.running < s.limit && len(s.ready) > 0 {
-		l := s.ready[0]
-		s.ready[0] = nil
-		s.ready = s.ready[1:]
+	for l := s.dequeue(); l != nil; l = s.dequeue() {
 		t := l.tasks[0]
 		l.tasks = l.tasks[1:]
-		s.running++
+		s.count(t, 1)
 		go func() {
 			defer s.ended(t, l)
 			t.run(func() { s.pause(t) })
@@ -93,19 +121,44 @@ func (s *schedule) start() {
 	}
 }
 
-// pausedPerSlot limits the waiting tasks for each running one.
-const pausedPerSlot = 10
+// count counts a task that begins (1) or no longer takes a place (-1). The caller holds the lock.
+func (s *schedule) count(t *task, n int) {
+	s.running += n
+	if t.bulk {
+		s.bulk += n
+	}
+}
 
-// pause lets another task run in place of a waiting one.
+// waitingPerSlot limits the waiting tasks for each running one.
+const waitingPerSlot = 10
+
+// mayWait reports whether one more task may wait for its resource. If so, the caller calls waited when the task has
+// ended. A task that may not wait is tried once: it must not sleep in the place of one that could run.
+func (s *schedule) mayWait() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting >= waitingPerSlot*s.limit {
+		return false
+	}
+	s.waiting++
+	return true
+}
+
+func (s *schedule) waited() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting--
+}
+
+// pause lets another task run in place of one that waits.
 func (s *schedule) pause(t *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t.paused || s.paused >= pausedPerSlot*s.limit {
+	if t.paused {
 		return
 	}
 	t.paused = true
-	s.paused++
-	s.running--
+	s.count(t, -1)
 	s.start()
 }
 
@@ -113,13 +166,11 @@ func (s *schedule) pause(t *task) {
 func (s *schedule) ended(t *task, l *line) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t.paused {
-		s.paused--
-	} else {
-		s.running--
+	if !t.paused {
+		s.count(t, -1)
 	}
 	if len(l.tasks) > 0 {
-		s.ready = append(s.ready, l)
+		s.enqueue(l)
 	} else if t.resource != "" {
 		delete(s.lines, t.resource)
 	}

@@ -44,7 +44,7 @@ type attempt struct {
 	brief bool
 }
 
-// detailed is how many changes a message may have for their results to be kept in full.
+// detailed is how many changes a message may have for their results to be kept in full, and to be scheduled as others.
 const detailed = 50
 
 func (p *Processor) newWork(ctx context.Context, batch []Planned) *work {
@@ -159,7 +159,7 @@ func (a *attempt) notReady() bool {
 }
 
 func (w *work) task(m *message, a *attempt, wait func() time.Duration) *task {
-	t := &task{at: m.ReceivedAt}
+	t := &task{at: m.ReceivedAt, bulk: len(m.attempts) > detailed}
 	if a.calls() {
 		if at := a.plan.Time(); !at.IsZero() {
 			t.at = at
@@ -175,6 +175,13 @@ func (w *work) task(m *message, a *attempt, wait func() time.Duration) *task {
 		}
 		m.start.Do(func() { m.end = time.Now().Add(m.Wait) })
 		left := wait()
+		if left > 0 && a.calls() {
+			if w.processor.schedule.mayWait() {
+				defer w.processor.schedule.waited()
+			} else {
+				left = 0
+			}
+		}
 		if a.begun && left <= 0 {
 			return // the first attempt's result stays
 		}

@@ -21,8 +21,10 @@ import (
 type HTTP struct {
 	options HTTPOptions
 	wait    time.Duration
-	slots   chan struct{}
-	bytes   *budget
+	// slots has a place for each request that may wait for its resource, hasty one for each other: when all slots are
+	// taken, requests are tried once, so that those that wait do not block the rest.
+	slots, hasty chan struct{}
+	bytes        *budget
 	// answers limits the bytes of results that clients have not read yet.
 	answers *budget
 	// few and many have a place for each request that is decoded and planned at the moment.
@@ -37,8 +39,8 @@ type HTTPOptions struct {
 		// Work applies the plans.
 		Work(ctx context.Context, batch []delivery.Planned) []delivery.Decision
 	}
-	// Requests limits the requests in flight, including those that wait for a resource. The response to more is 503. A
-	// request counts only after its body has arrived.
+	// Requests limits the requests in flight that may wait for a resource. As many others are tried once, without a wait;
+	// the response to more is 503. A request counts only after its body has arrived.
 	Requests int
 	// Bytes limits the total size of bodies in memory. The response to more is 503.
 	Bytes int64
@@ -72,7 +74,8 @@ const (
 // NewHTTP returns a handler.
 func NewHTTP(o HTTPOptions) *HTTP {
 	return &HTTP{
-		options: o, wait: waitOr(o.Wait, waitOverHTTP), slots: make(chan struct{}, o.Requests), bytes: newBudget(o.Bytes),
+		options: o, wait: waitOr(o.Wait, waitOverHTTP), slots: make(chan struct{}, o.Requests),
+		hasty: make(chan struct{}, o.Requests), bytes: newBudget(o.Bytes),
 		answers: newBudget(maxUnread), few: make(chan struct{}, maxFew), many: make(chan struct{}, maxMany),
 	}
 }
@@ -166,17 +169,24 @@ func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpResponse, bool)
 		}
 		defer h.bytes.left.Add(inflated)
 	}
+	wait := h.wait
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
 	default:
-		busy(w, "too many requests in flight")
-		return httpResponse{}, false
+		select {
+		case h.hasty <- struct{}{}:
+			defer func() { <-h.hasty }()
+			wait = 0
+		default:
+			busy(w, "too many requests in flight")
+			return httpResponse{}, false
+		}
 	}
 	// A disconnecting client must not interrupt a write.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.wait+callsTimeout)
 	defer cancel()
-	planned, batch, ok := h.plan(ctx, r.Header, body, max(int64(len(body)), inflated))
+	planned, batch, ok := h.plan(ctx, r.Header, body, max(int64(len(body)), inflated), wait)
 	if !ok {
 		busy(w, "too many events are being read")
 		return httpResponse{}, false
@@ -185,7 +195,7 @@ func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpResponse, bool)
 }
 
 // plan decodes a request and plans its messages when its turn comes. It reports false if ctx ends first.
-func (h *HTTP) plan(ctx context.Context, header http.Header, body []byte, size int64) (
+func (h *HTTP) plan(ctx context.Context, header http.Header, body []byte, size int64, wait time.Duration) (
 	planned []delivery.Planned, batch ingress.Batch, ok bool,
 ) {
 	turns := h.many
@@ -199,7 +209,7 @@ func (h *HTTP) plan(ctx context.Context, header http.Header, body []byte, size i
 		return nil, ingress.Batch{}, false
 	}
 	batch = ingress.DecodeHTTP(header, body)
-	for _, m := range messages(batch, h.wait) {
+	for _, m := range messages(batch, wait) {
 		planned = append(planned, h.options.Processor.Plan(ctx, m))
 	}
 	return planned, batch, true

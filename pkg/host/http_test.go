@@ -119,12 +119,14 @@ func TestHTTPRequests(t *testing.T) {
 // Requests above the limit are answered 503, for a retry.
 func TestHTTPLimit(t *testing.T) {
 	s := &script{entered: make(chan struct{}), release: make(chan struct{})}
-	h := newHTTP(s, "", 1)
-	first := httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(event("tagged")))
-	first.Header.Set("Content-Type", "application/cloudevents+json")
+	h := host.NewHTTP(host.HTTPOptions{Processor: processor(s, 2), Requests: 1, Bytes: 8 << 20})
 	var working sync.WaitGroup
-	working.Go(func() { h.ServeHTTP(httptest.NewRecorder(), first) })
-	<-s.entered
+	for range 2 { // one that may wait for its server, and one that may not
+		first := httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(event("tagged")))
+		first.Header.Set("Content-Type", "application/cloudevents+json")
+		working.Go(func() { h.ServeHTTP(httptest.NewRecorder(), first) })
+		<-s.entered
+	}
 	defer working.Wait()
 	defer close(s.release)
 	w := httptest.NewRecorder()
@@ -381,7 +383,7 @@ func TestAbsentServers(t *testing.T) {
 			return w.Code
 		}
 		var waiting sync.WaitGroup
-		for range 10 {
+		for range 20 { // as many as may wait
 			waiting.Go(func() {
 				if code := send(event("deferred")); code != 503 {
 					t.Errorf("an absent server: %d", code)
