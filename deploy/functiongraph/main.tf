@@ -124,7 +124,7 @@ resource "huaweicloud_fgs_function" "function" {
   log_stream_name = huaweicloud_lts_stream.function[each.key].stream_name
 }
 
-# What fails in spite of its retries is told to the topic, with the event.
+# The topic gets each event that fails in spite of its retries.
 resource "huaweicloud_fgs_async_invoke_configuration" "function" {
   for_each = var.functions
 

@@ -9,6 +9,6 @@ output "log_group_id" {
 }
 
 output "alarm_topic_urn" {
-  description = "The topic that failed invocations and the log's alarms are told to."
+  description = "The topic that receives failed invocations and the log's alarms."
   value       = huaweicloud_smn_topic.alarms.topic_urn
 }

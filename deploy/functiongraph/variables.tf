@@ -107,7 +107,7 @@ variable "dead_letters" {
 variable "alarm_emails" {
   type        = set(string)
   default     = []
-  description = "Addresses that are told of failed invocations and of the log's alarms. Each must confirm once."
+  description = "Addresses that receive failed invocations and the log's alarms. Each must confirm once."
 }
 
 variable "log_days" {

@@ -163,7 +163,7 @@ spec:
         ports:
         - name: http
           containerPort: 8080
-        # Ready: it takes messages, or requests. A broker that is down is no reason to start it anew.
+        # Ready: it consumes messages, or serves requests. A broker that is down is no reason to restart it.
         readinessProbe:
           httpGet: {path: /healthz, port: http}
           periodSeconds: 10
