@@ -132,7 +132,7 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 	detail, reads, err := checkRules(ctx, settings, rulesFile)
 	note("rules", err, detail)
 
-	c, err := cloudsyaml.Read(ctx)
+	c, err := cloudsyaml.Complete(ctx)
 	var login config.Login
 	if err == nil {
 		login, err = c.Resolve()

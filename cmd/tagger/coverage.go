@@ -193,7 +193,7 @@ func (f coverageFlags) options(ctx context.Context, s streams) (coverage.Options
 			return coverage.Options{}, err
 		}
 	}
-	credentials, err := cloudsyaml.Read(ctx)
+	credentials, err := cloudsyaml.Complete(ctx)
 	if err != nil {
 		return coverage.Options{}, err
 	}

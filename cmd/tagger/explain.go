@@ -256,7 +256,7 @@ func (e *explanation) ambiguous(candidates []found) error {
 func (e *explanation) notFound(ctx context.Context, failed []error) error {
 	name := visible.Line(e.wanted, maxComplaint)
 	if len(failed) > 0 {
-		fmt.Fprintf(e.out, "%s is unknown: not everything could be looked at.\n", name)
+		fmt.Fprintf(e.out, "%s is unknown: not everything could be read.\n", name)
 		for _, err := range failed {
 			e.line("error", "%s", err)
 		}
@@ -276,7 +276,7 @@ func (e *explanation) notFound(ctx context.Context, failed []error) error {
 	}
 	fmt.Fprintf(
 		e.out,
-		"%s is not there, or not to be seen with these credentials. Which of the two, the cloud does not tell.\n",
+		"%s: not found. Either it does not exist, or these credentials cannot see it.\n",
 		name,
 	)
 	e.line(
@@ -373,7 +373,7 @@ func (e *explanation) answer() string {
 			return name + " has every key that the rules want and that it is not exempt from."
 		case len(a.Plan.EventOnly) > 0:
 			return fmt.Sprintf(
-				"%s has every key that can be computed now; %s come of events only.",
+				"%s has every key that can be computed now; %s can be computed only from an event.",
 				name,
 				strings.Join(a.Plan.EventOnly, ", "),
 			)

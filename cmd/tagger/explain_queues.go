@@ -147,14 +147,14 @@ func (e *explanation) printQueues() {
 	}
 	switch {
 	case f.unset:
-		e.line("queues", "not looked at: TAGGER_AMQP_URL is not set")
+		e.line("queues", "not checked: TAGGER_AMQP_URL is not set")
 	case f.err != nil:
-		e.line("queues", "could not be looked at: %s", f.err)
+		e.line("queues", "could not be checked: %s", f.err)
 	case f.asked:
-		text := fmt.Sprintf("%d messages in the delay queues and the one of rejected ones, %d about it", f.looked,
+		text := fmt.Sprintf("%s in the delay queues and the one of rejected ones, %d about it", plural(f.looked, "message"),
 			len(f.entries))
 		if !f.complete {
-			text += fmt.Sprintf("; a delay queue of more than %[1]d is not looked at, and no more than %[1]d rejected ones are",
+			text += fmt.Sprintf("; a delay queue of more than %[1]d is not checked, and no more than %[1]d rejected ones are",
 				maxLookedAt)
 		}
 		e.line("looked", "%s", text)

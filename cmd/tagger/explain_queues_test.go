@@ -56,7 +56,7 @@ func TestExplainQueues(t *testing.T) {
 			}
 		}
 	}
-	explain(locked, "queues    not looked at: TAGGER_AMQP_URL is not set")
+	explain(locked, "queues    not checked: TAGGER_AMQP_URL is not set")
 	t.Setenv("TAGGER_AMQP_URL", address)
 	t.Setenv("TAGGER_AMQP_QUEUE", name)
 	put(name+".delay.30m", rejected[:35]+"f", nil)
@@ -77,5 +77,5 @@ func TestExplainQueues(t *testing.T) {
 	}
 	explain(other, "0 about it")
 	t.Setenv("TAGGER_AMQP_URL", "amqp://127.0.0.1:1/")
-	explain(locked, "queues    could not be looked at: connect to RabbitMQ at 127.0.0.1:1")
+	explain(locked, "queues    could not be checked: connect to RabbitMQ at 127.0.0.1:1")
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
@@ -86,10 +87,19 @@ func invokeCommand(s streams) *cobra.Command {
 				p.end()
 				continue
 			}
+			waited := false
 			for _, r := range t.Handle(ctx, tagger.Delivery{Event: d.event, Wait: wait, Progress: p.progress()}) {
 				p.result(r)
+				waited = waited || r.Outcome == apply.Deferred && len(r.Written)+len(r.Removed) == 0
 			}
 			p.end()
+			if waited && ctx.Err() != nil {
+				text := "interrupted while it waited: nothing was written"
+				if left := len(events) - i - 1; left > 0 {
+					text += fmt.Sprintf(", and %d of %d events were not tried", left, len(events))
+				}
+				return undone{errors.New(text)}
+			}
 		}
 		return p.verdict()
 	}

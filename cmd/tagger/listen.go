@@ -79,7 +79,7 @@ func listenCommand() *cobra.Command {
 		}
 		switch {
 		case reconcileEvery != 0 && reconcileEvery < shortestPeriod:
-			return fmt.Errorf("listen --reconcile %s: want %s at the least", reconcileEvery, shortestPeriod)
+			return fmt.Errorf("listen --reconcile %s: want at least %s", label(reconcileEvery), label(shortestPeriod))
 		case reconcileEvery != 0 && c.Sink != "":
 			return errors.New("listen --reconcile: with a sink nothing is tagged here")
 		}
@@ -171,7 +171,7 @@ func newSink(ctx context.Context, settings config.Settings, c config.Listen, log
 
 // newTagging sets what a listener that tags needs, and returns what writes the worker's metrics.
 func newTagging(ctx context.Context, o *listen.Options) (func(io.Writer) error, error) {
-	read := func() (config.Credentials, error) { return cloudsyaml.Read(ctx) }
+	read := func() (config.Credentials, error) { return cloudsyaml.Complete(ctx) }
 	c, err := app.Compose(ctx, app.Function{Name: "listen", Bus: true, Credentials: read, AWS: onAWS()})
 	if err != nil {
 		return nil, err

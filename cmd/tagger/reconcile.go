@@ -273,7 +273,7 @@ func connectReconciler(
 	if err != nil {
 		return nil, err
 	}
-	credentials, err := cloudsyaml.Read(ctx)
+	credentials, err := cloudsyaml.Complete(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -216,7 +216,7 @@ func TestExplain(t *testing.T) {
 		wants       []string
 	}{
 		{"done", "", exitDone, []string{
-			"done has every key that can be computed now; expires come of events only.\n",
+			"done has every key that can be computed now; expires can be computed only from an event.\n",
 			"not ours", "state     active, no task\n", "next      nothing to do", "skip    prod: when is false",
 		}},
 		{"bare", "", exitUndone, []string{
@@ -246,8 +246,8 @@ func TestExplain(t *testing.T) {
 		{going, "", exitUndone, []string{"going is deleted: nothing can be written on it any more.\n",
 			"next      nothing to do"}},
 		{"twins", "", exitUsage, []string{"twins is the name of 2 resources"}},
-		{foreign, "", exitUndone, []string{"is not there, or not to be seen with these credentials"}},
-		{"nothing", "", exitUndone, []string{"is not there, or not to be seen with these credentials"}},
+		{foreign, "", exitUndone, []string{": not found. Either it does not exist, or these credentials cannot see it."}},
+		{"nothing", "", exitUndone, []string{": not found. Either it does not exist, or these credentials cannot see it."}},
 	} {
 		t.Run(tt.wanted, func(t *testing.T) {
 			args := []string{"explain", tt.wanted}
@@ -272,7 +272,7 @@ func TestExplain(t *testing.T) {
 		"explain",
 		bare,
 	); status != exitUnread ||
-		!strings.Contains(out, "is unknown: not everything could be looked at") {
+		!strings.Contains(out, "is unknown: not everything could be read") {
 		t.Errorf("status %d:\n%s", status, out)
 	}
 }

@@ -26,7 +26,7 @@ func runScheduled(ctx context.Context, flags *pflag.FlagSet, rulesFile string) e
 		return fmt.Errorf("reconcile --scheduled: --%s has no effect on it: its settings are TAGGER_PROJECTS, TAGGER_RATE, "+
 			"TAGGER_RECONCILE_RULES, TAGGER_RECONCILE_MAX and TAGGER_RECONCILE_MAX_PERCENT", other)
 	}
-	read := func() (config.Credentials, error) { return cloudsyaml.Read(ctx) }
+	read := func() (config.Credentials, error) { return cloudsyaml.Complete(ctx) }
 	c, err := app.Compose(ctx, app.Function{
 		Name: "reconcile", Credentials: read, RulesFile: rulesFile, AWS: onAWS(),
 	})

@@ -69,7 +69,7 @@ func TestListenReconcile(t *testing.T) {
 	clearEnv(t)
 	t.Setenv("TAGGER_AMQP_URL", "amqp://127.0.0.1:1/")
 	for want, args := range map[string][]string{
-		"--reconcile 1m0s: want 5m0s at the least": {"listen", "--reconcile", "1m"},
+		"--reconcile 1m: want at least 5m": {"listen", "--reconcile", "1m"},
 		"with a sink nothing is tagged":            {"listen", "--reconcile", "1h", "--sink", "http://127.0.0.1:1/"},
 	} {
 		if _, errOut, status := taggerCommand(t, "", args...); status != exitUsage || !strings.Contains(errOut, want) {

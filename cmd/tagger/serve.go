@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -49,7 +49,7 @@ func serveCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		read := func() (config.Credentials, error) { return cloudsyaml.Read(cmd.Context()) }
+		read := func() (config.Credentials, error) { return cloudsyaml.Complete(cmd.Context()) }
 		function := app.Function{Name: "tagger", Credentials: read, AWS: onAWS()}
 		if err := app.RunHTTP(cmd.Context(), function, listener); err != nil {
 			return fmt.Errorf("serve: %w", err)
@@ -61,20 +61,22 @@ func serveCommand() *cobra.Command {
 
 // bind listens on the address that --listen gives, or else on all interfaces and the port.
 func bind(ctx context.Context, address, port string) (net.Listener, error) {
-	from := "--listen " + strconv.Quote(address)
+	from := "--listen " + address
 	if address == "" {
-		address, from = net.JoinHostPort("", port), "PORT="+strconv.Quote(port)
+		address, from = net.JoinHostPort("", port), "PORT="+port
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if op, ok := errors.AsType[*net.OpError](err); ok { // which says the address once more
 		err = op.Err
 	}
-	_, inUse := errors.AsType[*os.SyscallError](err)
+	_, refused := errors.AsType[*os.SyscallError](err)
 	switch {
 	case err == nil:
 		return listener, nil
-	case inUse:
-		return nil, undone{fmt.Errorf("listen, as %s says: %w", from, err)}
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, undone{fmt.Errorf("%s: the address is in use; choose another", from)}
+	case refused:
+		return nil, undone{fmt.Errorf("%s: %w", from, err)}
 	}
-	return nil, fmt.Errorf("listen, as %s says: %w; --listen takes HOST:PORT, such as 127.0.0.1:8080 or :8080", from, err)
+	return nil, fmt.Errorf("%s: %w; --listen wants HOST:PORT, such as 127.0.0.1:8080 or :8080", from, err)
 }

@@ -25,7 +25,7 @@ func options(settings config.Settings, c config.Credentials) cloud.Options {
 
 // connect logs in to the configured cloud. It first prints where, and as which user.
 func connect(ctx context.Context, settings config.Settings, s streams) (tagger.Parts, error) {
-	c, err := cloudsyaml.Read(ctx)
+	c, err := cloudsyaml.Complete(ctx)
 	if err != nil {
 		return tagger.Parts{}, err
 	}

@@ -111,3 +111,27 @@ func TestInterruptWhileReading(t *testing.T) {
 		}
 	}
 }
+
+// A login that fails says what to check: the address, the variables, the cloud of clouds.yaml.
+func TestLoginThatFails(t *testing.T) {
+	onSimcloud(t, simcloud.Options{})
+	address := os.Getenv("OS_AUTH_URL")
+	t.Setenv("OS_PASSWORD", "wrong")
+	out, _, _ := taggerCommand(t, "", "check")
+	if !strings.Contains(out, ": check OS_USERNAME, OS_PASSWORD and OS_PROJECT_ID)") {
+		t.Error(out)
+	}
+	t.Setenv("OS_AUTH_URL", "http://127.0.0.1:1/v3")
+	out, _, _ = taggerCommand(t, "", "check")
+	if !strings.Contains(out, "connection refused (nothing answers there: check OS_AUTH_URL)") {
+		t.Error(out)
+	}
+	clearEnv(t)
+	file := write(t, t.TempDir(), "clouds.yaml", "clouds: {try: {auth: {auth_url: '"+address+"', username: u}}}\n")
+	t.Setenv("OS_CLIENT_CONFIG_FILE", file)
+	t.Setenv("OS_CLOUD", "try")
+	out, _, _ = taggerCommand(t, "", "check")
+	if !strings.Contains(out, "credentials  failed  read cloud try in "+file+": password is missing: username needs it") {
+		t.Error(out)
+	}
+}

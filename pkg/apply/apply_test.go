@@ -467,7 +467,7 @@ func TestMissing(t *testing.T) {
 		outcome apply.Outcome
 		reason  string
 	}{
-		{"old event", time.Hour, true, apply.Gone, "could not be found"},
+		{"old event", time.Hour, true, apply.Gone, "has this id, and the event is older than TAGGER_GRACE (10m): it counts as deleted"},
 		{"young event", time.Minute, true, apply.Deferred, "not found yet"},
 		{"another project", time.Hour, false, apply.Rejected, "another project"},
 	} {

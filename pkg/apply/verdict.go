@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/backoff"
@@ -16,6 +17,8 @@ type Situation struct {
 	Class metadata.Class
 	// Kind is the resource's.
 	Kind metadata.Kind
+	// Project is the resource's project, "" if unknown.
+	Project string
 	// State is the resource's state, "" if it was not read or the kind has none.
 	State string
 	// Visible is that of [Job].
@@ -93,7 +96,15 @@ func (o Options) decide(s Situation) Verdict {
 		case !s.Visible:
 			return final(Rejected, "not found, and the credentials act in another project than the event's: "+s.Message)
 		}
-		return final(Gone, s.Message)
+		if s.EventAge < o.Grace { // given up
+			return final(Gone, s.Message)
+		}
+		where := ""
+		if s.Project != "" {
+			where = " in project " + s.Project
+		}
+		return final(Gone, fmt.Sprintf("no %s has this id%s, and the event is older than TAGGER_GRACE (%s): it counts as deleted",
+			s.Kind, where, short(o.Grace)))
 
 	case metadata.NotReady, metadata.Locked:
 		state := s.Kind.StateName() + " " + s.State
@@ -132,6 +143,18 @@ func (o Options) decide(s Situation) Verdict {
 	return final(Rejected, s.Message)
 }
 
+// short returns a duration without zero units at its end: 10m instead of 10m0s.
+func short(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
 // maxClockSkew is how far another clock may be ahead of ours. A time further in the future is ignored.
 const maxClockSkew = 5 * time.Minute
 
@@ -167,6 +190,7 @@ func (a *Applier) decide(ctx context.Context, r *run, err error) Verdict {
 		return Verdict{Decision: Decision{Outcome: Ignored, Reason: e.Error()}}
 	}
 	s := a.options.Situation(r.job.Change.Time, r.job.SentAt, r.job.ReceivedAt)
+	s.Project = r.job.Change.Resource.Project
 	s.Kind, s.Visible, s.Receives, s.Message = r.resource.Kind(), r.job.Visible, r.job.Receives, err.Error()
 	if errors.Is(err, errLost) {
 		s.Class, s.Message = metadata.Unknown, fmt.Sprintf("read back something else than was written, %d times", r.losses)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -157,7 +158,7 @@ func loginError(l config.Login, project string, err error) error {
 			status == http.StatusTooEarly {
 			return newResponseError(text, answer.Method, answer.URL, status, answer.ResponseHeader)
 		}
-		text += " (" + hint(status, l.Method) + ")"
+		text += " (" + hint(status, l, project) + ")"
 		return &RefusedError{Err: newResponseError(text, answer.Method, answer.URL, status, answer.ResponseHeader)}
 	}
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
@@ -166,18 +167,36 @@ func loginError(l config.Login, project string, err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // its text repeats the address
 	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%s: %w (nothing answers there: check OS_AUTH_URL)", action, err)
+	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s: no answer within %s: %w", action, loginTimeout, err)
 	}
 	return fmt.Errorf("%s: %w", action, err)
 }
 
-func hint(status int, m config.Method) string {
+// hint returns the likely causes of a refusal, and the variables to check. project is not that of the variables, if
+// set.
+func hint(status int, l config.Login, project string) string {
+	m := l.Method
 	switch {
 	case status == http.StatusUnauthorized && m == config.Password:
-		return "the password is wrong, the user is disabled or locked, or has no role in that project"
+		user := "OS_USERNAME"
+		if l.UserID != "" {
+			user = "OS_USER_ID"
+		}
+		const causes = "the password is wrong, the user is disabled or locked, or has no role in that project"
+		switch {
+		case project != "":
+			return causes
+		case l.ProjectID != "":
+			return causes + ": check " + user + ", OS_PASSWORD and OS_PROJECT_ID"
+		}
+		return causes + ": check " + user + ", OS_PASSWORD, OS_PROJECT_NAME and the domains"
 	case status == http.StatusUnauthorized && m == config.ApplicationCredential:
-		return "the secret is wrong, or the application credential has expired or was deleted"
+		return "the secret is wrong, or the application credential has expired or was deleted: check " +
+			"OS_APPLICATION_CREDENTIAL_ID and OS_APPLICATION_CREDENTIAL_SECRET"
 	case status == http.StatusUnauthorized || m == config.Token && status == http.StatusNotFound:
 		return "the token has expired or was revoked, and needs to be replaced"
 	case status == http.StatusForbidden:

@@ -56,12 +56,22 @@ func Check(b []byte) error {
 		return errors.New("is UTF-16; want UTF-8")
 	}
 	if at := secondDocument(b); at > 0 {
-		return fmt.Errorf("contains a second document (byte %d of %d); put them into [ ], separated by commas", at, len(b))
+		return fmt.Errorf("contains a second document (%s); put them into [ ], separated by commas", place(b, at))
 	}
 	if s, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(b, new(json.RawMessage))); ok {
-		return fmt.Errorf("is not JSON (byte %d of %d)", s.Offset, len(b))
+		if s.Error() == "unexpected end of JSON input" {
+			return fmt.Errorf("is not JSON (%s: it ends too early)", place(b, int(s.Offset)))
+		}
+		return fmt.Errorf("is not JSON (%s)", place(b, int(s.Offset)))
 	}
 	return errors.New("is not JSON")
+}
+
+// place returns the line and the column of the n-th byte, counted from 1.
+func place(b []byte, n int) string {
+	before := b[:max(0, min(n, len(b))-1)]
+	line := before[bytes.LastIndexByte(before, '\n')+1:]
+	return fmt.Sprintf("line %d, column %d", bytes.Count(before, []byte("\n"))+1, utf8.RuneCount(line)+1)
 }
 
 // isUTF16 reports whether b looks like UTF-16, which Windows PowerShell's > writes: with a byte order mark, or with a

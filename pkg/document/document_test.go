@@ -16,11 +16,11 @@ func TestCheck(t *testing.T) {
 		" \n":                "is empty",
 		"5":                  "",
 		`{"a":[1,"x",null]}`: "",
-		`{"a":`:              "is not JSON (byte 5 of 5)",
-		"{} {}": "contains a second document (byte 4 of 5); put them into [ ], separated by " +
+		`{"a":`:              "is not JSON (line 1, column 5: it ends too early)",
+		"{} {}": "contains a second document (line 1, column 4); put them into [ ], separated by " +
 			"commas",
 		"{\x00}\x00":                        "is UTF-16; want UTF-8",
-		"\uFEFF{}":                          "is not JSON (byte 1 of 5)", // callers use TrimMark first
+		"\uFEFF{}":                          "is not JSON (line 1, column 1)", // callers use TrimMark first
 		strings.Repeat("[", 65):             "has more than 64 levels of nesting",
 		`"` + strings.Repeat("[", 65) + `"`: "",
 	} {

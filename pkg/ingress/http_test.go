@@ -96,10 +96,10 @@ func TestHTTPErrors(t *testing.T) {
 			"read HTTP request: CloudEvent in binary mode: a ce- header is not UTF-8 after percent-decoding"},
 		{"control character", with("Ce-Type", "a%0Ab"), "", "read HTTP request: CloudEvent: type holds a control character"},
 		{"cut off JSON", with("Content-Type", "application/json"), `{"a":`,
-			"read HTTP request: CloudEvent: data: is not JSON (byte 5 of 5)"},
+			"read HTTP request: CloudEvent: data: is not JSON (line 1, column 5: it ends too early)"},
 		{"too large", full, strings.Repeat("x", ingress.MaxPayload+1), "read HTTP request: has more than 6291456 bytes"},
 		{"no body", http.Header{"Content-Type": {"application/json"}}, "", "read HTTP request: body: is empty"},
-		{"no JSON", http.Header{"Content-Type": {"text/html"}}, "<p>", "read HTTP request: body: is not JSON (byte 1 of 3)"},
+		{"no JSON", http.Header{"Content-Type": {"text/html"}}, "<p>", "read HTTP request: body: is not JSON (line 1, column 1)"},
 		{"Avro", http.Header{"Content-Type": {"application/cloudevents+avro"}}, "x",
 			`read HTTP request: body: Content-Type "application/cloudevents+avro" is not read; want the JSON format, application/cloudevents+json`},
 		{"batch that is none", http.Header{"Content-Type": {"application/cloudevents-batch+json"}}, event1,
@@ -120,7 +120,7 @@ func TestFunctionURLErrors(t *testing.T) {
 	for payload, want := range map[string]string{
 		`{"requestContext":{"http":{}},"body":"%%%","isBase64Encoded":true}`:                            "read HTTP request: body is not base64, isBase64Encoded says it is",
 		`{"requestContext":{"http":{"method":"GET"}},"headers":{},"isBase64Encoded":false}`:             "read HTTP request: body: is empty",
-		`{"requestContext":{"http":{}},"headers":{"content-type":"application/json"},"body":"{\"a\":"}`: "read HTTP request: body: is not JSON (byte 5 of 5)",
+		`{"requestContext":{"http":{}},"headers":{"content-type":"application/json"},"body":"{\"a\":"}`: "read HTTP request: body: is not JSON (line 1, column 5: it ends too early)",
 	} {
 		b := ingress.Decode([]byte(payload))
 		if got := fmt.Sprint(b.Records[0].Err); b.Carrier != ingress.HTTP || got != want {

@@ -129,6 +129,9 @@ func dial(ctx context.Context, broker config.Secret, settings *tls.Config) (*con
 	if refused := certificate.Refused(err, "TAGGER_AMQP_CACERT", "TAGGER_AMQP_URL"); refused != nil {
 		return nil, refused
 	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return nil, errors.New("it does not speak TLS: its address begins with amqp://, most often with port 5672")
+	}
 	return nil, err
 }
 

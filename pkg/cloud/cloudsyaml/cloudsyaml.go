@@ -63,6 +63,31 @@ func read() (config.Credentials, error) {
 	return credentials, nil
 }
 
+// Complete is [Read] for callers that need all values for a login: what is missing in clouds.yaml is an error that names
+// the cloud and the file.
+func Complete(ctx context.Context) (config.Credentials, error) {
+	credentials, err := Read(ctx)
+	name := os.Getenv("OS_CLOUD")
+	if err != nil || name == "" {
+		return credentials, err
+	}
+	if _, err := credentials.Resolve(); err != nil {
+		_, file, _ := find(name) // it was found just now
+		text := strings.TrimPrefix(asMembers(err.Error()), "credentials: ")
+		return config.Credentials{}, &cloud.RefusedError{Err: fmt.Errorf("read cloud %s in %s: %s", name, file, text)}
+	}
+	return credentials, nil
+}
+
+var variable = regexp.MustCompile(`\bOS_[A-Z_]+\b`)
+
+// asMembers replaces the names of variables by those of the members of a cloud in clouds.yaml.
+func asMembers(text string) string {
+	return variable.ReplaceAllStringFunc(text, func(name string) string {
+		return strings.ToLower(strings.TrimPrefix(name, "OS_"))
+	})
+}
+
 // entry is one cloud or profile in a file, with the fields that a login needs.
 type entry struct {
 	// Auth holds the names of OS_* variables, in lower case and without "OS_".
