@@ -445,7 +445,7 @@ func TestBadConfiguration(t *testing.T) {
 		want string
 	}{
 		{"no rules", []string{}, "there are none; set TAGGER_RULES"},
-		{"bad rules", []string{"TAGGER_RULES=rules: []"}, "TAGGER_RULES:1: rules: is empty"},
+		{"bad rules", []string{"TAGGER_RULES=rules: {}"}, "TAGGER_RULES:1: rules: want a list, found an empty mapping"},
 		{"no credentials", []string{"TAGGER_RULES=" + rulesText}, "set TAGGER_SECRET_ARN to its ARN"},
 		{"credentials in the environment", []string{"TAGGER_RULES=" + rulesText, "OS_PASSWORD=hunter2"},
 			"OS_PASSWORD would be readable"},

@@ -171,7 +171,7 @@ func (f coverageFlags) options(ctx context.Context, s streams) (coverage.Options
 	required := set.Policy().RequiredKeys()
 	if f.key != "" && len(required) > 0 && !slices.Contains(required, f.key) {
 		return coverage.Options{}, fmt.Errorf("coverage: --key %s: required: does not list it; it lists %s%s", f.key,
-			strings.Join(required, ", "), suggest.Hint(f.key, required))
+			strings.Join(required, ", "), suggest.Meant(f.key, required))
 	}
 	scope := settings.Projects
 	if f.scope != "" {

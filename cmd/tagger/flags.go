@@ -100,8 +100,5 @@ func noArguments(cmd *cobra.Command, args []string) error {
 func oneOfWords(value string, words []string) error {
 	last := len(words) - 1
 	text := "want " + strings.Join(words[:last], ", ") + " or " + words[last]
-	if meant := suggest.Word(value, words); meant != "" {
-		text += "; did you mean " + meant + "?"
-	}
-	return errors.New(text)
+	return errors.New(text + suggest.Meant(value, words))
 }

@@ -31,11 +31,7 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 						known = append(known, c.Name())
 					}
 				}
-				meant := ""
-				if word := suggest.Word(rest[0], known); word != "" {
-					meant = "; did you mean " + word + "?"
-				}
-				return fmt.Errorf("unknown help topic %q%s", strings.Join(args, " "), meant)
+				return fmt.Errorf("unknown help topic %q%s", strings.Join(args, " "), suggest.Meant(rest[0], known))
 			}
 			topic.InitDefaultHelpFlag()
 			topic.InitDefaultVersionFlag()

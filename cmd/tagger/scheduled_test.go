@@ -70,7 +70,7 @@ func TestListenReconcile(t *testing.T) {
 	t.Setenv("TAGGER_AMQP_URL", "amqp://127.0.0.1:1/")
 	for want, args := range map[string][]string{
 		"--reconcile 1m: want at least 5m": {"listen", "--reconcile", "1m"},
-		"with a sink nothing is tagged":            {"listen", "--reconcile", "1h", "--sink", "http://127.0.0.1:1/"},
+		"with a sink nothing is tagged":    {"listen", "--reconcile", "1h", "--sink", "http://127.0.0.1:1/"},
 	} {
 		if _, errOut, status := taggerCommand(t, "", args...); status != exitUsage || !strings.Contains(errOut, want) {
 			t.Errorf("%q: status %d: %s", args, status, errOut)

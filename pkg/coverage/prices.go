@@ -162,7 +162,7 @@ func fieldsOf(node *yaml.Node, what string, known ...string) (map[string]*yaml.N
 		name, value := node.Content[i], node.Content[i+1]
 		if len(known) > 0 && !slices.Contains(known, name.Value) {
 			return nil, fmt.Errorf(":%d: %s: unknown field %s: want %s%s", name.Line, strings.TrimSuffix(what, ":"), name.Value,
-				strings.Join(known, ", "), suggest.Hint(name.Value, known))
+				strings.Join(known, ", "), suggest.Meant(name.Value, known))
 		}
 		if fields[name.Value] != nil {
 			return nil, fmt.Errorf(":%d: %s: %s is there twice", name.Line, strings.TrimSuffix(what, ":"), name.Value)

@@ -26,11 +26,19 @@ func Word(word string, candidates []string) string {
 	return best
 }
 
+// Meant returns "; did you mean X?" if a candidate is close to word, else "". It is for errors that list the candidates.
+func Meant(word string, candidates []string) string {
+	if best := Word(word, candidates); best != "" {
+		return "; did you mean " + best + "?"
+	}
+	return ""
+}
+
 // Hint returns "; did you mean X?" if a candidate is close to word, else "; known: A, B, C" unless they are many, else
 // "".
 func Hint(word string, candidates []string) string {
-	if best := Word(word, candidates); best != "" {
-		return "; did you mean " + best + "?"
+	if meant := Meant(word, candidates); meant != "" {
+		return meant
 	}
 	const maxListed = 12
 	if len(candidates) == 0 || len(candidates) > maxListed {
