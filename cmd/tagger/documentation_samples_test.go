@@ -24,6 +24,7 @@ var varying = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?`), "2026-11-20T09:15:04Z"},
 	{regexp.MustCompile(`req-[0-9a-f-]{36}`), "req-2f6c1c1e-5b0c-4d7e-9c55-0f1d9a3c7b42"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "keystone.example.com:5000"},
+	{regexp.MustCompile(` calls, [0-9.msµ]+;`), " calls, 0s;"},
 	{regexp.MustCompile(`run-[0-9a-f]{12}`), "run-4c1e09a2b7d3"},
 	{regexp.MustCompile(`plan [0-9a-f]{12}`), "plan 71d2c5a9e0f4"},
 	{regexp.MustCompile(`, id [0-9a-f]{12}`), ", id 71d2c5a9e0f4"},
