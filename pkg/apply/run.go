@@ -127,7 +127,7 @@ func (r *run) attempt(ctx context.Context) error {
 type managedError struct{ key string }
 
 func (e managedError) Error() string {
-	return fmt.Sprintf("another program may manage its metadata: key %q is none of the rules'; volumes: {write: all} "+
+	return fmt.Sprintf("another program may manage its metadata: no rule sets key %q; volumes: {write: all} "+
 		"writes it all the same", e.key)
 }
 

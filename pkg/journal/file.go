@@ -21,7 +21,7 @@ type File struct {
 type ExistsError struct{ Path string }
 
 func (e *ExistsError) Error() string {
-	return fmt.Sprintf("write the journal: %s exists: go on with --resume, or take it back with --revert %s",
+	return fmt.Sprintf("write the journal: %s exists: continue with --resume, or undo it with --revert %s",
 		e.Path, e.Path)
 }
 
@@ -45,7 +45,7 @@ func Create(path string, h Header) (*File, error) {
 func Resume(path string) (*File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return nil, fmt.Errorf("go on with the journal: %w", err)
+		return nil, fmt.Errorf("resume the journal: %w", err)
 	}
 	end, err := endOfLines(f)
 	if err == nil {
@@ -54,7 +54,7 @@ func Resume(path string) (*File, error) {
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("go on with the journal: %w", err), f.Close())
+		return nil, errors.Join(fmt.Errorf("resume the journal: %w", err), f.Close())
 	}
 	return &File{file: f}, nil
 }

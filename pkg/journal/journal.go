@@ -108,7 +108,7 @@ func (r Replacement) Done(have string, there bool) bool {
 }
 
 // ErrNoJournal reports that a file is not a journal.
-var ErrNoJournal = errors.New("it is no journal of tagger reconcile or TAGGER_AUDIT_FILE")
+var ErrNoJournal = errors.New("it is not a journal of tagger reconcile or TAGGER_AUDIT_FILE")
 
 // Read calls each with every record of a journal and the header of its run, until each returns an error. It returns the
 // header of the last run. A line that was cut off when its process ended is skipped. The error comes from each or from
@@ -170,7 +170,7 @@ func Read(path string, each func(Header, Record) error) (header Header, err erro
 }
 
 func encodeLine(w io.Writer, v any) error {
-	enc := json.NewEncoder(w) // one line, in one write
+	enc := json.NewEncoder(w) // writes each line at once
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }

@@ -138,7 +138,7 @@ func TestCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := journal.Read(path, func(journal.Header, journal.Record) error { return nil }); err == nil {
-			t.Errorf("%q is taken for a journal", other)
+			t.Errorf("%q is accepted as a journal", other)
 		}
 	}
 }

@@ -95,12 +95,8 @@ type StoppedError struct {
 }
 
 func (e *StoppedError) Error() string {
-	return fmt.Sprintf(
-		"stopped: %d of %d resources failed, the limit is %s (--max-failures)",
-		e.Failed,
-		e.Tried,
-		percent(e.Limit),
-	)
+	return fmt.Sprintf("stopped: %d of %d resources failed, the limit is %s (--max-failures)", e.Failed, e.Tried,
+		percent(e.Limit))
 }
 
 // JournalOf returns the path of a plan's journal, which is in the plan's directory and named by its id.
@@ -125,7 +121,7 @@ func Apply(ctx context.Context, path string, run Run) (Report, error) {
 	case h.Rules != run.Rules:
 		return refused("the rules have changed since it was made (%.8s, now %.8s): make a new one", h.Rules, run.Rules)
 	case age > Validity:
-		return refused("it is %s old, and %s is the most: make a new one", age.Round(time.Minute), Validity)
+		return refused("it is %s old, the maximum is %s: make a new one", age.Round(time.Minute), Validity)
 	}
 	r.Journal = JournalOf(path, h)
 	var before past
@@ -137,11 +133,7 @@ func Apply(ctx context.Context, path string, run Run) (Report, error) {
 			return refused("the journal %s is for plan %s", r.Journal, before.header.Run)
 		}
 	} else if _, err := os.Stat(r.Journal); err == nil {
-		return refused(
-			"its journal %s exists: go on with --resume, or take it back with --revert %s",
-			r.Journal,
-			r.Journal,
-		)
+		return refused("its journal %s exists: continue with --resume, or undo it with --revert %[1]s", r.Journal)
 	}
 	selected := run.selection(before)
 	measures, err := Measure(path, selected)
@@ -210,6 +202,9 @@ func (run Run) selection(before past) func(n int, e Entry) bool {
 	return func(n int, _ Entry) bool { return n < end && !before.done.has(n) }
 }
 
+// errReadOnly keeps the verification of a canary from writing.
+var errReadOnly = errors.New("no write while a canary is verified")
+
 // verify waits, reads the resources of a canary again, and counts those that differ from what was written.
 func (run Run) verify(ctx context.Context, path string, selected func(int, Entry) bool, r *Report) error {
 	timer := time.NewTimer(run.CanaryWait)
@@ -223,13 +218,8 @@ func (run Run) verify(ctx context.Context, path string, selected func(int, Entry
 		if !selected(n, e) {
 			return true, nil
 		}
-		nothing := errors.New("nothing is written when a canary is verified")
-		c := run.Tagger.Correct(
-			ctx,
-			correction(e),
-			tagger.Delivery{},
-			func(map[string]journal.Replacement) error { return nothing },
-		)
+		readOnly := func(map[string]journal.Replacement) error { return errReadOnly }
+		c := run.Tagger.Correct(ctx, correction(e), tagger.Delivery{}, readOnly)
 		if len(c.Done) < len(e.Keys) && c.Outcome != apply.Gone {
 			r.Lost++
 		}
@@ -249,11 +239,7 @@ type job struct {
 }
 
 // all applies the entries, several at a time. Running corrections are finished if the run is cancelled.
-func (run Run) all(
-	ctx context.Context,
-	r *Report,
-	j runJournal,
-	before past,
+func (run Run) all(ctx context.Context, r *Report, j runJournal, before past,
 	entries func(func(int, Entry) (bool, error)) error,
 ) error {
 	jobs := make(chan job)
@@ -308,18 +294,14 @@ func (run Run) one(ctx context.Context, j runJournal, job job) (journal.Record, 
 	record := journal.Record{N: job.n, Kind: e.Kind, ID: e.ID, Name: e.Name, Project: e.Project}
 	var begun map[string]journal.Replacement
 	var failed error
-	c := run.Tagger.Correct(
-		ctx,
-		correction(e),
-		tagger.Delivery{Wait: correctionWait},
-		func(keys map[string]journal.Replacement) error {
-			begun = keys
-			begin := record
-			begin.Phase, begin.Keys = journal.Begin, keys
-			failed = j.write(begin)
-			return failed
-		},
-	)
+	announce := func(keys map[string]journal.Replacement) error {
+		begun = keys
+		begin := record
+		begin.Phase, begin.Keys = journal.Begin, keys
+		failed = j.write(begin)
+		return failed
+	}
+	c := run.Tagger.Correct(ctx, correction(e), tagger.Delivery{Wait: correctionWait}, announce)
 	if failed != nil {
 		return record, failed
 	}
@@ -381,23 +363,24 @@ func Revert(ctx context.Context, path string, run Run) (Report, error) {
 	case all.cloud == "" && run.Selection.By != "":
 		return refused("it has no record of --written-by %s%s", run.Selection.By, all.others())
 	case all.cloud == "":
-		return refused("it has no record of what is to be taken back")
+		return refused("it has no writes to undo")
 	case all.cloud != run.Cloud:
-		return refused("it is of cloud %s, this is %s", all.cloud, run.Cloud)
+		return refused("it is for cloud %s, this is %s", all.cloud, run.Cloud)
 	}
 	r.Journal = filepath.Join(filepath.Dir(path), "revert-"+run.Selection.name()+filepath.Base(path))
 	r.Planned, r.Unknown = len(all.entries), all.unknown
 	before, err := readPast(r.Journal)
 	exists := !errors.Is(err, os.ErrNotExist)
 	done := func(w written) bool { return before.done.has(w.n) }
+	allDone := !slices.ContainsFunc(all.entries, func(w written) bool { return !done(w) })
 	switch {
 	case err != nil && (exists || run.Resume):
 		return refused("%s", err)
-	case exists && !all.last.After(before.header.At) && !slices.ContainsFunc(all.entries, func(w written) bool { return !done(w) }):
+	case exists && !all.last.After(before.header.At) && allDone:
 		r.Finished = before.header.At
 		return r, nil
 	case exists && !run.Resume:
-		return refused("its journal %s exists: go on with --resume, or take it back with --revert %s", r.Journal, r.Journal)
+		return refused("its journal %s exists: continue with --resume, or undo it with --revert %[1]s", r.Journal)
 	}
 	j, err := run.openJournal(r.Journal, "revert-"+all.run)
 	if err != nil {

@@ -22,7 +22,7 @@ const (
 	Validity = 24 * time.Hour
 	// maxLine limits a line of a plan or a journal in bytes: 128 keys with two values of 255 characters each, as JSON.
 	maxLine = 1 << 20
-	// idLength is how many digits of the digest form a plan's id.
+	// idLength is the number of the digest's digits that form a plan's id.
 	idLength = 12
 )
 
@@ -193,7 +193,7 @@ func ReadHeader(path string) (Header, error) {
 	}
 	defer l.Close()
 	if err := l.next(&h); err != nil || h.Format != planFormat {
-		return h, fmt.Errorf("read the plan %s: it is no plan of tagger reconcile", path)
+		return h, fmt.Errorf("read the plan %s: it is not a plan of tagger reconcile", path)
 	}
 	sum := sha256.New()
 	for l.scanner.Scan() {
@@ -204,7 +204,7 @@ func ReadHeader(path string) (Header, error) {
 		return h, fmt.Errorf("read the plan %s: %w", path, err)
 	}
 	if digest := hex.EncodeToString(sum.Sum(nil)); digest != h.Digest {
-		return h, fmt.Errorf("read the plan %s: it was changed, or cut off, since it was made: make a new one", path)
+		return h, fmt.Errorf("read the plan %s: it was changed or cut off: make a new one", path)
 	}
 	return h, nil
 }

@@ -97,7 +97,7 @@ func (s Selection) name() string {
 	return hex.EncodeToString(sum[:4]) + "-"
 }
 
-// maxReverted limits how many resources one run reverts, because they are kept in memory.
+// maxReverted limits the resources that one run reverts, because they are kept in memory.
 const maxReverted = 250_000
 
 // written holds a journal's writes to one resource.
@@ -126,7 +126,7 @@ type revertible struct {
 	names []string
 }
 
-// maxNames limits how many runs and hashes an error names.
+// maxNames limits the runs and hashes that an error names.
 const maxNames = 6
 
 func (a *revertible) name(name string) {
@@ -166,12 +166,12 @@ func readRevertible(path string, s Selection) (revertible, error) {
 		case out.cloud == "":
 			out.cloud = h.Cloud
 		case out.cloud != h.Cloud:
-			return fmt.Errorf("the journal is of several clouds, %s and %s: pick one by --written-by or --written-between",
+			return fmt.Errorf("the journal has several clouds, %s and %s: pick one with --written-by or --written-between",
 				out.cloud, h.Cloud)
 		}
 		id := correction{h.Run, r.N}
 		if p, there := begun[id]; there {
-			p.keys, p.unknown = r.Keys, r.Unknown // as written, or as about to be written once more
+			p.keys, p.unknown = r.Keys, r.Unknown // written, or about to be written again
 			if r.Phase == journal.End {
 				delete(begun, id)
 			}
@@ -184,8 +184,8 @@ func readRevertible(path string, s Selection) (revertible, error) {
 		i, there := resources[name]
 		if !there {
 			if i = len(out.entries); i == maxReverted {
-				return fmt.Errorf("the journal is about more than %d resources: "+
-					"take it back in parts, by --written-between", maxReverted)
+				return fmt.Errorf("the journal has more than %d resources: "+
+					"undo it in parts, with --written-between", maxReverted)
 			}
 			resources[name] = i
 			e := Entry{Kind: r.Kind, ID: r.ID, Name: r.Name, Project: r.Project}

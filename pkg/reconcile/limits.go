@@ -31,7 +31,7 @@ func DefaultLimits() Limits {
 const (
 	// fewPerProject is the number of a project's resources that may always be written, whatever their share.
 	fewPerProject = 10
-	// maxValues limits how many different values are counted at a time. A value whose share exceeds 1/maxValues is never
+	// maxValues limits the different values counted at a time. A value whose share exceeds 1/maxValues is never
 	// missed.
 	maxValues = 1000
 )
@@ -69,7 +69,7 @@ func (e *LimitError) Error() string {
 	}
 	text := "stopped before the first write: " + strings.Join(over, "; ")
 	if e.Confirm >= 0 && e.Confirm != e.Resources {
-		text += fmt.Sprintf("; --confirm %d was given, and %d resources would be written", e.Confirm, e.Resources)
+		text += fmt.Sprintf("; --confirm %d was given, but %d resources would be written", e.Confirm, e.Resources)
 	}
 	return text
 }
@@ -210,8 +210,8 @@ func (l Limits) Check(h Header, m Measures) ([]Check, error) {
 	if projectShare > l.PerProject {
 		e.Project, e.Share = project, projectShare
 	}
-	wrong := l.Confirm >= 0 && !lifted // the confirmed number differs from the plan's
-	if wrong || slices.ContainsFunc(e.Checks, func(c Check) bool { return c.Over && !c.Lifted }) {
+	mismatch := l.Confirm >= 0 && !lifted // the confirmed number differs from the plan's
+	if mismatch || slices.ContainsFunc(e.Checks, func(c Check) bool { return c.Over && !c.Lifted }) {
 		return e.Checks, e
 	}
 	return e.Checks, nil

@@ -42,7 +42,7 @@ func (s *Summary) failed(err error) {
 	}
 }
 
-// maxReasons limits how many different reasons a summary counts.
+// maxReasons limits the different reasons that a summary counts.
 const maxReasons = 200
 
 func count(in map[string]int, reason string) {
@@ -57,7 +57,7 @@ func (s *Summary) note(kind lifecycle.Kind, a Assessment) {
 		s.States[a.State], s.Why[a.State] = map[lifecycle.Kind]int{}, map[string]int{}
 	}
 	s.States[a.State][kind]++
-	if a.Why != "" && a.State != Busy { // which has a time in it
+	if a.Why != "" && a.State != Busy { // the reason for Busy contains a time
 		count(s.Why[a.State], a.Why)
 	}
 	for _, p := range a.Problems {
@@ -81,15 +81,12 @@ type PastDateError struct {
 }
 
 func (e *PastDateError) Error() string {
-	return fmt.Sprintf(
-		"plan: %d values are dates in the past, on which a program that deletes or stops what has expired would act: %s: "+
-			"leave the key out, or give --allow-past-dates",
-		e.Count,
-		strings.Join(e.Examples, ", "),
-	)
+	return fmt.Sprintf("plan: %d values are dates in the past, and a program that acts on expiry dates may delete or "+
+		"stop these resources: %s: leave the key out, or allow it with --allow-past-dates",
+		e.Count, strings.Join(e.Examples, ", "))
 }
 
-// maxExamples limits how many examples an error names.
+// maxExamples limits the examples that an error names.
 const maxExamples = 3
 
 // Plan reads the resources of the scope and writes a plan to a new file at path, with mode 0600. An incomplete plan
@@ -115,7 +112,7 @@ func Plan(ctx context.Context, o Options, path string) (Summary, error) {
 	}
 	s.Cloud, s.User = own.CloudName(), own.User
 	if _, err := o.Bounds.Session(ctx, own.Project); err != nil && own.Admin() {
-		if _, foreign := err.(*cloud.OutOfBoundsError); !foreign { //nolint:errorlint // it is returned as it is
+		if _, outside := err.(*cloud.OutOfBoundsError); !outside { //nolint:errorlint // it is returned unwrapped
 			return s, err
 		}
 	}
@@ -173,7 +170,7 @@ func (p *planner) readAll(ctx context.Context, listings []cloud.Listing) error {
 	for _, kind := range p.Kinds {
 		indexed := p.parents(kind)
 		for _, l := range listings {
-			var broken error // which is no fault of the cloud's
+			var broken error // one that the cloud did not cause
 			err := p.Options.read(ctx, l, metadata.Kind(kind), called, older, func(v metadata.View) error {
 				if indexed {
 					p.index.add(metadata.Kind(kind), v)
@@ -205,7 +202,7 @@ func (o Options) selects(v metadata.View) bool {
 // consider plans one resource. An error from it ends the plan.
 func (p *planner) consider(ctx context.Context, kind lifecycle.Kind, v metadata.View) error {
 	if metadata.Kind(kind).Readiness(v.State) == metadata.Deleted {
-		return nil // an administrator sees deleted servers for some time
+		return nil // an administrator still sees recently deleted servers
 	}
 	wanted := p.selects(v)
 	if !wanted && p.Options.Listed == nil {
@@ -260,7 +257,7 @@ func (p *planner) consider(ctx context.Context, kind lifecycle.Kind, v metadata.
 	return p.draft.add(Entry{Kind: kind, ID: v.ID, Name: v.Name, Project: v.Project, Rules: a.Plan.Rules, Keys: a.Keys})
 }
 
-// maxNamed limits how many projects' names are looked up.
+// maxNamed limits the projects whose names are looked up.
 const maxNamed = 50
 
 // nameProjects sets the names of the plan's projects, if they are known or can be read.
@@ -282,7 +279,7 @@ func (p *planner) nameProjects(ctx context.Context, listings []cloud.Listing) {
 		}
 		project, err := p.Cloud.Project(ctx, id)
 		if err != nil {
-			return // members cannot read them, and names only help
+			return // members may not read names, which are optional
 		}
 		c.Name = project.Name
 		p.projects[id] = c

@@ -13,8 +13,7 @@ import (
 // read calls each with every resource of a listing, and returns the error that ended it. A failed page or a resource of
 // another project makes the list incomplete.
 func (o Options) read(ctx context.Context, l cloud.Listing, kind metadata.Kind, called func(metadata.Call),
-	older func(),
-	each func(metadata.View) error,
+	older func(), each func(metadata.View) error,
 ) error {
 	service, err := l.Session.Service(string(kind.Service()))
 	if err != nil {
@@ -51,7 +50,7 @@ func (o Options) within(ctx context.Context, project string, known map[string]St
 		out   State
 	}{{o.Cloud, outOfScope}, {o.Bounds, OutOfBounds}} {
 		_, err := c.cloud.Session(ctx, project)
-		if _, foreign := errors.AsType[*cloud.OutOfBoundsError](err); foreign {
+		if _, outside := errors.AsType[*cloud.OutOfBoundsError](err); outside {
 			known[project] = c.out
 			return c.out, nil
 		}
@@ -72,11 +71,7 @@ type index map[string]metadata.View
 func (x index) add(kind metadata.Kind, v metadata.View) {
 	if len(x) < maxIndex {
 		x[string(kind)+"/"+v.ID] = metadata.View{
-			ID:       v.ID,
-			Name:     v.Name,
-			Project:  v.Project,
-			Created:  v.Created,
-			Metadata: v.Metadata,
+			ID: v.ID, Name: v.Name, Project: v.Project, Created: v.Created, Metadata: v.Metadata,
 		}
 	}
 }

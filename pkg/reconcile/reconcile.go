@@ -28,13 +28,13 @@ import (
 )
 
 const (
-	// pageSize is how many resources one request lists.
+	// pageSize is the number of resources that one request lists.
 	pageSize = 200
-	// pageRetries is how often a failed page is requested again.
+	// pageRetries is the number of retries for a failed page.
 	pageRetries = 4
-	// maxIndex limits how many parent resources are kept in memory; others are read again.
+	// maxIndex limits the parent resources kept in memory; others are read again.
 	maxIndex = 10_000
-	// maxErrors limits how many errors a summary lists.
+	// maxErrors limits the errors that a summary lists.
 	maxErrors = 10
 )
 
@@ -108,15 +108,11 @@ type Assessment struct {
 }
 
 // Assess decides what to do with a resource. It returns an error if something could not be read.
-func Assess(
-	ctx context.Context,
-	o Options,
-	kind lifecycle.Kind,
-	v metadata.View,
+func Assess(ctx context.Context, o Options, kind lifecycle.Kind, v metadata.View,
 	parent func(metadata.Kind, string) (metadata.View, bool),
 ) (Assessment, error) {
 	if v.State == metadata.Unread {
-		return Assessment{State: Unread}, errors.New("its cell is down: nothing is known of its metadata")
+		return Assessment{State: Unread}, errors.New("its cell is down, so its metadata is unknown")
 	}
 	name, err := o.projectName(ctx, v.Project)
 	if err != nil {
@@ -159,19 +155,19 @@ func Assess(
 		switch {
 		case there && have == want:
 		case twin != "":
-			problem(key, fmt.Sprintf("%q is there, and differs in case only", twin))
+			problem(key, fmt.Sprintf("%q exists and differs only in case", twin))
 			differs++
 		case !there && alias != "":
-			problem(key, fmt.Sprintf("is there as %q", alias))
+			problem(key, fmt.Sprintf("exists as alias %q", alias))
 		case o.Policy.Protects(key) && !slices.Contains(o.Protected, key):
-			problem(key, "protected_keys: has it; --protected "+key+" writes it all the same")
+			problem(key, "protected_keys lists it; --protected "+key+" allows the write")
 		case exemption != "":
 			problem(key, exemption)
 			exempt++
 		case there && have != "" && !o.overwrites(key, plan.Set):
-			why := "the rules have it under add:, which replaces no value"
+			why := "the rules set it under add:, which replaces no value"
 			if o.Overwrites(key, plan.Set) {
-				why = "a reconcile replaces only what --overwrite names"
+				why = "only --overwrite lets a reconcile replace a value"
 			}
 			problem(key, fmt.Sprintf("has another value, %q; %s", have, why))
 			differs++
@@ -199,10 +195,7 @@ func (o Options) state(a *Assessment, kind lifecycle.Kind, v metadata.View, exem
 		a.Why = "volumes: {write: never}"
 		return NotManaged
 	case a.Plan.Unmanageable != "":
-		a.Why = fmt.Sprintf(
-			"another program may manage its metadata: key %q is none of the rules'",
-			a.Plan.Unmanageable,
-		)
+		a.Why = fmt.Sprintf("another program may manage its metadata: no rule sets key %q", a.Plan.Unmanageable)
 		return NotManaged
 	case !v.Created.IsZero() && age < o.Grace:
 		a.Why = "left to its events"
@@ -281,10 +274,8 @@ func (o Options) alias(kind lifecycle.Kind, key string, have map[string]string) 
 
 // projectName returns the name of a project if an exemption needs it, else "".
 func (o Options) projectName(ctx context.Context, id string) (string, error) {
-	if !slices.ContainsFunc(
-		o.Policy.Exemptions,
-		func(x rules.Exemption) bool { return x.Match["project_name"] != "" },
-	) {
+	needsName := func(x rules.Exemption) bool { return x.Match["project_name"] != "" }
+	if !slices.ContainsFunc(o.Policy.Exemptions, needsName) {
 		return "", nil
 	}
 	session, err := o.Bounds.Session(ctx, id)

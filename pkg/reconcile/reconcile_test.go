@@ -24,7 +24,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// world is an embedded cloud with what plans and runs need.
+// world is an embedded cloud with the options of plans and runs.
 type world struct {
 	t     *testing.T
 	cloud *simcloud.Cloud
@@ -189,14 +189,17 @@ func TestPlanAndApply(t *testing.T) {
 			t.Fatal(err)
 		}
 		r, err := Apply(t.Context(), w.path, w.run())
-		if err != nil || r.Written != 3 || r.Failed != 0 || r.Left != 0 {
-			t.Fatalf("report %+v, error %v", r, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Written != 3 || r.Failed != 0 || r.Left != 0 {
+			t.Fatalf("%d written, %d failed, %d left", r.Written, r.Failed, r.Left)
 		}
 		if diff := cmp.Diff(planned, w.metadata()); diff != "" {
-			t.Errorf("the run is not what the dry run said (-planned +there):\n%s", diff)
+			t.Errorf("the run differs from the dry run (-planned +got):\n%s", diff)
 		}
 		if m := w.metadata()["empty"]; m["tier"] != "old" || m["owner"] == "" || m["expires"] != "" {
-			t.Errorf("an empty value counts as none, set: does not overwrite, and nothing comes of time: %v", m)
+			t.Errorf("an empty value must count as none, and set: must not overwrite: %v", m)
 		}
 		if info, err := os.Stat(r.Journal); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("the journal's file: %v %v", info, err)
@@ -375,8 +378,8 @@ func isRefused(err error) bool {
 	return ok
 }
 
-// Killed at any point around any write and resumed, a run ends as one that was not killed, and can be taken back:
-// before the journal announces the write, between that and the write, and before the journal says that it was made.
+// A run that is killed around any write and resumed ends like one that was not killed, and can be reverted. It is
+// killed before the journal announces the write, between that and the write, and before the journal records the write.
 func TestKilledAndResumed(t *testing.T) {
 	const servers = 4
 	fill := func(c *simcloud.Cloud) {
@@ -484,8 +487,8 @@ func TestCutOffJournal(t *testing.T) {
 	})
 }
 
-// The answer to each write is lost once.
-func TestLostAnswers(t *testing.T) {
+// The response to each write is lost once.
+func TestLostResponses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for skip := range 3 {
 			w := newWorld(
@@ -542,8 +545,11 @@ func TestMaxFailures(t *testing.T) {
 		)
 		r, err := Apply(t.Context(), w.path, w.run())
 		e, stopped := errors.AsType[*StoppedError](err)
-		if !stopped || e.Failed != 2 || r.Written != 0 || r.Left != 50 {
-			t.Errorf("report %+v, error %v", r, err)
+		if !stopped || e.Failed != 2 {
+			t.Errorf("the error is %v", err)
+		}
+		if r.Written != 0 || r.Left != 50 {
+			t.Errorf("%d written, %d left", r.Written, r.Left)
 		}
 	})
 }
@@ -568,8 +574,11 @@ func TestCancelled(t *testing.T) {
 			}
 		}
 		r, err := Apply(ctx, w.path, run)
-		if !errors.Is(err, context.Canceled) || r.Failed != 0 || r.Written < 3 || r.Written+r.Left != 20 {
-			t.Errorf("report %+v, error %v", r, err)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("the error is %v", err)
+		}
+		if r.Failed != 0 || r.Written < 3 || r.Written+r.Left != 20 {
+			t.Errorf("%d failed, %d written, %d left", r.Failed, r.Written, r.Left)
 		}
 	})
 }
@@ -600,9 +609,11 @@ func TestIncomplete(t *testing.T) {
 			)
 			w.cloud.Inject(tt.fault)
 			s := w.plan()
-			if s.Complete != tt.complete || s.Listed["server"] != tt.listed || s.Resources != tt.listed ||
-				(len(s.Errors) > 0) == tt.complete {
-				t.Errorf("summary %+v", s)
+			if s.Complete != tt.complete || (len(s.Errors) > 0) == tt.complete {
+				t.Errorf("complete: %t, errors %q", s.Complete, s.Errors)
+			}
+			if s.Listed["server"] != tt.listed || s.Resources != tt.listed {
+				t.Errorf("%d servers listed, %d resources planned, want %d", s.Listed["server"], s.Resources, tt.listed)
 			}
 		})
 	}
@@ -688,7 +699,7 @@ func TestParents(t *testing.T) {
 	})
 }
 
-// A dry run of a large fleet takes one call for each page, and memory that does not depend on the fleet.
+// A dry run of a large fleet needs one call for each page, and memory that does not depend on the fleet.
 func TestLargeFleet(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a large fleet")

@@ -104,7 +104,7 @@ func (r *Reconciler) Run(ctx context.Context) (Pass, error) {
 	return p, err
 }
 
-var errTime = errors.New("the time for one pass is over")
+var errTime = errors.New("the time for the pass is over")
 
 // pass plans, and writes if it may.
 func (r *Reconciler) pass(ctx context.Context) (Pass, error) {
@@ -121,7 +121,7 @@ func (r *Reconciler) pass(ctx context.Context) (Pass, error) {
 	}
 	dir, err := os.MkdirTemp("", "tagger-reconcile-")
 	if err != nil {
-		return p, fmt.Errorf("make a folder for the plan: %w", err)
+		return p, fmt.Errorf("create a directory for the plan: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	session, err := r.Cloud.Login(ctx)
@@ -168,7 +168,7 @@ func (r *Reconciler) pass(ctx context.Context) (Pass, error) {
 		return p, nil
 	case !r.isReviewed(set.Hash()):
 		p.Outcome = metrics.ReconcileDry
-		p.Reason = "these rules are not reviewed: look at what tagger reconcile plans with them, then set " +
+		p.Reason = "these rules are not reviewed: check the plan of tagger reconcile with them, then set " +
 			"TAGGER_RECONCILE_RULES=" + p.Rules
 		return p, nil
 	}
@@ -186,7 +186,8 @@ func (r *Reconciler) pass(ctx context.Context) (Pass, error) {
 		p.Outcome, p.Reason = metrics.ReconcileStopped, err.Error()
 	case errors.Is(err, errTime):
 		p.Outcome = metrics.ReconcileOutOfTime
-		p.Reason = fmt.Sprintf("after %d resources were written; the next pass finds the other %d", p.Written, p.Left)
+		p.Reason = fmt.Sprintf("after %d resources were written; the next pass continues with the other %d", p.Written,
+			p.Left)
 	case err != nil:
 		return p, err
 	case p.Failed > 0:
@@ -229,7 +230,7 @@ func (p Pass) read() Pass {
 	p.Outcome = metrics.ReconcileDone
 	if p.NotRead > 0 {
 		p.Outcome = metrics.ReconcileIncomplete
-		p.Reason = fmt.Sprintf("%d lists or resources could not be read; what was read is right", p.NotRead)
+		p.Reason = fmt.Sprintf("%d lists or resources could not be read; the others were processed", p.NotRead)
 	}
 	return p
 }
