@@ -48,20 +48,20 @@ var irrelevant = append([]string{
 // load is a set of messages for a listener.
 type load struct {
 	name     string
-	messages []string // files of each server, in their order
+	messages []string // files of each server, in order
 	servers  int
 }
 
 var (
-	runs     = flag.Int("runs", 3, "how often each load is measured")
-	messages = flag.Int("messages", 12_000, "how many messages a load has")
+	runs     = flag.Int("runs", 3, "number of measurements of each load")
+	messages = flag.Int("messages", 12_000, "number of messages of a load")
 )
 
 // TestListener measures "tagger listen" on one CPU with its own RabbitMQ.
 func TestListener(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tagger")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/tagger")
-	build.Dir = ".." // which is another module
+	build.Dir = ".." // the command is in another module
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build tagger: %v: %s", err, out)
 	}
@@ -73,7 +73,7 @@ func TestListener(t *testing.T) {
 	}
 	for _, l := range []load{
 		{"95 % irrelevant", mixed, *messages / len(mixed)},
-		{"servers, all that Nova sends, both formats", append(append([]string{}, beside...), created...),
+		{"servers, all of Nova's notifications, both formats", append(append([]string{}, beside...), created...),
 			*messages / (len(beside) + len(created))},
 		{"servers, created in both formats", created, *messages / len(created)},
 	} {
@@ -200,10 +200,10 @@ func listen(ctx context.Context, path, broker string, l load) (cost, error) {
 }
 
 // poll waits until a condition holds, at most two minutes.
-func poll(ctx context.Context, so func() bool) error {
-	for end := time.Now().Add(2 * time.Minute); !so(); {
+func poll(ctx context.Context, done func() bool) error {
+	for end := time.Now().Add(2 * time.Minute); !done(); {
 		if time.Now().After(end) {
-			return errors.New("it is not so after two minutes")
+			return errors.New("timeout after two minutes")
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):

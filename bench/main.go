@@ -1,5 +1,6 @@
 // Command bench compares the function server-created with an empty function, with a bare client, and with a client that
-// uses Tagger's libraries without Tagger's code, in turn, and prints medians and ratios. CPU time and memory are the kernel's figures for each process.
+// uses Tagger's libraries without Tagger's code. It runs them in turn, and prints medians and ratios. CPU time and
+// memory are the kernel's figures for each process.
 package main
 
 import (
@@ -25,9 +26,9 @@ import (
 const rules = "rules:\n- {name: env, on: server.created, set: {env: dev}}\n"
 
 func main() {
-	pairs := flag.Int("pairs", 21, "how often each cold start and the command are measured, in turn")
-	warm := flag.Int("warm", 5, "how often each warm run is measured, in turn")
-	count := flag.Int("events", 3000, "how many events a warm run has, in batches of ten")
+	pairs := flag.Int("pairs", 21, "number of measurements of each cold start and of the command, in turn")
+	warm := flag.Int("warm", 5, "number of measurements of each warm run, in turn")
+	count := flag.Int("events", 3000, "number of events of a warm run, in batches of ten")
 	flag.Parse()
 	if err := run(context.Background(), *pairs, *warm, *count); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -37,7 +38,7 @@ func main() {
 
 const mebibyte = 1 << 20
 
-// cost is the CPU time and memory that a process used.
+// cost is the CPU time and the peak memory of a process.
 type cost struct {
 	cpu     time.Duration
 	memory  int64 // at most resident, in bytes
@@ -47,7 +48,7 @@ type cost struct {
 func run(ctx context.Context, pairs, warm, count int) error {
 	dir, err := os.MkdirTemp("", "tagger-bench")
 	if err != nil {
-		return fmt.Errorf("make a directory: %w", err)
+		return fmt.Errorf("create a directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	names := []string{"empty", "bare", "libraries", "server-created"}
@@ -74,7 +75,7 @@ func run(ctx context.Context, pairs, warm, count int) error {
 		for _, name := range names[1:] {
 			c, err := measure(ctx, filepath.Join(dir, name), count)
 			if err != nil {
-				return fmt.Errorf("let %s tag: %w", name, err)
+				return fmt.Errorf("measure %s: %w", name, err)
 			}
 			hot[name] = append(hot[name], c)
 		}
@@ -114,7 +115,7 @@ func run(ctx context.Context, pairs, warm, count int) error {
 	for _, name := range names {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
-			return fmt.Errorf("look at %s: %w", name, err)
+			return fmt.Errorf("read the size of %s: %w", name, err)
 		}
 		fmt.Printf("binary of %s: %.2f MB\n", name, float64(info.Size())/1e6)
 	}
@@ -143,10 +144,14 @@ func command(ctx context.Context, dir string, runs int) error {
 		cmd.Env, cmd.Stdin = sim.Env(cloud.URL), strings.NewReader(createdEvent(id))
 		began := time.Now()
 		out, err := cmd.CombinedOutput()
-		if s, _ := sim.Server(id); err != nil || s.Metadata["env"] != "dev" {
+		if err != nil {
 			return fmt.Errorf("tag a server from the command line: %w: %s", err, out)
 		}
-		all = append(all, cost{elapsed: time.Since(began), cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()})
+		if s, _ := sim.Server(id); s.Metadata["env"] != "dev" {
+			return fmt.Errorf("the command line has not tagged server %s: %s", id, out)
+		}
+		cpu := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+		all = append(all, cost{elapsed: time.Since(began), cpu: cpu})
 	}
 	fmt.Printf("one server tagged from the command line: CPU %.1f ms, elapsed %.1f ms\n",
 		median(all, func(c cost) float64 { return c.cpu.Seconds() * 1e3 }),
@@ -188,7 +193,7 @@ func measure(ctx context.Context, path string, count int) (cost, error) {
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env = append(aws.Environ(runtime), "TAGGER_RULES="+rules, "TAGGER_RATE=0", "TAGGER_LOG_LEVEL=warn",
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256")
-	if !strings.HasSuffix(path, "server-created") { // it takes its credentials from the secret
+	if !strings.HasSuffix(path, "server-created") { // which reads its credentials from the secret
 		cmd.Env = append(cmd.Env, append(credentials, "BARE_COMPUTE="+cloud.URL+"/compute/v2.1")...)
 	}
 	cmd.Stderr = os.Stderr
@@ -209,7 +214,7 @@ func measure(ctx context.Context, path string, count int) (cost, error) {
 	select {
 	case <-runtime.Polled():
 	case <-ended:
-		return cost{}, fmt.Errorf("it ended before its first poll: %s", cmd.ProcessState)
+		return cost{}, fmt.Errorf("the function ended before its first poll: %s", cmd.ProcessState)
 	}
 	var base cost
 	if count > 0 {

@@ -33,7 +33,7 @@ func TestNeighbourOfReconcile(t *testing.T) {
 		t.Errorf("%.2f times as long", ratio)
 	}
 	if ratio := beside(0); ratio < 1.5 {
-		t.Error("without a limit it is no slower: the test shows nothing")
+		t.Error("without a limit, the other client is no slower, so the test proves nothing")
 	}
 }
 

@@ -34,8 +34,8 @@ import (
 )
 
 var (
-	events  = flag.Int("events", 1_000_000, "how many events TestEvents sends")
-	servers = flag.Int("servers", 10_000, "how many servers are created at once")
+	events  = flag.Int("events", 1_000_000, "number of events that TestEvents sends")
+	servers = flag.Int("servers", 10_000, "number of servers created at once")
 )
 
 const (
@@ -90,7 +90,7 @@ func message(t *testing.T, n int, sent time.Time, receives int) delivery.Message
 // order of changes, and the embedded cloud's deleted servers.
 func TestEvents(t *testing.T) {
 	if *events < 50_000 {
-		t.Fatalf("-events %d: want 50,000 at least, so that a tenth is behind the limit", *events)
+		t.Fatalf("-events %d: want at least 50,000, so that a tenth exceeds the limit", *events)
 	}
 	sim := simcloud.New(simcloud.Options{JournalSize: -1, TokenLifetime: 24 * time.Hour})
 	p := newProcessor(t, sim.Transport(), 0)
@@ -159,7 +159,7 @@ func (p *pending) Pop() any {
 
 // work delivers the messages about the given number of servers to a processor, ten at a time, until all are settled. It
 // returns the number of deliveries.
-func work(t *testing.T, p *delivery.Processor, count int) (handedOut int) {
+func work(t *testing.T, p *delivery.Processor, count int) (deliveries int) {
 	began := time.Now()
 	var queue pending
 	for n := range count {
@@ -176,7 +176,7 @@ func work(t *testing.T, p *delivery.Processor, count int) (handedOut int) {
 			taken = append(taken, w)
 			batch = append(batch, message(t, w.server, began, w.receives))
 		}
-		handedOut += len(batch)
+		deliveries += len(batch)
 		for i, d := range p.Process(t.Context(), batch) {
 			switch d.Outcome {
 			case apply.Tagged:
@@ -187,7 +187,7 @@ func work(t *testing.T, p *delivery.Processor, count int) (handedOut int) {
 			}
 		}
 	}
-	return handedOut
+	return deliveries
 }
 
 // limited is an API that accepts a limited number of calls a second and answers 429 to the others.
@@ -219,7 +219,7 @@ func TestCreatedAtOnce(t *testing.T) {
 				}
 				api := &limited{next: sim.Transport(), limiter: rate.NewLimiter(12, 12)}
 				began := time.Now()
-				handedOut := work(t, newProcessor(t, api, own), *servers)
+				deliveries := work(t, newProcessor(t, api, own), *servers)
 				took := time.Since(began)
 				for n := range *servers {
 					if s, _ := sim.Server(serverID(n)); s.Metadata["env"] != "dev" {
@@ -227,8 +227,8 @@ func TestCreatedAtOnce(t *testing.T) {
 					}
 				}
 				calls := float64(api.calls.Load()) / float64(*servers)
-				t.Logf("all %d tagged after %s; %.2f calls an event, %d answered 429; each was handed out %.2f times",
-					*servers, took.Round(time.Second), calls, api.refused.Load(), float64(handedOut)/float64(*servers))
+				t.Logf("all %d tagged after %s; %.2f calls an event, %d answered 429; each was delivered %.2f times",
+					*servers, took.Round(time.Second), calls, api.refused.Load(), float64(deliveries)/float64(*servers))
 				if calls > 2.5 {
 					t.Errorf("%.2f calls an event", calls)
 				}
@@ -267,7 +267,7 @@ func TestNeighbour(t *testing.T) {
 		t.Errorf("%.2f times as long", ratio(limited))
 	}
 	if ratio(unlimited) < 1.5 {
-		t.Error("without a limit it is no slower: the test shows nothing")
+		t.Error("without a limit, the other client is no slower, so the test proves nothing")
 	}
 }
 

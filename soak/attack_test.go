@@ -29,9 +29,9 @@ type attack struct {
 	encoding    string
 	header      map[string]string
 	body        []byte
-	// times is how often a small request is sent at the same time; 0 is atOnce.
+	// times is the number of concurrent copies of a small request; 0 stands for atOnce.
 	times int
-	// absent means that the server does not exist: the answer comes when the wait for it ends.
+	// absent means that the server does not exist: the response follows when the wait for it ends.
 	absent bool
 }
 
@@ -42,8 +42,9 @@ const structured = "application/cloudevents+json"
 
 // created returns a plain event with data, which is JSON.
 func created(server, data string) []byte {
-	return fmt.Appendf(nil, `{"specversion": "1.0", "id": "e-%[1]s", "source": "//soak", "type": "io.github.cloudtagger.server.created", "subject": %[1]q, `+
-		`"time": %[2]q, "data": %[3]s}`, server, time.Now().UTC().Format(time.RFC3339), data)
+	return fmt.Appendf(nil, `{"specversion": "1.0", "id": "e-%[1]s", "source": "//soak", `+
+		`"type": "io.github.cloudtagger.server.created", "subject": %[1]q, "time": %[2]q, "data": %[3]s}`,
+		server, time.Now().UTC().Format(time.RFC3339), data)
 }
 
 const mebibyte = 1 << 20
@@ -61,12 +62,11 @@ func attacks(size int) []attack {
 	for i := range ids {
 		ids[i] = fmt.Sprintf(`{"id": %q}`, serverID(i))
 	}
-	trace := fmt.Sprintf(`{"trace_id": "t-1", "trace_name": "stopServer", "service_type": "ECS", "resource_type": "ecs", "trace_type": "ApiCall", `+
-		`"trace_rating": "normal", "code": 200, "time": %d, "user": {"name": "alice"}, "request": {"os-stop": {"servers": [%s]}}}`,
-		time.Now().UnixMilli(), strings.Join(ids, ","))
+	const tracing = `{"trace_id": "t-%d", "trace_name": %q, "service_type": "ECS", "resource_type": "ecs", ` +
+		`"trace_type": "ApiCall", "trace_rating": "normal", "code": 200, "time": %d, "user": {"name": "alice"}, %s}`
+	trace := fmt.Sprintf(tracing, 1, "stopServer", time.Now().UnixMilli(),
+		`"request": {"os-stop": {"servers": [`+strings.Join(ids, ",")+`]}}`)
 
-	const tracing = `{"trace_id": "t-%d", "trace_name": %q, "service_type": "ECS", "resource_type": "ecs", "trace_type": "ApiCall", ` +
-		`"trace_rating": "normal", "code": 200, "time": %d, "user": {"name": "alice"}, %s}`
 	batch := make([]string, min(60, max(1, size/110_000))) // each is within the limits of one event
 	for i := range batch {
 		batch[i] = fmt.Sprintf(tracing, i, "stopServer", time.Now().UnixMilli(),
@@ -104,9 +104,8 @@ func attacks(size int) []attack {
 			times: 100},
 		absent("attributes in two cases",
 			[]byte(`{"specversion": "1.0", "SpecVersion": "0.3", "id": "a", "ID": "b", "source": "//soak", "Source": "//other", `+
-				`"type": "io.github.cloudtagger.server.created", "TYPE": "io.github.cloudtagger.server.deleted", "subject": "`+
-				serverID(5)+`", `+
-				`"Subject": "`+serverID(1_000_000)+`"}`)),
+				`"type": "io.github.cloudtagger.server.created", "TYPE": "io.github.cloudtagger.server.deleted", `+
+				`"subject": "`+serverID(5)+`", "Subject": "`+serverID(1_000_000)+`"}`)),
 		absent("invalid UTF-8", bytes.Replace(created(serverID(6), `{"name": "NAME"}`), []byte("NAME"),
 			[]byte("\xff\xfe\xc0\x80"), 1)),
 	}

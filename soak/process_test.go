@@ -99,6 +99,6 @@ func (p *process) isLimited(t *testing.T, by string) {
 	t.Helper()
 	line := p.WaitFor(t, "memory is limited")
 	if line.Bytes != p.limit || !strings.Contains(line.By, by) {
-		t.Errorf("%s counts with %d bytes by %s, want %d by %s", p.name, line.Bytes, line.By, p.limit, by)
+		t.Errorf("%s uses a limit of %d bytes by %s, want %d by %s", p.name, line.Bytes, line.By, p.limit, by)
 	}
 }

@@ -31,8 +31,8 @@ import (
 )
 
 var (
-	minutes = flag.Float64("minutes", 2, "how long the load lasts")
-	older   = flag.String("tagger", "", "in place of the built tagger, this one is attacked (TestAttacks)")
+	minutes = flag.Float64("minutes", 2, "duration of the load")
+	older   = flag.String("tagger", "", "path of the tagger that TestAttacks attacks, instead of the built one")
 )
 
 // The limits of the manifests, in MiB: deploy/knative/tagger.yaml, template.yaml and
@@ -95,7 +95,7 @@ func newCloud(t *testing.T) (sim *simcloud.Cloud, environ []string) {
 // TestSoak runs serve, a function and a listener at once.
 func TestSoak(t *testing.T) {
 	sim, credentials := newCloud(t)
-	bomb() // takes its time, and is not to take the load's
+	bomb() // built before the load begins, because that takes time
 	broker := startBroker(t)
 	// As in the manifest, except that a function waits a shorter time because it handles one invocation at a time.
 	environ := append(credentials, "TAGGER_RULES="+rulesText)
@@ -162,7 +162,7 @@ func TestSoak(t *testing.T) {
 		}
 		all, missing := goods[p].untagged()
 		if len(missing) > 0 || all == 0 {
-			t.Errorf("%s: of %d good events %d are not tagged, such as %s", p.name, all, len(missing),
+			t.Errorf("%s: %d good events, of them %d not tagged, such as %s", p.name, all, len(missing),
 				missing[:min(3, len(missing))])
 		}
 		p.mu.Lock()
@@ -188,7 +188,7 @@ func TestSoak(t *testing.T) {
 
 func mib(n int64) float64 { return float64(n) / mebibyte }
 
-// burst sends atOnce copies of an attack concurrently and counts the answers by status; 0 means no answer.
+// burst sends atOnce copies of an attack concurrently and counts the responses by status; 0 means no response.
 func burst(ctx context.Context, base string, a attack) map[int]int {
 	var mu sync.Mutex
 	statuses := map[int]int{}
@@ -228,7 +228,7 @@ func post(ctx context.Context, base string, a attack) (int, error) {
 	return resp.StatusCode, nil
 }
 
-// attackHTTP sends the attacks in turn. It does not wait for the answers to events for absent servers.
+// attackHTTP sends the attacks in turn. It does not wait for the responses to events for absent servers.
 func attackHTTP(ctx context.Context, t *testing.T, base string) {
 	var waiting sync.WaitGroup
 	defer waiting.Wait()
@@ -257,7 +257,7 @@ func holdBodies(ctx context.Context, base string) {
 			for ctx.Err() == nil {
 				conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
 				if err != nil {
-					return // the process has ended, which the test sees
+					return // the process has ended, which the test detects
 				}
 				_ = conn.SetDeadline(time.Now().Add(15 * time.Second))
 				fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: soak\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n{", structured,
@@ -298,7 +298,7 @@ func hold(ctx context.Context, base string, connections int, text string) {
 			for ctx.Err() == nil {
 				conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
 				if err != nil {
-					return // the process has ended, which the test sees
+					return // the process has ended, which the test detects
 				}
 				_ = conn.SetDeadline(time.Now().Add(15 * time.Second))
 				_, _ = io.WriteString(conn, text)
@@ -345,9 +345,9 @@ func goodHTTP(ctx context.Context, t *testing.T, base string, g *good) {
 // invokeFunction invokes the function with each attack in turn: alone, and in a queue batch with good events.
 func invokeFunction(ctx context.Context, t *testing.T, api *lambdatest.RuntimeAPI, g *good) {
 	alone, queued := attacks(largest), attacks(sqsMessage)
-	var again []string // servers whose records were handed back
-	comeBack := 0
-	defer func() { t.Logf("the function handed back %d good records", comeBack) }()
+	var again []string // servers whose records failed
+	redelivered := 0
+	defer func() { t.Logf("the function returned %d good records as failed", redelivered) }()
 	// In the end, failed messages are redelivered without attacks.
 	for round, left := 0, 300; ctx.Err() == nil || len(again) > 0 && left > 0; round++ {
 		attacked := ctx.Err() == nil
@@ -408,7 +408,7 @@ func invokeFunction(ctx context.Context, t *testing.T, api *lambdatest.RuntimeAP
 		for _, failed := range response.BatchItemFailures {
 			if server, ok := servers[failed.ItemIdentifier]; ok {
 				again = append(again, server)
-				comeBack++
+				redelivered++
 			}
 		}
 		pause(ctx, 200*time.Millisecond)
@@ -437,7 +437,7 @@ func publish(ctx context.Context, t *testing.T, broker string, g *good) {
 		return
 	}
 	returned := ch.NotifyReturn(make(chan amqp.Return, 100))
-	send := func(a attack) bool { // whether a queue has taken it
+	send := func(a attack) bool { // reports whether a queue has accepted it
 		c, err := ch.PublishWithDeferredConfirmWithContext(ctx, "nova", "notifications.info", true, false, amqp.Publishing{
 			ContentType: a.contentType, ContentEncoding: a.encoding, DeliveryMode: amqp.Persistent, Body: a.body,
 		})
@@ -454,7 +454,7 @@ func publish(ctx context.Context, t *testing.T, broker string, g *good) {
 			return true
 		}
 	}
-	// the listener has bound its queue when this arrives
+	// once a queue accepts this, the listener has bound it
 	for ctx.Err() == nil && !send(attack{contentType: "application/json", body: []byte("{}")}) {
 		pause(ctx, time.Second)
 	}
@@ -468,7 +468,7 @@ func publish(ctx context.Context, t *testing.T, broker string, g *good) {
 				id := g.server()
 				for event := (attack{contentType: structured, body: created(id, "{}")}); !send(event) && ctx.Err() == nil; {
 				}
-				if ctx.Err() != nil { // it may not have arrived
+				if ctx.Err() != nil { // the event may not have arrived
 					g.forget(id)
 				}
 			}
@@ -510,7 +510,7 @@ func TestAttacks(t *testing.T) {
 			took := time.Since(began)
 			running, kills := p.Running(), p.group.kills(t)
 			if !running || kills > 0 {
-				t.Errorf("it ended, killed %d times", kills)
+				t.Errorf("tagger serve ended; out-of-memory kills: %d", kills)
 			}
 			p.mu.Lock()
 			peak := p.peaks[0]

@@ -45,7 +45,8 @@ func main() {
 }
 
 func login(ctx context.Context, client *http.Client) (token string, err error) {
-	body := fmt.Sprintf(`{"auth": {"identity": {"methods": ["password"], "password": {"user": {"name": %q, "password": %q, "domain": {"name": "Default"}}}},
+	body := fmt.Sprintf(`{"auth": {"identity": {"methods": ["password"],
+		"password": {"user": {"name": %q, "password": %q, "domain": {"name": "Default"}}}},
 		"scope": {"project": {"name": %q, "domain": {"name": "Default"}}}}}`, os.Getenv("OS_USERNAME"),
 		os.Getenv("OS_PASSWORD"), os.Getenv("OS_PROJECT_NAME"))
 	header, err := call(ctx, client, http.MethodPost, os.Getenv("OS_AUTH_URL")+"/auth/tokens", "", []byte(body))
@@ -80,7 +81,7 @@ func call(ctx context.Context, client *http.Client, method, url, token string, b
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return nil, fmt.Errorf("read the answer: %w", err)
+		return nil, fmt.Errorf("read the response: %w", err)
 	}
 	if resp.StatusCode >= 300 {
 		return nil, fmt.Errorf("%s %s: %s: %.200s", method, url, resp.Status, text)

@@ -1,6 +1,6 @@
-// Command libraries does the work of the bare client with the libraries that Tagger uses, and none of its code: the
-// CloudEvents SDK reads events, YAML holds the rule, expr evaluates its condition and value, and gophercloud sends the
-// requests. What it costs more than the bare client is the price of the libraries.
+// Command libraries does the work of the bare client with Tagger's libraries and none of its code: the CloudEvents SDK
+// reads events, YAML holds the rule, expr evaluates its condition and value, and gophercloud sends the requests. The
+// difference from the bare client is the cost of the libraries.
 package main
 
 import (
@@ -20,7 +20,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// environment is what the expressions see.
+// environment has the variables of the expressions.
 type environment struct {
 	Type    string
 	Subject string

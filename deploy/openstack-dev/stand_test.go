@@ -1,7 +1,7 @@
 //go:build openstack
 
-// Package openstackdev_test checks that the development OpenStack is what its README says, since other tests build on
-// it.
+// Package openstackdev_test checks that the development OpenStack works as its README describes, because other tests
+// depend on it.
 package openstackdev_test
 
 import (
@@ -71,7 +71,7 @@ func open(t *testing.T) *stand {
 	if s.glance, err = openstack.NewImageV2(provider, at); err != nil {
 		t.Fatal(err)
 	}
-	s.compute.Microversion = "2.37" // the first that knows servers without a network
+	s.compute.Microversion = "2.37" // the first that can create servers without a network
 	return s
 }
 
@@ -87,7 +87,7 @@ func (s *stand) turn(t *testing.T, knob, value string) (release func()) {
 	return release
 }
 
-// server makes a server, which the end of the test deletes.
+// server creates a server, which is deleted when the test ends.
 func (s *stand) server(t *testing.T, name string) string {
 	t.Helper()
 	server, err := servers.Create(t.Context(), s.compute, servers.CreateOpts{
@@ -110,7 +110,7 @@ func (s *stand) serverStatus(t *testing.T, id string) func() string {
 	}
 }
 
-// await asks until the answer is want, for half a minute.
+// await calls ask until it returns want, for up to half a minute.
 func await(t *testing.T, ask func() string, want string) {
 	t.Helper()
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -214,7 +214,7 @@ func TestVolumeKnobs(t *testing.T) {
 	release()
 }
 
-// A volume can be extended, attached, detached, uploaded and deleted, and held in each of these.
+// A volume can be extended, attached, detached, uploaded and deleted, and each of these can be delayed.
 func TestVolumeLife(t *testing.T) {
 	s := open(t)
 	server := s.server(t, "stand-with-volume")
@@ -299,7 +299,7 @@ func TestBootFromVolume(t *testing.T) {
 	}
 }
 
-// The services declare these queues themselves, and they have no consumer.
+// The services declare these queues themselves. They have no consumer.
 func TestNotificationQueuesAreBounded(t *testing.T) {
 	s := open(t)
 	await(t, s.serverStatus(t, s.server(t, "stand-notified")), "ACTIVE ")

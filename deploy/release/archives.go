@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// archives writes one archive for each platform: the command, its licences, its completions.
+// archives writes one archive for each platform, with the command, its licences and its completions.
 func (b *builder) archives() error {
 	for _, e := range b.built {
 		if e.name != "tagger" {
@@ -39,14 +39,15 @@ func (b *builder) archives() error {
 		if strings.HasSuffix(e.archive, ".zip") {
 			write = writeZip
 		}
-		if err := create(filepath.Join(b.out, e.archive), func(w io.Writer) error { return write(w, files, b.time) }); err != nil {
+		path := filepath.Join(b.out, e.archive)
+		if err := create(path, func(w io.Writer) error { return write(w, files, b.time) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// create makes a file with what write writes.
+// create creates a file with the output of write.
 func create(path string, write func(io.Writer) error) error {
 	f, err := os.Create(path)
 	if err != nil {

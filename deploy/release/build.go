@@ -14,18 +14,18 @@ import (
 	"time"
 )
 
-// platform is what an executable runs on.
+// platform is an operating system and an architecture.
 type platform struct{ os, arch string }
 
-// executable is one that was built.
+// executable is a built executable.
 type executable struct {
 	name string // of the command or function
 	platform
-	path    string // where it is
-	archive string // the name of the file of the release that it is in
+	path    string
+	archive string // the name of its file in the release
 }
 
-// builder makes the parts of a release one after another.
+// builder builds the parts of a release one after the other.
 type builder struct {
 	root, work, out string
 
@@ -33,7 +33,7 @@ type builder struct {
 	version  string // of the module: v1.2.3, or a pseudo-version
 	commit   string
 	time     time.Time // of the commit
-	licences []byte    // of what the command links
+	licences []byte    // of the command
 	shells   map[string][]byte
 }
 
@@ -49,7 +49,7 @@ func platforms() []platform {
 	}
 }
 
-// run runs a program at the root of the repository and returns what it prints.
+// run runs a program in the root of the repository and returns its output.
 func (b *builder) run(env []string, name string, args ...string) ([]byte, error) {
 	command := exec.Command(name, args...)
 	command.Dir = b.root
@@ -65,7 +65,7 @@ func (b *builder) run(env []string, name string, args ...string) ([]byte, error)
 }
 
 // clone clones the repository, checks out the commit, and makes the clone the root. Go writes the version and the time
-// of the commit into what it builds there.
+// of the commit into executables that it builds there.
 func (b *builder) clone() error {
 	commit, err := b.run(nil, "git", "rev-parse", "--verify", b.commit+"^{commit}")
 	if err != nil {
@@ -104,7 +104,7 @@ func (b *builder) functions() error {
 	return nil
 }
 
-// commands builds the command. It has the time zones in it, for rules that name one, since a container has none.
+// commands builds the command, with embedded time zones for rules that name one: a container has none.
 func (b *builder) commands() error {
 	for _, p := range platforms() {
 		name := "tagger"
@@ -129,7 +129,7 @@ func (b *builder) commands() error {
 	return err
 }
 
-// read reads what go wrote into an executable about the repository.
+// read reads the version and the commit from the build information of an executable.
 func (b *builder) read(path string) error {
 	info, err := buildinfo.ReadFile(path)
 	if err != nil {
@@ -148,7 +148,7 @@ func (b *builder) read(path string) error {
 	return nil
 }
 
-// plainVersion is the version without its v, and without what file names do not take.
+// plainVersion returns the version without its v and without characters that file names cannot have.
 func (b *builder) plainVersion() string {
 	return strings.ReplaceAll(strings.TrimPrefix(b.version, "v"), "+", "-")
 }
@@ -163,7 +163,7 @@ func (b *builder) command(p platform) executable {
 	return executable{}
 }
 
-// completions asks the command that runs here for its shell completions.
+// completions generates shell completions with the executable for this platform.
 func (b *builder) completions() error {
 	here := b.command(platform{runtime.GOOS, runtime.GOARCH})
 	if here.path == "" {
@@ -180,7 +180,7 @@ func (b *builder) completions() error {
 	return nil
 }
 
-// file is one of an archive.
+// file is a file of an archive.
 type file struct {
 	name string
 	mode os.FileMode

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,13 +20,13 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// nonroot is the user of the image, by number, as Kubernetes' runAsNonRoot wants it.
+// nonroot is the user of the image. It is a number, as Kubernetes' runAsNonRoot requires.
 const nonroot = "65532:65532"
 
-// image writes an OCI image layout for both architectures, as one archive. It is built on nothing: the command, the
-// certificates of Mozilla's authorities and the licences are all that is in it, and nothing of it need be written to.
+// image writes an OCI image layout for both architectures, as one archive. It has no base image, only the command, the
+// certificates of Mozilla's authorities and the licences. Its root file system can be read-only.
 //
-// The certificates are a file, and not linked into the command, so that a mount over it replaces them.
+// The certificates are a file instead of a part of the command, so that a mount can replace them.
 func (b *builder) image() error {
 	directory := filepath.Join(b.work, "image")
 	path, err := layout.Write(directory, empty.Index)
@@ -42,7 +43,7 @@ func (b *builder) image() error {
 	for _, arch := range []string{"amd64", "arm64"} {
 		image, err := b.imageOf(arch, annotations)
 		if err != nil {
-			return fmt.Errorf("make the image for %s: %w", arch, err)
+			return fmt.Errorf("build the image for %s: %w", arch, err)
 		}
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{
 			Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}},
@@ -50,7 +51,7 @@ func (b *builder) image() error {
 	}
 	annotated, ok := mutate.Annotations(index, annotations).(v1.ImageIndex)
 	if !ok {
-		return fmt.Errorf("annotate the image: an index became something else")
+		return errors.New("annotate the image: the result is not an index")
 	}
 	name := layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": b.plainVersion()})
 	if err := path.AppendIndex(annotated, name); err != nil {

@@ -1,7 +1,7 @@
-// Command release makes everything that a release has, from the repository at its root: archives of the functions and
-// of the command, Debian and RPM packages, a container image as an OCI layout, a bill of materials for each executable,
-// and the checksums of all. It builds the commit that is checked out, in a clone of its own: what is not committed is
-// not in a release. The same commit gives the same bytes, wherever it is built: the time in each file is the commit's.
+// Command release builds all files of a release: archives of the functions and of the command, Debian and RPM packages,
+// a container image as an OCI layout, a bill of materials for each executable, and the checksums of all. It builds a
+// commit in a clone of its own, so uncommitted changes are not released. Builds are reproducible: the time in each file
+// is the commit's.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 func main() {
 	root := flag.String("root", "../..", "the repository")
 	commit := flag.String("commit", "HEAD", "the commit to build")
-	out := flag.String("out", "../../dist", "the directory to write to; what is there is removed")
+	out := flag.String("out", "../../dist", "the directory to write to; its contents are removed first")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: release [-root DIR] [-commit COMMIT] [-out DIR]")
 		flag.PrintDefaults()
@@ -30,7 +30,7 @@ func main() {
 	}
 }
 
-// release makes a release of a commit of the repository at root, in the directory out.
+// release builds a release of a commit of the repository at root, into the directory out.
 func release(root, commit, out string) error {
 	root, err := filepath.Abs(root)
 	if err != nil {

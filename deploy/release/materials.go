@@ -9,8 +9,8 @@ import (
 	"github.com/CycloneDX/cyclonedx-go"
 )
 
-// materials writes a bill of materials (CycloneDX 1.6) beside each archive: the modules in the executable, from what go
-// wrote into it.
+// materials writes a bill of materials (CycloneDX 1.6) beside each archive: the modules in the build information of the
+// executable.
 func (b *builder) materials() error {
 	for _, e := range b.built {
 		info, err := buildinfo.ReadFile(e.path)

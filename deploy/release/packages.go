@@ -14,7 +14,7 @@ import (
 	"github.com/goreleaser/nfpm/v2/rpm"
 )
 
-// packages writes Debian and RPM packages of the command, with the service that takes notifications from RabbitMQ.
+// packages writes Debian and RPM packages of the command, with the service that consumes notifications from RabbitMQ.
 func (b *builder) packages() error {
 	source := func(name string) string { return filepath.Join(b.root, "deploy", "systemd", name) }
 	made := map[string][]byte{
@@ -53,9 +53,9 @@ func (b *builder) packages() error {
 				Name: "tagger", Arch: arch, Platform: "linux", Version: b.version, Section: "admin", Priority: "optional",
 				MTime:      b.time,
 				Maintainer: "The Tagger authors <tagger@cloudtagger.example.com>",
-				Description: "puts metadata on cloud servers when events say that they were created\n" +
-					"Tagger takes the notifications of OpenStack's services from RabbitMQ, or CloudEvents from\n" +
-					"elsewhere, and puts metadata on servers and snapshots, as rules say.",
+				Description: "writes metadata to cloud servers when events report their creation\n" +
+					"Tagger consumes the notifications of OpenStack's services from RabbitMQ, or CloudEvents from\n" +
+					"other sources, and writes metadata to servers, volumes and snapshots according to rules.",
 				Homepage: "https://github.com/cloudtagger/tagger", License: "Apache-2.0", DisableGlobbing: true,
 				Overridables: nfpm.Overridables{
 					Contents: files.Contents{
@@ -75,7 +75,7 @@ func (b *builder) packages() error {
 						PostInstall: source("postinstall.sh"), PreRemove: source("preremove.sh"), PostRemove: source("postremove.sh"),
 					},
 					RPM: nfpm.RPM{BuildHost: "localhost", Compression: "gzip",
-						Summary: "Metadata on cloud servers when events say that they were created"},
+						Summary: "Metadata on cloud servers when events report their creation"},
 					Deb: nfpm.Deb{Compression: "gzip"},
 				},
 			})

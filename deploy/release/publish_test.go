@@ -20,10 +20,10 @@ import (
 	"testing"
 )
 
-// github is as much of GitHub as a release needs.
+// github fakes the part of GitHub's API that a release needs.
 type github struct {
 	mu       sync.Mutex
-	releases []map[string]any  // as they were asked for
+	releases []map[string]any  // as requested
 	assets   map[string]string // digests
 }
 
@@ -40,7 +40,7 @@ func (g *github) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(v)
 	}
 	release := map[string]any{"id": 1, "html_url": "https://github.com/cloudtagger/tagger/releases/1"}
-	// The prefixes are those of a GitHub elsewhere than at github.com.
+	// The prefixes are those of a GitHub Enterprise Server.
 	asked := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/api/v3"), "/api/uploads")
 	at, below := strings.CutPrefix(asked, "/repos/cloudtagger/tagger/releases")
 	switch {
@@ -65,11 +65,12 @@ func (g *github) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// GoReleaser, called as the workflow calls it, publishes exactly the files of a release, with the notes.
+// GoReleaser, run as in the workflow, publishes exactly the files of a release, with the notes.
 func TestPublish(t *testing.T) {
 	workflow := read(t, "../../.github/workflows/release.yml")
-	called := regexp.MustCompile(
-		`run: go run (github\.com/goreleaser/goreleaser/v2@v[\d.]+) (release .*) --release-notes "\$RUNNER_TEMP/notes\.md"\n`).FindStringSubmatch(workflow)
+	command := regexp.MustCompile(`run: go run (github\.com/goreleaser/goreleaser/v2@v[\d.]+) (release .*) ` +
+		`--release-notes "\$RUNNER_TEMP/notes\.md"\n`)
+	called := command.FindStringSubmatch(workflow)
 	if called == nil {
 		t.Fatal("release.yml does not call GoReleaser")
 	}
@@ -77,7 +78,7 @@ func TestPublish(t *testing.T) {
 	server := httptest.NewServer(g)
 	defer server.Close()
 
-	// A clone with a tag, whose origin is the real one: GoReleaser reads owner and name from it.
+	// A clone with a tag and the real origin, from which GoReleaser reads owner and name.
 	clone := filepath.Join(t.TempDir(), "tagger")
 	git := func(args ...string) {
 		t.Helper()
@@ -90,7 +91,8 @@ func TestPublish(t *testing.T) {
 	if err := os.CopyFS(filepath.Join(clone, "dist"), os.DirFS(dist)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(clone, "dist", "checksums.txt.sigstore.json"), []byte("{}\n"), 0o644); err != nil {
+	signature := filepath.Join(clone, "dist", "checksums.txt.sigstore.json")
+	if err := os.WriteFile(signature, []byte("{}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	temporary := t.TempDir()
@@ -132,6 +134,6 @@ func TestPublish(t *testing.T) {
 		t.Errorf("the release is %v", r)
 	}
 	if r := g.releases[len(g.releases)-1]; r["draft"] != false {
-		t.Errorf("it stays a draft: %v", r)
+		t.Errorf("the release is still a draft: %v", r)
 	}
 }

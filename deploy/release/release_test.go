@@ -28,7 +28,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// dist is a release of commit, the one that is checked out when the tests begin. TestMain makes it.
+// dist is a release of commit, which is HEAD when the tests begin. TestMain builds it.
 var dist, commit string
 
 func TestMain(m *testing.M) {
@@ -56,7 +56,7 @@ func releaseAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// matching returns the one file of the release that a pattern matches.
+// matching returns the only file of the release that a pattern matches.
 func matching(t *testing.T, pattern string) string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(dist, pattern))
@@ -125,8 +125,8 @@ func TestChecksums(t *testing.T) {
 	}
 }
 
-// GoReleaser is told to publish each file of a release once, and nothing that a release has not. The workflow makes the
-// signature of the checksums.
+// The configuration of GoReleaser publishes each file of a release once, and no other. The workflow signs the
+// checksums.
 func TestPublished(t *testing.T) {
 	var configuration struct {
 		Release struct {
@@ -140,7 +140,7 @@ func TestPublished(t *testing.T) {
 	const signature = "checksums.txt.sigstore.json"
 	if !strings.Contains(read(t, "../../.github/workflows/release.yml"), "--bundle dist/"+signature+
 		" dist/checksums.txt\n") {
-		t.Errorf("the workflow does not make %s", signature)
+		t.Errorf("the workflow does not create %s", signature)
 	}
 	names = append(names, signature)
 	times := map[string]int{}
@@ -154,7 +154,7 @@ func TestPublished(t *testing.T) {
 			}
 		}
 		if !inside || found == 0 {
-			t.Errorf("%s is no file of a release", f.Glob)
+			t.Errorf("%s is not a file of a release", f.Glob)
 		}
 	}
 	for _, name := range names {
@@ -339,8 +339,11 @@ func unpack(t *testing.T, r io.Reader, directory string) {
 func TestImage(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64"} {
 		root, config := unpackImage(t, arch)
-		if config.Config.User != nonroot || config.OS != "linux" || config.Architecture != arch || config.Created.IsZero() {
-			t.Errorf("%s: user %q on %s/%s, made %s", arch, config.Config.User, config.OS, config.Architecture, config.Created)
+		if config.OS != "linux" || config.Architecture != arch {
+			t.Errorf("%s: the image is for %s/%s", arch, config.OS, config.Architecture)
+		}
+		if config.Config.User != nonroot || config.Created.IsZero() {
+			t.Errorf("%s: user %q, created %s", arch, config.Config.User, config.Created)
 		}
 		if !slices.Equal(config.Config.Entrypoint, []string{"/usr/bin/tagger"}) ||
 			!slices.Equal(config.Config.Cmd, []string{"serve"}) {
@@ -358,11 +361,11 @@ func TestImage(t *testing.T) {
 	}
 }
 
-// The command runs with the image as its root, as a user who may write nothing there: it prints its version, and it
-// plans an event by a rule that needs the time zones.
+// The command runs with the image as its root directory, as a user without write permission. It prints its version, and
+// plans an event with a rule that needs time zones.
 func TestImageRuns(t *testing.T) {
 	root, config := unpackImage(t, runtime.GOARCH)
-	if err := os.MkdirAll(filepath.Join(root, "mnt"), 0o755); err != nil { // what a container has mounted
+	if err := os.MkdirAll(filepath.Join(root, "mnt"), 0o755); err != nil { // the mount point of a container
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
@@ -407,7 +410,7 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// tool runs a program that must be there.
+// tool runs an installed program, and fails the test if it fails.
 func tool(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
@@ -429,7 +432,8 @@ func TestDebianPackage(t *testing.T) {
 	checkUnpacked(t, root)
 	control := t.TempDir()
 	tool(t, "dpkg-deb", "--control", path, control)
-	if got, want := read(t, filepath.Join(control, "conffiles")), "/etc/tagger/environment\n/etc/tagger/rules.yaml\n"; got != want {
+	const want = "/etc/tagger/environment\n/etc/tagger/rules.yaml\n"
+	if got := read(t, filepath.Join(control, "conffiles")); got != want {
 		t.Errorf("conffiles %q, want %q", got, want)
 	}
 	for _, script := range []string{"postinst", "prerm", "postrm"} {
@@ -454,7 +458,7 @@ func TestRPM(t *testing.T) {
 	checkUnpacked(t, root)
 }
 
-// checkUnpacked looks at what a package puts on a host.
+// checkUnpacked checks the files that a package installs.
 func checkUnpacked(t *testing.T, root string) {
 	t.Helper()
 	for path, mode := range map[string]os.FileMode{
@@ -478,7 +482,7 @@ func checkUnpacked(t *testing.T, root string) {
 	}
 	tool(t, binary, "rules", "check", filepath.Join(root, "etc/tagger/rules.yaml"))
 
-	// systemd finds nothing wrong with the unit, and rates how far it is locked in.
+	// systemd accepts the unit and its sandbox.
 	unit := filepath.Join(root, "usr/lib/systemd/system/tagger-listen.service")
 	here := filepath.Join(t.TempDir(), "tagger-listen.service")
 	text := strings.ReplaceAll(read(t, unit), "/usr/bin/tagger", binary)

@@ -1,4 +1,4 @@
-// Package licences collects the licence texts of what is linked into an executable, which must go along with it.
+// Package licences collects the licence texts of the modules in an executable. They must be distributed with it.
 package licences
 
 import (
@@ -18,9 +18,8 @@ import (
 	"strings"
 )
 
-// Text returns the licences and notices of the modules in an executable, and of Go's standard library, which is in
-// every one. The modules are those of the executable's build information; the go command says where their files are. A
-// module without a licence is an error.
+// Text returns the licences and notices of the modules in an executable, and of Go's standard library. The modules are
+// those of the build information, and the go command finds their files. A module without a licence is an error.
 func Text(executable string) ([]byte, error) {
 	info, err := buildinfo.ReadFile(executable)
 	if err != nil {
@@ -59,7 +58,7 @@ func source(m *debug.Module) (string, error) {
 	}
 	var module struct{ Dir string }
 	if err := json.Unmarshal(out, &module); err != nil {
-		return "", fmt.Errorf("read what go says of %s: %w", m.Path, err)
+		return "", fmt.Errorf("read the module information of %s: %w", m.Path, err)
 	}
 	return module.Dir, nil
 }
@@ -75,7 +74,7 @@ func output(name string, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// names matches what projects call the files that must go along.
+// names matches the usual names of licence files.
 func names() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice)([.-].*)?$`)
 }
