@@ -55,7 +55,7 @@ func TestQueueOfListener(t *testing.T) {
 		}
 		record := ingress.Decode([]byte(body)).Records[0]
 		m := delivery.Message{Events: record.Events, Err: record.Err, SentAt: time.Now(), Receives: 1}
-		return sink.Begin(ctx, []delivery.Planned{sink.Plan(ctx, m)})()[0]
+		return sink.Begin(ctx, []delivery.Plan{sink.Plan(ctx, m)})()[0]
 	}
 	event := func(id string, server int, name string) string {
 		return cloudEvent(id, "io.github.cloudtagger.server.created", serverOf(server), name, time.Now())

@@ -1,7 +1,7 @@
 // Package delivery processes the messages of every entry point: functions, the HTTP server, queue consumers. An entry
 // point translates its platform's input into messages, and the decisions on them into acknowledgements. This package
 // plans each event once and works on the changes of one resource in the order of their times. It tries every event of a
-// message once before it waits for any. A panic fails one change only. A fault that stops all work is told apart from a
+// message once before it waits for any. A panic fails one change only. A fault that stops all work is separate from a
 // fault of one resource or project.
 package delivery
 
@@ -48,7 +48,7 @@ type Message struct {
 	// Receives is the number of deliveries so far, including this one. It is 0 if the carrier does not report it.
 	Receives int
 	// Group is the FIFO message group, "" without one. The messages of a group are processed in the order of the batch.
-	// If one must be redelivered, those after it are handed back too.
+	// If one must be redelivered, those after it are redelivered too.
 	Group string
 	// Wait is the total time that the message may wait for resources that are not ready.
 	Wait time.Duration
@@ -78,8 +78,8 @@ func (m Message) EventID() string {
 	return m.Events[0].ID()
 }
 
-// Planned is a message with its plans.
-type Planned struct {
+// Plan is a message with the plans of its events.
+type Plan struct {
 	Message
 	// Key identifies the change that the message reports, whatever its format. It is "" if the message reports no
 	// change or several.
@@ -88,7 +88,7 @@ type Planned struct {
 	Pending bool
 
 	changes []change
-	// release returns the memory of the plans to the processor's room; nil if there are none.
+	// release releases the memory of the plans; nil if there are none.
 	release func()
 }
 
@@ -96,8 +96,8 @@ type Planned struct {
 type change struct {
 	event event.Event
 	plan  *tagger.Plan
-	// broken is why there is no plan, "" if there is one. panicked reports that a panic is the reason.
-	broken   string
+	// failure is why there is no plan, "" if there is one. panicked reports that a panic is the reason.
+	failure  string
 	panicked bool
 }
 
@@ -139,7 +139,7 @@ type Processor struct {
 	options  Options
 	schedule *schedule
 	streak   streak
-	room     room
+	memory   planMemory
 	log      *slog.Logger
 }
 
@@ -151,7 +151,7 @@ func New(o Options) *Processor {
 // Process plans and processes messages. It returns the decisions in the order of the messages. A message that was not
 // started when the context ended is deferred without a delay, and its decision gives that reason.
 func (p *Processor) Process(ctx context.Context, messages []Message) []Decision {
-	batch := make([]Planned, len(messages))
+	batch := make([]Plan, len(messages))
 	var group errgroup.Group
 	// Planning waits for nothing, and decoded events take memory.
 	group.SetLimit(MaxPlanning)
@@ -165,7 +165,7 @@ func (p *Processor) Process(ctx context.Context, messages []Message) []Decision 
 	return p.Work(ctx, batch)
 }
 
-// MaxPlanning is how many messages are planned at a time.
+// MaxPlanning is the number of messages planned at a time.
 const MaxPlanning = 2
 
 // planTimeout limits planning one message. Rules have their own limits, and reading them again takes up to five
@@ -173,37 +173,37 @@ const MaxPlanning = 2
 const planTimeout = 10 * time.Second
 
 // Plan plans each event of a message, once. It does not call the cloud. A change that cannot be planned in time fails.
-func (p *Processor) Plan(ctx context.Context, m Message) Planned {
+func (p *Processor) Plan(ctx context.Context, m Message) Plan {
 	ctx, cancel := context.WithTimeout(ctx, planTimeout)
 	defer cancel()
 	type result struct {
-		changes []change
-		share   share
+		changes     []change
+		reservation reservation
 	}
 	done := make(chan result)
 	go func() {
 		var r result
-		r.share.room = &p.room
-		r.changes = p.plans(ctx, m.Events, &r.share)
+		r.reservation.memory = &p.memory
+		r.changes = p.plans(ctx, m.Events, &r.reservation)
 		select {
 		case done <- r:
 		case <-ctx.Done():
-			r.share.release()
+			r.reservation.release()
 		}
 	}()
-	planned := Planned{Message: m}
+	planned := Plan{Message: m}
 	select {
 	case r := <-done:
-		planned.changes, planned.release = r.changes, r.share.release
+		planned.changes, planned.release = r.changes, r.reservation.release
 	case <-ctx.Done():
 		for _, e := range m.Events {
-			planned.changes = append(planned.changes, change{event: e, broken: errPlanning.Error()})
+			planned.changes = append(planned.changes, change{event: e, failure: errPlanning.Error()})
 		}
 	}
 	planned.Pending = slices.ContainsFunc(planned.changes, func(c change) bool {
-		return c.broken != "" || c.plan.Pending()
+		return c.failure != "" || c.plan.Pending()
 	})
-	if len(planned.changes) == 1 && m.Err == nil && planned.changes[0].broken == "" {
+	if len(planned.changes) == 1 && m.Err == nil && planned.changes[0].failure == "" {
 		planned.Key = planned.changes[0].plan.Key()
 	}
 	return planned
@@ -212,23 +212,23 @@ func (p *Processor) Plan(ctx context.Context, m Message) Planned {
 var errPlanning = errors.New("planning did not end in time")
 
 // plans plans as many events as time and memory allow.
-func (p *Processor) plans(ctx context.Context, events []event.Event, s *share) (all []change) {
-	if err := s.take(eventSize * len(events)); err != nil {
+func (p *Processor) plans(ctx context.Context, events []event.Event, s *reservation) (all []change) {
+	if err := s.reserve(eventSize * len(events)); err != nil {
 		return []change{refused(events[0], err)}
 	}
 	for _, e := range events {
 		planned := p.plan(ctx, e)
 		if ctx.Err() != nil {
-			all = append(all, change{event: e, broken: errPlanning.Error()})
+			all = append(all, change{event: e, failure: errPlanning.Error()})
 			continue
 		}
 		size := 0
 		for _, c := range planned {
-			if c.broken == "" {
+			if c.failure == "" {
 				size += c.plan.Size()
 			}
 		}
-		if err := s.take(size); err != nil {
+		if err := s.reserve(size); err != nil {
 			planned = []change{refused(e, err)}
 		}
 		all = append(all, planned...)
@@ -236,18 +236,18 @@ func (p *Processor) plans(ctx context.Context, events []event.Event, s *share) (
 	return all
 }
 
-// refused is the change in place of those for which there is no room.
+// refused returns the change in place of those whose plans would exceed the memory limit.
 func refused(e event.Event, err error) change {
-	if errors.Is(err, errTooMuch) {
+	if errors.Is(err, errTooLarge) {
 		return change{event: e, plan: tagger.RejectedPlan(e, err.Error())}
 	}
-	return change{event: e, broken: err.Error()}
+	return change{event: e, failure: err.Error()}
 }
 
 func (p *Processor) plan(ctx context.Context, e event.Event) (all []change) {
 	defer func() {
 		if r := recover(); r != nil {
-			all = []change{{event: e, broken: p.panicked(e, r), panicked: true}}
+			all = []change{{event: e, failure: p.panicked(e, r), panicked: true}}
 		}
 	}()
 	for _, plan := range p.options.Tagger.Plan(ctx, e) {
@@ -264,14 +264,14 @@ func (p *Processor) panicked(e event.Event, r any) string {
 }
 
 // Work processes messages that [Processor.Plan] planned, and returns when all have a decision.
-func (p *Processor) Work(ctx context.Context, batch []Planned) []Decision {
+func (p *Processor) Work(ctx context.Context, batch []Plan) []Decision {
 	return p.Begin(ctx, batch)()
 }
 
 // Begin queues messages and returns a function that waits for their decisions. The order of the calls of Begin breaks
 // ties: if two changes of one resource have the same time, or the first has already started, the one queued first runs
 // first.
-func (p *Processor) Begin(ctx context.Context, batch []Planned) (finish func() []Decision) {
+func (p *Processor) Begin(ctx context.Context, batch []Plan) (finish func() []Decision) {
 	w := p.newWork(ctx, batch)
 	w.begin()
 	return func() []Decision {
@@ -285,7 +285,7 @@ func (p *Processor) Begin(ctx context.Context, batch []Planned) (finish func() [
 		for i, m := range w.messages {
 			decisions[i] = m.decide(ctx)
 		}
-		p.judge(ctx, batch, decisions)
+		p.classifyFaults(ctx, batch, decisions)
 		return decisions
 	}
 }

@@ -19,9 +19,9 @@ type streak struct {
 	inRow map[string]bool // by their identities
 }
 
-// note records the decisions of one call. It reports whether so many messages failed in a row that the fault affects
+// note records the decisions of one call. It reports whether enough messages failed in a row for the fault to affect
 // everything.
-func (s *streak) note(batch []Planned, decisions []Decision, tolerance int) bool {
+func (s *streak) note(batch []Plan, decisions []Decision, tolerance int) bool {
 	var failed []string
 	reached := false
 	for i, d := range decisions {
@@ -40,16 +40,16 @@ func (s *streak) note(batch []Planned, decisions []Decision, tolerance int) bool
 		s.inRow = map[string]bool{}
 	}
 	for _, identity := range failed {
-		if len(s.inRow) < tolerance { // more need not be told apart
+		if len(s.inRow) < tolerance { // no more are needed
 			s.inRow[identity] = true
 		}
 	}
 	return len(failed) > 0 && len(s.inRow) >= tolerance
 }
 
-// judge sets the scope of the faults in decisions. It gives up on a message whose resource or project has failed for
-// too long: other messages succeed meanwhile, so an operator must look at this one.
-func (p *Processor) judge(ctx context.Context, batch []Planned, decisions []Decision) {
+// classifyFaults sets the scopes of the faults in decisions. It gives up on a message whose resource or project has
+// failed for too long: other messages succeed meanwhile, so an operator must look at this one.
+func (p *Processor) classifyFaults(ctx context.Context, batch []Plan, decisions []Decision) {
 	widen := p.streak.note(batch, decisions, p.options.Tolerance)
 	for i := range decisions {
 		if f := &decisions[i].Fault; widen && f.Err != nil && f.Scope == fault.Resource {

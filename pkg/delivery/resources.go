@@ -3,10 +3,10 @@ package delivery
 import "github.com/cloudtagger/tagger/pkg/tagger"
 
 // Resources returns the resources that the message's changes may write to.
-func (p Planned) Resources() []tagger.ResourceRef {
+func (p Plan) Resources() []tagger.ResourceRef {
 	var all []tagger.ResourceRef
 	for _, c := range p.changes {
-		if c.broken == "" && c.plan.Pending() && c.plan.Resource.ID != "" {
+		if c.failure == "" && c.plan.Pending() && c.plan.Resource.ID != "" {
 			all = append(all, c.plan.Resource)
 		}
 	}

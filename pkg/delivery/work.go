@@ -22,15 +22,15 @@ type work struct {
 
 // message is the state of one message.
 type message struct {
-	Planned
+	Plan
 	attempts []*attempt
-	// immediate has the attempts that make no call, and so need no place in the schedule.
+	// immediate has the attempts that make no call, and so need no slot.
 	immediate []*task
 	// end is when the message stops waiting. Its wait counts from the start of its first change.
 	end   time.Time
 	start sync.Once
-	// handedBack is why none of its changes was started, "" if one was.
-	handedBack string
+	// skipped is why none of its changes was started, "" if one was.
+	skipped    string
 	tried      sync.WaitGroup
 	unreadable []*tagger.Result
 }
@@ -44,14 +44,14 @@ type attempt struct {
 	brief bool
 }
 
-// detailed is how many changes a message may have for their results to be kept in full, and to be scheduled as others.
+// detailed is the number of changes up to which the results of a message are kept in full, and up to which it is not bulk.
 const detailed = 50
 
-func (p *Processor) newWork(ctx context.Context, batch []Planned) *work {
+func (p *Processor) newWork(ctx context.Context, batch []Plan) *work {
 	w := &work{processor: p, ctx: ctx}
 	groups := map[string]int{}
 	for _, planned := range batch {
-		m := &message{Planned: planned}
+		m := &message{Plan: planned}
 		for i := range planned.changes {
 			m.attempts = append(m.attempts, &attempt{change: &planned.changes[i], brief: len(planned.changes) > detailed})
 		}
@@ -81,6 +81,9 @@ func (w *work) begin() {
 
 func (w *work) wait() { w.ended.Wait() }
 
+// groupDeferred is the reason, and the log message, for the messages after a deferred one in a group.
+const groupDeferred = "deferred: an earlier message of its group must be processed first"
+
 // run processes the messages of a lane. The first is scheduled already.
 func (w *work) run(lane []*message) {
 	for i, m := range lane {
@@ -96,7 +99,7 @@ func (w *work) run(lane []*message) {
 			m.tried.Wait()
 		}
 		if slices.ContainsFunc(m.attempts, func(a *attempt) bool { return !a.begun }) {
-			w.processor.log.Info("handed back: not begun in time", "message", m.ID, "event_id", m.EventID())
+			w.processor.log.Info("deferred: not started in time", "message", m.ID, "event_id", m.EventID())
 		}
 		if m.Err != nil {
 			m.unreadable = append(m.unreadable, w.processor.options.Tagger.Unreadable(w.ctx, m.Err))
@@ -106,8 +109,8 @@ func (w *work) run(lane []*message) {
 		}
 		if d := m.decide(w.ctx); d.Outcome == apply.Deferred || d.Fault.Err != nil {
 			for _, later := range lane[i+1:] {
-				later.handedBack = "handed back: an earlier message of its group has to come back first"
-				w.processor.log.Info("handed back: an earlier message of its group has to come back first", "message", later.ID)
+				later.skipped = groupDeferred
+				w.processor.log.Info(groupDeferred, "message", later.ID)
 			}
 			return
 		}
@@ -152,10 +155,10 @@ func (w *work) again(m *message) []*task {
 }
 
 // calls reports whether the attempt calls the cloud.
-func (a *attempt) calls() bool { return a.broken == "" && a.plan.Pending() }
+func (a *attempt) calls() bool { return a.failure == "" && a.plan.Pending() }
 
 func (a *attempt) notReady() bool {
-	return a.begun && a.broken == "" && a.result.Outcome == apply.Deferred && a.result.Fault.Err == nil
+	return a.begun && a.failure == "" && a.result.Outcome == apply.Deferred && a.result.Fault.Err == nil
 }
 
 func (w *work) task(m *message, a *attempt, wait func() time.Duration) *task {
@@ -196,7 +199,7 @@ func (w *work) task(m *message, a *attempt, wait func() time.Duration) *task {
 
 // attempt applies one change. A panic fails only that change.
 func (p *Processor) attempt(ctx context.Context, a *attempt, d tagger.Delivery) {
-	reason := a.broken
+	reason := a.failure
 	a.panicked = reason != "" && a.panicked // not that of an earlier attempt
 	if reason == "" {
 		reason = p.apply(ctx, a, d)
@@ -211,10 +214,10 @@ func (p *Processor) attempt(ctx context.Context, a *attempt, d tagger.Delivery) 
 	}
 }
 
-func (p *Processor) apply(ctx context.Context, a *attempt, d tagger.Delivery) (broken string) {
+func (p *Processor) apply(ctx context.Context, a *attempt, d tagger.Delivery) (failure string) {
 	defer func() {
 		if r := recover(); r != nil {
-			broken, a.panicked = p.panicked(a.event, r), true
+			failure, a.panicked = p.panicked(a.event, r), true
 		}
 	}()
 	a.result = p.options.Tagger.Apply(ctx, a.plan, d)
@@ -223,8 +226,8 @@ func (p *Processor) apply(ctx context.Context, a *attempt, d tagger.Delivery) (b
 
 // decide returns the decision on a message: the worst of its changes.
 func (m *message) decide(ctx context.Context) Decision {
-	if m.handedBack != "" {
-		return Decision{Decision: apply.Decision{Outcome: apply.Deferred, Reason: m.handedBack}, EventID: m.EventID()}
+	if m.skipped != "" {
+		return Decision{Decision: apply.Decision{Outcome: apply.Deferred, Reason: m.skipped}, EventID: m.EventID()}
 	}
 	d := Decision{Results: make([]*tagger.Result, 0, len(m.attempts)+len(m.unreadable))}
 	var all []apply.Decision
@@ -232,7 +235,7 @@ func (m *message) decide(ctx context.Context) Decision {
 	add := func(one apply.Decision, id string) { all, ids = append(all, one), append(ids, id) }
 	for _, a := range m.attempts {
 		if !a.begun {
-			reason := "handed back: not begun in time: " + context.Cause(ctx).Error()
+			reason := "deferred: not started in time: " + context.Cause(ctx).Error()
 			add(apply.Decision{Outcome: apply.Deferred, Reason: reason}, a.event.ID())
 			continue
 		}

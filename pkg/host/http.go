@@ -35,9 +35,9 @@ type HTTP struct {
 type HTTPOptions struct {
 	Processor interface {
 		// Plan plans a message; it is called by a limited number of requests at a time.
-		Plan(ctx context.Context, m delivery.Message) delivery.Planned
+		Plan(ctx context.Context, m delivery.Message) delivery.Plan
 		// Work applies the plans.
-		Work(ctx context.Context, batch []delivery.Planned) []delivery.Decision
+		Work(ctx context.Context, batch []delivery.Plan) []delivery.Decision
 	}
 	// Requests limits the requests in flight that may wait for a resource. As many others are tried once, without a wait;
 	// the response to more is 503. A request counts only after its body has arrived.
@@ -196,7 +196,7 @@ func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpResponse, bool)
 
 // plan decodes a request and plans its messages when its turn comes. It reports false if ctx ends first.
 func (h *HTTP) plan(ctx context.Context, header http.Header, body []byte, size int64, wait time.Duration) (
-	planned []delivery.Planned, batch ingress.Batch, ok bool,
+	planned []delivery.Plan, batch ingress.Batch, ok bool,
 ) {
 	turns := h.many
 	if size > smallBody {

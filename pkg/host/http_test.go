@@ -239,11 +239,11 @@ func (d decide) Process(_ context.Context, messages []delivery.Message) []delive
 	return all
 }
 
-func (d decide) Plan(_ context.Context, m delivery.Message) delivery.Planned {
-	return delivery.Planned{Message: m}
+func (d decide) Plan(_ context.Context, m delivery.Message) delivery.Plan {
+	return delivery.Plan{Message: m}
 }
 
-func (d decide) Work(ctx context.Context, batch []delivery.Planned) []delivery.Decision {
+func (d decide) Work(ctx context.Context, batch []delivery.Plan) []delivery.Decision {
 	return d.Process(ctx, make([]delivery.Message, len(batch)))
 }
 

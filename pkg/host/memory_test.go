@@ -65,7 +65,7 @@ type planning struct {
 	now     int
 }
 
-func (p *planning) Plan(ctx context.Context, m delivery.Message) delivery.Planned {
+func (p *planning) Plan(ctx context.Context, m delivery.Message) delivery.Plan {
 	if len(m.EventID()) > 1000 {
 		p.mu.Lock()
 		p.now++

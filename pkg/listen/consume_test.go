@@ -146,14 +146,14 @@ func TestSettleWithFullDelayQueues(t *testing.T) {
 // panicking is a processor that panics at a chosen step.
 type panicking struct{ plans, works bool }
 
-func (p panicking) Plan(_ context.Context, m delivery.Message) delivery.Planned {
+func (p panicking) Plan(_ context.Context, m delivery.Message) delivery.Plan {
 	if p.plans {
 		panic("boom")
 	}
-	return delivery.Planned{Message: m, Key: "a", Pending: true}
+	return delivery.Plan{Message: m, Key: "a", Pending: true}
 }
 
-func (p panicking) Begin(context.Context, []delivery.Planned) func() []delivery.Decision {
+func (p panicking) Begin(context.Context, []delivery.Plan) func() []delivery.Decision {
 	return func() []delivery.Decision {
 		if p.works {
 			panic("boom")

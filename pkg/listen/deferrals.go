@@ -136,7 +136,7 @@ func (l *Listener) unblocked(ctx context.Context, n lifecycle.Notice) {
 	if len(messages) == 0 {
 		return
 	}
-	batch := make([]delivery.Planned, len(messages))
+	batch := make([]delivery.Plan, len(messages))
 	for i, m := range messages {
 		m.ReceivedAt, m.Wait = time.Now(), l.options.Wait
 		batch[i] = l.options.Processor.Plan(ctx, m)

@@ -84,18 +84,18 @@ type script struct {
 	mu        sync.Mutex
 	begun     []string
 	worked    []string
-	plans     map[string]delivery.Planned // only Key and Pending matter
+	plans     map[string]delivery.Plan // only Key and Pending matter
 	decisions map[string]delivery.Decision
 	takes     map[string]time.Duration
 }
 
-func (s *script) Plan(_ context.Context, m delivery.Message) delivery.Planned {
+func (s *script) Plan(_ context.Context, m delivery.Message) delivery.Plan {
 	p := s.plans[m.EventID()]
 	p.Message = m
 	return p
 }
 
-func (s *script) Begin(ctx context.Context, batch []delivery.Planned) func() []delivery.Decision {
+func (s *script) Begin(ctx context.Context, batch []delivery.Plan) func() []delivery.Decision {
 	s.mu.Lock()
 	for _, m := range batch {
 		s.begun = append(s.begun, m.EventID())

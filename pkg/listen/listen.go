@@ -49,9 +49,9 @@ type Options struct {
 // Processor handles messages: [delivery.Processor] tags, and [Sink] forwards events. It is safe for concurrent use.
 type Processor interface {
 	// Plan returns what a message requires, without any call.
-	Plan(ctx context.Context, m delivery.Message) delivery.Planned
+	Plan(ctx context.Context, m delivery.Message) delivery.Plan
 	// Begin queues planned messages in order, and returns a function that waits for their decisions.
-	Begin(ctx context.Context, batch []delivery.Planned) (finish func() []delivery.Decision)
+	Begin(ctx context.Context, batch []delivery.Plan) (finish func() []delivery.Decision)
 }
 
 // DefaultWait is how long to wait for a resource that is not ready if the settings do not say. It is the same for other

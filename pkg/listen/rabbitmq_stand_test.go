@@ -106,11 +106,11 @@ func newWorker() *worker {
 	return &worker{make(chan delivery.Message, 1000), make(chan delivery.Decision)}
 }
 
-func (w *worker) Plan(_ context.Context, m delivery.Message) delivery.Planned {
-	return delivery.Planned{Message: m}
+func (w *worker) Plan(_ context.Context, m delivery.Message) delivery.Plan {
+	return delivery.Plan{Message: m}
 }
 
-func (w *worker) Begin(ctx context.Context, batch []delivery.Planned) func() []delivery.Decision {
+func (w *worker) Begin(ctx context.Context, batch []delivery.Plan) func() []delivery.Decision {
 	return func() (all []delivery.Decision) {
 		for _, m := range batch {
 			w.messages <- m.Message

@@ -16,11 +16,11 @@ import (
 
 // a and b report one change in two formats; a arrives just before b and takes longer.
 func TestBothFormats(t *testing.T) {
-	change, none := delivery.Planned{Key: "k", Pending: true}, delivery.Planned{Key: "k"}
+	change, none := delivery.Plan{Key: "k", Pending: true}, delivery.Plan{Key: "k"}
 	tagged, deferred := decided(apply.Tagged), decided(apply.Deferred)
 	for _, tt := range []struct {
 		name       string
-		a, b       delivery.Planned
+		a, b       delivery.Plan
 		first      delivery.Decision
 		refuses    error
 		want       []string
@@ -41,14 +41,14 @@ func TestBothFormats(t *testing.T) {
 			[]string{"publish to tagger.delay.15s", "requeue 1", "ack 2"}, []string{"a", "b"}, 0},
 		{"a fault of every message", change, change, faulty(apply.Deferred, errors.New("401"), fault.Everything), nil,
 			[]string{"requeue 1", "ack 2"}, []string{"a", "b"}, 0},
-		{"no key", delivery.Planned{Pending: true}, delivery.Planned{Pending: true}, tagged, nil, []string{"ack 2", "ack 1"},
+		{"no key", delivery.Plan{Pending: true}, delivery.Plan{Pending: true}, tagged, nil, []string{"ack 2", "ack 1"},
 			[]string{"b", "a"}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := &broker{refuses: tt.refuses}
 				w := &script{
-					plans:     map[string]delivery.Planned{"a": tt.a, "b": tt.b},
+					plans:     map[string]delivery.Plan{"a": tt.a, "b": tt.b},
 					decisions: map[string]delivery.Decision{"a": tt.first, "b": tagged},
 					takes:     map[string]time.Duration{"a": 5 * time.Second},
 				}
@@ -76,9 +76,9 @@ func TestBothFormats(t *testing.T) {
 func TestRedelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &broker{}
-		change := delivery.Planned{Key: "k", Pending: true}
+		change := delivery.Plan{Key: "k", Pending: true}
 		w := &script{
-			plans:     map[string]delivery.Planned{"a": change, "b": change},
+			plans:     map[string]delivery.Plan{"a": change, "b": change},
 			decisions: map[string]delivery.Decision{"a": decided(apply.Deferred), "b": decided(apply.Tagged)},
 		}
 		l := newListener(t, w)

@@ -131,8 +131,8 @@ func overrides(text string) (map[string]string, error) {
 }
 
 // Plan returns the change that the message reports.
-func (s *Sink) Plan(_ context.Context, m delivery.Message) delivery.Planned {
-	p := delivery.Planned{Message: m, Pending: true}
+func (s *Sink) Plan(_ context.Context, m delivery.Message) delivery.Plan {
+	p := delivery.Plan{Message: m, Pending: true}
 	if len(m.Events) != 1 || m.Err != nil {
 		return p
 	}
@@ -146,7 +146,7 @@ func (s *Sink) Plan(_ context.Context, m delivery.Message) delivery.Planned {
 }
 
 // Begin gives each message its turn. The returned function sends the messages' events, one after the other.
-func (s *Sink) Begin(ctx context.Context, batch []delivery.Planned) func() []delivery.Decision {
+func (s *Sink) Begin(ctx context.Context, batch []delivery.Plan) func() []delivery.Decision {
 	begun := make([]func() delivery.Decision, len(batch))
 	for i, p := range batch {
 		begun[i] = s.begin(ctx, p.Message)

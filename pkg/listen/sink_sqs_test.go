@@ -169,7 +169,7 @@ func TestSinkSendsInOrder(t *testing.T) {
 	var finish []func() []delivery.Decision
 	for i := range 3 {
 		m := read(amqp.Delivery{Body: notification(fmt.Sprint("m-", i))}, time.Now())
-		finish = append(finish, s.Begin(t.Context(), []delivery.Planned{s.Plan(t.Context(), m.Message)}))
+		finish = append(finish, s.Begin(t.Context(), []delivery.Plan{s.Plan(t.Context(), m.Message)}))
 	}
 	ended := make(chan struct{})
 	for _, f := range []int{2, 1, 0} {

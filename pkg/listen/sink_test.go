@@ -40,7 +40,7 @@ func newSink(t *testing.T, o SinkOptions) *Sink {
 // post passes a message to the sink.
 func post(t *testing.T, s *Sink, m Message) delivery.Decision {
 	t.Helper()
-	return s.Begin(t.Context(), []delivery.Planned{s.Plan(t.Context(), m.Message)})()[0]
+	return s.Begin(t.Context(), []delivery.Plan{s.Plan(t.Context(), m.Message)})()[0]
 }
 
 func created(t *testing.T) Message {

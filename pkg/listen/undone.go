@@ -151,7 +151,7 @@ func (u *undone) begin(resources []tagger.ResourceRef) (end func()) {
 }
 
 // begin calls the processor's Begin, and watches what the messages write.
-func (l *Listener) begin(ctx context.Context, batch []delivery.Planned) (finish func() []delivery.Decision) {
+func (l *Listener) begin(ctx context.Context, batch []delivery.Plan) (finish func() []delivery.Decision) {
 	var resources []tagger.ResourceRef
 	for _, p := range batch {
 		resources = append(resources, p.Resources()...)

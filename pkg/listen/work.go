@@ -20,7 +20,7 @@ type task struct {
 	sender   sender
 	delivery amqp.Delivery
 	message  Message
-	planned  delivery.Planned
+	planned  delivery.Plan
 
 	listenerCtx context.Context // ends with the listener
 	ctx         context.Context // for the work
@@ -67,7 +67,7 @@ func (t *task) begin() {
 			return
 		}
 	}
-	t.wait = t.Listener.begin(t.ctx, []delivery.Planned{t.planned})
+	t.wait = t.Listener.begin(t.ctx, []delivery.Plan{t.planned})
 }
 
 // finish waits for the message's decision and settles it. A panic only defers the message. If it ended the process, the
