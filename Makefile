@@ -9,53 +9,55 @@ FUZZTIME    ?= 5s
 .DEFAULT_GOAL := help
 .PHONY: help run test race test-sqs openstack openstack-down test-openstack lint build template-check shell-check redrive fuzz chaos bench clean
 
-help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+help: ## Try: List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {split($$2, part, ": "); g = part[1]; if (!(g in all)) order[++n] = g; \
+		all[g] = all[g] sprintf("  make %-19s %s\n", $$1, substr($$2, length(g) + 3))} \
+		END {for (i = 1; i <= n; i++) printf "%s%s\n%s", (i > 1 ? "\n" : ""), order[i], all[order[i]]}' $(MAKEFILE_LIST)
 
-run: ## Tag a server and a snapshot in the embedded cloud, and show how
+run: ## Try: Tag a server and a snapshot in the embedded cloud, and show how
 	@go run ./cmd/tagger invoke --cloud embedded --rules docs/examples/rules.yaml events/server-created.json events/snapshot-created.json
 
-test: ## Run all tests (no network but the Go modules)
+test: ## Test: Run all tests (no network but the Go modules)
 	go test -shuffle=on ./...
 
-race: ## Run all tests with the race detector (needs a C compiler)
+race: ## Test: Run all tests with the race detector (needs a C compiler)
 	go test -race -shuffle=on -count=1 ./...
 
-test-sqs: ## Run a built function, and the sink of tagger listen, at queues of a real server (needs moto_server: pip install 'moto[server]')
+test-sqs: ## Test: Run a function and the sink of tagger listen at queues (needs moto_server)
 	go test -tags sqs -run '^TestQueue' -v -count=1 -timeout 5m ./functions
 
-openstack: ## Start a real OpenStack on loopback (Debian 12, root; deploy/openstack-dev/README.md)
+openstack: ## Try: Start a real OpenStack on loopback (Debian 12, root; deploy/openstack-dev/README.md)
 	@deploy/openstack-dev/up
 
-openstack-down: ## Stop it; WIPE=1 removes its state too
+openstack-down: ## Try: Stop it; WIPE=1 removes its state too
 	@deploy/openstack-dev/down
 
-test-openstack: ## Run the tests that need a real OpenStack and its broker (starts it when it is not up)
+test-openstack: ## Test: Run the tests that need a real OpenStack and its broker; starts it if it is not up
 	@deploy/openstack-dev/test
 
-lint: ## Check formatting, go vet, staticcheck and go.mod
+lint: ## Check: Check formatting, go vet, staticcheck and go.mod
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "gofmt would change these files"; exit 1; }
 	go vet -tags chaos,chromium,openstack,rabbitmq,scale,soak,sqs ./...
 	go run $(STATICCHECK) -tags chaos,chromium,openstack,rabbitmq,scale,soak,sqs ./...
 	go mod tidy -diff
 
-build: ## Build each function for AWS Lambda, arm64 and amd64, into dist/ (6 MiB zipped at most)
+build: ## Build: Build each function for AWS Lambda, arm64 and amd64, into dist/ (6 MiB zipped at most)
 	@for arch in $(ARCHS); do for f in $(FUNCTIONS); do \
 		mkdir -p dist/$$arch/$$f && \
 		GOARCH=$$arch $(BUILD) -o dist/$$arch/$$f/bootstrap ./functions/$$f && \
 		go run ./deploy/aws/pack dist/$$arch/$$f/bootstrap dist/$$f-$$arch.zip || exit 1; \
 	done; done
 
-template-check: ## Check template.yaml (needs cfn-lint)
+template-check: ## Check: Check template.yaml (needs cfn-lint)
 	@command -v cfn-lint >/dev/null || { echo "cfn-lint is not installed: pip install cfn-lint"; exit 1; }
 	cfn-lint --include-checks I -- template.yaml
 
-shell-check: ## Check the shell scripts (needs shellcheck)
+shell-check: ## Check: Check the shell scripts (needs shellcheck)
 	@command -v shellcheck >/dev/null || { echo "shellcheck is not installed: apt-get install shellcheck"; exit 1; }
 	shellcheck -x -P SCRIPTDIR -P SCRIPTDIR/lib -- .ci/run $(addprefix deploy/openstack-dev/,up down install test evening rabbitmqctl lib/*.sh) deploy/kolla/policies.sh deploy/systemd/*.sh
 
 # Records that a function itself sent to the dead-letter queue have no source queue for SQS, so that TO is not optional.
-redrive: ## Send dead letters to a queue again: FROM=<ARN of a dead-letter queue> TO=<ARN of a queue> (needs the AWS CLI)
+redrive: ## Operate: Send dead letters to a queue again: FROM=ARN TO=ARN (needs the AWS CLI)
 	@case "$(FROM) $(TO)" in arn:*:sqs:*" "arn:*:sqs:*) ;; *) \
 		echo "name both queues by their ARNs: make redrive FROM=arn:aws:sqs:REGION:ACCOUNT:DEAD-LETTER-QUEUE TO=arn:aws:sqs:REGION:ACCOUNT:QUEUE"; exit 1;; esac
 	@[ "$(FROM)" != "$(TO)" ] || { echo "FROM and TO are the same queue"; exit 1; }
@@ -64,7 +66,7 @@ redrive: ## Send dead letters to a queue again: FROM=<ARN of a dead-letter queue
 	aws sqs start-message-move-task --region "$(word 4,$(subst :, ,$(FROM)))" --source-arn "$(FROM)" --destination-arn "$(TO)"
 	@echo 'How far it is: aws sqs list-message-move-tasks --region "$(word 4,$(subst :, ,$(FROM)))" --source-arn "$(FROM)"'
 
-fuzz: ## Run every fuzz target for FUZZTIME (5s) each
+fuzz: ## Test: Run every fuzz target for FUZZTIME (5s) each
 	@set -e; for pkg in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 			echo "$$pkg $$target"; \
@@ -74,32 +76,32 @@ fuzz: ## Run every fuzz target for FUZZTIME (5s) each
 
 EVENTS ?= 10000
 SEED   ?= 1
-chaos: ## 10,000 events under faults: EVENTS, SEED; the last line says how many were lost
+chaos: ## Test: Run 10,000 events under faults: EVENTS, SEED; the last line counts the lost ones
 	@status=$$(mktemp); { go test -count=1 -tags chaos -run TestChaos ./pkg/host -v -timeout 15m -args -events $(EVENTS) -seed $(SEED) 2>&1; echo $$? > $$status; } \
 		| grep --line-buffered -vE '^(=== |--- |PASS|FAIL|ok )'; read code < $$status; rm -f $$status; exit $$code
 
 MINUTES ?= 5
 .PHONY: soak
-soak: ## Attack serve, a function and listen at once in control groups of the manifests' sizes: MINUTES (needs root and rabbitmq-server)
+soak: ## Measure: Attack serve, a function and listen in control groups: MINUTES (needs root, rabbitmq-server)
 	go test -count=1 -tags soak -v -timeout 60m ./soak -args -minutes $(MINUTES)
 
 # Its largest part is the million events: 10 minutes on two cores that have nothing else to do. EVENTS and SERVERS make it shorter.
 .PHONY: scale
-scale: ## A million events at constant memory, 10,000 servers created at once, another client of the same API: EVENTS, SERVERS
+scale: ## Measure: Process a million events at constant memory: EVENTS, SERVERS
 	go test -count=1 -tags scale -v -timeout 60m ./scale -args -events $(if $(filter file,$(origin EVENTS)),1000000,$(EVENTS)) -servers $(or $(SERVERS),10000)
 
-bench: ## Measure a function against an empty one and a bare client, and the command line (bench is a module of its own)
+bench: ## Measure: Measure a function against an empty one and a bare client, and the command
 	cd bench && go vet ./... && go run .
 
 .PHONY: bench-go
-bench-go: ## Run the Go benchmarks of the packages
+bench-go: ## Measure: Run the Go benchmarks of the packages
 	go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: bench-listener
-bench-listener: ## Measure tagger listen with one processor at a real RabbitMQ: CPU a message and a server (needs rabbitmq-server)
+bench-listener: ## Measure: Measure tagger listen at a real RabbitMQ: CPU a message (needs rabbitmq-server)
 	cd bench && go vet ./... && go test -count=1 -v -timeout 60m -run TestListener .
 
-clean: ## Remove what was built
+clean: ## Build: Remove what was built
 	rm -rf dist
 
 # What "sam build" calls, one for each function of template.yaml. ARTIFACTS_DIR is its own; arm64 is the template's architecture.
@@ -119,50 +121,50 @@ build-ReconcileFunction:
 
 # What the homes need besides: each target says what it needs.
 .PHONY: test-template test-knative
-test-template: ## Hold what SAM makes of template.yaml against what it is to be, and make its stack in moto (needs Python: aws-sam-translator, moto[all])
+test-template: ## Test: Compare what SAM makes of template.yaml, and make its stack in moto (needs Python)
 	@python3 -c 'import boto3, moto, samtranslator' || { echo "not installed: pip install aws-sam-translator 'moto[all]'"; exit 1; }
 	python3 deploy/aws/template_test.py
 
-test-knative: ## Run tagger serve against Knative's own broker filter and dispatcher (a module of its own; the first build takes 5 minutes)
+test-knative: ## Test: Run tagger serve against Knative's broker (the first build takes 5 minutes)
 	cd deploy/knative && go vet ./... && go test -count=1 -timeout 10m ./...
 
 .PHONY: test-monitoring
-test-monitoring: ## Check alert rules, their unit tests and the dashboard's queries (needs promtool: apt-get install prometheus)
+test-monitoring: ## Test: Check alert rules, their tests and the dashboard's queries (needs promtool)
 	@command -v promtool >/dev/null || { echo "promtool is not installed: apt-get install prometheus"; exit 1; }
 	python3 deploy/monitoring/check.py
 
 .PHONY: dist test-release test-chart test-functiongraph
-dist: ## Make a release of the commit that is checked out into dist/: archives, packages, image, bills of materials, checksums
+dist: ## Build: Make a release of this commit in dist/: archives, packages, image, checksums
 	cd deploy/release && go run . -root $(CURDIR) -out $(CURDIR)/dist
 
-test-release: ## Make a release twice, compare, unpack and run it (needs dpkg, rpm, cpio, systemd-analyze; the first time takes minutes)
+test-release: ## Test: Make a release twice, compare, unpack and run it (needs dpkg, rpm, cpio, systemd-analyze)
 	cd deploy/release && go vet ./... && go test -count=1 -timeout 30m ./...
 
 .PHONY: test-publish
-test-publish: ## Have GoReleaser publish a release to a GitHub in the test (the first build takes ten minutes)
+test-publish: ## Test: Let GoReleaser publish a release to a fake GitHub (the first build takes ten minutes)
 	cd deploy/release && go vet -tags goreleaser ./... && go test -count=1 -timeout 60m -tags goreleaser -run '^TestPublish$$' .
 
-test-chart: ## Lint and render the Helm chart by Helm's own code, and hold it against Kubernetes' types and the command
+test-chart: ## Test: Lint and render the Helm chart, and compare it with Kubernetes' types and the command
 	cd deploy/kubernetes && go vet ./... && go test -count=1 -timeout 20m ./...
 
-test-functiongraph: ## Check the Terraform module against the provider's documentation (needs terraform for its formatting)
+test-functiongraph: ## Test: Check the Terraform module against the provider's documentation (needs terraform)
 	@command -v terraform >/dev/null || { echo "terraform is not installed: https://developer.hashicorp.com/terraform/install"; exit 1; }
 	terraform fmt -check -diff deploy/functiongraph
 	cd deploy/functiongraph && go vet ./... && go test -count=1 ./...
 
 .PHONY: test-rabbitmq
-test-rabbitmq: ## Run tagger listen at RabbitMQ: TLS, a cluster that loses nodes, two hosts, an upgrade (needs rabbitmq-server and the clone's history)
+test-rabbitmq: ## Test: Run tagger listen at RabbitMQ (needs rabbitmq-server and the clone's history)
 	go test -count=1 -timeout 40m -tags rabbitmq -v ./deploy/rabbitmq
 
 .PHONY: test-page
-test-page: ## Look at the page of tagger coverage in headless Chromium (needs Chromium: apt-get install chromium); SCREENSHOTS=DIR keeps pictures
+test-page: ## Test: Render the page of tagger coverage in Chromium; SCREENSHOTS=DIR keeps pictures
 	@command -v chromium >/dev/null || { echo "chromium is not installed: apt-get install chromium"; exit 1; }
 	go test -count=1 -timeout 10m -tags chromium -run 'TestPageInBrowser|TestScreenshots' ./pkg/coverage/page
 
 .PHONY: workflow-check
-workflow-check: ## Check the GitHub workflows (actionlint; their scripts by shellcheck where that is installed)
+workflow-check: ## Check: Check the GitHub workflows (actionlint; shellcheck if it is installed)
 	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 .PHONY: golangci-lint
-golangci-lint: ## Run golangci-lint with .golangci.yml (the first build takes minutes)
+golangci-lint: ## Check: Run golangci-lint with .golangci.yml (the first build takes minutes)
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.4.0 run ./...
