@@ -136,7 +136,8 @@ var lastNotification = regexp.MustCompile(
 
 // checkListener asks a running listener when the last notifications came, and in which formats.
 // fresh reports that none has come, and that the listener has just started.
-func checkListener(ctx context.Context, address string, settings config.Settings) (detail string, fresh bool, err error) {
+func checkListener(ctx context.Context, address string, settings config.Settings) (detail string, fresh bool,
+	err error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return "", false, fmt.Errorf("--listener wants an address such as http://127.0.0.1:8080, not %.60q", address)

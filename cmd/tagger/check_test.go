@@ -83,7 +83,8 @@ func TestCheckListener(t *testing.T) {
 		}
 	}
 	out, _, status := taggerCommand(t, "", "check", "--listener", "foo")
-	if status != exitUndone || !strings.Contains(out, "failed  --listener wants an address such as http://127.0.0.1:8080") {
+	if status != exitUndone ||
+		!strings.Contains(out, "failed  --listener wants an address such as http://127.0.0.1:8080") {
 		t.Errorf("status %d: %s", status, out)
 	}
 }

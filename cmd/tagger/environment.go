@@ -29,7 +29,8 @@ func environmentSections() []environmentSection {
 // environmentTopic returns the command behind "tagger help environment".
 func environmentTopic() *cobra.Command {
 	var b strings.Builder
-	b.WriteString("Variables that Tagger reads. docs/configuration.md has the same as tables; tagger help environment NAME\n" +
+	b.WriteString("Variables that Tagger reads. docs/configuration.md has the same as tables; tagger help environment " +
+		"NAME\n" +
 		"shows one.\n")
 	for _, section := range environmentSections() {
 		fmt.Fprintf(&b, "\n%s\n", section.title)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -48,6 +49,19 @@ func flagError(cmd *cobra.Command, err error) error {
 			return fmt.Errorf("--%s %q: %w", f.Name, invalid.GetValue(), invalid.Unwrap())
 		}
 		return fmt.Errorf("--%s %q: want %s", f.Name, invalid.GetValue(), wants(f))
+	}
+	return err
+}
+
+var setTogether = regexp.MustCompile(`^if any flags in the group \[.*\[(.*)\] were all set$`)
+
+// exclusive rewrites cobra's error about flags that exclude each other.
+func exclusive(err error) error {
+	if err == nil {
+		return nil
+	}
+	if m := setTogether.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("--%s exclude each other", strings.ReplaceAll(m[1], " ", " and --"))
 	}
 	return err
 }

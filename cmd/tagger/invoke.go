@@ -20,10 +20,10 @@ func invokeCommand(s streams) *cobra.Command {
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "invoke --cloud embedded|env [--rules FILE] EVENT...",
-		Short: "Do what events ask for",
+		Short: "Process events now: write the metadata",
 		Long: "Decode events, match the rules, and write the metadata, waiting while a server is not ready and reading " +
-			"back what was\n" +
-			"written. --cloud env is the cloud that the OS_* variables (or OS_CLOUD) name. --cloud embedded is a cloud in this\n" +
+			"back what was " +
+			"written. --cloud env is the cloud that the OS_* variables (or OS_CLOUD) name. --cloud embedded is a cloud in this " +
 			"process, in which the events' own resources exist, building for a moment.\n\n" +
 			"EVENT is a file, or - for standard input, with any payload that a function takes.",
 		Args: needEvents,

@@ -30,21 +30,21 @@ func listenCommand() *cobra.Command {
 	var reconcileEvery time.Duration
 	cmd := &cobra.Command{
 		Use:   "listen [--listen ADDR] [--sink URL] [--reconcile PERIOD]",
-		Short: "Take OpenStack's notifications from RabbitMQ, and tag",
+		Short: "Process OpenStack's notifications from RabbitMQ",
 		Long: "Take the notifications of Nova and Cinder from RabbitMQ (TAGGER_AMQP_URL) until interrupted, and tag what " +
-			"they report. Both notification\n" +
+			"they report. Both notification " +
 			"formats are understood; a change that comes in both counts once. Events that are not ready wait in delay queues " +
-			"of the broker, and\n" +
-			"those that a person must look at go to a queue for that, with the reason. All queues are Tagger's own and begin " +
-			"with\n" +
-			"TAGGER_AMQP_QUEUE (tagger); those of the services are left alone. Run two listeners for safety: one takes the\n" +
+			"of the broker, and " +
+			"those that an operator must look at go to a queue for that, with the reason. All queues are Tagger's own and begin " +
+			"with " +
+			"TAGGER_AMQP_QUEUE (tagger); those of the services are left alone. Run two listeners for safety: one takes the " +
 			"messages, the other takes over when it is gone.\n\n" +
 			"Everything is configured as for the functions, by TAGGER_* and OS_* variables (or OS_CLOUD). An administrator's " +
-			"credentials serve\n" +
+			"credentials serve " +
 			"all projects, or those in TAGGER_PROJECTS. With --sink nothing is tagged: each event that reports a change is " +
-			"sent as a\n" +
-			"CloudEvent to a receiver (with TAGGER_HTTP_SECRET as bearer token, if set) or to a queue of SQS\n" +
-			"(https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE), and neither rules nor credentials of the cloud are needed.\n" +
+			"sent as a " +
+			"CloudEvent to a receiver (with TAGGER_HTTP_SECRET as bearer token, if set) or to a queue of SQS " +
+			"(https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE), and neither rules nor credentials of the cloud are needed. " +
 			"docs/private-cloud.md has it step by step.",
 		Args: noArguments,
 	}

@@ -66,9 +66,9 @@ func run(ctx context.Context, args []string, s streams) int {
 	root := &cobra.Command{
 		Use:   "tagger",
 		Short: "Put metadata on servers, volumes and snapshots when they are created",
-		Long: "Tagger puts metadata on OpenStack and Huawei Cloud servers, volumes and snapshots when events say that they " +
-			"were\n" +
-			"created. This command is for the desk: see what it would do, do it, try it on an embedded cloud.",
+		Long: "Tagger puts metadata on OpenStack and Huawei Cloud servers, volumes and snapshots when events report that " +
+			"they were created. This command shows what the rules would do, does it, runs Tagger beside a cloud, and tries " +
+			"both on an embedded cloud.",
 		Version:       version(debug.ReadBuildInfo),
 		SilenceErrors: true, SilenceUsage: true,
 	}
@@ -76,14 +76,20 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.err)
-	root.AddCommand(environmentTopic())
 	root.SetVersionTemplate("tagger {{.Version}}\n")
-	oneOf(root, planCommand(s), invokeCommand(s), simcloudCommand(s), checkCommand(s), rulesCommand(s), serveCommand(),
-		listenCommand(), queuesCommand(s),
-		reconcileCommand(s), explainCommand(s), coverageCommand(s), versionCommand(s))
+	root.AddGroup(commandGroups()...)
+	addGroup(root, "rules", planCommand(s), invokeCommand(s), rulesCommand(s))
+	addGroup(root, "run", serveCommand(), listenCommand(), queuesCommand(s))
+	addGroup(root, "fleet", explainCommand(s), reconcileCommand(s), coverageCommand(s))
+	addGroup(root, "help", checkCommand(s), simcloudCommand(s), versionCommand(s), environmentTopic())
+	oneOf(root)
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(helpCommand(root))
-	err := root.ExecuteContext(ctx)
+	root.SetHelpCommandGroupID("help")
+	root.SetCompletionCommandGroupID("help")
+	root.SetUsageFunc(printUsage)
+	wrapLong(root)
+	err := exclusive(root.ExecuteContext(ctx))
 	switch {
 	case checked.err != nil:
 		err = undone{fmt.Errorf("write the output: %w", checked.err)}

@@ -318,7 +318,9 @@ func TestInvokeIsInterrupted(t *testing.T) {
 	var out, errOut bytes.Buffer
 	events := "[" + plainEvent("server.created") + "," + plainEvent("server.created") + "]"
 	status := run(ctx, []string{"invoke", "--cloud", "env", "-"}, streams{strings.NewReader(events), &out, &errOut})
-	if status != exitUndone || !strings.Contains(errOut.String(), "interrupted while it waited: nothing was written, and 1 of 2 events were not tried") {
+	if status != exitUndone ||
+		!strings.Contains(errOut.String(),
+			"interrupted while it waited: nothing was written, and 1 of 2 events were not tried") {
 		t.Errorf("status %d: %s%s", status, out.String(), errOut.String())
 	}
 }
@@ -522,7 +524,8 @@ func TestListenAddress(t *testing.T) {
 			{"8080", "", exitUsage, []string{"--listen 8080: ", "missing port", "HOST:PORT, such as 127.0.0.1:8080 or :8080"}},
 			{"localhost:http-but-odd", "", exitUsage, []string{"--listen", "HOST:PORT"}},
 			{"", "none", exitUsage, []string{"PORT=none: "}},
-			{taken.Addr().String(), "", exitUndone, []string{"--listen " + taken.Addr().String() + ": the address is in use; choose another"}},
+			{taken.Addr().String(), "", exitUndone,
+				[]string{"--listen " + taken.Addr().String() + ": the address is in use; choose another"}},
 		} {
 			t.Setenv("PORT", tt.port)
 			args := []string{command}

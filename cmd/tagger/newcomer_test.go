@@ -70,7 +70,8 @@ func TestEmptyRules(t *testing.T) {
 // The rules of the docs work for existing resources, and rules check finds an ignore: that does not.
 func TestIgnoreForExistingResources(t *testing.T) {
 	_, plan := fleet(t, 3)
-	out, errOut, status := taggerCommand(t, "", "reconcile", "--rules", "../../docs/examples/company.yaml", "--scope", "own",
+	out, errOut, status := taggerCommand(t, "", "reconcile", "--rules", "../../docs/examples/company.yaml", "--scope",
+		"own",
 		"--out", plan)
 	if status != exitDone || !strings.Contains(out, "read      3 servers,") {
 		t.Errorf("status %d: %s%s", status, out, errOut)
@@ -99,18 +100,21 @@ func TestCheckProjects(t *testing.T) {
 	t.Setenv("OS_PASSWORD", "secret")
 	t.Setenv("OS_PROJECT_ID", "")
 	for _, tt := range []struct{ user, own, projects, want string }{
-		{"member", "demo", "demo", `failed  TAGGER_PROJECTS: no project has the id "demo"; a project of that name has the id ` +
-			demo.ID},
-		{"member", "demo", "other", `failed  TAGGER_PROJECTS: no project has the id "other"; a project of that name has the ` +
-			"id " + other},
+		{"member", "demo", "demo",
+			`failed  TAGGER_PROJECTS: no project has the id "demo"; a project of that name has the id ` +
+				demo.ID},
+		{"member", "demo", "other",
+			`failed  TAGGER_PROJECTS: no project has the id "other"; a project of that name has the ` +
+				"id " + other},
 		{"member", "demo", foreign, `failed  TAGGER_PROJECTS: the credentials have no role in a project with the id "` +
 			foreign + `"`},
 		{"member", "demo", "domain:Nope", `failed  TAGGER_PROJECTS: the credentials have no role in a project of a domain ` +
 			`"Nope"`},
 		{"member", "demo", other, "ok      " + other},
 		{"member", "demo", "domain:Default", "ok      domain:Default"},
-		{"root", "admin", "demo", `failed  TAGGER_PROJECTS: no project has the id "demo"; a project of that name has the id ` +
-			demo.ID},
+		{"root", "admin", "demo",
+			`failed  TAGGER_PROJECTS: no project has the id "demo"; a project of that name has the id ` +
+				demo.ID},
 		{"root", "admin", "33333333333333333333333333333333", "failed  TAGGER_PROJECTS: no project has the id"},
 		{"root", "admin", "domain:Nope", `failed  TAGGER_PROJECTS: there is no domain "Nope"`},
 		{"root", "admin", "domain:default", "ok      domain:default"},
@@ -143,14 +147,17 @@ func TestScopes(t *testing.T) {
 		{"coverage --scope domain:Nope", exitUsage, `--scope domain:Nope: the credentials have no role in a project of a ` +
 			`domain "Nope"`},
 		{"coverage --scope demo", exitUsage, `--scope demo: no project has the id "demo"; a project of that name has the id`},
-		{"coverage --scope all", exitDone, "these credentials see only their project demo; --scope roles reads every project"},
+		{"coverage --scope all", exitDone,
+			"these credentials see only their project demo; --scope roles reads every project"},
 		{"coverage", exitDone, "1/1 projects, complete read"},
-		{"coverage --key ownr", exitUsage, "coverage: --key ownr: required: does not list it; it lists owner; did you mean owner?"},
+		{"coverage --key ownr", exitUsage,
+			"coverage: --key ownr: required: does not list it; it lists owner; did you mean owner?"},
 		{"coverage --html /nonexist/p", exitUsage, "coverage: --html /nonexist/p: there is no directory /nonexist"},
 		{"reconcile --scope domain:Nope", exitUsage, "--scope domain:Nope: the credentials have no role"},
 		{"reconcile --scope own --out /nonexist/p", exitUsage, "--out /nonexist/p: there is no directory /nonexist"},
 		{"reconcile --scope own --out=", exitUsage, "--out needs a file"},
-		{"reconcile --scope all --out " + filepath.Join(t.TempDir(), "p"), exitDone, "these credentials see only their project"},
+		{"reconcile --scope all --out " + filepath.Join(t.TempDir(), "p"), exitDone,
+			"these credentials see only their project"},
 	} {
 		out, errOut, status := taggerCommand(t, "", strings.Fields(tt.args)...)
 		if status != tt.status || !strings.Contains(out+errOut, tt.want) {

@@ -24,9 +24,9 @@ import (
 func queuesCommand(s streams) *cobra.Command {
 	return oneOf(&cobra.Command{
 		Use:   "queues",
-		Short: "Look after tagger listen's queues in RabbitMQ, and watch live events",
+		Short: "Show, replay, move and delete the listener's messages, and watch live events",
 		Long: "Look after the queues of tagger listen, at the broker of TAGGER_AMQP_URL. Their names begin with " +
-			"TAGGER_AMQP_QUEUE (tagger).\n" +
+			"TAGGER_AMQP_QUEUE (tagger). " +
 			"None of these commands creates a queue that stays. They work while listeners run, except move and delete.",
 	}, queuesListCommand(s), queuesShowCommand(s), queuesReplayCommand(s), queuesDropCommand(s), queuesMoveCommand(s),
 		queuesDeleteCommand(s), queuesTapCommand(s))
@@ -219,7 +219,7 @@ func queuesReplayCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "replay", Short: "Put rejected messages back into the main queue",
 		Long: "Put the rejected messages that are there now back into the main queue, all of them or those with the named " +
-			"ids. They are tried\n" +
+			"ids. They are tried " +
 			"anew, for all of TAGGER_GIVE_UP_AFTER. What a running listener rejects again meanwhile stays among the rejected.",
 		Args: noArguments,
 	}
@@ -250,7 +250,7 @@ func queuesDropCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "drop --id ID | --all", Short: "Throw rejected messages away",
 		Long: "Throw rejected messages away: those with the named ids, or all that are there now. Asks first, on a " +
-			"terminal; elsewhere it\n" +
+			"terminal; elsewhere it " +
 			"needs --yes.",
 		Args: noArguments,
 	}
@@ -292,11 +292,11 @@ func queuesMoveCommand(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use: "move FROM TO", Short: "Move all messages to the queues of another name",
 		Long: "Move the messages of all queues of one name (a TAGGER_AMQP_QUEUE) to those of another, which a listener has " +
-			"created: to leave\n" +
+			"created: to leave " +
 			"queues that an older version made, whose arguments cannot be changed. A message is taken off its queue when the " +
-			"broker\n" +
+			"broker " +
 			"has confirmed it in the other one. What is there when it begins is moved; no listener may run on FROM, one may " +
-			"on TO.\n" +
+			"on TO. " +
 			"docs/queues.md has the order of steps in which nothing is lost.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
@@ -330,7 +330,7 @@ func queuesDeleteCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete", Short: "Delete all queues, and the messages in them",
 		Long: "Delete the queues of TAGGER_AMQP_QUEUE and the messages in them, when no listener runs: to remove Tagger, " +
-			"or to let tagger\n" +
+			"or to let tagger " +
 			"listen create them anew. The services' exchanges and queues stay. Asks first, on a terminal; elsewhere it needs " +
 			"--yes.",
 		Args: noArguments,

@@ -62,9 +62,9 @@ func reconcileCommand(s streams) *cobra.Command {
 			"| --scheduled",
 		Short: "Find resources that lack metadata, and correct them",
 		Long: "List servers, volumes and snapshots, plan each as its creation would have been planned, and write a plan to " +
-			"a file.\n" +
+			"a file. " +
 			"Nothing else is written. --apply sends what such a file says, after all limits were checked. --revert takes back " +
-			"what\n" +
+			"what " +
 			"a run wrote. See docs/reconcile.md.",
 		Args: noArguments,
 	}
@@ -142,6 +142,17 @@ func reconcileCommand(s streams) *cobra.Command {
 		"one unattended pass, for cron: only reviewed rules write (TAGGER_RECONCILE_RULES)",
 	)
 	f.output = outputFlag(flags)
+	groupFlags(flags,
+		namedFlags{"To make a plan (--out)", []string{
+			"out", "scope", "kind", "name", "created-between", "settled", "overwrite", "protected", "allow-past-dates",
+		}},
+		namedFlags{"To look at a plan (--show)", []string{"show", "project"}},
+		namedFlags{"To apply a plan (--apply)", []string{
+			"apply", "max", "max-percent", "max-per-project", "confirm", "canary", "canary-wait",
+		}},
+		namedFlags{"To revert a run (--revert)", []string{"revert", "written-by", "written-between"}},
+		namedFlags{"To apply or to revert", []string{"resume", "max-failures", "rate", "concurrency"}},
+		namedFlags{"Unattended", []string{"scheduled"}})
 	cmd.MarkFlagsMutuallyExclusive("apply", "revert", "show", "scheduled")
 	f.flags = flags
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -183,8 +194,8 @@ func decodeScope(flag string) (scope config.Projects, err error) {
 	return scope, nil
 }
 
-// checkScope reports an entry of a scope, from --scope or TAGGER_PROJECTS, that names no project or domain. A single project that cannot be opened makes
-// the result incomplete instead.
+// checkScope reports an entry of a scope, from --scope or TAGGER_PROJECTS, that names no project or domain. A single
+// project that cannot be opened makes the result incomplete instead.
 func checkScope(ctx context.Context, from string, scope *cloud.Cloud) error {
 	entries, err := scope.CheckProjects(ctx)
 	if err != nil {

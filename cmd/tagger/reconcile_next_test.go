@@ -97,7 +97,8 @@ func TestReconcileSuggestsWorkingCommands(t *testing.T) {
 		t.Error(out)
 	}
 	_, errOut, status := taggerCommand(t, "", "reconcile", "--revert", journal, "--written-by", "deadbeef")
-	if status != exitUsage || !strings.Contains(errOut, "revert the journal: it has no record of --written-by deadbeef; it has ") {
+	if status != exitUsage ||
+		!strings.Contains(errOut, "revert the journal: it has no record of --written-by deadbeef; it has ") {
 		t.Errorf("status %d: %s", status, errOut)
 	}
 }
@@ -160,8 +161,9 @@ func TestReconcileIsInterrupted(t *testing.T) {
 	var out, errOut bytes.Buffer
 	status := run(ctx, []string{"reconcile", "--apply", plan, "--confirm", "60", "--max-per-project", "100%"},
 		streams{strings.NewReader(""), &out, &errOut})
-	if status != exitUndone || !regexp.MustCompile(`interrupted: \d+ of 60 written; go on with: tagger reconcile --apply \S+ `+
-		`--resume --confirm \d+ --max-per-project \d+%\n$`).MatchString(errOut.String()) {
+	if status != exitUndone ||
+		!regexp.MustCompile(`interrupted: \d+ of 60 written; go on with: tagger reconcile --apply \S+ `+
+			`--resume --confirm \d+ --max-per-project \d+%\n$`).MatchString(errOut.String()) {
 		t.Fatalf("status %d: %s%s", status, out.String(), errOut.String())
 	}
 	args := commandAfter(t, errOut.String(), "go on with:")

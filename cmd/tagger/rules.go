@@ -19,18 +19,18 @@ import (
 )
 
 func rulesCommand(s streams) *cobra.Command {
-	return oneOf(&cobra.Command{Use: "rules", Short: "Check tagging rules, and test them"}, rulesCheckCommand(s),
+	return oneOf(&cobra.Command{Use: "rules", Short: "Check rules, and test them"}, rulesCheckCommand(s),
 		rulesTestCommand(s))
 }
 
 func rulesCheckCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [FILE...]",
-		Short: "Compile rules and show every fault, and what is probably not meant",
+		Short: "Compile rules, and show every fault and probable mistake",
 		Long: "Compile rules (files, or those of the environment) and show every fault with its line. Warned about are " +
-			"values that look like\n" +
+			"values that look like " +
 			"expressions without ${ }, conditions that can never be true, rules that never have an effect, keys that a later " +
-			"rule always\n" +
+			"rule always " +
 			"overwrites, and keys that bare metal refuses. The exit status is 2 when there is a fault; warnings do not change " +
 			"it.",
 	}
@@ -125,13 +125,13 @@ func sourcesOf(ctx context.Context, settings config.Settings, files []string) ([
 func rulesTestCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test FILE...",
-		Short: "Hold rules to cases: an event, and the plan that is expected of it",
+		Short: "Compare the plans of events with those that cases expect",
 		Long: "Plan the event of each case and compare. What set, add, remove and rename do not name must not be in the " +
-			"plan; rules (those that\n" +
+			"plan; rules (those that " +
 			"match) and outcome (of an event that needs no request: ignored, unrecognised, rejected) are compared where they " +
-			"are\n" +
+			"are " +
 			"given. rules: and event: are paths relative to the file of cases; an event can be written out in the case, too. " +
-			"The exit\n" +
+			"The exit " +
 			"status is 1 when a case fails, 2 when rules or cases are wrong.\n\n" +
 			"  rules: rules.yaml\n  cases:\n  - name: a person's server\n    event: events/server-created.json\n    expect:\n " +
 			"     add: {owner: alice}",

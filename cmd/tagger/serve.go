@@ -29,15 +29,15 @@ func serveCommand() *cobra.Command {
 	var address string
 	cmd := &cobra.Command{
 		Use:   "serve [--listen ADDR]",
-		Short: "Take events over HTTP, as Knative and containers send them",
+		Short: "Process events that arrive over HTTP",
 		Long: "Serve until interrupted: POST a CloudEvent (binary, structured or a batch) or any other payload to any " +
-			"path; GET /healthz and\n" +
+			"path; GET /healthz and " +
 			"GET /metrics (Prometheus) are for those who watch. Everything is configured as for the functions, by TAGGER_* " +
-			"and OS_*\n" +
+			"and OS_* " +
 			"variables (or OS_CLOUD). All actions are handled. The answer's status says what became of the events: 204 done, " +
-			"503\n" +
+			"503 " +
 			"again later (Retry-After), 422 never, 400 malformed, 500 the configuration or the credentials are at fault. The " +
-			"header\n" +
+			"header " +
 			"fields Tagger-Outcome and Tagger-Reason say it in words; with \"Accept: application/json\" the results are in " +
 			"the body.",
 		Args: noArguments,

@@ -18,9 +18,9 @@ func simcloudCommand(s streams) *cobra.Command {
 	var o simcloud.Options
 	cmd := &cobra.Command{
 		Use:   "simcloud [--listen ADDR]",
-		Short: "Run the embedded cloud as a server for any OpenStack client",
+		Short: "Run an embedded OpenStack to try Tagger on",
 		Long: "Serve an OpenStack in memory (identity, compute, volume) until interrupted. Its first lines are what to put " +
-			"into the\n" +
+			"into the " +
 			"environment of an OpenStack client, or of tagger invoke --cloud env. Everything is gone when it ends.",
 		Args: noArguments,
 	}

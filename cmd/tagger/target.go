@@ -16,7 +16,7 @@ import (
 )
 
 // userAgent names the command to the cloud.
-const userAgent = "tagger-desk"
+const userAgent = "tagger-command"
 
 // options returns the options of the configured cloud.
 func options(settings config.Settings, c config.Credentials) cloud.Options {

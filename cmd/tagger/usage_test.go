@@ -31,6 +31,7 @@ func TestUsage(t *testing.T) {
 		{"plan -o jsn -", `--output "jsn": want text or json; did you mean json?`},
 		{"reconcile own", `reconcile takes no argument "own"; did you mean --scope own?`},
 		{"check it", `check takes no argument "it"`},
+		{"reconcile --apply a --revert b", "--apply and --revert exclude each other"},
 		{"help nosuch", `unknown help topic "nosuch"`},
 		{"help reconcil", `unknown help topic "reconcil"; did you mean reconcile?`},
 		{"help environment TAGGER_RATES", `unknown variable "TAGGER_RATES"; did you mean TAGGER_RATE?`},
@@ -70,7 +71,8 @@ func TestOutputIsLost(t *testing.T) {
 	cases := write(t, t.TempDir(), "cases.yaml", "cases: [{event: "+write(t, t.TempDir(), "event.json",
 		plainEvent("server.created"))+", expect: {}}]\n")
 	for _, args := range []string{
-		"plan -", "plan -o json -", "invoke --cloud embedded -", "check", "check -o json", "rules check", "rules check -o json",
+		"plan -", "plan -o json -", "invoke --cloud embedded -", "check", "check -o json", "rules check",
+		"rules check -o json",
 		"rules test " + cases, "rules test -o json " + cases, "reconcile --scope own --out " + plan,
 		"reconcile --show " + plan, "explain " + id, "help environment", "help", "plan --help", "version", "version -o json",
 	} {
@@ -133,5 +135,37 @@ func TestLoginThatFails(t *testing.T) {
 	out, _, _ = taggerCommand(t, "", "check")
 	if !strings.Contains(out, "credentials  failed  read cloud try in "+file+": password is missing: username needs it") {
 		t.Error(out)
+	}
+}
+
+// Help has its commands and flags in groups, within the width, and every flag that a group names is there.
+func TestHelpGroups(t *testing.T) {
+	clearEnv(t)
+	out, _, _ := taggerCommand(t, "", "--help")
+	for _, want := range []string{"\nRules:\n  invoke ", "\nRun:\n  listen ", "\nFleet:\n  coverage ",
+		"\nHelp:\n  check "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in:\n%s", want, out)
+		}
+	}
+	out, _, _ = taggerCommand(t, "", "reconcile", "--help")
+	_, rest, found := strings.Cut(out, "\nAlways:\n")
+	if !found || strings.Count(rest, "\n") != 3 { // --help, --output and --rules
+		t.Errorf("a flag has no group:\n%s", out)
+	}
+	if strings.Index(out, "To make a plan (--out):") > strings.Index(out, "To apply a plan (--apply):") {
+		t.Errorf("the groups are not in their order:\n%s", out)
+	}
+	for _, args := range []string{"", "plan", "invoke", "rules", "rules check", "rules test", "serve", "listen", "queues",
+		"queues tap", "queues move", "explain", "reconcile", "coverage", "check", "simcloud", "environment"} {
+		out, errOut, status := taggerCommand(t, "", append([]string{"help"}, strings.Fields(args)...)...)
+		if status != exitDone {
+			t.Errorf("help %s: status %d: %s", args, status, errOut)
+		}
+		for line := range strings.Lines(out) {
+			if len([]rune(line)) > helpWidth+1 {
+				t.Errorf("help %s: %s", args, line)
+			}
+		}
 	}
 }

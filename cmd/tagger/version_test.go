@@ -46,7 +46,7 @@ func TestUnknownCommands(t *testing.T) {
 	}
 	for _, args := range [][]string{nil, {"rules"}} {
 		if out, errOut, status := taggerCommand(t, "", args...); status != exitDone || errOut != "" ||
-			!strings.Contains(out, "Available Commands:") {
+			!strings.Contains(out, " COMMAND\n") {
 			t.Errorf("%q: status %d: %s%s", args, status, out, errOut)
 		}
 	}
