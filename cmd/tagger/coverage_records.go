@@ -74,7 +74,7 @@ func readJournal(t *coverage.Trail, name string) error {
 		}
 		for key, change := range r.Keys {
 			if change.To == nil {
-				t.Took(r.ID, []string{key}, r.At)
+				t.RemovedByTagger(r.ID, []string{key}, r.At)
 			} else {
 				t.Wrote(r.ID, []string{key}, r.At)
 			}
@@ -91,9 +91,9 @@ func noteLine(t *coverage.Trail, r recordLine) {
 	case r.Resource == "":
 	case r.Outcome != "":
 		t.Wrote(r.Resource, r.Written, r.Time)
-		t.Took(r.Resource, r.Removed, r.Time)
+		t.RemovedByTagger(r.Resource, r.Removed, r.Time)
 	case r.Message == listen.LogRemoved:
-		t.Removed(r.Resource, r.Keys, r.Time, coverage.User{ID: r.UserID, Name: r.UserName})
+		t.RemovedByUser(r.Resource, r.Keys, r.Time, coverage.User{ID: r.UserID, Name: r.UserName})
 	case r.Message == listen.LogRestored:
 		t.Wrote(r.Resource, r.Keys, r.Time)
 	}

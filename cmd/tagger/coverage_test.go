@@ -133,7 +133,7 @@ func TestCoverageLostKeys(t *testing.T) {
 	dir := filepath.Dir(plan)
 	out, errOut, status := taggerCommand(t, log.String(), "coverage", "--journal", dir, "--log", "-")
 	if status != exitDone || !regexp.MustCompile(
-		`\nlost keys    3 this week \(the log begins .* UTC\): 2 by user heat-svc \(3f5a0c11…\), 1 by whom is not known\n`).MatchString(out) {
+		`\nlost keys    3 this week \(the log begins .* UTC\): 2 by user heat-svc \(3f5a0c11…\), 1 by unknown users\n`).MatchString(out) {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
 	page := filepath.Join(dir, "page.html")
@@ -160,7 +160,7 @@ func TestCoverageLostKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, errOut, status = taggerCommand(t, "", "coverage", "--prices", prices)
-	if status != exitDone || !strings.Contains(out, "\nlost keys    3 this week, by whom is not known\n") ||
+	if status != exitDone || !strings.Contains(out, "\nlost keys    3 this week, by unknown users\n") ||
 		!strings.Contains(out, " a month is not allocated (prices: a list)\n") {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}

@@ -235,7 +235,7 @@ func TestGreedyRule(t *testing.T) {
 		"server.created, set: {k: '${repeat(resource.kind, 100000000)}'}}]")
 	out, errOut, status := taggerCommand(t, plainEvent("server.created"), "plan", "-")
 	if status != exitUndone || errOut != "" ||
-		!strings.Contains(out, "rejected: rule greedy, key k: costs more time or memory with this event than a plan may") {
+		!strings.Contains(out, "rejected: rule greedy, key k: needs more time or memory for this event than a plan may use") {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
 }

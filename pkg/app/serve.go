@@ -56,7 +56,8 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler, lon
 		limited = newConnections(listener, minConnections)
 	}
 	server := &http.Server{
-		Handler: track(handler), ConnContext: remember, ConnState: note, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
+		Handler: track(handler), ConnContext: remember, ConnState: note, MaxHeaderBytes: maxHeader,
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,
 		WriteTimeout: longest, IdleTimeout: 2 * time.Minute,
 	}
 	failed := make(chan error, 1)

@@ -10,8 +10,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-// Nova and Cinder write owner and Owner of a server or a volume as two keys, but deleting one deletes both. A user's key must not be deleted with ours,
-// and a key of ours that differs only in case must be reported.
+// Nova and Cinder write owner and Owner of a server or a volume as two keys, but deleting one deletes both. A user's
+// key must not be deleted with ours, and a key of ours that differs only in case must be reported.
 func TestKeysThatDifferInCase(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -91,7 +91,8 @@ func TestKeysThatDifferInCase(t *testing.T) {
 			`dept not renamed: "Owner" is there, and differs from "owner" in case only`,
 		},
 		{
-			"two renames to one key", m{"Owner": "bob", "OWNER": "al"}, rules.Plan{Rename: m{"Owner": "owner", "OWNER": "owner"}},
+			"two renames to one key", m{"Owner": "bob", "OWNER": "al"},
+			rules.Plan{Rename: m{"Owner": "owner", "OWNER": "owner"}},
 			apply.Unchanged, m{"Owner": "bob", "OWNER": "al"}, `another key is renamed to "owner"`,
 		},
 		{

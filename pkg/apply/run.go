@@ -364,8 +364,8 @@ func (r *run) removedKeys() []string {
 	return keys
 }
 
-// twins returns, sorted, the other keys on the resource that the services confuse with this one. They write owner, Owner
-// and "owner " as separate keys, but deleting one deletes all. See docs/embedded-cloud.md.
+// twins returns, sorted, the other keys on the resource that the services confuse with this one. They write owner,
+// Owner and "owner " as separate keys, but deleting one deletes all. See docs/embedded-cloud.md.
 func (r *run) twins(key string) []string {
 	var all []string
 	for other := range r.seen {

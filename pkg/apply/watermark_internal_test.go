@@ -31,7 +31,8 @@ func TestWatermarksAreBounded(t *testing.T) {
 	for i := range resources {
 		w.note(fmt.Sprint("resource-", i), at(i), many)
 	}
-	if w.keys > maxAllDecided || overtaken("resource-0", "key-0") || !overtaken(fmt.Sprint("resource-", resources-1), "key-0") {
+	if w.keys > maxAllDecided || overtaken("resource-0", "key-0") ||
+		!overtaken(fmt.Sprint("resource-", resources-1), "key-0") {
 		t.Errorf("%d keys of %d resources", w.keys, w.order.Len())
 	}
 	for i := range 2 * maxWatermarks {

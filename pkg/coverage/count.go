@@ -26,8 +26,8 @@ const statusCount = 6
 
 // cell is a tally in progress. A project has one for each row.
 type cell struct {
-	status               [statusCount]Amount
-	paid, aliases, alone Amount
+	status                    [statusCount]Amount
+	paid, aliases, selfExempt Amount
 }
 
 func (c *cell) add(f Finding, status int) {
@@ -40,12 +40,12 @@ func (c *cell) add(f Finding, status int) {
 		c.aliases.add(size, cost)
 	}
 	if f.SelfExempt && f.Value == "" {
-		c.alone.add(size, cost)
+		c.selfExempt.add(size, cost)
 	}
 }
 
 func (c *cell) tally() Tally {
-	t := Tally{Status: map[Status]Amount{}, Paid: c.paid, Aliases: c.aliases, SelfExempt: c.alone}
+	t := Tally{Status: map[Status]Amount{}, Paid: c.paid, Aliases: c.aliases, SelfExempt: c.selfExempt}
 	for i, s := range Statuses() {
 		t.Status[s] = c.status[i]
 		t.Total.merge(c.status[i])
@@ -205,16 +205,16 @@ func (c *counter) withTallies(cells []cell) []Row {
 }
 
 func (c *counter) groups(in map[string]*counted) []Group {
-	all, open := make([]Group, 0, len(in)), make(map[string]Amount, len(in)) // Cost is that of all kinds
+	all, unallocated := make([]Group, 0, len(in)), make(map[string]Amount, len(in)) // Cost is that of all kinds
 	for id, g := range in {
 		rows := slices.DeleteFunc(c.withTallies(g.cells), func(r Row) bool { return r.Total.Count == 0 })
 		group := Group{ID: id, Name: g.name, Owner: g.owner.result(), Rows: rows}
 		amount := group.Unallocated(c.key)
 		amount.Cost = group.UnallocatedCost(c.key)
-		all, open[id] = append(all, group), amount
+		all, unallocated[id] = append(all, group), amount
 	}
 	slices.SortFunc(all, func(a, b Group) int {
-		x, y := open[a.ID], open[b.ID]
+		x, y := unallocated[a.ID], unallocated[b.ID]
 		return cmp.Or(cmp.Compare(y.Cost, x.Cost), cmp.Compare(y.Size, x.Size), cmp.Compare(y.Count, x.Count),
 			cmp.Compare(a.ID, b.ID))
 	})

@@ -130,15 +130,15 @@ type ExemptionUse struct {
 	Ticket     string    `json:"ticket,omitempty"`
 	AllocateTo string    `json:"allocate_to,omitempty"`
 	Until      time.Time `json:"until"`
-	// Ended reports that the exemption has expired, EndsSoon that it expires within [Soon].
+	// Ended reports that the exemption has expired, EndsSoon that it expires within [soon].
 	Ended    bool `json:"ended,omitempty"`
 	EndsSoon bool `json:"ends_soon,omitempty"`
 	// Covered counts resources and keys together, so a resource can count more than once.
 	Covered int `json:"covered"`
 }
 
-// Soon is how long before its end an exemption is reported as ending.
-const Soon = 14 * 24 * time.Hour
+// soon is how long before its end an exemption is reported as ending.
+const soon = 14 * 24 * time.Hour
 
 // PaidBy is the amount allocated to one value of the allocation key.
 type PaidBy struct {

@@ -122,7 +122,7 @@ func ReadHistory(path string) ([]Point, error) {
 		return nil, fmt.Errorf("read the history %s: %w", path, err)
 	}
 	if bad > 0 && len(all) == 0 {
-		return nil, fmt.Errorf("read the history %s: it is no history of tagger coverage", path)
+		return nil, fmt.Errorf("read the history %s: it is not a history of tagger coverage", path)
 	}
 	// Overlapping runs and manually joined files leave points out of order.
 	slices.SortStableFunc(all, func(a, b Point) int { return a.At.Compare(b.At) })

@@ -56,7 +56,7 @@ func TestLargeFleet(t *testing.T) {
 	if got := all(r.Rows); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("rows %q", got)
 	}
-	// If each of the resources in between were kept, that would be at least 500 bytes.
+	// Each stored resource would take at least 500 bytes.
 	if grown := int64(heap[1]) - int64(heap[0]); grown > int64(50**resources) {
 		t.Errorf("memory grew by %d bytes", grown)
 	} else {

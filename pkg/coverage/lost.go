@@ -31,7 +31,7 @@ type Trail struct {
 	from, to time.Time
 	// resources has the keys of each resource, by resource id.
 	resources map[string][]keyTrail
-	names     map[string]string // each text once
+	names     map[string]string // interned strings
 	size      int
 	leftOut   int
 }
@@ -39,10 +39,10 @@ type Trail struct {
 // keyTrail is the latest known history of one key of a resource.
 type keyTrail struct {
 	key string
-	// Times in Unix nanoseconds, 0 for never: wrote is when Tagger last wrote the key, took when Tagger last removed it,
-	// removed when Tagger last saw another user remove it.
-	wrote, took, removed int64
-	by                   User
+	// Times in Unix nanoseconds, 0 for never: wrote is when Tagger last wrote the key, ownRemoval when Tagger
+	// last removed it, userRemoval when Tagger last saw another user remove it.
+	wrote, ownRemoval, userRemoval int64
+	by                             User
 }
 
 // NewTrail returns an empty trail of the week before now.
@@ -65,17 +65,17 @@ func (t *Trail) Wrote(id string, keys []string, at time.Time) {
 	t.note(id, keys, at, func(k *keyTrail, at int64) { k.wrote = max(k.wrote, at) })
 }
 
-// Took records that Tagger itself removed keys of a resource.
-func (t *Trail) Took(id string, keys []string, at time.Time) {
-	t.note(id, keys, at, func(k *keyTrail, at int64) { k.took = max(k.took, at) })
+// RemovedByTagger records that Tagger itself removed keys of a resource.
+func (t *Trail) RemovedByTagger(id string, keys []string, at time.Time) {
+	t.note(id, keys, at, func(k *keyTrail, at int64) { k.ownRemoval = max(k.ownRemoval, at) })
 }
 
-// Removed records that another user removed keys that Tagger had written, in this week or earlier.
-func (t *Trail) Removed(id string, keys []string, at time.Time, by User) {
+// RemovedByUser records that another user removed keys that Tagger had written, in this week or earlier.
+func (t *Trail) RemovedByUser(id string, keys []string, at time.Time, by User) {
 	by = User{t.intern(by.ID), t.intern(by.Name)}
 	t.note(id, keys, at, func(k *keyTrail, at int64) {
-		if at >= k.removed {
-			k.removed, k.by = at, by
+		if at >= k.userRemoval {
+			k.userRemoval, k.by = at, by
 		}
 	})
 }
@@ -178,13 +178,13 @@ func (l *lostCounter) compare(kind lifecycle.Kind, v metadata.View) {
 	}
 	lostAny := false
 	for _, k := range l.trail.resources[v.ID] {
-		if v.Metadata[k.key] != "" || k.took > max(k.wrote, k.removed) || max(k.wrote, k.removed) == 0 {
+		if v.Metadata[k.key] != "" || k.ownRemoval > max(k.wrote, k.userRemoval) || max(k.wrote, k.userRemoval) == 0 {
 			continue
 		}
 		lostAny = true
 		lost := LostKey{Kind: kind, ID: v.ID, Project: v.Project, Key: k.key, Written: moment(k.wrote)}
-		if k.removed >= k.wrote {
-			lost.Removed, lost.User = moment(k.removed), k.by
+		if k.userRemoval >= k.wrote {
+			lost.Removed, lost.User = moment(k.userRemoval), k.by
 		}
 		l.lost.Count++
 		l.lost.PerKey[k.key]++

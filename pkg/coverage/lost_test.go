@@ -45,25 +45,25 @@ func TestLost(t *testing.T) {
 		return func(t *coverage.Trail, id string) { t.Wrote(id, []string{"owner"}, hours(at)) }
 	}
 	took := func(at int) record {
-		return func(t *coverage.Trail, id string) { t.Took(id, []string{"owner"}, hours(at)) }
+		return func(t *coverage.Trail, id string) { t.RemovedByTagger(id, []string{"owner"}, hours(at)) }
 	}
 	removed := func(at int, by coverage.User) record {
-		return func(t *coverage.Trail, id string) { t.Removed(id, []string{"owner"}, hours(at), by) }
+		return func(t *coverage.Trail, id string) { t.RemovedByUser(id, []string{"owner"}, hours(at), by) }
 	}
 	for _, tt := range []struct {
 		name     string
 		metadata meta
 		records  []record
-		want     string // who, "" for not lost
+		want     string // the user, "" if not lost
 	}{
-		{"written and there", meta{"owner": "ann"}, []record{wrote(5)}, ""},
+		{"written and present", meta{"owner": "ann"}, []record{wrote(5)}, ""},
 		{"another value", meta{"owner": "bob"}, []record{wrote(5)}, ""},
 		{"written and absent", meta{"a": "b"}, []record{wrote(5)}, "unknown"},
 		{"emptied", meta{"owner": ""}, []record{wrote(5)}, "unknown"},
 		{"seen removed", nil, []record{wrote(5), removed(3, heat)}, "heat-svc"},
 		{"removed by two", nil, []record{wrote(9), removed(8, other), removed(3, heat)}, "heat-svc"},
 		{"removed, written, and lost again", nil, []record{wrote(9), removed(8, heat), wrote(7)}, "unknown"},
-		{"removed and there again", meta{"owner": "ann"}, []record{wrote(9), removed(8, heat)}, ""},
+		{"removed and present again", meta{"owner": "ann"}, []record{wrote(9), removed(8, heat)}, ""},
 		{"written long ago", nil, []record{wrote(24 * 8)}, ""},
 		{"written long ago, removed this week", nil, []record{wrote(24 * 8), removed(3, heat)}, "heat-svc"},
 		{"removed by Tagger", nil, []record{wrote(5), took(4)}, ""},
@@ -109,9 +109,9 @@ func fourteen(t *testing.T) coverage.Report {
 			switch {
 			case i < 4:
 				trail.Wrote(id, []string{"env"}, at)
-				trail.Removed(id, []string{"owner", "env"}, at.Add(time.Minute), heat)
+				trail.RemovedByUser(id, []string{"owner", "env"}, at.Add(time.Minute), heat)
 			case i < 7:
-				trail.Removed(id, []string{"owner"}, at, coverage.User{ID: fmt.Sprintf("%d000000000", i)})
+				trail.RemovedByUser(id, []string{"owner"}, at, coverage.User{ID: fmt.Sprintf("%d000000000", i)})
 			}
 		}
 		trail.Wrote("deleted", []string{"owner"}, at)
@@ -129,7 +129,7 @@ func TestLostText(t *testing.T) {
 		line, _, _ := strings.Cut(rest, "\n")
 		return line
 	}
-	if diff := cmp.Diff("14 this week: 8 by user heat-svc (3f5a0c11…), 3 once, 3 by whom is not known", line(r)); diff != "" {
+	if diff := cmp.Diff("14 this week: 8 by user heat-svc (3f5a0c11…), 3 once, 3 by unknown users", line(r)); diff != "" {
 		t.Error(diff)
 	}
 	if r.Lost.Resources != 10 || r.Lost.Compared != 15 || len(r.Lost.Keys) != 14 {
@@ -145,10 +145,10 @@ func TestLostText(t *testing.T) {
 		"0 this week": func(trail *coverage.Trail, ids map[string]string) {
 			trail.Wrote(ids["s"], []string{"owner"}, now)
 		},
-		"1 this week, by whom is not known": func(trail *coverage.Trail, ids map[string]string) {
+		"1 this week, by unknown users": func(trail *coverage.Trail, ids map[string]string) {
 			trail.Wrote(ids["s"], []string{"env"}, now)
 		},
-		"unknown: the records have nothing of this week": func(trail *coverage.Trail, ids map[string]string) {
+		"unknown: the records do not cover this week": func(trail *coverage.Trail, ids map[string]string) {
 			trail.Covers(now.AddDate(0, 0, -9))
 		},
 	} {
@@ -176,7 +176,7 @@ func TestLostOnPage(t *testing.T) {
 		}
 		text := out.String()
 		if !strings.Contains(text, want) ||
-			!strings.Contains(text, `<th scope="row">not known</th><td>owner</td><td class="n">3</td>`) {
+			!strings.Contains(text, `<th scope="row">unknown</th><td>owner</td><td class="n">3</td>`) {
 			t.Errorf("%s: no %s", names, want)
 		}
 		if (names != page.FullNames) != !strings.Contains(text, "heat-svc") {

@@ -97,7 +97,7 @@ func parsePrices(text []byte) (*Prices, error) {
 			p.Currency)
 	}
 	if p.Source == "" {
-		return nil, fmt.Errorf(":%d: source: say where the prices are from: every amount is shown with it",
+		return nil, fmt.Errorf(":%d: source: want the origin of the prices, which is shown with every amount",
 			fields["source"].Line)
 	}
 	var names []string
@@ -165,7 +165,7 @@ func fieldsOf(node *yaml.Node, what string, known ...string) (map[string]*yaml.N
 				strings.Join(known, ", "), suggest.Meant(name.Value, known))
 		}
 		if fields[name.Value] != nil {
-			return nil, fmt.Errorf(":%d: %s: %s is there twice", name.Line, strings.TrimSuffix(what, ":"), name.Value)
+			return nil, fmt.Errorf(":%d: %s: duplicate field %s", name.Line, strings.TrimSuffix(what, ":"), name.Value)
 		}
 		fields[name.Value] = value
 	}

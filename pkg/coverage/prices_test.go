@@ -61,7 +61,7 @@ func TestUnattachedWithoutPrice(t *testing.T) {
 	t.Errorf("no unattached volumes in:\n%s", out.String())
 }
 
-// What the 14 servers and 5 volumes cost was worked out by hand: servers of flavor 4 cost 100, the others 10; a GiB
+// The costs of the 14 servers and 5 volumes were computed by hand: servers of flavor 4 cost 100, the others 10; a GiB
 // 0.5.
 func TestCosts(t *testing.T) {
 	sim := fleet(t)
@@ -88,7 +88,7 @@ func TestCosts(t *testing.T) {
 	for _, p := range r.Paid {
 		got[p.Value] = p.Cost()
 	}
-	// Of flavor 4: a, b, f, h, i, k. Not allocated: c, d, e (10 each), f, g (10), h, i; and v2, v3, v5 with 100 GiB.
+	// Flavor 4: a, b, f, h, i, k. Unallocated: c, d, e (10 each), f, g (10), h, i; and v2, v3, v5 with 100 GiB.
 	want := map[string]float64{
 		"server total": 6*100 + 8*10, "server unallocated": 3*100 + 4*10, "server paid": 100 + 10,
 		"volume total": 75, "volume unallocated": 50, "volume paid": 20, "total": 755, "unallocated": 390,
@@ -112,7 +112,8 @@ func TestCosts(t *testing.T) {
 	if err := coverage.WritePrometheus(&metrics, r, false); err != nil {
 		t.Fatal(err)
 	}
-	if s := metrics.String(); !strings.Contains(s, `tagger_coverage_monthly_cost{key="cost-center",kind="server",status="missing",currency="EUR"} 100.00`+"\n") {
+	const series = `tagger_coverage_monthly_cost{key="cost-center",kind="server",status="missing",currency="EUR"} `
+	if s := metrics.String(); !strings.Contains(s, series+"100.00\n") {
 		t.Errorf("metrics:\n%s", s)
 	}
 	if err := rows.Close(); err != nil {
@@ -144,7 +145,7 @@ func TestUnpriced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, "there is no price for volumes: 5 counted as costing nothing") {
+	if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, "there is no price for volumes: 5 counted at no cost") {
 		t.Errorf("notes %q", notes)
 	}
 	for amount, want := range map[float64]string{
@@ -164,10 +165,10 @@ func TestBadPrices(t *testing.T) {
 		"- EUR":                        ":1: the file: want names with values",
 		"currency: EUR\nsource: x":     ":1: monthly: is missing",
 		"curency: EUR":                 `:1: the file: unknown field curency: want currency, source, monthly; did you mean currency?`,
-		"currency: EUR\ncurrency: USD": ":2: the file: currency is there twice",
+		"currency: EUR\ncurrency: USD": ":2: the file: duplicate field currency",
 		strings.Replace(priceList, "EUR", "€",
 			1): ":1: currency: \"€\": want the three letters of ISO 4217",
-		strings.Replace(priceList, "price list of October 2026", `" "`, 1): ":2: source: say where the prices are from",
+		strings.Replace(priceList, "price list of October 2026", `" "`, 1): ":2: source: want the origin of the prices",
 		strings.Replace(priceList, "volume:", "volumes:", 1):               ":5: monthly: unknown field volumes",
 		strings.Replace(priceList, "gib: 0.5", "gb: 0.5", 1):               ":5: monthly: volume: unknown field gb: want gib",
 		strings.Replace(priceList, "gib: 0.5", "gib: -1",

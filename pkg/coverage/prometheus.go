@@ -22,7 +22,7 @@ func WritePrometheus(w io.Writer, r Report, perProject bool) error {
 	if r.Complete {
 		complete = 1
 	}
-	gauge("complete", "Whether the last run read everything (1) or not (0).")
+	gauge("complete", "1 if the last run read everything, 0 if not.")
 	fmt.Fprintf(out, "tagger_coverage_complete %d\n", complete)
 	gauge("last_run_timestamp_seconds", "When the last run began.")
 	fmt.Fprintf(out, "tagger_coverage_last_run_timestamp_seconds %d\n", r.At.Unix())

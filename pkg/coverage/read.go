@@ -78,12 +78,12 @@ type reader struct {
 	lost       *lostCounter
 	report     *Report
 	own        *cloud.Session
-	names      map[string]cloud.Project
-	seen       map[string]bool // projects, and whether all their lists were read
+	projects   map[string]cloud.Project
+	fullyRead  map[string]bool // projects, and whether all their lists were read
 	scope      map[string]bool // whether a project is in the scope
 	flavors    map[string]int
-	older      bool
-	broken     bool // a list of all projects was not read to its end
+	oldNova    bool
+	unfinished bool // a list of all projects was not read to its end
 	required   map[lifecycle.Kind][]rules.Required
 }
 
@@ -113,7 +113,7 @@ func newReader(ctx context.Context, o Options) (*reader, error) {
 			At: o.Now.UTC(), Complete: true, Cloud: own.Cloud, Scope: o.Scope, Rules: o.Rules.Hash(),
 			Errors: []string{}, Notes: []string{}, Prices: o.Prices, Unpriced: map[lifecycle.Kind]int{},
 		},
-		seen: map[string]bool{}, scope: map[string]bool{}, required: map[lifecycle.Kind][]rules.Required{},
+		fullyRead: map[string]bool{}, scope: map[string]bool{}, required: map[lifecycle.Kind][]rules.Required{},
 	}
 	for _, r := range policy.Required {
 		for _, kind := range o.kinds() {
@@ -125,11 +125,11 @@ func newReader(ctx context.Context, o Options) (*reader, error) {
 	if o.Note != "" {
 		rd.note(o.Note)
 	}
-	if rd.names, err = o.Cloud.Projects(ctx); err != nil {
+	if rd.projects, err = o.Cloud.Projects(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		rd.note("the projects' names are not known (" + err.Error() + "): rules that need them have no effect")
+		rd.note("the projects' names are unknown (" + err.Error() + "): rules that need them have no effect")
 	}
 	return rd, nil
 }
@@ -147,23 +147,23 @@ func Read(ctx context.Context, o Options) (Report, error) {
 	}
 	for _, kind := range o.kinds() {
 		for _, l := range lists {
-			var broken error
+			var unfinished error
 			err := rd.read(ctx, l, kind, func(v metadata.View) error {
-				broken = rd.consider(ctx, kind, v)
-				return broken
+				unfinished = rd.consider(ctx, kind, v)
+				return unfinished
 			})
 			switch {
 			case ctx.Err() != nil:
 				return Report{}, fmt.Errorf("read the resources: %w", context.Cause(ctx))
-			case broken != nil:
-				return Report{}, broken
+			case unfinished != nil:
+				return Report{}, unfinished
 			case err != nil:
 				rd.failed(fmt.Errorf("list the %ss%s: %w", kind, where(l), err))
 				rd.incomplete(l)
 			}
 		}
 	}
-	if len(rd.seen) == 0 && rd.report.Complete { // more likely a wrong scope than an empty cloud
+	if len(rd.fullyRead) == 0 && rd.report.Complete { // more likely a wrong scope than an empty cloud
 		rd.failed(errors.New("the scope " + strings.Join(rd.Scope, ",") + " has no project with a resource"))
 	}
 	return rd.finish(), nil
@@ -198,7 +198,7 @@ func (p *Pass) Report(complete bool, unread []string) Report {
 		p.reader.failed(errors.New(text))
 	}
 	if !complete {
-		p.reader.report.Complete, p.reader.broken = false, true
+		p.reader.report.Complete, p.reader.unfinished = false, true
 	}
 	return p.reader.finish()
 }
@@ -216,10 +216,10 @@ func (rd *reader) failed(err error) {
 // incomplete records that a list was not read to its end.
 func (rd *reader) incomplete(l cloud.Listing) {
 	if id := l.ProjectID(); id != "" {
-		rd.seen[id] = false
+		rd.fullyRead[id] = false
 		return
 	}
-	rd.broken = true // the unread rest could be in any project
+	rd.unfinished = true // the unread rest could be in any project
 }
 
 // where returns a list's name for errors.
@@ -234,12 +234,12 @@ func where(l cloud.Listing) string {
 func (rd *reader) lists(ctx context.Context) ([]cloud.Listing, error) {
 	all, failed, err := rd.Cloud.Listings(ctx)
 	for _, f := range failed {
-		rd.seen[f.Project] = false
+		rd.fullyRead[f.Project] = false
 		rd.failed(f)
 	}
 	for _, l := range all {
 		if id := l.ProjectID(); id != "" {
-			rd.seen[id] = true
+			rd.fullyRead[id] = true
 		}
 	}
 	return all, err
@@ -256,7 +256,7 @@ func (rd *reader) read(ctx context.Context, l cloud.Listing, kind lifecycle.Kind
 	o := metadata.ListOptions{
 		Options:     rd.api(l.Session, k),
 		AllProjects: l.All, Project: l.Project, PageSize: pageSize,
-		DownCells: true, Older: func() { rd.older = true }, NoMicroversion: rd.API == metadata.HuaweiCloud,
+		DownCells: true, Older: func() { rd.oldNova = true }, NoMicroversion: rd.API == metadata.HuaweiCloud,
 	}
 	for v, err := range metadata.List(ctx, service, k, o) {
 		if err != nil {
@@ -281,7 +281,7 @@ func (rd *reader) measure(ctx context.Context, session *cloud.Session, kind meta
 	if rd.flavors == nil {
 		var err error
 		if rd.flavors, err = rd.readFlavors(ctx, session, kind); err != nil {
-			rd.note("the sizes of flavors are not known: " + err.Error())
+			rd.note("the sizes of flavors are unknown:  " + err.Error())
 			rd.flavors = map[string]int{} // they are not read again
 		}
 	}
@@ -317,17 +317,17 @@ func (rd *reader) consider(ctx context.Context, kind lifecycle.Kind, v metadata.
 // count counts one resource in the scope.
 func (rd *reader) count(kind lifecycle.Kind, v metadata.View) error {
 	if len(rd.required[kind]) == 0 {
-		return nil // something else listed it for itself
+		return nil // the caller listed it for its own purposes
 	}
-	if _, there := rd.seen[v.Project]; !there {
-		rd.seen[v.Project] = true
+	if _, there := rd.fullyRead[v.Project]; !there {
+		rd.fullyRead[v.Project] = true
 	}
 	if v.State == metadata.Unread {
-		rd.failed(fmt.Errorf("%s %s: its cell is down, and nothing is known of its metadata", kind, v.ID))
-		rd.seen[v.Project] = false
+		rd.failed(fmt.Errorf("%s %s: its cell is down, so its metadata is unknown", kind, v.ID))
+		rd.fullyRead[v.Project] = false
 		return nil
 	}
-	project, known := rd.names[v.Project]
+	project, known := rd.projects[v.Project]
 	cost, currency := 0.0, ""
 	if rd.Prices != nil {
 		var priced bool
@@ -367,7 +367,7 @@ func (rd *reader) inScope(ctx context.Context, project string) (bool, error) {
 		return in, nil
 	}
 	in := true
-	p, known := rd.names[project]
+	p, known := rd.projects[project]
 	if known && !rd.Scope.Roles() {
 		var err error
 		if in, err = rd.Cloud.Covers(ctx, p); err != nil {
@@ -388,9 +388,9 @@ func (rd *reader) finish() Report {
 	rd.counter.report(r)
 	r.Lost = rd.lost.result()
 	r.SelfAccepted = policy.SelfExemption == rules.AcceptSelfExemption
-	for _, read := range rd.seen {
+	for _, read := range rd.fullyRead {
 		r.ProjectsTotal++
-		if read && !rd.broken {
+		if read && !rd.unfinished {
 			r.ProjectsRead++
 		}
 	}
@@ -398,24 +398,24 @@ func (rd *reader) finish() Report {
 		end := x.Until.AddDate(0, 0, 1)
 		r.Exemptions = append(r.Exemptions, ExemptionUse{
 			Name: x.Name, Keys: x.Keys, Reason: x.Reason, By: x.By, Ticket: x.Ticket, AllocateTo: x.AllocateTo,
-			Until: x.Until, Ended: rd.Now.After(end), EndsSoon: !rd.Now.After(end) && rd.Now.Add(Soon).After(end),
+			Until: x.Until, Ended: rd.Now.After(end), EndsSoon: !rd.Now.After(end) && rd.Now.Add(soon).After(end),
 			Covered: rd.counter.covered[x.Name],
 		})
 	}
-	if rd.older {
+	if rd.oldNova {
 		rd.note("this cloud's Nova is older than microversion 2.69: " +
-			"servers of a cell that is down are left out without a word")
+			"servers of a cell that is down are silently left out")
 	}
 	for _, key := range slices.Sorted(maps.Keys(rd.classifier.unknown)) {
-		rd.note(fmt.Sprintf("%s: the expected value is not known of %s; any allowed value counts as ok",
+		rd.note(fmt.Sprintf("%s: the expected value is unknown for %s; any allowed value counts as ok",
 			key, Numbered(rd.classifier.unknown[key], "resource", "resources")))
 	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Unsized)) {
-		rd.note(fmt.Sprintf("the size of %s is not known and counts as 0",
+		rd.note(fmt.Sprintf("the size of %s is unknown and counts as 0",
 			Numbered(r.Unsized[kind], string(kind), string(kind)+"s")))
 	}
 	for _, kind := range slices.Sorted(maps.Keys(r.Unpriced)) {
-		rd.note(fmt.Sprintf("there is no price for %ss: %s counted as costing nothing", kind, Thousands(r.Unpriced[kind])))
+		rd.note(fmt.Sprintf("there is no price for %ss: %s counted at no cost", kind, Thousands(r.Unpriced[kind])))
 	}
 	return *r
 }

@@ -278,7 +278,7 @@ func (l *Lost) text() string {
 	case l == nil:
 		return "unknown: give Tagger's records (--journal, --log)"
 	case l.Unknown():
-		return "unknown: the records have nothing of this week"
+		return "unknown: the records do not cover this week"
 	}
 	text := Thousands(l.Count) + " this week"
 	if late := l.Late(); late != "" {
@@ -286,7 +286,7 @@ func (l *Lost) text() string {
 	}
 	var parts []string
 	if l.Count > 0 && !l.By[0].Known() {
-		text += ", by whom is not known"
+		text += ", by unknown users"
 	} else {
 		parts = l.users()
 	}
@@ -334,7 +334,7 @@ func (l *Lost) users() []string {
 		parts = append(parts, fmt.Sprintf("%d once", once))
 	}
 	if unknown > 0 {
-		parts = append(parts, Thousands(unknown)+" by whom is not known")
+		parts = append(parts, Thousands(unknown)+" by unknown users")
 	}
 	return parts
 }

@@ -130,9 +130,11 @@ func TestFunctionGraphOverHTTP(t *testing.T) {
 		if err := json.Unmarshal([]byte(body), &r); err != nil || r.IsBase64Encoded == nil || r.Body == nil {
 			t.Errorf("%s: %v", a, err)
 		}
-		got = append(got, fmt.Sprint(kind, " ", r.StatusCode, " ", r.Headers["Tagger-Outcome"], " ", r.Headers["Retry-After"]))
+		got = append(got, fmt.Sprint(kind, " ", r.StatusCode, " ", r.Headers["Tagger-Outcome"], " ",
+			r.Headers["Retry-After"]))
 	}
-	want := []string{"response 204 tagged ", "response 503 deferred 91", "response 422 rejected ", "response 500 deferred "}
+	want := []string{"response 204 tagged ", "response 503 deferred 91", "response 422 rejected ",
+		"response 500 deferred "}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -84,7 +84,8 @@ func TestDecodingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release, most := make(chan struct{}), 0
 		h := host.NewHTTP(host.HTTPOptions{Requests: 20, Bytes: 8 << 20,
-			Processor: &planning{decide: decide{apply.Decision{Outcome: apply.Tagged}}, release: release, mu: &sync.Mutex{}, most: &most}})
+			Processor: &planning{decide: decide{apply.Decision{Outcome: apply.Tagged}}, release: release, mu: &sync.Mutex{},
+				most: &most}})
 		send := func(body string) int {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(body))
 			w := httptest.NewRecorder()

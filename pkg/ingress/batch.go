@@ -1,6 +1,6 @@
 // Package ingress splits the payload of any trigger into records, and each record into CloudEvents.
 //
-// A carrier is what brought the events: a queue, an HTTP request, a direct invocation. Documents that are not
+// A carrier is the way that events arrive: a queue, an HTTP request, a direct invocation. Documents that are not
 // CloudEvents become CloudEvents here, if one of package lifecycle's dialects recognises them. Credentials in them are
 // dropped here, before any other code sees them. Decoding never fails as a whole: a record that cannot be read has an
 // Err, and the other records are not affected.
@@ -15,7 +15,7 @@ import (
 	"github.com/cloudevents/sdk-go/v2/event"
 )
 
-// Carrier is what brought a payload. It decides the form of the answer.
+// Carrier is the way that a payload arrived. It decides the form of the response.
 type Carrier string
 
 // The carriers.
@@ -38,7 +38,7 @@ type Batch struct {
 
 // Record is the unit of acknowledgement: the carrier redelivers all of it or nothing.
 type Record struct {
-	// AckID names the record in the carrier's answer (SQS: messageId). It is "" if records have no names.
+	// AckID names the record in the carrier's response (SQS: messageId). It is "" if records have no names.
 	AckID string
 	// Receipt is the handle for changing the record's visibility (SQS: receiptHandle).
 	Receipt string
@@ -56,7 +56,7 @@ type Record struct {
 	// Raw is the record's unchanged body, for a dead-letter queue.
 	Raw Raw
 	// Events are the record's readable events, usually one. A JSON batch or an EventGrid batch has several. Some can be
-	// good even if Err reports that others are not: process the good ones all the same. No events and no Err mean an
+	// good even if Err reports that others are not: process the good ones anyway. No events and no Err mean an
 	// empty batch: there is nothing to do.
 	Events []event.Event
 	// Err is why the record, or a part of it, cannot be read: one line that names what was recognised, what is missing

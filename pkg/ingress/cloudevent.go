@@ -25,7 +25,7 @@ import (
 
 // Attributes appear in logs and headers, so their sizes are limited.
 const (
-	// maxAttribute limits an attribute's value, in bytes. The longest common one is the answer that Knative adds to a
+	// maxAttribute limits an attribute's value, in bytes. The longest common one is the response that Knative adds to a
 	// dead letter (knativeerrordata, 1,024 bytes in base64).
 	maxAttribute = 4096
 	// maxAttributeName limits an extension's name, in characters. CloudEvents allows 20.
@@ -156,7 +156,7 @@ func jsonData(contentType string, data []byte, isValue bool) ([]byte, error) {
 	if k := document.Kind(data); other && k != '{' && k != '[' {
 		return nil, nil
 	}
-	if isValue { // which has been checked as a part of the event
+	if isValue { // already checked as a part of the event
 		return data, nil
 	}
 	err := document.Check(data)
@@ -170,7 +170,7 @@ func jsonData(contentType string, data []byte, isValue bool) ([]byte, error) {
 }
 
 var errTime = errors.New(
-	"CloudEvent: time is not a timestamp (RFC 3339, such as 2026-11-20T09:15:04Z); leave it out where there is none")
+	"CloudEvent: time is not a timestamp (RFC 3339, such as 2026-11-20T09:15:04Z); leave it out if there is none")
 
 // build makes a valid event from attributes that include id, source and type, and from stripped data.
 func build(a attributes, data []byte) (event.Event, error) {
@@ -179,7 +179,7 @@ func build(a attributes, data []byte) (event.Event, error) {
 			return event.Event{}, tooLong(name)
 		}
 		if name != "dataschema" && strings.ContainsFunc(a[name].text, unicode.IsControl) {
-			return event.Event{}, fmt.Errorf("CloudEvent: %s holds a control character", name)
+			return event.Event{}, fmt.Errorf("CloudEvent: %s contains a control character", name)
 		}
 	}
 	e := event.New(event.CloudEventsVersionV1)

@@ -90,8 +90,8 @@ func TestErrors(t *testing.T) {
 			"contains a second document (line 3, column 1); put them into [ ], separated by commas"},
 		{"two arrays", "[][]", "contains a second document (line 1, column 3); put them into [ ], separated by commas"},
 		{"text after a document", event1 + secret, "is not JSON (line 1, column 56)"},
-		{"text in a string", `"s3cret"`, "is a JSON string that holds no event"},
-		{"the empty string", `""`, "is a JSON string that holds no event"},
+		{"text in a string", `"s3cret"`, "is a JSON string without an event"},
+		{"the empty string", `""`, "is a JSON string without an event"},
 		{"half a document in a string", `"{\"specversion\":"`, "JSON string: is not JSON (line 1, column 15: it ends too early)"},
 		{"UTF-16, little end first", "\xff\xfe{\x00}\x00", "is UTF-16; want UTF-8"},
 		{"UTF-16, big end first", "\xfe\xff\x00{\x00}", "is UTF-16; want UTF-8"},
@@ -105,7 +105,7 @@ func TestErrors(t *testing.T) {
 		{"too many members", "{" + strings.Repeat(`"a`+`":1,`, 1) + manyMembers(1000) + `"z":1}`,
 			"has more than 1000 members"},
 		{"array in an array", "[[" + event1 + "]]", "event 1 of 1: is an array within an array"},
-		{"empty object", "{}", "is no CloudEvent, OpenStack notification, CTS trace or an envelope around one"},
+		{"empty object", "{}", "is not a CloudEvent, OpenStack notification, CTS trace or an envelope around one"},
 		{"no specversion", `{"id":"s3cret","source":"s3cret","type":"s3cret"}`, "CloudEvent: specversion is missing"},
 		{"other version", `{"specversion":"0.3","id":"s3cret","source":"/s","type":"t"}`,
 			`CloudEvent: specversion "0.3" is not 1.0`},
@@ -122,7 +122,7 @@ func TestErrors(t *testing.T) {
 		{"object as id", `{"specversion":"1.0","id":{},"source":"/s","type":"s3cret"}`, "CloudEvent: id is missing"},
 		{"source", `{"specversion":"1.0","id":"1","source":"%zz s3cret","type":"t"}`, "CloudEvent: source is not valid"},
 		{"control character", `{"specversion":"1.0","id":"1\u0000s3cret","source":"/s","type":"t"}`,
-			"CloudEvent: id holds a control character"},
+			"CloudEvent: id contains a control character"},
 		{"data twice", `{"specversion":"1.0","id":"1","source":"/s","type":"t","data":"s3cret","data_base64":"eA=="}`,
 			"CloudEvent: data and data_base64 exclude each other"},
 		{"no base64", `{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":"s3cret!"}`,
@@ -150,7 +150,7 @@ func TestErrors(t *testing.T) {
 		{"trace without a service", `{"cts":{"trace_name":"s3cret","trace_id":"1"}}`, "CTS trace: service_type is missing"},
 		{"trace without a name", `{"cts":{"service_type":"ECS","trace_id":"1"}}`, "CTS trace: trace_name is missing"},
 		{"notification with a control character", `{"event_type":"a\u0007","publisher_id":"p","payload":{}}`,
-			"OpenStack notification: CloudEvent: type holds a control character"},
+			"OpenStack notification: CloudEvent: type contains a control character"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := ingress.Decode([]byte(c.payload))

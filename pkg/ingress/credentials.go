@@ -119,7 +119,7 @@ func (s *stripper) text(dst, token []byte) []byte {
 		return append(dst, token...)
 	}
 	s.dropped = true
-	quoted, _ := json.Marshal(clean) // a string always can be written
+	quoted, _ := json.Marshal(clean) // a string can always be marshalled
 	return append(dst, quoted...)
 }
 

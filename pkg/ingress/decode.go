@@ -74,9 +74,9 @@ var (
 	errEvents = &document.LimitError{What: "events", Max: maxEvents}
 	errWraps  = &document.LimitError{What: "envelopes around it", Max: maxWraps}
 	// errUnknown reports an object without any recognised part.
-	errUnknown = fmt.Errorf("is no CloudEvent, %s or an envelope around one", strings.Join(lifecycle.Formats(), ", "))
+	errUnknown = fmt.Errorf("is not a CloudEvent, %s or an envelope around one", strings.Join(lifecycle.Formats(), ", "))
 	// errText and errScalar report JSON that cannot be an event.
-	errText   = errors.New("is a JSON string that holds no event")
+	errText   = errors.New("is a JSON string without an event")
 	errScalar = errors.New("is neither a JSON object nor an array")
 )
 

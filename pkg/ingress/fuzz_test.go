@@ -79,8 +79,11 @@ func checkBatch(t *testing.T, b ingress.Batch) {
 			t.Error("neither events nor an error, and no empty batch")
 		}
 		if r.Err != nil {
-			if text := r.Err.Error(); strings.ContainsAny(text, "\r\n") || !utf8.ValidString(text) || len(text) > 20_000 ||
-				!strings.HasPrefix(text, "read ") {
+			text := r.Err.Error()
+			if strings.ContainsAny(text, "\r\n") || !utf8.ValidString(text) || len(text) > 20_000 {
+				t.Errorf("error is not one short line: %.300q", text)
+			}
+			if !strings.HasPrefix(text, "read ") {
 				t.Errorf("error %.300q", text)
 			}
 		}

@@ -29,7 +29,7 @@ type MediaTypeError struct {
 }
 
 func (e *MediaTypeError) Error() string {
-	return fmt.Sprintf("%s %q is not read; want %s", e.Header, e.Value, e.Want)
+	return fmt.Sprintf("unsupported %s %q; want %s", e.Header, e.Value, e.Want)
 }
 
 // DecodeHTTP decodes a request from its header and at most MaxPayload bytes of its body. It supports
@@ -69,7 +69,7 @@ func (d *decoder) gateway(payload []byte, object document.Object) Batch {
 	if string(object.Members["isBase64Encoded"]) == "true" {
 		decoded, err := base64.StdEncoding.DecodeString(string(body))
 		if err != nil {
-			return failed(HTTP, payload, errors.New("read HTTP request: body is not base64, isBase64Encoded says it is"))
+			return failed(HTTP, payload, errors.New("read HTTP request: body is not base64, although isBase64Encoded is true"))
 		}
 		body = decoded
 	}
@@ -127,8 +127,8 @@ func inflate(encodings []string, body []byte) ([]byte, error) {
 }
 
 var (
-	errNotGzip    = errors.New("body: is not gzip, Content-Encoding says it is")
-	errBrokenGzip = errors.New("body: is gzip that is broken or cut off")
+	errNotGzip    = errors.New("body: is not gzip, although Content-Encoding is gzip")
+	errBrokenGzip = errors.New("body: is broken or truncated gzip")
 )
 
 // inflater returns a reader that inflates the body, nil if it is not compressed.
@@ -197,7 +197,7 @@ func (d *decoder) body(header map[string][]string, body []byte) ([]event.Event, 
 		return nil, fmt.Errorf("body: %w", err)
 	}
 	if strings.HasPrefix(media, "application/cloudevents-batch") && document.Kind(body) != '[' {
-		return nil, errors.New("body: is not an array, Content-Type says it is a batch")
+		return nil, errors.New("body: is not an array, although Content-Type declares a batch")
 	}
 	events, err := d.unwrap(body, 0)
 	if err != nil {

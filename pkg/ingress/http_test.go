@@ -94,18 +94,19 @@ func TestHTTPErrors(t *testing.T) {
 		{"version 0.3", with("Ce-Specversion", "0.3"), "", `read HTTP request: CloudEvent: specversion "0.3" is not 1.0`},
 		{"no UTF-8", with("Ce-Subject", "%ff"), "",
 			"read HTTP request: CloudEvent in binary mode: a ce- header is not UTF-8 after percent-decoding"},
-		{"control character", with("Ce-Type", "a%0Ab"), "", "read HTTP request: CloudEvent: type holds a control character"},
+		{"control character", with("Ce-Type", "a%0Ab"), "",
+			"read HTTP request: CloudEvent: type contains a control character"},
 		{"cut off JSON", with("Content-Type", "application/json"), `{"a":`,
 			"read HTTP request: CloudEvent: data: is not JSON (line 1, column 5: it ends too early)"},
 		{"too large", full, strings.Repeat("x", ingress.MaxPayload+1), "read HTTP request: has more than 6291456 bytes"},
 		{"no body", http.Header{"Content-Type": {"application/json"}}, "", "read HTTP request: body: is empty"},
 		{"no JSON", http.Header{"Content-Type": {"text/html"}}, "<p>", "read HTTP request: body: is not JSON (line 1, column 1)"},
 		{"Avro", http.Header{"Content-Type": {"application/cloudevents+avro"}}, "x",
-			`read HTTP request: body: Content-Type "application/cloudevents+avro" is not read; want the JSON format, application/cloudevents+json`},
+			`read HTTP request: body: unsupported Content-Type "application/cloudevents+avro"; want the JSON format, application/cloudevents+json`},
 		{"batch that is none", http.Header{"Content-Type": {"application/cloudevents-batch+json"}}, event1,
-			"read HTTP request: body: is not an array, Content-Type says it is a batch"},
+			"read HTTP request: body: is not an array, although Content-Type declares a batch"},
 		{"not an event", http.Header{"Content-Type": {"application/json"}}, `{"a":1}`,
-			"read HTTP request: body: is no CloudEvent, OpenStack notification, CTS trace or an envelope around one"},
+			"read HTTP request: body: is not a CloudEvent, OpenStack notification, CTS trace or an envelope around one"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := ingress.DecodeHTTP(c.header, []byte(c.body))
@@ -118,7 +119,7 @@ func TestHTTPErrors(t *testing.T) {
 
 func TestFunctionURLErrors(t *testing.T) {
 	for payload, want := range map[string]string{
-		`{"requestContext":{"http":{}},"body":"%%%","isBase64Encoded":true}`:                            "read HTTP request: body is not base64, isBase64Encoded says it is",
+		`{"requestContext":{"http":{}},"body":"%%%","isBase64Encoded":true}`:                            "read HTTP request: body is not base64, although isBase64Encoded is true",
 		`{"requestContext":{"http":{"method":"GET"}},"headers":{},"isBase64Encoded":false}`:             "read HTTP request: body: is empty",
 		`{"requestContext":{"http":{}},"headers":{"content-type":"application/json"},"body":"{\"a\":"}`: "read HTTP request: body: is not JSON (line 1, column 5: it ends too early)",
 	} {

@@ -256,7 +256,7 @@ func TestForeignEventBridge(t *testing.T) {
 	// In several envelopes, the content can still be malformed.
 	b := ingress.Decode([]byte(eventBridge(sns(t, `{"a":1}`))))
 	if b.Records[0].Err == nil ||
-		!strings.Contains(b.Records[0].Err.Error(), "EventBridge event: detail: SNS message: is no CloudEvent") {
+		!strings.Contains(b.Records[0].Err.Error(), "EventBridge event: detail: SNS message: is not a CloudEvent") {
 		t.Errorf("error %v", b.Records[0].Err)
 	}
 }
@@ -309,10 +309,17 @@ func TestPipes(t *testing.T) {
 	}
 	for i := range want.Records {
 		a, b := want.Records[i], got.Records[i]
-		if a.AckID != b.AckID || a.Receipt != b.Receipt || a.Source != b.Source || a.Receives != b.Receives ||
-			!a.SentAt.Equal(b.SentAt) ||
-			string(a.Raw) != string(b.Raw) || len(a.Events) != len(b.Events) || fmt.Sprint(a.Err) != fmt.Sprint(b.Err) {
-			t.Errorf("record %d: %+v, want %+v", i, b, a)
+		if a.AckID != b.AckID || a.Receipt != b.Receipt || a.Source != b.Source {
+			t.Errorf("record %d: %s %s %s, want %s %s %s", i, b.AckID, b.Receipt, b.Source, a.AckID, a.Receipt, a.Source)
+		}
+		if a.Receives != b.Receives || !a.SentAt.Equal(b.SentAt) {
+			t.Errorf("record %d: delivery %d of %s, want %d of %s", i, b.Receives, b.SentAt, a.Receives, a.SentAt)
+		}
+		if string(a.Raw) != string(b.Raw) || len(a.Events) != len(b.Events) {
+			t.Errorf("record %d: %d events of %q, want %d of %q", i, len(b.Events), string(b.Raw), len(a.Events), string(a.Raw))
+		}
+		if fmt.Sprint(a.Err) != fmt.Sprint(b.Err) {
+			t.Errorf("record %d: error %v, want %v", i, b.Err, a.Err)
 		}
 	}
 	// Events that happen to have some of the members are still events.
@@ -350,7 +357,7 @@ func TestAMQP1(t *testing.T) {
 		}
 	}
 	for doc, want := range map[string]string{
-		`{"request":{"method":"x"},"context":{}}`: "is no CloudEvent,",
+		`{"request":{"method":"x"},"context":{}}`: "is not a CloudEvent,",
 		`{"request":{"oslo.message":"{\"a\":1}"},"context":{}}`: "oslo.messaging AMQP 1.0 message: request: " +
 			"oslo.messaging envelope: oslo.message: is not a notification",
 		`{"request":{` + payload + `},"context":{` + many(1001) +
@@ -417,22 +424,22 @@ func TestBodiesThatAreNotRead(t *testing.T) {
 		mediaType, limit    bool
 	}{
 		{"XML", "Content-Type", "application/cloudevents+xml; charset=utf-8", []byte("<a/>"),
-			`read HTTP request: body: Content-Type "application/cloudevents+xml" is not read; want the JSON format, application/cloudevents+json`, true, false},
+			`read HTTP request: body: unsupported Content-Type "application/cloudevents+xml"; want the JSON format, application/cloudevents+json`, true, false},
 		{"an XML batch", "Content-Type", "application/cloudevents-batch+xml", []byte("<a/>"),
-			`read HTTP request: body: Content-Type "application/cloudevents-batch+xml" is not read; want the JSON format, application/cloudevents+json`, true, false},
+			`read HTTP request: body: unsupported Content-Type "application/cloudevents-batch+xml"; want the JSON format, application/cloudevents+json`, true, false},
 		{"protobuf", "Content-Type", "Application/CloudEvents+Protobuf", []byte("{}"),
-			`read HTTP request: body: Content-Type "application/cloudevents+protobuf" is not read; want the JSON format, application/cloudevents+json`, true, false},
+			`read HTTP request: body: unsupported Content-Type "application/cloudevents+protobuf"; want the JSON format, application/cloudevents+json`, true, false},
 		{"brotli", "Content-Encoding", "br", []byte("x"),
-			`read HTTP request: body: Content-Encoding "br" is not read; want gzip, or none`, true, false},
+			`read HTTP request: body: unsupported Content-Encoding "br"; want gzip, or none`, true, false},
 		{"gzip twice", "Content-Encoding", "gzip, gzip", []byte("x"),
-			`read HTTP request: body: Content-Encoding "gzip, gzip" is not read; want gzip, or none`, true, false},
+			`read HTTP request: body: unsupported Content-Encoding "gzip, gzip"; want gzip, or none`, true, false},
 		{"a long name", "Content-Encoding", strings.Repeat("x", 5000), []byte("x"),
-			`read HTTP request: body: Content-Encoding "` + strings.Repeat("x", 60) + `…" is not read; want gzip, or none`, true,
+			`read HTTP request: body: unsupported Content-Encoding "` + strings.Repeat("x", 60) + `…"; want gzip, or none`, true,
 			false},
 		{"no gzip", "Content-Encoding", "gzip", []byte(event1),
-			"read HTTP request: body: is not gzip, Content-Encoding says it is", false, false},
+			"read HTTP request: body: is not gzip, although Content-Encoding is gzip", false, false},
 		{"cut off", "Content-Encoding", "gzip", compress(t, []byte(event1))[:30],
-			"read HTTP request: body: is gzip that is broken or cut off", false, false},
+			"read HTTP request: body: is broken or truncated gzip", false, false},
 		{"a zip bomb", "Content-Encoding", "gzip", bomb, "read HTTP request: body: inflated has more than 6291456 bytes",
 			false, true},
 	} {
@@ -499,7 +506,8 @@ func TestLimits(t *testing.T) {
 	}
 	header := binary("")
 	header.Set("Ce-Ext", long)
-	if err := ingress.DecodeHTTP(header, nil).Records[0].Err; fmt.Sprint(err) != "read HTTP request: CloudEvent: ext has more than 4096 bytes" {
+	err := ingress.DecodeHTTP(header, nil).Records[0].Err
+	if fmt.Sprint(err) != "read HTTP request: CloudEvent: ext has more than 4096 bytes" {
 		t.Errorf("binary mode: error %v", err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // holdsRecords reports whether an array is the payload of EventBridge Pipes from a queue: the records without an
-// envelope. The answer has the event source mapping's form
+// envelope. The response has the event source mapping's form
 // (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-sqs.html, "Partial batch failures").
 func holdsRecords(array []byte) bool {
 	first, _ := document.CutValue(document.SkipSpace(array)[1:])
@@ -47,7 +47,7 @@ func (d *decoder) records(payload, array []byte) Batch {
 		batch.Records = append(batch.Records, r)
 	}
 	if !known {
-		return failed(Direct, payload, errors.New("read payload: Records: none is of an SQS queue "+
+		return failed(Direct, payload, errors.New("read payload: Records: none is from an SQS queue "+
 			"(eventSource is not aws:sqs); put a queue between"))
 	}
 	return batch

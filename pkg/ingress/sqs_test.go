@@ -72,9 +72,9 @@ func TestGoodEventsOfABadRecord(t *testing.T) {
 func TestSQSPayloadsThatAreNone(t *testing.T) {
 	for _, c := range []struct{ name, payload, want string }{
 		{"of SNS", `{"Records":[{"EventSource":"aws:sns","Sns":{}}]}`,
-			"read payload: Records: none is of an SQS queue (eventSource is not aws:sqs); put a queue between"},
+			"read payload: Records: none is from an SQS queue (eventSource is not aws:sqs); put a queue between"},
 		{"nulls", `{"Records":[null]}`,
-			"read payload: Records: none is of an SQS queue (eventSource is not aws:sqs); put a queue between"},
+			"read payload: Records: none is from an SQS queue (eventSource is not aws:sqs); put a queue between"},
 		{"too many", `{"Records":[` + strings.Repeat("1,", 10_000) + `1]}`,
 			"read payload: Records: has more than 10000 elements"},
 	} {
@@ -118,7 +118,7 @@ func TestLambdaDestination(t *testing.T) {
 		}
 	}
 	b := sqs(t, strings.Replace(record, event1, `{"a":1}`, 1))
-	if got := fmt.Sprint(b.Records[0].Err); !strings.Contains(got, "Lambda destination record: requestPayload: is no CloudEvent") {
+	if got := fmt.Sprint(b.Records[0].Err); !strings.Contains(got, "Lambda destination record: requestPayload: is not a CloudEvent") {
 		t.Errorf("error %s", got)
 	}
 }

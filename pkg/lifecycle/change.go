@@ -66,7 +66,7 @@ type Actor struct {
 type ActorKind string
 
 // The kinds of actor. Agency is Huawei Cloud's term for an assumed role. UnknownActor means that the event does not
-// tell.
+// say.
 const (
 	User         ActorKind = "user"
 	Service      ActorKind = "service"

@@ -121,8 +121,8 @@ func TestDocumentedNonChanges(t *testing.T) {
 	}
 }
 
-// TestFieldsAreOneTable compares the fields that rules see in the code, docs/events.md, docs/rules-reference.md and the plain
-// schema.
+// TestFieldsAreOneTable compares the fields that rules see in the code, docs/events.md, docs/rules-reference.md and the
+// plain schema.
 func TestFieldsAreOneTable(t *testing.T) {
 	var all, inEvents []string
 	members := map[string][]string{}

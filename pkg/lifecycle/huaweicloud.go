@@ -46,7 +46,7 @@ func (h huaweicloud) recognise(d document.Object) (*NativeEvent, error) {
 	}
 	service, kind := strings.ToUpper(d.Text("service_type")), d.Text("trace_type")
 	if kind == "" {
-		kind = "Others" // EventGrid's own word
+		kind = "Others" // EventGrid's own term
 	}
 	return &NativeEvent{
 		Format: h.format(),

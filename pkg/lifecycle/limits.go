@@ -15,8 +15,8 @@ type Limits struct {
 	// bulk operation (Huawei Cloud starts and stops up to 1,000 servers at a time,
 	// https://support.huaweicloud.com/intl/en-us/api-ecs/ecs_02_0301.html).
 	Changes int
-	// Text limits the size in bytes of a field that rules see, such as a resource's name, and of a request's id. The default is 1,024: Nova's
-	// and Keystone's longest names have 255 characters of up to 4 bytes.
+	// Text limits the size in bytes of a field that rules see, such as a resource's name, and of a request's id. The
+	// default is 1,024: Nova's and Keystone's longest names have 255 characters of up to 4 bytes.
 	Text int
 }
 

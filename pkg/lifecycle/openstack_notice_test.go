@@ -95,7 +95,8 @@ func TestNoticeIsBounded(t *testing.T) {
 		{"a long request id", strings.Repeat("r", 1025), "alice", false},
 		{"a long user name", "req-1", strings.Repeat("u", 1025), false},
 	} {
-		context := `"_context_request_id":"` + tt.request + `","_context_user_id":"u-1","_context_user_name":"` + tt.user + `",`
+		context := `"_context_request_id":"` + tt.request + `","_context_user_id":"u-1","_context_user_name":"` + tt.user +
+			`",`
 		e := rawEvent("org.openstack.compute.instance.update",
 			notification("compute.instance.update", `{"instance_id":"`+serverID+`","metadata":{}}`, context))
 		if n, ok := registry.Notice(e); ok != tt.ok || ok && n.Request != tt.request {

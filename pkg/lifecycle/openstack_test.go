@@ -116,11 +116,13 @@ func TestOpenStackActors(t *testing.T) {
 	}
 }
 
-// TestRequestIDs: "null", "None" and the like are no request id, so that changes with them are not taken for one change.
+// TestRequestIDs: "null", "None" and the like are no request id, so that changes with them are not taken for one
+// change.
 func TestRequestIDs(t *testing.T) {
 	server := func(members string) string { return `{"instance_id":"` + serverID + `"` + members + `}` }
 	trace := func(members string) string {
-		return `{"trace_name":"createServer","service_type":"ECS","trace_id":"1","resource_id":"` + serverID + `",` + members +
+		return `{"trace_name":"createServer","service_type":"ECS","trace_id":"1","resource_id":"` + serverID + `",` +
+			members +
 			`"code":"200"}`
 	}
 	for payload, want := range map[string]string{
@@ -151,7 +153,8 @@ func TestRequestIDs(t *testing.T) {
 			t.Errorf("%s: request %q, key %q; want %q", payload, c.Request, c.Key(), want)
 		}
 	}
-	amqp1 := `{"request":` + notification("compute.instance.create.end", server(""), "") + `,"context":{"request_id":"null"}}`
+	amqp1 := `{"request":` + notification("compute.instance.create.end", server(""), "") +
+		`,"context":{"request_id":"null"}}`
 	if reading, err := readEvent(t, lifecycle.Options{}, amqp1); err != nil || reading.Changes[0].Request != "" {
 		t.Errorf("AMQP 1.0: %+v, %v", reading, err)
 	}

@@ -99,7 +99,8 @@ func (r *Registry) finish(d dialect, e event.Event, reading Reading) (Reading, e
 		if c.Actor.Kind == "" {
 			c.Actor.Kind = UnknownActor
 		}
-		if limit := r.options.Limits.Text; len(c.Request) > limit { // it is remembered, to tell a change reported twice
+		// it is remembered, to recognise a change that is reported twice
+		if limit := r.options.Limits.Text; len(c.Request) > limit {
 			return Reading{Dialect: d.name()},
 				tooLarge(d, e.Type(), "the request's id", &document.LimitError{What: "bytes", Max: limit})
 		}

@@ -151,8 +151,8 @@ func (m *Metrics) WritePrometheus(w io.Writer) error {
 	return err
 }
 
-// collect writes the counts. The client is not written to under the lock: one that does not read would stop all counting,
-// and with it all work.
+// collect writes the counts. The client is not written to under the lock: one that does not read would stop all
+// counting, and with it all work.
 func (m *Metrics) collect(b *strings.Builder) {
 	held := m.held != nil && m.held()
 	m.mu.Lock()

@@ -7,14 +7,14 @@ import (
 // maxNodes limits a document after its aliases are expanded: nine nested lists of nine aliases are 387 million values.
 const maxNodes = 1_000_000
 
-// aliases replaces aliases by what they refer to, and merge keys (<<) by the entries of their mappings. It returns
-// false after a fault.
+// aliases replaces aliases by the values that they refer to, and merge keys (<<) by their mappings' entries. It returns
+// false after an error.
 func (c *compiler) aliases(root *yaml.Node) bool {
 	a := aliases{compiler: c, sizes: map[*yaml.Node]int{}}
 	before := len(c.errors)
 	size := a.resolve(root)
 	if size > maxNodes && len(c.errors) == before {
-		c.fail(root, "its aliases make more than %d values of it", maxNodes)
+		c.fail(root, "its aliases expand it to more than %d values", maxNodes)
 	}
 	return len(c.errors) == before
 }
@@ -29,7 +29,7 @@ type aliases struct {
 func (a aliases) resolve(node *yaml.Node) int {
 	if size, ok := a.sizes[node]; ok {
 		if size == 0 {
-			a.fail(node, "an alias inside of what it refers to")
+			a.fail(node, "an alias refers to a value that contains it")
 		}
 		return max(size, 1)
 	}

@@ -43,7 +43,7 @@ func (e *BudgetError) Error() string {
 	if e.Key != "" {
 		where += ", key " + e.Key
 	}
-	return where + ": costs more time or memory with this event than a plan may; " +
+	return where + ": needs more time or memory for this event than a plan may use; " +
 		"limit it in the rule, for example with take(list, 100) or text[:1000]"
 }
 
@@ -63,36 +63,36 @@ func (b *budget) charge(cost int) error {
 	return nil
 }
 
-// weigh charges a value: the length of a text, or everything in a list or an object. A value can contain the same part
-// many times, so walking it can take far longer than its memory suggests. The walk stops when the budget is used up.
-// deeper is the additional cost of an element for each level above it.
-func (b *budget) weigh(v any, deeper int) error { return b.weighAt(v, 0, deeper) }
+// chargeValue charges a value: the length of a text, or everything in a list or an object. A value can contain the same
+// part many times, so walking it can take far longer than its memory suggests. The walk stops when the budget is used
+// up. perLevel is the additional cost of an element for each level above it.
+func (b *budget) chargeValue(v any, perLevel int) error { return b.chargeValueAt(v, 0, perLevel) }
 
-func (b *budget) weighAt(v any, depth, deeper int) error {
+func (b *budget) chargeValueAt(v any, depth, perLevel int) error {
 	switch v := v.(type) {
 	case nil, bool, int, int64, float64, time.Time, time.Duration, *time.Location:
 		return nil
 	case string:
 		return b.charge(len(v))
 	case []any:
-		if err := b.charge(len(v) * (8 + depth*deeper)); err != nil {
+		if err := b.charge(len(v) * (8 + depth*perLevel)); err != nil {
 			return err
 		}
 		for _, element := range v {
-			if err := b.weighAt(element, depth+1, deeper); err != nil {
+			if err := b.chargeValueAt(element, depth+1, perLevel); err != nil {
 				return err
 			}
 		}
 		return nil
 	case map[string]any:
-		if err := b.charge(len(v) * (16 + depth*deeper)); err != nil {
+		if err := b.charge(len(v) * (16 + depth*perLevel)); err != nil {
 			return err
 		}
 		for key, element := range v {
 			if err := b.charge(len(key)); err != nil {
 				return err
 			}
-			if err := b.weighAt(element, depth+1, deeper); err != nil {
+			if err := b.chargeValueAt(element, depth+1, perLevel); err != nil {
 				return err
 			}
 		}
@@ -100,21 +100,21 @@ func (b *budget) weighAt(v any, depth, deeper int) error {
 	}
 	switch r := reflect.ValueOf(v); r.Kind() { // what expr's functions return: []string, []int, map[any][]any, [][2]any
 	case reflect.Slice, reflect.Array:
-		if err := b.charge(r.Len() * (8 + depth*deeper)); err != nil {
+		if err := b.charge(r.Len() * (8 + depth*perLevel)); err != nil {
 			return err
 		}
 		for i := range r.Len() {
-			if err := b.weighAt(r.Index(i).Interface(), depth+1, deeper); err != nil {
+			if err := b.chargeValueAt(r.Index(i).Interface(), depth+1, perLevel); err != nil {
 				return err
 			}
 		}
 	case reflect.Map:
 		for each := r.MapRange(); each.Next(); {
-			if err := b.charge(16 + depth*deeper); err != nil {
+			if err := b.charge(16 + depth*perLevel); err != nil {
 				return err
 			}
 			for _, part := range []reflect.Value{each.Key(), each.Value()} {
-				if err := b.weighAt(part.Interface(), depth+1, deeper); err != nil {
+				if err := b.chargeValueAt(part.Interface(), depth+1, perLevel); err != nil {
 					return err
 				}
 			}
@@ -123,8 +123,8 @@ func (b *budget) weighAt(v any, depth, deeper int) error {
 	return nil
 }
 
-// shallow returns the length of a text and the number of elements of a list or an object; 0 for other values.
-func shallow(v any) (text, elements int) {
+// lengths returns the length of a text and the number of elements of a list or an object; 0 for other values.
+func lengths(v any) (text, elements int) {
 	switch v := v.(type) {
 	case nil, bool, int, int64, float64:
 		return 0, 0
@@ -144,7 +144,7 @@ func shallow(v any) (text, elements int) {
 
 func (b *budget) chargeShallow(perByte, perElement int, values ...any) error {
 	for _, v := range values {
-		text, elements := shallow(v)
+		text, elements := lengths(v)
 		if err := b.charge(text*perByte + elements*perElement); err != nil {
 			return err
 		}
@@ -206,31 +206,31 @@ func (b *budget) cost(name string, args []any) error {
 	case "trim":
 		return b.charge(len(text(0)) + times(len(text(0)), len(text(1))/8))
 	case "join":
-		_, n := shallow(args[0])
+		_, n := lengths(args[0])
 		if err := b.charge(times(n, len(text(1)))); err != nil {
 			return err
 		}
-		return b.weigh(args[0], 0)
+		return b.chargeValue(args[0], 0)
 	case "fromJSON": // a list of empty objects takes 64 times the memory of its text
 		return b.charge(times(len(text(0)), 64))
 	case "toJSON": // indents each line by its depth
-		if err := b.weigh(args[0], 2); err != nil {
+		if err := b.chargeValue(args[0], 2); err != nil {
 			return err
 		}
-		return b.weigh(args[0], 2)
+		return b.chargeValue(args[0], 2)
 	case "flatten": // copies an element once for each level above it
-		return b.weigh(args[0], 16)
+		return b.chargeValue(args[0], 16)
 	case "string", "max", "min", "mean", "median":
 		for _, arg := range args {
-			if err := b.weigh(arg, 0); err != nil {
+			if err := b.chargeValue(arg, 0); err != nil {
 				return err
 			}
 		}
 		return nil
 	case "sort": // compares each element several times
-		_, n := shallow(args[0])
+		_, n := lengths(args[0])
 		for range bits.Len(uint(n)) {
-			if err := b.weigh(args[0], 0); err != nil {
+			if err := b.chargeValue(args[0], 0); err != nil {
 				return err
 			}
 		}
@@ -239,7 +239,7 @@ func (b *budget) cost(name string, args []any) error {
 		if err := b.chargeShallow(0, 64, args...); err != nil {
 			return err
 		}
-		return b.weigh(args[0], 0)
+		return b.chargeValue(args[0], 0)
 	}
 	// Copying a list takes 16 bytes an element, or 48 for pairs; upper() can make a text three times as long.
 	return b.chargeShallow(2, 48, args...)
@@ -263,12 +263,12 @@ func (b *budget) compared(x, y any) error {
 		}
 		return nil
 	}
-	if _, elements := shallow(x); elements == 0 {
+	if _, elements := lengths(x); elements == 0 {
 		return nil
-	} else if _, elements := shallow(y); elements == 0 {
+	} else if _, elements := lengths(y); elements == 0 {
 		return nil
 	}
-	return b.weigh(x, 0)
+	return b.chargeValue(x, 0)
 }
 
 // matches is expr's operator of that name for a computed pattern.

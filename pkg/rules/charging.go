@@ -65,11 +65,11 @@ var charged = sync.OnceValue(func() expr.Option {
 			return !runtime.Equal(args[0], args[1]), nil
 		},
 		"in": func(b *budget, args []any) (any, error) {
-			if err := b.weigh(args[0], 0); err != nil {
+			if err := b.chargeValue(args[0], 0); err != nil {
 				return nil, err
 			}
 			if kind := reflect.ValueOf(args[1]).Kind(); kind == reflect.Slice || kind == reflect.Array {
-				if err := b.weigh(args[1], 0); err != nil {
+				if err := b.chargeValue(args[1], 0); err != nil {
 					return nil, err
 				}
 			}
@@ -80,12 +80,12 @@ var charged = sync.OnceValue(func() expr.Option {
 			if err := b.charge(args[0].(int)); err != nil {
 				return nil, err
 			}
-			return args[1], b.weigh(args[1], 0)
+			return args[1], b.chargeValue(args[1], 0)
 		},
-		chargedText: func(b *budget, args []any) (any, error) { return args[0], b.weigh(args[0], 0) },
+		chargedText: func(b *budget, args []any) (any, error) { return args[0], b.chargeValue(args[0], 0) },
 		chargedList: func(b *budget, args []any) (any, error) { return args[0], b.chargeShallow(1, 8, args[0]) },
 		chargedMatch: func(b *budget, args []any) (any, error) {
-			text, _ := shallow(args[0])
+			text, _ := lengths(args[0])
 			return args[0], b.charge(times(text, args[1].(int)))
 		},
 		"timezone": func(b *budget, args []any) (any, error) {
@@ -139,26 +139,26 @@ var charged = sync.OnceValue(func() expr.Option {
 	return func(c *conf.Config) { maps.Copy(c.Functions, functions) }
 })
 
-// charging replaces expr's operations by charged ones. It keeps operations whose time does not depend on their
+// chargePatcher replaces expr's operations by charged ones. It keeps operations whose time does not depend on their
 // operands. Outside predicates, where an operation runs once, it also keeps those that only read existing values in
 // linear time.
-type charging struct {
+type chargePatcher struct {
 	// inside has the nodes within predicates.
 	inside map[ast.Node]bool
 }
 
-// predicates finds the nodes within predicates for charging.
-type predicates struct{ inside map[ast.Node]bool }
+// predicateFinder finds the nodes within predicates for chargePatcher.
+type predicateFinder struct{ inside map[ast.Node]bool }
 
 // Visit marks the nodes of a predicate.
-func (p predicates) Visit(node *ast.Node) {
+func (p predicateFinder) Visit(node *ast.Node) {
 	if predicate, ok := (*node).(*ast.PredicateNode); ok {
 		ast.Walk(&predicate.Node, visit(func(inner ast.Node) { p.inside[inner] = true }))
 	}
 }
 
 // Visit replaces a node.
-func (c charging) Visit(node *ast.Node) {
+func (c chargePatcher) Visit(node *ast.Node) {
 	switch n := (*node).(type) {
 	case *ast.PredicateNode:
 		size := 0
@@ -185,7 +185,7 @@ func (c charging) Visit(node *ast.Node) {
 	}
 }
 
-func (c charging) operator(node *ast.Node, n *ast.BinaryNode) {
+func (c chargePatcher) operator(node *ast.Node, n *ast.BinaryNode) {
 	inside := c.inside[n]
 	switch n.Operator {
 	case "+":
@@ -228,7 +228,7 @@ func (c charging) operator(node *ast.Node, n *ast.BinaryNode) {
 }
 
 // value charges a value that may be large.
-func (c charging) value(node *ast.Node) {
+func (c chargePatcher) value(node *ast.Node) {
 	if mayBeText(*node) && !isLiteral(*node) {
 		ast.Patch(node, call(chargedText, *node))
 	}

@@ -51,7 +51,7 @@ func (e *Error) Error() string {
 	return b.String() + ": " + e.Text
 }
 
-// Errors are all faults found, at least one, in the order of their lines.
+// Errors are all errors found, at least one, in the order of their lines.
 type Errors []*Error
 
 // Error returns the first fault in one line, and the number of other faults.
@@ -106,7 +106,7 @@ type compiler struct {
 	Options
 	set    *Set
 	rule   string            // the rule being compiled
-	keys   map[string]string // as they are written, by themselves in small letters
+	keys   map[string]string // the original spelling by its lower case
 	errors Errors
 	// misspelt has, for each unknown field of a mapping, the field that is probably meant, "" for none.
 	misspelt map[*yaml.Node][]string
@@ -146,7 +146,7 @@ func (c *compiler) document(root *yaml.Node) {
 			section.read(node)
 		}
 	}
-	if c.misses(root, fields, "rules") {
+	if c.lacks(root, fields, "rules") {
 		c.fail(root, "no rules: section")
 	}
 	rules, ok := fields["rules"]
@@ -188,8 +188,8 @@ func (c *compiler) compileRule(node *yaml.Node) rule {
 	}
 	if on, ok := fields["on"]; ok {
 		r.on = c.actions(on)
-	} else if c.misses(node, fields, "on") {
-		c.fail(node, "no on: which actions is it for?")
+	} else if c.lacks(node, fields, "on") {
+		c.fail(node, "no on: name the actions that it is for")
 	}
 	if when, ok := fields["when"]; ok {
 		if r.when = c.condition(when, "when"); r.when != nil {
@@ -216,7 +216,7 @@ func (c *compiler) compileRule(node *yaml.Node) rule {
 			r.operations = append(r.operations, op)
 		}
 	}
-	if c.misses(node, fields, "add", "set", "remove", "rename", "inherit") {
+	if c.lacks(node, fields, "add", "set", "remove", "rename", "inherit") {
 		c.fail(node, "nothing to do: it has none of add:, set:, remove:, rename:, inherit:")
 	}
 	c.set.reads = c.set.reads.and(r.needs)
@@ -296,7 +296,7 @@ func (c *compiler) values(node *yaml.Node, section string, v verb, on []lifecycl
 	}
 	for _, e := range c.mapping(node, section) {
 		if isGlob(e.name) {
-			c.fail(e.key, "%s: key %q: * and ? are for remove: and inherit:; no key has them", section, e.name)
+			c.fail(e.key, "%s: key %q: only remove: and inherit: accept * and ?", section, e.name)
 			continue
 		}
 		text, ok := c.value(e.value, section, e.name)

@@ -68,7 +68,7 @@ func TestCompileRefuses(t *testing.T) {
 			`R:3: rule "a": unknown field "true"; another tool has rewritten on:, which YAML 1.1 reads as true; write "on": in quotes`},
 		{"on rewritten and quoted", "rules:\n- name: a\n  \"True\": server.created\n  set: {a: b}\n",
 			`R:3: rule "a": unknown field "True"; another tool has rewritten on:`},
-		{"no on", "rules:\n- name: x\n  set: {a: b}\n", `R:2: rule "x": no on: which actions is it for?`},
+		{"no on", "rules:\n- name: x\n  set: {a: b}\n", `R:2: rule "x": no on: name the actions that it is for`},
 		{"empty on", "rules:\n- on: []\n  set: {a: b}\n",
 			`R:2: rule "rule-1": on: is empty; want at least one action; known: server.created`},
 		{"unknown action", "rules:\n- on: server.craeted\n  set: {a: b}\n",
@@ -94,10 +94,10 @@ func TestCompileRefuses(t *testing.T) {
 			`R:3: rule "rule-1": remove: want a list of keys, found a mapping`},
 		{"remove is empty", rule("  remove: []\n"), `R:3: rule "rule-1": remove: want a list of keys, found an empty list`},
 		{"value is a list", rule("  set: {a: [b]}\n"), `R:3: rule "rule-1": set: a: want one value, found a list`},
-		{"value is missing", rule("  set:\n    a:\n"), `R:4: rule "rule-1": set: a: is empty; an empty value is written ""`},
-		{"value is null", rule("  set: {a: null}\n"), `R:3: rule "rule-1": set: a: is empty; an empty value is written ""`},
+		{"value is missing", rule("  set:\n    a:\n"), `R:4: rule "rule-1": set: a: is empty; write "" for an empty value`},
+		{"value is null", rule("  set: {a: null}\n"), `R:3: rule "rule-1": set: a: is empty; write "" for an empty value`},
 		{"an empty text to add", rule("  add: {a: \"\"}\n"),
-			`R:3: rule "rule-1": add: a: is empty, and add: fills what is empty; leave it out, or write it with set:`},
+			`R:3: rule "rule-1": add: a: is empty, and add: only fills empty keys; leave it out, or write it with set:`},
 		{"tag", rule("  set: {a: !!int 5}\n"),
 			`R:3: YAML reads "!!int" as a tag, not as a part of the text; write not (…) for "not", or put the whole value in quotes`},
 
@@ -107,7 +107,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"when is empty", rule("  when:\n  set: {a: b}\n"), `R:3: rule "rule-1": when: is empty`},
 		{"when is blank", rule("  when: ' '\n  set: {a: b}\n"), `R:3: rule "rule-1": when: expression is empty`},
 		{"when in braces", rule("  when: ${true}\n  set: {a: b}\n"),
-			`R:3: rule "rule-1": when: is an expression as it stands; leave out ${ and }`},
+			`R:3: rule "rule-1": when: is already an expression; leave out ${ and }`},
 		{"when is a text", rule("  when: resource.name\n  set: {a: b}\n"),
 			`R:3: rule "rule-1": when: expression resource.name: expected bool, but got string`},
 		{"misspelt field", rule("  when: resource.nmae == \"x\"\n  set: {a: b}\n"),
@@ -132,23 +132,24 @@ func TestCompileRefuses(t *testing.T) {
 		{"unknown table", "tables: {cost: {a: b}}\n" + rule("  add: {owner: '${tables.cots[\"a\"]}'}\n"),
 			`unknown field cots at character 8; did you mean cost?`},
 		{"now", rule("  set: {a: '${now()}'}\n"),
-			`unknown name now at character 1; use time, the event's, so that a replay plans the same`},
+			`unknown name now at character 1; use time, the event's time, so that a replay gives the same plan`},
 		{"the whole environment", rule("  set: {a: '${toJSON($env)}'}\n"),
 			`expression toJSON($env): $env cannot be used; name what is read: action,`},
 		{"date of a number", rule("  set: {a: '${date(5)}'}\n"), `cannot use int as argument`},
 		{"date of a text that is none", rule("  set: {a: '${date(\"2026-13-01\")}'}\n"),
 			`expression date("2026-13-01"): date() wants a time, or a text such as 2026-12-31 or 2026-12-31T09:15:04Z; found the text "2026-13-01"`},
 		{"unknown zone", rule("  set: {a: '${time.In(timezone(\"Europe/Berln\"))}'}\n"),
-			`timezone() knows no "Europe/Berln"; want a name of the IANA database, such as Europe/Berlin or UTC`},
-		{"unknown zone in a pipe", rule("  set: {a: '${time.In(\"CEST\" | timezone())}'}\n"), `timezone() knows no "CEST"`},
+			`timezone(): unknown zone "Europe/Berln"; want an IANA name, such as Europe/Berlin or UTC`},
+		{"unknown zone in a pipe", rule("  set: {a: '${time.In(\"CEST\" | timezone())}'}\n"),
+			`timezone(): unknown zone "CEST"`},
 		{"the machine's zone", rule("  set: {a: '${time.In(timezone(\"Local\"))}'}\n"),
-			`timezone("Local") is another on each machine`},
+			`timezone("Local") depends on the machine`},
 		{"a zone of the file system", rule("  set: {a: '${time.In(timezone(\"../etc/passwd\"))}'}\n"),
-			`timezone() knows no "../etc/passwd"`},
+			`timezone(): unknown zone "../etc/passwd"`},
 		{"unknown duration", rule("  set: {a: '${date(time + duration(\"14 days\"))}'}\n"),
 			`duration() wants a text such as 14d, 2w, 36h or 1d12h; found the text "14 days"`},
 		{"endless duration", rule("  set: {a: '${date(time + duration(\"36501d\"))}'}\n"),
-			`duration() takes at most 36500d, found the text "36501d"`},
+			`duration() accepts at most 36500d, found the text "36501d"`},
 		{"computed key", rule("  set: {'${resource.name}': b}\n"), `key "${resource.name}": a key cannot be computed`},
 
 		// Keys and values
@@ -200,11 +201,12 @@ func TestCompileRefuses(t *testing.T) {
 		// Anchors
 		{"merge of a text", "rules:\n- <<: x\n  on: server.created\n  set: {a: b}\n",
 			`R:2: <<: want a mapping to merge, found a single value`},
-		{"an alias of itself", "tables: &t {a: *t}\n" + rule("  set: {a: b}\n"), `R:1: an alias inside of what it refers to`},
+		{"an alias of itself", "tables: &t {a: *t}\n" + rule("  set: {a: b}\n"),
+			`R:1: an alias refers to a value that contains it`},
 		{"aliases of aliases", "x-a: &a [1,1,1,1,1,1,1,1,1]\nx-b: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nx-c: &c " +
 			"[*b,*b,*b,*b,*b,*b,*b,*b,*b]\nx-d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\n" +
 			"x-e: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nx-f: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\nx-g: [*f,*f,*f]\n" +
-			rule("  set: {a: b}\n"), `R:1: its aliases make more than 1000000 values of it`},
+			rule("  set: {a: b}\n"), `R:1: its aliases expand it to more than 1000000 values`},
 		{"unknown alias", rule("  set: {a: *b}\n"), "not YAML: unknown anchor"},
 
 		// Conditions
@@ -215,9 +217,9 @@ func TestCompileRefuses(t *testing.T) {
 		{"condition that is none", "conditions:\n  prod: resource.nmae == \"x\"\n" + rule("  when: prod\n  set: {a: b}\n"),
 			`R:2: conditions: prod: expression resource.nmae == "x": unknown field nmae`},
 		{"condition with a taken name", "conditions: {resource: true}\n" + rule("  set: {a: b}\n"),
-			`R:1: conditions: resource is a word of expressions already`},
+			`R:1: conditions: resource is already a name in expressions`},
 		{"condition named as a function", "conditions: {first: true}\n" + rule("  set: {a: b}\n"),
-			`R:1: conditions: first is a word of expressions already`},
+			`R:1: conditions: first is already a name in expressions`},
 		{"condition named with a dash", "conditions: {is-prod: true}\n" + rule("  set: {a: b}\n"),
 			`R:1: conditions: "is-prod" cannot be used as a name`},
 		{"condition of itself", "conditions: {prod: prod}\n" + rule("  set: {a: b}\n"),
@@ -234,18 +236,18 @@ func TestCompileRefuses(t *testing.T) {
 
 		// remove, rename, inherit, priority
 		{"remove everything", rule("  remove: ['*']\n"),
-			`R:3: rule "rule-1": remove: "*" matches every key; name a part of the keys that are meant`},
+			`R:3: rule "rule-1": remove: "*" matches every key; make the pattern narrower`},
 		{"remove what the cloud writes", rule("  remove: ['cascaded.*']\n"),
 			`remove: "cascaded.*": Nova key "cascaded.x": is written by the cloud itself`},
 		{"remove no key", rule("  remove: ['a/*']\n"), `'/' is not among them`},
 		{"set a pattern", rule("  set: {'a*': b}\n"),
-			`R:3: rule "rule-1": set: key "a*": * and ? are for remove: and inherit:; no key has them`},
+			`R:3: rule "rule-1": set: key "a*": only remove: and inherit: accept * and ?`},
 		{"rename is a list", rule("  rename: [a]\n"),
 			`R:3: rule "rule-1": rename: want a mapping of old keys to new ones, found a list`},
 		{"rename to itself", rule("  rename: {a: a}\n"), `rename: a: the new key is the old one`},
-		{"rename in a chain", rule("  rename: {a: b, b: c}\n"), `rename: a: "b" is an old key here, too; a value moves once`},
-		{"rename two to one", rule("  rename: {a: c, b: c}\n"), `rename: b: "c" is the new key of "a" already`},
-		{"rename a pattern", rule("  rename: {'a*': b}\n"), `rename: a*: takes no * and ?; name each key`},
+		{"rename in a chain", rule("  rename: {a: b, b: c}\n"), `rename: a: "b" is also an old key; a value moves only once`},
+		{"rename two to one", rule("  rename: {a: c, b: c}\n"), `rename: b: "c" is already the new key of "a"`},
+		{"rename a pattern", rule("  rename: {'a*': b}\n"), `rename: a*: * and ? are not accepted; name each key`},
 		{"rename to what the cloud writes", rule("  rename: {a: agency_name}\n"),
 			`Nova key "agency_name": is written by the cloud itself`},
 		{"rename from what the cloud writes", rule("  rename: {agency_name: a}\n"),
@@ -254,7 +256,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"inherit by a server", rule("  inherit: [owner]\n"),
 			`R:3: rule "rule-1": inherit: a server has no parent; a volume has its server, a snapshot has its volume`},
 		{"inherit what is never copied", "rules:\n- on: snapshot.created\n  inherit: [openshiftClusterID]\n",
-			`R:3: rule "rule-1": inherit: "openshiftClusterID" is never copied: it belongs to the parent itself`},
+			`R:3: rule "rule-1": inherit: "openshiftClusterID" is never copied: it is valid only on the parent`},
 		{"inherit a pattern of them", "rules:\n- on: snapshot.created\n  inherit: ['kubernetes.io*']\n",
 			`"kubernetes.io*" is never copied`},
 		{"inherit what is never copied by pattern",
@@ -272,7 +274,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"table file is missing", "tables: {a: {file: no.csv}}\n" + rule("  set: {a: b}\n"),
 			`R:1: tables: a: read no.csv: file does not exist`},
 		{"table file climbs", "tables: {a: {file: ../cost.csv}}\n" + rule("  set: {a: b}\n"),
-			`R:1: tables: a: file ../cost.csv: want a path below the rules' own folder`},
+			`R:1: tables: a: file ../cost.csv: want a path below the rules' directory`},
 		{"table file of another kind", "tables: {a: {file: secret.txt}}\n" + rule("  set: {a: b}\n"),
 			`want a name that ends in .csv, .yaml, .yml or .json`},
 		{"wide CSV", "tables: {a: {file: wide.csv}}\n" + rule("  set: {a: b}\n"),
@@ -320,7 +322,7 @@ func TestCompileFindsEveryFault(t *testing.T) {
 func TestTablesNeedAFile(t *testing.T) {
 	_, err := rules.Compile([]byte("tables: {a: {file: cost.csv}}\nrules:\n- {on: server.created, set: {a: b}}\n"),
 		rules.Options{Name: "TAGGER_RULES"})
-	if err == nil || !strings.Contains(err.Error(), "these rules are not in a file") {
+	if err == nil || !strings.Contains(err.Error(), "these rules are not from a file") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -441,7 +443,7 @@ func TestOneMistakeIsOneFault(t *testing.T) {
 		{"a long key", rule("  set: {" + long + ": b}\n"),
 			`R:4: rule "owner": set: Nova key "` + long[:60] + `…": at most 255 characters, has 300`},
 		{"no such name", rule("  set: {a: \"${nope}\"}\n"),
-			`R:4: rule "owner": set: a: expression nope: unknown name nope at character 1; a text stands in quotes`},
+			`R:4: rule "owner": set: a: expression nope: unknown name nope at character 1; put a text in quotes`},
 		{"no such function", rule("  set: {a: \"${uper(action)}\"}\n"),
 			`R:4: rule "owner": set: a: expression uper(action): unknown name uper at character 1; did you mean upper?`},
 	} {

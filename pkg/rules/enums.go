@@ -10,10 +10,10 @@ import (
 	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
-// possibleWords returns all values that a path can have, and those that it can have in the rule. Both are nil if the
+// possibleValues returns all values that a path can have, and those that it can have in the rule. Both are nil if the
 // path can have any value.
-func (r rule) possibleWords(path string) (all, here []string) {
-	all = fieldWords(path)
+func (r rule) possibleValues(path string) (all, here []string) {
+	all = fieldValues(path)
 	switch path {
 	case "action":
 		return all, words(r.on)
@@ -75,7 +75,7 @@ func (r rule) neverTrue(node ast.Node) bool {
 		}
 	}
 	path, with := comparison(node)
-	all, here := r.possibleWords(path)
+	all, here := r.possibleValues(path)
 	return all != nil && with != nil && !slices.ContainsFunc(with, func(w string) bool { return slices.Contains(here, w) })
 }
 
@@ -84,7 +84,7 @@ func (r rule) impossible(root ast.Node) []string {
 	var found []string
 	ast.Walk(&root, visit(func(node ast.Node) {
 		path, with := comparison(node)
-		all, here := r.possibleWords(path)
+		all, here := r.possibleValues(path)
 		for _, w := range with {
 			switch {
 			case all == nil || slices.Contains(here, w):
@@ -98,8 +98,9 @@ func (r rule) impossible(root ast.Node) []string {
 	return found
 }
 
-// checkWords warns about comparisons with impossible values. It reports whether they keep the rule from ever matching.
-func (r rule) checkWords(warn func(line int, format string, args ...any)) (never bool) {
+// checkComparisons warns about comparisons with impossible values. It reports whether they keep the rule from ever
+// matching.
+func (r rule) checkComparisons(warn func(line int, format string, args ...any)) (never bool) {
 	if r.when != nil {
 		found := strings.Join(r.impossible(r.when.checked), "; ")
 		if never = r.neverTrue(r.when.checked); never {

@@ -73,8 +73,8 @@ func environmentTypes(s scope, text types.Type) types.Map {
 	return env
 }
 
-// fieldWords returns all possible values of a field, nil if any value is possible.
-func fieldWords(path string) []string {
+// fieldValues returns all possible values of a field, nil if any value is possible.
+func fieldValues(path string) []string {
 	for _, f := range lifecycle.Fields() {
 		if f.Path() == path {
 			return f.Values

@@ -13,15 +13,15 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 )
 
-// Rules are checked against the types, and run with the values. Each name with a type has a value if everything is known,
-// and no other name has one.
+// Rules are checked against the types, and run with the values. Each name with a type has a value if everything is
+// known, and no other name has one.
 func TestValuesHaveTypes(t *testing.T) {
 	words := map[string]string{"k": "v"}
 	c := lifecycle.Change{
 		Action: lifecycle.SnapshotCreated, Time: time.Unix(1, 0), Data: words,
 		Resource: lifecycle.Resource{
-			Kind: lifecycle.Snapshot, ID: "i", Name: "n", Project: "p", ProjectName: "p", Region: "r", Flavor: "f", FlavorID: "f",
-			Image: "i", Zone: "z", Volume: "v", Created: time.Unix(1, 0), Metadata: words,
+			Kind: lifecycle.Snapshot, ID: "i", Name: "n", Project: "p", ProjectName: "p", Region: "r", Flavor: "f",
+			FlavorID: "f", Image: "i", Zone: "z", Volume: "v", Created: time.Unix(1, 0), Metadata: words,
 		},
 		Actor:  lifecycle.Actor{ID: "a", Name: "a", Kind: lifecycle.User},
 		Parent: lifecycle.Parent{Kind: lifecycle.Volume, ID: "v", Name: "v", Metadata: words},
@@ -35,7 +35,7 @@ func TestValuesHaveTypes(t *testing.T) {
 	readings := Readings{Project: &Project{Name: "p", Description: "d", Tags: []string{"t"}}}
 	values := environment(c, e, nil)
 	readings.addTo(values, c, true)
-	delete(values, theUnknown) // no expression can contain it
+	delete(values, unknownVariable) // no expression can contain it
 
 	wanted := environmentTypes(scope{}, types.String)
 	if diff := cmp.Diff(memberNames(wanted), memberNames(values)); diff != "" {

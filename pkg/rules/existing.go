@@ -30,7 +30,7 @@ func (e EventOnly) String() string {
 }
 
 // ForExisting returns the rules for existing resources: with them, [Set.Plan] plans the creation of a resource long
-// after it. It leaves out, and returns, the parts that depend on the event: rules for other actions, and keys whose
+// after it. It omits and returns the parts that depend on the event: rules for other actions, and keys whose
 // value mentions time, data or event, unless their rule has reconcile: true. Such a key has no value in a plan, even if
 // another rule gives one; [Plan.EventOnly] names it. The keys of a rule whose condition mentions time, data or event
 // are left out in the same way.

@@ -22,16 +22,16 @@ import (
 // expression is one compiled expr-lang expression.
 type expression struct {
 	source  string
-	checked ast.Node // as it is written
+	checked ast.Node // the source text
 	program *vm.Program
 	needs   Needs
-	tables  bool // it reads one
+	tables  bool // it reads a table
 }
 
-// compileExpression compiles twice. The first time, every field has its type, which finds misspelt names and senseless
-// comparisons. The second time, for running, fields may be absent. A string field then has any type, because a program
-// compiled for a string would fail on an absent one instead of finding it unequal. A path into something absent is
-// absent.
+// compileExpression compiles twice. The first time, every field has its type, which finds misspelt names and
+// comparisons of different types. The second time, for running, fields may be absent. A string field then has any type,
+// because a program compiled for a string would fail on an absent one instead of finding it unequal. A path into
+// something absent is absent.
 func compileExpression(source string, s scope, isCondition bool) (*expression, error) {
 	if strings.TrimSpace(source) == "" {
 		return nil, errors.New("expression is empty")
@@ -61,7 +61,7 @@ func compileExpression(source string, s scope, isCondition bool) (*expression, e
 	lenientTypes[theBudget] = types.Any
 	lenient := append(language(), charged(), expr.Env(lenientTypes), expr.Function(elementAt, at),
 		expr.Function(methodOf, withMethod),
-		named, expr.Patch(absence{}), expr.Patch(predicates{inside}), expr.Patch(charging{inside}))
+		named, expr.Patch(absencePatcher{}), expr.Patch(predicateFinder{inside}), expr.Patch(chargePatcher{inside}))
 	program, err := expr.Compile(source, lenient...)
 	if err != nil {
 		return nil, explain(source, err, s)
@@ -120,9 +120,9 @@ var (
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// absence makes a path into something absent, or into a value without parts, absent instead of an error. It also makes
-// "??" treat an empty value as absent.
-type absence struct{}
+// absencePatcher makes a path into something absent, or into a value without parts, absent instead of an error. It also
+// makes "??" treat an empty value as absent.
+type absencePatcher struct{}
 
 // Names that no expression can contain.
 const (
@@ -131,7 +131,7 @@ const (
 )
 
 // Visit replaces a node.
-func (absence) Visit(node *ast.Node) {
+func (absencePatcher) Visit(node *ast.Node) {
 	switch n := (*node).(type) {
 	case *ast.MemberNode:
 		_, isField := n.Property.(*ast.StringNode)
@@ -252,7 +252,7 @@ func span(name string, unit time.Duration) function {
 		case !ok:
 			return nil, fmt.Errorf("%s() wants a whole number, found %s", name, found(p[0]))
 		case n > most || n < -most:
-			return nil, fmt.Errorf("%s() takes at most %d", name, most)
+			return nil, fmt.Errorf("%s() accepts at most %d", name, most)
 		}
 		return time.Duration(n) * unit, nil
 	}, []any{new(func(int) time.Duration)}}
@@ -296,19 +296,19 @@ func readDuration(text string) (time.Duration, error) {
 		return 0, fmt.Errorf("duration() wants a text such as 14d, 2w, 36h or 1d12h; found %s", found(text))
 	}
 	if sum > maxDuration.Hours()/24 || d > maxDuration {
-		return 0, fmt.Errorf("duration() takes at most %dd, found %s", int(maxDuration.Hours()/24), found(text))
+		return 0, fmt.Errorf("duration() accepts at most %dd, found %s", int(maxDuration.Hours()/24), found(text))
 	}
 	return sign * (time.Duration(sum*24*float64(time.Hour)) + d), nil
 }
 
-// zone returns a time zone. It rejects the machine's local zone: a plan would depend on where it is made.
+// zone returns a time zone. It rejects the machine's local zone: a plan would depend on the machine.
 func zone(name string) (*time.Location, error) {
 	if name == "Local" {
-		return nil, errors.New(`timezone("Local") is another on each machine; name one, such as Europe/Berlin`)
+		return nil, errors.New(`timezone("Local") depends on the machine; use a name such as Europe/Berlin`)
 	}
 	location, err := time.LoadLocation(name)
 	if err != nil {
-		return nil, fmt.Errorf("timezone() knows no %.60q; want a name of the IANA database, such as Europe/Berlin or UTC",
+		return nil, fmt.Errorf("timezone(): unknown zone %.60q; want an IANA name, such as Europe/Berlin or UTC",
 			name)
 	}
 	return location, nil
@@ -414,7 +414,7 @@ func found(v any) string {
 	case int, int32, int64, float64:
 		text, err := format(v)
 		if err != nil {
-			return "what is not a number"
+			return "not a number"
 		}
 		return "the number " + text
 	case time.Time:
@@ -428,7 +428,7 @@ func found(v any) string {
 	case reflect.Map:
 		return "an object"
 	}
-	return "something else"
+	return "another type"
 }
 
 // present reports whether a value counts as present: an empty text does not.

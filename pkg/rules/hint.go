@@ -18,7 +18,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/suggest"
 )
 
-// explain formats expr's error as one line, with a hint at what was probably meant.
+// explain formats expr's error as one line, with a hint at the probable intention.
 func explain(source string, err error, s scope) error {
 	message := err.Error()
 	if fe, ok := errors.AsType[*file.Error](err); ok {
@@ -71,7 +71,7 @@ func hint(source string, err *file.Error, s scope) string {
 		}
 	}
 	if slices.Contains(operators, here) {
-		return "; " + here + " stands between two values"
+		return "; " + here + " needs a value on each side"
 	}
 	return ""
 }
@@ -84,7 +84,7 @@ var otherLanguages = map[string]string{
 
 var operators = []string{"and", "or", "not", "in", "contains", "startsWith", "endsWith", "matches"}
 
-// ownWord returns expr's word for one from another language, with other capitals, or misspelt. It returns "" if there
+// ownWord returns expr's word for one from another language, in another case, or misspelt. It returns "" if there
 // is none.
 func ownWord(w string) string {
 	if own, ok := otherLanguages[strings.ToLower(w)]; ok {
@@ -115,10 +115,10 @@ var mistakes = []struct {
 		`use days($1) or hours($1)`},
 	{pattern(`^invalid operation: [+-] \(mismatched types time\.Time`), `use days(…) or hours(…)`},
 	{pattern(`^invalid operation: \S+ \(mismatched types time\.Time and string`),
-		`date(…) makes a text such as "2026-11-21" of a time`},
-	{pattern(`^invalid operation: (?:not|!) \(mismatched type string`), `put ( ) around what it denies: not (…)`},
+		`date(…) turns a time into a text such as "2026-11-21"`},
+	{pattern(`^invalid operation: (?:not|!) \(mismatched type string`), `put ( ) around the negated condition: not (…)`},
 	{pattern(`^invalid operation: in \(mismatched types string and string`),
-		`in looks into a list; for a part of a text write text contains part`},
+		`in searches a list; to search a text, write text contains part`},
 	{pattern(`^invalid operation: \S+ \(mismatched types (?:map\[|string and map\[)`), `compare one of its fields`},
 	{pattern(`^type string has no method (startsWith|endsWith|contains|matches)`), `write text $1 "…"`},
 	{pattern(`^unrecognized character: U\+20(?:18|19|1C|1D)`), `use straight quotes`},
@@ -139,7 +139,7 @@ func mistakeHint(message, source, rest string) string {
 // one. called reports that it is used as a function.
 func nameHint(name string, called bool, s scope) string {
 	if name == "now" {
-		return "; use time, the event's, so that a replay plans the same"
+		return "; use time, the event's time, so that a replay gives the same plan"
 	}
 	var known, qualified []string
 	environment := environmentTypes(s, types.String)
@@ -172,7 +172,7 @@ func nameHint(name string, called bool, s scope) string {
 	if called {
 		return ""
 	}
-	return "; a text stands in quotes"
+	return "; put a text in quotes"
 }
 
 // fieldHint returns the hint for a field that an object of the environment does not have.

@@ -52,20 +52,20 @@ func TestExpressionHints(t *testing.T) {
 			`unexpected token Identifier("starts_with") at character 15; did you mean startsWith?`},
 		{`resource.name LIKE "x%"`, `unexpected token Identifier("LIKE") at character 15; did you mean matches?`},
 		{`startsWith(resource.name, "x")`,
-			`unexpected token Operator("startsWith") at character 1; startsWith stands between two values`},
+			`unexpected token Operator("startsWith") at character 1; startsWith needs a value on each side`},
 		{`resource.name.startsWith("x")`, `type string has no method startsWith at character 15; write text startsWith "…"`},
 		{`resource.name == “x”`, `unrecognized character: U+201C '“' at character 18; use straight quotes`},
 
 		// Types
 		{`resource.name`, `expected bool, but got string; compare it with something, such as == "…"`},
 		{`not resource.name startsWith "x"`,
-			`invalid operation: not (mismatched type string) at character 1; put ( ) around what it denies: not (…)`},
+			`invalid operation: not (mismatched type string) at character 1; put ( ) around the negated condition: not (…)`},
 		{`time > time + 14`, `invalid operation: + (mismatched types time.Time and int) at character 13; use days(14) or hours(14)`},
 		{`time > time + "14d"`, `invalid operation: + (mismatched types time.Time and string) at character 13; write duration("14d")`},
 		{`time > time - 1.5`, `invalid operation: - (mismatched types time.Time and float64) at character 13; use days(…) or hours(…)`},
-		{`time > "2026-01-01"`, `invalid operation: > (mismatched types time.Time and string) at character 6; date(…) makes a text such as "2026-11-21" of a time`},
+		{`time > "2026-01-01"`, `invalid operation: > (mismatched types time.Time and string) at character 6; date(…) turns a time into a text such as "2026-11-21"`},
 		{`resource.name in "prod-web"`,
-			`invalid operation: in (mismatched types string and string) at character 15; in looks into a list; for a part of a text write text contains part`},
+			`invalid operation: in (mismatched types string and string) at character 15; in searches a list; to search a text, write text contains part`},
 		{`actor == "alice"`, `invalid operation: == (mismatched types object and string) at character 7; compare one of its fields`},
 
 		// Names
@@ -77,7 +77,7 @@ func TestExpressionHints(t *testing.T) {
 		{`tables.cots.x == "x"`, `unknown field cots at character 8; did you mean cost?`},
 		{`name == "x"`, `unknown name name at character 1; did you mean actor.name or parent.name or project.name or resource.name?`},
 		{`uper(resource.name) == "X"`, `unknown name uper at character 1; did you mean upper?`},
-		{`resource.kind == baremetal`, `unknown name baremetal at character 18; a text stands in quotes`},
+		{`resource.kind == baremetal`, `unknown name baremetal at character 18; put a text in quotes`},
 	} {
 		got := firstFault(t, "tables: {cost: {a: b}}\nrules:\n- on: server.created\n  when: '"+
 			strings.ReplaceAll(tt.when, "'", "''")+"'\n  set: {a: b}\n")
@@ -93,7 +93,7 @@ func TestExpressionHints(t *testing.T) {
 
 func TestYAMLHints(t *testing.T) {
 	const (
-		quoted = "did not find expected key; a value that begins with a quote and goes on after the next one must be in " +
+		quoted = "did not find expected key; a value that begins with a quoted text and continues after it must be in " +
 			"quotes, or in ( ), as a whole"
 		condition = `; a condition that contains ": " or begins with one of [ { * & % @ must be in quotes, or in ( )`
 	)

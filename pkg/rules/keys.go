@@ -90,7 +90,7 @@ func (c *compiler) inherited(node *yaml.Node, on []lifecycle.Action) []operation
 		}
 		switch {
 		case slices.ContainsFunc(neverCopied, func(never string) bool { return never == key || matchesGlob(never, key) }):
-			c.fail(item, "inherit: %q is never copied: it belongs to the parent itself", key)
+			c.fail(item, "inherit: %q is never copied: it is valid only on the parent", key)
 		case isGlob(key) && c.pattern(item, "inherit", key, on) || !isGlob(key) && c.key(item, "inherit", key, on):
 			ops = append(ops, operation{key: key, line: item.Line, verb: inherit})
 		}
@@ -101,7 +101,7 @@ func (c *compiler) inherited(node *yaml.Node, on []lifecycle.Action) []operation
 // pattern checks a pattern of keys.
 func (c *compiler) pattern(node *yaml.Node, section, pattern string, on []lifecycle.Action) bool {
 	if strings.Trim(pattern, "*?") == "" {
-		c.fail(node, "%s: %q matches every key; name a part of the keys that are meant", section, pattern)
+		c.fail(node, "%s: %q matches every key; make the pattern narrower", section, pattern)
 		return false
 	}
 	for _, f := range c.families(on) {
@@ -133,16 +133,16 @@ func (c *compiler) renamed(node *yaml.Node, on []lifecycle.Action) []operation {
 		}
 		switch {
 		case isGlob(e.name) || isGlob(to):
-			c.fail(e.key, "rename: %s: takes no * and ?; name each key", e.name)
+			c.fail(e.key, "rename: %s: * and ? are not accepted; name each key", e.name)
 			continue
 		case to == e.name:
 			c.fail(e.value, "rename: %s: the new key is the old one", e.name)
 			continue
 		case olds[to]:
-			c.fail(e.value, "rename: %s: %q is an old key here, too; a value moves once", e.name, to)
+			c.fail(e.value, "rename: %s: %q is also an old key; a value moves only once", e.name, to)
 			continue
 		case news[to] != "":
-			c.fail(e.value, "rename: %s: %q is the new key of %q already", e.name, to, news[to])
+			c.fail(e.value, "rename: %s: %q is already the new key of %q", e.name, to, news[to])
 			continue
 		}
 		news[to] = e.name
@@ -168,11 +168,11 @@ func (c *compiler) value(node *yaml.Node, section, key string) (string, bool) {
 		if section == "set" {
 			return "", true
 		}
-		c.fail(node, "%s: is empty, and add: fills what is empty; leave it out, or write it with set:", where)
+		c.fail(node, "%s: is empty, and add: only fills empty keys; leave it out, or write it with set:", where)
 		return "", false
 	}
 	if isEmpty(node) && section == "set" {
-		c.fail(node, "%s: is empty; an empty value is written \"\"", where)
+		c.fail(node, "%s: is empty; write \"\" for an empty value", where)
 		return "", false
 	}
 	return c.scalar(node, where)

@@ -38,7 +38,7 @@ func (s *Set) Warnings() []Warning {
 		} else if ok {
 			warn(r.line, "when is always true; leave it out")
 		}
-		if r.checkWords(warn) {
+		if r.checkComparisons(warn) {
 			continue
 		}
 		shadowed := 0

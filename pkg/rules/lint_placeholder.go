@@ -9,7 +9,7 @@ import (
 
 var (
 	// otherMarks matches an expression in another tool's notation: {{ x }}, {x}, $(x), or a field after a $. "${" here
-	// is one that its author escaped, so it is left alone.
+	// is one that its author escaped, so it is skipped.
 	otherMarks = pattern(`\$?\{\{?\s*([^{}]+?)\s*\}?\}|\$\(\s*((?:[^()]|\([^()]*\))+?)\s*\)|\$([a-z]+(?:\??\.\w+)+)`)
 	// fieldName is a quick check, so that texts without a field's name are not compiled.
 	fieldName = regexp.MustCompile(`\b(?:action|time|resource|actor|event|data|tables|parent|project)\b`)

@@ -139,7 +139,7 @@ func (p *Plan) Renames(current map[string]string) ([]Renaming, []Problem) {
 		switch {
 		case !there:
 		case current[to] != "":
-			why := fmt.Sprintf("not renamed: %q is there too, with a value of its own", to)
+			why := fmt.Sprintf("not renamed: %q exists too, with another value", to)
 			problems = append(problems, Problem{Key: from, Why: why})
 		case slices.ContainsFunc(all, func(r Renaming) bool { return r.To == to }):
 			why := fmt.Sprintf("not renamed: another key is renamed to %q", to)

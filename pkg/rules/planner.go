@@ -51,8 +51,8 @@ func (s *Set) Plan(change lifecycle.Change, e event.Event, r Readings) Plan {
 }
 
 func (s *Set) planner(change lifecycle.Change, e event.Event, r Readings) *planner {
-	r = r.or(s.readings)
-	change = r.into(change)
+	r = r.withDefaults(s.readings)
+	change = r.fill(change)
 	p := &planner{
 		set:      s,
 		change:   change,
@@ -231,12 +231,12 @@ func (p *planner) fit(r rule, key, value string) (string, bool) {
 		return "", false
 	}
 	if changed {
-		p.problem(r, key, fmt.Sprintf("made to fit: %v", p.plan.Family.CheckValue(key, value)))
+		p.problem(r, key, fmt.Sprintf("shortened to fit: %v", p.plan.Family.CheckValue(key, value)))
 	}
 	return fit, true
 }
 
-// isLookedUp reports whether a value is from a table: whether it would differ with empty tables.
+// isLookedUp reports whether a value is from a table: whether empty tables would change it.
 func (p *planner) isLookedUp(op operation, value string) bool {
 	if !op.value.readsTables() {
 		return false

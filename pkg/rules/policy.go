@@ -276,8 +276,8 @@ func (c *compiler) required(node *yaml.Node) {
 			continue
 		}
 		keyNode, ok := fields["key"]
-		if c.misses(item, fields, "key") {
-			c.fail(item, "required: no key: which key must be there?")
+		if c.lacks(item, fields, "key") {
+			c.fail(item, "required: no key: name the required key")
 		}
 		if !ok {
 			continue
@@ -296,7 +296,7 @@ func (c *compiler) required(node *yaml.Node) {
 		}
 		for _, kind := range r.Kinds {
 			if seen[key+"\n"+string(kind)] {
-				c.fail(item, "%s: is required of a %s already", where, kind)
+				c.fail(item, "%s: is already required of a %s", where, kind)
 			}
 			seen[key+"\n"+string(kind)] = true
 		}
@@ -308,8 +308,8 @@ func (c *compiler) required(node *yaml.Node) {
 		}
 		r.Overwrite = c.word(fields["on_differs"], where+": on_differs", "report", "overwrite") == "overwrite"
 		r.Restore = c.word(fields["on_removed"], where+": on_removed", "leave", "restore") == "restore"
-		if fields["on_differs"] != nil && c.misses(item, fields, "expect") {
-			c.fail(fields["on_differs"], "%s: on_differs: differs from what? expect: says what is expected", where)
+		if fields["on_differs"] != nil && c.lacks(item, fields, "expect") {
+			c.fail(fields["on_differs"], "%s: on_differs: needs expect:, the expected value", where)
 		}
 		c.set.policy.Required = append(c.set.policy.Required, r)
 	}
@@ -352,7 +352,7 @@ func (c *compiler) allowed(r *Required, node *yaml.Node, where string) {
 				known = append(known, name)
 			}
 			slices.Sort(known)
-			c.fail(fields["table"], "%s: no table is named %q%s", where, r.Table, suggest.Hint(r.Table, known))
+			c.fail(fields["table"], "%s: unknown table %q%s", where, r.Table, suggest.Hint(r.Table, known))
 		}
 	}
 	if pattern := c.text(fields, "pattern", where); pattern != "" {
@@ -374,7 +374,7 @@ func (c *compiler) exemptions(node *yaml.Node) {
 		}
 		where := "exemptions"
 		for _, needed := range []string{"name", "match", "keys", "reason", "by", "until"} {
-			if c.misses(item, fields, needed) {
+			if c.lacks(item, fields, needed) {
 				c.fail(item, "exemptions: no %s:", needed)
 			}
 		}
@@ -443,10 +443,10 @@ func (c *compiler) until(node *yaml.Node, where string) time.Time {
 	case err != nil:
 		c.fail(node, "%s: until: want a day such as 2027-03-31, found %q", where, text)
 	case day.After(c.Now.Add(maxExemption)):
-		c.fail(node, "%s: until: %s is more than a year ahead; an exemption is decided about once a year at least", where,
+		c.fail(node, "%s: until: %s is more than a year ahead; review exemptions at least once a year", where,
 			text)
 	case c.Now.After(day.AddDate(0, 0, 1)):
-		c.notice(node, "%s: it ended with %s; the keys that it is for count as missing", where, text)
+		c.notice(node, "%s: it ended with %s; its keys count as missing", where, text)
 	}
 	return day
 }

@@ -13,7 +13,7 @@ import (
 // if not nil, returns the parts of a node whose paths are left out.
 func reads(root ast.Node, without func(ast.Node) []ast.Node) []ast.Node {
 	var paths []ast.Node
-	apart := map[ast.Node]bool{} // parts of a longer path, and what need not be there
+	apart := map[ast.Node]bool{} // parts of a longer path, and optional parts
 	leave := func(node ast.Node) {
 		ast.Walk(&node, visit(func(inner ast.Node) { apart[inner] = true }))
 	}
@@ -141,7 +141,7 @@ func missing(root ast.Node, env map[string]any, without func(ast.Node) []ast.Nod
 	last := len(absent) - 1
 	switch {
 	case last == 0 && ofEvent:
-		return absent[0] + " is absent: the event does not tell it"
+		return absent[0] + " is absent: the event does not have it"
 	case last == 0:
 		return absent[0] + " is absent" + unknown
 	}

@@ -184,8 +184,8 @@ func (s *Set) WithReadings(r Readings) *Set {
 // Offline reports whether the rules already have all available readings. See [Set.WithReadings].
 func (s *Set) Offline() bool { return s.given }
 
-// or returns the readings, with others for missing ones.
-func (r Readings) or(other Readings) Readings {
+// withDefaults returns the readings, with others for missing ones.
+func (r Readings) withDefaults(other Readings) Readings {
 	if r.Metadata == nil {
 		r.Metadata = other.Metadata
 	}
@@ -203,8 +203,8 @@ func (r Readings) or(other Readings) Readings {
 	return r
 }
 
-// into returns the change with the readings in its empty fields.
-func (r Readings) into(c lifecycle.Change) lifecycle.Change {
+// fill returns the change with the readings in its empty fields.
+func (r Readings) fill(c lifecycle.Change) lifecycle.Change {
 	if c.Resource.Metadata == nil {
 		c.Resource.Metadata = r.Metadata
 	}
@@ -231,12 +231,12 @@ func (r Readings) parents(c lifecycle.Change) []lifecycle.Parent {
 	return append([]lifecycle.Parent{c.Parent}, r.OtherParents...)
 }
 
-// theUnknown is the environment's name for Readings.Unknown. No expression can contain it.
-const theUnknown = "the unknown"
+// unknownVariable is the environment's name for Readings.Unknown. No expression can contain it.
+const unknownVariable = "the unknown"
 
 // addTo adds readings to an environment. c is the change with the readings in it. project is false if no rule uses it.
 func (r Readings) addTo(env map[string]any, c lifecycle.Change, project bool) {
-	env[theUnknown] = r.Unknown
+	env[unknownVariable] = r.Unknown
 	env["parent"], env["project"] = nil, nil
 	if resource, ok := env["resource"].(map[string]any); ok && c.Resource.Metadata != nil {
 		resource["metadata"] = texts(c.Resource.Metadata)
@@ -302,7 +302,7 @@ func needsOf(root ast.Node) Needs {
 
 // unknownHere returns why a path could not be read, "" if the readings do not say.
 func unknownHere(env map[string]any, path string) string {
-	why, _ := env[theUnknown].(map[string]string)
+	why, _ := env[unknownVariable].(map[string]string)
 	for _, what := range slices.Sorted(maps.Keys(why)) {
 		if path == what || strings.HasPrefix(path, what+".") {
 			return ": " + what + " is unknown here: " + why[what]

@@ -30,20 +30,20 @@ type Reloader struct {
 	set       *Set
 	checked   time.Time
 	reloading bool
-	reloaded  chan struct{} // closed when reloading is over
+	reloaded  chan struct{} // closed when reloading ends
 	// last is the result of the last compilation, good or bad. Only the caller that set reloading uses it.
 	last version
 }
 
-// version is one version of the rules, and why it does not compile, if so.
+// version is one version of the rules, and and its compilation error, if any.
 type version struct {
 	text  [sha256.Size]byte
 	files *recordedFiles // nil without a directory
-	err   error          // why it does not compile
+	err   error          // the compilation error
 }
 
-// Notices are callbacks. Unread and Refused are called each time that a fault keeps the last good rules in force, so
-// that an alarm lasts as long as the fault.
+// Notices are callbacks. Unread and Refused are called at each check that keeps the last good rules in force, so that
+// an alarm lasts as long as the error.
 type Notices struct {
 	// Unread is called with the reason that the rules could not be read. It may be called from several goroutines.
 	Unread func(error)
@@ -140,7 +140,7 @@ func (r *Reloader) Current(ctx context.Context) *Set {
 			r.finish(nil)
 		}
 	}()
-	// The caller reads, not a goroutine: AWS Lambda freezes the process after an answer, and a call to the cloud
+	// The caller reads, not a goroutine: AWS Lambda freezes the process after a response, and a call to the cloud
 	// would time out. Compiling survives that.
 	reading, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -185,7 +185,7 @@ func (r *Reloader) compiled(source Source) (*Set, error) {
 		v.files = &recordedFiles{FS: source.Files, sums: map[string][sha256.Size]byte{}}
 		source.Files = v.files
 	}
-	r.last = version{} // a panic is not remembered: the next version is compiled, whatever it is
+	r.last = version{} // a panic is not remembered: the next check compiles again
 	set, err := r.compile(source)
 	v.err = err
 	r.last = v

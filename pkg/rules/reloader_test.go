@@ -76,7 +76,7 @@ func TestReloader(t *testing.T) {
 			{"not looked at again at once", "rules: {}", nil, time.Second, "v2", 1},
 			{"still does not compile", "rules: {}", nil, time.Minute, "v2", 2},
 			{"cannot be read", "", errors.New("access denied"), time.Minute, "v2", 3},
-			{"mended", version(3), nil, time.Minute, "v3", 3},
+			{"corrected", version(3), nil, time.Minute, "v3", 3},
 		} {
 			s.put(step.text, step.err)
 			if got := in(step.wait); got != step.want || len(refused) != step.bad {
@@ -90,12 +90,12 @@ func TestReloader(t *testing.T) {
 func TestReloaderWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &source{text: version(1)}
-		var told []string
+		var notices []string
 		reloader, err := rules.Open(t.Context(), s.read, compileSource, time.Minute, rules.Notices{
-			Unread: func(error) { told = append(told, "unread") }, Refused: func(_ error, again bool) {
-				told = append(told, fmt.Sprint("refused, again ", again))
+			Unread: func(error) { notices = append(notices, "unread") }, Refused: func(_ error, again bool) {
+				notices = append(notices, fmt.Sprint("refused, again ", again))
 			},
-			InForce: func(v rules.Version) { told = append(told, v.Hash) },
+			InForce: func(v rules.Version) { notices = append(notices, v.Hash) },
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -130,10 +130,10 @@ func TestReloaderWatches(t *testing.T) {
 				<-time.NewTimer(step.wait).C
 			}
 			synctest.Wait()
-			if !slices.Equal(told, step.want) {
-				t.Errorf("%s: %v, want %v", step.name, told, step.want)
+			if !slices.Equal(notices, step.want) {
+				t.Errorf("%s: %v, want %v", step.name, notices, step.want)
 			}
-			told = nil
+			notices = nil
 		}
 		cancel()
 	})

@@ -32,7 +32,7 @@ type Set struct {
 	// namesProject reports that the text has the word project other than in resource.project.
 	namesProject bool
 	readings     Readings
-	given        bool // no other readings will come
+	given        bool // no more readings are available
 	policy       Policy
 	hash         string
 	notices      []Warning // of sections other than rules:

@@ -100,7 +100,7 @@ func TestPlanWithLittleKnown(t *testing.T) {
 			{Rule: "rule-3", Why: "it is for server.started, this is snapshot.created", OtherAction: true},
 		},
 		Problems: []rules.Problem{{
-			Rule: "owner", Key: "expires", Why: "left out: date(time + days(14)): time is absent: the event does not tell it",
+			Rule: "owner", Key: "expires", Why: "left out: date(time + days(14)): time is absent: the event does not have it",
 		}},
 		Cost: 7,
 	}
@@ -153,9 +153,9 @@ func TestValues(t *testing.T) {
 		{`${len(data.list)}`, "1", ""},
 
 		{`${event.extensions.sequence}`, "42", ""},
-		{`${date(time + days(200000))}`, "", "days() takes at most 36500"},
-		{`${date(time - hours(900001))}`, "", "hours() takes at most 876000"},
-		{`${date(time + days(data.none))}`, "", "data.none is absent: the event does not tell it"},
+		{`${date(time + days(200000))}`, "", "days() accepts at most 36500"},
+		{`${date(time - hours(900001))}`, "", "hours() accepts at most 876000"},
+		{`${date(time + days(data.none))}`, "", "data.none is absent: the event does not have it"},
 		{`${date(time + days(data.ratio))}`, "", "days() wants a whole number, found the number 0.25"},
 		{`${date(time + days(data.days))}`, "2026-11-24", ""},
 
@@ -176,8 +176,8 @@ func TestValues(t *testing.T) {
 		{`${resource.flavor ?? resource.image ?? "none"}`, "none", ""},
 		{`${first(resource.flavor, data.empty, resource.zone)}`, "az1", ""},
 		{`${first()}`, "", "first() is absent"},
-		{`${upper(resource.flavor)}`, "", "upper(resource.flavor): resource.flavor is absent: the event does not tell it"},
-		{`${resource.flavor + "x"}`, "", "resource.flavor is absent: the event does not tell it"},
+		{`${upper(resource.flavor)}`, "", "upper(resource.flavor): resource.flavor is absent: the event does not have it"},
+		{`${resource.flavor + "x"}`, "", "resource.flavor is absent: the event does not have it"},
 		{`'${resource.flavor == "x" ? "y" : "n"}'`, "n", ""},
 		{`'${resource.flavor != "x" ? "y" : "n"}'`, "y", ""},
 		{`'${resource.flavor in ["x"] ? "y" : "n"}'`, "n", ""},
@@ -191,9 +191,9 @@ func TestValues(t *testing.T) {
 		{`${tables.deep["p-1"]}`, "deep", ""},
 
 		// Values without a text form
-		{`${data.list}`, "", "data.list is a list; pick one of its elements"},
-		{`${data.object}`, "", "data.object is an object; pick one of its members"},
-		{`${resource}`, "", "resource is an object; pick one of its members"},
+		{`${data.list}`, "", "data.list is a list; select an element"},
+		{`${data.object}`, "", "data.object is an object; select a member"},
+		{`${resource}`, "", "resource is an object; select a member"},
 	} {
 		t.Run(tt.template, func(t *testing.T) {
 			text := "tables: {cost: {file: cost.csv}, team: {file: team.yaml}, green: {file: team.json}, deep: {file: " +
@@ -262,11 +262,11 @@ func TestPathsThatEndInNothing(t *testing.T) {
 func TestPathsThatEndInNothingAreNamed(t *testing.T) {
 	for expression, want := range map[string]string{
 		`data.s.a.b`:                      "data.s.a.b is absent",
-		`upper(data.s.a)`:                 "upper(data.s.a): data.s.a is absent: the event does not tell it",
-		`data.list.a + "x"`:               "data.list.a is absent: the event does not tell it",
+		`upper(data.s.a)`:                 "upper(data.s.a): data.s.a is absent: the event does not have it",
+		`data.list.a + "x"`:               "data.list.a is absent: the event does not have it",
 		`data.s.Format("2006")`:           `the text "x" has no method Format`,
-		`data.none.Format("2006")`:        "data.none is absent: the event does not tell it",
-		`data.s.a.Format("2006")`:         "data.s.a is absent: the event does not tell it",
+		`data.none.Format("2006")`:        "data.none is absent: the event does not have it",
+		`data.s.a.Format("2006")`:         "data.s.a is absent: the event does not have it",
 		`data.none?.Format("2006") ?? ""`: " is absent",
 	} {
 		plan := planWith(t, expression, map[string]any{"s": "x", "list": []any{"x"}})
@@ -304,16 +304,16 @@ func TestTimes(t *testing.T) {
 		{`date(data.obj)`, "", "found an object"},
 		{`date(data.list)`, "", "found a list"},
 		{`date(data.soon)`, "", `date() wants a time, or a text such as 2026-12-31 or 2026-12-31T09:15:04Z; found the text "soon"`},
-		{`date(data.none)`, "", "data.none is absent: the event does not tell it"},
+		{`date(data.none)`, "", "data.none is absent: the event does not have it"},
 		{`date(resource.name)`, "", `found the text "prod-web-1"`},
 		{`date(time + days(data.n))`, "2026-12-05", ""},
 		{`date(time + days(data.nf))`, "2026-12-05", ""},
 		{`date(time + days(int(data.ns)))`, "2026-12-05", ""},
 		{`date(time + days(data.ns))`, "", `days() wants a whole number, found the text "14"`},
 		{`date(time + days(data.half))`, "", "found the number 1.5"},
-		{`date(time + days(data.none))`, "", "data.none is absent: the event does not tell it"},
+		{`date(time + days(data.none))`, "", "data.none is absent: the event does not have it"},
 		{`date(time + hours(data.none ?? 5))`, "2026-11-22", ""},
-		{`date(time + days(data.big))`, "", "days() takes at most 36500"},
+		{`date(time + days(data.big))`, "", "days() accepts at most 36500"},
 		{`date(time + duration("14d"))`, "2026-12-05", ""},
 		{`date(time + duration("2w"))`, "2026-12-05", ""},
 		{`date(time + duration("1.5d12h"))`, "2026-11-23", ""},
@@ -329,7 +329,7 @@ func TestTimes(t *testing.T) {
 		{`time.In(timezone(data.zone)).Format("15:04 MST")`, "23:54 CET", ""},
 		{`time.In(timezone("America/Sao_Paulo")).Format("15:04")`, "19:54", ""},
 		{`time.In(timezone("UTC")).Format("15:04")`, "22:54", ""},
-		{`time.In(timezone(data.nowhere)).Format("15:04")`, "", `timezone() knows no "Nowhere/At/All"`},
+		{`time.In(timezone(data.nowhere)).Format("15:04")`, "", `timezone(): unknown zone "Nowhere/At/All"`},
 		{`time.In(timezone(data.n)).Format("15:04")`, "", "timezone() wants a text, found the number 14"},
 		{`string(time.Weekday())`, "Saturday", ""},
 		{`time.Day()`, "21", ""},
@@ -380,18 +380,18 @@ func TestWhen(t *testing.T) {
 		{`resource.flavor != "x"`, true, "", false},
 		{`data.ok`, true, "", false},
 		{`data.size > 5`, true, "", false},
-		{`data.missing > 5`, false, "when has no value: data.missing > 5: data.missing is absent: the event does not tell it",
+		{`data.missing > 5`, false, "when has no value: data.missing > 5: data.missing is absent: the event does not have it",
 			true},
 		{`data.missing`, false, "when is absent: data.missing", true},
 		{`data.size`, false, "when is neither true nor false: data.size", true},
 		{`any(data.list, .a == "x")`, true, "", false},
 		{`resource.created < time`, true, "", false},
 		{`resource.flavor startsWith "c6"`, false,
-			`when is false: resource.flavor startsWith "c6" (resource.flavor is absent: the event does not tell it)`, false},
+			`when is false: resource.flavor startsWith "c6" (resource.flavor is absent: the event does not have it)`, false},
 		{`resource.name startsWith "prod-" and resource.flavor == "x"`, false,
-			`when is false: resource.name startsWith "prod-" and resource.flavor == "x" (resource.flavor is absent: the event does not tell it)`, false},
+			`when is false: resource.name startsWith "prod-" and resource.flavor == "x" (resource.flavor is absent: the event does not have it)`, false},
 		{`resource.flavor == "x" and resource.image == "y"`, false,
-			`when is false: resource.flavor == "x" and resource.image == "y" (resource.flavor is absent: the event does not tell it)`, false},
+			`when is false: resource.flavor == "x" and resource.image == "y" (resource.flavor is absent: the event does not have it)`, false},
 		{`resource.name startsWith "dev-" and resource.flavor == "x"`, false, // whatever the flavor is
 			`when is false: resource.name startsWith "dev-" and resource.flavor == "x"`, false},
 		{`resource.flavor == "x" or resource.image == "y"`, false,
@@ -472,9 +472,9 @@ func TestLimits(t *testing.T) {
 		t.Errorf("server (-want +got):\n%s", diff)
 	}
 	wantProblems := []rules.Problem{
-		{Rule: "r", Key: "long", Why: `made to fit: ECS value of key "long": at most 255 characters, has 300`},
+		{Rule: "r", Key: "long", Why: `shortened to fit: ECS value of key "long": at most 255 characters, has 300`},
 		{Rule: "r", Key: "emoji",
-			Why: `made to fit: ECS value of key "emoji": takes characters up to U+FFFF; found '\U0001f600'`},
+			Why: `shortened to fit: ECS value of key "emoji": takes characters up to U+FFFF; found '\U0001f600'`},
 	}
 	if diff := cmp.Diff(wantProblems, server.Problems); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)

@@ -57,11 +57,11 @@ func (c *compiler) conditions(node *yaml.Node) {
 			c.fail(e.key, "conditions: %q cannot be used as a name; take letters, digits and _", e.name)
 			continue
 		case c.taken(e.name):
-			c.fail(e.key, "conditions: %s is a word of expressions already", e.name)
+			c.fail(e.key, "conditions: %s is already a name in expressions", e.name)
 			continue
 		}
 		// A condition can only use earlier ones, so there are no cycles.
-		source := "true" // where it has a fault, its uses are not faults too
+		source := "true" // an invalid condition's uses are not reported too
 		if compiled := c.condition(e.value, "conditions: "+e.name); compiled != nil {
 			source = compiled.source
 		}
@@ -78,16 +78,16 @@ func (c *compiler) taken(name string) bool {
 	return slices.ContainsFunc(functions(), func(f function) bool { return f.name == name }) || isBuiltin(name)
 }
 
-// naming replaces the names of conditions by the conditions.
-type naming struct {
+// conditionPatcher replaces the names of conditions by the conditions.
+type conditionPatcher struct {
 	conditions map[string]string
-	left       *int // how many more nodes there may be
+	left       *int // the nodes that are still allowed
 }
 
 // named makes named conditions available. After the compilation, fault returns an error if they were too large.
 func (s scope) named() (option expr.Option, fault func() error) {
 	left := maxConditionNodes
-	n := naming{conditions: s.conditions, left: &left}
+	n := conditionPatcher{conditions: s.conditions, left: &left}
 	return expr.Patch(n), func() error {
 		if left < 0 {
 			return fmt.Errorf("its conditions make it too large: more than %d parts", maxConditionNodes)
@@ -97,7 +97,7 @@ func (s scope) named() (option expr.Option, fault func() error) {
 }
 
 // Visit replaces a name.
-func (n naming) Visit(node *ast.Node) {
+func (n conditionPatcher) Visit(node *ast.Node) {
 	name, ok := (*node).(*ast.IdentifierNode)
 	if !ok {
 		return
@@ -107,7 +107,7 @@ func (n naming) Visit(node *ast.Node) {
 		return
 	}
 	tree, err := parser.Parse(source)
-	if err != nil { // it was compiled before
+	if err != nil { // it is already compiled
 		return
 	}
 	ast.Walk(&tree.Node, visit(func(ast.Node) { *n.left-- }))
@@ -126,7 +126,7 @@ func (c *compiler) condition(node *yaml.Node, what string) *expression {
 		return nil
 	}
 	if strings.HasPrefix(strings.TrimSpace(text), "${") {
-		c.fail(node, "%s: is an expression as it stands; leave out ${ and }", what)
+		c.fail(node, "%s: is already an expression; leave out ${ and }", what)
 		return nil
 	}
 	e, err := compileExpression(text, c.set.scope, true)

@@ -122,12 +122,12 @@ func (c *compiler) tableFile(name string, node, heading *yaml.Node) table {
 		return none
 	}
 	if c.Files == nil {
-		c.fail(node, "tables: %s: file %s: a table's file stands beside a file of rules (TAGGER_RULES_FILE); these rules "+
-			"are not in a file", name, file)
+		c.fail(node, "tables: %s: file %s: a table's file must be next to the rules file (TAGGER_RULES_FILE); these rules "+
+			"are not from a file", name, file)
 		return none
 	}
 	if !fs.ValidPath(file) {
-		c.fail(node, "tables: %s: file %s: want a path below the rules' own folder, without .. and without a / in front",
+		c.fail(node, "tables: %s: file %s: want a path below the rules' directory, without .. and without a leading /",
 			name, file)
 		return none
 	}

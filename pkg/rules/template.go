@@ -96,15 +96,15 @@ func format(v any) (string, error) {
 		return strconv.FormatFloat(v, 'f', -1, 64), nil
 	case time.Time:
 		if year := v.UTC().Year(); year < 1 || year > 9999 {
-			return "", errors.New("is not a time that can be written")
+			return "", errors.New("is a time out of range")
 		}
 		return v.UTC().Format(time.RFC3339), nil
 	case time.Duration:
 		return v.String(), nil
 	case []any, []string:
-		return "", errors.New("is a list; pick one of its elements")
+		return "", errors.New("is a list; select an element")
 	case map[string]any, map[string]string:
-		return "", errors.New("is an object; pick one of its members")
+		return "", errors.New("is an object; select a member")
 	}
 	return "", errors.New("has no form as text")
 }

@@ -95,7 +95,7 @@ func (c *compiler) syntax(text []byte, err error) {
 	}
 	switch {
 	case begunQuoted().MatchString(near):
-		message += `; a value that begins with a quote and goes on after the next one must be in quotes, or in ( ), as a whole`
+		message += `; a value that begins with a quoted text and continues after it must be in quotes, or in ( ), as a whole`
 	case strings.Contains(near, "${"):
 		message += `; a value with ${…} in { } or that contains ": " or " #" must be in quotes`
 	case strings.Contains(near, "when:"):
@@ -130,9 +130,9 @@ func (c *compiler) mapping(node *yaml.Node, where string, known ...string) []ent
 	return entries
 }
 
-// misses reports whether a mapping lacks all of the fields and has no unknown field that may be one of them: one typing
+// lacks reports whether a mapping lacks all of the fields and has no unknown field that may be one of them: one typing
 // error is one fault.
-func (c *compiler) misses(node *yaml.Node, fields map[string]*yaml.Node, names ...string) bool {
+func (c *compiler) lacks(node *yaml.Node, fields map[string]*yaml.Node, names ...string) bool {
 	return !slices.ContainsFunc(names, func(name string) bool { return fields[name] != nil }) &&
 		!slices.ContainsFunc(c.misspelt[node], func(meant string) bool {
 			return meant == "" ||
@@ -152,7 +152,7 @@ func isTrue(name string) bool { return strings.EqualFold(name, "true") }
 
 func fieldNameHint(name string, known []string) string {
 	if isTrue(name) && slices.Contains(known, "on") {
-		return `; another tool has rewritten on:, which YAML 1.1 reads as true; write "on": in quotes, which no tool changes`
+		return `; another tool has rewritten on:, which YAML 1.1 reads as true; write "on": in quotes`
 	}
 	return suggest.Hint(name, known)
 }

@@ -236,7 +236,8 @@ func TestProofIsOneCall(t *testing.T) {
 		calls                     string
 	}{
 		{"server.created", "member", "demo", "own", "GET metadata, POST metadata, GET metadata"},
-		{"server.created", "member", "demo", "*", "GET server, POST metadata, GET metadata"}, // its role may be as an administrator's
+		// its role may be as an administrator's
+		{"server.created", "member", "demo", "*", "GET server, POST metadata, GET metadata"},
 		{"server.created", "root", "admin", "*", "GET server, POST metadata, GET metadata"},
 		{"server.started", "member", "demo", "own", "GET server, DELETE metadata, GET metadata"},
 		{"server.started", "root", "admin", "*", "GET server, DELETE metadata, GET metadata"},

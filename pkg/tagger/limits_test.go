@@ -60,9 +60,11 @@ func TestPlansOfAnEventAreBounded(t *testing.T) {
 		reason      string // "" if all are planned
 	}{
 		{"a rule that walks the trace", costly, 1000, ""},
-		{"too much time", costly, 2000, "the event reports 2000 changes, and its rules cost more time or memory than one event may"},
+		{"too much time", costly, 2000,
+			"the event reports 2000 changes, and its rules need more time or memory than one event may use"},
 		{"many keys", wide.String(), 500, ""},
-		{"too much memory", wide.String(), 2000, "the event reports 2000 changes, and its plans take more than 12582912 bytes of memory"},
+		{"too much memory", wide.String(), 2000,
+			"the event reports 2000 changes, and its plans take more than 12582912 bytes of memory"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			plans := composeRules(t, tt.rules).Plan(t.Context(), stopped(t, tt.servers))

@@ -148,14 +148,15 @@ func (t *Tagger) plans(ctx context.Context, ref EventRef, e event.Event, changes
 		why := ""
 		switch {
 		case cost > rules.EventBudget:
-			why = "its rules cost more time or memory than one event may"
+			why = "its rules need more time or memory than one event may use"
 		case size > maxPlansSize:
 			why = fmt.Sprintf("its plans take more than %d bytes of memory", maxPlansSize)
 		default:
 			continue
 		}
 		refused := &Plan{Event: ref, Action: c.Action, Actor: p.Actor}
-		return []*Plan{refused.decided(apply.Rejected, fmt.Sprintf("the event reports %d changes, and %s", len(changes), why))}
+		return []*Plan{refused.decided(apply.Rejected, fmt.Sprintf("the event reports %d changes, and %s", len(changes),
+			why))}
 	}
 	return all
 }

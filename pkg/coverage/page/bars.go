@@ -9,7 +9,7 @@ import (
 
 // segmentNames are the names of a bar's parts, in order.
 var segmentNames = [...]struct{ class, name string }{
-	{"ok", "has the key"}, {"paid", "exempt, with a payer"}, {"exempt", "exempt, no payer"}, {"differs", "another value"},
+	{"ok", "have the key"}, {"paid", "exempt, with a payer"}, {"exempt", "exempt, no payer"}, {"differs", "another value"},
 	{"placeholder", "placeholder"}, {"missing", "missing"}, {"locked", "not writable"},
 }
 

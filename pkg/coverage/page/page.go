@@ -193,7 +193,7 @@ func (p *content) sentences(r coverage.Report) {
 			continue
 		}
 		shares := tenths([]int{allocated, total - allocated})
-		if shares[1] == 0 && allocated < total { // not all of it is
+		if shares[1] == 0 && allocated < total { // rounded up, but not all is allocated
 			shares[0], shares[1] = 999, 1
 		}
 		rest := fmt.Sprintf("%s of %s %s", coverage.Thousands(total-allocated), coverage.Thousands(total), what)
@@ -214,7 +214,7 @@ func (p *content) sentences(r coverage.Report) {
 	if p.Sentence == "" {
 		p.Sentence = "There is nothing to allocate."
 	}
-	p.Weighted = "every resource counts as one"
+	p.Weighted = "by number of resources"
 	if len(units) > 0 {
 		p.Weighted = "weighted by " + strings.Join(units, ", ")
 	}

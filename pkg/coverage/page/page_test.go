@@ -89,7 +89,7 @@ func testReport(projects int) coverage.Report {
 	slices.SortStableFunc(r.Projects, func(a, b coverage.Group) int {
 		return b.Rows[0].Unallocated().Size - a.Rows[0].Unallocated().Size
 	})
-	// Each cost centre pays for a tenth of what the previous ones leave.
+	// Each cost centre pays for a tenth of the rest.
 	left := map[metadata.Unit]coverage.Amount{}
 	for _, row := range r.AllocationRows() {
 		left[row.Unit] = row.Allocated()
@@ -157,7 +157,7 @@ func TestMoney(t *testing.T) {
 	}
 	if text := written(t, testReport(45), page.IDNames, nil); strings.Contains(text, "a month") ||
 		!strings.Contains(text, "no prices: weighted by") {
-		t.Error("a page without prices has money on it")
+		t.Error("a page without prices shows money")
 	}
 }
 
@@ -246,7 +246,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("%s: id, name, owner, approver: %t, want %t", names, got, want)
 		}
 		if found := outside.FindString(text); found != "" {
-			t.Errorf("%s: the page asks for something outside: %s", names, found)
+			t.Errorf("%s: the page loads something external: %s", names, found)
 		}
 	}
 }
@@ -259,8 +259,9 @@ func TestPageIncompleteAndEmpty(t *testing.T) {
 		strings.Contains(text, "<script>alert") {
 		t.Error("the page does not say that it is incomplete, or has an error's markup")
 	}
-	if text := written(t, coverage.Report{At: now, Complete: true, Key: "owner"}, page.IDNames, nil); !strings.Contains(text, "There is nothing to allocate.") {
-		t.Error("no word about an empty fleet")
+	empty := written(t, coverage.Report{At: now, Complete: true, Key: "owner"}, page.IDNames, nil)
+	if !strings.Contains(empty, "There is nothing to allocate.") {
+		t.Error("nothing about an empty fleet")
 	}
 }
 

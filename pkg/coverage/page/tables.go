@@ -30,22 +30,22 @@ func newLostKeys(l *coverage.Lost, names Names) *lostKeys {
 	case l == nil:
 		return nil
 	case l.Unknown():
-		return &lostKeys{Sentence: "It is not known: Tagger's records have nothing of this week."}
+		return &lostKeys{Sentence: "Unknown: Tagger's records do not cover this week."}
 	}
-	out := &lostKeys{Sentence: "None of the keys that Tagger wrote this week is gone."}
+	out := &lostKeys{Sentence: "No key that Tagger wrote this week was lost."}
 	if l.Count > 0 {
 		out.Sentence = fmt.Sprintf("%s that Tagger wrote %s gone, from %s.", coverage.Numbered(l.Count, "key", "keys"),
 			isOrAre(l.Count), coverage.Numbered(l.Resources, "resource", "resources"))
 	}
 	if late := l.Late(); late != "" {
-		out.Sentence += " Who removed keys is in the log only: " + late + "."
+		out.Sentence += " The log is incomplete, so some users are unknown:  " + late + "."
 	}
 	for i, by := range l.By {
 		if i >= lostRows && by.Known() {
 			out.More += max(by.Others, 1)
 			continue
 		}
-		row := lostRow{By: "not known", Keys: cut(strings.Join(keysOf(by.PerKey), ", "), 80),
+		row := lostRow{By: "unknown", Keys: cut(strings.Join(keysOf(by.PerKey), ", "), 80),
 			Count: coverage.Thousands(by.Count), Last: "–"}
 		switch {
 		case by.Others > 0:
