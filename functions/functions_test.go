@@ -229,7 +229,7 @@ func TestErrors(t *testing.T) {
 				t.Errorf("answer %s", a.Body)
 			}
 			if strings.Contains(string(a.Body), "not-the-secret-one") {
-				t.Errorf("the answer holds the password: %s", a.Body)
+				t.Errorf("the response holds the password: %s", a.Body)
 			}
 		})
 	}

@@ -73,7 +73,7 @@ func TestSourcesOnAWS(t *testing.T) {
 // Credentials in a secret are warned about when they are read, once.
 func TestWarnOnce(t *testing.T) {
 	var out bytes.Buffer
-	err := errors.New("no answer")
+	err := errors.New("no response")
 	read := warnOnce(func(context.Context) (config.Credentials, error) {
 		return config.Credentials{AuthURL: "http://keystone.example.com/v3"}, err
 	}, slog.New(slog.NewTextHandler(&out, nil)))

@@ -81,8 +81,8 @@ const (
 	firstPause   = 500 * time.Millisecond
 	longestPause = 15 * time.Second
 	pauseGrowth  = 1.35
-	// forLastTry is the time that a pause leaves before the context's deadline.
-	forLastTry = 2 * time.Second
+	// finalTryTime is the time that a pause leaves before the context's deadline.
+	finalTryTime = 2 * time.Second
 )
 
 // Apply applies a job to a resource.

@@ -509,7 +509,7 @@ func TestFaults(t *testing.T) {
 		{"hangs although it acted", once(simcloud.HangServed()), apply.Tagged, "", 1, metadata.CallTimeout},
 		{"hangs", once(simcloud.Hang()), apply.Tagged, "", 2, metadata.CallTimeout},
 		{"a wrong endpoint is not a deleted server", simcloud.Fault{Service: "compute", Answer: simcloud.NotFoundHTML()},
-			apply.Deferred, "is the endpoint right?", 1, 0},
+			apply.Deferred, "check the endpoint", 1, 0},
 		{"a redirect is not followed",
 			simcloud.Fault{Service: "compute", Answer: simcloud.Redirect("http://elsewhere.invalid/")}, apply.Deferred, "302", 1,
 			0},
@@ -638,7 +638,7 @@ func TestLostWrites(t *testing.T) {
 		{"twice", 2, m{"x": "y"}, rules.Plan{Set: m{"env": "dev"}}, apply.Tagged, m{"x": "y", "env": "dev"}, m{"env": "dev"}},
 		{"each time", 99, m{"x": "y"}, rules.Plan{Set: m{"env": "dev"}}, apply.Deferred, m{"x": "y"}, nil},
 		{
-			"an added key that somebody else has set now is theirs", 1, m{"owner": "bob"},
+			"an added key that another user has set belongs to them", 1, m{"owner": "bob"},
 			rules.Plan{Add: m{"owner": "alice"}, Set: m{"env": "dev"}},
 			apply.Tagged, m{"owner": "bob", "env": "dev"}, m{"env": "dev"},
 		},
@@ -652,7 +652,7 @@ func TestLostWrites(t *testing.T) {
 					t.Errorf("%s", got)
 				}
 				if tt.outcome == apply.Deferred &&
-					!strings.Contains(got.Reason, "read back something else than was written, 3 times") {
+					!strings.Contains(got.Reason, "read back other values than written, 3 times") {
 					t.Errorf("reason %q", got.Reason)
 				}
 				server, _ := s.sim.Server(id)
@@ -852,7 +852,7 @@ func TestSupersededInAPause(t *testing.T) {
 	})
 }
 
-// A write without an answer is reported as written if a read of the state finds it saved.
+// A write without a response is reported as written if a read of the state finds it saved.
 func TestUnansweredWriteOfAStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStand(t, simcloud.Options{}, options())

@@ -41,9 +41,9 @@ func TestKeysThatDifferInCase(t *testing.T) {
 			apply.Tagged, m{"Owner": "bob", "owner": "al"}, `owner not removed`,
 		},
 		{
-			"a key that is there in other letters is not added", m{"Owner": "bob"},
+			"a key that exists in another case is not added", m{"Owner": "bob"},
 			rules.Plan{Add: m{"owner": "al", "env": "dev"}},
-			apply.Tagged, m{"Owner": "bob", "env": "dev"}, `owner not added: "Owner" is there`,
+			apply.Tagged, m{"Owner": "bob", "env": "dev"}, `owner not added: "Owner" exists`,
 		},
 		{
 			"a key that is set is written, with a word", m{"Owner": "bob"}, rules.Plan{Set: m{"owner": "al"}},
@@ -86,9 +86,9 @@ func TestKeysThatDifferInCase(t *testing.T) {
 			apply.Tagged, m{"owner": "bob"}, "",
 		},
 		{
-			"a rename to a key that is there in other letters", m{"Owner": "bob", "dept": "42"},
+			"a rename to a key that exists in another case", m{"Owner": "bob", "dept": "42"},
 			rules.Plan{Rename: m{"dept": "owner"}}, apply.Unchanged, m{"Owner": "bob", "dept": "42"},
-			`dept not renamed: "Owner" is there, and differs from "owner" in case only`,
+			`dept not renamed: "Owner" exists and differs from "owner" in case only`,
 		},
 		{
 			"two renames to one key", m{"Owner": "bob", "OWNER": "al"},
@@ -127,7 +127,7 @@ func TestKeysThatDifferInCase(t *testing.T) {
 				for _, p := range got.Problems {
 					said = append(said, p.Key+" "+p.Why)
 				}
-				if got.Outcome == apply.Unchanged && (tt.problem == "") != (got.Reason == "everything is as planned already") {
+				if got.Outcome == apply.Unchanged && (tt.problem == "") != (got.Reason == "everything is already as planned") {
 					t.Errorf("reason %q", got.Reason)
 				}
 				if text := strings.Join(said, "; "); !strings.Contains(text, tt.problem) || (text == "") != (tt.problem == "") {

@@ -3,6 +3,8 @@ package apply
 import (
 	"context"
 	"sync"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // keyedMutex is a mutex for each key. Applying a plan holds its resource's mutex: the APIs merge metadata without a
@@ -12,9 +14,9 @@ type keyedMutex struct {
 	locks map[string]*keyLock
 }
 
-// keyLock is the lock of one key. Its token is in a channel, so that a context can end the wait.
+// keyLock is the lock of one key, a semaphore so that a context can end the wait.
 type keyLock struct {
-	turn chan struct{}
+	sem  *semaphore.Weighted
 	refs int
 }
 
@@ -26,7 +28,7 @@ func (m *keyedMutex) lock(ctx context.Context, key string) (unlock func(), err e
 	}
 	one, ok := m.locks[key]
 	if !ok {
-		one = &keyLock{turn: make(chan struct{}, 1)}
+		one = &keyLock{sem: semaphore.NewWeighted(1)}
 		m.locks[key] = one
 	}
 	one.refs++
@@ -39,11 +41,9 @@ func (m *keyedMutex) lock(ctx context.Context, key string) (unlock func(), err e
 			delete(m.locks, key)
 		}
 	}
-	select {
-	case one.turn <- struct{}{}:
-		return func() { <-one.turn; forget() }, nil
-	case <-ctx.Done():
+	if one.sem.Acquire(ctx, 1) != nil {
 		forget()
 		return nil, context.Cause(ctx)
 	}
+	return func() { one.sem.Release(1); forget() }, nil
 }

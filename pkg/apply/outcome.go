@@ -8,7 +8,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Outcome is the result of an event, in the words that operators see.
+// Outcome is the result of an event, in the terms that operators see.
 type Outcome string
 
 // The outcomes.
@@ -25,11 +25,11 @@ const (
 	Unrecognised Outcome = "unrecognised"
 	// Gone: the resource is deleted.
 	Gone Outcome = "gone"
-	// Blocked: given up on a state that only an operator or user can change.
+	// Blocked: given up because of a state that only an operator or user can change.
 	Blocked Outcome = "blocked"
 	// Deferred: not possible yet; to be retried.
 	Deferred Outcome = "deferred"
-	// Rejected: failed for good; an operator must look.
+	// Rejected: failed permanently; an operator must act.
 	Rejected Outcome = "rejected"
 )
 
@@ -49,14 +49,14 @@ type Decision struct {
 	// Fault is set if configuration or credentials are at fault. The outcome is then not the event's own, and the
 	// carrier must report that an operator has to act.
 	Fault Fault `json:"-"`
-	// Internal reports that the reason names API addresses or users. It belongs in the log, not in an answer to the
+	// Internal reports that the reason names API addresses or users. It belongs in the log, not in a response to the
 	// sender of an event.
 	Internal bool `json:"-"`
 }
 
 // Fault is a fault of configuration or credentials; the zero value means no fault.
 type Fault struct {
-	// Err says what is wrong and how to fix it.
+	// Err describes the fault and how to fix it.
 	Err error
 	// Scope is how far it reaches.
 	Scope fault.Scope

@@ -52,7 +52,7 @@ func TestPatternsAndRenames(t *testing.T) {
 		{
 			"both keys have a value", m{"dept": "42", "department": "7"}, rules.Plan{Rename: m{"dept": "department"}},
 			apply.Unchanged, m{"dept": "42", "department": "7"}, []string{"GET servers/metadata 200"},
-			`not renamed: "department" is there too`,
+			`not renamed: "department" exists too`,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

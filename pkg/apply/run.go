@@ -128,7 +128,7 @@ type managedError struct{ key string }
 
 func (e managedError) Error() string {
 	return fmt.Sprintf("another program may manage its metadata: no rule sets key %q; volumes: {write: all} "+
-		"writes it all the same", e.key)
+		"writes it anyway", e.key)
 }
 
 // managed returns a managedError if the resource has a key that fails Job.Ours.
@@ -275,7 +275,7 @@ func (r *run) toRename() []rules.Renaming {
 }
 
 // renames returns the renames that apply to the metadata last read, and those that the services' view of keys forbids:
-// deleting the old key would delete another key too, or the new key is there in other letters.
+// deleting the old key would delete another key too, or the new key exists in another case.
 func (r *run) renames() ([]rules.Renaming, []rules.Problem) {
 	all, problems := r.job.Plan.Renames(r.seen)
 	all = slices.DeleteFunc(all, func(rename rules.Renaming) bool {
@@ -290,7 +290,7 @@ func (r *run) renames() ([]rules.Renaming, []rules.Problem) {
 		}
 		if twin = r.bystander(rename.To); twin != "" {
 			problems = append(problems, rules.Problem{Key: rename.From,
-				Why: fmt.Sprintf("not renamed: %q is there, and differs from %q in case only", twin, rename.To)})
+				Why: fmt.Sprintf("not renamed: %q exists and differs from %q in case only", twin, rename.To)})
 		}
 		return twin != ""
 	})
@@ -436,7 +436,7 @@ func (r *run) leftOut() []rules.Problem {
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.job.Plan.Add)) {
 		if twin := r.twin(key); twin != "" && r.seen[key] == "" {
-			all = append(all, rules.Problem{Key: key, Why: fmt.Sprintf("not added: %q is there, and differs in case only",
+			all = append(all, rules.Problem{Key: key, Why: fmt.Sprintf("not added: %q exists and differs in case only",
 				twin)})
 		}
 	}
@@ -475,7 +475,7 @@ func (r *run) result(waited time.Duration) Result {
 	case len(r.left) > 0:
 		result.Outcome, result.Reason = Rejected, "key "+r.left[0].Key+" "+r.left[0].Why
 	default:
-		result.Outcome, result.Reason = Unchanged, "everything is as planned already"
+		result.Outcome, result.Reason = Unchanged, "everything is already as planned"
 		if left := r.leftOut(); len(left) > 0 {
 			result.Reason = left[0].String()
 		}

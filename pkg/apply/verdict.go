@@ -30,7 +30,7 @@ type Situation struct {
 	RetryAfter time.Duration
 	// Message is the API's message, for the reason.
 	Message string
-	// Unanswered reports that no API answered the call: the message then comes from the network in between.
+	// Unanswered reports that no API answered the call: the message then comes from the network.
 	Unanswered bool
 	// Fault is set if configuration or credentials are at fault.
 	Fault Fault
@@ -193,7 +193,7 @@ func (a *Applier) decide(ctx context.Context, r *run, err error) Verdict {
 	s.Project = r.job.Change.Resource.Project
 	s.Kind, s.Visible, s.Receives, s.Message = r.resource.Kind(), r.job.Visible, r.job.Receives, err.Error()
 	if errors.Is(err, errLost) {
-		s.Class, s.Message = metadata.Unknown, fmt.Sprintf("read back something else than was written, %d times", r.losses)
+		s.Class, s.Message = metadata.Unknown, fmt.Sprintf("read back other values than written, %d times", r.losses)
 		v := a.options.Decide(s)
 		v.Wait = r.losses < maxLosses
 		return v

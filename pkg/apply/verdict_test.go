@@ -82,9 +82,11 @@ func TestJudge(t *testing.T) {
 						if got.Fault != s.Fault {
 							t.Errorf("%+v: fault %+v", s, got.Fault)
 						}
-						if got.Outcome != w.outcome || got.Wait != w.wait || (got.Fault.Err != nil) != w.fatal || got.Delay < w.least ||
-							(got.Delay > 0) != (w.outcome == apply.Deferred) {
+						if got.Outcome != w.outcome || got.Wait != w.wait || (got.Fault.Err != nil) != w.fatal {
 							t.Errorf("%+v:\n got %+v\nwant %+v", s, got, w)
+						}
+						if got.Delay < w.least || (got.Delay > 0) != (w.outcome == apply.Deferred) {
+							t.Errorf("%+v: delay %s, want at least %s", s, got.Delay, w.least)
 						}
 						if got.Reason == "" {
 							t.Errorf("%+v: no reason", s)

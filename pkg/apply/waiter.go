@@ -31,7 +31,7 @@ func (w *Waiter) Left() time.Duration { return max(0, time.Until(w.end)) }
 func (w *Waiter) Again(ctx context.Context, v Verdict) bool {
 	left := w.Left()
 	if deadline, ok := ctx.Deadline(); ok {
-		left = min(left, time.Until(deadline)-forLastTry)
+		left = min(left, time.Until(deadline)-finalTryTime)
 	}
 	if v.Outcome != Deferred || !v.Wait || v.Fault.Err != nil || left < firstPause || ctx.Err() != nil {
 		return false

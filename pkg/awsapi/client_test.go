@@ -128,7 +128,7 @@ func TestRetries(t *testing.T) {
 	}{
 		{"throttled", []answer{fault(400, "ThrottlingException"), good}, 2, ""},
 		{"broken twice", []answer{fault(500, "InternalServerError"), {status: 503, body: "<html>"}, good}, 3, ""},
-		{"no answer", []answer{{err: io.ErrUnexpectedEOF}, good}, 2, ""},
+		{"no response", []answer{{err: io.ErrUnexpectedEOF}, good}, 2, ""},
 		{"broken", []answer{fault(500, "InternalServerError")}, 3, "InternalServerError (HTTP 500)"},
 		{"a page", []answer{{status: 503, body: "<html>"}}, 3, "Service Unavailable (HTTP 503)"},
 		{"not allowed", []answer{fault(400, "AccessDeniedException")}, 1, "AccessDeniedException (HTTP 400)"},

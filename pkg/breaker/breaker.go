@@ -30,7 +30,8 @@ type Call struct {
 type Kind string
 
 const (
-	// Success means that the service did its work. A refusal about one resource, such as 404 or 409, counts as success.
+	// Success means that the service processed the call. A refusal about one resource, such as 404 or 409, counts as
+	// success.
 	Success Kind = "success"
 	// Unavailable means that the service did not answer, or reported a failure of its own.
 	Unavailable Kind = "unavailable"
@@ -46,7 +47,7 @@ const (
 // Result is how a call ended.
 type Result struct {
 	Kind Kind
-	// RetryAfter is the pause that the service asks for, 0 if it asks for none.
+	// RetryAfter is the pause that the service requests, 0 if none.
 	RetryAfter time.Duration
 	// Latency is how long the call took.
 	Latency time.Duration
@@ -67,18 +68,18 @@ type OpenError struct {
 func (e *OpenError) Error() string {
 	left := e.RetryAfter.Round(100 * time.Millisecond)
 	if e.Cause == nil {
-		return fmt.Sprintf("not sent: %s takes no more writes for %s (TAGGER_RATE)", e.Service, left)
+		return fmt.Sprintf("not sent: writes to %s exceed the rate (TAGGER_RATE) for another %s", e.Service, left)
 	}
-	return fmt.Sprintf("not sent: calls to %s pause for another %s: %s", e.Service, left, e.Cause)
+	return fmt.Sprintf("not sent: calls to %s are paused for another %s: %s", e.Service, left, e.Cause)
 }
 
 // Unwrap returns Cause.
 func (e *OpenError) Unwrap() error { return e.Cause }
 
-// How long a circuit stays open if the service does not say: the pause doubles from the first to the longest. The
+// How long a circuit stays open if the service requests no pause: the pause doubles from the first to the longest. The
 // circuit opens after this many such calls in a row.
 var (
-	// After APIG.0308, Huawei Cloud's gateway asks for 2 to 5 s.
+	// After APIG.0308, Huawei Cloud's gateway requests 2 to 5 s.
 	throttledPause       = backoff{first: 2 * time.Second, longest: 30 * time.Second, after: 1}
 	unavailablePause     = backoff{first: 2 * time.Second, longest: 30 * time.Second, after: 3}
 	refusedPause         = backoff{first: time.Second, longest: 30 * time.Second, after: 3}
@@ -209,7 +210,7 @@ func (b *Breaker) Record(c Call, r Result) {
 	}
 	if s.pace != nil && c.Write {
 		if changed, rate := s.pace.observe(r.Kind == Success, r.Latency); changed {
-			b.log("the rate of writes has changed with the API's latency", s.name, "writes_per_second", rate)
+			b.log("write rate changed", s.name, "writes_per_second", rate)
 		}
 	}
 	if p, ok := s.projects[c.Project]; ok && r.Kind == Success && (c.Write || !p.write) {
@@ -233,7 +234,7 @@ func (b *Breaker) Record(c Call, r Result) {
 }
 
 // recordPause counts a call and opens the circuit after enough of them in a row. A call that ends while the circuit is
-// open started before that. It counts only if the service set a pause.
+// open started before that. It counts only if the service requested a pause.
 func (b *Breaker) recordPause(name string, c *circuit, n *int, pauses backoff, r Result) {
 	if time.Now().Before(c.until) {
 		if r.RetryAfter > 0 {
@@ -248,7 +249,7 @@ func (b *Breaker) recordPause(name string, c *circuit, n *int, pauses backoff, r
 	}
 	if d > 0 {
 		c.open(d, r.Err)
-		b.log("calls pause", name, "pause", d.String(), "error", r.Err.Error())
+		b.log("calls paused", name, "pause", d.String(), "error", r.Err.Error())
 	}
 }
 

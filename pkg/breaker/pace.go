@@ -19,7 +19,7 @@ const (
 	// Latencies below minBaseline count as minBaseline: differences between them are noise.
 	slowFactor, recoveredFactor = 3, 2
 	minBaseline                 = 50 * time.Millisecond
-	// minSamples is the number of writes measured before the rate changes, adjustEvery how long it then stays.
+	// minSamples is the number of writes measured before the rate changes, adjustEvery the minimum time between changes.
 	minSamples  = 20
 	adjustEvery = 10 * time.Second
 	// maxHalvings limits how far the rate sinks: to 1/32.
@@ -76,7 +76,7 @@ func (p *pace) observe(success bool, latency time.Duration) (changed bool, write
 	sample := latency.Seconds()
 	slow := p.samples >= minSamples && sample >= slowFactor*baseline
 	if !success && !slow {
-		return false, 0 // an error that comes quickly says nothing about how busy the service is
+		return false, 0 // a fast error says nothing about the service's load
 	}
 	if p.samples++; p.samples <= minSamples {
 		p.baseline += (sample - p.baseline) / float64(p.samples)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// MaxRetryAfter is the longest pause that is granted to a service, whatever it asks for.
+// MaxRetryAfter limits the pause that a service can request.
 const MaxRetryAfter = time.Hour
 
 // RetryAfter reads the header Retry-After (RFC 9110, 10.2.3): seconds, or an HTTP date. The result is between 0 and

@@ -8,10 +8,12 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
-// keyHold is how long nothing is signed with an access key after a refused signature. More than five refusals in a row
+// keyHold is how long an access key is not used after a refused signature. More than five refusals in a row
 // lock the key for five minutes, for all its users.
 const keyHold = 15 * time.Minute
 
@@ -19,7 +21,7 @@ const keyHold = 15 * time.Minute
 type accessKey struct {
 	// sem admits one request at a time until a response proves the key, so that ten parallel requests with a wrong key
 	// cost one refused signature, not ten.
-	sem chan struct{}
+	sem *semaphore.Weighted
 
 	mu     sync.Mutex
 	proven bool
@@ -32,13 +34,13 @@ func (c *Cloud) accessKey(id string) *accessKey {
 	defer c.mu.Unlock()
 	k := c.keys[id]
 	if k == nil {
-		// Temporary keys come and go. Only holds must be kept.
+		// Temporary keys change often. Only holds must be kept.
 		for other, known := range c.keys {
 			if known.refusal() == nil {
 				delete(c.keys, other)
 			}
 		}
-		k = &accessKey{sem: make(chan struct{}, 1)}
+		k = &accessKey{sem: semaphore.NewWeighted(1)}
 		c.keys[id] = k
 	}
 	return k
@@ -52,18 +54,16 @@ func (k *accessKey) refusal() *RefusedError {
 		return nil
 	}
 	left := time.Until(k.held.Until).Round(time.Second)
-	return &RefusedError{Err: fmt.Errorf("%w; nothing is signed with it for another %s", k.held.Err, left),
+	return &RefusedError{Err: fmt.Errorf("%w; its use is paused for another %s", k.held.Err, left),
 		Until: k.held.Until}
 }
 
 // enter waits until a request may be signed. The caller calls leave after the response.
 func (k *accessKey) enter(ctx context.Context) (leave func(), err error) {
-	select {
-	case k.sem <- struct{}{}:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for the first answer to the access key: %w", ctx.Err())
+	if err := k.sem.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("wait for the first response to the access key: %w", err)
 	}
-	leave = func() { <-k.sem }
+	leave = func() { k.sem.Release(1) }
 	if refused := k.refusal(); refused != nil {
 		leave()
 		return nil, refused
@@ -89,7 +89,7 @@ func (k *accessKey) refused(err error) *RefusedError {
 	k.proven = false
 	k.held = &RefusedError{Err: err, Until: time.Now().Add(keyHold)}
 	return &RefusedError{
-		Err:   fmt.Errorf("%w; nothing is signed with it for %s, because five refused signatures lock it", err, keyHold),
+		Err:   fmt.Errorf("%w; its use is paused for %s, because five refused signatures lock it", err, keyHold),
 		Until: k.held.Until,
 	}
 }
@@ -123,7 +123,7 @@ func (t *signingTransport) send(req *http.Request) (*http.Response, error) {
 	}
 	if l.Method != config.AccessKey || l.AccessKeyProjectID != t.project {
 		return nil, noTokenError{errors.New(
-			"sign the request: the credentials have changed, and their project or kind with them: begin again")}
+			"sign the request: the credentials have changed to another project or kind: open a new session")}
 	}
 	key := t.cloud.accessKey(l.AccessKey)
 	leave, err := key.enter(req.Context())

@@ -99,7 +99,7 @@ func TestRefusedSignatureHoldsTheKey(t *testing.T) {
 			t.Fatalf("error = %v, want a RefusedError", err)
 		}
 		for _, want := range []string{
-			"nothing is signed with it for another 10m0s",
+			"its use is paused for another 10m0s",
 			"ecs.test refuses access key AK1: 401 APIG.0301 Incorrect IAM authentication information",
 		} {
 			if !strings.Contains(err.Error(), want) {
@@ -181,8 +181,8 @@ func TestCredentialsOfTheInvocation(t *testing.T) {
 		}
 		return c, nil
 	}
-	told := 0
-	o.Refused = func() { told++ }
+	refusals := 0
+	o.Refused = func() { refusals++ }
 	c := cloud.New(o)
 	with := func(key, project string) context.Context {
 		return context.WithValue(t.Context(), credentialsKey{}, config.Credentials{
@@ -198,18 +198,18 @@ func TestCredentialsOfTheInvocation(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.set(401, huaweiRefusal)
-	if err := get(with("STS2", "p-demo"), s); err == nil || told != 1 {
-		t.Errorf("error = %v, source told %d times", err, told)
+	if err := get(with("STS2", "p-demo"), s); err == nil || refusals != 1 {
+		t.Errorf("error = %v, the source was called %d times", err, refusals)
 	}
 	g.set(200, `{}`)
 	if err := get(with("STS3", "p-demo"), s); err != nil {
 		t.Error(err)
 	}
 	if err := get(with("STS2", "p-demo"), s); err == nil ||
-		!strings.Contains(err.Error(), "nothing is signed with it for another 15m0s") {
+		!strings.Contains(err.Error(), "its use is paused for another 15m0s") {
 		t.Errorf("error = %v", err)
 	}
-	if err := get(with("STS4", "p-other"), s); err == nil || !strings.Contains(err.Error(), "begin again") {
+	if err := get(with("STS4", "p-other"), s); err == nil || !strings.Contains(err.Error(), "open a new session") {
 		t.Errorf("error = %v", err)
 	}
 	again, err := c.Session(with("STS4", "p-other"), "")

@@ -86,7 +86,7 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 		project = own.Project
 		if len(p) > 0 && len(p.IDs()) == 0 && !p.Own() && isServiceProject(own.ProjectName) {
 			return nil, outOfBoundsf(own, project,
-				"the project %s counts only if TAGGER_PROJECTS names it by its id, or says own",
+				"the project %s is allowed only if TAGGER_PROJECTS has its id, or own",
 				own.ProjectName)
 		}
 		return own, nil
@@ -95,7 +95,7 @@ func (c *Cloud) Session(ctx context.Context, project string) (*Session, error) {
 	case p.Listed(project) && own.Method != config.Password:
 		return nil, projectScoped(refusedf(
 			"act in project %s: it is in TAGGER_PROJECTS, but %s cannot leave its project (%s): "+
-				"take it off the list, or use a user and password", project, methodName(own.Method), own.Project))
+				"remove it from the list, or use a user and password", project, methodName(own.Method), own.Project))
 	case p.Listed(project):
 		return c.openListed(ctx, project)
 	case p.Roles() || len(p.Domains()) > 0 && !own.Admin():
@@ -137,7 +137,7 @@ func (c *Cloud) byRole(ctx context.Context, own *Session, project string) (*Sess
 	case !found:
 		return nil, outOfBoundsf(own, project, "the credentials have no role in it (TAGGER_PROJECTS)")
 	case isServiceProject(name):
-		return nil, outOfBoundsf(own, project, "the project %s counts only if TAGGER_PROJECTS names it by its id", name)
+		return nil, outOfBoundsf(own, project, "the project %s is allowed only if TAGGER_PROJECTS has its id", name)
 	case own.Method != config.Password:
 		return own, nil
 	}
@@ -156,13 +156,13 @@ func (c *Cloud) byDirectory(ctx context.Context, own *Session, project string) (
 		if unknown.Missing || !p.Any() {
 			return nil, outOfBoundsf(own, project, "%s", err)
 		}
-		return own, nil // Keystone shows these credentials no details; * allows the project all the same
+		return own, nil // Keystone shows these credentials no details; * allows the project anyway
 	}
 	switch {
 	case err != nil:
 		return nil, err
 	case isServiceProject(found.Name):
-		return nil, outOfBoundsf(own, project, "the project %s counts only if TAGGER_PROJECTS names it by its id", found.Name)
+		return nil, outOfBoundsf(own, project, "the project %s is allowed only if TAGGER_PROJECTS has its id", found.Name)
 	case p.Any(), inDomain(p, found.DomainID, ""):
 		return own, nil
 	}

@@ -178,18 +178,18 @@ func (c *Cloud) recordIdentity(ctx context.Context, call breaker.Call, start tim
 		return // not sent, or cancelled by the caller: no evidence about Keystone
 	}
 	r := breaker.Result{Kind: breaker.Success, Latency: time.Since(start), Err: err}
-	answer, answered := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err)
+	response, answered := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err)
 	if answered {
-		r.RetryAfter = breaker.RetryAfter(answer.ResponseHeader.Get("Retry-After"))
+		r.RetryAfter = breaker.RetryAfter(response.ResponseHeader.Get("Retry-After"))
 	}
 	_, refused := errors.AsType[*RefusedError](err)
 	switch {
 	case err == nil, refused: // login remembers refusals itself
 		r.RetryAfter = 0
-	case answered && answer.Actual == http.StatusTooManyRequests:
+	case answered && response.Actual == http.StatusTooManyRequests:
 		r.Kind = breaker.Throttled
-	case answered && answer.Actual < 500 &&
-		answer.Actual != http.StatusRequestTimeout && answer.Actual != http.StatusTooEarly:
+	case answered && response.Actual < 500 &&
+		response.Actual != http.StatusRequestTimeout && response.Actual != http.StatusTooEarly:
 		r.RetryAfter = 0
 	default:
 		r.Kind = breaker.Unavailable

@@ -119,7 +119,7 @@ func TestLoginHasItsOwnTimeout(t *testing.T) {
 		c := cloud.New(cloud.Options{Credentials: passwordCredentials(), Transport: f})
 		start := time.Now()
 		_, err := c.Session(t.Context(), "")
-		if err == nil || !strings.Contains(err.Error(), "no answer within 15s") || time.Since(start) != 15*time.Second {
+		if err == nil || !strings.Contains(err.Error(), "no response within 15s") || time.Since(start) != 15*time.Second {
 			t.Errorf("error = %v after %s", err, time.Since(start))
 		}
 		if _, ok := errors.AsType[*cloud.RefusedError](err); ok {
@@ -242,7 +242,7 @@ func TestRotatedPassword(t *testing.T) {
 		t.Errorf("after the rotation: %v", err)
 	}
 	if n := f.loginCount(); n != 3 || source.refused != 1 {
-		t.Errorf("%d logins, told %d times of a refusal; want 3 and 1", n, source.refused)
+		t.Errorf("%d logins, %d reported refusals; want 3 and 1", n, source.refused)
 	}
 
 	// To a user of another project: the session at hand must not act there.
@@ -250,7 +250,8 @@ func TestRotatedPassword(t *testing.T) {
 	f.set(func(f *fake) { f.password = "x" })
 	source.current.Password = config.NewSecret("x")
 	source.current.ProjectName = "other"
-	if err := get(t.Context(), s); err == nil || !strings.Contains(err.Error(), "from p-demo to p-other: begin again") {
+	if err := get(t.Context(), s); err == nil ||
+		!strings.Contains(err.Error(), "from p-demo to p-other: open a new session") {
 		t.Errorf("error = %v", err)
 	}
 	if s := mustSession(t, c, ""); s.Project != "p-other" {
@@ -264,7 +265,7 @@ func TestSourceFails(t *testing.T) {
 	c := cloud.New(cloud.Options{Transport: f, Source: func(context.Context) (config.Credentials, error) {
 		return passwordCredentials(), err
 	}})
-	err = errors.New("no answer")
+	err = errors.New("no response")
 	_, got := c.Session(t.Context(), "")
 	if _, ok := errors.AsType[*cloud.RefusedError](got); ok || !errors.Is(got, err) {
 		t.Errorf("error = %v, want a temporary one", got)

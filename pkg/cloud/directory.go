@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"github.com/cloudtagger/tagger/pkg/breaker"
@@ -52,7 +53,7 @@ type UnknownError struct {
 
 func (e *UnknownError) Error() string {
 	if e.Missing {
-		return fmt.Sprintf("Keystone knows no %s %.64q", e.Kind, e.ID)
+		return fmt.Sprintf("Keystone has no %s %.64q", e.Kind, e.ID)
 	}
 	return fmt.Sprintf("Keystone does not let the credentials read %s %.64q", e.Kind, e.ID)
 }
@@ -62,7 +63,7 @@ const (
 	directoryTTL = 10 * time.Minute
 	// maxDirectoryEntries is how many results are kept of each kind.
 	maxDirectoryEntries = 10_000
-	// lookupsPerSecond and lookupBurst limit the rate of look-ups, maxLookupWait the time that one waits for it.
+	// lookupsPerSecond and lookupBurst limit the rate of look-ups, maxLookupWait the wait for it.
 	lookupsPerSecond = 10
 	lookupBurst      = 50
 	maxLookupWait    = 5 * time.Second
@@ -109,7 +110,7 @@ type cache[T any] struct {
 	session          sessionFunc
 	limiter          *rate.Limiter
 	kind, collection string
-	sem              chan struct{} // one is looked up at a time
+	sem              *semaphore.Weighted // one look-up at a time
 
 	mu    *sync.Mutex
 	known map[string]cacheEntry[T]
@@ -126,7 +127,7 @@ type sessionFunc func(ctx context.Context, id string) (*Session, error)
 
 func newCache[T any](c *Cloud, session sessionFunc, limiter *rate.Limiter, kind, collection string) cache[T] {
 	return cache[T]{
-		cloud: c, session: session, limiter: limiter, kind: kind, collection: collection, sem: make(chan struct{}, 1),
+		cloud: c, session: session, limiter: limiter, kind: kind, collection: collection, sem: semaphore.NewWeighted(1),
 		mu: &sync.Mutex{}, known: map[string]cacheEntry[T]{},
 	}
 }
@@ -146,14 +147,12 @@ func (c *cache[T]) find(ctx context.Context, id string) (T, error) {
 	if a, _, fresh := c.cached(id); fresh {
 		return a.value, a.err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, loginTimeout, fmt.Errorf("no answer within %s", loginTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, loginTimeout, fmt.Errorf("no response within %s", loginTimeout))
 	defer cancel()
-	select {
-	case c.sem <- struct{}{}:
-		defer func() { <-c.sem }()
-	case <-ctx.Done():
+	if c.sem.Acquire(ctx, 1) != nil {
 		return none, fmt.Errorf("look up %s %s: %w", c.kind, id, context.Cause(ctx))
 	}
+	defer c.sem.Release(1)
 	old, found, fresh := c.cached(id)
 	if fresh {
 		return old.value, old.err
@@ -199,7 +198,7 @@ func (c *cache[T]) read(ctx context.Context, id string) (cacheEntry[T], error) {
 		return cacheEntry[T]{}, err
 	}
 	if err := json.Unmarshal(text[c.kind], &a.value); err != nil {
-		return cacheEntry[T]{}, fmt.Errorf("the answer is not the %s that the API documents", c.kind)
+		return cacheEntry[T]{}, fmt.Errorf("the response is not the %s that the API documents", c.kind)
 	}
 	var members map[string]any
 	_ = json.Unmarshal(text[c.kind], &members) // cannot fail: the same text was decoded above
@@ -275,10 +274,10 @@ func (c *Cloud) readIdentity(ctx context.Context, session *Session, path string,
 	}
 	start := time.Now()
 	_, err := client.Get(ctx, client.ServiceURL(path), out, &gophercloud.RequestOpts{OkCodes: []int{http.StatusOK}})
-	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
-		status := answer.Actual
-		text := fmt.Sprintf("%s: %d %s %s", session.Cloud, status, http.StatusText(status), message(answer.Body))
-		err = newResponseError(text, answer.Method, answer.URL, answer.Actual, answer.ResponseHeader)
+	if response, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
+		status := response.Actual
+		text := fmt.Sprintf("%s: %d %s %s", session.Cloud, status, http.StatusText(status), message(response.Body))
+		err = newResponseError(text, response.Method, response.URL, response.Actual, response.ResponseHeader)
 	}
 	c.recordIdentity(ctx, call, start, err)
 	return err

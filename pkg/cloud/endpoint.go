@@ -77,7 +77,7 @@ func checkEndpoint(address string) error {
 		return errors.New("is not an address such as https://nova.example.com/v2.1")
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return errors.New("holds more than scheme, host and path")
+		return errors.New("contains more than scheme, host and path")
 	}
 	return nil
 }
@@ -86,7 +86,7 @@ func checkEndpoint(address string) error {
 var version = regexp.MustCompile(`/v([0-9]+)(\.[0-9]+)?(/|$)`)
 
 // fromCatalog returns the endpoint of the configured interface and region, whatever its version. One without a version
-// is an error: below it, every resource would seem to be missing.
+// is an error: every resource would seem to be missing.
 func (s service) fromCatalog(g *grant) (string, error) {
 	l := g.login
 	for _, serviceType := range s.types {
@@ -113,7 +113,7 @@ func (s service) fromCatalog(g *grant) (string, error) {
 			return "", fmt.Errorf("find the %s endpoint: the catalog's %w: set %s", s.name, err, s.variable)
 		}
 		if !version.MatchString(address) {
-			return "", fmt.Errorf("find the %s endpoint: the catalog's, %s, names no version: set %s to one with a version",
+			return "", fmt.Errorf("find the %s endpoint: the catalog's endpoint %s has no version: set %s to one with a version",
 				s.name, address, s.variable)
 		}
 		return gophercloud.NormalizeURL(address), nil

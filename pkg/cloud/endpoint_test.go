@@ -95,7 +95,7 @@ func TestEndpoints(t *testing.T) {
 			want: "it has nothing (set TAGGER_COMPUTE_ENDPOINT)"},
 		{
 			name: "no version", service: compute, catalog: catalog(entry("compute", "public A https://cloud/compute")),
-			refused: true, want: "https://cloud/compute, names no version: set TAGGER_COMPUTE_ENDPOINT",
+			refused: true, want: "endpoint https://cloud/compute has no version: set TAGGER_COMPUTE_ENDPOINT",
 		},
 		{name: "not an address", service: volume, catalog: catalog(entry("volumev3", "public A /v3/PROJECT")), refused: true,
 			want: "the catalog's is not an address"},
@@ -125,7 +125,7 @@ func TestEndpoints(t *testing.T) {
 		},
 		{
 			name: "override with a password", service: volume, catalog: "[]", refused: true,
-			want:   "TAGGER_VOLUME_ENDPOINT holds more than scheme, host and path",
+			want:   "TAGGER_VOLUME_ENDPOINT contains more than scheme, host and path",
 			change: func(o *cloud.Options) { o.VolumeEndpoint = "https://u:" + thePassword + "@evs.example.com/v2" },
 		},
 

@@ -24,10 +24,10 @@ import (
 type RefusedError struct {
 	// Err says in one sentence what was refused and the way out.
 	Err error
-	// Until is when the next request is sent; before, the same error is returned without one. Zero means that every call
+	// Until is when the next request is sent; until then, the same error is returned. Zero means that every call
 	// sends a request.
 	Until time.Time
-	// Scope is how far the refusal reaches: [fault.Project] if the same credentials work for their own project, otherwise
+	// Scope is the reach of the refusal: [fault.Project] if the same credentials work for their own project, otherwise
 	// [fault.Everything], which is also what "" means.
 	Scope fault.Scope
 }
@@ -55,8 +55,8 @@ func refusedf(format string, args ...any) *RefusedError {
 
 // responseError is an error response with a text of its own, because gophercloud's quotes the whole body.
 type responseError struct {
-	text   string
-	answer gophercloud.ErrUnexpectedResponseCode
+	text     string
+	response gophercloud.ErrUnexpectedResponseCode
 }
 
 // newResponseError keeps only what callers decide on. The body and other headers may contain secrets.
@@ -70,7 +70,7 @@ func newResponseError(text, method, address string, status int, header http.Head
 }
 
 func (e *responseError) Error() string { return e.text }
-func (e *responseError) Unwrap() error { return e.answer }
+func (e *responseError) Unwrap() error { return e.response }
 
 // unauthorized reports whether the error is a 401 response.
 func unauthorized(err error) bool { return gophercloud.ResponseCodeIs(err, 401) }

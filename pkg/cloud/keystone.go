@@ -63,7 +63,7 @@ func requestToken(
 		return nil, err
 	}
 	if id == "" {
-		return nil, errors.New("the answer has no X-Subject-Token header")
+		return nil, errors.New("the response has no X-Subject-Token header")
 	}
 	return readGrant(result, config.NewSecret(id))
 }
@@ -136,11 +136,11 @@ func (g *grant) checkProject(asked string) error {
 	case asked != "":
 		return nil
 	case l.ProjectID != "" && g.project != l.ProjectID:
-		return refusedf("%s: the credentials belong to project %s (%s), not to that of OS_PROJECT_ID: correct one of the two",
+		return refusedf("%s: the credentials belong to project %s (%s), not to that of OS_PROJECT_ID: correct one of them",
 			action, g.project, g.projectName)
 	case l.ProjectID == "" && l.ProjectName != "" && !strings.EqualFold(g.projectName, l.ProjectName):
 		return refusedf("%s: the credentials belong to project %s (%s), not to that of OS_PROJECT_NAME: "+
-			"correct one of the two", action, g.project, g.projectName)
+			"correct one of them", action, g.project, g.projectName)
 	}
 	return nil
 }
@@ -148,18 +148,18 @@ func (g *grant) checkProject(asked string) error {
 // loginError adds who logged in where to a failed login's error. It is a [*RefusedError] if an operator has to fix it.
 func loginError(l config.Login, project string, err error) error {
 	action := loginAction(l, project)
-	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
-		status := answer.Actual
+	if response, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
+		status := response.Actual
 		text := fmt.Sprintf("%s: %d %s", action, status, http.StatusText(status))
-		if m := message(answer.Body, l.Password, l.ApplicationCredentialSecret, l.Token); m != "" {
+		if m := message(response.Body, l.Password, l.ApplicationCredentialSecret, l.Token); m != "" {
 			text += ": " + m
 		}
 		if status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout ||
 			status == http.StatusTooEarly {
-			return newResponseError(text, answer.Method, answer.URL, status, answer.ResponseHeader)
+			return newResponseError(text, response.Method, response.URL, status, response.ResponseHeader)
 		}
 		text += " (" + hint(status, l, project) + ")"
-		return &RefusedError{Err: newResponseError(text, answer.Method, answer.URL, status, answer.ResponseHeader)}
+		return &RefusedError{Err: newResponseError(text, response.Method, response.URL, status, response.ResponseHeader)}
 	}
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		return &RefusedError{Err: fmt.Errorf("%s: %w", action, refused.Err)}
@@ -171,7 +171,7 @@ func loginError(l config.Login, project string, err error) error {
 		return fmt.Errorf("%s: %w (nothing answers there: check OS_AUTH_URL)", action, err)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%s: no answer within %s: %w", action, loginTimeout, err)
+		return fmt.Errorf("%s: no response within %s: %w", action, loginTimeout, err)
 	}
 	return fmt.Errorf("%s: %w", action, err)
 }
@@ -202,7 +202,7 @@ func hint(status int, l config.Login, project string) string {
 	case status == http.StatusForbidden:
 		return "Keystone's policy does not allow it"
 	case status == http.StatusBadRequest:
-		return "Keystone does not understand it: check user, project and domains"
+		return "Keystone rejects its form: check user, project and domains"
 	}
 	return "OS_AUTH_URL is probably not the address of the Identity API version 3"
 }
@@ -225,7 +225,7 @@ func actor(l config.Login) string {
 	case config.AccessKey:
 		return "access key " + l.AccessKey
 	}
-	return "the holder of the token"
+	return "the owner of the token"
 }
 
 func methodName(m config.Method) string {

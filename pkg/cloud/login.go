@@ -100,8 +100,8 @@ func (l *login) start(ctx context.Context) {
 	}()
 }
 
-// abandon cancels the attempt when its last waiter gives up. A function instance may be frozen between invocations, and
-// the next one must not wait for a login that died meanwhile.
+// abandon cancels the attempt when its last waiter gives up. A function instance may be frozen between invocations; the
+// next one must not wait for a login that failed meanwhile.
 func (l *login) abandon(a *attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // roleProjectsPath is documented at https://docs.openstack.org/api-ref/identity/v3/#get-available-project-scopes
@@ -24,7 +26,7 @@ const (
 // roleProjects are the projects in which the credentials have a role.
 type roleProjects struct {
 	cloud *Cloud
-	sem   chan struct{} // admits one reader at a time; the others wait for its result
+	sem   *semaphore.Weighted // admits one reader at a time; the others wait for its result
 
 	mu    sync.Mutex
 	names map[string]string // by id
@@ -32,7 +34,7 @@ type roleProjects struct {
 }
 
 func newRoleProjects(c *Cloud) *roleProjects {
-	return &roleProjects{cloud: c, sem: make(chan struct{}, 1)}
+	return &roleProjects{cloud: c, sem: semaphore.NewWeighted(1)}
 }
 
 // find returns the name of a project, and whether the credentials have a role in it.
@@ -40,12 +42,10 @@ func (r *roleProjects) find(ctx context.Context, id string) (name string, found 
 	if name, found, fresh := r.known(id); fresh {
 		return name, found, nil
 	}
-	select {
-	case r.sem <- struct{}{}:
-		defer func() { <-r.sem }()
-	case <-ctx.Done():
+	if r.sem.Acquire(ctx, 1) != nil {
 		return "", false, fmt.Errorf("wait for the list of projects: %w", context.Cause(ctx))
 	}
+	defer r.sem.Release(1)
 	name, found, fresh := r.known(id)
 	if fresh {
 		return name, found, nil

@@ -46,7 +46,7 @@ func (s *Session) Admin() bool {
 }
 
 // Wide reports whether the token may see more than its project: an administrator's does, and any does if
-// TAGGER_PROJECTS says * for a role with equivalent rights.
+// TAGGER_PROJECTS is * for a role with equivalent rights.
 func (s *Session) Wide() bool { return s.Admin() || s.cloud.options.Projects.Any() }
 
 // CloudName names the cloud: the host of its Identity API, and the region.

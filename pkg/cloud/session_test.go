@@ -151,7 +151,7 @@ func TestProjectOfIssuedToken(t *testing.T) {
 			"application credential of another project, by id",
 			change(applicationCredentials(), func(c *config.Credentials) { c.ProjectID = "p-mine" }), "p-demo",
 			"log in at keystone.test as application credential ac1 in project p-mine: " +
-				"the credentials belong to project p-demo (demo), not to that of OS_PROJECT_ID: correct one of the two",
+				"the credentials belong to project p-demo (demo), not to that of OS_PROJECT_ID: correct one of them",
 		},
 		{
 			"application credential of another project, by name",
@@ -290,7 +290,7 @@ func TestLoginErrors(t *testing.T) {
 			if tt.status >= 400 {
 				code, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err)
 				if !ok || code.Actual != tt.status || code.ResponseHeader.Get("Retry-After") != "7" {
-					t.Errorf("the answer cannot be read from the error: %+v", code)
+					t.Errorf("the response cannot be read from the error: %+v", code)
 				}
 			}
 		})
@@ -348,7 +348,7 @@ func TestEVSRefusesTokensWith400(t *testing.T) {
 	err := get(t.Context(), s)
 	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); !ok ||
 		!strings.Contains(string(answer.Body), "EVS.2045") {
-		t.Errorf("error = %v, want the answer to the second attempt with its body", err)
+		t.Errorf("error = %v, want the response to the second attempt with its body", err)
 	}
 	if f.loginCount() != 2 {
 		t.Errorf("%d logins", f.loginCount())

@@ -47,7 +47,7 @@ func (t *tokenTransport) grant(req *http.Request, stale *grant) (*grant, error) 
 	}
 	if g.project != t.project {
 		return nil, noTokenError{fmt.Errorf(
-			"the credentials have changed, and their project with them, from %s to %s: begin again", t.project, g.project)}
+			"the credentials have changed to another project, from %s to %s: open a new session", t.project, g.project)}
 	}
 	return g, nil
 }

@@ -37,7 +37,7 @@ func newTransport(caCert string) (*http.Transport, error) {
 		ForceAttemptHTTP2:   true,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout: 5 * time.Second,
-		// Callers set deadlines; this is for one that forgets.
+		// A fallback: callers set deadlines.
 		ResponseHeaderTimeout:  time.Minute,
 		MaxResponseHeaderBytes: maxAnswerHeader,
 		MaxIdleConnsPerHost:    16,
@@ -68,7 +68,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		if u, err := req.URL.Parse(resp.Header.Get("Location")); err == nil && u.Host != "" {
 			to = u.Scheme + "://" + u.Host
 		}
-		return nil, refusedf("%s://%s redirects (%d) to %s, which is not followed because it would carry the token there: "+
+		return nil, refusedf("%s://%s redirects (%d) to %s, which is not followed because that would send the token there:  "+
 			"correct OS_AUTH_URL or the endpoint", req.URL.Scheme, req.URL.Host, resp.StatusCode, to)
 	}
 	most := int64(maxBody)
@@ -85,7 +85,7 @@ func connectError(host string, err error) error {
 		return refusedf("connect to %s: %w", host, refused)
 	}
 	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok && string(record.RecordHeader[:]) == "HTTP/" {
-		return refusedf("%s does not speak TLS: its address begins with http://", host)
+		return refusedf("%s does not use TLS: its address begins with http://", host)
 	}
 	return err
 }
@@ -100,12 +100,12 @@ type boundedBody struct {
 
 func (b *boundedBody) Read(p []byte) (int, error) {
 	if b.left < 0 {
-		return 0, fmt.Errorf("the answer of %s is longer than %d bytes", b.host, b.most)
+		return 0, fmt.Errorf("the response of %s is longer than %d bytes", b.host, b.most)
 	}
-	// Reading one byte more tells a response of exactly the limit from a longer one.
+	// Reading one more byte distinguishes a response of exactly the limit from a longer one.
 	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left+1)])
 	if b.left -= int64(n); b.left < 0 {
-		return n - 1, fmt.Errorf("the answer of %s is longer than %d bytes", b.host, b.most)
+		return n - 1, fmt.Errorf("the response of %s is longer than %d bytes", b.host, b.most)
 	}
 	return n, err
 }
@@ -150,7 +150,7 @@ func closeBody(req *http.Request) {
 	}
 }
 
-// httpClient returns a client that follows no redirects, should one pass the transport.
+// httpClient returns a client that follows no redirects, if one passes the transport.
 func httpClient(transport http.RoundTripper) http.Client {
 	return http.Client{
 		Transport:     transport,

@@ -63,11 +63,11 @@ func TestAnswersAreBounded(t *testing.T) {
 	f.api = func(*http.Request) (int, string) { return 200, body }
 	s := mustSession(t, cloud.New(cloud.Options{Credentials: passwordCredentials(), Transport: f}), "")
 	if body = object(most); get(t.Context(), s) != nil {
-		t.Error("an answer of exactly the limit is refused")
+		t.Error("a response of exactly the limit is refused")
 	}
 	body = object(most + 1)
 	if err := get(t.Context(), s); err == nil ||
-		!strings.Contains(err.Error(), "the answer of nova.test is longer than 1048576 bytes") {
+		!strings.Contains(err.Error(), "the response of nova.test is longer than 1048576 bytes") {
 		t.Errorf("error = %v", err)
 	}
 }
@@ -138,7 +138,7 @@ func TestTLS(t *testing.T) {
 				t.Errorf("error = %v, want a RefusedError with %q", err, tt.want)
 			}
 			if tt.name == "no such file" && !errors.Is(err, fs.ErrNotExist) {
-				t.Error("the cause cannot be told from the error")
+				t.Error("the error does not have the cause")
 			}
 		})
 	}
@@ -151,7 +151,7 @@ func TestConnectErrors(t *testing.T) {
 	credentials.AuthURL = strings.Replace(plain.URL, "http:", "https:", 1)
 	_, err := cloud.New(cloud.Options{Credentials: credentials}).Session(t.Context(), "")
 	if _, ok := errors.AsType[*cloud.RefusedError](err); !ok ||
-		!strings.Contains(err.Error(), "does not speak TLS: its address begins with http://") {
+		!strings.Contains(err.Error(), "does not use TLS: its address begins with http://") {
 		t.Errorf("error = %v", err)
 	}
 

@@ -240,7 +240,7 @@ func compare(t *testing.T, s *session, g group, names map[string]string, tally *
 			switch {
 			case writing:
 			case !ok:
-				t.Errorf("%s has no answer to this; the real cloud's is written with: go test -tags openstack -run OpenStack "+
+				t.Errorf("%s has no response to this; the real cloud's is written with: go test -tags openstack -run OpenStack "+
 					"-update ./pkg/contract", file)
 			default:
 				tally.count(t, g.name, w, a)
@@ -356,7 +356,7 @@ func readAnswers(t *testing.T, file string) map[string]answer {
 	out := map[string]answer{}
 	for _, a := range list {
 		if _, twice := out[a.Case]; twice {
-			t.Fatalf("%s has two answers to %q", file, a.Case)
+			t.Fatalf("%s has two responses to %q", file, a.Case)
 		}
 		out[a.Case] = a
 	}

@@ -152,7 +152,7 @@ func TestSlowClients(t *testing.T) {
 			t.Errorf("status %d", w.Code)
 		}
 	})
-	t.Run("does not read its answer", func(t *testing.T) {
+	t.Run("does not read its response", func(t *testing.T) {
 		client := &unread{ResponseRecorder: httptest.NewRecorder(), writing: make(chan struct{}),
 			release: make(chan struct{})}
 		var first sync.WaitGroup

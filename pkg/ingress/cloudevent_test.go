@@ -70,7 +70,7 @@ func TestTolerance(t *testing.T) {
 // TestErrors checks that each error is one line without values.
 func TestErrors(t *testing.T) {
 	const secret = "s3cret"
-	const atTime = "CloudEvent: time is not a timestamp (RFC 3339, such as 2026-11-20T09:15:04Z); leave it out where " +
+	const atTime = "CloudEvent: time is not a timestamp (RFC 3339, such as 2026-11-20T09:15:04Z); leave it out if " +
 		"there is none"
 	deep := strings.Repeat("[", 65) + strings.Repeat("]", 65)
 	wrapped := event1

@@ -32,22 +32,22 @@ func TestBreaker(t *testing.T) {
 		calls  int // that fail before the pause is looked at
 		pauses time.Duration
 	}{
-		{"told for how long", throttled("7"), 1, 7 * time.Second},
-		{"told for a day", throttled("86400"), 1, time.Hour},
-		{"told for longer than numbers go", throttled(strings.Repeat("9", 30)), 1, time.Hour},
-		{"told for less than nothing", throttled("-10000000000"), 1, 2 * time.Second},
-		{"told an hour of the past", throttled("Fri, 31 Dec 1999 23:59:59 GMT"), 1, 2 * time.Second},
+		{"seconds", throttled("7"), 1, 7 * time.Second},
+		{"a day", throttled("86400"), 1, time.Hour},
+		{"more than an integer holds", throttled(strings.Repeat("9", 30)), 1, time.Hour},
+		{"negative seconds", throttled("-10000000000"), 1, 2 * time.Second},
+		{"a time in the past", throttled("Fri, 31 Dec 1999 23:59:59 GMT"), 1, 2 * time.Second},
 		// synctest begins in 2000
-		{"told an hour of the future", throttled("Sat, 01 Jan 2000 00:00:20 GMT"), 1, 20 * time.Second},
-		{"told in the body", &wire{status: 429,
+		{"a time in the future", throttled("Sat, 01 Jan 2000 00:00:20 GMT"), 1, 20 * time.Second},
+		{"in the body", &wire{status: 429,
 			body: `{"overLimit": {"code": 429, "message": "slow down", "retryAfter": "9"}}`}, 1, 9 * time.Second},
-		{"told nonsense in the body",
+		{"not a number in the body",
 			&wire{status: 429, body: `{"overLimit": {"message": "slow down", "retryAfter": -1e300}}`}, 1, 2 * time.Second},
-		{"not told: two seconds", throttled(""), 1, 2 * time.Second},
-		{"503 says how long", &wire{status: 503, body: "{}", header: http.Header{"Retry-After": {"5"}}}, 1, 5 * time.Second},
+		{"no pause requested: two seconds", throttled(""), 1, 2 * time.Second},
+		{"503 with a pause", &wire{status: 503, body: "{}", header: http.Header{"Retry-After": {"5"}}}, 1, 5 * time.Second},
 		{"one failure pauses nothing", down(), 1, 0},
 		{"two failures pause nothing", down(), 2, 0},
-		{"three on end do", down(), 3, 2 * time.Second},
+		{"three in a row", down(), 3, 2 * time.Second},
 		{"a refusal pauses nothing", &wire{status: 409, body: `{"conflictingRequest": {"code": 409, "message": "x"}}`}, 5, 0},
 		{"a lost connection counts", &wire{err: io.ErrUnexpectedEOF}, 3, 2 * time.Second},
 	} {
@@ -71,7 +71,7 @@ func TestBreaker(t *testing.T) {
 					return
 				}
 				if !metadata.IsClass(err, metadata.Throttled) ||
-					!strings.Contains(err.Error(), "not sent: calls to c/v2.1 pause for another "+tt.pauses.String()+": ") ||
+					!strings.Contains(err.Error(), "not sent: calls to c/v2.1 are paused for another "+tt.pauses.String()+": ") ||
 					len(fine.requests) != 0 {
 					t.Errorf("error %v, %d sent", err, len(fine.requests))
 				}
@@ -175,9 +175,11 @@ func TestUnauthenticatedPauses(t *testing.T) {
 		o.Project = "p2"
 		other := serverAt(t, service(w, "http://c/v2.1/"), o)
 		_, err := other.Metadata(t.Context())
-		if !metadata.IsClass(err, metadata.Unauthenticated) || fault.ScopeOf(err) != fault.Everything ||
-			metadata.RetryAfter(err) != 5*time.Second || len(w.requests) != 1 {
-			t.Errorf("%v, again in %s, %d sent", err, metadata.RetryAfter(err), len(w.requests))
+		if !metadata.IsClass(err, metadata.Unauthenticated) || fault.ScopeOf(err) != fault.Everything {
+			t.Errorf("error %v, scope %s", err, fault.ScopeOf(err))
+		}
+		if metadata.RetryAfter(err) != 5*time.Second || len(w.requests) != 1 {
+			t.Errorf("retry after %s, %d sent", metadata.RetryAfter(err), len(w.requests))
 		}
 		if n := sentWithin(t, time.Hour, w, other); n > 6+12 {
 			t.Errorf("%d requests in an hour", n)

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// classify returns the class of an answer. Huawei Cloud's codes come first because its documentation warns that the
+// classify returns the class of a response. Huawei Cloud's codes come first because its documentation warns that the
 // HTTP status may be inaccurate: wrong state is a 400, flow control can be a 202.
 func classify(r Request, status int, code, message string, isFault bool) Class {
 	switch code {
@@ -51,7 +51,7 @@ func classify(r Request, status int, code, message string, isFault bool) Class {
 		return Throttled // the rate limit of old Nova; Cinder says overLimit for a value that is too long
 	case status == http.StatusGatewayTimeout, status == http.StatusBadGateway:
 		if r.Method != "GET" {
-			return Unknown // the gateway gave up waiting; the service may have gone on
+			return Unknown // the gateway timed out; the service may have continued
 		}
 		return Unavailable
 	case status >= 500, status == http.StatusRequestTimeout:
@@ -59,18 +59,18 @@ func classify(r Request, status int, code, message string, isFault bool) Class {
 	case status == http.StatusBadRequest && strings.Contains(message, "metadata is not allowed for volumes in"):
 		return NotReady // Cinder, in status maintenance and uploading
 	case status >= 300 && status < 400:
-		return Unavailable // a redirect, which is never followed: it would carry the token elsewhere
+		return Unavailable // a redirect is never followed, because it would send the token elsewhere
 	case status >= 400:
 		return Invalid
 	}
 	return Unavailable
 }
 
-// notFound distinguishes a missing key, a missing resource, and an answer from something other than the API. At a wrong
-// endpoint everything is 404; treating that as "gone" would silently lose tags.
+// notFound distinguishes a missing key, a missing resource, and a response from something other than the API. At a
+// wrong endpoint everything is 404; treating that as "gone" would silently lose tags.
 func notFound(code, message string, isFault bool) Class {
 	switch {
-	case !isFault, strings.HasPrefix(code, "APIG"): // APIG.0101: the gateway knows no such API
+	case !isFault, strings.HasPrefix(code, "APIG"): // APIG.0101: unknown API
 		return Unavailable
 	case strings.Contains(message, "Metadata item was not found"), // Nova
 		strings.Contains(message, "has no metadata with key"): // Cinder

@@ -26,7 +26,7 @@ type Class string
 
 // The classes.
 const (
-	// NotReady: the resource's state does not allow the operation now. Its vm_state tells whether it ever will.
+	// NotReady: the resource's state does not allow the operation now. Its vm_state shows whether that is temporary.
 	NotReady Class = "not ready"
 	// Locked: a user locked the resource, and it stays locked until a user unlocks it.
 	Locked Class = "locked"
@@ -36,11 +36,11 @@ const (
 	Gone Class = "gone"
 	// KeyNotFound: the resource exists and has no such key.
 	KeyNotFound Class = "key not found"
-	// Forbidden: the credentials lack the right.
+	// Forbidden: the credentials lack the permission.
 	Forbidden Class = "forbidden"
 	// Quota: the resource would have more metadata items than its project may.
 	Quota Class = "quota"
-	// Unauthenticated: the credentials were refused.
+	// Unauthenticated: the credentials were rejected.
 	Unauthenticated Class = "unauthenticated"
 	// Invalid: the API will never accept this request.
 	Invalid Class = "invalid"
@@ -53,12 +53,12 @@ const (
 // Error is a failed API call. Its text has the API's message but never a token, because headers are not part of it.
 type Error struct {
 	Request Request
-	// Status is the HTTP status, 0 without an answer.
+	// Status is the HTTP status, 0 without a response.
 	Status int
 	// Code is the API's own code: a fault name of Nova or Cinder ("conflictingRequest") or Huawei Cloud's code
-	// ("Ecs.0100"); "" when the answer had none.
+	// ("Ecs.0100"); "" when the response had none.
 	Code string
-	// Message is the API's message in one line, or the cause if there was no answer.
+	// Message is the API's message in one line, or the cause if there was no response.
 	Message string
 	Class   Class
 	// RetryAfter is the wait that the API requests, 0 if none.
@@ -94,13 +94,14 @@ func (e *Error) Unwrap() error { return e.err }
 
 // newError converts gophercloud's error for a request into an *Error.
 func newError(r Request, err error) *Error {
-	// Only what gophercloud itself returns is the API's answer. One further down is Keystone's, to a login that the
+	// Only what gophercloud itself returns is the API's response. One further down is Keystone's, to a login that the
 	// transport needed.
-	if answer, ok := err.(gophercloud.ErrUnexpectedResponseCode); ok { //nolint:errorlint // the chain is what is not meant
-		return answerError(r, answer.Actual, answer.ResponseHeader, answer.Body)
+	//nolint:errorlint // only the outermost error counts
+	if response, ok := err.(gophercloud.ErrUnexpectedResponseCode); ok {
+		return responseError(r, response.Actual, response.ResponseHeader, response.Body)
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err // which says the method and the URL once more
+		err = u.Err // its text repeats the method and the URL
 	}
 	if _, ok := errors.AsType[*breaker.OpenError](err); ok { // the circuit of the login is open
 		return unsentError(r, err)
@@ -137,7 +138,7 @@ func (e *Error) unreached() bool {
 	if e == nil || e.err == nil {
 		return false
 	}
-	// An answer further down the chain than the API's own is Keystone's.
+	// A response further down the chain than the API's own is Keystone's.
 	_, answered := errors.AsType[gophercloud.ErrUnexpectedResponseCode](e.err)
 	return answered || e.Unsent || errors.As(e.err, &noToken) && noToken.NoToken()
 }
@@ -156,7 +157,7 @@ func (e *Error) result(latency time.Duration) breaker.Result {
 	case Forbidden:
 		r.Kind = breaker.Refused
 	case Unauthenticated:
-		// Without a status it is not the API's answer to the token: a redirect, a certificate, an access key that is held.
+		// Without a status it is not the API's response to the token: a redirect, a certificate, an access key that is held.
 		if r.Kind = breaker.Refused; e.Status != 0 {
 			r.Kind = breaker.Unauthenticated
 		}
@@ -167,7 +168,7 @@ func (e *Error) result(latency time.Duration) breaker.Result {
 // FaultScope returns Scope. [fault.ScopeOf] calls it.
 func (e *Error) FaultScope() fault.Scope { return e.Scope }
 
-// RetryAfter returns the wait that an error's answer or an open circuit requests, 0 if neither does.
+// RetryAfter returns the wait that an error's response or an open circuit requests, 0 if neither does.
 func RetryAfter(err error) time.Duration {
 	if open, ok := errors.AsType[*breaker.OpenError](err); ok {
 		return open.RetryAfter
@@ -175,14 +176,14 @@ func RetryAfter(err error) time.Duration {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.RetryAfter
 	}
-	if answer, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
-		return breaker.RetryAfter(answer.ResponseHeader.Get("Retry-After"))
+	if response, ok := errors.AsType[gophercloud.ErrUnexpectedResponseCode](err); ok {
+		return breaker.RetryAfter(response.ResponseHeader.Get("Retry-After"))
 	}
 	return 0
 }
 
-// answerError converts an unsuccessful answer into an *Error.
-func answerError(r Request, status int, header http.Header, body []byte) *Error {
+// responseError converts an unsuccessful response into an *Error.
+func responseError(r Request, status int, header http.Header, body []byte) *Error {
 	e := &Error{Request: r, Status: status}
 	var retryAfter string
 	isFault := false
@@ -201,29 +202,29 @@ func answerError(r Request, status int, header http.Header, body []byte) *Error 
 		e.Message = http.StatusText(status)
 	}
 	if !isFault && status == http.StatusNotFound {
-		e.Message += " (the answer is not the API's own: is the endpoint right?)"
+		e.Message += " (the response is not the API's own: check the endpoint)"
 	}
 	if h := header.Get("Retry-After"); h != "" {
 		retryAfter = h
 	}
 	e.RetryAfter = breaker.RetryAfter(retryAfter)
 	if e.Code == "Ecs.0603" && e.RetryAfter == 0 {
-		e.RetryAfter = time.Minute // the page of error codes says to try again after a minute
+		e.RetryAfter = time.Minute // the error code page asks for a minute's pause
 	}
 	return e
 }
 
-// parseFault finds code and message in the shapes that these APIs answer with:
+// parseFault finds code and message in the shapes that these APIs response with:
 //
 //	{"conflictingRequest": {"code": 409, "message": "…"}}            Nova, Cinder, and EVS with a code of its own as a string
 //	{"error": {"code": "Ecs.0100", "message": "…"}}                  ECS; Keystone's middleware too, with a number
 //	{"error_code": "APIG.0308", "error_msg": "…"}                    the API gateway
 //	{"code": "Common.0024", "message": "…"}                          flow control
-//	{"code": "404 Not Found", "title": "Not Found", "message": "…"}  below the API, where no route is, to who accepts JSON
-//	<html>…<h1>404 Not Found</h1>…                                   the same to others, and everything in between
+//	{"code": "404 Not Found", "title": "Not Found", "message": "…"}  no route, below the API, to clients that accept JSON
+//	<html>…<h1>404 Not Found</h1>…                                   the same to other clients, and from proxies
 //
-// A number is the HTTP status once more, so the fault's name is the code then. isFault reports that the API itself
-// answered, which in the last two shapes it did not.
+// A number repeats the HTTP status; the code is then the fault's name. isFault reports that the API itself answered, as
+// it did not in the last two formats.
 func parseFault(body []byte) (code, message, retryAfter string, isFault bool) {
 	type fault struct {
 		Code        any    `json:"code"`
@@ -299,7 +300,7 @@ func textOf(body []byte) string {
 	return oneLine(text)
 }
 
-// maxMessage and maxCode limit, in characters, an answer's part of a log line.
+// maxMessage and maxCode limit, in characters, a response's part of a log line.
 const maxMessage, maxCode = 300, 60
 
 // oneLine also makes terminal escapes visible.

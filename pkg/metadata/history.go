@@ -7,14 +7,14 @@ import (
 
 // RecordedAction is an action on a resource, as the service recorded it.
 type RecordedAction struct {
-	// Action is the service's word, such as "create" or "delete".
+	// Action is the service's term, such as "create" or "delete".
 	Action string `json:"action"`
 	// Request is the id of the API request, User the id of its user.
 	Request string `json:"request_id"`
 	User    string `json:"user_id"`
 	// Start is when the action began, as the API writes it.
 	Start string `json:"start_time"`
-	// Message is what went wrong, "" for nothing.
+	// Message is the error, "" if none.
 	Message string `json:"message"`
 }
 
@@ -32,9 +32,9 @@ func (r *Resource) History(ctx context.Context) ([]RecordedAction, error) {
 		Method: http.MethodGet, Path: r.Path() + "/" + r.row.history,
 		Microversion: string(r.row.service) + " " + r.row.historyVersion,
 	}
-	var answer struct {
+	var response struct {
 		Actions []RecordedAction `json:"instanceActions"`
 	}
-	err := r.sender.do(ctx, request, &answer, http.StatusOK)
-	return answer.Actions, err
+	err := r.sender.do(ctx, request, &response, http.StatusOK)
+	return response.Actions, err
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// The answer is that of Nova's doc/api_samples/os-instance-actions/v2.21, with an action that failed.
+// The response is that of Nova's doc/api_samples/os-instance-actions/v2.21, with an action that failed.
 func TestHistory(t *testing.T) {
 	p := &pages{bodies: []string{`{"instanceActions": [
 		{"action": "stop", "instance_uuid": "fcd19ef2-b593-40b1-90a5-fc31063fa95c", "message": "Error",

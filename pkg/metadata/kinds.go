@@ -19,7 +19,7 @@ const (
 	Snapshot  Kind = "snapshot"
 )
 
-// Service is the API that a kind is reached through.
+// Service is the API that serves a kind.
 type Service string
 
 // The services.
@@ -56,27 +56,27 @@ type row struct {
 	foldsCase bool
 	// maxItems is the limit of metadata items per resource in the service's default configuration, 0 for none.
 	maxItems int
-	// stateName is what the service calls the state that decides about writing, "" where none does.
+	// stateName is the service's name for the state that decides whether writes are allowed, "" if there is none.
 	stateName string
-	// ready, passing and deleted are the states in which metadata can be written, that pass by themselves, and that say
-	// that the resource is gone. An operator must change any other state; if ready is nil, it counts as ready.
+	// ready has the states in which metadata can be written, passing those that end by themselves, deleted those of
+	// deleted resources. Only an operator can change any other state; if ready is nil, it counts as ready.
 	ready, passing, deleted []string
 	// ownedWhole means that other programs (Terraform, Heat) own all metadata of the resources that they manage.
 	ownedWhole bool
 	// parent is the kind that a resource of this kind belongs to, "" for none.
 	parent Kind
-	// microversion is the lowest one with every field of the view, "" where the service's default has all of them.
+	// microversion is the lowest one with every field of the view, "" if the service's default has all of them.
 	microversion string
 	// downCells is the microversion in which the list has servers of a cell that is down, "" for other kinds.
 	downCells string
 	// tasks means that a resource has a task_state beside its state.
 	tasks bool
-	// history is the path under a resource with the actions that the service recorded, "" where it records none.
-	// historyVersion is the microversion from which it has those of deleted resources.
+	// history is the path under a resource with the actions that the service recorded, "" if it records none.
+	// historyVersion is the first microversion that has those of deleted resources.
 	history, historyVersion string
 	// flavors is the path of the list of flavors, "" for a kind without them.
 	flavors string
-	// unit is what the size of a resource is counted in, size reads it from a resource's JSON object.
+	// unit is the unit of a resource's size, size reads the size from a resource's JSON object.
 	unit Unit
 	size func([]byte) int
 	// decode reads a resource's JSON object, encode makes one.
@@ -154,7 +154,7 @@ func (r *row) apiVersion() string {
 	return string(r.service) + " " + r.microversion
 }
 
-// Service returns the API that the kind is reached through, "" for an unknown kind.
+// Service returns the API that serves the kind, "" for an unknown kind.
 func (k Kind) Service() Service { return k.row().service }
 
 // Family returns the family whose limits for keys and values apply.
@@ -172,10 +172,11 @@ func (k Kind) PagePath(project string) string { return k.row().pages + project +
 // (Nova's quota metadata_items), 0 for no limit.
 func (k Kind) MaxItems() int { return k.row().maxItems }
 
-// HasState reports whether the kind has states that decide about writing.
+// HasState reports whether the kind has states that decide whether writes are allowed.
 func (k Kind) HasState() bool { return k.row().stateName != "" }
 
-// StateName returns what the service calls the state that decides about writing: "vm_state" or "status", "" for none.
+// StateName returns the service's name for the state that decides whether writes are allowed: "vm_state" or "status",
+// "" for none.
 func (k Kind) StateName() string { return k.row().stateName }
 
 // HasTasks reports whether a resource of the kind has a task, or none, beside its state; see [View].Task.
@@ -225,14 +226,14 @@ type View struct {
 	Created time.Time
 	// Updated is when the resource, or its metadata, last changed.
 	Updated time.Time
-	// State is a server's OS-EXT-STS:vm_state ("active", "building", …), not its status, which has other words (SHUTOFF
+	// State is a server's OS-EXT-STS:vm_state ("active", "building", …), not its status, which uses other terms (SHUTOFF
 	// for stopped); and the status of any other kind.
 	State string
 	// Task is a server's OS-EXT-STS:task_state, "" for none.
 	Task string
 	// Locked reports that a server is locked, if the microversion shows it.
 	Locked bool
-	// Flavor is a server's flavor: its id, or its name where the microversion has no id.
+	// Flavor is a server's flavor: its id, or its name if the microversion has no id.
 	Flavor string
 	// Image is the id of a server's image, "" for a server that boots from a volume; Zone is the availability zone.
 	Image, Zone string
@@ -272,7 +273,7 @@ func decodeServer(text []byte) (View, error) {
 		return View{}, err
 	}
 	if b == nil || b.VMState == "" || b.Metadata == nil {
-		return View{}, errors.New(`the answer has no server with "OS-EXT-STS:vm_state" and "metadata"`)
+		return View{}, errors.New(`the response has no server with "OS-EXT-STS:vm_state" and "metadata"`)
 	}
 	created, _ := time.Parse(time.RFC3339, b.Created)
 	updated, _ := time.Parse(time.RFC3339, b.Updated)
@@ -318,7 +319,7 @@ func decodeSnapshot(text []byte) (View, error) {
 		return View{}, err
 	}
 	if b == nil || b.Status == "" || b.Metadata == nil {
-		return View{}, errors.New(`the answer has no snapshot with "status" and "metadata"`)
+		return View{}, errors.New(`the response has no snapshot with "status" and "metadata"`)
 	}
 	created, _ := time.Parse(cinderTime, b.Created)
 	updated, _ := time.Parse(cinderTime, b.Updated)
@@ -364,9 +365,9 @@ func decodeVolume(text []byte) (View, error) {
 		return View{}, err
 	}
 	if b == nil || b.Status == "" || b.Metadata == nil {
-		return View{}, errors.New(`the answer has no volume with "status" and "metadata"`)
+		return View{}, errors.New(`the response has no volume with "status" and "metadata"`)
 	}
-	// Cinder shows two keys of its own among a volume's metadata while it is attached by os-attach.
+	// While a volume is attached by os-attach, Cinder shows two keys of its own in the metadata.
 	delete(b.Metadata, "readonly")
 	delete(b.Metadata, "attached_mode")
 	created, _ := time.Parse(cinderTime, b.Created)

@@ -27,7 +27,7 @@ type Family string
 // The families, with the source of their limits.
 const (
 	Nova   Family = "Nova"   // nova/api/validation/parameter_types.py, metadata
-	Cinder Family = "Cinder" // the same pattern; its URLs take less, see CheckKey
+	Cinder Family = "Cinder" // the same pattern; its URLs accept less, see CheckKey
 	ECS    Family = "ECS"    // the ECS page of package metadata's documentation
 	BMS    Family = "BMS"    // the BMS page
 	EVS    Family = "EVS"    // Cinder's, since the EVS page states none
@@ -43,26 +43,26 @@ const maxLength = 255
 type limits struct {
 	family Family
 	// keyMarks are the characters of a key besides the letters A-Z a-z and the digits. If notInKey is set, a key may
-	// contain any character of the Basic Multilingual Plane but these. keyRule says the same in words.
+	// contain any character of the Basic Multilingual Plane but these. keyRule describes them in words.
 	keyMarks, notInKey, keyRule string
-	// notInValue are the characters that a value must not contain, besides those that no family accepts. valueRule says
-	// the same in words.
+	// notInValue are the characters that a value must not contain, besides those that no family accepts. valueRule
+	// describes them in words.
 	notInValue, valueRule string
 	// bytes means that lengths count in bytes, otherwise in characters.
 	bytes bool
 	// noEmptyValue means that a value must not be empty.
 	noEmptyValue bool
-	// stripsJSON means that the service takes .json at the end of a path for the format of the answer.
+	// stripsJSON means that the service takes .json at the end of a path for the format of the response.
 	stripsJSON bool
-	// reserved and reservedPrefixes are the keys that this cloud itself writes, besides those that no family accepts.
+	// reserved and reservedPrefixes are the keys that the cloud itself writes, besides those that no family accepts.
 	reserved, reservedPrefixes []string
 }
 
 const (
 	marks          = "-_:. "
-	marksRule      = "takes letters A-Z a-z, digits, - _ : . and space"
+	marksRule      = "accepts letters A-Z a-z, digits, - _ : . and space"
 	slashMarks     = "-_:. /"
-	slashMarksRule = "takes letters A-Z a-z, digits, - _ : . / and space"
+	slashMarksRule = "accepts letters A-Z a-z, digits, - _ : . / and space"
 	// bmsForbidden are the characters that the BMS page excludes from keys.
 	bmsForbidden = ":`~!@#$%^&*()=+<,>?/'\";{[]}|\\"
 )
@@ -70,8 +70,7 @@ const (
 var (
 	// reservedServerKeys are written by ECS and BMS.
 	reservedServerKeys = []string{"vpc_id", "image_name", "os_bit", "os_type"}
-	// metering is the prefix of Huawei Cloud's billing. On OpenStack it is the way to the bill: Ceilometer copies only
-	// keys that begin with it.
+	// metering is the prefix of Huawei Cloud's billing. On OpenStack, Ceilometer copies only keys with this prefix.
 	metering = []string{"metering."}
 )
 
@@ -81,12 +80,12 @@ var families = []limits{
 	{family: Cinder, keyMarks: marks, keyRule: marksRule, stripsJSON: true},
 	{family: CinderVolume, keyMarks: slashMarks, keyRule: slashMarksRule, stripsJSON: true},
 	{
-		family: ECS, keyMarks: "-_:.", keyRule: "takes letters A-Z a-z, digits, - _ : and .",
+		family: ECS, keyMarks: "-_:.", keyRule: "accepts letters A-Z a-z, digits, - _ : and .",
 		reserved: reservedServerKeys, reservedPrefixes: metering,
 	},
 	{
-		family: BMS, notInKey: bmsForbidden, keyRule: "takes any character but " + bmsForbidden,
-		notInValue: `\"`, valueRule: `takes any character but \ and "`, bytes: true, noEmptyValue: true,
+		family: BMS, notInKey: bmsForbidden, keyRule: "accepts any character but " + bmsForbidden,
+		notInValue: `\"`, valueRule: `accepts any character but \ and "`, bytes: true, noEmptyValue: true,
 		reserved: reservedServerKeys, reservedPrefixes: metering,
 	},
 	{
@@ -169,7 +168,7 @@ func (f Family) CheckKey(key string) error {
 		// A proxy that cleans paths turns DELETE …/metadata/.. into DELETE …/{server_id}.
 		return fail("%q is a step in a path, not a key", key)
 	case l.stripsJSON && len(key) > len(".json") && strings.HasSuffix(key, ".json"):
-		return fail("must not end in .json: Cinder takes that for the format of the answer, and %q for the key",
+		return fail("must not end in .json: Cinder reads that as the response's format, and %q as the key",
 			strings.TrimSuffix(key, ".json"))
 	}
 	if why := l.reservedWhy(key); why != "" {
@@ -256,7 +255,7 @@ func (l *limits) keyTakes(r rune) bool {
 
 // valueTakes reports whether a value may contain a character. The databases of Nova and Cinder have no room for
 // characters beyond U+FFFF, which need four bytes; the APIs answer 500 to them. The APIs accept control characters, but
-// these would act on the terminals and logs of whoever reads the value.
+// these would affect the terminals and logs of readers.
 func (l *limits) valueTakes(r rune) bool {
 	return r <= 0xffff && !unicode.IsControl(r) && !strings.ContainsRune(l.notInValue, r)
 }
@@ -265,20 +264,20 @@ func (l *limits) valueTakes(r rune) bool {
 func (l *limits) whyNotInValue(r rune) string {
 	switch {
 	case unicode.IsControl(r):
-		return fmt.Sprintf("takes no control characters; found %+q", r)
+		return fmt.Sprintf("accepts no control characters; found %+q", r)
 	case r > 0xffff:
-		return fmt.Sprintf("takes characters up to U+FFFF; found %+q", r)
+		return fmt.Sprintf("accepts characters up to U+FFFF; found %+q", r)
 	}
 	return fmt.Sprintf("%s; found %q", l.valueRule, r)
 }
 
 // reservedWhy returns the reason why Tagger must not write a key, "" if it may. These keys steer the cloud: setting
-// agency_name gives the server another IAM agency. The ones that could do harm are refused for every family, because
-// Huawei Cloud can be reached with TAGGER_API=openstack too.
+// agency_name gives the server another IAM agency. Harmful ones are rejected for every family, because
+// TAGGER_API=openstack can reach Huawei Cloud too.
 func (l *limits) reservedWhy(key string) string {
 	const why = "is written by the cloud itself"
-	// Whatever the case, and without blanks around it: to databases that distinguish neither, Agency_Name and
-	// "agency_name " are agency_name.
+	// Case and surrounding spaces are ignored: databases that distinguish neither read Agency_Name and "agency_name " as
+	// agency_name.
 	key = strings.ToLower(strings.TrimSpace(key))
 	for _, prefixes := range [...][]string{{"__system__", "cascaded."}, l.reservedPrefixes} {
 		for _, prefix := range prefixes {
@@ -295,7 +294,7 @@ func (l *limits) reservedWhy(key string) string {
 		"metering.resourcespeccode",
 		"metering.resourcetype": // Huawei Cloud's
 		return why
-	case "metering.server_group": // Heat's autoscaling goes by it
+	case "metering.server_group": // Heat's autoscaling uses it
 		return why
 	case "agency_name", "op_svc_userid", "__support_agent_list", "lockcheckendpoint", "locksource", "locksourceid",
 		"lockscene", "charging_mode",

@@ -62,8 +62,8 @@ func TestCheckKey(t *testing.T) {
 	}{
 		{"plain", "owner", all, ""},
 		{"dots and dashes", "cost-center_1.b", all, ""},
-		{"colon", "a:b", notBMS, "takes any character but"},
-		{"space", "a b", openstack + ", BMS, EVS, EVS volume", "takes letters A-Z a-z, digits"},
+		{"colon", "a:b", notBMS, "accepts any character but"},
+		{"space", "a b", openstack + ", BMS, EVS, EVS volume", "accepts letters A-Z a-z, digits"},
 		{"non-ASCII letter", "é", "BMS", `'é' is not among them`},
 		{"slash", "a/b", "Cinder volume, EVS volume", `is not among them`},
 		{"plus", "a+b", "", "is not among them"},
@@ -119,9 +119,9 @@ func TestCheckValue(t *testing.T) {
 	for _, tt := range []struct{ name, value, takenBy, want string }{
 		{"plain", "alice", all, ""},
 		{"anything printable", "a/b c,d;e=f é 日本", all, ""},
-		{"newline", "a\nb", "", `takes no control characters; found '\n'`},
-		{"escape", "a\x1b[2J", "", `takes no control characters; found '\x1b'`},
-		{"C1 control", "a\u009b", "", "takes no control characters"},
+		{"newline", "a\nb", "", `accepts no control characters; found '\n'`},
+		{"escape", "a\x1b[2J", "", `accepts no control characters; found '\x1b'`},
+		{"C1 control", "a\u009b", "", "accepts no control characters"},
 		{"empty", "", notBMS, "must not be empty"},
 		{"quote", `a"b`, notBMS, `any character but \ and "`},
 		{"backslash", `a\b`, notBMS, `any character but \ and "`},

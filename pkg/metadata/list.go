@@ -25,11 +25,11 @@ type ListOptions struct {
 	// PageSize is how many resources a page has at most; 0 is the service's default. It is halved whenever the service
 	// does not answer in time (504), down to 10.
 	PageSize int
-	// Name is part of the names of the resources, "" for any. Nova takes it for a regular expression.
+	// Name is part of the names of the resources, "" for any. Nova reads it as a regular expression.
 	Name string
-	// DownCells asks for the microversion that lists the servers of a cell that is down too, with [Unread] for their state
-	// and without metadata: 2.69 (Nova's API history). Below it, Nova silently leaves them out of lists. If the cloud
-	// lacks the microversion (406), List retries without it and calls Older, if not nil.
+	// DownCells requests the microversion that also lists the servers of a cell that is down, with the state [Unread] and
+	// without metadata: 2.69 (Nova's API history). Below it, Nova silently leaves them out of lists. If the cloud lacks
+	// the microversion (406), List retries without it and calls Older, if not nil.
 	DownCells bool
 	Older     func()
 	// Retries is how often a page is requested again if the service is unavailable or throttles.
@@ -39,7 +39,7 @@ type ListOptions struct {
 }
 
 // Owner returns the project of a resource that the list has. A list that is not of all projects may leave it out. It
-// returns an error for a resource of a project that was not asked for: a list that has one is not to be relied on.
+// returns an error for a resource of another project than requested, because such a list is not reliable.
 func (o ListOptions) Owner(kind Kind, v View) (string, error) {
 	switch {
 	case v.Project == "" && o.AllProjects:
@@ -47,7 +47,7 @@ func (o ListOptions) Owner(kind Kind, v View) (string, error) {
 	case v.Project == "":
 		return o.Options.Project, nil
 	case !o.AllProjects && v.Project != o.Options.Project, o.Project != "" && v.Project != o.Project:
-		return "", fmt.Errorf("%s %s is of project %s, which was not asked for", kind, v.ID, v.Project)
+		return "", fmt.Errorf("%s %s is of project %s, which was not requested", kind, v.ID, v.Project)
 	}
 	return v.Project, nil
 }
@@ -58,7 +58,7 @@ const Unread = "unread"
 const (
 	// minPageSize is the smallest page size after halving.
 	minPageSize = 10
-	// maxPageSize is the services' own by default (osapi_max_limit).
+	// maxPageSize is the services' default (osapi_max_limit).
 	maxPageSize = 1000
 )
 
@@ -130,7 +130,7 @@ func List(ctx context.Context, service *gophercloud.ServiceClient, kind Kind, o 
 }
 
 // readPage reads one page, and the marker of the next one, "" after the last. Of the link to the next page only the
-// marker is used: an answer does not decide where requests go.
+// marker is used: a response does not decide where requests go.
 func readPage(ctx context.Context, s sender, row *row, version string, query url.Values, marker string,
 ) (views []View, next string, err error) {
 	if marker != "" {
@@ -140,16 +140,16 @@ func readPage(ctx context.Context, s sender, row *row, version string, query url
 	if len(query) > 0 {
 		r.Path += "?" + query.Encode()
 	}
-	var answer map[string]json.RawMessage
-	if err := s.do(ctx, r, &answer, http.StatusOK); err != nil {
+	var response map[string]json.RawMessage
+	if err := s.do(ctx, r, &response, http.StatusOK); err != nil {
 		return nil, "", err
 	}
 	malformed := func(err error) error {
 		return &Error{Request: r, Status: http.StatusOK, Class: Unavailable,
-			Message: "the answer is not the list that the API documents", err: err}
+			Message: "the response is not the list that the API documents", err: err}
 	}
 	var resources []json.RawMessage
-	if err := json.Unmarshal(orNull(answer[row.collection]), &resources); err != nil || resources == nil {
+	if err := json.Unmarshal(orNull(response[row.collection]), &resources); err != nil || resources == nil {
 		return nil, "", malformed(err)
 	}
 	for _, text := range resources {
@@ -164,7 +164,7 @@ func readPage(ctx context.Context, s sender, row *row, version string, query url
 		views = append(views, v)
 	}
 	var links []struct{ Rel, Href string }
-	if text := answer[row.collection+"_links"]; text != nil {
+	if text := response[row.collection+"_links"]; text != nil {
 		if err := json.Unmarshal(text, &links); err != nil {
 			return nil, "", malformed(err)
 		}

@@ -40,9 +40,9 @@ type Call struct {
 	Request Request
 	// Endpoint is the base URL of the request's path.
 	Endpoint string
-	// Status is the HTTP status of the answer, 0 when there was none.
+	// Status is the HTTP status of the response, 0 when there was none.
 	Status int
-	// RequestID is the service's id of the request, from X-Openstack-Request-Id, "" if the answer has none.
+	// RequestID is the service's id of the request, from X-Openstack-Request-Id, "" if the response has none.
 	RequestID string
 	// Err is nil if the call succeeded.
 	Err error
@@ -75,7 +75,7 @@ type client struct {
 	service *gophercloud.ServiceClient
 }
 
-// do sends one request and decodes a JSON answer into out, unless out is nil. Any status that okCodes does not list
+// do sends one request and decodes a JSON response into out, unless out is nil. Any status that okCodes does not list
 // is an *Error.
 func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) error {
 	planned := breaker.Call{Endpoint: c.service.Endpoint, Project: c.Project, Write: r.Method != http.MethodGet}
@@ -97,7 +97,7 @@ func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) erro
 }
 
 func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (status int, id string, err error) {
-	callCtx, cancel := context.WithTimeoutCause(ctx, CallTimeout, fmt.Errorf("no answer within %s", CallTimeout))
+	callCtx, cancel := context.WithTimeoutCause(ctx, CallTimeout, fmt.Errorf("no response within %s", CallTimeout))
 	defer cancel()
 
 	opts := &gophercloud.RequestOpts{OkCodes: okCodes, KeepResponseBody: true}
@@ -122,7 +122,7 @@ func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (st
 	}
 	id = resp.Header.Get("X-Openstack-Request-Id")
 	defer func() {
-		_, _ = io.Copy(io.Discard, resp.Body) // a connection is reused only after its answer was read to the end
+		_, _ = io.Copy(io.Discard, resp.Body) // a connection is reused only after its response was read to the end
 		_ = resp.Body.Close()
 	}()
 	if out == nil {
@@ -131,7 +131,7 @@ func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (st
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
 		// A 200 with an undocumented body comes from a proxy, not from the service.
 		return resp.StatusCode, id, &Error{Request: r, Status: resp.StatusCode, Class: Unavailable,
-			Message: "the answer is not the JSON that the API documents", err: err}
+			Message: "the response is not the JSON that the API documents", err: err}
 	}
 	return resp.StatusCode, id, nil
 }

@@ -169,9 +169,14 @@ func TestOperations(t *testing.T) {
 			if diff := cmp.Diff([]string{tt.sent}, w.requests); diff != "" {
 				t.Errorf("sent (-want +got):\n%s", diff)
 			}
-			if len(calls) != 1 || calls[0].Status != tt.status || calls[0].Err != nil ||
-				!strings.HasSuffix(tt.sent, calls[0].Request.Path) && calls[0].Request.Body == nil {
-				t.Errorf("observed %+v", calls)
+			if len(calls) != 1 {
+				t.Fatalf("observed %+v", calls)
+			}
+			if calls[0].Status != tt.status || calls[0].Err != nil {
+				t.Errorf("observed status %d, error %v", calls[0].Status, calls[0].Err)
+			}
+			if calls[0].Request.Body == nil && !strings.HasSuffix(tt.sent, calls[0].Request.Path) {
+				t.Errorf("observed %s, sent %s", calls[0].Request.Path, tt.sent)
 			}
 		})
 	}
@@ -264,15 +269,15 @@ func TestErrors(t *testing.T) {
 		{"wrong endpoint: HTML", "POST", 404, nil,
 			"<html>\n <head>\n  <title>404 Not Found</title>\n </head>\n <body>\n  <h1>404 Not Found</h1>\n  The resource " +
 				"could not be found.<br /><br />\n\n\n\n </body>\n</html>", metadata.Unavailable, "", 0,
-			"404 404 Not Found The resource could not be found. (the answer is not the API's own: is the endpoint right?)"},
+			"404 404 Not Found The resource could not be found. (the response is not the API's own: check the endpoint)"},
 		{"wrong endpoint: JSON from below the API", "POST", 404, nil,
 			`{"message": "The resource could not be found.<br /><br />\n\n\n", "code": "404 Not Found", "title": "Not Found"}`,
 			metadata.Unavailable, "", 0,
-			"404 The resource could not be found. (the answer is not the API's own: is the endpoint right?)"},
+			"404 The resource could not be found. (the response is not the API's own: check the endpoint)"},
 		{"body too large: JSON", "POST", 413, nil,
 			`{"message": "Request is too large.<br /><br />", "code": "413 Request Entity Too Large", "title": "x"}`,
 			metadata.Invalid, "", 0, "Request is too large."},
-		{"wrong endpoint: nothing", "POST", 404, nil, "", metadata.Unavailable, "", 0, "is the endpoint right?"},
+		{"wrong endpoint: nothing", "POST", 404, nil, "", metadata.Unavailable, "", 0, "check the endpoint"},
 		{"gateway: no such API", "POST", 404, nil,
 			`{"error_code":"APIG.0101","error_msg":"The API does not exist","request_id":"x"}`, metadata.Unavailable,
 			"APIG.0101", 0, ""},
@@ -350,9 +355,11 @@ func TestErrors(t *testing.T) {
 			if !errors.As(err, &e) {
 				t.Fatalf("error %v", err)
 			}
-			if e.Class != tt.class || e.Code != tt.code || e.RetryAfter != tt.after || e.Status != tt.status {
-				t.Errorf("class %q, code %q, status %d, retry after %s; want %q, %q, %d, %s", e.Class, e.Code, e.Status,
-					e.RetryAfter, tt.class, tt.code, tt.status, tt.after)
+			if e.Class != tt.class || e.RetryAfter != tt.after {
+				t.Errorf("class %q, retry after %s; want %q, %s", e.Class, e.RetryAfter, tt.class, tt.after)
+			}
+			if e.Status != tt.status || e.Code != tt.code {
+				t.Errorf("status %d, code %q; want %d, %q", e.Status, e.Code, tt.status, tt.code)
 			}
 			scope := map[metadata.Class]fault.Scope{
 				metadata.Forbidden: fault.Resource, metadata.Unauthenticated: fault.Everything,
@@ -399,7 +406,7 @@ func TestTransportErrors(t *testing.T) {
 		write   metadata.Class
 		read    metadata.Class
 	}{
-		{"nobody listens: nothing was sent", dial, metadata.Unavailable, metadata.Unavailable},
+		{"connection refused: nothing was sent", dial, metadata.Unavailable, metadata.Unavailable},
 		{"connection lost", service(&wire{err: io.ErrUnexpectedEOF}, "http://c/"), metadata.Unknown, metadata.Unavailable},
 		{"credentials refused", service(&wire{err: refused{errors.New("signs nothing")}}, "http://c/"),
 			metadata.Unauthenticated, metadata.Unauthenticated},
@@ -427,7 +434,7 @@ func TestNoAnswer(t *testing.T) {
 		servers := serverAt(t, service(silent{}, "http://c/"), metadata.Options{})
 		start := time.Now()
 		_, err := servers.Write(t.Context(), map[string]string{"k": "v"})
-		if !metadata.IsClass(err, metadata.Unknown) || !strings.Contains(err.Error(), "no answer within 15s") {
+		if !metadata.IsClass(err, metadata.Unknown) || !strings.Contains(err.Error(), "no response within 15s") {
 			t.Errorf("error %v", err)
 		}
 		if d := time.Since(start); d != metadata.CallTimeout {
@@ -457,9 +464,14 @@ func TestLoginFails(t *testing.T) {
 		_, err := serverAt(t, service(&wire{err: tt.err}, "http://c/"), metadata.Options{}).Write(t.Context(),
 			map[string]string{"k": "v"})
 		var e *metadata.Error
-		if !errors.As(err, &e) || e.Class != tt.class || e.RetryAfter != tt.after || e.Status != 0 ||
-			!errors.Is(err, tt.err) && tt.class == metadata.Unauthenticated {
+		if !errors.As(err, &e) {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if e.Class != tt.class || e.RetryAfter != tt.after || e.Status != 0 {
 			t.Errorf("%s: %v (%+v)", tt.name, err, e)
+		}
+		if tt.class == metadata.Unauthenticated && !errors.Is(err, tt.err) {
+			t.Errorf("%s: %v does not wrap %v", tt.name, err, tt.err)
 		}
 		if !strings.Contains(err.Error(), "log in at keystone") || strings.Contains(err.Error(), "http://c/") {
 			t.Errorf("%s: %v", tt.name, err)

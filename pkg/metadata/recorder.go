@@ -46,7 +46,7 @@ func (r *Recorder) do(_ context.Context, request Request, out any, _ ...int) err
 		return fmt.Errorf("record %s %s: %w", request.Method, request.Path, err)
 	}
 	value, there := r.view.Metadata[key]
-	var answer any
+	var response any
 	switch {
 	case request.Method == http.MethodPost || request.Method == http.MethodPut:
 		var body struct{ Metadata, Meta map[string]string }
@@ -60,16 +60,16 @@ func (r *Recorder) do(_ context.Context, request Request, out any, _ ...int) err
 	case request.Method == http.MethodDelete:
 		delete(r.view.Metadata, key)
 	case oneKey:
-		answer = map[string]any{"meta": map[string]string{key: value}}
+		response = map[string]any{"meta": map[string]string{key: value}}
 	case rest == "/metadata":
-		answer = map[string]any{"metadata": r.view.Metadata}
+		response = map[string]any{"metadata": r.view.Metadata}
 	default:
-		answer = map[string]any{r.row.member: r.row.encode(r.view)}
+		response = map[string]any{r.row.member: r.row.encode(r.view)}
 	}
 	if out == nil {
 		return nil
 	}
-	text, err := json.Marshal(answer)
+	text, err := json.Marshal(response)
 	if err != nil {
 		return fmt.Errorf("record %s %s: %w", request.Method, request.Path, err)
 	}

@@ -25,7 +25,7 @@ func encode(v any) []byte {
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		panic("encode maps of strings: " + err.Error()) // cannot happen: a map of strings always has a JSON form
+		panic("encode maps of strings: " + err.Error()) // a map of strings can always be marshalled
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }

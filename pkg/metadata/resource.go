@@ -22,7 +22,7 @@ type Resource struct {
 	microversion string
 }
 
-// sender sends a request and decodes the answer into out, unless out is nil. Any status that ok does not list is an
+// sender sends a request and decodes the response into out, unless out is nil. Any status that ok does not list is an
 // *Error.
 type sender interface {
 	do(ctx context.Context, r Request, out any, ok ...int) error
@@ -43,7 +43,7 @@ func New(service *gophercloud.ServiceClient, kind Kind, id string, o Options) (*
 func newResource(s sender, kind Kind, id string, family Family) (*Resource, error) {
 	r := kind.row()
 	if r.kind == "" {
-		return nil, fmt.Errorf("operate on metadata: %.40q is not a kind of resource that has any here", kind)
+		return nil, fmt.Errorf("operate on metadata: unknown kind %.40q", kind)
 	}
 	if err := CheckID(id); err != nil {
 		return nil, fmt.Errorf("operate on %s metadata: %w", r.member, err)
@@ -72,11 +72,11 @@ func (r *Resource) request(method string, body any, key ...string) Request {
 // Get reads the resource, completely if the options say so.
 func (r *Resource) Get(ctx context.Context) (View, error) {
 	request := Request{Method: http.MethodGet, Path: r.Path(), Microversion: r.microversion}
-	var answer map[string]json.RawMessage
-	if err := r.sender.do(ctx, request, &answer, http.StatusOK); err != nil {
+	var response map[string]json.RawMessage
+	if err := r.sender.do(ctx, request, &response, http.StatusOK); err != nil {
 		return View{}, err
 	}
-	v, err := r.row.decode(orNull(answer[r.row.member]))
+	v, err := r.row.decode(orNull(response[r.row.member]))
 	if err != nil {
 		return View{}, &Error{Request: request, Status: http.StatusOK, Class: Unavailable, Message: oneLine(err.Error()),
 			err: err}
@@ -94,17 +94,17 @@ func orNull(text json.RawMessage) json.RawMessage {
 // Metadata reads all keys. The map is empty for a resource without metadata.
 func (r *Resource) Metadata(ctx context.Context) (map[string]string, error) {
 	request := r.request(http.MethodGet, nil)
-	var answer struct {
+	var response struct {
 		Metadata map[string]string `json:"metadata"`
 	}
-	if err := r.sender.do(ctx, request, &answer, http.StatusOK); err != nil {
+	if err := r.sender.do(ctx, request, &response, http.StatusOK); err != nil {
 		return nil, err
 	}
-	if answer.Metadata == nil {
+	if response.Metadata == nil {
 		return nil, &Error{Request: request, Status: http.StatusOK, Class: Unavailable,
-			Message: `the answer has no "metadata" object`}
+			Message: `the response has no "metadata" object`}
 	}
-	return answer.Metadata, nil
+	return response.Metadata, nil
 }
 
 // Metadatum reads the value of one key. The error has class [KeyNotFound] if the resource lacks the key.
@@ -113,17 +113,17 @@ func (r *Resource) Metadatum(ctx context.Context, key string) (string, error) {
 		return "", fmt.Errorf("get %s metadata: %w", r.row.member, err)
 	}
 	request := r.request(http.MethodGet, nil, key)
-	var answer struct {
+	var response struct {
 		Meta map[string]string `json:"meta"`
 	}
-	if err := r.sender.do(ctx, request, &answer, http.StatusOK); err != nil {
+	if err := r.sender.do(ctx, request, &response, http.StatusOK); err != nil {
 		return "", err
 	}
-	value, ok := answer.Meta[key]
+	value, ok := response.Meta[key]
 	if !ok {
 		return "", &Error{
 			Request: request, Status: http.StatusOK, Class: Unavailable,
-			Message: `the answer's "meta" object lacks the key that was asked for`,
+			Message: `the response's "meta" object lacks the requested key`,
 		}
 	}
 	return value, nil
@@ -143,7 +143,8 @@ func (r *Resource) Write(ctx context.Context, metadata map[string]string) (writt
 		}
 	}
 	if !r.row.perKey {
-		// The answer is not evidence: it holds the map as this request left it, which another writer may have undone already.
+		// The response is not evidence: it holds the map as this request left it, which another writer may have undone
+		// already.
 		body := map[string]map[string]string{"metadata": metadata}
 		if err := r.sender.do(ctx, r.request(http.MethodPost, body), nil, http.StatusOK); err != nil {
 			return nil, err

@@ -45,7 +45,7 @@ func FlavorSizes(
 	if row.flavors == "" {
 		return nil, nil
 	}
-	var answer struct {
+	var response struct {
 		Flavors []struct {
 			ID    string `json:"id"`
 			Name  string `json:"name"`
@@ -53,11 +53,11 @@ func FlavorSizes(
 		} `json:"flavors"`
 	}
 	r := Request{Method: http.MethodGet, Path: row.flavors + "?limit=" + strconv.Itoa(maxPageSize)}
-	if err := (client{Options: o, service: service}).do(ctx, r, &answer, http.StatusOK); err != nil {
+	if err := (client{Options: o, service: service}).do(ctx, r, &response, http.StatusOK); err != nil {
 		return nil, err
 	}
-	sizes := make(map[string]int, 2*len(answer.Flavors))
-	for _, f := range answer.Flavors {
+	sizes := make(map[string]int, 2*len(response.Flavors))
+	for _, f := range response.Flavors {
 		sizes[f.ID], sizes[f.Name] = int(f.VCPUs), int(f.VCPUs)
 	}
 	return sizes, nil

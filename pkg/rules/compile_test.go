@@ -154,7 +154,7 @@ func TestCompileRefuses(t *testing.T) {
 
 		// Keys and values
 		{"bad key", rule("  set: {a/b: c}\n"),
-			`R:3: rule "rule-1": set: Nova key "a/b": takes letters A-Z a-z, digits, - _ : . and space; '/' is not among them`},
+			`R:3: rule "rule-1": set: Nova key "a/b": accepts letters A-Z a-z, digits, - _ : . and space; '/' is not among them`},
 		{"dot dot", rule("  remove: ['..']\n"), `".." is a step in a path`},
 		{"privilege escalation", rule("  set: {agency_name: admin}\n"),
 			`Nova key "agency_name": is written by the cloud itself`},
@@ -163,7 +163,7 @@ func TestCompileRefuses(t *testing.T) {
 			`R:3: rule "rule-2": remove: key "Owner": another rule writes it "owner"; the cloud confuses keys`},
 		{"long value", rule("  set: {a: " + strings.Repeat("v", 300) + "}\n"),
 			`R:3: rule "rule-1": set: Nova value of key "a": at most 255 characters, has 300`},
-		{"emoji", rule("  set: {a: 😀}\n"), `takes characters up to U+FFFF`},
+		{"emoji", rule("  set: {a: 😀}\n"), `accepts characters up to U+FFFF`},
 		{"only a snapshot refuses", "rules:\n- on: [server.created, snapshot.created]\n  set: {a.json: b}\n",
 			`Cinder key "a.json": must not end in .json`},
 

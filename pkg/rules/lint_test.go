@@ -51,7 +51,7 @@ func TestWarnings(t *testing.T) {
 		}},
 		{"bare metal", "rules:\n- {name: a, on: server.created, set: {'a:b': v}}\n- {name: s, on: snapshot.created, set: " +
 			"{'a:b': v}}\n", metadata.HuaweiCloud, []string{
-			"2: rule \"a\": warning: key \"a:b\" is left out on baremetal: BMS key \"a:b\": takes any character but " +
+			"2: rule \"a\": warning: key \"a:b\" is left out on baremetal: BMS key \"a:b\": accepts any character but " +
 				":`~!@#$%^&*()=+<,>?/'\";{[]}|\\; ':' is not among them",
 		}},
 	} {

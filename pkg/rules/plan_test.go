@@ -356,8 +356,8 @@ func TestInherit(t *testing.T) {
 				"billing-x": "1", "absent": "y"},
 			[]string{"absent", "billing-x", "cost-center", "owner"}, nil, []string{
 				`rule handed down, key owner: shortened to fit: Cinder value of key "owner": at most 255 characters, has 300`,
-				`rule handed down, key billing-/: not inherited: Cinder key "billing-/": takes letters A-Z a-z, digits, - _ : . and space; '/' is not among them`,
-				`rule handed down, key billing-y.json: not inherited: Cinder key "billing-y.json": must not end in .json: Cinder takes that for the format of the answer, and "billing-y" for the key`,
+				`rule handed down, key billing-/: not inherited: Cinder key "billing-/": accepts letters A-Z a-z, digits, - _ : . and space; '/' is not among them`,
+				`rule handed down, key billing-y.json: not inherited: Cinder key "billing-y.json": must not end in .json: Cinder reads that as the response's format, and "billing-y" as the key`,
 			}},
 		{"servers disagree", "p-9", with(map[string]string{"owner": "team-a", "cost-center": "CC-3", "absent": "y"}),
 			[]lifecycle.Parent{{Metadata: map[string]string{"owner": "team-b", "cost-center": "CC-3", "absent": "y"}}},

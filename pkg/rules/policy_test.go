@@ -186,7 +186,7 @@ func TestPolicyRefuses(t *testing.T) {
 			`R:3: required: a: kinds: unknown kind "servers"; did you mean server?`},
 		{"required twice", "required:\n- key: a\n- {key: a, kinds: [volume]}",
 			"R:3: required: a: is already required of a volume"},
-		{"a key that cannot be written", "required:\n- key: a/b", `R:2: required: Nova key "a/b": takes letters`},
+		{"a key that cannot be written", "required:\n- key: a/b", `R:2: required: Nova key "a/b": accepts letters`},
 		{"a key of the cloud", "required:\n- key: agency_name", `is written by the cloud itself`},
 		{"expect", "required:\n- key: a\n  expect: ${resource.nmae}",
 			"R:3: required: a: expect: expression resource.nmae: unknown field nmae at character 10; did you mean name?"},

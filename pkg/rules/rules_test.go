@@ -474,7 +474,7 @@ func TestLimits(t *testing.T) {
 	wantProblems := []rules.Problem{
 		{Rule: "r", Key: "long", Why: `shortened to fit: ECS value of key "long": at most 255 characters, has 300`},
 		{Rule: "r", Key: "emoji",
-			Why: `shortened to fit: ECS value of key "emoji": takes characters up to U+FFFF; found '\U0001f600'`},
+			Why: `shortened to fit: ECS value of key "emoji": accepts characters up to U+FFFF; found '\U0001f600'`},
 	}
 	if diff := cmp.Diff(wantProblems, server.Problems); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)

@@ -121,7 +121,7 @@ func message(t *testing.T, a answer) string {
 	return ""
 }
 
-// wantStatus fails the test unless the answer has that status.
+// wantStatus fails the test unless the response has that status.
 func wantStatus(t *testing.T, what string, a answer, status int) {
 	t.Helper()
 	if a.status != status {

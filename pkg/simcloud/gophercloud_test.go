@@ -144,7 +144,7 @@ func TestGophercloudServers(t *testing.T) {
 				t.Fatal(err)
 			}
 			if made.AdminPass == "" {
-				t.Error("the answer has no adminPass")
+				t.Error("the response has no adminPass")
 			}
 			got, err := servers.Get(ctx, compute, made.ID).Extract()
 			if err != nil {

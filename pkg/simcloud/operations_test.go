@@ -137,7 +137,7 @@ func TestMessagesQuoteAsPython(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", test.body, got, want)
 		}
 		if !json.Valid([]byte(a.body)) || strings.ContainsFunc(a.body, func(r rune) bool { return r > 0x7e }) {
-			t.Errorf("%s: the answer is not JSON in ASCII: %s", test.body, a.body)
+			t.Errorf("%s: the response is not JSON in ASCII: %s", test.body, a.body)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -18,13 +19,13 @@ type schema struct {
 	types      []string // of: object, array, string, integer, boolean, null
 	properties []property
 	// keys, if set, is the pattern of the other properties' names, and values their schema.
-	keys                         *regexp.Regexp
+	keys                         lazyRegexp
 	values                       *schema
 	closed                       bool // no other properties
 	required                     []string
 	minProperties, maxProperties int
 	minLength, maxLength         int
-	pattern                      *regexp.Regexp
+	pattern                      lazyRegexp
 	minimum                      int
 	enum                         []any
 	// anyOf requires at least one of them. It also stands for oneOf, which has the same message, and whose schemas here
@@ -106,8 +107,8 @@ func (s schema) check(v any, path []string) *mismatch {
 
 // checkString checks the keywords for strings, and returns a message or "".
 func (s schema) checkString(v string) string {
-	if s.pattern != nil && !pythonSearch(s.pattern, v) {
-		return fmt.Sprintf("%s does not match %s", quoteRepr(v), quoteRepr(s.pattern.String()))
+	if s.pattern != nil && !pythonSearch(s.pattern(), v) {
+		return fmt.Sprintf("%s does not match %s", quoteRepr(v), quoteRepr(s.pattern().String()))
 	}
 	if n, err := strconv.Atoi(v); err == nil && s.minimum != 0 && n < s.minimum {
 		return fmt.Sprintf("%d is less than the minimum of %d", n, s.minimum)
@@ -135,7 +136,7 @@ func (s schema) checkMembers(o object, path []string) *mismatch {
 		return nil
 	}
 	for _, e := range o {
-		if pythonSearch(s.keys, e.name) {
+		if pythonSearch(s.keys(), e.name) {
 			if m := s.values.check(e.value, below(e.name)); m != nil {
 				return m
 			}
@@ -168,7 +169,7 @@ func (s schema) checkExtras(o object) string {
 	var extras []string
 	for _, m := range o {
 		known := slices.ContainsFunc(s.properties, func(p property) bool { return p.name == m.name }) ||
-			s.keys != nil && pythonSearch(s.keys, m.name)
+			s.keys != nil && pythonSearch(s.keys(), m.name)
 		if !known {
 			extras = append(extras, m.name)
 		}
@@ -186,7 +187,7 @@ func (s schema) checkExtras(o object) string {
 		verb, was = "does", "was"
 	}
 	if s.keys != nil {
-		return fmt.Sprintf("%s %s not match any of the regexes: %s", joined, verb, quoteRepr(s.keys.String()))
+		return fmt.Sprintf("%s %s not match any of the regexes: %s", joined, verb, quoteRepr(s.keys().String()))
 	}
 	return fmt.Sprintf("Additional properties are not allowed (%s %s unexpected)", joined, was)
 }
@@ -207,6 +208,14 @@ func isType(v any, t string) bool {
 		return t == "object"
 	}
 	return false
+}
+
+// lazyRegexp returns a regular expression that is compiled on first use: `{1,255}` alone takes 250 kB and a millisecond,
+// which every start of the command would pay.
+type lazyRegexp func() *regexp.Regexp
+
+func newLazyRegexp(pattern string) lazyRegexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
 }
 
 // pythonSearch is re.search: a final $ also matches before a trailing newline.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,7 +12,7 @@ import (
 
 // metadataSchema is parameter_types.metadata of nova/api/validation/parameter_types.py.
 var metadataSchema = schema{
-	types: []string{"object"}, keys: regexp.MustCompile(`^[a-zA-Z0-9-_:. ]{1,255}$`),
+	types: []string{"object"}, keys: newLazyRegexp(`^[a-zA-Z0-9-_:. ]{1,255}$`),
 	values: &schema{types: []string{"string"}, maxLength: 255}, closed: true,
 }
 
@@ -48,7 +47,7 @@ var hostnameSchema = schema{
 	types:     []string{"string"},
 	minLength: 2,
 	maxLength: 63,
-	pattern:   regexp.MustCompile(`^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$`),
+	pattern:   newLazyRegexp(`^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$`),
 }
 
 // truth converts a value to a boolean as the services do.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -25,7 +24,7 @@ func volumeActionOf(name string) (volumeAction, bool) {
 		minimum:   1,
 		minLength: 1,
 		maxLength: 11,
-		pattern:   regexp.MustCompile(`^[0-9]+$`),
+		pattern:   newLazyRegexp(`^[0-9]+$`),
 	}
 	anything := schema{}
 	a, ok := map[string]volumeAction{

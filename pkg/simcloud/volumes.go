@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,7 +92,7 @@ func (s *snapshot) settle(now time.Time) (gone bool) {
 
 // resourceMetadataSchema is parameter_types.metadata_allows_null of cinder/api/validation/parameter_types.py.
 var resourceMetadataSchema = schema{
-	types: []string{"object", "null"}, keys: regexp.MustCompile(`^[a-zA-Z0-9-_:. /]{1,255}$`),
+	types: []string{"object", "null"}, keys: newLazyRegexp(`^[a-zA-Z0-9-_:. /]{1,255}$`),
 	values: &schema{types: []string{"string"}, maxLength: 255}, closed: true,
 }
 
@@ -105,7 +104,7 @@ var createVolumeSchema = schema{types: []string{"object"}, closed: true, require
 		{"volume", schema{types: []string{"object"}, properties: []property{
 			{"name", schema{types: []string{"string", "null"}}}, {"description", schema{types: []string{"string", "null"}}},
 			{"volume_type", optionalText}, {"metadata", resourceMetadataSchema},
-			{"size", schema{types: []string{"integer", "string", "null"}, minimum: 1, pattern: regexp.MustCompile(`^[0-9]+$`)}},
+			{"size", schema{types: []string{"integer", "string", "null"}, minimum: 1, pattern: newLazyRegexp(`^[0-9]+$`)}},
 		}}},
 		{"OS-SCH-HNT:scheduler_hints", schema{types: []string{"object", "null"}}},
 	}}

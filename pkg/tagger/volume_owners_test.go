@@ -32,7 +32,7 @@ type owner interface {
 }
 
 // terraform is openstack_blockstorage_volume_v3 of terraform-provider-openstack 3.4.0, which sends its requests with
-// gophercloud too. If the configuration has a map, a plan compares all of it with the answer to GET: the argument is
+// gophercloud too. If the configuration has a map, a plan compares all of it with the response to GET: the argument is
 // optional and computed. PUT /volumes/{id} sends name and description, and the whole map if it differs.
 type terraform struct {
 	client        *gophercloud.ServiceClient
@@ -270,7 +270,7 @@ func TestVolumeTakenOver(t *testing.T) {
 				if got.Outcome != tt.outcome {
 					t.Errorf("%s, want %s", got.Decision, tt.outcome)
 				}
-				if tt.outcome == apply.Ignored && !strings.Contains(got.Reason, `key "app" is none of the rules'`) {
+				if tt.outcome == apply.Ignored && !strings.Contains(got.Reason, `key "app" is not from the rules`) {
 					t.Errorf("the reason does not name the key: %s", got.Reason)
 				}
 				wantMetadata(t, sim, id, tt.left)

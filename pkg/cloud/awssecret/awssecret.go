@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/cloudtagger/tagger/pkg/awsapi"
 	"github.com/cloudtagger/tagger/pkg/cloud"
@@ -29,7 +30,7 @@ type Secret struct {
 	arn    string
 	reader Reader
 	stale  atomic.Bool
-	turn   chan struct{} // held while the fields below are used
+	sem    *semaphore.Weighted // held while the fields below are used
 
 	credentials config.Credentials
 	known       bool      // credentials is valid
@@ -44,7 +45,7 @@ type Reader interface {
 
 // New returns the secret with this ARN. It is read when it is first needed.
 func New(arn string, r Reader) *Secret {
-	return &Secret{arn: arn, reader: r, turn: make(chan struct{}, 1)}
+	return &Secret{arn: arn, reader: r, sem: semaphore.NewWeighted(1)}
 }
 
 // Opener returns a function that opens a secret by its ARN and returns its methods [Secret.Credentials] and
@@ -63,12 +64,10 @@ func (s *Secret) Refused() { s.stale.Store(true) }
 // Credentials returns the secret's credentials, cached if possible. The error is a [*cloud.RefusedError], cached for
 // 30 s, if an operator has to fix the secret or the permissions.
 func (s *Secret) Credentials(ctx context.Context) (config.Credentials, error) {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return config.Credentials{}, fmt.Errorf("read the secret %s: %w", s.arn, ctx.Err())
+	if err := s.sem.Acquire(ctx, 1); err != nil {
+		return config.Credentials{}, fmt.Errorf("read the secret %s: %w", s.arn, err)
 	}
+	defer s.sem.Release(1)
 	if s.known && !s.stale.Load() {
 		return s.credentials, nil
 	}
@@ -129,11 +128,11 @@ func regionOf(secret string) (string, error) {
 // permanent reports whether a retry cannot help: missing permissions, a wrong name or key, a deleted secret.
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html and CommonErrors.html there.
 func permanent(err error) bool {
-	answer, ok := errors.AsType[*awsapi.Error](err)
+	response, ok := errors.AsType[*awsapi.Error](err)
 	return ok && slices.Contains([]string{
 		"AccessDeniedException", "DecryptionFailure", "IncompleteSignature", "InvalidClientTokenId",
 		"InvalidParameterException", "InvalidRequestException", "InvalidSignatureException", "NotAuthorized",
 		"OptInRequired", "ResourceNotFoundException", "UnrecognizedClientException", "ValidationError",
 		"ValidationException",
-	}, answer.Code)
+	}, response.Code)
 }
