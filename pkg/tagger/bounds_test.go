@@ -134,7 +134,7 @@ func TestBounds(t *testing.T) {
 		{name: "any, no project, own server", user: "root", own: "admin", projects: "*", resource: "admin",
 			outcome: apply.Tagged},
 		{name: "any, no such project", user: "root", own: "admin", projects: "*", event: "nowhere", resource: "third",
-			outcome: foreign, reason: "knows no project"},
+			outcome: foreign, reason: "has no project"},
 		{name: "any but service", user: "root", own: "admin", projects: "*", event: "service", outcome: foreign,
 			reason: "only if TAGGER_PROJECTS names it by its id"},
 		{name: "any and service", user: "root", own: "admin", projects: "*,<service>", event: "service",

@@ -151,7 +151,7 @@ func TestPreview(t *testing.T) {
 	sim.PutServer(simcloud.Server{ID: id, Metadata: map[string]string{"Owner": "bob"}})
 	got = tg.Preview(t.Context(), plain(t, "server.created", ""))
 	if diff := cmp.Diff(map[string]string{"env": "dev", "by": "<web> & 1"}, got[0].Diff.Write); diff != "" ||
-		!strings.Contains(fmt.Sprint(got[0].Problems), `key owner: not added: "Owner" is there`) {
+		!strings.Contains(fmt.Sprint(got[0].Problems), `key owner: not added: "Owner" exists`) {
 		t.Errorf("%s%v", diff, got[0].Problems)
 	}
 	for _, r := range sim.Requests() {
