@@ -270,7 +270,7 @@ func TestVolumeTakenOver(t *testing.T) {
 				if got.Outcome != tt.outcome {
 					t.Errorf("%s, want %s", got.Decision, tt.outcome)
 				}
-				if tt.outcome == apply.Ignored && !strings.Contains(got.Reason, `key "app" is not from the rules`) {
+				if tt.outcome == apply.Ignored && !strings.Contains(got.Reason, `no rule sets key "app"`) {
 					t.Errorf("the reason does not name the key: %s", got.Reason)
 				}
 				wantMetadata(t, sim, id, tt.left)
