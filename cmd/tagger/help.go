@@ -53,7 +53,7 @@ func helpVariables(cmd *cobra.Command, names []string) error {
 	for _, name := range names {
 		i := slices.Index(known, name)
 		if i < 0 {
-			return fmt.Errorf("unknown variable %q%s", name, suggest.Hint(name, known))
+			return fmt.Errorf("unknown variable %q%s", name, suggest.Variable(name, known))
 		}
 		cmd.Println(strings.TrimSpace(describeVariable(all[i])))
 	}

@@ -88,7 +88,7 @@ func ParseCredentials(object []byte) (Credentials, error) {
 	known := CredentialNames()
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if !slices.Contains(known, name) {
-			return Credentials{}, fmt.Errorf("read credentials: unknown name %.40q%s", name, suggest.Hint(name, known))
+			return Credentials{}, fmt.Errorf("read credentials: unknown name %.40q%s", name, suggest.Variable(name, known))
 		}
 		if _, ok := values[name].(string); !ok {
 			return Credentials{}, fmt.Errorf("read credentials: %s is not a JSON string: put its value in quotes", name)

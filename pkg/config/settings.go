@@ -270,7 +270,7 @@ func Unknown(environ []string) []string {
 	for _, pair := range environ {
 		name, _, _ := strings.Cut(pair, "=")
 		if strings.HasPrefix(name, "TAGGER_") && !slices.Contains(known, name) {
-			warnings = append(warnings, "unknown variable "+name+suggest.Hint(name, known))
+			warnings = append(warnings, "unknown variable "+name+suggest.Variable(name, known))
 		}
 	}
 	slices.Sort(warnings)

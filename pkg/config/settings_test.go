@@ -123,9 +123,12 @@ func TestRefuses(t *testing.T) {
 
 func TestUnknown(t *testing.T) {
 	got := config.Unknown([]string{
-		"PATH=/bin", "TAGGER_RULE=x", "TAGGER_SERVICE_HOST=10.0.0.1", "TAGGER_API=openstack", "TAGGER_VERIFY",
+		"PATH=/bin", "TAGGER_RULE=x", "TAGGER_FOO=x", "TAGGER_SERVICE_HOST=10.0.0.1", "TAGGER_API=openstack", "TAGGER_VERIFY",
 	})
-	want := []string{"unknown variable TAGGER_RULE; did you mean TAGGER_RULES?", "unknown variable TAGGER_SERVICE_HOST"}
+	want := []string{
+		"unknown variable TAGGER_FOO", "unknown variable TAGGER_RULE; did you mean TAGGER_RULES?",
+		"unknown variable TAGGER_SERVICE_HOST",
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

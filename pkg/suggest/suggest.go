@@ -26,6 +26,25 @@ func Word(word string, candidates []string) string {
 	return best
 }
 
+// Variable is [Hint] for names of environment variables. Their common prefix, such as TAGGER_, does not count as
+// similarity: TAGGER_FOO is not a misspelling of TAGGER_API.
+func Variable(name string, candidates []string) string {
+	prefix := name[:strings.Index(name, "_")+1]
+	var rest []string
+	for _, c := range candidates {
+		if after, ok := strings.CutPrefix(c, prefix); ok {
+			rest = append(rest, after)
+		}
+	}
+	if prefix == "" || len(rest) == 0 {
+		return Hint(name, candidates)
+	}
+	if best := Word(name[len(prefix):], rest); best != "" {
+		return "; did you mean " + prefix + best + "?"
+	}
+	return ""
+}
+
 // Meant returns "; did you mean X?" if a candidate is close to word, else "". It is for errors that list the candidates.
 func Meant(word string, candidates []string) string {
 	if best := Word(word, candidates); best != "" {
