@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -168,4 +170,73 @@ func TestHelpGroups(t *testing.T) {
 			}
 		}
 	}
+}
+
+// amqps at a broker that does not speak TLS is said in words, as for Keystone.
+func TestBrokerWithoutTLS(t *testing.T) {
+	clearListen(t)
+	broker, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer broker.Close()
+	go func() {
+		for {
+			conn, err := broker.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write([]byte("AMQP\x00\x00\x09\x01")) // as RabbitMQ answers what is not AMQP
+			_ = conn.Close()
+		}
+	}()
+	t.Setenv("TAGGER_AMQP_URL", "amqps://u:hunter2@"+broker.Addr().String()+"/")
+	_, errOut, status := taggerCommand(t, "", "queues", "list")
+	if want := "it does not speak TLS: its address begins with amqp://"; status != exitUndone ||
+		!strings.Contains(errOut, want) || strings.Contains(errOut, "hunter2") {
+		t.Errorf("status %d: %s", status, errOut)
+	}
+}
+
+// An entry of TAGGER_PROJECTS that allows no project is in the log of the start.
+func TestStartWarnsAboutProjects(t *testing.T) {
+	onSimcloud(t, simcloud.Options{})
+	t.Setenv("TAGGER_RULES", "rules: [{on: server.created, set: {env: dev}}]")
+	t.Setenv("TAGGER_PROJECTS", "demo")
+	log := captureLog(t)
+	serving(t)
+	for line := range log {
+		if strings.Contains(line, `"an entry of TAGGER_PROJECTS allows no project"`) {
+			if !strings.Contains(line, `"entry":"demo"`) || !strings.Contains(line, "a project of that name has the id") {
+				t.Error(line)
+			}
+			return
+		}
+	}
+	t.Error("no warning")
+}
+
+// captureLog returns the lines that the process writes to standard output from now on.
+func captureLog(t *testing.T) <-chan string {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout := os.Stdout
+	os.Stdout = w
+	t.Cleanup(func() {
+		os.Stdout = stdout
+		if err := errors.Join(w.Close(), r.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	lines := make(chan string, 100)
+	go func() {
+		defer close(lines)
+		for scanner := bufio.NewScanner(r); scanner.Scan(); {
+			lines <- scanner.Text()
+		}
+	}()
+	return lines
 }
