@@ -168,7 +168,7 @@ func TestCoverageLostKeys(t *testing.T) {
 
 	for want, args := range map[string][]string{
 		"not YAML: line 2":                              {"--prices", journals[0]},
-		"it is not a journal of tagger reconcile":          {"--journal", plan},
+		"it is not a journal of tagger reconcile":       {"--journal", plan},
 		"no such file":                                  {"--journal", filepath.Join(dir, "none")},
 		"it has no line of Tagger's JSON log":           {"--log", page},
 		"read the log: open " + filepath.Join(dir, "x"): {"--log", filepath.Join(dir, "x")},
