@@ -28,8 +28,8 @@ const notifications = "../pkg/lifecycle/testdata/"
 var created = []string{"docs/zed-unversioned.compute.instance.create.end.json",
 	"docs/zed-versioned.instance.create.end.json"}
 
-// beside are the other notifications that Nova sends when it creates a server, in both formats.
-var beside = []string{
+// otherNotifications are the other notifications that Nova sends when it creates a server, in both formats.
+var otherNotifications = []string{
 	"zed/compute_task.build_instances.json", "zed/scheduler.select_destinations.start.json",
 	"zed/compute.instance.create.start.json", "zed/compute.instance.update.building-active.json",
 	"zed/instance.update.building-active.json", "zed/compute.instance.update.building-active.json",
@@ -43,7 +43,7 @@ var irrelevant = append([]string{
 	"zed/volume.update.end.json", "zed/instance.volume_attach.end.json", "zed/compute.instance.volume.detach.json",
 	"zed/volume.attach.start.by-nova.json", "zed/snapshot.create.start.json", "zed/compute.instance.delete.end.json",
 	"zed/instance.lock.json",
-}, beside...)
+}, otherNotifications...)
 
 // load is a set of messages for a listener.
 type load struct {
@@ -73,8 +73,8 @@ func TestListener(t *testing.T) {
 	}
 	for _, l := range []load{
 		{"95 % irrelevant", mixed, *messages / len(mixed)},
-		{"servers, all of Nova's notifications, both formats", append(append([]string{}, beside...), created...),
-			*messages / (len(beside) + len(created))},
+		{"servers, all of Nova's notifications, both formats", append(append([]string{}, otherNotifications...), created...),
+			*messages / (len(otherNotifications) + len(created))},
 		{"servers, created in both formats", created, *messages / len(created)},
 	} {
 		var all []cost

@@ -4,7 +4,7 @@
     tagger simcloud --build-time 0s > env &       # and: . ./env
     python3 bench/openstacksdk.py fill 10000      # makes servers
     python3 bench/openstacksdk.py list            # as tagger reconcile --scope own --kind server --settled 0s
-    python3 bench/openstacksdk.py write 10        # as tagger reconcile --apply; with 10 threads, which it has not by itself
+    python3 bench/openstacksdk.py write 10        # as tagger reconcile --apply; with 10 threads, which it does not have itself
 
 Debian: python3-openstacksdk.
 """

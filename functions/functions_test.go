@@ -130,7 +130,7 @@ func executable(name string) string {
 	return path
 }
 
-func (f *function) invoke(payload string) lambdatest.Answer {
+func (f *function) invoke(payload string) lambdatest.Response {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
 	defer cancel()
@@ -250,7 +250,7 @@ func record(name, body string, receives int) string {
 func batch(records ...string) string { return `{"Records": [` + strings.Join(records, ",") + `]}` }
 
 // failures returns the records that a partial batch response reports as failed.
-func failures(t *testing.T, a lambdatest.Answer) []string {
+func failures(t *testing.T, a lambdatest.Response) []string {
 	t.Helper()
 	var response struct {
 		BatchItemFailures []struct{ ItemIdentifier string }

@@ -69,7 +69,7 @@ func (l *ledger) received(batch []types.Message) []context.Context {
 }
 
 // answered records a response. An error in it is unexpected.
-func (l *ledger) answered(a lambdatest.Answer) {
+func (l *ledger) answered(a lambdatest.Response) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if a.Failed {

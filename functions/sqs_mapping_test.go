@@ -191,7 +191,7 @@ func (m *mapping) event(messages []types.Message) events.SQSEvent {
 
 // acknowledged returns the messages that the response does not name. An error, an invalid response and one with an
 // unknown message acknowledge nothing.
-func acknowledged(a lambdatest.Answer, messages []types.Message) []types.Message {
+func acknowledged(a lambdatest.Response, messages []types.Message) []types.Message {
 	var response events.SQSEventResponse
 	if a.Failed || json.Unmarshal(a.Body, &response) != nil {
 		return nil

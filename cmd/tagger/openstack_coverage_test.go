@@ -348,9 +348,14 @@ func TestCoverageNamesWhoRemovedKeys(t *testing.T) {
 	lost := coverageReport(t, bin,
 		s.member(`{required: [{key: label, kinds: [server]}], rules: [{on: server.created, add: {a: b}}]}`), "", "--log",
 		file).Lost
-	if lost == nil || lost.Count != 2 || lost.Resources != 2 || lost.PerKey["label"] != 2 || len(lost.By) != 1 ||
-		lost.By[0].Name != "tagger" || lost.By[0].ID == "" {
+	if lost == nil || len(lost.By) != 1 {
+		t.Fatalf("%+v\n%s", lost, l.Output())
+	}
+	if lost.Count != 2 || lost.Resources != 2 || lost.PerKey["label"] != 2 {
 		t.Errorf("%+v\n%s", lost, l.Output())
+	}
+	if by := lost.By[0]; by.Name != "tagger" || by.ID == "" {
+		t.Errorf("removed by %+v\n%s", by, l.Output())
 	}
 	t.Logf("compared %d keys: %+v", lost.Compared, lost.By)
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """Fill a new OpenStack: populate.py identity|resources STATE KEYSTONE_URL PASSWORD AMQP_URL
 
-identity: projects, users, the service catalog and an application credential; writes openrc, openrc-admin, openrc-appcred and creds.json
-into STATE. resources: two flavors and an image; adds their ids to creds.json. Both can be run again.
+identity: projects, users, the service catalog and an application credential; writes openrc, openrc-admin,
+openrc-appcred and creds.json into STATE. resources: two flavors and an image; adds their ids to creds.json. Both can
+be run again.
 """
 import json
 import os
@@ -24,9 +25,9 @@ CATALOG = (
     ('network', 'neutron', 'http://%s:9696'),
     ('placement', 'placement', 'http://%s:8778'),
 )
-# user, project, roles. Everybody's password is the same.
+# user, project, roles. All users have the same password.
 ACCOUNTS = (
-    ('openstack', 'service', ('admin', 'service')),   # what the services log in as
+    ('openstack', 'service', ('admin', 'service')),   # the services' own user
     ('admin', 'demo', ('admin',)),
     ('tagger', 'demo', ('member',)),
     ('reader', 'demo', ('reader',)),
@@ -36,12 +37,12 @@ FLAVORS = (('flavor', 'm1.nano', '42', 64), ('flavor2', 'm1.micro', '84', 128)) 
 
 
 def connect(user, project):
-    return openstack.connect(auth_url=KEYSTONE, username=user, password=PASSWORD, project_name=project, user_domain_id='default',
-                             project_domain_id='default', region_name=REGION)
+    return openstack.connect(auth_url=KEYSTONE, username=user, password=PASSWORD, project_name=project,
+                             user_domain_id='default', project_domain_id='default', region_name=REGION)
 
 
 def write(name, text):
-    """Write a file of STATE, whole or not at all."""
+    """Write a file of STATE atomically."""
     path = os.path.join(STATE, name)
     with open(path + '.new', 'w') as file:
         file.write(text)
@@ -58,9 +59,10 @@ def write_credentials(**changed):
 
 
 def write_openrc(name, **variables):
-    # Compute 2.37 is the first version that knows servers without a network, which the openstack command asks for with --nic none.
-    variables = dict(OS_AUTH_URL=KEYSTONE, OS_IDENTITY_API_VERSION='3', OS_COMPUTE_API_VERSION='2.37', OS_REGION_NAME=REGION, **variables,
-                     TAGGER_AMQP_URL=AMQP)
+    # Compute 2.37 is the first version that can create servers without a network, as --nic none of the openstack
+    # command requests.
+    variables = dict(OS_AUTH_URL=KEYSTONE, OS_IDENTITY_API_VERSION='3', OS_COMPUTE_API_VERSION='2.37',
+                     OS_REGION_NAME=REGION, **variables, TAGGER_AMQP_URL=AMQP)
     write(name, ''.join('export %s=%s\n' % pair for pair in variables.items()))
 
 
@@ -73,7 +75,8 @@ def make_accounts(identity):
     projects, users = {}, {}
     for user, project, roles in ACCOUNTS:
         projects[project] = identity.find_project(project) or identity.create_project(name=project, domain_id='default')
-        users[user] = identity.find_user(user) or identity.create_user(name=user, domain_id='default', password=PASSWORD)
+        users[user] = identity.find_user(user) or identity.create_user(name=user, domain_id='default',
+                                                                       password=PASSWORD)
         for name in roles:
             role = identity.find_role(name) or identity.create_role(name=name)
             identity.assign_project_role_to_user(projects[project], users[user], role)
@@ -91,7 +94,7 @@ def make_catalog(identity):
 
 
 def make_application_credential(user):
-    # Its secret is shown once: an older one is of no use.
+    # Its secret is shown only once, so an older one is useless.
     identity = connect('tagger', 'demo').identity
     old = identity.find_application_credential(user, 'tagger-app')
     if old:
@@ -106,8 +109,8 @@ def identity():
     make_catalog(admin.identity)
     credential = make_application_credential(users['tagger'])
     write_credentials(auth_url=KEYSTONE, region=REGION, password=PASSWORD, demo_project_id=projects['demo'].id,
-                      other_project_id=projects['other'].id, tagger_user_id=users['tagger'].id, app_cred_id=credential.id,
-                      app_cred_secret=credential.secret, rabbit=AMQP)
+                      other_project_id=projects['other'].id, tagger_user_id=users['tagger'].id,
+                      app_cred_id=credential.id, app_cred_secret=credential.secret, rabbit=AMQP)
     write_user_openrc('openrc', 'tagger', 'demo')
     write_user_openrc('openrc-admin', 'admin', 'admin')
     write_openrc('openrc-appcred', OS_AUTH_TYPE='v3applicationcredential', OS_APPLICATION_CREDENTIAL_ID=credential.id,
@@ -119,11 +122,13 @@ def resources():
     ids = {}
     for key, name, flavor_id, ram in FLAVORS:
         # A member may not boot from an image onto a flavor without a disk.
-        flavor = admin.compute.find_flavor(name) or admin.compute.create_flavor(name=name, id=flavor_id, ram=ram, vcpus=1, disk=1)
+        flavor = (admin.compute.find_flavor(name) or
+                  admin.compute.create_flavor(name=name, id=flavor_id, ram=ram, vcpus=1, disk=1))
         ids[key] = flavor.id
     image = admin.image.find_image('tiny')
     if image is None or image.status != 'active':
-        image = admin.image.create_image(name='tiny', disk_format='raw', container_format='bare', visibility='public', data=b'\0' * 1024)
+        image = admin.image.create_image(name='tiny', disk_format='raw', container_format='bare', visibility='public',
+                                         data=b'\0' * 1024)
     write_credentials(image=image.id, **ids)
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Run one program of OpenStack from Debian's python3-* packages: service.py MODULE ARGUMENT...
 
-The -api and -common packages, which bring the usual commands, also bring debconf questions, users and system services; MODULE's
-main() is what those commands call. nova.cmd.compute and cinder.cmd.volume get knobs: files in $OPENSTACK_DEV_KNOBS, read
-at each operation, that hold it in its state for a while or let it fail. README.md lists them.
+The -api and -common packages have the usual commands, but also debconf questions, users and system services. Those
+commands call MODULE's main(), and so does this. nova.cmd.compute and cinder.cmd.volume get knobs: files in
+$OPENSTACK_DEV_KNOBS, read at each operation, that delay it or let it fail. README.md lists them.
 """
 import functools
 import importlib
@@ -18,7 +18,7 @@ READY = os.environ.get('OPENSTACK_DEV_READY', '')
 
 
 def knob(name):
-    """What the knob's file holds, or None when there is no such file."""
+    """Return the value of a knob, None if its file does not exist."""
     try:
         with open(os.path.join(KNOBS, name)) as file:
             return file.read()
@@ -27,13 +27,13 @@ def knob(name):
 
 
 def seconds(text):
-    """A number of seconds ("5"), or one picked between two ("2 20")."""
+    """Return a number of seconds ("5"), or a random one between two ("2 20")."""
     low, high = ([float(word) for word in text.split()] * 2 or [0, 0])[:2]
     return random.uniform(low, high)
 
 
 def hold(delay):
-    """Wait as long as the knob says, or until it is gone."""
+    """Wait for the time of the knob, or until the knob is removed."""
     text = knob(delay)
     if text is None:
         return
@@ -73,9 +73,9 @@ def add_knobs(module):
 
 
 def complete_fake_volume_driver():
-    """Give the fake driver the operations that it leaves to LVM, which then looks for a real disk: extend a volume, fill it from an
-    image (boot from volume), upload it as an image, change its type, and adopt a volume or a snapshot that is there already. As
-    elsewhere, no data moves; an uploaded image holds one byte."""
+    """Add the operations that the fake driver leaves to LVM, which would look for a real disk: extend a volume, fill it
+    from an image (boot from volume), upload it as an image, change its type, and adopt an existing volume or snapshot.
+    No data is moved; an uploaded image has one byte."""
     from cinder.tests.fake_driver import FakeLoggingVolumeDriver
 
     def extend_volume(self, volume, new_size):
@@ -85,7 +85,8 @@ def complete_fake_volume_driver():
         pass
 
     def copy_volume_to_image(self, context, volume, image_service, image_meta):
-        image_service.update(context, image_meta['id'], {'disk_format': 'raw', 'container_format': 'bare'}, io.BytesIO(b'\0'))
+        formats = {'disk_format': 'raw', 'container_format': 'bare'}
+        image_service.update(context, image_meta['id'], formats, io.BytesIO(b'\0'))
 
     def retype(self, context, volume, new_type, diff, host):
         return True
@@ -101,13 +102,13 @@ def complete_fake_volume_driver():
 
     def manage_existing_snapshot_get_size(self, snapshot, existing_ref):
         return 1
-    for operation in (extend_volume, copy_image_to_volume, copy_volume_to_image, retype, manage_existing, manage_existing_get_size,
-                      manage_existing_snapshot, manage_existing_snapshot_get_size):
+    for operation in (extend_volume, copy_image_to_volume, copy_volume_to_image, retype, manage_existing,
+                      manage_existing_get_size, manage_existing_snapshot, manage_existing_snapshot_get_size):
         setattr(FakeLoggingVolumeDriver, operation.__name__, operation)
 
 
 def announce_readiness(project):
-    """Make the file $OPENSTACK_DEV_READY once the service takes requests from the bus: it has no port to knock at."""
+    """Create the file $OPENSTACK_DEV_READY once the service consumes requests from the bus: it has no port to check."""
     service = importlib.import_module(project + '.service').Service
     real = service.start
 
@@ -119,9 +120,10 @@ def announce_readiness(project):
     service.start = start
 
 
-def mend_cinder_notifications():
-    """Debian 12's python3-oslo.messaging (14.0.3) strips the context of a notification, read_deleted included. Cinder 21.3.1 then
-    refuses the None, and with notifications on, every creation of a volume ends in error. Later Cinders assume 'no'; so does this."""
+def fix_cinder_notifications():
+    """Default read_deleted to 'no', as later versions of Cinder do. Debian 12's python3-oslo.messaging (14.0.3) strips
+    read_deleted from the context of a notification. Cinder 21.3.1 refuses None, so with notifications on, every
+    creation of a volume would fail."""
     from cinder.context import RequestContext
     real = RequestContext.from_dict.__func__
 
@@ -136,7 +138,7 @@ def main():
     sys.argv[0] = '%s-%s' % (project, program.rpartition('.')[2])
     module = importlib.import_module(name)
     if project == 'cinder':
-        mend_cinder_notifications()
+        fix_cinder_notifications()
     if name == 'cinder.cmd.volume':
         complete_fake_volume_driver()
     if KNOBS:

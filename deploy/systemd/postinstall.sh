@@ -1,5 +1,6 @@
 #!/bin/sh
-# The service is neither enabled nor started: it needs a broker and credentials first. An update restarts one that runs.
+# The service is neither enabled nor started: it needs a broker and credentials first. An upgrade
+# restarts it if it runs.
 set -e
 if [ -d /run/systemd/system ]; then
   systemctl daemon-reload

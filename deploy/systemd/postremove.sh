@@ -3,7 +3,7 @@ set -e
 if [ -d /run/systemd/system ]; then
   systemctl daemon-reload
 fi
-# What the administrator wrote into the configuration, and the audit file, go with "purge", not with "remove".
+# "purge" deletes the configuration and the audit file; "remove" keeps them.
 if [ "$1" = purge ]; then
   rm -rf /etc/tagger /var/lib/private/tagger /var/lib/tagger
 fi

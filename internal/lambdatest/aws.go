@@ -46,7 +46,7 @@ func NewAWS() *AWS {
 		w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 		if fault != (Error{}) {
 			w.WriteHeader(fault.Status)
-			_ = json.NewEncoder(w).Encode(map[string]string{"__type": fault.Type, "message": "as it was told"})
+			_ = json.NewEncoder(w).Encode(map[string]string{"__type": fault.Type, "message": "set by the test"})
 			return
 		}
 		switch call.Target {

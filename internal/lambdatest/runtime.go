@@ -18,7 +18,7 @@ import (
 type RuntimeAPI struct {
 	*httptest.Server
 	next   chan invocation
-	done   chan Answer
+	done   chan Response
 	polled chan struct{}
 }
 
@@ -28,8 +28,8 @@ type invocation struct {
 	deadline time.Time
 }
 
-// Answer is the bootstrap's response to an invocation, or its error.
-type Answer struct {
+// Response is the bootstrap's response to an invocation, or its error.
+type Response struct {
 	Body   []byte
 	Failed bool
 	// Kind is the error's type, which failure destinations see.
@@ -38,7 +38,7 @@ type Answer struct {
 
 // NewRuntimeAPI starts a Runtime API on loopback. Close stops it.
 func NewRuntimeAPI() *RuntimeAPI {
-	r := &RuntimeAPI{next: make(chan invocation), done: make(chan Answer, 1), polled: make(chan struct{}, 1)}
+	r := &RuntimeAPI{next: make(chan invocation), done: make(chan Response, 1), polled: make(chan struct{}, 1)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", func(w http.ResponseWriter, req *http.Request) {
 		select {
@@ -57,14 +57,14 @@ func NewRuntimeAPI() *RuntimeAPI {
 	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", func(w http.ResponseWriter, req *http.Request) {
 		body, _ := io.ReadAll(req.Body)
 		w.WriteHeader(http.StatusAccepted)
-		r.done <- Answer{Body: body}
+		r.done <- Response{Body: body}
 	})
 	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", func(w http.ResponseWriter, req *http.Request) {
 		body, _ := io.ReadAll(req.Body)
 		var e struct{ ErrorType, ErrorMessage string }
 		_ = json.Unmarshal(body, &e)
 		w.WriteHeader(http.StatusAccepted)
-		r.done <- Answer{Body: body, Failed: true, Kind: e.ErrorType, Message: e.ErrorMessage}
+		r.done <- Response{Body: body, Failed: true, Kind: e.ErrorType, Message: e.ErrorMessage}
 	})
 	r.Server = httptest.NewServer(mux)
 	return r
@@ -76,18 +76,18 @@ func (r *RuntimeAPI) Host() string { return strings.TrimPrefix(r.URL, "http://")
 // Polled receives an element when the bootstrap requests an invocation, which ends its cold start.
 func (r *RuntimeAPI) Polled() <-chan struct{} { return r.polled }
 
-// Invoke passes a payload to the bootstrap and returns its answer.
-func (r *RuntimeAPI) Invoke(ctx context.Context, payload []byte, timeout time.Duration) (Answer, error) {
+// Invoke passes a payload to the bootstrap and returns its response.
+func (r *RuntimeAPI) Invoke(ctx context.Context, payload []byte, timeout time.Duration) (Response, error) {
 	i := invocation{strconv.FormatInt(time.Now().UnixNano(), 10), payload, time.Now().Add(timeout)}
 	select {
 	case r.next <- i:
 	case <-ctx.Done():
-		return Answer{}, fmt.Errorf("pass the invocation to the bootstrap: %w", context.Cause(ctx))
+		return Response{}, fmt.Errorf("pass the invocation to the bootstrap: %w", context.Cause(ctx))
 	}
 	select {
 	case a := <-r.done:
 		return a, nil
 	case <-ctx.Done():
-		return Answer{}, fmt.Errorf("wait for the answer: %w", context.Cause(ctx))
+		return Response{}, fmt.Errorf("wait for the response: %w", context.Cause(ctx))
 	}
 }

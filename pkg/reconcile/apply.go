@@ -99,8 +99,8 @@ func (e *StoppedError) Error() string {
 		percent(e.Limit))
 }
 
-// JournalOf returns the path of a plan's journal, which is in the plan's directory and named by its id.
-func JournalOf(path string, h Header) string {
+// journalPath returns the path of a plan's journal, which is in the plan's directory and named by its id.
+func journalPath(path string, h Header) string {
 	return filepath.Join(filepath.Dir(path), "run-"+h.ID+".jsonl")
 }
 
@@ -123,7 +123,7 @@ func Apply(ctx context.Context, path string, run Run) (Report, error) {
 	case age > Validity:
 		return refused("it is %s old, the maximum is %s: make a new one", age.Round(time.Minute), Validity)
 	}
-	r.Journal = JournalOf(path, h)
+	r.Journal = journalPath(path, h)
 	var before past
 	if run.Resume {
 		if before, err = readPast(r.Journal); err != nil {

@@ -224,7 +224,7 @@ func CheckLeft(path string, l Limits) ([]Check, error) {
 	if err != nil {
 		return nil, err
 	}
-	before, err := readPast(JournalOf(path, h))
+	before, err := readPast(journalPath(path, h))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}

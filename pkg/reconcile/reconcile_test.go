@@ -315,7 +315,7 @@ func TestLimits(t *testing.T) {
 					t.Errorf("%s: over %v, want %v", c.Name, c.Over, over)
 				}
 			}
-			if _, err := os.Stat(JournalOf(w.path, r.Plan)); err == nil {
+			if _, err := os.Stat(journalPath(w.path, r.Plan)); err == nil {
 				t.Error("there is a journal")
 			}
 			if diff := cmp.Diff(before, w.metadata()); diff != "" {
@@ -677,17 +677,17 @@ func TestParents(t *testing.T) {
 			c.PutVolume(simcloud.Volume{Name: "loose"})
 		})
 		w.Kinds, w.Name = []lifecycle.Kind{lifecycle.Server, lifecycle.Volume}, "data-*"
-		told := map[lifecycle.Kind]int{}
+		listed := map[lifecycle.Kind]int{}
 		w.Listed = func(kind lifecycle.Kind, v metadata.View) error {
 			if v.Project == "" || v.Metadata == nil {
 				t.Errorf("%+v", v)
 			}
-			told[kind]++
+			listed[kind]++
 			return nil
 		}
 		s := w.plan()
-		if want := map[lifecycle.Kind]int{"server": 1, "volume": 32}; !cmp.Equal(told, want) {
-			t.Errorf("told of %v, want every resource, also those that --name leaves out: %v", told, want)
+		if want := map[lifecycle.Kind]int{"server": 1, "volume": 32}; !cmp.Equal(listed, want) {
+			t.Errorf("Listed was called for %v, want every resource, including those that --name leaves out: %v", listed, want)
 		}
 		if s.Resources != 30 || s.States[NotManaged]["volume"] != 1 || s.Calls != 2 {
 			t.Errorf("summary %+v", s)

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Renders etc/ of this directory into the state.
 
-render() { # NAME TARGET: common.conf and NAME.conf become one file, since placement reads one only
+render() { # NAME TARGET: common.conf and NAME.conf become one file, because placement reads only one
   cat "$HERE/etc/common.conf" "$HERE/etc/$1.conf" | fill >"$ETC/$2"
 }
 

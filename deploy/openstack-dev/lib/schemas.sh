@@ -1,12 +1,13 @@
 # shellcheck shell=bash
-# Steps that are taken once in the life of a state: database schemas, Keystone's first user and keys, Nova's cells.
+# Steps that run once for a state: database schemas, Keystone's first user and keys, Nova's cells.
 
 # once runs a step whose success is recorded: once NAME COMMAND... Its output goes to a log.
 once() {
   local name=$1 began=$SECONDS
   shift
   if [ -e "$DONE/$name" ]; then return; fi
-  "$@" >>"$LOG/once-$name.log" 2>&1 9>&- || { tail -n 8 "$LOG/once-$name.log" >&2; fail "$name: could not be set up; the log is $LOG/once-$name.log"; }
+  "$@" >>"$LOG/once-$name.log" 2>&1 9>&- ||
+    { tail -n 8 "$LOG/once-$name.log" >&2; fail "$name: setup failed; the log is $LOG/once-$name.log"; }
   touch "$DONE/$name"
   say "$name: set up in $((SECONDS - began)) s"
 }
@@ -20,8 +21,9 @@ setup_keystone() {
     "${tool[@]}" db_sync &&
     "${tool[@]}" fernet_setup --keystone-user root --keystone-group root &&
     "${tool[@]}" credential_setup --keystone-user root --keystone-group root &&
-    "${tool[@]}" bootstrap --bootstrap-password "$PASSWORD" --bootstrap-region-id RegionOne --bootstrap-admin-url "$KEYSTONE_URL" \
-      --bootstrap-internal-url "$KEYSTONE_URL" --bootstrap-public-url "$KEYSTONE_URL"
+    "${tool[@]}" bootstrap --bootstrap-password "$PASSWORD" --bootstrap-region-id RegionOne \
+      --bootstrap-admin-url "$KEYSTONE_URL" --bootstrap-internal-url "$KEYSTONE_URL" \
+      --bootstrap-public-url "$KEYSTONE_URL"
 }
 setup_placement() { placement-manage --config-file "$ETC/placement/placement.conf" db sync; }
 setup_glance() { manage glance.cmd.manage glance db_sync; }
@@ -29,12 +31,14 @@ setup_neutron() { manage neutron.db.migration.cli neutron upgrade heads; }
 setup_cinder() { manage cinder.cmd.manage cinder db sync; }
 setup_nova() {
   manage nova.cmd.manage nova api_db sync &&
-    manage nova.cmd.manage nova cell_v2 map_cell0 --database_connection "mysql+pymysql://root@localhost/nova_cell0?unix_socket=$MARIADB_SOCKET&charset=utf8" &&
-    { [ -n "$(sql nova_api 'SELECT 1 FROM cell_mappings WHERE name = "cell1"')" ] || manage nova.cmd.manage nova cell_v2 create_cell --name cell1; } &&
+    manage nova.cmd.manage nova cell_v2 map_cell0 \
+      --database_connection "mysql+pymysql://root@localhost/nova_cell0?unix_socket=$MARIADB_SOCKET&charset=utf8" &&
+    { [ -n "$(sql nova_api 'SELECT 1 FROM cell_mappings WHERE name = "cell1"')" ] ||
+      manage nova.cmd.manage nova cell_v2 create_cell --name cell1; } &&
     manage nova.cmd.manage nova db sync
 }
 
-# populate makes what Keystone, Nova and Glance shall hold: populate identity, then populate resources.
+# populate creates the objects of Keystone, Nova and Glance: populate identity, then populate resources.
 populate() { /usr/bin/python3 "$HERE/populate.py" "$1" "$STATE" "$KEYSTONE_URL" "$PASSWORD" "$AMQP_URL"; }
 
 setup_identity() {
@@ -44,7 +48,7 @@ setup_identity() {
   once identity populate identity
 }
 
-# Migrating is slow and needs one core a database: two lanes, of about the same length.
+# Migrations are slow and use one core per database, so there are two lanes of about the same length.
 LANES=()
 setup_schemas() {
   { setup_identity; once placement setup_placement; once cinder setup_cinder; } &
