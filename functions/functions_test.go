@@ -409,7 +409,7 @@ func TestLog(t *testing.T) {
 		switch entry["msg"] {
 		case "unknown variable TAGGER_RULE; did you mean TAGGER_RULES?":
 			warned = true
-		case "a rule is not for any action of this function", "started":
+		case "rule matches no action of this function", "started":
 		case nil:
 			if entry["_aws"] == nil || entry["tagged"] != 1.0 { // the metrics of an invocation
 				t.Errorf("unexpected line %v", entry)

@@ -97,7 +97,7 @@ func (p *process) listens(t *testing.T) string {
 // isLimited waits for the log line about the memory limit and compares it with the group's limit.
 func (p *process) isLimited(t *testing.T, by string) {
 	t.Helper()
-	line := p.WaitFor(t, "memory is limited")
+	line := p.WaitFor(t, "memory limit set")
 	if line.Bytes != p.limit || !strings.Contains(line.By, by) {
 		t.Errorf("%s uses a limit of %d bytes by %s, want %d by %s", p.name, line.Bytes, line.By, p.limit, by)
 	}

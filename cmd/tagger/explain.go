@@ -429,7 +429,7 @@ func list(words []string) string {
 func (e *explanation) creator(ctx context.Context) string {
 	id := e.view.User
 	if id == "" {
-		return "unknown: the API does not tell it"
+		return "unknown: the API does not show it"
 	}
 	user, err := e.options.Bounds.User(ctx, id)
 	if _, unknown := errors.AsType[*cloud.UnknownError](err); unknown {

@@ -381,7 +381,7 @@ func (p *printer) plan(v *tagger.Plan) {
 	p.table("plan", rows)
 	if len(v.Needs) > 0 {
 		p.line("unknown", p.style.paint(yellow, strings.Join(v.Needs, ", ")+
-			": only the cloud tells, and the plan depends on it; --cloud env reads it"))
+			": only the cloud has it, and the plan depends on it; --cloud env reads it"))
 	}
 	p.problems(v.Problems)
 	p.planned = len(v.Problems)

@@ -191,8 +191,11 @@ func TestLeast(t *testing.T) {
 		t.Fatal(err)
 	}
 	listen, ok := o.deployments["listen"]
-	if !ok || len(o.deployments) != 1 || len(o.services) != 0 || len(o.podMonitors)+len(o.prometheusRules) != 0 {
+	if !ok || len(o.deployments) != 1 || len(o.services) != 0 {
 		t.Fatalf("%d deployments, %d services", len(o.deployments), len(o.services))
+	}
+	if n := len(o.podMonitors) + len(o.prometheusRules); n != 0 {
+		t.Fatalf("%d objects of the Prometheus operator", n)
 	}
 	if *listen.Spec.Replicas != 2 || listen.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue() != 0 {
 		t.Errorf("%d replicas, %v", *listen.Spec.Replicas, listen.Spec.Strategy)
@@ -267,9 +270,14 @@ func TestContainers(t *testing.T) {
 	for name, spec := range specs {
 		c := spec.Containers[0]
 		s := c.SecurityContext
-		if !*s.RunAsNonRoot || *s.RunAsUser == 0 || !*s.ReadOnlyRootFilesystem || *s.AllowPrivilegeEscalation ||
-			s.Capabilities.Drop[0] != "ALL" || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
-			t.Errorf("%s: security context %v", name, s)
+		if !*s.RunAsNonRoot || *s.RunAsUser == 0 {
+			t.Errorf("%s: runs as root: %v", name, s)
+		}
+		if !*s.ReadOnlyRootFilesystem || *s.AllowPrivilegeEscalation || s.Capabilities.Drop[0] != "ALL" {
+			t.Errorf("%s: has privileges: %v", name, s)
+		}
+		if s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+			t.Errorf("%s: seccomp profile %v", name, s.SeccompProfile)
 		}
 		if *spec.AutomountServiceAccountToken || c.Resources.Limits.Memory().IsZero() ||
 			spec.ServiceAccountName != o.accounts[0].Name {

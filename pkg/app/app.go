@@ -124,14 +124,14 @@ func Run(ctx context.Context, f Function) error {
 		return graph.Run(ctx)
 	}
 	if work != nil {
-		return fmt.Errorf("%s is no function for HTTP: a pass takes longer than a request (run tagger reconcile --scheduled)",
+		return fmt.Errorf("%s does not run over HTTP: a pass takes longer than a request (run tagger reconcile --scheduled)",
 			f.Name)
 	}
 	ctx, stop := UntilInterrupted(ctx)
 	defer stop()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("", os.Getenv("PORT")))
 	if err != nil {
-		return fmt.Errorf("listen on the port that PORT names: %w", err)
+		return fmt.Errorf("listen on the port in PORT: %w", err)
 	}
 	return c.serve(ctx, listener)
 }
@@ -304,7 +304,7 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 func warnEntries(ctx context.Context, c *cloud.Cloud, log *slog.Logger) {
 	entries, _ := c.CheckProjects(ctx)
 	for _, e := range entries {
-		log.Warn("an entry of TAGGER_PROJECTS allows no project", "entry", e.Entry, "why", e.Why)
+		log.Warn("an entry of TAGGER_PROJECTS matches no project", "entry", e.Entry, "why", e.Why)
 	}
 }
 
@@ -368,7 +368,7 @@ func openRules(
 	return rules.Open(ctx, read, compile, settings.RulesRefresh, rules.Notices{
 		InForce: inForce,
 		Unread: func(err error) {
-			log.Warn("cannot reload the rules; the present ones stay in force", "error", err.Error())
+			log.Warn("cannot reload the rules; the previous ones stay in force", "error", err.Error())
 		},
 		Refused: func(err error, again bool) {
 			counts.RulesRefused()
@@ -376,7 +376,7 @@ func openRules(
 			if again { // logged once; counted each time, so that the alarm lasts
 				level = slog.LevelDebug
 			}
-			log.Log(ctx, level, "new rules refused; the present ones stay in force", "error", err.Error())
+			log.Log(ctx, level, "new rules rejected; the previous ones stay in force", "error", err.Error())
 		},
 	})
 }

@@ -20,7 +20,7 @@ func LimitMemory(log *slog.Logger) {
 		return
 	}
 	debug.SetMemoryLimit(limit - limit/10)
-	log.Debug("memory is limited", "bytes", limit, "by", source)
+	log.Debug("memory limit set", "bytes", limit, "by", source)
 }
 
 // memory returns the limit of the process's memory in bytes, and its source; 0 if there is none. root is the root of

@@ -188,7 +188,7 @@ func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpResponse, bool)
 	defer cancel()
 	planned, batch, ok := h.plan(ctx, r.Header, body, max(int64(len(body)), inflated), wait)
 	if !ok {
-		busy(w, "too many events are being read")
+		busy(w, "too many requests are being decoded")
 		return httpResponse{}, false
 	}
 	return newHTTPResponse(delivery.Whole(h.options.Processor.Work(ctx, planned)), r.Header).forBatch(batch), true

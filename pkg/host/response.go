@@ -31,7 +31,7 @@ type RejectedError struct{ Decision delivery.Decision }
 
 func (e *RejectedError) Error() string { return describe(e.Decision) }
 
-// CredentialsError means that nothing works until an operator corrects the configuration or credentials.
+// CredentialsError means that no event can succeed until an operator corrects the configuration or credentials.
 type CredentialsError struct{ Err error }
 
 func (e *CredentialsError) Error() string { return e.Err.Error() }

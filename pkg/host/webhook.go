@@ -65,7 +65,7 @@ func (h *WebHook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	granted := h.permits(origin)
 	if granted == "" {
-		http.Error(w, "events from this origin are not expected", http.StatusForbidden)
+		http.Error(w, "the origin is not allowed", http.StatusForbidden)
 		return
 	}
 	rate, err := h.grantedRate(r.Header.Get(requestRateHeader))

@@ -168,14 +168,15 @@ func (m *Metrics) collect(b *strings.Builder) {
 		name, help string
 		value      int64
 	}{
-		{"tagger_failures_total", "Changes that could not be worked on because configuration or credentials are at fault.",
+		{"tagger_failures_total", "Changes that failed because configuration or credentials are wrong.",
 			m.total.failures},
 		{"tagger_api_calls_total", "Calls to the cloud's API.", m.total.calls},
 		{"tagger_api_writes_total", "Calls to the cloud's API that write.", m.total.writes},
-		{"tagger_retries_total", "Passes over a change after its first.", m.total.retries},
+		{"tagger_retries_total", "Attempts at a change after the first.", m.total.retries},
 		{"tagger_throttles_total", "Calls that the API throttled.", m.total.throttles},
 		{"tagger_unusable_keys_total", "Keys that were left out, or altered to fit.", m.total.unusableKeys},
-		{"tagger_rules_refused_total", "Reloads at which the rules did not compile; a bad version counts each time.", m.total.rulesRefused},
+		{"tagger_rules_refused_total", "Reloads at which the rules did not compile; a bad version counts each time.",
+			m.total.rulesRefused},
 		{"tagger_audit_failures_total", "Records that could not be written to the audit file.", m.total.auditFailures},
 	} {
 		head(c.name, "counter", c.help)
@@ -186,13 +187,13 @@ func (m *Metrics) collect(b *strings.Builder) {
 		fmt.Fprintf(b, "tagger_rule_matches_total{%s,rule=%s} %d\n", label, quoted(name), m.total.perRule[name])
 	}
 	if m.rules.Hash != "" {
-		head("tagger_rules_info", "gauge", "The rules in force: where they are from, their hash.")
+		head("tagger_rules_info", "gauge", "Source and hash of the rules in force.")
 		fmt.Fprintf(b, "tagger_rules_info{%s,from=%s,hash=%s} 1\n", label, quoted(m.rules.Name), quoted(m.rules.Hash))
-		head("tagger_rules", "gauge", "How many rules are in force.")
+		head("tagger_rules", "gauge", "Number of rules in force.")
 		fmt.Fprintf(b, "tagger_rules{%s} %d\n", label, m.rules.Rules)
 	}
 	if m.held != nil {
-		head("tagger_on_hold", "gauge", "Whether writing is on hold.")
+		head("tagger_on_hold", "gauge", "1 while writing is on hold, else 0.")
 		fmt.Fprintf(b, "tagger_on_hold{%s} %d\n", label, number(held))
 	}
 	if len(m.total.passes) > 0 {
@@ -202,9 +203,10 @@ func (m *Metrics) collect(b *strings.Builder) {
 		}
 		head("tagger_reconcile_written_total", "counter", "Resources that scheduled reconciles wrote.")
 		fmt.Fprintf(b, "tagger_reconcile_written_total{%s} %d\n", label, m.total.corrected)
-		head("tagger_reconcile_left", "gauge", "Resources that lack metadata after the last scheduled reconcile.")
+		head("tagger_reconcile_left", "gauge", "Resources without the planned metadata after the last scheduled reconcile.")
 		fmt.Fprintf(b, "tagger_reconcile_left{%s} %d\n", label, m.left)
-		head("tagger_reconcile_done_timestamp_seconds", "gauge", "When a scheduled reconcile last read and wrote everything.")
+		head("tagger_reconcile_done_timestamp_seconds", "gauge",
+			"Time of the last complete scheduled reconcile, in seconds since 1970.")
 		done := int64(0)
 		if !m.reconciled.IsZero() {
 			done = m.reconciled.Unix()

@@ -120,7 +120,7 @@ func TestBounds(t *testing.T) {
 		{name: "whatever a member reaches", user: "member", own: "demo", projects: "*", event: "second",
 			outcome: apply.Rejected, reason: "the credentials act in another project"},
 		{name: "whatever a member reaches, a false one", user: "member", own: "demo", projects: "*", event: "second",
-			resource: "demo", outcome: foreign, reason: "and not to"},
+			resource: "demo", outcome: foreign, reason: "not to the event's project"},
 		{name: "an application credential by role", user: "ac", projects: "roles", event: "second", outcome: foreign,
 			reason: "cannot leave its project"},
 		{name: "an application credential's own", user: "ac", projects: "roles", event: "demo", outcome: apply.Tagged},
@@ -128,9 +128,9 @@ func TestBounds(t *testing.T) {
 		{name: "an administrator's own", user: "root", own: "admin", projects: "own", event: "admin", outcome: apply.Tagged},
 		{name: "any for an administrator", user: "root", own: "admin", projects: "*", event: "third", outcome: apply.Tagged},
 		{name: "any, a false one", user: "root", own: "admin", projects: "*", event: "second", resource: "third",
-			outcome: foreign, reason: "and not to"},
+			outcome: foreign, reason: "not to the event's project"},
 		{name: "any, no project", user: "root", own: "admin", projects: "*", resource: "third", outcome: foreign,
-			reason: "and not to"},
+			reason: "not to the event's project"},
 		{name: "any, no project, own server", user: "root", own: "admin", projects: "*", resource: "admin",
 			outcome: apply.Tagged},
 		{name: "any, no such project", user: "root", own: "admin", projects: "*", event: "nowhere", resource: "third",
@@ -142,11 +142,11 @@ func TestBounds(t *testing.T) {
 		{name: "listed for an administrator without a role there", user: "root", own: "admin", projects: "<demo>",
 			event: "demo", outcome: apply.Tagged},
 		{name: "listed, a false one", user: "root", own: "admin", projects: "<demo>", event: "demo", resource: "third",
-			outcome: foreign, reason: "and not to"},
+			outcome: foreign, reason: "not to the event's project"},
 		{name: "not listed for an administrator", user: "root", own: "admin", projects: "<demo>", event: "second",
 			outcome: foreign, reason: "nor in TAGGER_PROJECTS"},
 		{name: "own only, a false one", user: "root", own: "admin", projects: "own", event: "admin", resource: "demo",
-			outcome: foreign, reason: "and not to"},
+			outcome: foreign, reason: "not to the event's project"},
 		{name: "an administrator by role", user: "root", own: "admin", projects: "roles", event: "second",
 			outcome: apply.Tagged},
 		{name: "an administrator by role, a false one", user: "root", own: "admin", projects: "roles", event: "second",
@@ -194,8 +194,10 @@ func TestBounds(t *testing.T) {
 					}
 					previews := tg.Preview(t.Context(), e)
 					done := tg.Handle(t.Context(), tagger.Delivery{Event: e, SentAt: time.Now(), Receives: 1})
-					if len(done) != 1 || done[0].Outcome != want || !strings.Contains(done[0].Reason, tt.reason) ||
-						done[0].Fault.Err != nil {
+					if len(done) != 1 || done[0].Fault.Err != nil {
+						t.Fatalf("%+v", done)
+					}
+					if done[0].Outcome != want || !strings.Contains(done[0].Reason, tt.reason) {
 						t.Errorf("%s: %s", done[0].Outcome, done[0].Reason)
 					}
 					if n := b.writes(); (n > 0) != (want == apply.Tagged) {
@@ -222,9 +224,11 @@ func TestAdministratorWithoutBounds(t *testing.T) {
 		}
 		got := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", project), SentAt: time.Now(),
 			Receives: 1})[0]
-		if got.Outcome != apply.Deferred || got.Fault.Scope != fault.Everything ||
-			!strings.Contains(got.Fault.Err.Error(), "TAGGER_PROJECTS is not set") || b.writes() != 0 {
-			t.Errorf("%+v", got.Decision)
+		if got.Outcome != apply.Deferred || got.Fault.Scope != fault.Everything {
+			t.Fatalf("%+v", got.Decision)
+		}
+		if !strings.Contains(got.Fault.Err.Error(), "TAGGER_PROJECTS is not set") || b.writes() != 0 {
+			t.Errorf("%d writes, %v", b.writes(), got.Fault.Err)
 		}
 	}
 }

@@ -69,11 +69,11 @@ func Compose(ctx context.Context, s config.Settings, book Rulebook, p Parts) (*T
 		Journal: p.Journal,
 	})
 	for _, w := range book.Current(ctx).Warnings() {
-		t.log.Warn("a rule is probably not what is meant", "rule", w.Rule, "line", w.Line, "warning", w.Text)
+		t.log.Warn("rule probably wrong", "rule", w.Rule, "line", w.Line, "warning", w.Text)
 	}
 	if p.Actions != nil {
 		for _, name := range book.Current(ctx).Unreachable(p.Actions) {
-			t.log.Warn("a rule is not for any action of this function", "rule", name)
+			t.log.Warn("rule matches no action of this function", "rule", name)
 		}
 	}
 	return t, nil

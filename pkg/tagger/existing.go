@@ -170,8 +170,8 @@ func (t *Tagger) correct(
 	}
 	v, err := api.resource.Get(ctx)
 	switch {
-	case t.outOfBounds(api.proof.failed()) != nil:
-		return decided(apply.Rejected, api.proof.failed().Error())
+	case t.outOfBounds(api.checked.failed()) != nil:
+		return decided(apply.Rejected, api.checked.failed().Error())
 	case metadata.IsClass(err, metadata.Gone):
 		return decided(apply.Gone, err.Error())
 	case err != nil:
@@ -205,7 +205,7 @@ func (t *Tagger) correct(
 	slices.Sort(p.plan.Order)
 	slices.Sort(p.plan.Remove)
 	if len(begun) == 0 {
-		return decided(apply.Unchanged, "every key was decided already")
+		return decided(apply.Unchanged, "every key was already decided")
 	}
 	if begin != nil {
 		if err := begin(begun); err != nil {

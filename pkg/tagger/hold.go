@@ -17,9 +17,9 @@ func heldDecision() *apply.Decision {
 
 func (t *Tagger) held() bool { return t.options.Held != nil && t.options.Held() }
 
-// holdable refuses to write while writing is on hold. A job that has begun to write is finished: half-way through a
+// heldResource refuses to write while writing is on hold. A job that has begun to write is finished: half-way through a
 // rename, the value is under neither key.
-type holdable struct {
+type heldResource struct {
 	apply.Resource
 	held func() bool
 	stop func() // ends the job
@@ -29,7 +29,7 @@ type holdable struct {
 
 var errHeld = errors.New("writing is on hold")
 
-func (h *holdable) Write(ctx context.Context, metadata map[string]string) (map[string]string, error) {
+func (h *heldResource) Write(ctx context.Context, metadata map[string]string) (map[string]string, error) {
 	if h.refuses() {
 		return nil, errHeld
 	}
@@ -38,7 +38,7 @@ func (h *holdable) Write(ctx context.Context, metadata map[string]string) (map[s
 	return written, err
 }
 
-func (h *holdable) Remove(ctx context.Context, key string) error {
+func (h *heldResource) Remove(ctx context.Context, key string) error {
 	if h.refuses() {
 		return errHeld
 	}
@@ -47,7 +47,7 @@ func (h *holdable) Remove(ctx context.Context, key string) error {
 	return err
 }
 
-func (h *holdable) refuses() bool {
+func (h *heldResource) refuses() bool {
 	if h.begun || !h.held() {
 		return false
 	}

@@ -97,12 +97,12 @@ func (j *journaled) Remove(ctx context.Context, key string) error {
 
 // begin records keys before they are written. A key that is already recorded keeps its first old value.
 func (j *journaled) begin(keys map[string]journal.Replacement) {
-	told := 0
+	recorded := 0
 	for key, now := range keys {
 		before, again := j.begun[key]
 		switch {
 		case again && equal(before.To, now.To):
-			told++
+			recorded++
 			continue
 		case again:
 			now.From = before.From
@@ -118,7 +118,7 @@ func (j *journaled) begin(keys map[string]journal.Replacement) {
 		}
 		j.begun[key] = now
 	}
-	if told == len(keys) {
+	if recorded == len(keys) {
 		return
 	}
 	if !j.numbered {

@@ -106,9 +106,9 @@ func planIsWhatIsSent(t *testing.T, kind lifecycle.Kind, action lifecycle.Action
 	if len(planned) != 1 || !planned[0].Pending() {
 		t.Fatalf("planned %+v", planned)
 	}
-	var foreseen []string
+	var predicted []string
 	for _, r := range tg.Preview(t.Context(), e)[0].Requests {
-		foreseen = append(foreseen, r.Method+" "+r.Path+" "+string(r.Body))
+		predicted = append(predicted, r.Method+" "+r.Path+" "+string(r.Body))
 	}
 	sim.ForgetRequests()
 	done := tg.Handle(t.Context(), tagger.Delivery{Event: e})
@@ -127,29 +127,29 @@ func planIsWhatIsSent(t *testing.T, kind lifecycle.Kind, action lifecycle.Action
 	for _, r := range done[0].Requests {
 		sent = append(sent, r.Method+" "+r.Path+" "+string(r.Body))
 	}
-	var arrived []string
+	var received []string
 	for _, r := range sim.Requests() {
 		if r.Service != "identity" {
-			arrived = append(arrived, r.Method+" "+r.Path+" "+r.Body)
+			received = append(received, r.Method+" "+r.Path+" "+r.Body)
 		}
 	}
-	if diff := cmp.Diff(arrived, sent); diff != "" {
-		t.Errorf("(-arrived +told):\n%s", diff)
+	if diff := cmp.Diff(received, sent); diff != "" {
+		t.Errorf("(-received +reported):\n%s", diff)
 	}
-	if diff := cmp.Diff(foreseen, arrived); diff != "" {
-		t.Errorf("with the resource read (-foreseen +arrived):\n%s", diff)
+	if diff := cmp.Diff(predicted, received); diff != "" {
+		t.Errorf("with the resource read (-predicted +received):\n%s", diff)
 	}
 	if strings.Contains(keys, "rename") { // whose value only the cloud knows
 		return
 	}
-	if len(shown) != len(arrived) {
-		t.Fatalf("shown %d requests, sent %d:\n%s\n%s", len(shown), len(arrived), strings.Join(shown, "\n"),
-			strings.Join(arrived, "\n"))
+	if len(shown) != len(received) {
+		t.Fatalf("shown %d requests, sent %d:\n%s\n%s", len(shown), len(received), strings.Join(shown, "\n"),
+			strings.Join(received, "\n"))
 	}
 	for i := range shown {
 		method, rest, _ := strings.Cut(shown[i], " ")
-		if !strings.HasPrefix(arrived[i], method+" ") || !strings.HasSuffix(arrived[i], "/"+rest) {
-			t.Errorf("request %d: shown %s, sent %s", i+1, shown[i], arrived[i])
+		if !strings.HasPrefix(received[i], method+" ") || !strings.HasSuffix(received[i], "/"+rest) {
+			t.Errorf("request %d: shown %s, sent %s", i+1, shown[i], received[i])
 		}
 	}
 }

@@ -31,7 +31,7 @@ type Directory interface {
 func notRead(n rules.Needs) rules.Readings {
 	unknown := map[string]string{}
 	for _, name := range n.Names() {
-		unknown[name] = "only the cloud tells"
+		unknown[name] = "only the cloud has it"
 	}
 	return rules.Readings{Unknown: unknown}
 }
@@ -131,11 +131,11 @@ func (t *Tagger) readParents(ctx context.Context, p *Plan, api connection, d Del
 		v, err := api.view(ctx, kind, id)
 		switch {
 		case metadata.IsClass(err, metadata.Gone):
-			r.Unknown["parent"] = fmt.Sprintf("%s %s is not there", kind, id)
+			r.Unknown["parent"] = fmt.Sprintf("%s %s does not exist", kind, id)
 			continue
 		case err != nil:
 			return t.unreadable(p, api, d, err)
-		case api.proof.isForeign(v):
+		case api.checked.isForeign(v):
 			r.Unknown["parent"] = fmt.Sprintf("%s %s is of another project", kind, id)
 			continue
 		}
@@ -145,7 +145,7 @@ func (t *Tagger) readParents(ctx context.Context, p *Plan, api connection, d Del
 		} else {
 			r.OtherParents = append(r.OtherParents, read)
 		}
-		if why := t.parentToCome(p, *r, read, v.Created); why != "" {
+		if why := t.pendingParent(p, *r, read, v.Created); why != "" {
 			verdict := t.options.Apply.NotYet(why, d.Receives)
 			return &verdict
 		}
@@ -167,22 +167,22 @@ func (c connection) view(ctx context.Context, kind metadata.Kind, id string) (me
 	return resource.Get(ctx)
 }
 
-// parentToCome returns why a parent's metadata is not final yet, or "": the parent is younger than the grace period,
+// pendingParent returns why a parent's metadata is not final yet, or "": the parent is younger than the grace period,
 // and lacks an inherited key that the rules will give it.
-func (t *Tagger) parentToCome(p *Plan, r rules.Readings, parent lifecycle.Parent, created time.Time) string {
+func (t *Tagger) pendingParent(p *Plan, r rules.Readings, parent lifecycle.Parent, created time.Time) string {
 	if created.IsZero() || time.Since(created) >= t.options.Apply.Grace {
 		return ""
 	}
 	r.Parent, r.OtherParents = &parent, nil
-	key := t.toCome(p, parent, p.rules.Plan(p.change, p.event, r).Lacking)
+	key := t.pendingKey(p, parent, p.rules.Plan(p.change, p.event, r).Lacking)
 	if key == "" {
 		return ""
 	}
 	return fmt.Sprintf("its %s %s is new and lacks %s, which a rule can still give it", parent.Kind, parent.ID, key)
 }
 
-// toCome returns the first of the keys that a rule can give the parent, or "".
-func (t *Tagger) toCome(p *Plan, parent lifecycle.Parent, keys []string) string {
+// pendingKey returns the first of the keys that a rule can give the parent, or "".
+func (t *Tagger) pendingKey(p *Plan, parent lifecycle.Parent, keys []string) string {
 	if p.rules.Leaves(parent) {
 		return ""
 	}
@@ -204,14 +204,14 @@ func (t *Tagger) readNames(ctx context.Context, p *Plan, api connection, d Deliv
 	}
 	if p.needs.ActorName {
 		user, err := directory.User(ctx, p.change.Actor.ID)
-		if decision := t.told(p, api, d, "actor.name", err, r); decision != nil {
+		if decision := t.failedLookup(p, api, d, "actor.name", err, r); decision != nil {
 			return decision
 		}
 		r.ActorName = user.Name
 	}
 	if p.needs.Project {
 		project, err := directory.Project(ctx, p.change.Resource.Project)
-		if decision := t.told(p, api, d, "project", err, r); decision != nil {
+		if decision := t.failedLookup(p, api, d, "project", err, r); decision != nil {
 			return decision
 		}
 		if err == nil {
@@ -222,9 +222,10 @@ func (t *Tagger) readNames(ctx context.Context, p *Plan, api connection, d Deliv
 	return nil
 }
 
-// told returns the verdict on a look-up that failed temporarily. If Keystone does not reveal the name, the reading is
-// unknown and the verdict nil.
-func (t *Tagger) told(p *Plan, api connection, d Delivery, name string, err error, r *rules.Readings) *apply.Verdict {
+// failedLookup returns the verdict on a look-up that failed temporarily. If Keystone does not reveal the name, the
+// reading is unknown and the verdict nil.
+func (t *Tagger) failedLookup(p *Plan, api connection, d Delivery, name string, err error,
+	r *rules.Readings) *apply.Verdict {
 	if err == nil {
 		return nil
 	}
@@ -245,7 +246,7 @@ func (t *Tagger) unreadable(p *Plan, api connection, d Delivery, err error) *app
 	}
 	e, ok := errors.AsType[*metadata.Error](err)
 	if !ok {
-		v := t.unconnected(d, err)
+		v := t.noSession(d, err)
 		return &v
 	}
 	s := t.options.Apply.Situation(p.change.Time, d.SentAt, d.ReceivedAt)

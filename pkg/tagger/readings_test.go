@@ -126,7 +126,7 @@ func TestReadings(t *testing.T) {
 		{
 			"a volume that is gone is absent", inheritance, snapshot,
 			func(sim *simcloud.Cloud) { sim.DeleteVolume(volumeID) },
-			apply.Rejected, "is not there", nil, []string{"GET volumes"}, "is not there",
+			apply.Rejected, "does not exist", nil, []string{"GET volumes"}, "does not exist",
 		},
 		{
 			"a volume that cannot be read now is waited for", inheritance, snapshot,
@@ -259,7 +259,7 @@ tables: {owners: {%s: team-shop}}
 		want    string
 	}{
 		{"the creator's", "${actor.id}", now, nil, "team-server"},
-		{"a person's name", "${actor.name}", now, nil, "team-server"},
+		{"an operator's name", "${actor.name}", now, nil, "team-server"},
 		{"with words around it", "user ${actor.id}", now, nil, "team-server"},
 		{"another writer's", "${actor.id}", now, map[string]string{"owner": "carol"}, "carol"},
 		{"a table's", "${tables.owners[resource.project]}", now, nil, "team-shop"},

@@ -14,8 +14,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Write is what a change wrote to a server, as read back. It holds what it takes to notice that another writer undid it
-// and to write it again, and nothing else of the event.
+// Write is what a change wrote to a server, as read back. It has only what is needed to notice that another writer
+// undid it and to write it again.
 type Write struct {
 	Event    EventRef
 	Action   lifecycle.Action
@@ -107,7 +107,7 @@ func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string
 		switch {
 		case err != nil:
 		case len(absent) == 0:
-			r.Decision = &apply.Decision{Outcome: apply.Unchanged, Reason: "another writer wrote; all keys are there"}
+			r.Decision = &apply.Decision{Outcome: apply.Unchanged, Reason: "another writer wrote; all keys are present"}
 			return r.sent()
 		default:
 			if why := refuse(absent); why != "" {
@@ -128,7 +128,7 @@ func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string
 // is read.
 func (c connection) absent(ctx context.Context, keys []string) (absent []string, all map[string]string, err error) {
 	if len(keys) == 1 {
-		_, err := c.proof.Metadatum(ctx, keys[0])
+		_, err := c.checked.Metadatum(ctx, keys[0])
 		if metadata.IsClass(err, metadata.KeyNotFound) {
 			return keys, nil, nil
 		}
@@ -159,7 +159,7 @@ func (t *Tagger) rewrite(ctx context.Context, r *Result, w Write, absent []strin
 	done := t.applier.Apply(ctx, api.resource, job)
 	r.Decision, r.Attempts, r.Written, r.metadata = &done.Decision, done.Attempts, done.Written, done.Metadata
 	r.Problems = append(r.Problems, done.Problems...)
-	if decision := t.outOfBounds(api.proof.failed()); decision != nil {
+	if decision := t.outOfBounds(api.checked.failed()); decision != nil {
 		r.Decision = decision
 	}
 	if r.Outcome == apply.Tagged {
@@ -169,8 +169,8 @@ func (t *Tagger) rewrite(ctx context.Context, r *Result, w Write, absent []strin
 }
 
 // Metadatum reads the value of one key. A missing key is an error of class [metadata.KeyNotFound].
-func (p *proof) Metadatum(ctx context.Context, key string) (string, error) {
-	v, err := p.prove(ctx)
+func (p *checkedResource) Metadatum(ctx context.Context, key string) (string, error) {
+	v, err := p.checkProject(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -39,7 +39,7 @@ func TestRestore(t *testing.T) {
 		},
 		{
 			name: "all are there", user: "member", now: m{"env": "dev", "owner": "alice", "by": "x"},
-			outcome: apply.Unchanged, reason: "all keys are there", want: m{"env": "dev", "owner": "alice", "by": "x"},
+			outcome: apply.Unchanged, reason: "all keys are present", want: m{"env": "dev", "owner": "alice", "by": "x"},
 			sent: []string{"GET /metadata"},
 		},
 		{
@@ -49,7 +49,7 @@ func TestRestore(t *testing.T) {
 		},
 		{
 			name: "one key decides, and is there", user: "member", keys: []string{"owner"}, now: m{"owner": "bob"},
-			outcome: apply.Unchanged, reason: "all keys are there", want: m{"owner": "bob"},
+			outcome: apply.Unchanged, reason: "all keys are present", want: m{"owner": "bob"},
 			sent: []string{"GET /metadata/owner"},
 		},
 		{
@@ -63,7 +63,7 @@ func TestRestore(t *testing.T) {
 		},
 		{
 			name: "an administrator, a key that is there", user: "root", keys: []string{"owner"}, now: m{"owner": "bob"},
-			outcome: apply.Unchanged, reason: "all keys are there", want: m{"owner": "bob"}, sent: []string{"GET"},
+			outcome: apply.Unchanged, reason: "all keys are present", want: m{"owner": "bob"}, sent: []string{"GET"},
 		},
 		{
 			name: "an administrator, a locked server", user: "root", now: m{}, locked: true,

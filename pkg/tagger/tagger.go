@@ -232,7 +232,7 @@ func (t *Tagger) planned(ctx context.Context, ref EventRef, e event.Event, c lif
 // the key by now.
 func (t *Tagger) stale(p *Plan) bool {
 	parent := p.change.Parent
-	return parent.ID != "" && parent.Metadata != nil && t.toCome(p, parent, p.plan.Lacking) != "" &&
+	return parent.ID != "" && parent.Metadata != nil && t.pendingKey(p, parent, p.plan.Lacking) != "" &&
 		!p.change.Time.IsZero() && time.Since(p.change.Time) < t.options.Apply.Grace
 }
 
@@ -249,7 +249,7 @@ func (p *Plan) with(r rules.Readings) *Plan {
 	case len(plan.Rules) == 0:
 		return p.decided(apply.Ignored, "no rule matches")
 	case plan.Empty() && len(plan.Problems) == 0:
-		return p.decided(apply.Ignored, "the matching rules want nothing")
+		return p.decided(apply.Ignored, "the matching rules change nothing")
 	case plan.Empty():
 		return p.decided(apply.Rejected, "no key of the plan can be written; "+plan.Problems[0].String())
 	}
@@ -323,7 +323,7 @@ func (t *Tagger) preview(ctx context.Context, p *Plan) Preview {
 		return Preview{Plan: *p}
 	}
 	d, failed := t.applier.Preview(ctx, api.resource, p.job(api))
-	if decision := t.outOfBounds(api.proof.failed()); decision != nil {
+	if decision := t.outOfBounds(api.checked.failed()); decision != nil {
 		failed.Decision = *decision
 	}
 	if failed.Outcome != "" {
@@ -365,7 +365,7 @@ func (t *Tagger) Apply(ctx context.Context, p *Plan, d Delivery) *Result {
 // Failed returns the result of an event whose handling failed inside Tagger. It is deferred, and given up in the end as
 // if the cloud had failed.
 func (t *Tagger) Failed(ctx context.Context, d Delivery, reason string) *Result {
-	s := t.unasked(d)
+	s := t.situation(d)
 	s.Message = reason
 	r := (&Result{Plan: Plan{
 		Event:    EventRef{d.Event.ID(), d.Event.Source(), d.Event.Type()},
@@ -402,11 +402,11 @@ func (t *Tagger) apply(ctx context.Context, r *Result, d Delivery) {
 		return
 	}
 	// What a plan needs from the cloud is read first, but those calls are reported after the plan.
-	var untold []metadata.Call
-	told := !p.needs.Any()
-	tell := func(call metadata.Call) {
-		if !told {
-			untold = append(untold, call)
+	var queued []metadata.Call
+	planned := !p.needs.Any()
+	reportCall := func(call metadata.Call) {
+		if !planned {
+			queued = append(queued, call)
 		} else if d.Progress.Called != nil {
 			d.Progress.Called(call)
 		}
@@ -418,13 +418,13 @@ func (t *Tagger) apply(ctx context.Context, r *Result, d Delivery) {
 		var err error
 		api, err = t.connect(ctx, p, func(call metadata.Call) {
 			r.calls = append(r.calls, call)
-			tell(call)
+			reportCall(call)
 		})
 		switch outOfBounds := t.outOfBounds(err); {
 		case outOfBounds != nil:
 			verdict = &apply.Verdict{Decision: *outOfBounds}
 		case err != nil:
-			v := t.unconnected(d, err)
+			v := t.noSession(d, err)
 			verdict = &v
 		default:
 			verdict = t.complete(ctx, p, api, d)
@@ -437,12 +437,12 @@ func (t *Tagger) apply(ctx context.Context, r *Result, d Delivery) {
 			break
 		}
 	}
-	if !told {
-		if told = true; d.Progress.Planned != nil {
+	if !planned {
+		if planned = true; d.Progress.Planned != nil {
 			d.Progress.Planned(p)
 		}
-		for _, call := range untold {
-			tell(call)
+		for _, call := range queued {
+			reportCall(call)
 		}
 	}
 	r.Requests = nil
@@ -453,21 +453,21 @@ func (t *Tagger) apply(ctx context.Context, r *Result, d Delivery) {
 	}
 	job := r.job(api)
 	job.Renaming = func(from, to, value string) {
-		t.log.Warn("renaming a key; until the new one is written, its value is only here",
+		t.log.Warn("renaming a key; its value is in this record until the new key is written",
 			"event_id", r.Event.ID, "resource_id", r.Resource.ID, "from", from, "to", to, "value", value)
 	}
 	job.SentAt, job.ReceivedAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.ReceivedAt, d.Receives, waiter.Left(),
 		d.Progress.Pausing
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	resource := &holdable{Resource: api.resource, held: t.held, stop: cancel}
+	resource := &heldResource{Resource: api.resource, held: t.held, stop: cancel}
 	done := t.applier.Apply(ctx, resource, job)
 	if resource.refused {
 		done.Decision = *heldDecision()
 	}
 	r.Decision, r.Attempts = &done.Decision, done.Attempts
 	r.Problems = append(r.Problems, done.Problems...)
-	if decision := t.outOfBounds(api.proof.failed()); decision != nil {
+	if decision := t.outOfBounds(api.checked.failed()); decision != nil {
 		r.Decision = decision
 	}
 	r.metadata = done.Metadata
@@ -500,7 +500,7 @@ func (t *Tagger) complete(ctx context.Context, p *Plan, api connection, d Delive
 		}
 	}
 	if metadata.Kind(p.Resource.Kind).OwnedWhole() && p.rules.Policy().VolumesWrite == rules.NoVolumes {
-		p.decided(apply.Ignored, "the rules say volumes: {write: never}")
+		p.decided(apply.Ignored, "the rules have volumes: {write: never}")
 	}
 	return nil
 }
@@ -539,9 +539,9 @@ func (p *Plan) ours(key string) bool {
 	return p.rules.Owns(p.change.Resource.Kind, key)
 }
 
-// unconnected returns the verdict if no session could be opened.
-func (t *Tagger) unconnected(d Delivery, err error) apply.Verdict {
-	s := t.unasked(d)
+// noSession returns the verdict if no session could be opened.
+func (t *Tagger) noSession(d Delivery, err error) apply.Verdict {
+	s := t.situation(d)
 	s.Message, s.RetryAfter, s.Unanswered = err.Error(), metadata.RetryAfter(err), true
 	if _, unsent := errors.AsType[*breaker.OpenError](err); unsent {
 		s.CarrierAge = -1 // a change that was never tried is not given up
@@ -552,8 +552,8 @@ func (t *Tagger) unconnected(d Delivery, err error) apply.Verdict {
 	return t.options.Apply.Decide(s)
 }
 
-// unasked returns the situation of a delivery for which the API could not be called.
-func (t *Tagger) unasked(d Delivery) apply.Situation {
+// situation returns the situation of a delivery for which the API could not be called.
+func (t *Tagger) situation(d Delivery) apply.Situation {
 	s := t.options.Apply.Situation(time.Time{}, d.SentAt, d.ReceivedAt)
 	s.Class, s.Receives, s.Visible = metadata.Unavailable, d.Receives, true
 	return s
@@ -569,8 +569,8 @@ type connection struct {
 	project string // of the token
 	admin   bool   // the token is an administrator's, which sees every project's resources
 	path    string // of the endpoint, before a request's own
-	// proof and journaled are the same resource; journaled is nil without a journal.
-	proof     *proof
+	// checked and journaled are the same resource; journaled is nil without a journal.
+	checked   *checkedResource
 	journaled *journaled
 }
 
@@ -598,13 +598,13 @@ func (t *Tagger) connect(ctx context.Context, p *Plan, observe func(metadata.Cal
 		return connection{}, err
 	}
 	recorded, record := t.journaled(p, session, resource)
-	proven := &proof{
+	checked := &checkedResource{
 		// An event without a project is assumed to be in the credentials' own.
 		Resource: recorded, one: resource, project: cmp.Or(p.Resource.Project, session.Project), wide: wide,
 		writeLocked: t.options.WriteLocked,
 	}
-	return connection{open: open, resource: proven, project: session.Project, admin: session.Admin(), path: path,
-		proof: proven, journaled: record}, nil
+	return connection{open: open, resource: checked, project: session.Project, admin: session.Admin(), path: path,
+		checked: checked, journaled: record}, nil
 }
 
 func decision(v apply.Verdict) *apply.Decision { return &v.Decision }

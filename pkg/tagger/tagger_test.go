@@ -97,9 +97,11 @@ func TestOutcomesWithoutACall(t *testing.T) {
 		{"of another world", unknown, apply.Unrecognised, "map it to an action with TAGGER_EVENT_TYPES"},
 	} {
 		got := tg.Handle(t.Context(), tagger.Delivery{Event: tt.event})
-		if len(got) != 1 || got[0].Outcome != tt.outcome || !strings.Contains(got[0].Reason, tt.reason) ||
-			got[0].Fault.Err != nil {
-			t.Errorf("%s: %+v", tt.name, got)
+		if len(got) != 1 || got[0].Fault.Err != nil {
+			t.Fatalf("%s: %+v", tt.name, got)
+		}
+		if got[0].Outcome != tt.outcome || !strings.Contains(got[0].Reason, tt.reason) {
+			t.Errorf("%s: %s", tt.name, got[0].Decision)
 		}
 	}
 }

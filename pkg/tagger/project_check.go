@@ -10,12 +10,12 @@ import (
 	"github.com/cloudtagger/tagger/pkg/metadata"
 )
 
-// proof checks a resource's project at each read, and refuses to write if it is not the expected one. With a token that
-// sees more than one project, it reads the resource before anything else. It then honours a server's lock too, because
-// Nova lets an administrator write to a locked server.
+// checkedResource checks a resource's project at each read, and refuses to write if it is not the expected one. With a
+// token that sees more than one project, it reads the resource before anything else. It then honours a server's lock
+// too, because Nova lets an administrator write to a locked server.
 //
 // If a job reads metadata first, one GET serves both purposes; only a job that just writes costs one more call.
-type proof struct {
+type checkedResource struct {
 	apply.Resource
 	one     *metadata.Resource // the same, for reading one key
 	project string
@@ -24,7 +24,7 @@ type proof struct {
 	writeLocked bool
 
 	mu     sync.Mutex
-	proven bool
+	known  bool
 	locked bool  // when last read
 	err    error // an *otherProjectError
 }
@@ -36,15 +36,15 @@ type otherProjectError struct {
 
 func (e *otherProjectError) Error() string {
 	if e.have == "" {
-		return fmt.Sprintf("the API does not say which project %s belongs to, and the credentials reach more than project "+
-			"%s: "+
-			"it is not written", e.path, e.want)
+		return fmt.Sprintf("the project of %s is unknown, and the credentials reach more than project "+
+			"%s: it is not written", e.path, e.want)
 	}
-	return fmt.Sprintf("%s belongs to project %s and not to %s, the event's: it is not written", e.path, e.have, e.want)
+	return fmt.Sprintf("%s belongs to project %s, not to the event's project %s: it is not written", e.path, e.have,
+		e.want)
 }
 
 // failed returns the *otherProjectError that stopped the job, nil when there was none.
-func (p *proof) failed() error {
+func (p *checkedResource) failed() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.err
@@ -52,12 +52,12 @@ func (p *proof) failed() error {
 
 // isForeign reports whether a resource is in another project. A resource without a project is foreign only if the token
 // sees more than one project.
-func (p *proof) isForeign(v metadata.View) bool {
+func (p *checkedResource) isForeign(v metadata.View) bool {
 	return v.Project != p.project && (p.wide || v.Project != "")
 }
 
 // Get reads the resource and compares its project.
-func (p *proof) Get(ctx context.Context) (metadata.View, error) {
+func (p *checkedResource) Get(ctx context.Context) (metadata.View, error) {
 	v, err := p.Resource.Get(ctx)
 	if err != nil {
 		return metadata.View{}, err
@@ -68,16 +68,17 @@ func (p *proof) Get(ctx context.Context) (metadata.View, error) {
 		p.err = &otherProjectError{p.Path(), p.project, v.Project}
 		return metadata.View{}, p.err
 	}
-	p.proven, p.locked = true, v.Locked
+	p.known, p.locked = true, v.Locked
 	return v, nil
 }
 
-// prove reads the resource, unless it has been read or the token sees only one project. view is nil if it did not read.
-func (p *proof) prove(ctx context.Context) (view *metadata.View, err error) {
+// checkProject reads the resource, unless it has been read or the token sees only one project. view is nil if it did
+// not read.
+func (p *checkedResource) checkProject(ctx context.Context) (view *metadata.View, err error) {
 	p.mu.Lock()
-	proven := p.proven || !p.wide
+	known := p.known || !p.wide
 	p.mu.Unlock()
-	if proven {
+	if known {
 		return nil, nil
 	}
 	v, err := p.Get(ctx)
@@ -85,8 +86,8 @@ func (p *proof) prove(ctx context.Context) (view *metadata.View, err error) {
 }
 
 // Metadata reads all keys.
-func (p *proof) Metadata(ctx context.Context) (map[string]string, error) {
-	v, err := p.prove(ctx)
+func (p *checkedResource) Metadata(ctx context.Context) (map[string]string, error) {
+	v, err := p.checkProject(ctx)
 	if err != nil || v != nil {
 		return v.Metadata, err
 	}
@@ -95,8 +96,8 @@ func (p *proof) Metadata(ctx context.Context) (map[string]string, error) {
 
 // writable reads the resource if it has not been read, and returns an error of class [metadata.Locked] for a locked
 // server.
-func (p *proof) writable(ctx context.Context) error {
-	if _, err := p.prove(ctx); err != nil || p.writeLocked {
+func (p *checkedResource) writable(ctx context.Context) error {
+	if _, err := p.checkProject(ctx); err != nil || p.writeLocked {
 		return err
 	}
 	p.mu.Lock()
@@ -104,7 +105,7 @@ func (p *proof) writable(ctx context.Context) error {
 	if !p.locked || !p.wide { // otherwise Nova itself refuses
 		return nil
 	}
-	p.proven = false // the next attempt reads again
+	p.known = false // the next attempt reads again
 	return &metadata.Error{
 		Request: metadata.Request{Method: http.MethodGet, Path: p.Path()}, Class: metadata.Locked,
 		Message: "the server is locked, and TAGGER_WRITE_LOCKED is not set: an administrator's token could write to it",
@@ -112,7 +113,7 @@ func (p *proof) writable(ctx context.Context) error {
 }
 
 // Write writes keys.
-func (p *proof) Write(ctx context.Context, keys map[string]string) (map[string]string, error) {
+func (p *checkedResource) Write(ctx context.Context, keys map[string]string) (map[string]string, error) {
 	if err := p.writable(ctx); err != nil {
 		return nil, err
 	}
@@ -120,7 +121,7 @@ func (p *proof) Write(ctx context.Context, keys map[string]string) (map[string]s
 }
 
 // Remove deletes a key.
-func (p *proof) Remove(ctx context.Context, key string) error {
+func (p *checkedResource) Remove(ctx context.Context, key string) error {
 	if err := p.writable(ctx); err != nil {
 		return err
 	}
