@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/delivery"
 	"github.com/cloudtagger/tagger/pkg/ingress"
@@ -21,14 +23,14 @@ import (
 type HTTP struct {
 	options HTTPOptions
 	wait    time.Duration
-	// slots has a place for each request that may wait for its resource, hasty one for each other: when all slots are
-	// taken, requests are tried once, so that those that wait do not block the rest.
-	slots, hasty chan struct{}
-	bytes        *budget
-	// answers limits the bytes of results that clients have not read yet.
-	answers *budget
-	// few and many have a place for each request that is decoded and planned at the moment.
-	few, many chan struct{}
+	// waiting limits the requests that may wait for their resource, once the others: when waiting is full, requests are
+	// tried once, so that those that wait do not block the rest.
+	waiting, once *semaphore.Weighted
+	bytes         *budget
+	// unread limits the bytes of results that clients have not read yet.
+	unread *budget
+	// large and small limit the requests that are decoded and planned at a time, by the size of their bodies.
+	large, small *semaphore.Weighted
 }
 
 // HTTPOptions configures an [HTTP].
@@ -63,10 +65,10 @@ const (
 	bodyTimeout     = 10 * time.Second
 	responseTimeout = time.Minute
 
-	// Decoding can take 50 times the memory of the text. So only a few requests are decoded at a time: maxFew of those
-	// with a body above smallBody, and maxMany others, which do not wait for the large ones.
-	smallBody       = 32 << 10
-	maxFew, maxMany = delivery.MaxPlanning, 8
+	// Decoding can take 50 times the memory of the text. So only a few requests are decoded at a time: maxLarge of those
+	// with a body above smallBody, and maxSmall others, which do not wait for the large ones.
+	smallBody          = 32 << 10
+	maxLarge, maxSmall = delivery.MaxPlanning, 8
 	// maxUnread limits the results that clients have not read yet, in bytes; see [HTTP.results].
 	maxUnread = 8 << 20
 )
@@ -74,9 +76,9 @@ const (
 // NewHTTP returns a handler.
 func NewHTTP(o HTTPOptions) *HTTP {
 	return &HTTP{
-		options: o, wait: waitOr(o.Wait, waitOverHTTP), slots: make(chan struct{}, o.Requests),
-		hasty: make(chan struct{}, o.Requests), bytes: newBudget(o.Bytes),
-		answers: newBudget(maxUnread), few: make(chan struct{}, maxFew), many: make(chan struct{}, maxMany),
+		options: o, wait: waitOr(o.Wait, waitOverHTTP), waiting: semaphore.NewWeighted(int64(o.Requests)),
+		once: semaphore.NewWeighted(int64(o.Requests)), bytes: newBudget(o.Bytes), unread: newBudget(maxUnread),
+		large: semaphore.NewWeighted(maxLarge), small: semaphore.NewWeighted(maxSmall),
 	}
 }
 
@@ -126,10 +128,10 @@ func (h *HTTP) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if n := int64(len(answer.body)); n > maxReason+64 {
-		if !h.answers.acquire(n) {
+		if !h.unread.acquire(n) {
 			answer = answer.withoutResults()
 		} else {
-			defer h.answers.left.Add(n)
+			defer h.unread.left.Add(n)
 		}
 	}
 	answer.write(w)
@@ -170,18 +172,15 @@ func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpResponse, bool)
 		defer h.bytes.left.Add(inflated)
 	}
 	wait := h.wait
-	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
+	switch {
+	case h.waiting.TryAcquire(1):
+		defer h.waiting.Release(1)
+	case h.once.TryAcquire(1):
+		defer h.once.Release(1)
+		wait = 0
 	default:
-		select {
-		case h.hasty <- struct{}{}:
-			defer func() { <-h.hasty }()
-			wait = 0
-		default:
-			busy(w, "too many requests in flight")
-			return httpResponse{}, false
-		}
+		busy(w, "too many requests in flight")
+		return httpResponse{}, false
 	}
 	// A disconnecting client must not interrupt a write.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.wait+callsTimeout)
@@ -198,16 +197,14 @@ func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpResponse, bool)
 func (h *HTTP) plan(ctx context.Context, header http.Header, body []byte, size int64, wait time.Duration) (
 	planned []delivery.Plan, batch ingress.Batch, ok bool,
 ) {
-	turns := h.many
+	decoding := h.small
 	if size > smallBody {
-		turns = h.few
+		decoding = h.large
 	}
-	select {
-	case turns <- struct{}{}:
-		defer func() { <-turns }()
-	case <-ctx.Done():
+	if decoding.Acquire(ctx, 1) != nil {
 		return nil, ingress.Batch{}, false
 	}
+	defer decoding.Release(1)
 	batch = ingress.DecodeHTTP(header, body)
 	for _, m := range messages(batch, wait) {
 		planned = append(planned, h.options.Processor.Plan(ctx, m))

@@ -115,7 +115,7 @@ func newHTTPResponse(d delivery.Decision, request http.Header) httpResponse {
 		if all == nil {
 			all = []*tagger.Result{}
 		}
-		body, err := encode(results{d.Outcome, forStrangers(all)})
+		body, err := encode(results{d.Outcome, withoutInternal(all)})
 		if err != nil {
 			return httpResponse{status: http.StatusInternalServerError, header: http.Header{}}
 		}
@@ -131,8 +131,8 @@ func newHTTPResponse(d delivery.Decision, request http.Header) httpResponse {
 	return a
 }
 
-// forStrangers returns the results without the reasons that are for the log only.
-func forStrangers(all []*tagger.Result) []*tagger.Result {
+// withoutInternal returns the results without internal reasons, which are only for the log.
+func withoutInternal(all []*tagger.Result) []*tagger.Result {
 	all = slices.Clone(all)
 	for i, r := range all {
 		if r.Decision != nil && r.Internal {
