@@ -103,7 +103,8 @@ func attacks(size int) []attack {
 		}, body: []byte(`{"specversion": "1.0", "id": "` + long + `", "source": "//soak", "type": "` + long + `"}`),
 			times: 100},
 		absent("attributes in two cases",
-			[]byte(`{"specversion": "1.0", "SpecVersion": "0.3", "id": "a", "ID": "b", "source": "//soak", "Source": "//other", `+
+			[]byte(`{"specversion": "1.0", "SpecVersion": "0.3", "id": "a", "ID": "b", "source": "//soak", `+
+				`"Source": "//other", `+
 				`"type": "io.github.cloudtagger.server.created", "TYPE": "io.github.cloudtagger.server.deleted", `+
 				`"subject": "`+serverID(5)+`", "Subject": "`+serverID(1_000_000)+`"}`)),
 		absent("invalid UTF-8", bytes.Replace(created(serverID(6), `{"name": "NAME"}`), []byte("NAME"),

@@ -44,7 +44,7 @@ type attempt struct {
 	brief bool
 }
 
-// detailed is the number of changes up to which the results of a message are kept in full, and up to which it is not bulk.
+// detailed is the number of changes up to which a message is not bulk and its results are kept in full.
 const detailed = 50
 
 func (p *Processor) newWork(ctx context.Context, batch []Plan) *work {

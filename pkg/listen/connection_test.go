@@ -84,7 +84,7 @@ func TestRunWaitsForTheBroker(t *testing.T) {
 	if strings.Contains(lines.String(), "hunter2") {
 		t.Errorf("the password is in the log: %s", lines.String())
 	}
-	if l.Counts().Consuming() {
+	if l.Counts().isConsuming() {
 		t.Error("the listener reports that it consumes")
 	}
 }

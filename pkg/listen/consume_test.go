@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -293,7 +294,7 @@ func TestOrderOfArrival(t *testing.T) {
 	var want []string
 	var all []*task
 	for i := range 50 {
-		id := fmt.Sprint(i)
+		id := strconv.Itoa(i)
 		want = append(want, id)
 		all = append(all, l.accept(t.Context(), b, delivered(b, uint64(i+1), id)))
 	}

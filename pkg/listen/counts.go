@@ -88,9 +88,9 @@ func newCounts(more ...func(io.Writer) error) *Counts {
 
 func (c *Counts) deferred(step time.Duration) { c.perStep[step].Add(1) }
 
-// Consuming reports whether messages are being consumed: the broker is connected and not short of memory or disk, and
+// isConsuming reports whether messages are being consumed: the broker is connected and not short of memory or disk, and
 // neither credentials nor configuration are at fault.
-func (c *Counts) Consuming() bool { return c.consuming.Load() && !c.blocked.Load() }
+func (c *Counts) isConsuming() bool { return c.consuming.Load() && !c.blocked.Load() }
 
 // WritePrometheus writes all metrics in Prometheus' text format.
 func (c *Counts) WritePrometheus(w io.Writer) error {
@@ -101,7 +101,7 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 		value      bool
 	}{
 		{"tagger_listen_connected", "Whether there is a connection to the broker.", c.connected.Load()},
-		{"tagger_listen_consuming", "Whether messages are consumed from the queue.", c.Consuming()},
+		{"tagger_listen_consuming", "Whether messages are consumed from the queue.", c.isConsuming()},
 	} {
 		head(g.name, "gauge", g.help)
 		n := 0
@@ -155,7 +155,7 @@ func (c *Counts) WritePrometheus(w io.Writer) error {
 func (c *Counts) Handler(others func(io.Writer) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		if !c.Consuming() && !c.standby.Load() {
+		if !c.isConsuming() && !c.standby.Load() {
 			http.Error(w, "no messages are consumed; see the log", http.StatusServiceUnavailable)
 			return
 		}

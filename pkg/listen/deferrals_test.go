@@ -1,7 +1,7 @@
 package listen
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -117,7 +117,7 @@ func TestHeldLimits(t *testing.T) {
 			})
 		}
 		for i := range maxHeld + 5 {
-			put(fmt.Sprint(i), 10)
+			put(strconv.Itoa(i), 10)
 		}
 		if got := len(d.of("s", "r-1")); got != maxHeld || d.bytes != 10*maxHeld {
 			t.Errorf("%d messages, %d bytes", got, d.bytes)

@@ -192,12 +192,12 @@ type Policy struct {
 func (m *Management) Policies(ctx context.Context, queues []QueueState) ([]Policy, error) {
 	var all []Policy
 	for _, q := range queues {
-		var answer struct {
+		var response struct {
 			Policy         string          `json:"policy"`
 			OperatorPolicy string          `json:"operator_policy"`
 			Effective      json.RawMessage `json:"effective_policy_definition"`
 		}
-		err := m.get(ctx, &answer, "queues", m.vhost, q.Name)
+		err := m.get(ctx, &response, "queues", m.vhost, q.Name)
 		if errors.Is(err, errNotFound) {
 			continue
 		}
@@ -205,7 +205,7 @@ func (m *Management) Policies(ctx context.Context, queues []QueueState) ([]Polic
 			return nil, fmt.Errorf("ask the management API at %s: %w", m.address, err)
 		}
 		var effective map[string]any
-		_ = json.Unmarshal(answer.Effective, &effective) // [] if there is none
+		_ = json.Unmarshal(response.Effective, &effective) // [] if there is none
 		p := Policy{Queue: q.Name}
 		for _, key := range slices.Sorted(maps.Keys(effective)) {
 			switch key {
@@ -218,7 +218,7 @@ func (m *Management) Policies(ctx context.Context, queues []QueueState) ([]Polic
 			}
 			p.Keys = append(p.Keys, key)
 		}
-		for _, name := range []string{answer.Policy, answer.OperatorPolicy} {
+		for _, name := range []string{response.Policy, response.OperatorPolicy} {
 			if name != "" {
 				p.Names = append(p.Names, name)
 			}

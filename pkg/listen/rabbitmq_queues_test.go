@@ -5,8 +5,8 @@ package listen
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +33,7 @@ func (s *stand) reject(t *testing.T, from, to int) {
 	t.Helper()
 	sender := newConfirmed(s.conn)
 	for i := from; i < to; i++ {
-		m := read(amqp.Delivery{Exchange: s.config.Exchanges[0], Body: []byte(plainEvent(fmt.Sprint(i)))}, time.Now())
+		m := read(amqp.Delivery{Exchange: s.config.Exchanges[0], Body: []byte(plainEvent(strconv.Itoa(i)))}, time.Now())
 		p := m.rejected(decidedFor("over quota"), time.Now())
 		if err := sender.send(t.Context(), s.config.Queue+".rejected", p); err != nil {
 			t.Fatal(err)
@@ -248,7 +248,7 @@ func TestRabbitMQMove(t *testing.T) {
 		// Both queues get what the services publish. The new one is purged, so its messages have been moved.
 		const count = 300
 		for i := range count {
-			s.notify(t, plainEvent(fmt.Sprint(i)))
+			s.notify(t, plainEvent(strconv.Itoa(i)))
 		}
 		until(t, "messages", func() bool { return s.count(t, old.Queue) == count && s.count(t, s.config.Queue) == count })
 		if _, err := s.ch.QueuePurge(s.config.Queue, false); err != nil {
@@ -261,7 +261,8 @@ func TestRabbitMQMove(t *testing.T) {
 		if err := sender.send(t.Context(), old.Queue+".delay.1h", m.deferred()); err != nil {
 			t.Fatal(err)
 		}
-		if err := sender.send(t.Context(), old.Queue+".rejected", m.rejected(decidedFor("over quota"), time.Now())); err != nil {
+		rejected := m.rejected(decidedFor("over quota"), time.Now())
+		if err := sender.send(t.Context(), old.Queue+".rejected", rejected); err != nil {
 			t.Fatal(err)
 		}
 
@@ -321,7 +322,7 @@ func TestRabbitMQMove(t *testing.T) {
 		}
 		for i := range count {
 			m := read(<-deliveries, time.Now())
-			if m.EventID() != fmt.Sprint(i) || m.Receives != 1 {
+			if m.EventID() != strconv.Itoa(i) || m.Receives != 1 {
 				t.Fatalf("message %d is %+v", i, m)
 			}
 			if m.exchange != s.config.Exchanges[0] || m.routingKey != "notifications.info" {
@@ -364,7 +365,7 @@ func TestRabbitMQMoveLosesNothing(t *testing.T) {
 		})
 	}
 	for i := range 10 {
-		s.notify(t, plainEvent(fmt.Sprint(i)))
+		s.notify(t, plainEvent(strconv.Itoa(i)))
 	}
 	until(t, "messages", func() bool { return s.count(t, s.config.Queue) == 10 })
 	var main Moved

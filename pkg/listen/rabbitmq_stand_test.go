@@ -199,7 +199,7 @@ func (s *stand) count(t *testing.T, queue string) int {
 
 func consuming(t *testing.T, l *running) {
 	t.Helper()
-	until(t, "the listener to consume", l.Counts().Consuming)
+	until(t, "the listener to consume", l.Counts().isConsuming)
 }
 
 // alarm sets or clears the memory alarm of the stand's broker.

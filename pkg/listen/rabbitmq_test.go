@@ -41,7 +41,7 @@ func TestRabbitMQTopology(t *testing.T) {
 		}
 	}
 	for i := range 10 {
-		s.notify(t, plainEvent(fmt.Sprint(i)))
+		s.notify(t, plainEvent(strconv.Itoa(i)))
 	}
 	w := newWorker()
 	s.listen(t, w, nil)
@@ -154,7 +154,7 @@ func TestRabbitMQReconnects(t *testing.T) {
 	l := s.listen(t, w, nil)
 	consuming(t, l)
 	for i := range 5 {
-		s.notify(t, plainEvent(fmt.Sprint(i)))
+		s.notify(t, plainEvent(strconv.Itoa(i)))
 	}
 	for range 5 {
 		next(t, w)
@@ -163,7 +163,7 @@ func TestRabbitMQReconnects(t *testing.T) {
 	for range 5 { // too late: the connection is gone
 		w.decisions <- decided(apply.Tagged)
 	}
-	until(t, "the loss to be seen", func() bool { return !l.Counts().Consuming() })
+	until(t, "the loss to be seen", func() bool { return !l.Counts().isConsuming() })
 	until(t, "the broker to see it too", func() bool { return s.count(t, s.config.Queue) == 5 })
 	between.cut(false)
 	seen := map[string]bool{}
@@ -207,13 +207,13 @@ func TestRabbitMQTwoListeners(t *testing.T) {
 					w.decisions <- decided(apply.Tagged)
 				}
 				for i := from; i < to; i++ {
-					if !seen[fmt.Sprint(i)] {
+					if !seen[strconv.Itoa(i)] {
 						t.Errorf("%d was not delivered", i)
 					}
 				}
 			}
 			for i := range 100 {
-				s.notify(t, plainEvent(fmt.Sprint(i)))
+				s.notify(t, plainEvent(strconv.Itoa(i)))
 			}
 			answer(a, 0, 100)
 			if n := len(b.messages); n != 0 {
@@ -223,7 +223,7 @@ func TestRabbitMQTwoListeners(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := 100; i < 200; i++ {
-				s.notify(t, plainEvent(fmt.Sprint(i)))
+				s.notify(t, plainEvent(strconv.Itoa(i)))
 			}
 			answer(b, 100, 200)
 			until(t, "an empty queue", func() bool { return s.count(t, s.config.Queue) == 0 })
@@ -240,14 +240,14 @@ func TestRabbitMQShutdown(t *testing.T) {
 	l := s.listen(t, w, nil)
 	consuming(t, l)
 	for i := range 8 { // three more than are handled at a time
-		s.notify(t, plainEvent(fmt.Sprint(i)))
+		s.notify(t, plainEvent(strconv.Itoa(i)))
 	}
 	for range 5 {
 		next(t, w)
 	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- l.stop() }()
-	until(t, "the shutdown to begin", func() bool { return !l.Counts().Consuming() })
+	until(t, "the shutdown to begin", func() bool { return !l.Counts().isConsuming() })
 	for range 5 {
 		w.decisions <- decided(apply.Tagged)
 	}
@@ -290,13 +290,13 @@ func TestRabbitMQAlarm(t *testing.T) {
 	l := s.listen(t, w, nil)
 	consuming(t, l)
 	for i := range 8 {
-		s.notify(t, plainEvent(fmt.Sprint(i)))
+		s.notify(t, plainEvent(strconv.Itoa(i)))
 	}
 	next(t, w)
 	alarm(t, true)
 	t.Cleanup(func() { alarm(t, false) })
 	w.decisions <- decided(apply.Deferred)
-	until(t, "the alarm to be seen", func() bool { return !l.Counts().Consuming() })
+	until(t, "the alarm to be seen", func() bool { return !l.Counts().isConsuming() })
 	for range 4 {
 		next(t, w)
 		w.decisions <- decided(apply.Deferred)
@@ -328,13 +328,13 @@ func TestRabbitMQPausesOnFault(t *testing.T) {
 	s.notify(t, plainEvent("1"))
 	next(t, w)
 	w.decisions <- faulty(apply.Deferred, errors.New("Keystone refuses the password"), fault.Everything)
-	until(t, "the pause", func() bool { return !l.Counts().Consuming() && s.count(t, s.config.Queue) == 1 })
+	until(t, "the pause", func() bool { return !l.Counts().isConsuming() && s.count(t, s.config.Queue) == 1 })
 	if len(w.messages) != 0 {
 		t.Error("a message was delivered during the pause")
 	}
 	again := next(t, w) // about 15 s later
 	w.decisions <- delivery.Decision{Decision: apply.Decision{Outcome: apply.Tagged}, Reached: true}
-	if again.EventID() != "1" || !l.Counts().Consuming() {
+	if again.EventID() != "1" || !l.Counts().isConsuming() {
 		t.Errorf("%s", again.EventID())
 	}
 	until(t, "an empty queue", func() bool { return s.count(t, s.config.Queue) == 0 })
@@ -532,7 +532,7 @@ func TestRabbitMQDeleteQueues(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 3 {
-		s.notify(t, plainEvent(fmt.Sprint(i)))
+		s.notify(t, plainEvent(strconv.Itoa(i)))
 	}
 	until(t, "the messages", func() bool { return s.count(t, s.config.Queue) == 3 })
 	if err := queues.Delete(t.Context(), note); err != nil {

@@ -2,7 +2,7 @@ package listen
 
 import (
 	"errors"
-	"fmt"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -96,7 +96,7 @@ func TestRedelivery(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	r, now := newRecent(), time.Now()
 	for i := range 3 * maxRecent {
-		c, first := r.claim(fmt.Sprint(i), "e", true, now)
+		c, first := r.claim(strconv.Itoa(i), "e", true, now)
 		if !first {
 			t.Fatal(i)
 		}

@@ -38,12 +38,12 @@ type Sink struct {
 
 // receiver accepts events.
 type receiver interface {
-	// send sends an event about a resource, encoded as body, and returns the receiver's answer.
-	send(ctx context.Context, e event.Event, resource string, body []byte) answer
+	// send sends an event about a resource, encoded as body, and returns the receiver's response.
+	send(ctx context.Context, e event.Event, resource string, body []byte) response
 }
 
-// answer is a receiver's answer to an event.
-type answer struct {
+// response is a receiver's response to an event.
+type response struct {
 	// class is "" for an accepted event, metadata.Invalid for one that this receiver will never accept, and
 	// metadata.Unavailable or metadata.Throttled for one that it may accept later.
 	class      metadata.Class
@@ -220,7 +220,7 @@ const sent apply.Outcome = "sent"
 
 // event returns the decision on an event, and whether the receiver answered.
 func (s *Sink) event(ctx context.Context, m delivery.Message, e event.Event, r reading) (d apply.Decision,
-	answered bool) {
+	reached bool) {
 	switch {
 	case r.err != nil:
 		return apply.Decision{Outcome: apply.Rejected, Reason: r.err.Error()}, false

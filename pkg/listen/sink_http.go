@@ -25,49 +25,49 @@ type httpReceiver struct {
 	client *http.Client
 }
 
-// answerTimeout is longer than a function waits for a resource before it answers.
-const answerTimeout = 100 * time.Second
+// responseTimeout is longer than a function waits for a resource before it responds.
+const responseTimeout = 100 * time.Second
 
 func newHTTPReceiver(o SinkOptions) *httpReceiver {
 	return &httpReceiver{url: o.URL, secret: o.Secret, sign: o.Sign, client: &http.Client{
-		Timeout: answerTimeout,
+		Timeout: responseTimeout,
 		// A redirect would send the secret to another host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// maxAnswer is how many bytes of an answer are read, so that the connection can be reused.
-const maxAnswer = 64 << 10
+// maxResponse is how many bytes of a response are read, so that the connection can be reused.
+const maxResponse = 64 << 10
 
-func (h *httpReceiver) send(ctx context.Context, _ event.Event, _ string, body []byte) answer {
+func (h *httpReceiver) send(ctx context.Context, _ event.Event, _ string, body []byte) response {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url, bytes.NewReader(body))
 	if err != nil {
-		return answer{class: metadata.Invalid, reason: "make the request to the sink: " + withoutAddress(err).Error()}
+		return response{class: metadata.Invalid, reason: "make the request to the sink: " + withoutAddress(err).Error()}
 	}
 	// The structured mode preserves attributes that are not ASCII.
 	req.Header.Set("Content-Type", event.ApplicationCloudEventsJSON)
 	if h.sign != nil {
 		if err := h.sign(ctx, req, body); err != nil {
-			return answer{reason: err.Error(), fault: err}
+			return response{reason: err.Error(), fault: err}
 		}
 	} else if secret := h.secret.Reveal(); secret != "" {
 		req.Header.Set("Authorization", "Bearer "+secret)
 	}
 	resp, err := h.client.Do(req)
 	if err != nil {
-		return answer{class: metadata.Unavailable, reason: "post to the sink: " + withoutAddress(err).Error()}
+		return response{class: metadata.Unavailable, reason: "post to the sink: " + withoutAddress(err).Error()}
 	}
 	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer))
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxResponse))
 	return h.classify(resp)
 }
 
-// classify classifies an answer by the table of
+// classify classifies a response by the table of
 // https://github.com/knative/specs/blob/main/specs/eventing/data-plane.md: 404, 409, 429, 5xx and unknown codes are
 // retried. Two cases differ here: 401 and 403 mean that the secret is wrong, which is no event's fault, and 408 that
 // the receiver has not read the request.
-func (h *httpReceiver) classify(resp *http.Response) answer {
-	a := answer{reason: "the sink answered " + resp.Status, reached: true,
+func (h *httpReceiver) classify(resp *http.Response) response {
+	a := response{reason: "the sink answered " + resp.Status, reached: true,
 		retryAfter: breaker.RetryAfter(resp.Header.Get("Retry-After"))}
 	switch status := resp.StatusCode; {
 	case status >= 200 && status < 300:

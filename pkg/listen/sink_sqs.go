@@ -20,12 +20,12 @@ type queueReceiver struct {
 	queue  awsapi.Queue
 }
 
-func (q *queueReceiver) send(ctx context.Context, e event.Event, resource string, body []byte) answer {
+func (q *queueReceiver) send(ctx context.Context, e event.Event, resource string, body []byte) response {
 	err := q.client.SendEvent(ctx, q.queue, body, resource, e.Source()+"\n"+e.ID())
 	if err == nil {
-		return answer{reached: true}
+		return response{reached: true}
 	}
-	a := answer{class: metadata.Unavailable, reason: "send to the queue: " + withoutAddress(err).Error()}
+	a := response{class: metadata.Unavailable, reason: "send to the queue: " + withoutAddress(err).Error()}
 	if errors.Is(err, awsapi.ErrCredentials) {
 		a.fault = err
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -359,7 +360,7 @@ func TestDeliberateRemovals(t *testing.T) {
 			name: "another map each time", want: map[string]string{"env": "2"},
 			act: func(b *bus, id string, replace func(string, map[string]string)) {
 				for i := range 3 {
-					replace(http.MethodPut, map[string]string{"env": fmt.Sprint(i)})
+					replace(http.MethodPut, map[string]string{"env": strconv.Itoa(i)})
 					b.settle()
 				}
 			},
@@ -457,7 +458,7 @@ func TestUndoneLimits(t *testing.T) {
 	u := newUndone(servers{}, slog.New(slog.DiscardHandler))
 	long := strings.Repeat("x", 64<<10)
 	for i := range maxWatched + 10 {
-		u.watch(tagger.Write{Resource: tagger.ResourceRef{Kind: "server", ID: fmt.Sprint(i)},
+		u.watch(tagger.Write{Resource: tagger.ResourceRef{Kind: "server", ID: strconv.Itoa(i)},
 			Keys: map[string]string{"k": "v"}})
 	}
 	if u.order.Len() != maxWatched || len(u.watched) != maxWatched {
