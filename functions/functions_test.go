@@ -211,7 +211,7 @@ func TestErrors(t *testing.T) {
 		prepare                      func(*simcloud.Cloud)
 	}{
 		{"not JSON", `"truncated`, "RejectedError", "rejected", nil, nil},
-		{"an id that climbs", strings.ReplaceAll(created(serverID), serverID, "../../x"), "RejectedError", "subject", nil,
+		{"an id with a path", strings.ReplaceAll(created(serverID), serverID, "../../x"), "RejectedError", "subject", nil,
 			nil},
 		{"still building", created(serverID), "DeferredError", "vm_state building", []string{"TAGGER_WAIT=0s"},
 			func(c *simcloud.Cloud) {
@@ -273,7 +273,7 @@ func TestBatch(t *testing.T) {
 	a := f.invoke(batch(record("good", created(serverID), 1), record("deferred", created(otherID), 3),
 		record("rejected", `{"specversion": "1.0"}`, 1)))
 	if diff := cmp.Diff([]string{"deferred"}, failures(t, a)); diff != "" {
-		t.Errorf("handed back (-want +got):\n%s", diff)
+		t.Errorf("returned (-want +got):\n%s", diff)
 	}
 	if got := f.metadata(serverID)["env"]; got != "dev" {
 		t.Errorf("env %q", got)
@@ -310,7 +310,7 @@ func TestRejectedWithoutADeadLetterQueue(t *testing.T) {
 	f := start(t, "server-created", simcloud.Options{})
 	a := f.invoke(batch(record("rejected", `{"specversion": "1.0"}`, 1)))
 	if diff := cmp.Diff([]string{"rejected"}, failures(t, a)); diff != "" {
-		t.Errorf("handed back (-want +got):\n%s", diff)
+		t.Errorf("returned (-want +got):\n%s", diff)
 	}
 }
 
@@ -404,7 +404,7 @@ func TestLog(t *testing.T) {
 	f.invoke(created(serverID)) // by now the first one's line is written
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var warned, told bool
+	var warned, tagged bool
 	for _, entry := range f.log {
 		switch entry["msg"] {
 		case "unknown variable TAGGER_RULE; did you mean TAGGER_RULES?":
@@ -416,7 +416,7 @@ func TestLog(t *testing.T) {
 			}
 		case "rules in force":
 		case "event tagged":
-			told = true
+			tagged = true
 			for key, want := range map[string]any{
 				"event_id": "e-" + serverID, "action": "server.created", "resource_id": serverID, "outcome": "tagged", "calls": 2.0,
 				"function": "server-created",
@@ -432,8 +432,8 @@ func TestLog(t *testing.T) {
 			t.Errorf("a secret in the log: %v", entry)
 		}
 	}
-	if !warned || !told {
-		t.Errorf("warned %v, told %v: %v", warned, told, f.log)
+	if !warned || !tagged {
+		t.Errorf("warned %v, tagged %v: %v", warned, tagged, f.log)
 	}
 }
 

@@ -75,8 +75,8 @@ func TestQueue(t *testing.T) {
 	}
 
 	// The operator fixes all servers but one. There the API still fails, and the record is now too old for a retry.
-	outage := e.mend()
-	e.run(ctx, "mended", "TAGGER_GIVE_UP_AFTER=10s")
+	outage := e.repairAll()
+	e.run(ctx, "repaired", "TAGGER_GIVE_UP_AFTER=10s")
 	e.takeDeadLetters()
 	if dead, ok := e.dead[outage.body]; !ok || !strings.Contains(attribute(dead, "reason"), "given up after 10s: ") ||
 		!strings.Contains(attribute(dead, "reason"), " 503 ") {
@@ -212,9 +212,9 @@ func (e *queueTest) checkHandedBack() {
 	}
 }
 
-// mend makes every server ready and all failed messages visible. It returns the event of the one server whose API
+// repairAll makes every server ready and all failed messages visible. It returns the event of the one server whose API
 // fails.
-func (e *queueTest) mend() *sent {
+func (e *queueTest) repairAll() *sent {
 	e.Helper()
 	e.sim.ClearFaults()
 	for _, s := range e.all {
