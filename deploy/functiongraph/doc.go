@@ -1,4 +1,4 @@
-// Package functiongraph checks the Terraform module: its resources and arguments are those that the provider documents
-// (provider.json has them, with their source), its rights are those of the calls that Tagger makes, and its traces and
-// settings are those of the documentation. It has tests only, in a module of its own, for HCL's library.
+// Package functiongraph tests the Terraform module: its resources and arguments match the provider's documentation
+// (stored in provider.json with its source), its permissions match the calls that Tagger makes, and its traces and
+// settings match the documentation. It has only tests, in its own module, because they need HCL's library.
 package functiongraph

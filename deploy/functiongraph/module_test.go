@@ -16,8 +16,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// documented is what the provider's documentation says of a resource: which arguments there are, "required" or
-// "optional", and which arguments a block has.
+// documented has a resource's arguments, each "required" or "optional", and its blocks' arguments, from the provider's
+// documentation.
 type documented struct {
 	Source    string
 	Arguments map[string]string
@@ -125,7 +125,7 @@ func check(t *testing.T, where string, body *hclsyntax.Body, arguments map[strin
 	}
 }
 
-// What an expression refers to is there.
+// Each reference in an expression exists.
 func TestReferences(t *testing.T) {
 	there := map[string]bool{}
 	for _, b := range module(t) {
@@ -169,7 +169,7 @@ func TestReferences(t *testing.T) {
 }
 
 // The actions that Huawei Cloud wants for each call (its pages on permissions: "元数据管理" of ECS, "云硬盘快照" of EVS), for
-// every call that "tagger plan" says a run makes.
+// every call that "tagger plan" predicts.
 func TestRights(t *testing.T) {
 	actions := map[string][]string{
 		"GET servers/ID":                 {"ecs:servers:get"},
@@ -201,7 +201,7 @@ func TestRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The state of a server that refuses is read too, and whether a resource is there.
+	// A run also reads the state of a server that refuses a write, and whether a resource exists.
 	calls := map[string]bool{"GET servers/ID": true, "GET snapshots/ID": true, "GET volumes/ID": true}
 	path := regexp.MustCompile(`/(servers|snapshots|volumes)/[^/]+(/metadata)?(/[^/]+)?$`)
 	for line := range strings.Lines(string(out)) {
@@ -245,7 +245,8 @@ func TestRights(t *testing.T) {
 	if policy.Version != "1.1" || len(policy.Statement) != 1 || policy.Statement[0].Effect != "Allow" {
 		t.Fatalf("policy %v", policy)
 	}
-	// The action for removing a key is the one for deleting the resource. It is for who needs it to give (extra_actions).
+	// The action for removing a key is the one for deleting the resource, so users must allow it explicitly
+	// (extra_actions).
 	for _, strong := range []string{"evs:snapshots:delete", "evs:volumes:delete"} {
 		if !need[strong] {
 			t.Errorf("removing a key no longer needs %s", strong)
@@ -258,7 +259,7 @@ func TestRights(t *testing.T) {
 	}
 }
 
-// The traces are those of docs/events.md, the settings those of docs/configuration.md.
+// The traces match docs/events.md, the settings docs/configuration.md.
 func TestDocumentation(t *testing.T) {
 	main, err := os.ReadFile("main.tf")
 	if err != nil {
@@ -312,7 +313,7 @@ func TestDocumentation(t *testing.T) {
 		!strings.Contains(string(configuration), "`TAGGER_RECONCILE_RULES`") {
 		t.Error("the function reconcile does not get the hash of the reviewed rules")
 	}
-	// What is worth an alarm of a scheduled reconcile is what docs/reconcile.md says is.
+	// The alarms on a scheduled reconcile match docs/reconcile.md.
 	reconcile, err := os.ReadFile("../../docs/reconcile.md")
 	if err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ import (
 	"knative.dev/pkg/system"
 )
 
-// retries is how often the dispatcher of these tests delivers an event again.
+// retries is how often the dispatcher in these tests redelivers an event.
 const retries = 3
 
 func routed(dialer *net.Dialer, host, address string) func(context.Context, string, string) (net.Conn, error) {
@@ -45,19 +45,19 @@ func routed(dialer *net.Dialer, host, address string) func(context.Context, stri
 	}
 }
 
-// knative is what Knative's in-memory channel and multi-tenant broker put between an event and its subscriber: the
-// channel's dispatcher, the broker's filter, and its dead-letter sink, which is reached by the filter too.
+// knative has the parts of Knative's in-memory channel and multi-tenant broker between an event and its subscriber: the
+// channel's dispatcher, the broker's filter, and the dead-letter sink, which the filter also calls.
 type knative struct {
 	dispatcher *kncloudevents.Dispatcher
-	filter     string // the host of the filter, by which the dispatcher knows it
+	filter     string // the host by which the dispatcher finds the filter
 	trigger    *eventingv1.Trigger
 
 	mu          sync.Mutex
-	filtered    []int // the filter's answers
+	filtered    []int // the filter's responses
 	deadLetters []event.Event
 }
 
-// startKnative makes a trigger with this spec, whose subscriber is at an address.
+// startKnative creates a trigger with this spec and a subscriber at an address.
 func startKnative(t *testing.T, spec eventingv1.TriggerSpec, subscriber string) *knative {
 	t.Helper()
 	t.Setenv(system.NamespaceEnvKey, "knative-eventing")
@@ -94,7 +94,7 @@ func startKnative(t *testing.T, spec eventingv1.TriggerSpec, subscriber string) 
 		t.Fatal(err)
 	}
 	meters, traces := metricnoop.NewMeterProvider(), tracenoop.NewTracerProvider()
-	// Neither TLS nor OIDC is configured, so what they need is not there.
+	// TLS and OIDC are not configured.
 	handler, err := filter.NewHandler(zap.NewNop(), nil, nil, triggers, brokers,
 		informers.Messaging().V1().Subscriptions(), nil,
 		func(ctx context.Context) context.Context { return ctx }, meters, traces)
@@ -114,7 +114,7 @@ func startKnative(t *testing.T, spec eventingv1.TriggerSpec, subscriber string) 
 	route(t, k.filter, server)
 	k.dispatcher = kncloudevents.NewDispatcher(eventingtls.ClientConfig{}, nil, kncloudevents.WithMeterProvider(meters),
 		kncloudevents.WithTraceProvider(traces))
-	// The clients are kept by address in a global map, with the transport that leads to the server of an earlier test.
+	// A global map keeps the clients by address, with the transport to an earlier test's server.
 	t.Cleanup(func() {
 		for _, p := range []string{path.Generate(k.trigger), path.GenerateDLS(k.trigger)} {
 			kncloudevents.DeleteAddressableHandler(pkgduckv1.Addressable{URL: address(t, "http://"+k.filter+p)})
@@ -142,7 +142,7 @@ func address(t *testing.T, s string) *apis.URL {
 	return u
 }
 
-// send delivers an event as the broker's channel does, again where Knative's own judgement says so, with waits of 1 ms.
+// send delivers an event as the broker's channel does, and redelivers it when Knative would, after 1 ms.
 func (k *knative) send(t *testing.T, e event.Event) {
 	t.Helper()
 	if err := broker.SetTTL(e.Context, 255); err != nil {
@@ -164,7 +164,7 @@ func (k *knative) send(t *testing.T, e event.Event) {
 	}
 }
 
-// answers returns what the filter answered since the last call, and the dead letters since then.
+// answers returns the filter's responses and the dead letters since the last call.
 func (k *knative) answers() ([]int, []event.Event) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -173,7 +173,7 @@ func (k *knative) answers() ([]int, []event.Event) {
 	return filtered, dead
 }
 
-// created is an event of a server that was created at a time.
+// created returns an event for a server created at a time.
 func created(t *testing.T, id, server, name, project string, at time.Time) event.Event {
 	t.Helper()
 	e := event.New()
@@ -192,7 +192,7 @@ func created(t *testing.T, id, server, name, project string, at time.Time) event
 	return e
 }
 
-// For each outcome, and in both modes in which Knative sends an event: what the filter makes of the answer, how often
+// For each outcome, and in both modes in which Knative sends an event: how the filter handles the response, how often
 // the event is delivered, and what reaches the dead-letter sink.
 func TestOutcomes(t *testing.T) {
 	for _, format := range []duckv1.FormatType{duckv1.DeliveryFormatBinary, duckv1.DeliveryFormatJson} {
@@ -209,7 +209,7 @@ func TestOutcomes(t *testing.T) {
 			}
 			now := time.Now()
 			unknownType := created(t, "unrecognised", ready, "web-1", project, now)
-			unknownType.SetType("com.example.door.opened")
+			unknownType.SetType("com.example.order.created")
 			malformed := created(t, "malformed", "no-uuid", "web-1", project, now)
 			serve.afterEach(func(d delivery) {
 				if d.id == "deferred, then tagged" {
@@ -307,7 +307,7 @@ func checkDeadLetters(t *testing.T, dead []event.Event, sent event.Event, code i
 	}
 }
 
-// Refused credentials are no event's fault: it is delivered again, and its dead letter says that the subscriber failed.
+// If the credentials are refused, the event is redelivered, and its dead letter reports that the subscriber failed.
 func TestRefusedCredentials(t *testing.T) {
 	c := startCloud(t)
 	serve := startSubscriber(t, c, "OS_PASSWORD=wrong")
@@ -326,7 +326,7 @@ func TestRefusedCredentials(t *testing.T) {
 	checkDeadLetters(t, dead, e, filtered[len(filtered)-1], serve.URL)
 }
 
-// Who wants the results asks for them; Knative never does.
+// Results are returned only on request; Knative never requests them.
 func TestBodyOnlyWhenAskedFor(t *testing.T) {
 	c := startCloud(t)
 	serve := startSubscriber(t, c)

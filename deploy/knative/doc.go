@@ -1,6 +1,6 @@
-// Package knative holds tagger serve against Knative's own code: the handler through which a broker sends events to a
-// subscriber, and the dispatcher that delivers them again and hands over dead letters. It has tests only.
+// Package knative tests tagger serve with Knative's own code: the handler with which a broker sends events to a
+// subscriber, and the dispatcher that redelivers them and sends dead letters. It has only tests.
 //
-// It is a module of its own because Knative brings some 300 packages that Tagger does not need. "make test-knative"
-// runs it; compiling it for the first time takes five minutes.
+// It is a separate module because Knative has some 300 packages that Tagger does not need. "make test-knative" runs it;
+// the first compilation takes five minutes.
 package knative

@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// tagger is the command, built from this repository by TestMain.
+// tagger is the path of the command, which TestMain builds.
 var tagger string
 
 func TestMain(m *testing.M) {
@@ -44,8 +44,8 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// environment is what a process gets beside the variables of its test: nothing that a shell has set for Tagger or for
-// an OpenStack client.
+// environment is a process's environment without the test's variables: it has none that a shell set for Tagger or an
+// OpenStack client.
 func environment(lines ...string) []string {
 	var kept []string
 	for _, line := range os.Environ() {
@@ -57,7 +57,7 @@ func environment(lines ...string) []string {
 	return append(kept, lines...)
 }
 
-// start starts tagger and hands each line of its standard output to line, until the test ends.
+// start starts tagger and passes each line of its standard output to line, until the test ends.
 func start(t *testing.T, env []string, line func(string), args ...string) {
 	t.Helper()
 	command := exec.Command(tagger, args...)
@@ -87,7 +87,7 @@ func start(t *testing.T, env []string, line func(string), args ...string) {
 	})
 }
 
-// within returns what a channel gives, and fails the test when that takes longer than a minute.
+// within returns a value from a channel. It fails the test after a minute.
 func within[T any](t *testing.T, what string, c <-chan T) T {
 	t.Helper()
 	timeout := time.NewTimer(time.Minute)
@@ -101,7 +101,7 @@ func within[T any](t *testing.T, what string, c <-chan T) T {
 	}
 }
 
-// cloud is the embedded cloud, seen by one of its users.
+// cloud is the embedded cloud with one user's token.
 type cloud struct {
 	env   map[string]string
 	token string
@@ -136,7 +136,7 @@ func (c *cloud) login(t *testing.T) string {
 	return response.Header.Get("X-Subject-Token")
 }
 
-// do sends a request to the compute API and decodes the answer into v, unless that is nil.
+// do sends a request to the compute API and decodes the response into v, unless v is nil.
 func (c *cloud) do(t *testing.T, method, path, body string, v any) {
 	t.Helper()
 	base := strings.TrimSuffix(c.env["OS_AUTH_URL"], "/identity/v3") + "/compute/v2.1"
@@ -165,7 +165,7 @@ func (c *cloud) do(t *testing.T, method, path, body string, v any) {
 	}
 }
 
-// server makes a server and returns its id.
+// server creates a server and returns its id.
 func (c *cloud) server(t *testing.T, name string) string {
 	t.Helper()
 	var flavors struct{ Flavors []struct{ ID string } }
@@ -185,7 +185,7 @@ func (c *cloud) metadata(t *testing.T, id string) map[string]string {
 	return answer.Metadata
 }
 
-// delivery is one request to tagger serve, and the answer to it.
+// delivery is one request to tagger serve, with the response.
 type delivery struct {
 	id, prefer, contentType string // of the event, and of the request
 	status                  int
@@ -193,10 +193,10 @@ type delivery struct {
 	body                    string
 }
 
-// subscriber is tagger serve, with a proxy before it that keeps each delivery.
+// subscriber is tagger serve behind a proxy that records each delivery.
 type subscriber struct {
 	*httptest.Server
-	direct string // the address of tagger serve itself
+	direct string // the address of tagger serve, without the proxy
 
 	mu         sync.Mutex
 	deliveries []delivery
@@ -212,7 +212,7 @@ rules:
     owner: ${actor.name}
 `
 
-// startSubscriber starts tagger serve for a cloud. The lines are variables that differ from the cloud's own.
+// startSubscriber starts tagger serve for a cloud. The lines are variables that override the cloud's.
 func startSubscriber(t *testing.T, c *cloud, lines ...string) *subscriber {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "rules.yaml")
@@ -294,7 +294,7 @@ func (s *subscriber) afterEach(f func(delivery)) {
 	s.after = f
 }
 
-// route makes the name of a host lead to a server of the test. Knative takes its clients' transports from
+// route resolves a host's name to a server of the test. Knative takes its clients' transports from
 // http.DefaultTransport.
 func route(t *testing.T, host string, server *httptest.Server) {
 	t.Helper()

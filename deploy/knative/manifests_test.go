@@ -23,7 +23,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// manifests returns the Services and Triggers of a file. A member that Knative's types do not have is an error.
+// manifests returns the Services and Triggers of a file. Unknown members are errors.
 func manifests(t *testing.T, file string) (services []servingv1.Service, triggers []eventingv1.Trigger) {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -85,7 +85,7 @@ func TestServices(t *testing.T) {
 	}
 }
 
-// Each type of event that a function handles passes one Trigger, and one only; what none handles passes none.
+// Each event type that a function handles matches exactly one Trigger; other types match none.
 func TestTriggers(t *testing.T) {
 	_, triggers := manifests(t, "tagger.yaml")
 	if len(triggers) != 5 {
@@ -135,7 +135,7 @@ func TestTriggers(t *testing.T) {
 	}
 }
 
-// eventTypes are the types of docs/events.md, by the Trigger that they are for.
+// eventTypes returns the types of docs/events.md, by Trigger.
 func eventTypes(t *testing.T) map[string][]string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/events.md")

@@ -35,12 +35,12 @@ var update = flag.Bool("update", false, "write the settings of docs/configuratio
 
 const directory = "chart"
 
-// needed are the values without which nothing is rendered.
+// needed has the required values.
 func needed() map[string]any {
 	return map[string]any{"existingSecret": "openstack", "rules": "rules: []\n"}
 }
 
-// with returns the needed values and others.
+// with returns the required values and others.
 func with(others map[string]any) map[string]any {
 	values := needed()
 	for name, v := range others {
@@ -70,7 +70,7 @@ func everything() map[string]any {
 	}
 }
 
-// objects are what the chart renders, decoded strictly into the types of their APIs.
+// objects are the rendered objects, decoded strictly into their APIs' types.
 type objects struct {
 	deployments     map[string]appsv1.Deployment
 	services        []corev1.Service
@@ -210,11 +210,11 @@ func TestLeast(t *testing.T) {
 		t.Errorf("the rules are those of %s", got)
 	}
 	if len(o.networkPolicies) != 1 || len(o.networkPolicies[0].Spec.Ingress[0].From) != 1 {
-		t.Errorf("a policy whose ingress has no from lets everybody in: %v", o.networkPolicies)
+		t.Errorf("a policy whose ingress has no from allows every client:  %v", o.networkPolicies)
 	}
 }
 
-// Selectors select the Pods that they are for.
+// Selectors select the intended Pods.
 func TestSelectors(t *testing.T) {
 	o, err := render(t, everything())
 	if err != nil {
@@ -254,7 +254,7 @@ func TestSelectors(t *testing.T) {
 	}
 }
 
-// Every container is locked in as far as it goes, and has what it needs.
+// Every container is as restricted as possible, and has what it needs.
 func TestContainers(t *testing.T) {
 	o, err := render(t, everything())
 	if err != nil {
@@ -304,7 +304,7 @@ func TestContainers(t *testing.T) {
 			}) {
 			t.Errorf("%s: no place for the audit file: %v, %v", name, env, mounts)
 		}
-		// Numbers and truth values of the values are text in an environment.
+		// Numbers and booleans in the values become text in the environment.
 		if env["TAGGER_CONCURRENCY"] != "5" || env["TAGGER_DRY_RUN"] != "true" {
 			t.Errorf("%s: %v", name, env)
 		}
@@ -335,14 +335,14 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// What may stand under config are the variables of docs/configuration.md, without those that are secret and those that
-// the chart sets itself. -update writes them into the schema.
+// config accepts the variables of docs/configuration.md, except the secret ones and those that the chart sets. -update
+// writes them into the schema.
 func TestSettings(t *testing.T) {
 	text, err := os.ReadFile("../../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := []string{ // secret, or set by the chart, or of another platform
+	elsewhere := []string{ // secret, set by the chart, or for another platform
 		"TAGGER_RULES", "TAGGER_RULES_FILE", "TAGGER_RULES_PARAMETER", "TAGGER_SECRET_ARN", "TAGGER_DEAD_LETTER_QUEUE_URL",
 		"TAGGER_INVOCATION_CREDENTIALS", "TAGGER_RECONCILE_RULES", "TAGGER_HTTP_SECRET", "TAGGER_AMQP_URL", "K_SINK",
 		"K_CE_OVERRIDES",
@@ -390,7 +390,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// The arguments are those that the command knows, and what serve and listen answer is where the probes look.
+// The command accepts the arguments, and serve and listen respond at the probes' paths.
 func TestArguments(t *testing.T) {
 	tagger := filepath.Join(t.TempDir(), "tagger")
 	build := exec.Command("go", "build", "-o", tagger, "./cmd/tagger")
@@ -427,7 +427,7 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// A reconcile from time to time takes an argument, the hash of the reviewed rules, and a place for its plans.
+// A scheduled reconcile needs an argument, the hash of the reviewed rules, and a directory for its plans.
 func TestReconcile(t *testing.T) {
 	every := func(reconcile map[string]any) corev1.PodSpec {
 		t.Helper()
