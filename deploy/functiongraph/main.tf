@@ -67,7 +67,7 @@ resource "huaweicloud_identity_agency" "execution" {
   count = local.with_agency ? 1 : 0
 
   name                  = "${var.name}-execution"
-  description           = "What the functions of Tagger act as"
+  description           = "Agency of Tagger's functions"
   delegated_domain_name = "op_svc_cff"
 
   project_role {

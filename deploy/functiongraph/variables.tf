@@ -1,12 +1,12 @@
 variable "region" {
   type        = string
-  description = "The region, which is the name of its project too, such as eu-west-101 or eu-de."
+  description = "Region, such as eu-west-101 or eu-de. It is also the name of its project."
 }
 
 variable "name" {
   type        = string
   default     = "tagger"
-  description = "What the names of all resources begin with."
+  description = "Prefix of all resources' names."
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{0,30}$", var.name))
@@ -17,13 +17,13 @@ variable "name" {
 variable "archives" {
   type        = string
   default     = "../../dist"
-  description = "The directory with the functions' archives (make build, or those of a release)."
+  description = "Directory with the functions' archives (from make build or a release)."
 }
 
 variable "architecture" {
   type        = string
   default     = "amd64"
-  description = "amd64, or arm64 where the functions are to run on Arm."
+  description = "Architecture of the functions: amd64 or arm64."
 
   validation {
     condition     = contains(["amd64", "arm64"], var.architecture)
@@ -34,7 +34,7 @@ variable "architecture" {
 variable "functions" {
   type        = set(string)
   default     = ["server-created", "server-changed", "volume-created", "volume-changed", "snapshot-created"]
-  description = "The functions to make. Leave out those that no rule is for."
+  description = "Functions to create. Leave out those without rules."
 
   validation {
     condition = alltrue([
@@ -51,7 +51,7 @@ variable "reconcile" {
     rules    = optional(string, "")
   })
   default     = null
-  description = "Finds what no event has tagged: schedule is 3h or such (a TIMER trigger), rules the hash of the reviewed rules, without which nothing is written."
+  description = "Scheduled reconcile: schedule is an interval such as 3h (a TIMER trigger), rules the hash of the reviewed rules. Without the hash, nothing is written."
 
   validation {
     condition     = var.reconcile == null ? true : can(regex("^[1-9][0-9]*[mhd]$", var.reconcile.schedule))
@@ -61,20 +61,20 @@ variable "reconcile" {
 
 variable "rules" {
   type        = string
-  description = "The tagging rules (file(\"rules.yaml\")). With the other settings they have 4 KB."
+  description = "The tagging rules (file(\"rules.yaml\")). Together with the other settings, they are limited to 4 KB."
 }
 
 variable "settings" {
   type        = map(string)
   default     = {}
-  description = "Other TAGGER_ settings, as docs/configuration.md has them."
+  description = "Other TAGGER_ settings of docs/configuration.md."
 }
 
 variable "secrets" {
   type        = map(string)
   default     = {}
   sensitive   = true
-  description = "HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, in place of the agency. FunctionGraph encrypts them; Terraform's state has them in plain text."
+  description = "HUAWEICLOUD_SDK_AK and HUAWEICLOUD_SDK_SK, instead of the agency. FunctionGraph encrypts them; Terraform's state has them in plain text."
 }
 
 variable "cloud_domain" {
@@ -86,7 +86,7 @@ variable "cloud_domain" {
 variable "event_source" {
   type        = string
   default     = "cts"
-  description = "How events come: cts (a trigger on traces) or eventgrid (a subscription, which can keep dead letters)."
+  description = "Source of events: cts (a trigger on traces) or eventgrid (a subscription, which can keep dead letters)."
 
   validation {
     condition     = contains(["cts", "eventgrid"], var.event_source)
@@ -101,7 +101,7 @@ variable "dead_letters" {
     topic         = string
   })
   default     = null
-  description = "With eventgrid: a Kafka instance, EventGrid's connection to it and a topic, for what cannot be delivered."
+  description = "With eventgrid: a Kafka instance, EventGrid's connection to it and a topic, for undeliverable events."
 }
 
 variable "alarm_emails" {
@@ -113,7 +113,7 @@ variable "alarm_emails" {
 variable "log_days" {
   type        = number
   default     = 30
-  description = "How long the log is kept."
+  description = "Retention of the log, in days."
 }
 
 variable "vpc" {
@@ -123,11 +123,11 @@ variable "vpc" {
     agency     = string
   })
   default     = null
-  description = "A VPC and subnet to run in, and the agency by which FunctionGraph may use them (VPC Administrator)."
+  description = "VPC and subnet to run in, and the agency that lets FunctionGraph use them (VPC Administrator)."
 }
 
 variable "extra_actions" {
   type        = list(string)
   default     = []
-  description = "Further rights of the code. Rules that remove keys of snapshots or volumes need evs:snapshots:delete or evs:volumes:delete."
+  description = "Additional permissions of the code. Rules that remove keys of snapshots or volumes need evs:snapshots:delete or evs:volumes:delete."
 }
