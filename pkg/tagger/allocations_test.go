@@ -43,7 +43,7 @@ func TestPlanAllocations(t *testing.T) {
 // From an event to its result, with the write and the reads before and after it. Allocations of the embedded cloud are
 // counted too.
 func TestEventAllocations(t *testing.T) {
-	const most = 770
+	const most = 745
 	sim := simcloud.New(simcloud.Options{JournalSize: -1})
 	tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret")})
 	e := plain(t, "server.created", "")
