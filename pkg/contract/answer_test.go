@@ -44,8 +44,9 @@ type answer struct {
 	After any `json:"after,omitempty"`
 }
 
-// apart returns the difference of two responses, a line for each: the statuses, or else the members that differ.
-func apart(a, b answer) (string, string) {
+// diffResponses returns the difference of two responses, a line for each: the statuses, or else the members that
+// differ.
+func diffResponses(a, b answer) (string, string) {
 	if a.Status != b.Status {
 		return strconv.Itoa(a.Status), strconv.Itoa(b.Status)
 	}
@@ -89,8 +90,8 @@ var comparedHeaders = []string{
 	"WWW-Authenticate", "Retry-After", "X-OpenStack-Request-Id", "X-Compute-Request-Id", "ETag",
 }
 
-// ask sends a step and returns its comparable response. Unless the path is "", it then reads the metadata there.
-func (s *session) ask(ctx context.Context, st step, names map[string]string, metadata string) (answer, error) {
+// exchange sends a step and returns its comparable response. Unless the path is "", it then reads the metadata there.
+func (s *session) exchange(ctx context.Context, st step, names map[string]string, metadata string) (answer, error) {
 	who := st.as
 	if who == "" {
 		who = "member"
@@ -117,7 +118,7 @@ func (s *session) ask(ctx context.Context, st step, names map[string]string, met
 	if err != nil {
 		return answer{}, err
 	}
-	st.learn(res.Header, text, names)
+	st.save(res.Header, text, names)
 	_, hide := replacers(names)
 	a := answer{Case: st.name, Request: st.describe(who), Status: res.StatusCode, Header: map[string]string{},
 		Body: decoded(hide.Replace(string(text)))}
@@ -133,7 +134,7 @@ func (s *session) ask(ctx context.Context, st step, names map[string]string, met
 		case name == "ETag":
 			value = "(etag)" // a hash of the body, whose members have no fixed order
 		}
-		a.Header[name] = squeeze(hide.Replace(value))
+		a.Header[name] = shorten(hide.Replace(value))
 	}
 	if metadata == "" || st.method == http.MethodGet {
 		return a, nil
@@ -143,13 +144,13 @@ func (s *session) ask(ctx context.Context, st step, names map[string]string, met
 	if r, ok := err.(*refused); ok { //nolint:errorlint // it is never wrapped
 		a.After, err = r.status, nil
 	} else {
-		a.After = squeezed(map[string]any{"metadata": after.Metadata}).(map[string]any)["metadata"]
+		a.After = shortenAll(map[string]any{"metadata": after.Metadata}).(map[string]any)["metadata"]
 	}
 	return a, err
 }
 
-// learn adds the parts that the step keeps to the names.
-func (st step) learn(header http.Header, body []byte, names map[string]string) {
+// save adds the parts that the step keeps to the names.
+func (st step) save(header http.Header, body []byte, names map[string]string) {
 	for name, at := range st.keep {
 		if value := header.Get(at); value != "" {
 			names[name] = value
@@ -171,9 +172,9 @@ func (st step) learn(header http.Header, body []byte, names map[string]string) {
 
 // describe returns the request in readable form.
 func (st step) describe(who string) string {
-	text := st.method + " " + squeeze(st.path)
+	text := st.method + " " + shorten(st.path)
 	if st.body != "" {
-		text += " " + squeeze(st.body)
+		text += " " + shorten(st.body)
 	}
 	if st.chunked {
 		text += " (chunked)"
@@ -206,7 +207,7 @@ func decoded(text string) any {
 		if text = strings.Join(strings.Fields(text), " "); text == "" {
 			return nil
 		}
-		return squeeze(text)
+		return shorten(text)
 	}
 	if o, ok := v.(map[string]any); ok {
 		for _, kind := range []string{"server", "snapshot"} {
@@ -222,7 +223,7 @@ func decoded(text string) any {
 			}
 		}
 	}
-	return squeezed(v)
+	return shortenAll(v)
 }
 
 // requestID matches the request ids of the services.
@@ -319,14 +320,14 @@ func shape(name string, value any) any {
 	return "(object)"
 }
 
-// squeezed squeezes all strings, and replaces a large metadata map by its size.
-func squeezed(v any) any {
+// shortenAll shortens all strings, and replaces a large metadata map by its size.
+func shortenAll(v any) any {
 	switch v := v.(type) {
 	case string:
-		return squeeze(v)
+		return shorten(v)
 	case []any:
 		for i := range v {
-			v[i] = squeezed(v[i])
+			v[i] = shortenAll(v[i])
 		}
 	case map[string]any:
 		out := map[string]any{}
@@ -334,15 +335,15 @@ func squeezed(v any) any {
 			if m, ok := value.(map[string]any); ok && name == "metadata" && len(m) > 20 {
 				value = fmt.Sprintf("(%d items)", len(m))
 			}
-			out[squeeze(name)] = squeezed(value)
+			out[shorten(name)] = shortenAll(value)
 		}
 		return out
 	}
 	return v
 }
 
-// squeeze shortens long runs of one character: 255 times k is "k{255}".
-func squeeze(text string) string {
+// shorten shortens long runs of one character: 255 times k is "k{255}".
+func shorten(text string) string {
 	var b strings.Builder
 	runes := []rune(text)
 	for i := 0; i < len(runes); {

@@ -59,8 +59,8 @@ const (
 	overlap knob = "overlap"
 )
 
-// patience is the timeout of one state change on a real cloud.
-const patience = 2 * time.Minute
+// stateTimeout is the timeout of one state change on a real cloud.
+const stateTimeout = 2 * time.Minute
 
 // session holds the tokens of a cloud's users.
 type session struct {
@@ -71,8 +71,8 @@ type session struct {
 	// names are the values of placeholders: service roots and project ids.
 	names map[string]string
 
-	// apart is the time between the creation of resources that are listed in order.
-	apart time.Duration
+	// spacing is the time between the creation of resources that are listed in order.
+	spacing time.Duration
 
 	mu   sync.Mutex
 	made []resource // deleted at the end
@@ -97,7 +97,7 @@ func (s *session) cleanUp(t *testing.T) {
 		"image":    s.names["glance"] + "/v2/images/",
 	}
 	for _, kind := range []string{"server", "snapshot", "volume", "image"} {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), stateTimeout)
 		defer cancel()
 		var wg sync.WaitGroup
 		for _, r := range s.made {
@@ -396,7 +396,7 @@ func isMissing(err error) bool {
 
 // await polls until the condition holds.
 func (s *session) await(ctx context.Context, done func() (bool, error), what func() string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
 	for {
 		ok, err := done()
@@ -405,7 +405,7 @@ func (s *session) await(ctx context.Context, done func() (bool, error), what fun
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait %s: %s", patience, what())
+			return fmt.Errorf("wait %s: %s", stateTimeout, what())
 		case <-time.After(300 * time.Millisecond):
 		}
 	}

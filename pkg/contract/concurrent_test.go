@@ -50,7 +50,7 @@ func concurrentWriters(t *testing.T, s *session) {
 						t.Error(err)
 					}
 					if answer.Metadata[key] != written[key] || answer.Metadata["env"] != "dev" {
-						t.Errorf("the writer of %s is answered %v", key, answer.Metadata)
+						t.Errorf("the writer of %s got %v", key, answer.Metadata)
 					}
 				})
 			}
@@ -69,7 +69,7 @@ func concurrentWriters(t *testing.T, s *session) {
 			}
 			t.Logf("%d of %d keys were lost", len(written)-len(after.Metadata), writers)
 			if kind == "volume" && len(after.Metadata) != len(written) {
-				t.Errorf("of a volume, keys were lost: it has %v", after.Metadata)
+				t.Errorf("a volume lost keys: it has %v", after.Metadata)
 			}
 			if err := s.send(t.Context(), http.MethodPost, url+"/metadata", "member", metadata{written}, &after); err != nil {
 				t.Fatal(err)
@@ -79,7 +79,7 @@ func concurrentWriters(t *testing.T, s *session) {
 				t.Fatal(err)
 			}
 			if len(after.Metadata) != len(written) {
-				t.Errorf("a writer alone wrote %d keys, there are %d", len(written), len(after.Metadata))
+				t.Errorf("a single writer wrote %d keys, %d are left", len(written), len(after.Metadata))
 			}
 		})
 	}

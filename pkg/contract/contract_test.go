@@ -21,9 +21,9 @@ import (
 )
 
 var update = flag.Bool("update", false,
-	"write the real cloud's answers to testdata (with the build tag openstack, and -run OpenStack)")
+	"write the real cloud's responses to testdata (with the build tag openstack, and -run OpenStack)")
 
-var only = flag.String("groups", "", "a regular expression: send the requests of these groups alone")
+var only = flag.String("groups", "", "a regular expression: send only the requests of these groups")
 
 // group is a resource, how it gets into its state, and the requests for it, in order.
 type group struct {
@@ -57,7 +57,7 @@ func run(t *testing.T, c cloud, isReal bool) {
 		t.Fatal(err)
 	}
 	if isReal {
-		s.apart = secondApart
+		s.spacing = secondApart
 		t.Cleanup(func() { s.cleanUp(t) })
 	}
 	groups := chosenGroups(t)
@@ -134,7 +134,7 @@ func checkUndisturbed(t *testing.T, s *session, id string) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(kept, got.Metadata); diff != "" {
-		t.Fatalf("another process writes metadata to servers of this cloud: is a Tagger running there? (-made +now)\n%s",
+		t.Fatalf("another process writes metadata to servers of this cloud: stop Taggers that use it (-made +now)\n%s",
 			diff)
 	}
 }
@@ -216,7 +216,7 @@ func compare(t *testing.T, s *session, g group, names map[string]string, tally *
 	var got []answer
 	for _, st := range g.steps {
 		t.Run(st.name, func(t *testing.T) {
-			a, err := s.ask(t.Context(), st, names, g.metadata)
+			a, err := s.exchange(t.Context(), st, names, g.metadata)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -231,7 +231,7 @@ func compare(t *testing.T, s *session, g group, names map[string]string, tally *
 			if ok && tally.isReal && !writing && st.method == http.MethodGet && a.Status == http.StatusForbidden &&
 				w.Status == http.StatusOK {
 				t.Logf("%s: 403, asked again", st.name)
-				if a, err = s.ask(t.Context(), st, names, g.metadata); err != nil {
+				if a, err = s.exchange(t.Context(), st, names, g.metadata); err != nil {
 					t.Fatal(err)
 				}
 				a = stored(t, a)
@@ -310,12 +310,13 @@ func (y *tally) count(t *testing.T, group string, want, got answer) {
 	name := group + "/" + want.Case
 	y.differing[name] = true
 	d, known := differences[name]
-	wanted, given := apart(want, got)
+	wanted, given := diffResponses(want, got)
 	switch {
 	case y.isReal || !known:
 		t.Errorf("%s (-stored +got):\n%s", want.Request, diff)
 	case d.Real != wanted || d.Embedded != given:
-		t.Errorf("the table of differences says %q and %q, it is %q and %q:\n%s", d.Real, d.Embedded, wanted, given, diff)
+		t.Errorf("the table of differences has %q and %q, the responses %q and %q:\n%s", d.Real, d.Embedded, wanted, given,
+			diff)
 	}
 }
 

@@ -2,7 +2,7 @@ package contract_test
 
 // difference is a response of the embedded cloud that differs from the real one's.
 type difference struct {
-	// Real and Embedded are the answers' summaries.
+	// Real and Embedded summarise the responses.
 	Real, Embedded string
 	// Reason says why the difference is accepted.
 	Reason string

@@ -39,7 +39,7 @@ func listedServers(ctx ctx, s *session, names map[string]string) error {
 		if err := s.awaitServer(ctx, answer.Server.ID, "active", ""); err != nil {
 			return err
 		}
-		time.Sleep(s.apart)
+		time.Sleep(s.spacing)
 	}
 	if err := s.act(ctx, "lister", names["server c"], "os-stop", nil); err != nil {
 		return err
@@ -176,7 +176,7 @@ func listedVolumes(ctx ctx, s *session, names map[string]string) error {
 				return err
 			}
 		}
-		time.Sleep(s.apart)
+		time.Sleep(s.spacing)
 	}
 	return s.send(ctx, http.MethodPost, root+"/volumes/"+names["volume c"]+"/action", "lists admin", map[string]any{
 		"os-reset_status": map[string]string{"status": "error"},

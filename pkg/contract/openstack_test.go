@@ -33,7 +33,7 @@ func newOpenStack(t *testing.T) *openstack {
 	const way = "make test-openstack sets it"
 	o := &openstack{state: os.Getenv("OPENSTACK_DEV_STATE")}
 	if o.state == "" {
-		t.Fatal("OPENSTACK_DEV_STATE does not name the state directory of a development OpenStack: " + way)
+		t.Fatal("OPENSTACK_DEV_STATE is not set to the state directory of a development OpenStack: " + way)
 	}
 	text, err := os.ReadFile(filepath.Join(o.state, "creds.json"))
 	if err != nil {
@@ -62,7 +62,7 @@ func (o *openstack) http() (*http.Client, string) {
 		// The stand's uWSGI closes idle connections without notice.
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       patience,
+		Timeout:       stateTimeout,
 	}, o.creds.AuthURL
 }
 
@@ -91,7 +91,7 @@ func (o *openstack) hold(k knob) (release func(), err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	held := fmt.Appendln(nil, int(patience.Seconds()))
+	held := fmt.Appendln(nil, int(stateTimeout.Seconds()))
 	if bytes.Equal(before, held) {
 		before = nil // left by a run that was killed
 	}

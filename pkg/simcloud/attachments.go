@@ -193,7 +193,7 @@ func (c *Cloud) createAttachment(r *request) *response {
 	}
 	a := c.attach(r.start, s, v, body.text("volumeAttachment", "device"))
 	a.tag = body.text("volumeAttachment", "tag")
-	a.deleteOnTermination = truth(body.at("volumeAttachment", "delete_on_termination"))
+	a.deleteOnTermination = parseBool(body.at("volumeAttachment", "delete_on_termination"))
 	view := object{{"id", v.id}, {"serverId", s.id}, {"volumeId", v.id}, {"device", a.device}}
 	if r.version.atLeast(2, 70) {
 		view = append(view, member{"tag", textOrNil(a.tag)})
@@ -278,7 +278,7 @@ func (c *Cloud) updateAttachment(r *request) *response {
 		return r.notFound("Volume %s is not attached.", r.vars["volume"])
 	}
 	if end := body.at("volumeAttachment", "delete_on_termination"); end != nil {
-		v.attachment.deleteOnTermination = truth(end)
+		v.attachment.deleteOnTermination = parseBool(end)
 	}
 	return r.empty(http.StatusAccepted, "application/json")
 }
@@ -428,7 +428,7 @@ func (c *Cloud) attachDevices(r *request, s *server, devices []any) {
 		a := c.attach(r.start, s, v, device.text("device_name"))
 		index, indexed := intOf(device.at("boot_index"))
 		a.boot = indexed && index == 0
-		a.deleteOnTermination = truth(device.at("delete_on_termination"))
+		a.deleteOnTermination = parseBool(device.at("delete_on_termination"))
 		a.tag = device.text("tag")
 	}
 }

@@ -75,8 +75,8 @@ func (c *Cloud) listExtensions(r *request) *response {
 	return r.json(http.StatusOK, object{{"extensions", []string{}}})
 }
 
-// ofServer answers a list below a server.
-func (c *Cloud) ofServer(r *request, name string, list any) *response {
+// serverList answers a list below a server.
+func (c *Cloud) serverList(r *request, name string, list any) *response {
 	if _, refused := c.server(r); refused != nil {
 		return refused
 	}
@@ -84,9 +84,9 @@ func (c *Cloud) ofServer(r *request, name string, list any) *response {
 }
 
 func (c *Cloud) listInterfaces(r *request) *response {
-	return c.ofServer(r, "interfaceAttachments", []string{})
+	return c.serverList(r, "interfaceAttachments", []string{})
 }
 
 func (c *Cloud) listServerSecurityGroups(r *request) *response {
-	return c.ofServer(r, "security_groups", []string{})
+	return c.serverList(r, "security_groups", []string{})
 }

@@ -227,7 +227,7 @@ func (r *request) respond(status int, contentType string, body []byte) *response
 	return &response{status: status, header: h, body: body}
 }
 
-// formSays reports whether a query parameter is one of the spellings of true.
-func (r *request) formSays(name string) bool {
+// trueParameter reports whether a query parameter is one of the spellings of true.
+func (r *request) trueParameter(name string) bool {
 	return slices.Contains([]string{"1", "t", "true", "on", "y", "yes"}, strings.ToLower(r.query.Get(name)))
 }

@@ -183,8 +183,8 @@ func (i *identity) readsDomain() bool {
 	return i.admin() || i.domain && slices.Contains(i.roles, "reader")
 }
 
-// asked returns the path and query of a list for its links.
-func (r *request) asked() string {
+// pathAndQuery returns the path and query of a list for its links.
+func (r *request) pathAndQuery() string {
 	path := strings.TrimPrefix(r.path, "/v3/")
 	if r.rawQuery != "" {
 		path += "?" + r.rawQuery
@@ -247,7 +247,7 @@ func (c *Cloud) listProjects(r *request) *response {
 	}
 	list := []object{}
 	for _, p := range c.directory.projects {
-		fits := r.named(p.Name) && r.ofDomain()
+		fits := r.matchesName(p.Name) && r.matchesDomain()
 		if tags := r.query.Get("tags"); tags != "" {
 			for tag := range strings.SplitSeq(tags, ",") {
 				fits = fits && slices.Contains(p.Tags, tag)
@@ -257,17 +257,17 @@ func (c *Cloud) listProjects(r *request) *response {
 			list = append(list, r.projectView(p))
 		}
 	}
-	return r.collection("projects", list, r.asked())
+	return r.collection("projects", list, r.pathAndQuery())
 }
 
-// named reports whether a list's name filter matches, or is absent.
-func (r *request) named(name string) bool {
+// matchesName reports whether a list's name filter matches, or is absent.
+func (r *request) matchesName(name string) bool {
 	asked := r.query.Get("name")
 	return asked == "" || strings.EqualFold(asked, name)
 }
 
-// ofDomain reports whether a list's domain filter matches, or is absent.
-func (r *request) ofDomain() bool {
+// matchesDomain reports whether a list's domain filter matches, or is absent.
+func (r *request) matchesDomain() bool {
 	asked := r.query.Get("domain_id")
 	return asked == "" || asked == domainID
 }
@@ -326,11 +326,11 @@ func (c *Cloud) listUsers(r *request) *response {
 	}
 	list := []object{}
 	for _, u := range c.directory.users {
-		if r.named(u.Name) && r.ofDomain() {
+		if r.matchesName(u.Name) && r.matchesDomain() {
 			list = append(list, r.userView(u))
 		}
 	}
-	return r.collection("users", list, r.asked())
+	return r.collection("users", list, r.pathAndQuery())
 }
 
 func (c *Cloud) showUser(r *request) *response {
@@ -356,7 +356,7 @@ func (c *Cloud) listDomains(r *request) *response {
 	case !who.admin():
 		return r.identityForbidden("list_domains")
 	}
-	return r.collection("domains", []object{r.domainView()}, r.asked())
+	return r.collection("domains", []object{r.domainView()}, r.pathAndQuery())
 }
 
 func (c *Cloud) showDomain(r *request) *response {

@@ -149,7 +149,7 @@ func (c *Cloud) listServers(r *request) *response {
 		return r.json(http.StatusOK, object{{"servers", []object{}}})
 	}
 	flag := strings.ToLower(r.query.Get("all_tenants"))
-	all := truth(flag) || r.query.Has("all_tenants") && flag == "" // as Nova parses a flag without a value
+	all := parseBool(flag) || r.query.Has("all_tenants") && flag == "" // as Nova parses a flag without a value
 	if flag != "" && !all && !slices.Contains([]string{"0", "f", "false", "n", "no", "off"}, flag) {
 		return r.badRequest(
 			"Unrecognized value '%s', acceptable values are: '0', '1', 'f', 'false', 'n', 'no', 'off', "+
@@ -444,7 +444,7 @@ func (r *request) serverFilter() (filter func(*server) bool, withDeleted bool, r
 		test(func(s *server) bool { return !s.updated.After(before) })
 	}
 	if admin && q.Has("deleted") {
-		deleted = truth(q.Get("deleted"))
+		deleted = parseBool(q.Get("deleted"))
 		test(func(s *server) bool { return (s.vmState == vmDeleted) == deleted })
 	}
 	if !deleted {
@@ -552,7 +552,7 @@ func (r *request) cinderList(filters []string) (cinderList, *response) {
 		return l, r.badRequest("Invalid filters %s are found in query options.", strings.Join(unknown, ","))
 	}
 	if r.who.admin() {
-		if l.all = r.formSays("all_tenants"); l.all && r.query.Has("project_id") {
+		if l.all = r.trueParameter("all_tenants"); l.all && r.query.Has("project_id") {
 			l.project, l.all = r.query.Get("project_id"), false
 		}
 	}

@@ -210,8 +210,8 @@ func isType(v any, t string) bool {
 	return false
 }
 
-// lazyRegexp returns a regular expression that is compiled on first use: `{1,255}` alone takes 250 kB and a millisecond,
-// which every start of the command would pay.
+// lazyRegexp returns a regular expression that is compiled on first use: `{1,255}` alone takes 250 kB and a
+// millisecond, which every start of the command would pay.
 type lazyRegexp func() *regexp.Regexp
 
 func newLazyRegexp(pattern string) lazyRegexp {

@@ -50,8 +50,8 @@ var hostnameSchema = schema{
 	pattern:   newLazyRegexp(`^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$`),
 }
 
-// truth converts a value to a boolean as the services do.
-func truth(v any) bool {
+// parseBool converts a value to a boolean as the services do.
+func parseBool(v any) bool {
 	switch v := v.(type) {
 	case bool:
 		return v
@@ -137,7 +137,7 @@ func (c *Cloud) createServer(r *request) *response {
 		flavor: flavor, projectID: r.who.project.ID, userID: r.who.user.ID, metadata: metadata, sequence: c.nextSequence(),
 		created: r.start, updated: r.start, zone: cmp.Or(body.text("server", "availability_zone"), "nova"),
 		hostName: body.text("server", "hostname"), userData: body.text("server", "user_data"),
-		configDrive: truth(body.at("server", "config_drive")),
+		configDrive: parseBool(body.at("server", "config_drive")),
 	}
 	for _, tag := range listOf(body.at("server", "tags")) {
 		s.tags = append(s.tags, pythonStr(tag))

@@ -31,7 +31,7 @@ func (c *Cloud) createSnapshot(r *request) *response {
 	if v == nil || !r.who.sees(v.projectID) {
 		return r.notFound("Volume %s could not be found.", volumeID)
 	}
-	force := truth(body.at("snapshot", "force")) || r.version.atLeast(3, 66)
+	force := parseBool(body.at("snapshot", "force")) || r.version.atLeast(3, 66)
 	if v.status != "available" && !(force && v.status == "in-use") {
 		return r.badRequest("Invalid volume: Volume %s status must be available, but current status is: %s.", v.id, v.status)
 	}

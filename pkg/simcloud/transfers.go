@@ -53,7 +53,7 @@ func (c *Cloud) createTransfer(r *request) *response {
 		key:              stableID("transfer", c.newUUID())[:16],
 		projectID:        v.projectID,
 		created:          r.start,
-		withoutSnapshots: truth(body.at("transfer", "no_snapshots")),
+		withoutSnapshots: parseBool(body.at("transfer", "no_snapshots")),
 	}
 	v.become(r.start, 0, "awaiting-transfer", "awaiting-transfer", nil)
 	c.transfers[t.id] = t
@@ -112,7 +112,7 @@ func (c *Cloud) showTransfer(r *request) *response {
 }
 
 func (c *Cloud) listTransfers(r *request) *response {
-	all := r.formSays("all_tenants") && r.who.admin()
+	all := r.trueParameter("all_tenants") && r.who.admin()
 	var list []*transfer
 	for _, t := range c.transfers {
 		if !t.accepted && (all || t.projectID == r.who.project.ID) {

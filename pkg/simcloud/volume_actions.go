@@ -72,7 +72,7 @@ func volumeActionOf(name string) (volumeAction, bool) {
 			properties: []property{
 				{"bootable", schema{enum: cinderBooleans}},
 			}}, func(_ *Cloud, r *request, v *volume, argument object) *response {
-			v.bootable = truth(argument.at("bootable"))
+			v.bootable = parseBool(argument.at("bootable"))
 			res := r.accepted()
 			res.status = http.StatusOK
 			return res

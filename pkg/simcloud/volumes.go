@@ -378,7 +378,7 @@ func (r *request) flag(name string) (bool, *response) {
 	switch {
 	case value == "" || slices.Contains([]string{"0", "f", "false", "off", "n", "no"}, strings.ToLower(value)):
 		return false, nil
-	case r.formSays(name):
+	case r.trueParameter(name):
 		return true, nil
 	}
 	return false, r.badRequest("Value '%s' for '%s' is not a boolean.", value, name)
