@@ -148,7 +148,8 @@ func (f *function) metadata(id string) map[string]string {
 
 // created returns a plain event for a server.
 func created(id string) string {
-	return fmt.Sprintf(`{"specversion": "1.0", "id": "e-%s", "source": "//test", "type": "io.github.cloudtagger.server.created", "subject": %q, "time": %q}`,
+	return fmt.Sprintf(`{"specversion": "1.0", "id": "e-%s", "source": "//test", "type": `+
+		`"io.github.cloudtagger.server.created", "subject": %q, "time": %q}`,
 		id, id, time.Now().UTC().Format(time.RFC3339))
 }
 

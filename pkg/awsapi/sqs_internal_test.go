@@ -91,10 +91,15 @@ func TestAWSQueues(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		`AmazonSQS.ChangeMessageVisibility {"QueueUrl":"https://sqs.eu-central-1.amazonaws.com/1/q","ReceiptHandle":"r","VisibilityTimeout":2}`,
-		`AmazonSQS.ChangeMessageVisibility {"QueueUrl":"https://sqs.eu-central-1.amazonaws.com/1/q","ReceiptHandle":"r","VisibilityTimeout":42300}`,
-		`AmazonSQS.SendMessage {"MessageAttributes":{"reason":{"DataType":"String","StringValue":"why"}},"MessageBody":"body","QueueUrl":"https://dead"}`,
-		`AmazonSQS.SendMessage {"MessageBody":"body","MessageDeduplicationId":"230d8358dc8e8890b4c58deeb62912ee2f20357ae92a5cc861b98e68fe31acb5","MessageGroupId":"tagger","QueueUrl":"https://dead.fifo"}`,
+		`AmazonSQS.ChangeMessageVisibility {"QueueUrl":"https://sqs.eu-central-1.amazonaws.com/1/q",` +
+			`"ReceiptHandle":"r","VisibilityTimeout":2}`,
+		`AmazonSQS.ChangeMessageVisibility {"QueueUrl":"https://sqs.eu-central-1.amazonaws.com/1/q",` +
+			`"ReceiptHandle":"r","VisibilityTimeout":42300}`,
+		`AmazonSQS.SendMessage {"MessageAttributes":{"reason":{"DataType":"String","StringValue":"why"}},` +
+			`"MessageBody":"body","QueueUrl":"https://dead"}`,
+		`AmazonSQS.SendMessage {"MessageBody":"body",` +
+			`"MessageDeduplicationId":"230d8358dc8e8890b4c58deeb62912ee2f20357ae92a5cc861b98e68fe31acb5",` +
+			`"MessageGroupId":"tagger","QueueUrl":"https://dead.fifo"}`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

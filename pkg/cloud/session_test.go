@@ -259,7 +259,8 @@ func TestLoginErrors(t *testing.T) {
 			"wrong password", wrong, 0, true,
 			"log in at keystone.test as user tagger in project demo: 401 Unauthorized: The request you have made requires " +
 				"authentication. " +
-				"(the password is wrong, the user is disabled or locked, or has no role in that project: check OS_USERNAME, OS_PASSWORD, OS_PROJECT_NAME and the domains)",
+				"(the password is wrong, the user is disabled or locked, or has no role in that project: check " +
+				"OS_USERNAME, OS_PASSWORD, OS_PROJECT_NAME and the domains)",
 		},
 		{"wrong secret", wrongApp, 0, true, "log in at keystone.test as application credential ac1: 401 Unauthorized"},
 		{"bad request", passwordCredentials(), 400, true, "check user, project and domains"},

@@ -285,7 +285,9 @@ func chaosEvent(x *thing) string {
 	if x.snapshot {
 		kind = "snapshot.created"
 	}
-	return fmt.Sprintf(`{"specversion": "1.0", "id": "e-%s", "source": "//chaos", "type": "io.github.cloudtagger.%s", "subject": %q, "time": %q, "data": {"resource": {"name": %q}, "actor": {"name": "alice"}}}`,
+	return fmt.Sprintf(`{"specversion": "1.0", "id": "e-%s", "source": "//chaos", "type": `+
+		`"io.github.cloudtagger.%s", "subject": %q, "time": %q, "data": {"resource": {"name": %q}, "actor": `+
+		`{"name": "alice"}}}`,
 		x.id, kind, x.id, time.Now().UTC().Format(time.RFC3339Nano), x.name)
 }
 

@@ -374,7 +374,8 @@ func TestWaits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return fmt.Sprintf(`{"requestContext": {"http": {"method": "POST"}}, "headers": {"content-type": "application/cloudevents+json"}, "body": %s}`, text)
+		return fmt.Sprintf(`{"requestContext": {"http": {"method": "POST"}}, "headers": {"content-type": `+
+			`"application/cloudevents+json"}, "body": %s}`, text)
 	}
 	for _, tt := range []struct {
 		name, payload string
@@ -447,7 +448,8 @@ func TestFunctionURL(t *testing.T) {
 // A load balancer with multi-value headers gets its response in that form. A REST API sends and takes both.
 func TestMultiValueHeaders(t *testing.T) {
 	l := newLambda(&script{}, &queues{}, 10)
-	const multi = `"multiValueHeaders": {"content-type": ["application/cloudevents+json"], "Accept": ["text/html", "application/json"]}`
+	const multi = `"multiValueHeaders": {"content-type": ["application/cloudevents+json"], "Accept": ["text/html", ` +
+		`"application/json"]}`
 	const single = `"headers": {"content-type": "application/cloudevents+json", "Accept": "application/json"}`
 	for _, tt := range []struct {
 		name, headers string

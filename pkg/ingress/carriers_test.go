@@ -73,7 +73,8 @@ var bridges = []struct {
 }{
 	{"Knative RabbitMQ source, structured", func(t *testing.T, d string) ingress.Batch {
 		return ingress.Decode([]byte(
-			`{"specversion":"1.0","id":"e1","source":"/apis/v1/namespaces/a/rabbitmqsources/b#nova","type":"dev.knative.rabbitmq.event","subject":"e1","data":` + d + `}`))
+			`{"specversion":"1.0","id":"e1","source":"/apis/v1/namespaces/a/rabbitmqsources/b#nova",` +
+				`"type":"dev.knative.rabbitmq.event","subject":"e1","data":` + d + `}`))
 	}},
 	{"Knative RabbitMQ source, binary", func(t *testing.T, d string) ingress.Batch {
 		return ingress.DecodeHTTP(http.Header{
@@ -207,7 +208,8 @@ func sqsPayload(t testing.TB, bodies ...string) string {
 	for i, body := range bodies {
 		records[i] = `{"messageId":"m` + string(rune('1'+i)) + `","receiptHandle":"r` + string(rune('1'+i)) + `","body":` +
 			quote(t, body) +
-			`,"attributes":{"ApproximateReceiveCount":"3","SentTimestamp":"1795166105123"},"eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:eu-central-1:123456789012:q"}`
+			`,"attributes":{"ApproximateReceiveCount":"3","SentTimestamp":"1795166105123"},"eventSource":"aws:sqs",` +
+			`"eventSourceARN":"arn:aws:sqs:eu-central-1:123456789012:q"}`
 	}
 	return `{"Records":[` + strings.Join(records, ",") + `]}`
 }
@@ -218,7 +220,8 @@ func sns(t testing.TB, message string) string {
 }
 
 func eventBridge(detail string) string {
-	return `{"version":"0","id":"x","detail-type":"tagger","source":"bridge","account":"123456789012","time":"2026-11-20T09:15:05Z","region":"eu-central-1","resources":[],"detail":` + detail + `}`
+	return `{"version":"0","id":"x","detail-type":"tagger","source":"bridge","account":"123456789012",` +
+		`"time":"2026-11-20T09:15:05Z","region":"eu-central-1","resources":[],"detail":` + detail + `}`
 }
 
 func functionURL(t testing.TB, headers map[string]string, body string, encode bool) ingress.Batch {

@@ -92,7 +92,8 @@ func TestErrors(t *testing.T) {
 		{"text after a document", event1 + secret, "is not JSON (line 1, column 56)"},
 		{"text in a string", `"s3cret"`, "is a JSON string without an event"},
 		{"the empty string", `""`, "is a JSON string without an event"},
-		{"half a document in a string", `"{\"specversion\":"`, "JSON string: is not JSON (line 1, column 15: it ends too early)"},
+		{"half a document in a string", `"{\"specversion\":"`, "JSON string: is not JSON (line 1, column 15: it " +
+			"ends too early)"},
 		{"UTF-16, little end first", "\xff\xfe{\x00}\x00", "is UTF-16; want UTF-8"},
 		{"UTF-16, big end first", "\xfe\xff\x00{\x00}", "is UTF-16; want UTF-8"},
 		{"UTF-16 without a mark", "{\x00}\x00", "is UTF-16; want UTF-8"},
@@ -129,7 +130,9 @@ func TestErrors(t *testing.T) {
 			"CloudEvent: data_base64 is not base64"},
 		{"base64 of another kind", `{"specversion":"1.0","id":"1","source":"/s","type":"t","data_base64":5}`,
 			"CloudEvent: data_base64 is not base64"},
-		{"base64 of no JSON", `{"specversion":"1.0","id":"1","source":"/s","type":"t","datacontenttype":"application/json","data_base64":"czNjcmV0"}`, "CloudEvent: data: is not JSON (line 1, column 1)"},
+		{"base64 of no JSON", `{"specversion":"1.0","id":"1","source":"/s","type":"t",` +
+			`"datacontenttype":"application/json","data_base64":"czNjcmV0"}`, "CloudEvent: data: is not JSON (line " +
+			"1, column 1)"},
 		{"SNS confirmation", `{"Type":"SubscriptionConfirmation","TopicArn":"a","Message":"s3cret","Token":"s3cret"}`,
 			"SNS message: is not a Notification; confirm the subscription by hand"},
 		{"SNS with text", `{"Type":"Notification","TopicArn":"a","Message":"s3cret"}`,
@@ -175,7 +178,8 @@ func manyMembers(n int) string {
 
 // TestNoMessageID checks that a notification without an id, such as Nova's samples, always becomes the same event.
 func TestNoMessageID(t *testing.T) {
-	const notification = `{"event_type":"instance.create.end","publisher_id":"nova-compute:a b/c","payload":{"x":1},"priority":"INFO"}`
+	const notification = `{"event_type":"instance.create.end","publisher_id":"nova-compute:a b/c",` +
+		`"payload":{"x":1},"priority":"INFO"}`
 	first := onlyEvent(t, ingress.Decode([]byte(notification)), "")
 	again := onlyEvent(t, sqs(t, strings.ReplaceAll(notification, ",", ", ")), "")
 	other := onlyEvent(t, ingress.Decode([]byte(strings.Replace(notification, "1", "2", 1))), "")

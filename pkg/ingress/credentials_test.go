@@ -38,7 +38,8 @@ func TestCredentials(t *testing.T) {
 		}
 	}
 	for _, data := range []string{
-		`{"name":"s","key_name":"k","public_key":"ssh-rsa AAAA","keypairs":[],"keys":1,"task":"x","ask":1,"bypass":1,"compass":"n","author":"a"}`,
+		`{"name":"s","key_name":"k","public_key":"ssh-rsa AAAA","keypairs":[],"keys":1,"task":"x","ask":1,` +
+			`"bypass":1,"compass":"n","author":"a"}`,
 		`{"metadata":{"owner":"alice","stage":"{test}"},"text":"[ok] the {thing}"}`,
 		`{"text":"gAAAAA is how they begin","number":1.50,"large":123456789012345678901234567890,"e":1e400}`,
 		`{"json":"{\"a\": 1}","repr":"{'a': 'b'}","list":"['a']"}`,

@@ -100,9 +100,11 @@ func TestHTTPErrors(t *testing.T) {
 			"read HTTP request: CloudEvent: data: is not JSON (line 1, column 5: it ends too early)"},
 		{"too large", full, strings.Repeat("x", ingress.MaxPayload+1), "read HTTP request: has more than 6291456 bytes"},
 		{"no body", http.Header{"Content-Type": {"application/json"}}, "", "read HTTP request: body: is empty"},
-		{"no JSON", http.Header{"Content-Type": {"text/html"}}, "<p>", "read HTTP request: body: is not JSON (line 1, column 1)"},
+		{"no JSON", http.Header{"Content-Type": {"text/html"}}, "<p>", "read HTTP request: body: is not JSON (line " +
+			"1, column 1)"},
 		{"Avro", http.Header{"Content-Type": {"application/cloudevents+avro"}}, "x",
-			`read HTTP request: body: unsupported Content-Type "application/cloudevents+avro"; want the JSON format, application/cloudevents+json`},
+			`read HTTP request: body: unsupported Content-Type "application/cloudevents+avro"; want the JSON ` +
+				`format, application/cloudevents+json`},
 		{"batch that is none", http.Header{"Content-Type": {"application/cloudevents-batch+json"}}, event1,
 			"read HTTP request: body: is not an array, although Content-Type declares a batch"},
 		{"not an event", http.Header{"Content-Type": {"application/json"}}, `{"a":1}`,

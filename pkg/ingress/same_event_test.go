@@ -231,8 +231,10 @@ func TestEmptyBatch(t *testing.T) {
 
 // TestForeignEventBridge checks that an AWS service's event is reported as not Tagger's, and not as malformed.
 func TestForeignEventBridge(t *testing.T) {
-	doc := `{"version":"0","id":"e1","detail-type":"EC2 Instance Launch Successful","source":"aws.autoscaling","account":"123456789012",` +
-		`"time":"2026-11-11T21:31:47Z","region":"us-east-1","resources":[],"detail":{"StatusCode":"InProgress","password":"s3cret"}}`
+	doc := `{"version":"0","id":"e1","detail-type":"EC2 Instance Launch Successful","source":"aws.autoscaling",` +
+		`"account":"123456789012",` +
+		`"time":"2026-11-11T21:31:47Z","region":"us-east-1","resources":[],"detail":{"StatusCode":"InProgress",` +
+		`"password":"s3cret"}}`
 	want := map[string]any{
 		"specversion": "1.0", "id": "e1", "source": "aws.autoscaling", "type": "EC2 Instance Launch Successful",
 		"time": "2026-11-11T21:31:47Z", "datacontenttype": "application/json",
@@ -264,8 +266,10 @@ func TestForeignEventBridge(t *testing.T) {
 // TestMultiValueHeaders checks the requests of load balancers and REST APIs
 // (https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html#multi-value-headers).
 func TestMultiValueHeaders(t *testing.T) {
-	const single = `"ce-specversion":"1.0","CE-ID":"1","Ce-Source":"/s","ce-type":"t","ce-subject":"%s","content-type":"application/json"`
-	const multi = `"ce-specversion":["1.0"],"CE-ID":["1"],"Ce-Source":["/s"],"ce-type":["t"],"ce-subject":["x","y"],"content-type":["application/json"]`
+	const single = `"ce-specversion":"1.0","CE-ID":"1","Ce-Source":"/s","ce-type":"t","ce-subject":"%s",` +
+		`"content-type":"application/json"`
+	const multi = `"ce-specversion":["1.0"],"CE-ID":["1"],"Ce-Source":["/s"],"ce-type":["t"],"ce-subject":["x",` +
+		`"y"],"content-type":["application/json"]`
 	want := map[string]any{
 		"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "subject": "x",
 		"datacontenttype": "application/json", "data": map[string]any{"a": 1.0},
@@ -277,8 +281,9 @@ func TestMultiValueHeaders(t *testing.T) {
 			`}`,
 		"REST API, in another order": `"multiValueHeaders":{` + multi + `},"headers":{` + fmt.Sprintf(single, "y") +
 			`}`,
-		"null beside":           `"headers":null,"multiValueHeaders":{` + multi + `}`,
-		"some here, some there": `"headers":{"ce-type":"t","ce-subject":"x","content-type":"application/json"},"multiValueHeaders":{"ce-specversion":["1.0"],"ce-id":["1"],"ce-source":["/s"],"accept":[]}`,
+		"null beside": `"headers":null,"multiValueHeaders":{` + multi + `}`,
+		"some here, some there": `"headers":{"ce-type":"t","ce-subject":"x","content-type":"application/json"},` +
+			`"multiValueHeaders":{"ce-specversion":["1.0"],"ce-id":["1"],"ce-source":["/s"],"accept":[]}`,
 		"a header without values is no more": `"headers":{` + fmt.Sprintf(single, "x") +
 			`},"multiValueHeaders":{"ce-subject":[]}`,
 	} {
@@ -333,7 +338,8 @@ func TestPipes(t *testing.T) {
 
 // TestAMQP1 checks that the AMQP 1.0 envelope of oslo.messaging holds the same notification as RabbitMQ's.
 func TestAMQP1(t *testing.T) {
-	const payload = `"event_type":"compute.instance.create.end","publisher_id":"p","message_id":"m","timestamp":"2026-11-20 09:15:04.5","payload":{"x":1}`
+	const payload = `"event_type":"compute.instance.create.end","publisher_id":"p","message_id":"m",` +
+		`"timestamp":"2026-11-20 09:15:04.5","payload":{"x":1}`
 	const context = `{"user_id":"u1","roles":["member"],"project_id":"p1","auth_token":"s3cret"}`
 	want := onlyEvent(t, ingress.Decode(
 		[]byte(`{`+payload+`,"_context_user_id":"u1","_context_roles":["member"],"_context_project_id":"p1"}`)), "")
@@ -424,11 +430,14 @@ func TestBodiesThatAreNotRead(t *testing.T) {
 		mediaType, limit    bool
 	}{
 		{"XML", "Content-Type", "application/cloudevents+xml; charset=utf-8", []byte("<a/>"),
-			`read HTTP request: body: unsupported Content-Type "application/cloudevents+xml"; want the JSON format, application/cloudevents+json`, true, false},
+			`read HTTP request: body: unsupported Content-Type "application/cloudevents+xml"; want the JSON format,` +
+				` application/cloudevents+json`, true, false},
 		{"an XML batch", "Content-Type", "application/cloudevents-batch+xml", []byte("<a/>"),
-			`read HTTP request: body: unsupported Content-Type "application/cloudevents-batch+xml"; want the JSON format, application/cloudevents+json`, true, false},
+			`read HTTP request: body: unsupported Content-Type "application/cloudevents-batch+xml"; want the JSON ` +
+				`format, application/cloudevents+json`, true, false},
 		{"protobuf", "Content-Type", "Application/CloudEvents+Protobuf", []byte("{}"),
-			`read HTTP request: body: unsupported Content-Type "application/cloudevents+protobuf"; want the JSON format, application/cloudevents+json`, true, false},
+			`read HTTP request: body: unsupported Content-Type "application/cloudevents+protobuf"; want the JSON ` +
+				`format, application/cloudevents+json`, true, false},
 		{"brotli", "Content-Encoding", "br", []byte("x"),
 			`read HTTP request: body: unsupported Content-Encoding "br"; want gzip, or none`, true, false},
 		{"gzip twice", "Content-Encoding", "gzip, gzip", []byte("x"),

@@ -109,7 +109,8 @@ func TestSQSRecordOfAnotherKind(t *testing.T) {
 
 // TestLambdaDestination checks a failed asynchronous invocation that is replayed from its dead-letter queue.
 func TestLambdaDestination(t *testing.T) {
-	record := `{"version":"1.0","timestamp":"2026-11-20T09:15:05.123Z","requestContext":{"requestId":"r","functionArn":"arn:aws:lambda:eu-central-1:1:function:f:$LATEST",` +
+	record := `{"version":"1.0","timestamp":"2026-11-20T09:15:05.123Z","requestContext":{"requestId":"r",` +
+		`"functionArn":"arn:aws:lambda:eu-central-1:1:function:f:$LATEST",` +
 		`"condition":"RetriesExhausted","approximateInvokeCount":3},"requestPayload":` + event1 +
 		`,"responseContext":{"statusCode":200,"functionError":"Unhandled"},"responsePayload":{"errorType":"DeferredError"}}`
 	for name, b := range map[string]ingress.Batch{"SQS": sqs(t, record), "direct": ingress.Decode([]byte(record))} {
@@ -118,7 +119,8 @@ func TestLambdaDestination(t *testing.T) {
 		}
 	}
 	b := sqs(t, strings.Replace(record, event1, `{"a":1}`, 1))
-	if got := fmt.Sprint(b.Records[0].Err); !strings.Contains(got, "Lambda destination record: requestPayload: is not a CloudEvent") {
+	if got := fmt.Sprint(b.Records[0].Err); !strings.Contains(got, "Lambda destination record: requestPayload: is "+
+		"not a CloudEvent") {
 		t.Errorf("error %s", got)
 	}
 }

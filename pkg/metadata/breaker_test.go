@@ -169,12 +169,13 @@ func TestUnauthenticatedPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{status: 401, body: `{"error": {"code": 401, "message": "who are you?"}}`}
 		o := metadata.Options{Breaker: breaker.New(breaker.Options{}), Project: "p1"}
-		if _, err := serverAt(t, service(w, "http://c/v2.1/"), o).Metadata(t.Context()); !metadata.IsClass(err, metadata.Unauthenticated) {
+		_, err := serverAt(t, service(w, "http://c/v2.1/"), o).Metadata(t.Context())
+		if !metadata.IsClass(err, metadata.Unauthenticated) {
 			t.Fatal(err)
 		}
 		o.Project = "p2"
 		other := serverAt(t, service(w, "http://c/v2.1/"), o)
-		_, err := other.Metadata(t.Context())
+		_, err = other.Metadata(t.Context())
 		if !metadata.IsClass(err, metadata.Unauthenticated) || fault.ScopeOf(err) != fault.Everything {
 			t.Errorf("error %v, scope %s", err, fault.ScopeOf(err))
 		}

@@ -63,8 +63,9 @@ func TestList(t *testing.T) {
 		},
 		{
 			name: "snapshots", kind: metadata.Snapshot,
-			bodies: []string{`{"snapshots": [{"id": "n1", "status": "available", "volume_id": "v", "created_at": "2026-11-20T09:15:04.000000", "metadata": {}}]}`},
-			sent:   []string{"/v2.1/snapshots/detail volume 3.41"}, ids: []string{"n1"},
+			bodies: []string{`{"snapshots": [{"id": "n1", "status": "available", "volume_id": "v", "created_at": ` +
+				`"2026-11-20T09:15:04.000000", "metadata": {}}]}`},
+			sent: []string{"/v2.1/snapshots/detail volume 3.41"}, ids: []string{"n1"},
 		},
 		{
 			name: "a page that fails ends the list with an error", kind: metadata.Server,

@@ -124,7 +124,8 @@ func TestOperations(t *testing.T) {
 		},
 		{
 			"get server", 200, `{"server": {"id": "` + id +
-				`", "name": "web-1", "tenant_id": "p1", "OS-EXT-STS:vm_state": "building", "OS-EXT-STS:task_state": null, "metadata": {}}}`,
+				`", "name": "web-1", "tenant_id": "p1", "OS-EXT-STS:vm_state": "building", ` +
+				`"OS-EXT-STS:task_state": null, "metadata": {}}}`,
 			func(ctx context.Context, s, _ *metadata.Resource) (any, error) {
 				return s.Get(ctx)
 			},
@@ -249,7 +250,8 @@ func TestErrors(t *testing.T) {
 		text   string // in the error
 	}{
 		{"Nova: building", "POST", 409, nil,
-			`{"conflictingRequest": {"code": 409, "message": "Cannot 'update metadata' instance X while it is in vm_state building"}}`, metadata.NotReady, "conflictingRequest", 0, "vm_state building"},
+			`{"conflictingRequest": {"code": 409, "message": "Cannot 'update metadata' instance X while it is in ` +
+				`vm_state building"}}`, metadata.NotReady, "conflictingRequest", 0, "vm_state building"},
 		{"Nova: never launched", "POST", 409, nil,
 			`{"conflictingRequest": {"code": 409, "message": "Instance X is in an invalid state for 'update metadata'"}}`,
 			metadata.NotReady, "conflictingRequest", 0, "invalid state"},
@@ -285,7 +287,8 @@ func TestErrors(t *testing.T) {
 			`{"forbidden": {"code": 403, "message": "Maximum number of metadata items exceeds 128"}}`, metadata.Quota,
 			"forbidden", 0, "128"},
 		{"policy", "POST", 403, nil,
-			`{"forbidden": {"code": 403, "message": "Policy doesn't allow os_compute_api:server-metadata:create to be performed."}}`, metadata.Forbidden, "forbidden", 0, ""},
+			`{"forbidden": {"code": 403, "message": "Policy doesn't allow os_compute_api:server-metadata:create to ` +
+				`be performed."}}`, metadata.Forbidden, "forbidden", 0, ""},
 		{"token expired", "POST", 401, nil,
 			`{"error": {"code": 401, "title": "Unauthorized", "message": "The request you have made requires authentication."}}`,
 			metadata.Unauthenticated, "", 0, "401 The request you have made"},
@@ -293,7 +296,8 @@ func TestErrors(t *testing.T) {
 			`{"badRequest": {"code": 400, "message": "Invalid input for field/attribute metadata."}}`, metadata.Invalid,
 			"badRequest", 0, ""},
 		{"Cinder: long value", "PUT", 413, nil,
-			`{"overLimit": {"code": 413, "message": "Invalid metadata size: Metadata property key k value greater than 255 characters."}}`, metadata.Invalid, "overLimit", 0, ""},
+			`{"overLimit": {"code": 413, "message": "Invalid metadata size: Metadata property key k value greater ` +
+				`than 255 characters."}}`, metadata.Invalid, "overLimit", 0, ""},
 		{"old Nova: rate limit", "POST", 413, nil,
 			`{"overLimit": {"code": 413, "message": "This request was rate-limited.", "retryAfter": "7"}}`, metadata.Throttled,
 			"overLimit", 7 * time.Second, ""},
@@ -334,7 +338,8 @@ func TestErrors(t *testing.T) {
 		{"EVS: gone", "PUT", 404, nil, `{"itemNotFound": {"message": "XXXX", "code": "EVS.5404"}}`, metadata.Gone, "EVS.5404",
 			0, ""},
 		{"signature", "POST", 401, nil,
-			`{"error_msg": "Incorrect IAM authentication information: verify aksk signature fail", "error_code": "APIG.0301", "request_id": "x"}`, metadata.Unauthenticated, "APIG.0301", 0, ""},
+			`{"error_msg": "Incorrect IAM authentication information: verify aksk signature fail", "error_code": ` +
+				`"APIG.0301", "request_id": "x"}`, metadata.Unauthenticated, "APIG.0301", 0, ""},
 		{"JSON of another kind", "POST", 400, nil, `[1, 2]`, metadata.Invalid, "", 0, "400 [1, 2]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

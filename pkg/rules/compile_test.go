@@ -59,13 +59,15 @@ func TestCompileRefuses(t *testing.T) {
 
 		// A rule
 		{"a rule that is text", "rules:\n- everything\n",
-			`R:2: rule "rule-1": want a mapping with on: and one of add:, set:, remove:, rename:, inherit:, found a single value`},
+			`R:2: rule "rule-1": want a mapping with on: and one of add:, set:, remove:, rename:, inherit:, found ` +
+				`a single value`},
 		{"unknown field", rule("  wehn: true\n  set: {a: b}\n"),
 			`R:3: rule "rule-1": unknown field "wehn"; did you mean when?`},
 		{"unknown field, nothing near", rule("  annotations: {a: b}\n  set: {a: b}\n"),
 			`R:3: rule "rule-1": unknown field "annotations"; known: name, on, when, add, set, remove`},
 		{"on rewritten", "rules:\n- name: a\n  true: server.created\n  set: {a: b}\n",
-			`R:3: rule "a": unknown field "true"; another tool has rewritten on:, which YAML 1.1 reads as true; write "on": in quotes`},
+			`R:3: rule "a": unknown field "true"; another tool has rewritten on:, which YAML 1.1 reads as true; ` +
+				`write "on": in quotes`},
 		{"on rewritten and quoted", "rules:\n- name: a\n  \"True\": server.created\n  set: {a: b}\n",
 			`R:3: rule "a": unknown field "True"; another tool has rewritten on:`},
 		{"no on", "rules:\n- name: x\n  set: {a: b}\n", `R:2: rule "x": no on: name the actions that it is for`},
@@ -99,11 +101,13 @@ func TestCompileRefuses(t *testing.T) {
 		{"an empty text to add", rule("  add: {a: \"\"}\n"),
 			`R:3: rule "rule-1": add: a: is empty, and add: only fills empty keys; leave it out, or write it with set:`},
 		{"tag", rule("  set: {a: !!int 5}\n"),
-			`R:3: YAML reads "!!int" as a tag, not as a part of the text; write not (…) for "not", or put the whole value in quotes`},
+			`R:3: YAML reads "!!int" as a tag, not as a part of the text; write not (…) for "not", or put the ` +
+				`whole value in quotes`},
 
 		// when
 		{"when is a tag", rule("  when: !x\n  set: {a: b}\n"),
-			`R:3: YAML reads "!x" as a tag, not as a part of the text; write not (…) for "not", or put the whole value in quotes`},
+			`R:3: YAML reads "!x" as a tag, not as a part of the text; write not (…) for "not", or put the whole ` +
+				`value in quotes`},
 		{"when is empty", rule("  when:\n  set: {a: b}\n"), `R:3: rule "rule-1": when: is empty`},
 		{"when is blank", rule("  when: ' '\n  set: {a: b}\n"), `R:3: rule "rule-1": when: expression is empty`},
 		{"when in braces", rule("  when: ${true}\n  set: {a: b}\n"),
@@ -122,7 +126,8 @@ func TestCompileRefuses(t *testing.T) {
 		// ${…}
 		{"braces in braces", rule("  set: {a: ${resource.name}}\n"), `must be in quotes`},
 		{"colon", rule("  set:\n    a: ${true ? \"b\" : \"c\"}\n"),
-			`R:4: not YAML: mapping values are not allowed in this context; a value with ${…} in { } or that contains ": " or " #" must be in quotes`},
+			`R:4: not YAML: mapping values are not allowed in this context; a value with ${…} in { } or that ` +
+				`contains ": " or " #" must be in quotes`},
 		{"hash", rule("  set:\n    a: ${first(\"x\") + \" # y\"}\n"),
 			`set: a: ${ is not closed by }; where the expression contains # or : , put the whole value in quotes`},
 		{"not closed", rule("  set:\n    a: ${resource.name\n"), `R:4: rule "rule-1": set: a: ${ is not closed by }`},
@@ -137,7 +142,8 @@ func TestCompileRefuses(t *testing.T) {
 			`expression toJSON($env): $env cannot be used; name what is read: action,`},
 		{"date of a number", rule("  set: {a: '${date(5)}'}\n"), `cannot use int as argument`},
 		{"date of a text that is none", rule("  set: {a: '${date(\"2026-13-01\")}'}\n"),
-			`expression date("2026-13-01"): date() wants a time, or a text such as 2026-12-31 or 2026-12-31T09:15:04Z; found the text "2026-13-01"`},
+			`expression date("2026-13-01"): date() wants a time, or a text such as 2026-12-31 or ` +
+				`2026-12-31T09:15:04Z; found the text "2026-13-01"`},
 		{"unknown zone", rule("  set: {a: '${time.In(timezone(\"Europe/Berln\"))}'}\n"),
 			`timezone(): unknown zone "Europe/Berln"; want an IANA name, such as Europe/Berlin or UTC`},
 		{"unknown zone in a pipe", rule("  set: {a: '${time.In(\"CEST\" | timezone())}'}\n"),
@@ -154,7 +160,8 @@ func TestCompileRefuses(t *testing.T) {
 
 		// Keys and values
 		{"bad key", rule("  set: {a/b: c}\n"),
-			`R:3: rule "rule-1": set: Nova key "a/b": accepts letters A-Z a-z, digits, - _ : . and space; '/' is not among them`},
+			`R:3: rule "rule-1": set: Nova key "a/b": accepts letters A-Z a-z, digits, - _ : . and space; '/' is ` +
+				`not among them`},
 		{"dot dot", rule("  remove: ['..']\n"), `".." is a step in a path`},
 		{"privilege escalation", rule("  set: {agency_name: admin}\n"),
 			`Nova key "agency_name": is written by the cloud itself`},

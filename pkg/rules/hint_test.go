@@ -60,22 +60,30 @@ func TestExpressionHints(t *testing.T) {
 		{`resource.name`, `expected bool, but got string; compare it with something, such as == "…"`},
 		{`not resource.name startsWith "x"`,
 			`invalid operation: not (mismatched type string) at character 1; put ( ) around the negated condition: not (…)`},
-		{`time > time + 14`, `invalid operation: + (mismatched types time.Time and int) at character 13; use days(14) or hours(14)`},
-		{`time > time + "14d"`, `invalid operation: + (mismatched types time.Time and string) at character 13; write duration("14d")`},
-		{`time > time - 1.5`, `invalid operation: - (mismatched types time.Time and float64) at character 13; use days(…) or hours(…)`},
-		{`time > "2026-01-01"`, `invalid operation: > (mismatched types time.Time and string) at character 6; date(…) turns a time into a text such as "2026-11-21"`},
+		{`time > time + 14`, `invalid operation: + (mismatched types time.Time and int) at character 13; use ` +
+			`days(14) or hours(14)`},
+		{`time > time + "14d"`, `invalid operation: + (mismatched types time.Time and string) at character 13; ` +
+			`write duration("14d")`},
+		{`time > time - 1.5`, `invalid operation: - (mismatched types time.Time and float64) at character 13; use ` +
+			`days(…) or hours(…)`},
+		{`time > "2026-01-01"`, `invalid operation: > (mismatched types time.Time and string) at character 6; ` +
+			`date(…) turns a time into a text such as "2026-11-21"`},
 		{`resource.name in "prod-web"`,
-			`invalid operation: in (mismatched types string and string) at character 15; in searches a list; to search a text, write text contains part`},
-		{`actor == "alice"`, `invalid operation: == (mismatched types object and string) at character 7; compare one of its fields`},
+			`invalid operation: in (mismatched types string and string) at character 15; in searches a list; to ` +
+				`search a text, write text contains part`},
+		{`actor == "alice"`, `invalid operation: == (mismatched types object and string) at character 7; compare ` +
+			`one of its fields`},
 
 		// Names
 		{`resource["tags"] == "x"`, `unknown field tags at character 10; did you mean resource.metadata?`},
 		{`resource.owner_department == "x"`,
-			`unknown field owner_department at character 10; known: created, flavor, id, image, kind, metadata, name, project, project_name, region, volume, zone`},
+			`unknown field owner_department at character 10; known: created, flavor, id, image, kind, metadata, ` +
+				`name, project, project_name, region, volume, zone`},
 		{`actor.department == "x"`, `unknown field department at character 7; known: id, kind, name`},
 		{`event?.sorce == "x"`, `unknown field sorce at character 8; did you mean source?`},
 		{`tables.cots.x == "x"`, `unknown field cots at character 8; did you mean cost?`},
-		{`name == "x"`, `unknown name name at character 1; did you mean actor.name or parent.name or project.name or resource.name?`},
+		{`name == "x"`, `unknown name name at character 1; did you mean actor.name or parent.name or project.name ` +
+			`or resource.name?`},
 		{`uper(resource.name) == "X"`, `unknown name uper at character 1; did you mean upper?`},
 		{`resource.kind == baremetal`, `unknown name baremetal at character 18; put a text in quotes`},
 	} {

@@ -356,8 +356,10 @@ func TestInherit(t *testing.T) {
 				"billing-x": "1", "absent": "y"},
 			[]string{"absent", "billing-x", "cost-center", "owner"}, nil, []string{
 				`rule handed down, key owner: shortened to fit: Cinder value of key "owner": at most 255 characters, has 300`,
-				`rule handed down, key billing-/: not inherited: Cinder key "billing-/": accepts letters A-Z a-z, digits, - _ : . and space; '/' is not among them`,
-				`rule handed down, key billing-y.json: not inherited: Cinder key "billing-y.json": must not end in .json: Cinder reads that as the response's format, and "billing-y" as the key`,
+				`rule handed down, key billing-/: not inherited: Cinder key "billing-/": accepts letters A-Z a-z, ` +
+					`digits, - _ : . and space; '/' is not among them`,
+				`rule handed down, key billing-y.json: not inherited: Cinder key "billing-y.json": must not end in ` +
+					`.json: Cinder reads that as the response's format, and "billing-y" as the key`,
 			}},
 		{"servers disagree", "p-9", with(map[string]string{"owner": "team-a", "cost-center": "CC-3", "absent": "y"}),
 			[]lifecycle.Parent{{Metadata: map[string]string{"owner": "team-b", "cost-center": "CC-3", "absent": "y"}}},
@@ -486,11 +488,13 @@ func TestUnknownReadings(t *testing.T) {
 	r := rules.Readings{Unknown: map[string]string{"parent": "GET volumes/v-1 was answered 503",
 		"resource.metadata": "read with --cloud env"}}
 	for expression, want := range map[string]string{
-		`parent.metadata.owner`:        `parent.metadata.owner is absent: parent is unknown here: GET volumes/v-1 was answered 503`,
-		`upper(parent.metadata.owner)`: `upper(parent.metadata.owner): parent.metadata.owner is absent: parent is unknown here: GET volumes/v-1 was answered 503`,
-		`resource.metadata.env`:        `resource.metadata.env is absent: resource.metadata is unknown here: read with --cloud env`,
-		`project.description`:          `project.description is absent`,
-		`resource.flavor`:              `resource.flavor is absent`,
+		`parent.metadata.owner`: `parent.metadata.owner is absent: parent is unknown here: GET volumes/v-1 ` +
+			`was answered 503`,
+		`upper(parent.metadata.owner)`: `upper(parent.metadata.owner): parent.metadata.owner is absent: parent is ` +
+			`unknown here: GET volumes/v-1 was answered 503`,
+		`resource.metadata.env`: `resource.metadata.env is absent: resource.metadata is unknown here: read with --cloud env`,
+		`project.description`:   `project.description is absent`,
+		`resource.flavor`:       `resource.flavor is absent`,
 	} {
 		plan := compile(t, "rules:\n- {on: snapshot.created, set: {k: '${"+expression+"}'}}\n", "").Plan(c, sample(t), r)
 		if len(plan.Problems) != 1 || plan.Problems[0].Why != "left out: "+want {

@@ -303,7 +303,8 @@ func TestTimes(t *testing.T) {
 		{`date(data.ns)`, "", `found the text "14"`},
 		{`date(data.obj)`, "", "found an object"},
 		{`date(data.list)`, "", "found a list"},
-		{`date(data.soon)`, "", `date() wants a time, or a text such as 2026-12-31 or 2026-12-31T09:15:04Z; found the text "soon"`},
+		{`date(data.soon)`, "", `date() wants a time, or a text such as 2026-12-31 or 2026-12-31T09:15:04Z; found ` +
+			`the text "soon"`},
 		{`date(data.none)`, "", "data.none is absent: the event does not have it"},
 		{`date(resource.name)`, "", `found the text "prod-web-1"`},
 		{`date(time + days(data.n))`, "2026-12-05", ""},
@@ -389,9 +390,11 @@ func TestWhen(t *testing.T) {
 		{`resource.flavor startsWith "c6"`, false,
 			`when is false: resource.flavor startsWith "c6" (resource.flavor is absent: the event does not have it)`, false},
 		{`resource.name startsWith "prod-" and resource.flavor == "x"`, false,
-			`when is false: resource.name startsWith "prod-" and resource.flavor == "x" (resource.flavor is absent: the event does not have it)`, false},
+			`when is false: resource.name startsWith "prod-" and resource.flavor == "x" (resource.flavor is ` +
+				`absent: the event does not have it)`, false},
 		{`resource.flavor == "x" and resource.image == "y"`, false,
-			`when is false: resource.flavor == "x" and resource.image == "y" (resource.flavor is absent: the event does not have it)`, false},
+			`when is false: resource.flavor == "x" and resource.image == "y" (resource.flavor is absent: the event ` +
+				`does not have it)`, false},
 		{`resource.name startsWith "dev-" and resource.flavor == "x"`, false, // whatever the flavor is
 			`when is false: resource.name startsWith "dev-" and resource.flavor == "x"`, false},
 		{`resource.flavor == "x" or resource.image == "y"`, false,

@@ -283,8 +283,10 @@ func TestJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"event":{"id":"","source":"","type":""},"action":"","resource":{"kind":"","id":"","name":"","project":"","region":""},` +
-		`"actor":{"name":"","id":"","kind":""},"rules":[],"skipped":[],"plan":{"set":{},"add":{},"remove":[]},"problems":[],"requests":[],` +
+	want := `{"event":{"id":"","source":"","type":""},"action":"","resource":{"kind":"","id":"","name":"",` +
+		`"project":"","region":""},` +
+		`"actor":{"name":"","id":"","kind":""},"rules":[],"skipped":[],"plan":{"set":{},"add":{},"remove":[]},` +
+		`"problems":[],"requests":[],` +
 		`"outcome":"rejected","reason":"x","written":{},"removed":[],"calls":0,"waited":"0s"}`
 	if diff := cmp.Diff(want, string(text)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
