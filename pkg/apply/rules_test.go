@@ -59,8 +59,8 @@ func TestPatternsAndRenames(t *testing.T) {
 			s := newStand(t, simcloud.Options{}, options())
 			s.sim.PutServer(simcloud.Server{ID: id, Metadata: tt.have})
 			j := job(tt.plan)
-			var told []string
-			j.Renaming = func(from, to, value string) { told = append(told, from+" "+to+" "+value) }
+			var renamed []string
+			j.Renaming = func(from, to, value string) { renamed = append(renamed, from+" "+to+" "+value) }
 			got := s.applier.Apply(t.Context(), s.servers, j)
 			s.want("server", got, tt.outcome, "")
 			diff(t, "sent", tt.sent, s.sent())
@@ -70,8 +70,8 @@ func TestPatternsAndRenames(t *testing.T) {
 				(len(got.Problems) == 0) != (tt.problem == "") {
 				t.Errorf("problems %s, want %q", text, tt.problem)
 			}
-			if renames := len(tt.plan.Rename) > 0 && tt.outcome == apply.Tagged; renames != (len(told) == 1) {
-				t.Errorf("told of %q", told)
+			if renames := len(tt.plan.Rename) > 0 && tt.outcome == apply.Tagged; renames != (len(renamed) == 1) {
+				t.Errorf("renamed %q", renamed)
 			}
 		})
 	}

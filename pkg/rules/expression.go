@@ -387,7 +387,7 @@ func date(p ...any) (any, error) {
 }
 
 // firstNumber is the smallest number that is read as a time, in March 1973. Below it, seconds and milliseconds cannot
-// be told apart, and the number is more likely a count.
+// be distinguished, and the number is more likely a count.
 const firstNumber = 100_000_000
 
 // readTime parses a text with a time, or with a day alone.

@@ -34,7 +34,7 @@ func TestLostUpdates(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		lostUpdates bool
-		apart       time.Duration // between the beginnings of two writes, each of which takes a second
+		spacing     time.Duration // between the starts of two writes, each a second long
 		wantLost    bool
 	}{
 		{"overlapping", true, 100 * time.Millisecond, true},
@@ -52,7 +52,7 @@ func TestLostUpdates(t *testing.T) {
 					var wg sync.WaitGroup
 					for i := range answers {
 						wg.Go(func() { answers[i] = write(t, c, token, fmt.Sprint("k", i)) })
-						time.Sleep(test.apart)
+						time.Sleep(test.spacing)
 					}
 					wg.Wait()
 					for i, a := range answers {
