@@ -172,6 +172,24 @@ func TestHelpGroups(t *testing.T) {
 	}
 }
 
+// explain suggests --overwrite only for keys that it replaces, and the suggested command does that.
+func TestExplainSuggestsOverwrite(t *testing.T) {
+	sim, plan := fleet(t, 1)
+	t.Setenv("TAGGER_RULES", "rules: [{on: server.created, set: {env: prod}, add: {owner: team}}]")
+	server := sim.Servers()[0]
+	sim.SetServerMetadata(server.ID, map[string]string{"env": "dev", "owner": "bob"})
+	out, _, _ := taggerCommand(t, "", "explain", server.ID)
+	_, next, found := strings.Cut(out, "if the rules are right: tagger ")
+	if !found || !strings.HasSuffix(next, " --overwrite env\n") {
+		t.Fatal(out)
+	}
+	args := strings.Fields(strings.ReplaceAll(strings.Replace(next, "plan.jsonl", plan, 1), "'", ""))
+	out, errOut, status := taggerCommand(t, "", append(args, "--settled", "0s")...)
+	if status != exitDone || !strings.Contains(out, "1 resource, 1 key") {
+		t.Errorf("status %d: %s%s", status, out, errOut)
+	}
+}
+
 // amqps at a broker that does not speak TLS is said in words, as for Keystone.
 func TestBrokerWithoutTLS(t *testing.T) {
 	clearListen(t)

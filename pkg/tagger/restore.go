@@ -100,6 +100,10 @@ func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string
 	}}
 	r := &Result{Plan: Plan{Event: w.Event, Action: w.Action, Resource: w.Resource, Rules: w.rules, change: change,
 		rules: t.options.Rules.Current(ctx)}}
+	if r.rules.Len() == 0 { // installed to stop writing (docs/runbook.md)
+		r.Decision = &apply.Decision{Outcome: apply.Ignored, Reason: "the rules are empty"}
+		return r.sent()
+	}
 	api, err := t.connect(ctx, &r.Plan, func(call metadata.Call) { r.calls = append(r.calls, call) })
 	if err == nil {
 		var absent []string

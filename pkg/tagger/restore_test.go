@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
+	"github.com/cloudtagger/tagger/pkg/rules"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
@@ -116,6 +117,28 @@ func TestRestore(t *testing.T) {
 				t.Errorf("requests (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Empty rules stop writing, and repairs too.
+func TestRestoreWithEmptyRules(t *testing.T) {
+	b := newBounded(t, "<demo>")
+	demo, _ := b.sim.Project("demo")
+	b.sim.PutServer(simcloud.Server{ID: id, ProjectID: demo.ID})
+	tg := compose(t, b.s, tagger.Parts{Cloud: b.cloud("member", "demo")})
+	write, ok := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", demo.ID)})[0].Confirmed()
+	if !ok {
+		t.Fatal("not written")
+	}
+	b.sim.SetServerMetadata(id, nil)
+	empty, err := tagger.Compile(b.s, rules.Source{Name: "R", Text: []byte("rules: []")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := tg.WithRules(empty).Restore(t.Context(), tagger.Delivery{}, write, []string{"owner"},
+		func([]string) string { return "" })
+	if server, _ := b.sim.Server(id); got.Outcome != apply.Ignored || len(server.Metadata) > 0 {
+		t.Errorf("%s: %v", got.Decision, server.Metadata)
 	}
 }
 
