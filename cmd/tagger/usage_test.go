@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -214,47 +213,4 @@ func TestBrokerWithoutTLS(t *testing.T) {
 		!strings.Contains(errOut, want) || strings.Contains(errOut, "hunter2") {
 		t.Errorf("status %d: %s", status, errOut)
 	}
-}
-
-// An entry of TAGGER_PROJECTS that allows no project is in the log of the start.
-func TestStartWarnsAboutProjects(t *testing.T) {
-	onSimcloud(t, simcloud.Options{})
-	t.Setenv("TAGGER_RULES", "rules: [{on: server.created, set: {env: dev}}]")
-	t.Setenv("TAGGER_PROJECTS", "demo")
-	log := captureLog(t)
-	serving(t)
-	for line := range log {
-		if strings.Contains(line, `"an entry of TAGGER_PROJECTS allows no project"`) {
-			if !strings.Contains(line, `"entry":"demo"`) || !strings.Contains(line, "a project of that name has the id") {
-				t.Error(line)
-			}
-			return
-		}
-	}
-	t.Error("no warning")
-}
-
-// captureLog returns the lines that the process writes to standard output from now on.
-func captureLog(t *testing.T) <-chan string {
-	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout := os.Stdout
-	os.Stdout = w
-	t.Cleanup(func() {
-		os.Stdout = stdout
-		if err := errors.Join(w.Close(), r.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	lines := make(chan string, 100)
-	go func() {
-		defer close(lines)
-		for scanner := bufio.NewScanner(r); scanner.Scan(); {
-			lines <- scanner.Text()
-		}
-	}()
-	return lines
 }
