@@ -90,7 +90,7 @@ soak: ## Measure: Attack serve, a function and listen in control groups: MINUTES
 scale: ## Measure: Process a million events at constant memory: EVENTS, SERVERS
 	go test -count=1 -tags scale -v -timeout 60m ./scale -args -events $(if $(filter file,$(origin EVENTS)),1000000,$(EVENTS)) -servers $(or $(SERVERS),10000)
 
-bench: ## Measure: Measure a function against an empty one and a bare client, and the command
+bench: ## Measure: Compare a function with an empty one, a bare client and the libraries; the command
 	cd bench && go vet ./... && go run .
 
 .PHONY: bench-go

@@ -24,7 +24,7 @@ import (
 func queuesCommand(s streams) *cobra.Command {
 	return oneOf(&cobra.Command{
 		Use:   "queues",
-		Short: "Show, replay, move and delete the listener's messages, and watch live events",
+		Short: "Show, replay, drop and move the listener's messages, delete its queues, watch live events",
 		Long: "Look after the queues of tagger listen, at the broker of TAGGER_AMQP_URL. Their names begin with " +
 			"TAGGER_AMQP_QUEUE (tagger). " +
 			"None of these commands creates a queue that stays. They work while listeners run, except move and delete.",
@@ -248,7 +248,7 @@ func noneOf(ids []string, n int, err error) error {
 
 func queuesDropCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "drop --id ID | --all", Short: "Throw rejected messages away",
+		Use: "drop --id ID | --all", Short: "Drop rejected messages",
 		Long: "Throw rejected messages away: those with the named ids, or all that are there now. Asks first, on a " +
 			"terminal; elsewhere it " +
 			"needs --yes.",

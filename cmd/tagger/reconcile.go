@@ -58,7 +58,7 @@ type reconcileFlags struct {
 func reconcileCommand(s streams) *cobra.Command {
 	f := reconcileFlags{limits: reconcile.DefaultLimits()}
 	cmd := &cobra.Command{
-		Use: "reconcile --scope own|IDS|domain:NAME|roles|all --out FILE | --apply FILE | --revert JOURNAL | --show FILE " +
+		Use: "reconcile --scope own|IDS|domain:NAME|roles|all [--out FILE] | --apply FILE | --revert JOURNAL | --show FILE " +
 			"| --scheduled",
 		Short: "Find resources that lack metadata, and correct them",
 		Long: "List servers, volumes and snapshots, plan each as its creation would have been planned, and write a plan to " +
@@ -74,7 +74,7 @@ func reconcileCommand(s streams) *cobra.Command {
 		&f.scope,
 		"scope",
 		"",
-		"whose resources: own, project ids, domain:NAME, roles or all, separated by commas",
+		"required for a plan: own, project ids, domain:NAME, roles or all, separated by commas",
 	)
 	flags.StringSliceVar(&f.kinds, "kind", words(metadata.ListedKinds()), "kinds of resources")
 	flags.StringVar(&f.name, "name", "", "pattern of names; * stands for any characters, ? for one")
@@ -110,13 +110,13 @@ func reconcileCommand(s streams) *cobra.Command {
 		&f.limits.Percent,
 		"max-percent",
 		f.limits.Percent,
-		"how many in a hundred resources may be written",
+		"maximum percentage of the resources read, a number without %",
 	)
 	flags.StringVar(
 		&f.perProject,
 		"max-per-project",
 		"25%",
-		"how many in a hundred resources of one project may be written",
+		"maximum percentage of the resources of one project, such as 25%",
 	)
 	flags.IntVar(
 		&f.limits.Confirm,

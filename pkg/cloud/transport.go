@@ -68,7 +68,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		if u, err := req.URL.Parse(resp.Header.Get("Location")); err == nil && u.Host != "" {
 			to = u.Scheme + "://" + u.Host
 		}
-		return nil, refusedf("%s://%s redirects (%d) to %s, which is not followed because that would send the token there:  "+
+		return nil, refusedf("%s://%s redirects (%d) to %s, which is not followed because that would send the token there: "+
 			"correct OS_AUTH_URL or the endpoint", req.URL.Scheme, req.URL.Host, resp.StatusCode, to)
 	}
 	most := int64(maxBody)

@@ -281,7 +281,7 @@ func (rd *reader) measure(ctx context.Context, session *cloud.Session, kind meta
 	if rd.flavors == nil {
 		var err error
 		if rd.flavors, err = rd.readFlavors(ctx, session, kind); err != nil {
-			rd.note("the sizes of flavors are unknown:  " + err.Error())
+			rd.note("the sizes of flavors are unknown: " + err.Error())
 			rd.flavors = map[string]int{} // they are not read again
 		}
 	}

@@ -38,7 +38,7 @@ func newLostKeys(l *coverage.Lost, names Names) *lostKeys {
 			isOrAre(l.Count), coverage.Numbered(l.Resources, "resource", "resources"))
 	}
 	if late := l.Late(); late != "" {
-		out.Sentence += " The log is incomplete, so some users are unknown:  " + late + "."
+		out.Sentence += " The log is incomplete, so some users are unknown: " + late + "."
 	}
 	for i, by := range l.By {
 		if i >= lostRows && by.Known() {
