@@ -144,7 +144,7 @@ func TestHelpGroups(t *testing.T) {
 	clearEnv(t)
 	out, _, _ := taggerCommand(t, "", "--help")
 	for _, want := range []string{"\nRules:\n  invoke ", "\nRun:\n  listen ", "\nFleet:\n  coverage ",
-		"\nHelp:\n  check "} {
+		"\nCheck and try:\n  check "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}
