@@ -36,9 +36,8 @@ func checkCommand(s streams) *cobra.Command {
 		Use:   "check [--rules FILE] [--listener URL]",
 		Short: "Check settings, rules, broker, credentials and endpoints",
 		Long: "Check, one after the other, the TAGGER_* settings, the rules (where there are any), RabbitMQ (where " +
-			"TAGGER_AMQP_URL is set), the " +
-			"credentials, and that the compute and volume APIs answer. Nothing is written; the right to write is the one thing " +
-			"that only a write shows.\n\n" +
+			"TAGGER_AMQP_URL is set), the credentials, and that the compute and volume APIs answer. Nothing is written; the " +
+			"right to write is the one thing that only a write shows.\n\n" +
 			"At the broker: login and version, rights (tried on a queue that is gone at the end), exchanges, queues, and by " +
 			"its management " +
 			"plugin, where that can be reached, feature flags and policies. --listener asks a running listener when the last " +

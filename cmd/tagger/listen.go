@@ -35,10 +35,9 @@ func listenCommand() *cobra.Command {
 			"they report. Both notification " +
 			"formats are understood; a change that comes in both counts once. Events that are not ready wait in delay queues " +
 			"of the broker, and " +
-			"those that an operator must look at go to a queue for that, with the reason. All queues are Tagger's own and begin " +
-			"with " +
-			"TAGGER_AMQP_QUEUE (tagger); those of the services are left alone. Run two listeners for safety: one takes the " +
-			"messages, the other takes over when it is gone.\n\n" +
+			"those that an operator must look at go to a queue for that, with the reason. All queues are Tagger's own and " +
+			"begin with TAGGER_AMQP_QUEUE (tagger); those of the services are left alone. Run two listeners for safety: " +
+			"one consumes the messages, the other takes over when it is gone.\n\n" +
 			"Everything is configured as for the functions, by TAGGER_* and OS_* variables (or OS_CLOUD). An administrator's " +
 			"credentials serve " +
 			"all projects, or those in TAGGER_PROJECTS. With --sink nothing is tagged: each event that reports a change is " +

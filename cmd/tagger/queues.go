@@ -24,7 +24,7 @@ import (
 func queuesCommand(s streams) *cobra.Command {
 	return oneOf(&cobra.Command{
 		Use:   "queues",
-		Short: "Show, replay, drop and move the listener's messages, delete its queues, watch live events",
+		Short: "Show, replay, drop and move the listener's messages; watch events",
 		Long: "Look after the queues of tagger listen, at the broker of TAGGER_AMQP_URL. Their names begin with " +
 			"TAGGER_AMQP_QUEUE (tagger). " +
 			"None of these commands creates a queue that stays. They work while listeners run, except move and delete.",

@@ -18,7 +18,8 @@ const helpWidth = 100
 // commandGroups are the groups of tagger --help, in their order.
 func commandGroups() []*cobra.Group {
 	return []*cobra.Group{
-		{ID: "rules", Title: "Rules"}, {ID: "run", Title: "Run"}, {ID: "fleet", Title: "Fleet"}, {ID: "help", Title: "Check and try"},
+		{ID: "rules", Title: "Rules"}, {ID: "run", Title: "Run"}, {ID: "fleet", Title: "Fleet"},
+		{ID: "help", Title: "Check and try"},
 	}
 }
 

@@ -103,8 +103,8 @@ func (o Options) decide(s Situation) Verdict {
 		if s.Project != "" {
 			where = " in project " + s.Project
 		}
-		return final(Gone, fmt.Sprintf("no %s has this id%s, and the event is older than TAGGER_GRACE (%s): it counts as deleted",
-			s.Kind, where, short(o.Grace)))
+		const reason = "no %s has this id%s, and the event is older than TAGGER_GRACE (%s): it counts as deleted"
+		return final(Gone, fmt.Sprintf(reason, s.Kind, where, short(o.Grace)))
 
 	case metadata.NotReady, metadata.Locked:
 		state := s.Kind.StateName() + " " + s.State

@@ -45,7 +45,8 @@ func Variable(name string, candidates []string) string {
 	return ""
 }
 
-// Meant returns "; did you mean X?" if a candidate is close to word, else "". It is for errors that list the candidates.
+// Meant returns "; did you mean X?" if a candidate is close to word, else "". Use it in errors that list the
+// candidates.
 func Meant(word string, candidates []string) string {
 	if best := Word(word, candidates); best != "" {
 		return "; did you mean " + best + "?"

@@ -236,24 +236,25 @@ func (t *Tagger) stale(p *Plan) bool {
 		!p.change.Time.IsZero() && time.Since(p.change.Time) < t.options.Apply.Grace
 }
 
-// with completes the plan with what the rules produce from readings, and returns it.
-func (p *Plan) with(r rules.Readings) *Plan {
+// with completes the plan with what the rules produce from readings.
+func (p *Plan) with(r rules.Readings) {
 	plan := p.rules.Plan(p.change, p.event, r)
 	p.plan, p.Rules, p.Skipped, p.Problems, p.Decision = plan, plan.Rules, plan.Skipped, plan.Problems, nil
 	p.Keys = PlanRef{plan.Set, plan.Add, slices.Concat(plan.Remove, plan.RemoveGlobs), plan.Rename}
 	switch {
 	case plan.Err != nil:
-		return p.decided(apply.Rejected, plan.Err.Error())
+		p.decided(apply.Rejected, plan.Err.Error())
 	case plan.Ignored != "":
-		return p.decided(apply.Ignored, plan.Ignored)
+		p.decided(apply.Ignored, plan.Ignored)
 	case len(plan.Rules) == 0:
-		return p.decided(apply.Ignored, "no rule matches")
+		p.decided(apply.Ignored, "no rule matches")
 	case plan.Empty() && len(plan.Problems) == 0:
-		return p.decided(apply.Ignored, "the matching rules change nothing")
+		p.decided(apply.Ignored, "the matching rules change nothing")
 	case plan.Empty():
-		return p.decided(apply.Rejected, "no key of the plan can be written; "+plan.Problems[0].String())
+		p.decided(apply.Rejected, "no key of the plan can be written; "+plan.Problems[0].String())
+	default:
+		p.filled()
 	}
-	return p.filled()
 }
 
 // decided gives the plan a decision, made without a call, and returns it.

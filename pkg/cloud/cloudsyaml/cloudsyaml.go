@@ -63,8 +63,8 @@ func read() (config.Credentials, error) {
 	return credentials, nil
 }
 
-// Complete is [Read] for callers that need all values for a login: what is missing in clouds.yaml is an error that names
-// the cloud and the file.
+// Complete is [Read] for callers that need all values for a login. The error names what is missing in clouds.yaml, the
+// cloud and the file.
 func Complete(ctx context.Context) (config.Credentials, error) {
 	credentials, err := Read(ctx)
 	name := os.Getenv("OS_CLOUD")
