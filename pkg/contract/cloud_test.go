@@ -105,7 +105,7 @@ func (s *session) cleanUp(t *testing.T) {
 				continue
 			}
 			wg.Go(func() {
-				err := s.remove(ctx, kind, urls[kind]+r.id)
+				err := s.removeWhenPossible(ctx, kind, urls[kind]+r.id)
 				if err == nil && kind == "snapshot" {
 					err = s.awaitVolume(ctx, kind, r.id, "")
 				}
@@ -119,6 +119,18 @@ func (s *session) cleanUp(t *testing.T) {
 		}
 		wg.Wait()
 	}
+}
+
+// removeWhenPossible deletes a resource, and tries again while the API refuses (400): Cinder deletes no volume that is
+// still being detached from a deleted server.
+func (s *session) removeWhenPossible(ctx context.Context, kind, url string) error {
+	var err error
+	waited := s.await(ctx, func() (bool, error) {
+		err = s.remove(ctx, kind, url)
+		r, isRefused := err.(*refused) //nolint:errorlint // it is never wrapped
+		return !isRefused || r.status != http.StatusBadRequest, nil
+	}, func() string { return err.Error() })
+	return cmp.Or(waited, err)
 }
 
 // remove deletes a resource if it still exists.
