@@ -16,7 +16,6 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/app"
 	"github.com/cloudtagger/tagger/pkg/awsapi"
-	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/coverage"
 	"github.com/cloudtagger/tagger/pkg/listen"
@@ -170,7 +169,7 @@ func newSink(ctx context.Context, settings config.Settings, c config.Listen, log
 
 // newTagging sets what a listener that tags needs, and returns what writes the worker's metrics.
 func newTagging(ctx context.Context, o *listen.Options) (func(io.Writer) error, error) {
-	read := func() (config.Credentials, error) { return cloudsyaml.Complete(ctx) }
+	read := func() (config.Credentials, error) { return processCredentials(ctx) }
 	c, err := app.Compose(ctx, app.Function{Name: "listen", Bus: true, Credentials: read, AWS: onAWS()})
 	if err != nil {
 		return nil, err

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cloudtagger/tagger/pkg/app"
-	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
 	"github.com/cloudtagger/tagger/pkg/metrics"
 	"github.com/cloudtagger/tagger/pkg/scheduled"
@@ -26,7 +25,7 @@ func runScheduled(ctx context.Context, flags *pflag.FlagSet, rulesFile string) e
 		return fmt.Errorf("reconcile --scheduled: --%s has no effect on it: its settings are TAGGER_PROJECTS, TAGGER_RATE, "+
 			"TAGGER_RECONCILE_RULES, TAGGER_RECONCILE_MAX and TAGGER_RECONCILE_MAX_PERCENT", other)
 	}
-	read := func() (config.Credentials, error) { return cloudsyaml.Complete(ctx) }
+	read := func() (config.Credentials, error) { return processCredentials(ctx) }
 	c, err := app.Compose(ctx, app.Function{
 		Name: "reconcile", Credentials: read, RulesFile: rulesFile, AWS: onAWS(),
 	})

@@ -14,7 +14,6 @@ import (
 	"github.com/cloudtagger/tagger/pkg/app"
 	"github.com/cloudtagger/tagger/pkg/awsapi"
 	"github.com/cloudtagger/tagger/pkg/cloud/awssecret"
-	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
@@ -49,7 +48,7 @@ func serveCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		read := func() (config.Credentials, error) { return cloudsyaml.Complete(cmd.Context()) }
+		read := func() (config.Credentials, error) { return processCredentials(cmd.Context()) }
 		function := app.Function{Name: "tagger", Credentials: read, AWS: onAWS()}
 		if err := app.RunHTTP(cmd.Context(), function, listener); err != nil {
 			return fmt.Errorf("serve: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/cloudtagger/tagger/pkg/app"
@@ -123,4 +124,13 @@ func (e *embeddedCloud) parts() tagger.Parts {
 // metadata returns the resource's current metadata.
 func (e *embeddedCloud) metadata(r tagger.ResourceRef) map[string]string {
 	return e.cloud.Metadata(string(r.Kind), r.ID)
+}
+
+// processCredentials reads the credentials of a process that runs. With TAGGER_SECRET_ARN, the secret has what is
+// missing in clouds.yaml.
+func processCredentials(ctx context.Context) (config.Credentials, error) {
+	if os.Getenv("TAGGER_SECRET_ARN") != "" {
+		return cloudsyaml.Read(ctx)
+	}
+	return cloudsyaml.Complete(ctx)
 }

@@ -44,21 +44,23 @@ func newConnections(l net.Listener, most int) *connections {
 
 // Accept implements [net.Listener].
 func (c *connections) Accept() (net.Conn, error) {
-	c.makeRoom()
 	conn, err := c.Listener.Accept()
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if err != nil {
-		c.open--
 		return nil, err
 	}
+	if !c.makeRoom() {
+		_ = conn.Close()
+		return nil, net.ErrClosed
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	one := &connection{Conn: conn, of: c}
 	one.waiting = c.waiting.PushBack(one)
 	return one, nil
 }
 
-// makeRoom takes a place for a new connection.
-func (c *connections) makeRoom() {
+// makeRoom takes a place for a new connection. It reports false if the listener was closed meanwhile.
+func (c *connections) makeRoom() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.open >= c.most && !c.closed {
@@ -73,7 +75,11 @@ func (c *connections) makeRoom() {
 		_ = one.Close()
 		c.mu.Lock()
 	}
+	if c.closed {
+		return false
+	}
 	c.open++
+	return true
 }
 
 // Close implements [net.Listener].

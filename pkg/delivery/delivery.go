@@ -268,8 +268,8 @@ func (p *Processor) Work(ctx context.Context, batch []Plan) []Decision {
 	return p.Begin(ctx, batch)()
 }
 
-// Begin queues messages and returns a function that waits for their decisions. The order of the calls of Begin breaks
-// ties: if two changes of one resource have the same time, or the first has already started, the one queued first runs
+// Begin queues messages and returns a function that waits for their decisions and releases the plans. The order of the
+// calls of Begin breaks ties: if two changes of one resource have the same time, or the first has already started, the one queued first runs
 // first.
 func (p *Processor) Begin(ctx context.Context, batch []Plan) (finish func() []Decision) {
 	w := p.newWork(ctx, batch)
@@ -277,9 +277,7 @@ func (p *Processor) Begin(ctx context.Context, batch []Plan) (finish func() []De
 	return func() []Decision {
 		w.wait()
 		for _, m := range batch {
-			if m.release != nil {
-				m.release()
-			}
+			m.Release()
 		}
 		decisions := make([]Decision, len(w.messages))
 		for i, m := range w.messages {
@@ -287,6 +285,14 @@ func (p *Processor) Begin(ctx context.Context, batch []Plan) (finish func() []De
 		}
 		p.classifyFaults(ctx, batch, decisions)
 		return decisions
+	}
+}
+
+// Release releases the memory of the plan. The function that [Processor.Begin] returns does that; call it for a plan
+// that is not begun. It may be called again.
+func (p Plan) Release() {
+	if p.release != nil {
+		p.release()
 	}
 }
 

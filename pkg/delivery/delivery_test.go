@@ -586,6 +586,12 @@ func TestRoom(t *testing.T) {
 		if d := p.Process(t.Context(), []delivery.Message{many("second", 3000)}); d[0].Outcome != apply.Tagged {
 			t.Errorf("with room again: %s: %s", d[0].Outcome, d[0].Reason)
 		}
+		for range 20 { // plans that are not begun, as those of duplicates
+			p.Plan(t.Context(), many("duplicate", 3000)).Release()
+		}
+		if d := p.Process(t.Context(), []delivery.Message{many("fourth", 3000)}); d[0].Outcome != apply.Tagged {
+			t.Errorf("after duplicates: %s: %s", d[0].Outcome, d[0].Reason)
+		}
 		d = p.Process(t.Context(), []delivery.Message{many("third", 6000)})
 		if d[0].Outcome != apply.Rejected || !strings.Contains(d[0].Reason, "more than 25165824 bytes of memory") {
 			t.Errorf("more than ever fits: %s: %s", d[0].Outcome, d[0].Reason)

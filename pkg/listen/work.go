@@ -74,6 +74,7 @@ func (t *task) begin() {
 // message would be redelivered to the next one and end that too.
 func (t *task) finish() {
 	defer t.cancel()
+	defer func() { t.planned.Release() }() // a duplicate is never begun
 	defer func() {
 		if p := recover(); p != nil {
 			t.log.Error("panic", "event_id", t.message.EventID(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))

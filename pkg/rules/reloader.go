@@ -35,7 +35,7 @@ type Reloader struct {
 	last version
 }
 
-// version is one version of the rules, and and its compilation error, if any.
+// version is one version of the rules, and its compilation error, if any.
 type version struct {
 	text  [sha256.Size]byte
 	files *recordedFiles // nil without a directory

@@ -54,6 +54,11 @@ func TestPlansOfAnEventAreBounded(t *testing.T) {
 	for i := range 60 {
 		fmt.Fprintf(&wide, "- {name: r%d, on: server.stopped, set: {k%[1]d: %q}}\n", i, strings.Repeat("v", 200))
 	}
+	var many strings.Builder
+	many.WriteString("rules:\n- {name: all, on: server.stopped, set: {a: b}}\n")
+	for i := range 150 {
+		fmt.Fprintf(&many, "- {name: r%d, on: server.stopped, when: resource.name == %q, set: {k: v}}\n", i, strings.Repeat("n", 90))
+	}
 	for _, tt := range []struct {
 		name, rules string
 		servers     int
@@ -63,6 +68,7 @@ func TestPlansOfAnEventAreBounded(t *testing.T) {
 		{"too much time", costly, 2000,
 			"the event reports 2000 changes, and its rules need more time or memory than one event may use"},
 		{"many keys", wide.String(), 500, ""},
+		{"many rules that do not match, and Huawei Cloud's largest bulk operation", many.String(), 1000, ""},
 		{"too much memory", wide.String(), 2000,
 			"the event reports 2000 changes, and its plans take more than 12582912 bytes of memory"},
 	} {
@@ -76,6 +82,23 @@ func TestPlansOfAnEventAreBounded(t *testing.T) {
 				t.Errorf("%d plans, %v", len(plans), plans[0].Decision)
 			}
 		})
+	}
+}
+
+// The data that a plan keeps until the cloud has been read counts, whichever change of the event keeps it.
+func TestKeptDataCounts(t *testing.T) {
+	tg := composeRules(t, `rules:
+- {name: n, on: server.stopped, when: resource.id endsWith "1", set: {a: "${resource.metadata.x ?? data.trace_id}"}}`)
+	batch := ingress.Decode(fmt.Appendf(nil, `{"trace_id": "t-1", "trace_name": "stopServer", "service_type": "ECS",
+		"trace_type": "ApiCall", "trace_rating": "normal", "code": 200, "time": 1763630104000, "user": {"name": "alice"},
+		"request": {"os-stop": {"servers": [{"id": "8c1f0a6e-5b0d-4a3e-9f52-000000000000"},
+		{"id": "8c1f0a6e-5b0d-4a3e-9f52-000000000001"}]}, "list": [%s0]}}`, strings.Repeat(`{"":0},`, 20_000)))
+	plans := tg.Plan(t.Context(), batch.Records[0].Events[0])
+	if len(plans) != 1 || plans[0].Pending() || !strings.Contains(plans[0].Reason, "bytes of memory") {
+		t.Errorf("%d plans, %v", len(plans), plans[0].Decision)
+		for _, p := range plans {
+			t.Logf("%d bytes, needs %q", p.Size(), p.Needs)
+		}
 	}
 }
 

@@ -131,17 +131,24 @@ func (t *Tagger) Plan(ctx context.Context, e event.Event) []*Plan {
 // maxPlansSize limits the memory of one event's plans, in bytes; see [Plan.Size].
 const maxPlansSize = 12 << 20
 
+// maxSkipped is the number of changes of an event up to which its plans keep the reasons of skipped rules. Those of more
+// changes would take more memory than all the rest.
+const maxSkipped = 50
+
 // plans plans the changes of one event within its limits. It stops when ctx ends: the caller has given up then.
 func (t *Tagger) plans(ctx context.Context, ref EventRef, e event.Event, changes []lifecycle.Change) []*Plan {
 	all := make([]*Plan, 0, len(changes))
-	cost, size := 0, 0
+	cost, size, counted := 0, 0, false
 	for _, c := range changes {
 		if ctx.Err() != nil {
 			return all
 		}
 		p := t.plan(ctx, ref, e, c)
-		if len(all) == 0 && p.event.Context != nil { // the plans of an event share its data
-			p.data = decodedSize(e.Data())
+		if !counted && p.event.Context != nil { // the plans of an event share its data
+			p.data, counted = decodedSize(e.Data()), true
+		}
+		if len(changes) > maxSkipped {
+			p.Skipped, p.plan.Skipped = []rules.Skip{}, nil
 		}
 		all = append(all, p)
 		cost, size = cost+p.plan.Cost, size+p.Size()
