@@ -269,8 +269,8 @@ func (p *Processor) Work(ctx context.Context, batch []Plan) []Decision {
 }
 
 // Begin queues messages and returns a function that waits for their decisions and releases the plans. The order of the
-// calls of Begin breaks ties: if two changes of one resource have the same time, or the first has already started, the one queued first runs
-// first.
+// calls of Begin breaks ties: if two changes of one resource have the same time, or the first has already started, the
+// one queued first runs first.
 func (p *Processor) Begin(ctx context.Context, batch []Plan) (finish func() []Decision) {
 	w := p.newWork(ctx, batch)
 	w.begin()

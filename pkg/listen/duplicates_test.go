@@ -16,8 +16,8 @@ import (
 	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
-// The plan of a duplicate is never begun. It must not keep its part of the memory for plans, or larger messages would be
-// deferred until the listener restarts.
+// The plan of a duplicate is never begun. It must not keep its part of the memory for plans, or larger messages would
+// be deferred until the listener restarts.
 func TestDuplicatesReleaseTheirPlans(t *testing.T) {
 	settings := config.Settings{API: "openstack", Verify: true, Grace: 10 * time.Minute, GiveUpAfter: 24 * time.Hour}
 	set, err := tagger.Compile(settings, rules.Source{Name: "R",

@@ -57,7 +57,8 @@ func TestPlansOfAnEventAreBounded(t *testing.T) {
 	var many strings.Builder
 	many.WriteString("rules:\n- {name: all, on: server.stopped, set: {a: b}}\n")
 	for i := range 150 {
-		fmt.Fprintf(&many, "- {name: r%d, on: server.stopped, when: resource.name == %q, set: {k: v}}\n", i, strings.Repeat("n", 90))
+		fmt.Fprintf(&many, "- {name: r%d, on: server.stopped, when: resource.name == %q, set: {k: v}}\n", i,
+			strings.Repeat("n", 90))
 	}
 	for _, tt := range []struct {
 		name, rules string

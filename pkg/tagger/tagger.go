@@ -131,8 +131,8 @@ func (t *Tagger) Plan(ctx context.Context, e event.Event) []*Plan {
 // maxPlansSize limits the memory of one event's plans, in bytes; see [Plan.Size].
 const maxPlansSize = 12 << 20
 
-// maxSkipped is the number of changes of an event up to which its plans keep the reasons of skipped rules. Those of more
-// changes would take more memory than all the rest.
+// maxSkipped is the number of changes of an event up to which its plans keep the reasons of skipped rules. With more
+// changes, these would take more memory than all the rest.
 const maxSkipped = 50
 
 // plans plans the changes of one event within its limits. It stops when ctx ends: the caller has given up then.
