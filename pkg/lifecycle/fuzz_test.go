@@ -71,7 +71,7 @@ func checkReading(t *testing.T, registry *lifecycle.Registry, e event.Event) {
 	if (reading.Why == "") != (len(reading.Changes) > 0) {
 		t.Errorf("%d changes, why %q", len(reading.Changes), reading.Why)
 	}
-	if strings.ContainsFunc(reading.Why, unicode.IsControl) || len(reading.Why) > 400 {
+	if strings.ContainsFunc(reading.Why, unicode.IsControl) || len(reading.Why) > 600 {
 		t.Errorf("not one short line: %q", reading.Why)
 	}
 	for _, c := range reading.Changes {
