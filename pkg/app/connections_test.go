@@ -53,6 +53,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	go func() { long <- post("/long") }()
 	<-entered
 
+	var clients []net.Conn
 	for _, sent := range []string{"", "POST / HTTP/1.1\r\nHost: a\r\n",
 		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"} {
 		var first net.Conn
@@ -61,7 +62,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close()
+			clients = append(clients, conn)
 			if _, err := io.WriteString(conn, sent); err != nil {
 				t.Fatal(err)
 			}
@@ -80,6 +81,9 @@ func TestConnectionsAreBounded(t *testing.T) {
 	close(release)
 	if got := <-long; got != "done" {
 		t.Errorf("the request under way: %s", got)
+	}
+	for _, conn := range clients { // the server's end would wait for bodies that have not arrived
+		_ = conn.Close()
 	}
 	cancel()
 	if err := <-ended; err != nil {
