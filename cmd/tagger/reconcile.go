@@ -727,10 +727,6 @@ func (d *reconciler) printLimits(f reconcileFlags, r reconcile.Report, e *reconc
 	if e.Project != "" {
 		review = " --project " + e.Project
 	}
-	resume := ""
-	if f.resume {
-		resume = " --resume"
-	}
 	fmt.Fprintf(d.out, "Review:    tagger reconcile --show %s%s\n", shellWord(f.apply), review)
 	few := min(
 		shownCanary,
@@ -739,8 +735,7 @@ func (d *reconciler) printLimits(f reconcileFlags, r reconcile.Report, e *reconc
 		int(min(f.limits.Percent, f.limits.OneValue)*float64(r.Plan.Total())/100),
 	)
 	if few > 0 {
-		fmt.Fprintf(d.out, "Canary:    tagger reconcile --apply %s%s --canary %d%s\n", shellWord(f.apply), resume, few,
-			f.repeated())
+		fmt.Fprintf(d.out, "Canary:    %s --canary %d%s\n", applying(f.apply, f.resume), few, f.repeated())
 	}
 	limits := f.limits
 	limits.Confirm = -1 // a wrong number is not repeated

@@ -42,13 +42,19 @@ func shellWord(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// applyCommand returns the command that applies a plan, or the rest of it. capped is the error of its limits, nil if it
-// keeps them.
-func (f *reconcileFlags) applyCommand(plan string, resume bool, capped error) string {
+// applying returns the beginning of a command that applies a plan, or the rest of it.
+func applying(plan string, resume bool) string {
 	text := "tagger reconcile --apply " + shellWord(plan)
 	if resume {
 		text += " --resume"
 	}
+	return text
+}
+
+// applyCommand returns the command that applies a plan, or the rest of it. capped is the error of its limits, nil if it
+// keeps them.
+func (f *reconcileFlags) applyCommand(plan string, resume bool, capped error) string {
+	text := applying(plan, resume)
 	e, over := errors.AsType[*reconcile.LimitError](capped)
 	if !over {
 		return text + f.repeated()

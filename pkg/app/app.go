@@ -215,7 +215,7 @@ func (c Composed) serve(ctx context.Context, listener net.Listener) error {
 	})
 	// Beyond the requests that are processed, there is room for answering 503 and for probes.
 	limited := newConnections(listener, 2*requestsPerChange*c.Settings.Concurrency+minConnections)
-	err = Serve(ctx, limited, h, h.MaxRequestDuration())
+	err = serveConnections(ctx, limited, h, h.MaxRequestDuration())
 	c.Log.Info("ended")
 	return err
 }

@@ -48,21 +48,20 @@ func (c *connections) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if !c.makeRoom() {
 		_ = conn.Close()
 		return nil, net.ErrClosed
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	one := &connection{Conn: conn, of: c}
 	one.waiting = c.waiting.PushBack(one)
 	return one, nil
 }
 
-// makeRoom takes a place for a new connection. It reports false if the listener was closed meanwhile.
+// makeRoom takes a place for a new connection. It reports false if the listener was closed meanwhile. The caller holds
+// the lock.
 func (c *connections) makeRoom() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for c.open >= c.most && !c.closed {
 		oldest := c.waiting.Front()
 		if oldest == nil {

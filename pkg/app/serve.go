@@ -51,10 +51,10 @@ const maxHeader = 64 << 10
 
 // Serve serves the handler until the context ends, then waits for requests in flight.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler, longest time.Duration) error {
-	limited, ok := listener.(*connections)
-	if !ok {
-		limited = newConnections(listener, minConnections)
-	}
+	return serveConnections(ctx, newConnections(listener, minConnections), handler, longest)
+}
+
+func serveConnections(ctx context.Context, limited *connections, handler http.Handler, longest time.Duration) error {
 	server := &http.Server{
 		Handler: track(handler), ConnContext: remember, ConnState: note, MaxHeaderBytes: maxHeader,
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute,

@@ -390,9 +390,13 @@ func (r *run) twin(key string) string {
 // bystander returns a twin of the key that would be lost if the key were deleted, or "". A twin that the plan sets,
 // deletes or renames too is none, and neither are the keys in except.
 func (r *run) bystander(key string, except ...string) string {
+	twins := r.twins(key)
+	if len(twins) == 0 {
+		return ""
+	}
 	removals := r.job.Plan.Removals(r.seen)
 	renames, _ := r.job.Plan.Renames(r.seen)
-	for _, other := range r.twins(key) {
+	for _, other := range twins {
 		_, set := r.job.Plan.Set[other]
 		_, written := r.renamed[other]
 		moved := slices.ContainsFunc(renames, func(rename rules.Renaming) bool { return rename.From == other })

@@ -20,11 +20,14 @@ func newBudget(n int64) *budget {
 // acquire takes n bytes from the budget. It reports false if fewer are left.
 func (b *budget) acquire(n int64) bool {
 	if b.left.Add(-n) < 0 {
-		b.left.Add(n)
+		b.release(n)
 		return false
 	}
 	return true
 }
+
+// release returns n bytes to the budget.
+func (b *budget) release(n int64) { b.left.Add(n) }
 
 // initialBytes is acquired for a body before its first byte arrives.
 const initialBytes = 4 << 10
@@ -33,7 +36,7 @@ const initialBytes = 4 << 10
 // large body and sends nothing does not block others. The caller must call release, even after an error.
 func (b *budget) read(body io.Reader, longest int64) (read []byte, release func(), err error) {
 	taken := int64(0)
-	release = func() { b.left.Add(taken) }
+	release = func() { b.release(taken) }
 	for {
 		if len(read) == cap(read) {
 			// Double the buffer, up to one byte more than the body may have, to detect its end.

@@ -131,7 +131,7 @@ func (h *HTTP) events(w http.ResponseWriter, r *http.Request) {
 		if !h.unread.acquire(n) {
 			answer = answer.withoutResults()
 		} else {
-			defer h.unread.left.Add(n)
+			defer h.unread.release(n)
 		}
 	}
 	answer.write(w)
@@ -169,7 +169,7 @@ func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpResponse, bool)
 			busy(w, "too many bytes in memory")
 			return httpResponse{}, false
 		}
-		defer h.bytes.left.Add(inflated)
+		defer h.bytes.release(inflated)
 	}
 	wait := h.wait
 	switch {

@@ -453,7 +453,6 @@ func (t *Tagger) apply(ctx context.Context, r *Result, d Delivery) {
 			reportCall(call)
 		}
 	}
-	r.Requests = nil
 	if !r.Pending() {
 		r.Waited = waiter.Waited().Round(100 * time.Millisecond).String()
 		r.sent()
