@@ -101,3 +101,51 @@ func TestDescribeQueues(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// check finds entries of TAGGER_PROJECTS that allow no project: a name in place of an id, a domain that does not exist,
+// a project in which the credentials have no role.
+func TestCheckProjects(t *testing.T) {
+	const other, foreign = "11111111111111111111111111111111", "22222222222222222222222222222222"
+	sim := onSimcloud(t, simcloud.Options{
+		Users: []simcloud.User{
+			{Name: "root", Password: "secret", Roles: map[string]string{"admin": "admin"}},
+			{Name: "member", Password: "secret", Roles: map[string]string{"demo": "member", "other": "member"}},
+		},
+		Projects: []simcloud.Project{{Name: "demo"}, {Name: "admin"}, {Name: "other", ID: other},
+			{Name: "foreign", ID: foreign}},
+	})
+	demo, _ := sim.Project("demo")
+	t.Setenv("OS_PASSWORD", "secret")
+	t.Setenv("OS_PROJECT_ID", "")
+	for _, tt := range []struct{ user, own, projects, want string }{
+		{"member", "demo", "demo",
+			`failed  TAGGER_PROJECTS: no project has the id "demo"; a project of that name has the id ` +
+				demo.ID},
+		{"member", "demo", "other",
+			`failed  TAGGER_PROJECTS: no project has the id "other"; a project of that name has the ` +
+				"id " + other},
+		{"member", "demo", foreign, `failed  TAGGER_PROJECTS: the credentials have no role in a project with the id "` +
+			foreign + `"`},
+		{"member", "demo", "domain:Nope", `failed  TAGGER_PROJECTS: the credentials have no role in a project of a domain ` +
+			`"Nope"`},
+		{"member", "demo", other, "ok      " + other},
+		{"member", "demo", "domain:Default", "ok      domain:Default"},
+		{"root", "admin", "demo",
+			`failed  TAGGER_PROJECTS: no project has the id "demo"; a project of that name has the id ` +
+				demo.ID},
+		{"root", "admin", "33333333333333333333333333333333", "failed  TAGGER_PROJECTS: no project has the id"},
+		{"root", "admin", "domain:Nope", `failed  TAGGER_PROJECTS: there is no domain "Nope"`},
+		{"root", "admin", "domain:default", "ok      domain:default"},
+		{"root", "admin", foreign + ",own", "ok      " + foreign + ", own"},
+	} {
+		t.Run(tt.user+" "+tt.projects, func(t *testing.T) {
+			t.Setenv("OS_USERNAME", tt.user)
+			t.Setenv("OS_PROJECT_NAME", tt.own)
+			t.Setenv("TAGGER_PROJECTS", tt.projects)
+			out, errOut, status := taggerCommand(t, "", "check")
+			if !strings.Contains(out, "projects     "+tt.want) || (status == exitDone) != strings.HasPrefix(tt.want, "ok") {
+				t.Errorf("status %d: %s%s", status, out, errOut)
+			}
+		})
+	}
+}

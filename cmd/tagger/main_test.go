@@ -647,3 +647,14 @@ func TestPlanShowsRenamesAndRoom(t *testing.T) {
 		t.Errorf("status %d:\n%s", status, done)
 	}
 }
+
+func TestNoEvents(t *testing.T) {
+	clearEnv(t)
+	t.Setenv("TAGGER_RULES", "rules: [{on: server.created, set: {env: dev}}]")
+	for _, args := range []string{"plan -", "plan -o json -", "invoke --cloud embedded -"} {
+		out, errOut, status := taggerCommand(t, "[]", strings.Fields(args)...)
+		if status != exitDone || out+errOut != "no events\n" || strings.Contains(args, "json") != (out == "") {
+			t.Errorf("%s: status %d: %q, %q", args, status, out, errOut)
+		}
+	}
+}

@@ -277,3 +277,52 @@ func TestExplain(t *testing.T) {
 		t.Errorf("status %d:\n%s", status, out)
 	}
 }
+
+// A scope that matches nothing is an error, and one that the credentials cannot see is not called complete silently.
+func TestScopes(t *testing.T) {
+	sim, _ := fleet(t, 2)
+	t.Setenv("TAGGER_RULES", `{"required": [{"key": "owner", "kinds": ["server"]}], "rules": [{"on": "server.created", "add": {"owner": "a"}}]}`)
+	if sim == nil {
+		t.Fatal("no cloud")
+	}
+	for _, tt := range []struct {
+		args   string
+		status int
+		want   string
+	}{
+		{"coverage --scope domain:Nope", exitUsage, `--scope domain:Nope: the credentials have no role in a project of a ` +
+			`domain "Nope"`},
+		{"coverage --scope demo", exitUsage, `--scope demo: no project has the id "demo"; a project of that name has the id`},
+		{"coverage --scope all", exitDone,
+			"these credentials see only their project demo; --scope roles reads every project"},
+		{"coverage", exitDone, "1/1 projects, complete read"},
+		{"coverage --key ownr", exitUsage,
+			"coverage: --key ownr: required: does not list it; it lists owner; did you mean owner?"},
+		{"coverage --html /nonexist/p", exitUsage, "coverage: --html /nonexist/p: there is no directory /nonexist"},
+		{"reconcile --scope domain:Nope", exitUsage, "--scope domain:Nope: the credentials have no role"},
+		{"reconcile --scope own --out /nonexist/p", exitUsage, "--out /nonexist/p: there is no directory /nonexist"},
+		{"reconcile --scope own --out=", exitUsage, "--out needs a file"},
+		{"reconcile --scope all --out " + filepath.Join(t.TempDir(), "p"), exitDone,
+			"these credentials see only their project"},
+	} {
+		out, errOut, status := taggerCommand(t, "", strings.Fields(tt.args)...)
+		if status != tt.status || !strings.Contains(out+errOut, tt.want) {
+			t.Errorf("%s: status %d: %s%s", tt.args, status, out, errOut)
+		}
+	}
+	t.Setenv("OS_USERNAME", "admin")
+	t.Setenv("OS_PROJECT_ID", "")
+	t.Setenv("OS_PROJECT_NAME", "admin")
+	t.Setenv("TAGGER_PROJECTS", "own")
+	out, errOut, status := taggerCommand(t, "", "coverage", "--scope", "domain:Nope")
+	if status != exitUsage || !strings.Contains(errOut, `coverage: --scope domain:Nope: there is no domain "Nope"`) {
+		t.Errorf("status %d: %s%s", status, out, errOut)
+	}
+	t.Setenv("OS_PASSWORD", "wrong")
+	for _, args := range []string{"coverage", "reconcile --scope own", "explain x", "plan --cloud env -", "check"} {
+		out, errOut, status := taggerCommand(t, plainEvent("server.created"), strings.Fields(args)...)
+		if status != exitUndone || !strings.Contains(out+errOut, "401") {
+			t.Errorf("%s: status %d: %s%s", args, status, out, errOut)
+		}
+	}
+}

@@ -377,3 +377,35 @@ rules:
 		}
 	}
 }
+
+func TestEmptyRules(t *testing.T) {
+	clearEnv(t)
+	file := write(t, t.TempDir(), "rules.yaml", "rules: []\n")
+	out, errOut, status := taggerCommand(t, "", "rules", "check", file)
+	want := file + ":1: warning: rules: is empty, so Tagger writes nothing and ignores every event\n" +
+		file + ": 0 rules, they compile\n"
+	if status != exitDone || out != want || errOut != "" {
+		t.Errorf("status %d: %s%s, want %s", status, out, errOut, want)
+	}
+	out, errOut, status = taggerCommand(t, plainEvent("server.created"), "plan", "--rules", file, "-")
+	if status != exitDone || !strings.Contains(out, "ignored: no rule matches") {
+		t.Errorf("status %d: %s%s", status, out, errOut)
+	}
+}
+
+// The rules of the docs work for existing resources, and rules check finds an ignore: that does not.
+func TestIgnoreForExistingResources(t *testing.T) {
+	_, plan := fleet(t, 3)
+	out, errOut, status := taggerCommand(t, "", "reconcile", "--rules", "../../docs/examples/company.yaml", "--scope",
+		"own",
+		"--out", plan)
+	if status != exitDone || !strings.Contains(out, "read      3 servers,") {
+		t.Errorf("status %d: %s%s", status, out, errOut)
+	}
+	file := write(t, filepath.Dir(plan), "event.yaml",
+		"ignore: data.dry_run == true\nrules: [{on: server.created, set: {env: dev}}]\n")
+	out, _, status = taggerCommand(t, "", "rules", "check", file)
+	if status != exitDone || !strings.Contains(out, file+":1: warning: ignore: depends on data, which only an event has") {
+		t.Errorf("status %d: %s", status, out)
+	}
+}

@@ -181,3 +181,42 @@ rules:
 		t.Errorf("an empty batch: status %d: %s%s", status, out, errOut)
 	}
 }
+
+// The runbook's step to consume without writing: empty rules take effect while the server runs, and events are ignored.
+func TestEmptyRulesStopWriting(t *testing.T) {
+	sim := onSimcloud(t, simcloud.Options{})
+	sim.PutServer(simcloud.Server{ID: serverID})
+	file := write(t, t.TempDir(), "rules.yaml", "rules: [{on: server.created, set: {env: dev}}]")
+	t.Setenv("TAGGER_RULES_FILE", file)
+	t.Setenv("TAGGER_RULES_REFRESH", "1s")
+	t.Setenv("TAGGER_LOG_LEVEL", "error")
+	url := serving(t)
+	outcome := func() (outcome, reason string) {
+		body := strings.NewReader(plainEvent("server.created"))
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := resp.Body.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return resp.Header.Get("Tagger-Outcome"), resp.Header.Get("Tagger-Reason")
+	}
+	if got, why := outcome(); got != "tagged" {
+		t.Fatalf("%s: %s", got, why)
+	}
+	if err := os.WriteFile(file, []byte("rules: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, why := outcome()
+	for got == "tagged" { // until the rules are read again
+		got, why = outcome()
+	}
+	if got != "ignored" || why != "no rule matches" {
+		t.Errorf("%s: %s", got, why)
+	}
+}
