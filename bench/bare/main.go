@@ -10,37 +10,25 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"sync"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
+
+	"github.com/cloudtagger/tagger/bench/batch"
 )
 
 func main() {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 10}}
 	// Invocations in one process are sequential.
 	token, compute := "", os.Getenv("BARE_COMPUTE")
-	lambda.Start(func(ctx context.Context, batch events.SQSEvent) (events.SQSEventResponse, error) {
+	lambda.Start(func(ctx context.Context, records events.SQSEvent) (events.SQSEventResponse, error) {
 		if token == "" {
 			var err error
 			if token, err = login(ctx, client); err != nil {
 				return events.SQSEventResponse{}, err
 			}
 		}
-		errs := make([]error, len(batch.Records))
-		var all sync.WaitGroup
-		for i, r := range batch.Records {
-			all.Go(func() { errs[i] = tag(ctx, client, compute, token, r.Body) })
-		}
-		all.Wait()
-		var response events.SQSEventResponse
-		for i, err := range errs {
-			if err != nil {
-				response.BatchItemFailures = append(response.BatchItemFailures,
-					events.SQSBatchItemFailure{ItemIdentifier: batch.Records[i].MessageId})
-			}
-		}
-		return response, nil
+		return batch.Each(records, func(body string) error { return tag(ctx, client, compute, token, body) }), nil
 	})
 }
 

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"sync"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
@@ -18,6 +17,8 @@ import (
 	"github.com/expr-lang/expr/vm"
 	"github.com/gophercloud/gophercloud/v2"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/cloudtagger/tagger/bench/batch"
 )
 
 // environment has the variables of the expressions.
@@ -47,27 +48,14 @@ func run() error {
 	compute := &gophercloud.ServiceClient{ProviderClient: provider, Endpoint: os.Getenv("BARE_COMPUTE") + "/"}
 	// Invocations in one process are sequential.
 	loggedIn := false
-	lambda.Start(func(ctx context.Context, batch events.SQSEvent) (events.SQSEventResponse, error) {
+	lambda.Start(func(ctx context.Context, records events.SQSEvent) (events.SQSEventResponse, error) {
 		if !loggedIn {
 			if err := login(ctx, provider); err != nil {
 				return events.SQSEventResponse{}, err
 			}
 			loggedIn = true
 		}
-		errs := make([]error, len(batch.Records))
-		var all sync.WaitGroup
-		for i, record := range batch.Records {
-			all.Go(func() { errs[i] = r.tag(ctx, compute, record.Body) })
-		}
-		all.Wait()
-		var response events.SQSEventResponse
-		for i, err := range errs {
-			if err != nil {
-				response.BatchItemFailures = append(response.BatchItemFailures,
-					events.SQSBatchItemFailure{ItemIdentifier: batch.Records[i].MessageId})
-			}
-		}
-		return response, nil
+		return batch.Each(records, func(body string) error { return r.tag(ctx, compute, body) }), nil
 	})
 	return nil
 }
