@@ -39,9 +39,8 @@ func checkCommand(s streams) *cobra.Command {
 			"TAGGER_AMQP_URL is set), the credentials, and that the compute and volume APIs answer. Nothing is written; the " +
 			"right to write is the one thing that only a write shows.\n\n" +
 			"At the broker: login and version, rights (tried on a queue that is gone at the end), exchanges, queues, and by " +
-			"its management " +
-			"plugin, where that can be reached, feature flags and policies. --listener asks a running listener when the last " +
-			"notification came.",
+			"its management plugin, where that can be reached, feature flags and policies. --listener asks a running " +
+			"listener when the last notification came.",
 		Args: noArguments,
 	}
 	out := outputFlag(cmd.Flags())

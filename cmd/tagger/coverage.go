@@ -42,9 +42,8 @@ func coverageCommand(s streams) *cobra.Command {
 		Use:   "coverage [--scope own|IDS|domain:NAME|roles|all] [--min-coverage PERCENT] [--html FILE]",
 		Short: "Count how much of the fleet has the required metadata",
 		Long: "List servers, volumes and snapshots, and count for each key that required: names how many have it, by " +
-			"number and by " +
-			"size. Nothing is written to the cloud. The exit status is 3 when a figure is below --min-coverage, and 5 when " +
-			"something could not be read. See docs/coverage.md.",
+			"number and by size. Nothing is written to the cloud. The exit status is 3 when a figure is below " +
+			"--min-coverage, and 5 when something could not be read. See docs/coverage.md.",
 		Args: noArguments,
 	}
 	flags := cmd.Flags()

@@ -30,8 +30,7 @@ func environmentSections() []environmentSection {
 func environmentTopic() *cobra.Command {
 	var b strings.Builder
 	b.WriteString("Variables that Tagger reads. docs/configuration.md has the same as tables; tagger help environment " +
-		"NAME\n" +
-		"shows one.\n")
+		"NAME\nshows one.\n")
 	for _, section := range environmentSections() {
 		fmt.Fprintf(&b, "\n%s\n", section.title)
 		for _, v := range section.variables {

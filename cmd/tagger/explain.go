@@ -25,9 +25,9 @@ func explainCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain ID|NAME [--log FILE|DIR|-]",
 		Short: "Show why a resource has or lacks its metadata",
-		Long: "Read one server, volume or snapshot and say which keys the rules want, which of them it has, and what keeps " +
-			"the others " +
-			"away. Nothing is written. --log reads Tagger's JSON log, to tell what became of the resource's events.",
+		Long: "Read one server, volume or snapshot and say which keys the rules want, which of them it has, and what " +
+			"keeps the others away. Nothing is written. --log reads Tagger's JSON log, to tell what became of the resource's " +
+			"events.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return errors.New("explain: name one resource, by its id or its name")

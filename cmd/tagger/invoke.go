@@ -22,8 +22,8 @@ func invokeCommand(s streams) *cobra.Command {
 		Use:   "invoke --cloud embedded|env [--rules FILE] EVENT...",
 		Short: "Process events now: write the metadata",
 		Long: "Decode events, match the rules, and write the metadata, waiting while a server is not ready and reading " +
-			"back what was written. --cloud env is the cloud that the OS_* variables (or OS_CLOUD) name. --cloud embedded " +
-			"is a cloud in this process, in which the events' own resources exist, building for a moment.\n\n" +
+			"back what was written. --cloud env is the cloud that the OS_* variables (or OS_CLOUD) name. --cloud embedded is " +
+			"a cloud in this process, in which the events' own resources exist, building for a moment.\n\n" +
 			"EVENT is a file, or - for standard input, with any payload that a function takes.",
 		Args: needEvents,
 	}

@@ -67,8 +67,8 @@ func run(ctx context.Context, args []string, s streams) int {
 		Use:   "tagger",
 		Short: "Put metadata on servers, volumes and snapshots when they are created",
 		Long: "Tagger puts metadata on OpenStack and Huawei Cloud servers, volumes and snapshots when events report that " +
-			"they were created or changed. Use this command to test rules, to process events, to run Tagger as a service, and " +
-			"to try all of this on an embedded cloud.",
+			"they were created or changed. Use this command to test rules, to process events, to run Tagger as a service, " +
+			"and to try all of this on an embedded cloud.",
 		Version:       version(debug.ReadBuildInfo),
 		SilenceErrors: true, SilenceUsage: true,
 	}

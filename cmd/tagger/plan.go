@@ -15,9 +15,8 @@ func planCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan [--rules FILE] [--cloud env] EVENT...",
 		Short: "Show what the rules would do with events, and each request",
-		Long: "Decode events, match the rules and show the requests, byte for byte. No cloud is asked. With " +
-			"--cloud env, the " +
-			"resources are read, and the difference to the plan is shown; nothing is written.\n\n" +
+		Long: "Decode events, match the rules and show the requests, byte for byte. No cloud is asked. With --cloud env, " +
+			"the resources are read, and the difference to the plan is shown; nothing is written.\n\n" +
 			"EVENT is a file, or - for standard input, with any payload that a function takes.",
 		Args: needEvents,
 	}

@@ -54,14 +54,12 @@ type reconcileFlags struct {
 func reconcileCommand(s streams) *cobra.Command {
 	f := reconcileFlags{limits: reconcile.DefaultLimits()}
 	cmd := &cobra.Command{
-		Use: "reconcile --scope own|IDS|domain:NAME|roles|all [--out FILE] | --apply FILE | --revert JOURNAL | --show FILE " +
-			"| --scheduled",
+		Use: "reconcile --scope own|IDS|domain:NAME|roles|all [--out FILE] | --apply FILE | --revert JOURNAL | --show " +
+			"FILE | --scheduled",
 		Short: "Find resources that lack metadata, and correct them",
-		Long: "List servers, volumes and snapshots, plan each as its creation would have been planned, and write a plan to " +
-			"a file. " +
-			"Nothing else is written. --apply sends what such a file says, after all limits were checked. --revert takes back " +
-			"what " +
-			"a run wrote. See docs/reconcile.md.",
+		Long: "List servers, volumes and snapshots, plan each as its creation would have been planned, and write a plan " +
+			"to a file. Nothing else is written. --apply sends what such a file says, after all limits were checked. " +
+			"--revert takes back what a run wrote. See docs/reconcile.md.",
 		Args: noArguments,
 	}
 	flags := cmd.Flags()

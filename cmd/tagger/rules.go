@@ -28,11 +28,9 @@ func rulesCheckCommand(s streams) *cobra.Command {
 		Use:   "check [FILE...]",
 		Short: "Compile rules, and show every fault and probable mistake",
 		Long: "Compile rules (files, or those of the environment) and show every fault with its line. Warned about are " +
-			"values that look like " +
-			"expressions without ${ }, conditions that can never be true, rules that never have an effect, keys that a later " +
-			"rule always " +
-			"overwrites, and keys that bare metal refuses. The exit status is 2 when there is a fault; warnings do not change " +
-			"it.",
+			"values that look like expressions without ${ }, conditions that can never be true, rules that never have an " +
+			"effect, keys that a later rule always overwrites, and keys that bare metal refuses. The exit status is 2 when " +
+			"there is a fault; warnings do not change it.",
 	}
 	out := outputFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
@@ -127,14 +125,11 @@ func rulesTestCommand(s streams) *cobra.Command {
 		Use:   "test FILE...",
 		Short: "Compare the plans of events with those that cases expect",
 		Long: "Plan the event of each case and compare. What set, add, remove and rename do not name must not be in the " +
-			"plan; rules (those that " +
-			"match) and outcome (of an event that needs no request: ignored, unrecognised, rejected) are compared where they " +
-			"are " +
-			"given. rules: and event: are paths relative to the file of cases; an event can be written out in the case, too. " +
-			"The exit " +
-			"status is 1 when a case fails, 2 when rules or cases are wrong.\n\n" +
-			"  rules: rules.yaml\n  cases:\n  - name: a person's server\n    event: events/server-created.json\n    expect:\n " +
-			"     add: {owner: alice}",
+			"plan; rules (those that match) and outcome (of an event that needs no request: ignored, unrecognised, rejected) " +
+			"are compared where they are given. rules: and event: are paths relative to the file of cases; an event can be " +
+			"written out in the case, too. The exit status is 1 when a case fails, 2 when rules or cases are wrong.\n\n" +
+			"  rules: rules.yaml\n  cases:\n  - name: a person's server\n    event: events/server-created.json\n    " +
+			"expect:\n      add: {owner: alice}",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("rules test: no file of cases")

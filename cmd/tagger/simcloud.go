@@ -19,9 +19,9 @@ func simcloudCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "simcloud [--listen ADDR]",
 		Short: "Run an embedded OpenStack to try Tagger on",
-		Long: "Serve an OpenStack in memory (identity, compute, volume) until interrupted. Its first lines are what to put " +
-			"into the " +
-			"environment of an OpenStack client, or of tagger invoke --cloud env. Everything is gone when it ends.",
+		Long: "Serve an OpenStack in memory (identity, compute, volume) until interrupted. Its first lines are what to " +
+			"put into the environment of an OpenStack client, or of tagger invoke --cloud env. Everything is gone when it " +
+			"ends.",
 		Args: noArguments,
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8774", "address to listen on; port 0 takes a free one")

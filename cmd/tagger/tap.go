@@ -26,13 +26,11 @@ func queuesTapCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "tap [--rules FILE] [--save DIR]", Short: "Watch live events, and what the rules want for them",
 		Long: "Show the notifications that report a change, as the services send them from now on, and what the rules " +
-			"(where there are any) " +
-			"want for each. Nothing is written to the cloud, and a running listener misses nothing: the copies come from a " +
-			"queue that is gone when this ends. Interrupt it to end.\n\n" +
+			"(where there are any) want for each. Nothing is written to the cloud, and a running listener misses nothing: " +
+			"the copies come from a queue that is gone when this ends. Interrupt it to end.\n\n" +
 			"--save writes each such event, without the credentials that notifications can hold, into a new file of DIR, and " +
-			"a case with " +
-			"today's plan into DIR/cases.yaml: the file for tagger rules test. Names of persons, servers and projects are in " +
-			"them.",
+			"a case with today's plan into DIR/cases.yaml: the file for tagger rules test. Names of persons, servers and " +
+			"projects are in them.",
 		Args: noArguments,
 	}
 	cmd.Flags().StringVar(&o.rules, "rules", "", "`FILE` of tagging rules (default: TAGGER_RULES_FILE or TAGGER_RULES)")
