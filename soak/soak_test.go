@@ -250,30 +250,15 @@ func attackHTTP(ctx context.Context, t *testing.T, base string) {
 
 // holdBodies sends request headers whose bodies never arrive.
 func holdBodies(ctx context.Context, base string) {
-	u, _ := url.Parse(base)
-	var all sync.WaitGroup
-	for range 2 * atOnce {
-		all.Go(func() {
-			for ctx.Err() == nil {
-				conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
-				if err != nil {
-					return // the process has ended, which the test detects
-				}
-				_ = conn.SetDeadline(time.Now().Add(15 * time.Second))
-				fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: soak\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n{", structured,
-					largest)
-				_, _ = io.Copy(io.Discard, conn)
-				_ = conn.Close()
-			}
-		})
-	}
-	all.Wait()
+	header := fmt.Sprintf("POST / HTTP/1.1\r\nHost: soak\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n{", structured,
+		largest)
+	hold(ctx, base, 2*atOnce, header, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 }
 
 // holdHeaders sends request headers that never end, over more connections than the server keeps open.
 func holdHeaders(ctx context.Context, base string) {
 	header := "POST / HTTP/1.1\r\nHost: soak\r\n" + strings.Repeat("X-Long: "+strings.Repeat("h", 1000)+"\r\n", 58)
-	hold(ctx, base, 300, header)
+	hold(ctx, base, 300, header, unread(ctx))
 }
 
 // leaveUnread asks for results and does not read them.
@@ -284,13 +269,18 @@ func leaveUnread(ctx context.Context, base string) {
 			trace, _, _ = bytes.Cut(trace, []byte("},{\"trace_id"))
 			trace = append(bytes.Clone(trace), '}')
 			hold(ctx, base, atOnce, fmt.Sprintf("POST / HTTP/1.1\r\nHost: soak\r\nContent-Type: application/json\r\n"+
-				"Accept: application/json\r\nContent-Length: %d\r\n\r\n%s", len(trace), trace))
+				"Accept: application/json\r\nContent-Length: %d\r\n\r\n%s", len(trace), trace), unread(ctx))
 		}
 	}
 }
 
-// hold keeps connections open on which it sends a text and reads nothing, each for up to 15 s.
-func hold(ctx context.Context, base string, connections int, text string) {
+// unread returns a wait for hold that reads nothing.
+func unread(ctx context.Context) func(net.Conn) {
+	return func(net.Conn) { pause(ctx, 15*time.Second) }
+}
+
+// hold keeps connections open on which it sends a text, each until wait returns, for up to 15 s.
+func hold(ctx context.Context, base string, connections int, text string, wait func(net.Conn)) {
 	u, _ := url.Parse(base)
 	var all sync.WaitGroup
 	for range connections {
@@ -302,7 +292,7 @@ func hold(ctx context.Context, base string, connections int, text string) {
 				}
 				_ = conn.SetDeadline(time.Now().Add(15 * time.Second))
 				_, _ = io.WriteString(conn, text)
-				pause(ctx, 15*time.Second)
+				wait(conn)
 				_ = conn.Close()
 			}
 		})

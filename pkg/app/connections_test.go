@@ -1,16 +1,11 @@
 package app_test
 
 import (
-	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/cloudtagger/tagger/pkg/app"
 )
 
 // Clients that send nothing, a part of a header or a part of a body make room for others; requests under way do not.
@@ -27,17 +22,11 @@ func TestConnectionsAreBounded(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, "done")
 	})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- app.Serve(ctx, listener, handler, time.Minute) }()
+	address, stop, ended := startServer(t, handler)
 	post := func(path string) string {
 		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
-			fmt.Sprintf("http://%s%s", listener.Addr(), path), strings.NewReader("{}"))
+			"http://"+address+path, strings.NewReader("{}"))
 		if err != nil {
 			return err.Error()
 		}
@@ -58,7 +47,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"} {
 		var first net.Conn
 		for i := range connections + 10 {
-			conn, err := net.Dial("tcp", listener.Addr().String())
+			conn, err := net.Dial("tcp", address)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,7 +74,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	for _, conn := range clients { // the server's end would wait for bodies that have not arrived
 		_ = conn.Close()
 	}
-	cancel()
+	stop()
 	if err := <-ended; err != nil {
 		t.Errorf("ended with %v", err)
 	}

@@ -19,6 +19,19 @@ import (
 	"github.com/cloudtagger/tagger/pkg/config"
 )
 
+// startServer serves a handler on loopback until stop is called or the test ends. ended gets the result of Serve.
+func startServer(t *testing.T, handler http.Handler) (address string, stop func(), ended <-chan error) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	result := make(chan error, 1)
+	go func() { result <- app.Serve(ctx, listener, handler, time.Minute) }()
+	return listener.Addr().String(), stop, result
+}
+
 // TestServeEndsInOrder: shutting down waits for requests in flight.
 func TestServeEndsInOrder(t *testing.T) {
 	release := make(chan struct{})
@@ -28,16 +41,10 @@ func TestServeEndsInOrder(t *testing.T) {
 		<-release
 		_, _ = io.WriteString(w, "done")
 	})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- app.Serve(ctx, listener, handler, time.Minute) }()
+	address, stop, ended := startServer(t, handler)
 	answer := make(chan string, 1)
 	go func() {
-		resp, err := http.Get("http://" + listener.Addr().String())
+		resp, err := http.Get("http://" + address)
 		if err != nil {
 			answer <- err.Error()
 			return
@@ -47,7 +54,7 @@ func TestServeEndsInOrder(t *testing.T) {
 		answer <- string(body)
 	}()
 	<-entered
-	cancel()
+	stop()
 	close(release)
 	if got := <-answer; got != "done" {
 		t.Errorf("answer %q", got)
@@ -59,15 +66,9 @@ func TestServeEndsInOrder(t *testing.T) {
 
 // TestServeLimitsHeaders: a header that is too large is rejected before it fills the memory.
 func TestServeLimitsHeaders(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- app.Serve(ctx, listener, http.NotFoundHandler(), time.Minute) }()
+	address, stop, ended := startServer(t, http.NotFoundHandler())
 	for size, want := range map[int]int{60 << 10: 404, 100 << 10: 431} {
-		req, err := http.NewRequestWithContext(ctx, "GET", "http://"+listener.Addr().String(), nil)
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+address, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +82,7 @@ func TestServeLimitsHeaders(t *testing.T) {
 			t.Errorf("a header of %d bytes: %d, want %d", size, resp.StatusCode, want)
 		}
 	}
-	cancel()
+	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
