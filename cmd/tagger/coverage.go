@@ -94,11 +94,19 @@ func (f coverageFlags) check() error {
 	if f.minimum < 0 || f.minimum > 100 {
 		return fmt.Errorf("coverage: --min-coverage %g: want percent between 0 and 100", f.minimum)
 	}
-	for flag, path := range map[string]string{"--html": f.html, "--prometheus": f.prometheus, "--history": f.history} {
-		if path != "" {
-			if err := checkFile(flag, path); err != nil {
-				return fmt.Errorf("coverage: %w", err)
-			}
+	for _, one := range []struct {
+		flag, path string
+		check      func(flag, path string) error
+	}{
+		{"--html", f.html, checkReplaced},
+		{"--prometheus", f.prometheus, checkReplaced},
+		{"--history", f.history, checkFile},
+	} {
+		if one.path == "" {
+			continue
+		}
+		if err := one.check(one.flag, one.path); err != nil {
+			return fmt.Errorf("coverage: %w", err)
 		}
 	}
 	if f.perProject && f.prometheus == "" {

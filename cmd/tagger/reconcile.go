@@ -224,6 +224,17 @@ func checkFile(flag, path string) error {
 	return nil
 }
 
+// checkReplaced is checkFile for a file that is replaced as a whole. A device, a pipe or a folder is not.
+func checkReplaced(flag, path string) error {
+	if err := checkFile(flag, path); err != nil {
+		return err
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s %s: is not a regular file", flag, path)
+	}
+	return nil
+}
+
 // openReconciler reads the settings and rules, and logs in.
 func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconciler, error) {
 	if err := f.check(); err != nil {
@@ -236,9 +247,7 @@ func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconci
 	if err := f.checkKeys(set); err != nil {
 		return nil, err
 	}
-	if f.rate > 0 {
-		settings.Rate = f.rate
-	}
+	settings.Rate = cmp.Or(f.rate, settings.Rate)
 	scope, err := decodeScope(f.scope)
 	if err != nil {
 		return nil, err
@@ -314,7 +323,7 @@ func connectReconciler(
 
 func (f *reconcileFlags) check() error {
 	if f.apply == "" && f.revert == "" && !f.explains {
-		if err := checkFile("--out", f.out); err != nil {
+		if err := checkReplaced("--out", f.out); err != nil {
 			return err
 		}
 	}
@@ -340,12 +349,17 @@ func (f *reconcileFlags) check() error {
 	for _, one := range []struct {
 		flag  string
 		value int
-	}{{"--max", f.limits.Resources}, {"--canary", f.canary}, {"--concurrency", f.concurrency}} {
+	}{{"--max", f.limits.Resources}, {"--canary", f.canary}} {
 		if one.value < 0 {
 			return fmt.Errorf("%s %d: want 0 or more", one.flag, one.value)
 		}
 	}
-	return nil
+	if f.concurrency != 0 {
+		if err := config.CheckConcurrency("--concurrency", f.concurrency); err != nil {
+			return err
+		}
+	}
+	return config.CheckRate("--rate", f.rate)
 }
 
 // parsePeriod parses two times separated by a comma. For an empty text, both are zero.
@@ -371,6 +385,9 @@ func parsePeriod(flag, times string) (from, to time.Time, err error) {
 		if err != nil {
 			return from, to, fmt.Errorf("%s: %.40q is not a time such as 2026-11-18T02:10Z", flag, text)
 		}
+	}
+	if from.After(to) {
+		return from, to, fmt.Errorf("%s %.60q: the first time is after the second", flag, times)
 	}
 	return from, to, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,10 +20,6 @@ func (d *reconciler) run(f reconcileFlags) (reconcile.Run, error) {
 	if d.settings.DryRun {
 		return reconcile.Run{}, errors.New("reconcile: TAGGER_DRY_RUN is set: unset it to write")
 	}
-	concurrency := f.concurrency
-	if concurrency == 0 {
-		concurrency = d.settings.Concurrency
-	}
 	return reconcile.Run{
 		Tagger:      d.options.Tagger,
 		Cloud:       d.session.CloudName(),
@@ -32,7 +29,7 @@ func (d *reconciler) run(f reconcileFlags) (reconcile.Run, error) {
 		Canary:      f.canary,
 		CanaryWait:  f.canaryWait,
 		MaxFailures: f.maxFailures,
-		Concurrency: concurrency,
+		Concurrency: cmp.Or(f.concurrency, d.settings.Concurrency),
 		Resume:      f.resume,
 		Progress:    d.progress("tried"),
 	}, nil
@@ -184,9 +181,7 @@ func revert(ctx context.Context, s streams, f reconcileFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.rate > 0 {
-		settings.Rate = f.rate
-	}
+	settings.Rate = cmp.Or(f.rate, settings.Rate)
 	d, err := connectReconciler(ctx, s, settings, set, nil)
 	if err != nil {
 		return err

@@ -180,6 +180,10 @@ func TestReconcileFlags(t *testing.T) {
 		{"--protected onwer", "--protected onwer: protected_keys: does not have it"},
 		{"--max-percent 200", "--max-percent 200: want a share between 0 and 100"},
 		{"--max -1", "--max -1: want 0 or more"},
+		{"--concurrency 100000000", "--concurrency=100000000; want at least 1 and at most 1000"},
+		{"--rate -1", "--rate=-1; want 0.1 to 1000 writes a second"},
+		{"--created-between 2026-11-18T02:48Z,2026-11-18T02:10Z", "the first time is after the second"},
+		{"--out /dev/null", "--out /dev/null: is not a regular file"},
 		{"--created-between x", `--created-between "x": want two times separated by a comma`},
 	} {
 		args := append([]string{"reconcile", "--scope", "own", "--out", plan}, strings.Fields(tt.args)...)

@@ -299,6 +299,7 @@ func TestScopes(t *testing.T) {
 		{"coverage --key ownr", exitUsage,
 			"coverage: --key ownr: required: does not list it; it lists owner; did you mean owner?"},
 		{"coverage --html /nonexist/p", exitUsage, "coverage: --html /nonexist/p: there is no directory /nonexist"},
+		{"coverage --html " + t.TempDir(), exitUsage, "is not a regular file"},
 		{"reconcile --scope domain:Nope", exitUsage, "--scope domain:Nope: the credentials have no role"},
 		{"reconcile --scope own --out /nonexist/p", exitUsage, "--out /nonexist/p: there is no directory /nonexist"},
 		{"reconcile --scope own --out=", exitUsage, "--out needs a file"},

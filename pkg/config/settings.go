@@ -185,11 +185,11 @@ func (s Settings) checkBounds() error {
 			return fmt.Errorf("%s=%s is out of bounds; want %s to %s", b.name, b.value, b.low, b.high)
 		}
 	}
-	if s.Concurrency < 1 || s.Concurrency > maxConcurrency {
-		return fmt.Errorf("TAGGER_CONCURRENCY=%d; want at least 1 and at most %d", s.Concurrency, maxConcurrency)
+	if err := CheckConcurrency("TAGGER_CONCURRENCY", s.Concurrency); err != nil {
+		return err
 	}
-	if !(s.Rate == 0 || s.Rate >= 0.1 && s.Rate <= maxRate) { // this form also rejects NaN
-		return fmt.Errorf("TAGGER_RATE=%v; want 0.1 to %d writes a second, or 0 for no limit", s.Rate, maxRate)
+	if err := CheckRate("TAGGER_RATE", s.Rate); err != nil {
+		return err
 	}
 	if s.BytesInFlight < minBytesInFlight {
 		const format = "TAGGER_BYTES_IN_FLIGHT=%d; want at least %d, because one request may have 6 MiB"
@@ -275,4 +275,20 @@ func Unknown(environ []string) []string {
 	}
 	slices.Sort(warnings)
 	return warnings
+}
+
+// CheckConcurrency checks a number of changes to process at a time, the value of a variable or a flag.
+func CheckConcurrency(name string, n int) error {
+	if n < 1 || n > maxConcurrency {
+		return fmt.Errorf("%s=%d; want at least 1 and at most %d", name, n, maxConcurrency)
+	}
+	return nil
+}
+
+// CheckRate checks a limit of writes per second, the value of a variable or a flag.
+func CheckRate(name string, rate float64) error {
+	if !(rate == 0 || rate >= 0.1 && rate <= maxRate) { // this form also rejects NaN
+		return fmt.Errorf("%s=%v; want 0.1 to %d writes a second, or 0 for no limit", name, rate, maxRate)
+	}
+	return nil
 }
