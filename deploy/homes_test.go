@@ -112,6 +112,13 @@ func TestPagesAreReached(t *testing.T) {
 	}
 }
 
+// The README shows the command that runs the tests on a line of its own: CI takes it from there.
+func TestReadmeShowsTheTestCommand(t *testing.T) {
+	if !regexp.MustCompile(`(?m)^    make test$`).MatchString(read(t, "../README.md")) {
+		t.Error("README.md has no line that is an indented code block with `make test`")
+	}
+}
+
 // target returns what is wrong with a link to a file and a heading in it, or "".
 func target(t *testing.T, path, anchor string) string {
 	t.Helper()
