@@ -71,7 +71,8 @@ func TestRate(t *testing.T) {
 		between(t, "a backlog for a minute", backlog(t, b, time.Minute, always(100*time.Millisecond)), 295, 311)
 		between(t, "latency doubles", backlog(t, b, 20*time.Second, always(200*time.Millisecond)), 90, 111)
 		between(t, "latency grows fourfold", backlog(t, b, time.Minute, always(400*time.Millisecond)), 50, 200)
-		between(t, "and stays so", backlog(t, b, time.Minute, always(400*time.Millisecond)), 5, 40)
+		// At the lowest rate, how many of the workers find a turn depends on the order in which they come back.
+		between(t, "and stays so", backlog(t, b, time.Minute, always(400*time.Millisecond)), 1, 40)
 		backlog(t, b, 3*time.Minute, always(100*time.Millisecond)) // it recovers
 		between(t, "after it", backlog(t, b, time.Minute, always(100*time.Millisecond)), 290, 311)
 		read := write
