@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,9 @@ var wanted = map[string]string{
 
 // flagError rewrites an error of the flags of any command.
 func flagError(cmd *cobra.Command, err error) error {
+	if args := cmd.Flags().Args(); len(args) > 0 && cmd.HasSubCommands() {
+		return unknownCommand(cmd, args[0]) // the flag is one of the command that was meant
+	}
 	var unknown *pflag.NotExistError
 	var needs *pflag.ValueRequiredError
 	var invalid *pflag.InvalidValueError
@@ -35,11 +39,11 @@ func flagError(cmd *cobra.Command, err error) error {
 			}
 		})
 		meant := suggest.Word(unknown.GetSpecifiedName(), names)
+		hint := "did you mean --" + meant + "?"
 		if meant == "" {
-			return fmt.Errorf("%s: unknown flag --%s; tagger help %s lists them", commandName(cmd), unknown.GetSpecifiedName(),
-				commandName(cmd))
+			hint = strings.Replace(cmd.CommandPath(), "tagger", "tagger help", 1) + " lists them"
 		}
-		return fmt.Errorf("%s: unknown flag --%s; did you mean --%s?", commandName(cmd), unknown.GetSpecifiedName(), meant)
+		return fmt.Errorf("%sunknown flag --%s; %s", errorPrefix(cmd), unknown.GetSpecifiedName(), hint)
 	case errors.As(err, &needs):
 		f := needs.GetFlag()
 		return fmt.Errorf("--%s needs %s", f.Name, wants(f))
@@ -94,6 +98,42 @@ func wants(f *pflag.Flag) string {
 func commandName(cmd *cobra.Command) string {
 	_, name, _ := strings.Cut(cmd.CommandPath(), " ")
 	return cmp.Or(name, cmd.Name())
+}
+
+// errorPrefix returns the beginning of an error about a command: its name. The program's own name begins each error.
+func errorPrefix(cmd *cobra.Command) string {
+	if !cmd.HasParent() {
+		return ""
+	}
+	return commandName(cmd) + ": "
+}
+
+// checkGiven rejects empty arguments and flags that were set to an empty value: commands would treat them as absent,
+// and a script with an unset variable would act on more than it names.
+func checkGiven(cmd *cobra.Command, args []string) error {
+	if cmd.DisableFlagParsing { // completion, whose last argument is empty until something is typed
+		return nil
+	}
+	if slices.Contains(args, "") {
+		return fmt.Errorf("%san argument is empty, as from an unset variable", errorPrefix(cmd))
+	}
+	var err error
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if err == nil && isEmpty(f.Value) {
+			err = fmt.Errorf("%s--%s is empty, as from an unset variable: give it %s or leave it out", errorPrefix(cmd), f.Name,
+				wants(f))
+		}
+	})
+	return err
+}
+
+// isEmpty reports whether a flag has an empty value, or a list with one.
+func isEmpty(v pflag.Value) bool {
+	if list, ok := v.(pflag.SliceValue); ok {
+		all := list.GetSlice()
+		return len(all) == 0 || slices.Contains(all, "")
+	}
+	return v.String() == ""
 }
 
 // noArguments rejects arguments.

@@ -17,6 +17,9 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 		Use:   "help [COMMAND|environment [VARIABLE...]]",
 		Short: "Help about a command or the environment variables",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && args[0] == root.Name() {
+				args = args[1:]
+			}
 			topic, rest, err := root.Find(args)
 			if err != nil {
 				return err

@@ -83,6 +83,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	addGroup(root, "fleet", explainCommand(s), reconcileCommand(s), coverageCommand(s))
 	addGroup(root, "help", checkCommand(s), simcloudCommand(s), versionCommand(s), environmentTopic())
 	oneOf(root)
+	root.PersistentPreRunE = checkGiven // for every command
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(helpCommand(root))
 	root.SetHelpCommandGroupID("help")

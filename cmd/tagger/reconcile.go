@@ -214,9 +214,6 @@ func onlyOwn(scope config.Projects, own *cloud.Session) string {
 
 // checkFile checks that a file can be made at a path.
 func checkFile(flag, path string) error {
-	if path == "" {
-		return fmt.Errorf("%s needs a file", flag)
-	}
 	dir := filepath.Dir(path)
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%s %s: there is no directory %s", flag, path, dir)

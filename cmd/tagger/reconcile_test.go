@@ -302,7 +302,7 @@ func TestScopes(t *testing.T) {
 		{"coverage --html " + t.TempDir(), exitUsage, "is not a regular file"},
 		{"reconcile --scope domain:Nope", exitUsage, "--scope domain:Nope: the credentials have no role"},
 		{"reconcile --scope own --out /nonexist/p", exitUsage, "--out /nonexist/p: there is no directory /nonexist"},
-		{"reconcile --scope own --out=", exitUsage, "--out needs a file"},
+		{"reconcile --scope own --out=", exitUsage, "reconcile: --out is empty, as from an unset variable: give it a file or leave it out"},
 		{"reconcile --scope all --out " + filepath.Join(t.TempDir(), "p"), exitDone,
 			"these credentials see only their project"},
 	} {

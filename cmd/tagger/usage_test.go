@@ -37,6 +37,11 @@ func TestUsage(t *testing.T) {
 		{"help reconcil", `unknown help topic "reconcil"; did you mean reconcile?`},
 		{"help environment TAGGER_RATES", `unknown variable "TAGGER_RATES"; did you mean TAGGER_RATE?`},
 		{"help rules chekc", `unknown help topic "rules chekc"; did you mean check?`},
+		{"coverag --scope own", `unknown command "coverag" for "tagger"; did you mean coverage?`},
+		{"coverag -s own", `unknown command "coverag" for "tagger"; did you mean coverage?`},
+		{"queues lst --limit 3", `unknown command "lst" for "tagger queues"; did you mean list?`},
+		{"--scope own", "unknown flag --scope; tagger help lists them"},
+		{"queues --scope own", "queues: unknown flag --scope; tagger help queues lists them"},
 		{"plan " + dir, "read the event: " + dir + ": is a directory; name its files"},
 	} {
 		out, errOut, status := taggerCommand(t, "", strings.Fields(tt.args)...)
@@ -46,7 +51,7 @@ func TestUsage(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"help environment TAGGER_RATE": "TAGGER_RATE (5)\n", "help rules check": "tagger rules check", "help": "Usage:",
-		"help environment": "TAGGER_WAIT",
+		"help environment": "TAGGER_WAIT", "help tagger": "Usage:", "help tagger reconcile": "tagger reconcile --scope",
 	} {
 		out, errOut, status := taggerCommand(t, "", strings.Fields(args)...)
 		if status != exitDone || !strings.Contains(out, want) || errOut != "" {
@@ -55,6 +60,39 @@ func TestUsage(t *testing.T) {
 	}
 	if out, _, _ := taggerCommand(t, "", "help", "environment", "TAGGER_RATE"); strings.Contains(out, "TAGGER_WAIT") {
 		t.Error(out)
+	}
+}
+
+// An empty value is an error that names its flag, whatever the flag's type. Completion completes empty words.
+func TestEmptyValues(t *testing.T) {
+	clearListen(t)
+	for _, tt := range []struct{ args, want string }{
+		{"coverage --scope", "coverage: --scope is empty, as from an unset variable: give it a value or leave it out"},
+		{"coverage --html", "coverage: --html is empty, as from an unset variable: give it a file or leave it out"},
+		{"coverage --key", "coverage: --key is empty, as"},
+		{"coverage --prices", "coverage: --prices is empty, as"},
+		{"coverage --journal", "coverage: --journal is empty, as"},
+		{"reconcile --scope own --overwrite", "reconcile: --overwrite is empty, as"},
+		{"reconcile --scope own --kind", "reconcile: --kind is empty, as"},
+		{"reconcile --apply", "reconcile: --apply is empty, as"},
+		{"reconcile --revert a --written-by", "reconcile: --written-by is empty, as"},
+		{"queues drop --id", "queues drop: --id is empty, as"},
+		{"plan - --cloud", "plan: --cloud is empty, as"},
+		{"invoke - --cloud", "invoke: --cloud is empty, as"},
+		{"serve --listen", "serve: --listen is empty, as from an unset variable: give it a value or leave it out"},
+		{"listen --sink", "listen: --sink is empty, as"},
+		{"explain", "explain: an argument is empty, as from an unset variable"},
+		{"plan", "plan: an argument is empty, as"},
+		{"rules check", "rules check: an argument is empty, as"},
+	} {
+		out, errOut, status := taggerCommand(t, "", append(strings.Fields(tt.args), "")...)
+		if status != exitUsage || !strings.HasPrefix(errOut, "tagger: "+tt.want) || out != "" {
+			t.Errorf("%s: status %d: %s%s", tt.args, status, out, errOut)
+		}
+	}
+	if out, errOut, status := taggerCommand(t, "", "__complete", ""); status != exitDone ||
+		!strings.Contains(out, "\ncoverage\t") {
+		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
 }
 

@@ -59,14 +59,19 @@ func oneOf(cmd *cobra.Command, all ...*cobra.Command) *cobra.Command {
 		if len(args) == 0 {
 			return cmd.Help()
 		}
-		var names []string
-		for _, c := range cmd.Commands() {
-			if c.IsAvailableCommand() {
-				names = append(names, c.Name())
-			}
-		}
-		slices.Sort(names)
-		return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), suggest.Hint(args[0], names))
+		return unknownCommand(cmd, args[0])
 	}
 	return cmd
+}
+
+// unknownCommand returns the error for a name that none of a group's commands has.
+func unknownCommand(group *cobra.Command, name string) error {
+	var names []string
+	for _, c := range group.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	slices.Sort(names)
+	return fmt.Errorf("unknown command %q for %q%s", name, group.CommandPath(), suggest.Hint(name, names))
 }
