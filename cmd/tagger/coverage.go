@@ -72,6 +72,9 @@ func coverageCommand(s streams) *cobra.Command {
 		if err := f.check(); err != nil {
 			return err
 		}
+		if flags.Changed("names") && f.html == "" && f.form != "csv" {
+			return errors.New("coverage: --names needs --html FILE or -o csv")
+		}
 		return f.run(cmd.Context(), s)
 	}
 	return cmd
@@ -91,7 +94,7 @@ func (f coverageFlags) check() error {
 			return fmt.Errorf("coverage: %s %q: %w", one.flag, one.value, oneOfWords(one.value, words))
 		}
 	}
-	if f.minimum < 0 || f.minimum > 100 {
+	if !(f.minimum >= 0 && f.minimum <= 100) { // this form also rejects NaN
 		return fmt.Errorf("coverage: --min-coverage %g: want percent between 0 and 100", f.minimum)
 	}
 	for _, one := range []struct {

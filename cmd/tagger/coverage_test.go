@@ -101,6 +101,8 @@ func TestCoverageUsage(t *testing.T) {
 		{"--names all", "--names"},
 		{"--min-coverage 101", "between 0 and 100"},
 		{"--prometheus-projects", "needs --prometheus FILE"},
+		{"--names none", "coverage: --names needs --html FILE or -o csv"},
+		{"--min-coverage NaN", "between 0 and 100"},
 		{"--scope ,roels", "--scope"},
 	} {
 		_, errOut, status := taggerCommand(t, "", append([]string{"coverage"}, strings.Fields(tt.args)...)...)

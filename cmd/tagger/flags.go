@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -148,6 +149,14 @@ func noArguments(cmd *cobra.Command, args []string) error {
 		}
 	}
 	return fmt.Errorf("%s takes no argument %q%s", commandName(cmd), args[0], hint)
+}
+
+// checkDuration rejects a negative duration.
+func checkDuration(flag string, value time.Duration) error {
+	if value < 0 {
+		return fmt.Errorf("%s %s: want 0s or more", flag, value)
+	}
+	return nil
 }
 
 // oneOfWords returns the error for a value that is none of some words.

@@ -35,6 +35,9 @@ func invokeCommand(s streams) *cobra.Command {
 	out := outputFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
 		ctx := cmd.Context()
+		if err := checkDuration("--wait", wait); err != nil {
+			return fmt.Errorf("invoke: %w", err)
+		}
 		settings, set, err := configure(ctx, rulesFile, s)
 		if err != nil {
 			return err

@@ -71,7 +71,8 @@ func reconcileCommand(s streams) *cobra.Command {
 		"required for a plan: own, project ids, domain:NAME, roles or all, separated by commas",
 	)
 	flags.StringSliceVar(&f.kinds, "kind", words(metadata.ListedKinds()), "kinds of resources")
-	flags.StringVar(&f.name, "name", "", "pattern of names; * stands for any characters, ? for one")
+	flags.StringVar(&f.name, "name", "",
+		"pattern of names; * stands for any characters, ? for one, all others for themselves")
 	flags.StringVar(&f.created, "created-between", "", "two times (RFC 3339), separated by a comma")
 	flags.StringVar(&f.out, "out", "plan.jsonl", "`FILE` for the plan")
 	flags.StringSliceVar(
@@ -150,11 +151,14 @@ func reconcileCommand(s streams) *cobra.Command {
 	cmd.MarkFlagsMutuallyExclusive("apply", "revert", "show", "scheduled")
 	f.flags = flags
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if f.show != "" {
-			return showPlan(s, f)
-		}
 		if f.scheduled {
 			return runScheduled(cmd.Context(), cmd.Flags(), f.rulesFile)
+		}
+		if err := f.checkMode(); err != nil {
+			return err
+		}
+		if f.show != "" {
+			return showPlan(s, f)
 		}
 		if f.revert != "" {
 			return revert(cmd.Context(), s, f)
@@ -169,6 +173,59 @@ func reconcileCommand(s streams) *cobra.Command {
 		return d.plan(cmd.Context(), f)
 	}
 	return cmd
+}
+
+// The modes of tagger reconcile. A flag of this name chooses each, except the one that makes a plan.
+const (
+	planMode   = "making a plan"
+	showMode   = "--show"
+	applyMode  = "--apply"
+	revertMode = "--revert"
+)
+
+// modesOf returns the modes in which a flag has an effect, nil for all. Limits and pace of a run have one on a plan too:
+// its summary shows the limits, and suggests the command that applies the plan with these flags.
+func modesOf(flag string) []string {
+	switch flag {
+	case "out", "scope", "kind", "name", "created-between", "settled", "overwrite", "protected", "allow-past-dates":
+		return []string{planMode}
+	case "project":
+		return []string{showMode}
+	case "confirm", "canary", "canary-wait":
+		return []string{applyMode}
+	case "written-by", "written-between":
+		return []string{revertMode}
+	case "resume":
+		return []string{applyMode, revertMode}
+	case "rules", "max", "max-percent", "max-per-project":
+		return []string{planMode, applyMode}
+	case "max-failures", "rate", "concurrency":
+		return []string{planMode, applyMode, revertMode}
+	}
+	return nil
+}
+
+// checkMode rejects flags that have no effect in the mode of the command.
+func (f *reconcileFlags) checkMode() error {
+	mode, command := planMode, "reconcile"
+	switch {
+	case f.show != "":
+		mode = showMode
+	case f.apply != "":
+		mode = applyMode
+	case f.revert != "":
+		mode = revertMode
+	}
+	if mode != planMode {
+		command += " " + mode
+	}
+	var err error
+	f.flags.Visit(func(flag *pflag.Flag) {
+		if modes := modesOf(flag.Name); err == nil && modes != nil && !slices.Contains(modes, mode) {
+			err = fmt.Errorf("%s: --%s has no effect here: it is for %s", command, flag.Name, list(modes))
+		}
+	})
+	return err
 }
 
 // reconciler has what the modes of tagger reconcile share.
@@ -343,12 +400,23 @@ func (f *reconcileFlags) check() error {
 			return fmt.Errorf("%s %g: want a share between 0 and 100", one.flag, one.value)
 		}
 	}
+	if f.flags != nil && f.flags.Changed("confirm") && f.limits.Confirm < 0 { // -1 stands for a flag that is not set
+		return fmt.Errorf("--confirm %d: want 0 or more", f.limits.Confirm)
+	}
 	for _, one := range []struct {
 		flag  string
 		value int
 	}{{"--max", f.limits.Resources}, {"--canary", f.canary}} {
 		if one.value < 0 {
 			return fmt.Errorf("%s %d: want 0 or more", one.flag, one.value)
+		}
+	}
+	for _, one := range []struct {
+		flag  string
+		value time.Duration
+	}{{"--settled", f.settled}, {"--canary-wait", f.canaryWait}} {
+		if err := checkDuration(one.flag, one.value); err != nil {
+			return err
 		}
 	}
 	if f.concurrency != 0 {

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
 // commandAfter returns the arguments of the command that follows a label in an output.
@@ -184,11 +187,60 @@ func TestReconcileFlags(t *testing.T) {
 		{"--rate -1", "--rate=-1; want 0.1 to 1000 writes a second"},
 		{"--created-between 2026-11-18T02:48Z,2026-11-18T02:10Z", "the first time is after the second"},
 		{"--out /dev/null", "--out /dev/null: is not a regular file"},
+		{"--settled -5m", "--settled -5m0s: want 0s or more"},
 		{"--created-between x", `--created-between "x": want two times separated by a comma`},
 	} {
 		args := append([]string{"reconcile", "--scope", "own", "--out", plan}, strings.Fields(tt.args)...)
 		if _, errOut, status := taggerCommand(t, "", args...); status != exitUsage || !strings.Contains(errOut, tt.want) {
 			t.Errorf("%s: status %d: %s", tt.args, status, errOut)
+		}
+	}
+}
+
+// A flag that has no effect in a mode of reconcile is an error, which says where it has one.
+func TestReconcileModes(t *testing.T) {
+	_, plan := fleet(t, 2)
+	for _, tt := range []struct{ args, want string }{
+		{"--apply FILE --kind server", "reconcile --apply: --kind has no effect here: it is for making a plan"},
+		{"--apply FILE --scope own", "reconcile --apply: --scope has no effect here: it is for making a plan"},
+		{"--apply FILE --settled 0s", "reconcile --apply: --settled has no effect here: it is for making a plan"},
+		{"--apply FILE --out other.jsonl", "reconcile --apply: --out has no effect here: it is for making a plan"},
+		{"--apply FILE --project p", "reconcile --apply: --project has no effect here: it is for --show"},
+		{"--apply FILE --written-by r", "reconcile --apply: --written-by has no effect here: it is for --revert"},
+		{"--apply FILE --confirm -1", "--confirm -1: want 0 or more"},
+		{"--apply FILE --canary 1 --canary-wait -1s", "--canary-wait -1s: want 0s or more"},
+		{"--revert FILE --out other.jsonl", "reconcile --revert: --out has no effect here: it is for making a plan"},
+		{"--revert FILE --max 5", "reconcile --revert: --max has no effect here: it is for making a plan and --apply"},
+		{"--revert FILE --rules r.yaml", "reconcile --revert: --rules has no effect here: it is for making a plan and --apply"},
+		{"--revert FILE --confirm 5", "reconcile --revert: --confirm has no effect here: it is for --apply"},
+		{"--show FILE --scope own", "reconcile --show: --scope has no effect here: it is for making a plan"},
+		{"--show FILE --resume", "reconcile --show: --resume has no effect here: it is for --apply and --revert"},
+		{"--scope own --canary 5", "reconcile: --canary has no effect here: it is for --apply"},
+		{"--scope own --confirm 5", "reconcile: --confirm has no effect here: it is for --apply"},
+		{"--scope own --project p", "reconcile: --project has no effect here: it is for --show"},
+		{"--scope own --resume", "reconcile: --resume has no effect here: it is for --apply and --revert"},
+		{"--scheduled --scope own", "reconcile --scheduled: --scope has no effect on it"},
+	} {
+		args := strings.Fields("reconcile " + strings.ReplaceAll(tt.args, "FILE", plan))
+		if out, errOut, status := taggerCommand(t, "", args...); status != exitUsage || out != "" ||
+			!strings.HasPrefix(errOut, "tagger: "+tt.want) {
+			t.Errorf("%s: status %d: %s%s", tt.args, status, out, errOut)
+		}
+	}
+}
+
+// A bracket in --name stands for itself.
+func TestReconcileName(t *testing.T) {
+	sim, _ := fleet(t, 0)
+	for _, name := range []string{"web[1]", "web1", "db"} {
+		sim.PutServer(simcloud.Server{Name: name, Created: time.Now().Add(-2 * time.Hour)})
+	}
+	for pattern, want := range map[string]string{"web*": "2 resources, 2 keys", "web[1]": "1 resource, 1 key",
+		"web?": "1 resource, 1 key"} {
+		out, errOut, status := taggerCommand(t, "", "reconcile", "--scope", "own", "--name", pattern, "--settled", "0s",
+			"--out", filepath.Join(t.TempDir(), "plan.jsonl"))
+		if status != exitDone || !strings.Contains(out, want) {
+			t.Errorf("%s: status %d: %s%s", pattern, status, out, errOut)
 		}
 	}
 }

@@ -32,6 +32,14 @@ func simcloudCommand(s streams) *cobra.Command {
 	cmd.Flags().DurationVar(&o.Latency, "latency", 0, "how long every request takes")
 	cmd.Flags().BoolVar(&o.HuaweiCloud, "huaweicloud", false, "answer as Huawei Cloud does, and take signed requests")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		for _, one := range []struct {
+			flag  string
+			value time.Duration
+		}{{"--build-time", o.BuildTime}, {"--snapshot-time", o.SnapshotTime}, {"--latency", o.Latency}} {
+			if err := checkDuration(one.flag, one.value); err != nil {
+				return fmt.Errorf("simcloud: %w", err)
+			}
+		}
 		listener, err := bind(cmd.Context(), listen, "8774")
 		if err != nil {
 			return err

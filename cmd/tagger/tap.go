@@ -39,6 +39,9 @@ func queuesTapCommand(s streams) *cobra.Command {
 	cmd.Flags().IntVar(&o.count, "count", 0, "end after so many have been shown (default: when interrupted)")
 	out := outputFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if o.count < 0 {
+			return fmt.Errorf("queues tap: --count %d: want 0 or more", o.count)
+		}
 		t := &tap{streams: s, options: o, printer: printer{streams: s, style: styleFor(s.out), format: *out, fromPages: true}}
 		if err := t.open(cmd.Context()); err != nil {
 			return err
