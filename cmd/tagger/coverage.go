@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -178,6 +177,9 @@ func (f coverageFlags) options(ctx context.Context, s streams) (coverage.Options
 	if err != nil {
 		return coverage.Options{}, err
 	}
+	if err := f.checkOutputs(settings); err != nil {
+		return coverage.Options{}, fmt.Errorf("coverage: %w", err)
+	}
 	required := set.Policy().RequiredKeys()
 	if f.key != "" && len(required) > 0 && !slices.Contains(required, f.key) {
 		return coverage.Options{}, fmt.Errorf("coverage: --key %s: required: does not list it; it lists %s%s", f.key,
@@ -216,6 +218,30 @@ func (f coverageFlags) options(ctx context.Context, s streams) (coverage.Options
 		Rules: set, API: metadata.API(settings.API), Cloud: cloud.New(within), Scope: scope, Region: credentials.RegionName,
 		Key: f.key, Owners: f.by == "owner", WriteLocked: settings.WriteLocked, Now: now, Trail: trail, Prices: prices,
 	}, nil
+}
+
+// checkOutputs checks that no file to write is one to read, or another file to write.
+func (f coverageFlags) checkOutputs(settings config.Settings) error {
+	inputs := []namedFile{rulesInput(f.rulesFile, settings), {"--prices", f.prices}}
+	for _, path := range f.journals {
+		inputs = append(inputs, namedFile{"--journal", path})
+	}
+	if len(f.journals) == 0 {
+		inputs = append(inputs, namedFile{"TAGGER_AUDIT_FILE", settings.AuditFile})
+	}
+	for _, path := range f.logs {
+		inputs = append(inputs, namedFile{"--log", path})
+	}
+	for _, out := range []namedFile{{"--history", f.history}, {"--prometheus", f.prometheus}, {"--html", f.html}} {
+		if out.path == "" {
+			continue
+		}
+		if err := checkOutput(out, inputs...); err != nil {
+			return err
+		}
+		inputs = append(inputs, out)
+	}
+	return nil
 }
 
 // records returns the journals to read. Without --journal, that is the audit file, if it exists.
@@ -265,20 +291,4 @@ func (f coverageFlags) files(r coverage.Report, history []coverage.Point) error 
 		return coverage.AppendHistory(f.history, r.Point())
 	}
 	return nil
-}
-
-// replaceFile replaces a file atomically: a reader sees the old content or the new.
-func replaceFile(path string, mode os.FileMode, write func(io.Writer) error) error {
-	file, err := os.CreateTemp(filepath.Dir(path), ".tagger-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name()) // fails, harmlessly, after the rename
-	if err = write(file); err == nil {
-		err = file.Chmod(mode)
-	}
-	if err = errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
 }

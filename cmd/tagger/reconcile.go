@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -269,26 +268,6 @@ func onlyOwn(scope config.Projects, own *cloud.Session) string {
 		"; --scope roles reads every project in which they have a role"
 }
 
-// checkFile checks that a file can be made at a path.
-func checkFile(flag, path string) error {
-	dir := filepath.Dir(path)
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s %s: there is no directory %s", flag, path, dir)
-	}
-	return nil
-}
-
-// checkReplaced is checkFile for a file that is replaced as a whole. A device, a pipe or a folder is not.
-func checkReplaced(flag, path string) error {
-	if err := checkFile(flag, path); err != nil {
-		return err
-	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("%s %s: is not a regular file", flag, path)
-	}
-	return nil
-}
-
 // openReconciler reads the settings and rules, and logs in.
 func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconciler, error) {
 	if err := f.check(); err != nil {
@@ -300,6 +279,12 @@ func openReconciler(ctx context.Context, s streams, f *reconcileFlags) (*reconci
 	}
 	if err := f.checkKeys(set); err != nil {
 		return nil, err
+	}
+	if f.apply == "" {
+		inputs := []namedFile{rulesInput(f.rulesFile, settings), {"TAGGER_AUDIT_FILE", settings.AuditFile}}
+		if err := checkOutput(namedFile{"--out", f.out}, inputs...); err != nil {
+			return nil, fmt.Errorf("reconcile: %w", err)
+		}
 	}
 	settings.Rate = cmp.Or(f.rate, settings.Rate)
 	scope, err := decodeScope(f.scope)
