@@ -66,6 +66,9 @@ func checkCommand(s streams) *cobra.Command {
 			}
 			fmt.Fprintf(s.out, "%-12s %s  %s\n", f.Check, mark, f.Detail)
 		}
+		if ctx := cmd.Context(); ctx.Err() != nil {
+			return undone{fmt.Errorf("check the rest: %w", context.Cause(ctx))}
+		}
 		if failed {
 			return undone{}
 		}
@@ -80,6 +83,9 @@ const unusedID = "00000000-0000-4000-8000-000000000000"
 func check(ctx context.Context, rulesFile, listener string) []finding {
 	var all []finding
 	note := func(name string, err error, detail string) bool {
+		if ctx.Err() != nil { // an interrupt says nothing about what was to be checked
+			return false
+		}
 		if err != nil {
 			detail = strings.TrimPrefix(strings.TrimPrefix(err.Error(), "read the environment: "), name+": ")
 		}
@@ -87,6 +93,9 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 		return err == nil
 	}
 	warnOf := func(check, text string) {
+		if ctx.Err() != nil {
+			return
+		}
 		all = append(all, finding{Check: check, OK: true, Warning: true, Detail: visible.Line(text, maxComplaint)})
 	}
 	warn := func(check string, warnings []config.Warning) {

@@ -77,8 +77,9 @@ type explanation struct {
 	kind       lifecycle.Kind
 	view       metadata.View
 	assessment reconcile.Assessment
-	unread     error // why the rules could not be read
-	unwritten  error // why Tagger does not write in the resource's project
+	unread     error  // why the rules could not be read
+	unwritten  error  // why Tagger does not write in the resource's project
+	creator    string // as far as the cloud reports it
 	actions    recordedActions
 	log        logFindings
 	queues     queueFindings
@@ -86,6 +87,9 @@ type explanation struct {
 
 func (e *explanation) run(ctx context.Context) error {
 	candidates, failed, err := e.find(ctx)
+	if ctx.Err() != nil { // each place that was not searched has this error
+		err = e.stopped(ctx)
+	}
 	if err != nil {
 		return ended{exitUnread, err}
 	}
@@ -110,7 +114,12 @@ func (e *explanation) run(ctx context.Context) error {
 	e.actions = e.readActions(ctx, e.session, e.kind, e.view.ID)
 	e.options.Settled = 0
 	e.assessment, e.unread = reconcile.Assess(ctx, e.options, e.kind, e.view, nil)
-	e.print(ctx)
+	_, e.unwritten = e.options.Bounds.Session(ctx, e.view.Project)
+	e.creator = e.readCreator(ctx)
+	if ctx.Err() != nil {
+		return ended{exitUnread, e.stopped(ctx)}
+	}
+	e.print()
 	switch {
 	case e.unread != nil:
 		return ended{status: exitUnread}
@@ -118,6 +127,11 @@ func (e *explanation) run(ctx context.Context) error {
 		return undone{}
 	}
 	return nil
+}
+
+// stopped returns the error of an explanation that was interrupted.
+func (e *explanation) stopped(ctx context.Context) error {
+	return fmt.Errorf("read %s: %w", visible.Line(e.wanted, maxComplaint), context.Cause(ctx))
 }
 
 func words[T ~string](all []T) []string {
@@ -166,8 +180,8 @@ func list(words []string) string {
 	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
 }
 
-// creator returns who created the resource, as far as the cloud reports it.
-func (e *explanation) creator(ctx context.Context) string {
+// readCreator returns who created the resource, as far as the cloud reports it.
+func (e *explanation) readCreator(ctx context.Context) string {
 	id := e.view.User
 	if id == "" {
 		return "unknown: the API does not show it"

@@ -15,8 +15,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
-func (e *explanation) print(ctx context.Context) {
-	_, e.unwritten = e.options.Bounds.Session(ctx, e.view.Project)
+func (e *explanation) print() {
 	fmt.Fprintln(e.out, visible.Line(e.answer(), maxComplaint))
 	fmt.Fprintln(e.out)
 	v := e.view
@@ -33,7 +32,7 @@ func (e *explanation) print(ctx context.Context) {
 		state += ", locked"
 	}
 	e.line("state", "%s", state)
-	e.line("creator", "%s", e.creator(ctx))
+	e.line("creator", "%s", e.creator)
 	e.line("rights", "%s", e.rights())
 	if e.unread != nil {
 		e.line("rules", "%.8s; what they want is unknown: %s", e.options.Rules, e.unread)

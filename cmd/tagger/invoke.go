@@ -80,7 +80,7 @@ func invokeCommand(s streams) *cobra.Command {
 		p.printEmbedded()
 		for i, d := range events {
 			if err := context.Cause(ctx); err != nil {
-				return undone{fmt.Errorf("invoke: %w before %d of %d events were tried", err, len(events)-i, len(events))}
+				return undone{fmt.Errorf("%d of %d events were not tried: %w", len(events)-i, len(events), err)}
 			}
 			p.begin(i, len(events))
 			p.file(d.file)
@@ -96,11 +96,11 @@ func invokeCommand(s streams) *cobra.Command {
 			}
 			p.end()
 			if waited && ctx.Err() != nil {
-				text := "interrupted while it waited: nothing was written"
+				text := "nothing was written while it waited"
 				if left := len(events) - i - 1; left > 0 {
 					text += fmt.Sprintf(", and %d of %d events were not tried", left, len(events))
 				}
-				return undone{errors.New(text)}
+				return undone{fmt.Errorf("%s: %w", text, context.Cause(ctx))}
 			}
 		}
 		return p.verdict()

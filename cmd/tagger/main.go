@@ -90,12 +90,9 @@ func run(ctx context.Context, args []string, s streams) int {
 	root.SetCompletionCommandGroupID("help")
 	root.SetUsageFunc(printUsage)
 	wrapLong(root)
-	err := exclusive(root.ExecuteContext(ctx))
-	switch {
-	case checked.err != nil:
+	err := interrupted(ctx, exclusive(root.ExecuteContext(ctx)))
+	if checked.err != nil {
 		err = undone{fmt.Errorf("write the output: %w", checked.err)}
-	case errors.Is(err, errInterrupted):
-		err = undone{errInterrupted}
 	}
 	u, isUndone := errors.AsType[undone](err)
 	switch e, hasStatus := errors.AsType[ended](err); {
@@ -115,6 +112,19 @@ func run(ctx context.Context, args []string, s streams) int {
 		complain(s, err)
 		return exitUsage
 	}
+}
+
+// interrupted marks the error of a command that an interrupt ended, in the same words for all commands. Others stay as
+// they are. The error says what was under way or done, and wraps the cause of the context.
+func interrupted(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()) && !errors.Is(err, context.Cause(ctx)) {
+		return err
+	}
+	err = fmt.Errorf("interrupted: %w", err)
+	if e, ok := errors.AsType[ended](err); ok {
+		return ended{e.status, err}
+	}
+	return undone{err}
 }
 
 // maxComplaint limits the characters of an error message on the terminal.

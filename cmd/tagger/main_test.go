@@ -320,7 +320,7 @@ func TestInvokeIsInterrupted(t *testing.T) {
 	status := run(ctx, []string{"invoke", "--cloud", "env", "-"}, streams{strings.NewReader(events), &out, &errOut})
 	if status != exitUndone ||
 		!strings.Contains(errOut.String(),
-			"interrupted while it waited: nothing was written, and 1 of 2 events were not tried") {
+			"tagger: interrupted: nothing was written while it waited, and 1 of 2 events were not tried: context canceled") {
 		t.Errorf("status %d: %s%s", status, out.String(), errOut.String())
 	}
 }

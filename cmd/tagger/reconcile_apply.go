@@ -70,7 +70,8 @@ func (d *reconciler) apply(ctx context.Context, f reconcileFlags) error {
 		return nil
 	}
 	if ctx.Err() != nil && err != nil {
-		err = fmt.Errorf("interrupted: %d of %d written; go on with: %s", r.Written, r.Planned, f.nextCommand(f.apply))
+		err = fmt.Errorf("%d of %d written (%w); go on with: %s", r.Written, r.Planned, context.Cause(ctx),
+			f.nextCommand(f.apply))
 	}
 	if *f.output == asText {
 		d.printReport(r, "written")
@@ -213,8 +214,8 @@ func (d *reconciler) revert(ctx context.Context, f reconcileFlags) error {
 		d.printReport(r, "restored")
 	}
 	if ctx.Err() != nil && err != nil {
-		err = fmt.Errorf("interrupted: %d of %d restored; go on with: tagger reconcile --revert %s --resume%s", r.Written,
-			r.Planned, shellWord(f.revert), f.selected())
+		err = fmt.Errorf("%d of %d restored (%w); go on with: tagger reconcile --revert %s --resume%s", r.Written, r.Planned,
+			context.Cause(ctx), shellWord(f.revert), f.selected())
 	}
 	return d.status(r, err)
 }

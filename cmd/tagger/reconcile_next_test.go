@@ -165,7 +165,7 @@ func TestReconcileIsInterrupted(t *testing.T) {
 	status := run(ctx, []string{"reconcile", "--apply", plan, "--confirm", "60", "--max-per-project", "100%"},
 		streams{strings.NewReader(""), &out, &errOut})
 	if status != exitUndone ||
-		!regexp.MustCompile(`interrupted: \d+ of 60 written; go on with: tagger reconcile --apply \S+ `+
+		!regexp.MustCompile(`interrupted: \d+ of 60 written \(context canceled\); go on with: tagger reconcile --apply \S+ `+
 			`--resume --confirm \d+ --max-per-project \d+%\n$`).MatchString(errOut.String()) {
 		t.Fatalf("status %d: %s%s", status, out.String(), errOut.String())
 	}

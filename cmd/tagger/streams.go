@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -52,12 +52,9 @@ func (i interruptible) Read(p []byte) (int, error) {
 	case r := <-done:
 		return copy(p, buffer[:r.n]), r.err
 	case <-i.ctx.Done():
-		return 0, errInterrupted
+		return 0, fmt.Errorf("read standard input: %w", context.Cause(i.ctx))
 	}
 }
-
-// errInterrupted reports that the command was interrupted while it read standard input.
-var errInterrupted = errors.New("interrupted while it read standard input")
 
 // output is the format of printed results.
 type output string

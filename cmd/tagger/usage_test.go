@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -145,14 +147,64 @@ func TestInterruptWhileReading(t *testing.T) {
 			t.Fatal(err)
 		}
 		stop := time.AfterFunc(10*time.Millisecond, cancel) // whether it reads by then or not
-		if status := <-ended; status == exitDone || !strings.Contains(errOut.String(), "interrupted") &&
-			!strings.Contains(errOut.String(), "cancel") {
+		if status := <-ended; status == exitDone || !strings.HasPrefix(errOut.String(), "tagger: interrupted: ") {
 			t.Errorf("%s: status %d: %s%s", args, status, out.String(), errOut.String())
 		}
 		stop.Stop()
 		cancel()
 		if err := errors.Join(w.Close(), r.Close()); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// An interrupt is reported in the same words by every command, with its cause, and not as a fault of the cloud.
+func TestInterrupts(t *testing.T) {
+	sim, plan := fleet(t, 3)
+	t.Setenv("TAGGER_RULES", `{"required": [{"key": "owner", "kinds": ["server"]}], "rules": [{"on": "server.created", `+
+		`"add": {"owner": "a"}}]}`)
+	id := sim.Servers()[0].ID
+	for _, tt := range []struct {
+		args, at string // at is in the path of the request that is interrupted
+		status   int
+		want     string
+	}{
+		{"check", "/auth/tokens", exitUndone, "check the rest: interrupt signal received"},
+		{"check -o json", "/metadata", exitUndone, "check the rest: interrupt signal received"},
+		{"coverage", "/auth/tokens", exitUndone, "wait for the login: "},
+		{"coverage", "/servers/detail", exitUnread, "read the resources: interrupt signal received"},
+		{"coverage -o json", "/servers/detail", exitUnread, "read the resources: interrupt signal received"},
+		{"reconcile --scope own --out " + plan, "/servers/detail", exitUnread,
+			"read the resources: interrupt signal received"},
+		{"explain " + id, "/servers/" + id, exitUnread, "read " + id + ": interrupt signal received"},
+		{"explain " + id, "/users/", exitUnread, "read " + id + ": interrupt signal received"},
+		{"explain nosuch", "/servers/detail", exitUnread, "read nosuch: interrupt signal received"},
+		{"plan --cloud env -", "/auth/tokens", exitUndone, "wait for the login: "},
+	} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		ended := make(chan struct{})
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, tt.at) {
+				cancel(errors.New("interrupt signal received"))
+				<-ended // a response would be in time for the command
+			}
+			sim.ServeHTTP(w, r)
+		}))
+		for _, line := range sim.Env(server.URL) {
+			name, value, _ := strings.Cut(line, "=")
+			t.Setenv(name, value)
+		}
+		var out, errOut bytes.Buffer
+		status := run(ctx, strings.Fields(tt.args), streams{strings.NewReader("{}"), &out, &errOut})
+		close(ended)
+		server.Close()
+		cancel(nil)
+		if status != tt.status || !strings.HasPrefix(errOut.String(), "tagger: interrupted: "+tt.want) {
+			t.Errorf("%s, at %s: status %d: %s%s", tt.args, tt.at, status, out.String(), errOut.String())
+		}
+		if strings.Contains(out.String(), "failed") || strings.Contains(out.String(), "interrupt") ||
+			strings.Contains(out.String(), "unknown") || strings.Contains(out.String(), `"ok":false`) {
+			t.Errorf("%s, at %s: %s", tt.args, tt.at, out.String())
 		}
 	}
 }
