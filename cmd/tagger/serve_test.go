@@ -14,6 +14,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/app"
 	"github.com/cloudtagger/tagger/pkg/cloud/cloudsyaml"
 	"github.com/cloudtagger/tagger/pkg/config"
+	"github.com/cloudtagger/tagger/pkg/ingress"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
@@ -134,6 +135,63 @@ func TestServe(t *testing.T) {
 				t.Errorf("a body: %s", body)
 			}
 		})
+	}
+}
+
+// A body that is too large is a rejected event: its response has the outcome, and the metrics count it. A request
+// without the secret, or with another method, is no event.
+func TestServeRefusals(t *testing.T) {
+	onSimcloud(t, simcloud.Options{})
+	t.Setenv("TAGGER_RULES", `{"rules": [{"on": "server.created", "set": {"owner": "a"}}]}`)
+	t.Setenv("TAGGER_HTTP_SECRET", "s3cret")
+	t.Setenv("TAGGER_LOG_LEVEL", "error")
+	t.Setenv("OS_PASSWORD", "wrong") // the process is alive all the same
+	url := serving(t)
+	large := strings.Repeat("x", ingress.MaxPayload+1)
+	for _, tt := range []struct {
+		name, method, path, secret string
+		body                       io.Reader
+		status                     int
+		outcome, reason            string
+	}{
+		{"too large", "POST", "", "s3cret", strings.NewReader(large), 413, "rejected",
+			"read HTTP request: the body has more than 6291456 bytes"},
+		{"too large, of unknown length", "POST", "", "s3cret", io.MultiReader(strings.NewReader(large)), 413, "rejected",
+			"read HTTP request: the body has more than 6291456 bytes"},
+		{"no secret", "POST", "", "", strings.NewReader("{}"), 401, "", ""},
+		{"another method", "PUT", "", "s3cret", strings.NewReader("{}"), 405, "", ""},
+		{"health", "GET", "healthz", "", nil, 200, "", ""},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), tt.method, url+tt.path, tt.body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tt.secret != "" {
+			r.Header.Set("Authorization", "Bearer "+tt.secret)
+		}
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		_ = resp.Body.Close()
+		if outcome, reason := resp.Header.Get("Tagger-Outcome"), resp.Header.Get("Tagger-Reason"); outcome != tt.outcome ||
+			reason != tt.reason || resp.StatusCode != tt.status {
+			t.Errorf("%s: %s, outcome %q, reason %q", tt.name, resp.Status, outcome, reason)
+		}
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer s3cret")
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	metrics, err := io.ReadAll(resp.Body)
+	if err != nil || !strings.Contains(string(metrics), "tagger_events_total{function=\"tagger\",outcome=\"rejected\"} 2\n") {
+		t.Errorf("%v:\n%s", err, metrics)
 	}
 }
 

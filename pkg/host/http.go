@@ -141,8 +141,7 @@ func (h *HTTP) events(w http.ResponseWriter, r *http.Request) {
 // work has released its slot, so that a client that reads slowly does not block others.
 func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpResponse, bool) {
 	if r.ContentLength > ingress.MaxPayload {
-		tooLarge(w)
-		return httpResponse{}, false
+		return h.tooLarge(r), true
 	}
 	longest := r.ContentLength
 	if longest < 0 { // unknown
@@ -154,8 +153,7 @@ func (h *HTTP) work(w http.ResponseWriter, r *http.Request) (httpResponse, bool)
 	_, isTooLarge := errors.AsType[*http.MaxBytesError](err)
 	switch {
 	case isTooLarge:
-		tooLarge(w)
-		return httpResponse{}, false
+		return h.tooLarge(r), true
 	case errors.Is(err, errBudgetExhausted):
 		busy(w, "too many bytes in memory")
 		return httpResponse{}, false
@@ -212,8 +210,17 @@ func (h *HTTP) plan(ctx context.Context, header http.Header, body []byte, size i
 	return planned, batch, true
 }
 
-func tooLarge(w http.ResponseWriter) {
-	http.Error(w, fmt.Sprintf("the body has more than %d bytes", ingress.MaxPayload), http.StatusRequestEntityTooLarge)
+// tooLarge returns the response to a request whose body is too large. Its event is lost unless the sender keeps it, so
+// that it is logged and counted like any other rejected event.
+func (h *HTTP) tooLarge(r *http.Request) httpResponse {
+	ctx := context.WithoutCancel(r.Context())
+	plan := h.options.Processor.Plan(ctx, delivery.Message{
+		Err:        fmt.Errorf("read HTTP request: the body has more than %d bytes", ingress.MaxPayload),
+		ReceivedAt: time.Now(),
+	})
+	response := newHTTPResponse(delivery.Whole(h.options.Processor.Work(ctx, []delivery.Plan{plan})), r.Header)
+	response.status = http.StatusRequestEntityTooLarge
+	return response
 }
 
 // busy asks the client to retry after about a second.

@@ -60,7 +60,9 @@ func TestHTTPRequests(t *testing.T) {
 		{"credentials", "POST", "/", structured, event("broken"), "", 500,
 			"deferred: configuration or credentials are wrong; see the log"},
 		{"panic", "POST", "/", structured, event("panic"), "", 503, "panic"},
-		{"too large", "POST", "/", structured, strings.Repeat("x", ingress.MaxPayload+1), "", 413, "more than"},
+		{"too large", "POST", "/", structured, strings.Repeat("x", ingress.MaxPayload+1), "", 413, "rejected: read HTTP request: the body has more than"},
+		{"too large, with results", "POST", "/", asking("application/json"), strings.Repeat("x", ingress.MaxPayload+1), "",
+			413, `{"outcome":"rejected","results":[{"event"`},
 		{"another method", "PUT", "/", structured, event("tagged"), "", 405, "POST a CloudEvent"},
 		{"health", "GET", "/healthz", nil, "", "s3cret", 200, "ok"},
 		{"metrics", "GET", "/metrics", nil, "", "s3cret", 200, "tagger_up 1"},
@@ -105,6 +107,10 @@ func TestHTTPRequests(t *testing.T) {
 			}
 			if resp.StatusCode == 204 && (len(body) > 0 || resp.Header.Get("Content-Type") != "") {
 				t.Errorf("a body of type %q: %q", resp.Header.Get("Content-Type"), body)
+			}
+			noEvent := resp.StatusCode == 401 || resp.StatusCode == 405 || tt.method == "GET"
+			if outcome := resp.Header.Get("Tagger-Outcome"); (outcome == "") != noEvent {
+				t.Errorf("%s: outcome %q", resp.Status, outcome)
 			}
 			if strings.Contains(string(body), "s3cret") || resp.StatusCode == 404 || resp.StatusCode == 409 {
 				t.Errorf("%s: %s", resp.Status, body)

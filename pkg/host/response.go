@@ -61,7 +61,8 @@ func directResponse(d delivery.Decision) (any, error) {
 	return results{d.Outcome, d.Results}, nil
 }
 
-// The header fields with the result, in ASCII. Every response has them.
+// The header fields with the result, in ASCII. Responses about events have them, those to requests that were refused
+// before an event arrived do not.
 const (
 	outcomeHeader = "Tagger-Outcome"
 	reasonHeader  = "Tagger-Reason"
