@@ -117,7 +117,7 @@ func TestAuditFileUnknown(t *testing.T) {
 		t.Errorf("%+v", end)
 	}
 	out, errOut, status := taggerCommand(t, "", "reconcile", "--revert", file)
-	if status != exitDone || !strings.Contains(out, "1 have keys whose values before were not read") ||
+	if status != exitDone || !strings.Contains(out, "1 resource with keys whose values before were not read") ||
 		sim.Metadata("server", id)["tier"] != "gold" {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}

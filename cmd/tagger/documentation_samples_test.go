@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,7 +16,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
 
-var sampleBlock = regexp.MustCompile("(?s)(<!-- sample: ([^\n]*) -->\n```text\n)(.*?)(```)")
+var sampleBlock = regexp.MustCompile("(?s)(<!-- sample: ([^\n]*) -->\n```(?:text|json)\n)(.*?)(```)")
 
 // What a run prints that differs from the next: times, request ids, the project's id, the embedded cloud's address.
 var varying = []struct {
@@ -28,6 +30,7 @@ var varying = []struct {
 	{regexp.MustCompile(`run-[0-9a-f]{12}`), "run-4c1e09a2b7d3"},
 	{regexp.MustCompile(`plan [0-9a-f]{12}`), "plan 71d2c5a9e0f4"},
 	{regexp.MustCompile(`, id [0-9a-f]{12}`), ", id 71d2c5a9e0f4"},
+	{regexp.MustCompile(`"user_id": "[0-9a-f]{32}`), `"user_id": "3d9a1b7f6c4e4d0fa2b81c5e7f90ab12`},
 	{regexp.MustCompile(`creator   [0-9a-f]{32}`), "creator   3d9a1b7f6c4e4d0fa2b81c5e7f90ab12"},
 	{regexp.MustCompile(`valid until \d+ \w{3} \d\d:\d\d UTC`), "valid until 21 November"},
 	{regexp.MustCompile(`\d+ \w{3} \d\d:\d\d UTC`), "20 Nov 09:15 UTC"},
@@ -65,6 +68,7 @@ func TestDocumentedSamples(t *testing.T) {
 		"reconcile show":  "reconcile --show plan.jsonl",
 		"reconcile apply": "reconcile --apply plan.jsonl --confirm 2",
 		"explain":         "explain web-11",
+		"explain as json": "explain web-11 -o json",
 		"coverage":        "coverage --scope own",
 	}
 	printed := map[string]string{}
@@ -73,10 +77,17 @@ func TestDocumentedSamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Chdir(t.TempDir())
-	for _, name := range []string{"explain", "coverage", "reconcile", "reconcile show", "reconcile apply"} {
+	for _, name := range []string{"explain", "explain as json", "coverage", "reconcile", "reconcile show", "reconcile apply"} {
 		out, errOut, status := taggerCommand(t, "", strings.Fields(commands[name])...)
-		if want := map[string]int{"explain": exitUndone}[name]; status != want {
+		if want := map[string]int{"explain": exitUndone, "explain as json": exitUndone}[name]; status != want {
 			t.Errorf("%s: status %d: %s%s", name, status, out, errOut)
+		}
+		if strings.HasSuffix(name, "as json") {
+			var indented bytes.Buffer
+			if err := json.Indent(&indented, []byte(out), "", "  "); err != nil {
+				t.Fatal(err)
+			}
+			out = indented.String()
 		}
 		for _, v := range varying {
 			out = v.pattern.ReplaceAllString(out, v.replacement)

@@ -23,7 +23,7 @@ func explainCommand(s streams) *cobra.Command {
 	var rulesFile string
 	var kinds, logs []string
 	cmd := &cobra.Command{
-		Use:   "explain ID|NAME [--log FILE|DIR|-]",
+		Use:   "explain ID|NAME [--log FILE|DIR|-] [-o json]",
 		Short: "Show why a resource has or lacks its metadata",
 		Long: "Read one server, volume or snapshot and say which keys the rules want, which of them it has, and what " +
 			"keeps the others away. Nothing is written. --log reads Tagger's JSON log, to tell what became of the resource's " +
@@ -40,6 +40,7 @@ func explainCommand(s streams) *cobra.Command {
 		StringSliceVar(&kinds, "kind", words(metadata.ListedKinds()), "kinds of resources to look for")
 	cmd.Flags().
 		StringArrayVar(&logs, "log", nil, "file or directory of Tagger's JSON log, or - for standard input; can be repeated")
+	format := outputFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		f := reconcileFlags{kinds: kinds, perProject: "25%", explains: true}
@@ -61,7 +62,7 @@ func explainCommand(s streams) *cobra.Command {
 		for _, kind := range kinds {
 			d.options.Kinds = append(d.options.Kinds, lifecycle.Kind(kind))
 		}
-		e := &explanation{reconciler: d, wanted: args[0], logs: logs}
+		e := &explanation{reconciler: d, wanted: args[0], logs: logs, format: *format}
 		return e.run(ctx)
 	}
 	return cmd
@@ -72,14 +73,15 @@ type explanation struct {
 	*reconciler
 	wanted string
 	logs   []string
+	format output
 
 	session    *cloud.Session
 	kind       lifecycle.Kind
 	view       metadata.View
 	assessment reconcile.Assessment
-	unread     error  // why the rules could not be read
-	unwritten  error  // why Tagger does not write in the resource's project
-	creator    string // as far as the cloud reports it
+	unread     error // why the rules could not be read
+	unwritten  error // why Tagger does not write in the resource's project
+	creator    creator
 	actions    recordedActions
 	log        logFindings
 	queues     queueFindings
@@ -119,13 +121,24 @@ func (e *explanation) run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ended{exitUnread, e.stopped(ctx)}
 	}
-	e.print()
+	if err := e.show(e.fullView, e.print); err != nil {
+		return err
+	}
 	switch {
 	case e.unread != nil:
 		return ended{status: exitUnread}
 	case len(e.lacking()) > 0:
 		return undone{}
 	}
+	return nil
+}
+
+// show prints an explanation as JSON or as text.
+func (e *explanation) show(view func() explanationView, text func()) error {
+	if e.format == asJSON {
+		return printJSON(e.out, view())
+	}
+	text()
 	return nil
 }
 
@@ -151,7 +164,7 @@ func (e *explanation) line(name, format string, args ...any) {
 func (e *explanation) lacking() []string {
 	exempt := map[string]bool{}
 	for _, p := range e.assessment.Problems {
-		exempt[p.Key] = strings.HasPrefix(p.Why, "exempt")
+		exempt[p.Key] = isExempt(p.Why)
 	}
 	var keys []string
 	for _, key := range slices.Sorted(maps.Keys(e.assessment.Wanted)) {
@@ -180,20 +193,38 @@ func list(words []string) string {
 	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
 }
 
-// readCreator returns who created the resource, as far as the cloud reports it.
-func (e *explanation) readCreator(ctx context.Context) string {
-	id := e.view.User
-	if id == "" {
+// creator is the user who created the resource, as far as the cloud reports it.
+type creator struct {
+	id, name string
+	unnamed  string // why the name is not there
+}
+
+func (e *explanation) readCreator(ctx context.Context) creator {
+	c := creator{id: e.view.User}
+	if c.id == "" {
+		return c
+	}
+	user, err := e.options.Bounds.User(ctx, c.id)
+	_, unknown := errors.AsType[*cloud.UnknownError](err)
+	switch {
+	case unknown:
+		c.unnamed = "name unknown: " + err.Error()
+	case err != nil:
+		c.unnamed = "name not read: " + err.Error()
+	default:
+		c.name = user.Name
+	}
+	return c
+}
+
+func (c creator) String() string {
+	switch {
+	case c.id == "":
 		return "unknown: the API does not show it"
+	case c.unnamed != "":
+		return c.id + "  (" + c.unnamed + ")"
 	}
-	user, err := e.options.Bounds.User(ctx, id)
-	if _, unknown := errors.AsType[*cloud.UnknownError](err); unknown {
-		return id + "  (name unknown: " + err.Error() + ")"
-	}
-	if err != nil {
-		return id + "  (name not read: " + err.Error() + ")"
-	}
-	return id + "  " + user.Name
+	return c.id + "  " + c.name
 }
 
 // rights describes what the credentials may do with the resource.

@@ -131,60 +131,102 @@ func (e *explanation) get(
 
 // ambiguous lists the resources that share a name.
 func (e *explanation) ambiguous(candidates []found) error {
-	fmt.Fprintf(
-		e.out,
-		"%s is the name of %d resources. Say which one, by its id:\n",
-		visible.Line(e.wanted, maxComplaint),
-		len(candidates),
-	)
-	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
-	for _, c := range candidates {
-		fmt.Fprintf(w, "  %s\t%s\tproject %s\t%s\tcreated %s\n",
-			c.view.ID, c.kind, c.view.Project, c.view.State, c.view.Created.UTC().Format(time.RFC3339))
+	answer := fmt.Sprintf("%s is the name of %d resources. Say which one, by its id:", e.wanted, len(candidates))
+	view := func() explanationView {
+		v := e.emptyView(outcomeAmbiguous, strings.TrimSuffix(answer, ":")+".")
+		for _, c := range candidates {
+			v.Candidates = append(v.Candidates, viewResource(c.kind, c.view))
+		}
+		return v
 	}
-	_ = w.Flush()
+	err := e.show(view, func() {
+		fmt.Fprintln(e.out, visible.Line(answer, maxComplaint))
+		w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+		for _, c := range candidates {
+			fmt.Fprintf(w, "  %s\t%s\tproject %s\t%s\tcreated %s\n",
+				c.view.ID, c.kind, c.view.Project, c.view.State, c.view.Created.UTC().Format(time.RFC3339))
+		}
+		_ = w.Flush()
+	})
+	if err != nil {
+		return err
+	}
 	return ended{status: exitUsage}
 }
 
 // notFound explains why a resource may not be visible.
 func (e *explanation) notFound(ctx context.Context, failed []error) error {
-	name := visible.Line(e.wanted, maxComplaint)
 	if len(failed) > 0 {
-		fmt.Fprintf(e.out, "%s is unknown: not everything could be read.\n", name)
-		for _, err := range failed {
-			e.line("error", "%s", err)
-		}
-		return ended{status: exitUnread}
+		return e.notRead(failed)
 	}
 	if metadata.CheckID(e.wanted) == nil {
 		for _, kind := range e.options.Kinds {
-			actions := e.readActions(ctx, e.reconciler.session, kind, e.wanted)
-			if !actions.deleted() {
-				continue
+			if actions := e.readActions(ctx, e.reconciler.session, kind, e.wanted); actions.deleted() {
+				return e.deleted(actions)
 			}
-			fmt.Fprintf(e.out, "%s is deleted: nothing can be written on it any more.\n", name)
-			e.printActions(actions)
-			e.printLog(time.Time{})
-			return undone{}
 		}
 	}
-	fmt.Fprintf(
-		e.out,
-		"%s: not found. Either it does not exist, or these credentials cannot see it.\n",
-		name,
-	)
-	e.line(
-		"looked",
-		"%s, as %s in project %s",
-		strings.Join(words(e.options.Kinds), "s, ")+"s",
-		e.reconciler.session.User,
-		cmp.Or(e.reconciler.session.ProjectName, e.reconciler.session.Project),
-	)
-	e.printLog(time.Time{})
-	e.line(
-		"next",
-		"check the id or the name, and the project that the credentials are for (openstack server show %s)",
-		name,
-	)
+	if ctx.Err() != nil {
+		return ended{exitUnread, e.stopped(ctx)}
+	}
+	answer := e.wanted + ": not found. Either it does not exist, or these credentials cannot see it."
+	next := "check the id or the name, and the project that the credentials are for (openstack server show " + e.wanted +
+		")"
+	view := func() explanationView {
+		v := e.emptyView(outcomeNotFound, answer)
+		v.Next = next
+		return v
+	}
+	err := e.show(view, func() {
+		fmt.Fprintln(e.out, visible.Line(answer, maxComplaint))
+		e.line("looked", "%s, as %s in project %s", strings.Join(words(e.options.Kinds), "s, ")+"s",
+			e.reconciler.session.User, cmp.Or(e.reconciler.session.ProjectName, e.reconciler.session.Project))
+		e.printLog(time.Time{})
+		e.line("next", "%s", next)
+	})
+	if err != nil {
+		return err
+	}
+	return undone{}
+}
+
+// notRead reports that the resource may be in one of the places that could not be searched.
+func (e *explanation) notRead(failed []error) error {
+	answer := e.wanted + " is unknown: not everything could be read."
+	view := func() explanationView {
+		v := e.emptyView(outcomeUnknown, answer)
+		for _, err := range failed {
+			v.Errors = append(v.Errors, err.Error())
+		}
+		return v
+	}
+	err := e.show(view, func() {
+		fmt.Fprintln(e.out, visible.Line(answer, maxComplaint))
+		for _, err := range failed {
+			e.line("error", "%s", err)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return ended{status: exitUnread}
+}
+
+// deleted reports a resource that the cloud remembers only by its actions.
+func (e *explanation) deleted(actions recordedActions) error {
+	answer := e.wanted + " is deleted: nothing can be written on it any more."
+	view := func() explanationView {
+		v := e.emptyView(outcomeDeleted, answer)
+		v.Actions = actions.all
+		return v
+	}
+	err := e.show(view, func() {
+		fmt.Fprintln(e.out, visible.Line(answer, maxComplaint))
+		e.printActions(actions)
+		e.printLog(time.Time{})
+	})
+	if err != nil {
+		return err
+	}
 	return undone{}
 }

@@ -238,11 +238,12 @@ func (e *explanation) printLog(created time.Time) {
 	case !f.given:
 		e.line("events", "unknown: no log was given (--log FILE, DIR or -)")
 	case f.from.IsZero():
-		e.line("looked", "%d lines of logs, none of them usable", f.lines)
+		e.line("looked", "%s of logs, none usable", plural(f.lines, "line"))
 	default:
-		text := fmt.Sprintf("logs %s … %s, %d lines, %d about it", clock(f.from), clock(f.to), f.lines, f.count)
+		text := fmt.Sprintf("logs %s … %s, %s, %d about it", clock(f.from), clock(f.to), plural(f.lines, "line"),
+			f.count)
 		if f.unusable > 0 {
-			text += fmt.Sprintf("; %d lines are no JSON of Tagger's", f.unusable)
+			text += fmt.Sprintf("; %s without Tagger's JSON", plural(f.unusable, "line"))
 		}
 		if !created.IsZero() && !f.covers(created) && f.count == 0 {
 			text += "; they do not cover its creation at " + clock(created)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/cloudtagger/tagger/pkg/metadata"
 	"github.com/cloudtagger/tagger/pkg/reconcile"
+	"github.com/cloudtagger/tagger/pkg/tagger"
 	"github.com/cloudtagger/tagger/pkg/visible"
 )
 
@@ -112,77 +114,102 @@ func (e *explanation) printRules() {
 	}
 }
 
-func (e *explanation) printKeys() {
+// keys returns the keys that the rules want or could want, and those that are there, each once.
+func (e *explanation) keys() []keyView {
 	a := e.assessment
 	why := map[string]string{}
 	for _, p := range a.Problems {
 		why[p.Key] = p.Why
 	}
-	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "keys      KEY\tWANTED\tTHERE\tSTATUS")
-	row := func(key, want, there, status string) {
-		fmt.Fprintf(
-			w,
-			"          %s\t%s\t%s\t%s\n",
-			visible.Line(key, maxComplaint),
-			visible.Line(cmp.Or(want, "-"), maxComplaint),
-			visible.Line(cmp.Or(there, "-"), maxComplaint),
-			visible.Line(status, maxComplaint),
-		)
+	all := []keyView{}
+	seen := map[string]bool{}
+	add := func(k keyView) {
+		if value, there := e.view.Metadata[k.Key]; there {
+			k.Value = &value
+		}
+		if !seen[k.Key] {
+			seen[k.Key] = true
+			all = append(all, k)
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(a.Wanted)) {
+		want := a.Wanted[key]
 		have, there := e.view.Metadata[key]
-		status := "missing"
+		k := keyView{Key: key, Wanted: &want, DecidedBy: byRules, Status: keyMissing, Why: why[key]}
 		switch {
-		case there && have == a.Wanted[key]:
-			status = "ok"
-		case why[key] != "":
-			status = why[key]
-		case there && have == "":
-			status = "missing: its value is empty"
+		case there && have == want:
+			k.Status, k.Why = keyOK, ""
+		case isExempt(why[key]):
+			k.Status = keyExempt
+		case there && have != "":
+			k.Status = keyDiffers
+		case there && k.Why == "":
+			k.Why = "missing: its value is empty"
 		}
-		row(key, a.Wanted[key], have, status)
+		add(k)
 	}
 	for _, key := range a.Plan.EventOnly {
-		row(
-			key,
-			"?",
-			e.view.Metadata[key],
-			"of events only: its value depends on the event, and is not known afterwards",
-		)
+		add(keyView{Key: key, DecidedBy: byEvent, Status: keyUnknown,
+			Why: "of events only: its value depends on the event, and is not known afterwards"})
+	}
+	for _, key := range slices.Sorted(maps.Keys(why)) {
+		if key != "" {
+			add(keyView{Key: key, DecidedBy: byRules, Status: keyUnknown, Why: why[key]})
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(e.view.Metadata)) {
-		if _, wanted := a.Wanted[key]; !wanted && !slices.Contains(a.Plan.EventOnly, key) {
-			row(key, "", e.view.Metadata[key], "not ours")
-		}
+		add(keyView{Key: key, DecidedBy: byOthers, Status: keyUnknown, Why: "not ours"})
 	}
 	for _, r := range e.options.Policy.Required {
-		_, wanted := a.Wanted[r.Key]
-		_, there := e.view.Metadata[r.Key]
-		if slices.Contains(r.Kinds, e.kind) && !wanted && !there && !slices.Contains(a.Plan.EventOnly, r.Key) &&
-			why[r.Key] == "" {
-			row(r.Key, "?", "", "required, and missing: no rule writes it here")
+		if slices.Contains(r.Kinds, e.kind) {
+			add(keyView{Key: r.Key, DecidedBy: byRequired, Status: keyMissing,
+				Why: "required, and missing: no rule writes it here"})
 		}
 	}
-	for key, reason := range why {
-		if _, wanted := a.Wanted[key]; !wanted && key != "" {
-			row(key, "?", e.view.Metadata[key], reason)
+	return all
+}
+
+// isExempt reports whether a problem of a key is that the resource is exempt from it.
+func isExempt(why string) bool { return strings.HasPrefix(why, "exempt") }
+
+func (e *explanation) printKeys() {
+	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "keys      KEY\tWANTED\tTHERE\tSTATUS")
+	for _, k := range e.keys() {
+		want, there := "?", "-"
+		switch {
+		case k.Wanted != nil:
+			want = cmp.Or(*k.Wanted, "-")
+		case k.DecidedBy == byOthers:
+			want = "-"
 		}
+		if k.Value != nil {
+			there = cmp.Or(*k.Value, "-")
+		}
+		cells := []string{k.Key, want, there, cmp.Or(k.Why, k.Status)}
+		for i, cell := range cells {
+			cells[i] = visible.Line(cell, maxComplaint)
+		}
+		fmt.Fprintf(w, "          %s\n", strings.Join(cells, "\t"))
 	}
 	_ = w.Flush()
 	if most := metadata.Kind(e.kind).MaxItems(); most > 0 {
-		fmt.Fprintf(e.out, "          %d items used; %d are Nova's default quota\n", len(e.view.Metadata), most)
+		fmt.Fprintf(e.out, "          %s used; %d are Nova's default quota\n", plural(len(e.view.Metadata), "item"), most)
 	}
 }
 
-// printRequests shows the requests that Tagger would send.
-func (e *explanation) printRequests() {
+// requests returns the requests that Tagger would send, without the version and the project in their paths. The error
+// says why it would send none although keys are missing.
+func (e *explanation) requests() ([]tagger.RequestRef, error) {
 	keys := map[string]string{}
 	for key, r := range e.assessment.Keys {
 		keys[key] = *r.To
 	}
 	if len(keys) == 0 {
-		return
+		return nil, nil
+	}
+	if e.unwritten != nil {
+		return nil, errors.New("its project is out of bounds")
 	}
 	kind := metadata.Kind(e.kind)
 	resource, recorder, err := metadata.NewRecorder(kind, e.view.ID, kind.Family(e.options.API), e.view)
@@ -190,15 +217,22 @@ func (e *explanation) printRequests() {
 		_, err = resource.Write(context.Background(), keys)
 	}
 	if err != nil {
-		e.line("send", "nothing: %s", err)
-		return
+		return nil, err
 	}
-	if e.unwritten != nil {
-		e.line("send", "nothing: its project is out of bounds")
-		return
-	}
+	var all []tagger.RequestRef
 	for _, r := range recorder.Requests() {
-		e.line("send", "%s /%s %s", r.Method, r.Path, r.Body)
+		all = append(all, tagger.RequestRef{Method: r.Method, Path: "/" + r.Path, Body: r.Body})
+	}
+	return all, nil
+}
+
+func (e *explanation) printRequests() {
+	all, err := e.requests()
+	if err != nil {
+		e.line("send", "nothing: %s", err)
+	}
+	for _, r := range all {
+		e.line("send", "%s %s %s", r.Method, r.Path, r.Body)
 	}
 }
 
@@ -206,10 +240,10 @@ func (e *explanation) printRequests() {
 func (e *explanation) next() string {
 	a, v := e.assessment, e.view
 	correct := fmt.Sprintf(
-		"tagger reconcile --scope %s --kind %s --name '%s' --out plan.jsonl",
+		"tagger reconcile --scope %s --kind %s --name %s --out plan.jsonl",
 		v.Project,
 		e.kind,
-		v.Name,
+		quoted(v.Name),
 	)
 	switch {
 	case metadata.Kind(e.kind).Readiness(v.State) == metadata.Deleted:
@@ -223,7 +257,7 @@ func (e *explanation) next() string {
 	case a.State == reconcile.Add:
 		return correct
 	case v.Locked:
-		return "openstack server unlock " + v.ID + "     (or ask who locked it; then " + correct + ")"
+		return "openstack server unlock " + v.ID + " (or ask who locked it; then " + correct + ")"
 	case strings.HasPrefix(v.State, "shelved"):
 		return "openstack server unshelve " + v.ID + ", then " + correct
 	case a.State == reconcile.NotWritable && metadata.Kind(e.kind).Readiness(v.State) == metadata.Stuck:
@@ -263,7 +297,7 @@ func (e *explanation) printActions(a recordedActions) {
 	}
 	for i, action := range a.all {
 		if i == shownActions {
-			e.line("", "and %d earlier ones", len(a.all)-i)
+			e.line("", "and %s", plural(len(a.all)-i, "earlier one"))
 			return
 		}
 		name := first(i, "actions")

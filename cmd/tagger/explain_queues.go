@@ -116,8 +116,8 @@ func (f *queueFindings) cause() string {
 	if e.delay == 0 {
 		return fmt.Sprintf("its event (%s) was rejected: %s", e.action, e.reason)
 	}
-	return fmt.Sprintf("its event (%s) was tried %d times and waits in %s: next try within %s", e.action, e.tried, e.queue,
-		label(e.delay))
+	return fmt.Sprintf("its event (%s) was tried %s and waits in %s: next try within %s", e.action,
+		plural(e.tried, "time"), e.queue, label(e.delay))
 }
 
 func label(d time.Duration) string {
@@ -134,8 +134,8 @@ func label(d time.Duration) string {
 func (e *explanation) printQueues() {
 	f := e.queues
 	for i, entry := range f.entries {
-		text := fmt.Sprintf("%s waits in %s, tried %d times since %s", entry.action, entry.queue, entry.tried,
-			clock(entry.since))
+		text := fmt.Sprintf("%s waits in %s, tried %s since %s", entry.action, entry.queue,
+			plural(entry.tried, "time"), clock(entry.since))
 		if entry.delay == 0 {
 			text = fmt.Sprintf("%s is in %s", entry.action, entry.queue)
 			if !entry.since.IsZero() {

@@ -182,8 +182,8 @@ const (
 	revertMode = "--revert"
 )
 
-// modesOf returns the modes in which a flag has an effect, nil for all. Limits and pace of a run have one on a plan too:
-// its summary shows the limits, and suggests the command that applies the plan with these flags.
+// modesOf returns the modes in which a flag has an effect, nil for all. Limits and pace of a run have one on a
+// plan too: its summary shows the limits, and suggests the command that applies the plan with these flags.
 func modesOf(flag string) []string {
 	switch flag {
 	case "out", "scope", "kind", "name", "created-between", "settled", "overwrite", "protected", "allow-past-dates":

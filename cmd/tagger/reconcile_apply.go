@@ -76,7 +76,7 @@ func (d *reconciler) apply(ctx context.Context, f reconcileFlags) error {
 	if *f.output == asText {
 		d.printReport(r, "written")
 		if r.Left > 0 && ctx.Err() == nil {
-			fmt.Fprintf(d.out, "%d are left. To go on:  %s\n", r.Left, f.nextCommand(f.apply))
+			fmt.Fprintf(d.out, "%s left. To go on:  %s\n", plural(r.Left, "resource"), f.nextCommand(f.apply))
 		}
 		if r.Written > 0 {
 			fmt.Fprintf(d.out, "To undo:  tagger reconcile --revert %s\n", r.Journal)
@@ -119,15 +119,15 @@ func (d *reconciler) printReport(r reconcile.Report, written string) {
 	if r.Lost > 0 {
 		fmt.Fprintf(
 			d.out,
-			"%d were not as written when they were read again: another writer undoes what is written\n",
-			r.Lost,
+			"%s not as written when read again: another writer undoes what is written\n",
+			plural(r.Lost, "resource"),
 		)
 	}
 	if r.Unknown > 0 {
 		fmt.Fprintf(
 			d.out,
-			"%d have keys whose values before were not read when they were written: those are left alone\n",
-			r.Unknown,
+			"%s with keys whose values before were not read when they were written: those are left alone\n",
+			plural(r.Unknown, "resource"),
 		)
 	}
 	fmt.Fprintf(d.out, "Journal: %s\n", r.Journal)

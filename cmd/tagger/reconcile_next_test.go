@@ -73,7 +73,7 @@ func TestReconcileSuggestsWorkingCommands(t *testing.T) {
 	canary := append(commandAfter(t, out, "Canary:"), "--canary-wait", "0s")
 	out = must(canary...)
 	out = must(commandAfter(t, out, "To go on:")...)
-	if strings.Contains(out, "are left") {
+	if strings.Contains(out, " left. To go on") {
 		t.Error(out)
 	}
 	for _, s := range sim.Servers() {

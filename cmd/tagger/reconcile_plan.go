@@ -113,7 +113,7 @@ func (d *reconciler) printSummary(f reconcileFlags, s reconcile.Summary, m recon
 		line(st.paint(red, "error     "), "%s", e)
 	}
 	if more := s.NotRead - len(s.Errors); more > 0 {
-		line("", "and %d more errors", more)
+		line("", "and %s", plural(more, "more error"))
 	}
 	line(
 		"plan",
@@ -191,7 +191,7 @@ func (d *reconciler) printValues(
 	for _, key := range slices.Sorted(maps.Keys(shown)) {
 		text := key + " " + strings.Join(shown[key], ", ")
 		if others := m.Others[key] - len(shown[key]); others > 0 {
-			text += fmt.Sprintf(", %d others", others)
+			text += ", " + plural(others, "other")
 		}
 		line("values", "%s", text)
 	}
@@ -211,8 +211,8 @@ func showPlan(s streams, f reconcileFlags) error {
 		return err
 	}
 	if *f.output == asText {
-		fmt.Fprintf(s.out, "plan %s of %s, cloud %s, rules %.8s: %d resources, %d keys\n",
-			h.ID, h.Made.Format(time.RFC3339), visible.Line(h.Cloud, maxComplaint), h.Rules, h.Resources, h.Changes)
+		fmt.Fprintf(s.out, "plan %s of %s, cloud %s, rules %.8s: %s, %s\n", h.ID, h.Made.Format(time.RFC3339),
+			visible.Line(h.Cloud, maxComplaint), h.Rules, plural(h.Resources, "resource"), plural(h.Changes, "key"))
 	}
 	return reconcile.Entries(f.show, func(_ int, e reconcile.Entry) (bool, error) {
 		if f.project != "" && f.project != e.Project {

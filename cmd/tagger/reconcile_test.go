@@ -93,7 +93,7 @@ func TestReconcile(t *testing.T) {
 	if status != exitDone || tagged() != 5 {
 		t.Fatalf("status %d, %d tagged: %s%s", status, tagged(), out, errOut)
 	}
-	contains(out, "5 of 5 tried: 5 written", "115 are left")
+	contains(out, "5 of 5 tried: 5 written", "115 resources left")
 	if out, errOut, status = taggerCommand(t, "", append(flags, "--confirm", "115")...); status != exitUsage {
 		t.Fatalf("a second run without --resume: status %d: %s%s", status, out, errOut)
 	}
@@ -230,7 +230,7 @@ func TestExplain(t *testing.T) {
 			"2 lines, 0 about it",
 		}},
 		{"bare", line(created.Add(time.Hour), "x", "tagged", ""), exitUndone,
-			[]string{"is unknown: the logs cover only ", "do not cover its creation"}},
+			[]string{"is unknown: the logs cover only ", "do not cover its creation", ", 1 line, 0 about it"}},
 		{"bare", around + line(created.Add(time.Second), bare, "deferred", "404 Not Found"), exitUndone, []string{
 			"bare lacks owner: its last event (server.created) was deferred: 404 Not Found.\n", "3 lines, 1 about it",
 		}},
@@ -242,7 +242,7 @@ func TestExplain(t *testing.T) {
 			[]string{"broken lacks owner: vm_state error.\n", "next      bring it out of state error"}},
 		{"young", "", exitUndone, []string{"its event may still be on its way"}},
 		{"other-value", "", exitUndone, []string{"other-value differs from the rules: owner ", `has another value, "bob"`,
-			"under add:, which never replaces a value"}},
+			"under add:, which never replaces a value", " 1 item used; 128 are Nova's default quota\n"}},
 		{"disk", "", exitDone, []string{"disk gets no metadata: no rule matches.\n"}},
 		{going, "", exitUndone, []string{"going is deleted: nothing can be written on it any more.\n",
 			"next      nothing to do"}},
@@ -302,7 +302,7 @@ func TestScopes(t *testing.T) {
 		{"coverage --html " + t.TempDir(), exitUsage, "is not a regular file"},
 		{"reconcile --scope domain:Nope", exitUsage, "--scope domain:Nope: the credentials have no role"},
 		{"reconcile --scope own --out /nonexist/p", exitUsage, "--out /nonexist/p: there is no directory /nonexist"},
-		{"reconcile --scope own --out=", exitUsage, "reconcile: --out is empty, as from an unset variable: give it a file or leave it out"},
+		{"reconcile --scope own --out=", exitUsage, "reconcile: --out is empty, as from an unset variable"},
 		{"reconcile --scope all --out " + filepath.Join(t.TempDir(), "p"), exitDone,
 			"these credentials see only their project"},
 	} {

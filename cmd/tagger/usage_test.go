@@ -119,7 +119,8 @@ func TestOutputIsLost(t *testing.T) {
 		"plan -", "plan -o json -", "invoke --cloud embedded -", "check", "check -o json", "rules check",
 		"rules check -o json",
 		"rules test " + cases, "rules test -o json " + cases, "reconcile --scope own --out " + plan,
-		"reconcile --show " + plan, "explain " + id, "help environment", "help", "plan --help", "version", "version -o json",
+		"reconcile --show " + plan, "explain " + id, "explain -o json " + id, "help environment",
+		"help", "plan --help", "version", "version -o json",
 	} {
 		var errOut bytes.Buffer
 		status := run(t.Context(), strings.Fields(args), streams{strings.NewReader(plainEvent("server.created")), fullDisk{},
