@@ -35,7 +35,7 @@ func checkCommand(s streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [--rules FILE] [--listener URL]",
 		Short: "Check settings, rules, broker, credentials and endpoints",
-		Long: "Check, one after the other, the TAGGER_* settings, the rules (where there are any), RabbitMQ (where " +
+		Long: "Check, one after the other, the TAGGER_* settings, the rules, RabbitMQ (where " +
 			"TAGGER_AMQP_URL is set), the credentials, and that the compute and volume APIs answer. Nothing is written; the " +
 			"right to write is the one thing that only a write shows.\n\n" +
 			"At the broker: login and version, rights (tried on a queue that is gone at the end), exchanges, queues, and by " +
@@ -136,8 +136,7 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 			note("listener", err, detail)
 		}
 	}
-	detail, reads, err := checkRules(ctx, settings, rulesFile)
-	note("rules", err, detail)
+	reads := checkRules(ctx, settings, rulesFile, note, warnOf)
 
 	c, err := cloudsyaml.Complete(ctx)
 	var login config.Login
@@ -314,28 +313,39 @@ func boundsOf(ctx context.Context, c *cloud.Cloud, settings config.Settings, ses
 }
 
 // checkRules compiles the rules, if they are available here, and returns what they read from the cloud.
-func checkRules(ctx context.Context, settings config.Settings, file string) (detail string, reads rules.Needs,
-	err error) {
+func checkRules(ctx context.Context, settings config.Settings, file string,
+	note func(name string, err error, detail string) bool, warnOf func(check, text string),
+) rules.Needs {
 	var source rules.Source
+	var err error
 	switch {
 	case file != "":
 		source, err = config.ReadRulesFile(file)
 	case settings.Rules == "" && settings.RulesFile == "" && settings.RulesParameter == "":
-		return "none given; name a file with --rules to check it too", reads, nil
+		warnOf("rules", "there are none, so nothing would be written: set TAGGER_RULES_FILE to a file of rules, or name one "+
+			"with --rules")
+		return rules.Needs{}
 	case settings.RulesParameter != "" && settings.Rules == "" && settings.RulesFile == "":
-		return "in the parameter " + settings.RulesParameter +
-			", which is not read here; name a file with --rules to check it", reads, nil
+		warnOf("rules", "in the parameter "+settings.RulesParameter+
+			", which is not read here; name a file with --rules to check it")
+		return rules.Needs{}
 	default:
 		source, err = settings.ReadRules(ctx, nil)
 	}
-	if err != nil {
-		return "", reads, err
-	}
-	set, err := tagger.Compile(settings, source)
+	var set *rules.Set
 	if err == nil {
-		reads = set.Reads()
+		set, err = compileRules(settings, source)
 	}
-	return "they compile", reads, err
+	switch {
+	case err != nil:
+		note("rules", err, "")
+		return rules.Needs{}
+	case set.Len() == 0:
+		warnOf("rules", source.Name+" has no rule, so nothing would be written")
+	default:
+		note("rules", nil, "they compile")
+	}
+	return set.Reads()
 }
 
 // canRead asks for the metadata of a resource that does not exist. A "not found" answer shows that the service works.

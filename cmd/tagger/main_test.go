@@ -436,7 +436,9 @@ func TestCheck(t *testing.T) {
 // check works without rules. If there are rules, it checks them too.
 func TestCheckRules(t *testing.T) {
 	good, bad := filepath.Join(t.TempDir(), "good.yaml"), filepath.Join(t.TempDir(), "bad.yaml")
-	for file, text := range map[string]string{good: "rules: [{on: server.created, set: {env: dev}}]", bad: "rules: {}"} {
+	empty, binary := filepath.Join(t.TempDir(), "empty.yaml"), filepath.Join(t.TempDir(), "rules.tar.gz")
+	for file, text := range map[string]string{good: "rules: [{on: server.created, set: {env: dev}}]", bad: "rules: {}",
+		empty: "rules: []", binary: "\x1f\x8b\x08\x01rules"} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -447,10 +449,16 @@ func TestCheckRules(t *testing.T) {
 		status          int
 		want            string
 	}{
-		{"none", "", nil, exitDone, "none given; name a file with --rules"},
-		{"a file", "", []string{"--rules", good}, exitDone, "they compile"},
+		{"none", "", nil, exitDone, "rules        warn    there are none, so nothing would be written: set TAGGER_RULES_FILE " +
+			"to a file of rules, or name one with --rules"},
+		{"an empty list", "", []string{"--rules", empty}, exitDone, "rules        warn    " + empty +
+			" has no rule, so nothing would be written"},
+		{"a file", "", []string{"--rules", good}, exitDone, "rules        ok      they compile"},
+		{"a binary file", "", []string{"--rules", binary}, exitUndone, "rules        failed  " + binary +
+			": is a binary file; rules are YAML text"},
 		{"a bad file", "", []string{"--rules", bad}, exitUndone, "bad.yaml"},
-		{"a parameter", "/tagger/rules", nil, exitDone, "in the parameter /tagger/rules, which is not read here"},
+		{"a parameter", "/tagger/rules", nil, exitDone,
+			"rules        warn    in the parameter /tagger/rules, which is not read here"},
 		{"a parameter, and the file that is to be in it", "/tagger/rules", []string{"--rules", good}, exitDone,
 			"they compile"},
 	} {

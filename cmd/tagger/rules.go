@@ -51,7 +51,7 @@ func rulesCheckCommand(s streams) *cobra.Command {
 		}
 		faults := 0
 		for _, source := range sources {
-			set, err := tagger.Compile(settings, source)
+			set, err := compileRules(settings, source)
 			if all, ok := errors.AsType[rules.Errors](err); ok {
 				faults += len(all)
 				for _, e := range all {

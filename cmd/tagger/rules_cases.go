@@ -24,7 +24,6 @@ import (
 	"github.com/cloudtagger/tagger/pkg/lifecycle"
 	"github.com/cloudtagger/tagger/pkg/rules"
 	"github.com/cloudtagger/tagger/pkg/suggest"
-	"github.com/cloudtagger/tagger/pkg/tagger"
 )
 
 // suite is a case file: tests of rules.
@@ -115,7 +114,7 @@ func openSuite(ctx context.Context, settings config.Settings, file string) (suit
 	if err != nil {
 		return suite{}, nil, err
 	}
-	set, err := tagger.Compile(settings, source)
+	set, err := compileRules(settings, source)
 	if err != nil {
 		return suite{}, nil, err
 	}

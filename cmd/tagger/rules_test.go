@@ -51,6 +51,15 @@ func TestRulesCheck(t *testing.T) {
 		errOut != "tagger: rules check: 1 fault\n" {
 		t.Errorf("status %d: %s", status, errOut)
 	}
+	binary := write(t, dir, "rules.tar.gz", "\x1f\x8b\x08\x01rules")
+	if out, errOut, status := taggerCommand(t, "", "rules", "check", binary); status != exitUsage ||
+		out != binary+": is a binary file; rules are YAML text\n" {
+		t.Errorf("status %d: %s%s", status, out, errOut)
+	}
+	if _, errOut, status := taggerCommand(t, "", "plan", "--rules", binary, "-"); status != exitUsage ||
+		errOut != "tagger: "+binary+": is a binary file; rules are YAML text\n" {
+		t.Errorf("status %d: %s", status, errOut)
+	}
 	want := "tagger: read the rules: there are none; set TAGGER_RULES to the rules or TAGGER_RULES_FILE to a file of " +
 		"them, or name a FILE\n"
 	if _, errOut, status := taggerCommand(t, "", "rules", "check"); status != exitUsage || errOut != want {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -104,7 +105,7 @@ func configure(ctx context.Context, rulesFile string, s streams) (config.Setting
 	if err != nil {
 		return config.Settings{}, nil, err
 	}
-	set, err := tagger.Compile(settings, source)
+	set, err := compileRules(settings, source)
 	if err != nil {
 		return config.Settings{}, nil, err
 	}
@@ -112,4 +113,22 @@ func configure(ctx context.Context, rulesFile string, s streams) (config.Setting
 		fmt.Fprintf(s.err, "tagger: %s:%s\n", source.Name, warning)
 	}
 	return settings, set, nil
+}
+
+// compileRules compiles rules. A file that is no text, such as an archive named by mistake, has an error that says so
+// in place of the YAML parser's.
+func compileRules(settings config.Settings, source rules.Source) (*rules.Set, error) {
+	set, err := tagger.Compile(settings, source)
+	if err != nil && !isText(source.Text) {
+		err = rules.Errors{{Name: source.Name, Text: "is a binary file; rules are YAML text"}}
+	}
+	return set, err
+}
+
+// isText reports whether a file has no control characters but white space. Zero bytes are those of UTF-16, which the
+// compiler reports.
+func isText(data []byte) bool {
+	return !slices.ContainsFunc(data, func(b byte) bool {
+		return b < ' ' && b != 0 && b != '\t' && b != '\n' && b != '\r' && b != '\f'
+	})
 }
