@@ -150,7 +150,7 @@ func TestReconcileOfSixty(t *testing.T) {
 	if err != nil || len(journals) != 1 {
 		t.Fatalf("journals %v, error %v", journals, err)
 	}
-	tagger(exitDone, "reconcile", "--revert", journals[0], "--confirm", fmt.Sprint(n), "--max-per-project", "100%")
+	tagger(exitDone, "reconcile", "--revert", journals[0])
 	if diff := cmp.Diff(before, f.metadataOfAll(t)); diff != "" {
 		t.Errorf("metadata after the revert (-want +got):\n%s", diff)
 	}
