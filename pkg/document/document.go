@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"unicode/utf8"
 )
 
@@ -223,36 +224,65 @@ func CutComma(b []byte) []byte {
 	return b
 }
 
-// Object is a JSON object, split into its members.
+// Object is a JSON object, split into its members. If several members have the same name, the last one counts, as in
+// encoding/json.
 type Object struct {
 	// Raw is the whole object.
-	Raw []byte
-	// Members are the members' values by name.
-	Members map[string][]byte
+	Raw     []byte
+	members []member // a map would take more memory and time than an envelope's few look-ups
+}
+
+type member struct{ name, value []byte }
+
+// Member returns the value of a member, nil if there is none.
+func (o Object) Member(name string) []byte {
+	for i := len(o.members) - 1; i >= 0; i-- {
+		if string(o.members[i].name) == name {
+			return o.members[i].value
+		}
+	}
+	return nil
+}
+
+// Len returns the number of members. Those with the same name are counted separately.
+func (o Object) Len() int { return len(o.members) }
+
+// All returns the names and values of the members, in their order.
+func (o Object) All() iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for _, m := range o.members {
+			if !yield(string(m.name), m.value) {
+				return
+			}
+		}
+	}
 }
 
 // Kind returns the first byte of a member's value, 0 if there is no such member.
-func (o Object) Kind(name string) byte { return Kind(o.Members[name]) }
+func (o Object) Kind(name string) byte { return Kind(o.Member(name)) }
 
 // Has reports whether there is such a member, even if its value is null.
-func (o Object) Has(name string) bool { return o.Members[name] != nil }
+func (o Object) Has(name string) bool { return o.Member(name) != nil }
 
 // Text returns a member's value, "" if it is not a string.
-func (o Object) Text(name string) string { return Unquote(o.Members[name]) }
+func (o Object) Text(name string) string { return Unquote(o.Member(name)) }
 
-// Members splits an object. If several members have the same name, the last one counts, as in encoding/json. The error
-// is a [*LimitError].
+// Members splits an object. The error is a [*LimitError].
 func Members(object []byte) (Object, error) {
-	m := make(map[string][]byte, 8)
+	members := make([]member, 0, 9) // an SQS record has nine
 	for rest := SkipSpace(object)[1:]; ; {
 		name, value, next, done := cutMember(rest)
 		if done {
-			return Object{object, m}, nil
+			return Object{object, members}, nil
 		}
-		if len(m) == MaxMembers {
+		if len(members) == MaxMembers {
 			return Object{}, &LimitError{"members", MaxMembers}
 		}
-		m[Unquote(name)] = value
+		plain, ok := unescaped(name)
+		if !ok {
+			plain = []byte(Unquote(name))
+		}
+		members = append(members, member{plain, value})
 		rest = next
 	}
 }
@@ -277,7 +307,7 @@ func Unquote(token []byte) string {
 	if Kind(token) != '"' {
 		return ""
 	}
-	if inner := token[1 : len(token)-1]; bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
+	if inner, ok := unescaped(token); ok {
 		return string(inner)
 	}
 	var s string
@@ -285,4 +315,10 @@ func Unquote(token []byte) string {
 		return ""
 	}
 	return s
+}
+
+// unescaped returns the content of a JSON string, if it stands for itself.
+func unescaped(token []byte) (content []byte, ok bool) {
+	content = token[1 : len(token)-1]
+	return content, bytes.IndexByte(content, '\\') < 0 && utf8.Valid(content)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 
@@ -91,12 +92,13 @@ func FuzzMembers(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(got.Members) != len(want) {
-			t.Fatalf("%d members, want %d", len(got.Members), len(want))
+		all := maps.Collect(got.All())
+		if len(all) != len(want) || got.Len() < len(want) {
+			t.Fatalf("%d members, %d names, want %d", got.Len(), len(all), len(want))
 		}
 		for name, value := range want {
-			if string(got.Members[name]) != string(value) {
-				t.Errorf("%q is %s, want %s", name, got.Members[name], value)
+			if string(got.Member(name)) != string(value) || string(all[name]) != string(value) {
+				t.Errorf("%q is %s, in all %s, want %s", name, got.Member(name), all[name], value)
 			}
 		}
 		var v any

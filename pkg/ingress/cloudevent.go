@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"mime"
 	"net/url"
@@ -59,21 +60,23 @@ func attributeFrom(value []byte) attribute {
 
 // foldCase returns the values by lower-case names. If names differ only in case, the lower-case one wins, otherwise the
 // first in byte order, so that the result is always the same.
-func foldCase[V any](values map[string]V) map[string]V {
-	folded := make(map[string]V, len(values))
-	var others []string
+func foldCase[V any](values iter.Seq2[string, V]) map[string]V {
+	folded := make(map[string]V, 8)
+	var others map[string]V
 	for name, value := range values {
-		if strings.ToLower(name) == name {
+		switch {
+		case strings.ToLower(name) == name:
 			folded[name] = value
-		} else {
-			others = append(others, name)
+		case others == nil:
+			others = map[string]V{name: value}
+		default:
+			others[name] = value
 		}
 	}
-	slices.Sort(others)
-	for _, name := range others {
+	for _, name := range slices.Sorted(maps.Keys(others)) {
 		lower := strings.ToLower(name)
 		if _, ok := folded[lower]; !ok {
-			folded[lower] = values[name]
+			folded[lower] = others[name]
 		}
 	}
 	return folded
@@ -82,7 +85,7 @@ func foldCase[V any](values map[string]V) map[string]V {
 // structured reads a CloudEvent in the JSON format
 // (https://github.com/cloudevents/spec/blob/main/cloudevents/formats/json-format.md).
 func (d *decoder) structured(object document.Object, wrapped int) (event.Event, error) {
-	members := foldCase(object.Members)
+	members := foldCase(object.All())
 	data, encoded := members["data"], members["data_base64"]
 	delete(members, "data")
 	delete(members, "data_base64")
@@ -201,7 +204,7 @@ func build(a attributes, data []byte) (event.Event, error) {
 			e.SetDataSchema(s)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(a)) {
+	for _, name := range a.extensions() {
 		if err := setExtension(&e, name, a[name]); err != nil {
 			return event.Event{}, err
 		}
@@ -238,12 +241,22 @@ func jsonType(declared string) string {
 	return event.ApplicationJSON
 }
 
+// extensions returns the names of the extension attributes, sorted.
+func (a attributes) extensions() []string {
+	var names []string
+	for name := range a {
+		switch name {
+		case "specversion", "id", "source", "type", "subject", "time", "dataschema", "datacontenttype":
+		default:
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // setExtension sets an extension attribute if its name and value are usable.
 func setExtension(e *event.Event, name string, a attribute) error {
-	switch name {
-	case "specversion", "id", "source", "type", "subject", "time", "dataschema", "datacontenttype":
-		return nil
-	}
 	if a.kind == 0 || !event.IsExtensionNameValid(name) || isCredential([]byte(`"`+name+`"`)) {
 		return nil
 	}

@@ -44,7 +44,7 @@ func Decode(payload []byte) Batch {
 			return failed(Direct, payload, fmt.Errorf("read payload: %w", err))
 		}
 		if object.Kind("Records") == '[' && !object.Has("specversion") {
-			return d.records(payload, object.Members["Records"])
+			return d.records(payload, object.Member("Records"))
 		}
 		if object.Kind("requestContext") == '{' && !object.Has("specversion") && !object.Has("requestPayload") {
 			return d.gateway(payload, object)
@@ -172,23 +172,23 @@ func (d *decoder) object(object document.Object, wrapped int) ([]event.Event, er
 		if object.Text("Type") != "Notification" {
 			return nil, errors.New("SNS message: is not a Notification; confirm the subscription by hand")
 		}
-		return within("SNS message")(d.embedded(object.Members["Message"], wrapped+1))
+		return within("SNS message")(d.embedded(object.Member("Message"), wrapped+1))
 	case object.Has("detail-type") && object.Has("detail"):
 		return d.eventBridge(object, wrapped)
 	case object.Has("requestPayload") && object.Has("requestContext"):
 		// What Lambda sends to a queue after a failed asynchronous invocation, replayed here
 		// (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html).
-		return within("Lambda destination record: requestPayload")(d.unwrap(object.Members["requestPayload"], wrapped+1))
-	case object.Has("events") && len(object.Members) == 1:
+		return within("Lambda destination record: requestPayload")(d.unwrap(object.Member("requestPayload"), wrapped+1))
+	case object.Has("events") && object.Len() == 1:
 		if object.Kind("events") != '[' {
 			return nil, errors.New("EventGrid batch: events is not an array")
 		}
-		return within("EventGrid batch")(d.each(object.Members["events"], wrapped+1))
+		return within("EventGrid batch")(d.each(object.Member("events"), wrapped+1))
 	}
 	if e, ok, err := d.native(object, nil, wrapped); ok || err != nil {
 		return d.one(e, err)
 	}
-	for name := range object.Members {
+	for name := range object.All() {
 		if strings.EqualFold(name, "specversion") {
 			return d.one(d.structured(object, wrapped))
 		}
@@ -205,7 +205,7 @@ func (d *decoder) object(object document.Object, wrapped int) ([]event.Event, er
 // (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html).
 func (d *decoder) eventBridge(object document.Object, wrapped int) ([]event.Event, error) {
 	const where = "EventBridge event"
-	events, err := d.unwrap(object.Members["detail"], wrapped+1)
+	events, err := d.unwrap(object.Member("detail"), wrapped+1)
 	switch err { //nolint:errorlint // an error that wraps one of these means that something was recognised
 	case errUnknown, errText, errScalar:
 	default:
@@ -213,12 +213,12 @@ func (d *decoder) eventBridge(object document.Object, wrapped int) ([]event.Even
 	}
 	a := attributes{}
 	a.set("specversion", event.CloudEventsVersionV1)
-	a["id"], a["source"] = attributeFrom(object.Members["id"]), attributeFrom(object.Members["source"])
-	a["type"], a["time"] = attributeFrom(object.Members["detail-type"]), attributeFrom(object.Members["time"])
+	a["id"], a["source"] = attributeFrom(object.Member("id")), attributeFrom(object.Member("source"))
+	a["type"], a["time"] = attributeFrom(object.Member("detail-type")), attributeFrom(object.Member("time"))
 	if _, err := url.Parse(a["source"].text); err != nil { // CloudEvents wants a URI, EventBridge any text
 		a.set("source", strings.ReplaceAll(url.PathEscape(a["source"].text), ":", "%3A"))
 	}
-	return within(where)(d.one(d.event(a, object.Members["detail"], false, wrapped+1)))
+	return within(where)(d.one(d.event(a, object.Member("detail"), false, wrapped+1)))
 }
 
 func (d *decoder) one(e event.Event, err error) ([]event.Event, error) {

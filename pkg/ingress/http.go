@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"strings"
@@ -39,7 +40,7 @@ func (e *MediaTypeError) Error() string {
 // inflated. Like Decode, it never fails. An Err can wrap a [*MediaTypeError] or a [*document.LimitError].
 func DecodeHTTP(header http.Header, body []byte) Batch {
 	d := decoder{events: maxEvents}
-	return Batch{HTTP, []Record{d.request(foldCase(header), body)}}
+	return Batch{HTTP, []Record{d.request(foldCase(maps.All(header)), body)}}
 }
 
 // gateway reads a request as an AWS function URL, HTTP API, REST API or load balancer passes it on
@@ -52,11 +53,11 @@ func (d *decoder) gateway(payload []byte, object document.Object) Batch {
 		if object.Kind(member) != '{' {
 			continue
 		}
-		headers, err := document.Members(object.Members[member])
+		headers, err := document.Members(object.Member(member))
 		if err != nil {
 			return failed(HTTP, payload, fmt.Errorf("read HTTP request: %s: %w", member, err))
 		}
-		for name, value := range foldCase(headers.Members) {
+		for name, value := range foldCase(headers.All()) {
 			if document.Kind(value) == '[' {
 				value, _ = document.CutValue(document.SkipSpace(value)[1:])
 			}
@@ -66,7 +67,7 @@ func (d *decoder) gateway(payload []byte, object document.Object) Batch {
 		}
 	}
 	body := []byte(object.Text("body"))
-	if string(object.Members["isBase64Encoded"]) == "true" {
+	if string(object.Member("isBase64Encoded")) == "true" {
 		decoded, err := base64.StdEncoding.DecodeString(string(body))
 		if err != nil {
 			return failed(HTTP, payload, errors.New("read HTTP request: body is not base64, although isBase64Encoded is true"))

@@ -69,7 +69,7 @@ func (d *decoder) record(element []byte) (Record, bool) {
 		Raw:     element,
 	}
 	if object.Kind("attributes") == '{' {
-		if attributes, err := document.Members(object.Members["attributes"]); err == nil {
+		if attributes, err := document.Members(object.Member("attributes")); err == nil {
 			r.Group = group(r.Source, attributes.Text("MessageGroupId"))
 			r.Receives, _ = strconv.Atoi(attributes.Text("ApproximateReceiveCount"))
 			if ms, err := strconv.ParseInt(attributes.Text("SentTimestamp"), 10, 64); err == nil && ms > 0 {
@@ -77,16 +77,18 @@ func (d *decoder) record(element []byte) (Record, bool) {
 			}
 		}
 	}
-	name := "read SQS record"
-	if r.AckID != "" {
-		name = fmt.Sprintf("read SQS record %.60q", r.AckID)
+	failed := func(what string) string {
+		if r.AckID == "" {
+			return "read SQS record: " + what
+		}
+		return fmt.Sprintf("read SQS record %.60q: %s", r.AckID, what)
 	}
 	if object.Text("eventSource") != eventSourceSQS {
-		r.Err = errors.New(name + ": eventSource is not " + eventSourceSQS)
+		r.Err = errors.New(failed("eventSource is not " + eventSourceSQS))
 		return r, false
 	}
 	if object.Kind("body") != '"' {
-		r.Err = errors.New(name + ": body is missing")
+		r.Err = errors.New(failed("body is missing"))
 		return r, true
 	}
 	r.Raw = []byte(object.Text("body"))
@@ -96,7 +98,7 @@ func (d *decoder) record(element []byte) (Record, bool) {
 		r.Events, err = d.unwrap(body, 0)
 	}
 	if err != nil {
-		r.Err = fmt.Errorf("%s: body: %w", name, err)
+		r.Err = fmt.Errorf("%s: %w", failed("body"), err)
 	}
 	return r, true
 }

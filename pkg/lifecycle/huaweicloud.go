@@ -35,7 +35,7 @@ func (h huaweicloud) recognise(d document.Object) (*NativeEvent, error) {
 			return nil, nil
 		}
 		var err error
-		if d, err = document.Members(d.Members["cts"]); err != nil {
+		if d, err = document.Members(d.Member("cts")); err != nil {
 			return nil, fmt.Errorf("CTS trace: %w", err)
 		}
 	}
@@ -53,7 +53,7 @@ func (h huaweicloud) recognise(d document.Object) (*NativeEvent, error) {
 		ID:     optionalID(d.Text("trace_id")),
 		Source: "HC." + url.PathEscape(service),
 		Type:   service + traceType + kind,
-		Time:   d.Members["time"],
+		Time:   d.Member("time"),
 		Data:   d.Raw,
 	}, nil
 }

@@ -45,18 +45,18 @@ func (o openstack) recognise(d document.Object) (*NativeEvent, error) {
 	case d.Kind("request") == '{' && d.Kind("context") == '{':
 		// https://opendev.org/openstack/oslo.messaging/src/branch/master/oslo_messaging/_drivers/impl_amqp1.py
 		// (marshal_request): the context is beside the message, not in it as members _context_….
-		request, err := document.Members(d.Members["request"])
+		request, err := document.Members(d.Member("request"))
 		switch {
 		case err != nil || !request.Has("oslo.message") && !isNotification(request):
 			return nil, nil
 		case request.Has("oslo.message"):
-			native, err := o.envelope(request, d.Members["context"])
+			native, err := o.envelope(request, d.Member("context"))
 			if err != nil {
 				err = fmt.Errorf(amqp+"%w", err)
 			}
 			return native, err
 		}
-		if request, err = withContext(request, d.Members["context"]); err != nil {
+		if request, err = withContext(request, d.Member("context")); err != nil {
 			return nil, fmt.Errorf(amqp+"%w", err)
 		}
 		return o.notification(request), nil
@@ -68,7 +68,7 @@ func (o openstack) recognise(d document.Object) (*NativeEvent, error) {
 // a string>"}. context is nil if the message contains it.
 func (o openstack) envelope(d document.Object, context []byte) (*NativeEvent, error) {
 	failed := func(err error) error { return fmt.Errorf("oslo.messaging envelope: oslo.message: %w", err) }
-	message := d.Members["oslo.message"]
+	message := d.Member("oslo.message")
 	if d.Kind("oslo.message") == '"' {
 		message = document.TrimMark([]byte(d.Text("oslo.message")))
 	}
@@ -104,7 +104,8 @@ func withContext(n document.Object, context []byte) (document.Object, error) {
 	}
 	raw := bytes.TrimRight(n.Raw, " \t\r\n")
 	raw = bytes.Clone(raw[:len(raw)-1]) // without the closing brace; a notification has members
-	for _, name := range slices.Sorted(maps.Keys(c.Members)) {
+	members := maps.Collect(c.All())
+	for _, name := range slices.Sorted(maps.Keys(members)) {
 		if n.Has("_context_" + name) {
 			continue
 		}
@@ -112,7 +113,7 @@ func withContext(n document.Object, context []byte) (document.Object, error) {
 		if err != nil {
 			return n, fmt.Errorf("context: %w", err)
 		}
-		raw = append(append(append(append(raw, ','), quoted...), ':'), c.Members[name]...)
+		raw = append(append(append(append(raw, ','), quoted...), ':'), members[name]...)
 	}
 	n.Raw = append(raw, '}')
 	return n, nil
@@ -131,7 +132,7 @@ func (o openstack) notification(d document.Object) *NativeEvent {
 		ID:     d.Text("message_id"),
 		Source: "openstack:" + url.PathEscape(d.Text("publisher_id")),
 		Type:   openstackPrefix + d.Text("event_type"),
-		Time:   d.Members["timestamp"],
+		Time:   d.Member("timestamp"),
 		Data:   d.Raw,
 	}
 }
