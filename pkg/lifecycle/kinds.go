@@ -113,6 +113,14 @@ func Actions() []Action {
 	return all
 }
 
+// known reports whether there is such an action.
+func (a Action) known() bool {
+	return slices.ContainsFunc(kinds, func(k kindRow) bool {
+		_, ok := k.row(a)
+		return ok
+	})
+}
+
 // Kinds returns the kinds that the action applies to. The first is the default.
 func (a Action) Kinds() []Kind {
 	var all []Kind

@@ -39,7 +39,7 @@ func (p plain) read(e event.Event, from *payload) (Reading, error) {
 	if !ok {
 		action = Action(strings.TrimPrefix(e.Type(), plainPrefix))
 	}
-	if !slices.Contains(Actions(), action) {
+	if !action.known() {
 		const problem = " is not in the plain schema, " + plainPrefix + "ACTION (docs/events.md)"
 		return Reading{Why: "type " + printable(e.Type()) + problem + actionHint(e.Type())}, nil
 	}
@@ -52,11 +52,8 @@ func (p plain) read(e event.Event, from *payload) (Reading, error) {
 	}
 	r := plainReader{dialect: p, event: e}
 	c := Change{Action: action, Resource: Resource{ID: r.subject()}, Data: data}
-	objects := map[string]map[string]any{"resource": r.object(data, "resource"), "actor": r.object(data, "actor")}
-	for _, f := range fields {
-		if in, ok := objects[f.Object]; ok && f.Path() != "resource.id" {
-			f.set(&c, r.value(in, f))
-		}
+	for _, name := range [...]string{"resource", "actor"} {
+		r.fields(&c, name, r.object(data, name))
 	}
 	c.Resource.Kind = r.kind(c.Resource.Kind, action)
 	if (c.Actor.ID != "" || c.Actor.Name != "") && c.Actor.Kind == "" {
@@ -104,6 +101,18 @@ func (r *plainReader) object(data any, name string) map[string]any {
 		r.fail("data."+name, "is not an object")
 	}
 	return object(v)
+}
+
+// fields sets the change's fields of one object, except for the resource's id, which is the subject.
+func (r *plainReader) fields(c *Change, object string, in map[string]any) {
+	if len(in) == 0 {
+		return
+	}
+	for _, f := range fields {
+		if f.Object == object && f.Path() != "resource.id" {
+			f.set(c, r.value(in, f))
+		}
+	}
 }
 
 // value returns a field's value, "" or the zero time if there is none.

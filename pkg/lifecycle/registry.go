@@ -32,7 +32,7 @@ type Options struct {
 // Validate returns an error if an event type is mapped to an unknown action.
 func (o Options) Validate() error {
 	for _, name := range slices.Sorted(maps.Keys(o.EventTypes)) {
-		if action := o.EventTypes[name]; !slices.Contains(Actions(), action) {
+		if action := o.EventTypes[name]; !action.known() {
 			return fmt.Errorf("map event type %q: %q is not an action", name, action)
 		}
 	}
