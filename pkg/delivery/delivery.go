@@ -10,15 +10,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/fault"
@@ -152,108 +152,30 @@ func New(o Options) *Processor {
 // started when the context ended is deferred without a delay, and its decision gives that reason.
 func (p *Processor) Process(ctx context.Context, messages []Message) []Decision {
 	batch := make([]Plan, len(messages))
-	var group errgroup.Group
+	var next atomic.Int64
+	var planners sync.WaitGroup
 	// Planning waits for nothing, and decoded events take memory.
-	group.SetLimit(MaxPlanning)
-	for i, m := range messages {
-		group.Go(func() error {
-			batch[i] = p.Plan(ctx, m)
-			return nil
+	for range min(MaxPlanning, len(messages)) {
+		planners.Go(func() {
+			planner := newPlanner(ctx, p)
+			defer planner.close()
+			for i := next.Add(1) - 1; i < int64(len(messages)); i = next.Add(1) - 1 {
+				batch[i] = planner.plan(messages[i])
+			}
 		})
 	}
-	_ = group.Wait()
+	planners.Wait()
 	return p.Work(ctx, batch)
 }
 
 // MaxPlanning is the number of messages planned at a time.
 const MaxPlanning = 2
 
-// planTimeout limits planning one message. Rules have their own limits, and reading them again takes up to five
-// seconds. This is the last resort: a message that evades those limits does not hold up others.
-const planTimeout = 10 * time.Second
-
 // Plan plans each event of a message, once. It does not call the cloud. A change that cannot be planned in time fails.
 func (p *Processor) Plan(ctx context.Context, m Message) Plan {
-	ctx, cancel := context.WithTimeout(ctx, planTimeout)
-	defer cancel()
-	type result struct {
-		changes     []change
-		reservation reservation
-	}
-	done := make(chan result)
-	go func() {
-		var r result
-		r.reservation.memory = &p.memory
-		r.changes = p.plans(ctx, m.Events, &r.reservation)
-		select {
-		case done <- r:
-		case <-ctx.Done():
-			r.reservation.release()
-		}
-	}()
-	planned := Plan{Message: m}
-	select {
-	case r := <-done:
-		planned.changes, planned.release = r.changes, r.reservation.release
-	case <-ctx.Done():
-		for _, e := range m.Events {
-			planned.changes = append(planned.changes, change{event: e, failure: errPlanning.Error()})
-		}
-	}
-	planned.Pending = slices.ContainsFunc(planned.changes, func(c change) bool {
-		return c.failure != "" || c.plan.Pending()
-	})
-	if len(planned.changes) == 1 && m.Err == nil && planned.changes[0].failure == "" {
-		planned.Key = planned.changes[0].plan.Key()
-	}
-	return planned
-}
-
-var errPlanning = errors.New("planning did not end in time")
-
-// plans plans as many events as time and memory allow.
-func (p *Processor) plans(ctx context.Context, events []event.Event, s *reservation) (all []change) {
-	if err := s.reserve(eventSize * len(events)); err != nil {
-		return []change{refused(events[0], err)}
-	}
-	for _, e := range events {
-		planned := p.plan(ctx, e)
-		if ctx.Err() != nil {
-			all = append(all, change{event: e, failure: errPlanning.Error()})
-			continue
-		}
-		size := 0
-		for _, c := range planned {
-			if c.failure == "" {
-				size += c.plan.Size()
-			}
-		}
-		if err := s.reserve(size); err != nil {
-			planned = []change{refused(e, err)}
-		}
-		all = append(all, planned...)
-	}
-	return all
-}
-
-// refused returns the change in place of those whose plans would exceed the memory limit.
-func refused(e event.Event, err error) change {
-	if errors.Is(err, errTooLarge) {
-		return change{event: e, plan: tagger.RejectedPlan(e, err.Error())}
-	}
-	return change{event: e, failure: err.Error()}
-}
-
-func (p *Processor) plan(ctx context.Context, e event.Event) (all []change) {
-	defer func() {
-		if r := recover(); r != nil {
-			all = []change{{event: e, failure: p.panicked(e, r), panicked: true}}
-		}
-	}()
-	for _, plan := range p.options.Tagger.Plan(ctx, e) {
-		all = append(all, change{event: e, plan: plan})
-	}
-	return all
+	planner := newPlanner(ctx, p)
+	defer planner.close()
+	return planner.plan(m)
 }
 
 // panicked logs a panic and returns the reason for the event's result.
@@ -303,14 +225,14 @@ func Worst(all []apply.Decision) int {
 	outcomes := apply.Outcomes()
 	scopes := []fault.Scope{"", fault.Resource, fault.Project, fault.Everything}
 	worst := 0
-	for i, d := range all {
+	for i, d := range all[1:] {
 		w := all[worst]
 		if cmp.Or(
 			cmp.Compare(slices.Index(scopes, d.Fault.Scope), slices.Index(scopes, w.Fault.Scope)),
 			cmp.Compare(slices.Index(outcomes, d.Outcome), slices.Index(outcomes, w.Outcome)),
 			cmp.Compare(d.Delay, w.Delay),
 		) > 0 {
-			worst = i
+			worst = i + 1
 		}
 	}
 	return worst

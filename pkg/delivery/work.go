@@ -23,7 +23,7 @@ type work struct {
 // message is the state of one message.
 type message struct {
 	Plan
-	attempts []*attempt
+	attempts []attempt
 	// immediate has the attempts that make no call, and so need no slot.
 	immediate []*task
 	// end is when the message stops waiting. Its wait counts from the start of its first change.
@@ -48,16 +48,22 @@ type attempt struct {
 const detailed = 50
 
 func (p *Processor) newWork(ctx context.Context, batch []Plan) *work {
-	w := &work{processor: p, ctx: ctx}
+	w := &work{processor: p, ctx: ctx, messages: make([]*message, len(batch)), lanes: make([][]*message, 0, len(batch))}
+	states := make([]message, len(batch))
 	groups := map[string]int{}
-	for _, planned := range batch {
-		m := &message{Plan: planned}
-		for i := range planned.changes {
-			m.attempts = append(m.attempts, &attempt{change: &planned.changes[i], brief: len(planned.changes) > detailed})
+	for i, planned := range batch {
+		m := &states[i]
+		m.Plan, m.attempts = planned, make([]attempt, len(planned.changes))
+		for k := range planned.changes {
+			m.attempts[k] = attempt{change: &planned.changes[k], brief: len(planned.changes) > detailed}
 		}
-		w.messages = append(w.messages, m)
+		w.messages[i] = m
+		if planned.Group == "" {
+			w.lanes = append(w.lanes, w.messages[i:i+1:i+1])
+			continue
+		}
 		lane, known := groups[planned.Group]
-		if planned.Group == "" || !known {
+		if !known {
 			lane = len(w.lanes)
 			w.lanes = append(w.lanes, nil)
 			groups[planned.Group] = lane
@@ -67,7 +73,7 @@ func (p *Processor) newWork(ctx context.Context, batch []Plan) *work {
 	return w
 }
 
-// begin schedules the first message of each lane, all at once, and starts the lanes.
+// begin schedules the first message of each lane, all at once, and starts the lanes that schedule more.
 func (w *work) begin() {
 	var tasks []*task
 	for _, lane := range w.lanes {
@@ -75,11 +81,25 @@ func (w *work) begin() {
 	}
 	w.processor.schedule.add(tasks...)
 	for _, lane := range w.lanes {
-		w.ended.Go(func() { w.run(lane) })
+		if schedulesMore(lane) {
+			w.ended.Go(func() { w.run(lane) })
+		}
 	}
 }
 
-func (w *work) wait() { w.ended.Wait() }
+// wait returns when all messages have been processed.
+func (w *work) wait() {
+	for _, lane := range w.lanes {
+		if !schedulesMore(lane) {
+			w.run(lane)
+		}
+	}
+	w.ended.Wait()
+}
+
+// schedulesMore reports whether a lane schedules more than the first attempts of its first message. Other lanes only
+// wait, so they need no goroutine.
+func schedulesMore(lane []*message) bool { return len(lane) > 1 || len(lane[0].attempts) > 1 }
 
 // groupDeferred is the reason, and the log message, for the messages after a deferred one in a group.
 const groupDeferred = "deferred: an earlier message of its group must be processed first"
@@ -98,7 +118,7 @@ func (w *work) run(lane []*message) {
 			w.processor.schedule.add(w.again(m)...)
 			m.tried.Wait()
 		}
-		if slices.ContainsFunc(m.attempts, func(a *attempt) bool { return !a.begun }) {
+		if slices.ContainsFunc(m.attempts, func(a attempt) bool { return !a.begun }) {
 			w.processor.log.Info("deferred: not started in time", "message", m.ID, "event_id", m.EventID())
 		}
 		if m.Err != nil {
@@ -126,7 +146,8 @@ func (w *work) tasks(m *message) []*task {
 	}
 	var tasks []*task
 	m.tried.Add(len(m.attempts))
-	for _, a := range m.attempts {
+	for i := range m.attempts {
+		a := &m.attempts[i]
 		t := w.task(m, a, func() time.Duration { return wait })
 		if a.calls() {
 			tasks = append(tasks, t)
@@ -139,14 +160,14 @@ func (w *work) tasks(m *message) []*task {
 
 // waits reports whether the changes of a message with several are retried with a wait.
 func (m *message) waits() bool {
-	return len(m.attempts) > 1 && time.Now().Before(m.end) && slices.ContainsFunc(m.attempts, (*attempt).notReady)
+	return len(m.attempts) > 1 && time.Now().Before(m.end) && slices.ContainsFunc(m.attempts, attempt.notReady)
 }
 
 // again returns the attempts that wait, for as long as the message may.
 func (w *work) again(m *message) []*task {
 	var tasks []*task
-	for _, a := range m.attempts {
-		if a.notReady() {
+	for i := range m.attempts {
+		if a := &m.attempts[i]; a.notReady() {
 			tasks = append(tasks, w.task(m, a, func() time.Duration { return time.Until(m.end) }))
 		}
 	}
@@ -155,9 +176,9 @@ func (w *work) again(m *message) []*task {
 }
 
 // calls reports whether the attempt calls the cloud.
-func (a *attempt) calls() bool { return a.failure == "" && a.plan.Pending() }
+func (a attempt) calls() bool { return a.failure == "" && a.plan.Pending() }
 
-func (a *attempt) notReady() bool {
+func (a attempt) notReady() bool {
 	return a.begun && a.failure == "" && a.result.Outcome == apply.Deferred && a.result.Fault.Err == nil
 }
 
