@@ -128,6 +128,9 @@ func (l *Lambda) queue(ctx, work context.Context, batch ingress.Batch) (any, err
 	var group errgroup.Group
 	group.SetLimit(maxSettling)
 	for i, record := range batch.Records {
+		if acknowledged(decisions[i]) {
+			continue
+		}
 		group.Go(func() error {
 			failed[i] = l.settle(settleCtx, record, decisions[i])
 			return nil
@@ -147,19 +150,22 @@ func (l *Lambda) queue(ctx, work context.Context, batch ingress.Batch) (any, err
 	return answer, nil
 }
 
+// acknowledged reports whether acknowledging a record is all that is left to do.
+func acknowledged(d delivery.Decision) bool {
+	return d.Fault.Err == nil && d.Outcome != apply.Deferred && d.Outcome != apply.Rejected
+}
+
 // maxSettling limits the concurrent calls of SQS.
 const maxSettling = 10
 
-// settle applies the decision to a record. It reports whether the record must stay in its queue.
+// settle applies the decision to a record that is not [acknowledged]. It reports whether the record must stay in its
+// queue.
 func (l *Lambda) settle(ctx context.Context, record ingress.Record, d delivery.Decision) (failed bool) {
-	switch {
-	case d.Fault.Err != nil, d.Outcome == apply.Deferred:
-		l.changeVisibility(ctx, record, d.Delay)
-		return true
-	case d.Outcome == apply.Rejected:
+	if d.Fault.Err == nil && d.Outcome == apply.Rejected {
 		return !l.deadLetter(ctx, record, d)
 	}
-	return false
+	l.changeVisibility(ctx, record, d.Delay)
+	return true
 }
 
 // changeVisibility is best effort: if it fails, the queue's visibility timeout applies.
