@@ -88,7 +88,8 @@ func (c *Cloud) open(ctx context.Context, project string) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.newSession(l, g), nil
+	g.open.Do(func() { g.session = c.newSession(l, g) })
+	return g.session, nil
 }
 
 // outdated reports whether an access key's grant no longer matches the credentials. A token's grant ends with its

@@ -33,6 +33,9 @@ type grant struct {
 	catalog              []tokens.CatalogEntry
 
 	send http.RoundTripper
+
+	open    sync.Once
+	session *Session // with this grant, once it is open
 }
 
 // login holds the grant for one project and renews it when needed.

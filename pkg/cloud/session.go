@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/gophercloud/gophercloud/v2"
 
@@ -13,7 +14,7 @@ import (
 	"github.com/cloudtagger/tagger/pkg/fault"
 )
 
-// Session acts as one user in one project. It is cheap, and safe for concurrent use.
+// Session acts as one user in one project. It is shared by all who open it, and safe for concurrent use.
 type Session struct {
 	// Project is the id of the token's project; with an access key, the configured one.
 	Project string
@@ -36,6 +37,8 @@ type Session struct {
 	cloud     *Cloud
 	grant     *grant
 	transport http.RoundTripper
+	// services has the clients by the names of the services. A client is made when it is first needed.
+	services map[string]func() (gophercloud.ServiceClient, error)
 }
 
 // Admin reports whether the token has the role admin. By the default policies of Nova and Cinder, it can then act on
@@ -74,6 +77,11 @@ func (c *Cloud) newSession(l *login, g *grant) *Session {
 	} else {
 		s.transport = &tokenTransport{login: l, project: g.project}
 	}
+	s.services = map[string]func() (gophercloud.ServiceClient, error){}
+	provider := newProviderClient(s.transport, c.options.UserAgent)
+	for _, svc := range c.options.services() {
+		s.services[svc.name] = sync.OnceValues(func() (gophercloud.ServiceClient, error) { return svc.client(g, provider) })
+	}
 	return s
 }
 
@@ -86,23 +94,26 @@ func (s *Session) Volume() (*gophercloud.ServiceClient, error) { return s.Servic
 // Service returns a new client for a service by its name, such as "compute" or "volume". The caller may set its fields.
 // The error is a [*RefusedError]: no endpoint was found.
 func (s *Session) Service(name string) (*gophercloud.ServiceClient, error) {
-	for _, svc := range s.cloud.options.services() {
-		if svc.name == name {
-			return s.client(svc)
-		}
+	made, ok := s.services[name]
+	if !ok {
+		return nil, refusedf("connect to the %s service: unknown service", name)
 	}
-	return nil, refusedf("connect to the %s service: unknown service", name)
+	client, err := made()
+	if err != nil {
+		return nil, err
+	}
+	return &client, nil
 }
 
-func (s *Session) client(svc service) (*gophercloud.ServiceClient, error) {
-	endpoint, err := svc.endpoint(s.grant)
-	if err != nil {
-		return nil, &RefusedError{Err: err, Scope: fault.Project} // another project's catalog may have it
+func (s service) client(g *grant, provider *gophercloud.ProviderClient) (gophercloud.ServiceClient, error) {
+	endpoint, err := s.endpoint(g)
+	if err != nil { // another project's catalog may have it
+		return gophercloud.ServiceClient{}, &RefusedError{Err: err, Scope: fault.Project}
 	}
-	return &gophercloud.ServiceClient{
-		ProviderClient: newProviderClient(s.transport, s.cloud.options.UserAgent),
+	return gophercloud.ServiceClient{
+		ProviderClient: provider,
 		Endpoint:       endpoint,
-		Type:           svc.types[0], // decides which headers a microversion goes into
+		Type:           s.types[0], // decides which headers a microversion goes into
 	}, nil
 }
 

@@ -3,6 +3,7 @@ package cloud
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/http"
 )
 
@@ -67,7 +68,7 @@ func (noTokenError) NoToken() bool { return true }
 func (g *grant) do(req *http.Request) (resp *http.Response, refused bool, err error) {
 	// A RoundTripper must not change the request. Only the headers differ.
 	req = req.WithContext(req.Context())
-	req.Header = req.Header.Clone()
+	req.Header = maps.Clone(req.Header)
 	req.Header.Set("X-Auth-Token", g.token.Reveal())
 	resp, err = g.send.RoundTrip(req)
 	if err != nil {
