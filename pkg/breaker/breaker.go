@@ -183,9 +183,9 @@ func (b *Breaker) check(c Call) (*pace, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.service(c.Endpoint)
-	circuits := []circuit{s.circuit}
+	circuits := [2]circuit{s.circuit}
 	if p, ok := s.projects[c.Project]; ok {
-		circuits = append(circuits, p.circuit)
+		circuits[1] = p.circuit
 	}
 	for _, one := range circuits {
 		if left := time.Until(one.until); left > 0 {
@@ -205,7 +205,7 @@ func (b *Breaker) Record(c Call, r Result) {
 	defer b.mu.Unlock()
 	s := b.service(c.Endpoint)
 	r.RetryAfter = min(max(r.RetryAfter, 0), MaxRetryAfter)
-	if r.Err == nil {
+	if r.Err == nil && r.Kind != Success {
 		r.Err = errors.New(string(r.Kind))
 	}
 	if s.pace != nil && c.Write {
@@ -303,5 +303,8 @@ func serviceName(endpoint string) string {
 	_, rest, _ := strings.Cut(endpoint, "://")
 	host, path, _ := strings.Cut(rest, "/")
 	first, _, _ := strings.Cut(path, "/")
-	return host + "/" + first
+	if path == "" {
+		return host + "/"
+	}
+	return rest[:len(host)+len("/")+len(first)]
 }

@@ -131,12 +131,12 @@ func unsentError(r Request, err error) *Error {
 
 // unreached reports that the request did not reach the API because there was no token to send it with.
 func (e *Error) unreached() bool {
+	if e == nil || e.err == nil {
+		return false
+	}
 	var noToken interface {
 		error
 		NoToken() bool
-	}
-	if e == nil || e.err == nil {
-		return false
 	}
 	// A response further down the chain than the API's own is Keystone's.
 	_, answered := errors.AsType[gophercloud.ErrUnexpectedResponseCode](e.err)

@@ -75,6 +75,8 @@ type client struct {
 	service *gophercloud.ServiceClient
 }
 
+var errNoResponse = fmt.Errorf("no response within %s", CallTimeout)
+
 // do sends one request and decodes a JSON response into out, unless out is nil. Any status that okCodes does not list
 // is an *Error.
 func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) error {
@@ -97,7 +99,7 @@ func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) erro
 }
 
 func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (status int, id string, err error) {
-	callCtx, cancel := context.WithTimeoutCause(ctx, CallTimeout, fmt.Errorf("no response within %s", CallTimeout))
+	callCtx, cancel := context.WithTimeoutCause(ctx, CallTimeout, errNoResponse)
 	defer cancel()
 
 	opts := &gophercloud.RequestOpts{OkCodes: okCodes, KeepResponseBody: true}

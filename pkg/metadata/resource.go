@@ -15,7 +15,7 @@ import (
 // Resource performs the metadata operations on one resource of any kind.
 type Resource struct {
 	row    *row
-	id     string
+	path   string
 	family Family
 	sender sender
 	// microversion is that of Get, "" for the service's default.
@@ -48,14 +48,14 @@ func newResource(s sender, kind Kind, id string, family Family) (*Resource, erro
 	if err := CheckID(id); err != nil {
 		return nil, fmt.Errorf("operate on %s metadata: %w", r.member, err)
 	}
-	return &Resource{row: r, id: id, family: family, sender: s}, nil
+	return &Resource{row: r, path: r.collection + "/" + url.PathEscape(id), family: family, sender: s}, nil
 }
 
 // Kind returns the resource's kind.
 func (r *Resource) Kind() Kind { return r.row.kind }
 
 // Path returns the resource's path under the service's endpoint: "servers/{id}". It identifies the resource.
-func (r *Resource) Path() string { return r.row.collection + "/" + url.PathEscape(r.id) }
+func (r *Resource) Path() string { return r.path }
 
 // request returns a request for the resource's metadata, or for one key.
 func (r *Resource) request(method string, body any, key ...string) Request {
@@ -136,7 +136,8 @@ func (r *Resource) Metadatum(ctx context.Context, key string) (string, error) {
 // Otherwise it sends one request per key, sequentially, in sorted order. Both services merge by reading, changing and
 // writing the whole map without a lock, so two concurrent writers can lose keys.
 func (r *Resource) Write(ctx context.Context, metadata map[string]string) (written map[string]string, err error) {
-	keys := slices.Sorted(maps.Keys(metadata))
+	keys := slices.AppendSeq(make([]string, 0, len(metadata)), maps.Keys(metadata))
+	slices.Sort(keys)
 	for _, key := range keys {
 		if err := r.family.Check(key, metadata[key]); err != nil {
 			return nil, fmt.Errorf("write %s metadata: %w", r.row.member, err)
