@@ -76,6 +76,7 @@ func (r *run) diff(ctx context.Context) (Diff, error) {
 	}
 	d.Current, d.Write, d.Remove = r.known, r.toWrite(), r.toRemove()
 	for _, rename := range r.toRename() {
+		d.Write = notNil(d.Write)
 		d.Write[rename.To], d.Remove = rename.Value, append(d.Remove, rename.From)
 	}
 	d.Problems = r.problems()

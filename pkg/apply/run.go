@@ -44,14 +44,19 @@ type run struct {
 }
 
 func newRun(resource Resource, job Job, verify bool) *run {
-	r := &run{
-		resource: resource, job: job, verify: verify, written: map[string]string{}, removed: map[string]bool{},
-		renamed: map[string]string{},
-	}
+	r := &run{resource: resource, job: job, verify: verify}
 	if job.Plan.Reserve > 0 {
 		r.most = resource.Kind().MaxItems()
 	}
 	return r
+}
+
+// notNil returns m, or an empty map if m is nil. Most runs need few of their maps.
+func notNil[V any](m map[string]V) map[string]V {
+	if m == nil {
+		return map[string]V{}
+	}
+	return m
 }
 
 // errLost reports that the read-back differs from what was written.
@@ -81,6 +86,9 @@ func (r *run) attempt(ctx context.Context) error {
 		return nil
 	}
 	r.known = nil // stale from here on
+	if len(renames) > 0 {
+		writes, r.renamed = notNil(writes), notNil(r.renamed)
+	}
 	for _, rename := range renames {
 		if r.renamed[rename.To] = rename.Value; r.job.Renaming != nil {
 			r.job.Renaming(rename.From, rename.To, rename.Value)
@@ -97,6 +105,7 @@ func (r *run) attempt(ctx context.Context) error {
 	}
 	if len(writes) > 0 {
 		done, err := r.resource.Write(ctx, writes)
+		r.written = notNil(r.written)
 		maps.Copy(r.written, done)
 		if err != nil {
 			r.unsure, r.maybeWritten = metadata.IsClass(err, metadata.Unknown), writes
@@ -147,6 +156,7 @@ func (r *run) managed() error {
 // remove deletes one key. A missing key is no error.
 func (r *run) remove(ctx context.Context, key string) error {
 	err := r.resource.Remove(ctx, key)
+	r.removed = notNil(r.removed)
 	switch {
 	case metadata.IsClass(err, metadata.KeyNotFound):
 		if _, ours := r.removed[key]; !ours {
@@ -242,6 +252,7 @@ func (r *run) know(known map[string]string) {
 
 // settle finds out from the metadata read whether unconfirmed writes were saved.
 func (r *run) settle() {
+	r.written, r.removed = notNil(r.written), notNil(r.removed)
 	for key, value := range r.maybeWritten {
 		if r.known[key] == value {
 			r.written[key] = value
@@ -297,9 +308,10 @@ func (r *run) renames() ([]rules.Renaming, []rules.Problem) {
 	return all, problems
 }
 
-// toWrite returns the planned keys that the resource lacks or has with other values, as far as known.
+// toWrite returns the planned keys that the resource lacks or has with other values, as far as known. It returns nil if
+// there are none.
 func (r *run) toWrite() map[string]string {
-	writes := map[string]string{}
+	var writes map[string]string
 	set := func(all map[string]string) {
 		for key, value := range all {
 			have, ok := r.written[key]
@@ -307,6 +319,7 @@ func (r *run) toWrite() map[string]string {
 				have, ok = r.known[key]
 			}
 			if !ok || have != value {
+				writes = notNil(writes)
 				writes[key] = value
 			}
 		}
@@ -321,6 +334,7 @@ func (r *run) toWrite() map[string]string {
 			ok = r.known[key] != "" && r.known[key] != p.Replaces[key]
 		}
 		if !ok && r.twin(key) == "" {
+			writes = notNil(writes)
 			writes[key] = value
 		}
 	}
@@ -340,8 +354,9 @@ func (r *run) toRemove() []string {
 // decided returns the keys whose values the change decided: those that it set, removed or renamed. An added key is not
 // among them, because an existing value stays.
 func (r *run) decided() []string {
-	keys := slices.Concat(slices.Collect(maps.Keys(r.job.Plan.Set)), r.job.Plan.Remove,
-		slices.Collect(maps.Keys(r.removed)))
+	keys := make([]string, 0, len(r.job.Plan.Set)+len(r.job.Plan.Remove)+len(r.removed))
+	keys = slices.AppendSeq(keys, maps.Keys(r.job.Plan.Set))
+	keys = slices.AppendSeq(append(keys, r.job.Plan.Remove...), maps.Keys(r.removed))
 	for from, to := range r.job.Plan.Rename {
 		if _, done := r.renamed[to]; done {
 			keys = append(keys, from, to)
@@ -419,14 +434,15 @@ func (r *run) plans(key string) bool {
 
 // problems returns the keys that were left out, and those that the services confuse with another.
 func (r *run) problems() []rules.Problem {
-	all := r.leftOut()
-	for _, key := range slices.Sorted(maps.Keys(r.job.Plan.Set)) {
+	var beside []rules.Problem
+	for key := range r.job.Plan.Set {
 		if twin := r.twin(key); twin != "" {
-			all = append(all, rules.Problem{Key: key,
+			beside = append(beside, rules.Problem{Key: key,
 				Why: fmt.Sprintf("written beside %q, which differs in case only: deleting one deletes both", twin)})
 		}
 	}
-	return all
+	slices.SortFunc(beside, func(a, b rules.Problem) int { return strings.Compare(a.Key, b.Key) })
+	return append(r.leftOut(), beside...)
 }
 
 // leftOut returns the keys of the plan that were not written, renamed or removed, with the reasons.

@@ -353,7 +353,9 @@ func (p *planner) finish() Plan {
 			order = append(order, ranked{s.value, p.set.importance(s.value), s.order})
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(p.slots)) {
+	keys := slices.AppendSeq(make([]string, 0, len(p.slots)), maps.Keys(p.slots))
+	slices.Sort(keys)
+	for _, key := range keys {
 		s := p.slots[key]
 		switch s.verb {
 		case set:

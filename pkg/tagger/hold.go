@@ -17,6 +17,21 @@ func heldDecision() *apply.Decision {
 
 func (t *Tagger) held() bool { return t.options.Held != nil && t.options.Held() }
 
+// applyUnlessHeld applies a job. It stops before the first write if writing is on hold by then.
+func (t *Tagger) applyUnlessHeld(ctx context.Context, resource apply.Resource, job apply.Job) apply.Result {
+	if t.options.Held == nil {
+		return t.applier.Apply(ctx, resource, job)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	held := &heldResource{Resource: resource, held: t.options.Held, stop: cancel}
+	done := t.applier.Apply(ctx, held, job)
+	if held.refused {
+		done.Decision = *heldDecision()
+	}
+	return done
+}
+
 // heldResource refuses to write while writing is on hold. A job that has begun to write is finished: half-way through a
 // rename, the value is under neither key.
 type heldResource struct {

@@ -171,8 +171,14 @@ func RejectedPlan(e event.Event, reason string) *Plan {
 // pathOf returns the path of an endpoint, with a slash at its end.
 func pathOf(endpoint string) string {
 	_, rest, _ := strings.Cut(endpoint, "://")
-	_, path, _ := strings.Cut(strings.TrimSuffix(rest, "/")+"/", "/")
-	return "/" + path
+	at := strings.IndexByte(rest, '/')
+	switch {
+	case at < 0:
+		return "/"
+	case strings.HasSuffix(rest, "/"):
+		return rest[at:]
+	}
+	return rest[at:] + "/"
 }
 
 func requestRef(prefix string, r metadata.Request) RequestRef {

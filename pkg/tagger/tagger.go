@@ -401,6 +401,9 @@ func (t *Tagger) GivenUp(ctx context.Context, d Delivery, last *Result) *Result 
 	return r
 }
 
+// usualCalls is the number of calls for most changes: a read, a write, a read-back.
+const usualCalls = 3
+
 // apply applies the plan of a result, which has no decision yet, and completes the result.
 func (t *Tagger) apply(ctx context.Context, r *Result, d Delivery) {
 	p := &r.Plan
@@ -420,6 +423,7 @@ func (t *Tagger) apply(ctx context.Context, r *Result, d Delivery) {
 		}
 	}
 	waiter := apply.NewWaiter(d.Wait, d.Progress.Pausing)
+	r.calls = make([]metadata.Call, 0, usualCalls)
 	var api connection
 	for {
 		var verdict *apply.Verdict
@@ -465,13 +469,7 @@ func (t *Tagger) apply(ctx context.Context, r *Result, d Delivery) {
 	}
 	job.SentAt, job.ReceivedAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.ReceivedAt, d.Receives, waiter.Left(),
 		d.Progress.Pausing
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	resource := &heldResource{Resource: api.resource, held: t.held, stop: cancel}
-	done := t.applier.Apply(ctx, resource, job)
-	if resource.refused {
-		done.Decision = *heldDecision()
-	}
+	done := t.applyUnlessHeld(ctx, api.resource, job)
 	r.Decision, r.Attempts = &done.Decision, done.Attempts
 	r.Problems = append(r.Problems, done.Problems...)
 	if decision := t.outOfBounds(api.checked.failed()); decision != nil {
@@ -487,6 +485,7 @@ func (t *Tagger) apply(ctx context.Context, r *Result, d Delivery) {
 // sent gives the result the requests that were sent, and returns it.
 func (r *Result) sent() *Result {
 	r.Calls = len(r.calls)
+	r.Requests = slices.Grow(r.Requests, len(r.calls))
 	for _, call := range r.calls {
 		r.Requests = append(r.Requests, requestRef(pathOf(call.Endpoint), call.Request))
 	}
