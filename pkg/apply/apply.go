@@ -62,19 +62,19 @@ type Job struct {
 	// Pausing, if not nil, is called before every pause.
 	Pausing func(reason string, pause time.Duration)
 
-	// overtaken holds the keys that a newer change decided.
-	overtaken map[string]bool
+	// overtaken reports whether a newer change decided a key.
+	overtaken func(key string) bool
 }
 
 // Applier applies jobs. It is safe for concurrent use, and runs one job at a time for each resource.
 type Applier struct {
 	options    Options
 	locks      keyedMutex
-	watermarks watermarks
+	watermarks *watermarks
 }
 
 // New returns an Applier.
-func New(o Options) *Applier { return &Applier{options: o} }
+func New(o Options) *Applier { return &Applier{options: o, watermarks: newWatermarks()} }
 
 // Pauses inside a call grow from the first to the longest.
 const (
@@ -108,7 +108,8 @@ func (a *Applier) Apply(ctx context.Context, resource Resource, job Job) Result 
 	}
 
 	var overtaken []rules.Problem
-	job.Plan, job.overtaken, overtaken = a.watermarks.leaveOut(resource.Path(), job.Change.Time, job.Plan)
+	job.Plan, overtaken = a.watermarks.leaveOut(resource.Path(), job.Change.Time, job.Plan)
+	job.overtaken = func(key string) bool { return a.watermarks.newer(resource.Path(), key, job.Change.Time) }
 	if job.Plan.Empty() && len(overtaken) > 0 {
 		return Result{Decision: Decision{Outcome: Ignored, Reason: "a newer change decided all of its keys"},
 			Problems: overtaken}

@@ -341,13 +341,16 @@ func (r *run) toWrite() map[string]string {
 	return writes
 }
 
+// overtaken reports whether a newer change decided a key.
+func (r *run) overtaken(key string) bool { return r.job.overtaken != nil && r.job.overtaken(key) }
+
 // toRemove returns, sorted, the keys to remove that are on the resource, as far as known.
 func (r *run) toRemove() []string {
 	if r.known == nil {
 		return nil
 	}
 	return slices.DeleteFunc(r.job.Plan.Removals(r.known), func(key string) bool {
-		return r.bystander(key) != "" || r.job.overtaken[key]
+		return r.bystander(key) != "" || r.overtaken(key)
 	})
 }
 
@@ -415,7 +418,7 @@ func (r *run) bystander(key string, except ...string) string {
 		_, set := r.job.Plan.Set[other]
 		_, written := r.renamed[other]
 		moved := slices.ContainsFunc(renames, func(rename rules.Renaming) bool { return rename.From == other })
-		removed := slices.Contains(removals, other) && !r.job.overtaken[other]
+		removed := slices.Contains(removals, other) && !r.overtaken(other)
 		if !set && !written && !moved && !removed && !slices.Contains(except, other) {
 			return other
 		}

@@ -8,37 +8,45 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// Users can choose the keys that a pattern removes, so the number of remembered keys is bounded, and the newest stay.
+// The number of remembered keys is bounded, and the newest stay.
 func TestWatermarksAreBounded(t *testing.T) {
-	var w watermarks
+	w := newWatermarks()
 	noon := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
-	at := func(i int) time.Time { return noon.Add(time.Duration(i) * time.Second) }
-	overtaken := func(resource, key string) bool {
-		_, keys, _ := w.leaveOut(resource, noon.Add(-time.Hour), &rules.Plan{Set: map[string]string{key: "old"}})
-		return keys[key]
+	leftOut := func(resource, key string) bool {
+		_, problems := w.leaveOut(resource, noon.Add(-time.Hour), &rules.Plan{Set: map[string]string{key: "old"}})
+		return len(problems) == 1 && problems[0].Key == key
 	}
-	for i := range 3 * maxDecided {
-		w.note("one", at(i), []string{fmt.Sprint("key-", i)})
+	w.note("first", noon, []string{"a", "b"})
+	for i := range 3 * maxRemembered {
+		w.note(fmt.Sprint("resource-", i/5), noon.Add(time.Duration(i)), []string{fmt.Sprint("key-", i%5)})
 	}
-	if w.keys != maxDecided || overtaken("one", "key-0") || !overtaken("one", fmt.Sprint("key-", 3*maxDecided-1)) {
-		t.Errorf("%d keys of one resource", w.keys)
+	if n := len(w.recent) + len(w.earlier); n > 2*maxRemembered {
+		t.Errorf("%d keys are remembered", n)
 	}
-	many := make([]string, maxDecided)
-	for i := range many {
-		many[i] = fmt.Sprint("key-", i)
+	for i := range 3 * maxRemembered {
+		resource, key := fmt.Sprint("resource-", i/5), fmt.Sprint("key-", i%5)
+		if recent := i >= 2*maxRemembered; recent && !leftOut(resource, key) {
+			t.Fatalf("%s of %s is forgotten", key, resource)
+		}
 	}
-	resources := 2 * maxAllDecided / maxDecided
-	for i := range resources {
-		w.note(fmt.Sprint("resource-", i), at(i), many)
+	if leftOut("first", "a") || leftOut("first", "b") {
+		t.Error("the first resource is remembered")
 	}
-	if w.keys > maxAllDecided || overtaken("resource-0", "key-0") ||
-		!overtaken(fmt.Sprint("resource-", resources-1), "key-0") {
-		t.Errorf("%d keys of %d resources", w.keys, w.order.Len())
+	if last := fmt.Sprint("resource-", (3*maxRemembered-1)/5); leftOut(last, "other") {
+		t.Error("a key that nothing decided is left out")
 	}
-	for i := range 2 * maxWatermarks {
-		w.note(fmt.Sprint("small-", i), at(i), []string{"a"})
+}
+
+// A key keeps its newest time, also when it is noted again with an older one, and when others have been noted since.
+func TestWatermarkKeepsTheNewestTime(t *testing.T) {
+	w := newWatermarks()
+	noon := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	w.note("server", noon, []string{"owner"})
+	for i := range maxRemembered {
+		w.note("other", noon, []string{fmt.Sprint(i)})
 	}
-	if w.order.Len() != maxWatermarks || len(w.resources) != maxWatermarks || w.keys != maxWatermarks {
-		t.Errorf("%d keys of %d resources", w.keys, w.order.Len())
+	w.note("server", noon.Add(-time.Minute), []string{"owner"})
+	if !w.newer("server", "owner", noon.Add(-time.Second)) || w.newer("server", "owner", noon) {
+		t.Error("the newest time is forgotten")
 	}
 }

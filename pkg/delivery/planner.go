@@ -39,6 +39,7 @@ func (p *planner) start() {
 	p.work = work
 	p.ctx, p.cancel = context.WithCancel(p.parent)
 	go func() {
+		growStack()
 		for plan := range work {
 			plan()
 		}

@@ -115,6 +115,7 @@ func (s *schedule) start() {
 		q.tasks = q.tasks[1:]
 		s.count(t, 1)
 		go func() {
+			growStack()
 			defer s.ended(t, q)
 			t.run(func() { s.pause(t) })
 		}()

@@ -101,19 +101,17 @@ func secondDocument(b []byte) int {
 func Valid(b []byte) bool { return len(b) <= MaxBytes && !tooDeep(b) && json.Valid(b) }
 
 func tooDeep(b []byte) bool {
-	depth, quoted := 0, false
+	depth := 0
 	for i := 0; i < len(b); i++ {
-		switch c := b[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
+		switch b[i] {
+		case '"':
+			token, _ := CutString(b[i:])
+			i += len(token) - 1
+		case '{', '[':
 			if depth++; depth > MaxDepth {
 				return true
 			}
-		case c == '}' || c == ']':
+		case '}', ']':
 			depth--
 		}
 	}
@@ -125,17 +123,14 @@ func tooDeep(b []byte) bool {
 // text.
 func CountValues(b []byte, limit int) int {
 	n := 1
-	quoted := false
 	for i := 0; i < len(b) && n <= limit; i++ {
-		switch c := b[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == ',':
+		switch b[i] {
+		case '"':
+			token, _ := CutString(b[i:])
+			i += len(token) - 1
+		case ',':
 			n++
-		case c == '{' || c == '[':
+		case '{', '[':
 			if k := Kind(b[i+1:]); k != '}' && k != ']' {
 				n++
 			}
@@ -162,12 +157,18 @@ func Kind(v []byte) byte {
 
 // CutString cuts off the leading string, including its quotes.
 func CutString(b []byte) (token, rest []byte) {
-	for i := 1; i < len(b); i++ {
-		switch b[i] {
-		case '\\':
-			i++
-		case '"':
-			return b[:i+1], b[i+1:]
+	for end := 1; end < len(b); end++ {
+		next := bytes.IndexByte(b[end:], '"')
+		if next < 0 {
+			break
+		}
+		end += next
+		backslashes := 0
+		for b[end-1-backslashes] == '\\' {
+			backslashes++
+		}
+		if backslashes%2 == 0 { // each pair of them is a backslash
+			return b[:end+1], b[end+1:]
 		}
 	}
 	return b, nil
@@ -180,17 +181,15 @@ func CutValue(b []byte) (value, rest []byte) {
 	case '"':
 		return CutString(b)
 	case '{', '[':
-		depth, quoted := 0, false
+		depth := 0
 		for i := 0; i < len(b); i++ {
-			switch c := b[i]; {
-			case quoted && c == '\\':
-				i++
-			case c == '"':
-				quoted = !quoted
-			case quoted:
-			case c == '{' || c == '[':
+			switch b[i] {
+			case '"':
+				token, _ := CutString(b[i:])
+				i += len(token) - 1
+			case '{', '[':
 				depth++
-			case c == '}' || c == ']':
+			case '}', ']':
 				if depth--; depth == 0 {
 					return b[:i+1], b[i+1:]
 				}
