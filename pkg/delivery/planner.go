@@ -26,6 +26,13 @@ type planner struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	work   chan func()
+	done   chan planned
+}
+
+// planned is the result of planning a message.
+type planned struct {
+	changes     []change
+	reservation reservation
 }
 
 func newPlanner(ctx context.Context, p *Processor) *planner {
@@ -36,7 +43,7 @@ func newPlanner(ctx context.Context, p *Processor) *planner {
 
 func (p *planner) start() {
 	work := make(chan func())
-	p.work = work
+	p.work, p.done = work, make(chan planned)
 	p.ctx, p.cancel = context.WithCancel(p.parent)
 	go func() {
 		growStack()
@@ -59,15 +66,10 @@ func (p *planner) close() {
 }
 
 func (p *planner) plan(m Message) Plan {
-	type result struct {
-		changes     []change
-		reservation reservation
-	}
-	ctx, done := p.ctx, make(chan result)
+	ctx, done := p.ctx, p.done
 	p.timeout.Reset(planTimeout)
 	p.work <- func() {
-		var r result
-		r.reservation.memory = &p.processor.memory
+		r := planned{reservation: reservation{memory: &p.processor.memory}}
 		r.changes = p.processor.plans(ctx, m.Events, &r.reservation)
 		select {
 		case done <- r:
@@ -75,22 +77,20 @@ func (p *planner) plan(m Message) Plan {
 			r.reservation.release()
 		}
 	}
-	planned := Plan{Message: m}
+	plan := Plan{Message: m}
 	select {
 	case r := <-done:
-		planned.changes, planned.release = r.changes, r.reservation.release
+		plan.changes, plan.release = r.changes, r.reservation.release
 	case <-ctx.Done():
-		planned.changes = p.leave(m)
+		plan.changes = p.leave(m)
 	case <-p.timeout.C:
-		planned.changes = p.leave(m)
+		plan.changes = p.leave(m)
 	}
-	planned.Pending = slices.ContainsFunc(planned.changes, func(c change) bool {
-		return c.failure != "" || c.plan.Pending()
-	})
-	if len(planned.changes) == 1 && m.Err == nil && planned.changes[0].failure == "" {
-		planned.Key = planned.changes[0].plan.Key()
+	plan.Pending = slices.ContainsFunc(plan.changes, func(c change) bool { return c.failure != "" || c.plan.Pending() })
+	if len(plan.changes) == 1 && m.Err == nil && plan.changes[0].failure == "" {
+		plan.Key = plan.changes[0].plan.Key()
 	}
-	return planned
+	return plan
 }
 
 // leave leaves the goroutine to a message whose planning did not end in time, and returns the message's changes.

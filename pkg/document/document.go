@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -268,11 +269,12 @@ func (o Object) Text(name string) string { return Unquote(o.Member(name)) }
 
 // Members splits an object. The error is a [*LimitError].
 func Members(object []byte) (Object, error) {
-	members := make([]member, 0, 9) // an SQS record has nine
+	var usual [16]member // most objects have fewer
+	members := usual[:0]
 	for rest := SkipSpace(object)[1:]; ; {
 		name, value, next, done := cutMember(rest)
 		if done {
-			return Object{object, members}, nil
+			return Object{object, slices.Clone(members)}, nil
 		}
 		if len(members) == MaxMembers {
 			return Object{}, &LimitError{"members", MaxMembers}

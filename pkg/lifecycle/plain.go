@@ -51,9 +51,10 @@ func (p plain) read(e event.Event, from *payload) (Reading, error) {
 		return Reading{}, malformed(p, e.Type(), "data", "is not an object")
 	}
 	r := plainReader{dialect: p, event: e}
-	c := Change{Action: action, Resource: Resource{ID: r.subject()}, Data: data}
+	changes := []Change{{Action: action, Resource: Resource{ID: r.subject()}, Data: data}}
+	c := &changes[0]
 	for _, name := range [...]string{"resource", "actor"} {
-		r.fields(&c, name, r.object(data, name))
+		r.fields(c, name, r.object(data, name))
 	}
 	c.Resource.Kind = r.kind(c.Resource.Kind, action)
 	if (c.Actor.ID != "" || c.Actor.Name != "") && c.Actor.Kind == "" {
@@ -68,7 +69,7 @@ func (p plain) read(e event.Event, from *payload) (Reading, error) {
 	if r.err != nil {
 		return Reading{}, r.err
 	}
-	return Reading{Known: true, Changes: []Change{c}}, nil
+	return Reading{Known: true, Changes: changes}, nil
 }
 
 // plainReader reads a plain event's members and keeps the first error. The schema is ours, so a wrong type is an error.

@@ -50,10 +50,10 @@ func (s *Set) Plan(change lifecycle.Change, e event.Event, r Readings) Plan {
 	return p.finish()
 }
 
-func (s *Set) planner(change lifecycle.Change, e event.Event, r Readings) *planner {
+func (s *Set) planner(change lifecycle.Change, e event.Event, r Readings) planner {
 	r = r.withDefaults(s.readings)
 	change = r.fill(change)
-	p := &planner{
+	p := planner{
 		set:      s,
 		change:   change,
 		event:    e,
