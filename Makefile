@@ -2,7 +2,8 @@
 
 FUNCTIONS   := server-created server-changed volume-created volume-changed snapshot-created reconcile
 ARCHS       := arm64 amd64
-BUILD       := CGO_ENABLED=0 GOOS=linux go build -tags lambda.norpc,nethttpomithttp2 -trimpath -buildvcs=false -ldflags "-s -w -buildid="
+GCFLAGS     := $(shell sed '/^\#/d' functions/gcflags)
+BUILD       := CGO_ENABLED=0 GOOS=linux go build -tags lambda.norpc,nethttpomithttp2 -trimpath -buildvcs=false -ldflags "-s -w -buildid=" $(GCFLAGS)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 5s
 

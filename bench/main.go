@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -22,6 +23,8 @@ import (
 	"github.com/cloudtagger/tagger/internal/lambdatest"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
+
+var comment = regexp.MustCompile(`(?m)^#.*$`)
 
 const rules = "rules:\n- {name: env, on: server.created, set: {env: dev}}\n"
 
@@ -52,9 +55,17 @@ func run(ctx context.Context, pairs, warm, count int) error {
 	}
 	defer os.RemoveAll(dir)
 	names := []string{"empty", "bare", "libraries", "server-created"}
+	gcflags, err := os.ReadFile("../functions/gcflags") // the flags of the deployed function
+	if err != nil {
+		return fmt.Errorf("read the compiler flags: %w", err)
+	}
 	for i, pkg := range []string{"./empty", "./bare", "./libraries", "../functions/server-created"} {
-		build := exec.CommandContext(ctx, "go", "build", "-tags", "lambda.norpc,nethttpomithttp2", "-trimpath",
-			"-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", filepath.Join(dir, names[i]), ".")
+		args := []string{"build", "-tags", "lambda.norpc,nethttpomithttp2", "-trimpath", "-buildvcs=false",
+			"-ldflags", "-s -w -buildid=", "-o", filepath.Join(dir, names[i])}
+		if names[i] == "server-created" {
+			args = append(args, strings.Fields(comment.ReplaceAllString(string(gcflags), ""))...)
+		}
+		build := exec.CommandContext(ctx, "go", append(args, ".")...)
 		build.Dir, build.Env = pkg, append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w: %s", pkg, err, out)

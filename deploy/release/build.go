@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -80,18 +81,33 @@ func (b *builder) clone() error {
 	return err
 }
 
-func (b *builder) build(path, source, tags string, p platform) error {
-	_, err := b.run([]string{"CGO_ENABLED=0", "GOOS=" + p.os, "GOARCH=" + p.arch},
-		"go", "build", "-buildvcs=true", "-tags", tags, "-trimpath", "-ldflags", "-s -w -buildid=", "-o", path, source)
+func (b *builder) build(path, source, tags string, p platform, flags ...string) error {
+	args := slices.Concat([]string{"build", "-buildvcs=true", "-tags", tags, "-trimpath", "-ldflags", "-s -w -buildid="},
+		flags, []string{"-o", path, source})
+	_, err := b.run([]string{"CGO_ENABLED=0", "GOOS=" + p.os, "GOARCH=" + p.arch}, "go", args...)
 	return err
+}
+
+// compilerFlags returns the compiler flags of the functions. The Makefile reads the same file.
+func (b *builder) compilerFlags() ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(b.root, "functions", "gcflags"))
+	if err != nil {
+		return nil, fmt.Errorf("read the compiler flags of the functions: %w", err)
+	}
+	lines := slices.DeleteFunc(strings.Split(string(text), "\n"), func(l string) bool { return strings.HasPrefix(l, "#") })
+	return strings.Fields(strings.Join(lines, " ")), nil
 }
 
 // functions builds and packs the functions, for Linux.
 func (b *builder) functions() error {
+	flags, err := b.compilerFlags()
+	if err != nil {
+		return err
+	}
 	for _, name := range functions() {
 		for _, p := range platforms()[:2] {
 			path := filepath.Join(b.work, p.arch, name, "bootstrap")
-			if err := b.build(path, "./functions/"+name, "lambda.norpc,nethttpomithttp2", p); err != nil {
+			if err := b.build(path, "./functions/"+name, "lambda.norpc,nethttpomithttp2", p, flags...); err != nil {
 				return err
 			}
 			e := executable{name, p, path, name + "-" + p.arch + ".zip"}
