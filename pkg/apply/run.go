@@ -437,15 +437,19 @@ func (r *run) plans(key string) bool {
 
 // problems returns the keys that were left out, and those that the services confuse with another.
 func (r *run) problems() []rules.Problem {
-	var beside []rules.Problem
+	var beside []string
 	for key := range r.job.Plan.Set {
-		if twin := r.twin(key); twin != "" {
-			beside = append(beside, rules.Problem{Key: key,
-				Why: fmt.Sprintf("written beside %q, which differs in case only: deleting one deletes both", twin)})
+		if r.twin(key) != "" {
+			beside = append(beside, key)
 		}
 	}
-	slices.SortFunc(beside, func(a, b rules.Problem) int { return strings.Compare(a.Key, b.Key) })
-	return append(r.leftOut(), beside...)
+	slices.Sort(beside)
+	all := r.leftOut()
+	for _, key := range beside {
+		all = append(all, rules.Problem{Key: key,
+			Why: fmt.Sprintf("written beside %q, which differs in case only: deleting one deletes both", r.twin(key))})
+	}
+	return all
 }
 
 // leftOut returns the keys of the plan that were not written, renamed or removed, with the reasons.

@@ -262,8 +262,13 @@ func (c *Cloud) projectSession(ctx context.Context, id string) (*Session, error)
 	return s, err
 }
 
+// identityTimeout is how long one read from the Identity API may take.
+const identityTimeout = time.Minute
+
 // readIdentity reads from the Identity API with the session's token.
 func (c *Cloud) readIdentity(ctx context.Context, session *Session, path string, out any) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, identityTimeout, fmt.Errorf("no response within %s", identityTimeout))
+	defer cancel()
 	call := breaker.Call{Endpoint: session.grant.login.AuthURL}
 	if err := c.breaker.Allow(ctx, call); err != nil {
 		return err

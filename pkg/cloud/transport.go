@@ -37,8 +37,7 @@ func newTransport(caCert string) (*http.Transport, error) {
 		ForceAttemptHTTP2:   true,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout: 5 * time.Second,
-		// A fallback: callers set deadlines.
-		ResponseHeaderTimeout:  time.Minute,
+		// There is no ResponseHeaderTimeout: callers set deadlines, and it would take another timer for each request.
 		MaxResponseHeaderBytes: maxAnswerHeader,
 		MaxIdleConnsPerHost:    16,
 		// Shorter than that of load balancers (usually a minute): a connection that they closed fails the next request.
