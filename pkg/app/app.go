@@ -231,6 +231,7 @@ func compose(ctx context.Context, f Function, p platform) (Composed, error) {
 	}
 	log := NewLog(settings.LogLevel, f.Name)
 	LimitMemory(log)
+	limitProcessors(log)
 	for _, warning := range config.Unknown(os.Environ()) {
 		log.Warn(warning)
 	}
