@@ -18,7 +18,7 @@ const (
 	maxBinary = 13_200_000
 	// maxReconcile is for the function that also lists, plans and keeps journals; at present 13.6 MB.
 	maxReconcile = 13_800_000
-	// maxInitialised limits the bytes that package initialisation allocates; at present 222,496. The AWS SDK's SSM client
+	// maxInitialised limits the bytes that package initialisation allocates; at present 222,648. The AWS SDK's SSM client
 	// alone allocated 1,427,032.
 	maxInitialised = 250_000
 )

@@ -10,9 +10,9 @@ import (
 	"github.com/cloudtagger/tagger/pkg/rules"
 )
 
-// maxRemembered is the number of keys whose watermarks are remembered: at least the last ones that were decided, and at
-// most twice as many.
-const maxRemembered = 25_000
+// maxRemembered is how many of the keys decided last are certainly remembered. Up to twice as many are. A change has as
+// many keys as its resource at most, so a single resource must change hundreds of times before it displaces the others.
+const maxRemembered = 100_000
 
 // watermarks remember, for each key of a resource, the time of the newest change that decided its value. Events arrive
 // late and out of order: an older change must not overwrite what a newer one wrote.
@@ -24,7 +24,8 @@ type watermarks struct {
 	seeds [2]maphash.Seed
 
 	mu sync.Mutex
-	// recent has the watermarks that were noted last, earlier those before them. The values are microseconds since 1970.
+	// recent has the watermarks that were noted last, earlier those before them. The values are microseconds since 1970:
+	// no cloud reports finer times.
 	recent, earlier map[watermarkID]int64
 }
 
@@ -51,11 +52,16 @@ func (w *watermarks) newer(resource, key string, at time.Time) bool {
 	id := w.id(resource, key)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	decided, ok := w.recent[id]
-	if !ok {
-		decided, ok = w.earlier[id]
-	}
+	decided, ok := w.decided(id)
 	return ok && decided > at.UnixMicro()
+}
+
+// decided returns when a key was decided. The caller holds the lock.
+func (w *watermarks) decided(id watermarkID) (at int64, ok bool) {
+	if at, ok = w.recent[id]; !ok {
+		at, ok = w.earlier[id]
+	}
+	return at, ok
 }
 
 // leaveOut returns the plan without the keys that a newer change decided, and a problem for each of them. A change
@@ -101,7 +107,10 @@ func (w *watermarks) note(resource string, at time.Time, keys []string) {
 	defer w.mu.Unlock()
 	for _, key := range keys {
 		id := w.id(resource, key)
-		newest := max(at.UnixMicro(), w.recent[id], w.earlier[id])
+		newest := at.UnixMicro()
+		if decided, ok := w.decided(id); ok {
+			newest = max(newest, decided)
+		}
 		if len(w.recent) >= maxRemembered {
 			w.earlier, w.recent = w.recent, map[watermarkID]int64{}
 		}

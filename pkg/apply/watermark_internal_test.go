@@ -49,4 +49,8 @@ func TestWatermarkKeepsTheNewestTime(t *testing.T) {
 	if !w.newer("server", "owner", noon.Add(-time.Second)) || w.newer("server", "owner", noon) {
 		t.Error("the newest time is forgotten")
 	}
+	ancient := time.Date(1965, 1, 1, 0, 0, 0, 0, time.UTC)
+	if w.note("old", ancient, []string{"owner"}); w.newer("old", "owner", ancient) {
+		t.Error("a change overtakes itself")
+	}
 }

@@ -91,8 +91,9 @@ func (s *Session) Compute() (*gophercloud.ServiceClient, error) { return s.Servi
 // Volume returns the client for the volume API (Cinder, EVS) in the version of its endpoint; see [Session.Service].
 func (s *Session) Volume() (*gophercloud.ServiceClient, error) { return s.Service("volume") }
 
-// Service returns a new client for a service by its name, such as "compute" or "volume". The caller may set its fields.
-// The error is a [*RefusedError]: no endpoint was found.
+// Service returns a new client for a service by its name, such as "compute" or "volume". The caller may set its fields,
+// but not those of its ProviderClient, which all clients of the session share. The error is a [*RefusedError]: no
+// endpoint was found.
 func (s *Session) Service(name string) (*gophercloud.ServiceClient, error) {
 	made, ok := s.services[name]
 	if !ok {

@@ -544,6 +544,27 @@ func TestEndlessPlan(t *testing.T) {
 	})
 }
 
+// What makes no call does not wait for the calls of other messages, not even if the time ends during these.
+func TestImmediateBesideASlowOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		s.takes = 10 * time.Second
+		unknown := created("other")
+		unknown.SetType("com.example.other")
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		d := newProcessor(s, 10, 1).Process(ctx, []delivery.Message{
+			message(created("tagged.1")), message(unknown), message(created("unplannable.1")),
+		})
+		if diff := cmp.Diff([]string{"tagged", "unrecognised", "deferred"}, outcomes(d)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if d[2].Panics != 1 {
+			t.Errorf("%+v", d[2])
+		}
+	})
+}
+
 // A change that needs no call does not wait for those that do.
 func TestImmediate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

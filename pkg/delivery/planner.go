@@ -22,15 +22,15 @@ type planner struct {
 	timeout   *time.Timer
 	parent    context.Context
 
-	// Of the present goroutine.
+	// Those of the current goroutine.
 	ctx    context.Context
 	cancel context.CancelFunc
 	work   chan func()
-	done   chan planned
+	done   chan planning
 }
 
-// planned is the result of planning a message.
-type planned struct {
+// planning is the result of planning a message.
+type planning struct {
 	changes     []change
 	reservation reservation
 }
@@ -43,7 +43,7 @@ func newPlanner(ctx context.Context, p *Processor) *planner {
 
 func (p *planner) start() {
 	work := make(chan func())
-	p.work, p.done = work, make(chan planned)
+	p.work, p.done = work, make(chan planning)
 	p.ctx, p.cancel = context.WithCancel(p.parent)
 	go func() {
 		growStack()
@@ -59,7 +59,7 @@ func (p *planner) stop() {
 	close(p.work)
 }
 
-// close ends the planner. No message is being planned.
+// close ends the planner. Call it when no message is being planned.
 func (p *planner) close() {
 	p.timeout.Stop()
 	p.stop()
@@ -69,7 +69,7 @@ func (p *planner) plan(m Message) Plan {
 	ctx, done := p.ctx, p.done
 	p.timeout.Reset(planTimeout)
 	p.work <- func() {
-		r := planned{reservation: reservation{memory: &p.processor.memory}}
+		r := planning{reservation: reservation{memory: &p.processor.memory}}
 		r.changes = p.processor.plans(ctx, m.Events, &r.reservation)
 		select {
 		case done <- r:

@@ -89,6 +89,12 @@ func (w *work) begin() {
 
 // wait returns when all messages have been processed.
 func (w *work) wait() {
+	// No message waits for another one's call.
+	for _, lane := range w.lanes {
+		if !schedulesMore(lane) {
+			lane[0].runImmediate()
+		}
+	}
 	for _, lane := range w.lanes {
 		if !schedulesMore(lane) {
 			w.run(lane)
@@ -97,9 +103,17 @@ func (w *work) wait() {
 	w.ended.Wait()
 }
 
-// schedulesMore reports whether a lane schedules more than the first attempts of its first message. Other lanes only
-// wait, so they need no goroutine.
+// schedulesMore reports whether a lane schedules more than the first attempts of its first message. After its immediate
+// attempts, another lane only waits, so it needs no goroutine.
 func schedulesMore(lane []*message) bool { return len(lane) > 1 || len(lane[0].attempts) > 1 }
+
+// runImmediate runs the attempts that make no call.
+func (m *message) runImmediate() {
+	for _, t := range m.immediate {
+		t.run(func() {})
+	}
+	m.immediate = nil
+}
 
 // groupDeferred is the reason, and the log message, for the messages after a deferred one in a group.
 const groupDeferred = "deferred: an earlier message of its group must be processed first"
@@ -110,9 +124,7 @@ func (w *work) run(lane []*message) {
 		if i > 0 {
 			w.processor.schedule.add(w.tasks(m)...)
 		}
-		for _, t := range m.immediate {
-			t.run(func() {})
-		}
+		m.runImmediate()
 		m.tried.Wait()
 		if m.waits() {
 			w.processor.schedule.add(w.again(m)...)

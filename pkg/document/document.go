@@ -22,6 +22,7 @@ const (
 	// MaxDepth is the maximum depth of nesting. The deepest real notification (Nova's scheduler) has 9 levels.
 	MaxDepth = 64
 	// MaxMembers is the maximum number of members of an object that is split: an envelope, a CloudEvent, a notification.
+	// Members with the same name count separately.
 	MaxMembers = 1000
 )
 
@@ -244,8 +245,10 @@ func (o Object) Member(name string) []byte {
 	return nil
 }
 
-// Len returns the number of members. Those with the same name are counted separately.
-func (o Object) Len() int { return len(o.members) }
+// HasOnly reports whether there is such a member, and no other.
+func (o Object) HasOnly(name string) bool {
+	return o.Has(name) && !slices.ContainsFunc(o.members, func(m member) bool { return string(m.name) != name })
+}
 
 // All returns the names and values of the members, in their order.
 func (o Object) All() iter.Seq2[string, []byte] {

@@ -179,7 +179,7 @@ func (d *decoder) object(object document.Object, wrapped int) ([]event.Event, er
 		// What Lambda sends to a queue after a failed asynchronous invocation, replayed here
 		// (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html).
 		return within("Lambda destination record: requestPayload")(d.unwrap(object.Member("requestPayload"), wrapped+1))
-	case object.Has("events") && object.Len() == 1:
+	case object.HasOnly("events"):
 		if object.Kind("events") != '[' {
 			return nil, errors.New("EventGrid batch: events is not an array")
 		}
