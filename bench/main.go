@@ -32,8 +32,9 @@ func main() {
 	pairs := flag.Int("pairs", 21, "number of measurements of each cold start and of the command, in turn")
 	warm := flag.Int("warm", 5, "number of measurements of each warm run, in turn")
 	count := flag.Int("events", 3000, "number of events of a warm run, in batches of ten")
+	processors := flag.Int("processors", 0, "GOMAXPROCS of each function; 0 for its own choice")
 	flag.Parse()
-	if err := run(context.Background(), *pairs, *warm, *count); err != nil {
+	if err := run(context.Background(), *pairs, *warm, *count, *processors); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -48,7 +49,7 @@ type cost struct {
 	elapsed time.Duration
 }
 
-func run(ctx context.Context, pairs, warm, count int) error {
+func run(ctx context.Context, pairs, warm, count, processors int) error {
 	dir, err := os.MkdirTemp("", "tagger-bench")
 	if err != nil {
 		return fmt.Errorf("create a directory: %w", err)
@@ -75,7 +76,7 @@ func run(ctx context.Context, pairs, warm, count int) error {
 	cold, hot := map[string][]cost{}, map[string][]cost{}
 	for range pairs {
 		for _, name := range names {
-			c, err := measure(ctx, filepath.Join(dir, name), 0)
+			c, err := measure(ctx, filepath.Join(dir, name), 0, processors)
 			if err != nil {
 				return fmt.Errorf("start %s: %w", name, err)
 			}
@@ -84,7 +85,7 @@ func run(ctx context.Context, pairs, warm, count int) error {
 	}
 	for range warm {
 		for _, name := range names[1:] {
-			c, err := measure(ctx, filepath.Join(dir, name), count)
+			c, err := measure(ctx, filepath.Join(dir, name), count, processors)
 			if err != nil {
 				return fmt.Errorf("measure %s: %w", name, err)
 			}
@@ -190,7 +191,7 @@ func median(all []cost, value func(cost) float64) float64 {
 
 // measure starts a function, lets it tag the given number of servers after its first poll, and stops it. The cost of
 // starting is then not counted.
-func measure(ctx context.Context, path string, count int) (cost, error) {
+func measure(ctx context.Context, path string, count, processors int) (cost, error) {
 	runtime, aws := lambdatest.NewRuntimeAPI(), lambdatest.NewAWS()
 	defer runtime.Close()
 	defer aws.Close()
@@ -204,6 +205,9 @@ func measure(ctx context.Context, path string, count int) (cost, error) {
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env = append(aws.Environ(runtime), "TAGGER_RULES="+rules, "TAGGER_RATE=0", "TAGGER_LOG_LEVEL=warn",
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256")
+	if processors > 0 {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("GOMAXPROCS=%d", processors))
+	}
 	if !strings.HasSuffix(path, "server-created") { // which reads its credentials from the secret
 		cmd.Env = append(cmd.Env, append(credentials, "BARE_COMPUTE="+cloud.URL+"/compute/v2.1")...)
 	}
