@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -23,8 +22,6 @@ import (
 	"github.com/cloudtagger/tagger/internal/lambdatest"
 	"github.com/cloudtagger/tagger/pkg/simcloud"
 )
-
-var comment = regexp.MustCompile(`(?m)^#.*$`)
 
 const rules = "rules:\n- {name: env, on: server.created, set: {env: dev}}\n"
 
@@ -64,7 +61,7 @@ func run(ctx context.Context, pairs, warm, count, processors int) error {
 		args := []string{"build", "-tags", "lambda.norpc,nethttpomithttp2", "-trimpath", "-buildvcs=false",
 			"-ldflags", "-s -w -buildid=", "-o", filepath.Join(dir, names[i])}
 		if names[i] == "server-created" {
-			args = append(args, strings.Fields(comment.ReplaceAllString(string(gcflags), ""))...)
+			args = append(args, strings.Fields(string(gcflags))...)
 		}
 		build := exec.CommandContext(ctx, "go", append(args, ".")...)
 		build.Dir, build.Env = pkg, append(os.Environ(), "CGO_ENABLED=0")

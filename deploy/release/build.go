@@ -94,8 +94,7 @@ func (b *builder) compilerFlags() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the compiler flags of the functions: %w", err)
 	}
-	lines := slices.DeleteFunc(strings.Split(string(text), "\n"), func(l string) bool { return strings.HasPrefix(l, "#") })
-	return strings.Fields(strings.Join(lines, " ")), nil
+	return strings.Fields(string(text)), nil
 }
 
 // functions builds and packs the functions, for Linux.
