@@ -437,17 +437,12 @@ func (r *run) plans(key string) bool {
 
 // problems returns the keys that were left out, and those that the services confuse with another.
 func (r *run) problems() []rules.Problem {
-	var beside []string
-	for key := range r.job.Plan.Set {
-		if r.twin(key) != "" {
-			beside = append(beside, key)
-		}
-	}
-	slices.Sort(beside)
 	all := r.leftOut()
-	for _, key := range beside {
-		all = append(all, rules.Problem{Key: key,
-			Why: fmt.Sprintf("written beside %q, which differs in case only: deleting one deletes both", r.twin(key))})
+	for _, key := range slices.Sorted(maps.Keys(r.job.Plan.Set)) {
+		if twin := r.twin(key); twin != "" {
+			all = append(all, rules.Problem{Key: key,
+				Why: fmt.Sprintf("written beside %q, which differs in case only: deleting one deletes both", twin)})
+		}
 	}
 	return all
 }
