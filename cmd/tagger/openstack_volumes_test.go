@@ -45,7 +45,7 @@ rules:
 `
 
 // scriptKey is the key that a script writes to each server once. Nova loses some of these writes, as it loses Tagger's,
-// and only Tagger writes again, at most twice a day. A script with three writes could undo three of Tagger's.
+// and only Tagger writes again.
 const scriptKey = "patched"
 
 // bootedServer is a server with its boot volume and data volume.

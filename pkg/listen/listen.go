@@ -125,7 +125,7 @@ func (l *Listener) Run(ctx context.Context) error {
 		cancel()
 	})
 	defer stop()
-	defer l.idle(shutdownCtx) // messages under way on lost connections finish their writes
+	defer l.finish(shutdownCtx)
 	pause := firstPause
 	for first := true; ; first = false {
 		conn, err := l.connect(ctx, first)
@@ -153,6 +153,14 @@ func (l *Listener) Run(ctx context.Context) error {
 		}
 		pause = min(2*pause, longestPause)
 	}
+}
+
+// finish lets messages under way on lost connections finish their writes, and ends the waits of repairs.
+func (l *Listener) finish(shutdownCtx context.Context) {
+	l.idle(shutdownCtx)
+	ctx, cancel := context.WithTimeout(shutdownCtx, drainTimeout)
+	defer cancel()
+	l.undone.finish(ctx, l.options.Concurrency)
 }
 
 // session uses one connection until it is lost or ctx ends, and closes it. When shutdownCtx ends, it cuts the

@@ -12,9 +12,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cloudtagger/tagger/pkg/apply"
 	"github.com/cloudtagger/tagger/pkg/delivery"
@@ -39,6 +41,13 @@ const (
 	// undoneWithin is how long after our write another writer can undo it unknowingly. A later removal counts as
 	// deliberate.
 	undoneWithin = 30 * time.Second
+	// quietFor is how long no other writer may have saved a server without our keys before they are written again. A
+	// script that writes its keys one by one would undo each repair that comes between two of them.
+	quietFor = 5 * time.Second
+	// maxQuietWait limits that wait, so that a program that never stops writing cannot postpone a repair for ever.
+	maxQuietWait = time.Minute
+	// burstFor is how long a burst is remembered whose message does not return: another listener may have got it.
+	burstFor = 10 * time.Minute
 	// maxRepairs is how often within repairsPer the keys of one server are written again.
 	maxRepairs = 2
 	repairsPer = 24 * time.Hour
@@ -62,11 +71,18 @@ const (
 	LogRestored = "keys that another writer had undone were written again"
 )
 
+// logMissing is the message at the start of a burst.
+const logMissing = "keys are missing; they are checked once the other writer is quiet"
+
 // undone notices when another writer undoes our writes to servers, and repeats them.
 //
 // Nova saves a server's whole metadata map when it changes one key. Of two concurrent writers, one can lose its keys
 // although both got 200. The one that saved last sends an update whose map lacks the other's keys. That map comes from
 // memory and not from the database, so a GET decides.
+//
+// Updates that undo writes to one server within a short time are a burst. It counts as one removal, and one repair
+// follows, once the other writer is quiet. Meanwhile the message of its first update is in a delay queue, so that the
+// wait takes neither a slot nor a timer, and a shutdown does not wait for it.
 //
 // Updates and changes reach the same listener, because the main queue has a single active consumer or a lock in its
 // place. The writes of an earlier listener are not remembered.
@@ -101,6 +117,7 @@ type watched struct {
 	ours, seen []string
 	repairs    []time.Time
 	removals   map[removal]int
+	burst      *burst // nil if no repair waits
 	bytes      int
 }
 
@@ -111,6 +128,20 @@ type watchedKey struct {
 
 // removal is one key and the actor who removed it.
 type removal struct{ key, actor string }
+
+// burst is one update that lacks our keys, or several. Each remembered server has at most one that waits.
+type burst struct {
+	// notice is the first update, whose user the removal counts for. A burst that waits does without its metadata.
+	notice lifecycle.Notice
+	// message identifies the message of the first update, delivery is its delivery.
+	message  string
+	delivery tagger.Delivery
+	keys     map[string]bool
+	// began is when the first update arrived, last when the newest did.
+	began, last time.Time
+	// waited reports that only the wait for the other writer was missing for a repair.
+	waited bool
+}
 
 func newUndone(s Servers, log *slog.Logger) *undone {
 	return &undone{
@@ -185,13 +216,13 @@ func (l *Listener) notices(ctx context.Context, m Message, decision delivery.Dec
 	case n.Unblocks:
 		l.unblocked(ctx, n)
 	case l.options.Repair:
-		r := l.undone.check(ctx, n, tagger.Delivery{SentAt: m.SentAt, ReceivedAt: m.ReceivedAt, Receives: m.Receives})
-		if r == nil || r.Outcome != apply.Deferred || decision.Outcome == apply.Deferred {
+		d := l.undone.check(ctx, n, m.Message)
+		if d == nil || d.Outcome != apply.Deferred || decision.Outcome == apply.Deferred {
 			break
 		}
-		decision.Decision = *r.Decision
-		if r.Fault.Scope == fault.Everything {
-			l.breaker.open(r.Fault.Err)
+		decision.Decision = *d
+		if d.Fault.Scope == fault.Everything {
+			l.breaker.open(d.Fault.Err)
 		}
 	}
 	return decision
@@ -231,9 +262,9 @@ func (u *undone) note(results []*tagger.Result) {
 		}
 		if e := u.watched[r.Resource.ID]; e != nil {
 			w := e.Value.(*watched)
-			for _, key := range r.Removed {
-				delete(w.keys, key)
-			}
+			maps.DeleteFunc(w.keys, func(key string, _ watchedKey) bool {
+				return r.Removes(key) || slices.Contains(r.Removed, key)
+			})
 		}
 		if write, ok := r.Confirmed(); ok {
 			u.watch(write)
@@ -253,11 +284,14 @@ func (u *undone) watch(write tagger.Write) {
 	w := e.Value.(*watched)
 	for key, value := range write.Keys {
 		w.keys[key] = watchedKey{value, write.At}
+		if w.burst != nil {
+			delete(w.burst.keys, key) // it is there again
+		}
 	}
 	maps.DeleteFunc(w.keys, func(key string, _ watchedKey) bool {
 		_, isNew := write.Keys[key]
 		_, isOld := write.Others[key]
-		return !isNew && !isOld
+		return !isNew && !isOld && !w.burst.has(key) // a repair of the burst's keys waits
 	})
 	w.others = w.fingerprint(write.Others)
 	w.ours = lastOf(append(w.ours, append(write.Requests, write.Cause)...))
@@ -302,27 +336,125 @@ func (w *watched) fingerprint(all map[string]string) uint64 {
 	return h.Sum64()
 }
 
-// check checks an update of a server, and rewrites those of our keys that it undid. The result is nil if no call was
-// needed. d is the update's delivery, without its event.
-func (u *undone) check(ctx context.Context, n lifecycle.Notice, d tagger.Delivery) *tagger.Result {
+// check checks an update of a server, and rewrites those of our keys that it undid. The result is nil if there is
+// nothing to do. It defers the message if the repair waits until the other writer is quiet.
+func (u *undone) check(ctx context.Context, n lifecycle.Notice, m delivery.Message) *apply.Decision {
 	if u.servers == nil || !n.Saved || n.Request == "" || n.Metadata == nil || !u.knows(n.Server) ||
 		!u.idle(ctx, n.Server) {
 		return nil
 	}
-	write, keys := u.suspect(ctx, n, d.Receives > 1)
+	b, wait := u.suspect(ctx, n, m, u.servers.YieldsTo(ctx, n.Actor))
+	if wait {
+		return &apply.Decision{Outcome: apply.Deferred, Reason: logMissing, Delay: quietFor}
+	}
+	if b == nil {
+		return nil
+	}
+	b.delivery = deliveryOf(m)
+	r := u.restore(ctx, b)
+	if r == nil {
+		return nil
+	}
+	return r.Decision
+}
+
+// deliveryOf returns a message's delivery, without its event.
+func deliveryOf(m delivery.Message) tagger.Delivery {
+	return tagger.Delivery{SentAt: m.SentAt, ReceivedAt: m.ReceivedAt, Receives: m.Receives}
+}
+
+// restore reads the server of a burst and rewrites its absent keys. The result is nil if no call was needed. A burst
+// that waited is kept if this fails, because its message is then redelivered.
+func (u *undone) restore(ctx context.Context, b *burst) *tagger.Result {
+	write, keys := u.missing(b)
 	if len(keys) == 0 {
 		return nil
 	}
+	failed := true // unless it ends otherwise; it may panic
+	defer func() {
+		if failed && b.waited {
+			u.resume(b)
+		}
+	}()
 	var granted []string
-	r := u.servers.Restore(ctx, d, write, keys, func(absent []string) string {
-		why := u.refuse(ctx, n, absent)
+	r := u.servers.Restore(ctx, b.delivery, write, keys, func(absent []string) string {
+		why := u.refuse(ctx, b, absent)
 		if why == "" {
 			granted = absent
 		}
 		return why
 	})
-	u.checked(n, r, granted)
+	u.checked(b.notice, r, granted)
+	failed = r.Outcome == apply.Deferred
 	return r
+}
+
+// missing returns our write with the keys of a burst that are still remembered.
+func (u *undone) missing(b *burst) (tagger.Write, []string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	e := u.watched[b.notice.Server]
+	if e == nil {
+		return tagger.Write{}, nil
+	}
+	w := e.Value.(*watched)
+	write := w.write
+	write.Keys = map[string]string{}
+	for key := range b.keys {
+		if k, ours := w.keys[key]; ours {
+			write.Keys[key] = k.value
+		}
+	}
+	if len(write.Keys) > 0 {
+		u.checks++
+	}
+	return write, slices.Sorted(maps.Keys(write.Keys))
+}
+
+// resume makes a burst wait again. Updates that came during its repair may have begun another; they are then one.
+func (u *undone) resume(b *burst) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	e := u.watched[b.notice.Server]
+	if e == nil {
+		return
+	}
+	w := e.Value.(*watched)
+	if w.burst == nil {
+		w.burst = b
+		return
+	}
+	maps.Copy(w.burst.keys, b.keys)
+}
+
+// finish ends all waits: a listener that stops repairs at once, because the next one does not remember the writes.
+func (u *undone) finish(ctx context.Context, concurrency int) {
+	u.mu.Lock()
+	var waiting []*burst
+	for e := u.order.Front(); e != nil; e = e.Next() {
+		if w := e.Value.(*watched); w.burst != nil {
+			waiting = append(waiting, w.burst)
+			w.burst = nil
+		}
+	}
+	u.mu.Unlock()
+	var left atomic.Int64
+	var group errgroup.Group
+	group.SetLimit(concurrency)
+	for _, b := range waiting {
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				left.Add(1)
+			} else {
+				u.restore(ctx, b)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
+	if n := left.Load(); n > 0 {
+		u.log.Warn("no time to repair undone writes; tagger reconcile finds the servers", "servers", n)
+	}
 }
 
 // knows reports whether a write to the server is remembered or under way.
@@ -332,84 +464,136 @@ func (u *undone) knows(server string) bool {
 	return u.watched[server] != nil || u.underway[server] != nil
 }
 
-// suspect returns the keys that an update may have undone by accident. A missing key that was written long before
+// suspect returns what to check now because of an update: keys that it may have undone by accident, or the burst that
+// has waited long enough. wait reports that the message has to return later. A missing key that was written long before
 // counts as removed on purpose. A redelivered update is checked again; another report of the same request is not.
-func (u *undone) suspect(ctx context.Context, n lifecycle.Notice, again bool) (tagger.Write, []string) {
+func (u *undone) suspect(ctx context.Context, n lifecycle.Notice, m delivery.Message, yields bool) (b *burst,
+	wait bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	e := u.watched[n.Server]
 	if e == nil {
-		return tagger.Write{}, nil
+		return nil, false
 	}
 	w := e.Value.(*watched)
-	if slices.Contains(w.ours, n.Request) || !again && slices.Contains(w.seen, n.Request) {
-		return tagger.Write{}, nil
+	now, id, again := time.Now(), m.Identity(), m.Receives > 1
+	known := slices.Contains(w.ours, n.Request) || !again && slices.Contains(w.seen, n.Request) || w.burst.isFirst(id)
+	if w.burst != nil && !w.burst.isFirst(id) && now.Sub(w.burst.began) >= burstFor {
+		w.burst = nil
 	}
-	w.seen = lastOf(append(w.seen, n.Request))
+	if !known {
+		w.seen = lastOf(append(w.seen, n.Request))
+		if b := u.add(ctx, w, n, m, yields); b != nil {
+			return b, false
+		}
+	}
+	b = w.burst
+	switch {
+	case b == nil:
+		return nil, false
+	case now.Sub(b.began) >= maxQuietWait || b.isFirst(id) && now.Sub(b.last) >= quietFor:
+		// The updates of the time of the repair begin another burst: they may undo it.
+		w.burst = nil
+		return b, false
+	}
+	return nil, b.isFirst(id)
+}
+
+// add adds an update to the server's burst, or begins one. It returns the keys to check without a wait, because nothing
+// is to be written again. The caller holds the lock.
+func (u *undone) add(ctx context.Context, w *watched, n lifecycle.Notice, m delivery.Message, yields bool) *burst {
 	at := n.Time
 	if at.IsZero() {
 		at = time.Now()
 	}
 	var young, old []string
-	lacks := false
+	lacks, waiting := false, false
 	for _, key := range slices.Sorted(maps.Keys(w.keys)) {
 		if _, there := n.Metadata[key]; there {
 			continue
 		}
 		lacks = true
 		switch age := at.Sub(w.keys[key].at); {
+		case w.burst.has(key): // it is still missing, whatever its age
+			waiting = true
 		case age > undoneWithin:
 			old = append(old, key)
 		case age > -undoneWithin: // clocks differ, and the GET decides
 			young = append(young, key)
 		}
 	}
-	if !lacks {
-		w.others = w.fingerprint(n.Metadata)
-	}
 	if len(old) > 0 {
 		u.left(ctx, w, n, old, "removed more than 30s after Tagger wrote them: left as they are")
 	}
-	write := w.write
-	write.Keys = map[string]string{}
-	for _, key := range young {
-		write.Keys[key] = w.keys[key].value
+	if waiting && m.Receives <= 1 {
+		w.burst.last = time.Now()
 	}
+	var now *burst
 	if len(young) > 0 {
-		u.checks++
+		b := &burst{notice: n, message: m.Identity(), delivery: deliveryOf(m), keys: map[string]bool{},
+			began: time.Now(), last: time.Now()}
+		for _, key := range young {
+			b.keys[key] = true
+		}
+		switch {
+		case u.reason(w, b, young, yields) != "":
+			now = b
+		case w.burst != nil:
+			maps.Copy(w.burst.keys, b.keys)
+			w.burst.last = b.last
+		default:
+			b.waited, b.notice.Metadata = true, nil
+			w.burst = b
+			u.logKeys(ctx, slog.LevelInfo, logMissing, w, n, young)
+		}
 	}
-	return write, young
+	if now == nil && (!lacks || w.burst != nil) {
+		w.others = w.fingerprint(n.Metadata)
+	}
+	return now
 }
 
+// has reports whether a repair of the key waits.
+func (b *burst) has(key string) bool { return b != nil && b.keys[key] }
+
+// isFirst reports whether the message is the one of the first update.
+func (b *burst) isFirst(message string) bool { return b != nil && b.message == message }
+
 // refuse returns why absent keys must not be written again, or "".
-func (u *undone) refuse(ctx context.Context, n lifecycle.Notice, absent []string) string {
-	yields := u.servers.YieldsTo(ctx, n.Actor)
+func (u *undone) refuse(ctx context.Context, b *burst, absent []string) string {
+	yields := u.servers.YieldsTo(ctx, b.notice.Actor)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	e := u.watched[n.Server]
+	e := u.watched[b.notice.Server]
 	if e == nil {
 		return "the write is no longer remembered"
 	}
 	w := e.Value.(*watched)
-	now := time.Now()
-	w.repairs = slices.DeleteFunc(w.repairs, func(t time.Time) bool { return now.Sub(t) >= repairsPer })
-	why := ""
-	switch {
-	case w.fingerprint(n.Metadata) == w.others:
-		why = "removed on purpose: nothing else changed"
-	case yields:
-		why = "yield_to lists who removed them"
-	case u.conflict(w, n, absent) != "":
-		why = u.conflict(w, n, absent)
-	case len(w.repairs) >= maxRepairs:
-		why = fmt.Sprintf("written again %d times in a day already", maxRepairs)
-	default:
-		w.count(n.Actor, absent)
-		w.repairs = append(w.repairs, now)
+	why := u.reason(w, b, absent, yields)
+	if why == "" {
+		w.count(b.notice.Actor, absent)
+		w.repairs = append(w.repairs, time.Now())
 		return ""
 	}
-	u.left(ctx, w, n, absent, why)
+	u.left(ctx, w, b.notice, absent, why)
 	return why
+}
+
+// reason returns why keys must not be written again, or "". The caller holds the lock.
+func (u *undone) reason(w *watched, b *burst, keys []string, yields bool) string {
+	now := time.Now()
+	w.repairs = slices.DeleteFunc(w.repairs, func(t time.Time) bool { return now.Sub(t) >= repairsPer })
+	switch {
+	case !b.waited && w.fingerprint(b.notice.Metadata) == w.others:
+		return "removed on purpose: nothing else changed"
+	case yields:
+		return "yield_to lists who removed them"
+	case u.conflict(w, b.notice, keys) != "":
+		return u.conflict(w, b.notice, keys)
+	case len(w.repairs) >= maxRepairs:
+		return fmt.Sprintf("written again %d times in a day already", maxRepairs)
+	}
+	return ""
 }
 
 // conflict returns the message about a key that the actor has now removed too often, or "". The caller holds the lock.
@@ -444,11 +628,20 @@ func (u *undone) left(ctx context.Context, w *watched, n lifecycle.Notice, keys 
 		delete(w.keys, key)
 		count(u.removed, key)
 	}
-	w.others = w.fingerprint(n.Metadata)
-	u.log.LogAttrs(ctx, level, LogRemoved,
+	if n.Metadata != nil {
+		w.others = w.fingerprint(n.Metadata)
+	}
+	u.logKeys(ctx, level, LogRemoved, w, n, keys, slog.String("reason", why))
+}
+
+// logKeys logs what an update did to keys. The caller holds the lock.
+func (u *undone) logKeys(ctx context.Context, level slog.Level, message string, w *watched, n lifecycle.Notice,
+	keys []string, more ...slog.Attr) {
+	u.log.LogAttrs(ctx, level, message, append([]slog.Attr{
 		slog.String("resource_id", n.Server), slog.String("project", w.write.Resource.Project), slog.Any("keys", keys),
 		slog.String("user_id", n.Actor.ID), slog.String("user_name", n.Actor.Name),
-		slog.String("request_id", n.Request), slog.String("reason", why))
+		slog.String("request_id", n.Request),
+	}, more...)...)
 }
 
 func count(counts map[string]int64, key string) {

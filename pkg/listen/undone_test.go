@@ -203,6 +203,20 @@ func (b *bus) expire() {
 	b.settle()
 }
 
+// quiet redelivers the messages in the delay queues, each time after the shortest delay, until there are none.
+func (b *bus) quiet() {
+	b.Helper()
+	b.settle()
+	for range 10 {
+		if len(b.delayed) == 0 {
+			return
+		}
+		backoff.Sleep(b.Context(), steps()[0])
+		b.expire()
+	}
+	b.Errorf("%d messages are still in the delay queues", len(b.delayed))
+}
+
 // settle waits until no message is under way.
 func (b *bus) settle() { b.work.Wait() }
 
@@ -290,8 +304,7 @@ func TestUndoneWritesAreRepaired(t *testing.T) {
 					backoff.Sleep(t.Context(), 150*time.Millisecond)
 				}
 				writers.Wait()
-				b.settle()
-				b.expire()
+				b.quiet()
 				lost, calls := 0, 0
 				for i := range all {
 					id := b.server(i)
@@ -361,7 +374,7 @@ func TestDeliberateRemovals(t *testing.T) {
 			act: func(b *bus, id string, replace func(string, map[string]string)) {
 				for i := range 3 {
 					replace(http.MethodPut, map[string]string{"env": strconv.Itoa(i)})
-					b.settle()
+					b.quiet()
 				}
 			},
 			calls: []string{
@@ -406,8 +419,7 @@ func TestDeliberateRemovals(t *testing.T) {
 				heat := b.cloud("heat-id", "heat-svc")
 				_, replace := b.resource(heat, id)
 				tt.act(b, id, replace)
-				b.settle()
-				b.expire()
+				b.quiet()
 				if diff := cmp.Diff(tt.want, b.metadata(id)); diff != "" {
 					t.Errorf("metadata (-want +got):\n%s", diff)
 				}
@@ -439,7 +451,7 @@ func TestFailedRepairIsRetried(t *testing.T) {
 			Answer: simcloud.ServerError()})
 		replace(http.MethodPut, map[string]string{"env": "test"})
 		b.settle()
-		for range 3 {
+		for range 4 {
 			if len(b.delayed) != 1 || len(b.metadata(id)) != 1 {
 				t.Fatalf("%d messages in the delay queues, %v", len(b.delayed), b.metadata(id))
 			}
@@ -451,6 +463,229 @@ func TestFailedRepairIsRetried(t *testing.T) {
 			t.Errorf("metadata (-want +got):\n%s\n%s", diff, b.log.String())
 		}
 	})
+}
+
+// Updates of one server that follow each other quickly are one removal. One repair follows, once the other writer is
+// quiet.
+func TestBursts(t *testing.T) {
+	type act = func(b *bus, id string, replace func(env string))
+	// again writes a new map n times, each time after a pause.
+	again := func(n int, pause time.Duration) act {
+		return func(b *bus, _ string, replace func(string)) {
+			for i := range n {
+				backoff.Sleep(b.Context(), pause)
+				replace(strconv.Itoa(i))
+			}
+		}
+	}
+	restored := func(env string) map[string]string {
+		return map[string]string{"env": env, "owner": "alice", "cost-center": "CC-17"}
+	}
+	repair := []string{"GET /metadata", "POST /metadata", "GET /metadata"}
+	puts := func(n int) []string { return slices.Repeat([]string{"PUT /metadata"}, n) }
+	for _, tt := range []struct {
+		name, rules string // the rules are in addition to the usual ones
+		act         act
+		want        map[string]string
+		calls       []string // after the first two
+		log         string
+		metrics     []string
+	}{
+		{
+			name: "three undoes within two seconds", act: again(3, 600*time.Millisecond),
+			want: restored("2"), calls: slices.Concat(puts(3), repair), log: "user_id=heat-id user_name=heat-svc",
+			metrics: []string{`tagger_restored_total{key="owner"} 1`, "tagger_undone_checks_total 1",
+				"tagger_conflicts_total 0"},
+		},
+		{
+			name: "three bursts are a conflict",
+			act: func(b *bus, id string, replace func(string)) {
+				for range 3 {
+					again(3, time.Second)(b, id, replace)
+					b.quiet()
+				}
+			},
+			want:    map[string]string{"env": "2"},
+			calls:   slices.Concat(puts(3), repair, puts(3), repair, puts(1), []string{"GET /metadata"}, puts(2)),
+			log:     "conflict: key cost-center removed 3 times by user heat-id (heat-svc)",
+			metrics: []string{`tagger_restored_total{key="owner"} 2`, "tagger_conflicts_total 1"},
+		},
+		{
+			name: "removals some minutes apart are a conflict",
+			act: func(b *bus, id string, replace func(string)) {
+				for i := range 3 {
+					backoff.Sleep(b.Context(), 3*time.Minute)
+					replace(strconv.Itoa(i))
+					b.settle()
+					b.tell("compute.instance.create.end.from-image", id, fmt.Sprint("req-again-", i), "alice-id", "alice", nil)
+					b.quiet()
+				}
+			},
+			want: restored("2"), log: "conflict: key cost-center removed 3 times by user heat-id (heat-svc)",
+			calls: slices.Concat(puts(1), []string{"POST /metadata", "GET /metadata"}, puts(1),
+				[]string{"POST /metadata", "GET /metadata"}, puts(1), []string{"POST /metadata", "GET /metadata"}),
+			metrics: []string{`tagger_removed_total{key="owner"} 3`, "tagger_conflicts_total 1"},
+		},
+		{
+			name: "a writer that never stops",
+			act: func(b *bus, id string, replace func(string)) {
+				for i := range 4 * 16 {
+					backoff.Sleep(b.Context(), time.Second)
+					replace(strconv.Itoa(i))
+					b.settle()
+					if i%15 == 0 {
+						b.expire()
+					}
+				}
+			},
+			want: restored("63"), calls: slices.Concat(puts(61), repair, puts(3), repair),
+			metrics: []string{`tagger_restored_total{key="owner"} 2`, "tagger_conflicts_total 0"},
+		},
+		{
+			name: "the second undo is late",
+			act: func(b *bus, id string, replace func(string)) {
+				again(1, 25*time.Second)(b, id, replace)
+				again(1, 10*time.Second)(b, id, replace)
+			},
+			want: restored("0"), calls: slices.Concat(puts(2), repair),
+			metrics: []string{`tagger_restored_total{key="owner"} 1`},
+		},
+		{
+			name: "a key is deleted on purpose meanwhile",
+			act: func(b *bus, id string, _ func(string)) {
+				r, replace := b.resource(b.cloud("heat-id", "heat-svc"), id)
+				replace(http.MethodPut, map[string]string{"env": "test", "cost-center": "CC-17"})
+				backoff.Sleep(b.Context(), time.Second)
+				if err := r.Remove(b.Context(), "cost-center"); err != nil {
+					b.Error(err)
+				}
+			},
+			want: map[string]string{"env": "test", "owner": "alice"},
+			calls: []string{"PUT /metadata", "DELETE /metadata/cost-center", "GET /metadata/cost-center",
+				"GET /metadata/owner", "POST /metadata", "GET /metadata"},
+			log:     "removed on purpose: nothing else changed",
+			metrics: []string{`tagger_restored_total{key="owner"} 1`, `tagger_removed_total{key="cost-center"} 1`},
+		},
+		{
+			name: "Tagger removes a key meanwhile",
+			act: func(b *bus, id string, replace func(string)) {
+				replace("test")
+				b.settle()
+				b.started(id)
+			},
+			want:    map[string]string{"env": "test", "cost-center": "CC-17"},
+			calls:   []string{"PUT /metadata", "GET", "GET /metadata/cost-center", "POST /metadata", "GET /metadata"},
+			metrics: []string{`tagger_restored_total{key="cost-center"} 1`},
+		},
+		{
+			name: "Tagger writes another key meanwhile", rules: "- {name: host, on: server.started, set: {host: h-1}}\n",
+			act: func(b *bus, id string, replace func(string)) {
+				replace("test")
+				b.settle()
+				b.started(id)
+			},
+			want: map[string]string{"env": "test", "cost-center": "CC-17", "host": "h-1"},
+		},
+		{
+			name: "Tagger writes a key again meanwhile, and a user deletes it", want: map[string]string{"env": "test"},
+			act: func(b *bus, id string, _ func(string)) {
+				_, replace := b.resource(b.cloud("heat-id", "heat-svc"), id)
+				replace(http.MethodPut, map[string]string{"env": "test", "cost-center": "CC-17"})
+				b.settle()
+				b.tell("compute.instance.create.end.from-image", id, "req-again", "alice-id", "alice", nil)
+				b.settle()
+				replace(http.MethodPut, map[string]string{"env": "test"})
+			},
+			log: "removed on purpose: nothing else changed",
+		},
+		{
+			name: "the keys are there", want: restored("prod"), calls: []string{"GET /metadata"},
+			act: func(b *bus, id string, _ func(string)) {
+				b.tell("instance.update.metadata", id, "req-other", "heat-id", "heat-svc", map[string]string{"env": "test"})
+			},
+			metrics: []string{"tagger_undone_checks_total 1"},
+		},
+		{
+			name: "the message returns without having been deferred", want: restored("0"),
+			act: func(b *bus, id string, replace func(string)) {
+				again(1, 0)(b, id, replace)
+				b.settle()
+				b.delayed[0].Headers = nil
+			},
+			calls: slices.Concat(puts(1), repair), metrics: []string{`tagger_restored_total{key="owner"} 1`},
+		},
+		{
+			name: "the message is lost, and the writer is not quiet", want: restored("0"),
+			act: func(b *bus, id string, replace func(string)) {
+				again(1, 0)(b, id, replace)
+				b.settle()
+				b.delayed = nil
+				again(1, maxQuietWait)(b, id, replace)
+				b.settle()
+				if len(b.delayed) > 0 {
+					b.Errorf("%d messages in the delay queues", len(b.delayed))
+				}
+			},
+			calls: slices.Concat(puts(2), repair), metrics: []string{`tagger_restored_total{key="owner"} 1`},
+		},
+		{
+			name: "the message is lost, and the keys are removed much later", want: map[string]string{"env": "0"},
+			act: func(b *bus, id string, replace func(string)) {
+				again(1, 0)(b, id, replace)
+				b.settle()
+				b.delayed = nil
+				again(1, burstFor)(b, id, replace)
+			},
+			calls: puts(2), log: "left as they are", metrics: []string{`tagger_removed_total{key="owner"} 1`},
+		},
+		{
+			name: "the listener stops", want: restored("1"),
+			act: func(b *bus, id string, replace func(string)) {
+				again(2, time.Second)(b, id, replace)
+				b.settle()
+				begun := time.Now()
+				b.listener.finish(b.Context())
+				if took := time.Since(begun); took > 0 {
+					b.Errorf("it took %s", took)
+				}
+				b.delayed = nil // the next listener does not remember the write
+			},
+			calls: slices.Concat(puts(2), repair), metrics: []string{`tagger_restored_total{key="owner"} 1`},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBus(t, twoKeys+tt.rules, true, simcloud.Options{})
+				id := b.create(1)
+				b.settle()
+				_, replace := b.resource(b.cloud("heat-id", "heat-svc"), id)
+				tt.act(b, id, func(env string) { replace(http.MethodPut, map[string]string{"env": env}) })
+				b.settle()
+				if held := len(b.listener.deferrals.held); held > 0 { // an unlocked server does not end the wait
+					t.Errorf("%d messages wait for their server", held)
+				}
+				b.quiet()
+				if diff := cmp.Diff(tt.want, b.metadata(id)); diff != "" {
+					t.Errorf("metadata (-want +got):\n%s", diff)
+				}
+				calls := append([]string{"POST /metadata", "GET /metadata"}, tt.calls...)
+				if diff := cmp.Diff(calls, b.sent(id)); tt.calls != nil && diff != "" {
+					t.Errorf("requests (-want +got):\n%s", diff)
+				}
+				if !strings.Contains(b.log.String(), tt.log) {
+					t.Errorf("the log lacks %q", tt.log)
+				}
+				for _, want := range tt.metrics {
+					if !strings.Contains(b.metrics(), want+"\n") {
+						t.Errorf("the metrics lack %q:\n%s", want, b.metrics())
+					}
+				}
+				if t.Failed() {
+					t.Log(b.log.String())
+				}
+			})
+		})
+	}
 }
 
 // The remembered writes and the keys with a metric of their own have limits.

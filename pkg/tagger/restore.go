@@ -72,6 +72,15 @@ func (r *Result) WriteRequests() []string {
 	return ids
 }
 
+// Removes reports whether the result's plan is in effect and removes or renames the key, even if the key was absent.
+func (r *Result) Removes(key string) bool {
+	if r.Decision == nil || r.Outcome != apply.Tagged && r.Outcome != apply.Unchanged {
+		return false
+	}
+	_, renamed := r.plan.Rename[key]
+	return renamed || len(r.plan.Removals(map[string]string{key: ""})) > 0
+}
+
 // Notice returns what an event reports about a server other than a change; see [lifecycle.Registry.Notice].
 func (t *Tagger) Notice(e event.Event) (lifecycle.Notice, bool) { return t.options.Registry.Notice(e) }
 
