@@ -113,6 +113,10 @@ func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string
 		r.Decision = &apply.Decision{Outcome: apply.Ignored, Reason: "the rules are empty"}
 		return r.sent()
 	}
+	if t.held() {
+		r.Decision = heldDecision()
+		return r.sent()
+	}
 	api, err := t.connect(ctx, &r.Plan, func(call metadata.Call) { r.calls = append(r.calls, call) })
 	if err == nil {
 		var absent []string
@@ -169,7 +173,7 @@ func (t *Tagger) rewrite(ctx context.Context, r *Result, w Write, absent []strin
 	r.Keys = PlanRef{Set: r.plan.Set}
 	job := r.job(api)
 	job.SentAt, job.ReceivedAt, job.Receives = d.SentAt, d.ReceivedAt, d.Receives
-	done := t.applier.Apply(ctx, api.resource, job)
+	done := t.applyUnlessHeld(ctx, api.resource, job)
 	r.Decision, r.Attempts, r.Written, r.metadata = &done.Decision, done.Attempts, done.Written, done.Metadata
 	r.Problems = append(r.Problems, done.Problems...)
 	if decision := t.outOfBounds(api.checked.failed()); decision != nil {

@@ -167,3 +167,39 @@ func TestConfirmed(t *testing.T) {
 		}
 	}
 }
+
+// While writing is on hold, repairs are deferred without a call.
+func TestRestoreOnHold(t *testing.T) {
+	b := newBounded(t, "<demo>")
+	demo, _ := b.sim.Project("demo")
+	b.sim.PutServer(simcloud.Server{ID: id, ProjectID: demo.ID})
+	on := false
+	tg := compose(t, b.s, tagger.Parts{Cloud: b.cloud("member", "demo"), Held: func() bool { return on }})
+	write, ok := tg.Handle(t.Context(), tagger.Delivery{Event: plain(t, "server.created", demo.ID)})[0].Confirmed()
+	if !ok {
+		t.Fatal("not written")
+	}
+	for _, tt := range []struct {
+		name           string
+		before, within bool // the hold begins before the repair, or once the keys are known to be absent
+		calls          int
+		outcome        apply.Outcome
+	}{
+		{"before", true, true, 0, apply.Deferred},
+		{"within", false, true, 1, apply.Deferred},
+		{"never", false, false, 3, apply.Tagged},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b.sim.SetServerMetadata(id, nil)
+			on = tt.before
+			got := tg.Restore(t.Context(), tagger.Delivery{}, write, []string{"owner"}, func([]string) string {
+				on = tt.within
+				return ""
+			})
+			server, _ := b.sim.Server(id)
+			if got.Outcome != tt.outcome || got.Calls != tt.calls || (len(server.Metadata) > 0) != (tt.outcome == apply.Tagged) {
+				t.Errorf("%s: %d calls, %v", got.Decision, got.Calls, server.Metadata)
+			}
+		})
+	}
+}
