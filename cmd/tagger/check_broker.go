@@ -25,6 +25,9 @@ func checkBroker(ctx context.Context, note func(name string, err error, detail s
 		note("broker", err, "")
 		return
 	}
+	for _, w := range c.Warnings() {
+		warn("broker", w.String())
+	}
 	q, err := listen.OpenQueues(ctx, c)
 	if err != nil {
 		note("broker", err, "")

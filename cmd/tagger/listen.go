@@ -127,6 +127,9 @@ func runListener(ctx context.Context, c config.Listen, listener net.Listener, re
 	if err != nil {
 		return err
 	}
+	for _, w := range c.Warnings() {
+		o.Log.Warn(w.String())
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	if listener != nil {
 		o.Log.Info("listening", "address", listener.Addr().String())

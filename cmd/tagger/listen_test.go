@@ -48,6 +48,24 @@ func TestListenRefuses(t *testing.T) {
 	}
 }
 
+// An address without TLS is a warning of check, even if the broker cannot be reached. 0.0.0.0 is no loopback address,
+// but refuses the connection at once.
+func TestCheckWarnsAboutABrokerWithoutTLS(t *testing.T) {
+	clearListen(t)
+	for address, warned := range map[string]bool{
+		"amqp://a:hunter2@0.0.0.0:1/":   true,
+		"amqp://a:hunter2@127.0.0.1:1/": false,
+	} {
+		t.Setenv("TAGGER_AMQP_URL", address)
+		out, errOut, _ := taggerCommand(t, "", "check")
+		const text = "TAGGER_AMQP_URL has addresses without TLS: the password and all events go to 0.0.0.0 unencrypted"
+		if strings.Contains(out+errOut, text) != warned || strings.Contains(out+errOut, "hunter2") ||
+			!strings.Contains(out+errOut, "connect to RabbitMQ") {
+			t.Errorf("%s: %s%s", address, out, errOut)
+		}
+	}
+}
+
 func TestQueuesWithoutABroker(t *testing.T) {
 	clearListen(t)
 	for _, arguments := range [][]string{{"list"}, {"show"}, {"replay"}, {"drop", "--all", "--yes"}, {"delete", "--yes"},

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,6 +107,35 @@ func TestTransportURL(t *testing.T) {
 		}
 		if diff := cmp.Diff(tt.want, got); diff != "" || err != nil {
 			t.Errorf("%s: %v (-want +got):\n%s", tt.value, err, diff)
+		}
+	}
+}
+
+// A broker on another host is warned about if its address has no TLS. The warning names the hosts, and no password.
+func TestWarnsAboutBrokersWithoutTLS(t *testing.T) {
+	for addresses, hosts := range map[string]string{
+		"amqp://a:hunter2@rabbit-1:5672/v":                                    "rabbit-1",
+		"amqp://a:hunter2@10.0.0.1/,amqps://a:hunter2@two/,amqp://a:b@three/": "10.0.0.1, three",
+		"amqp://a:hunter2@one:5672/,amqp://a:hunter2@one:5673/":               "one",
+		"rabbit://a:hunter2@one:5672,a:hunter2@two:5672/":                     "one, two",
+		"amqp://a:hunter2@localhost.example.com/":                             "localhost.example.com",
+		"rabbit://a:hunter2@one:5671/?ssl=1":                                  "",
+		"amqps://a:hunter2@rabbit-1:5671/v":                                   "",
+		"amqp://a:hunter2@localhost:5672/,amqp://127.1.2.3/,amqp://[::1]:1/":  "",
+		"hunter2": "",
+		"":        "",
+	} {
+		got := config.Listen{URL: secret(addresses)}.Warnings()
+		if hosts == "" {
+			if len(got) > 0 {
+				t.Errorf("%s: %v", addresses, got)
+			}
+			continue
+		}
+		text := fmt.Sprint(got)
+		if len(got) != 1 || !strings.Contains(text, "TAGGER_AMQP_URL has addresses without TLS") ||
+			!strings.Contains(text, "go to "+hosts+" unencrypted; use amqps://") || strings.Contains(text, "hunter2") {
+			t.Errorf("%s: %s", addresses, text)
 		}
 	}
 }

@@ -35,6 +35,26 @@ func (s Settings) Warnings() []Warning {
 	)
 }
 
+// Warnings returns warnings about the broker. They quote no value except hosts.
+func (l Listen) Warnings() []Warning {
+	brokers, err := l.Brokers()
+	if err != nil { // the check of the settings reports it
+		return nil
+	}
+	var hosts []string
+	for _, broker := range brokers {
+		u, err := url.Parse(broker.Reveal())
+		if err == nil && u.Scheme == "amqp" && !isLoopback(u.Hostname()) && !slices.Contains(hosts, u.Hostname()) {
+			hosts = append(hosts, u.Hostname())
+		}
+	}
+	if len(hosts) == 0 {
+		return nil
+	}
+	return []Warning{{"TAGGER_AMQP_URL", "has addresses without TLS: the password and all events go to " +
+		strings.Join(hosts, ", ") + " unencrypted; use amqps:// and the broker's port for TLS, usually 5671"}}
+}
+
 // warnNamesOnly warns if no pattern can match a user's id, which consists of hexadecimal digits and dashes.
 func warnNamesOnly(variable string, patterns []string) []Warning {
 	matchesIDs := func(pattern string) bool { return strings.Trim(strings.ToLower(pattern), "0123456789abcdef-*?") == "" }
@@ -71,8 +91,14 @@ func warnWithoutTLS(variable, address, what string) []Warning {
 	if err != nil || u.Scheme != "http" || u.Host == "" {
 		return nil
 	}
-	if ip := net.ParseIP(u.Hostname()); u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
+	if isLoopback(u.Hostname()) {
 		return nil
 	}
 	return []Warning{{variable, "begins with http://: " + what + " to " + u.Hostname() + " unencrypted; use https://"}}
+}
+
+// isLoopback reports whether connections to a host stay on this one.
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
