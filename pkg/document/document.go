@@ -306,19 +306,55 @@ func Elements(array []byte, limit int) ([][]byte, error) {
 }
 
 // Unquote decodes a JSON string. It returns "" for any other value.
-func Unquote(token []byte) string {
+func Unquote(token []byte) string { return string(Content(token)) }
+
+// Content is [Unquote] for a string that holds a document. The result may be a part of token; it is nil for any other
+// value.
+func Content(token []byte) []byte {
 	token = SkipSpace(token)
 	if Kind(token) != '"' {
-		return ""
+		return nil
 	}
 	if inner, ok := unescaped(token); ok {
-		return string(inner)
+		return inner
+	}
+	if inner, ok := unescape(token[1 : len(token)-1]); ok {
+		return inner
 	}
 	var s string
 	if json.Unmarshal(token, &s) != nil {
-		return ""
+		return nil
 	}
-	return s
+	return []byte(s)
+}
+
+// unescape decodes the escapes that a document in a string usually has. encoding/json decodes all, but takes five times
+// as long.
+func unescape(content []byte) (plain []byte, ok bool) {
+	if !utf8.Valid(content) {
+		return nil, false
+	}
+	plain = make([]byte, 0, len(content))
+	for {
+		at := bytes.IndexByte(content, '\\')
+		if at < 0 {
+			return append(plain, content...), true
+		}
+		plain = append(plain, content[:at]...)
+		switch escaped := content[at+1]; escaped {
+		case '"', '\\', '/':
+			plain = append(plain, escaped)
+		case 'n':
+			plain = append(plain, '\n')
+		case 'r':
+			plain = append(plain, '\r')
+		case 't':
+			plain = append(plain, '\t')
+		default:
+			return nil, false
+		}
+		content = content[at+2:]
+	}
 }
 
 // unescaped returns the content of a JSON string, if it stands for itself.

@@ -131,3 +131,27 @@ func count(v any) int {
 	}
 	return n
 }
+
+// FuzzContent compares Content and Unquote with encoding/json.
+func FuzzContent(f *testing.F) {
+	for _, text := range []string{
+		`""`, `"a"`, `"{\"a\": \"b\\\"\"}\n\r\t\/"`, `"\u00e9\b"`, `"\ud83d"`, "\"\\n\xff\"", `"é\n"`, ` "a\\" `, `1`, `null`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		b = bytes.TrimRight(b, " \t\r\n") // a value that was cut off has no white space behind it
+		if document.Check(b) != nil {
+			return
+		}
+		var want string
+		if document.Kind(b) == '"' {
+			if err := json.Unmarshal(b, &want); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := document.Content(b); string(got) != want || document.Unquote(b) != want {
+			t.Errorf("%q and %q, want %q", got, document.Unquote(b), want)
+		}
+	})
+}

@@ -150,7 +150,7 @@ func (d *decoder) event(a attributes, data []byte, isValue bool, wrapped int) (e
 func jsonData(contentType string, data []byte, isValue bool) ([]byte, error) {
 	other := contentType != "" && !isJSON(contentType)
 	if isValue && other && document.Kind(data) == '"' {
-		data, isValue = []byte(document.Unquote(data)), false
+		data, isValue = document.Content(data), false
 	}
 	data = document.TrimMark(data)
 	if len(document.SkipSpace(data)) == 0 {

@@ -160,7 +160,7 @@ func namesCredential(text []byte) bool {
 // isCredential reports whether a member with this name, a JSON string, holds a credential.
 func isCredential(name []byte) bool {
 	if bytes.IndexByte(name, '\\') >= 0 {
-		name = []byte(document.Unquote(name))
+		name = document.Content(name)
 	}
 	var buffer [64]byte
 	plain := appendLetters(buffer[:0], name)

@@ -96,7 +96,7 @@ func (d *decoder) unwrap(doc []byte, wrapped int) ([]event.Event, error) {
 	case '[':
 		return d.each(doc, wrapped)
 	case '"':
-		inner := document.TrimMark([]byte(document.Unquote(doc)))
+		inner := document.TrimMark(document.Content(doc))
 		if k := document.Kind(inner); k != '{' && k != '[' && k != '"' {
 			return nil, errText
 		}
@@ -156,7 +156,7 @@ func (d *decoder) element(doc []byte, wrapped int) ([]event.Event, error) {
 
 // embedded reads a document in a JSON string.
 func (d *decoder) embedded(token []byte, wrapped int) ([]event.Event, error) {
-	inner := document.TrimMark([]byte(document.Unquote(token)))
+	inner := document.TrimMark(document.Content(token))
 	if err := document.Check(inner); err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ func (d *decoder) gateway(payload []byte, object document.Object) Batch {
 			}
 		}
 	}
-	body := []byte(object.Text("body"))
+	body := document.Content(object.Member("body"))
 	if string(object.Member("isBase64Encoded")) == "true" {
 		decoded, err := base64.StdEncoding.DecodeString(string(body))
 		if err != nil {

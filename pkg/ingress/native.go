@@ -20,7 +20,7 @@ import (
 // inner reads such a document from a CloudEvent's data. It returns false if there is none.
 func (d *decoder) inner(outer attributes, data []byte, wrapped int) (event.Event, bool, error) {
 	if document.Kind(data) == '"' {
-		if data = document.TrimMark([]byte(document.Unquote(data))); !document.Valid(data) {
+		if data = document.TrimMark(document.Content(data)); !document.Valid(data) {
 			return event.Event{}, false, nil
 		}
 		wrapped++

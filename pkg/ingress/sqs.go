@@ -91,7 +91,7 @@ func (d *decoder) record(element []byte) (Record, bool) {
 		r.Err = errors.New(failed("body is missing"))
 		return r, true
 	}
-	r.Raw = []byte(object.Text("body"))
+	r.Raw = document.Content(object.Member("body"))
 	body := document.TrimMark(r.Raw)
 	err = document.Check(body)
 	if err == nil {

@@ -17,6 +17,7 @@ package metadata
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -101,41 +102,65 @@ func (c client) do(ctx context.Context, r Request, out any, okCodes ...int) erro
 func (c client) send(ctx context.Context, r Request, out any, okCodes []int) (status int, id string, err error) {
 	callCtx, cancel := context.WithTimeoutCause(ctx, CallTimeout, errNoResponse)
 	defer cancel()
-
-	opts := &gophercloud.RequestOpts{OkCodes: okCodes, KeepResponseBody: true}
-	if r.Body != nil {
-		// A *bytes.Reader gives the request its Content-Length: Nova answers 400 to a chunked body.
-		opts.RawBody = bytes.NewReader(r.Body)
-		opts.MoreHeaders = map[string]string{"Content-Type": "application/json"}
-	}
-	if r.Microversion != "" {
-		if opts.MoreHeaders == nil {
-			opts.MoreHeaders = map[string]string{}
-		}
-		opts.MoreHeaders["OpenStack-API-Version"] = r.Microversion
-	}
-	resp, err := c.service.Request(callCtx, r.Method, c.service.ServiceURL(r.Path), opts)
-	if err != nil {
+	noResponse := func(err error) *Error {
 		e := newError(r, err)
 		if ctx.Err() == nil && callCtx.Err() != nil {
 			e.Message = context.Cause(callCtx).Error()
 		}
+		return e
+	}
+
+	resp, err := c.roundTrip(callCtx, r)
+	if err != nil {
+		e := noResponse(err)
 		return e.Status, "", e
 	}
-	id = resp.Header.Get("X-Openstack-Request-Id")
-	defer func() {
-		_, _ = io.Copy(io.Discard, resp.Body) // a connection is reused only after its response was read to the end
-		_ = resp.Body.Close()
-	}()
-	if out == nil {
-		return resp.StatusCode, id, nil
+	defer resp.Body.Close()
+	status, id = resp.StatusCode, resp.Header.Get("X-Openstack-Request-Id")
+	// A connection is reused only after its response was read to the end.
+	if out == nil && slices.Contains(okCodes, status) {
+		_, _ = io.Copy(io.Discard, resp.Body)
+		return status, id, nil
 	}
-	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+	body, err := io.ReadAll(resp.Body) // the transport limits its length
+	if !slices.Contains(okCodes, status) {
+		return status, "", responseError(r, status, resp.Header, body) // a truncated error text is better than none
+	}
+	if err == nil {
+		err = json.Unmarshal(body, out)
+	}
+	if err != nil {
 		// A 200 with an undocumented body comes from a proxy, not from the service.
-		return resp.StatusCode, id, &Error{Request: r, Status: resp.StatusCode, Class: Unavailable,
+		return status, id, &Error{Request: r, Status: status, Class: Unavailable,
 			Message: "the response is not the JSON that the API documents", err: err}
 	}
-	return resp.StatusCode, id, nil
+	return status, id, nil
+}
+
+// roundTrip sends a request with the service's transport: it needs neither gophercloud's retries and renewal of tokens
+// nor http.Client's redirects and cookies.
+func (c client) roundTrip(ctx context.Context, r Request) (*http.Response, error) {
+	var body io.Reader
+	if r.Body != nil {
+		// A *bytes.Reader gives the request its Content-Length: Nova answers 400 to a chunked body.
+		body = bytes.NewReader(r.Body)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.Method, c.service.ServiceURL(r.Path), body)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", c.service.UserAgent.Join())
+	if r.Body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if r.Microversion != "" {
+		req.Header.Set("OpenStack-API-Version", r.Microversion)
+	}
+	if token := c.service.Token(); token != "" {
+		req.Header.Set("X-Auth-Token", token)
+	}
+	return cmp.Or(c.service.HTTPClient.Transport, http.DefaultTransport).RoundTrip(req)
 }
 
 // IsClass reports whether err is an *Error of one of the classes.

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -19,15 +22,37 @@ type Request struct {
 	Microversion string
 }
 
-// encode writes JSON with sorted keys, without escaping <, > and &, so that a plan shows the request as it is sent.
-func encode(v any) []byte {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		panic("encode maps of strings: " + err.Error()) // a map of strings can always be marshalled
+// encode returns a JSON object with the metadata as its only member. The keys are sorted, and <, > and & are not escaped,
+// so that a plan shows the request as it is sent.
+func encode(member string, metadata map[string]string) []byte {
+	b := append(appendString([]byte("{"), member), ":{"...)
+	for i, key := range sortedKeys(metadata) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(appendString(b, key), ':')
+		b = appendString(b, metadata[key])
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	return append(b, "}}"...)
+}
+
+func appendString(b []byte, s string) []byte {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		return append(append(append(b, '"'), s...), '"')
+	}
+	var quoted bytes.Buffer
+	enc := json.NewEncoder(&quoted)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(s); err != nil {
+		panic("encode a string: " + err.Error()) // a string can always be marshalled
+	}
+	return append(b, bytes.TrimSuffix(quoted.Bytes(), []byte("\n"))...)
+}
+
+func sortedKeys(metadata map[string]string) []string {
+	keys := slices.AppendSeq(make([]string, 0, len(metadata)), maps.Keys(metadata))
+	slices.Sort(keys)
+	return keys
 }
 
 // CheckID returns an error unless id is a UUID in its usual form of 8-4-4-4-12 hexadecimal digits. Other text would

@@ -4,10 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 
 	"github.com/gophercloud/gophercloud/v2"
 )
@@ -57,14 +55,11 @@ func (r *Resource) Kind() Kind { return r.row.kind }
 // Path returns the resource's path under the service's endpoint: "servers/{id}". It identifies the resource.
 func (r *Resource) Path() string { return r.path }
 
-// request returns a request for the resource's metadata, or for one key.
-func (r *Resource) request(method string, body any, key ...string) Request {
+// request returns a request without a body for the resource's metadata, or for one key.
+func (r *Resource) request(method string, key ...string) Request {
 	request := Request{Method: method, Path: r.Path() + "/metadata"}
 	for _, k := range key {
 		request.Path += "/" + url.PathEscape(k)
-	}
-	if body != nil {
-		request.Body = encode(body)
 	}
 	return request
 }
@@ -93,7 +88,7 @@ func orNull(text json.RawMessage) json.RawMessage {
 
 // Metadata reads all keys. The map is empty for a resource without metadata.
 func (r *Resource) Metadata(ctx context.Context) (map[string]string, error) {
-	request := r.request(http.MethodGet, nil)
+	request := r.request(http.MethodGet)
 	var response struct {
 		Metadata map[string]string `json:"metadata"`
 	}
@@ -112,7 +107,7 @@ func (r *Resource) Metadatum(ctx context.Context, key string) (string, error) {
 	if err := r.family.CheckKey(key); err != nil {
 		return "", fmt.Errorf("get %s metadata: %w", r.row.member, err)
 	}
-	request := r.request(http.MethodGet, nil, key)
+	request := r.request(http.MethodGet, key)
 	var response struct {
 		Meta map[string]string `json:"meta"`
 	}
@@ -136,8 +131,7 @@ func (r *Resource) Metadatum(ctx context.Context, key string) (string, error) {
 // Otherwise it sends one request per key, sequentially, in sorted order. Both services merge by reading, changing and
 // writing the whole map without a lock, so two concurrent writers can lose keys.
 func (r *Resource) Write(ctx context.Context, metadata map[string]string) (written map[string]string, err error) {
-	keys := slices.AppendSeq(make([]string, 0, len(metadata)), maps.Keys(metadata))
-	slices.Sort(keys)
+	keys := sortedKeys(metadata)
 	for _, key := range keys {
 		if err := r.family.Check(key, metadata[key]); err != nil {
 			return nil, fmt.Errorf("write %s metadata: %w", r.row.member, err)
@@ -146,16 +140,18 @@ func (r *Resource) Write(ctx context.Context, metadata map[string]string) (writt
 	if !r.row.perKey {
 		// The response is not evidence: it holds the map as this request left it, which another writer may have undone
 		// already.
-		body := map[string]map[string]string{"metadata": metadata}
-		if err := r.sender.do(ctx, r.request(http.MethodPost, body), nil, http.StatusOK); err != nil {
+		request := r.request(http.MethodPost)
+		request.Body = encode("metadata", metadata)
+		if err := r.sender.do(ctx, request, nil, http.StatusOK); err != nil {
 			return nil, err
 		}
 		return metadata, nil
 	}
 	written = make(map[string]string, len(metadata))
 	for _, key := range keys {
-		body := map[string]map[string]string{"meta": {key: metadata[key]}}
-		if err := r.sender.do(ctx, r.request(http.MethodPut, body, key), nil, http.StatusOK); err != nil {
+		request := r.request(http.MethodPut, key)
+		request.Body = encode("meta", map[string]string{key: metadata[key]})
+		if err := r.sender.do(ctx, request, nil, http.StatusOK); err != nil {
 			return written, err
 		}
 		written[key] = metadata[key]
@@ -170,5 +166,5 @@ func (r *Resource) Remove(ctx context.Context, key string) error {
 	if err := r.family.CheckKey(key); err != nil {
 		return fmt.Errorf("delete %s metadata: %w", r.row.member, err)
 	}
-	return r.sender.do(ctx, r.request(http.MethodDelete, nil, key), nil, http.StatusOK, http.StatusNoContent)
+	return r.sender.do(ctx, r.request(http.MethodDelete, key), nil, http.StatusOK, http.StatusNoContent)
 }
