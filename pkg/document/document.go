@@ -49,11 +49,11 @@ func Check(b []byte) error {
 	if len(SkipSpace(b)) == 0 {
 		return errors.New("is empty")
 	}
+	if Valid(b) {
+		return nil
+	}
 	if tooDeep(b) {
 		return &LimitError{"levels of nesting", MaxDepth}
-	}
-	if json.Valid(b) {
-		return nil
 	}
 	if isUTF16(b) {
 		return errors.New("is UTF-16; want UTF-8")
@@ -98,9 +98,6 @@ func secondDocument(b []byte) int {
 	}
 	return len(b) - len(rest) + 1
 }
-
-// Valid is [Check] without the reason.
-func Valid(b []byte) bool { return len(b) <= MaxBytes && !tooDeep(b) && json.Valid(b) }
 
 func tooDeep(b []byte) bool {
 	depth := 0

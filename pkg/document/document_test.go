@@ -155,3 +155,23 @@ func FuzzContent(f *testing.F) {
 		}
 	})
 }
+
+// FuzzValid compares Check and Valid with encoding/json.
+func FuzzValid(f *testing.F) {
+	for _, text := range []string{
+		``, ` `, `{}`, ` { "a" : [ 1 , -0.5e+7 , true , false , null , "\u00e9\\\"" ] } `, `[]`, `[[[]]]`, `{"a"}`, `{"a":1,}`, `[1,]`,
+		`01`, `-`, `1.`, `1e`, `.5`, `+1`, `0`, `-0`, `1E-2`, `tru`, `nulll`, `"`, `"\"`, `"\x"`, `"\u12"`, `"\u12g4"`, "\"\x01\"",
+		"\"\xff\"", `{} {}`, `{"a":1 "b":2}`, `[1 2]`, `{,}`, `{1:2}`, "\xef\xbb\xbf{}",
+		strings.Repeat("[", 64) + strings.Repeat("]", 64), strings.Repeat(`{"a":`, 65) + "1" + strings.Repeat("}", 65),
+		strings.Repeat("[", 100_000), `["` + strings.Repeat("[", 100) + `"]`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_, tooDeep := errors.AsType[*document.LimitError](document.Check(b))
+		want := json.Valid(b) && !tooDeep
+		if document.Valid(b) != want || (document.Check(b) == nil) != want {
+			t.Errorf("%q: Valid is %t, Check returns %v", b, document.Valid(b), document.Check(b))
+		}
+	})
+}
