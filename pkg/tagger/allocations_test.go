@@ -27,7 +27,7 @@ func TestPlanAllocations(t *testing.T) {
 		most float64
 	}{
 		{"a plain event", planner(t, tg, nil), 116},
-		{"a Nova notification, decoded", planner(t, tg, nova), 287},
+		{"a Nova notification, decoded", planner(t, tg, nova), 284},
 	} {
 		if p := tt.make(); !p.Pending() || p.Action != lifecycle.ServerCreated {
 			t.Fatalf("%s: %+v", tt.name, p)
@@ -43,7 +43,7 @@ func TestPlanAllocations(t *testing.T) {
 // From an event to its result, with the write and the reads before and after it. Allocations of the embedded cloud are
 // counted too.
 func TestEventAllocations(t *testing.T) {
-	const most = 670
+	const most = 634
 	sim := simcloud.New(simcloud.Options{JournalSize: -1})
 	tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret")})
 	e := plain(t, "server.created", "")
