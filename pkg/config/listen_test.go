@@ -140,6 +140,21 @@ func TestWarnsAboutBrokersWithoutTLS(t *testing.T) {
 	}
 }
 
+func TestWarnsAboutManagementWithoutTLS(t *testing.T) {
+	for address, warned := range map[string]bool{
+		"http://rabbit-1:15672":   true,
+		"https://rabbit-1:15671":  false,
+		"http://127.0.0.1:15672/": false,
+		"":                        false,
+	} {
+		got := fmt.Sprint(config.Listen{ManagementURL: address}.Warnings())
+		const text = "TAGGER_AMQP_MANAGEMENT_URL begins with http://: the broker's password goes to rabbit-1 unencrypted"
+		if strings.Contains(got, text) != warned {
+			t.Errorf("%q: %s", address, got)
+		}
+	}
+}
+
 // TestSecretFiles: each secret can be in a file.
 func TestSecretFiles(t *testing.T) {
 	dir := t.TempDir()

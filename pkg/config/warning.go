@@ -37,9 +37,10 @@ func (s Settings) Warnings() []Warning {
 
 // Warnings returns warnings about the broker. They quote no value except hosts.
 func (l Listen) Warnings() []Warning {
+	management := warnWithoutTLS("TAGGER_AMQP_MANAGEMENT_URL", l.ManagementURL, "the broker's password goes")
 	brokers, err := l.Brokers()
 	if err != nil { // the check of the settings reports it
-		return nil
+		return management
 	}
 	var hosts []string
 	for _, broker := range brokers {
@@ -49,10 +50,10 @@ func (l Listen) Warnings() []Warning {
 		}
 	}
 	if len(hosts) == 0 {
-		return nil
+		return management
 	}
-	return []Warning{{"TAGGER_AMQP_URL", "has addresses without TLS: the password and all events go to " +
-		strings.Join(hosts, ", ") + " unencrypted; use amqps:// and the broker's port for TLS, usually 5671"}}
+	return append(management, Warning{"TAGGER_AMQP_URL", "has addresses without TLS: the password and all events go to " +
+		strings.Join(hosts, ", ") + " unencrypted; use amqps:// and the broker's port for TLS, usually 5671"})
 }
 
 // warnNamesOnly warns if no pattern can match a user's id, which consists of hexadecimal digits and dashes.
