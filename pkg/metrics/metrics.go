@@ -286,7 +286,16 @@ func WriteEMF(w io.Writer, at time.Time, dimensions map[string]string, values ma
 		Name string
 		Unit string
 	}
-	line := map[string]any{}
+	type directive struct {
+		Dimensions [][]string
+		Metrics    []definition
+		Namespace  string
+	}
+	type header struct {
+		CloudWatchMetrics []directive
+		Timestamp         int64
+	}
+	line := make(map[string]any, len(values)+len(dimensions)+1)
 	var definitions []definition
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		unit := "Count"
@@ -302,11 +311,7 @@ func WriteEMF(w io.Writer, at time.Time, dimensions map[string]string, values ma
 	for name, value := range dimensions {
 		line[name] = value
 	}
-	line["_aws"] = map[string]any{
-		"Timestamp": at.UnixMilli(),
-		"CloudWatchMetrics": []any{map[string]any{
-			"Namespace": "Tagger", "Dimensions": [][]string{slices.Sorted(maps.Keys(dimensions))}, "Metrics": definitions,
-		}},
-	}
+	line["_aws"] = header{[]directive{{[][]string{slices.Sorted(maps.Keys(dimensions))}, definitions, "Tagger"}},
+		at.UnixMilli()}
 	return json.NewEncoder(w).Encode(line)
 }
