@@ -12,8 +12,8 @@ func Valid(b []byte) bool {
 }
 
 // cutValid cuts off the leading value of b, which has no leading white space, if it is JSON (RFC 8259) that is not too
-// deep. depth counts the objects and arrays around it. Like encoding/json, it allows invalid UTF-8 in strings. It checks
-// depth and syntax at once, in a third of the time that json.Valid takes.
+// deep. depth counts the objects and arrays around it. Like encoding/json, it allows invalid UTF-8 in strings. It
+// checks depth and syntax at once, in a third of the time that json.Valid takes.
 func cutValid(b []byte, depth int) (rest []byte, ok bool) {
 	if len(b) == 0 {
 		return nil, false

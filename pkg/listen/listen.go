@@ -125,7 +125,10 @@ func (l *Listener) Run(ctx context.Context) error {
 		cancel()
 	})
 	defer stop()
-	defer l.finish(shutdownCtx)
+	defer func() {
+		l.idle(shutdownCtx) // messages under way on lost connections finish their writes
+		l.finishRepairs(shutdownCtx)
+	}()
 	pause := firstPause
 	for first := true; ; first = false {
 		conn, err := l.connect(ctx, first)
@@ -155,9 +158,9 @@ func (l *Listener) Run(ctx context.Context) error {
 	}
 }
 
-// finish lets messages under way on lost connections finish their writes, and ends the waits of repairs.
-func (l *Listener) finish(shutdownCtx context.Context) {
-	l.idle(shutdownCtx)
+// finishRepairs repairs the servers whose repairs wait. Another listener may get the messages now, and does not remember
+// our writes.
+func (l *Listener) finishRepairs(shutdownCtx context.Context) {
 	ctx, cancel := context.WithTimeout(shutdownCtx, drainTimeout)
 	defer cancel()
 	l.undone.finish(ctx, l.options.Concurrency)
@@ -193,6 +196,7 @@ func (l *Listener) session(ctx, shutdownCtx context.Context, conn *connection) e
 	defer l.counts.standby.Store(false)
 	for {
 		err := l.consume(ctx, shutdownCtx, conn.Connection, sender)
+		l.finishRepairs(shutdownCtx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

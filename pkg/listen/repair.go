@@ -27,30 +27,89 @@ type burst struct {
 	keys     map[string]bool
 	// began is when the first update arrived, last when the newest did.
 	began, last time.Time
+	// expires is when the burst is forgotten unless its message has returned by then.
+	expires time.Time
 	// waited reports that only the wait for the other writer was missing for a repair.
 	waited bool
+	// confirmed reports that the server was read, others is the fingerprint before the first update.
+	confirmed bool
+	others    uint64
 }
 
 // check checks an update of a server, and rewrites those of our keys that it undid. The result is nil if there is
 // nothing to do. It defers the message if the repair waits until the other writer is quiet.
 func (u *undone) check(ctx context.Context, n lifecycle.Notice, m delivery.Message) *apply.Decision {
-	if u.servers == nil || !n.Saved || n.Request == "" || n.Metadata == nil || !u.knows(n.Server) ||
-		!u.idle(ctx, n.Server) {
+	if u.servers == nil || !n.Saved || n.Request == "" || n.Metadata == nil || !u.knows(n.Server) {
 		return nil
 	}
+	if !u.idle(ctx, n.Server) {
+		return &apply.Decision{Outcome: apply.Deferred, Reason: "a change of the server is under way", Delay: quietFor}
+	}
 	b, wait := u.suspect(ctx, n, m, u.servers.YieldsTo(ctx, n.Actor))
-	if wait {
+	if wait && u.confirm(ctx, n.Server, m) {
 		return &apply.Decision{Outcome: apply.Deferred, Reason: logMissing, Delay: quietFor}
 	}
 	if b == nil {
 		return nil
 	}
 	b.delivery = deliveryOf(m)
+	failed, delay := true, time.Duration(0) // unless it ends otherwise; it may panic
+	defer func() {
+		if failed && b.waited {
+			u.resume(b, delay) // the message is redelivered
+		}
+	}()
 	r := u.restore(ctx, b)
 	if r == nil {
+		failed = false
 		return nil
 	}
+	failed, delay = r.Outcome == apply.Deferred, r.Delay
 	return r.Decision
+}
+
+// confirm reads the server once at the beginning of a burst, and forgets the keys that are there: Nova's map may differ
+// from the database, and a user may remove them on purpose during the wait. It returns false if none is missing.
+func (u *undone) confirm(ctx context.Context, server string, m delivery.Message) (wait bool) {
+	u.mu.Lock()
+	e := u.watched[server]
+	if e == nil {
+		u.mu.Unlock()
+		return false
+	}
+	b := e.Value.(*watched).burst
+	if !b.isFirst(m.Identity()) || b.confirmed {
+		u.mu.Unlock()
+		return b != nil
+	}
+	b.confirmed = true
+	read, last := burst{notice: b.notice, keys: maps.Clone(b.keys)}, b.last
+	u.mu.Unlock()
+	write, keys := u.missing(&read)
+	if len(keys) == 0 {
+		return true
+	}
+	var absent []string
+	r := u.servers.Restore(ctx, b.delivery, write, keys, func(a []string) string {
+		absent = a
+		return logMissing
+	})
+	if r.Outcome != apply.Unchanged && r.Outcome != apply.Ignored {
+		return true // it could not be read; the repair reads it again
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	w := e.Value.(*watched)
+	if w.burst != b || b.last.After(last) { // another update may have removed them since
+		return w.burst != nil
+	}
+	maps.DeleteFunc(b.keys, func(key string, _ bool) bool {
+		return slices.Contains(keys, key) && !slices.Contains(absent, key)
+	})
+	if len(b.keys) == 0 {
+		w.burst, w.others = nil, b.others
+	}
+	return w.burst != nil
 }
 
 // deliveryOf returns a message's delivery, without its event.
@@ -58,19 +117,12 @@ func deliveryOf(m delivery.Message) tagger.Delivery {
 	return tagger.Delivery{SentAt: m.SentAt, ReceivedAt: m.ReceivedAt, Receives: m.Receives}
 }
 
-// restore reads the server of a burst and rewrites its absent keys. The result is nil if no call was needed. A burst
-// that waited is kept if this fails, because its message is then redelivered.
+// restore reads the server of a burst and rewrites its absent keys. The result is nil if no call was needed.
 func (u *undone) restore(ctx context.Context, b *burst) *tagger.Result {
 	write, keys := u.missing(b)
 	if len(keys) == 0 {
 		return nil
 	}
-	failed := true // unless it ends otherwise; it may panic
-	defer func() {
-		if failed && b.waited {
-			u.resume(b)
-		}
-	}()
 	var granted []string
 	r := u.servers.Restore(ctx, b.delivery, write, keys, func(absent []string) string {
 		why := u.refuse(ctx, b, absent)
@@ -80,7 +132,6 @@ func (u *undone) restore(ctx context.Context, b *burst) *tagger.Result {
 		return why
 	})
 	u.checked(b.notice, r, granted)
-	failed = r.Outcome == apply.Deferred
 	return r
 }
 
@@ -106,10 +157,12 @@ func (u *undone) missing(b *burst) (tagger.Write, []string) {
 	return write, slices.Sorted(maps.Keys(write.Keys))
 }
 
-// resume makes a burst wait again. Updates that came during its repair may have begun another; they are then one.
-func (u *undone) resume(b *burst) {
+// resume makes a burst wait again; its message returns after the delay. Updates that came during its repair may have
+// begun another; they are then one.
+func (u *undone) resume(b *burst, delay time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	b.expires = time.Now().Add(stepFor(delay) + burstFor)
 	e := u.watched[b.notice.Server]
 	if e == nil {
 		return
@@ -122,7 +175,8 @@ func (u *undone) resume(b *burst) {
 	maps.Copy(w.burst.keys, b.keys)
 }
 
-// finish ends all waits: a listener that stops repairs at once, because the next one does not remember the writes.
+// finish ends all waits: a listener that no longer consumes messages repairs at once, because another one may get the
+// messages that wait, and does not remember the writes.
 func (u *undone) finish(ctx context.Context, concurrency int) {
 	u.mu.Lock()
 	var waiting []*burst
@@ -140,15 +194,15 @@ func (u *undone) finish(ctx context.Context, concurrency int) {
 		group.Go(func() error {
 			if ctx.Err() != nil {
 				left.Add(1)
-			} else {
-				u.restore(ctx, b)
+			} else if r := u.restore(ctx, b); r != nil && r.Outcome == apply.Deferred {
+				left.Add(1)
 			}
 			return nil
 		})
 	}
 	_ = group.Wait()
 	if n := left.Load(); n > 0 {
-		u.log.Warn("no time to repair undone writes; tagger reconcile finds the servers", "servers", n)
+		u.log.Warn("undone writes were not repaired; tagger reconcile finds the servers", "servers", n)
 	}
 }
 
@@ -166,7 +220,10 @@ func (u *undone) suspect(ctx context.Context, n lifecycle.Notice, m delivery.Mes
 	w := e.Value.(*watched)
 	now, id, again := time.Now(), m.Identity(), m.Receives > 1
 	known := slices.Contains(w.ours, n.Request) || !again && slices.Contains(w.seen, n.Request) || w.burst.isFirst(id)
-	if w.burst != nil && !w.burst.isFirst(id) && now.Sub(w.burst.began) >= burstFor {
+	switch {
+	case w.burst.isFirst(id):
+		w.burst.expires = now.Add(burstFor)
+	case w.burst != nil && !now.Before(w.burst.expires):
 		w.burst = nil
 	}
 	if !known {
@@ -219,7 +276,7 @@ func (u *undone) add(ctx context.Context, w *watched, n lifecycle.Notice, m deli
 	var now *burst
 	if len(young) > 0 {
 		b := &burst{notice: n, message: m.Identity(), delivery: deliveryOf(m), keys: map[string]bool{},
-			began: time.Now(), last: time.Now()}
+			began: time.Now(), last: time.Now(), expires: time.Now().Add(burstFor)}
 		for _, key := range young {
 			b.keys[key] = true
 		}
@@ -230,7 +287,7 @@ func (u *undone) add(ctx context.Context, w *watched, n lifecycle.Notice, m deli
 			maps.Copy(w.burst.keys, b.keys)
 			w.burst.last = b.last
 		default:
-			b.waited, b.notice.Metadata = true, nil
+			b.waited, b.notice.Metadata, b.others = true, nil, w.others
 			w.burst = b
 			u.logKeys(ctx, slog.LevelInfo, logMissing, w, n, young)
 		}

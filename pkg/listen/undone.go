@@ -268,17 +268,28 @@ func (u *undone) watch(write tagger.Write) {
 	w := e.Value.(*watched)
 	for key, value := range write.Keys {
 		w.keys[key] = watchedKey{value, write.At}
-		if w.burst != nil {
+		if w.burst != nil && !w.burst.last.After(write.At) {
 			delete(w.burst.keys, key) // it is there again
 		}
 	}
-	maps.DeleteFunc(w.keys, func(key string, _ watchedKey) bool {
+	undone := false
+	maps.DeleteFunc(w.keys, func(key string, k watchedKey) bool {
 		_, isNew := write.Keys[key]
 		_, isOld := write.Others[key]
-		return !isNew && !isOld && !w.burst.has(key) // a repair of the burst's keys waits
+		if isNew || isOld || w.burst.has(key) { // a repair of the burst's keys waits
+			return false
+		}
+		young := write.At.Sub(k.at) <= undoneWithin // the update that undid it may wait for this change
+		undone = undone || young
+		return !young
 	})
-	w.others = w.fingerprint(write.Others)
+	if !undone { // otherwise that update is compared with the metadata before it
+		w.others = w.fingerprint(write.Others)
+	}
 	w.ours = lastOf(append(w.ours, append(write.Requests, write.Cause)...))
+	if write.Time.Before(w.write.Time) { // a late, older change; a repair must not leave out the newer one's keys
+		write.Time = w.write.Time
+	}
 	w.write = write
 	w.write.Keys, w.write.Others, w.write.Requests = nil, nil, nil
 	u.bytes -= w.bytes

@@ -46,6 +46,9 @@ type bus struct {
 	log      bytes.Buffer
 	rand     *rand.Rand
 
+	// ago is how old the notifications are when they arrive.
+	ago time.Duration
+
 	mu      sync.Mutex
 	last    int
 	delayed []amqp.Publishing
@@ -158,7 +161,7 @@ func (b *bus) tellAs(eventType, file, server, request, user, userName string, ke
 	payload["tenant_id"], payload["metadata"] = b.project, keys
 	n["_context_request_id"], n["_context_user_id"], n["_context_user"], n["_context_user_name"] = request, user, user,
 		userName
-	n["_context_project_id"], n["timestamp"] = b.project, time.Now().UTC().Format("2006-01-02 15:04:05.000000")
+	n["_context_project_id"], n["timestamp"] = b.project, time.Now().Add(-b.ago).UTC().Format("2006-01-02 15:04:05.000000")
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.last++
@@ -378,8 +381,8 @@ func TestDeliberateRemovals(t *testing.T) {
 				}
 			},
 			calls: []string{
-				"PUT /metadata", "GET /metadata", "POST /metadata", "GET /metadata",
-				"PUT /metadata", "GET /metadata", "POST /metadata", "GET /metadata",
+				"PUT /metadata", "GET /metadata", "GET /metadata", "POST /metadata", "GET /metadata",
+				"PUT /metadata", "GET /metadata", "GET /metadata", "POST /metadata", "GET /metadata",
 				"PUT /metadata", "GET /metadata",
 			},
 			log: `conflict: key cost-center removed 3 times by user heat-id (heat-svc)`,
@@ -399,7 +402,8 @@ func TestDeliberateRemovals(t *testing.T) {
 			act: func(b *bus, id string, replace func(string, map[string]string)) {
 				replace(http.MethodPut, map[string]string{"env": "test"})
 			},
-			calls: []string{"PUT /metadata", "GET /metadata/cost-center", "POST /metadata", "GET /metadata"},
+			calls: []string{"PUT /metadata", "GET /metadata/cost-center", "GET /metadata/cost-center", "POST /metadata",
+				"GET /metadata"},
 		},
 		{
 			name: "Tagger itself", want: map[string]string{"env": "prod", "cost-center": "CC-17"},
@@ -483,6 +487,8 @@ func TestBursts(t *testing.T) {
 	}
 	repair := []string{"GET /metadata", "POST /metadata", "GET /metadata"}
 	puts := func(n int) []string { return slices.Repeat([]string{"PUT /metadata"}, n) }
+	// burst has n writes of another writer. Tagger reads the server after the first.
+	burst := func(n int) []string { return slices.Concat(puts(1), []string{"GET /metadata"}, puts(n-1)) }
 	for _, tt := range []struct {
 		name, rules string // the rules are in addition to the usual ones
 		act         act
@@ -493,8 +499,8 @@ func TestBursts(t *testing.T) {
 	}{
 		{
 			name: "three undoes within two seconds", act: again(3, 600*time.Millisecond),
-			want: restored("2"), calls: slices.Concat(puts(3), repair), log: "user_id=heat-id user_name=heat-svc",
-			metrics: []string{`tagger_restored_total{key="owner"} 1`, "tagger_undone_checks_total 1",
+			want: restored("2"), calls: slices.Concat(burst(3), repair), log: "user_id=heat-id user_name=heat-svc",
+			metrics: []string{`tagger_restored_total{key="owner"} 1`, "tagger_undone_checks_total 2",
 				"tagger_conflicts_total 0"},
 		},
 		{
@@ -506,7 +512,7 @@ func TestBursts(t *testing.T) {
 				}
 			},
 			want:    map[string]string{"env": "2"},
-			calls:   slices.Concat(puts(3), repair, puts(3), repair, puts(1), []string{"GET /metadata"}, puts(2)),
+			calls:   slices.Concat(burst(3), repair, burst(3), repair, burst(3)),
 			log:     "conflict: key cost-center removed 3 times by user heat-id (heat-svc)",
 			metrics: []string{`tagger_restored_total{key="owner"} 2`, "tagger_conflicts_total 1"},
 		},
@@ -538,7 +544,7 @@ func TestBursts(t *testing.T) {
 					}
 				}
 			},
-			want: restored("63"), calls: slices.Concat(puts(61), repair, puts(3), repair),
+			want: restored("63"), calls: slices.Concat(burst(61), repair, burst(3), repair),
 			metrics: []string{`tagger_restored_total{key="owner"} 2`, "tagger_conflicts_total 0"},
 		},
 		{
@@ -547,7 +553,7 @@ func TestBursts(t *testing.T) {
 				again(1, 25*time.Second)(b, id, replace)
 				again(1, 10*time.Second)(b, id, replace)
 			},
-			want: restored("0"), calls: slices.Concat(puts(2), repair),
+			want: restored("0"), calls: slices.Concat(burst(2), repair),
 			metrics: []string{`tagger_restored_total{key="owner"} 1`},
 		},
 		{
@@ -561,8 +567,8 @@ func TestBursts(t *testing.T) {
 				}
 			},
 			want: map[string]string{"env": "test", "owner": "alice"},
-			calls: []string{"PUT /metadata", "DELETE /metadata/cost-center", "GET /metadata/cost-center",
-				"GET /metadata/owner", "POST /metadata", "GET /metadata"},
+			calls: []string{"PUT /metadata", "GET /metadata/owner", "DELETE /metadata/cost-center",
+				"GET /metadata/cost-center", "GET /metadata/owner", "POST /metadata", "GET /metadata"},
 			log:     "removed on purpose: nothing else changed",
 			metrics: []string{`tagger_restored_total{key="owner"} 1`, `tagger_removed_total{key="cost-center"} 1`},
 		},
@@ -573,8 +579,9 @@ func TestBursts(t *testing.T) {
 				b.settle()
 				b.started(id)
 			},
-			want:    map[string]string{"env": "test", "cost-center": "CC-17"},
-			calls:   []string{"PUT /metadata", "GET", "GET /metadata/cost-center", "POST /metadata", "GET /metadata"},
+			want: map[string]string{"env": "test", "cost-center": "CC-17"},
+			calls: []string{"PUT /metadata", "GET /metadata", "GET", "GET /metadata/cost-center", "POST /metadata",
+				"GET /metadata"},
 			metrics: []string{`tagger_restored_total{key="cost-center"} 1`},
 		},
 		{
@@ -612,7 +619,7 @@ func TestBursts(t *testing.T) {
 				b.settle()
 				b.delayed[0].Headers = nil
 			},
-			calls: slices.Concat(puts(1), repair), metrics: []string{`tagger_restored_total{key="owner"} 1`},
+			calls: slices.Concat(burst(1), repair), metrics: []string{`tagger_restored_total{key="owner"} 1`},
 		},
 		{
 			name: "the message is lost, and the writer is not quiet", want: restored("0"),
@@ -626,7 +633,7 @@ func TestBursts(t *testing.T) {
 					b.Errorf("%d messages in the delay queues", len(b.delayed))
 				}
 			},
-			calls: slices.Concat(puts(2), repair), metrics: []string{`tagger_restored_total{key="owner"} 1`},
+			calls: slices.Concat(burst(2), repair), metrics: []string{`tagger_restored_total{key="owner"} 1`},
 		},
 		{
 			name: "the message is lost, and the keys are removed much later", want: map[string]string{"env": "0"},
@@ -636,7 +643,7 @@ func TestBursts(t *testing.T) {
 				b.delayed = nil
 				again(1, burstFor)(b, id, replace)
 			},
-			calls: puts(2), log: "left as they are", metrics: []string{`tagger_removed_total{key="owner"} 1`},
+			calls: burst(2), log: "left as they are", metrics: []string{`tagger_removed_total{key="owner"} 1`},
 		},
 		{
 			name: "the listener stops", want: restored("1"),
@@ -644,13 +651,13 @@ func TestBursts(t *testing.T) {
 				again(2, time.Second)(b, id, replace)
 				b.settle()
 				begun := time.Now()
-				b.listener.finish(b.Context())
+				b.listener.finishRepairs(b.Context())
 				if took := time.Since(begun); took > 0 {
 					b.Errorf("it took %s", took)
 				}
 				b.delayed = nil // the next listener does not remember the write
 			},
-			calls: slices.Concat(puts(2), repair), metrics: []string{`tagger_restored_total{key="owner"} 1`},
+			calls: slices.Concat(burst(2), repair), metrics: []string{`tagger_restored_total{key="owner"} 1`},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

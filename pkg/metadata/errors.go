@@ -92,15 +92,10 @@ func (e *Error) Error() string {
 // Unwrap returns the error of the transport or the authentication, nil if the API itself answered.
 func (e *Error) Unwrap() error { return e.err }
 
-// newError converts gophercloud's error for a request into an *Error.
+// newError converts the transport's error for a request into an *Error. A response further down is Keystone's, to a
+// login that the transport needed.
 func newError(r Request, err error) *Error {
-	// Only what gophercloud itself returns is the API's response. One further down is Keystone's, to a login that the
-	// transport needed.
-	//nolint:errorlint // only the outermost error counts
-	if response, ok := err.(gophercloud.ErrUnexpectedResponseCode); ok {
-		return responseError(r, response.Actual, response.ResponseHeader, response.Body)
-	}
-	if u, ok := errors.AsType[*url.Error](err); ok {
+	if u, ok := err.(*url.Error); ok { //nolint:errorlint // one further down is the login's
 		err = u.Err // its text repeats the method and the URL
 	}
 	if _, ok := errors.AsType[*breaker.OpenError](err); ok { // the circuit of the login is open

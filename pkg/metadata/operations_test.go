@@ -1,12 +1,16 @@
 package metadata_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -481,5 +485,62 @@ func TestLoginFails(t *testing.T) {
 		if !strings.Contains(err.Error(), "log in at keystone") || strings.Contains(err.Error(), "http://c/") {
 			t.Errorf("%s: %v", tt.name, err)
 		}
+	}
+}
+
+// noToken is the error of a transport that has no token.
+type noToken struct{ error }
+
+func (e noToken) Unwrap() error { return e.error }
+
+func (noToken) NoToken() bool { return true }
+
+// A login fails because of another request. The write was not sent, whatever the error of that request.
+func TestWriteWithoutAToken(t *testing.T) {
+	inner := &url.Error{Op: "Post", URL: "https://secrets.example.com/", Err: errors.New("timeout")}
+	w := &wire{err: noToken{fmt.Errorf("get the credentials: read the secret: %w", inner)}}
+	_, err := serverAt(t, service(w, "http://nova.example.com/v2.1/"), metadata.Options{}).
+		Write(t.Context(), map[string]string{"a": "b"})
+	e, _ := errors.AsType[*metadata.Error](err)
+	if e == nil || e.Class != metadata.Unavailable || !strings.Contains(e.Message, "get the credentials") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Bodies are as encoding/json writes them, without escapes of <, > and &.
+func TestBodies(t *testing.T) {
+	pieces := []string{"a", "Z", " ", "~", `"`, `\`, "<", "&", "/", "\x00", "\x1f", "\x7f", "\n", "\t", "\b", "\u2028", "é",
+		"😀", "\ufffd", "\xff", "\xed\xa0\x80"}
+	written := 0
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		keys := map[string]string{}
+		for n := range 1 + random.IntN(12) {
+			var value string
+			for range random.IntN(4) {
+				value += pieces[random.IntN(len(pieces))]
+			}
+			keys[fmt.Sprint("key:", n)] = value
+		}
+		resource, recorder, err := metadata.NewRecorder(metadata.Server, id, metadata.Nova, metadata.View{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := resource.Write(t.Context(), keys); err != nil {
+			continue // the family does not allow one of the values
+		}
+		written++
+		var want bytes.Buffer
+		enc := json.NewEncoder(&want)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(map[string]map[string]string{"metadata": keys}); err != nil {
+			t.Fatal(err)
+		}
+		if got := recorder.Requests()[0].Body; string(got)+"\n" != want.String() {
+			t.Errorf("%q: %s, want %s", keys, got, &want)
+		}
+	}
+	if written < 100 {
+		t.Errorf("only %d bodies were compared", written)
 	}
 }

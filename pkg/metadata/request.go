@@ -22,8 +22,8 @@ type Request struct {
 	Microversion string
 }
 
-// encode returns a JSON object with the metadata as its only member. The keys are sorted, and <, > and & are not escaped,
-// so that a plan shows the request as it is sent.
+// encode returns a JSON object with the metadata as its only member. The keys are sorted, and <, > and & are not
+// escaped, so that a plan shows the request as it is sent.
 func encode(member string, metadata map[string]string) []byte {
 	b := append(appendString([]byte("{"), member), ":{"...)
 	for i, key := range sortedKeys(metadata) {

@@ -25,12 +25,12 @@ type Write struct {
 	// At is when they were read back, Requests the service's ids of the write requests.
 	At       time.Time
 	Requests []string
-	// Cause is the id of the request that caused the change, "" if unknown.
+	// Cause is the id of the request that caused the change, "" if unknown. Time is that of the change.
 	Cause string
+	Time  time.Time
 
 	rules  []string
 	family metadata.Family
-	time   time.Time // of the change
 }
 
 // Confirmed returns what the result wrote to a server. ok is false for kinds without notices of undone writes, and if
@@ -42,7 +42,7 @@ func (r *Result) Confirmed() (w Write, ok bool) {
 	}
 	w = Write{
 		Event: r.Event, Action: r.Action, Resource: r.Resource, Keys: map[string]string{}, Others: map[string]string{},
-		Requests: r.WriteRequests(), Cause: r.change.Request, rules: r.Rules, family: r.plan.Family, time: r.change.Time,
+		Requests: r.WriteRequests(), Cause: r.change.Request, Time: r.change.Time, rules: r.Rules, family: r.plan.Family,
 	}
 	for _, call := range r.calls {
 		w.At = call.Start.Add(call.Duration)
@@ -77,6 +77,9 @@ func (r *Result) Removes(key string) bool {
 	if r.Decision == nil || r.Outcome != apply.Tagged && r.Outcome != apply.Unchanged {
 		return false
 	}
+	if slices.ContainsFunc(r.Problems, func(p rules.Problem) bool { return p.Key == key }) {
+		return false // left out, because a newer change decided it
+	}
 	_, renamed := r.plan.Rename[key]
 	return renamed || len(r.plan.Removals(map[string]string{key: ""})) > 0
 }
@@ -104,7 +107,7 @@ func (t *Tagger) restore(ctx context.Context, d Delivery, w Write, keys []string
 	refuse func(absent []string) string) *Result {
 	// The change has no action: the keys are written in any state of the server, because no state would have removed
 	// them.
-	change := lifecycle.Change{Time: w.time, Resource: lifecycle.Resource{
+	change := lifecycle.Change{Time: w.Time, Resource: lifecycle.Resource{
 		Kind: w.Resource.Kind, ID: w.Resource.ID, Project: w.Resource.Project,
 	}}
 	r := &Result{Plan: Plan{Event: w.Event, Action: w.Action, Resource: w.Resource, Rules: w.rules, change: change,
