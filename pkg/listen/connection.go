@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -83,7 +84,7 @@ func (l *Listener) connectOnce(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, &fatalError{err}
 	}
-	var refusal, last error
+	var refusal, failure error
 	for _, i := range rand.Perm(len(l.brokers)) {
 		host := hostOf(l.brokers[i])
 		conn, err := dial(ctx, l.brokers[i], settings)
@@ -91,12 +92,17 @@ func (l *Listener) connectOnce(ctx context.Context) (*connection, error) {
 			l.log.Info("connected", "broker", host)
 			return conn, nil
 		}
-		last = fmt.Errorf("connect to RabbitMQ at %s: %w", host, err)
+		err = fmt.Errorf("connect to RabbitMQ at %s: %w", host, err)
 		if refused(err) {
-			refusal = &fatalError{last}
+			refusal = &fatalError{err}
+		}
+		if failure == nil {
+			failure = err
+		} else {
+			failure = fmt.Errorf("%w; %w", failure, err)
 		}
 	}
-	return nil, cmp.Or(refusal, last)
+	return nil, cmp.Or(refusal, failure)
 }
 
 // dial connects to one broker. Its errors contain no part of the address.
@@ -132,7 +138,18 @@ func dial(ctx context.Context, broker config.Secret, settings *tls.Config) (*con
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return nil, errors.New("it does not speak TLS: its address begins with amqp://, most often with port 5672")
 	}
-	return nil, err
+	return nil, unreachable(err)
+}
+
+// unreachable adds the remedy to an error of the network.
+func unreachable(err error) error {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
+		return fmt.Errorf("%w (check the name in TAGGER_AMQP_URL)", err)
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%w (nothing answers there: check TAGGER_AMQP_URL)", err)
+	}
+	return err
 }
 
 // readable reports an invalid address without quoting it, as the library's own error does.
@@ -145,9 +162,16 @@ func readable(broker config.Secret) error {
 	return nil
 }
 
-// explain keeps the broker's code and adds the remedy to its reason.
+// explain adds the remedy to the broker's refusal, and replaces the library's text about an answer that is not AMQP.
 func explain(e *amqp.Error) error {
 	switch {
+	case e.Code == amqp.FrameError && strings.Contains(e.Reason, "EOF"):
+		return errors.New("it closed the connection without an answer: perhaps it expects TLS (amqps://, usually port 5671)")
+	case e.Code == amqp.FrameError && strings.Contains(e.Reason, "timeout"):
+		return fmt.Errorf("it does not answer within %s: check host and port of TAGGER_AMQP_URL", dialTimeout)
+	case e.Code == amqp.FrameError:
+		return errors.New("what answers there does not speak AMQP: check host and port of TAGGER_AMQP_URL (5672, with TLS " +
+			"5671; 15672 is the management plugin's)")
 	case refused(e) && strings.Contains(e.Reason, "vhost"):
 		return fmt.Errorf("the user may not use this virtual host (rabbitmqctl set_permissions): %w", e)
 	case refused(e):

@@ -57,6 +57,47 @@ func TestNoPasswordInErrors(t *testing.T) {
 	}
 }
 
+// An address that no broker answers at has an error with the remedy.
+func TestUnreachable(t *testing.T) {
+	settings, err := tlsConfig("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(answer string) string {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { listener.Close() })
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = io.ReadFull(conn, make([]byte, 8)) // the protocol header
+				_, _ = io.WriteString(conn, answer)
+				_ = conn.Close()
+			}
+		}()
+		return "amqp://tagger:hunter2@" + listener.Addr().String() + "/"
+	}
+	for address, want := range map[string]string{
+		"amqp://tagger:hunter2@127.0.0.1:1/":   "nothing answers there: check TAGGER_AMQP_URL",
+		at(""):                                 "perhaps it expects TLS (amqps://",
+		at("HTTP/1.1 400 Bad Request\r\n\r\n"): "does not speak AMQP: check host and port of TAGGER_AMQP_URL",
+	} {
+		if _, err := dial(t.Context(), config.NewSecret(address), settings); err == nil ||
+			!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "Exception") {
+			t.Errorf("%s: %v, want %s", address, err, want)
+		}
+	}
+	unknown := &net.DNSError{Err: "no such host", Name: "broker.example.com", IsNotFound: true}
+	if err := unreachable(unknown); !errors.Is(err, unknown) || !strings.Contains(err.Error(), "check the name in") {
+		t.Error(err)
+	}
+}
+
 // ending is a handler that calls end when a line is logged.
 type ending struct {
 	slog.Handler
