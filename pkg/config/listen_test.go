@@ -183,13 +183,15 @@ func TestSecretFiles(t *testing.T) {
 		t.Errorf("%v", warnings)
 	}
 	for file, want := range map[string]string{
-		write("empty", "\n"):                        "is empty",
-		write("large", strings.Repeat("x", 70_000)): "has more than",
-		filepath.Join(dir, "none"):                  "no such file",
+		write("empty", "\n"):                        "names a file that is empty",
+		write("large", strings.Repeat("x", 70_000)): "names a file that has more than 65536 bytes",
+		dir: "names no file that can be read (is a directory)",
+		filepath.Join(dir, "none"): "names no file that can be read (no such file or directory): it wants the path of a " +
+			"file with the secret, not the secret itself",
 	} {
 		t.Setenv("OS_PASSWORD_FILE", file)
 		_, err := config.CredentialsFromEnv()
-		if err == nil || !strings.Contains(err.Error(), "OS_PASSWORD_FILE: ") || !strings.Contains(err.Error(), want) {
+		if err == nil || !strings.Contains(err.Error(), "OS_PASSWORD_FILE "+want) || strings.Contains(err.Error(), file) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}

@@ -35,31 +35,42 @@ func readSecretFiles(s any) error {
 		}
 		text, err := readSecretFile(file)
 		if err != nil {
-			return fmt.Errorf("%s%s: %w", name, fileSuffix, err)
+			return fmt.Errorf("%s%s %w", name, fileSuffix, err)
 		}
 		field.Set(reflect.ValueOf(NewSecret(text)))
 	}
 	return nil
 }
 
+// readSecretFile reads a secret. Its errors continue a sentence that begins with the variable's name. They never quote
+// the path: it is the secret itself if the user mistook the variable.
 func readSecretFile(file string) (string, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return "", err
+		return "", unreadable(err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
 	if err != nil {
-		return "", err
+		return "", unreadable(err)
 	}
 	secret := strings.TrimRight(string(text), "\r\n")
 	switch {
 	case len(text) > maxSecretFile:
-		return "", fmt.Errorf("%s has more than %d bytes", file, maxSecretFile)
+		return "", fmt.Errorf("names a file that has more than %d bytes", maxSecretFile)
 	case secret == "":
-		return "", errors.New(file + " is empty")
+		return "", errors.New("names a file that is empty")
 	}
 	return secret, nil
+}
+
+// unreadable drops the path from the error of a file that cannot be read.
+func unreadable(err error) error {
+	if e, ok := errors.AsType[*os.PathError](err); ok {
+		err = e.Err
+	}
+	return fmt.Errorf("names no file that can be read (%w): it wants the path of a file with the secret, not the secret "+
+		"itself", err)
 }
 
 // secretNames returns the variables of the secrets in a configuration struct.
