@@ -34,7 +34,7 @@ func invokeCommand(s streams) *cobra.Command {
 		"leave out events that need nothing: ignored and unchanged ones")
 	out := outputFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
-		ctx := cmd.Context()
+		ctx, started := cmd.Context(), time.Now()
 		if err := checkDuration("--wait", wait); err != nil {
 			return fmt.Errorf("invoke: %w", err)
 		}
@@ -90,7 +90,8 @@ func invokeCommand(s streams) *cobra.Command {
 				continue
 			}
 			waited := false
-			for _, r := range t.Handle(ctx, tagger.Delivery{Event: d.event, Wait: wait, Progress: p.progress()}) {
+			given := tagger.Delivery{Event: d.event, ReceivedAt: started, Wait: wait, Progress: p.progress()}
+			for _, r := range t.Handle(ctx, given) {
 				p.result(r)
 				waited = waited || r.Outcome == apply.Deferred && len(r.Written)+len(r.Removed) == 0
 			}

@@ -288,6 +288,36 @@ func TestInvokeEnvOutcomes(t *testing.T) {
 	}
 }
 
+// The age of an event without a time counts from the start of the command, so a 404 is no proof that its resource is
+// gone.
+func TestEventWithoutTime(t *testing.T) {
+	for _, rules := range []string{
+		`rules: [{on: server.created, set: {env: dev}}]`,
+		`rules: [{on: server.created, set: {env: "${resource.metadata.env ?? 'dev'}"}}]`, // reads before it plans
+	} {
+		for _, tt := range []struct {
+			args, time, grace, outcome string
+			status                     int
+		}{
+			{"plan --cloud env", "", "10m", "deferred: not found yet; gone only when the event is 10m0s old", exitUndone},
+			{"invoke --cloud env --wait 0s", "", "10m", "deferred: not found yet", exitUndone},
+			{"plan --cloud env", "", "0s", "gone", exitDone},
+			{"invoke --cloud env --wait 0s", "", "0s", "gone", exitDone},
+			{"plan --cloud env", `"time": "2025-11-20T09:15:04Z",`, "10m", "gone", exitDone},
+			{"invoke --cloud env --wait 0s", `"time": "2025-11-20T09:15:04Z",`, "10m", "gone", exitDone},
+		} {
+			onSimcloud(t, simcloud.Options{})
+			t.Setenv("TAGGER_RULES", rules)
+			t.Setenv("TAGGER_GRACE", tt.grace)
+			e := strings.Replace(plainEvent("server.created"), `"time": "2026-11-20T09:15:04Z",`, tt.time, 1)
+			out, errOut, status := taggerCommand(t, e, append(strings.Fields(tt.args), "-")...)
+			if status != tt.status || !strings.Contains(out, "  "+tt.outcome) {
+				t.Errorf("%s, grace %s: status %d: %s%s", tt.args, tt.grace, status, out, errOut)
+			}
+		}
+	}
+}
+
 func TestInvokeDryRun(t *testing.T) {
 	sim := onSimcloud(t, simcloud.Options{})
 	sim.PutServer(simcloud.Server{ID: serverID, Metadata: map[string]string{"env": "dev"}})

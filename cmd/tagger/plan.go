@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +27,7 @@ func planCommand(s streams) *cobra.Command {
 		"leave out events that need nothing: ignored and unchanged ones")
 	out := outputFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
+		started := time.Now()
 		if cloudName != "" && cloudName != "env" {
 			return fmt.Errorf("--cloud %q: a plan reads from env, or from no cloud at all", cloudName)
 		}
@@ -59,7 +61,7 @@ func planCommand(s streams) *cobra.Command {
 			case d.err != nil:
 				p.previewed(tagger.Preview{Plan: t.Unreadable(cmd.Context(), d.err).Plan})
 			case cloudName == "env":
-				for _, preview := range t.Preview(cmd.Context(), d.event) {
+				for _, preview := range t.Preview(cmd.Context(), tagger.Delivery{Event: d.event, ReceivedAt: started}) {
 					p.previewed(preview)
 				}
 			default:

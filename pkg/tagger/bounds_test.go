@@ -192,7 +192,7 @@ func TestBounds(t *testing.T) {
 							want = apply.Ignored
 						}
 					}
-					previews := tg.Preview(t.Context(), e)
+					previews := tg.Preview(t.Context(), tagger.Delivery{Event: e})
 					done := tg.Handle(t.Context(), tagger.Delivery{Event: e, SentAt: time.Now(), Receives: 1})
 					if len(done) != 1 || done[0].Fault.Err != nil {
 						t.Fatalf("%+v", done)

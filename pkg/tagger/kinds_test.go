@@ -107,7 +107,7 @@ func planIsWhatIsSent(t *testing.T, kind lifecycle.Kind, action lifecycle.Action
 		t.Fatalf("planned %+v", planned)
 	}
 	var predicted []string
-	for _, r := range tg.Preview(t.Context(), e)[0].Requests {
+	for _, r := range tg.Preview(t.Context(), tagger.Delivery{Event: e})[0].Requests {
 		predicted = append(predicted, r.Method+" "+r.Path+" "+string(r.Body))
 	}
 	sim.ForgetRequests()

@@ -304,11 +304,11 @@ func (t *Tagger) predict(p *Plan, current map[string]string, path string) error 
 
 // Preview is Plan for the resource in its present state, which it reads: it adds the requests and the difference that
 // they would make. Nothing is written. If the resource cannot be read, that is the decision of its element.
-func (t *Tagger) Preview(ctx context.Context, e event.Event) []Preview {
+func (t *Tagger) Preview(ctx context.Context, d Delivery) []Preview {
 	var all []Preview
-	for _, p := range t.Plan(ctx, e) {
+	for _, p := range t.Plan(ctx, d.Event) {
 		if p.Pending() {
-			all = append(all, t.preview(ctx, p))
+			all = append(all, t.preview(ctx, p, d))
 		} else {
 			all = append(all, Preview{Plan: *p})
 		}
@@ -316,7 +316,7 @@ func (t *Tagger) Preview(ctx context.Context, e event.Event) []Preview {
 	return all
 }
 
-func (t *Tagger) preview(ctx context.Context, p *Plan) Preview {
+func (t *Tagger) preview(ctx context.Context, p *Plan, delivery Delivery) Preview {
 	api, err := t.connect(ctx, p, nil)
 	if decision := t.outOfBounds(err); decision != nil {
 		return Preview{Plan: *p.decided(decision.Outcome, decision.Reason)}
@@ -324,13 +324,15 @@ func (t *Tagger) preview(ctx context.Context, p *Plan) Preview {
 	if err != nil {
 		return Preview{Plan: *p.decided(apply.Deferred, err.Error())}
 	}
-	if verdict := t.complete(ctx, p, api, Delivery{}); verdict != nil {
+	if verdict := t.complete(ctx, p, api, delivery); verdict != nil {
 		return Preview{Plan: *p.decided(verdict.Outcome, verdict.Reason)}
 	}
 	if !p.Pending() {
 		return Preview{Plan: *p}
 	}
-	d, failed := t.applier.Preview(ctx, api.resource, p.job(api))
+	job := p.job(api)
+	job.SentAt, job.ReceivedAt, job.Receives = delivery.SentAt, delivery.ReceivedAt, delivery.Receives
+	d, failed := t.applier.Preview(ctx, api.resource, job)
 	if decision := t.outOfBounds(api.checked.failed()); decision != nil {
 		failed.Decision = *decision
 	}

@@ -143,7 +143,7 @@ func TestPreview(t *testing.T) {
 	sim.PutServer(simcloud.Server{ID: id, Metadata: map[string]string{"env": "production", "owner": "bob"}})
 	sim.ForgetRequests()
 	tg := compose(t, settings(), tagger.Parts{Cloud: login(sim, "secret")})
-	got := tg.Preview(t.Context(), plain(t, "server.created", ""))
+	got := tg.Preview(t.Context(), tagger.Delivery{Event: plain(t, "server.created", "")})
 	if len(got) != 1 || got[0].Diff == nil {
 		t.Fatalf("%+v", got)
 	}
@@ -151,7 +151,7 @@ func TestPreview(t *testing.T) {
 		t.Error(diff)
 	}
 	sim.PutServer(simcloud.Server{ID: id, Metadata: map[string]string{"Owner": "bob"}})
-	got = tg.Preview(t.Context(), plain(t, "server.created", ""))
+	got = tg.Preview(t.Context(), tagger.Delivery{Event: plain(t, "server.created", "")})
 	if diff := cmp.Diff(map[string]string{"env": "dev", "by": "<web> & 1"}, got[0].Diff.Write); diff != "" ||
 		!strings.Contains(fmt.Sprint(got[0].Problems), `key owner: not added: "Owner" exists`) {
 		t.Errorf("%s%v", diff, got[0].Problems)
@@ -161,7 +161,7 @@ func TestPreview(t *testing.T) {
 			t.Errorf("a preview sent %s %s", r.Method, r.Path)
 		}
 	}
-	got = tg.Preview(t.Context(), plain(t, "snapshot.created", ""))
+	got = tg.Preview(t.Context(), tagger.Delivery{Event: plain(t, "snapshot.created", "")})
 	if got[0].Outcome != apply.Gone || got[0].Diff != nil {
 		t.Errorf("%+v", got[0])
 	}
