@@ -73,3 +73,38 @@ func TestSecretInsteadOfItsFile(t *testing.T) {
 		}
 	}
 }
+
+// Credentials that cannot work are a fault of the configuration, in every command that uses them.
+func TestIncompleteCredentials(t *testing.T) {
+	dir := t.TempDir()
+	e := write(t, dir, "event.json", plainEvent("server.created"))
+	for _, tt := range []struct{ name, variable, value, want string }{
+		{"none", "", "", "tagger: credentials: no credentials are set: set OS_AUTH_URL"},
+		{"no user", "OS_USERNAME", "", "tagger: credentials: OS_USERNAME or OS_USER_ID is missing: OS_PASSWORD needs it"},
+		{"misspelt interface", "OS_INTERFACE", "pubic", `tagger: credentials: OS_INTERFACE "pubic" is not an interface`},
+	} {
+		for _, args := range [][]string{
+			{"reconcile", "--scope", "own", "--out", filepath.Join(dir, "plan.jsonl")},
+			{"reconcile", "--apply", e},
+			{"reconcile", "--revert", e},
+			{"explain", "web-1"},
+			{"coverage"},
+			{"plan", "--cloud", "env", e},
+			{"invoke", "--cloud", "env", e},
+		} {
+			t.Run(tt.name+" "+strings.Join(args[:min(2, len(args))], " "), func(t *testing.T) {
+				if onSimcloud(t, simcloud.Options{}); tt.variable == "" {
+					clearEnv(t)
+				}
+				t.Setenv("TAGGER_RULES", fleetRules+"required: [{key: owner, kinds: [server]}]\n")
+				if tt.variable != "" {
+					t.Setenv(tt.variable, tt.value)
+				}
+				out, errOut, status := taggerCommand(t, "", args...)
+				if status != exitUsage || !strings.Contains(errOut, tt.want) || out != "" {
+					t.Errorf("status %d: %s%s", status, out, errOut)
+				}
+			})
+		}
+	}
+}

@@ -330,6 +330,9 @@ func connectReconciler(
 	if err != nil {
 		return nil, err
 	}
+	if _, err := credentials.Resolve(); err != nil {
+		return nil, err
+	}
 	bounds := cloud.New(options(settings, credentials))
 	session, err := bounds.Bounded(ctx)
 	if errors.Is(err, cloud.ErrNoBounds) {
