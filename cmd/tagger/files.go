@@ -90,8 +90,22 @@ func checkReplaced(flag, path string) error {
 	return nil
 }
 
-// replaceFile replaces a file atomically: a reader sees the old content or the new.
+// replaceFile replaces a file atomically: a reader sees the old content or the new. Its errors name the file, not the
+// temporary one.
 func replaceFile(path string, mode os.FileMode, write func(io.Writer) error) error {
+	err := replace(path, mode, write)
+	if e, ok := errors.AsType[*os.PathError](err); ok {
+		err = e.Err
+	} else if e, ok := errors.AsType[*os.LinkError](err); ok {
+		err = e.Err
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+func replace(path string, mode os.FileMode, write func(io.Writer) error) error {
 	file, err := os.CreateTemp(filepath.Dir(path), ".tagger-*")
 	if err != nil {
 		return err

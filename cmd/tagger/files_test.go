@@ -73,3 +73,27 @@ func TestOutputsSpareInputs(t *testing.T) {
 		t.Errorf("status %d: %s%s", status, out, errOut)
 	}
 }
+
+// A file that cannot be written is named as the user named it. A plan's is found before the cloud is read.
+func TestUnwritableFiles(t *testing.T) {
+	sim := onSimcloud(t, simcloud.Options{})
+	t.Setenv("TAGGER_RULES", "{required: [{key: owner, kinds: [server]}], rules: [{on: server.created, add: {owner: a}}]}")
+	inFile := filepath.Join(write(t, t.TempDir(), "file", ""), "out")
+	for args, want := range map[string]string{
+		"reconcile --scope own --out " + inFile: "write the plan " + inFile + ": not a directory (its directory cannot be " +
+			"written; name another file with --out)",
+		"coverage --html " + inFile:       "write the page: " + inFile + ": not a directory",
+		"coverage --prometheus " + inFile: "write the metrics: " + inFile + ": not a directory",
+	} {
+		sim.ForgetRequests()
+		_, errOut, status := taggerCommand(t, "", strings.Fields(args)...)
+		if status != exitUndone || errOut != "tagger: "+want+"\n" {
+			t.Errorf("%s: status %d: %s", args, status, errOut)
+		}
+		for _, r := range sim.Requests() {
+			if strings.HasPrefix(args, "reconcile") && strings.Contains(r.Path, "/servers/detail") {
+				t.Errorf("%s: the cloud was read: %s", args, r.Path)
+			}
+		}
+	}
+}

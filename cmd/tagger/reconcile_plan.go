@@ -28,6 +28,12 @@ func (d *reconciler) plan(ctx context.Context, f reconcileFlags) error {
 	if _, past := errors.AsType[*reconcile.PastDateError](err); past {
 		return err
 	}
+	if e, unwritten := errors.AsType[*reconcile.FileError](err); unwritten {
+		if e.New {
+			err = fmt.Errorf("%w (its directory cannot be written; name another file with --out)", err)
+		}
+		return undone{err}
+	}
 	if err != nil {
 		return ended{exitUnread, err}
 	}

@@ -85,19 +85,49 @@ type Entry struct {
 
 // draft is a plan whose header is not written yet.
 type draft struct {
+	path string
 	file *os.File
 	out  *bufio.Writer
+}
+
+// FileError reports that a plan could not be written to its file.
+type FileError struct {
+	Path string
+	// New reports that no file can be made in the path's directory.
+	New bool
+	// Err is the cause. It does not name the temporary file in which the plan is written.
+	Err error
+}
+
+func (e *FileError) Error() string { return fmt.Sprintf("write the plan %s: %s", e.Path, e.Err) }
+
+func (e *FileError) Unwrap() error { return e.Err }
+
+func newFileError(path string, err error) *FileError {
+	if e, ok := errors.AsType[*os.PathError](err); ok {
+		err = e.Err
+	} else if e, ok := errors.AsType[*os.LinkError](err); ok {
+		err = e.Err
+	}
+	return &FileError{Path: path, Err: err}
 }
 
 func newDraft(path string) (*draft, error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".plan-*") // with mode 0600
 	if err != nil {
-		return nil, fmt.Errorf("write the plan: %w", err)
+		e := newFileError(path, err)
+		e.New = true
+		return nil, e
 	}
-	return &draft{file: f, out: bufio.NewWriter(f)}, nil
+	return &draft{path: path, file: f, out: bufio.NewWriter(f)}, nil
 }
 
-func (d *draft) add(e Entry) error { return encodeLine(d.out, e) }
+func (d *draft) add(e Entry) error {
+	if err := encodeLine(d.out, e); err != nil {
+		return newFileError(d.path, err)
+	}
+	return nil
+}
 
 func (d *draft) discard() {
 	_ = d.file.Close()
@@ -105,26 +135,32 @@ func (d *draft) discard() {
 }
 
 // finish writes the plan to its path. The header gets the digest.
-func (d *draft) finish(path string, h *Header) (err error) {
-	defer d.discard()
+func (d *draft) finish(h *Header) error {
+	if err := d.write(h); err != nil {
+		return newFileError(d.path, err)
+	}
+	return nil
+}
+
+func (d *draft) write(h *Header) error {
 	if err := d.out.Flush(); err != nil {
-		return fmt.Errorf("write the plan: %w", err)
+		return err
 	}
 	sum := sha256.New()
 	if _, err := d.file.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("write the plan: %w", err)
+		return err
 	}
 	if _, err := io.Copy(sum, d.file); err != nil {
-		return fmt.Errorf("write the plan: %w", err)
+		return err
 	}
 	h.Format, h.Digest = planFormat, hex.EncodeToString(sum.Sum(nil))
 	h.ID = h.Digest[:idLength]
 	if _, err := d.file.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("write the plan: %w", err)
+		return err
 	}
-	whole, err := os.CreateTemp(filepath.Dir(path), ".plan-*")
+	whole, err := os.CreateTemp(filepath.Dir(d.path), ".plan-*")
 	if err != nil {
-		return fmt.Errorf("write the plan: %w", err)
+		return err
 	}
 	defer os.Remove(whole.Name()) // fails after the rename
 	if err = encodeLine(whole, h); err == nil {
@@ -132,14 +168,10 @@ func (d *draft) finish(path string, h *Header) (err error) {
 			err = whole.Sync()
 		}
 	}
-	err = errors.Join(err, whole.Close())
-	if err == nil {
-		err = os.Rename(whole.Name(), path)
+	if err = errors.Join(err, whole.Close()); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("write the plan: %w", err)
-	}
-	return nil
+	return os.Rename(whole.Name(), d.path)
 }
 
 func encodeLine(w io.Writer, v any) error {

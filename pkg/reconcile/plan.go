@@ -90,8 +90,8 @@ func (e *PastDateError) Error() string {
 const maxExamples = 3
 
 // Plan reads the resources of the scope and writes a plan to a new file at path, with mode 0600. An incomplete plan
-// lacks only the resources that its errors name; its entries are correct. The error is a [*PastDateError], or the
-// reason why there is no plan.
+// lacks only the resources that its errors name; its entries are correct. The error is a [*PastDateError], a
+// [*FileError] (before anything is read, if no file can be made), or the reason why there is no plan.
 func Plan(ctx context.Context, o Options, path string) (Summary, error) {
 	start := time.Now()
 	s := Summary{
@@ -106,6 +106,11 @@ func Plan(ctx context.Context, o Options, path string) (Summary, error) {
 		Why:     map[State]map[string]int{},
 		LeftOut: map[string]int{},
 	}
+	d, err := newDraft(path)
+	if err != nil {
+		return s, err
+	}
+	defer d.discard()
 	own, err := o.Cloud.Login(ctx)
 	if err != nil {
 		return s, err
@@ -123,10 +128,6 @@ func Plan(ctx context.Context, o Options, path string) (Summary, error) {
 	for _, err := range failed {
 		s.failed(err)
 	}
-	d, err := newDraft(path)
-	if err != nil {
-		return s, err
-	}
 	p := planner{
 		Options:  o,
 		draft:    d,
@@ -136,7 +137,6 @@ func Plan(ctx context.Context, o Options, path string) (Summary, error) {
 		index:    index{},
 	}
 	if err := p.readAll(ctx, listings); err != nil {
-		d.discard()
 		return s, err
 	}
 	s.ProjectCount = len(p.projects)
@@ -145,10 +145,9 @@ func Plan(ctx context.Context, o Options, path string) (Summary, error) {
 	p.nameProjects(ctx, listings)
 	s.Elapsed = time.Since(start)
 	if p.past.Count > 0 && !o.AllowPastDates {
-		d.discard()
 		return s, &p.past
 	}
-	return s, d.finish(path, &s.Header)
+	return s, d.finish(&s.Header)
 }
 
 // planner holds the state of planning.
