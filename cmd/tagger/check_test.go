@@ -28,6 +28,8 @@ func TestCheckSettings(t *testing.T) {
 		{"TAGGER_RECONCILE_RULES", "xyz", `settings     failed  TAGGER_RECONCILE_RULES="xyz"`},
 		{"TAGGER_WEBHOOK_ORIGINS", "http://x", "settings     failed  TAGGER_WEBHOOK_ORIGINS"},
 		{"TAGGER_RATE", "many", `settings     failed  TAGGER_RATE="many" is not a number`},
+		{"TAGGER_PROJECTS", "all", "settings     failed  TAGGER_PROJECTS=\"all\" is not valid: " +
+			`"all" is not a project id; did you mean * (every project)?`},
 		{"TAGGER_SECRET_ARN", "x", "settings     warn    TAGGER_SECRET_ARN is not read here"},
 		{"TAGGER_IGNORE_ACTORS", "*", "settings     warn    TAGGER_IGNORE_ACTORS matches every user"},
 		{"TAGGER_HOLD_FILE", "/nonexist/hold", "settings     warn    TAGGER_HOLD_FILE names a file in /nonexist"},

@@ -238,7 +238,14 @@ type reconciler struct {
 
 // decodeScope parses --scope: the syntax of TAGGER_PROJECTS, with all in place of *.
 func decodeScope(flag string) (scope config.Projects, err error) {
-	if err := scope.Decode(strings.ReplaceAll(","+flag+",", ",all,", ",*,")); err != nil {
+	var words config.List
+	_ = words.Decode(flag) // never fails
+	for i, word := range words {
+		if word == "all" {
+			words[i] = config.AnyProject
+		}
+	}
+	if err := scope.Decode(strings.Join(words, ",")); err != nil {
 		return nil, fmt.Errorf("--scope: %w", err)
 	}
 	return scope, nil

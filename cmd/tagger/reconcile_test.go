@@ -295,6 +295,7 @@ func TestScopes(t *testing.T) {
 		{"coverage --scope demo", exitUsage, `--scope demo: no project has the id "demo"; a project of that name has the id`},
 		{"coverage --scope all", exitDone,
 			"these credentials see only their project demo; --scope roles reads every project"},
+		{"coverage --scope own,all,all", exitDone, "1/1 projects, complete read"},
 		{"coverage", exitDone, "1/1 projects, complete read"},
 		{"coverage --key ownr", exitUsage,
 			"coverage: --key ownr: required: does not list it; it lists owner; did you mean owner?"},

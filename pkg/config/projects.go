@@ -19,6 +19,8 @@ const (
 	AnyProject   = "*"
 
 	domainPrefix = "domain:"
+	// allProjects stands for AnyProject in the flag --scope, but not here.
+	allProjects = "all"
 )
 
 // projectID allows more than 32 hexadecimal digits, the form in Keystone and Huawei Cloud, because identity drivers may
@@ -37,6 +39,8 @@ func (p *Projects) Decode(value string) error {
 		switch {
 		case isDomain && strings.TrimSpace(name) == "":
 			return fmt.Errorf("%s needs the name of a domain", word)
+		case word == allProjects:
+			return fmt.Errorf("%q is not a project id; did you mean %s (every project)?", word, AnyProject)
 		case isDomain, word == AnyProject, word == OwnProject, word == RoleProjects:
 		case len(word) > maxProjectID, !projectID.MatchString(word),
 			suggest.Word(word, []string{OwnProject, RoleProjects}) != "":

@@ -101,6 +101,7 @@ func TestRefuses(t *testing.T) {
 		{"TAGGER_RATE", "0.01", "or 0 for no limit"},
 		{"TAGGER_RATE", "fast", `TAGGER_RATE="fast" is not a number`},
 		{"TAGGER_PROJECTS", "role", `"role" is not a project id; did you mean roles?`},
+		{"TAGGER_PROJECTS", "own,all", `"all" is not a project id; did you mean * (every project)?`},
 		{"TAGGER_PROJECTS", "p1,domain:", "domain: needs the name of a domain"},
 		{"TAGGER_PROJECTS", "p1 p2", `"p1 p2" is not a project id`},
 		{"TAGGER_BYTES_IN_FLIGHT", "1000", "TAGGER_BYTES_IN_FLIGHT=1000; want at least 7340032"},
@@ -193,6 +194,13 @@ func TestProjects(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"4d8a"}, p.IDs()); diff != "" {
 		t.Error(diff)
+	}
+	for _, id := range []string{
+		"5f705ac7cdcc4c3a9ad67dcba5a7f5a1", "8c1f0a6e-5b0d-4a3e-9f52-7f1c2d9b6a10", "demo", "all-hands", "a11", "ldap.42",
+	} {
+		if err := p.Decode(id); err != nil || !p.Listed(id) {
+			t.Errorf("%s: %v", id, err)
+		}
 	}
 }
 
