@@ -173,9 +173,14 @@ func (e *explanation) keys() []keyView {
 func isExempt(why string) bool { return strings.HasPrefix(why, "exempt") }
 
 func (e *explanation) printKeys() {
-	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "keys      KEY\tWANTED\tTHERE\tSTATUS")
-	for _, k := range e.keys() {
+	var table strings.Builder
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	keys, heading := e.keys(), "keys      KEY\tWANTED\tTHERE\tSTATUS"
+	if slices.ContainsFunc(keys, func(k keyView) bool { return k.Why != "" }) {
+		heading += "\tWHY"
+	}
+	fmt.Fprintln(w, heading)
+	for _, k := range keys {
 		want, there := "?", "-"
 		switch {
 		case k.Wanted != nil:
@@ -186,13 +191,16 @@ func (e *explanation) printKeys() {
 		if k.Value != nil {
 			there = cmp.Or(*k.Value, "-")
 		}
-		cells := []string{k.Key, want, there, cmp.Or(k.Why, k.Status)}
+		cells := []string{k.Key, want, there, k.Status, k.Why}
 		for i, cell := range cells {
 			cells[i] = visible.Line(cell, maxComplaint)
 		}
 		fmt.Fprintf(w, "          %s\n", strings.Join(cells, "\t"))
 	}
 	_ = w.Flush()
+	for row := range strings.Lines(table.String()) {
+		fmt.Fprintln(e.out, strings.TrimRight(row, " \n")) // a key without a reason has an empty last cell
+	}
 	if most := metadata.Kind(e.kind).MaxItems(); most > 0 {
 		fmt.Fprintf(e.out, "          %s used; %d are Nova's default quota\n", plural(len(e.view.Metadata), "item"), most)
 	}

@@ -217,13 +217,13 @@ func TestExplain(t *testing.T) {
 	}{
 		{"done", "", exitDone, []string{
 			"done has every key that can be computed now; expires can be computed only from an event.\n",
-			"not ours", "state     active, no task\n", "next      nothing to do", "skip    prod: when is false",
+			"  STATUS   WHY\n", "team-shop  ok\n", "-          1          unknown  not ours\n", "state     active, no task\n", "next      nothing to do", "skip    prod: when is false",
 		}},
 		{"bare", "", exitUndone, []string{
 			"bare lacks owner: what became of its creation event is unknown (--log was not given).\n",
 			`send      POST /servers/` + bare + `/metadata {"metadata":{"owner":"team-shop"}}`, "--scope " + demo.ID +
 				" --kind server --name 'bare'",
-			"creator   ", "unknown: the cloud does not tell them to these credentials", "filter resource_id = \"" + bare,
+			"creator   ", "  STATUS   WHY\n", "-      missing\n", "unknown: the cloud does not tell them to these credentials", "filter resource_id = \"" + bare,
 		}},
 		{bare, around, exitUndone, []string{
 			"bare lacks owner: there is no trace of its creation event in the logs, which say nothing from ",
@@ -242,6 +242,7 @@ func TestExplain(t *testing.T) {
 			[]string{"broken lacks owner: vm_state error.\n", "next      bring it out of state error"}},
 		{"young", "", exitUndone, []string{"its event may still be on its way"}},
 		{"other-value", "", exitUndone, []string{"other-value differs from the rules: owner ", `has another value, "bob"`,
+			"  STATUS   WHY\n", "team-shop  bob    differs  has another value, ",
 			"under add:, which never replaces a value", " 1 item used; 128 are Nova's default quota\n"}},
 		{"disk", "", exitDone, []string{"disk gets no metadata: no rule matches.\n"}},
 		{going, "", exitUndone, []string{"going is deleted: nothing can be written on it any more.\n",
