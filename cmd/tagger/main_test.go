@@ -318,6 +318,33 @@ func TestEventWithoutTime(t *testing.T) {
 	}
 }
 
+// A list of the JSON form without elements is empty, not null.
+func TestListsAreNotNull(t *testing.T) {
+	for _, tt := range []struct{ name, there string }{{"nothing would change", "dev"}, {"a key would change", "test"}} {
+		for _, args := range []string{
+			"plan -o json -", "plan --cloud env -o json -", "invoke --cloud env -o json -", "plan --cloud env -o json none.json",
+		} {
+			t.Run(tt.name+" "+args, func(t *testing.T) {
+				sim := onSimcloud(t, simcloud.Options{})
+				sim.PutServer(simcloud.Server{ID: serverID, Metadata: map[string]string{"env": tt.there}})
+				t.Setenv("TAGGER_RULES", `rules: [{on: server.created, set: {env: dev}}]`)
+				none := write(t, t.TempDir(), "none.json", "{}")
+				args = strings.ReplaceAll(args, "none.json", none)
+				out, errOut, _ := taggerCommand(t, plainEvent("server.created"), strings.Fields(args)...)
+				var members map[string]json.RawMessage
+				if err := json.Unmarshal([]byte(out), &members); err != nil {
+					t.Fatalf("%v: %s%s", err, out, errOut)
+				}
+				for _, name := range []string{"rules", "skipped", "problems", "requests"} {
+					if list := string(members[name]); !strings.HasPrefix(list, "[") {
+						t.Errorf("%s is %q: %s", name, list, out)
+					}
+				}
+			})
+		}
+	}
+}
+
 func TestInvokeDryRun(t *testing.T) {
 	sim := onSimcloud(t, simcloud.Options{})
 	sim.PutServer(simcloud.Server{ID: serverID, Metadata: map[string]string{"env": "dev"}})

@@ -343,7 +343,7 @@ func (t *Tagger) preview(ctx context.Context, p *Plan, delivery Delivery) Previe
 		return Preview{Plan: *p.decided(apply.Rejected, err.Error())}
 	}
 	p.Problems = slices.Concat(p.Problems, d.Problems)
-	return Preview{Plan: *p, Diff: &d}
+	return Preview{Plan: *p.filled(), Diff: &d}
 }
 
 // Handle plans and applies. It returns one result for each change that the event reports, and at least one.
