@@ -217,13 +217,15 @@ func TestExplain(t *testing.T) {
 	}{
 		{"done", "", exitDone, []string{
 			"done has every key that can be computed now; expires can be computed only from an event.\n",
-			"  STATUS   WHY\n", "team-shop  ok\n", "-          1          unknown  not ours\n", "state     active, no task\n", "next      nothing to do", "skip    prod: when is false",
+			"  STATUS   WHY\n", "team-shop  ok\n", "-          1          unknown  not ours\n",
+			"state     active, no task\n", "next      nothing to do", "skip    prod: when is false",
 		}},
 		{"bare", "", exitUndone, []string{
 			"bare lacks owner: what became of its creation event is unknown (--log was not given).\n",
 			`send      POST /servers/` + bare + `/metadata {"metadata":{"owner":"team-shop"}}`, "--scope " + demo.ID +
 				" --kind server --name 'bare'",
-			"creator   ", "  STATUS   WHY\n", "-      missing\n", "unknown: the cloud does not tell them to these credentials", "filter resource_id = \"" + bare,
+			"creator   ", "  STATUS   WHY\n", "-      missing\n",
+			"unknown: the cloud does not tell them to these credentials", "filter resource_id = \"" + bare,
 		}},
 		{bare, around, exitUndone, []string{
 			"bare lacks owner: there is no trace of its creation event in the logs, which say nothing from ",
