@@ -126,6 +126,10 @@ func (c *compiler) notice(node *yaml.Node, format string, args ...any) {
 }
 
 func (c *compiler) document(root *yaml.Node) {
+	if isCaseFile(root) {
+		c.fail(nil, "is a file of cases; use tagger rules test")
+		return
+	}
 	sections := []struct {
 		name string
 		read func(*yaml.Node)
@@ -147,7 +151,7 @@ func (c *compiler) document(root *yaml.Node) {
 		}
 	}
 	if c.lacks(root, fields, "rules") {
-		c.fail(root, "no rules: section")
+		c.fail(root, "no rules: section; write rules: [] if there are none")
 	}
 	rules, ok := fields["rules"]
 	if !ok {
@@ -171,6 +175,20 @@ func (c *compiler) document(root *yaml.Node) {
 		c.set.rules = append(c.set.rules, r)
 	}
 	c.rule = ""
+}
+
+// isCaseFile reports whether a document is a file of tests, whose rules: is the name of a file.
+func isCaseFile(root *yaml.Node) bool {
+	cases := false
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		switch key, value := root.Content[i].Value, root.Content[i+1]; {
+		case key == "cases" && value.Kind == yaml.SequenceNode:
+			cases = true
+		case key == "rules" && value.Kind != yaml.ScalarNode:
+			return false
+		}
+	}
+	return cases
 }
 
 func (c *compiler) compileRule(node *yaml.Node) rule {

@@ -43,7 +43,10 @@ func TestCompileRefuses(t *testing.T) {
 		// The document
 		{"nothing", "", "R: is empty; want at least one rule under rules:"},
 		{"only a comment", "# soon\n", "R: is empty; want at least one rule under rules:"},
-		{"no rules", "tables: {}\n", "R:1: no rules: section"},
+		{"no rules", "tables: {}\n", "R:1: no rules: section; write rules: [] if there are none"},
+		{"cases", "rules: rules.yaml\ncases:\n- name: a\n", "R: is a file of cases; use tagger rules test"},
+		{"cases without rules", "cases:\n- name: a\n", "R: is a file of cases; use tagger rules test"},
+		{"cases among rules", "rules: []\ncases: []\n", `R:2: unknown field "cases"`},
 		{"rules without a value", "rules:\n", "R:1: rules: want a list, found nothing"},
 		{"UTF-16", "\xff\xfer\x00u\x00", "R: is UTF-16; save it as UTF-8"},
 		{"UTF-16 without a mark", "r\x00u\x00", "R: is UTF-16; save it as UTF-8"},
