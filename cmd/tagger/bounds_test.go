@@ -103,6 +103,25 @@ func TestWithoutTLS(t *testing.T) {
 	}
 }
 
+// OS_INSECURE has no effect. The warning comes before the login, which fails because of that.
+func TestInsecure(t *testing.T) {
+	const text = "OS_INSECURE is not supported: set OS_CACERT to trust a private CA"
+	for value, warned := range map[string]bool{
+		"true": true, "1": true, "yes": true, "false": false, "0": false, "": false,
+	} {
+		for _, args := range []string{"check", "plan --cloud env -", "invoke --cloud env -"} {
+			onSimcloud(t, simcloud.Options{})
+			t.Setenv("TAGGER_RULES", "rules: [{on: server.created, set: {env: dev}}]")
+			t.Setenv("OS_PASSWORD", "wrong")
+			t.Setenv("OS_INSECURE", value)
+			out, errOut, _ := taggerCommand(t, plainEvent("server.created"), strings.Fields(args)...)
+			if strings.Contains(out+errOut, text) != warned {
+				t.Errorf("%s, %q: %s%s", args, value, out, errOut)
+			}
+		}
+	}
+}
+
 // check warns about rules that read names which Keystone hides, and only about those.
 func TestCheckWarnsAboutNames(t *testing.T) {
 	const named = `rules: [{on: snapshot.created, when: 'not (actor.name startsWith "ci-")', set: {env: dev}}]`

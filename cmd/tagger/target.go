@@ -33,6 +33,9 @@ func connect(ctx context.Context, settings config.Settings, s streams) (tagger.P
 	if _, err := c.Resolve(); err != nil {
 		return tagger.Parts{}, err
 	}
+	for _, w := range append(settings.Warnings(), c.Warnings()...) { // first: they can be why the login fails
+		fmt.Fprintln(s.err, "warning:", visible.Line(w.String(), maxComplaint))
+	}
 	made := cloud.New(options(settings, c))
 	session, err := made.Bounded(ctx)
 	if errors.Is(err, cloud.ErrNoBounds) {
@@ -46,9 +49,6 @@ func connect(ctx context.Context, settings config.Settings, s streams) (tagger.P
 		project = session.Project
 	} else if session.Project != "" {
 		project += " (" + session.Project + ")"
-	}
-	for _, w := range append(settings.Warnings(), c.Warnings()...) {
-		fmt.Fprintln(s.err, "warning:", visible.Line(w.String(), maxComplaint))
 	}
 	fmt.Fprintln(s.err, visible.Line(fmt.Sprintf("cloud %s, project %s, user %s", session.Cloud, project, session.User),
 		maxComplaint))

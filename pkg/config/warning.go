@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -21,7 +22,10 @@ func (w Warning) String() string { return w.Variable + " " + w.Text }
 
 // Warnings returns warnings about the credentials. They quote no value except a host.
 func (c Credentials) Warnings() []Warning {
-	return warnWithoutTLS("OS_AUTH_URL", c.AuthURL, "passwords and tokens go")
+	return slices.Concat(
+		warnWithoutTLS("OS_AUTH_URL", c.AuthURL, "passwords and tokens go"),
+		warnInsecure("OS_INSECURE"),
+	)
 }
 
 // Warnings returns warnings about the settings.
@@ -96,6 +100,15 @@ func warnWithoutTLS(variable, address, what string) []Warning {
 		return nil
 	}
 	return []Warning{{variable, "begins with http://: " + what + " to " + u.Hostname() + " unencrypted; use https://"}}
+}
+
+// warnInsecure warns if the variable of OpenStack's clients that turns off the check of certificates is set.
+func warnInsecure(variable string) []Warning {
+	value := strings.TrimSpace(os.Getenv(variable))
+	if on, err := strconv.ParseBool(value); value == "" || err == nil && !on {
+		return nil
+	}
+	return []Warning{{variable, "is not supported: set OS_CACERT to trust a private CA"}}
 }
 
 // isLoopback reports whether connections to a host stay on this one.
