@@ -322,7 +322,8 @@ func TestEventWithoutTime(t *testing.T) {
 func TestListsAreNotNull(t *testing.T) {
 	for _, tt := range []struct{ name, there string }{{"nothing would change", "dev"}, {"a key would change", "test"}} {
 		for _, args := range []string{
-			"plan -o json -", "plan --cloud env -o json -", "invoke --cloud env -o json -", "plan --cloud env -o json none.json",
+			"plan -o json -", "plan --cloud env -o json -", "invoke --cloud env -o json -",
+			"plan --cloud env -o json none.json",
 		} {
 			t.Run(tt.name+" "+args, func(t *testing.T) {
 				sim := onSimcloud(t, simcloud.Options{})
@@ -400,7 +401,13 @@ func TestBadInput(t *testing.T) {
 		{"unknown cloud", good, "", []string{"invoke", "--cloud", "aws", "-"}, exitUsage,
 			`--cloud "aws": want embedded or env`},
 		{"a plan in the embedded cloud", good, "", []string{"plan", "--cloud", "embedded", "-"}, exitUsage,
-			"a plan reads from env"},
+			"a plan reads from env, or from no cloud at all: leave --cloud out, or use tagger invoke --cloud embedded"},
+		{"a plan in another cloud", good, "", []string{"plan", "--cloud", "aws", "-"}, exitUsage,
+			`--cloud "aws": a plan reads from env, or from no cloud at all`},
+		{"only required keys", "required: [{key: a, kinds: [server]}]", plainEvent("server.created"), []string{"plan", "-"},
+			exitUsage, "no rules: section; write rules: [] if there are none"},
+		{"cases as rules", "{rules: rules.yaml, cases: [{name: a}]}", plainEvent("server.created"), []string{"plan", "-"},
+			exitUsage, "is a file of cases; use tagger rules test"},
 		{"unknown output", good, "", []string{"plan", "-o", "yaml", "-"}, exitUsage, "want text or json"},
 		{"unknown command", good, "", []string{"plna", "-"}, exitUsage, `unknown command "plna"`},
 		{"unknown flag", good, "", []string{"plan", "--rule", "x", "-"}, exitUsage, "unknown flag --rule"},

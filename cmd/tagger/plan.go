@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -28,7 +29,12 @@ func planCommand(s streams) *cobra.Command {
 	out := outputFlag(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, files []string) error {
 		started := time.Now()
-		if cloudName != "" && cloudName != "env" {
+		switch cloudName {
+		case "", "env":
+		case "embedded":
+			return errors.New(`--cloud "embedded": a plan reads from env, or from no cloud at all: leave --cloud out, or use ` +
+				"tagger invoke --cloud embedded")
+		default:
 			return fmt.Errorf("--cloud %q: a plan reads from env, or from no cloud at all", cloudName)
 		}
 		settings, set, err := configure(cmd.Context(), rulesFile, s)
