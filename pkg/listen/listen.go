@@ -158,8 +158,8 @@ func (l *Listener) Run(ctx context.Context) error {
 	}
 }
 
-// finishRepairs repairs the servers whose repairs wait. Another listener may get the messages now, and does not remember
-// our writes.
+// finishRepairs repairs the servers whose repairs wait. Another listener may get the messages now, and does not
+// remember our writes.
 func (l *Listener) finishRepairs(shutdownCtx context.Context) {
 	ctx, cancel := context.WithTimeout(shutdownCtx, drainTimeout)
 	defer cancel()
