@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -40,7 +42,8 @@ func checkCommand(s streams) *cobra.Command {
 			"right to write is the one thing that only a write shows.\n\n" +
 			"At the broker: login and version, rights (tried on a queue that is gone at the end), exchanges, queues, and by " +
 			"its management plugin, where that can be reached, feature flags and policies. --listener asks a running " +
-			"listener when the last notification came.",
+			"listener when the last notification came. With K_SINK, only the settings, the broker and the sink's address are " +
+			"checked, because listen then needs no rules and no credentials.",
 		Args: noArguments,
 	}
 	out := outputFlag(cmd.Flags())
@@ -75,6 +78,22 @@ func checkCommand(s streams) *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// checkSink checks the sink of tagger listen. Nothing is sent to it.
+func checkSink(ctx context.Context, settings config.Settings) (detail string, err error) {
+	c, err := config.ListenFromEnv()
+	if err != nil {
+		return "not checked: the settings of the broker are wrong", nil
+	}
+	if _, _, err := newSink(ctx, settings, c, slog.New(slog.DiscardHandler)); err != nil {
+		return "", err
+	}
+	u, err := url.Parse(c.Sink)
+	if err != nil {
+		return "", errors.New("read K_SINK: it is not a URL")
+	}
+	return "listen sends the events to " + u.Host + "; rules and credentials are not needed", nil
 }
 
 // unusedID is a UUID that no resource has. An API that reports it missing works.
@@ -135,6 +154,11 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 		} else {
 			note("listener", err, detail)
 		}
+	}
+	if os.Getenv("K_SINK") != "" && config.HasBroker() && rulesFile == "" {
+		detail, err := checkSink(ctx, settings)
+		note("sink", err, detail)
+		return all
 	}
 	reads := checkRules(ctx, settings, rulesFile, note, warnOf)
 

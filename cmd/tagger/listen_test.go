@@ -66,6 +66,23 @@ func TestCheckWarnsAboutABrokerWithoutTLS(t *testing.T) {
 	}
 }
 
+// With a sink, neither rules nor credentials are checked.
+func TestCheckOfASink(t *testing.T) {
+	clearListen(t)
+	t.Setenv("TAGGER_AMQP_URL", "amqp://a:hunter2@127.0.0.1:1/")
+	for sink, want := range map[string]string{
+		"http://receiver.example.com/events": "ok      listen sends the events to receiver.example.com; rules and credentials",
+		"receiver.example.com":               "failed  read the sink's address: it is not http://host/path",
+	} {
+		t.Setenv("K_SINK", sink)
+		out, errOut, _ := taggerCommand(t, "", "check")
+		if !strings.Contains(out, want) || strings.Contains(out, "credentials  ") || strings.Contains(out, "rules  ") ||
+			strings.Contains(out+errOut, "hunter2") {
+			t.Errorf("%s: %s%s", sink, out, errOut)
+		}
+	}
+}
+
 func TestQueuesWithoutABroker(t *testing.T) {
 	clearListen(t)
 	for _, arguments := range [][]string{{"list"}, {"show"}, {"replay"}, {"drop", "--all", "--yes"}, {"delete", "--yes"},
