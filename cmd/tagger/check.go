@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/spf13/cobra"
@@ -221,6 +222,10 @@ func check(ctx context.Context, rulesFile, listener string) []finding {
 		service, err := session.Service(string(kind.Service()))
 		if err == nil {
 			err = canRead(ctx, service, kind, api)
+		}
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			err = fmt.Errorf("connect to %s: %w (nothing answers there: check TAGGER_%s_ENDPOINT, or the service catalog if it "+
+				"is not set)", endpointOf(service), syscall.ECONNREFUSED, strings.ToUpper(string(kind.Service())))
 		}
 		accepted = accepted || err == nil
 		note(string(kind.Service()), err, fmt.Sprintf("%s: metadata of %ss can be read", endpointOf(service), kind))

@@ -497,6 +497,16 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestCheckNamesAnEndpointThatNothingAnswersAt(t *testing.T) {
+	onSimcloud(t, simcloud.Options{})
+	t.Setenv("TAGGER_COMPUTE_ENDPOINT", "http://127.0.0.1:1/v2.1")
+	out, errOut, status := taggerCommand(t, "", "check")
+	const want = "connect to http://127.0.0.1:1/v2.1/: connection refused (nothing answers there: check TAGGER_COMPUTE_ENDPOINT"
+	if status != exitUndone || !strings.Contains(out, want) || strings.Contains(out, unusedID) {
+		t.Errorf("status %d:\n%s%s", status, out, errOut)
+	}
+}
+
 // check works without rules. If there are rules, it checks them too.
 func TestCheckRules(t *testing.T) {
 	good, bad := filepath.Join(t.TempDir(), "good.yaml"), filepath.Join(t.TempDir(), "bad.yaml")

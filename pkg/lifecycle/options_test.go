@@ -63,6 +63,11 @@ func TestOptionsValidate(t *testing.T) {
 	if want := `map event type "a": "server.born" is not an action`; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
+	err = lifecycle.Options{EventTypes: map[string]lifecycle.Action{"a": "server.create"}}.Validate()
+	if want := `"server.create" is not an action; did you mean server.created?`; err == nil ||
+		!strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %s", err, want)
+	}
 }
 
 func TestIgnoreActors(t *testing.T) {

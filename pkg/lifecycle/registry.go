@@ -33,7 +33,12 @@ type Options struct {
 func (o Options) Validate() error {
 	for _, name := range slices.Sorted(maps.Keys(o.EventTypes)) {
 		if action := o.EventTypes[name]; !action.known() {
-			return fmt.Errorf("map event type %q: %q is not an action", name, action)
+			var actions []string
+			for _, a := range Actions() {
+				actions = append(actions, string(a))
+			}
+			return fmt.Errorf("map event type %q: %q is not an action%s", name, action,
+				suggest.Meant(string(action), actions))
 		}
 	}
 	return nil
