@@ -142,9 +142,9 @@ func TestOlderRemovalKeepsTheKey(t *testing.T) {
 - {name: started, on: server.started, set: {host: h-1}, remove: [owner]}
 `, map[string]string{"env": "test", "owner": "alice", "cost-center": "CC-17", "host": "h-1"},
 		func(b *bus, id string, put func(map[string]string)) {
-			b.ago = 5 * time.Second
+			b.ago.Store(int64(5 * time.Second))
 			b.started(id)
-			b.ago = 0
+			b.ago.Store(0)
 			b.settle()
 			before := map[string]string{"env": "prod", "owner": "alice", "cost-center": "CC-17", "host": "h-1"}
 			if diff := cmp.Diff(before, b.metadata(id)); diff != "" {
@@ -162,9 +162,9 @@ func TestRepairAfterAnOlderWrite(t *testing.T) {
 - {name: started, on: server.started, set: {host: h-1}}
 `, map[string]string{"env": "test", "owner": "alice", "cost-center": "CC-17", "host": "h-1"},
 		func(b *bus, id string, put func(map[string]string)) {
-			b.ago = 5 * time.Second
+			b.ago.Store(int64(5 * time.Second))
 			b.started(id)
-			b.ago = 0
+			b.ago.Store(0)
 			b.settle()
 			put(map[string]string{"env": "test"})
 			b.settle()

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,7 +48,7 @@ type bus struct {
 	rand     *rand.Rand
 
 	// ago is how old the notifications are when they arrive.
-	ago time.Duration
+	ago atomic.Int64 // in nanoseconds
 
 	mu      sync.Mutex
 	last    int
@@ -161,7 +162,8 @@ func (b *bus) tellAs(eventType, file, server, request, user, userName string, ke
 	payload["tenant_id"], payload["metadata"] = b.project, keys
 	n["_context_request_id"], n["_context_user_id"], n["_context_user"], n["_context_user_name"] = request, user, user,
 		userName
-	n["_context_project_id"], n["timestamp"] = b.project, time.Now().Add(-b.ago).UTC().Format("2006-01-02 15:04:05.000000")
+	at := time.Now().Add(-time.Duration(b.ago.Load())).UTC()
+	n["_context_project_id"], n["timestamp"] = b.project, at.Format("2006-01-02 15:04:05.000000")
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.last++
