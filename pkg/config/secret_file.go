@@ -66,11 +66,8 @@ func readSecretFile(file string) (string, error) {
 
 // unreadable drops the path from the error of a file that cannot be read.
 func unreadable(err error) error {
-	if e, ok := errors.AsType[*os.PathError](err); ok {
-		err = e.Err
-	}
 	return fmt.Errorf("names no file that can be read (%w): it wants the path of a file with the secret, not the secret "+
-		"itself", err)
+		"itself", unwrapPath(err))
 }
 
 // secretNames returns the variables of the secrets in a configuration struct.

@@ -33,12 +33,8 @@ type Options struct {
 func (o Options) Validate() error {
 	for _, name := range slices.Sorted(maps.Keys(o.EventTypes)) {
 		if action := o.EventTypes[name]; !action.known() {
-			var actions []string
-			for _, a := range Actions() {
-				actions = append(actions, string(a))
-			}
 			return fmt.Errorf("map event type %q: %q is not an action%s", name, action,
-				suggest.Meant(string(action), actions))
+				suggest.Meant(string(action), actionNames()))
 		}
 	}
 	return nil
@@ -79,14 +75,20 @@ func (r *Registry) Read(e event.Event) (Reading, error) {
 
 // actionHint returns the action that a type most likely means, or else all actions.
 func actionHint(eventType string) string {
-	names := make([]string, len(Actions()))
-	for i, a := range Actions() {
-		names[i] = string(a)
-	}
+	names := actionNames()
 	if near := suggest.Word(strings.TrimPrefix(eventType, plainPrefix), names); near != "" {
 		return "; did you mean " + plainPrefix + near + "?"
 	}
 	return "; the actions are " + strings.Join(names, ", ")
+}
+
+// actionNames returns [Actions] as text, for suggestions.
+func actionNames() []string {
+	var names []string
+	for _, a := range Actions() {
+		names = append(names, string(a))
+	}
+	return names
 }
 
 // finish adds what does not depend on the dialect and enforces the limits.

@@ -174,9 +174,7 @@ func (t *Tagger) rewrite(ctx context.Context, r *Result, w Write, absent []strin
 		r.plan.Set[key] = w.Keys[key]
 	}
 	r.Keys = PlanRef{Set: r.plan.Set}
-	job := r.job(api)
-	job.SentAt, job.ReceivedAt, job.Receives = d.SentAt, d.ReceivedAt, d.Receives
-	done := t.applyUnlessHeld(ctx, api.resource, job)
+	done := t.applyUnlessHeld(ctx, api.resource, r.delivered(api, d))
 	r.Decision, r.Attempts, r.Written, r.metadata = &done.Decision, done.Attempts, done.Written, done.Metadata
 	r.Problems = append(r.Problems, done.Problems...)
 	if decision := t.outOfBounds(api.checked.failed()); decision != nil {

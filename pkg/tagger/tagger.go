@@ -330,9 +330,7 @@ func (t *Tagger) preview(ctx context.Context, p *Plan, delivery Delivery) Previe
 	if !p.Pending() {
 		return Preview{Plan: *p}
 	}
-	job := p.job(api)
-	job.SentAt, job.ReceivedAt, job.Receives = delivery.SentAt, delivery.ReceivedAt, delivery.Receives
-	d, failed := t.applier.Preview(ctx, api.resource, job)
+	d, failed := t.applier.Preview(ctx, api.resource, p.delivered(api, delivery))
 	if decision := t.outOfBounds(api.checked.failed()); decision != nil {
 		failed.Decision = *decision
 	}
@@ -464,13 +462,12 @@ func (t *Tagger) apply(ctx context.Context, r *Result, d Delivery) {
 		r.sent()
 		return
 	}
-	job := r.job(api)
+	job := r.delivered(api, d)
 	job.Renaming = func(from, to, value string) {
 		t.log.Warn("renaming a key; its value is in this record until the new key is written",
 			"event_id", r.Event.ID, "resource_id", r.Resource.ID, "from", from, "to", to, "value", value)
 	}
-	job.SentAt, job.ReceivedAt, job.Receives, job.Wait, job.Pausing = d.SentAt, d.ReceivedAt, d.Receives, waiter.Left(),
-		d.Progress.Pausing
+	job.Wait, job.Pausing = waiter.Left(), d.Progress.Pausing
 	done := t.applyUnlessHeld(ctx, api.resource, job)
 	r.Decision, r.Attempts = &done.Decision, done.Attempts
 	r.Problems = append(r.Problems, done.Problems...)
@@ -536,6 +533,13 @@ func (p *Plan) job(api connection) apply.Job {
 	if metadata.Kind(p.Resource.Kind).OwnedWhole() && p.rules.Policy().VolumesWrite != rules.AllVolumes {
 		job.Ours = p.ours
 	}
+	return job
+}
+
+// delivered returns the plan's job with the times and the count of a delivery, without its wait.
+func (p *Plan) delivered(api connection, d Delivery) apply.Job {
+	job := p.job(api)
+	job.SentAt, job.ReceivedAt, job.Receives = d.SentAt, d.ReceivedAt, d.Receives
 	return job
 }
 
